@@ -1,0 +1,106 @@
+//! What happens during a run, as data. Events are the engine's only output: progress bars, plain
+//! lines, `--json`, the journal and the report's provenance are all fed by them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    RunStarted {
+        workflow: String,
+        run: String,
+        nodes: usize,
+        threads: usize,
+        device: String,
+    },
+    /// A record was found: here, or made meanwhile by another run or by an equal node.
+    NodeReused {
+        id: String,
+        key: Digest,
+    },
+    NodeStarted {
+        id: String,
+        key: Digest,
+        threads: usize,
+        /// What differs from the newest record of this node, in words.
+        why: String,
+    },
+    /// Another process holds the node's claim.
+    NodeWaiting {
+        id: String,
+        key: Digest,
+    },
+    NodeProgress {
+        id: String,
+        done: u64,
+        total: u64,
+        unit: String,
+    },
+    NodeFinished {
+        id: String,
+        key: Digest,
+        wall_s: f64,
+    },
+    NodeFailed {
+        id: String,
+        message: String,
+        /// The node's log, inside the store.
+        log: Option<String>,
+    },
+    /// Not started: an ancestor failed, the run was interrupted, or `--limit` was reached.
+    NodeSkipped {
+        id: String,
+        why: String,
+    },
+    Warning {
+        message: String,
+    },
+    Summary(Summary),
+}
+
+/// How a run ended; nodes = ran + reused + failed + skipped.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub workflow: String,
+    pub nodes: usize,
+    pub ran: usize,
+    pub reused: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    pub derived_ran: usize,
+    pub wall_s: f64,
+    /// The folder or file of the report; empty before it is written.
+    pub report: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interrupted: bool,
+}
+
+/// The state of a node in `plan`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlanState {
+    /// A record is in the store.
+    Reused,
+    /// A record is in a remote.
+    Remote,
+    /// The key is known and has no record.
+    WouldRun,
+    /// An ancestor must run before the key is known.
+    Unknown,
+    /// Its source data, or an environment variable it needs, is not here.
+    MissingData,
+}
+
+/// The state of a node in `status`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    Done,
+    Running,
+    Waiting,
+    Failed,
+    Skipped,
+}

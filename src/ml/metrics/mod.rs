@@ -1,0 +1,1 @@
+//! Accuracy, RI and mRI, correlation.

@@ -1,0 +1,47 @@
+//! The machine-learning library: data, models, training, optimal transport, metrics.
+//! It knows nothing of workflows, stores or stages, and can be used on its own.
+
+pub mod data;
+pub mod metrics;
+pub mod models;
+pub mod ot;
+pub mod train;
+
+use thiserror::Error;
+
+/// What can go wrong in the library.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// A value, shape or configuration that does not fit.
+    #[error("{0}")]
+    Invalid(String),
+    /// NaN or infinity, divergence, no convergence.
+    #[error("{0}")]
+    Numerical(String),
+    /// Stopped by the caller's observer.
+    #[error("interrupted")]
+    Interrupted,
+    #[error(transparent)]
+    Tensor(#[from] candle_core::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Watches long work: told how far it is, asked whether to go on.
+pub trait Observer: Send + Sync {
+    /// `done` of `total`; returns false to stop with [`Error::Interrupted`].
+    fn advance(&self, done: u64, total: u64, unit: &'static str) -> bool;
+    /// A line worth keeping: a loss, a learning rate, an iteration.
+    fn log(&self, line: &str);
+}
+
+/// An [`Observer`] that never stops and keeps nothing.
+pub struct Unobserved;
+
+impl Observer for Unobserved {
+    fn advance(&self, _done: u64, _total: u64, _unit: &'static str) -> bool {
+        true
+    }
+
+    fn log(&self, _line: &str) {}
+}

@@ -1,0 +1,1 @@
+//! Architectures in Candle, named as timm and torchvision name them.

@@ -1,0 +1,1 @@
+//! Reports: results, tables, plots and pages as views of records.

@@ -1,0 +1,9 @@
+//! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
+
+pub mod registry;
+pub mod task;
+
+/// Every kind of this build.
+pub fn registry() -> registry::Registry {
+    registry::Registry::default()
+}

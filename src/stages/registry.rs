@@ -1,0 +1,179 @@
+//! The registry: every stage kind of this build, as the language and as a worker see it.
+
+use std::collections::BTreeMap;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::workflow::kind::{
+    BoundInput, Comparison, InputSpec, Kind, Kinds, OutputSpec, ParameterProblem, Parameters,
+    Source,
+};
+
+/// A typed node that can be run.
+pub trait Task: Send + Sync {
+    fn weight(&self) -> Weight;
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
+}
+
+type ParseTask = fn(&Value) -> Result<Box<dyn Task>, Vec<ParameterProblem>>;
+
+/// The kinds of this build.
+#[derive(Clone, Default)]
+pub struct Registry {
+    kinds: Kinds,
+    tasks: BTreeMap<String, ParseTask>,
+}
+
+impl Registry {
+    /// Adds a kind.
+    pub fn with<S: Stage>(mut self) -> Self {
+        let kind: Arc<dyn Kind> = Arc::new(StageKind::<S>(PhantomData));
+        self.kinds.0.insert(S::NAME.to_string(), kind);
+        self.tasks.insert(S::NAME.to_string(), parse_task::<S>);
+        self
+    }
+
+    /// What `workflow` needs to know.
+    pub fn kinds(&self) -> &Kinds {
+        &self.kinds
+    }
+
+    /// The task of a node of `kind`; `None` where this build has no such kind.
+    pub fn task(
+        &self,
+        kind: &str,
+        with: &Value,
+    ) -> Option<Result<Box<dyn Task>, Vec<ParameterProblem>>> {
+        self.tasks.get(kind).map(|parse| parse(with))
+    }
+}
+
+struct StageKind<S>(PhantomData<fn() -> S>);
+
+impl<S: Stage> Kind for StageKind<S> {
+    fn name(&self) -> &'static str {
+        S::NAME
+    }
+
+    fn version(&self) -> u32 {
+        S::VERSION
+    }
+
+    fn summary(&self) -> &'static str {
+        S::SUMMARY
+    }
+
+    fn schema(&self) -> Value {
+        schemars::schema_for!(S).to_value()
+    }
+
+    fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>> {
+        parse_stage::<S>(with).map(|stage| Box::new(Typed(stage)) as Box<dyn Parameters>)
+    }
+
+    fn comparison(&self) -> Comparison {
+        S::COMPARISON
+    }
+}
+
+/// Tells the two trait views of a stage apart from the stage itself.
+struct Typed<S>(S);
+
+impl<S: Stage> Parameters for Typed<S> {
+    fn canonical(&self) -> Value {
+        canonical(&self.0)
+    }
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        self.0.inputs()
+    }
+
+    fn open_inputs(&self) -> bool {
+        self.0.open_inputs()
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        self.0.outputs()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        self.0.sources()
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        self.0.check(inputs)
+    }
+}
+
+impl<S: Stage> Task for Typed<S> {
+    fn weight(&self) -> Weight {
+        self.0.weight()
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        self.0.run(context)
+    }
+}
+
+fn parse_task<S: Stage>(with: &Value) -> Result<Box<dyn Task>, Vec<ParameterProblem>> {
+    parse_stage::<S>(with).map(|stage| Box::new(Typed(stage)) as Box<dyn Task>)
+}
+
+/// The fields that differ from their default. Locations serialise as null and are left out too.
+fn canonical<S: Stage>(stage: &S) -> Value {
+    let encode = |stage: &S| match serde_json::to_value(stage) {
+        Ok(Value::Object(fields)) => fields,
+        _ => serde_json::Map::new(),
+    };
+    let defaults = encode(&S::default());
+    let mut fields = encode(stage);
+    fields.retain(|name, value| !value.is_null() && defaults.get(name) != Some(value));
+    Value::Object(fields)
+}
+
+fn parse_stage<S: Stage>(with: &Value) -> Result<S, Vec<ParameterProblem>> {
+    serde_path_to_error::deserialize(with).map_err(|error| vec![problem(&error)])
+}
+
+/// Turns serde's words into a problem with a place, and the nearest name where one is misspelt.
+fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ParameterProblem {
+    use serde_path_to_error::Segment;
+    let mut path: Vec<String> = error
+        .path()
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Seq { index } => Some(index.to_string()),
+            Segment::Enum { variant } => Some(variant.clone()),
+            Segment::Unknown => None,
+        })
+        .collect();
+    let message = error.inner().to_string();
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    let unknown_field = message.starts_with("unknown field");
+    let unknown = unknown_field || message.starts_with("unknown variant");
+    let hint = unknown
+        .then(|| quoted.split_first())
+        .flatten()
+        .and_then(|(wrong, known)| crate::diag::nearest(wrong, known.iter().copied()))
+        .map(|name| format!("did you mean `{name}`?"));
+    let code = match () {
+        () if unknown_field => "unknown-field",
+        () if message.starts_with("missing field") => "missing-field",
+        () => "bad-value",
+    };
+    if unknown_field && path.last().map(String::as_str) != quoted.first().copied() {
+        path.extend(quoted.first().map(|name| name.to_string()));
+    }
+    ParameterProblem {
+        code,
+        path,
+        input: None,
+        at_name: unknown_field,
+        message,
+        hint,
+    }
+}

@@ -1,0 +1,178 @@
+//! What a port holds, as plain data. A port's digest is the BLAKE3 of its artifact's canonical
+//! bytes; those bytes are themselves a blob, so an artifact is read by reading its digest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::Digest;
+
+/// The content of a port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Artifact {
+    Files(Files),
+    Dataset(Dataset),
+    /// A model or named arrays: which, says the port's type.
+    Tensors(Tensors),
+    Metrics(Metrics),
+    Table(Table),
+}
+
+/// Bytes, by content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blob {
+    pub digest: Digest,
+    pub bytes: u64,
+}
+
+/// A tree of files: relative paths with `/` to their content.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Files {
+    pub files: BTreeMap<String, Blob>,
+}
+
+/// Labelled images: an index into blobs or into files on disk, never their place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Dataset {
+    /// Class names; an image's label is an index into them.
+    pub classes: Vec<String>,
+    /// One part, or several where datasets were joined.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a dataset that evaluation reports on its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
+    /// The gathered axes that tell this part from the others; empty for a whole.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub axes: BTreeMap<String, String>,
+    pub images: Images,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Images {
+    /// Pixels in one blob: u8, row-major `[count, height, width, 3]`, RGB.
+    Packed {
+        pixels: Blob,
+        height: usize,
+        width: usize,
+        labels: Vec<u32>,
+    },
+    /// Encoded image files, in order.
+    Encoded { files: Vec<ImageFile> },
+}
+
+/// One encoded image. `path` is relative to the folder it came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ImageFile {
+    pub path: String,
+    pub blob: Blob,
+    pub label: u32,
+}
+
+/// A tree of tensors with a config: a checkpoint, or arrays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tensors {
+    /// For a model its architecture and input; for arrays what they are.
+    pub config: Value,
+    /// By name.
+    pub tensors: BTreeMap<String, TensorEntry>,
+}
+
+/// One tensor: its content is the row-major little-endian bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TensorEntry {
+    /// As safetensors writes it: `F32`, `U8`, `I64`.
+    pub dtype: String,
+    pub shape: Vec<usize>,
+    pub digest: Digest,
+    /// The bytes themselves in hexadecimal, for tensors of at most [`INLINE_BYTES`]. They are
+    /// then in no blob of their own.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inline: Option<String>,
+}
+
+/// Tensors up to this size stand in the artifact itself. Part of the format.
+pub const INLINE_BYTES: usize = 256;
+
+/// Named numbers.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Metrics {
+    pub values: BTreeMap<String, Metric>,
+}
+
+/// A number with what is needed to read it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Metric {
+    pub value: f64,
+    /// How many samples (images, domains) it was taken over.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub n: Option<u64>,
+    /// `percent`, `points`, `nats`; empty: a pure number.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub unit: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub better: Option<Better>,
+    /// What guessing would give.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub chance: Option<f64>,
+    /// A 95 % interval around `value`, where there are repeats.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub interval: Option<[f64; 2]>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Better {
+    Higher,
+    Lower,
+}
+
+impl Metric {
+    pub fn new(value: f64, unit: &str) -> Self {
+        Self {
+            value,
+            n: None,
+            unit: unit.to_string(),
+            better: None,
+            chance: None,
+            interval: None,
+        }
+    }
+}
+
+/// Rows under named columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// Reads and writes blobs by content: all that a task sees of a store.
+pub trait Blobs: Send + Sync {
+    /// The verified bytes of `digest`.
+    fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
+    /// A read-only file with the bytes of `digest`, verified.
+    fn path(&self, digest: &Digest) -> Result<std::path::PathBuf, BlobError>;
+    /// Keeps `bytes`, returns their digest.
+    fn write(&self, bytes: &[u8]) -> Result<Blob, BlobError>;
+    /// Keeps the content of a file; the file itself stays where it is.
+    fn write_file(&self, path: &std::path::Path) -> Result<Blob, BlobError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    #[error("blob {0} is not in the store")]
+    Missing(Digest),
+    /// It was set aside; the node that makes it must run again.
+    #[error("blob {0} was damaged and has been set aside")]
+    Damaged(Digest),
+    #[error("{path}: {source}")]
+    Io {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+}

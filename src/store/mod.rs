@@ -1,0 +1,4 @@
+//! The content-addressed store: blobs, records, claims, and the stat cache over outside data.
+
+pub mod artifact;
+pub mod record;

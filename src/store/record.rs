@@ -1,0 +1,77 @@
+//! A record: one observed outcome of a recipe key. Immutable, named by its own digest.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::artifact::Artifact;
+use crate::digest::{Digest, canonical_json};
+use crate::workflow::kind::PortType;
+use crate::workflow::recipe::Recipe;
+
+/// The version of the record format that this build writes.
+pub const RECORD_FORMAT: u32 = 1;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    pub format: u32,
+    pub key: Digest,
+    /// The explained form of the key, for `why`.
+    pub recipe: Recipe,
+    pub ports: BTreeMap<String, Port>,
+    pub provenance: Provenance,
+}
+
+/// One output as it was observed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    #[serde(rename = "type")]
+    pub gives: PortType,
+    /// The digest of the artifact's canonical bytes: what a consumer's key records.
+    pub digest: Digest,
+    /// Bytes of the artifact and of all blobs it names.
+    pub bytes: u64,
+    /// The artifact itself where it is small (metrics and tables always), so that a report
+    /// needs records only. Large ones are read from the blob named `digest`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub inline: Option<Artifact>,
+}
+
+/// Who, where, when: never part of a key, never compared.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Provenance {
+    /// Version of ribflow.
+    pub ribflow: String,
+    /// Backend + instruction set: `cpu/x86-64-v4`.
+    pub device_class: String,
+    pub threads: usize,
+    /// Seconds since 1970, UTC.
+    pub started: u64,
+    pub wall_seconds: f64,
+    /// What a kind has to say of how it ran: decoder, images per second.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub notes: BTreeMap<String, Value>,
+}
+
+impl Record {
+    /// The bytes that are stored, and hash to the record's name.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A record holds only maps with text keys and finite numbers, which always encode.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        canonical_json(&value).into_bytes()
+    }
+
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+}
+
+impl Artifact {
+    /// The canonical bytes; their digest names the artifact.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // As above: always encodes.
+        let value = serde_json::to_value(self).unwrap_or_default();
+        canonical_json(&value).into_bytes()
+    }
+}

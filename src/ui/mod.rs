@@ -1,0 +1,1 @@
+//! Terminal display, fed by events.

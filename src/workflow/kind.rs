@@ -1,0 +1,218 @@
+//! What the language needs to know of a stage kind: how its `with:` is typed, what it takes,
+//! what it gives. The kinds themselves live in `stages`; none is known here.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a port holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PortType {
+    /// Labelled images.
+    Dataset,
+    /// A model: a tree of tensors with a config.
+    Model,
+    /// Named arrays: features with labels, distance matrices, confusion matrices.
+    Arrays,
+    /// Named numbers with units.
+    Metrics,
+    /// Rows and columns.
+    Table,
+    /// A tree of files.
+    Files,
+}
+
+/// An input that a kind takes.
+#[derive(Clone, Debug)]
+pub struct InputSpec {
+    pub name: String,
+    /// The port types it accepts; empty: any.
+    pub accepts: Vec<PortType>,
+    pub required: bool,
+    /// Takes several members (a list or a gathering selector).
+    pub many: bool,
+    /// Which gathered axes it has a role for.
+    pub gathers: Gathers,
+}
+
+impl InputSpec {
+    /// A required input of one member.
+    pub fn one(name: &str, accepts: PortType) -> Self {
+        Self {
+            name: name.to_string(),
+            accepts: vec![accepts],
+            required: true,
+            many: false,
+            gathers: Gathers::None,
+        }
+    }
+
+    /// A required input of any number of members.
+    pub fn many(name: &str, accepts: PortType, gathers: Gathers) -> Self {
+        Self {
+            many: true,
+            gathers,
+            ..Self::one(name, accepts)
+        }
+    }
+
+    pub fn optional(mut self) -> Self {
+        self.required = false;
+        self
+    }
+}
+
+/// The axes an input may gather. A kind refuses a gathered axis for which it has no role, so that
+/// a new axis can't silently join a mean.
+#[derive(Clone, Debug)]
+pub enum Gathers {
+    None,
+    Any,
+    Only(Vec<String>),
+}
+
+/// An output that a kind gives. The first one is the default port of the stage.
+#[derive(Clone, Debug)]
+pub struct OutputSpec {
+    pub name: String,
+    pub gives: PortType,
+}
+
+impl OutputSpec {
+    pub fn new(name: &str, gives: PortType) -> Self {
+        Self {
+            name: name.to_string(),
+            gives,
+        }
+    }
+}
+
+/// How the inputs of one node were bound, for checks that span parameters and inputs.
+#[derive(Clone, Debug)]
+pub struct BoundInput {
+    pub name: String,
+    /// For each member its gathered axes and their ids.
+    pub members: Vec<BTreeMap<String, String>>,
+}
+
+/// Outside data that a node reads: its content enters the key, its place does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The input name under which the task finds it (a tree of files) and the key records it.
+    pub name: String,
+    /// Absolute, or relative to the folder of the workflow file.
+    pub location: PathBuf,
+    pub shape: SourceShape,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceShape {
+    /// One file; in the tree it stands under its base name.
+    File,
+    /// Every file under a folder, by relative path.
+    Tree,
+    /// `class/…/image` as torchvision's ImageFolder walks it, other files ignored.
+    ImageFolder(ImageSelection),
+}
+
+/// Which images of an image folder count. Taken by name, before anything is hashed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ImageSelection {
+    /// These class folders only; `None`: all.
+    pub classes: Option<Vec<String>>,
+    /// At most so many images of a class, the first by name.
+    pub limit: Option<usize>,
+}
+
+/// A problem with `with:` or with how it fits the inputs.
+#[derive(Clone, Debug)]
+pub struct ParameterProblem {
+    pub code: &'static str,
+    /// Field names and list indices from `with:` down; empty: the whole block.
+    /// When `input` is set, the problem lies in `needs:` at that input instead.
+    pub path: Vec<String>,
+    pub input: Option<String>,
+    /// Point at the field's name rather than at its value.
+    pub at_name: bool,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl ParameterProblem {
+    /// A value that is out of range or does not fit.
+    pub fn value(path: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: "bad-value",
+            path: vec![path.to_string()],
+            input: None,
+            at_name: false,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A problem with an input.
+    pub fn input(name: &str, message: impl Into<String>) -> Self {
+        Self {
+            code: "bad-input",
+            path: Vec::new(),
+            input: Some(name.to_string()),
+            at_name: false,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// A stage kind, as the language sees it.
+pub trait Kind: Send + Sync {
+    fn name(&self) -> &'static str;
+    /// Raised when the output for the same input may change.
+    fn version(&self) -> u32;
+    /// One sentence for `schema` and the docs.
+    fn summary(&self) -> &'static str;
+    /// The JSON Schema of `with:`.
+    fn schema(&self) -> Value;
+    /// Types `with`: a map whose references are all resolved.
+    fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>>;
+    fn comparison(&self) -> Comparison;
+}
+
+/// How two outcomes of one key are compared.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Comparison {
+    BitEqual,
+    /// Every metric within this absolute difference (in the metric's unit).
+    MetricsWithin(f64),
+}
+
+/// The typed `with:` of one node.
+pub trait Parameters: Send + Sync {
+    /// What enters the key: no locations, nothing equal to its default.
+    fn canonical(&self) -> Value;
+    fn inputs(&self) -> Vec<InputSpec>;
+    /// Inputs of any name are taken as they come (the `command` kind).
+    fn open_inputs(&self) -> bool;
+    fn outputs(&self) -> Vec<OutputSpec>;
+    fn sources(&self) -> Vec<Source>;
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
+}
+
+/// The kinds of one build, by name.
+#[derive(Clone, Default)]
+pub struct Kinds(pub BTreeMap<String, Arc<dyn Kind>>);
+
+impl Kinds {
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn Kind>> {
+        self.0.get(name)
+    }
+}

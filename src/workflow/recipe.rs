@@ -1,0 +1,117 @@
+//! The recipe of a node: everything that went into it, walked once for hashing, explaining and
+//! comparing, so that the three can't drift apart.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::digest::{Digest, hash_value};
+
+/// Everything that decides a node's result.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    pub kind: String,
+    pub version: u32,
+    /// Canonical parameters: after defaults, those equal to their default left out.
+    pub with: Value,
+    /// By input name; sources stand among them.
+    pub inputs: BTreeMap<String, Vec<RecipeInput>>,
+    /// The device class, under `determinism: strict` only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub device: Option<String>,
+}
+
+/// One member of an input: the content of one port.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecipeInput {
+    /// The ids of the gathered axes; a node's other ids are not in the key.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub axes: BTreeMap<String, String>,
+    pub digest: Digest,
+}
+
+/// Receives a recipe's parts in their one order.
+pub trait Visitor {
+    /// `path` names the part (`with.epochs`, `inputs.data[0]`); parts come in a fixed order.
+    fn part(&mut self, path: &str, value: &Value);
+}
+
+impl Recipe {
+    /// Shows every part to `visitor`.
+    pub fn visit(&self, visitor: &mut dyn Visitor) {
+        visitor.part("kind", &Value::from(self.kind.as_str()));
+        visitor.part("version", &Value::from(self.version));
+        if let Some(device) = &self.device {
+            visitor.part("device", &Value::from(device.as_str()));
+        }
+        if let Value::Object(fields) = &self.with {
+            let mut names: Vec<&String> = fields.keys().collect();
+            names.sort();
+            for name in names {
+                visitor.part(&format!("with.{name}"), &fields[name]);
+            }
+        }
+        for (name, members) in &self.inputs {
+            visitor.part(&format!("inputs.{name}"), &Value::from(members.len()));
+            for (index, member) in members.iter().enumerate() {
+                let value = serde_json::json!({ "axes": member.axes, "digest": member.digest });
+                visitor.part(&format!("inputs.{name}[{index}]"), &value);
+            }
+        }
+    }
+
+    /// The recipe key.
+    pub fn key(&self) -> Digest {
+        let mut visitor = HashParts(blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
+        self.visit(&mut visitor);
+        Digest::finish(&visitor.0)
+    }
+
+    /// The parts in words, by path.
+    pub fn explain(&self) -> BTreeMap<String, Value> {
+        let mut visitor = CollectParts(BTreeMap::new());
+        self.visit(&mut visitor);
+        visitor.0
+    }
+
+    /// The parts that differ from `older`, by path: (before, now).
+    pub fn diff(&self, older: &Recipe) -> Vec<Change> {
+        let (before, now) = (older.explain(), self.explain());
+        let paths: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        paths
+            .into_iter()
+            .filter(|path| before.get(*path) != now.get(*path))
+            .map(|path| Change {
+                path: path.clone(),
+                before: before.get(path).cloned(),
+                now: now.get(path).cloned(),
+            })
+            .collect()
+    }
+}
+
+/// One part in which two recipes differ; `None`: absent, so at its default.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    pub path: String,
+    pub before: Option<Value>,
+    pub now: Option<Value>,
+}
+
+struct HashParts(blake3::Hasher);
+
+impl Visitor for HashParts {
+    fn part(&mut self, path: &str, value: &Value) {
+        hash_value(&mut self.0, &Value::from(path));
+        hash_value(&mut self.0, value);
+    }
+}
+
+struct CollectParts(BTreeMap<String, Value>);
+
+impl Visitor for CollectParts {
+    fn part(&mut self, path: &str, value: &Value) {
+        self.0.insert(path.to_string(), value.clone());
+    }
+}
