@@ -2,3 +2,5 @@
 
 pub mod artifact;
 pub mod record;
+
+pub use record::StoredRecord;

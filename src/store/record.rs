@@ -54,6 +54,13 @@ pub struct Provenance {
     pub notes: BTreeMap<String, Value>,
 }
 
+/// A record with its own name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredRecord {
+    pub digest: Digest,
+    pub record: Record,
+}
+
 impl Record {
     /// The bytes that are stored, and hash to the record's name.
     pub fn to_bytes(&self) -> Vec<u8> {
