@@ -61,9 +61,9 @@ pub struct Node {
     /// The stage's axes in the order of its `each:`, with this node's ids.
     pub axes: Vec<(String, String)>,
     pub kind: Arc<dyn Kind>,
-    /// `with:` after references, as plain data: what a worker gets.
-    pub with: Value,
-    pub parameters: Box<dyn Parameters>,
+    /// `with:` after references, as plain data: what a worker gets. Shared by equal nodes.
+    pub with: Arc<Value>,
+    pub parameters: Arc<dyn Parameters>,
     /// In the order of the names.
     pub inputs: Vec<Input>,
     pub resources: Resources,
