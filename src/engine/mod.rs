@@ -1,4 +1,5 @@
 //! The engine: decides what is ready, claims it, has it executed, records it. It prints nothing.
 
+pub mod decide;
 pub mod event;
 pub mod job;

@@ -1,0 +1,431 @@
+//! Decides what happens next in a run: a pure state machine over the nodes of a graph.
+//!
+//! It is told what was observed (a key, a record, an outcome, an interrupt) and answers
+//! [`Step`]s. It knows no store, no process and no clock, so a coordinator, a pilot on another
+//! machine or a test can drive it. Equal observations in equal order give equal decisions.
+//!
+//! ```text
+//!            inputs done        keyed          cores free       outcome          record written
+//!  Blocked ─────────────▶ Open ───────▶ Ready ───────────▶ Running ──────▶ Publishing ─────────▶ Done
+//!     ▲                    │ ├─▶ Twin ────────(equal node ends)─────────────────────────────────▶│
+//!     │                    │ └─────────────────────(record found)──────────────────────────────▶ │
+//!     │                    └─▶ Failed                 │  ▲                                       │
+//!     │                              ▲  ◀──(failed)───┘  └─(released)── Held ──(record found)──▶ │
+//!     └────────────────────────── an input's blob is lost: its node leaves Done and runs again ◀─┘
+//! ```
+//!
+//! Whatever has not ended when nothing more can happen ends as Skipped.
+
+mod capacity;
+mod set;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+
+use petgraph::graph::NodeIndex;
+
+use crate::digest::Digest;
+use crate::workflow::graph::Graph;
+use capacity::Usage;
+pub use capacity::{Capacity, Demand};
+
+/// Where a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Some input is not done.
+    Blocked,
+    /// Every input is done: its key can be computed.
+    Open,
+    /// It has the key of another node that has not ended, and ends as that one does.
+    Twin(NodeIndex),
+    /// Its key has no record: it starts as soon as there is room.
+    Ready,
+    /// Another process holds its claim.
+    Held,
+    /// It executes on so many cores (0: a tiny node, which is not counted).
+    Running {
+        cores: usize,
+    },
+    /// It has executed; its record is being written.
+    Publishing,
+    /// It has a record: made by this run, or reused.
+    Done {
+        ran: bool,
+    },
+    Failed,
+    Skipped(Skip),
+}
+
+impl State {
+    /// Whether nothing more happens to the node, unless it is lost later.
+    pub fn ended(self) -> bool {
+        matches!(self, State::Done { .. } | State::Failed | State::Skipped(_))
+    }
+
+    fn in_flight(self) -> bool {
+        matches!(self, State::Running { .. } | State::Publishing)
+    }
+}
+
+/// Why a node was not started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Skip {
+    /// This one failed, and stands above it.
+    Ancestor(NodeIndex),
+    /// Another node failed, and the run does not keep going.
+    Failure,
+    Limit,
+    Interrupted,
+}
+
+/// What the driver does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Compute the node's key, look for a record, and tell [`Decide::keyed`].
+    Key(NodeIndex),
+    /// Execute the node on so many cores; it counts as running from now on.
+    Start { node: NodeIndex, threads: usize },
+    /// Nothing to do until something is observed.
+    Wait,
+    /// Every node has ended.
+    Over,
+}
+
+/// What the driver found out about a node's key.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Keyed {
+    /// It has a record.
+    Found,
+    /// It must run.
+    ToRun(Demand),
+}
+
+/// The nodes and their order.
+#[derive(Clone, Debug, Default)]
+pub struct Shape {
+    /// Producers before consumers; also the order among equals.
+    pub order: Vec<NodeIndex>,
+    /// By node index: the nodes whose ports it takes.
+    pub needs: Vec<Vec<NodeIndex>>,
+}
+
+impl Shape {
+    pub fn of(graph: &Graph) -> Self {
+        let needs = graph.dag.node_weights().map(|node| {
+            let mut needs: Vec<NodeIndex> = node
+                .inputs
+                .iter()
+                .flat_map(|input| input.members.iter().map(|member| member.node))
+                .collect();
+            needs.sort();
+            needs.dedup();
+            needs
+        });
+        Self {
+            needs: needs.collect(),
+            order: graph.order.clone(),
+        }
+    }
+}
+
+/// How far a run goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// A failure stops only the node's descendants.
+    pub keep_going: bool,
+    /// At most so many nodes are started.
+    pub limit: Option<usize>,
+}
+
+/// How many nodes ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    pub ran: usize,
+    pub reused: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+/// The state machine.
+pub struct Decide {
+    policy: Policy,
+    capacity: Capacity,
+    usage: Usage,
+    nodes: Vec<Entry>,
+    needs: Vec<Vec<NodeIndex>>,
+    children: Vec<Vec<NodeIndex>>,
+    open: BTreeSet<Rank>,
+    ready: BTreeSet<Rank>,
+    ready_tiny: BTreeSet<Rank>,
+    /// The node that stands for each key's work.
+    by_key: HashMap<Digest, NodeIndex>,
+    started: usize,
+    in_flight: usize,
+    held: usize,
+    halt: Option<Skip>,
+    /// Nodes that ended, in order, for the driver to tell.
+    ended: VecDeque<NodeIndex>,
+}
+
+/// Nodes with the longest way below them first, then in the order of the file.
+type Rank = (Reverse<u32>, usize, NodeIndex);
+
+struct Entry {
+    state: State,
+    rank: Rank,
+    /// Inputs that are not done.
+    pending: usize,
+    key: Option<Digest>,
+    /// Nodes that wait in [`State::Twin`] for this one.
+    twins: Vec<NodeIndex>,
+    demand: Demand,
+    failures: u32,
+    /// It has been counted against the limit.
+    started: bool,
+    /// It left [`State::Done`] once, because a blob of its outputs was lost.
+    remade: bool,
+}
+
+impl Decide {
+    pub fn new(shape: &Shape, policy: Policy, capacity: Capacity) -> Self {
+        let mut children = vec![Vec::new(); shape.needs.len()];
+        for &node in &shape.order {
+            for &need in &shape.needs[node.index()] {
+                children[need.index()].push(node);
+            }
+        }
+        let mut below = vec![0u32; children.len()];
+        let mut place = vec![0usize; children.len()];
+        for (position, &node) in shape.order.iter().enumerate().rev() {
+            place[node.index()] = position;
+            let chains = children[node.index()].iter();
+            below[node.index()] = chains
+                .map(|child| below[child.index()] + 1)
+                .max()
+                .unwrap_or(0);
+        }
+        let entry = |index: usize| Entry {
+            state: State::Blocked,
+            rank: (Reverse(below[index]), place[index], NodeIndex::new(index)),
+            pending: shape.needs[index].len(),
+            key: None,
+            twins: Vec::new(),
+            demand: Demand::default(),
+            failures: 0,
+            started: false,
+            remade: false,
+        };
+        let mut decide = Self {
+            policy,
+            capacity,
+            usage: Usage::default(),
+            nodes: (0..children.len()).map(entry).collect(),
+            needs: shape.needs.clone(),
+            children,
+            open: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            ready_tiny: BTreeSet::new(),
+            by_key: HashMap::new(),
+            started: 0,
+            in_flight: 0,
+            held: 0,
+            halt: None,
+            ended: VecDeque::new(),
+        };
+        for &node in &shape.order {
+            if decide.entry(node).pending == 0 {
+                decide.set(node, State::Open);
+            }
+        }
+        decide
+    }
+
+    /// What to do next. Nodes are keyed before any is started, so that what starts is the most
+    /// urgent of all that could.
+    pub fn step(&mut self) -> Step {
+        if let Some(&(_, _, node)) = self.open.first() {
+            return Step::Key(node);
+        }
+        if let Some((node, threads)) = self.startable() {
+            let entry = &mut self.nodes[node.index()];
+            if !std::mem::replace(&mut entry.started, true) {
+                self.started += 1;
+            }
+            let tiny = entry.demand.tiny;
+            self.set(
+                node,
+                State::Running {
+                    cores: if tiny { 0 } else { threads },
+                },
+            );
+            return Step::Start { node, threads };
+        }
+        if self.in_flight > 0 || (self.held > 0 && self.stopped().is_none()) {
+            return Step::Wait;
+        }
+        // In a graph without cycles something can always be done until the run is stopped.
+        let why = self.stopped().unwrap_or(Skip::Failure);
+        for index in 0..self.nodes.len() {
+            if !self.nodes[index].state.ended() {
+                self.set(NodeIndex::new(index), State::Skipped(why));
+            }
+        }
+        Step::Over
+    }
+
+    /// An open node has `key`.
+    pub fn keyed(&mut self, node: NodeIndex, key: Digest, keyed: Keyed) {
+        debug_assert_eq!(self.state(node), State::Open);
+        if self.entry(node).key.replace(key) != Some(key) {
+            self.release_twins(node);
+        }
+        let first = *self.by_key.entry(key).or_insert(node);
+        let demand = match keyed {
+            Keyed::Found => return self.set(node, State::Done { ran: false }),
+            Keyed::ToRun(demand) => demand,
+        };
+        self.entry(node).demand = demand;
+        match self.state(first) {
+            _ if first == node => self.set(node, State::Ready),
+            State::Done { .. } => self.set(node, State::Done { ran: false }),
+            State::Failed => self.set(node, State::Failed),
+            State::Skipped(_) => {
+                self.by_key.insert(key, node);
+                self.set(node, State::Ready);
+            }
+            _ => {
+                self.set(node, State::Twin(first));
+                self.entry(first).twins.push(node);
+            }
+        }
+    }
+
+    /// An open node can't be keyed: data or a variable that it needs is not here.
+    pub fn unkeyable(&mut self, node: NodeIndex) {
+        self.fail(node);
+    }
+
+    /// Another process holds the claim of a node that was to start.
+    pub fn held(&mut self, node: NodeIndex) {
+        if std::mem::take(&mut self.entry(node).started) {
+            self.started -= 1;
+        }
+        self.set(node, State::Held);
+    }
+
+    /// It is worth trying again to claim a held node.
+    pub fn released(&mut self, node: NodeIndex) {
+        self.resume(node);
+    }
+
+    /// A record of a node that was to start, or was held, has appeared meanwhile.
+    pub fn found(&mut self, node: NodeIndex) {
+        if std::mem::take(&mut self.entry(node).started) {
+            self.started -= 1;
+        }
+        self.set(node, State::Done { ran: false });
+    }
+
+    /// A running node has executed: its cores are free, its record is still to be written.
+    pub fn executed(&mut self, node: NodeIndex) {
+        self.set(node, State::Publishing);
+    }
+
+    /// The record of a node is in the store.
+    pub fn published(&mut self, node: NodeIndex) {
+        self.set(node, State::Done { ran: true });
+    }
+
+    /// A running or publishing node failed. True: it is tried again.
+    pub fn failed(&mut self, node: NodeIndex) -> bool {
+        let stopped = self.halt.is_some();
+        let entry = self.entry(node);
+        entry.failures += 1;
+        let again = entry.failures <= entry.demand.retries && !stopped;
+        match again {
+            true => self.resume(node),
+            false => self.fail(node),
+        }
+        again
+    }
+
+    /// A running node was stopped before it ended.
+    pub fn cancelled(&mut self, node: NodeIndex) {
+        self.set(node, State::Skipped(self.halt.unwrap_or(Skip::Interrupted)));
+    }
+
+    /// A running node could not read a blob that `producer` gave. True: `producer` runs again, and
+    /// the node after it; false: that was tried before, and the caller should fail the node.
+    pub fn lost(&mut self, node: NodeIndex, producer: NodeIndex) -> bool {
+        let key = self.entry(producer).key;
+        let first = key.and_then(|key| self.by_key.get(&key).copied());
+        let first = first.unwrap_or(producer);
+        match self.state(first) {
+            State::Done { .. } if std::mem::replace(&mut self.entry(first).remade, true) => {
+                return false;
+            }
+            State::Done { .. } => {
+                self.entry(first).failures = 0;
+                self.set(first, State::Blocked);
+                self.reopen(first);
+            }
+            State::Failed | State::Skipped(_) => return false,
+            _ => {}
+        }
+        if producer != first && matches!(self.state(producer), State::Done { .. }) {
+            self.set(producer, State::Twin(first));
+            self.entry(first).twins.push(producer);
+        }
+        self.resume(node);
+        true
+    }
+
+    /// Nothing new is started any more.
+    pub fn interrupt(&mut self) {
+        self.halt = Some(Skip::Interrupted);
+    }
+
+    /// Whether the node must run although it has a record, because a blob of that one was lost.
+    pub fn must_run(&self, node: NodeIndex) -> bool {
+        self.nodes[node.index()].remade
+    }
+
+    /// The next node that ended and was not told yet.
+    pub fn next_ended(&mut self) -> Option<NodeIndex> {
+        self.ended.pop_front()
+    }
+
+    pub fn state(&self, node: NodeIndex) -> State {
+        self.nodes[node.index()].state
+    }
+
+    /// The node whose outcome stands for `node`: itself, or the equal node that came first.
+    pub fn stands_for(&self, node: NodeIndex) -> NodeIndex {
+        let key = self.nodes[node.index()].key;
+        key.and_then(|key| self.by_key.get(&key).copied())
+            .unwrap_or(node)
+    }
+
+    /// The nodes that another process holds.
+    pub fn all_held(&self) -> Vec<NodeIndex> {
+        let all = (0..self.nodes.len()).map(NodeIndex::new);
+        all.filter(|&node| self.state(node) == State::Held)
+            .collect()
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for entry in &self.nodes {
+            match entry.state {
+                State::Done { ran: true } => counts.ran += 1,
+                State::Done { ran: false } => counts.reused += 1,
+                State::Failed => counts.failed += 1,
+                State::Skipped(_) => counts.skipped += 1,
+                _ => {}
+            }
+        }
+        counts
+    }
+}
