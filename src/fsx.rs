@@ -1,1 +1,254 @@
-//! Atomic files, locks and folders.
+//! Files as a store needs them: sealed and renamed into place, locked, made durable, told apart
+//! by their stamps, copied and removed as trees. Knows nothing of what the files hold.
+//!
+//! Nothing here writes to a final name: bytes go to a temporary file on the same file system,
+//! which is then renamed. Whether they are also durable is the caller's to decide, so that many
+//! files can share one flush ([`sync_filesystem`]).
+
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::digest::Digest;
+
+/// Everybody may read, nobody may write: content that is named by its digest.
+pub const SEALED: u32 = 0o444;
+/// Everybody may read, the owner may write.
+pub const SHARED: u32 = 0o644;
+
+/// What tells one state of a file from another without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    pub device: u64,
+    pub inode: u64,
+    pub size: u64,
+    /// Nanoseconds since 1970.
+    pub modified: i64,
+    /// Nanoseconds since 1970; moves with every change of content or metadata, and no program
+    /// can set it.
+    pub changed: i64,
+}
+
+impl Stamp {
+    pub fn of(metadata: &fs::Metadata) -> Self {
+        let nanoseconds =
+            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: nanoseconds(metadata.mtime(), metadata.mtime_nsec()),
+            changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// A temporary file in `folder` with exactly the permission bits `mode`, whatever the umask says.
+/// (`tempfile` alone creates 0600, which nobody else in a lab could read.)
+pub fn temporary(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
+    let file = tempfile::Builder::new()
+        .prefix("")
+        .rand_bytes(12)
+        .tempfile_in(folder)?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(mode))?;
+    Ok(file)
+}
+
+/// Writes `bytes` to a temporary file in `folder`; the caller names it with [`place`].
+pub fn stage(folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+    let mut file = temporary(folder, mode)?;
+    file.write_all(bytes)?;
+    Ok(file)
+}
+
+/// Renames a temporary file to `path`, replacing what is there; makes the parent folder if it is
+/// missing.
+pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    let file = match file.persist(path) {
+        Ok(_) => return Ok(()),
+        Err(error) if error.error.kind() == io::ErrorKind::NotFound => error.file,
+        Err(error) => return Err(error.error),
+    };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    file.persist(path).map(|_| ()).map_err(|error| error.error)
+}
+
+/// Replaces `path` with `bytes`: readers see the old content or the new, never a part. `folder`
+/// must lie on the same file system.
+pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    place(stage(folder, mode, bytes)?, path)
+}
+
+/// Makes everything written so far to the file system of `folder` durable, by whichever process.
+///
+/// One flush for many files: see docs/store.md for what it saves over flushing each.
+#[cfg(target_os = "linux")]
+pub fn sync_filesystem(folder: &Path, _files: &[PathBuf]) -> io::Result<()> {
+    rustix::fs::syncfs(File::open(folder)?).map_err(io::Error::from)
+}
+
+/// Makes `files` and their folders durable, one by one: for systems without `syncfs`.
+#[cfg(not(target_os = "linux"))]
+pub fn sync_filesystem(_folder: &Path, files: &[PathBuf]) -> io::Result<()> {
+    let mut folders = std::collections::BTreeSet::new();
+    for file in files {
+        File::open(file)?.sync_all()?;
+        folders.extend(file.parent().map(Path::to_path_buf));
+    }
+    folders
+        .into_iter()
+        .try_for_each(|folder| File::open(folder)?.sync_all())
+}
+
+/// The digest and length of a stream, in constant memory.
+pub fn hash_reader(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(reader)?;
+    Ok((Digest::finish(&hasher), hasher.count()))
+}
+
+/// An exclusive lock on a file: held until dropped or until the process dies, against other
+/// processes and against other holders in this one.
+#[derive(Debug)]
+pub struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Lock {
+    /// The lock at `path`, or `None` if someone holds it. The file's folder must exist.
+    pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
+        loop {
+            let file = Self::open(path)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return Err(error),
+            }
+            if let Some(lock) = Self::confirm(path, file)? {
+                return Ok(Some(lock));
+            }
+        }
+    }
+
+    /// The lock at `path`, waiting for whoever holds it.
+    pub fn acquire(path: &Path) -> io::Result<Self> {
+        loop {
+            let file = Self::open(path)?;
+            file.lock()?;
+            if let Some(lock) = Self::confirm(path, file)? {
+                return Ok(lock);
+            }
+        }
+    }
+
+    fn open(path: &Path) -> io::Result<File> {
+        File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+    }
+
+    /// A holder removes its file when it lets go, so the file that was just locked may no longer
+    /// be the one at `path`; then nothing is held. While `path` leads to a locked file only its
+    /// holder removes it, so two holders can't both be confirmed.
+    fn confirm(path: &Path, file: File) -> io::Result<Option<Self>> {
+        let held = Stamp::of(&file.metadata()?);
+        let there = match fs::metadata(path) {
+            Ok(metadata) => Stamp::of(&metadata),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let same = (held.device, held.inode) == (there.device, there.inode);
+        Ok(same.then(|| Self {
+            path: path.to_path_buf(),
+            _file: file,
+        }))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Removed while still held; the lock goes when the file is closed. A file that can't be
+        // removed is harmless: the next holder takes it as it is.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Removes a tree even where its folders are read-only.
+pub fn remove_tree(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else {
+        return Ok(());
+    };
+    if !metadata.is_dir() {
+        return fs::remove_file(path);
+    }
+    if metadata.mode() & 0o700 != 0o700 {
+        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+    }
+    for entry in fs::read_dir(path)? {
+        remove_tree(&entry?.path())?;
+    }
+    fs::remove_dir(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_excludes_and_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claim");
+        let held = Lock::try_acquire(&path).unwrap().unwrap();
+        assert!(Lock::try_acquire(&path).unwrap().is_none());
+        drop(held);
+        assert!(!path.exists());
+        assert!(Lock::try_acquire(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn of_many_contenders_one_holds_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claim");
+        let inside = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let lock = Lock::acquire(&path).unwrap();
+                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                        drop(lock);
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn replaced_files_have_the_asked_for_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/file");
+        replace(&path, folder.path(), SHARED, b"one").unwrap();
+        replace(&path, folder.path(), SEALED, b"two").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SEALED);
+    }
+
+    #[test]
+    fn read_only_trees_are_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = folder.path().join("tree");
+        fs::create_dir_all(tree.join("inner")).unwrap();
+        fs::write(tree.join("inner/file"), b"x").unwrap();
+        fs::set_permissions(tree.join("inner"), Permissions::from_mode(0o555)).unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+    }
+}

@@ -151,6 +151,79 @@ pub struct Table {
     pub rows: Vec<Vec<Value>>,
 }
 
+impl Artifact {
+    /// The blobs that must lie in the store for the artifact to be read.
+    ///
+    /// Encoded images are not among them: they may lie in the folder they came from.
+    pub fn blobs(&self) -> Vec<Blob> {
+        match self {
+            Artifact::Files(files) => files.files.values().cloned().collect(),
+            Artifact::Dataset(dataset) => dataset
+                .parts
+                .iter()
+                .filter_map(|part| match &part.images {
+                    Images::Packed { pixels, .. } => Some(pixels.clone()),
+                    Images::Encoded { .. } => None,
+                })
+                .collect(),
+            Artifact::Tensors(tensors) => tensors
+                .tensors
+                .values()
+                .filter(|entry| entry.inline.is_none())
+                .map(|entry| Blob {
+                    digest: entry.digest,
+                    bytes: entry.bytes(),
+                })
+                .collect(),
+            Artifact::Metrics(_) | Artifact::Table(_) => Vec::new(),
+        }
+    }
+
+    /// Bytes of everything the artifact names, encoded images included.
+    pub fn content_bytes(&self) -> u64 {
+        let encoded = match self {
+            Artifact::Dataset(dataset) => dataset
+                .parts
+                .iter()
+                .map(|part| match &part.images {
+                    Images::Encoded { files } => files.iter().map(|file| file.blob.bytes).sum(),
+                    Images::Packed { .. } => 0,
+                })
+                .sum(),
+            _ => 0u64,
+        };
+        encoded + self.blobs().iter().map(|blob| blob.bytes).sum::<u64>()
+    }
+
+    /// Refuses numbers that JSON can't hold.
+    pub fn check_finite(&self) -> Result<(), BlobError> {
+        let Artifact::Metrics(metrics) = self else {
+            return Ok(());
+        };
+        let finite = |metric: &Metric| {
+            let bounds = metric.interval.unwrap_or_default();
+            let numbers = [metric.value, metric.chance.unwrap_or_default()];
+            numbers
+                .iter()
+                .chain(&bounds)
+                .all(|number| number.is_finite())
+        };
+        match metrics.values.iter().find(|(_, metric)| !finite(metric)) {
+            Some((name, _)) => Err(BlobError::NotFinite(name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+impl TensorEntry {
+    /// Bytes of the tensor's content.
+    pub fn bytes(&self) -> u64 {
+        let elements: u64 = self.shape.iter().map(|size| *size as u64).product();
+        let bits = super::tensors::element_bits(&self.dtype).unwrap_or_default();
+        elements.saturating_mul(bits) / 8
+    }
+}
+
 /// Reads and writes blobs by content: all that a task sees of a store.
 pub trait Blobs: Send + Sync {
     /// The verified bytes of `digest`.
@@ -170,7 +243,14 @@ pub enum BlobError {
     /// It was set aside; the node that makes it must run again.
     #[error("blob {0} was damaged and has been set aside")]
     Damaged(Digest),
-    #[error("{path}: {source}")]
+    /// The bytes are whole, but not what they should be.
+    #[error("blob {digest} can't be read: {why}")]
+    Unreadable { digest: Digest, why: String },
+    #[error("tensor `{name}`: {why}")]
+    Tensor { name: String, why: String },
+    #[error("`{0}` is not a finite number")]
+    NotFinite(String),
+    #[error("{}: {source}", path.display())]
     Io {
         path: std::path::PathBuf,
         source: std::io::Error,

@@ -1,6 +1,79 @@
 //! The content-addressed store: blobs, records, claims, and the stat cache over outside data.
+//!
+//! It owns one folder (see docs/store.md for its layout and promises) and knows nothing of how
+//! nodes are run or what a kind computes. The files are the truth: there is no database, and
+//! whatever is derived from them may be deleted at any time.
 
 pub mod artifact;
+mod claims;
+mod error;
+mod layout;
+mod objects;
+mod publish;
 pub mod record;
+mod records;
+mod session;
+pub mod sources;
+mod statcache;
+mod statindex;
+pub mod tensors;
 
-pub use record::StoredRecord;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use crate::digest::Digest;
+use crate::fsx::Stamp;
+
+pub use artifact::{Artifact, Blob, BlobError, Blobs};
+pub use claims::Claim;
+pub use error::StoreError;
+pub use layout::STORE_FORMAT;
+pub use record::{Port, Record, StoredRecord};
+pub use sources::{ResolvedSource, SourceError};
+pub use statcache::StatCache;
+
+/// An open store. Cheap to open; used from many threads, and by many processes at once.
+#[derive(Debug)]
+pub struct Store {
+    root: PathBuf,
+    /// This process's folder under `tmp/`, made when something is first written.
+    session: Mutex<Option<session::Session>>,
+    /// Blobs that this process has verified, with the stamp they had.
+    verified: Mutex<HashMap<Digest, Stamp>>,
+}
+
+impl Store {
+    /// Opens the store at `root`, making it where there is none.
+    ///
+    /// # Errors
+    /// A store of a newer format, a folder that holds something else, or one that can't be read.
+    pub fn open(root: &Path) -> Result<Self, StoreError> {
+        layout::prepare(root)?;
+        let root = std::path::absolute(root).map_err(StoreError::io(root))?;
+        Ok(Self {
+            root,
+            session: Mutex::default(),
+            verified: Mutex::default(),
+        })
+    }
+
+    /// The store's folder, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where runs keep their plans, journals and logs.
+    pub fn runs(&self) -> PathBuf {
+        self.root.join(layout::RUNS)
+    }
+
+    /// A fresh folder under `tmp/`, removed on drop, and by a later process if this one dies.
+    pub fn scratch(&self) -> Result<tempfile::TempDir, StoreError> {
+        let folder = self.session_folder()?;
+        tempfile::Builder::new()
+            .prefix("scratch-")
+            .tempdir_in(&folder)
+            .map_err(StoreError::io(&folder))
+    }
+}

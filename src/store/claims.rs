@@ -1,0 +1,56 @@
+//! Claims: who holds one runs the node of that key, everybody else waits for its record.
+
+use std::fs;
+use std::io;
+
+use super::layout::CLAIMS;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx::Lock;
+
+/// The right to run the node of one key. Released on drop and when the process dies.
+#[derive(Debug)]
+pub struct Claim {
+    key: Digest,
+    _lock: Lock,
+}
+
+impl Claim {
+    pub fn key(&self) -> &Digest {
+        &self.key
+    }
+}
+
+impl Store {
+    /// Claims `key`; `None` while another process, or another part of this one, holds it.
+    ///
+    /// Whoever gets a claim must look for a record again: the former holder may have made one.
+    pub fn claim(&self, key: &Digest) -> Result<Option<Claim>, StoreError> {
+        let lock = self.lock(&key.to_hex(), Lock::try_acquire)?;
+        Ok(lock.map(|lock| Claim {
+            key: *key,
+            _lock: lock,
+        }))
+    }
+
+    /// Held for the moment in which records appear, so that one is the first.
+    pub(super) fn publishing(&self) -> Result<Lock, StoreError> {
+        self.lock("publishing", Lock::acquire)
+    }
+
+    fn lock<T>(
+        &self,
+        name: &str,
+        take: fn(&std::path::Path) -> io::Result<T>,
+    ) -> Result<T, StoreError> {
+        let folder = self.root.join(CLAIMS);
+        let path = folder.join(name);
+        match take(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+                take(&path).map_err(StoreError::io(&path))
+            }
+            result => result.map_err(StoreError::io(&path)),
+        }
+    }
+}

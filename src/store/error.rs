@@ -1,0 +1,68 @@
+//! What can go wrong with a store as a whole; [`BlobError`](super::BlobError) is about one blob.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::artifact::BlobError;
+use crate::digest::Digest;
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "the store {} has format {found}; this is ribflow {}, which reads up to format {}: \
+         ribflow {needs} or newer reads it",
+        root.display(),
+        env!("CARGO_PKG_VERSION"),
+        super::STORE_FORMAT
+    )]
+    NewerStore {
+        root: PathBuf,
+        found: u64,
+        /// The first version of ribflow that reads it, as the store says.
+        needs: String,
+    },
+    #[error(
+        "the store {} claims nodes by `{mechanism}`, which this ribflow does not know",
+        root.display()
+    )]
+    UnknownClaims { root: PathBuf, mechanism: String },
+    #[error("{} is no store: {why}", root.display())]
+    NotAStore { root: PathBuf, why: String },
+    #[error(
+        "the record {} has format {found}, which this ribflow does not read: a newer one wrote it",
+        path.display()
+    )]
+    NewerRecord { path: PathBuf, found: u64 },
+    /// Publishing it would promise content that is not there.
+    #[error("the record of key {key} names blob {digest}, which is not in the store")]
+    Incomplete { key: Digest, digest: Digest },
+    /// The recipe of a record does not give the key that the record claims.
+    #[error("a record says key {said}, its recipe gives {found}")]
+    WrongKey { said: Digest, found: Digest },
+    #[error("key {key} has no record {record}")]
+    NoSuchRecord { key: Digest, record: Digest },
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl StoreError {
+    /// For `map_err`: an I/O error at `path`.
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}
+
+impl BlobError {
+    /// For `map_err`: an I/O error at `path`.
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}

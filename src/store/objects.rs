@@ -1,0 +1,215 @@
+//! Blobs: written once, named by content, verified before anything is made of them.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::artifact::{Artifact, Blob, BlobError, Blobs};
+use super::layout::DAMAGED;
+use super::record::Port;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx::{self, Stamp};
+use crate::workflow::kind::PortType;
+
+/// Artifacts up to this many bytes stand in the record itself; metrics and tables always do.
+const INLINE_ARTIFACT: usize = 4096;
+
+impl Blobs for Store {
+    fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        let path = self.object_path(digest);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return Err(missing_or_io(digest, &path, error)),
+        };
+        if hash(&bytes) != *digest {
+            return Err(self.set_aside(digest, &path));
+        }
+        Ok(bytes)
+    }
+
+    fn path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
+        let path = self.object_path(digest);
+        self.verify(digest, &path)?;
+        Ok(path)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<Blob, BlobError> {
+        let digest = hash(bytes);
+        let blob = Blob {
+            digest,
+            bytes: bytes.len() as u64,
+        };
+        if !self.holds(&digest)? {
+            let folder = self.session_for_blob()?;
+            let file = fsx::stage(&folder, fsx::SEALED, bytes).map_err(BlobError::io(&folder))?;
+            self.keep(file, &digest)?;
+        }
+        Ok(blob)
+    }
+
+    fn write_file(&self, path: &Path) -> Result<Blob, BlobError> {
+        let folder = self.session_for_blob()?;
+        let mut file = fsx::temporary(&folder, fsx::SEALED).map_err(BlobError::io(&folder))?;
+        let mut from = File::open(path).map_err(BlobError::io(path))?;
+        // The copy is hashed, not the original: that one may still be changing.
+        io::copy(&mut from, file.as_file_mut()).map_err(BlobError::io(path))?;
+        let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;
+        let (digest, bytes) = fsx::hash_reader(&mut copy).map_err(BlobError::io(file.path()))?;
+        if !self.holds(&digest)? {
+            self.keep(file, &digest)?;
+        }
+        Ok(Blob { digest, bytes })
+    }
+}
+
+impl Store {
+    /// Whether a blob lies in the store, unverified.
+    pub fn has(&self, digest: &Digest) -> bool {
+        self.object_path(digest).is_file()
+    }
+
+    /// The blobs that `artifact` names and that are not here.
+    ///
+    /// Encoded images are not asked for: they may lie in the folder they came from, and whoever
+    /// reads them looks there first.
+    pub fn missing(&self, artifact: &Artifact) -> Vec<Digest> {
+        artifact
+            .blobs()
+            .into_iter()
+            .map(|blob| blob.digest)
+            .filter(|digest| !self.has(digest))
+            .collect()
+    }
+
+    /// The artifact in the blob `digest`. For a port of a record use [`Store::artifact`], which
+    /// knows where small ones stand.
+    pub fn read_artifact(&self, digest: &Digest) -> Result<Artifact, BlobError> {
+        serde_json::from_slice(&self.read(digest)?).map_err(|error| BlobError::Unreadable {
+            digest: *digest,
+            why: error.to_string(),
+        })
+    }
+
+    /// Keeps the canonical bytes of `artifact`.
+    pub fn write_artifact(&self, artifact: &Artifact) -> Result<Blob, BlobError> {
+        self.write(&artifact.to_bytes())
+    }
+
+    /// Describes `artifact` for a record, and keeps it: in the record itself where it is small,
+    /// else as a blob.
+    ///
+    /// # Errors
+    /// A metric that is not a finite number can't be kept.
+    pub fn port(&self, gives: PortType, artifact: Artifact) -> Result<Port, BlobError> {
+        artifact.check_finite()?;
+        let bytes = artifact.to_bytes();
+        let total = bytes.len() as u64 + artifact.content_bytes();
+        let always = matches!(artifact, Artifact::Metrics(_) | Artifact::Table(_));
+        let inline = always || bytes.len() <= INLINE_ARTIFACT;
+        let digest = match inline {
+            true => hash(&bytes),
+            false => self.write(&bytes)?.digest,
+        };
+        Ok(Port {
+            gives,
+            digest,
+            bytes: total,
+            inline: inline.then_some(artifact),
+        })
+    }
+
+    /// The artifact of a port.
+    pub fn artifact(&self, port: &Port) -> Result<Artifact, BlobError> {
+        match &port.inline {
+            Some(artifact) => Ok(artifact.clone()),
+            None => self.read_artifact(&port.digest),
+        }
+    }
+
+    /// Whether the blob is here and whole; a damaged one is set aside and counts as absent.
+    fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
+        match self.verify(digest, &self.object_path(digest)) {
+            Ok(()) => Ok(true),
+            Err(BlobError::Missing(_) | BlobError::Damaged(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hashes the blob unless this process has done so and the file has not changed since.
+    fn verify(&self, digest: &Digest, path: &Path) -> Result<(), BlobError> {
+        let open = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+        let (metadata, mut file) = open.map_err(|error| missing_or_io(digest, path, error))?;
+        let stamp = Stamp::of(&metadata);
+        if self.known_good(digest) == Some(stamp) {
+            return Ok(());
+        }
+        let (found, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
+        if found != *digest {
+            return Err(self.set_aside(digest, path));
+        }
+        self.remember(digest, stamp);
+        Ok(())
+    }
+
+    fn keep(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), BlobError> {
+        let path = self.object_path(digest);
+        let kept = fsx::place(file, &path).and_then(|()| fs::metadata(&path));
+        let metadata = kept.map_err(BlobError::io(&path))?;
+        self.remember(digest, Stamp::of(&metadata));
+        Ok(())
+    }
+
+    /// Moves a damaged blob out of the way, so that it is never served and can be made again.
+    fn set_aside(&self, digest: &Digest, path: &Path) -> BlobError {
+        let folder = self.root.join(DAMAGED).join("objects");
+        match move_aside(path, &folder.join(digest.to_hex())) {
+            Ok(()) => BlobError::Damaged(*digest),
+            Err(error) => BlobError::io(path)(error),
+        }
+    }
+
+    fn known_good(&self, digest: &Digest) -> Option<Stamp> {
+        let verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
+        verified.get(digest).copied()
+    }
+
+    fn remember(&self, digest: &Digest, stamp: Stamp) {
+        let mut verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
+        verified.insert(*digest, stamp);
+    }
+
+    fn session_for_blob(&self) -> Result<PathBuf, BlobError> {
+        self.session_folder().map_err(|error| match error {
+            StoreError::Io { path, source } => BlobError::Io { path, source },
+            other => BlobError::io(&self.root)(io::Error::other(other.to_string())),
+        })
+    }
+}
+
+/// Renames a damaged file into `damaged/`. Another process may have done so already.
+pub(super) fn move_aside(path: &Path, aside: &Path) -> io::Result<()> {
+    if let Some(folder) = aside.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    match fs::rename(path, aside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn missing_or_io(digest: &Digest, path: &Path, error: io::Error) -> BlobError {
+    match error.kind() {
+        io::ErrorKind::NotFound => BlobError::Missing(*digest),
+        _ => BlobError::io(path)(error),
+    }
+}
+
+/// Hashes in parallel where that pays.
+fn hash(bytes: &[u8]) -> Digest {
+    const WORTH_SPLITTING: usize = 1 << 20;
+    if bytes.len() < WORTH_SPLITTING {
+        return Digest::of(bytes);
+    }
+    Digest::finish(blake3::Hasher::new().update_rayon(bytes))
+}

@@ -1,0 +1,139 @@
+//! Publishing: the group commit that makes results visible only once they are safe.
+//!
+//! Workers write and rename blobs without flushing any. Publishing flushes the file system once
+//! for all of them, then lets the records appear, then flushes once more. So a record that can be
+//! seen never names a blob that a crash could still take away.
+
+use std::path::{Path, PathBuf};
+
+use super::record::Record;
+use super::records::{MARKER, choose, file_name, list, read_marker};
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx;
+
+impl Store {
+    /// Publishes `records` together and returns their digests, in order. Once it returns, they
+    /// and all they name survive a crash.
+    ///
+    /// # Errors
+    /// Nothing is published if a record names a blob that is not here, or a key that its recipe
+    /// does not give.
+    pub fn publish(&self, records: &[Record]) -> Result<Vec<Digest>, StoreError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut durable = Vec::new();
+        for record in records {
+            durable.extend(self.check(record)?);
+        }
+        let tmp = self.session_folder()?;
+        let mut staged = Vec::new();
+        for record in records {
+            let bytes = record.to_bytes();
+            let file = fsx::stage(&tmp, fsx::SEALED, &bytes).map_err(StoreError::io(&tmp))?;
+            durable.push(file.path().to_path_buf());
+            staged.push(Staged {
+                folder: self.record_folder(&record.key),
+                digest: Digest::of(&bytes),
+                file,
+            });
+        }
+        let digests = staged.iter().map(|staged| staged.digest).collect();
+        self.flush(&durable)?;
+        let appeared = self.appear(&tmp, staged)?;
+        self.flush(&appeared)?;
+        Ok(digests)
+    }
+
+    /// Stays with `record` for `key` from now on.
+    pub fn choose(&self, key: &Digest, record: &Digest) -> Result<(), StoreError> {
+        let folder = self.record_folder(key);
+        let tmp = self.session_folder()?;
+        let _publishing = self.publishing()?;
+        if !list(&folder)?.contains(record) {
+            return Err(StoreError::NoSuchRecord {
+                key: *key,
+                record: *record,
+            });
+        }
+        mark(&folder, &tmp, record)?;
+        self.flush(&[folder.join(MARKER)])
+    }
+
+    /// The files that the record reaches, all of them here.
+    fn check(&self, record: &Record) -> Result<Vec<PathBuf>, StoreError> {
+        let found = record.recipe.key();
+        if found != record.key {
+            return Err(StoreError::WrongKey {
+                said: record.key,
+                found,
+            });
+        }
+        let mut files = Vec::new();
+        for port in record.ports.values() {
+            let artifact = self.artifact(port)?;
+            if port.inline.is_none() {
+                files.push(self.object_path(&port.digest));
+            }
+            for blob in artifact.blobs() {
+                let path = self.object_path(&blob.digest);
+                if !path.is_file() {
+                    return Err(StoreError::Incomplete {
+                        key: record.key,
+                        digest: blob.digest,
+                    });
+                }
+                files.push(path);
+            }
+        }
+        Ok(files)
+    }
+
+    /// Renames the staged records into place, one publisher at a time, so that of two outcomes
+    /// of one key exactly one is the first and stays the chosen one.
+    fn appear(&self, tmp: &Path, staged: Vec<Staged>) -> Result<Vec<PathBuf>, StoreError> {
+        let _publishing = self.publishing()?;
+        let mut appeared = Vec::new();
+        for Staged {
+            folder,
+            digest,
+            file,
+        } in staged
+        {
+            let path = folder.join(file_name(&digest));
+            let there = list(&folder)?;
+            if there.contains(&digest) {
+                continue;
+            }
+            if let Some(chosen) = choose(&folder, &there)?
+                && read_marker(&folder.join(MARKER))? != Some(chosen)
+            {
+                mark(&folder, tmp, &chosen)?;
+                appeared.push(folder.join(MARKER));
+            }
+            fsx::place(file, &path).map_err(StoreError::io(&path))?;
+            appeared.push(path);
+        }
+        Ok(appeared)
+    }
+
+    fn flush(&self, files: &[PathBuf]) -> Result<(), StoreError> {
+        fsx::sync_filesystem(&self.root, files).map_err(StoreError::io(&self.root))
+    }
+}
+
+struct Staged {
+    folder: PathBuf,
+    digest: Digest,
+    file: tempfile::NamedTempFile,
+}
+
+/// Rare, so flushed on its own: a marker that a crash empties would change the choice.
+fn mark(folder: &Path, tmp: &Path, chosen: &Digest) -> Result<(), StoreError> {
+    let path = folder.join(MARKER);
+    fsx::stage(tmp, fsx::SHARED, format!("{chosen}\n").as_bytes())
+        .and_then(|file| file.as_file().sync_all().map(|()| file))
+        .and_then(|file| fsx::place(file, &path))
+        .map_err(StoreError::io(&path))
+}

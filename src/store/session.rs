@@ -1,0 +1,89 @@
+//! Each process writes under a folder of its own in `tmp/`, which it keeps locked. A folder whose
+//! lock is free belongs to a process that died: whoever starts to write next removes it.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::layout::TMP;
+use super::{Store, StoreError};
+use crate::fsx::{self, Lock};
+
+/// Between making its folder and locking it a process looks dead; nobody takes that long.
+const YOUNG: Duration = Duration::from_secs(60);
+
+#[derive(Debug)]
+pub(super) struct Session {
+    folder: PathBuf,
+    lock: Option<Lock>,
+}
+
+impl Session {
+    fn start(tmp: &Path) -> io::Result<Self> {
+        sweep(tmp)?;
+        let folder = tempfile::Builder::new()
+            .prefix("process-")
+            .rand_bytes(12)
+            .tempdir_in(tmp)?
+            .keep();
+        let lock = Lock::acquire(&lock_path(&folder))?;
+        Ok(Self {
+            folder,
+            lock: Some(lock),
+        })
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // What can't be removed now is swept later.
+        let _ = fsx::remove_tree(&self.folder);
+        self.lock.take();
+    }
+}
+
+impl Store {
+    /// This process's own folder under `tmp/`.
+    pub(super) fn session_folder(&self) -> Result<PathBuf, StoreError> {
+        let tmp = self.root.join(TMP);
+        // A thread that panicked in here left either no session or a whole one.
+        let mut session = self.session.lock().unwrap_or_else(|held| held.into_inner());
+        if session.is_none() {
+            *session = Some(Session::start(&tmp).map_err(StoreError::io(&tmp))?);
+        }
+        Ok(session
+            .as_ref()
+            .map_or(tmp, |session| session.folder.clone()))
+    }
+}
+
+fn lock_path(folder: &Path) -> PathBuf {
+    folder.join("lock")
+}
+
+/// Removes what dead processes left in `tmp`.
+fn sweep(tmp: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(tmp)? {
+        let path = entry?.path();
+        if !is_young(&path) && is_abandoned(&path) {
+            // Someone else may be sweeping it too.
+            let _ = fsx::remove_tree(&path);
+        }
+    }
+    Ok(())
+}
+
+fn is_young(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .and_then(|metadata| metadata.modified())
+        .is_ok_and(|modified| {
+            SystemTime::now()
+                .duration_since(modified)
+                .is_ok_and(|age| age < YOUNG)
+        })
+}
+
+fn is_abandoned(path: &Path) -> bool {
+    !path.is_dir() || matches!(Lock::try_acquire(&lock_path(path)), Ok(Some(_)))
+}

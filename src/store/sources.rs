@@ -1,0 +1,259 @@
+//! Outside data as content: which files of a folder count, and the tree of digests they make.
+//! Where the data lies, when it was written and what lies beside it do not matter.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::artifact::{Artifact, Blob, Files};
+use super::statcache::StatCache;
+use crate::digest::Digest;
+use crate::workflow::kind::{ImageSelection, Source, SourceShape};
+use rayon::prelude::*;
+
+/// What a source holds.
+#[derive(Clone, Debug)]
+pub struct ResolvedSource {
+    /// [`Artifact::Files`]; the paths start at `root`.
+    pub artifact: Artifact,
+    /// The digest of the artifact's canonical bytes.
+    pub digest: Digest,
+    /// The folder, absolute.
+    pub root: PathBuf,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    #[error("{} does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("{} is not a folder", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("{} is not a file", .0.display())]
+    NotAFile(PathBuf),
+    #[error("{} holds no file", .0.display())]
+    Empty(PathBuf),
+    #[error("{} holds no class folder: one sub-folder a class is expected", .0.display())]
+    NoClasses(PathBuf),
+    #[error("the class folder {} holds no image ({})", .0.display(), IMAGE_ENDINGS.join(", "))]
+    EmptyClass(PathBuf),
+    #[error("{} has no class folder `{class}`{}", root.display(), suggestion(nearest))]
+    NoSuchClass {
+        root: PathBuf,
+        class: String,
+        nearest: Option<String>,
+    },
+    #[error("{} is a link that leads back to a folder around it", .0.display())]
+    Loop(PathBuf),
+    #[error("the name of {} is not valid UTF-8", .0.display())]
+    Name(PathBuf),
+    #[error("{} changed while it was read", .0.display())]
+    Changing(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+fn suggestion(nearest: &Option<String>) -> String {
+    let text = nearest.as_ref();
+    text.map_or_else(String::new, |name| format!(": did you mean `{name}`?"))
+}
+
+impl SourceError {
+    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing(path.to_path_buf()),
+            _ => Self::Io {
+                path: path.to_path_buf(),
+                source,
+            },
+        }
+    }
+}
+
+/// What torchvision's `ImageFolder` takes for an image (`IMG_EXTENSIONS`), in any case.
+pub const IMAGE_ENDINGS: [&str; 9] = [
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+];
+
+/// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
+/// folder, then by name. (A tree of files is in the order of whole paths, which differs where
+/// folders are nested.)
+pub fn image_folder_order(path: &str) -> (&str, &str, &str) {
+    let class = path.split('/').next().unwrap_or_default();
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    (class, folder, name)
+}
+
+impl StatCache {
+    /// Lists `source`, hashes what is new or changed, and gives its content.
+    ///
+    /// Relative locations start from `base`, the folder of the workflow file.
+    pub fn resolve(&self, source: &Source, base: &Path) -> Result<ResolvedSource, SourceError> {
+        let place = base.join(&source.location);
+        let place = std::path::absolute(&place).map_err(SourceError::io(&place))?;
+        let (root, paths) = match &source.shape {
+            SourceShape::File => one_file(&place)?,
+            SourceShape::Tree => (place.clone(), tree(&place)?),
+            SourceShape::ImageFolder(selection) => {
+                (place.clone(), image_folder(&place, selection)?)
+            }
+        };
+        let folder = self.folder(&root);
+        let hashed = paths.into_par_iter().map(|path| {
+            let blob = folder.blob(&path)?;
+            Ok((path, blob))
+        });
+        let files: Result<Vec<(String, Blob)>, SourceError> = hashed.collect();
+        let artifact = Artifact::Files(Files {
+            files: files?.into_iter().collect(),
+        });
+        Ok(ResolvedSource {
+            digest: Digest::of(&artifact.to_bytes()),
+            artifact,
+            root,
+        })
+    }
+}
+
+fn one_file(path: &Path) -> Result<(PathBuf, Vec<String>), SourceError> {
+    let metadata = fs::metadata(path).map_err(SourceError::io(path))?;
+    let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), metadata.is_file())
+    else {
+        return Err(SourceError::NotAFile(path.to_path_buf()));
+    };
+    let name = name
+        .to_str()
+        .ok_or_else(|| SourceError::Name(path.to_path_buf()))?;
+    Ok((parent.to_path_buf(), vec![name.to_string()]))
+}
+
+fn tree(root: &Path) -> Result<Vec<String>, SourceError> {
+    let mut walk = Walk::default();
+    walk.folder(root, "")?;
+    match walk.files.is_empty() {
+        true => Err(SourceError::Empty(root.to_path_buf())),
+        false => Ok(walk.files),
+    }
+}
+
+/// The images of `root` as torchvision lists them, cut to `selection`.
+fn image_folder(root: &Path, selection: &ImageSelection) -> Result<Vec<String>, SourceError> {
+    let classes = class_folders(root)?;
+    let wanted = match &selection.classes {
+        None => classes,
+        Some(wanted) => {
+            for class in wanted {
+                check_class(root, class, &classes)?;
+            }
+            let wanted = |class: &String| wanted.contains(class);
+            classes.into_iter().filter(wanted).collect()
+        }
+    };
+    let listed: Result<Vec<Vec<String>>, SourceError> = wanted
+        .into_par_iter()
+        .map(|class| class_images(root, &class, selection.limit))
+        .collect();
+    Ok(listed?.into_iter().flatten().collect())
+}
+
+fn class_folders(root: &Path) -> Result<Vec<String>, SourceError> {
+    let mut classes: Vec<String> = entries(root)?
+        .into_iter()
+        .filter(|entry| entry.folder)
+        .map(|entry| entry.name)
+        .collect();
+    classes.sort();
+    match classes.is_empty() {
+        true => Err(SourceError::NoClasses(root.to_path_buf())),
+        false => Ok(classes),
+    }
+}
+
+fn check_class(root: &Path, class: &str, classes: &[String]) -> Result<(), SourceError> {
+    if classes.iter().any(|known| known == class) {
+        return Ok(());
+    }
+    let nearest = crate::diag::nearest(class, classes.iter().map(String::as_str));
+    Err(SourceError::NoSuchClass {
+        root: root.to_path_buf(),
+        class: class.to_string(),
+        nearest: nearest.map(str::to_string),
+    })
+}
+
+fn class_images(
+    root: &Path,
+    class: &str,
+    limit: Option<usize>,
+) -> Result<Vec<String>, SourceError> {
+    let folder = root.join(class);
+    let mut walk = Walk::default();
+    walk.folder(&folder, class)?;
+    let mut images = walk.files;
+    images.retain(|path| is_image(path));
+    images.sort_by(|a, b| image_folder_order(a).cmp(&image_folder_order(b)));
+    images.truncate(limit.unwrap_or(usize::MAX));
+    match images.is_empty() {
+        true => Err(SourceError::EmptyClass(folder)),
+        false => Ok(images),
+    }
+}
+
+fn is_image(path: &str) -> bool {
+    let path = path.to_lowercase();
+    IMAGE_ENDINGS.iter().any(|ending| path.ends_with(ending))
+}
+
+/// Every file under a folder, links followed.
+#[derive(Default)]
+struct Walk {
+    files: Vec<String>,
+    /// Device and inode of the folders around the one that is being read.
+    around: Vec<(u64, u64)>,
+}
+
+impl Walk {
+    fn folder(&mut self, folder: &Path, prefix: &str) -> Result<(), SourceError> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(folder).map_err(SourceError::io(folder))?;
+        let identity = (metadata.dev(), metadata.ino());
+        if self.around.contains(&identity) {
+            return Err(SourceError::Loop(folder.to_path_buf()));
+        }
+        self.around.push(identity);
+        for entry in entries(folder)? {
+            let path = match prefix {
+                "" => entry.name.clone(),
+                prefix => format!("{prefix}/{}", entry.name),
+            };
+            match entry.folder {
+                true => self.folder(&folder.join(&entry.name), &path)?,
+                false => self.files.push(path),
+            }
+        }
+        self.around.pop();
+        Ok(())
+    }
+}
+
+struct Entry {
+    name: String,
+    folder: bool,
+}
+
+fn entries(folder: &Path) -> Result<Vec<Entry>, SourceError> {
+    let read = fs::read_dir(folder).map_err(|error| match error.kind() {
+        io::ErrorKind::NotADirectory => SourceError::NotAFolder(folder.to_path_buf()),
+        _ => SourceError::io(folder)(error),
+    })?;
+    read.map(|entry| {
+        let entry = entry.map_err(SourceError::io(folder))?;
+        let kind = entry.file_type().map_err(SourceError::io(folder))?;
+        // A link counts as what it leads to; one that leads nowhere is a file that can't be read.
+        let folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
+        match entry.file_name().into_string() {
+            Ok(name) => Ok(Entry { name, folder }),
+            Err(_) => Err(SourceError::Name(entry.path())),
+        }
+    })
+    .collect()
+}

@@ -1,0 +1,118 @@
+//! Trees of tensors: a checkpoint or named arrays, each large tensor a blob of its own, so that
+//! models which share weights share them on disk.
+
+use serde_json::Value;
+
+use super::artifact::{BlobError, Blobs, INLINE_BYTES, TensorEntry, Tensors};
+use crate::digest::Digest;
+
+/// One tensor to keep: name, dtype as safetensors writes it (`F32`, `U8`, `I64`), shape, and the
+/// row-major little-endian bytes.
+pub type NamedTensor<'a> = (String, &'a str, Vec<usize>, Vec<u8>);
+
+/// Keeps `tensors` and describes them. Their order does not matter.
+///
+/// # Errors
+/// A name that comes twice, an unknown dtype, or bytes that do not fit dtype and shape.
+pub fn save(
+    blobs: &dyn Blobs,
+    config: Value,
+    tensors: &[NamedTensor],
+) -> Result<Tensors, BlobError> {
+    let mut saved = Tensors {
+        config,
+        ..Tensors::default()
+    };
+    for (name, dtype, shape, bytes) in tensors {
+        let entry = entry(blobs, name, dtype, shape, bytes)?;
+        if saved.tensors.insert(name.clone(), entry).is_some() {
+            return Err(problem(name, "comes twice"));
+        }
+    }
+    Ok(saved)
+}
+
+fn entry(
+    blobs: &dyn Blobs,
+    name: &str,
+    dtype: &str,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<TensorEntry, BlobError> {
+    let mut entry = TensorEntry {
+        dtype: dtype.to_string(),
+        shape: shape.to_vec(),
+        digest: Digest::from_bytes([0; 32]),
+        inline: None,
+    };
+    check_size(&entry, bytes.len() as u64).map_err(|why| problem(name, why))?;
+    if bytes.len() <= INLINE_BYTES {
+        entry.digest = Digest::of(bytes);
+        entry.inline = Some(to_hex(bytes));
+    } else {
+        entry.digest = blobs.write(bytes)?.digest;
+    }
+    Ok(entry)
+}
+
+/// The row-major little-endian bytes of a tensor.
+///
+/// # Errors
+/// A blob that is missing or damaged; content that does not fit dtype and shape.
+pub fn bytes(blobs: &dyn Blobs, entry: &TensorEntry) -> Result<Vec<u8>, BlobError> {
+    let unreadable = |why: String| BlobError::Unreadable {
+        digest: entry.digest,
+        why,
+    };
+    let bytes = match &entry.inline {
+        None => blobs.read(&entry.digest)?,
+        Some(text) => from_hex(text)
+            .filter(|bytes| Digest::of(bytes) == entry.digest)
+            .ok_or_else(|| unreadable("its inline bytes are damaged".to_string()))?,
+    };
+    check_size(entry, bytes.len() as u64).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+/// Bits of one element of `dtype`; `None` for a dtype that is not known.
+pub fn element_bits(dtype: &str) -> Option<u64> {
+    match dtype {
+        "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => Some(8),
+        "U16" | "I16" | "F16" | "BF16" => Some(16),
+        "U32" | "I32" | "F32" => Some(32),
+        "U64" | "I64" | "F64" => Some(64),
+        _ => None,
+    }
+}
+
+fn check_size(entry: &TensorEntry, found: u64) -> Result<(), String> {
+    let TensorEntry { dtype, shape, .. } = entry;
+    let bits = element_bits(dtype).ok_or_else(|| format!("dtype `{dtype}` is not known"))?;
+    let expected = shape
+        .iter()
+        .try_fold(bits / 8, |total, size| total.checked_mul(*size as u64));
+    if expected != Some(found) {
+        return Err(format!("{found} bytes do not fit {dtype} {shape:?}"));
+    }
+    Ok(())
+}
+
+fn problem(name: &str, why: impl Into<String>) -> BlobError {
+    BlobError::Tensor {
+        name: name.to_string(),
+        why: why.into(),
+    }
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `None` where `text` is not an even number of hexadecimal digits.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = text.as_bytes().chunks(2);
+    pairs
+        .map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?))
+        .collect()
+}
