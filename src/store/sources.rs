@@ -1,24 +1,27 @@
 //! Outside data as content: which files of a folder count, and the tree of digests they make.
 //! Where the data lies, when it was written and what lies beside it do not matter.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::artifact::{Artifact, Blob, Files};
+use rayon::prelude::*;
+
+use super::artifact::{Artifact, Blob, Files, Table};
 use super::statcache::StatCache;
 use crate::digest::Digest;
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
-use rayon::prelude::*;
 
 /// What a source holds.
 #[derive(Clone, Debug)]
 pub struct ResolvedSource {
-    /// [`Artifact::Files`]; the paths start at `root`.
+    /// [`Artifact::Files`], whose paths start at `root`; for variables an [`Artifact::Table`] of
+    /// names and values. The task gets it as it is.
     pub artifact: Artifact,
     /// The digest of the artifact's canonical bytes.
     pub digest: Digest,
-    /// The folder, absolute.
+    /// The folder, absolute; empty for variables.
     pub root: PathBuf,
 }
 
@@ -48,6 +51,10 @@ pub enum SourceError {
     Name(PathBuf),
     #[error("{} changed while it was read", .0.display())]
     Changing(PathBuf),
+    #[error("the environment variable {0} is not set")]
+    Unset(String),
+    #[error("the value of the environment variable {0} is not valid UTF-8")]
+    Value(String),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
 }
@@ -90,31 +97,57 @@ impl StatCache {
     pub fn resolve(&self, source: &Source, base: &Path) -> Result<ResolvedSource, SourceError> {
         let place = base.join(&source.location);
         let place = std::path::absolute(&place).map_err(SourceError::io(&place))?;
-        let (root, paths) = match &source.shape {
-            SourceShape::File => one_file(&place)?,
-            SourceShape::Tree => (place.clone(), tree(&place)?),
-            SourceShape::ImageFolder(selection) => {
-                (place.clone(), image_folder(&place, selection)?)
+        match &source.shape {
+            SourceShape::File => {
+                let (root, path) = one_file(&place)?;
+                self.content(root, vec![path])
             }
-        };
+            SourceShape::Tree => self.content(place.clone(), tree(&place)?),
+            SourceShape::ImageFolder(selection) => {
+                self.content(place.clone(), image_folder(&place, selection)?)
+            }
+            SourceShape::Environment(names) => {
+                environment(names).map(|table| resolved(Artifact::Table(table), PathBuf::new()))
+            }
+        }
+    }
+
+    fn content(&self, root: PathBuf, paths: Vec<String>) -> Result<ResolvedSource, SourceError> {
         let folder = self.folder(&root);
         let hashed = paths.into_par_iter().map(|path| {
             let blob = folder.blob(&path)?;
             Ok((path, blob))
         });
         let files: Result<Vec<(String, Blob)>, SourceError> = hashed.collect();
-        let artifact = Artifact::Files(Files {
-            files: files?.into_iter().collect(),
-        });
-        Ok(ResolvedSource {
-            digest: Digest::of(&artifact.to_bytes()),
-            artifact,
-            root,
-        })
+        let files = files?.into_iter().collect();
+        Ok(resolved(Artifact::Files(Files { files }), root))
     }
 }
 
-fn one_file(path: &Path) -> Result<(PathBuf, Vec<String>), SourceError> {
+fn resolved(artifact: Artifact, root: PathBuf) -> ResolvedSource {
+    ResolvedSource {
+        digest: Digest::of(&artifact.to_bytes()),
+        artifact,
+        root,
+    }
+}
+
+/// Names and values, in the order of the names.
+fn environment(names: &[String]) -> Result<Table, SourceError> {
+    let names: BTreeSet<&String> = names.iter().collect();
+    let rows = names.into_iter().map(|name| match std::env::var(name) {
+        Ok(value) => Ok(vec![name.as_str().into(), value.into()]),
+        Err(std::env::VarError::NotPresent) => Err(SourceError::Unset(name.clone())),
+        Err(std::env::VarError::NotUnicode(_)) => Err(SourceError::Value(name.clone())),
+    });
+    Ok(Table {
+        columns: vec!["name".to_string(), "value".to_string()],
+        rows: rows.collect::<Result<_, _>>()?,
+    })
+}
+
+/// The folder of a file, and its name.
+fn one_file(path: &Path) -> Result<(PathBuf, String), SourceError> {
     let metadata = fs::metadata(path).map_err(SourceError::io(path))?;
     let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), metadata.is_file())
     else {
@@ -123,7 +156,7 @@ fn one_file(path: &Path) -> Result<(PathBuf, Vec<String>), SourceError> {
     let name = name
         .to_str()
         .ok_or_else(|| SourceError::Name(path.to_path_buf()))?;
-    Ok((parent.to_path_buf(), vec![name.to_string()]))
+    Ok((parent.to_path_buf(), name.to_string()))
 }
 
 fn tree(root: &Path) -> Result<Vec<String>, SourceError> {

@@ -99,12 +99,15 @@ pub struct BoundInput {
     pub members: Vec<BTreeMap<String, String>>,
 }
 
-/// Outside data that a node reads: its content enters the key, its place does not.
+/// Outside data that a node reads: its content enters the key, its place does not. The task gets
+/// it as a tree of files, or as a table where it is variables.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// The input name under which the task finds it (a tree of files) and the key records it.
+    /// The input name under which the task finds its content and the key records it. An input
+    /// under `needs:` is an identifier; a kind that takes inputs of any name gives its sources
+    /// names that are none (`files/redraw.py`).
     pub name: String,
-    /// Absolute, or relative to the folder of the workflow file.
+    /// Absolute, or relative to the folder of the workflow file. Empty for variables.
     pub location: PathBuf,
     pub shape: SourceShape,
 }
@@ -117,6 +120,8 @@ pub enum SourceShape {
     Tree,
     /// `class/…/image` as torchvision's ImageFolder walks it, other files ignored.
     ImageFolder(ImageSelection),
+    /// These environment variables, as a table of names and values; they must be set.
+    Environment(Vec<String>),
 }
 
 /// Which images of an image folder count. Taken by name, before anything is hashed.
