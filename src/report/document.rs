@@ -1,0 +1,22 @@
+//! JSON files with a head that people read and lists with one item a line, so that two of them
+//! compare well in any diff.
+
+use serde::Serialize;
+
+/// The fields of `head` spread out, then each list under its name.
+pub fn document<T: Serialize>(
+    head: &T,
+    lists: &[(&str, Vec<String>)],
+) -> Result<String, serde_json::Error> {
+    let head = serde_json::to_string_pretty(head)?;
+    let mut text = head.strip_suffix("\n}").unwrap_or("{").to_string();
+    for (name, lines) in lists {
+        text.push_str(&format!(",\n  \"{name}\": ["));
+        if !lines.is_empty() {
+            text.push_str(&format!("\n    {}\n  ", lines.join(",\n    ")));
+        }
+        text.push(']');
+    }
+    text.push_str("\n}\n");
+    Ok(text)
+}

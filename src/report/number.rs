@@ -1,0 +1,160 @@
+//! How numbers look to people: decimals by unit, signs that line up, no false precision.
+
+/// A number with what decides its looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number {
+    pub value: f64,
+    /// Digits after the point in text and on the page.
+    pub decimals: usize,
+    /// Show a plus sign: the number is a difference.
+    pub signed: bool,
+}
+
+impl Number {
+    /// As `unit` wants to be shown: differences in points carry a sign.
+    pub fn of(value: f64, unit: &str) -> Self {
+        let (decimals, signed) = match unit {
+            "points" => (1, true),
+            "percent" => (1, false),
+            _ if value.abs() >= 100.0 => (1, false),
+            _ if value.abs() >= 10.0 => (2, false),
+            _ => (3, false),
+        };
+        Self {
+            value,
+            decimals,
+            signed,
+        }
+    }
+
+    pub fn percent(value: f64) -> Self {
+        Self::of(value, "percent")
+    }
+
+    pub fn points(value: f64) -> Self {
+        Self::of(value, "points")
+    }
+
+    /// A correlation: two decimals and a sign.
+    pub fn correlation(value: f64) -> Self {
+        Self {
+            value,
+            decimals: 2,
+            signed: true,
+        }
+    }
+
+    pub fn count(value: usize) -> Self {
+        Self {
+            value: value as f64,
+            decimals: 0,
+            signed: false,
+        }
+    }
+
+    /// For terminals and text files, in ASCII.
+    pub fn ascii(&self) -> String {
+        let decimals = self.decimals;
+        let text = match self.signed {
+            true => format!("{:+.decimals$}", self.value),
+            false => format!("{:.decimals$}", self.value),
+        };
+        if self.is_zero() {
+            // Neither +0.0 nor -0.0: a rounded zero has no direction.
+            return text.trim_start_matches(['+', '-']).to_string();
+        }
+        text
+    }
+
+    /// For the page: with a real minus sign.
+    pub fn typeset(&self) -> String {
+        self.ascii().replace('-', "\u{2212}")
+    }
+
+    /// For CSV: at most four decimals more than people see, no plus sign.
+    pub fn plain(&self) -> String {
+        let scale = 10f64.powi(4);
+        let rounded = (self.value * scale).round() / scale;
+        if rounded == 0.0 {
+            "0".to_string()
+        } else {
+            rounded.to_string()
+        }
+    }
+
+    /// Whether it shows as zero.
+    pub fn is_zero(&self) -> bool {
+        (self.value.abs() * 10f64.powi(self.decimals as i32)).round() == 0.0
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub fn plural(count: usize, noun: &str) -> String {
+    let ending = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{ending}", grouped(count))
+}
+
+/// `18 439` with thin spaces, so that large counts read at a glance.
+pub fn grouped(count: usize) -> String {
+    let digits = count.to_string();
+    if digits.len() <= 4 {
+        return digits;
+    }
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// Seconds as people say them: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 02 min`.
+pub fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        _ if seconds < 10.0 => format!("{seconds:.1} s"),
+        0..120 => format!("{whole} s"),
+        120..7200 => format!("{} min {:02} s", whole / 60, whole % 60),
+        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// Seconds since 1970 as `2026-03-01T14:05:09Z` (Howard Hinnant's days-to-civil algorithm).
+pub fn utc(seconds: u64) -> String {
+    let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (rest / 3600, rest % 3600 / 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_look_their_part() {
+        assert_eq!(Number::points(-5.16).ascii(), "-5.2");
+        assert_eq!(Number::points(5.16).typeset(), "+5.2");
+        assert_eq!(Number::points(-0.04).typeset(), "0.0");
+        assert_eq!(Number::percent(63.0).plain(), "63");
+        assert_eq!(Number::percent(1.0 / 3.0).plain(), "0.3333");
+        assert_eq!(grouped(18_439), "18\u{202f}439");
+        assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
+        assert_eq!(duration(3723.0), "62 min 03 s");
+    }
+}

@@ -1,0 +1,115 @@
+//! `provenance.json`: for every node its key, its record, and when, where and how long it ran;
+//! and what the report was rendered from, so that an unchanged one is left alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::document::document;
+use super::number::utc;
+use super::view::View;
+use crate::digest::Digest;
+
+/// Raised when the same view is written as other bytes than before: a report of an older build is
+/// then rendered anew.
+const RENDERING: u32 = 1;
+
+/// What an earlier report says of itself.
+#[derive(Deserialize, Serialize)]
+pub struct Stamp {
+    /// Digest of everything that the report shows.
+    pub view: Digest,
+    /// Digest of every other file of the report, by path relative to its folder.
+    pub files: BTreeMap<String, Digest>,
+}
+
+#[derive(Serialize)]
+struct NodeProvenance<'a> {
+    id: &'a str,
+    kind: &'a str,
+    version: u32,
+    key: Digest,
+    record: Digest,
+    started: String,
+    wall_seconds: f64,
+    device_class: &'a str,
+    threads: usize,
+    ribflow: &'a str,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    notes: &'a BTreeMap<String, Value>,
+}
+
+/// The digest of everything that the report of `view` shows.
+pub fn fingerprint(view: &View) -> Digest {
+    let graph = view.graph;
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 report view v1");
+    let mut text = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    text(env!("CARGO_PKG_VERSION"));
+    text(&RENDERING.to_string());
+    text(&graph.name);
+    text(graph.description.as_deref().unwrap_or_default());
+    for list in [&graph.profiles, &graph.overrides] {
+        text(&list.len().to_string());
+        list.iter().for_each(|item| text(item));
+    }
+    for axis in &graph.axes {
+        text(&axis.name);
+        for value in &axis.values {
+            text(&value.id);
+            text(value.label.as_deref().unwrap_or_default());
+        }
+    }
+    for stage in &graph.stages {
+        text(&stage.name);
+        text(stage.description.as_deref().unwrap_or_default());
+        text(
+            &graph
+                .skipped
+                .get(&stage.name)
+                .copied()
+                .unwrap_or_default()
+                .to_string(),
+        );
+    }
+    for index in graph.dag.node_indices() {
+        let node = &graph.dag[index];
+        text(&node.id);
+        match view.records.get(&index) {
+            Some(stored) => text(&stored.digest.to_hex()),
+            None => text(""),
+        }
+        for member in node.inputs.iter().flat_map(|input| &input.members) {
+            text(&member.node.index().to_string());
+        }
+    }
+    Digest::finish(&hasher)
+}
+
+/// The document: the stamp, then a line for every node that has a record.
+pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
+    let lines: Result<Vec<String>, _> = view
+        .nodes()
+        .filter_map(|(index, node)| Some((node, view.records.get(&index)?)))
+        .map(|(node, stored)| {
+            let provenance = &stored.record.provenance;
+            serde_json::to_string(&NodeProvenance {
+                id: &node.id,
+                kind: &stored.record.recipe.kind,
+                version: stored.record.recipe.version,
+                key: stored.record.key,
+                record: stored.digest,
+                started: utc(provenance.started),
+                wall_seconds: provenance.wall_seconds,
+                device_class: &provenance.device_class,
+                threads: provenance.threads,
+                ribflow: &provenance.ribflow,
+                notes: &provenance.notes,
+            })
+        })
+        .collect();
+    document(stamp, &[("nodes", lines?)])
+}

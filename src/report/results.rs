@@ -1,0 +1,316 @@
+//! `results.json`: every metric of every node, for scripts. It says what came out and nothing of
+//! how, where or when; docs/results.md is its specification.
+
+use std::collections::BTreeMap;
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::document::document;
+use super::spread::Spread;
+use super::view::{Role, View, without};
+use crate::store::artifact::{Better, Metric};
+
+/// The version of the format, raised when a reader of the last one would be misled.
+const FORMAT: u32 = 1;
+
+/// Names to values, in the order they were put in.
+#[derive(Default)]
+struct Fields<V>(Vec<(String, V)>);
+
+impl<V: Serialize> Serialize for Fields<V> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl<V> FromIterator<(String, V)> for Fields<V> {
+    fn from_iter<I: IntoIterator<Item = (String, V)>>(pairs: I) -> Self {
+        Self(pairs.into_iter().collect())
+    }
+}
+
+#[derive(Serialize)]
+struct Head<'a> {
+    format: u32,
+    workflow: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    description: Option<&'a str>,
+    profiles: &'a [String],
+    set: &'a [String],
+    axes: Fields<AxisInfo<'a>>,
+    stages: Fields<StageFacts<'a>>,
+}
+
+#[derive(Serialize)]
+struct AxisInfo<'a> {
+    role: Option<&'static str>,
+    /// On the axis that was tested on: the id of the sources' own set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pretrained_on: Option<&'a str>,
+    values: Vec<ValueInfo<'a>>,
+}
+
+#[derive(Serialize)]
+struct ValueInfo<'a> {
+    id: &'a str,
+    label: &'a str,
+}
+
+#[derive(Serialize)]
+struct StageFacts<'a> {
+    kind: &'a str,
+    axes: &'a [String],
+    nodes: usize,
+    metrics: BTreeMap<String, MetricInfo<'a>>,
+}
+
+#[derive(Clone, PartialEq, Serialize)]
+struct MetricInfo<'a> {
+    unit: &'a str,
+    better: Option<Better>,
+    /// Null also where it differs between the nodes of the stage: then it stands with each value.
+    chance: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct NodeResult<'a> {
+    id: &'a str,
+    stage: &'a str,
+    axes: Fields<&'a str>,
+    metrics: BTreeMap<String, Observed>,
+}
+
+#[derive(Serialize)]
+struct Observed {
+    value: f64,
+    n: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<[f64; 2]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chance: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Aggregate<'a> {
+    stage: &'a str,
+    axes: Fields<&'a str>,
+    over: Vec<&'a str>,
+    metrics: BTreeMap<String, Averaged>,
+}
+
+#[derive(Serialize)]
+struct Averaged {
+    mean: f64,
+    n: usize,
+    interval: Option<[f64; 2]>,
+}
+
+/// The document: the head spread out, then one line for every node and every aggregate.
+pub fn render(view: &View) -> Result<String, serde_json::Error> {
+    let stages = stage_facts(view);
+    let nodes = node_results(view, &stages);
+    let aggregates = aggregates(view);
+    let head = Head {
+        format: FORMAT,
+        workflow: &view.graph.name,
+        description: view.graph.description.as_deref(),
+        profiles: &view.graph.profiles,
+        set: &view.graph.overrides,
+        axes: axes(view),
+        stages,
+    };
+    document(
+        &head,
+        &[
+            ("nodes", lines(&nodes)?),
+            ("aggregates", lines(&aggregates)?),
+        ],
+    )
+}
+
+fn lines<T: Serialize>(items: &[T]) -> Result<Vec<String>, serde_json::Error> {
+    items.iter().map(serde_json::to_string).collect()
+}
+
+fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
+    let (roles, own) = (view.roles(), view.own_ids());
+    let used = |name: &str| {
+        view.graph
+            .stages
+            .iter()
+            .any(|stage| stage.axes.iter().any(|axis| axis == name))
+    };
+    view.graph
+        .axes
+        .iter()
+        .filter(|axis| used(&axis.name))
+        .map(|axis| {
+            let values = axis.values.iter().map(|value| ValueInfo {
+                id: &value.id,
+                label: value.label.as_deref().unwrap_or(&value.id),
+            });
+            let info = AxisInfo {
+                role: roles.get(axis.name.as_str()).map(|role| role.name()),
+                pretrained_on: own
+                    .iter()
+                    .find(|(of, _)| *of == axis.name)
+                    .map(|(_, id)| *id),
+                values: values.collect(),
+            };
+            (axis.name.clone(), info)
+        })
+        .collect()
+}
+
+/// What holds for all nodes of a stage, stages in the order of the file.
+fn stage_facts<'a>(view: &View<'a>) -> Fields<StageFacts<'a>> {
+    let mut facts: Fields<StageFacts<'a>> = Fields(Vec::new());
+    for (index, node) in view.nodes() {
+        if facts.0.last().is_none_or(|(name, _)| *name != node.stage) {
+            let info = view
+                .graph
+                .stages
+                .iter()
+                .find(|stage| stage.name == node.stage);
+            let stage = StageFacts {
+                kind: node.kind.name(),
+                axes: info.map_or(&[], |info| &info.axes),
+                nodes: 0,
+                metrics: BTreeMap::new(),
+            };
+            facts.0.push((node.stage.clone(), stage));
+        }
+        let Some((_, stage)) = facts.0.last_mut() else {
+            continue;
+        };
+        stage.nodes += 1;
+        for (name, metric) in view.metrics(index) {
+            let info = MetricInfo {
+                unit: &metric.unit,
+                better: metric.better,
+                chance: metric.chance,
+            };
+            let known = stage.metrics.entry(name).or_insert_with(|| info.clone());
+            if known.chance != info.chance {
+                known.chance = None;
+            }
+        }
+    }
+    facts
+}
+
+fn node_results<'a>(view: &View<'a>, stages: &Fields<StageFacts<'a>>) -> Vec<NodeResult<'a>> {
+    let shared: BTreeMap<&str, &StageFacts> = stages
+        .0
+        .iter()
+        .map(|(name, facts)| (name.as_str(), facts))
+        .collect();
+    let observed = |stage: &str, name: &str, metric: &Metric| Observed {
+        value: metric.value,
+        n: metric.n,
+        interval: metric.interval,
+        chance: metric.chance.filter(|_| {
+            let of_stage = shared.get(stage).and_then(|facts| facts.metrics.get(name));
+            of_stage.is_none_or(|info| info.chance != metric.chance)
+        }),
+    };
+    view.nodes()
+        .filter_map(|(index, node)| {
+            let metrics: BTreeMap<String, Observed> = view
+                .metrics(index)
+                .into_iter()
+                .map(|(name, metric)| {
+                    let value = observed(&node.stage, &name, metric);
+                    (name, value)
+                })
+                .collect();
+            (!metrics.is_empty()).then(|| NodeResult {
+                id: &node.id,
+                stage: &node.stage,
+                axes: node
+                    .axes
+                    .iter()
+                    .map(|(axis, id)| (axis.clone(), id.as_str()))
+                    .collect(),
+                metrics,
+            })
+        })
+        .collect()
+}
+
+/// The nodes of a stage that differ only in their repeats, taken together. Only stages that have
+/// a `repeats` axis are here, whatever the number of repeats.
+fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
+    let roles = view.roles();
+    let repeats: Vec<&str> = roles
+        .iter()
+        .filter(|(_, role)| **role == Role::Repeats)
+        .map(|(axis, _)| *axis)
+        .collect();
+    let mut aggregates: Vec<Aggregate<'a>> = Vec::new();
+    for group in repeated(view, &repeats) {
+        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+        for (name, metric) in group.members.iter().flat_map(|index| view.metrics(*index)) {
+            values.entry(name).or_default().push(metric.value);
+        }
+        let metrics = values.into_iter().filter_map(|(name, values)| {
+            let spread = Spread::of(&values)?;
+            let averaged = Averaged {
+                mean: spread.mean,
+                n: spread.count,
+                interval: spread.interval,
+            };
+            Some((name, averaged))
+        });
+        let metrics: BTreeMap<String, Averaged> = metrics.collect();
+        if !metrics.is_empty() {
+            aggregates.push(Aggregate {
+                stage: group.stage,
+                axes: group
+                    .axes
+                    .into_iter()
+                    .map(|(axis, id)| (axis.to_string(), id))
+                    .collect(),
+                over: group.over,
+                metrics,
+            });
+        }
+    }
+    aggregates
+}
+
+/// The nodes of one stage that agree on all axes but the repeats.
+struct Repeated<'a> {
+    stage: &'a str,
+    axes: Vec<(&'a str, &'a str)>,
+    over: Vec<&'a str>,
+    members: Vec<NodeIndex>,
+}
+
+fn repeated<'a>(view: &View<'a>, repeats: &[&str]) -> Vec<Repeated<'a>> {
+    let mut groups: Vec<Repeated<'a>> = Vec::new();
+    let mut places: BTreeMap<(&str, Vec<(&str, &str)>), usize> = BTreeMap::new();
+    for (index, node) in view.nodes() {
+        let names = node.axes.iter().map(|(axis, _)| axis.as_str());
+        let over: Vec<&str> = names.filter(|axis| repeats.contains(axis)).collect();
+        if over.is_empty() {
+            continue;
+        }
+        let axes = without(&node.axes, repeats);
+        let place = *places
+            .entry((&node.stage, axes.clone()))
+            .or_insert(groups.len());
+        if place == groups.len() {
+            let (stage, members) = (node.stage.as_str(), Vec::new());
+            groups.push(Repeated {
+                stage,
+                axes,
+                over,
+                members,
+            });
+        }
+        groups[place].members.push(index);
+    }
+    groups
+}

@@ -1,0 +1,193 @@
+//! What a report is a view of: the checked graph and one record per node. It owns the questions
+//! that every table and picture asks of them, and knows no format.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value;
+
+use crate::store::StoredRecord;
+use crate::store::artifact::{Artifact, Metric, Table};
+use crate::workflow::graph::{Graph, Node};
+
+/// A graph with the records that its nodes have so far; a node may have none.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub graph: &'a Graph,
+    pub records: &'a BTreeMap<NodeIndex, StoredRecord>,
+}
+
+/// What an axis stands for in the benchmark, as the `rib` nodes say under `with:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// What a model was fine-tuned on.
+    TunedOn,
+    /// What it was evaluated on.
+    TestedOn,
+    /// Repeats of the same experiment, such as seeds.
+    Repeats,
+}
+
+impl Role {
+    /// Its name under `with:` and in `results.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::TunedOn => "tuned_on",
+            Role::TestedOn => "tested_on",
+            Role::Repeats => "repeats",
+        }
+    }
+}
+
+impl<'a> View<'a> {
+    pub fn new(graph: &'a Graph, records: &'a BTreeMap<NodeIndex, StoredRecord>) -> Self {
+        Self { graph, records }
+    }
+
+    pub fn node(&self, index: NodeIndex) -> &'a Node {
+        &self.graph.dag[index]
+    }
+
+    /// Every node, in the order of the file.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeIndex, &'a Node)> + use<'a> {
+        let graph = self.graph;
+        let mut by_stage: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+        for index in graph.dag.node_indices() {
+            by_stage
+                .entry(&graph.dag[index].stage)
+                .or_default()
+                .push(index);
+        }
+        let ordered: Vec<NodeIndex> = graph
+            .stages
+            .iter()
+            .filter_map(|stage| by_stage.remove(stage.name.as_str()))
+            .flatten()
+            .collect();
+        ordered
+            .into_iter()
+            .map(move |index| (index, &graph.dag[index]))
+    }
+
+    /// The nodes of `kind` that have a record.
+    pub fn done(&self, kind: &str) -> Vec<NodeIndex> {
+        self.nodes()
+            .filter(|(index, node)| node.kind.name() == kind && self.records.contains_key(index))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The metrics of a node by name. Those of the stage's first port of metrics go by their bare
+    /// name, those of further ones as `port.name`.
+    pub fn metrics(&self, index: NodeIndex) -> Vec<(String, &'a Metric)> {
+        let Some(stored) = self.records.get(&index) else {
+            return Vec::new();
+        };
+        let mut named = Vec::new();
+        let mut first = true;
+        for output in self.node(index).parameters.outputs() {
+            let port = stored.record.ports.get(&output.name);
+            if let Some(Artifact::Metrics(metrics)) = port.and_then(|port| port.inline.as_ref()) {
+                named.extend(metrics.values.iter().map(|(name, metric)| {
+                    let name = if first {
+                        name.clone()
+                    } else {
+                        format!("{}.{name}", output.name)
+                    };
+                    (name, metric)
+                }));
+                first = false;
+            }
+        }
+        named
+    }
+
+    /// One metric of a node.
+    pub fn metric(&self, index: NodeIndex, name: &str) -> Option<&'a Metric> {
+        let stored = self.records.get(&index)?;
+        self.node(index)
+            .parameters
+            .outputs()
+            .iter()
+            .find_map(
+                |output| match stored.record.ports.get(&output.name)?.inline.as_ref()? {
+                    Artifact::Metrics(metrics) => metrics.values.get(name),
+                    _ => None,
+                },
+            )
+    }
+
+    /// The table that a node gives at `port`.
+    pub fn table(&self, index: NodeIndex, port: &str) -> Option<&'a Table> {
+        match self
+            .records
+            .get(&index)?
+            .record
+            .ports
+            .get(port)?
+            .inline
+            .as_ref()?
+        {
+            Artifact::Table(table) => Some(table),
+            _ => None,
+        }
+    }
+
+    /// The word for an axis value in tables: its `label:`, else its id.
+    pub fn label(&self, axis: &str, id: &'a str) -> &'a str {
+        self.graph
+            .axes
+            .iter()
+            .find(|candidate| candidate.name == axis)
+            .and_then(|axis| axis.values.iter().find(|value| value.id == id))
+            .and_then(|value| value.label.as_deref())
+            .unwrap_or(id)
+    }
+
+    /// The place of `id` on its axis, for sorting in the order of the file.
+    pub fn position(&self, axis: &str, id: &str) -> usize {
+        self.graph
+            .axes
+            .iter()
+            .find(|candidate| candidate.name == axis)
+            .and_then(|axis| axis.values.iter().position(|value| value.id == id))
+            .unwrap_or(usize::MAX)
+    }
+
+    /// The role of an axis, where a `rib` node gives it one.
+    pub fn role(&self, axis: &str) -> Option<Role> {
+        self.roles().get(axis).copied()
+    }
+
+    /// The roles of all axes that have one.
+    pub fn roles(&self) -> BTreeMap<&'a str, Role> {
+        let mut roles = BTreeMap::new();
+        for (_, node) in self.nodes().filter(|(_, node)| node.kind.name() == "rib") {
+            for role in [Role::TunedOn, Role::TestedOn, Role::Repeats] {
+                if let Some(axis) = node.with.get(role.name()).and_then(Value::as_str) {
+                    roles.entry(axis).or_insert(role);
+                }
+            }
+        }
+        roles
+    }
+
+    /// The ids that `rib` nodes call the sources' own set, with their axis.
+    pub fn own_ids(&self) -> BTreeSet<(&'a str, &'a str)> {
+        self.nodes()
+            .filter(|(_, node)| node.kind.name() == "rib")
+            .filter_map(|(_, node)| {
+                let axis = node.with.get("tested_on")?.as_str()?;
+                Some((axis, node.with.get("pretrained_on")?.as_str()?))
+            })
+            .collect()
+    }
+}
+
+/// `axes` without the axis `name`.
+pub fn without<'n>(axes: &'n [(String, String)], names: &[&str]) -> Vec<(&'n str, &'n str)> {
+    axes.iter()
+        .filter(|(axis, _)| !names.contains(&axis.as_str()))
+        .map(|(axis, id)| (axis.as_str(), id.as_str()))
+        .collect()
+}
