@@ -1,1 +1,35 @@
-//! Terminal display, fed by events.
+//! What a person or a script sees: displays of a run fed by events, and the small pieces of text
+//! they share. It knows events and records; it decides nothing and starts nothing.
+
+pub mod diagram;
+pub mod json;
+pub mod live;
+pub mod log;
+pub mod paint;
+pub mod plain;
+pub mod table;
+pub mod tally;
+pub mod words;
+
+use std::io;
+
+use crate::engine::event::Event;
+
+/// Shows a run while it goes on. One display is chosen at the start; every one is fed the same
+/// events.
+pub trait Display: Send {
+    fn show(&mut self, event: &Event) -> io::Result<()>;
+    /// Takes away what is not meant to stay on the screen.
+    fn close(&mut self);
+}
+
+/// How much a display says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Detail {
+    /// Failures and warnings only.
+    Quiet,
+    /// What happens.
+    Normal,
+    /// Also what was reused and why each node runs.
+    Verbose,
+}

@@ -1,0 +1,208 @@
+//! What may be typed: the arguments of every subcommand, with the help that teaches them.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+
+/// Reproduce robustness and fine-tuning benchmarks from one YAML file.
+///
+/// A workflow file describes a grid: models × datasets × methods. Every cell is a node whose
+/// result is kept in a store under a key made of everything that went into it, so a second run
+/// costs nothing and a change costs only what depends on it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ribflow",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true,
+    propagate_version = true,
+    after_help = examples::RIBFLOW,
+    after_long_help = examples::RIBFLOW_LONG
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub common: Common,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that stand before or after any subcommand.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub struct Common {
+    /// The store: where results are kept and found
+    ///
+    /// Default: cache/ in the nearest folder, from the workflow's own upwards, that holds
+    /// cache/store.json or cache/README.md; else cache/ beside the workflow.
+    #[arg(long, global = true, value_name = "DIR", env = "RIBFLOW_STORE")]
+    #[arg(hide_env_values = true, value_hint = ValueHint::DirPath)]
+    pub store: Option<PathBuf>,
+
+    /// Where reports are written
+    ///
+    /// The report of a workflow goes to a folder of its name in there. Default: out/ beside the
+    /// cache/ that is the default store.
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub out: Option<PathBuf>,
+
+    /// Cores for the whole run [default: all]
+    #[arg(long, global = true, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Where models run: auto, cpu, cuda or cuda:N
+    #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
+    pub device: Device,
+
+    /// Print JSON, for scripts
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Say only what went wrong
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+
+    /// Say more; -vv also logs what happens inside (see RIBFLOW_LOG)
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// The device of a run, as asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    /// A GPU if this build and this machine have one.
+    #[default]
+    Auto,
+    Cpu,
+    /// The GPU of this number.
+    Cuda(usize),
+}
+
+impl FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no device: auto, cpu, cuda or cuda:N is expected");
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "cuda" => Ok(Self::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Cuda)
+                .ok_or_else(wrong),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Write completions for a shell to standard output
+    Completions(CompletionsArguments),
+}
+
+/// A workflow file and what is changed in it.
+#[derive(Clone, Debug, Args)]
+pub struct WorkflowArguments {
+    /// The workflow file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Override a parameter or an axis: params.epochs=2, 'axes.seed=[0, 1, 2]'; repeatable
+    ///
+    /// Reaches `params.*` and `axes.*` only, after the profiles. The value is YAML; maps merge,
+    /// lists replace.
+    #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append)]
+    pub sets: Vec<String>,
+
+    /// Apply a profile of the workflow file; repeatable, from left to right
+    #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append)]
+    pub profiles: Vec<String>,
+}
+
+/// A workflow and the part of it that is meant.
+#[derive(Clone, Debug, Args)]
+pub struct TargetArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// Only these nodes and what they need: accuracy, 'tuned[method=ft|lp]', 'accuracy[seed=0]'
+    /// [default: the workflow's goals]
+    #[arg(value_name = "NODE")]
+    pub targets: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::RUN)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// Run these nodes although they have a record; repeatable
+    ///
+    /// What depends on them runs again only if their results differ.
+    #[arg(long, value_name = "NODE", action = ArgAction::Append)]
+    pub force: Vec<String>,
+
+    /// Start at most N nodes, then stop
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+
+    /// After a failure go on with everything that does not depend on it
+    #[arg(long)]
+    pub keep_going: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::COMPLETIONS)]
+pub struct CompletionsArguments {
+    pub shell: clap_complete::Shell,
+}
+
+/// The examples under each help text.
+mod examples {
+    pub const RIBFLOW: &str = "\
+Start here:
+  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
+  ribflow plan workflows/mini-rib.yaml                 what a run would do
+  ribflow run --help                                   more of this";
+
+    pub const RIBFLOW_LONG: &str = "\
+Start here:
+  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
+  ribflow plan workflows/mini-rib.yaml                 what a run would do
+  ribflow run --help                                   more of this
+
+Nodes are named as in a workflow's `needs:`: accuracy (all nodes of the stage), tuned[method=ft]
+(those with this value), tuned[method=ft|lp,seed=0]. Quote them: brackets mean something to shells.
+
+Exit codes:
+  0    done
+  1    a node failed
+  2    the workflow or the command line is wrong; nothing was started
+  130  interrupted
+
+Environment:
+  RIBFLOW_STORE  the store, as --store
+  RIBFLOW_LOG    what to log to standard error: info, debug, ribflow::store=trace
+  NO_COLOR       no colours";
+
+    pub const RUN: &str = "\
+Examples:
+  ribflow run grid.yaml                           everything; what is in the store is reused
+  ribflow run grid.yaml --profile tiny            with a profile of the file
+  ribflow run grid.yaml --set params.epochs=2     with another value
+  ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and what they need
+  ribflow run grid.yaml --force 'tuned[seed=0]'   once more, to see whether it comes out the same
+  ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
+
+Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
+
+    pub const COMPLETIONS: &str = "\
+Examples:
+  ribflow completions bash > ~/.local/share/bash-completion/completions/ribflow
+  ribflow completions zsh > ~/.zfunc/_ribflow
+  ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
+}

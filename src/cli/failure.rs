@@ -1,0 +1,175 @@
+//! How a command ends when it can't do its job: one place where every module's errors become a
+//! message, a hint and an exit code.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::ui::paint::Paint;
+
+/// How the process ends. Scripts rely on the numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// A node failed, or something outside the workflow did.
+    Failed = 1,
+    /// The workflow or the command line is wrong; nothing was started.
+    Wrong = 2,
+    Interrupted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Why a command could not do its job.
+#[derive(Debug)]
+pub enum Failure {
+    /// The workflow, or a selector on the command line, is wrong.
+    Workflow(Diagnostics),
+    /// The command line, or a place that it names, is wrong.
+    Usage {
+        code: &'static str,
+        message: String,
+        hint: Option<String>,
+    },
+    /// Something failed on the way.
+    Failed {
+        message: String,
+        hint: Option<String>,
+    },
+    /// Standard output could not be written. A reader that has seen enough is no failure.
+    Output(io::Error),
+}
+
+impl Failure {
+    pub fn usage(code: &'static str, message: impl Into<String>) -> Self {
+        Self::Usage {
+            code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// An error of a library, with what led to it.
+    pub fn from_error(error: &dyn std::error::Error) -> Self {
+        Self::failed(with_causes(error))
+    }
+
+    pub fn hint(mut self, text: impl Into<String>) -> Self {
+        if let Self::Usage { hint, .. } | Self::Failed { hint, .. } = &mut self {
+            *hint = Some(text.into());
+        }
+        self
+    }
+
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Workflow(_) | Self::Usage { .. } => Exit::Wrong,
+            Self::Failed { .. } => Exit::Failed,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) => Exit::Failed,
+        }
+    }
+
+    /// The problems as `--json` lists them; empty where the exit code is not 2.
+    fn problems(&self) -> Vec<Diagnostic> {
+        match self {
+            Self::Workflow(Diagnostics(problems)) => problems.clone(),
+            Self::Usage {
+                code,
+                message,
+                hint,
+            } => vec![Diagnostic {
+                code: code.to_string(),
+                message: message.clone(),
+                file: String::new(),
+                line: 0,
+                column: 0,
+                source_line: String::new(),
+                width: 0,
+                hint: hint.clone(),
+            }],
+            Self::Failed { .. } | Self::Output(_) => Vec::new(),
+        }
+    }
+
+    /// Tells the user: in words on standard error, or, where scripts listen and the exit code is
+    /// 2, as `{"errors": […]}` on standard output.
+    pub fn report(&self, json: bool) {
+        // Nothing is left to be done about a standard error that can't be written.
+        let _ = match self {
+            Self::Workflow(_) | Self::Usage { .. } if json => print_problems(&self.problems()),
+            Self::Workflow(Diagnostics(problems)) => problems.iter().try_for_each(|problem| {
+                let message = format!("{}: {}", problem.file, problem.message);
+                print_message(&message, problem.hint.as_deref())
+            }),
+            Self::Usage { message, hint, .. } | Self::Failed { message, hint } => {
+                print_message(message, hint.as_deref())
+            }
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            Self::Output(error) => print_message(&format!("standard output: {error}"), None),
+        };
+    }
+}
+
+/// `{"errors": […]}`, as `validate --json` prints it.
+fn print_problems(problems: &[Diagnostic]) -> io::Result<()> {
+    writeln!(io::stdout(), "{}", json!({ "errors": problems }))
+}
+
+fn print_message(message: &str, hint: Option<&str>) -> io::Result<()> {
+    let paint = Paint::for_stderr();
+    let mut stderr = io::stderr();
+    writeln!(stderr, "{} {message}", paint.red("error:"))?;
+    match hint {
+        Some(hint) => writeln!(stderr, "{} {hint}", paint.green("hint:")),
+        None => Ok(()),
+    }
+}
+
+/// The error's words, followed by those of its causes that it does not already contain.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !message.contains(&text) {
+            message.push_str(": ");
+            message.push_str(&text);
+        }
+        cause = error.source();
+    }
+    message
+}
+
+impl From<Diagnostics> for Failure {
+    fn from(problems: Diagnostics) -> Self {
+        Self::Workflow(problems)
+    }
+}
+
+/// Commands print with `?`, so an input or output error on its own is one of standard output;
+/// all others come inside an error of their module.
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Output(error.into())
+    }
+}

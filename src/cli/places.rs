@@ -1,0 +1,75 @@
+//! Where things lie: the default store and the default folder of reports.
+
+use std::path::{Path, PathBuf};
+
+use super::arguments::Common;
+
+/// The folders of one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    pub store: PathBuf,
+    pub out: PathBuf,
+}
+
+impl Places {
+    pub fn of(workflow: &Path, common: &Common) -> Self {
+        let home = home(workflow);
+        Self {
+            store: common.store.clone().unwrap_or_else(|| home.join("cache")),
+            out: common.out.clone().unwrap_or_else(|| home.join("out")),
+        }
+    }
+}
+
+/// The folder whose `cache/` is the default store: the nearest one, from the workflow's own
+/// upwards, that holds `cache/store.json` or `cache/README.md`; else the workflow's own.
+fn home(workflow: &Path) -> PathBuf {
+    let folder = match workflow.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    };
+    // Without links and `..`, so that the folders above are the real ones. A folder that isn't
+    // there is reported when the workflow is read.
+    let folder = folder
+        .canonicalize()
+        .unwrap_or_else(|_| folder.to_path_buf());
+    let is_home = |folder: &&Path| {
+        ["cache/store.json", "cache/README.md"]
+            .iter()
+            .any(|mark| folder.join(mark).is_file())
+    };
+    folder
+        .ancestors()
+        .find(is_home)
+        .unwrap_or(&folder)
+        .to_path_buf()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn the_store_is_the_nearest_one_above_or_beside_the_workflow() {
+        let space = tempfile::tempdir().unwrap();
+        let root = space.path().canonicalize().unwrap();
+        let workflows = root.join("project/workflows");
+        fs::create_dir_all(&workflows).unwrap();
+        let workflow = workflows.join("grid.yaml");
+        assert_eq!(home(&workflow), workflows);
+
+        fs::create_dir_all(root.join("cache")).unwrap();
+        fs::write(root.join("cache/README.md"), "").unwrap();
+        assert_eq!(home(&workflow), root);
+
+        fs::create_dir_all(root.join("project/cache")).unwrap();
+        assert_eq!(home(&workflow), root, "an empty cache/ marks nothing");
+        fs::write(root.join("project/cache/store.json"), "{}").unwrap();
+        assert_eq!(home(&workflow), root.join("project"));
+        assert_eq!(
+            home(&workflows.join("../workflows/grid.yaml")),
+            root.join("project")
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! A run as plain lines, for a pipe, a file or a terminal that can't do more.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::time::Instant;
+
+use super::paint::Paint;
+use super::tally::Tally;
+use super::words::{count, duration, printable};
+use super::{Detail, Display};
+use crate::engine::event::Event;
+
+/// A line for every node that starts or ends; reused ones are counted, and listed in detail only.
+pub struct PlainLines<W: Write + Send> {
+    writer: W,
+    detail: Detail,
+    paint: Paint,
+    tally: Tally,
+    begun: Instant,
+}
+
+impl<W: Write + Send> PlainLines<W> {
+    pub fn new(writer: W, detail: Detail, paint: Paint, stages: BTreeMap<String, usize>) -> Self {
+        Self {
+            writer,
+            detail,
+            paint,
+            tally: Tally::new(stages),
+            begun: Instant::now(),
+        }
+    }
+}
+
+impl<W: Write + Send> Display for PlainLines<W> {
+    fn show(&mut self, event: &Event) -> io::Result<()> {
+        self.tally
+            .observe(event, self.begun.elapsed().as_secs_f64());
+        for line in lines(event, self.detail, self.paint, &self.tally) {
+            writeln!(self.writer, "{line}")?;
+        }
+        self.writer.flush()
+    }
+
+    fn close(&mut self) {}
+}
+
+/// The lines that an event is worth. The live display prints the same ones above its bars, but
+/// for starts and ends, which its bars show.
+pub fn lines(event: &Event, detail: Detail, paint: Paint, tally: &Tally) -> Vec<String> {
+    let width = tally.nodes.to_string().len();
+    let at = format!("[{:>width$}/{}]", tally.ended(), tally.nodes);
+    let normal = detail >= Detail::Normal;
+    let verbose = detail >= Detail::Verbose;
+    match event {
+        Event::RunStarted {
+            workflow,
+            nodes,
+            threads,
+            device,
+            run,
+        } if normal => {
+            let threads = count(*threads, "thread");
+            let run = if verbose {
+                format!(", run {run}")
+            } else {
+                String::new()
+            };
+            vec![format!(
+                "{workflow}: {}, {threads}, {device}{run}",
+                count(*nodes, "node")
+            )]
+        }
+        Event::NodeReused { id, key } if verbose => {
+            vec![format!("{at} reused   {id}  {}", key.short())]
+        }
+        Event::NodeStarted { id, why, .. } if normal => {
+            let why = if verbose && !why.is_empty() {
+                format!("  ({})", printable(why))
+            } else {
+                String::new()
+            };
+            vec![format!("{at} start    {id}{why}")]
+        }
+        Event::NodeWaiting { id, .. } if normal => {
+            vec![format!("{at} wait     {id}  (another process runs it)")]
+        }
+        Event::NodeFinished { id, wall_s, .. } if normal => {
+            vec![format!(
+                "{at} {}     {id}  {}",
+                paint.green("done"),
+                duration(*wall_s)
+            )]
+        }
+        Event::NodeFailed { id, message, log } => failure(&at, id, message, log.as_deref(), paint),
+        Event::NodeSkipped { id, why } if verbose => {
+            vec![format!("{at} skipped  {id}  ({})", printable(why))]
+        }
+        Event::Warning { message } => {
+            vec![format!(
+                "{} {}",
+                paint.yellow("warning:"),
+                printable(message)
+            )]
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn failure(at: &str, id: &str, message: &str, log: Option<&str>, paint: Paint) -> Vec<String> {
+    let mut lines = vec![format!("{at} {}   {id}", paint.red("failed"))];
+    lines.extend(printable(message).lines().map(|line| format!("    {line}")));
+    lines.extend(log.map(|path| format!("    log: {path}")));
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn shown(detail: Detail) -> String {
+        let key = Digest::of(b"");
+        let id = |name: &str| name.to_string();
+        let events = [
+            Event::RunStarted {
+                workflow: id("demo"),
+                run: id("2026-11-23-1"),
+                nodes: 12,
+                threads: 2,
+                device: id("cpu"),
+            },
+            Event::NodeReused {
+                id: id("images"),
+                key,
+            },
+            Event::NodeStarted {
+                id: id("tuned[method=ft]"),
+                key,
+                threads: 1,
+                why: id("epochs was 1, is 2"),
+            },
+            Event::NodeProgress {
+                id: id("tuned[method=ft]"),
+                done: 1,
+                total: 2,
+                unit: id("steps"),
+            },
+            Event::NodeFinished {
+                id: id("tuned[method=ft]"),
+                key,
+                wall_s: 3.21,
+            },
+            Event::Warning {
+                message: id("the disk is nearly full"),
+            },
+            Event::NodeFailed {
+                id: id("accuracy"),
+                message: id("loss is NaN\nafter step 3"),
+                log: Some(id("runs/1/logs/accuracy.log")),
+            },
+            Event::NodeSkipped {
+                id: id("robustness"),
+                why: id("accuracy failed"),
+            },
+        ];
+        let mut text = Vec::new();
+        let mut display =
+            PlainLines::new(&mut text, detail, Paint { color: false }, BTreeMap::new());
+        for event in &events {
+            display.show(event).unwrap();
+        }
+        drop(display);
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_run_in_plain_lines() {
+        insta::assert_snapshot!(shown(Detail::Normal), @r"
+        demo: 12 nodes, 2 threads, cpu
+        [ 1/12] start    tuned[method=ft]
+        [ 2/12] done     tuned[method=ft]  3.2 s
+        warning: the disk is nearly full
+        [ 3/12] failed   accuracy
+            loss is NaN
+            after step 3
+            log: runs/1/logs/accuracy.log
+        ");
+    }
+
+    #[test]
+    fn a_run_in_detail() {
+        insta::assert_snapshot!(shown(Detail::Verbose), @r"
+        demo: 12 nodes, 2 threads, cpu, run 2026-11-23-1
+        [ 1/12] reused   images  af1349b9f5f9
+        [ 1/12] start    tuned[method=ft]  (epochs was 1, is 2)
+        [ 2/12] done     tuned[method=ft]  3.2 s
+        warning: the disk is nearly full
+        [ 3/12] failed   accuracy
+            loss is NaN
+            after step 3
+            log: runs/1/logs/accuracy.log
+        [ 4/12] skipped  robustness  (accuracy failed)
+        ");
+    }
+
+    #[test]
+    fn quiet_keeps_to_what_went_wrong() {
+        insta::assert_snapshot!(shown(Detail::Quiet), @r"
+        warning: the disk is nearly full
+        [ 3/12] failed   accuracy
+            loss is NaN
+            after step 3
+            log: runs/1/logs/accuracy.log
+        ");
+    }
+}

@@ -1,0 +1,215 @@
+//! Where a run stands: counts, rate and time left, from events and a clock that the caller reads.
+
+use std::collections::BTreeMap;
+
+use crate::engine::event::Event;
+
+/// Counts of a run so far. Times are seconds since the run began.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    pub nodes: usize,
+    pub ran: usize,
+    pub reused: usize,
+    pub failed: usize,
+    pub skipped: usize,
+    /// Running nodes by id, with the time they started.
+    pub running: BTreeMap<String, f64>,
+    stages: BTreeMap<String, StageTally>,
+    /// Seconds of work done by nodes that ended.
+    worked: f64,
+    first_start: Option<f64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct StageTally {
+    /// Nodes that have not ended.
+    left: usize,
+    ran: usize,
+    worked: f64,
+}
+
+impl Tally {
+    /// `stages` says how many nodes each stage has, so that the time left can tell a stage of
+    /// long nodes from one of short ones.
+    pub fn new(stages: BTreeMap<String, usize>) -> Self {
+        let nodes = stages.values().sum();
+        let stages = stages
+            .into_iter()
+            .map(|(name, left)| {
+                (
+                    name,
+                    StageTally {
+                        left,
+                        ..StageTally::default()
+                    },
+                )
+            })
+            .collect();
+        Self {
+            nodes,
+            stages,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in what happened at `now`.
+    pub fn observe(&mut self, event: &Event, now: f64) {
+        match event {
+            Event::NodeStarted { id, .. } => {
+                self.first_start.get_or_insert(now);
+                self.running.insert(id.clone(), now);
+            }
+            Event::NodeReused { id, .. } => {
+                self.reused += 1;
+                self.end(id);
+            }
+            Event::NodeFinished { id, wall_s, .. } => {
+                self.ran += 1;
+                self.worked += wall_s;
+                let stage = self.end(id);
+                stage.ran += 1;
+                stage.worked += wall_s;
+            }
+            Event::NodeFailed { id, .. } => {
+                self.failed += 1;
+                self.end(id);
+            }
+            Event::NodeSkipped { id, .. } => {
+                self.skipped += 1;
+                self.end(id);
+            }
+            Event::RunStarted { nodes, .. } => self.nodes = *nodes,
+            Event::NodeWaiting { .. }
+            | Event::NodeProgress { .. }
+            | Event::Warning { .. }
+            | Event::Summary(_) => {}
+        }
+    }
+
+    fn end(&mut self, id: &str) -> &mut StageTally {
+        self.running.remove(id);
+        let stage = self.stages.entry(stage_of(id).to_string()).or_default();
+        stage.left = stage.left.saturating_sub(1);
+        stage
+    }
+
+    /// Nodes that have ended, one way or another.
+    pub fn ended(&self) -> usize {
+        self.ran + self.reused + self.failed + self.skipped
+    }
+
+    /// Executed nodes a second, once there are any.
+    pub fn rate(&self, now: f64) -> Option<f64> {
+        let elapsed = now - self.first_start?;
+        (self.ran > 0 && elapsed > 0.0).then(|| self.ran as f64 / elapsed)
+    }
+
+    /// Seconds until the end: the work left by stage, at the pace so far. Stages of which no node
+    /// has run yet are taken to have nodes of the mean length. `None` before the first node ended.
+    pub fn time_left(&self, now: f64) -> Option<f64> {
+        let elapsed = now - self.first_start?;
+        if self.ran == 0 || elapsed <= 0.0 {
+            return None;
+        }
+        let mean = self.worked / self.ran as f64;
+        let left: f64 = self
+            .stages
+            .values()
+            .map(|stage| stage.work_left(mean))
+            .sum();
+        let under_way: f64 = self.running.values().map(|start| now - start).sum();
+        let pace = ((self.worked + under_way) / elapsed).max(f64::MIN_POSITIVE);
+        Some((left - under_way).max(0.0) / pace)
+    }
+}
+
+impl StageTally {
+    fn work_left(&self, mean_of_all: f64) -> f64 {
+        let mean = match self.ran {
+            0 => mean_of_all,
+            ran => self.worked / ran as f64,
+        };
+        mean * self.left as f64
+    }
+}
+
+/// The stage in a node's id: `tuned` of `tuned[source=rich]`.
+fn stage_of(id: &str) -> &str {
+    id.split('[').next().unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+
+    fn started(id: &str) -> Event {
+        Event::NodeStarted {
+            id: id.to_string(),
+            key: Digest::of(b""),
+            threads: 1,
+            why: String::new(),
+        }
+    }
+
+    fn finished(id: &str, wall_s: f64) -> Event {
+        Event::NodeFinished {
+            id: id.to_string(),
+            key: Digest::of(b""),
+            wall_s,
+        }
+    }
+
+    fn two_stages() -> Tally {
+        Tally::new(BTreeMap::from([
+            ("train".to_string(), 2),
+            ("test".to_string(), 10),
+        ]))
+    }
+
+    #[test]
+    fn time_left_weighs_stages_by_their_own_length() {
+        let mut tally = two_stages();
+        assert_eq!(tally.time_left(0.0), None);
+        tally.observe(&started("train[a=1]"), 0.0);
+        tally.observe(&finished("train[a=1]", 60.0), 60.0);
+        tally.observe(&started("test[a=1]"), 60.0);
+        tally.observe(&finished("test[a=1]", 1.0), 61.0);
+        // One more training of 60 s and nine tests of 1 s, one at a time.
+        let left = tally.time_left(61.0).unwrap();
+        assert!((left - 69.0).abs() < 1e-9, "{left}");
+    }
+
+    #[test]
+    fn running_nodes_count_for_what_they_have_done() {
+        let mut tally = two_stages();
+        tally.observe(&started("train[a=1]"), 0.0);
+        tally.observe(&started("train[a=2]"), 0.0);
+        tally.observe(&finished("train[a=1]", 60.0), 60.0);
+        // train[a=2] is as good as done, ten tests of unknown length are taken as 60 s, at a pace
+        // of two.
+        let left = tally.time_left(60.0).unwrap();
+        assert!((left - 300.0).abs() < 1e-9, "{left}");
+    }
+
+    #[test]
+    fn counts_add_up() {
+        let mut tally = two_stages();
+        let key = Digest::of(b"");
+        let id = "test[a=1]".to_string();
+        tally.observe(
+            &Event::NodeReused {
+                id: id.clone(),
+                key,
+            },
+            0.0,
+        );
+        tally.observe(&started("train[a=1]"), 1.0);
+        tally.observe(&finished("train[a=1]", 2.0), 3.0);
+        let why = String::new();
+        tally.observe(&Event::NodeSkipped { id, why }, 3.0);
+        assert_eq!(tally.ended(), 3);
+        assert!(tally.running.is_empty());
+        assert_eq!(tally.rate(3.0), Some(0.5));
+    }
+}

@@ -1,0 +1,186 @@
+//! A place of its own for every test of the binary: an empty folder, a cleared environment, a
+//! fixed width, and output in which the folder and times have fixed names.
+//!
+//! ```ignore
+//! let space = TestSpace::new();
+//! space.write("grid.yaml", "ribflow: 1\n…");
+//! let outcome = space.run(&["validate", "grid.yaml"]);
+//! insta::assert_snapshot!(outcome);
+//! ```
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// A folder that is removed at the end of the test.
+pub struct TestSpace {
+    folder: tempfile::TempDir,
+}
+
+impl TestSpace {
+    pub fn new() -> Self {
+        let folder = tempfile::Builder::new().prefix("ribflow-test-").tempdir();
+        Self {
+            folder: folder.expect("a temporary folder"),
+        }
+    }
+
+    /// The folder, without symbolic links.
+    pub fn root(&self) -> PathBuf {
+        self.folder
+            .path()
+            .canonicalize()
+            .expect("the test's folder")
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root().join(name)
+    }
+
+    /// Writes a file, making the folders above it.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        let folder = path.parent().expect("a name inside the space");
+        fs::create_dir_all(folder).expect("a folder for the file");
+        fs::write(&path, content).expect("a file in the test's folder");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        let path = self.path(name);
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The binary with these arguments, to be started in the space by hand: nothing of the
+    /// caller's environment, no terminal.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ribflow"));
+        command
+            .args(arguments)
+            .current_dir(self.root())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.root().join("home"))
+            .env("COLUMNS", "100")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub fn run(&self, arguments: &[&str]) -> Outcome {
+        self.finish(&mut self.command(arguments))
+    }
+
+    /// Runs a command that [`TestSpace::command`] prepared.
+    pub fn finish(&self, command: &mut Command) -> Outcome {
+        let output = command.output().expect("the binary starts");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output in UTF-8");
+        Outcome {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+            root: self.root(),
+        }
+    }
+
+    /// Keeps the folder, to be looked at after the test, and says where it is.
+    #[allow(dead_code, reason = "for whoever debugs a test")]
+    pub fn eject(self) -> PathBuf {
+        let path = self.folder.keep();
+        eprintln!("kept {}", path.display());
+        path
+    }
+}
+
+/// How a command ended and what it said. Printed with the folder as `$SPACE` and times as `[time]`.
+#[must_use]
+pub struct Outcome {
+    /// `None`: ended by a signal.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    root: PathBuf,
+}
+
+impl Outcome {
+    /// Fails the test unless the command ended with this exit code.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "\n{self}");
+        self
+    }
+
+    /// Standard output as one JSON document.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}\n{self}"))
+    }
+
+    /// Standard output as JSON lines.
+    #[track_caller]
+    pub fn json_lines(&self) -> Vec<Value> {
+        self.stdout
+            .lines()
+            .map(|line| {
+                serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))
+            })
+            .collect()
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&normalised(&self.stdout, &self.root))?;
+        if !self.stderr.is_empty() {
+            write!(
+                formatter,
+                "--- stderr\n{}",
+                normalised(&self.stderr, &self.root)
+            )?;
+        }
+        match self.code {
+            Some(0) => Ok(()),
+            Some(code) => write!(formatter, "[exit code {code}]"),
+            None => write!(formatter, "[ended by a signal]"),
+        }
+    }
+}
+
+fn normalised(text: &str, root: &Path) -> String {
+    let text = text.replace(&root.display().to_string(), "$SPACE");
+    text.lines()
+        .map(|line| without_times(line) + "\n")
+        .collect()
+}
+
+/// `3.21 s` and `2 min 05 s` become `[time]`.
+fn without_times(line: &str) -> String {
+    let mut words: Vec<&str> = Vec::new();
+    for word in line.split(' ') {
+        let number = |word: &str| !word.is_empty() && word.parse::<f64>().is_ok();
+        let unit = matches!(
+            word.trim_end_matches([',', '.', ')', ';']),
+            "s" | "min" | "h"
+        );
+        match words.last() {
+            Some(last) if unit && number(last) => {
+                words.pop();
+                if words.last() != Some(&"[time]") {
+                    words.push("[time]");
+                }
+            }
+            _ => words.push(word),
+        }
+    }
+    words.join(" ")
+}
+
+#[test]
+fn times_are_normalised() {
+    assert_eq!(without_times("done  x  3.21 s"), "done  x  [time]");
+    assert_eq!(without_times("12 ran in 2 min 05 s"), "12 ran in [time]");
+    assert_eq!(without_times("is 4 steps"), "is 4 steps");
+}
