@@ -4,6 +4,7 @@
 pub mod data;
 pub mod metrics;
 pub mod models;
+pub mod ops;
 pub mod ot;
 pub mod train;
 

@@ -1,10 +1,20 @@
 //! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
 
+pub mod average;
+pub mod evaluate;
+pub mod features;
+mod library;
+pub mod model;
+mod pixels;
 pub mod registry;
 pub mod rib;
 pub mod task;
 
 /// Every kind of this build.
 pub fn registry() -> registry::Registry {
-    registry::Registry::default().with::<rib::Rib>()
+    registry::Registry::default()
+        .with::<average::Average>()
+        .with::<evaluate::Evaluate>()
+        .with::<features::Features>()
+        .with::<rib::Rib>()
 }

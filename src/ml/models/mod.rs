@@ -1,1 +1,56 @@
-//! Architectures in Candle, named as timm and torchvision name them.
+//! Image classifiers: vision transformers named as timm's, residual networks named as
+//! torchvision's, so that their checkpoints can be read and written by other tools.
+//!
+//! An architecture is an entry in [`catalogue`]; a [`Config`] is complete in itself, so that a
+//! checkpoint does not depend on the catalogue. A [`Model`] is a config and its named tensors;
+//! how a forward pass gets at them (a frozen tensor, a leaf of the tape, something computed from
+//! several) is the caller's choice through [`Weights`].
+
+pub mod average;
+pub mod catalogue;
+pub mod config;
+mod initial;
+mod model;
+mod pass;
+mod resnet;
+mod vit;
+
+pub use catalogue::{Architecture, list};
+pub use config::{Config, Interpolation, Network, ResNet, Vit};
+pub use model::Model;
+pub use pass::{BufferUpdates, Pass, Weights};
+
+/// What a tensor of a model is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Trained by gradients.
+    Parameter,
+    /// Moved by forward passes in training mode: running statistics and their counter.
+    Buffer,
+}
+
+/// How a tensor starts. Every distribution draws from the stream named by the seed and the
+/// tensor's name.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Initial {
+    Constant(f32),
+    Normal {
+        deviation: f64,
+    },
+    Uniform {
+        bound: f64,
+    },
+    /// The 64-bit integer 0.
+    Counter,
+}
+
+/// A tensor that a model has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TensorSpec {
+    pub name: String,
+    pub shape: Vec<usize>,
+    pub role: Role,
+    pub initial: Initial,
+    /// Belongs to the classifier, the part that linear probing trains.
+    pub head: bool,
+}

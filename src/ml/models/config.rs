@@ -1,0 +1,166 @@
+//! What a model is: its structure, its classes, and the images it takes.
+
+use serde::{Deserialize, Serialize};
+
+use super::{TensorSpec, resnet, vit};
+use crate::ml::{Error, Result};
+
+/// A complete description of a model, stored with its tensors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The catalogue entry it came from; a label only.
+    pub arch: String,
+    /// Names of the classes, one per logit.
+    pub classes: Vec<String>,
+    pub input: Input,
+    pub network: Network,
+}
+
+/// The images a model takes, in the words of timm's pretrained configurations.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Input {
+    /// Pixels on a side, after the crop.
+    pub size: usize,
+    /// Of the channels red, green, blue, in [0, 1].
+    pub mean: [f64; 3],
+    pub std: [f64; 3],
+    pub interpolation: Interpolation,
+    /// The share of the resized shorter side that the centre crop keeps.
+    pub crop: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    Bilinear,
+    Bicubic,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Network {
+    Vit(Vit),
+    Resnet(ResNet),
+}
+
+/// A vision transformer with a class token, as timm's `VisionTransformer`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Vit {
+    /// Pixels on a side of a patch.
+    pub patch: usize,
+    pub width: usize,
+    pub depth: usize,
+    pub heads: usize,
+    /// Width of the hidden layer of a block's perceptron.
+    pub hidden: usize,
+    pub norm_eps: f64,
+    /// A layer norm before the blocks, as in CLIP.
+    pub norm_pre: bool,
+    pub patch_bias: bool,
+    pub qkv_bias: bool,
+    /// x·σ(1.702 x) in place of the exact GELU.
+    pub quick_gelu: bool,
+}
+
+/// A residual network, as torchvision's `ResNet`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResNet {
+    pub block: Block,
+    /// Blocks in each stage; a stage halves the image, the first does not.
+    pub stages: Vec<usize>,
+    /// Channels of the first stage; each further stage doubles them.
+    pub width: usize,
+    /// A 3×3 convolution of stride 1 and no pooling, for images of 32 pixels, in place of 7×7 of
+    /// stride 2 and a 3×3 maximum.
+    pub small_stem: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Block {
+    /// Two 3×3 convolutions.
+    Basic,
+    /// 1×1, 3×3, 1×1 with four times the channels at the end.
+    Bottleneck,
+}
+
+impl Config {
+    /// The tensors of the model, in the order of its state dict.
+    pub fn tensors(&self) -> Vec<TensorSpec> {
+        match &self.network {
+            Network::Vit(network) => vit::tensors(network, &self.input, self.classes.len()),
+            Network::Resnet(network) => resnet::tensors(network, self.classes.len()),
+        }
+    }
+
+    /// The number of pooled features before the classifier.
+    pub fn features(&self) -> usize {
+        match &self.network {
+            Network::Vit(network) => network.width,
+            Network::Resnet(network) => network.outputs(),
+        }
+    }
+
+    /// The name of the classifier: `head` or `fc`.
+    pub fn head(&self) -> &'static str {
+        match &self.network {
+            Network::Vit(_) => "head",
+            Network::Resnet(_) => "fc",
+        }
+    }
+
+    /// Refuses a description that no model can have.
+    pub fn check(&self) -> Result<()> {
+        let invalid = |message: String| Err(Error::Invalid(message));
+        if self.classes.is_empty() {
+            return invalid("a model needs at least one class".to_string());
+        }
+        if self.input.std.iter().any(|std| *std <= 0.0) {
+            return invalid("the standard deviation of a channel must be positive".to_string());
+        }
+        match &self.network {
+            Network::Vit(vit) => {
+                let size = self.input.size;
+                if vit.patch == 0 || size == 0 || size % vit.patch != 0 {
+                    return invalid(format!(
+                        "images of {size} pixels do not divide into patches of {}",
+                        vit.patch
+                    ));
+                }
+                if vit.heads == 0 || vit.width == 0 || vit.width % vit.heads != 0 {
+                    return invalid(format!(
+                        "a width of {} does not divide into {} heads",
+                        vit.width, vit.heads
+                    ));
+                }
+            }
+            Network::Resnet(resnet) => {
+                if resnet.width == 0 || resnet.stages.is_empty() || resnet.stages.contains(&0) {
+                    return invalid("every stage of a ResNet needs a block".to_string());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ResNet {
+    /// Channels out of a block of stage `stage` (from 0).
+    pub fn channels(&self, stage: usize) -> usize {
+        (self.width << stage) * self.block.expansion()
+    }
+
+    /// Channels out of the last stage.
+    pub fn outputs(&self) -> usize {
+        self.channels(self.stages.len().saturating_sub(1))
+    }
+}
+
+impl Block {
+    pub fn expansion(self) -> usize {
+        match self {
+            Self::Basic => 1,
+            Self::Bottleneck => 4,
+        }
+    }
+}

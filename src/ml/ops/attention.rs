@@ -1,0 +1,60 @@
+//! Scaled dot-product attention on packed queries, keys and values.
+
+use candle_core::{D, Tensor};
+
+use super::{Tape, Value};
+use crate::ml::{Error, Result};
+
+impl Tape {
+    /// softmax(q·kᵀ/√d)·v for every head.
+    ///
+    /// `qkv` is `[batch, tokens, 3·width]` as timm packs it: three, then heads, then the head's
+    /// own dimensions. Only the first `queries` tokens ask; gives `[batch, queries, width]`.
+    pub fn attention(&self, qkv: &Value, heads: usize, queries: usize) -> Result<Value> {
+        let (batch, tokens, packed) = qkv.tensor().dims3()?;
+        if heads == 0 || packed % (3 * heads) != 0 || queries > tokens {
+            return Err(Error::Invalid(format!(
+                "attention: {packed} packed columns do not divide into {heads} heads, or {queries} queries exceed {tokens} tokens"
+            )));
+        }
+        let size = packed / 3 / heads;
+        let scale = 1.0 / (size as f64).sqrt();
+        let split = qkv
+            .tensor()
+            .reshape((batch, tokens, 3, heads, size))?
+            .permute((2, 0, 3, 1, 4))?;
+        let q = split.get(0)?.narrow(2, 0, queries)?.contiguous()?;
+        let k = split.get(1)?.contiguous()?;
+        let v = split.get(2)?.contiguous()?;
+        let shares = softmax(&(q.matmul(&k.t()?)? * scale)?)?;
+        let output = shares
+            .matmul(&v)?
+            .transpose(1, 2)?
+            .reshape((batch, queries, heads * size))?;
+        Ok(self.record(output, &[qkv], move |gradient, _| {
+            let gradient = gradient
+                .reshape((batch, queries, heads, size))?
+                .transpose(1, 2)?
+                .contiguous()?;
+            let to_v = shares.t()?.matmul(&gradient)?;
+            let to_shares = gradient.matmul(&v.t()?)?;
+            let mean = (&to_shares * &shares)?.sum_keepdim(D::Minus1)?;
+            let to_scores = ((to_shares.broadcast_sub(&mean)? * &shares)? * scale)?;
+            let to_q = to_scores
+                .matmul(&k)?
+                .pad_with_zeros(2, 0, tokens - queries)?;
+            let to_k = to_scores.t()?.matmul(&q)?;
+            let packed = Tensor::stack(&[to_q, to_k, to_v], 0)?
+                .permute((1, 3, 0, 2, 4))?
+                .reshape((batch, tokens, packed))?;
+            Ok(vec![Some(packed)])
+        }))
+    }
+}
+
+fn softmax(scores: &Tensor) -> Result<Tensor> {
+    let shifted = scores
+        .broadcast_sub(&scores.max_keepdim(D::Minus1)?)?
+        .exp()?;
+    Ok(shifted.broadcast_div(&shifted.sum_keepdim(D::Minus1)?)?)
+}

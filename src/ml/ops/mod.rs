@@ -1,0 +1,29 @@
+//! Differentiable tensor operations, recorded on a [`Tape`].
+//!
+//! Candle gives tensors, devices and matrix products; the gradients are our own. Each operation
+//! states its backward pass itself, so a step keeps only what that pass needs, nothing starts
+//! from zeros, and no upstream parameter can silently lose its gradient. Operations exist twice:
+//! as a composition of Candle's tensor operations, which serves every device and number type, and
+//! as a fused kernel for `f32` on the CPU.
+//!
+//! The kernels run on the threads of the current [`parallel`] scope and cut their work by the
+//! shapes alone, so the same input gives the same bits whatever the number of threads.
+//!
+//! Knows no model, no image and no optimiser.
+
+mod attention;
+mod batch_norm;
+mod convolution;
+mod cross_entropy;
+mod elementwise;
+mod layer_norm;
+mod linear;
+pub mod parallel;
+mod patches;
+mod tape;
+
+pub use batch_norm::{BatchMoments, Follow, Statistics};
+pub use convolution::Window;
+pub use cross_entropy::Targets;
+pub use linear::Activation;
+pub use tape::{Gradients, Tape, Value};

@@ -1,0 +1,63 @@
+//! Threads for the kernels. Work is cut into pieces by its shape, never by the number of
+//! threads, so results do not depend on it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rayon::prelude::*;
+
+static POOLS: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>> = Mutex::new(BTreeMap::new());
+
+/// Runs `work` with its kernels on `threads` threads (0 counts as 1).
+///
+/// Falls back to the calling thread alone if the system gives no threads.
+pub fn scope<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+    match pool(threads.max(1)) {
+        Some(pool) => pool.install(work),
+        None => work(),
+    }
+}
+
+fn pool(threads: usize) -> Option<Arc<rayon::ThreadPool>> {
+    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(pool) = pools.get(&threads) {
+        return Some(pool.clone());
+    }
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|index| format!("kernel-{index}"))
+        .build()
+        .ok()?;
+    let pool = Arc::new(pool);
+    pools.insert(threads, pool.clone());
+    Some(pool)
+}
+
+/// Calls `work` for every index of 0..count, in any order.
+pub(super) fn each(count: usize, work: impl Fn(usize) + Send + Sync) {
+    if count <= 1 || rayon::current_num_threads() == 1 {
+        (0..count).for_each(work);
+    } else {
+        (0..count).into_par_iter().with_max_len(1).for_each(work);
+    }
+}
+
+/// Calls `work` for every piece of `values` with its index, in any order. All pieces but the
+/// last have `size` elements.
+pub(super) fn each_piece<T: Send>(
+    values: &mut [T],
+    size: usize,
+    work: impl Fn(usize, &mut [T]) + Send + Sync,
+) {
+    if values.len() <= size || rayon::current_num_threads() == 1 {
+        for (index, piece) in values.chunks_mut(size.max(1)).enumerate() {
+            work(index, piece);
+        }
+    } else {
+        values
+            .par_chunks_mut(size)
+            .with_max_len(1)
+            .enumerate()
+            .for_each(|(index, piece)| work(index, piece));
+    }
+}

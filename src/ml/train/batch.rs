@@ -1,0 +1,76 @@
+//! From stored pixels to the tensors a model takes.
+
+use candle_core::{Device, Tensor};
+
+use crate::ml::data::ImageSet;
+use crate::ml::models::config::Input;
+use crate::ml::{Error, Result};
+
+/// Turns images into normalised tensors: (value/255 − mean)/std for each channel.
+pub struct Normaliser {
+    /// For each channel the f32 of every byte.
+    table: [[f32; 256]; 3],
+    device: Device,
+}
+
+impl Normaliser {
+    pub fn new(input: &Input, device: &Device) -> Self {
+        let table = std::array::from_fn(|channel| {
+            std::array::from_fn(|byte| {
+                // As torchvision computes it: in f32, one step after the other.
+                let value = byte as f32 / 255.0;
+                (value - input.mean[channel] as f32) / input.std[channel] as f32
+            })
+        });
+        let device = device.clone();
+        Self { table, device }
+    }
+
+    /// The images `indices` of `set` as `[batch, 3, height, width]`.
+    pub fn batch(&self, set: &ImageSet, indices: &[usize]) -> Result<Tensor> {
+        let images = indices.iter().map(|index| set.image(*index));
+        self.images(images, set.height, set.width)
+    }
+
+    /// As [`Normaliser::batch`], for images `[height, width, 3]` given one by one.
+    pub fn images<'a>(
+        &self,
+        images: impl ExactSizeIterator<Item = &'a [u8]>,
+        height: usize,
+        width: usize,
+    ) -> Result<Tensor> {
+        let (count, plane) = (images.len(), height * width);
+        let mut values = Vec::with_capacity(count * 3 * plane);
+        for image in images {
+            for (channel, table) in self.table.iter().enumerate() {
+                let bytes = image.iter().skip(channel).step_by(3);
+                values.extend(bytes.map(|byte| table[*byte as usize]));
+            }
+        }
+        Ok(Tensor::from_vec(
+            values,
+            (count, 3, height, width),
+            &self.device,
+        )?)
+    }
+}
+
+/// Refuses images that a model of this input can't take.
+pub fn check_images(set: &ImageSet, input: &Input) -> Result<()> {
+    if set.is_empty() {
+        return Err(Error::Invalid("the dataset holds no image".to_string()));
+    }
+    let classes = set.classes.len();
+    if let Some(label) = set.labels.iter().find(|label| **label as usize >= classes) {
+        return Err(Error::Invalid(format!(
+            "label {label} is not among the dataset's {classes} classes"
+        )));
+    }
+    if (set.height, set.width) != (input.size, input.size) {
+        return Err(Error::Invalid(format!(
+            "the model takes images of {0}×{0} pixels, these have {1}×{2}",
+            input.size, set.width, set.height
+        )));
+    }
+    Ok(())
+}

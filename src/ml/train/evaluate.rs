@@ -1,0 +1,147 @@
+//! How well a model classifies a dataset.
+
+use super::infer::logits;
+use crate::ml::data::ImageSet;
+use crate::ml::models::Model;
+use crate::ml::{Error, Observer, Result};
+
+/// What a model said of a set of images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Evaluation {
+    /// In the order of the set's parts.
+    pub parts: Vec<Score>,
+    /// Images by true (rows) and predicted (columns) class, `[classes, classes]`; the classes are
+    /// the dataset's.
+    pub confusion: Vec<u64>,
+    /// Names of the dataset's classes.
+    pub classes: Vec<String>,
+    /// Images of each class. With all of a model's classes competing, this can exceed the sum of
+    /// a row of `confusion`: predictions outside the dataset's classes stand in no column.
+    pub images: Vec<u64>,
+}
+
+/// The result on one part of a dataset.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Score {
+    pub name: String,
+    pub images: u64,
+    /// Images whose class had the largest logit (the first of equals).
+    pub top1: u64,
+    /// Images whose class was among the five largest.
+    pub top5: u64,
+    /// Sum of the cross-entropies, in nats.
+    pub loss: f64,
+}
+
+/// For each class of `names` the index of the class of that name in `model`.
+pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<u32>> {
+    let places: std::collections::HashMap<&str, u32> = model
+        .iter()
+        .enumerate()
+        .map(|(index, name)| (name.as_str(), index as u32))
+        .collect();
+    names
+        .iter()
+        .map(|name| {
+            places.get(name.as_str()).copied().ok_or_else(|| {
+                Error::Invalid(format!(
+                    "the dataset's class `{name}` is not among the model's {} classes",
+                    model.len()
+                ))
+            })
+        })
+        .collect()
+}
+
+/// Evaluates `model` on `set`. Its classes are found among the model's by name. With `masked`,
+/// only the dataset's classes compete; else all of the model's.
+pub fn evaluate(
+    model: &Model,
+    set: &ImageSet,
+    masked: bool,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Evaluation> {
+    let columns = class_columns(&model.config().classes, &set.classes)?;
+    let width = model.config().classes.len();
+    let rows = logits(model, set, threads, observer)?;
+    if rows.iter().any(|logit| !logit.is_finite()) {
+        let message = "the model gives logits that are not finite";
+        return Err(Error::Numerical(message.to_string()));
+    }
+    // Competing columns in the model's order, so that ties fall alike with and without a mask.
+    let mut competing: Vec<u32> = match masked {
+        true => columns.clone(),
+        false => (0..width as u32).collect(),
+    };
+    competing.sort_unstable();
+    let mut class_of_column = vec![None; width];
+    for (class, column) in columns.iter().enumerate() {
+        class_of_column[*column as usize] = Some(class);
+    }
+
+    let classes = set.classes.len();
+    let mut confusion = vec![0; classes * classes];
+    let mut images = vec![0; classes];
+    let mut parts = Vec::new();
+    for part in &set.parts {
+        let mut score = Score {
+            name: part.name.clone(),
+            images: part.range.len() as u64,
+            top1: 0,
+            top5: 0,
+            loss: 0.0,
+        };
+        for image in part.range.clone() {
+            let label = set.labels[image] as usize;
+            let logits = &rows[image * width..(image + 1) * width];
+            images[label] += 1;
+            let verdict = judge(logits, &competing, columns[label]);
+            score.top1 += u64::from(verdict.rank < 1);
+            score.top5 += u64::from(verdict.rank < 5);
+            score.loss += verdict.loss;
+            if let Some(predicted) = class_of_column[verdict.best as usize] {
+                confusion[label * classes + predicted] += 1;
+            }
+        }
+        parts.push(score);
+    }
+    Ok(Evaluation {
+        parts,
+        confusion,
+        classes: set.classes.clone(),
+        images,
+    })
+}
+
+struct Verdict {
+    /// The column with the largest logit.
+    best: u32,
+    /// Columns before the right one.
+    rank: usize,
+    loss: f64,
+}
+
+fn judge(logits: &[f32], competing: &[u32], right: u32) -> Verdict {
+    let own = logits[right as usize];
+    let mut best = right;
+    let mut rank = 0;
+    let mut largest = f64::NEG_INFINITY;
+    for column in competing {
+        let logit = logits[*column as usize];
+        if f64::from(logit) > largest {
+            largest = f64::from(logit);
+            best = *column;
+        }
+        rank += usize::from(logit > own || (logit == own && *column < right));
+    }
+    let total: f64 = competing
+        .iter()
+        .map(|column| libm::exp(f64::from(logits[*column as usize]) - largest))
+        .sum();
+    Verdict {
+        best,
+        rank,
+        loss: libm::log(total) + largest - f64::from(own),
+    }
+}

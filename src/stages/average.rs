@@ -1,0 +1,80 @@
+//! `average`: a weighted mean of models (WiSE-FT, model soups).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::model;
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::ml::models::average::average;
+use crate::workflow::kind::{
+    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+};
+
+/// The weighted mean of models of one structure, tensor by tensor.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Average {
+    /// One weight for each model, in their order, summing to 1. Left out: equal weights.
+    pub weights: Option<Vec<f64>>,
+}
+
+impl Average {
+    fn problem(&self, models: usize) -> Option<ParameterProblem> {
+        let weights = self.weights.as_ref()?;
+        if weights.len() != models {
+            let message = format!("{} weights for {models} models", weights.len());
+            return Some(ParameterProblem::value("weights", message));
+        }
+        let sum: f64 = weights.iter().sum();
+        if (sum - 1.0).abs() > 1e-6 {
+            let message = format!("the weights sum to {sum}, not to 1");
+            return Some(ParameterProblem::value("weights", message));
+        }
+        None
+    }
+}
+
+impl Stage for Average {
+    const NAME: &'static str = "average";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "The weighted mean of models of one structure, tensor by tensor";
+    const COMPARISON: Comparison = Comparison::BitEqual;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![InputSpec::many("models", PortType::Model, Gathers::Any)]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![OutputSpec::new("model", PortType::Model)]
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let models = inputs.iter().find(|input| input.name == "models");
+        let count = models.map_or(0, |input| input.members.len());
+        self.problem(count).into_iter().collect()
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Tiny
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let models = context
+            .members("models")
+            .iter()
+            .map(|input| model::read(context, input))
+            .collect::<Result<Vec<_>, _>>()?;
+        let equal = || vec![1.0 / models.len() as f64; models.len()];
+        let weights = self.weights.clone().unwrap_or_else(equal);
+        let mean = average(&models, &weights)?;
+        Ok(Outputs::one("model", model::write(context, &mean)?))
+    }
+}

@@ -1,0 +1,187 @@
+//! `evaluate`: how well a model classifies a dataset.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use super::{model, pixels};
+use crate::ml::train::evaluate::{Evaluation, Score, evaluate};
+use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
+use crate::store::tensors;
+use crate::workflow::kind::{
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+};
+
+/// Which of the model's classes compete for an image.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassMask {
+    /// Those of the dataset.
+    #[default]
+    Dataset,
+    /// All of the model's.
+    Model,
+}
+
+/// Top-1 and top-5 accuracy, loss, accuracy of each class, and the confusion matrix.
+///
+/// The dataset's classes are found among the model's by name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Evaluate {
+    /// The classes that compete: the dataset's own, or all that the model knows.
+    pub mask: ClassMask,
+}
+
+impl Stage for Evaluate {
+    const NAME: &'static str = "evaluate";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Top-1 and top-5 accuracy, loss, accuracy of each class and the confusion matrix";
+    const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![
+            InputSpec::one("model", PortType::Model),
+            InputSpec::one("data", PortType::Dataset),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("metrics", PortType::Metrics),
+            OutputSpec::new("classes", PortType::Table),
+            OutputSpec::new("confusion", PortType::Arrays),
+        ]
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        Vec::new()
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let model = model::read(context, context.input("model")?)?;
+        let set = pixels::load(context, context.input("data")?)?;
+        let masked = self.mask == ClassMask::Dataset;
+        let evaluation = evaluate(&model, &set, masked, context.threads, &*context)?;
+        let competing = match self.mask {
+            ClassMask::Dataset => set.classes.len(),
+            ClassMask::Model => model.config().classes.len(),
+        };
+        let confusion = confusion(context, &evaluation)?;
+        Ok(Outputs::one(
+            "metrics",
+            Artifact::Metrics(metrics(&evaluation, competing)),
+        )
+        .and("classes", Artifact::Table(classes(&evaluation)))
+        .and("confusion", confusion))
+    }
+}
+
+/// The metrics of the whole, and of each part where there are several. The whole of several parts
+/// is the mean of theirs.
+fn metrics(evaluation: &Evaluation, competing: usize) -> Metrics {
+    let parts = &evaluation.parts;
+    let mean = |of: fn(&Score) -> f64| parts.iter().map(of).sum::<f64>() / parts.len() as f64;
+    let images = parts.iter().map(|part| part.images).sum();
+    let whole = Rates {
+        top1: mean(|part| share(part.top1, part.images)),
+        top5: mean(|part| share(part.top5, part.images)),
+        loss: mean(|part| part.loss / part.images as f64),
+        images,
+    };
+    let mut values = BTreeMap::new();
+    whole.add("", competing, &mut values);
+    if parts.len() > 1 {
+        for part in parts {
+            let rates = Rates {
+                top1: share(part.top1, part.images),
+                top5: share(part.top5, part.images),
+                loss: part.loss / part.images as f64,
+                images: part.images,
+            };
+            rates.add(&format!("/{}", part.name), competing, &mut values);
+        }
+    }
+    Metrics { values }
+}
+
+struct Rates {
+    top1: f64,
+    top5: f64,
+    loss: f64,
+    images: u64,
+}
+
+impl Rates {
+    fn add(&self, suffix: &str, competing: usize, values: &mut BTreeMap<String, Metric>) {
+        let chance = |tries: usize| 100.0 * tries.min(competing) as f64 / competing as f64;
+        let metric = |value: f64, unit: &str, better: Better, chance: f64| Metric {
+            n: Some(self.images),
+            better: Some(better),
+            chance: Some(chance),
+            ..Metric::new(value, unit)
+        };
+        let top1 = metric(self.top1, "percent", Better::Higher, chance(1));
+        values.insert(format!("accuracy{suffix}"), top1);
+        if competing > 5 {
+            let top5 = metric(self.top5, "percent", Better::Higher, chance(5));
+            values.insert(format!("top5{suffix}"), top5);
+        }
+        let guess = libm::log(competing as f64);
+        let loss = metric(self.loss, "nats", Better::Lower, guess);
+        values.insert(format!("loss{suffix}"), loss);
+    }
+}
+
+fn share(of: u64, total: u64) -> f64 {
+    100.0 * of as f64 / total as f64
+}
+
+/// One row for each class: its images and how many of them were right.
+fn classes(evaluation: &Evaluation) -> Table {
+    let count = evaluation.classes.len();
+    let row = |class: usize| {
+        let images = evaluation.images[class];
+        let right = evaluation.confusion[class * count + class];
+        let accuracy = match images {
+            0 => Value::Null,
+            _ => json!(share(right, images)),
+        };
+        vec![json!(evaluation.classes[class]), json!(images), accuracy]
+    };
+    Table {
+        columns: ["class", "images", "accuracy"].map(String::from).to_vec(),
+        rows: (0..count).map(row).collect(),
+    }
+}
+
+fn confusion(context: &Context, evaluation: &Evaluation) -> Result<Artifact, TaskError> {
+    let count = evaluation.classes.len();
+    let bytes = evaluation.confusion.iter();
+    let bytes = bytes.flat_map(|images| images.to_le_bytes()).collect();
+    let named = [("confusion".to_string(), "U64", vec![count, count], bytes)];
+    let config = json!({
+        "holds": "confusion",
+        "rows": "true class",
+        "columns": "predicted class",
+        "classes": evaluation.classes,
+    });
+    let tree = tensors::save(context.blobs, config, &named)?;
+    Ok(Artifact::Tensors(tree))
+}

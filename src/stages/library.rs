@@ -1,0 +1,29 @@
+//! Between a task's context and the machine-learning library: its errors and its observer.
+
+use std::sync::atomic::Ordering;
+
+use super::task::{Context, TaskError};
+use crate::ml;
+
+impl From<ml::Error> for TaskError {
+    fn from(error: ml::Error) -> Self {
+        match error {
+            ml::Error::Invalid(message) => Self::Input(message),
+            ml::Error::Numerical(message) => Self::Failed(message),
+            ml::Error::Interrupted => Self::Cancelled,
+            ml::Error::Tensor(error) => Self::Tensor(error),
+        }
+    }
+}
+
+/// A context watches the library's work: it passes progress on and stops when the run does.
+impl ml::Observer for Context<'_> {
+    fn advance(&self, done: u64, total: u64, unit: &'static str) -> bool {
+        self.progress.advance(done, total, unit);
+        !self.cancelled.load(Ordering::Relaxed)
+    }
+
+    fn log(&self, line: &str) {
+        self.progress.log(line);
+    }
+}

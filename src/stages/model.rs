@@ -1,0 +1,86 @@
+//! Models between artifacts (trees of tensors) and the library.
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use super::task::{Context, TaskError, TaskInput};
+use crate::ml::models::{Config, Model};
+use crate::store::artifact::{Artifact, TensorEntry};
+use crate::store::tensors;
+
+/// Reads the model that `input` holds onto the device of `context`.
+pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
+    let Artifact::Tensors(tree) = &input.artifact else {
+        return Err(TaskError::Input("a model is expected".to_string()));
+    };
+    let config: Config = serde_json::from_value(tree.config.clone())
+        .map_err(|error| TaskError::Input(format!("not a model of this build: {error}")))?;
+    let tensors = tree
+        .tensors
+        .iter()
+        .map(|(name, entry)| Ok((name.clone(), decode(context, name, entry)?)))
+        .collect::<Result<BTreeMap<_, _>, TaskError>>()?;
+    Ok(Model::from_tensors(config, tensors)?)
+}
+
+/// Writes `model` as a tree of tensors.
+pub fn write(context: &Context, model: &Model) -> Result<Artifact, TaskError> {
+    // A config holds only texts and finite numbers, which always encode.
+    let config = serde_json::to_value(model.config()).unwrap_or_default();
+    let named = model
+        .tensors()
+        .iter()
+        .map(|(name, tensor)| {
+            let (dtype, bytes) = encode(tensor)?;
+            Ok((name.clone(), dtype, tensor.dims().to_vec(), bytes))
+        })
+        .collect::<Result<Vec<_>, TaskError>>()?;
+    let tree = tensors::save(context.blobs, config, &named)?;
+    Ok(Artifact::Tensors(tree))
+}
+
+fn encode(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), TaskError> {
+    let flat = tensor.flatten_all()?;
+    Ok(match tensor.dtype() {
+        DType::I64 => {
+            let values = flat.to_vec1::<i64>()?;
+            (
+                "I64",
+                values.iter().flat_map(|it| it.to_le_bytes()).collect(),
+            )
+        }
+        _ => {
+            let values = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            (
+                "F32",
+                values.iter().flat_map(|it| it.to_le_bytes()).collect(),
+            )
+        }
+    })
+}
+
+fn decode(context: &Context, name: &str, entry: &TensorEntry) -> Result<Tensor, TaskError> {
+    let bytes = tensors::bytes(context.blobs, entry)?;
+    let (shape, device) = (entry.shape.as_slice(), &context.device);
+    match entry.dtype.as_str() {
+        "F32" => Ok(Tensor::from_vec(
+            numbers(&bytes, f32::from_le_bytes),
+            shape,
+            device,
+        )?),
+        "I64" => Ok(Tensor::from_vec(
+            numbers(&bytes, i64::from_le_bytes),
+            shape,
+            device,
+        )?),
+        other => Err(TaskError::Input(format!(
+            "tensor `{name}` is of type {other}; F32 and I64 are read"
+        ))),
+    }
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    chunks.iter().map(|chunk| decode(*chunk)).collect()
+}
