@@ -377,6 +377,8 @@ impl Scale {
     }
 }
 
+/// The means, and `ri[…]` and `drop[…]` of every dataset tuned on, so that each is a metric of
+/// the node's default port.
 fn metrics(found: &Robustness, scale: &Scale) -> Metrics {
     let metric = |estimate: &Estimate, unit: &str, better| Metric {
         n: Some(estimate.n),
@@ -403,6 +405,16 @@ fn metrics(found: &Robustness, scale: &Scale) -> Metrics {
             "drop".to_string(),
             metric(drop, scale.points(), scale.worse()),
         );
+    }
+    for domain in &found.domains {
+        let name = |measure: &str| format!("{measure}[{}]", domain.tuned_on);
+        let ri = metric(&domain.ri, scale.points(), scale.better);
+        values.insert(name("ri"), ri);
+        if let Some(pretrained) = &domain.pretrained {
+            let lost = negated(&pretrained.change);
+            let drop = metric(&lost, scale.points(), scale.worse());
+            values.insert(name("drop"), drop);
+        }
     }
     Metrics { values }
 }
