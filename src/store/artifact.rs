@@ -27,7 +27,8 @@ pub struct Blob {
     pub bytes: u64,
 }
 
-/// A tree of files: relative paths with `/` to their content.
+/// A tree of files: relative paths with `/` to their content. A single file that is no folder
+/// stands under the empty path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Files {
     pub files: BTreeMap<String, Blob>,
@@ -216,11 +217,9 @@ impl Artifact {
 }
 
 impl TensorEntry {
-    /// Bytes of the tensor's content.
+    /// Bytes of the tensor's content; 0 for a dtype that is not known.
     pub fn bytes(&self) -> u64 {
-        let elements: u64 = self.shape.iter().map(|size| *size as u64).product();
-        let bits = super::tensors::element_bits(&self.dtype).unwrap_or_default();
-        elements.saturating_mul(bits) / 8
+        super::tensors::size(&self.dtype, &self.shape).unwrap_or_default()
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod artifact;
 mod claims;
 mod error;
+pub mod export;
 mod layout;
 mod objects;
 mod publish;
@@ -16,6 +17,7 @@ mod session;
 pub mod sources;
 mod statcache;
 mod statindex;
+mod tensorfile;
 pub mod tensors;
 
 use std::collections::HashMap;
@@ -28,6 +30,7 @@ use crate::fsx::Stamp;
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
 pub use error::StoreError;
+pub use export::{ExportError, export};
 pub use layout::STORE_FORMAT;
 pub use record::{Port, Record, StoredRecord};
 pub use sources::{ResolvedSource, SourceError};

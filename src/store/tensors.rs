@@ -1,10 +1,13 @@
 //! Trees of tensors: a checkpoint or named arrays, each large tensor a blob of its own, so that
 //! models which share weights share them on disk.
 
+use safetensors::Dtype;
 use serde_json::Value;
 
 use super::artifact::{BlobError, Blobs, INLINE_BYTES, TensorEntry, Tensors};
 use crate::digest::Digest;
+
+pub use super::tensorfile::{export, import};
 
 /// One tensor to keep: name, dtype as safetensors writes it (`F32`, `U8`, `I64`), shape, and the
 /// row-major little-endian bytes.
@@ -24,7 +27,7 @@ pub fn save(
         ..Tensors::default()
     };
     for (name, dtype, shape, bytes) in tensors {
-        let entry = entry(blobs, name, dtype, shape, bytes)?;
+        let entry = keep(blobs, name, dtype, shape, bytes)?;
         if saved.tensors.insert(name.clone(), entry).is_some() {
             return Err(problem(name, "comes twice"));
         }
@@ -32,7 +35,8 @@ pub fn save(
     Ok(saved)
 }
 
-fn entry(
+/// Keeps one tensor.
+pub(super) fn keep(
     blobs: &dyn Blobs,
     name: &str,
     dtype: &str,
@@ -74,30 +78,32 @@ pub fn bytes(blobs: &dyn Blobs, entry: &TensorEntry) -> Result<Vec<u8>, BlobErro
     Ok(bytes)
 }
 
-/// Bits of one element of `dtype`; `None` for a dtype that is not known.
-pub fn element_bits(dtype: &str) -> Option<u64> {
-    match dtype {
-        "BOOL" | "U8" | "I8" | "F8_E4M3" | "F8_E5M2" => Some(8),
-        "U16" | "I16" | "F16" | "BF16" => Some(16),
-        "U32" | "I32" | "F32" => Some(32),
-        "U64" | "I64" | "F64" => Some(64),
-        _ => None,
-    }
+/// `None` for a name that safetensors does not know.
+pub(super) fn dtype(name: &str) -> Option<Dtype> {
+    serde_json::from_value(Value::from(name)).ok()
+}
+
+/// Bytes of a tensor of `dtype` and `shape`; `None` for a dtype that is not known, a size that is
+/// past counting or not a whole number of bytes.
+pub fn size(name: &str, shape: &[usize]) -> Option<u64> {
+    let bits = shape
+        .iter()
+        .try_fold(dtype(name)?.bitsize() as u64, |total, size| {
+            total.checked_mul(*size as u64)
+        })?;
+    (bits % 8 == 0).then_some(bits / 8)
 }
 
 fn check_size(entry: &TensorEntry, found: u64) -> Result<(), String> {
     let TensorEntry { dtype, shape, .. } = entry;
-    let bits = element_bits(dtype).ok_or_else(|| format!("dtype `{dtype}` is not known"))?;
-    let expected = shape
-        .iter()
-        .try_fold(bits / 8, |total, size| total.checked_mul(*size as u64));
-    if expected != Some(found) {
-        return Err(format!("{found} bytes do not fit {dtype} {shape:?}"));
+    match size(dtype, shape) {
+        Some(expected) if expected == found => Ok(()),
+        Some(_) => Err(format!("{found} bytes do not fit {dtype} {shape:?}")),
+        None => Err(format!("{dtype} {shape:?} is no known kind of tensor")),
     }
-    Ok(())
 }
 
-fn problem(name: &str, why: impl Into<String>) -> BlobError {
+pub(super) fn problem(name: &str, why: impl Into<String>) -> BlobError {
     BlobError::Tensor {
         name: name.to_string(),
         why: why.into(),

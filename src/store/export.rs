@@ -1,0 +1,351 @@
+//! Artifacts as ordinary files and folders, for people and for other tools.
+//!
+//! | artifact | becomes |
+//! | --- | --- |
+//! | files | the same tree; a single file under the empty path becomes the target itself |
+//! | dataset | class folders of images: packed pixels as PNG, encoded files as they are |
+//! | tensors | `tensors.safetensors` and `config.json` |
+//! | metrics, table | `metrics.json` and `metrics.csv`, `table.json` and `table.csv` |
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::Value;
+
+use super::artifact::{
+    Artifact, Blob, BlobError, Blobs, Dataset, Files, ImageFile, Images, Metrics, Part, Table,
+    Tensors,
+};
+use super::tensors;
+use crate::digest::Digest;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error("{} is already there", .0.display())]
+    Exists(PathBuf),
+    /// An artifact from elsewhere must not write outside the target.
+    #[error("`{0}` is no path inside a folder")]
+    Path(String),
+    #[error("{} is not what it was when the workflow was planned", .0.display())]
+    Changed(PathBuf),
+    /// Labels, classes and pixels do not fit together.
+    #[error("{0}")]
+    Dataset(String),
+    #[error("{}: {source}", path.display())]
+    Image {
+        path: PathBuf,
+        source: image::ImageError,
+    },
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+}
+
+impl ExportError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |error| Self::Blob(BlobError::io(path)(error))
+    }
+}
+
+/// Writes `artifact` to `target`: a new file, or a folder that is new or empty.
+///
+/// `roots` are folders in which encoded images and the files of a source may lie; what is taken
+/// from there must match its digest.
+///
+/// # Errors
+/// A target that holds something; content that is neither under `roots` nor in `blobs`.
+pub fn export(
+    blobs: &dyn Blobs,
+    artifact: &Artifact,
+    roots: &[PathBuf],
+    target: &Path,
+) -> Result<(), ExportError> {
+    let occupied = match fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    };
+    if occupied {
+        return Err(ExportError::Exists(target.to_path_buf()));
+    }
+    match artifact {
+        Artifact::Files(files) => export_files(blobs, files, roots, target),
+        Artifact::Dataset(dataset) => export_dataset(blobs, dataset, roots, target),
+        Artifact::Tensors(tensors) => export_tensors(blobs, tensors, target),
+        Artifact::Metrics(metrics) => {
+            write_json(&target.join("metrics.json"), &json(metrics))?;
+            write_csv(&target.join("metrics.csv"), &metrics_table(metrics))
+        }
+        Artifact::Table(table) => {
+            write_json(&target.join("table.json"), &json(table))?;
+            write_csv(&target.join("table.csv"), table)
+        }
+    }
+}
+
+fn export_files(
+    blobs: &dyn Blobs,
+    files: &Files,
+    roots: &[PathBuf],
+    target: &Path,
+) -> Result<(), ExportError> {
+    let single = files.files.len() == 1;
+    files.files.par_iter().try_for_each(|(path, blob)| {
+        let file = match path.is_empty() && single {
+            true => target.to_path_buf(),
+            false => inside(target, path)?,
+        };
+        copy(blobs, path, blob, roots, &file)
+    })
+}
+
+fn export_tensors(blobs: &dyn Blobs, tensors: &Tensors, target: &Path) -> Result<(), ExportError> {
+    fs::create_dir_all(target).map_err(ExportError::io(target))?;
+    write_json(&target.join("config.json"), &tensors.config)?;
+    tensors::export(blobs, tensors, &target.join("tensors.safetensors"))?;
+    Ok(())
+}
+
+/// A dataset of several parts becomes a folder of class folders for each.
+fn export_dataset(
+    blobs: &dyn Blobs,
+    dataset: &Dataset,
+    roots: &[PathBuf],
+    target: &Path,
+) -> Result<(), ExportError> {
+    let classes: Vec<String> = dataset
+        .classes
+        .iter()
+        .enumerate()
+        .map(|(index, class)| match is_name(class) {
+            true => class.clone(),
+            false => format!("class-{index}"),
+        })
+        .collect();
+    if let [part] = dataset.parts.as_slice() {
+        return export_part(blobs, &classes, part, roots, target);
+    }
+    let mut taken = BTreeSet::new();
+    for (index, part) in dataset.parts.iter().enumerate() {
+        let mut name = member_name(&part.axes).unwrap_or_else(|| index.to_string());
+        if !taken.insert(name.clone()) {
+            name = format!("{name}-{index}");
+        }
+        export_part(blobs, &classes, part, roots, &inside(target, &name)?)?;
+    }
+    Ok(())
+}
+
+/// `method=ft,seed=0`: how the members of a gathered input and the parts of a dataset are told
+/// apart in a folder. `None` without axes.
+pub fn member_name(axes: &std::collections::BTreeMap<String, String>) -> Option<String> {
+    let pairs: Vec<String> = axes
+        .iter()
+        .map(|(axis, id)| format!("{axis}={id}"))
+        .collect();
+    (!pairs.is_empty()).then(|| pairs.join(","))
+}
+
+fn export_part(
+    blobs: &dyn Blobs,
+    classes: &[String],
+    part: &Part,
+    roots: &[PathBuf],
+    target: &Path,
+) -> Result<(), ExportError> {
+    match &part.images {
+        Images::Encoded { files } => {
+            let places = encoded_places(classes, files)?;
+            files.par_iter().zip(places).try_for_each(|(file, place)| {
+                copy(
+                    blobs,
+                    &file.path,
+                    &file.blob,
+                    roots,
+                    &inside(target, &place)?,
+                )
+            })
+        }
+        Images::Packed {
+            pixels,
+            height,
+            width,
+            labels,
+        } => {
+            let size = height * width * 3;
+            let bytes = blobs.read(&pixels.digest)?;
+            if size == 0 || bytes.len() != size * labels.len() {
+                let why = format!("{} bytes are not {} images", bytes.len(), labels.len());
+                return Err(ExportError::Dataset(why));
+            }
+            let images = bytes.par_chunks_exact(size).zip(labels).enumerate();
+            images.try_for_each(|(index, (image, label))| {
+                let class = class_of(classes, *label)?;
+                let path = inside(target, &format!("{class}/{index:06}.png"))?;
+                write_png(&path, image, *height, *width)
+            })
+        }
+    }
+}
+
+fn class_of(classes: &[String], label: u32) -> Result<&str, ExportError> {
+    let class = classes.get(label as usize).map(String::as_str);
+    class.ok_or_else(|| ExportError::Dataset(format!("label {label} has no class")))
+}
+
+/// Where each encoded image goes: where it was under its class folder, else flat into it.
+fn encoded_places(classes: &[String], files: &[ImageFile]) -> Result<Vec<String>, ExportError> {
+    let mut taken = BTreeSet::new();
+    let mut places = Vec::with_capacity(files.len());
+    for (index, file) in files.iter().enumerate() {
+        let class = class_of(classes, file.label)?;
+        let in_class = file.path.strip_prefix(class);
+        let mut place = match in_class.is_some_and(|rest| rest.starts_with('/')) {
+            true => file.path.clone(),
+            false => format!("{class}/{}", file.path.replace('/', "_")),
+        };
+        if !taken.insert(place.clone()) {
+            place = format!("{class}/{index:06}-{}", file.path.replace('/', "_"));
+        }
+        places.push(place);
+    }
+    Ok(places)
+}
+
+/// Copies content from the first of `roots` that still has it, else from the blobs.
+fn copy(
+    blobs: &dyn Blobs,
+    path: &str,
+    blob: &Blob,
+    roots: &[PathBuf],
+    target: &Path,
+) -> Result<(), ExportError> {
+    make_parent(target)?;
+    let mut changed = None;
+    for root in roots {
+        let outside = root.join(path);
+        match fs::read(&outside) {
+            Ok(bytes) if Digest::of(&bytes) == blob.digest => {
+                return create(target, |file| file.write_all(&bytes));
+            }
+            Ok(_) => changed = Some(outside),
+            Err(_) => {}
+        }
+    }
+    let sealed = match (blobs.path(&blob.digest), changed) {
+        (Err(BlobError::Missing(_)), Some(changed)) => return Err(ExportError::Changed(changed)),
+        (found, _) => found?,
+    };
+    let mut from = File::open(&sealed).map_err(ExportError::io(&sealed))?;
+    // File to file, the kernel copies, and shares the blocks where the file system can.
+    create(target, |file| io::copy(&mut from, file).map(|_| ()))
+}
+
+fn create(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ExportError> {
+    File::create_new(path)
+        .and_then(|mut file| write(&mut file))
+        .map_err(ExportError::io(path))
+}
+
+fn make_parent(path: &Path) -> Result<(), ExportError> {
+    match path.parent() {
+        Some(parent) => fs::create_dir_all(parent).map_err(ExportError::io(parent)),
+        None => Ok(()),
+    }
+}
+
+/// `folder` + `path`, which must stay inside it.
+fn inside(folder: &Path, path: &str) -> Result<PathBuf, ExportError> {
+    match path.split('/').all(is_name) {
+        true => Ok(folder.join(path)),
+        false => Err(ExportError::Path(path.to_string())),
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    !matches!(name, "" | "." | "..") && !name.contains(['/', '\0'])
+}
+
+fn write_png(path: &Path, pixels: &[u8], height: usize, width: usize) -> Result<(), ExportError> {
+    use image::ImageEncoder;
+    make_parent(path)?;
+    let mut bytes = Vec::new();
+    image::codecs::png::PngEncoder::new(&mut bytes)
+        .write_image(
+            pixels,
+            width as u32,
+            height as u32,
+            image::ExtendedColorType::Rgb8,
+        )
+        .map_err(|source| ExportError::Image {
+            path: path.to_path_buf(),
+            source,
+        })?;
+    create(path, |file| file.write_all(&bytes))
+}
+
+fn json(value: &impl serde::Serialize) -> Value {
+    // Maps with text keys and finite numbers always encode.
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+fn write_json(path: &Path, value: &Value) -> Result<(), ExportError> {
+    make_parent(path)?;
+    create(path, |file| {
+        serde_json::to_writer_pretty(&mut *file, value)?;
+        file.write_all(b"\n")
+    })
+}
+
+fn metrics_table(metrics: &Metrics) -> Table {
+    let columns = ["metric", "value", "unit", "n", "chance", "low", "high"];
+    let rows = metrics.values.iter().map(|(name, metric)| {
+        let [low, high] = metric
+            .interval
+            .map_or([None; 2], |interval| interval.map(Some));
+        vec![
+            Value::from(name.as_str()),
+            Value::from(metric.value),
+            Value::from(metric.unit.as_str()),
+            Value::from(metric.n),
+            Value::from(metric.chance),
+            Value::from(low),
+            Value::from(high),
+        ]
+    });
+    Table {
+        columns: columns.map(str::to_string).to_vec(),
+        rows: rows.collect(),
+    }
+}
+
+/// RFC 4180, with plain line feeds.
+fn write_csv(path: &Path, table: &Table) -> Result<(), ExportError> {
+    let header: Vec<Value> = table
+        .columns
+        .iter()
+        .map(|name| name.as_str().into())
+        .collect();
+    let lines = std::iter::once(&header).chain(&table.rows);
+    let text: String = lines
+        .map(|row| {
+            let cells: Vec<String> = row.iter().map(csv_cell).collect();
+            cells.join(",") + "\n"
+        })
+        .collect();
+    make_parent(path)?;
+    create(path, |file| file.write_all(text.as_bytes()))
+}
+
+fn csv_cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    match text.contains([',', '"', '\n', '\r']) {
+        true => format!("\"{}\"", text.replace('"', "\"\"")),
+        false => text,
+    }
+}
