@@ -1,8 +1,12 @@
 //! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
 
 pub mod average;
+pub mod concat;
+pub mod dataset;
 pub mod evaluate;
 pub mod features;
+mod image_folder;
+pub mod images;
 mod library;
 pub mod model;
 mod pixels;
@@ -14,6 +18,8 @@ pub mod task;
 pub fn registry() -> registry::Registry {
     registry::Registry::default()
         .with::<average::Average>()
+        .with::<concat::Concat>()
+        .with::<dataset::DatasetStage>()
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()
         .with::<rib::Rib>()

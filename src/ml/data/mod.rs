@@ -1,5 +1,10 @@
 //! Images as models take them: decoding, resizing, and the built-in rendered dataset.
 
+pub mod decode;
+pub mod mini_rib;
+pub mod picture;
+pub mod resize;
+
 use std::sync::Arc;
 
 /// Decoded, equally sized, labelled images.

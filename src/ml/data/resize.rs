@@ -1,0 +1,215 @@
+//! Resizing exactly as Pillow does it (`src/libImaging/Resample.c`): weights in 22-bit fixed
+//! point, the horizontal pass first, rounded to u8 between the passes.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::picture::Picture;
+use crate::ml::{Error, Result};
+
+/// Bits behind the point of a weight.
+const PRECISION: u32 = 22;
+
+/// How pixels are interpolated, antialiased when shrinking.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// Cubic convolution with a = -0.5.
+    #[default]
+    Bicubic,
+    Bilinear,
+}
+
+impl Filter {
+    fn support(self) -> f64 {
+        match self {
+            Self::Bicubic => 2.0,
+            Self::Bilinear => 1.0,
+        }
+    }
+
+    fn at(self, offset: f64) -> f64 {
+        const A: f64 = -0.5;
+        let x = offset.abs();
+        match self {
+            Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
+            Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
+            Self::Bilinear if x < 1.0 => 1.0 - x,
+            _ => 0.0,
+        }
+    }
+}
+
+/// What makes a model's square input of an image: the shorter side to `resize` (the longer in
+/// proportion, truncated), then the middle `crop` × `crop` of it, as torchvision's
+/// `Resize` and `CenterCrop` do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Transform {
+    pub resize: usize,
+    pub crop: usize,
+    pub filter: Filter,
+}
+
+impl Transform {
+    /// The square of `side` pixels that the whole shorter side makes.
+    pub fn square(side: usize, filter: Filter) -> Self {
+        Self {
+            resize: side,
+            crop: side,
+            filter,
+        }
+    }
+
+    /// u8 RGB, row-major `[crop, crop, 3]`. Only what lies in the crop is computed.
+    ///
+    /// Fails where the crop is empty or larger than what it is cut from.
+    pub fn apply(&self, picture: &Picture) -> Result<Vec<u8>> {
+        if self.crop == 0 || self.crop > self.resize {
+            return Err(Error::Invalid(format!(
+                "a crop of {} can't be cut from a side of {}",
+                self.crop, self.resize
+            )));
+        }
+        let (width, height) = self.resized(picture.width, picture.height);
+        let crop = Crop {
+            left: centred(width, self.crop),
+            top: centred(height, self.crop),
+            width: self.crop,
+            height: self.crop,
+        };
+        Ok(resize_part(picture, width, height, self.filter, crop).pixels)
+    }
+
+    /// Width and height before the crop.
+    fn resized(&self, width: usize, height: usize) -> (usize, usize) {
+        if width <= height {
+            (self.resize, self.resize * height / width)
+        } else {
+            (self.resize * width / height, self.resize)
+        }
+    }
+}
+
+/// Half of what is left over, halves to the even side (Python's `round`).
+fn centred(size: usize, crop: usize) -> usize {
+    let spare = size - crop;
+    let half = spare / 2;
+    half + usize::from(spare % 2 == 1 && half % 2 == 1)
+}
+
+struct Crop {
+    left: usize,
+    top: usize,
+    width: usize,
+    height: usize,
+}
+
+/// The whole picture in another size.
+pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) -> Picture {
+    let whole = Crop {
+        left: 0,
+        top: 0,
+        width,
+        height,
+    };
+    resize_part(picture, width, height, filter, whole)
+}
+
+/// The part `crop` of the picture in another size.
+fn resize_part(
+    picture: &Picture,
+    width: usize,
+    height: usize,
+    filter: Filter,
+    crop: Crop,
+) -> Picture {
+    let columns = taps(picture.width, width, filter, crop.left, crop.width);
+    let rows = taps(picture.height, height, filter, crop.top, crop.height);
+    let first = rows.iter().map(|taps| taps.from).min().unwrap_or(0);
+    let end = rows.iter().map(Taps::end).max().unwrap_or(0);
+    let narrowed: Vec<u8> = (first..end)
+        .flat_map(|row| {
+            let line = &picture.pixels[row * picture.width * 3..(row + 1) * picture.width * 3];
+            columns.iter().flat_map(|taps| weigh_pixels(line, taps))
+        })
+        .collect();
+    let line = crop.width * 3;
+    let mut pixels = Vec::with_capacity(crop.height * line);
+    let mut sums = vec![0i32; line];
+    for taps in &rows {
+        weigh_lines(&narrowed[(taps.from - first) * line..], taps, &mut sums);
+        pixels.extend(sums.iter().map(|&sum| to_byte(sum)));
+    }
+    Picture {
+        pixels,
+        width: crop.width,
+        height: crop.height,
+    }
+}
+
+/// The source positions that one output position is made of.
+struct Taps {
+    from: usize,
+    weights: Vec<i32>,
+}
+
+impl Taps {
+    fn end(&self) -> usize {
+        self.from + self.weights.len()
+    }
+}
+
+/// Taps of the output positions `from..from + count` of an axis scaled from `source` to `target`.
+fn taps(source: usize, target: usize, filter: Filter, from: usize, count: usize) -> Vec<Taps> {
+    let scale = source as f64 / target as f64;
+    let widened = scale.max(1.0);
+    let support = filter.support() * widened;
+    let inverse = 1.0 / widened;
+    (from..from + count)
+        .map(|position| {
+            let centre = (position as f64 + 0.5) * scale;
+            // Casts truncate towards zero and stop at zero, as Pillow's do after its clamp.
+            let low = (centre - support + 0.5) as usize;
+            let high = ((centre + support + 0.5) as usize).min(source);
+            let raw: Vec<f64> = (low..high)
+                .map(|tap| filter.at((tap as f64 - centre + 0.5) * inverse))
+                .collect();
+            let total: f64 = raw.iter().fold(0.0, |sum, weight| sum + weight);
+            let fixed = |weight: f64| {
+                let scaled = weight / total * f64::from(1u32 << PRECISION);
+                (scaled + if weight < 0.0 { -0.5 } else { 0.5 }) as i32
+            };
+            Taps {
+                from: low,
+                weights: raw.into_iter().map(fixed).collect(),
+            }
+        })
+        .collect()
+}
+
+const HALF: i32 = 1 << (PRECISION - 1);
+
+fn weigh_pixels(line: &[u8], taps: &Taps) -> [u8; 3] {
+    let mut sums = [HALF; 3];
+    let pixels = line[taps.from * 3..taps.end() * 3].chunks_exact(3);
+    for (pixel, weight) in pixels.zip(&taps.weights) {
+        for channel in 0..3 {
+            sums[channel] += i32::from(pixel[channel]) * weight;
+        }
+    }
+    sums.map(to_byte)
+}
+
+/// Into `sums` the weighted sum of consecutive lines as long as it.
+fn weigh_lines(lines: &[u8], taps: &Taps, sums: &mut [i32]) {
+    sums.fill(HALF);
+    for (line, weight) in lines.chunks_exact(sums.len()).zip(&taps.weights) {
+        for (sum, value) in sums.iter_mut().zip(line) {
+            *sum += i32::from(*value) * weight;
+        }
+    }
+}
+
+fn to_byte(sum: i32) -> u8 {
+    (sum >> PRECISION).clamp(0, 255) as u8
+}

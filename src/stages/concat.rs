@@ -1,0 +1,143 @@
+//! Kind `concat`: a dataset of datasets, whose parts stay apart in what is reported.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dataset::summary;
+use super::images;
+use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::store::artifact::{Artifact, Dataset, Part};
+use crate::workflow::kind::{
+    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+};
+
+/// Joins the datasets of `needs.parts`, in their order. Their classes must be the same.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Concat {}
+
+impl Stage for Concat {
+    const NAME: &'static str = "concat";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "One dataset of several; the parts stay labelled by their gathered axes.";
+    const COMPARISON: Comparison = Comparison::BitEqual;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![InputSpec::many("parts", PortType::Dataset, Gathers::Any)]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("images", PortType::Dataset),
+            OutputSpec::new("summary", PortType::Metrics),
+        ]
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        Vec::new()
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Tiny
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let dataset = joined(context.members("parts"))?;
+        let summary = summary(&dataset);
+        Ok(Outputs::one("images", Artifact::Dataset(dataset)).and("summary", summary))
+    }
+}
+
+fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
+    let mut datasets = Vec::new();
+    for member in members {
+        datasets.push((&member.axes, images::dataset(member)?));
+    }
+    let Some((_, first)) = datasets.first() else {
+        return Err(TaskError::Input(
+            "there are no datasets to join".to_string(),
+        ));
+    };
+    let classes = first.classes.clone();
+    let mut parts = Vec::new();
+    for (index, (axes, dataset)) in datasets.into_iter().enumerate() {
+        if let Some(difference) = difference(&classes, &dataset.classes) {
+            let name = named(axes, index);
+            return Err(TaskError::Input(format!(
+                "the classes of {name} are not those of the first dataset: {difference}"
+            )));
+        }
+        for part in &dataset.parts {
+            parts.push(Part {
+                axes: merged(axes, &part.axes)?,
+                images: part.images.clone(),
+            });
+        }
+    }
+    tell_apart(&mut parts);
+    Ok(Dataset { classes, parts })
+}
+
+/// Where two class lists part.
+fn difference(first: &[String], other: &[String]) -> Option<String> {
+    if first.len() != other.len() {
+        return Some(format!("{} instead of {}", other.len(), first.len()));
+    }
+    let mut pairs = first.iter().zip(other).enumerate();
+    let (label, (expected, found)) = pairs.find(|(_, (a, b))| a != b)?;
+    Some(format!(
+        "label {label} is `{found}` instead of `{expected}`"
+    ))
+}
+
+fn named(axes: &BTreeMap<String, String>, index: usize) -> String {
+    if axes.is_empty() {
+        return format!("dataset {}", index + 1);
+    }
+    let ids: Vec<String> = axes
+        .iter()
+        .map(|(axis, id)| format!("{axis}={id}"))
+        .collect();
+    format!("[{}]", ids.join(","))
+}
+
+/// The axes of a part within its dataset and those the dataset was gathered by.
+fn merged(
+    outer: &BTreeMap<String, String>,
+    inner: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, String>, TaskError> {
+    let mut axes = inner.clone();
+    for (axis, id) in outer {
+        if let Some(old) = axes.insert(axis.clone(), id.clone())
+            && old != *id
+        {
+            return Err(TaskError::Input(format!(
+                "a part is labelled {axis}={old} already and can't be labelled {axis}={id}"
+            )));
+        }
+    }
+    Ok(axes)
+}
+
+/// Gives parts that no axis tells apart their position for a label.
+fn tell_apart(parts: &mut [Part]) {
+    let labels: Vec<_> = parts.iter().map(|part| part.axes.clone()).collect();
+    for (index, part) in parts.iter_mut().enumerate() {
+        let same = labels.iter().filter(|axes| **axes == labels[index]).count();
+        if same > 1 {
+            part.axes
+                .insert("part".to_string(), (index + 1).to_string());
+        }
+    }
+}

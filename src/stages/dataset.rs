@@ -1,0 +1,352 @@
+//! Kind `dataset`: labelled images, built in or from a folder.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::image_folder;
+use super::images;
+use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use crate::diag::nearest;
+use crate::ml::data::mini_rib::{self, Collection, Split};
+use crate::rng::Stream;
+use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
+use crate::workflow::kind::{
+    BoundInput, Comparison, ImageSelection, InputSpec, OutputSpec, ParameterProblem, PortType,
+    Source, SourceShape,
+};
+
+/// Most images that are rendered at once: 300 MB of pixels.
+const MAX_IMAGES: usize = 100_000;
+
+/// Labelled images: built in (`builtin`), of a folder (`folder`), or of files that another stage
+/// gives (`needs.folder`).
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DatasetStage {
+    /// A dataset that ribflow renders itself.
+    builtin: Option<Builtin>,
+    /// Of `builtin`: the source or domain.
+    domain: Option<Collection>,
+    /// Of `builtin`: which of two independent draws.
+    split: Split,
+    /// Of `builtin`: how many images; by default 1000 (`narrow`), 2000 (`rich`) or 200.
+    images: Option<usize>,
+    /// Of `builtin`: other seeds draw other images of the same kind.
+    seed: u64,
+    /// A folder with one sub-folder of JPEG and PNG files per class, relative to the workflow
+    /// file. Labels follow the sorted names.
+    folder: Option<Location>,
+    /// These classes only; labels follow their sorted names.
+    classes: Option<Vec<String>>,
+    /// At most so many images of each class, the first ones.
+    limit: Option<usize>,
+    /// A random part of what is left, in the old order.
+    subset: Option<Subset>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+enum Builtin {
+    #[serde(rename = "mini-rib")]
+    MiniRib,
+}
+
+/// `count` images or a `share` of them, without replacement.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct Subset {
+    count: Option<usize>,
+    /// Above 0, at most 1; the number is rounded, and at least 1.
+    share: Option<f64>,
+    seed: u64,
+}
+
+impl Stage for DatasetStage {
+    const NAME: &'static str = "dataset";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Labelled images: built in, of a folder, or of files that another stage gives.";
+    const COMPARISON: Comparison = Comparison::BitEqual;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![InputSpec::one("folder", PortType::Files).optional()]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("images", PortType::Dataset),
+            OutputSpec::new("summary", PortType::Metrics),
+        ]
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let source = |folder: &Location| Source {
+            name: "folder".to_string(),
+            location: folder.0.clone().into(),
+            shape: SourceShape::ImageFolder(self.selection()),
+        };
+        self.folder.iter().map(source).collect()
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let needs_folder = inputs.iter().any(|input| input.name == "folder");
+        let mut problems = Vec::from_iter(self.check_origin(needs_folder));
+        problems.extend(self.check_builtin());
+        problems.extend(self.check_selection());
+        problems
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let (classes, images) = match (self.builtin, self.domain) {
+            (Some(Builtin::MiniRib), Some(domain)) => self.render(domain, context)?,
+            _ => {
+                let folder = context.input("folder")?;
+                let (classes, files) = image_folder::images(folder, &self.selection())?;
+                let files = self.chosen(files)?;
+                (classes, Images::Encoded { files })
+            }
+        };
+        let dataset = Dataset {
+            classes,
+            parts: vec![Part {
+                axes: Default::default(),
+                images,
+            }],
+        };
+        let summary = summary(&dataset);
+        Ok(Outputs::one("images", Artifact::Dataset(dataset)).and("summary", summary))
+    }
+}
+
+/// How many images and classes a dataset has.
+pub fn summary(dataset: &Dataset) -> Artifact {
+    let count = |value: usize| Metric::new(value as f64, "");
+    Artifact::Metrics(Metrics {
+        values: [
+            ("images".to_string(), count(images::count(dataset))),
+            ("classes".to_string(), count(dataset.classes.len())),
+        ]
+        .into(),
+    })
+}
+
+impl DatasetStage {
+    fn selection(&self) -> ImageSelection {
+        ImageSelection {
+            classes: self.classes.clone(),
+            limit: self.limit,
+        }
+    }
+
+    fn check_origin(&self, needs_folder: bool) -> Option<ParameterProblem> {
+        let given = [
+            ("`with.builtin`", self.builtin.is_some()),
+            ("`with.folder`", self.folder.is_some()),
+            ("`needs.folder`", needs_folder),
+        ];
+        let given: Vec<&str> = given
+            .into_iter()
+            .filter_map(|(name, there)| there.then_some(name))
+            .collect();
+        let problem = match given.as_slice() {
+            [_] => return None,
+            [] => ParameterProblem {
+                code: "missing-field",
+                path: Vec::new(),
+                input: None,
+                at_name: false,
+                message: "a dataset needs `with.builtin`, `with.folder` or `needs.folder`"
+                    .to_string(),
+                hint: Some("for example `with: { builtin: mini-rib, domain: v2 }`".to_string()),
+            },
+            several => {
+                let place = if self.folder.is_some() {
+                    "folder"
+                } else {
+                    "builtin"
+                };
+                let message = format!(
+                    "a dataset has one origin, here are {}",
+                    several.join(" and ")
+                );
+                ParameterProblem::value(place, message).hint("keep one of them")
+            }
+        };
+        Some(problem)
+    }
+
+    fn check_builtin(&self) -> Vec<ParameterProblem> {
+        let mut problems = Vec::new();
+        if self.builtin.is_some() {
+            if self.domain.is_none() {
+                let names = Collection::ALL.map(Collection::name).join(", ");
+                problems.push(
+                    ParameterProblem::value("builtin", "`builtin: mini-rib` needs a `domain`")
+                        .hint(format!("one of {names}")),
+                );
+            }
+            if self
+                .images
+                .is_some_and(|images| images == 0 || images > MAX_IMAGES)
+            {
+                let message = format!("`images` is 1 to {MAX_IMAGES}");
+                problems.push(ParameterProblem::value("images", message));
+            }
+            return problems;
+        }
+        let misplaced = [
+            ("domain", self.domain.is_some()),
+            ("split", self.split != Split::default()),
+            ("images", self.images.is_some()),
+            ("seed", self.seed != 0),
+        ];
+        for (name, _) in misplaced.into_iter().filter(|(_, there)| *there) {
+            let message = format!("`{name}` belongs to `builtin`; a folder is taken as it is");
+            let mut problem = ParameterProblem::value(name, message);
+            problem.at_name = true;
+            problems.push(match name {
+                "images" => problem.hint("`limit` takes the first images of each class"),
+                "seed" => problem.hint("a random part is `subset: { count: …, seed: … }`"),
+                _ => problem,
+            });
+        }
+        problems
+    }
+
+    fn check_selection(&self) -> Vec<ParameterProblem> {
+        let mut problems = Vec::new();
+        if let Some(classes) = &self.classes {
+            if classes.is_empty() {
+                problems.push(ParameterProblem::value("classes", "no class is selected"));
+            }
+            for (index, class) in classes.iter().enumerate() {
+                let mut say = |message: String| {
+                    let mut problem = ParameterProblem::value("classes", message);
+                    problem.path.push(index.to_string());
+                    if self.builtin.is_some() {
+                        let known = mini_rib::classes();
+                        problem.hint = nearest(class, known.iter().map(String::as_str))
+                            .map(|name| format!("did you mean `{name}`?"))
+                            .or_else(|| Some(format!("the classes are {}", known.join(", "))));
+                    }
+                    problems.push(problem);
+                };
+                if classes[..index].contains(class) {
+                    say(format!("class `{class}` is selected twice"));
+                } else if self.builtin.is_some() && !mini_rib::classes().contains(class) {
+                    say(format!("mini-rib has no class `{class}`"));
+                }
+            }
+        }
+        if self.limit == Some(0) {
+            let message = "`limit` is at least 1; leave it out to take all images";
+            problems.push(ParameterProblem::value("limit", message));
+        }
+        if let Some(subset) = &self.subset {
+            problems.extend(
+                subset
+                    .problem()
+                    .map(|message| ParameterProblem::value("subset", message)),
+            );
+        }
+        problems
+    }
+
+    /// Draws the images and keeps the selected ones.
+    fn render(
+        &self,
+        domain: Collection,
+        context: &Context,
+    ) -> Result<(Vec<String>, Images), TaskError> {
+        let count = self.images.unwrap_or_else(|| domain.size(self.split));
+        let all = images::pool(context)?
+            .install(|| mini_rib::render(domain, self.split, count, self.seed));
+        let (classes, kept) = self.select_builtin(&all.classes, &all.labels);
+        let kept = self.chosen(kept)?;
+        let mut pixels = Vec::with_capacity(kept.len() * all.image_bytes());
+        for (index, _) in &kept {
+            pixels.extend_from_slice(all.image(*index));
+        }
+        let images = Images::Packed {
+            pixels: context.blobs.write(&pixels)?,
+            height: all.height,
+            width: all.width,
+            labels: kept.into_iter().map(|(_, label)| label).collect(),
+        };
+        Ok((classes, images))
+    }
+
+    /// The selected classes, and (index, new label) of their first images.
+    fn select_builtin(&self, all: &[String], labels: &[u32]) -> (Vec<String>, Vec<(usize, u32)>) {
+        let wanted = |name: &String| {
+            let selection = self.classes.as_ref();
+            selection.is_none_or(|selected| selected.contains(name))
+        };
+        let classes: Vec<String> = all.iter().filter(|name| wanted(name)).cloned().collect();
+        let relabelled: Vec<Option<u32>> = all
+            .iter()
+            .map(|name| classes.iter().position(|class| class == name))
+            .map(|label| label.map(|label| label as u32))
+            .collect();
+        let mut taken = vec![0; classes.len()];
+        let mut kept = Vec::new();
+        for (index, label) in labels.iter().enumerate() {
+            if let Some(label) = relabelled[*label as usize] {
+                let taken = &mut taken[label as usize];
+                *taken += 1;
+                if self.limit.is_none_or(|limit| *taken <= limit) {
+                    kept.push((index, label));
+                }
+            }
+        }
+        (classes, kept)
+    }
+
+    /// The random part of the images, if one is asked for.
+    fn chosen<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
+        match &self.subset {
+            Some(subset) => subset.take(images),
+            None => Ok(images),
+        }
+    }
+}
+
+impl Subset {
+    fn problem(&self) -> Option<&'static str> {
+        match (self.count, self.share) {
+            (Some(0), None) => Some("`count` is at least 1"),
+            (Some(_), None) => None,
+            (None, Some(share)) if share > 0.0 && share <= 1.0 => None,
+            (None, Some(_)) => Some("`share` is above 0 and at most 1"),
+            _ => Some("a subset has either a `count` or a `share`"),
+        }
+    }
+
+    fn take<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
+        let total = images.len();
+        let share = |share: f64| ((share * total as f64).round() as usize).max(1);
+        let count = self.count.or(self.share.map(share)).unwrap_or(total);
+        if count > total {
+            return Err(TaskError::Input(format!(
+                "`subset` asks for {count} images, there are {total}"
+            )));
+        }
+        let order = Stream::new(self.seed, "dataset subset").permutation(total);
+        let mut chosen = vec![false; total];
+        order[..count]
+            .iter()
+            .for_each(|&index| chosen[index] = true);
+        Ok(images
+            .into_iter()
+            .zip(chosen)
+            .filter_map(|(image, kept)| kept.then_some(image))
+            .collect())
+    }
+}

@@ -1,0 +1,83 @@
+//! A tree of files read as torchvision's ImageFolder reads it: the first folder of a path names
+//! the class, labels follow the sorted names, files come folder by folder in sorted order.
+
+use std::collections::BTreeMap;
+
+use super::task::{TaskError, TaskInput};
+use crate::diag::nearest;
+use crate::store::artifact::{Artifact, Blob, Files, ImageFile};
+use crate::workflow::kind::ImageSelection;
+
+/// Endings of the files that count, in any case.
+const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+
+/// The class names and the selected images, paths as they stand in the tree.
+pub fn images(
+    input: &TaskInput,
+    selection: &ImageSelection,
+) -> Result<(Vec<String>, Vec<ImageFile>), TaskError> {
+    let Artifact::Files(tree) = &input.artifact else {
+        return Err(TaskError::Input(
+            "`folder` is not a tree of files".to_string(),
+        ));
+    };
+    let mut classes = by_class(tree);
+    if let Some(wanted) = &selection.classes {
+        if let Some(missing) = wanted
+            .iter()
+            .find(|name| !classes.contains_key(name.as_str()))
+        {
+            return Err(TaskError::Input(no_such_class(missing, &classes)));
+        }
+        classes.retain(|name, _| wanted.iter().any(|class| class == name));
+    }
+    if classes.is_empty() {
+        return Err(TaskError::Input(
+            "no images: a sub-folder with JPEG or PNG files is expected for each class".to_string(),
+        ));
+    }
+    let mut images = Vec::new();
+    for (label, files) in classes.values().enumerate() {
+        let limit = selection.limit.unwrap_or(files.len());
+        images.extend(files.iter().take(limit).map(|(path, blob)| ImageFile {
+            path: path.to_string(),
+            blob: (*blob).clone(),
+            label: label as u32,
+        }));
+    }
+    Ok((classes.into_keys().map(str::to_string).collect(), images))
+}
+
+type ByClass<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Blob)>>;
+
+fn by_class(tree: &Files) -> ByClass<'_> {
+    let mut classes = ByClass::new();
+    for (path, blob) in &tree.files {
+        if let Some((class, rest)) = path.split_once('/')
+            && is_image(rest)
+        {
+            classes.entry(class).or_default().push((path, blob));
+        }
+    }
+    for files in classes.values_mut() {
+        files.sort_by_key(|(path, _)| path.rsplit_once('/'));
+    }
+    classes
+}
+
+fn is_image(path: &str) -> bool {
+    let ending = path
+        .rsplit_once('.')
+        .map(|(_, ending)| ending.to_ascii_lowercase());
+    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+}
+
+fn no_such_class(missing: &str, classes: &ByClass) -> String {
+    match nearest(missing, classes.keys().copied()) {
+        Some(name) => format!("there is no class folder `{missing}`; did you mean `{name}`?"),
+        None => format!(
+            "there is no class folder `{missing}` among {}",
+            classes.len()
+        ),
+    }
+}
