@@ -138,7 +138,7 @@ impl Rates {
             ..Metric::new(value, unit)
         };
         let top1 = metric(self.top1, "percent", Better::Higher, chance(1));
-        values.insert(format!("accuracy{suffix}"), top1);
+        values.insert(format!("top1{suffix}"), top1);
         if competing > 5 {
             let top5 = metric(self.top5, "percent", Better::Higher, chance(5));
             values.insert(format!("top5{suffix}"), top5);
