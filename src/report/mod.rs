@@ -7,7 +7,6 @@ mod page;
 mod provenance;
 mod results;
 mod robustness;
-mod spread;
 mod summary;
 mod table;
 mod tables;

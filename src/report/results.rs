@@ -7,8 +7,8 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::document::document;
-use super::spread::Spread;
 use super::view::{Role, View, without};
+use crate::ml::metrics::estimate::estimate;
 use crate::store::artifact::{Better, Metric};
 
 /// The version of the format, raised when a reader of the last one would be misled.
@@ -102,7 +102,7 @@ struct Aggregate<'a> {
 #[derive(Serialize)]
 struct Averaged {
     mean: f64,
-    n: usize,
+    n: u64,
     interval: Option<[f64; 2]>,
 }
 
@@ -255,11 +255,11 @@ fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
             values.entry(name).or_default().push(metric.value);
         }
         let metrics = values.into_iter().filter_map(|(name, values)| {
-            let spread = Spread::of(&values)?;
+            let over = estimate(&values)?;
             let averaged = Averaged {
-                mean: spread.mean,
-                n: spread.count,
-                interval: spread.interval,
+                mean: over.mean,
+                n: over.n,
+                interval: over.interval,
             };
             Some((name, averaged))
         });

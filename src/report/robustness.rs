@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::spread::Spread;
 use super::view::View;
+use crate::ml::metrics::estimate::{Estimate, estimate};
 use crate::store::artifact::Metric;
 use crate::workflow::graph::Node;
 
@@ -39,7 +39,7 @@ pub struct Experiment<'a> {
 
 /// One accuracy, the mean over repeats, and the nodes it was read from.
 pub struct Accuracy {
-    pub spread: Spread,
+    pub value: Estimate,
     pub nodes: Vec<NodeIndex>,
 }
 
@@ -198,7 +198,7 @@ fn accuracies<'a, K: Ord>(
             Some((
                 cell,
                 Accuracy {
-                    spread: Spread::of(&values)?,
+                    value: estimate(&values)?,
                     nodes,
                 },
             ))

@@ -133,7 +133,7 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         row.push(Cell::Empty);
         row.extend(tested.iter().map(|tested| {
             let found = experiment.before.get(tested);
-            Cell::maybe(found.map(|accuracy| Number::percent(accuracy.spread.mean)))
+            Cell::maybe(found.map(|accuracy| Number::percent(accuracy.value.mean)))
         }));
         rows.push(row);
         for tuned in &experiment.tuned {
@@ -141,7 +141,7 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
             row.push(Cell::text(tuned));
             row.extend(tested.iter().map(|tested| {
                 let found = experiment.after.get(&(*tuned, *tested));
-                Cell::maybe(found.map(|accuracy| Number::percent(accuracy.spread.mean)))
+                Cell::maybe(found.map(|accuracy| Number::percent(accuracy.value.mean)))
             }));
             rows.push(row);
         }

@@ -11,6 +11,7 @@ mod library;
 pub mod model;
 mod pixels;
 pub mod registry;
+pub mod report;
 pub mod rib;
 pub mod task;
 
@@ -22,5 +23,6 @@ pub fn registry() -> registry::Registry {
         .with::<dataset::DatasetStage>()
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()
+        .with::<report::Report>()
         .with::<rib::Rib>()
 }

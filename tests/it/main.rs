@@ -3,6 +3,8 @@
 mod cli;
 mod fixtures;
 mod house;
+mod report;
 mod rib;
+mod sample;
 mod space;
 mod store;

@@ -1,0 +1,184 @@
+//! `report`: a pure node that brings together what other nodes found. It lays all numbers out in
+//! one long table and relates distances to drops where both are there. The files that people
+//! read are views of it and of the records, made in `crate::report`.
+
+pub mod relation;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::store::artifact::{Artifact, Metric, Metrics, Table};
+use crate::workflow::kind::{
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+};
+
+/// Takes metrics and tables under any names; has no options yet.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Report {}
+
+impl Stage for Report {
+    const NAME: &'static str = "report";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Brings metrics and tables together: one long table, and how distances relate to drops.";
+    const COMPARISON: Comparison = Comparison::BitEqual;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        Vec::new()
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("metrics", PortType::Metrics),
+            OutputSpec::new("table", PortType::Table),
+            OutputSpec::new("relation", PortType::Table),
+            OutputSpec::new("correlation", PortType::Table),
+        ]
+    }
+
+    fn open_inputs(&self) -> bool {
+        true
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        if inputs.iter().any(|input| !input.members.is_empty()) {
+            return Vec::new();
+        }
+        let problem = ParameterProblem {
+            path: Vec::new(),
+            ..ParameterProblem::value("", "a report needs something to report on")
+        };
+        vec![problem.hint("name the stages whose metrics belong in it under `needs:`")]
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let cells = cells(&context.inputs)?;
+        let relations = relation::relations(&cells);
+        let mut values = BTreeMap::new();
+        let mut correlations = Vec::new();
+        for relation in &relations {
+            context.check_cancelled()?;
+            values.extend(relation.metrics());
+            correlations.extend(relation.correlations());
+        }
+        Ok(
+            Outputs::one("metrics", Artifact::Metrics(Metrics { values }))
+                .and("table", Artifact::Table(long_table(&cells)))
+                .and(
+                    "relation",
+                    Artifact::Table(relation::point_table(&relations)),
+                )
+                .and(
+                    "correlation",
+                    Artifact::Table(relation::correlation_table(&correlations)),
+                ),
+        )
+    }
+}
+
+/// One number of one input member.
+pub struct Cell<'a> {
+    pub input: &'a str,
+    /// The gathered axes of the member, and the text columns of its row where it is a table.
+    pub axes: BTreeMap<String, String>,
+    pub name: String,
+    pub metric: Metric,
+}
+
+fn cells(inputs: &BTreeMap<String, Vec<TaskInput>>) -> Result<Vec<Cell<'_>>, TaskError> {
+    let mut cells = Vec::new();
+    for (input, members) in inputs {
+        for member in members {
+            match &member.artifact {
+                Artifact::Metrics(metrics) => {
+                    cells.extend(metrics.values.iter().map(|(name, metric)| Cell {
+                        input,
+                        axes: member.axes.clone(),
+                        name: name.clone(),
+                        metric: metric.clone(),
+                    }));
+                }
+                Artifact::Table(table) => {
+                    cells.extend(
+                        table
+                            .rows
+                            .iter()
+                            .flat_map(|row| row_cells(input, member, table, row)),
+                    );
+                }
+                _ => {
+                    let message = format!("`{input}` holds neither metrics nor a table");
+                    return Err(TaskError::Input(message));
+                }
+            }
+        }
+    }
+    Ok(cells)
+}
+
+/// The numbers of a row; its texts tell them apart from those of other rows.
+fn row_cells<'a>(
+    input: &'a str,
+    member: &TaskInput,
+    table: &Table,
+    row: &[Value],
+) -> Vec<Cell<'a>> {
+    let mut axes = member.axes.clone();
+    for (column, value) in table.columns.iter().zip(row) {
+        if let Value::String(text) = value {
+            axes.insert(column.clone(), text.clone());
+        }
+    }
+    table
+        .columns
+        .iter()
+        .zip(row)
+        .filter_map(|(column, value)| {
+            Some(Cell {
+                input,
+                axes: axes.clone(),
+                name: column.clone(),
+                metric: Metric::new(value.as_f64()?, ""),
+            })
+        })
+        .collect()
+}
+
+/// Every number in a row of its own: input, axes, metric, value, n, unit, and the interval's ends.
+fn long_table(cells: &[Cell]) -> Table {
+    let axes: BTreeSet<&String> = cells.iter().flat_map(|cell| cell.axes.keys()).collect();
+    let mut columns = vec!["input".to_string()];
+    columns.extend(axes.iter().map(|axis| axis.to_string()));
+    columns.extend(["metric", "value", "n", "unit", "low", "high"].map(str::to_string));
+    let row = |cell: &Cell| {
+        let metric = &cell.metric;
+        let mut row = vec![json!(cell.input)];
+        row.extend(axes.iter().map(|axis| json!(cell.axes.get(*axis))));
+        row.extend([
+            json!(cell.name),
+            json!(metric.value),
+            json!(metric.n),
+            json!(metric.unit),
+            json!(metric.interval.map(|[low, _]| low)),
+            json!(metric.interval.map(|[_, high]| high)),
+        ]);
+        row
+    };
+    Table {
+        columns,
+        rows: cells.iter().map(row).collect(),
+    }
+}
