@@ -1,23 +1,27 @@
 //! Diagnostics: what is wrong in a text that the user wrote, where, and what to do about it.
+//! It knows texts and places in them, and nothing of what the texts mean.
+
+mod problems;
+mod render;
+mod source;
 
 use serde::Serialize;
 
-/// A stretch of bytes in a source text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Span {
-    pub start: usize,
-    pub end: usize,
-}
+pub use problems::Problems;
+pub use source::{Place, SourceId, SourceText, Span};
 
 /// One problem with the workflow or the command line.
 ///
 /// `line` and `column` count from 1, in characters; both are 0 where there is no place to show
-/// (a flag, a missing file).
+/// (a missing file, an unknown profile).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
+    #[serde(skip)]
+    pub severity: Severity,
     /// Stable, machine-readable: `unknown-field`, `node-cycle`.
     pub code: String,
     pub message: String,
+    /// As the user named it; `--set` for a place inside the value of that flag.
     pub file: String,
     pub line: usize,
     pub column: usize,
@@ -31,10 +35,45 @@ pub struct Diagnostic {
     pub hint: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Severity {
+    #[default]
+    Error,
+    Warning,
+}
+
+impl Diagnostic {
+    /// An error without a place in a text.
+    pub fn nowhere(code: &str, file: &str, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            code: code.to_string(),
+            message: message.into(),
+            file: file.to_string(),
+            line: 0,
+            column: 0,
+            source_line: String::new(),
+            width: 0,
+            hint: None,
+        }
+    }
+
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
 /// One or more [`Diagnostic`]s that end a command with exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{} problem(s)", .0.len())]
 pub struct Diagnostics(pub Vec<Diagnostic>);
+
+impl From<Diagnostic> for Diagnostics {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self(vec![diagnostic])
+    }
+}
 
 /// The name among `known` that `wrong` is most likely a slip of, if any is near enough.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

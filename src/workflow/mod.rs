@@ -1,7 +1,47 @@
 //! The workflow language: text → spans → spec → expansion → a checked graph of nodes.
 //! It owns what a workflow file means and knows no stage kind, no store and no engine: kinds come
 //! in as a [`kind::Kinds`] registry.
+//!
+//! ```text
+//! text · yaml · places → tree      a bounded file as values with places
+//! fields → spec                    what the file says, name by name
+//! overrides                        profiles and --set laid over params and axes
+//! expression                       the grammars of references, conditions, selectors
+//! names · axes · compile           what names stand for, bound once per stage
+//! stages · join → expand           points, skipping, which point takes which
+//! prepare · inputs · resources     typed parameters, checked inputs
+//! goals · select → assemble        what is asked for, in which order: the graph
+//! ```
 
+mod assemble;
+mod axes;
+mod compile;
+mod compiled;
+mod expand;
+mod expression;
+mod fields;
+mod goals;
 pub mod graph;
+mod inputs;
+mod join;
 pub mod kind;
+mod load;
+mod names;
+mod overrides;
+mod places;
+mod prepare;
 pub mod recipe;
+mod resources;
+mod schema;
+mod select;
+mod spec;
+mod stages;
+mod syntax_hint;
+mod text;
+mod tree;
+mod values;
+mod yaml;
+
+pub use load::{Limits, LoadOptions, load};
+pub use schema::schema;
+pub use select::Selected;

@@ -3,6 +3,7 @@
 mod cli;
 mod fixtures;
 mod house;
+mod language;
 mod report;
 mod rib;
 mod sample;

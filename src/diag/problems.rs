@@ -1,0 +1,206 @@
+//! Collects problems while a text is read, so that one run shows all of them.
+
+use std::collections::HashMap;
+
+use super::{Diagnostic, Diagnostics, Place, Severity, SourceId, SourceText, Span};
+
+/// More than this are counted, not shown.
+const SHOWN: usize = 100;
+
+/// Everything found so far, and the texts it was found in.
+#[derive(Default)]
+pub struct Problems {
+    sources: Vec<SourceText>,
+    found: Vec<Found>,
+    /// Problems that have no place in any text.
+    nowhere: Vec<Diagnostic>,
+    /// Problems that nodes may share, by what is said and where.
+    shared: HashMap<(Place, &'static str, String), usize>,
+}
+
+/// A problem that is being described.
+pub struct Found {
+    severity: Severity,
+    place: Place,
+    code: &'static str,
+    message: String,
+    hint: Option<String>,
+    /// The node that has it, and how many others do.
+    node: Option<(String, usize)>,
+}
+
+impl Found {
+    pub fn hint(&mut self, hint: impl Into<String>) {
+        self.hint = Some(hint.into());
+    }
+
+    /// A hint, if there is one to give.
+    pub fn maybe_hint(&mut self, hint: Option<String>) {
+        self.hint = hint.or(self.hint.take());
+    }
+
+    /// Names the one among `known` that the user may have meant.
+    pub fn nearest<'a>(&mut self, wrong: &str, known: impl IntoIterator<Item = &'a str>) {
+        self.maybe_hint(super::nearest(wrong, known).map(|name| format!("did you mean `{name}`?")));
+    }
+}
+
+impl Problems {
+    pub fn add_source(&mut self, source: SourceText) -> SourceId {
+        self.sources.push(source);
+        SourceId((self.sources.len() - 1) as u32)
+    }
+
+    pub fn text(&self, source: SourceId) -> &str {
+        self.sources[source.0 as usize].text()
+    }
+
+    pub fn source(&self, source: SourceId) -> &SourceText {
+        &self.sources[source.0 as usize]
+    }
+
+    pub fn error(
+        &mut self,
+        place: Place,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Found {
+        self.add(Severity::Error, place, code, message.into())
+    }
+
+    pub fn warning(
+        &mut self,
+        place: Place,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Found {
+        self.add(Severity::Warning, place, code, message.into())
+    }
+
+    /// An error of one node. Nodes with the same error at the same place are told once.
+    pub fn node_error(
+        &mut self,
+        node: &dyn Fn() -> String,
+        place: Place,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Found {
+        let message = message.into();
+        let key = (place, code, message.clone());
+        if let Some(&index) = self.shared.get(&key) {
+            if let Some((_, others)) = &mut self.found[index].node {
+                *others += 1;
+            }
+            return &mut self.found[index];
+        }
+        self.shared.insert(key, self.found.len());
+        let found = self.add(Severity::Error, place, code, message);
+        found.node = Some((node(), 0));
+        found
+    }
+
+    /// An error that many nodes come across and that is the same for all of them.
+    pub fn shared_error(
+        &mut self,
+        place: Place,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> &mut Found {
+        let message = message.into();
+        let key = (place, code, message.clone());
+        if let Some(&index) = self.shared.get(&key) {
+            return &mut self.found[index];
+        }
+        self.shared.insert(key, self.found.len());
+        self.add(Severity::Error, place, code, message)
+    }
+
+    fn add(
+        &mut self,
+        severity: Severity,
+        place: Place,
+        code: &'static str,
+        message: String,
+    ) -> &mut Found {
+        let index = self.found.len();
+        self.found.push(Found {
+            severity,
+            place,
+            code,
+            message,
+            hint: None,
+            node: None,
+        });
+        &mut self.found[index]
+    }
+
+    /// Adds a problem that has no place in a text.
+    pub fn elsewhere(&mut self, diagnostic: Diagnostic) {
+        self.nowhere.push(diagnostic);
+    }
+
+    /// Bytes `start` to `end` of a scalar whose value is `value` and which stands at `place`; the
+    /// whole of it where the file writes it differently (escapes, several lines).
+    pub fn inside(&self, place: Place, value: &str, start: usize, end: usize) -> Place {
+        let written = self
+            .text(place.source)
+            .get(place.span.start..place.span.end)
+            .unwrap_or("");
+        let quote = usize::from(written.starts_with(['"', '\'']));
+        let inner = written.get(quote..written.len().saturating_sub(quote));
+        if inner == Some(value) {
+            return place.part(quote + start, quote + end);
+        }
+        place
+    }
+
+    pub fn any_errors(&self) -> bool {
+        let mut found = self.found.iter().map(|found| found.severity);
+        let mut nowhere = self.nowhere.iter().map(|one| one.severity);
+        let error = |severity| severity == Severity::Error;
+        found.any(error) || nowhere.any(error)
+    }
+
+    /// The warnings, or, if there are errors, all of both; by place.
+    pub fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
+        let failed = self.any_errors();
+        // Stable: what was found first at one place stays first.
+        self.found.sort_by_key(|found| found.place);
+        let more = self.found.len().saturating_sub(SHOWN);
+
+        let mut diagnostics = std::mem::take(&mut self.nowhere);
+        diagnostics.extend(
+            self.found
+                .iter()
+                .take(SHOWN)
+                .map(|found| self.diagnostic(found)),
+        );
+        if more > 0 {
+            let file = self.sources.first().map_or("", SourceText::name);
+            let message = format!("there are {more} more problems");
+            diagnostics.push(Diagnostic::nowhere("more-problems", file, message));
+        }
+        if failed {
+            return Err(Diagnostics(diagnostics));
+        }
+        Ok(diagnostics)
+    }
+
+    fn diagnostic(&self, found: &Found) -> Diagnostic {
+        let source = self.source(found.place.source);
+        let span = Span { ..found.place.span };
+        let mut diagnostic = source.diagnostic(span, found.code, message_with_node(found));
+        diagnostic.severity = found.severity;
+        diagnostic.hint.clone_from(&found.hint);
+        diagnostic
+    }
+}
+
+fn message_with_node(found: &Found) -> String {
+    match &found.node {
+        None => found.message.clone(),
+        Some((node, 0)) => format!("{} (in {node})", found.message),
+        Some((node, 1)) => format!("{} (in {node} and another node)", found.message),
+        Some((node, others)) => format!("{} (in {node} and {others} other nodes)", found.message),
+    }
+}

@@ -1,0 +1,123 @@
+//! Diagnostics as text for people, in the manner of rustc.
+
+use std::fmt::Write;
+
+use super::{Diagnostic, Diagnostics, Severity};
+
+/// Characters of a source line that are shown; longer ones are cut around the place.
+const SHOWN_COLUMNS: usize = 110;
+
+struct Paint {
+    strong: &'static str,
+    severity: &'static str,
+    frame: &'static str,
+    off: &'static str,
+}
+
+const PLAIN: Paint = Paint {
+    strong: "",
+    severity: "",
+    frame: "",
+    off: "",
+};
+
+fn paint(color: bool, severity: Severity) -> Paint {
+    if !color {
+        return PLAIN;
+    }
+    Paint {
+        strong: "\x1b[1m",
+        severity: match severity {
+            Severity::Error => "\x1b[1;31m",
+            Severity::Warning => "\x1b[1;33m",
+        },
+        frame: "\x1b[1;34m",
+        off: "\x1b[0m",
+    }
+}
+
+impl Diagnostic {
+    /// Several lines that end with a line break: what, where, the line itself, a hint.
+    pub fn render(&self, color: bool) -> String {
+        let Paint {
+            strong,
+            severity,
+            frame,
+            off,
+        } = paint(color, self.severity);
+        let word = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        let (code, message) = (&self.code, printable(&self.message));
+        let mut text = format!("{severity}{word}[{code}]{off}{strong}: {message}{off}\n");
+        let number = self.line.to_string();
+        let margin = " ".repeat(if self.line == 0 { 2 } else { number.len() });
+        // Writing to a String can't fail.
+        if self.line > 0 {
+            let place = format!("{}:{}:{}", self.file, self.line, self.column);
+            let (line, before, width) = self.shown();
+            let _ = writeln!(text, "{margin}{frame}-->{off} {place}");
+            let _ = writeln!(text, "{margin} {frame}|{off}");
+            let _ = writeln!(text, "{frame}{number} |{off} {line}");
+            let under = " ".repeat(before) + severity + &"^".repeat(width) + off;
+            let _ = writeln!(text, "{margin} {frame}|{off} {under}");
+        } else if !self.file.is_empty() {
+            let _ = writeln!(text, "{margin}{frame}-->{off} {}", self.file);
+        }
+        if let Some(hint) = &self.hint {
+            let hint = printable(hint);
+            let _ = writeln!(text, "{margin} {frame}={off} {strong}hint{off}: {hint}");
+        }
+        text
+    }
+
+    /// The part of the line to show, the cells before the place, the cells to underline.
+    fn shown(&self) -> (String, usize, usize) {
+        let letters: Vec<char> = self.source_line.chars().collect();
+        let at = (self.column - 1).min(letters.len());
+        let from = if letters.len() <= SHOWN_COLUMNS || at < SHOWN_COLUMNS / 2 {
+            0
+        } else {
+            at - SHOWN_COLUMNS / 2
+        };
+        let to = letters.len().min(from + SHOWN_COLUMNS);
+        let end = (at + self.width).min(to);
+        let cut = |from: usize, to: usize| {
+            let part: String = letters[from.min(to)..to].iter().collect();
+            printable(&part)
+        };
+        let (head, tail) = (
+            if from > 0 { "…" } else { "" },
+            if to < letters.len() { "…" } else { "" },
+        );
+        let before = cells(head) + cells(&cut(from, at));
+        let width = cells(&cut(at, end)).max(1);
+        (format!("{head}{}{tail}", cut(from, to)), before, width)
+    }
+}
+
+/// Tabs as spaces, and nothing that could steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars()
+        .flat_map(|letter| match letter {
+            '\t' => "    ".chars().collect::<Vec<char>>(),
+            '\n' => vec![letter],
+            letter if letter.is_control() => vec!['\u{fffd}'],
+            letter => vec![letter],
+        })
+        .collect()
+}
+
+/// The cells of a terminal that `text` takes.
+fn cells(text: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(text)
+}
+
+impl Diagnostics {
+    /// All of them, an empty line between two.
+    pub fn render(&self, color: bool) -> String {
+        let texts: Vec<String> = self.0.iter().map(|one| one.render(color)).collect();
+        texts.join("\n")
+    }
+}

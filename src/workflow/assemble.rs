@@ -1,0 +1,161 @@
+//! Puts the graph together from what expansion and checks have found.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use petgraph::graph::{DiGraph, NodeIndex};
+
+use super::LoadOptions;
+use super::expand::{Expansion, Fate};
+use super::graph::{Axis, AxisValue, Graph, Input, Member, Node, StageInfo};
+use super::inputs::Given;
+use super::names::Names;
+use super::prepare::Prepared;
+use super::spec::Workflow;
+use super::values::AxisValues;
+
+/// What is known of the points, by their numbers.
+pub struct Points {
+    pub prepared: Vec<Option<Arc<Prepared>>>,
+    pub inputs: Vec<Option<Vec<Given>>>,
+    pub reached: Vec<bool>,
+    /// Producers first.
+    pub order: Vec<u32>,
+    pub goals: Vec<u32>,
+}
+
+/// The graph of the reached points, all of which have been found sound.
+pub fn graph(
+    file: &Path,
+    workflow: &Workflow,
+    options: &LoadOptions,
+    names: &Names,
+    expansion: &Expansion,
+    mut points: Points,
+) -> Graph {
+    let mut dag = DiGraph::new();
+    let mut index: Vec<Option<NodeIndex>> = vec![None; expansion.len()];
+    for stage in 0..expansion.heads.len() {
+        for point in expansion.points(stage) {
+            if !points.reached[point as usize] {
+                continue;
+            }
+            if let Some(node) = node(expansion, stage, point, &points) {
+                index[point as usize] = Some(dag.add_node(node));
+            }
+        }
+    }
+    for point in 0..expansion.len() {
+        let (Some(at), Some(given)) = (index[point], points.inputs[point].take()) else {
+            continue;
+        };
+        let inputs: Vec<Input> = given
+            .into_iter()
+            .map(|given| input(given, &index))
+            .collect();
+        let members = inputs.iter().flat_map(|input| &input.members);
+        let mut producers: Vec<NodeIndex> = members.map(|member| member.node).collect();
+        producers.sort();
+        producers.dedup();
+        for producer in producers {
+            dag.add_edge(producer, at, ());
+        }
+        dag[at].inputs = inputs;
+    }
+    let at = |points: &[u32]| {
+        points
+            .iter()
+            .filter_map(|point| index[*point as usize])
+            .collect()
+    };
+    Graph {
+        name: workflow.name.clone(),
+        description: workflow.description.clone(),
+        file: std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()),
+        profiles: options.profiles.clone(),
+        overrides: options.sets.clone(),
+        strict: workflow.strict,
+        axes: axes(names),
+        stages: stages(workflow),
+        order: at(&points.order),
+        goals: at(&points.goals),
+        skipped: skipped(expansion),
+        dag,
+    }
+}
+
+fn node(expansion: &Expansion, stage: usize, point: u32, points: &Points) -> Option<Node> {
+    let prepared = points.prepared[point as usize].as_ref()?;
+    let variant = expansion.variant(stage, point)?;
+    let coordinates = expansion.coordinates(stage, point);
+    let axes = expansion.axes(stage).iter().zip(coordinates);
+    Some(Node {
+        id: expansion.id(point),
+        stage: expansion.heads[stage].name.clone(),
+        axes: axes
+            .map(|(axis, at)| (axis.name.clone(), axis.values[at as usize].id.clone()))
+            .collect(),
+        kind: Arc::clone(&variant.kind),
+        with: Arc::clone(&prepared.with),
+        parameters: Arc::clone(&prepared.parameters),
+        inputs: Vec::new(),
+        resources: prepared.resources.clone(),
+        missing_env: prepared.missing_env.clone(),
+    })
+}
+
+fn input(given: Given, index: &[Option<NodeIndex>]) -> Input {
+    let members = given.members.into_iter().filter_map(|member| {
+        Some(Member {
+            // What a reached point takes is reached.
+            node: index[member.point as usize]?,
+            port: member.port,
+            axes: member.axes,
+        })
+    });
+    Input {
+        name: given.name,
+        many: given.many,
+        members: members.collect(),
+    }
+}
+
+fn axes(names: &Names) -> Vec<Axis> {
+    let resolved = names.resolved_axes.iter().flatten().flatten();
+    let axis = |axis: &Arc<AxisValues>| Axis {
+        name: axis.name.clone(),
+        values: axis
+            .values
+            .iter()
+            .map(|value| AxisValue {
+                id: value.id.clone(),
+                label: value.label.clone(),
+            })
+            .collect(),
+    };
+    resolved.map(axis).collect()
+}
+
+fn stages(workflow: &Workflow) -> Vec<StageInfo> {
+    let stage = |stage: &super::spec::StageSpec| StageInfo {
+        name: stage.name.text.clone(),
+        axes: stage.each.iter().map(|axis| axis.text.clone()).collect(),
+        description: stage.description.clone(),
+    };
+    workflow.stages.iter().map(stage).collect()
+}
+
+fn skipped(expansion: &Expansion) -> BTreeMap<String, usize> {
+    let mut skipped = BTreeMap::new();
+    for (stage, head) in expansion.heads.iter().enumerate() {
+        let fates = expansion
+            .points(stage)
+            .map(|point| expansion.fates[point as usize]);
+        let count = fates.filter(|fate| *fate == Fate::Skipped).count();
+        if count > 0 {
+            skipped.insert(head.name.clone(), count);
+        }
+    }
+    skipped
+}

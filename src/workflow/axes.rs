@@ -1,0 +1,259 @@
+//! Axes: lists of values, spliced and laid over one another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::expression::template::{Fallback, Template};
+use super::fields::{is_label, listed};
+use super::names::Names;
+use super::tree::{Content, Entry, Tree};
+use super::values::{AxisPoint, AxisValues, Resolved, label_of};
+use crate::diag::{Place, Problems};
+
+/// The axis that an item of the form `${axes.x}` takes in.
+pub fn spliced(text: &str) -> Option<String> {
+    let Ok(Template::Whole(reference)) = Template::parse(text) else {
+        return None;
+    };
+    match reference.path.names.as_slice() {
+        [first, axis] if first == "axes" && reference.fallback == Fallback::None => {
+            Some(axis.clone())
+        }
+        _ => None,
+    }
+}
+
+/// A value with the place that put it into the list.
+type Placed = (AxisPoint, Place);
+
+impl Names<'_> {
+    /// The values of the axis at `position`, which is mentioned at `mention`.
+    pub fn axis(
+        &mut self,
+        position: usize,
+        mention: Place,
+        problems: &mut Problems,
+    ) -> Option<Arc<AxisValues>> {
+        if let Some(resolved) = &self.resolved_axes[position] {
+            return resolved.clone();
+        }
+        let axes = Arc::clone(&self.axes);
+        let axis = &axes[position];
+        let name = format!("axes.{}", axis.name.text);
+        let resolved = self.enter(name, mention, problems, |this, problems| {
+            if this.open.contains(&axis.name.place) {
+                this.circle(mention, problems);
+                return None;
+            }
+            this.open.push(axis.name.place);
+            let values = this.layered(&axis.name.text, &axis.layers, problems);
+            this.open.pop();
+            let values = values?;
+            if values.is_empty() {
+                let message = format!("axis `{}` has no values", axis.name.text);
+                let last = axis.layers.last().map(|list| list.place);
+                problems.error(last.unwrap_or(axis.name.place), "empty-axis", message);
+                return None;
+            }
+            Some(Arc::new(AxisValues::new(&axis.name.text, values)))
+        });
+        // While a circle is being told, the outer call still fills this in.
+        self.resolved_axes[position] = Some(resolved.clone());
+        resolved
+    }
+
+    fn layered(
+        &mut self,
+        name: &str,
+        layers: &[Tree],
+        problems: &mut Problems,
+    ) -> Option<Vec<AxisPoint>> {
+        let mut lists: Vec<Vec<AxisPoint>> = Vec::new();
+        for layer in layers {
+            let values = self.list(name, layer, &lists, problems)?;
+            lists.push(values);
+        }
+        lists.pop()
+    }
+
+    /// One list of values; `earlier` holds the ones it is laid over, oldest first.
+    fn list(
+        &mut self,
+        name: &str,
+        list: &Tree,
+        earlier: &[Vec<AxisPoint>],
+        problems: &mut Problems,
+    ) -> Option<Vec<AxisPoint>> {
+        let items = match &list.content {
+            Content::List(items) => items.as_slice(),
+            Content::Text(text) if text.contains("${") => std::slice::from_ref(list),
+            _ => {
+                let message = format!("an axis is a list of values, not {}", list.what());
+                let found = problems.error(list.place, "wrong-type", message);
+                found.maybe_hint(
+                    list.scalar()
+                        .and_then(|one| label_of(&one))
+                        .map(|one| format!("write [{one}]")),
+                );
+                return None;
+            }
+        };
+        let mut placed: Vec<Placed> = Vec::new();
+        let mut sound = true;
+        for item in items {
+            match self.item(name, item, earlier, problems) {
+                Some(values) => placed.extend(values.into_iter().map(|value| (value, item.place))),
+                None => sound = false,
+            }
+        }
+        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+        for (value, place) in &placed {
+            if seen.insert(&value.id, *place).is_some() {
+                let message = format!("axis `{name}` has two values with the id `{}`", value.id);
+                let found = problems.error(*place, "duplicate-id", message);
+                found.hint("ids are texts: `1` and \"1\" are the same");
+                sound = false;
+            }
+        }
+        sound.then(|| placed.into_iter().map(|(value, _)| value).collect())
+    }
+
+    fn item(
+        &mut self,
+        name: &str,
+        item: &Tree,
+        earlier: &[Vec<AxisPoint>],
+        problems: &mut Problems,
+    ) -> Option<Vec<AxisPoint>> {
+        match &item.content {
+            Content::Map(entries) => self.map_value(item, entries, problems).map(|one| vec![one]),
+            Content::List(_) => {
+                let message = "an axis value is a text, a number or a map, not a list";
+                problems.error(item.place, "wrong-type", message);
+                None
+            }
+            Content::Text(text) if text.contains("${") => {
+                let Some(other) = spliced(text) else {
+                    return self.referenced(item, problems);
+                };
+                match earlier.last() {
+                    Some(so_far) if other == name => Some(so_far.clone()),
+                    _ => {
+                        let axis = self.axis_by_name(&other, item.place, problems)?;
+                        Some(axis.values.clone())
+                    }
+                }
+            }
+            _ => self
+                .scalar_value(item, earlier, problems)
+                .map(|one| vec![one]),
+        }
+    }
+
+    /// A scalar: a new value, or, laid over values that are maps, one of those by its id.
+    fn scalar_value(
+        &self,
+        item: &Tree,
+        earlier: &[Vec<AxisPoint>],
+        problems: &mut Problems,
+    ) -> Option<AxisPoint> {
+        let point = scalar_point(item.scalar().unwrap_or_default(), item.place, problems)?;
+        let known = || earlier.iter().rev().flatten();
+        if !known().any(|value| value.is_map) {
+            return Some(point);
+        }
+        if let Some(known) = known().find(|value| value.id == point.id) {
+            return Some(known.clone());
+        }
+        let message = format!("there is no value `{}` to pick", point.id);
+        let found = problems.error(item.place, "unknown-value", message);
+        let ids = || known().map(|value| value.id.as_str());
+        found.hint(format!(
+            "the values are {}; a new one is written as a map",
+            listed(ids())
+        ));
+        found.nearest(&point.id, ids());
+        None
+    }
+
+    fn referenced(&mut self, item: &Tree, problems: &mut Problems) -> Option<Vec<AxisPoint>> {
+        let resolved = self.value(item, problems)?;
+        let value = decided(resolved, item.place, problems)?;
+        let values = match value {
+            Value::Array(values) => values,
+            scalar => vec![scalar],
+        };
+        let points = values.into_iter();
+        let points = points.map(|value| scalar_point(value, item.place, problems));
+        let points: Vec<Option<AxisPoint>> = points.collect();
+        points.into_iter().collect()
+    }
+
+    fn map_value(
+        &mut self,
+        item: &Tree,
+        entries: &[Entry],
+        problems: &mut Problems,
+    ) -> Option<AxisPoint> {
+        let place = entries.first().map_or(item.place, |entry| entry.key_place);
+        let Some(id) = item.get("id") else {
+            let message = "a value that is a map needs an `id`";
+            problems.error(place, "missing-field", message);
+            return None;
+        };
+        let resolved = self.value(id, problems)?;
+        let typed = decided(resolved, id.place, problems)?;
+        let mut point = scalar_point(typed, id.place, problems)?;
+        point.is_map = true;
+        for entry in entries {
+            let value = &entry.value;
+            match entry.key.as_str() {
+                "id" => {}
+                "label" => match value.scalar().as_ref().and_then(label_of) {
+                    Some(label) => point.label = Some(label),
+                    None => {
+                        let message = format!("a `label` is a text, not {}", value.what());
+                        problems.error(entry.key_place, "wrong-type", message);
+                    }
+                },
+                field => {
+                    let resolved = self.value(value, problems)?;
+                    point.fields.insert(field.to_string(), resolved);
+                }
+            }
+        }
+        Some(point)
+    }
+}
+
+/// A value that says which points there are can't wait for a variable.
+fn decided(resolved: Resolved, place: Place, problems: &mut Problems) -> Option<Value> {
+    if let Some(name) = resolved.missing.first() {
+        let message = format!("the values of an axis depend on `{name}`, which is not set");
+        let found = problems.error(place, "unset-variable", message);
+        found.hint(format!(
+            "set {name}, or give a default: `${{env.{name}?…}}`"
+        ));
+        return None;
+    }
+    Some(resolved.value.unwrap_or_default())
+}
+
+fn scalar_point(typed: Value, place: Place, problems: &mut Problems) -> Option<AxisPoint> {
+    let id = label_of(&typed).filter(|id| is_label(id));
+    let Some(id) = id else {
+        let message = format!("`{typed}` can't be the id of an axis value");
+        let found = problems.error(place, "bad-name", message);
+        found.hint("letters, digits, `_`, `.`, `+` and `-`; a letter, a digit or `_` first; other things go into fields: `{ id: …, value: … }`");
+        return None;
+    };
+    Some(AxisPoint {
+        id,
+        typed,
+        label: None,
+        fields: BTreeMap::new(),
+        is_map: false,
+    })
+}

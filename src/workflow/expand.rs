@@ -1,0 +1,381 @@
+//! Expansion: every stage over its axes, what is skipped, and which points each point takes.
+//!
+//! The points of a stage are numbered in the order of its axes, the last one fastest, so that a
+//! point is found from its coordinates by arithmetic.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Limits;
+use super::compiled::Point;
+use super::join::Join;
+use super::stages::{Head, Stage, Variant};
+use super::values::{AxisPoint, AxisValues};
+use crate::diag::{Place, Problems};
+
+/// What became of a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A node of this variant; the stage's default comes after its cases.
+    Kept(u32),
+    Skipped,
+    /// Something about it was reported.
+    Broken,
+}
+
+/// The members that one selector of one point takes.
+pub struct Selection {
+    pub point: u32,
+    pub need: u32,
+    pub join: u32,
+    /// The axes of the upstream stage that it gathers, by their place in `each`.
+    pub gathers: Vec<usize>,
+    members: Range<usize>,
+}
+
+/// All points of all stages.
+pub struct Expansion<'e, 'a> {
+    pub heads: &'e [Head],
+    pub stages: &'e [Option<Stage<'a>>],
+    /// The first point of each stage; one more at the end.
+    first: Vec<u32>,
+    pub fates: Vec<Fate>,
+    pub selections: Vec<Selection>,
+    /// The selections of each point.
+    own: Vec<Range<usize>>,
+    members: Vec<u32>,
+}
+
+/// Expands the stages. `None` if there would be too many points.
+pub fn expand<'e, 'a>(
+    heads: &'e [Head],
+    stages: &'e [Option<Stage<'a>>],
+    limits: &Limits,
+    problems: &mut Problems,
+) -> Option<Expansion<'e, 'a>> {
+    let mut first = vec![0_u32];
+    let mut total = 0_u64;
+    for head in heads {
+        total = total.saturating_add(head.points());
+        if total > limits.nodes as u64 {
+            let points = head.points();
+            let message = format!(
+                "with the {points} points of this stage the workflow has more than {} nodes",
+                limits.nodes
+            );
+            let found = problems.error(head.place, "too-many-nodes", message);
+            let axes = head.axes.iter().flatten();
+            let sizes = axes.map(|axis| format!("{} {}", axis.values.len(), axis.name));
+            found.hint(sizes.collect::<Vec<_>>().join(" × "));
+            return None;
+        }
+        first.push(u32::try_from(total).ok()?);
+    }
+    let mut expansion = Expansion {
+        heads,
+        stages,
+        first,
+        fates: vec![Fate::Broken; total as usize],
+        selections: Vec::new(),
+        own: vec![0..0; total as usize],
+        members: Vec::new(),
+    };
+    for stage in 0..heads.len() {
+        expansion.stage(stage, problems);
+    }
+    expansion.spread_skips();
+    Some(expansion)
+}
+
+impl<'a> Expansion<'_, 'a> {
+    pub fn len(&self) -> usize {
+        self.fates.len()
+    }
+
+    /// The numbers of a stage's points.
+    pub fn points(&self, stage: usize) -> Range<u32> {
+        self.first[stage]..self.first[stage + 1]
+    }
+
+    pub fn stage_of(&self, point: u32) -> usize {
+        self.first.partition_point(|first| *first <= point) - 1
+    }
+
+    /// The axes of a stage that has points.
+    pub fn axes(&self, stage: usize) -> &[Arc<AxisValues>] {
+        self.heads[stage].axes.as_deref().unwrap_or(&[])
+    }
+
+    /// The index of the point's value on each axis of its stage.
+    pub fn coordinates(&self, stage: usize, point: u32) -> Vec<u32> {
+        let axes = self.axes(stage);
+        let mut rest = point - self.first[stage];
+        let mut coordinates = vec![0; axes.len()];
+        for (slot, axis) in axes.iter().enumerate().rev() {
+            let size = axis.values.len() as u32;
+            coordinates[slot] = rest % size;
+            rest /= size;
+        }
+        coordinates
+    }
+
+    /// `tuned[source=rich,domain=r]`
+    pub fn id(&self, point: u32) -> String {
+        let stage = self.stage_of(point);
+        let coordinates = self.coordinates(stage, point);
+        node_id(&self.heads[stage].name, self.axes(stage), &coordinates)
+    }
+
+    pub fn variant(&self, stage: usize, point: u32) -> Option<&Variant<'a>> {
+        let Fate::Kept(variant) = self.fates[point as usize] else {
+            return None;
+        };
+        let stage = self.stages[stage].as_ref()?;
+        match stage.cases.get(variant as usize) {
+            Some((_, variant)) => Some(variant),
+            None => stage.default.as_ref(),
+        }
+    }
+
+    pub fn kept(&self, point: u32) -> bool {
+        matches!(self.fates[point as usize], Fate::Kept(_))
+    }
+
+    /// The selections of a point, in the order of its needs.
+    pub fn selections(&self, point: u32) -> &[Selection] {
+        &self.selections[self.own[point as usize].clone()]
+    }
+
+    /// The members of a selection that were not left out.
+    pub fn members(&self, selection: &Selection) -> impl Iterator<Item = u32> {
+        let members = self.members[selection.members.clone()].iter().copied();
+        members.filter(|member| self.fates[*member as usize] != Fate::Skipped)
+    }
+
+    /// The points that a point takes something from.
+    pub fn producers(&self, point: u32) -> impl Iterator<Item = u32> {
+        let selections = self.selections(point).iter();
+        selections.flat_map(|selection| self.members(selection))
+    }
+
+    fn stage(&mut self, index: usize, problems: &mut Problems) {
+        let (heads, stages) = (self.heads, self.stages);
+        let (Some(stage), Some(axes)) = (&stages[index], &heads[index].axes) else {
+            return;
+        };
+        for point in self.points(index) {
+            let coordinates = self.coordinates(index, point);
+            let values: Vec<&AxisPoint> = axes
+                .iter()
+                .zip(&coordinates)
+                .map(|(axis, at)| &axis.values[*at as usize])
+                .collect();
+            self.fates[point as usize] = match fate(stage, &values) {
+                Some(fate) => fate,
+                None => {
+                    self.no_case(index, point, problems);
+                    Fate::Broken
+                }
+            };
+            let begin = self.selections.len();
+            let fates = &self.fates;
+            if let Fate::Kept(variant) = fates[point as usize] {
+                let variant = match stage.cases.get(variant as usize) {
+                    Some((_, variant)) => Some(variant),
+                    None => stage.default.as_ref(),
+                };
+                if let Some(variant) = variant {
+                    self.select(variant, point, &coordinates, problems);
+                }
+            }
+            self.own[point as usize] = begin..self.selections.len();
+        }
+    }
+
+    fn no_case(&self, stage: usize, point: u32, problems: &mut Problems) {
+        let head = &self.heads[stage];
+        let message = format!(
+            "no case of stage `{}` holds, and the stage itself says no kind",
+            head.name
+        );
+        let found = problems.node_error(&|| self.id(point), head.place, "no-case", message);
+        found.hint("add a case that holds, a `use:` for all other points, or a `skip:`");
+    }
+
+    fn select(
+        &mut self,
+        variant: &Variant,
+        point: u32,
+        coordinates: &[u32],
+        problems: &mut Problems,
+    ) {
+        for (need_index, need) in variant.needs.iter().enumerate() {
+            for (join_index, join) in need.joins.iter().enumerate() {
+                let Some(join) = join else { continue };
+                match self.join(join, coordinates) {
+                    Ok((gathers, members)) => self.selections.push(Selection {
+                        point,
+                        need: need_index as u32,
+                        join: join_index as u32,
+                        gathers,
+                        members,
+                    }),
+                    Err((message, hint)) => {
+                        let id = || self.id(point);
+                        let code = "unknown-value";
+                        problems
+                            .node_error(&id, join.place, code, message)
+                            .maybe_hint(hint);
+                        self.fates[point as usize] = Fate::Broken;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The gathered axes and the members of `join` at a point.
+    #[expect(clippy::type_complexity)]
+    fn join(
+        &mut self,
+        join: &Join,
+        coordinates: &[u32],
+    ) -> Result<(Vec<usize>, Range<usize>), (String, Option<String>)> {
+        let heads = self.heads;
+        let axes = heads[join.stage].axes.as_deref().unwrap_or(&[]);
+        let taken = join.take(coordinates, axes)?;
+        let mut strides = vec![1_u32; axes.len()];
+        for slot in (1..axes.len()).rev() {
+            strides[slot - 1] = strides[slot] * axes[slot].values.len() as u32;
+        }
+        let begin = self.members.len();
+        self.members.push(self.first[join.stage]);
+        for slot in &join.order {
+            // Each member so far becomes one per value of this axis; outer axes stay outermost.
+            let indices = &taken[*slot].indices;
+            if let [only] = indices.as_slice() {
+                let step = only * strides[*slot];
+                self.members[begin..]
+                    .iter_mut()
+                    .for_each(|member| *member += step);
+                continue;
+            }
+            let outer: Vec<u32> = self.members.drain(begin..).collect();
+            for member in outer {
+                let inner = indices.iter().map(|index| member + index * strides[*slot]);
+                self.members.extend(inner);
+            }
+        }
+        let slots = taken.iter().enumerate();
+        let gathers = slots
+            .filter(|(_, taken)| taken.gathers)
+            .map(|(slot, _)| slot);
+        Ok((gathers.collect(), begin..self.members.len()))
+    }
+
+    /// Leaves out every point that a selector leaves with nothing: a matched or pinned input that
+    /// is left out, or a gather none of whose members remain.
+    fn spread_skips(&mut self) {
+        let all = |fate: &Fate| *fate == Fate::Skipped;
+        let mut todo: Vec<u32> = (0_u32..)
+            .zip(&self.fates)
+            .filter(|(_, fate)| all(fate))
+            .map(|(point, _)| point)
+            .collect();
+        if todo.is_empty() {
+            return;
+        }
+        let users = self.users();
+        let lengths = self
+            .selections
+            .iter()
+            .map(|selection| selection.members.len());
+        let mut left: Vec<usize> = lengths.collect();
+        while let Some(point) = todo.pop() {
+            for selection in users.of(point) {
+                left[*selection as usize] -= 1;
+                let user = self.selections[*selection as usize].point;
+                let fate = &mut self.fates[user as usize];
+                if left[*selection as usize] == 0 && *fate != Fate::Skipped {
+                    *fate = Fate::Skipped;
+                    todo.push(user);
+                }
+            }
+        }
+    }
+
+    /// For each point the selections that take it.
+    fn users(&self) -> Users {
+        let mut counts = vec![0_u32; self.len() + 1];
+        for member in &self.members {
+            counts[*member as usize + 1] += 1;
+        }
+        for index in 1..counts.len() {
+            counts[index] += counts[index - 1];
+        }
+        let mut next = counts.clone();
+        let mut selections = vec![0_u32; self.members.len()];
+        for (number, selection) in (0_u32..).zip(&self.selections) {
+            for member in &self.members[selection.members.clone()] {
+                selections[next[*member as usize] as usize] = number;
+                next[*member as usize] += 1;
+            }
+        }
+        Users {
+            first: counts,
+            selections,
+        }
+    }
+
+    /// Where the stage of a point selects one that `wanted` accepts, for messages.
+    pub fn place_of_selection(&self, point: u32, wanted: u32) -> Option<Place> {
+        let stage = self.stage_of(point);
+        let variant = self.variant(stage, point)?;
+        let selection = self
+            .selections(point)
+            .iter()
+            .find(|selection| self.members(selection).any(|member| member == wanted))?;
+        let need = &variant.needs[selection.need as usize];
+        need.joins[selection.join as usize]
+            .as_ref()
+            .map(|join| join.place)
+    }
+}
+
+struct Users {
+    first: Vec<u32>,
+    selections: Vec<u32>,
+}
+
+impl Users {
+    fn of(&self, point: u32) -> &[u32] {
+        let (begin, end) = (self.first[point as usize], self.first[point as usize + 1]);
+        &self.selections[begin as usize..end as usize]
+    }
+}
+
+/// What becomes of a point, before its inputs are looked at; `None`: no case holds.
+fn fate(stage: &Stage, values: &Point) -> Option<Fate> {
+    if stage.skip.as_ref().is_some_and(|skip| skip.holds(values)) {
+        return Some(Fate::Skipped);
+    }
+    let holds = stage.cases.iter().position(|(test, _)| test.holds(values));
+    match (holds, &stage.default) {
+        (Some(case), _) => Some(Fate::Kept(case as u32)),
+        (None, Some(_)) => Some(Fate::Kept(stage.cases.len() as u32)),
+        (None, None) => None,
+    }
+}
+
+fn node_id(stage: &str, axes: &[Arc<AxisValues>], coordinates: &[u32]) -> String {
+    let mut id = stage.to_string();
+    for (number, (axis, at)) in axes.iter().zip(coordinates).enumerate() {
+        id.push(if number == 0 { '[' } else { ',' });
+        id.push_str(&axis.name);
+        id.push('=');
+        id.push_str(&axis.values[*at as usize].id);
+    }
+    if !axes.is_empty() {
+        id.push(']');
+    }
+    id
+}

@@ -1,0 +1,60 @@
+//! The small grammars inside texts: references, conditions, selectors. Our own, because a
+//! library's update must never change a key. They know texts only: what a name stands for is
+//! decided where the expression is used.
+
+pub mod condition;
+mod cursor;
+pub mod selector;
+pub mod template;
+
+use serde_json::Value;
+
+/// Bytes of the text that an expression stands in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    pub start: usize,
+    pub end: usize,
+}
+
+/// `name.name`, with its place in the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Path {
+    pub names: Vec<String>,
+    pub range: Range,
+}
+
+impl Path {
+    pub fn first(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+
+    /// As it was written.
+    pub fn text(&self) -> String {
+        self.names.join(".")
+    }
+}
+
+/// A text that does not follow its grammar.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyntaxError {
+    pub range: Range,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// A word outside quotes as a number, `true`, `false` or itself.
+pub fn literal(word: &str) -> Value {
+    match word {
+        "true" => Value::Bool(true),
+        "false" => Value::Bool(false),
+        _ if is_number(word) => serde_json::from_str(word).unwrap_or_else(|_| Value::from(word)),
+        _ => Value::from(word),
+    }
+}
+
+/// Whether `word` is written like a JSON number: `017` and `1_000` are labels, as in YAML.
+fn is_number(word: &str) -> bool {
+    let digits = word.strip_prefix('-').unwrap_or(word);
+    digits.starts_with(|letter: char| letter.is_ascii_digit())
+        && serde_json::from_str::<serde_json::Number>(word).is_ok()
+}

@@ -1,0 +1,168 @@
+//! Reading maps whose fields the language knows: unknown and mistyped fields are reported where
+//! they stand, and reading goes on.
+
+use super::spec::Text;
+use super::tree::{Content, Entry, Tree};
+use crate::diag::{Place, Problems};
+
+/// The fields of a map.
+pub struct Fields<'a> {
+    /// Where to point when the map as a whole is the problem.
+    pub place: Place,
+    entries: &'a [Entry],
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a map that is the value of a named entry.
+    pub fn of_entry(
+        entry: &'a Entry,
+        what: &str,
+        known: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let mut fields = Self::of_value(&entry.value, what, known, problems)?;
+        fields.place = entry.key_place;
+        Some(fields)
+    }
+
+    /// The fields of `tree`; `None` where it is no map.
+    pub fn of_value(
+        tree: &'a Tree,
+        what: &str,
+        known: &[&str],
+        problems: &mut Problems,
+    ) -> Option<Self> {
+        let Content::Map(entries) = &tree.content else {
+            let message = format!("{what} is a map, not {}", tree.what());
+            problems.error(tree.place, "wrong-type", message);
+            return None;
+        };
+        for entry in entries {
+            if !known.contains(&entry.key.as_str()) {
+                let message = format!("{what} has no field `{}`", entry.key);
+                let found = problems.error(entry.key_place, "unknown-field", message);
+                found.hint(format!("it has {}", listed(known.iter().copied())));
+                found.nearest(&entry.key, known.iter().copied());
+            }
+        }
+        let place = entries.first().map_or(tree.place, |entry| entry.key_place);
+        Some(Self { place, entries })
+    }
+
+    pub fn entry(&self, name: &str) -> Option<&'a Entry> {
+        self.entries.iter().find(|entry| entry.key == name)
+    }
+
+    pub fn value(&self, name: &str) -> Option<&'a Tree> {
+        self.entry(name).map(|entry| &entry.value)
+    }
+
+    pub fn text(&self, name: &str, problems: &mut Problems) -> Option<Text> {
+        let value = self.value(name)?;
+        let Some(text) = value.text() else {
+            let message = format!("`{name}` is a text, not {}", value.what());
+            problems.error(self.pointer(name), "wrong-type", message);
+            return None;
+        };
+        Some(Text {
+            text: text.to_string(),
+            place: value.place,
+        })
+    }
+
+    /// The entries of the map `name`; none where it is absent or left empty.
+    pub fn map(&self, name: &str, problems: &mut Problems) -> &'a [Entry] {
+        match self.value(name).map(|value| &value.content) {
+            None | Some(Content::Null) => &[],
+            Some(Content::Map(entries)) => entries,
+            Some(_) => {
+                self.wrong_type(name, "a map", problems);
+                &[]
+            }
+        }
+    }
+
+    /// The items of the list `name`; none where it is absent or left empty.
+    pub fn list(&self, name: &str, problems: &mut Problems) -> &'a [Tree] {
+        match self.value(name).map(|value| &value.content) {
+            None | Some(Content::Null) => &[],
+            Some(Content::List(items)) => items,
+            Some(_) => {
+                self.wrong_type(name, "a list", problems);
+                &[]
+            }
+        }
+    }
+
+    fn wrong_type(&self, name: &str, expected: &str, problems: &mut Problems) {
+        let what = self.value(name).map_or("nothing", Tree::what);
+        let message = format!("`{name}` is {expected}, not {what}");
+        problems.error(self.pointer(name), "wrong-type", message);
+    }
+
+    /// The value of `name` if it has a place of its own, else the name.
+    fn pointer(&self, name: &str) -> Place {
+        self.entry(name).map_or(self.place, |entry| {
+            let span = entry.value.place.span;
+            let shown = span.start < span.end;
+            if shown {
+                entry.value.place
+            } else {
+                entry.key_place
+            }
+        })
+    }
+}
+
+/// A list of texts.
+pub fn strings(tree: &Tree, what: &str, problems: &mut Problems) -> Vec<Text> {
+    let Content::List(items) = &tree.content else {
+        let message = format!("this is a list, not {}", tree.what());
+        problems.error(tree.place, "wrong-type", message);
+        return Vec::new();
+    };
+    let mut texts = Vec::new();
+    for item in items {
+        match item.text() {
+            Some(text) => texts.push(Text {
+                text: text.to_string(),
+                place: item.place,
+            }),
+            None => {
+                let message = format!("{what} is a text, not {}", item.what());
+                problems.error(item.place, "wrong-type", message);
+            }
+        }
+    }
+    texts
+}
+
+/// `a`, `b` and `c`.
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        None => "none".to_string(),
+        Some((only, [])) => only.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// `[A-Za-z_][A-Za-z0-9_]*`
+pub fn is_identifier(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let first = bytes.next();
+    first.is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// `[A-Za-z0-9_][A-Za-z0-9_.+-]*`
+pub fn is_label(text: &str) -> bool {
+    let mut bytes = text.bytes();
+    let first = bytes.next();
+    first.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && bytes.all(is_label_byte)
+}
+
+pub fn is_label_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'+' | b'-')
+}

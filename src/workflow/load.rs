@@ -1,0 +1,169 @@
+//! From a file to a graph: each step reports what it finds and the next one goes on with what is
+//! sound, so that one run shows all problems.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::assemble::{self, Points};
+use super::expand::{self, Expansion};
+use super::goals;
+use super::graph::Graph;
+use super::inputs::{Checker, Given};
+use super::kind::Kinds;
+use super::names::Names;
+use super::overrides::{self, Layered};
+use super::prepare::{Preparations, Prepared};
+use super::spec::{self, Workflow};
+use super::stages::{self, Head, Stage};
+use super::{text, tree};
+use crate::diag::{Diagnostic, Diagnostics, Problems};
+
+/// What `load` may be asked for beside the file.
+#[derive(Clone, Debug, Default)]
+pub struct LoadOptions {
+    /// Left to right.
+    pub profiles: Vec<String>,
+    /// `PATH=VALUE`, after the profiles, left to right.
+    pub sets: Vec<String>,
+    /// Patterns of the nodes that are wanted; empty: the goals of the file.
+    pub targets: Vec<String>,
+    /// The variables that `${env.…}` may read.
+    pub environment: BTreeMap<String, String>,
+    pub limits: Limits,
+}
+
+/// How large a workflow may be.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Of the file.
+    pub bytes: u64,
+    /// Of nested lists and maps.
+    pub depth: usize,
+    /// Points of all stages together, before any is skipped.
+    pub nodes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            bytes: 64 << 20,
+            depth: 64,
+            nodes: 1_000_000,
+        }
+    }
+}
+
+/// How much larger than the largest file all resolved values together may be.
+const RESOLVED_PER_BYTE: u64 = 4;
+
+/// Reads, expands and checks the workflow in `file`. With the graph come warnings.
+///
+/// # Errors
+/// Everything that is wrong with the file or the options, by place.
+pub fn load(
+    file: &Path,
+    options: &LoadOptions,
+    kinds: &Kinds,
+) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
+    let source = text::read(file, &options.limits)?;
+    let mut problems = Problems::default();
+    let source = problems.add_source(source);
+    let tree = tree::parse(&mut problems, source, &options.limits);
+    let workflow = tree.and_then(|tree| spec::read(&tree, &mut problems));
+    let graph = workflow.and_then(|workflow| plan(file, &workflow, options, kinds, &mut problems));
+    let warnings = problems.finish()?;
+    match graph {
+        Some(graph) => Ok((graph, warnings)),
+        // Not reached: whoever gives up says why.
+        None => Err(Diagnostic::nowhere(
+            "unreadable-file",
+            &file.display().to_string(),
+            "the workflow can't be read",
+        )
+        .into()),
+    }
+}
+
+fn plan(
+    file: &Path,
+    workflow: &Workflow,
+    options: &LoadOptions,
+    kinds: &Kinds,
+    problems: &mut Problems,
+) -> Option<Graph> {
+    let Layered {
+        params,
+        axes,
+        goals: profile_goals,
+    } = overrides::apply(workflow, options, problems);
+    let budget = options.limits.bytes.saturating_mul(RESOLVED_PER_BYTE);
+    let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+    let mut names = Names::new(params, axes, &options.environment, budget);
+    let heads: Vec<Head> = workflow
+        .stages
+        .iter()
+        .map(|stage| stages::head(stage, &mut names, problems))
+        .collect();
+    names.resolve_rest(problems);
+    let stages: Vec<Option<Stage>> = workflow
+        .stages
+        .iter()
+        .zip(&heads)
+        .map(|(stage, head)| stages::compile(stage, head, &heads, kinds, &mut names, problems))
+        .collect();
+    if !problems.any_errors() {
+        names.warn_unused(problems);
+    }
+    let expansion = expand::expand(&heads, &stages, &options.limits, problems)?;
+    if !problems.any_errors() {
+        goals::check_empty(&expansion, problems);
+    }
+    let order = goals::order(&expansion, problems);
+    let (prepared, inputs) = check(&expansion, problems);
+    let goals = if problems.any_errors() {
+        None
+    } else {
+        goals::goals(&expansion, profile_goals.as_deref(), options, problems)
+    };
+    let (order, goals) = (order?, goals?);
+    if problems.any_errors() {
+        return None;
+    }
+    let reached = goals::reached(&expansion, &goals);
+    let points = Points {
+        prepared,
+        inputs,
+        reached,
+        order,
+        goals,
+    };
+    Some(assemble::graph(
+        file, workflow, options, &names, &expansion, points,
+    ))
+}
+
+type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);
+
+/// Types the parameters of all kept points, then checks what flows between them.
+fn check(expansion: &Expansion, problems: &mut Problems) -> Checked {
+    let mut preparations = Preparations::default();
+    let mut prepared = Vec::with_capacity(expansion.len());
+    for stage in 0..expansion.heads.len() {
+        for point in expansion.points(stage) {
+            prepared.push(preparations.get(expansion, stage, point, problems));
+        }
+    }
+    let mut checker = Checker {
+        expansion,
+        prepared: &prepared,
+        problems,
+    };
+    let mut inputs = Vec::with_capacity(expansion.len());
+    for stage in 0..expansion.heads.len() {
+        for point in expansion.points(stage) {
+            inputs.push(checker.inputs(stage, point));
+        }
+    }
+    (prepared, inputs)
+}

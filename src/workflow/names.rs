@@ -1,0 +1,433 @@
+//! What names stand for: parameters, axes, variables of the environment. Resolves them on demand,
+//! refuses circles, and remembers which were used.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::compiled::Bound;
+use super::expression::Path;
+use super::fields::listed;
+use super::overrides::AxisLayers;
+use super::tree::{Content, Entry, Tree};
+use super::values::{AxisValues, Resolved, descend, label_of, weight};
+use crate::diag::{Place, Problems};
+
+/// References may lead to references so many times.
+const CHAIN: usize = 64;
+
+/// Everything a file gives names to.
+pub struct Names<'a> {
+    params: Arc<Vec<Entry>>,
+    param_index: HashMap<String, usize>,
+    pub axes: Arc<Vec<AxisLayers>>,
+    environment: &'a BTreeMap<String, String>,
+    /// Resolved axes; `None` inside where one could not be resolved.
+    pub(super) resolved_axes: Vec<Option<Option<Arc<AxisValues>>>>,
+    /// Resolved texts of params and axes, by place.
+    pub(super) memo: HashMap<Place, Option<Resolved>>,
+    /// What is being resolved, outermost first.
+    pub(super) open: Vec<Place>,
+    pub(super) trail: Vec<String>,
+    /// What all resolved values together may still weigh.
+    budget: usize,
+    used_params: BTreeSet<String>,
+    used_axes: BTreeSet<String>,
+    known: HashMap<String, Arc<Known>>,
+}
+
+/// What an axis has anywhere in the file, whatever the profile.
+#[derive(Default)]
+pub struct Known {
+    pub ids: BTreeSet<String>,
+    pub fields: BTreeSet<String>,
+}
+
+/// Where a path stands: in `params` and `axes`, or in a stage.
+#[derive(Clone, Copy)]
+pub struct Scope<'a> {
+    /// The axes of the stage, in the order of its `each`.
+    pub each: Option<&'a [String]>,
+}
+
+impl Scope<'_> {
+    pub const FILE: Scope<'static> = Scope { each: None };
+
+    pub fn slot(&self, axis: &str) -> Option<usize> {
+        self.each?.iter().position(|name| name == axis)
+    }
+}
+
+impl<'a> Names<'a> {
+    pub fn new(
+        params: Vec<Entry>,
+        axes: Vec<AxisLayers>,
+        environment: &'a BTreeMap<String, String>,
+        budget: usize,
+    ) -> Self {
+        let keys = params.iter().map(|entry| entry.key.clone());
+        Self {
+            param_index: keys.zip(0..).collect(),
+            params: Arc::new(params),
+            resolved_axes: axes.iter().map(|_| None).collect(),
+            axes: Arc::new(axes),
+            environment,
+            memo: HashMap::new(),
+            open: Vec::new(),
+            trail: Vec::new(),
+            budget,
+            used_params: BTreeSet::new(),
+            used_axes: BTreeSet::new(),
+            known: HashMap::new(),
+        }
+    }
+
+    /// Resolves the params and axes that no stage has, so that their problems are told too.
+    pub fn resolve_rest(&mut self, problems: &mut Problems) {
+        let axes = Arc::clone(&self.axes);
+        for (position, axis) in axes.iter().enumerate() {
+            self.axis(position, axis.name.place, problems);
+        }
+        let params = Arc::clone(&self.params);
+        for entry in params.iter() {
+            let name = format!("params.{}", entry.key);
+            self.enter(name, entry.key_place, problems, |this, problems| {
+                this.value(&entry.value, problems)
+            });
+        }
+    }
+
+    pub fn axis_position(&self, name: &str) -> Option<usize> {
+        self.axes.iter().position(|axis| axis.name.text == name)
+    }
+
+    pub fn axis_names(&self) -> impl Iterator<Item = &str> {
+        self.axes.iter().map(|axis| axis.name.text.as_str())
+    }
+
+    /// Whether a word after `?` is a path: it begins with the name of something in scope.
+    pub fn begins_path(&self, path: &Path, scope: Scope) -> bool {
+        let first = path.first();
+        let axis = match scope.each {
+            Some(each) => each.iter().any(|name| name == first),
+            None => self.axis_position(first).is_some(),
+        };
+        axis || (path.names.len() > 1 && matches!(first, "params" | "env" | "axes"))
+    }
+
+    /// What `path`, which stands at `place`, stands for.
+    pub fn bind(
+        &mut self,
+        path: &Path,
+        scope: Scope,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Bound> {
+        let deeper = &path.names[1..];
+        match path.first() {
+            "params" => self.param(deeper, place, problems).map(Bound::Fixed),
+            "env" => self.variable(deeper, place, problems).map(Bound::Fixed),
+            "axes" => self.axis_ids(deeper, place, problems).map(Bound::Fixed),
+            name => match scope.slot(name) {
+                Some(slot) => {
+                    self.check_field(name, deeper, place, problems)?;
+                    Some(Bound::Axis {
+                        slot,
+                        fields: deeper.to_vec(),
+                    })
+                }
+                None => {
+                    self.unknown(path, scope, place, problems);
+                    None
+                }
+            },
+        }
+    }
+
+    fn unknown(&self, path: &Path, scope: Scope, place: Place, problems: &mut Problems) {
+        let name = path.first();
+        let in_file = self.axis_position(name).is_some();
+        let (message, hint) = match (in_file, scope.each) {
+            (true, Some(_)) => (
+                format!("the stage has no axis `{name}`"),
+                format!("add `{name}` to its `each`"),
+            ),
+            (true, None) => (
+                format!("axis `{name}` has no value here: only stages have points"),
+                format!("`${{axes.{name}}}` is the list of all its values; a text goes in quotes"),
+            ),
+            (false, _) => {
+                let message = format!("`{name}` is not an axis of the workflow");
+                let hint = if self.param_index.contains_key(name) {
+                    format!("a parameter is named `params.{name}`")
+                } else if let Some(near) = crate::diag::nearest(name, self.axis_names()) {
+                    format!("did you mean `{near}`?")
+                } else {
+                    format!(
+                        "a path begins with an axis, `params`, `env` or `axes`; axes are {}",
+                        listed(self.axis_names())
+                    )
+                };
+                (message, hint)
+            }
+        };
+        problems.error(place, "unknown-axis", message).hint(hint);
+    }
+
+    /// A field of an axis must be one that some value of it has, in the axes or in a profile.
+    fn check_field(
+        &mut self,
+        axis: &str,
+        fields: &[String],
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<()> {
+        let Some(field) = fields.first() else {
+            return Some(());
+        };
+        let known = self.known(axis);
+        if matches!(field.as_str(), "id" | "label") || known.fields.contains(field) {
+            return Some(());
+        }
+        let message = format!("no value of axis `{axis}` has a field `{field}`");
+        let found = problems.error(place, "unknown-field", message);
+        found.hint(format!(
+            "its fields are {}",
+            listed(known.fields.iter().map(String::as_str))
+        ));
+        found.nearest(field, known.fields.iter().map(String::as_str));
+        None
+    }
+
+    fn variable(
+        &self,
+        names: &[String],
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        let [name] = names else {
+            let message = "a variable of the environment is named `env.NAME`";
+            problems.error(place, "syntax", message);
+            return None;
+        };
+        let upper = name.to_ascii_uppercase();
+        let secret = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
+        if secret.iter().any(|word| upper.contains(word)) {
+            let message = format!(
+                "`{name}` looks like a secret, and what a workflow reads enters keys and reports"
+            );
+            let found = problems.error(place, "secret", message);
+            found.hint("stages that need credentials read them themselves");
+            return None;
+        }
+        Some(match self.environment.get(name) {
+            Some(value) => Resolved::of(value.as_str()),
+            None => Resolved {
+                value: Some(format!("${{env.{name}}}").into()),
+                missing: vec![name.clone()],
+            },
+        })
+    }
+
+    /// `axes.x`: the ids, with their types.
+    fn axis_ids(
+        &mut self,
+        names: &[String],
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        let [name] = names else {
+            let message = "the values of an axis are named `axes.NAME`";
+            problems.error(place, "syntax", message);
+            return None;
+        };
+        let axis = self.axis_by_name(name, place, problems)?;
+        let ids = axis.values.iter().map(|value| value.typed.clone());
+        Some(Resolved::of(ids.collect::<Vec<_>>()))
+    }
+
+    /// The axis `name` as it is mentioned at `place`.
+    pub fn axis_by_name(
+        &mut self,
+        name: &str,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Arc<AxisValues>> {
+        let Some(position) = self.axis_position(name) else {
+            let message = format!("the workflow has no axis `{name}`");
+            let found = problems.error(place, "unknown-axis", message);
+            found.hint(format!("its axes are {}", listed(self.axis_names())));
+            found.nearest(name, self.axis_names());
+            return None;
+        };
+        self.used_axes.insert(name.to_string());
+        self.axis(position, place, problems)
+    }
+
+    /// `params.a.b`
+    fn param(
+        &mut self,
+        names: &[String],
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        let Some((first, deeper)) = names.split_first() else {
+            problems.error(place, "syntax", "a parameter is named `params.NAME`");
+            return None;
+        };
+        let params = Arc::clone(&self.params);
+        let Some(&at) = self.param_index.get(first) else {
+            let known = || params.iter().map(|entry| entry.key.as_str());
+            let message = format!("the workflow has no parameter `{first}`");
+            let found = problems.error(place, "unknown-parameter", message);
+            found.hint(format!("its parameters are {}", listed(known())));
+            found.nearest(first, known());
+            return None;
+        };
+        self.used_params.insert(first.clone());
+        let name = format!("params.{}", names.join("."));
+        self.enter(name, place, problems, |this, problems| {
+            this.inside_param(&params[at].value, first, deeper, place, problems)
+        })
+    }
+
+    fn inside_param(
+        &mut self,
+        mut tree: &Tree,
+        first: &str,
+        names: &[String],
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<Resolved> {
+        for (depth, name) in names.iter().enumerate() {
+            let Content::Map(entries) = &tree.content else {
+                // The rest lies inside what a reference stands for.
+                let resolved = self.value(tree, problems)?;
+                return Some(descend(resolved, &names[depth..]));
+            };
+            let Some(inner) = tree.get(name) else {
+                let known = || entries.iter().map(|entry| entry.key.as_str());
+                let message = format!("parameter `{first}` has no field `{name}`");
+                let found = problems.error(place, "unknown-parameter", message);
+                found.hint(format!("it has {}", listed(known())));
+                found.nearest(name, known());
+                return None;
+            };
+            tree = inner;
+        }
+        self.value(tree, problems)
+    }
+
+    /// Resolves something called `name` inside `resolve`, so that circles can be told.
+    pub(super) fn enter<T>(
+        &mut self,
+        name: String,
+        place: Place,
+        problems: &mut Problems,
+        resolve: impl FnOnce(&mut Self, &mut Problems) -> Option<T>,
+    ) -> Option<T> {
+        if self.trail.len() >= CHAIN {
+            let message = format!("references lead to references more than {CHAIN} times");
+            problems.error(place, "too-deep", message);
+            return None;
+        }
+        self.trail.push(name);
+        let resolved = resolve(self, problems);
+        self.trail.pop();
+        resolved
+    }
+
+    /// Reports that resolving what lies at `place` has come back to itself.
+    pub(super) fn circle(&self, place: Place, problems: &mut Problems) {
+        let last = self.trail.last();
+        let begin = self.trail.iter().position(|name| Some(name) == last);
+        let circle = self.trail[begin.unwrap_or(0)..].join(" → ");
+        let message = format!("these references go in a circle: {circle}");
+        problems.error(place, "circular-reference", message);
+    }
+
+    /// Takes what `resolved` weighs from the budget.
+    pub(super) fn pay(
+        &mut self,
+        resolved: &Resolved,
+        place: Place,
+        problems: &mut Problems,
+    ) -> Option<()> {
+        let cost = resolved.value.as_ref().map_or(0, weight);
+        if cost > self.budget {
+            let message = "the resolved values of this workflow are too large together";
+            problems.error(place, "too-large", message);
+            return None;
+        }
+        self.budget -= cost;
+        Some(())
+    }
+
+    /// Ids and fields of an axis, and of the axes it takes values from, in every list the file
+    /// has for them.
+    pub fn known(&mut self, axis: &str) -> Arc<Known> {
+        if let Some(known) = self.known.get(axis) {
+            return Arc::clone(known);
+        }
+        let mut known = Known::default();
+        let mut seen = BTreeSet::new();
+        let mut todo = vec![axis.to_string()];
+        while let Some(name) = todo.pop() {
+            if !seen.insert(name.clone()) {
+                continue;
+            }
+            let Some(position) = self.axis_position(&name) else {
+                continue;
+            };
+            let layers = &self.axes[position];
+            for list in layers.layers.iter().chain(&layers.elsewhere) {
+                list.items()
+                    .iter()
+                    .for_each(|item| collect(item, &mut known, &mut todo));
+                collect(list, &mut known, &mut todo);
+            }
+            if let Some(Some(Some(resolved))) = self.resolved_axes.get(position) {
+                known.ids.extend(resolved.ids().map(str::to_string));
+            }
+        }
+        let known = Arc::new(known);
+        self.known.insert(axis.to_string(), Arc::clone(&known));
+        known
+    }
+
+    /// Warns of what nothing uses.
+    pub fn warn_unused(&self, problems: &mut Problems) {
+        for entry in self.params.iter() {
+            if !self.used_params.contains(&entry.key) {
+                let message = format!("parameter `{}` is used nowhere", entry.key);
+                problems.warning(entry.key_place, "unused-parameter", message);
+            }
+        }
+        for axis in self.axes.iter() {
+            if !self.used_axes.contains(&axis.name.text) {
+                let message = format!("axis `{}` is used nowhere", axis.name.text);
+                problems.warning(axis.name.place, "unused-axis", message);
+            }
+        }
+    }
+}
+
+/// Adds what `item` of a list of values says to `known`, and the axes it takes in to `todo`.
+fn collect(item: &Tree, known: &mut Known, todo: &mut Vec<String>) {
+    match &item.content {
+        Content::Map(entries) => {
+            for entry in entries {
+                match entry.key.as_str() {
+                    "id" => known
+                        .ids
+                        .extend(entry.value.scalar().as_ref().and_then(label_of)),
+                    "label" => {}
+                    field => {
+                        known.fields.insert(field.to_string());
+                    }
+                }
+            }
+        }
+        Content::Text(text) if text.contains("${") => todo.extend(super::axes::spliced(text)),
+        _ => known.ids.extend(item.scalar().as_ref().and_then(label_of)),
+    }
+}

@@ -1,0 +1,270 @@
+//! Profiles and `--set`: what they change in `params` and `axes`, before anything is resolved.
+
+use super::LoadOptions;
+use super::expression::selector;
+use super::fields::{is_identifier, listed};
+use super::spec::{AxisSpec, ProfileSpec, Text, Workflow};
+use super::tree::{self, Content, Entry, Tree};
+use crate::diag::{Diagnostic, Place, Problems, SourceText, Span};
+
+/// The file with its overrides laid over it.
+pub struct Layered {
+    pub params: Vec<Entry>,
+    pub axes: Vec<AxisLayers>,
+    /// The goals of the last profile that has some.
+    pub goals: Option<Vec<Text>>,
+}
+
+/// An axis with every list of values given for it: the file's, then the overrides in order.
+#[derive(Clone)]
+pub struct AxisLayers {
+    pub name: Text,
+    pub layers: Vec<Tree>,
+    /// Lists of profiles that were not taken: they say which ids and fields are known.
+    pub elsewhere: Vec<Tree>,
+}
+
+/// Lays the profiles and the `--set` of `options` over `workflow`, in that order.
+pub fn apply(workflow: &Workflow, options: &LoadOptions, problems: &mut Problems) -> Layered {
+    let mut layered = Layered {
+        params: workflow.params.clone(),
+        axes: workflow.axes.iter().map(AxisLayers::of).collect(),
+        goals: None,
+    };
+    for profile in &workflow.profiles {
+        check_names(profile, workflow, problems);
+        if !options.profiles.contains(&profile.name.text) {
+            for axis in &profile.axes {
+                if let Some(known) = layered.axis(&axis.name.text) {
+                    known.elsewhere.push(axis.values.clone());
+                }
+            }
+        }
+    }
+    for name in &options.profiles {
+        let taken = workflow.profiles.iter().find(|one| one.name.text == *name);
+        match taken {
+            Some(profile) => layered.take(profile),
+            None => unknown_profile(name, workflow, problems),
+        }
+    }
+    for set in &options.sets {
+        layered.set(set, options, problems);
+    }
+    layered
+}
+
+impl AxisLayers {
+    fn of(axis: &AxisSpec) -> Self {
+        Self {
+            name: axis.name.clone(),
+            layers: vec![axis.values.clone()],
+            elsewhere: Vec::new(),
+        }
+    }
+}
+
+impl Layered {
+    fn axis(&mut self, name: &str) -> Option<&mut AxisLayers> {
+        self.axes.iter_mut().find(|axis| axis.name.text == name)
+    }
+
+    fn take(&mut self, profile: &ProfileSpec) {
+        for entry in &profile.params {
+            if self.params.iter().any(|known| known.key == entry.key) {
+                merge(&mut self.params, entry);
+            }
+        }
+        for axis in &profile.axes {
+            if let Some(known) = self.axis(&axis.name.text) {
+                known.layers.push(axis.values.clone());
+            }
+        }
+        if profile.goals.is_some() {
+            self.goals.clone_from(&profile.goals);
+        }
+    }
+
+    /// Applies one `PATH=VALUE`.
+    fn set(&mut self, set: &str, options: &LoadOptions, problems: &mut Problems) {
+        let source = problems.add_source(SourceText::new("--set", set));
+        let at = |start, end| Place {
+            source,
+            span: Span { start, end },
+        };
+        let Some(equals) = set.find('=') else {
+            let message = "`--set` takes PATH=VALUE";
+            let found = problems.error(at(0, set.len()), "bad-set", message);
+            found.hint("for example `--set params.epochs=2` or `--set 'axes.seed=[0, 1]'`");
+            return;
+        };
+        let path: Vec<&str> = set[..equals].split('.').collect();
+        let place = at(0, equals);
+        if !path.iter().all(|name| is_identifier(name)) || path.len() < 2 {
+            let message = format!("`{}` is not a path that can be set", &set[..equals]);
+            let found = problems.error(place, "bad-set", message);
+            found.hint("only `params.NAME` and `axes.NAME` can be set");
+            return;
+        }
+        // The value is read in place, so that its errors point into the flag's own text.
+        let blank = " ".repeat(equals + 1);
+        let padded = SourceText::new("--set", blank + &set[equals + 1..]);
+        let inner = problems.add_source(padded);
+        let value = tree::parse(problems, inner, &options.limits);
+        let Some(value) = value.map(|tree| moved(tree, source)) else {
+            return;
+        };
+        match (path[0], &path[2..]) {
+            ("params", _) => self.set_param(&path[1..], place, value, problems),
+            ("axes", []) => self.set_axis(path[1], place, value, problems),
+            _ => {
+                let message = format!("`{}` can't be set", &set[..equals]);
+                let found = problems.error(place, "bad-set", message);
+                found
+                    .hint("only `params.NAME`, a field of a parameter, and `axes.NAME` can be set");
+            }
+        }
+    }
+
+    fn set_param(&mut self, path: &[&str], place: Place, value: Tree, problems: &mut Problems) {
+        if !self.params.iter().any(|entry| entry.key == path[0]) {
+            let known = self.params.iter().map(|entry| entry.key.as_str());
+            unknown_name("parameter", path[0], place, known, problems);
+            return;
+        }
+        let mut value = value;
+        for name in path[1..].iter().rev() {
+            let entry = Entry {
+                key: name.to_string(),
+                key_place: place,
+                value,
+            };
+            value = Tree {
+                place,
+                content: Content::Map(vec![entry]),
+            };
+        }
+        let entry = Entry {
+            key: path[0].to_string(),
+            key_place: place,
+            value,
+        };
+        merge(&mut self.params, &entry);
+    }
+
+    fn set_axis(&mut self, name: &str, place: Place, value: Tree, problems: &mut Problems) {
+        if let Some(axis) = self.axis(name) {
+            axis.layers.push(value);
+            return;
+        }
+        let known = self.axes.iter().map(|axis| axis.name.text.as_str());
+        unknown_name("axis", name, place, known, problems);
+    }
+}
+
+/// Puts `entry` among `entries`: maps merge, everything else is replaced.
+fn merge(entries: &mut Vec<Entry>, entry: &Entry) {
+    match entries.iter_mut().find(|known| known.key == entry.key) {
+        None => entries.push(entry.clone()),
+        Some(known) => match (&mut known.value.content, &entry.value.content) {
+            (Content::Map(inner), Content::Map(over)) => {
+                over.iter().for_each(|entry| merge(inner, entry));
+            }
+            _ => known.value = entry.value.clone(),
+        },
+    }
+}
+
+/// `tree` with its places in `source`, which has the same bytes where it matters.
+fn moved(mut tree: Tree, source: crate::diag::SourceId) -> Tree {
+    tree.place.source = source;
+    tree.content = match tree.content {
+        Content::List(items) => {
+            Content::List(items.into_iter().map(|item| moved(item, source)).collect())
+        }
+        Content::Map(entries) => Content::Map(
+            entries
+                .into_iter()
+                .map(|entry| Entry {
+                    key_place: Place {
+                        source,
+                        ..entry.key_place
+                    },
+                    value: moved(entry.value, source),
+                    ..entry
+                })
+                .collect(),
+        ),
+        scalar => scalar,
+    };
+    tree
+}
+
+/// A profile may only change what the file has.
+fn check_names(profile: &ProfileSpec, workflow: &Workflow, problems: &mut Problems) {
+    for entry in &profile.params {
+        let mut known = workflow.params.iter().map(|param| param.key.as_str());
+        if !known.clone().any(|name| name == entry.key) {
+            unknown_name(
+                "parameter",
+                &entry.key,
+                entry.key_place,
+                &mut known,
+                problems,
+            );
+        }
+    }
+    for axis in &profile.axes {
+        let mut known = workflow.axes.iter().map(|axis| axis.name.text.as_str());
+        if !known.clone().any(|name| name == axis.name.text) {
+            let name = &axis.name;
+            unknown_name("axis", &name.text, name.place, &mut known, problems);
+        }
+    }
+    let stages = || workflow.stages.iter().map(|stage| stage.name.text.as_str());
+    for goal in profile.goals.iter().flatten() {
+        // A goal that can't be read is reported by whoever resolves goals.
+        if let Ok(selector) = selector::Selector::parse(&goal.text)
+            && !stages().any(|name| name == selector.stage)
+        {
+            let range = selector.stage_range;
+            let place = problems.inside(goal.place, &goal.text, range.start, range.end);
+            unknown_name("stage", &selector.stage, place, stages(), problems);
+        }
+    }
+}
+
+fn unknown_name<'a>(
+    what: &str,
+    name: &str,
+    place: Place,
+    known: impl IntoIterator<Item = &'a str>,
+    problems: &mut Problems,
+) {
+    let code = match what {
+        "axis" => "unknown-axis",
+        "stage" => "unknown-stage",
+        _ => "unknown-parameter",
+    };
+    let known: Vec<&str> = known.into_iter().collect();
+    let found = problems.error(place, code, format!("the workflow has no {what} `{name}`"));
+    found.hint(format!("it has {}", listed(known.iter().copied())));
+    found.nearest(name, known);
+}
+
+fn unknown_profile(name: &str, workflow: &Workflow, problems: &mut Problems) {
+    let known = || {
+        workflow
+            .profiles
+            .iter()
+            .map(|profile| profile.name.text.as_str())
+    };
+    let nearest = crate::diag::nearest(name, known());
+    let hint = match nearest {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it has {}", listed(known())),
+    };
+    let message = format!("the workflow has no profile `{name}`");
+    problems
+        .elsewhere(Diagnostic::nowhere("unknown-profile", "--profile", message).with_hint(hint));
+}

@@ -1,0 +1,199 @@
+//! Selectors without a using stage: targets on the command line, goals, published values. What
+//! they do not name is open: a bare stage is all its nodes.
+
+use petgraph::graph::NodeIndex;
+
+use super::expression::SyntaxError;
+use super::expression::selector::{Pick, Picked, Selector};
+use super::fields::listed;
+use super::graph::Graph;
+use crate::diag::{Diagnostic, Diagnostics, SourceText, Span};
+
+/// The axes of a stage with their ids.
+pub type Axes<'a> = Vec<(&'a str, Vec<&'a str>)>;
+
+/// The values of one axis that a selector leaves.
+pub enum Wanted {
+    All,
+    Only(Vec<usize>),
+}
+
+impl Wanted {
+    pub fn takes(&self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(indices) => indices.contains(&index),
+        }
+    }
+}
+
+/// Why a selector selects nothing.
+pub struct Refusal {
+    pub code: &'static str,
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+impl Refusal {
+    pub fn unknown_stage<'a>(stage: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        let known: Vec<&str> = known.collect();
+        let near = crate::diag::nearest(stage, known.iter().copied());
+        Self {
+            code: "unknown-stage",
+            message: format!("the workflow has no stage `{stage}`"),
+            hint: Some(match near {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("its stages are {}", listed(known)),
+            }),
+        }
+    }
+
+    pub fn skipped(stage: &str, points: usize) -> Self {
+        let message = match points {
+            1 => format!("this point of stage `{stage}` is skipped: there is no such node"),
+            _ => format!("all {points} points of stage `{stage}` that this selects are skipped"),
+        };
+        Self {
+            code: "skipped-point",
+            message,
+            hint: Some("its `skip:` says why, or that of something it needs".to_string()),
+        }
+    }
+
+    /// About `pattern`, which was given on the command line.
+    pub fn diagnostic(self, pattern: &str) -> Diagnostic {
+        let message = format!("`{pattern}`: {}", self.message);
+        let mut diagnostic = Diagnostic::nowhere(self.code, "", message);
+        diagnostic.hint = self.hint;
+        diagnostic
+    }
+}
+
+/// A pattern that is no selector.
+pub fn refused_syntax(pattern: &str, error: SyntaxError) -> Diagnostic {
+    let span = Span {
+        start: error.range.start,
+        end: error.range.end,
+    };
+    let source = SourceText::new("the command line", pattern);
+    let mut diagnostic = source.diagnostic(span, "syntax", error.message);
+    diagnostic.hint = error.hint;
+    diagnostic
+}
+
+/// What `selector` leaves of each axis.
+pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> {
+    for pick in &selector.picks {
+        if !axes.iter().any(|(name, _)| *name == pick.axis) {
+            let known = || axes.iter().map(|(name, _)| *name);
+            let near = crate::diag::nearest(&pick.axis, known());
+            return Err(Refusal {
+                code: "unknown-axis",
+                message: format!("stage `{}` has no axis `{}`", selector.stage, pick.axis),
+                hint: Some(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("its axes are {}", listed(known())),
+                }),
+            });
+        }
+    }
+    let wanted = axes.iter().map(|(name, ids)| {
+        let pick = selector.picks.iter().find(|pick| pick.axis == *name);
+        pick.map_or(Ok(Wanted::All), |pick| of_pick(pick, name, ids))
+    });
+    wanted.collect()
+}
+
+fn of_pick(pick: &Pick, axis: &str, ids: &[&str]) -> Result<Wanted, Refusal> {
+    let values = match &pick.values {
+        Picked::All => return Ok(Wanted::All),
+        Picked::Values(values) => values,
+    };
+    let indices = values.iter().map(|value| {
+        ids.iter().position(|id| *id == value.word).ok_or_else(|| {
+            let near = crate::diag::nearest(&value.word, ids.iter().copied());
+            Refusal {
+                code: "unknown-value",
+                message: format!("axis `{axis}` has no value `{}`", value.word),
+                hint: Some(match near {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("its values are {}", listed(ids.iter().copied().take(20))),
+                }),
+            }
+        })
+    });
+    indices.collect::<Result<_, _>>().map(Wanted::Only)
+}
+
+/// What a pattern selects from a graph.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// Ascending.
+    pub nodes: Vec<NodeIndex>,
+    /// The output or metric after the dot, as it was written: `mri` in `robustness.mri`.
+    pub name: Option<String>,
+}
+
+impl Graph {
+    /// The nodes that `pattern` selects: `tuned[method=ft]`, an exact id, `accuracy[*]`, a bare
+    /// stage. A name after a dot is ignored; [`Graph::resolve`] gives it.
+    ///
+    /// # Errors
+    /// If it is no selector, names something unknown, or selects no node.
+    pub fn select(&self, pattern: &str) -> Result<Vec<NodeIndex>, Diagnostics> {
+        self.resolve(pattern).map(|selected| selected.nodes)
+    }
+
+    /// As [`Graph::select`], with the output or metric that the pattern names.
+    pub fn resolve(&self, pattern: &str) -> Result<Selected, Diagnostics> {
+        let selector = Selector::parse(pattern).map_err(|error| refused_syntax(pattern, error))?;
+        let nodes = self
+            .nodes_of(&selector)
+            .map_err(|refusal| refusal.diagnostic(pattern))?;
+        Ok(Selected {
+            nodes,
+            name: selector.name.map(|(name, _)| name),
+        })
+    }
+
+    fn nodes_of(&self, selector: &Selector) -> Result<Vec<NodeIndex>, Refusal> {
+        let Some(stage) = self
+            .stages
+            .iter()
+            .find(|stage| stage.name == selector.stage)
+        else {
+            let known = self.stages.iter().map(|stage| stage.name.as_str());
+            return Err(Refusal::unknown_stage(&selector.stage, known));
+        };
+        let axes = stage.axes.iter().map(|name| {
+            let axis = self.axes.iter().find(|axis| axis.name == *name);
+            let values = axis.map_or(&[] as &[_], |axis| axis.values.as_slice());
+            (
+                name.as_str(),
+                values.iter().map(|value| value.id.as_str()).collect(),
+            )
+        });
+        let axes: Axes = axes.collect();
+        let wanted = wanted(selector, &axes)?;
+        let takes =
+            |index: &NodeIndex| {
+                let node = &self.dag[*index];
+                node.stage == stage.name
+                    && node.axes.iter().zip(&axes).zip(&wanted).all(
+                        |(((_, id), (_, ids)), wanted)| match wanted {
+                            Wanted::All => true,
+                            Wanted::Only(indices) => indices.iter().any(|at| ids[*at] == id),
+                        },
+                    )
+            };
+        let nodes: Vec<NodeIndex> = self.dag.node_indices().filter(takes).collect();
+        if nodes.is_empty() {
+            return Err(Refusal {
+                code: "no-node",
+                message: format!("no planned node of stage `{}` matches", stage.name),
+                hint: Some("it is skipped, or no goal needs it".to_string()),
+            });
+        }
+        Ok(nodes)
+    }
+}

@@ -1,0 +1,364 @@
+//! The workflow as it is written: what the file says, before any of it is resolved. It knows the
+//! names of the language and where they stand, and nothing of kinds.
+
+use super::fields::{Fields, is_identifier, is_label, strings};
+use super::tree::{Content, Entry, Tree};
+use crate::diag::{Place, Problems};
+
+/// A text and where it stands.
+#[derive(Clone, Debug)]
+pub struct Text {
+    pub text: String,
+    pub place: Place,
+}
+
+/// The whole file.
+pub struct Workflow {
+    pub name: String,
+    pub description: Option<String>,
+    pub params: Vec<Entry>,
+    pub axes: Vec<AxisSpec>,
+    pub stages: Vec<StageSpec>,
+    pub profiles: Vec<ProfileSpec>,
+    pub strict: bool,
+}
+
+/// A named list of values. `values` is a list, or a reference to one.
+#[derive(Clone)]
+pub struct AxisSpec {
+    pub name: Text,
+    pub values: Tree,
+}
+
+pub struct StageSpec {
+    pub name: Text,
+    pub description: Option<String>,
+    /// Axis names.
+    pub each: Vec<Text>,
+    pub body: Body,
+    pub cases: Vec<CaseSpec>,
+    pub skip: Option<Tree>,
+}
+
+/// What a stage does, and what a case changes of it.
+#[derive(Default)]
+pub struct Body {
+    pub using: Option<Text>,
+    pub with: Option<Block>,
+    pub needs: Option<(Place, Vec<NeedSpec>)>,
+    pub resources: Option<Block>,
+}
+
+/// A map, and the place of its name.
+pub struct Block {
+    pub place: Place,
+    pub entries: Vec<Entry>,
+}
+
+/// A named input.
+pub struct NeedSpec {
+    pub name: Text,
+    pub selectors: Vec<Text>,
+    /// Written as a list.
+    pub list: bool,
+}
+
+pub struct CaseSpec {
+    pub when: Tree,
+    pub body: Body,
+}
+
+/// Overrides under a name.
+pub struct ProfileSpec {
+    pub name: Text,
+    pub params: Vec<Entry>,
+    pub axes: Vec<AxisSpec>,
+    pub goals: Option<Vec<Text>>,
+}
+
+const TOP: &[&str] = &[
+    "ribflow",
+    "name",
+    "description",
+    "params",
+    "axes",
+    "stages",
+    "profiles",
+    "determinism",
+];
+const STAGE: &[&str] = &[
+    "use",
+    "with",
+    "needs",
+    "each",
+    "cases",
+    "skip",
+    "resources",
+    "description",
+];
+const CASE: &[&str] = &["when", "use", "with", "needs", "resources"];
+const PROFILE: &[&str] = &["params", "axes", "goals"];
+
+/// Names that paths begin with, and words of conditions: no axis may have them.
+const RESERVED: &[&str] = &[
+    "params", "env", "axes", "true", "false", "not", "and", "or", "in", "null",
+];
+
+/// Reads the file's tree. `None` where the file is so wrong that there is nothing to go on with.
+pub fn read(tree: &Tree, problems: &mut Problems) -> Option<Workflow> {
+    if matches!(tree.content, Content::Null) {
+        let found = problems.error(tree.place, "empty-file", "the file holds no workflow");
+        found.hint("a workflow begins with `ribflow: 1`, a `name` and `stages`");
+        return None;
+    }
+    let top = Fields::of_value(tree, "a workflow", TOP, problems)?;
+    version(&top, problems)?;
+    let strict = determinism(&top, problems);
+    Some(Workflow {
+        name: name(&top, problems),
+        description: top.text("description", problems).map(|text| text.text),
+        params: params(&top, problems),
+        axes: axes(&top, problems),
+        stages: stages(&top, problems),
+        profiles: profiles(&top, problems),
+        strict,
+    })
+}
+
+/// `None` for a version whose meaning this build can't know.
+fn version(top: &Fields, problems: &mut Problems) -> Option<()> {
+    let Some(entry) = top.entry("ribflow") else {
+        let message = "the first line of a workflow says its version: `ribflow: 1`";
+        problems.error(top.place, "missing-field", message);
+        return Some(());
+    };
+    let scalar = entry.value.scalar();
+    match scalar.as_ref().and_then(|value| value.as_u64()) {
+        Some(1) => Some(()),
+        Some(newer) if newer > 1 => {
+            let message =
+                format!("this is version {newer} of the language; this ribflow reads version 1");
+            let found = problems.error(entry.value.place, "unsupported-version", message);
+            found.hint("a newer ribflow reads it");
+            None
+        }
+        _ => {
+            let message = "the version of the language is a number: `ribflow: 1`";
+            problems.error(entry.value.place, "wrong-type", message);
+            Some(())
+        }
+    }
+}
+
+fn name(top: &Fields, problems: &mut Problems) -> String {
+    if top.entry("name").is_none() {
+        let found = problems.error(top.place, "missing-field", "a workflow needs a `name`");
+        found.hint("results are written to `out/<name>`");
+        return String::new();
+    }
+    let Some(name) = top.text("name", problems) else {
+        return String::new();
+    };
+    if !is_label(&name.text) {
+        let message = format!("`{}` can't be the name of a folder of results", name.text);
+        let found = problems.error(name.place, "bad-name", message);
+        found.hint("letters, digits, `_`, `.`, `+` and `-`; a letter, a digit or `_` first");
+    }
+    name.text
+}
+
+fn determinism(top: &Fields, problems: &mut Problems) -> bool {
+    let Some(choice) = top.text("determinism", problems) else {
+        return false;
+    };
+    if choice.text != "strict" && choice.text != "default" {
+        let message = format!(
+            "`determinism` is `default` or `strict`, not `{}`",
+            choice.text
+        );
+        let found = problems.error(choice.place, "bad-value", message);
+        found.nearest(&choice.text, ["default", "strict"]);
+    }
+    choice.text == "strict"
+}
+
+fn params(fields: &Fields, problems: &mut Problems) -> Vec<Entry> {
+    let entries = fields.map("params", problems);
+    for entry in entries {
+        check_name(&entry.key, entry.key_place, "a parameter", problems);
+    }
+    entries.to_vec()
+}
+
+fn axes(fields: &Fields, problems: &mut Problems) -> Vec<AxisSpec> {
+    let mut axes = Vec::new();
+    for entry in fields.map("axes", problems) {
+        check_name(&entry.key, entry.key_place, "an axis", problems);
+        if RESERVED.contains(&entry.key.as_str()) {
+            let message = format!(
+                "an axis can't be called `{}`: the language uses that word",
+                entry.key
+            );
+            problems.error(entry.key_place, "bad-name", message);
+        }
+        axes.push(AxisSpec {
+            name: text_of_key(entry),
+            values: entry.value.clone(),
+        });
+    }
+    axes
+}
+
+fn stages(top: &Fields, problems: &mut Problems) -> Vec<StageSpec> {
+    let entries = top.map("stages", problems);
+    if entries.is_empty() {
+        let place = top
+            .entry("stages")
+            .map_or(top.place, |entry| entry.key_place);
+        let message = "a workflow needs at least one stage under `stages:`";
+        problems.error(place, "missing-field", message);
+    }
+    let stages = entries.iter().map(|entry| stage(entry, problems));
+    let stages: Vec<Option<StageSpec>> = stages.collect();
+    stages.into_iter().flatten().collect()
+}
+
+fn stage(entry: &Entry, problems: &mut Problems) -> Option<StageSpec> {
+    check_name(&entry.key, entry.key_place, "a stage", problems);
+    let fields = Fields::of_entry(entry, "a stage", STAGE, problems)?;
+    let stage = StageSpec {
+        name: text_of_key(entry),
+        description: fields.text("description", problems).map(|text| text.text),
+        each: each(&fields, problems),
+        body: body(&fields, problems),
+        cases: cases(&fields, problems),
+        skip: fields.value("skip").cloned(),
+    };
+    if stage.body.using.is_none() && fields.entry("use").is_none() && stage.cases.is_empty() {
+        let message = format!("stage `{}` says no kind", entry.key);
+        let found = problems.error(entry.key_place, "missing-field", message);
+        found.hint("add `use:` with the kind of the stage");
+    }
+    Some(stage)
+}
+
+fn each(fields: &Fields, problems: &mut Problems) -> Vec<Text> {
+    let names = match fields.value("each") {
+        Some(value) if value.text().is_some() => {
+            let found = problems.error(value.place, "wrong-type", "`each` is a list of axis names");
+            found.hint(format!("write [{}]", value.text().unwrap_or_default()));
+            Vec::new()
+        }
+        Some(value) => strings(value, "an axis name", problems),
+        None => Vec::new(),
+    };
+    for (index, name) in names.iter().enumerate() {
+        if names[..index]
+            .iter()
+            .any(|earlier| earlier.text == name.text)
+        {
+            let message = format!("axis `{}` stands in `each` twice", name.text);
+            problems.error(name.place, "duplicate-axis", message);
+        }
+    }
+    names
+}
+
+fn body(fields: &Fields, problems: &mut Problems) -> Body {
+    Body {
+        using: fields.text("use", problems),
+        with: block(fields, "with", problems),
+        needs: fields.entry("needs").map(|entry| {
+            let needs = fields.map("needs", problems);
+            let needs = needs.iter().map(|need| self::need(need, problems));
+            (entry.key_place, needs.collect())
+        }),
+        resources: block(fields, "resources", problems),
+    }
+}
+
+fn block(fields: &Fields, name: &str, problems: &mut Problems) -> Option<Block> {
+    let place = fields.entry(name)?.key_place;
+    let entries = fields.map(name, problems).to_vec();
+    Some(Block { place, entries })
+}
+
+fn need(entry: &Entry, problems: &mut Problems) -> NeedSpec {
+    check_name(&entry.key, entry.key_place, "an input", problems);
+    let list = matches!(entry.value.content, Content::List(_));
+    let selectors = match &entry.value.content {
+        Content::Text(text) => vec![Text {
+            text: text.clone(),
+            place: entry.value.place,
+        }],
+        Content::List(_) => strings(&entry.value, "a selector", problems),
+        _ => {
+            let message = format!(
+                "an input is a selector or a list of them, not {}",
+                entry.value.what()
+            );
+            problems.error(entry.value.place, "wrong-type", message);
+            Vec::new()
+        }
+    };
+    NeedSpec {
+        name: text_of_key(entry),
+        selectors,
+        list,
+    }
+}
+
+fn cases(fields: &Fields, problems: &mut Problems) -> Vec<CaseSpec> {
+    let items = fields.list("cases", problems).iter();
+    let cases = items.map(|item| {
+        let case = Fields::of_value(item, "a case", CASE, problems)?;
+        let body = body(&case, problems);
+        let Some(when) = case.value("when") else {
+            let message = "a case needs a condition under `when:`";
+            problems.error(case.place, "missing-field", message);
+            return None;
+        };
+        Some(CaseSpec {
+            when: when.clone(),
+            body,
+        })
+    });
+    let cases: Vec<Option<CaseSpec>> = cases.collect();
+    cases.into_iter().flatten().collect()
+}
+
+fn profiles(top: &Fields, problems: &mut Problems) -> Vec<ProfileSpec> {
+    let entries = top.map("profiles", problems).iter();
+    let profiles = entries.map(|entry| {
+        if !is_label(&entry.key) {
+            let message = format!("`{}` can't be the name of a profile", entry.key);
+            problems.error(entry.key_place, "bad-name", message);
+        }
+        let fields = Fields::of_entry(entry, "a profile", PROFILE, problems)?;
+        Some(ProfileSpec {
+            name: text_of_key(entry),
+            params: params(&fields, problems),
+            axes: axes(&fields, problems),
+            goals: fields
+                .value("goals")
+                .map(|goals| strings(goals, "a selector", problems)),
+        })
+    });
+    let profiles: Vec<Option<ProfileSpec>> = profiles.collect();
+    profiles.into_iter().flatten().collect()
+}
+
+fn text_of_key(entry: &Entry) -> Text {
+    Text {
+        text: entry.key.clone(),
+        place: entry.key_place,
+    }
+}
+
+fn check_name(name: &str, place: Place, what: &str, problems: &mut Problems) {
+    if !is_identifier(name) {
+        let message = format!("`{name}` can't be the name of {what}");
+        let found = problems.error(place, "bad-name", message);
+        found.hint("letters, digits and `_`, no digit first");
+    }
+}

@@ -1,0 +1,316 @@
+//! Stages with their names bound: which axes they have, which variants (the stage itself and its
+//! cases), and what each variant takes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::compiled::{Compiled, Test};
+use super::fields::listed;
+use super::join::{self, Join};
+use super::kind::{Kind, Kinds};
+use super::names::{Names, Scope};
+use super::resources;
+use super::spec::{Block, Body, NeedSpec, StageSpec, Text};
+use super::tree::{Entry, Tree};
+use super::values::AxisValues;
+use crate::diag::{Place, Problems};
+
+/// What other stages need to know of a stage to join it.
+pub struct Head {
+    pub name: String,
+    pub place: Place,
+    /// Axis names, in the order of `each`.
+    pub each: Vec<String>,
+    /// The values of each; `None` where an axis could not be resolved.
+    pub axes: Option<Vec<Arc<AxisValues>>>,
+}
+
+impl Head {
+    /// How many points the stage has, before anything is left out.
+    pub fn points(&self) -> u64 {
+        let sizes = self
+            .axes
+            .iter()
+            .flatten()
+            .map(|axis| axis.values.len() as u64);
+        sizes.fold(1, u64::saturating_mul)
+    }
+}
+
+/// A stage that can be expanded.
+pub struct Stage<'a> {
+    pub skip: Option<Test>,
+    /// The first that holds says which variant a point takes.
+    pub cases: Vec<(Test, Variant<'a>)>,
+    /// What holds when no case does; `None` if the stage itself has no `use`.
+    pub default: Option<Variant<'a>>,
+}
+
+impl Stage<'_> {
+    /// The stages that it names.
+    pub fn upstream(&self) -> impl Iterator<Item = usize> {
+        let cases = self.cases.iter().map(|(_, variant)| variant);
+        let needs = cases
+            .chain(&self.default)
+            .flat_map(|variant| &variant.needs);
+        needs
+            .flat_map(|need| &need.joins)
+            .flatten()
+            .map(|join| join.stage)
+    }
+}
+
+/// One way to be a node of a stage.
+pub struct Variant<'a> {
+    pub kind: Arc<dyn Kind>,
+    /// Where to point for the block as a whole.
+    pub with_place: Place,
+    pub with: Vec<Field<'a>>,
+    pub needs_place: Place,
+    pub needs: Vec<Rc<Need>>,
+    pub resources: Vec<Field<'a>>,
+    /// The axes that `with` and `resources` depend on, by their place in `each`.
+    pub slots: Vec<usize>,
+}
+
+/// An entry of `with:` or `resources:`.
+#[derive(Clone)]
+pub struct Field<'a> {
+    pub entry: &'a Entry,
+    pub value: Rc<Compiled>,
+}
+
+/// A named input.
+pub struct Need {
+    pub name: String,
+    pub place: Place,
+    pub list: bool,
+    /// In the order in which they are written. `None`: already reported, so not judged further.
+    pub joins: Vec<Option<Join>>,
+}
+
+/// Looks up the axes of `spec`.
+pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Head {
+    let mut axes = Vec::new();
+    let mut sound = true;
+    for name in &spec.each {
+        match names.axis_by_name(&name.text, name.place, problems) {
+            Some(axis) => axes.push(axis),
+            None => sound = false,
+        }
+    }
+    let each: Vec<String> = spec.each.iter().map(|name| name.text.clone()).collect();
+    let distinct: BTreeSet<&String> = each.iter().collect();
+    sound &= distinct.len() == each.len();
+    Head {
+        name: spec.name.text.clone(),
+        place: spec.name.place,
+        each,
+        axes: sound.then_some(axes),
+    }
+}
+
+/// Binds everything `spec` says. `None` where the stage can't be expanded.
+pub fn compile<'a>(
+    spec: &'a StageSpec,
+    head: &Head,
+    heads: &[Head],
+    kinds: &Kinds,
+    names: &mut Names,
+    problems: &mut Problems,
+) -> Option<Stage<'a>> {
+    let mut compiler = Compiler {
+        scope: Scope {
+            each: Some(&head.each),
+        },
+        stage: &spec.name,
+        heads,
+        kinds,
+        names,
+        problems,
+        fields: HashMap::new(),
+        needs: HashMap::new(),
+    };
+    let skip = match &spec.skip {
+        Some(condition) => compiler.test(condition).map(Some),
+        None => Some(None),
+    };
+    let default = compiler.default(&spec.body, spec.cases.is_empty());
+    let mut cases = Some(Vec::new());
+    for case in &spec.cases {
+        let test = compiler.test(&case.when);
+        let variant = compiler.case(&spec.body, &case.body, case.when.place);
+        match (test, variant, &mut cases) {
+            (Some(test), Some(variant), Some(cases)) => cases.push((test, variant)),
+            _ => cases = None,
+        }
+    }
+    Some(Stage {
+        skip: skip?,
+        default: default?,
+        cases: cases?,
+    })
+}
+
+struct Compiler<'c, 'a, 'n> {
+    scope: Scope<'c>,
+    stage: &'a Text,
+    heads: &'c [Head],
+    kinds: &'c Kinds,
+    names: &'c mut Names<'n>,
+    problems: &'c mut Problems,
+    /// What is compiled already, by the place of its name: cases share it with their stage.
+    fields: HashMap<Place, Option<Rc<Compiled>>>,
+    needs: HashMap<Place, Rc<Need>>,
+}
+
+impl<'a> Compiler<'_, 'a, '_> {
+    fn test(&mut self, condition: &Tree) -> Option<Test> {
+        self.names.condition(condition, self.scope, self.problems)
+    }
+
+    /// What holds when no case does; the outer `None` after a problem.
+    fn default(&mut self, body: &'a Body, required: bool) -> Option<Option<Variant<'a>>> {
+        if body.using.is_none() {
+            return (!required).then_some(None);
+        }
+        self.variant(body, None, self.stage.place).map(Some)
+    }
+
+    fn case(&mut self, base: &'a Body, case: &'a Body, place: Place) -> Option<Variant<'a>> {
+        if case.using.is_some() {
+            return self.variant(case, None, place);
+        }
+        if base.using.is_none() {
+            let message = "neither this case nor its stage says a kind";
+            let found = self.problems.error(place, "missing-field", message);
+            found.hint("add `use:` to the case or to the stage");
+            return None;
+        }
+        self.variant(base, Some(case), place)
+    }
+
+    /// `base`, changed key by key by `over`.
+    fn variant(
+        &mut self,
+        base: &'a Body,
+        over: Option<&'a Body>,
+        place: Place,
+    ) -> Option<Variant<'a>> {
+        let using = base.using.as_ref()?;
+        let kind = self.kind(using);
+        let with = self.fields(&merged(
+            &base.with,
+            over.and_then(|over| over.with.as_ref()),
+        ));
+        let entries = merged(
+            &base.resources,
+            over.and_then(|over| over.resources.as_ref()),
+        );
+        resources::check_names(&entries, self.problems);
+        let resources = self.fields(&entries);
+        let needs = self.needs(base, over);
+        let block = over
+            .and_then(|over| over.with.as_ref())
+            .or(base.with.as_ref());
+        let block_of_needs = over
+            .and_then(|over| over.needs.as_ref())
+            .or(base.needs.as_ref());
+        let (with, resources) = (with?, resources?);
+        let mut slots = BTreeSet::new();
+        for field in with.iter().chain(&resources) {
+            field.value.slots(&mut slots);
+        }
+        let using = if over.is_some() { place } else { using.place };
+        Some(Variant {
+            kind: kind?,
+            with_place: block.map_or(using, |block| block.place),
+            with,
+            needs_place: block_of_needs.map_or(using, |(place, _)| *place),
+            needs,
+            resources,
+            slots: slots.into_iter().collect(),
+        })
+    }
+
+    fn kind(&mut self, using: &Text) -> Option<Arc<dyn Kind>> {
+        if let Some(kind) = self.kinds.get(&using.text) {
+            return Some(Arc::clone(kind));
+        }
+        let known = || self.kinds.0.keys().map(String::as_str);
+        let message = format!("there is no stage kind `{}`", using.text);
+        let found = self.problems.error(using.place, "unknown-kind", message);
+        found.hint(format!("the kinds are {}", listed(known())));
+        found.nearest(&using.text, known());
+        None
+    }
+
+    fn fields(&mut self, entries: &[&'a Entry]) -> Option<Vec<Field<'a>>> {
+        let fields = entries.iter().map(|entry| {
+            let value = self.field(entry)?;
+            Some(Field { entry, value })
+        });
+        let fields: Vec<Option<Field>> = fields.collect();
+        fields.into_iter().collect()
+    }
+
+    fn field(&mut self, entry: &'a Entry) -> Option<Rc<Compiled>> {
+        if let Some(known) = self.fields.get(&entry.key_place) {
+            return known.clone();
+        }
+        let compiled = self.names.compile(&entry.value, self.scope, self.problems);
+        let compiled = compiled.map(Rc::new);
+        self.fields.insert(entry.key_place, compiled.clone());
+        compiled
+    }
+
+    fn needs(&mut self, base: &'a Body, over: Option<&'a Body>) -> Vec<Rc<Need>> {
+        let specs = |body: &'a Body| body.needs.iter().flat_map(|(_, needs)| needs);
+        let mut merged: Vec<&NeedSpec> = specs(base).collect();
+        for spec in over.into_iter().flat_map(specs) {
+            match merged
+                .iter_mut()
+                .find(|known| known.name.text == spec.name.text)
+            {
+                Some(known) => *known = spec,
+                None => merged.push(spec),
+            }
+        }
+        merged.into_iter().map(|spec| self.need(spec)).collect()
+    }
+
+    fn need(&mut self, spec: &NeedSpec) -> Rc<Need> {
+        if let Some(known) = self.needs.get(&spec.name.place) {
+            return Rc::clone(known);
+        }
+        let joins = spec.selectors.iter().map(|selector| {
+            join::compile(selector, self.scope, self.heads, self.names, self.problems)
+        });
+        let mut joins: Vec<Option<Join>> = joins.collect();
+        if joins.is_empty() && !spec.list {
+            // Not a selector at all: reported, so the input counts as given.
+            joins.push(None);
+        }
+        let need = Rc::new(Need {
+            name: spec.name.text.clone(),
+            place: spec.name.place,
+            list: spec.list,
+            joins,
+        });
+        self.needs.insert(spec.name.place, Rc::clone(&need));
+        need
+    }
+}
+
+/// The entries of `base`, those of `over` taking the place of their namesakes.
+fn merged<'a>(base: &'a Option<Block>, over: Option<&'a Block>) -> Vec<&'a Entry> {
+    let mut entries: Vec<&Entry> = base.iter().flat_map(|block| &block.entries).collect();
+    for entry in over.into_iter().flat_map(|block| &block.entries) {
+        match entries.iter_mut().find(|known| known.key == entry.key) {
+            Some(known) => *known = entry,
+            None => entries.push(entry),
+        }
+    }
+    entries
+}

@@ -1,0 +1,169 @@
+//! A YAML document as a tree of values with places: what the rest of the language reads.
+
+use serde_json::{Number, Value};
+
+use super::Limits;
+use super::places::{Outline, Shape, outline};
+use super::syntax_hint::syntax_hint;
+use super::yaml::{self, Key, Yaml};
+use crate::diag::{Place, Problems, SourceId, Span};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub struct Tree {
+    pub place: Place,
+    pub content: Content,
+}
+
+#[derive(Clone, Debug)]
+pub enum Content {
+    Null,
+    Bool(bool),
+    Number(Number),
+    Text(String),
+    List(Vec<Tree>),
+    /// In the order of the file.
+    Map(Vec<Entry>),
+}
+
+/// A key with its value.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub key: String,
+    pub key_place: Place,
+    pub value: Tree,
+}
+
+/// Reads the document in `source`; `None` after a problem that leaves nothing to go on with.
+pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Tree> {
+    let outline = outline(problems, source, limits).ok()?;
+    let value = match yaml::parse(problems.text(source)) {
+        Ok(value) => value,
+        Err(error) => {
+            let at = error.index.unwrap_or(0).min(problems.text(source).len());
+            let span = Span { start: at, end: at };
+            let text = problems.text(source);
+            let hint = syntax_hint(text, text.floor_char_boundary(at), &error.message);
+            let message = format!("this is not valid YAML: {}", error.message);
+            let found = problems.error(Place { source, span }, "syntax", message);
+            found.maybe_hint(hint);
+            return None;
+        }
+    };
+    let Some(outline) = outline else {
+        // An empty document, or nothing but comments.
+        return Some(Tree {
+            place: Place {
+                source,
+                span: Span::default(),
+            },
+            content: Content::Null,
+        });
+    };
+    join(problems, outline, value)
+}
+
+/// Puts values and places together. The two readers of YAML agree on the shape of every document
+/// (a property test holds them to it), so anything else is reported, never guessed at.
+fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> {
+    let place = outline.place;
+    let content = match (outline.shape, value) {
+        (Shape::Scalar, Yaml::Null) => Content::Null,
+        (Shape::Scalar, Yaml::Bool(flag)) => Content::Bool(flag),
+        (Shape::Scalar, Yaml::Number(number)) => Content::Number(number),
+        (Shape::Scalar, Yaml::Text(text)) => Content::Text(text),
+        (Shape::Scalar, Yaml::NotFinite) => {
+            problems.error(place, "bad-value", "a number must be finite");
+            return None;
+        }
+        (Shape::List(places), Yaml::List(values)) if places.len() == values.len() => {
+            let items = places.into_iter().zip(values);
+            let items = items.map(|(place, value)| join(problems, place, value));
+            Content::List(all(items)?)
+        }
+        (Shape::Map(places), Yaml::Map(values)) if places.len() == values.len() => {
+            let entries = places.into_iter().zip(values);
+            let entries = entries.map(|((key_place, place), (key, value))| {
+                let value = join(problems, place, value);
+                let Key::Text(key) = key else {
+                    let found = problems.error(key_place, "bad-key", "a key must be a text");
+                    found.hint("put it in quotes");
+                    return None;
+                };
+                Some(Entry {
+                    key,
+                    key_place,
+                    value: value?,
+                })
+            });
+            Content::Map(all(entries)?)
+        }
+        _ => {
+            let message = "the two YAML readers disagree about this; please report it";
+            problems.error(place, "syntax", message);
+            return None;
+        }
+    };
+    Some(Tree { place, content })
+}
+
+/// All of `items`, each of them made even if an earlier one is `None`.
+fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
+    let made: Vec<Option<T>> = items.collect();
+    made.into_iter().collect()
+}
+
+impl Tree {
+    /// What it is, in words, for messages.
+    pub fn what(&self) -> &'static str {
+        match self.content {
+            Content::Null => "nothing",
+            Content::Bool(_) => "true or false",
+            Content::Number(_) => "a number",
+            Content::Text(_) => "a text",
+            Content::List(_) => "a list",
+            Content::Map(_) => "a map",
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        match &self.content {
+            Content::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        match &self.content {
+            Content::Map(entries) => entries,
+            _ => &[],
+        }
+    }
+
+    pub fn items(&self) -> &[Tree] {
+        match &self.content {
+            Content::List(items) => items,
+            _ => &[],
+        }
+    }
+
+    /// The value under `key` of a map.
+    pub fn get(&self, key: &str) -> Option<&Tree> {
+        let entries = self.entries().iter();
+        entries
+            .rev()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
+    }
+
+    /// A scalar as plain data; `None` for lists and maps.
+    pub fn scalar(&self) -> Option<Value> {
+        match &self.content {
+            Content::Null => Some(Value::Null),
+            Content::Bool(flag) => Some(Value::Bool(*flag)),
+            Content::Number(number) => Some(Value::Number(number.clone())),
+            Content::Text(text) => Some(Value::String(text.clone())),
+            Content::List(_) | Content::Map(_) => None,
+        }
+    }
+}

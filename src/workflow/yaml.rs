@@ -1,0 +1,73 @@
+//! The only module that calls serde_yaml. It decides what a scalar is (`no` is a text, `1e3` a
+//! number), and so what enters a key; places come from [`super::places`].
+
+use serde_json::Number;
+use serde_yaml::Value;
+
+/// A YAML document as plain data. Maps keep their order.
+pub enum Yaml {
+    Null,
+    Bool(bool),
+    Number(Number),
+    /// A float that JSON has no form for: `.inf`, `.nan`.
+    NotFinite,
+    Text(String),
+    List(Vec<Yaml>),
+    Map(Vec<(Key, Yaml)>),
+}
+
+/// A key, as a text or as something else that is not allowed.
+pub enum Key {
+    Text(String),
+    Other,
+}
+
+/// Why a text is no YAML, and at which byte if that is known.
+pub struct YamlError {
+    pub message: String,
+    pub index: Option<usize>,
+}
+
+/// Reads one document. Anchors and tags must have been refused before.
+pub fn parse(text: &str) -> Result<Yaml, YamlError> {
+    serde_yaml::from_str(text)
+        .map(convert)
+        .map_err(|error| YamlError {
+            message: error.to_string(),
+            index: error.location().map(|location| location.index()),
+        })
+}
+
+fn convert(value: Value) -> Yaml {
+    match value {
+        Value::Null => Yaml::Null,
+        Value::Bool(flag) => Yaml::Bool(flag),
+        Value::Number(number) => convert_number(&number),
+        Value::String(text) => Yaml::Text(text),
+        Value::Sequence(items) => Yaml::List(items.into_iter().map(convert).collect()),
+        Value::Mapping(map) => Yaml::Map(
+            map.into_iter()
+                .map(|(key, value)| (convert_key(key), convert(value)))
+                .collect(),
+        ),
+        Value::Tagged(tagged) => convert(tagged.value),
+    }
+}
+
+fn convert_key(key: Value) -> Key {
+    match key {
+        Value::String(text) => Key::Text(text),
+        _ => Key::Other,
+    }
+}
+
+fn convert_number(number: &serde_yaml::Number) -> Yaml {
+    let converted = if let Some(unsigned) = number.as_u64() {
+        Some(Number::from(unsigned))
+    } else if let Some(signed) = number.as_i64() {
+        Some(Number::from(signed))
+    } else {
+        number.as_f64().and_then(Number::from_f64)
+    };
+    converted.map_or(Yaml::NotFinite, Yaml::Number)
+}
