@@ -92,14 +92,8 @@ impl Failure {
                 message,
                 hint,
             } => vec![Diagnostic {
-                code: code.to_string(),
-                message: message.clone(),
-                file: String::new(),
-                line: 0,
-                column: 0,
-                source_line: String::new(),
-                width: 0,
                 hint: hint.clone(),
+                ..Diagnostic::nowhere(code, "", message.as_str())
             }],
             Self::Failed { .. } | Self::Output(_) => Vec::new(),
         }
