@@ -2,7 +2,10 @@
 //! `cargo run --release --example contact_sheet -- docs/images/mini-rib.png`
 
 use std::error::Error;
+use std::fs::File;
+use std::io::BufWriter;
 
+use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::{Rgb, RgbImage};
 use ribflow::ml::data::mini_rib::{Collection, SIDE, Split, classes, render};
 
@@ -40,7 +43,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    sheet.save(&path)?;
+    let file = BufWriter::new(File::create(&path)?);
+    let encoder = PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Up);
+    sheet.write_with_encoder(encoder)?;
     println!("{path}: {width} x {height}");
     Ok(())
 }

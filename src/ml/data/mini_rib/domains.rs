@@ -3,7 +3,7 @@
 use std::f32::consts::PI;
 
 use super::canvas::Canvas;
-use super::colour::{BLACK, Colour, Palette, WHITE, hsv, mix, tone};
+use super::colour::{BLACK, Colour, Palette, WHITE, hsv, luminance, mix, tone};
 use super::dice::Dice;
 use super::object::{Class, Object};
 use super::paint::paint;
@@ -132,11 +132,13 @@ pub fn sketch(class: Class, dice: &mut Dice) -> Canvas {
     post::grain(paint(&scene), 0.02, dice)
 }
 
-/// Paper colour within dark, broken, unsteady outlines.
+/// Paper colour within broken, unsteady outlines that show on it.
 pub fn pencilled(paper: Colour, dice: &mut Dice) -> Finish {
     let mut finish = Finish::flat(Palette::grey().map(|_| paper));
+    let depth = dice.between(0.05, 0.35);
+    let dark_on_light = luminance(paper) > 0.5;
     finish.line = Some(Line {
-        colour: [dice.between(0.05, 0.35); 3],
+        colour: [if dark_on_light { depth } else { 1.0 - depth }; 3],
         width: dice.between(0.9, 1.5),
         wobble: dice.between(0.5, 1.6),
         breaks: dice.between(0.2, 0.6),
@@ -169,7 +171,7 @@ pub fn objectnet(class: Class, dice: &mut Dice) -> Canvas {
         }],
     };
     let warm = dice.between(-0.12, 0.18);
-    let lamp = dice.between(0.7, 1.0);
+    let lamp = dice.between(0.8, 1.05);
     let tint = [lamp * (1.0 + warm), lamp, lamp * (1.0 - warm)];
     post::grain(post::cast(paint(&scene), tint), 0.05, dice)
 }
@@ -179,8 +181,8 @@ pub fn cartoon(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let palette = Palette::natural(object.tones, dice).map(brighten);
     let mut finish = Finish::flat(palette);
-    finish.swell = dice.between(0.3, 0.9);
-    finish.line = Some(pen([0.02, 0.02, 0.05], dice.between(1.4, 2.2)));
+    finish.swell = dice.between(0.2, 0.7);
+    finish.line = Some(pen([0.02, 0.02, 0.05], dice.between(1.1, 1.8)));
     let stance = Stance {
         scale: (0.68, 0.86),
         turn: 0.2,
@@ -220,8 +222,9 @@ pub fn drawing(class: Class, dice: &mut Dice) -> Canvas {
     let mut finish = photographed(&object, dice);
     finish.line = Some(Line {
         wobble: dice.between(0.2, 0.8),
-        ..pen([0.1; 3], dice.between(0.5, 0.9))
+        ..pen([0.0; 3], dice.between(0.8, 1.2))
     });
+    finish.shadow *= 0.5;
     let scene = Scene {
         backdrop: studio(dice),
         figures: vec![Figure {
@@ -234,7 +237,8 @@ pub fn drawing(class: Class, dice: &mut Dice) -> Canvas {
         paper: tone(0.12, 0.05, (0.0, 0.12), (0.9, 1.0)).draw(dice),
         pencil: [dice.between(0.1, 0.3); 3],
         angle: dice.between(0.0, PI),
-        spacing: dice.between(2.2, 3.4),
+        spacing: dice.between(2.0, 3.2),
+        firmness: dice.between(0.45, 0.75),
         colour: dice.between(0.0, 0.3),
         salt: dice.salt(),
     };
@@ -286,9 +290,9 @@ pub fn busy(dice: &mut Dice) -> Backdrop {
 /// A wall over a floor of boards, tiles or carpet.
 pub fn room(dice: &mut Dice) -> Backdrop {
     let wall = tone(0.1, 0.5, (0.05, 0.35), (0.45, 0.9)).draw(dice);
-    let floor = tone(0.08, 0.06, (0.2, 0.6), (0.3, 0.7)).draw(dice);
+    let floor = tone(0.08, 0.06, (0.15, 0.5), (0.45, 0.85)).draw(dice);
     let pattern = dice.pick([Pattern::Grain, Pattern::Checks, Pattern::Clouds]);
-    let texture = Texture::draw(pattern, (0.3, 0.7), dice.between(0.4, 0.9), dice);
+    let texture = Texture::draw(pattern, (0.3, 0.7), dice.between(0.3, 0.7), dice);
     Backdrop {
         upper: Surface {
             second: mix(wall, BLACK, 0.25),

@@ -39,6 +39,8 @@ pub struct Hatching {
     pub angle: f32,
     /// Pixels from one stroke to the next.
     pub spacing: f32,
+    /// Darkness of the strokes, 0 to 1. Where the picture is nearly black the pencil fills it.
+    pub firmness: f32,
     /// How much of the colour stays.
     pub colour: f32,
     pub salt: u32,
@@ -52,8 +54,10 @@ pub fn hatch(canvas: Canvas, hatching: &Hatching) -> Canvas {
         let waver = noise::smooth(hatching.salt, x * 0.15, y * 0.15) * hatching.spacing;
         let first = stroke((x * cosine + y * sine + waver) / hatching.spacing);
         let second = stroke((y * cosine - x * sine + waver) / hatching.spacing);
-        let ink = first * ((darkness - 0.15) * 1.6).clamp(0.0, 1.0)
-            + second * ((darkness - 0.55) * 2.0).clamp(0.0, 1.0);
+        let ink = hatching.firmness
+            * (first * ((darkness - 0.12) * 2.0).clamp(0.0, 1.0)
+                + second * ((darkness - 0.5) * 2.0).clamp(0.0, 1.0))
+            + ((darkness - 0.7) * 4.0).clamp(0.0, 1.0);
         let faint = mix(hatching.paper, colour, hatching.colour);
         mix(faint, hatching.pencil, ink.min(1.0))
     })
