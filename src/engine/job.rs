@@ -1,5 +1,6 @@
-//! Jobs, worker events and outcomes: plain data between the engine and whoever executes a node.
-//! One JSON document a line, over a worker's standard input and output.
+//! Jobs, worker messages and outcomes: plain data between the engine and whoever executes a node.
+//! One JSON document a line, over a worker's standard input and output; docs/engine.md has it
+//! with examples.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,6 +11,16 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::store::artifact::Artifact;
 
+/// What a worker is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// Execute this; one at a time.
+    Run(Box<Job>),
+    /// Stop the job that runs, as soon as it can.
+    Cancel,
+}
+
 /// One node to execute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
@@ -19,11 +30,14 @@ pub struct Job {
     /// `with:` after references.
     pub with: Value,
     pub inputs: BTreeMap<String, Vec<JobInput>>,
-    /// The folder that relative locations in `with` start from.
-    pub base: PathBuf,
+    /// Cores it may use.
     pub threads: usize,
     /// `cpu` or `cuda:0`.
     pub device: String,
+    /// An empty folder of its own, removed by whoever gives the job.
+    pub scratch: PathBuf,
+    /// The file that everything it prints is appended to.
+    pub log: PathBuf,
 }
 
 /// One member of an input, by content.
@@ -43,9 +57,14 @@ pub struct JobInput {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerMessage {
+    /// It has started and takes jobs.
     Ready,
-    Progress { done: u64, total: u64, unit: String },
-    Log { line: String },
+    Progress {
+        done: u64,
+        total: u64,
+        unit: String,
+    },
+    /// The last word on a job; the worker takes the next one.
     Finished(Outcome),
 }
 
@@ -53,16 +72,29 @@ pub enum WorkerMessage {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    Done {
-        ports: BTreeMap<String, Artifact>,
-        notes: BTreeMap<String, Value>,
-        device_class: String,
-        wall_seconds: f64,
-    },
+    Done(Product),
     Failed {
         message: String,
         /// The blob that was missing or damaged, if that is why.
         lost: Option<Digest>,
     },
     Cancelled,
+}
+
+impl Outcome {
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed {
+            message: message.into(),
+            lost: None,
+        }
+    }
+}
+
+/// What a job gave: artifacts as data, their blobs already in the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Product {
+    pub ports: BTreeMap<String, Artifact>,
+    pub notes: BTreeMap<String, Value>,
+    pub device_class: String,
+    pub wall_seconds: f64,
 }

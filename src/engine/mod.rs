@@ -1,5 +1,24 @@
 //! The engine: decides what is ready, claims it, has it executed, records it. It prints nothing.
 
+mod coordinator;
 pub mod decide;
+pub mod device;
+mod error;
 pub mod event;
+mod execute;
 pub mod job;
+pub mod journal;
+mod keys;
+mod machine;
+mod pool;
+mod publish;
+mod roots;
+mod survey;
+mod why;
+mod worker;
+
+pub use coordinator::{RunOptions, RunResult, run};
+pub use device::device_class;
+pub use error::EngineError;
+pub use survey::{Survey, SurveyedNode, survey};
+pub use worker::serve_worker;

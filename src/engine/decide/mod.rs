@@ -289,9 +289,10 @@ impl Decide {
         self.entry(node).demand = demand;
         match self.state(first) {
             _ if first == node => self.set(node, State::Ready),
-            State::Done { .. } => self.set(node, State::Done { ran: false }),
+            State::Done { ran: true } => self.set(node, State::Done { ran: false }),
             State::Failed => self.set(node, State::Failed),
-            State::Skipped(_) => {
+            // The other one was left out, or took the record that this one may not take.
+            State::Skipped(_) | State::Done { ran: false } => {
                 self.by_key.insert(key, node);
                 self.set(node, State::Ready);
             }
@@ -413,6 +414,19 @@ impl Decide {
         let all = (0..self.nodes.len()).map(NodeIndex::new);
         all.filter(|&node| self.state(node) == State::Held)
             .collect()
+    }
+
+    pub fn any_held(&self) -> bool {
+        self.held > 0
+    }
+
+    pub fn interrupted(&self) -> bool {
+        self.halt == Some(Skip::Interrupted)
+    }
+
+    /// Whether the node, once keyed, runs without a worker.
+    pub fn is_tiny(&self, node: NodeIndex) -> bool {
+        self.nodes[node.index()].demand.tiny
     }
 
     pub fn counts(&self) -> Counts {

@@ -1,0 +1,205 @@
+//! What comes back: outcomes of jobs, records that were written, blobs that were lost.
+
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::{Coordinator, Failure, Message};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::event::Event;
+use crate::engine::job::{Outcome, Product};
+use crate::engine::publish::{Executed, Published, publisher};
+use crate::store::StoredRecord;
+
+impl Coordinator<'_> {
+    pub(super) fn observe(&mut self, message: Message) -> Result<(), EngineError> {
+        match message {
+            Message::Progress {
+                node,
+                done,
+                total,
+                unit,
+            } => {
+                let id = self.graph.dag[node].id.clone();
+                self.emit(Event::NodeProgress {
+                    id,
+                    done,
+                    total,
+                    unit,
+                })
+            }
+            Message::Executed {
+                node,
+                outcome,
+                worker,
+            } => {
+                if let (Some(pool), Some(worker)) = (&mut self.pool, worker) {
+                    pool.keep(worker);
+                }
+                self.executed(node, outcome)
+            }
+            Message::Published(batch) => batch
+                .into_iter()
+                .try_for_each(|published| self.published(published)),
+        }
+    }
+
+    pub(super) fn executed(
+        &mut self,
+        node: NodeIndex,
+        outcome: Outcome,
+    ) -> Result<(), EngineError> {
+        match outcome {
+            Outcome::Done(product) => {
+                self.publish(node, product);
+                Ok(())
+            }
+            Outcome::Cancelled if self.decide.interrupted() => {
+                self.running.remove(&node);
+                self.decide.cancelled(node);
+                Ok(())
+            }
+            Outcome::Cancelled => self.failed(node, "it was told to stop".to_string()),
+            Outcome::Failed { message, lost } => self.failed_or_lost(node, message, lost),
+        }
+    }
+
+    fn publish(&mut self, node: NodeIndex, product: Product) {
+        let Some(running) = self.running.remove(&node) else {
+            return;
+        };
+        let outbox = self.outbox.clone();
+        let publisher = self.publisher.get_or_insert_with(|| {
+            publisher(Arc::clone(self.store), move |batch| {
+                let _ = outbox.send(Message::Published(batch));
+            })
+        });
+        self.walls.insert(node, product.wall_seconds);
+        self.decide.executed(node);
+        // The publisher lives as long as this end of its channel.
+        let _ = publisher.send(Executed {
+            node,
+            recipe: running.recipe,
+            outputs: self.graph.dag[node].parameters.outputs(),
+            product,
+            threads: running.threads,
+            started: running.started,
+            claim: running.claim,
+        });
+    }
+
+    fn published(&mut self, Published { node, result }: Published) -> Result<(), EngineError> {
+        match result {
+            Ok(record) => {
+                let record = self.settle(node, record)?;
+                self.keys.set_record(node, record);
+                self.decide.published(node);
+                Ok(())
+            }
+            Err(error) => self.failed_or_lost(node, error.message, error.lost),
+        }
+    }
+
+    /// Which record stands for a node that has run: the new one, unless the store stays with an
+    /// older one that says otherwise.
+    fn settle(
+        &mut self,
+        node: NodeIndex,
+        record: StoredRecord,
+    ) -> Result<Arc<StoredRecord>, EngineError> {
+        let record = Arc::new(record);
+        if !self.must_run(node) {
+            return Ok(record);
+        }
+        let key = record.record.key;
+        let Some(older) = self.keys.find_again(node, &key)? else {
+            return Ok(record);
+        };
+        if same_ports(&older, &record) {
+            return Ok(record);
+        }
+        let id = &self.graph.dag[node].id;
+        if self.decide.must_run(node) {
+            // Part of what the older one names is gone for good.
+            let message = format!(
+                "`{id}` ran again because a blob of its record {} was lost, and gave other \
+                 bytes: record {} takes its place",
+                older.digest.short(),
+                record.digest.short()
+            );
+            self.store.choose(&key, &record.digest)?;
+            self.emit(Event::Warning { message })?;
+            return Ok(record);
+        }
+        let message = format!(
+            "`{id}` was forced and gave other bytes (record {}) than record {}, which stays \
+             the one in use",
+            record.digest.short(),
+            older.digest.short()
+        );
+        self.emit(Event::Warning { message })?;
+        Ok(older)
+    }
+
+    fn failed_or_lost(
+        &mut self,
+        node: NodeIndex,
+        message: String,
+        lost: Option<Digest>,
+    ) -> Result<(), EngineError> {
+        let producer = lost.and_then(|digest| self.producer(node, &digest));
+        let Some(producer) = producer else {
+            return self.failed(node, message);
+        };
+        if !self.decide.lost(node, producer) {
+            return self.failed(node, message);
+        }
+        self.running.remove(&node);
+        let (node, producer) = (&self.graph.dag[node].id, &self.graph.dag[producer].id);
+        let message = format!("`{node}`: {message}; `{producer}`, which made it, runs again");
+        self.emit(Event::Warning { message })
+    }
+
+    pub(super) fn failed(&mut self, node: NodeIndex, message: String) -> Result<(), EngineError> {
+        self.running.remove(&node);
+        let id = &self.graph.dag[node].id;
+        let (path, shown) = self.journal.log(id);
+        let written = std::fs::metadata(path).is_ok_and(|log| log.len() > 0);
+        if self.decide.failed(node) {
+            let message = format!("`{id}` failed and is tried again: {message}");
+            return self.emit(Event::Warning { message });
+        }
+        let log = written.then_some(shown);
+        self.failures.insert(node, Failure { message, log });
+        Ok(())
+    }
+
+    /// Which input of `node` names the blob.
+    fn producer(&self, node: NodeIndex, blob: &Digest) -> Option<NodeIndex> {
+        let members = self.graph.dag[node]
+            .inputs
+            .iter()
+            .flat_map(|input| &input.members);
+        let names = |port: &crate::store::Port| {
+            port.digest == *blob
+                || match self.store.artifact(port) {
+                    Ok(artifact) => artifact.blobs().iter().any(|one| one.digest == *blob),
+                    // Not readable is lost as well.
+                    Err(_) => true,
+                }
+        };
+        let mut owners = members.filter(|member| self.keys.port(member).is_some_and(names));
+        owners.next().map(|member| member.node)
+    }
+}
+
+fn same_ports(one: &StoredRecord, two: &StoredRecord) -> bool {
+    let digests = |record: &StoredRecord| -> Vec<(String, Digest)> {
+        let ports = record.record.ports.iter();
+        ports
+            .map(|(name, port)| (name.clone(), port.digest))
+            .collect()
+    };
+    digests(one) == digests(two)
+}

@@ -1,0 +1,347 @@
+//! A run: asks [`Decide`] what to do next, does it, and tells it what came of that.
+//!
+//! One task owns everything that a run knows. Jobs and the publisher are tasks of their own that
+//! only send messages here, so nothing is shared and the order of what is observed is the order
+//! of what is told.
+
+mod finish;
+mod start;
+mod tell;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::decide::{Decide, Keyed, Policy, Shape, Step};
+use super::event::{Event, Summary};
+use super::job::Outcome;
+use super::journal::Journal;
+use super::keys::Keys;
+use super::pool::{Pool, Worker, until_true};
+use super::publish::{Executed, Published};
+use super::roots::Roots;
+use super::why::History;
+use super::{EngineError, device, machine};
+use crate::digest::Digest;
+use crate::stages::registry::Registry;
+use crate::store::{Claim, Store, StoredRecord};
+use crate::workflow::graph::Graph;
+use crate::workflow::recipe::Recipe;
+
+/// How often a node that another process holds is looked at again.
+const POLL: Duration = Duration::from_millis(50);
+
+/// How to run a graph.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Cores for the whole run.
+    pub threads: usize,
+    /// `auto`, `cpu`, `cuda` or `cuda:N`.
+    pub device: String,
+    /// After a failure, go on with all that does not descend from it.
+    pub keep_going: bool,
+    /// Start at most so many nodes.
+    pub limit: Option<usize>,
+    /// Run these even where they have a record.
+    pub force: Vec<NodeIndex>,
+    /// The command line of a worker.
+    pub worker: Vec<OsString>,
+}
+
+/// What a run leaves behind.
+#[derive(Debug)]
+pub struct RunResult {
+    /// Without the place of the report, which the caller adds. Not sent as an event.
+    pub summary: Summary,
+    /// Of every node that has one.
+    pub records: BTreeMap<NodeIndex, StoredRecord>,
+    /// The id of the run: its folder under the store's `runs/`.
+    pub run: String,
+}
+
+/// Runs what `graph` needs and `store` does not have.
+///
+/// A node that fails is no error: the summary counts it. When `interrupt` becomes true, running
+/// nodes are stopped, what has finished is recorded, and the rest is skipped.
+///
+/// # Errors
+/// The store or the run's journal can't be read or written, or the device is none.
+pub async fn run(
+    graph: &Graph,
+    store: Arc<Store>,
+    registry: &Registry,
+    options: &RunOptions,
+    interrupt: watch::Receiver<bool>,
+    events: UnboundedSender<Event>,
+) -> Result<RunResult, EngineError> {
+    let started = Instant::now();
+    let mut coordinator = Coordinator::new(graph, &store, registry, options, events)?;
+    let ended = coordinator.drive(interrupt).await;
+    coordinator.end_jobs().await;
+    ended?;
+    coordinator.result(started)
+}
+
+struct Coordinator<'a> {
+    graph: &'a Graph,
+    store: &'a Arc<Store>,
+    registry: &'a Registry,
+    options: &'a RunOptions,
+    /// By its resolved name.
+    device: String,
+    forced: HashSet<NodeIndex>,
+    keys: Keys<'a>,
+    history: History<'a>,
+    roots: Roots,
+    decide: Decide,
+    journal: Journal,
+    events: UnboundedSender<Event>,
+    /// Of the nodes that were keyed and have no record.
+    recipes: HashMap<NodeIndex, (Digest, Arc<Recipe>)>,
+    running: HashMap<NodeIndex, Running>,
+    /// Seconds that finished nodes took.
+    walls: HashMap<NodeIndex, f64>,
+    failures: HashMap<NodeIndex, Failure>,
+    /// Nodes of which it was told that another process holds them.
+    waiting: HashSet<NodeIndex>,
+    pool: Option<Pool>,
+    publisher: Option<UnboundedSender<Executed>>,
+    jobs: JoinSet<()>,
+    cancel: watch::Sender<bool>,
+    /// The same for jobs in this process.
+    cancelled: Arc<AtomicBool>,
+    inbox: UnboundedReceiver<Message>,
+    outbox: UnboundedSender<Message>,
+}
+
+/// What is kept of a job while it is executed.
+struct Running {
+    recipe: Arc<Recipe>,
+    claim: Claim,
+    threads: usize,
+    /// Seconds since 1970, UTC.
+    started: u64,
+}
+
+struct Failure {
+    message: String,
+    log: Option<String>,
+}
+
+/// What jobs and the publisher send.
+enum Message {
+    Progress {
+        node: NodeIndex,
+        done: u64,
+        total: u64,
+        unit: String,
+    },
+    Executed {
+        node: NodeIndex,
+        outcome: Outcome,
+        worker: Option<Worker>,
+    },
+    Published(Vec<Published>),
+}
+
+impl<'a> Coordinator<'a> {
+    fn new(
+        graph: &'a Graph,
+        store: &'a Arc<Store>,
+        registry: &'a Registry,
+        options: &'a RunOptions,
+        events: UnboundedSender<Event>,
+    ) -> Result<Self, EngineError> {
+        let device = device::resolve(&options.device)?;
+        let class = match graph.strict {
+            true => device::class_named(&device)?,
+            false => String::new(),
+        };
+        let policy = Policy {
+            keep_going: options.keep_going,
+            limit: options.limit,
+        };
+        let capacity = machine::capacity(options.threads, &device);
+        let journal = Journal::create(store, graph)?;
+        let (outbox, inbox) = unbounded_channel();
+        Ok(Self {
+            graph,
+            store,
+            registry,
+            options,
+            device,
+            forced: options.force.iter().copied().collect(),
+            keys: Keys::new(graph, store, &class),
+            history: History::new(graph, store, Some(journal.id().to_string())),
+            roots: Roots::default(),
+            decide: Decide::new(&Shape::of(graph), policy, capacity),
+            journal,
+            events,
+            recipes: HashMap::new(),
+            running: HashMap::new(),
+            walls: HashMap::new(),
+            failures: HashMap::new(),
+            waiting: HashSet::new(),
+            pool: None,
+            publisher: None,
+            jobs: JoinSet::new(),
+            cancel: watch::channel(false).0,
+            cancelled: Arc::new(AtomicBool::new(false)),
+            inbox,
+            outbox,
+        })
+    }
+
+    /// Until every node has ended.
+    async fn drive(&mut self, mut interrupt: watch::Receiver<bool>) -> Result<(), EngineError> {
+        self.emit(Event::RunStarted {
+            workflow: self.graph.name.clone(),
+            run: self.journal.id().to_string(),
+            nodes: self.graph.dag.node_count(),
+            threads: self.options.threads,
+            device: self.device.clone(),
+        })?;
+        let mut interrupted = false;
+        loop {
+            if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
+                self.interrupt();
+            }
+            if self.advance()? {
+                return Ok(());
+            }
+            self.journal.flush()?;
+            let held = self.decide.any_held();
+            tokio::select! {
+                message = self.inbox.recv() => {
+                    if let Some(message) = message {
+                        self.observe(message)?;
+                    }
+                }
+                () = until_true(&mut interrupt), if !interrupted => {}
+                () = tokio::time::sleep(POLL), if held => self.look_at_held()?,
+            }
+        }
+    }
+
+    /// Does what can be done without waiting; true: the run is over.
+    fn advance(&mut self) -> Result<bool, EngineError> {
+        loop {
+            self.tell_ended()?;
+            match self.decide.step() {
+                Step::Key(node) => self.key(node)?,
+                Step::Start { node, threads } => self.start(node, threads)?,
+                Step::Wait => return Ok(false),
+                Step::Over => return self.tell_ended().map(|()| true),
+            }
+        }
+    }
+
+    /// Computes a node's key and looks for its record.
+    fn key(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        let recipe = match self.keys.recipe(node) {
+            Ok(recipe) => recipe,
+            Err(missing) => {
+                let message = missing.to_string();
+                self.failures.insert(node, Failure { message, log: None });
+                self.decide.unkeyable(node);
+                return Ok(());
+            }
+        };
+        let key = recipe.key();
+        let record = match self.must_run(node) {
+            true => None,
+            false => self.keys.find(node, &key)?,
+        };
+        match record {
+            Some(record) => {
+                self.keys.set_record(node, record);
+                self.decide.keyed(node, key, Keyed::Found);
+            }
+            None => {
+                self.recipes.insert(node, (key, Arc::new(recipe)));
+                let demand = self.demand(node);
+                self.decide.keyed(node, key, Keyed::ToRun(demand));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a record of the node is not to be taken.
+    fn must_run(&self, node: NodeIndex) -> bool {
+        self.forced.contains(&node) || self.decide.must_run(node)
+    }
+
+    fn interrupt(&mut self) {
+        self.decide.interrupt();
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancel.send_replace(true);
+    }
+
+    /// Looks whether nodes that another process holds have a record, or can be claimed, by now.
+    fn look_at_held(&mut self) -> Result<(), EngineError> {
+        for node in self.decide.all_held() {
+            let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
+                continue;
+            };
+            if !self.take_record(node, &key)? && self.store.claim(&key)?.is_some() {
+                self.decide.released(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a record that has appeared since the node was keyed.
+    fn take_record(&mut self, node: NodeIndex, key: &Digest) -> Result<bool, EngineError> {
+        if self.must_run(node) {
+            return Ok(false);
+        }
+        let Some(record) = self.keys.find_again(node, key)? else {
+            return Ok(false);
+        };
+        self.keys.set_record(node, record);
+        self.decide.found(node);
+        Ok(true)
+    }
+
+    /// Ends what still runs, which is nothing unless the run itself failed, and the workers.
+    async fn end_jobs(&mut self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+        self.cancel.send_replace(true);
+        while self.jobs.join_next().await.is_some() {}
+        if let Some(pool) = self.pool.take() {
+            pool.close().await;
+        }
+    }
+
+    fn result(mut self, started: Instant) -> Result<RunResult, EngineError> {
+        self.keys.save();
+        let counts = self.decide.counts();
+        let summary = Summary {
+            workflow: self.graph.name.clone(),
+            nodes: self.graph.dag.node_count(),
+            ran: counts.ran,
+            reused: counts.reused,
+            failed: counts.failed,
+            skipped: counts.skipped,
+            derived_ran: 0,
+            wall_s: started.elapsed().as_secs_f64(),
+            report: String::new(),
+            interrupted: *self.cancel.borrow() && self.decide.interrupted(),
+        };
+        self.journal.note(&Event::Summary(summary.clone()))?;
+        self.journal.flush()?;
+        let run = self.journal.id().to_string();
+        Ok(RunResult {
+            summary,
+            records: self.keys.into_records(),
+            run,
+        })
+    }
+}

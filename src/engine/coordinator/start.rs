@@ -1,0 +1,261 @@
+//! Starting a node: its claim, its job, and where that is executed.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use petgraph::graph::NodeIndex;
+use tempfile::TempDir;
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{Coordinator, Message, Running};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::decide::Demand;
+use crate::engine::device;
+use crate::engine::event::Event;
+use crate::engine::execute::Bench;
+use crate::engine::job::{Job, JobInput, Outcome};
+use crate::engine::pool::{Limits, Pool, Worker};
+use crate::stages::task::{Progress, Weight};
+use crate::store::{Artifact, StoreError};
+use crate::workflow::recipe::Recipe;
+
+/// Trees of more files than this travel to a worker as a blob rather than inline.
+const INLINE_FILES: usize = 1000;
+
+impl Coordinator<'_> {
+    /// What a node asks for.
+    pub(super) fn demand(&self, node: NodeIndex) -> Demand {
+        let node = &self.graph.dag[node];
+        let task = self.registry.task(node.kind.name(), &node.with);
+        let tiny = matches!(&task, Some(Ok(task)) if task.weight() == Weight::Tiny);
+        let resources = &node.resources;
+        let on_gpu = self.device != "cpu";
+        Demand {
+            cpus: resources.cpus.map(|cpus| cpus as usize),
+            mem: resources.mem.unwrap_or(0),
+            gpus: if on_gpu {
+                resources.gpus.unwrap_or(0)
+            } else {
+                0
+            },
+            // Only a process of its own can be stopped against its will.
+            tiny: tiny && resources.timeout.is_none(),
+            retries: resources.retries,
+        }
+    }
+
+    /// Claims a node, looks for its record once more, and has it executed.
+    pub(super) fn start(&mut self, node: NodeIndex, threads: usize) -> Result<(), EngineError> {
+        let Some((key, recipe)) = self.recipes.get(&node).cloned() else {
+            return self.failed(node, "it was started before it was keyed".to_string());
+        };
+        let claim = self.store.claim(&key)?;
+        // Whoever held the claim may have made the record meanwhile.
+        if self.take_record(node, &key)? {
+            return Ok(());
+        }
+        let id = self.graph.dag[node].id.clone();
+        let Some(claim) = claim else {
+            if self.waiting.insert(node) {
+                self.emit(Event::NodeWaiting { id, key })?;
+            }
+            self.decide.held(node);
+            return Ok(());
+        };
+        let why = self.why(node, &recipe);
+        self.journal.starts(self.graph, &id, &recipe)?;
+        self.emit(Event::NodeStarted {
+            id,
+            key,
+            threads,
+            why,
+        })?;
+        let started = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.running.insert(
+            node,
+            Running {
+                recipe,
+                claim,
+                threads,
+                started: started.unwrap_or_default().as_secs(),
+            },
+        );
+        if let Err(error) = self.launch(node, key, threads) {
+            self.executed(node, Outcome::failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
+    fn why(&mut self, node: NodeIndex, recipe: &Recipe) -> String {
+        if self.decide.must_run(node) {
+            return "a blob that it made was lost".to_string();
+        }
+        if self.forced.contains(&node) {
+            return "forced".to_string();
+        }
+        self.history.why(&self.keys, node, recipe)
+    }
+
+    fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), StoreError> {
+        let scratch = self.store.scratch()?;
+        let job = self.job(node, key, threads, scratch.path().to_path_buf())?;
+        let tiny = self.decide.is_tiny(node);
+        match tiny {
+            true => self.run_here(node, job, scratch),
+            false => self.run_in_worker(node, job, scratch),
+        }
+        Ok(())
+    }
+
+    fn job(
+        &mut self,
+        node: NodeIndex,
+        key: Digest,
+        threads: usize,
+        scratch: PathBuf,
+    ) -> Result<Job, StoreError> {
+        let graph = self.graph;
+        let at = &graph.dag[node];
+        let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
+        for input in &at.inputs {
+            let mut members = Vec::with_capacity(input.members.len());
+            for member in &input.members {
+                let roots = self.roots.of(graph, &mut self.keys, member.node);
+                // Every producer is done before its consumers start.
+                if let Some(port) = self.keys.port(member) {
+                    members.push(JobInput {
+                        axes: member.axes.clone(),
+                        digest: port.digest,
+                        inline: port.inline.clone(),
+                        roots: roots.into_iter().collect(),
+                    });
+                }
+            }
+            inputs.insert(input.name.clone(), members);
+        }
+        // They were read when the node was keyed.
+        for (name, source) in self.keys.sources(at).unwrap_or_default() {
+            let large = matches!(&source.artifact, Artifact::Files(tree) if tree.files.len() > INLINE_FILES);
+            if large {
+                self.store.write_artifact(&source.artifact)?;
+            }
+            let member = JobInput {
+                axes: BTreeMap::new(),
+                digest: source.digest,
+                inline: (!large).then(|| source.artifact.clone()),
+                roots: vec![source.root.clone()],
+            };
+            inputs.insert(name, vec![member]);
+        }
+        Ok(Job {
+            id: at.id.clone(),
+            key,
+            kind: at.kind.name().to_string(),
+            with: (*at.with).clone(),
+            inputs,
+            threads,
+            device: self.device.clone(),
+            scratch,
+            log: self.journal.log(&at.id).0,
+        })
+    }
+
+    /// Executes a job on a thread of this process.
+    fn run_here(&mut self, node: NodeIndex, job: Job, scratch: TempDir) {
+        let store = Arc::clone(self.store);
+        let registry = self.registry.clone();
+        let cancelled = Arc::clone(&self.cancelled);
+        let outbox = self.outbox.clone();
+        self.jobs.spawn_blocking(move || {
+            let outcome = match device::open(&job.device) {
+                Ok(device) => Bench {
+                    store: &store,
+                    registry: &registry,
+                    device,
+                    progress: &LogOnly(Mutex::new(job.log.clone())),
+                    cancelled: &cancelled,
+                }
+                .execute(&job),
+                Err(error) => Outcome::failed(error.to_string()),
+            };
+            drop(scratch);
+            send(&outbox, node, outcome, None);
+        });
+    }
+
+    /// Executes a job in a worker process.
+    fn run_in_worker(&mut self, node: NodeIndex, job: Job, scratch: TempDir) {
+        let outbox = self.outbox.clone();
+        let pool = self.pool.get_or_insert_with(|| {
+            let command = self.options.worker.clone();
+            Pool::new(
+                command,
+                self.options.threads.max(1),
+                self.journal.worker_log(),
+            )
+        });
+        let worker = match pool.take(job.threads) {
+            Ok(worker) => worker,
+            Err(error) => {
+                let outcome = Outcome::failed(format!("no worker could be started: {error}"));
+                return send(&outbox, node, outcome, None);
+            }
+        };
+        let limits = Limits {
+            timeout: self.graph.dag[node]
+                .resources
+                .timeout
+                .map(Duration::from_secs),
+            cancelled: self.cancel.subscribe(),
+        };
+        self.jobs.spawn(async move {
+            let progress = |done, total, unit| {
+                let _ = outbox.send(Message::Progress {
+                    node,
+                    done,
+                    total,
+                    unit,
+                });
+            };
+            let (outcome, worker) = worker.execute(job, limits, progress).await;
+            // It may hold much; nothing else waits for this.
+            let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
+            send(&outbox, node, outcome, worker);
+        });
+    }
+}
+
+/// The coordinator outlives its jobs, or wants no more of them.
+fn send(
+    outbox: &UnboundedSender<Message>,
+    node: NodeIndex,
+    outcome: Outcome,
+    worker: Option<Worker>,
+) {
+    let _ = outbox.send(Message::Executed {
+        node,
+        outcome,
+        worker,
+    });
+}
+
+/// Writes the log of a job in this process. Its progress is not told: such jobs are over before
+/// anyone could look.
+struct LogOnly(Mutex<PathBuf>);
+
+impl Progress for LogOnly {
+    fn advance(&self, _done: u64, _total: u64, _unit: &'static str) {}
+
+    fn log(&self, line: &str) {
+        let path = self.0.lock().unwrap_or_else(|held| held.into_inner());
+        let file = File::options().create(true).append(true).open(&*path);
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+            tracing::warn!("{}: {error}", path.display());
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Telling what happened: every event goes to the journal and to whoever listens.
+
+use petgraph::graph::NodeIndex;
+
+use super::Coordinator;
+use crate::engine::EngineError;
+use crate::engine::decide::{Skip, State};
+use crate::engine::event::Event;
+
+impl Coordinator<'_> {
+    pub(super) fn emit(&mut self, event: Event) -> Result<(), EngineError> {
+        self.journal.note(&event)?;
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+        Ok(())
+    }
+
+    /// Tells of the nodes that have ended since.
+    pub(super) fn tell_ended(&mut self) -> Result<(), EngineError> {
+        while let Some(node) = self.decide.next_ended() {
+            let id = self.graph.dag[node].id.clone();
+            match self.decide.state(node) {
+                State::Done { ran } => self.tell_done(node, id, ran)?,
+                State::Failed => self.tell_failed(node, id)?,
+                State::Skipped(skip) => {
+                    let why = self.why_skipped(skip);
+                    self.emit(Event::NodeSkipped { id, why })?;
+                }
+                // It ended and was called back at once.
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn tell_done(&mut self, node: NodeIndex, id: String, ran: bool) -> Result<(), EngineError> {
+        let first = self.decide.stands_for(node);
+        if first != node
+            && !ran
+            && let State::Done { .. } = self.decide.state(first)
+            && let Some(record) = self.keys.record(first).cloned()
+        {
+            self.keys.set_record(node, record);
+        }
+        let Some(record) = self.keys.record(node) else {
+            return Ok(());
+        };
+        let key = record.record.key;
+        self.recipes.remove(&node);
+        self.emit(match ran {
+            true => Event::NodeFinished {
+                id,
+                key,
+                wall_s: self.walls.get(&node).copied().unwrap_or_default(),
+            },
+            false => Event::NodeReused { id, key },
+        })
+    }
+
+    fn tell_failed(&mut self, node: NodeIndex, id: String) -> Result<(), EngineError> {
+        let first = self.decide.stands_for(node);
+        let (message, log) = match self.failures.get(&node) {
+            Some(failure) => (failure.message.clone(), failure.log.clone()),
+            None => {
+                let equal = &self.graph.dag[first].id;
+                (format!("it is equal to `{equal}`, which failed"), None)
+            }
+        };
+        self.emit(Event::NodeFailed { id, message, log })
+    }
+
+    fn why_skipped(&self, skip: Skip) -> String {
+        match skip {
+            Skip::Ancestor(cause) => format!("`{}` failed", self.graph.dag[cause].id),
+            Skip::Failure => "another node failed".to_string(),
+            Skip::Interrupted => "interrupted".to_string(),
+            Skip::Limit => {
+                let limit = self.options.limit.unwrap_or_default();
+                format!("the limit of {limit} started nodes was reached")
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Devices by name, and their class: what a result's bits may depend on.
+
+use candle_core::Device;
+
+/// A device that this build or this machine does not have.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error("`{0}` is no device: `auto`, `cpu`, `cuda` or `cuda:N` is expected")]
+    Unknown(String),
+    #[error("`{0}` needs a build with the `cuda` feature")]
+    NotBuilt(String),
+    #[error("`{name}` can't be used: {why}")]
+    Unusable { name: String, why: String },
+}
+
+/// The device that `wish` stands for: `cpu` or `cuda:N`.
+///
+/// `auto` is the first CUDA device where this build and this machine have one, else the CPU.
+pub fn resolve(wish: &str) -> Result<String, DeviceError> {
+    match wish {
+        "auto" if cfg!(feature = "cuda") && open("cuda:0").is_ok() => Ok("cuda:0".to_string()),
+        "auto" | "cpu" => Ok("cpu".to_string()),
+        "cuda" => resolve("cuda:0"),
+        _ => match (ordinal(wish), cfg!(feature = "cuda")) {
+            (None, _) => Err(DeviceError::Unknown(wish.to_string())),
+            (Some(_), false) => Err(DeviceError::NotBuilt(wish.to_string())),
+            (Some(ordinal), true) => Ok(format!("cuda:{ordinal}")),
+        },
+    }
+}
+
+fn ordinal(name: &str) -> Option<usize> {
+    name.strip_prefix("cuda:")?.parse().ok()
+}
+
+/// Opens a device by its resolved name.
+pub fn open(name: &str) -> Result<Device, DeviceError> {
+    match ordinal(name) {
+        Some(ordinal) => Device::new_cuda(ordinal).map_err(|error| DeviceError::Unusable {
+            name: name.to_string(),
+            why: error.to_string(),
+        }),
+        None if name == "cpu" => Ok(Device::Cpu),
+        None => Err(DeviceError::Unknown(name.to_string())),
+    }
+}
+
+/// The class of the processor: `cpu/x86-64-v4`, `cpu/aarch64`.
+///
+/// By the widest instructions that the matrix kernels of this build use on this machine.
+pub fn device_class() -> String {
+    format!("cpu/{}", instruction_set())
+}
+
+#[cfg(target_arch = "x86_64")]
+fn instruction_set() -> &'static str {
+    use std::arch::is_x86_feature_detected as has;
+    let v3 = has!("avx2") && has!("fma") && has!("bmi2") && has!("f16c");
+    let v4 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+    match (v3, v4 && cfg!(feature = "avx512")) {
+        (true, true) => "x86-64-v4",
+        (true, false) => "x86-64-v3",
+        (false, _) => "x86-64-v2",
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn instruction_set() -> &'static str {
+    std::env::consts::ARCH
+}
+
+/// The class of an open device.
+pub fn class_of(device: &Device) -> String {
+    match device {
+        #[cfg(feature = "cuda")]
+        Device::Cuda(cuda) => match cuda.cuda_stream().context().compute_capability() {
+            Ok((major, minor)) => format!("cuda/sm_{major}{minor}"),
+            Err(_) => "cuda/unknown".to_string(),
+        },
+        _ => device_class(),
+    }
+}
+
+/// The class of the device that `wish` stands for.
+pub fn class_named(wish: &str) -> Result<String, DeviceError> {
+    Ok(class_of(&open(&resolve(wish)?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn devices_go_by_their_names() {
+        assert_eq!(resolve("cpu").unwrap(), "cpu");
+        assert!(matches!(resolve("gpu"), Err(DeviceError::Unknown(_))));
+        assert!(matches!(resolve("cuda:x"), Err(DeviceError::Unknown(_))));
+        assert!(class_of(&open("cpu").unwrap()).starts_with("cpu/"));
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_build_without_cuda_says_so() {
+        assert_eq!(resolve("auto").unwrap(), "cpu");
+        assert!(matches!(resolve("cuda"), Err(DeviceError::NotBuilt(_))));
+    }
+}

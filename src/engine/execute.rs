@@ -1,0 +1,101 @@
+//! Executes one job in this process: reads its inputs, runs its task, returns what came of it.
+//! Knows no other job, no claim and no record.
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+
+use candle_core::Device;
+
+use super::device::class_of;
+use super::job::{Job, JobInput, Outcome, Product};
+use crate::stages::registry::{Registry, Task};
+use crate::stages::task::{Context, Progress, TaskError, TaskInput};
+use crate::store::{BlobError, Store};
+
+/// What a job is executed with.
+pub(super) struct Bench<'a> {
+    pub store: &'a Store,
+    pub registry: &'a Registry,
+    pub device: Device,
+    pub progress: &'a dyn Progress,
+    pub cancelled: &'a AtomicBool,
+}
+
+impl Bench<'_> {
+    /// Executes `job`. A panic of the task is a failure like any other.
+    pub fn execute(&self, job: &Job) -> Outcome {
+        let run = catch_unwind(AssertUnwindSafe(|| self.run(job)));
+        match run {
+            Ok(Ok(product)) => Outcome::Done(product),
+            Ok(Err(TaskError::Cancelled)) => Outcome::Cancelled,
+            Ok(Err(error)) => Outcome::Failed {
+                lost: match &error {
+                    TaskError::Blob(BlobError::Missing(digest) | BlobError::Damaged(digest)) => {
+                        Some(*digest)
+                    }
+                    _ => None,
+                },
+                message: error.to_string(),
+            },
+            Err(payload) => Outcome::failed(format!("panicked: {}", panic_message(&*payload))),
+        }
+    }
+
+    fn run(&self, job: &Job) -> Result<Product, TaskError> {
+        let task = self.task(job)?;
+        let mut inputs = BTreeMap::new();
+        for (name, members) in &job.inputs {
+            let members: Result<Vec<TaskInput>, TaskError> =
+                members.iter().map(|member| self.input(member)).collect();
+            inputs.insert(name.clone(), members?);
+        }
+        let mut context = Context {
+            inputs,
+            blobs: self.store,
+            scratch: &job.scratch,
+            threads: job.threads,
+            device: self.device.clone(),
+            progress: self.progress,
+            cancelled: self.cancelled,
+        };
+        let started = Instant::now();
+        let outputs = task.run(&mut context)?;
+        Ok(Product {
+            ports: outputs.ports,
+            notes: outputs.notes,
+            device_class: class_of(&self.device),
+            wall_seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    fn task(&self, job: &Job) -> Result<Box<dyn Task>, TaskError> {
+        let refused = |why: String| TaskError::Failed(format!("kind `{}`: {why}", job.kind));
+        self.registry
+            .task(&job.kind, &job.with)
+            .ok_or_else(|| refused("this build does not have it".to_string()))?
+            .map_err(|problems| {
+                let words: Vec<String> = problems.into_iter().map(|one| one.message).collect();
+                refused(words.join("; "))
+            })
+    }
+
+    fn input(&self, member: &JobInput) -> Result<TaskInput, TaskError> {
+        Ok(TaskInput {
+            axes: member.axes.clone(),
+            artifact: match &member.inline {
+                Some(artifact) => artifact.clone(),
+                None => self.store.read_artifact(&member.digest)?,
+            },
+            roots: member.roots.clone(),
+        })
+    }
+}
+
+fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}

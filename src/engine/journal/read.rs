@@ -1,0 +1,176 @@
+//! Reading the folders of earlier runs, and of the one that is going on. Whatever is missing or
+//! torn is passed over: a journal may end in the middle of a line.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::{Entry, Header, JOURNAL, JOURNAL_FORMAT, LOCK, RECIPES, Started};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::event::{Event, RunState, Summary};
+use crate::fsx::Lock;
+use crate::store::Store;
+use crate::workflow::recipe::Recipe;
+
+/// What the newest run of a workflow did, or does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastRun {
+    pub id: String,
+    pub header: Header,
+    /// Its process is alive.
+    pub running: bool,
+    /// By node id; nodes that it had not come to are missing.
+    pub nodes: BTreeMap<String, NodeStatus>,
+    /// How it ended, if it did.
+    pub summary: Option<Summary>,
+}
+
+/// The last thing that a run said of a node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    pub state: RunState,
+    /// Seconds since 1970, UTC.
+    pub since: f64,
+    pub why: String,
+}
+
+/// The newest run of `workflow` in `store`.
+pub fn latest(store: &Store, workflow: &str) -> Result<Option<LastRun>, EngineError> {
+    let newest = folders(store).into_iter().rev().find_map(|folder| {
+        let (header, lines) = journal_of(&folder, workflow)?;
+        Some((folder, header, lines))
+    });
+    let Some((folder, header, lines)) = newest else {
+        return Ok(None);
+    };
+    let name = folder.file_name().unwrap_or_default();
+    let mut run = LastRun {
+        id: name.to_string_lossy().into_owned(),
+        header,
+        running: is_running(&folder)?,
+        nodes: BTreeMap::new(),
+        summary: None,
+    };
+    for entry in lines.values::<Entry>() {
+        run.take(entry);
+    }
+    if !run.running {
+        run.close();
+    }
+    Ok(Some(run))
+}
+
+impl LastRun {
+    fn take(&mut self, Entry { at, what }: Entry) {
+        let (id, state, why) = match what {
+            Event::NodeReused { id, .. } => (id, RunState::Done, "reused".to_string()),
+            Event::NodeFinished { id, wall_s, .. } => {
+                (id, RunState::Done, format!("ran for {wall_s:.1} s"))
+            }
+            Event::NodeStarted { id, why, .. } => (id, RunState::Running, why),
+            Event::NodeWaiting { id, .. } => {
+                (id, RunState::Waiting, "another process runs it".to_string())
+            }
+            Event::NodeFailed { id, message, .. } => (id, RunState::Failed, message),
+            Event::NodeSkipped { id, why } => (id, RunState::Skipped, why),
+            Event::Summary(summary) => return self.summary = Some(summary),
+            Event::RunStarted { .. } | Event::NodeProgress { .. } | Event::Warning { .. } => return,
+        };
+        let since = at;
+        self.nodes.insert(id, NodeStatus { state, since, why });
+    }
+
+    /// Nothing runs in a run that is over.
+    fn close(&mut self) {
+        for status in self.nodes.values_mut() {
+            if matches!(status.state, RunState::Running | RunState::Waiting) {
+                status.state = RunState::Waiting;
+                status.why = "the run ended before it did".to_string();
+            }
+        }
+    }
+}
+
+fn is_running(folder: &Path) -> Result<bool, EngineError> {
+    let path = folder.join(LOCK);
+    if !path.exists() {
+        return Ok(false);
+    }
+    let lock = Lock::try_acquire(&path);
+    lock.map(|lock| lock.is_none())
+        .map_err(|source| EngineError::Journal { path, source })
+}
+
+/// The folders of all runs in `store`, newest last.
+pub fn folders(store: &Store) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(store.runs()) else {
+        return Vec::new();
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+/// The journal in `folder`, if it is one of `workflow`.
+fn journal_of(folder: &Path, workflow: &str) -> Option<(Header, Lines)> {
+    let journal = Lines::open(&folder.join(JOURNAL))?.header()?;
+    (journal.0.workflow == workflow).then_some(journal)
+}
+
+/// What an earlier run knew of keys.
+#[derive(Debug, Default)]
+pub struct Past {
+    /// By node id.
+    pub keys: HashMap<String, Digest>,
+    /// Of the nodes that it started.
+    pub recipes: HashMap<Digest, Recipe>,
+}
+
+impl Past {
+    /// `None`: not a run of `workflow`.
+    pub fn read(folder: &Path, workflow: &str) -> Option<Self> {
+        let mut past = Self::default();
+        let (_, lines) = journal_of(folder, workflow)?;
+        for entry in lines.values::<Entry>() {
+            match entry.what {
+                Event::NodeReused { id, key }
+                | Event::NodeStarted { id, key, .. }
+                | Event::NodeWaiting { id, key } => {
+                    past.keys.insert(id, key);
+                }
+                _ => {}
+            }
+        }
+        let started = Lines::open(&folder.join(RECIPES));
+        for Started { recipe, .. } in started.into_iter().flat_map(Lines::values) {
+            past.recipes.insert(recipe.key(), recipe);
+        }
+        Some(past)
+    }
+}
+
+/// The lines of a file.
+struct Lines(BufReader<File>);
+
+impl Lines {
+    fn open(path: &Path) -> Option<Self> {
+        File::open(path).ok().map(|file| Self(BufReader::new(file)))
+    }
+
+    /// The first line of a journal that this build reads.
+    fn header(mut self) -> Option<(Header, Self)> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).ok()?;
+        let header: Header = serde_json::from_str(&line).ok()?;
+        (header.format <= JOURNAL_FORMAT).then_some((header, self))
+    }
+
+    fn values<T: DeserializeOwned>(self) -> impl Iterator<Item = T> {
+        let lines = self.0.lines().map_while(Result::ok);
+        lines.filter_map(|line| serde_json::from_str(&line).ok())
+    }
+}

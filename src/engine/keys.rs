@@ -1,0 +1,211 @@
+//! Recipes and keys of nodes, from the port digests of their inputs and the content of their
+//! sources. Nodes are keyed in any order in which inputs come first.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value;
+
+use super::EngineError;
+use crate::digest::Digest;
+use crate::store::{Port, ResolvedSource, SourceError, StatCache, Store, StoredRecord};
+use crate::workflow::graph::{Graph, Member, Node};
+use crate::workflow::kind::Source;
+use crate::workflow::recipe::{Recipe, RecipeInput};
+
+/// Why a node can't be keyed here.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Missing {
+    #[error("the environment variable{} {} {} not set", plural(.0), list(.0), if .0.len() == 1 { "is" } else { "are" })]
+    Environment(Vec<String>),
+    #[error("the data of `{name}` can't be read: {source}")]
+    Data {
+        name: String,
+        source: Arc<SourceError>,
+    },
+}
+
+fn plural(names: &[String]) -> &'static str {
+    if names.len() == 1 { "" } else { "s" }
+}
+
+fn list(names: &[String]) -> String {
+    let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    quoted.join(", ")
+}
+
+type Resolved = Result<Arc<ResolvedSource>, Arc<SourceError>>;
+
+/// What has been found out about a graph's nodes: their sources, recipes and records.
+pub(super) struct Keys<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    /// The folder that relative locations start from.
+    base: PathBuf,
+    /// The device class, where it is part of the keys.
+    device: Option<String>,
+    stats: StatCache,
+    sources: HashMap<String, Resolved>,
+    /// The canonical parameters, by the address of the parameters that many nodes share.
+    canonical: HashMap<usize, Value>,
+    found: HashMap<Digest, Option<Arc<StoredRecord>>>,
+    records: Vec<Option<Arc<StoredRecord>>>,
+}
+
+impl<'a> Keys<'a> {
+    /// `device` is the class of the device that nodes run on.
+    pub fn new(graph: &'a Graph, store: &'a Store, device: &str) -> Self {
+        Self {
+            graph,
+            store,
+            base: graph.file.parent().map_or_else(PathBuf::new, PathBuf::from),
+            device: graph.strict.then(|| device.to_string()),
+            stats: StatCache::open(store),
+            sources: HashMap::new(),
+            canonical: HashMap::new(),
+            found: HashMap::new(),
+            records: vec![None; graph.dag.node_count()],
+        }
+    }
+
+    /// The recipe of a node whose inputs all have records.
+    pub fn recipe(&mut self, node: NodeIndex) -> Result<Recipe, Missing> {
+        let graph = self.graph;
+        let node = &graph.dag[node];
+        if !node.missing_env.is_empty() {
+            return Err(Missing::Environment(node.missing_env.clone()));
+        }
+        let mut inputs = BTreeMap::new();
+        for input in &node.inputs {
+            let members = input.members.iter().map(|member| RecipeInput {
+                axes: member.axes.clone(),
+                // A record is only taken where it has every port of its node.
+                digest: self
+                    .port(member)
+                    .map_or(Digest::from_bytes([0; 32]), |port| port.digest),
+            });
+            inputs.insert(input.name.clone(), members.collect());
+        }
+        for (name, source) in self.sources(node)? {
+            let member = RecipeInput {
+                axes: BTreeMap::new(),
+                digest: source.digest,
+            };
+            inputs.insert(name, vec![member]);
+        }
+        Ok(Recipe {
+            kind: node.kind.name().to_string(),
+            version: node.kind.version(),
+            with: self.canonical(node).clone(),
+            inputs,
+            device: self.device.clone(),
+        })
+    }
+
+    fn canonical(&mut self, node: &Node) -> &Value {
+        let address = Arc::as_ptr(&node.parameters).cast::<()>() as usize;
+        let canonical = self.canonical.entry(address);
+        canonical.or_insert_with(|| node.parameters.canonical())
+    }
+
+    /// The outside data of a node, by name, as it is now; each source is read once a run.
+    pub fn sources(&mut self, node: &Node) -> Result<Vec<(String, Arc<ResolvedSource>)>, Missing> {
+        let sources = node.parameters.sources();
+        let mut resolved = Vec::with_capacity(sources.len());
+        for source in sources {
+            match self.source(&source) {
+                Ok(content) => resolved.push((source.name, content)),
+                Err(error) => {
+                    return Err(Missing::Data {
+                        name: source.name,
+                        source: error,
+                    });
+                }
+            }
+        }
+        Ok(resolved)
+    }
+
+    fn source(&mut self, source: &Source) -> Resolved {
+        let what = format!("{:?} {:?}", source.location, source.shape);
+        if let Some(resolved) = self.sources.get(&what) {
+            return resolved.clone();
+        }
+        let resolved = self.stats.resolve(source, &self.base);
+        let resolved = resolved.map(Arc::new).map_err(Arc::new);
+        self.sources.insert(what, resolved.clone());
+        resolved
+    }
+
+    /// The record that the store has for `key` and that fits `node`; looked for once.
+    pub fn find(
+        &mut self,
+        node: NodeIndex,
+        key: &Digest,
+    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        if let Some(found) = self.found.get(key) {
+            return Ok(found.clone());
+        }
+        self.find_again(node, key)
+    }
+
+    /// As [`Keys::find`], but looks even where none was found before.
+    pub fn find_again(
+        &mut self,
+        node: NodeIndex,
+        key: &Digest,
+    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        let found = self.store.chosen(key)?;
+        let fits = found.filter(|found| fits(&self.graph.dag[node], found));
+        let fits = fits.map(Arc::new);
+        self.found.insert(*key, fits.clone());
+        Ok(fits)
+    }
+
+    /// From now on `record` is what `node` gave.
+    pub fn set_record(&mut self, node: NodeIndex, record: Arc<StoredRecord>) {
+        self.found
+            .insert(record.record.key, Some(Arc::clone(&record)));
+        self.records[node.index()] = Some(record);
+    }
+
+    pub fn record(&self, node: NodeIndex) -> Option<&Arc<StoredRecord>> {
+        self.records[node.index()].as_ref()
+    }
+
+    /// What an input's member holds, once its node has a record.
+    pub fn port(&self, member: &Member) -> Option<&Port> {
+        let record = self.record(member.node)?;
+        record.record.ports.get(&member.port)
+    }
+
+    /// The record of every node that has one.
+    pub fn into_records(self) -> BTreeMap<NodeIndex, StoredRecord> {
+        drop(self.found);
+        let records = self.records.into_iter().enumerate();
+        records
+            .filter_map(|(index, record)| {
+                Some((NodeIndex::new(index), Arc::unwrap_or_clone(record?)))
+            })
+            .collect()
+    }
+
+    /// Keeps what was learnt about outside files. It is derived, so a failure costs time only.
+    pub fn save(&self) {
+        if let Err(error) = self.stats.save() {
+            tracing::warn!("the stat cache could not be kept: {error}");
+        }
+    }
+}
+
+/// Whether a record has every output that `node` declares. (Published records do; one from a
+/// foreign hand may not, and must not be taken.)
+fn fits(node: &Node, found: &StoredRecord) -> bool {
+    let outputs = node.parameters.outputs();
+    outputs.iter().all(|output| {
+        let port = found.record.ports.get(&output.name);
+        port.is_some_and(|port| port.gives == output.gives)
+    })
+}

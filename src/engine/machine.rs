@@ -1,0 +1,33 @@
+//! What this machine has.
+
+use super::decide::Capacity;
+
+/// What a run on this machine may take: `threads` cores, the machine's memory (or the control
+/// group's, where that is less), and one GPU where the run's device is one.
+pub(super) fn capacity(threads: usize, device: &str) -> Capacity {
+    Capacity {
+        cores: threads.max(1),
+        mem: memory(),
+        gpus: u32::from(device.starts_with("cuda")),
+    }
+}
+
+/// Bytes.
+fn memory() -> u64 {
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").unwrap_or_default();
+    let limit = limit.trim().parse().unwrap_or(u64::MAX);
+    installed().min(limit)
+}
+
+#[cfg(target_os = "linux")]
+fn installed() -> u64 {
+    let machine = rustix::system::sysinfo();
+    #[allow(clippy::useless_conversion)] // the field is narrower on 32-bit machines
+    let units = u64::from(machine.totalram);
+    units.saturating_mul(u64::from(machine.mem_unit))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn installed() -> u64 {
+    u64::MAX
+}

@@ -1,0 +1,290 @@
+//! Worker processes: starting them, giving them a job, hearing what comes of it, ending them.
+//! Knows no node but the job at hand, no claim and no record.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::job::{Job, Outcome, Request, WorkerMessage};
+
+/// A cancelled job has this long to stop by itself.
+const GRACE: Duration = Duration::from_secs(3);
+/// A worker without a job has this long to end once its input is closed.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// So much of the end of a log goes into the message of a worker's death.
+const LOG_TAIL: usize = 2000;
+
+/// The idle workers, and how to start another.
+pub(super) struct Pool {
+    command: Vec<OsString>,
+    /// What workers print before they have a job.
+    log: PathBuf,
+    /// Workers kept at most.
+    most: usize,
+    idle: Vec<Worker>,
+    leaving: JoinSet<()>,
+}
+
+/// A worker process, without a job.
+pub(super) struct Worker {
+    child: Child,
+    group: Option<Pid>,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    /// Its cores, for life: the pools of its libraries are as wide.
+    threads: usize,
+    ready: bool,
+}
+
+impl Pool {
+    pub fn new(command: Vec<OsString>, most: usize, log: PathBuf) -> Self {
+        Self {
+            command,
+            log,
+            most,
+            idle: Vec::new(),
+            leaving: JoinSet::new(),
+        }
+    }
+
+    /// A worker for a job on `threads` cores.
+    pub fn take(&mut self, threads: usize) -> io::Result<Worker> {
+        while self.leaving.try_join_next().is_some() {}
+        let fits = |worker: &Worker| worker.threads == threads;
+        match self.idle.iter().position(fits) {
+            Some(index) => Ok(self.idle.swap_remove(index)),
+            None => Worker::start(&self.command, threads, &self.log),
+        }
+    }
+
+    /// Keeps a worker for the next job; sends the one away that has been idle for longest where
+    /// there are too many.
+    pub fn keep(&mut self, worker: Worker) {
+        self.idle.push(worker);
+        if self.idle.len() > self.most {
+            let oldest = self.idle.remove(0);
+            self.leaving.spawn(oldest.leave());
+        }
+    }
+
+    /// Ends every worker.
+    pub async fn close(mut self) {
+        for worker in self.idle.drain(..) {
+            self.leaving.spawn(worker.leave());
+        }
+        while self.leaving.join_next().await.is_some() {}
+    }
+}
+
+/// When a job is stopped.
+pub(super) struct Limits {
+    pub timeout: Option<Duration>,
+    /// Becomes true when the run is interrupted.
+    pub cancelled: watch::Receiver<bool>,
+}
+
+impl Worker {
+    fn start(command: &[OsString], threads: usize, log: &Path) -> io::Result<Self> {
+        let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        let errors = File::options().create(true).append(true).open(log)?;
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("RAYON_NUM_THREADS", threads.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            // Ctrl-C in a terminal reaches the coordinator only, and whatever a job starts can
+            // be ended with its worker.
+            .process_group(0)
+            .spawn()?;
+        let missing = || io::Error::other("a worker without pipes");
+        let output = BufReader::new(child.stdout.take().ok_or_else(missing)?);
+        Ok(Self {
+            group: child
+                .id()
+                .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+            input: child.stdin.take().ok_or_else(missing)?,
+            output: output.lines(),
+            child,
+            threads,
+            ready: false,
+        })
+    }
+
+    /// Has `job` executed, and reports its progress (done, total, unit). The worker comes back if
+    /// it can take another job.
+    pub async fn execute(
+        mut self,
+        job: Job,
+        mut limits: Limits,
+        progress: impl Fn(u64, u64, String),
+    ) -> (Outcome, Option<Self>) {
+        let log = job.log.clone();
+        if self.send(&Request::Run(Box::new(job))).await.is_err() {
+            return (self.died(&log).await, None);
+        }
+        let forever = Duration::from_secs(u64::from(u32::MAX));
+        let timeout = tokio::time::sleep(limits.timeout.unwrap_or(forever));
+        let grace = tokio::time::sleep(forever);
+        tokio::pin!(timeout, grace);
+        let mut cancelling = false;
+        loop {
+            tokio::select! {
+                line = self.output.next_line() => match line {
+                    Ok(Some(line)) => match self.hear(&line) {
+                        Heard::Progress(done, total, unit) => progress(done, total, unit),
+                        // A worker that has seen a failure or a cancellation may be the worse
+                        // for it; it is not used again.
+                        Heard::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
+                        Heard::Finished(outcome) => {
+                            self.leave().await;
+                            return (outcome, None);
+                        }
+                        Heard::Nothing => {}
+                        Heard::Nonsense => {
+                            self.kill().await;
+                            return (Outcome::failed(format!("its worker said `{line}`")), None);
+                        }
+                    },
+                    Ok(None) | Err(_) => return (self.died(&log).await, None),
+                },
+                () = until_true(&mut limits.cancelled), if !cancelling => {
+                    cancelling = true;
+                    grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                    // One that can't be told is dead, which is noticed above.
+                    let _ = self.send(&Request::Cancel).await;
+                }
+                () = &mut grace, if cancelling => {
+                    self.kill().await;
+                    return (Outcome::Cancelled, None);
+                }
+                () = &mut timeout, if limits.timeout.is_some() => {
+                    self.kill().await;
+                    let seconds = limits.timeout.unwrap_or_default().as_secs();
+                    return (Outcome::failed(format!("stopped after {seconds} s, its `timeout`")), None);
+                }
+            }
+        }
+    }
+
+    async fn send(&mut self, request: &Request) -> io::Result<()> {
+        let mut line = serde_json::to_vec(request)?;
+        line.push(b'\n');
+        self.input.write_all(&line).await?;
+        self.input.flush().await
+    }
+
+    fn hear(&mut self, line: &str) -> Heard {
+        match serde_json::from_str(line) {
+            Ok(WorkerMessage::Ready) => {
+                self.ready = true;
+                Heard::Nothing
+            }
+            Ok(WorkerMessage::Progress { done, total, unit }) => Heard::Progress(done, total, unit),
+            Ok(WorkerMessage::Finished(outcome)) => Heard::Finished(outcome),
+            // What a wrapper around the worker prints before it starts is not ours to judge.
+            Err(_) if !self.ready => Heard::Nothing,
+            Err(_) => Heard::Nonsense,
+        }
+    }
+
+    /// The outcome of the job of a worker that has gone without a word on it.
+    async fn died(mut self, log: &Path) -> Outcome {
+        let status = self.kill().await;
+        let how = match status {
+            Some(status) => describe(status),
+            None => "could not be waited for".to_string(),
+        };
+        let tail = tail(log).await;
+        Outcome::failed(match tail.is_empty() {
+            true => format!("its worker {how}"),
+            false => format!("its worker {how}; its log ends with:\n{tail}"),
+        })
+    }
+
+    /// Kills the worker, if it still lives, with whatever its job started.
+    async fn kill(&mut self) -> Option<ExitStatus> {
+        // Before the worker is waited for, so that its number can't name another group by now.
+        self.kill_group();
+        self.child.wait().await.ok()
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = self.group {
+            // There may be nobody left to kill.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
+    }
+
+    /// Lets a worker without a job end by itself, so that it can tidy up.
+    async fn leave(self) {
+        let Self {
+            mut child,
+            group,
+            input,
+            ..
+        } = self;
+        drop(input);
+        if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
+            if let Some(group) = group {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            }
+            let _ = child.wait().await;
+        }
+    }
+}
+
+/// What a line from a worker means.
+enum Heard {
+    Nothing,
+    Nonsense,
+    Progress(u64, u64, String),
+    Finished(Outcome),
+}
+
+/// Returns once the value is true; never, if nobody can make it so any more.
+pub(super) async fn until_true(flag: &mut watch::Receiver<bool>) {
+    if flag.wait_for(|flag| *flag).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+fn describe(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(9), _) => "was killed (SIGKILL), perhaps for want of memory".to_string(),
+        (Some(signal), _) => match signal_name(signal) {
+            Some(name) => format!("died of signal {signal} ({name})"),
+            None => format!("died of signal {signal}"),
+        },
+        (None, Some(code)) => format!("ended with exit code {code}"),
+        (None, None) => "ended".to_string(),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    Some(match signal {
+        4 => "SIGILL",
+        6 => "SIGABRT",
+        7 => "SIGBUS",
+        8 => "SIGFPE",
+        11 => "SIGSEGV",
+        15 => "SIGTERM",
+        _ => return None,
+    })
+}
+
+async fn tail(log: &Path) -> String {
+    let bytes = tokio::fs::read(log).await.unwrap_or_default();
+    let end = &bytes[bytes.len().saturating_sub(LOG_TAIL)..];
+    String::from_utf8_lossy(end).trim().to_string()
+}

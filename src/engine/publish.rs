@@ -1,0 +1,198 @@
+//! Turns outcomes into records and publishes them in batches: whatever has finished while one
+//! batch was flushed is the next batch.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::job::Product;
+use crate::digest::Digest;
+use crate::store::artifact::Artifact;
+use crate::store::record::{Provenance, RECORD_FORMAT};
+use crate::store::{BlobError, Claim, Record, Store, StoreError, StoredRecord};
+use crate::workflow::kind::{OutputSpec, PortType};
+use crate::workflow::recipe::Recipe;
+
+/// A node that has executed.
+pub(super) struct Executed {
+    pub node: NodeIndex,
+    pub recipe: Arc<Recipe>,
+    pub outputs: Vec<OutputSpec>,
+    pub product: Product,
+    pub threads: usize,
+    /// Seconds since 1970, UTC.
+    pub started: u64,
+    /// Held until the record is there.
+    pub claim: Claim,
+}
+
+/// What became of it.
+pub(super) struct Published {
+    pub node: NodeIndex,
+    pub result: Result<StoredRecord, Unpublished>,
+}
+
+pub(super) struct Unpublished {
+    pub message: String,
+    /// The blob that an output names and the store does not have.
+    pub lost: Option<Digest>,
+}
+
+/// Starts publishing into `store`: what is sent in comes out published, in batches.
+pub(super) fn publisher(
+    store: Arc<Store>,
+    told: impl Fn(Vec<Published>) + Send + 'static,
+) -> UnboundedSender<Executed> {
+    let (sender, receiver) = unbounded_channel();
+    tokio::task::spawn_blocking(move || publish_all(&store, receiver, told));
+    sender
+}
+
+fn publish_all(
+    store: &Store,
+    mut receiver: UnboundedReceiver<Executed>,
+    told: impl Fn(Vec<Published>),
+) {
+    while let Some(first) = receiver.blocking_recv() {
+        let mut batch = vec![first];
+        while let Ok(next) = receiver.try_recv() {
+            batch.push(next);
+        }
+        told(publish(store, batch));
+    }
+}
+
+fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
+    let mut published = Vec::with_capacity(batch.len());
+    let mut records = Vec::with_capacity(batch.len());
+    // Until the end: only then may others look for the records.
+    let mut claims = Vec::with_capacity(batch.len());
+    for executed in batch {
+        let node = executed.node;
+        match record(store, executed) {
+            Ok((record, claim)) => {
+                claims.push(claim);
+                records.push((node, record));
+            }
+            Err(error) => published.push(Published {
+                node,
+                result: Err(error),
+            }),
+        }
+    }
+    let all: Vec<Record> = records.iter().map(|(_, record)| record.clone()).collect();
+    match store.publish(&all) {
+        Ok(digests) => published.extend(records.into_iter().zip(digests).map(
+            |((node, record), digest)| Published {
+                node,
+                result: Ok(StoredRecord { digest, record }),
+            },
+        )),
+        // One of them is to blame: each on its own.
+        Err(_) if records.len() > 1 => {
+            published.extend(records.into_iter().map(|record| publish_one(store, record)));
+        }
+        Err(error) => published.extend(records.into_iter().map(|(node, _)| Published {
+            node,
+            result: Err(unpublished(&error)),
+        })),
+    }
+    published
+}
+
+fn publish_one(store: &Store, (node, record): (NodeIndex, Record)) -> Published {
+    let result = match store.publish(std::slice::from_ref(&record)) {
+        Ok(digests) => Ok(StoredRecord {
+            digest: digests.first().copied().unwrap_or_else(|| record.digest()),
+            record,
+        }),
+        Err(error) => Err(unpublished(&error)),
+    };
+    Published { node, result }
+}
+
+fn unpublished(error: &StoreError) -> Unpublished {
+    let lost = match error {
+        StoreError::Incomplete { digest, .. } => Some(*digest),
+        StoreError::Blob(BlobError::Missing(digest) | BlobError::Damaged(digest)) => Some(*digest),
+        _ => None,
+    };
+    Unpublished {
+        message: format!("its record could not be written: {error}"),
+        lost,
+    }
+}
+
+fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublished> {
+    let Executed {
+        recipe,
+        outputs,
+        product,
+        claim,
+        ..
+    } = executed;
+    let refused = |message| Unpublished {
+        message,
+        lost: None,
+    };
+    check_outputs(&outputs, &product.ports).map_err(refused)?;
+    let mut artifacts = product.ports;
+    let mut ports = BTreeMap::new();
+    for output in outputs {
+        if let Some(artifact) = artifacts.remove(&output.name) {
+            let port = store.port(output.gives, artifact);
+            let port = port.map_err(|error| unpublished(&StoreError::Blob(error)))?;
+            ports.insert(output.name, port);
+        }
+    }
+    let record = Record {
+        format: RECORD_FORMAT,
+        key: *claim.key(),
+        recipe: Arc::unwrap_or_clone(recipe),
+        ports,
+        provenance: Provenance {
+            ribflow: env!("CARGO_PKG_VERSION").to_string(),
+            device_class: product.device_class,
+            threads: executed.threads,
+            started: executed.started,
+            wall_seconds: product.wall_seconds,
+            notes: product.notes,
+        },
+    };
+    Ok((record, claim))
+}
+
+/// Whether a task gave what it declared. Anything else is a mistake in its kind.
+fn check_outputs(outputs: &[OutputSpec], given: &BTreeMap<String, Artifact>) -> Result<(), String> {
+    for output in outputs {
+        match given.get(&output.name) {
+            None => return Err(format!("it gave no output `{}`", output.name)),
+            Some(artifact) if !holds(output.gives, artifact) => {
+                return Err(format!(
+                    "its output `{}` is not of the declared type",
+                    output.name
+                ));
+            }
+            Some(_) => {}
+        }
+    }
+    let declared = |name: &&String| outputs.iter().any(|output| output.name == **name);
+    match given.keys().find(|name| !declared(name)) {
+        Some(name) => Err(format!(
+            "it gave an output `{name}` that it does not declare"
+        )),
+        None => Ok(()),
+    }
+}
+
+fn holds(port: PortType, artifact: &Artifact) -> bool {
+    match artifact {
+        Artifact::Files(_) => port == PortType::Files,
+        Artifact::Dataset(_) => port == PortType::Dataset,
+        Artifact::Tensors(_) => matches!(port, PortType::Model | PortType::Arrays),
+        Artifact::Metrics(_) => port == PortType::Metrics,
+        Artifact::Table(_) => port == PortType::Table,
+    }
+}

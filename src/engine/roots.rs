@@ -1,0 +1,45 @@
+//! Where the encoded files of a dataset may lie: the folders of the sources it came from.
+//!
+//! A dataset names its images by content. They are read fastest where they were found, so the
+//! folders of a source go along with what was made of it, through any number of nodes that give
+//! datasets or files. They are hints: what is read there must match its digest.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::PathBuf;
+
+use petgraph::graph::NodeIndex;
+
+use super::keys::Keys;
+use crate::store::Artifact;
+use crate::workflow::graph::Graph;
+use crate::workflow::kind::PortType;
+
+/// The folders behind each node's datasets, found as they are asked for.
+#[derive(Default)]
+pub(super) struct Roots(HashMap<NodeIndex, BTreeSet<PathBuf>>);
+
+impl Roots {
+    /// The folders in which files of what `node` gives may lie.
+    pub fn of(&mut self, graph: &Graph, keys: &mut Keys, node: NodeIndex) -> BTreeSet<PathBuf> {
+        if let Some(known) = self.0.get(&node) {
+            return known.clone();
+        }
+        let mut roots = BTreeSet::new();
+        // The sources of a node that has been keyed are known, so this reads nothing.
+        for (_, source) in keys.sources(&graph.dag[node]).unwrap_or_default() {
+            if matches!(source.artifact, Artifact::Files(_)) {
+                roots.insert(source.root.clone());
+            }
+        }
+        for input in &graph.dag[node].inputs {
+            for member in &input.members {
+                let gives = keys.port(member).map(|port| port.gives);
+                if matches!(gives, Some(PortType::Dataset | PortType::Files)) {
+                    roots.extend(self.of(graph, keys, member.node));
+                }
+            }
+        }
+        self.0.insert(node, roots.clone());
+        roots
+    }
+}

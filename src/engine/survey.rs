@@ -1,0 +1,105 @@
+//! What is there and what is not: the one look at a graph and a store behind `plan`, `status` and
+//! `why`. Runs nothing, claims nothing, writes nothing but the stat cache.
+
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::EngineError;
+use super::device;
+use super::event::PlanState;
+use super::keys::{Keys, Missing};
+use super::why::{self, History};
+use crate::digest::Digest;
+use crate::store::{Store, StoredRecord};
+use crate::workflow::graph::Graph;
+use crate::workflow::recipe::Recipe;
+
+/// Every node, in the order of the graph.
+pub struct Survey {
+    pub nodes: Vec<SurveyedNode>,
+}
+
+/// One node as it stands.
+pub struct SurveyedNode {
+    pub node: NodeIndex,
+    pub state: PlanState,
+    /// Known once every input has a record.
+    pub key: Option<Digest>,
+    pub recipe: Option<Recipe>,
+    pub record: Option<Arc<StoredRecord>>,
+    /// Why it is in that state, in words.
+    pub why: String,
+}
+
+impl Survey {
+    pub fn get(&self, node: NodeIndex) -> Option<&SurveyedNode> {
+        self.nodes.iter().find(|surveyed| surveyed.node == node)
+    }
+}
+
+/// Looks at every node of `graph`. `device` is what `run` would be given: it enters the keys of a
+/// strict workflow.
+pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, EngineError> {
+    let class = device::class_named(device)?;
+    let mut keys = Keys::new(graph, store, &class);
+    let mut history = History::new(graph, store, None);
+    let mut nodes = Vec::with_capacity(graph.order.len());
+    for &node in &graph.order {
+        nodes.push(look(graph, &mut keys, &mut history, node)?);
+    }
+    keys.save();
+    Ok(Survey { nodes })
+}
+
+fn look(
+    graph: &Graph,
+    keys: &mut Keys,
+    history: &mut History,
+    node: NodeIndex,
+) -> Result<SurveyedNode, EngineError> {
+    let blank = |state, why| SurveyedNode {
+        node,
+        state,
+        key: None,
+        recipe: None,
+        record: None,
+        why,
+    };
+    let waits_for = why::without_record(graph, keys, node);
+    if !waits_for.is_empty() {
+        let known = missing_env(graph, node).map(|missing| missing.to_string());
+        let state = match known {
+            Some(_) => PlanState::MissingData,
+            None => PlanState::Unknown,
+        };
+        return Ok(blank(
+            state,
+            known.unwrap_or_else(|| why::waits(graph, &waits_for)),
+        ));
+    }
+    let recipe = match keys.recipe(node) {
+        Ok(recipe) => recipe,
+        Err(missing) => return Ok(blank(PlanState::MissingData, missing.to_string())),
+    };
+    let key = recipe.key();
+    let record = keys.find(node, &key)?;
+    if let Some(record) = &record {
+        keys.set_record(node, Arc::clone(record));
+    }
+    let (state, why) = match &record {
+        Some(_) => (PlanState::Reused, "its record is in the store".to_string()),
+        None => (PlanState::WouldRun, history.why(keys, node, &recipe)),
+    };
+    Ok(SurveyedNode {
+        key: Some(key),
+        recipe: Some(recipe),
+        record,
+        ..blank(state, why)
+    })
+}
+
+fn missing_env(graph: &Graph, node: NodeIndex) -> Option<Missing> {
+    let missing = &graph.dag[node].missing_env;
+    (!missing.is_empty()).then(|| Missing::Environment(missing.clone()))
+}

@@ -1,0 +1,193 @@
+//! Why a node must run, in words: what differs between its recipe and the one it had in the
+//! newest earlier run.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value;
+
+use super::journal::{self, Past};
+use super::keys::Keys;
+use crate::store::Store;
+use crate::workflow::graph::{Graph, Node};
+use crate::workflow::recipe::{Change, Recipe};
+
+/// How many earlier runs are looked through for a node.
+const DEPTH: usize = 32;
+/// Longer values are cut in the words.
+const VALUE_WIDTH: usize = 40;
+
+/// The recipes that nodes had in earlier runs of the same workflow, read as they are asked for.
+pub(super) struct History<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    /// Newest last; not read yet.
+    folders: Option<Vec<PathBuf>>,
+    /// The run that is going on, which is no history yet.
+    current: Option<String>,
+    /// Newest first.
+    read: Vec<Past>,
+    recipes: HashMap<NodeIndex, Option<Recipe>>,
+}
+
+impl<'a> History<'a> {
+    pub fn new(graph: &'a Graph, store: &'a Store, current: Option<String>) -> Self {
+        Self {
+            graph,
+            store,
+            folders: None,
+            current,
+            read: Vec::new(),
+            recipes: HashMap::new(),
+        }
+    }
+
+    /// What differs between `recipe` and the newest earlier one of the same node.
+    pub fn why(&mut self, keys: &Keys, node: NodeIndex, recipe: &Recipe) -> String {
+        let graph = self.graph;
+        match self.newest(node) {
+            None => "it has not run before".to_string(),
+            Some(older) => match older == recipe {
+                true => "unchanged, but no record of it is in the store".to_string(),
+                false => words(graph, keys, node, &recipe.diff(older)),
+            },
+        }
+    }
+
+    /// The recipe that `node` had in the newest run that keyed it.
+    pub fn newest(&mut self, node: NodeIndex) -> Option<&Recipe> {
+        if !self.recipes.contains_key(&node) {
+            let found = self.search(&self.graph.dag[node].id);
+            self.recipes.insert(node, found);
+        }
+        self.recipes.get(&node)?.as_ref()
+    }
+
+    fn search(&mut self, id: &str) -> Option<Recipe> {
+        let mut at = 0;
+        while at < self.read.len() || self.read_next() {
+            let past = &self.read[at];
+            if let Some(key) = past.keys.get(id) {
+                if let Some(recipe) = past.recipes.get(key) {
+                    return Some(recipe.clone());
+                }
+                // A record that can't be read now is as good as none.
+                let record = self.store.chosen(key).ok().flatten();
+                return record.map(|record| record.record.recipe);
+            }
+            at += 1;
+        }
+        None
+    }
+
+    /// Reads the next older run; false: there is none.
+    fn read_next(&mut self) -> bool {
+        let (graph, store) = (self.graph, self.store);
+        let folders = self.folders.get_or_insert_with(|| journal::folders(store));
+        while self.read.len() < DEPTH
+            && let Some(folder) = folders.pop()
+        {
+            let name = folder.file_name().and_then(|name| name.to_str());
+            if name != self.current.as_deref()
+                && let Some(past) = Past::read(&folder, &graph.name)
+            {
+                self.read.push(past);
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The producers among the inputs of `node` that have no record.
+pub(super) fn without_record(graph: &Graph, keys: &Keys, node: NodeIndex) -> Vec<NodeIndex> {
+    let members = graph.dag[node]
+        .inputs
+        .iter()
+        .flat_map(|input| &input.members);
+    let mut without: Vec<NodeIndex> = members
+        .map(|member| member.node)
+        .filter(|&producer| keys.record(producer).is_none())
+        .collect();
+    without.sort();
+    without.dedup();
+    without
+}
+
+/// That a node waits for others.
+pub(super) fn waits(graph: &Graph, producers: &[NodeIndex]) -> String {
+    let names = producers.iter().map(|&node| graph.dag[node].id.as_str());
+    format!("waits for {}", some_of(names))
+}
+
+fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> String {
+    let node = &graph.dag[node];
+    let mut words = Vec::new();
+    let mut inputs: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
+    for change in changes {
+        match change.path.strip_prefix("inputs.") {
+            Some(rest) => {
+                let name = rest.split_once('[').map_or(rest, |(name, _)| name);
+                inputs.entry(name).or_default().push(change);
+            }
+            None => words.push(format!(
+                "{}: {} → {}",
+                change.path,
+                value(change.before.as_ref()),
+                value(change.now.as_ref())
+            )),
+        }
+    }
+    for (name, changes) in inputs {
+        words.push(input_words(graph, keys, node, name, &changes));
+    }
+    words.join("; ")
+}
+
+/// What happened to one input.
+fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&Change]) -> String {
+    let count = changes.iter().find(|change| !change.path.ends_with(']'));
+    if let Some(count) = count {
+        return match (&count.before, &count.now) {
+            (None, _) => format!("inputs.{name} is new"),
+            (_, None) => format!("inputs.{name} is gone"),
+            (before, now) => format!(
+                "inputs.{name}: {} → {} members",
+                value(before.as_ref()),
+                value(now.as_ref())
+            ),
+        };
+    }
+    let Some(input) = node.inputs.iter().find(|input| input.name == name) else {
+        return format!("the content of {name} changed");
+    };
+    let changed = input.members.iter().enumerate().filter(|(index, member)| {
+        let path = format!("inputs.{name}[{index}]");
+        let change = changes.iter().find(|change| change.path == path);
+        change.is_some() && keys.record(member.node).is_some()
+    });
+    let names = changed.map(|(_, member)| graph.dag[member.node].id.as_str());
+    format!("inputs.{name} changed: produced by {}", some_of(names))
+}
+
+fn value(value: Option<&Value>) -> String {
+    let Some(value) = value else {
+        return "default".to_string();
+    };
+    let text = value.to_string();
+    match text.char_indices().nth(VALUE_WIDTH) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// The first three of some names, and how many more there are.
+fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    let names: Vec<&str> = names.collect();
+    let shown = names[..names.len().min(3)].join(", ");
+    match names.len() - names.len().min(3) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}

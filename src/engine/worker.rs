@@ -1,0 +1,251 @@
+//! The worker: a process that executes one job after another for the process that started it.
+//!
+//! Requests come in over standard input, messages go out over standard output, as lines of JSON
+//! ([`super::job`]). Both are moved out of the way of whatever a task may start: it sees an empty
+//! standard input, and what it prints goes to the job's log.
+//!
+//! A worker does not outlive its coordinator: at the end of standard input, or when the parent
+//! dies, one that has a job is killed with every process that the job started. One without a job
+//! ends by itself.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use super::device;
+use super::execute::Bench;
+use super::job::{Job, Outcome, Request, WorkerMessage};
+use crate::stages::registry::Registry;
+use crate::stages::task::Progress;
+use crate::store::Store;
+
+/// Progress messages are at least this far apart.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+/// A job that is cancelled by a signal has this long to stop by itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Executes jobs from standard input until it ends.
+pub fn serve_worker(store: &Store, registry: &Registry) -> ExitCode {
+    match serve(store, registry) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ribflow worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
+    let requests = take_stdin()?;
+    let messages = Messages(Arc::new(Mutex::new(take_stdout()?)));
+    let flags = Arc::new(Flags::default());
+    watch_parent(Arc::clone(&flags))?;
+    messages.send(&WorkerMessage::Ready)?;
+    for job in listen(requests, Arc::clone(&flags)) {
+        // The first job fixes the width of the global pool, which a worker keeps for life.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .num_threads(job.threads)
+            .build_global();
+        redirect_output(&job.log)?;
+        let outcome = execute(store, registry, &job, &messages, &flags.cancelled);
+        flags.busy.store(false, Ordering::SeqCst);
+        messages.send(&WorkerMessage::Finished(outcome))?;
+        if flags.cancelled.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// What the threads of a worker tell each other.
+#[derive(Default)]
+struct Flags {
+    /// A job is waiting or running.
+    busy: AtomicBool,
+    /// The job is to stop.
+    cancelled: AtomicBool,
+}
+
+fn execute(
+    store: &Store,
+    registry: &Registry,
+    job: &Job,
+    messages: &Messages,
+    cancelled: &AtomicBool,
+) -> Outcome {
+    let device = match device::open(&job.device) {
+        Ok(device) => device,
+        Err(error) => return Outcome::failed(error.to_string()),
+    };
+    let progress = Reported {
+        messages,
+        last: Mutex::new(None),
+    };
+    let bench = Bench {
+        store,
+        registry,
+        device,
+        progress: &progress,
+        cancelled,
+    };
+    bench.execute(job)
+}
+
+/// The jobs that come in over `requests`, read by a thread of their own so that a cancellation is
+/// heard while a job runs. Ends with the requests.
+fn listen(requests: File, flags: Arc<Flags>) -> Receiver<Job> {
+    let (jobs, receiver) = channel();
+    std::thread::spawn(move || {
+        if let Err(error) = hear(BufReader::new(requests), &jobs, &flags) {
+            eprintln!("ribflow worker: {error}");
+        }
+        if flags.busy.load(Ordering::SeqCst) {
+            die();
+        }
+    });
+    receiver
+}
+
+fn hear(requests: impl BufRead, jobs: &Sender<Job>, flags: &Flags) -> io::Result<()> {
+    for line in requests.lines() {
+        match serde_json::from_str(&line?)? {
+            Request::Run(job) => {
+                flags.busy.store(true, Ordering::SeqCst);
+                if jobs.send(*job).is_err() {
+                    break;
+                }
+            }
+            Request::Cancel => flags.cancelled.store(true, Ordering::SeqCst),
+        }
+    }
+    Ok(())
+}
+
+/// Stops when the parent dies without a word, or when a signal asks for it.
+fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let parent = rustix::process::getppid();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .build()?;
+    let entered = runtime.enter();
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    drop(entered);
+    // The kernel watches the *thread* that started this process, so the signal alone says
+    // nothing: only a new parent does.
+    #[cfg(target_os = "linux")]
+    rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
+    if rustix::process::getppid() != parent {
+        die();
+    }
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    _ = hangup.recv() => {
+                        if rustix::process::getppid() != parent {
+                            die();
+                        }
+                    }
+                    _ = terminate.recv() => break,
+                }
+            }
+        });
+        flags.cancelled.store(true, Ordering::SeqCst);
+        if flags.busy.load(Ordering::SeqCst) {
+            std::thread::sleep(GRACE);
+        }
+        die();
+    });
+    Ok(())
+}
+
+/// Ends this process and, where it leads a group of its own, every process in it.
+fn die() -> ! {
+    let me = rustix::process::getpid();
+    if rustix::process::getpgrp() == me {
+        // On success this does not return.
+        let _ = rustix::process::kill_process_group(me, Signal::KILL);
+    }
+    std::process::exit(0)
+}
+
+/// Standard output as it was; whatever else writes there writes to standard error from now on.
+fn take_stdout() -> io::Result<File> {
+    let kept = io::stdout().as_fd().try_clone_to_owned()?;
+    replace(1, io::stderr().as_fd())?;
+    Ok(File::from(kept))
+}
+
+/// Standard input as it was; whatever else reads there finds its end.
+fn take_stdin() -> io::Result<File> {
+    let kept = io::stdin().as_fd().try_clone_to_owned()?;
+    replace(0, File::open("/dev/null")?)?;
+    Ok(File::from(kept))
+}
+
+/// Lets everything that this process and its children print go to the end of `log`.
+fn redirect_output(log: &Path) -> io::Result<()> {
+    let file = File::options().create(true).append(true).open(log)?;
+    io::stdout().flush()?;
+    replace(1, &file)?;
+    replace(2, &file)
+}
+
+/// Makes `standard` (0, 1 or 2) mean what `file` means.
+fn replace(standard: i32, file: impl AsFd) -> io::Result<()> {
+    // SAFETY: the standard descriptors are open for the life of a process, and this owner, which
+    // is never dropped, does not close it.
+    let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(standard) });
+    Ok(rustix::io::dup2(file, &mut target)?)
+}
+
+/// The way to the coordinator.
+#[derive(Clone)]
+struct Messages(Arc<Mutex<File>>);
+
+impl Messages {
+    fn send(&self, message: &WorkerMessage) -> io::Result<()> {
+        let mut line = serde_json::to_vec(message)?;
+        line.push(b'\n');
+        // A thread that panicked while it held the lock has written a whole line or none.
+        let mut file = self.0.lock().unwrap_or_else(|held| held.into_inner());
+        file.write_all(&line)
+    }
+}
+
+/// Sends the progress of one job, thinned out.
+struct Reported<'a> {
+    messages: &'a Messages,
+    last: Mutex<Option<Instant>>,
+}
+
+impl Progress for Reported<'_> {
+    fn advance(&self, done: u64, total: u64, unit: &'static str) {
+        let mut last = self.last.lock().unwrap_or_else(|held| held.into_inner());
+        let due = last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
+        if due || done >= total {
+            *last = Some(Instant::now());
+            // A coordinator that is gone is noticed at the end of standard input.
+            let _ = self.messages.send(&WorkerMessage::Progress {
+                done,
+                total,
+                unit: unit.to_string(),
+            });
+        }
+    }
+
+    fn log(&self, line: &str) {
+        eprintln!("{line}");
+    }
+}
