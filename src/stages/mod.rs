@@ -1,6 +1,7 @@
 //! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
 
 pub mod average;
+pub mod command;
 pub mod concat;
 pub mod dataset;
 pub mod evaluate;
@@ -19,6 +20,7 @@ pub mod task;
 pub fn registry() -> registry::Registry {
     registry::Registry::default()
         .with::<average::Average>()
+        .with::<command::Command>()
         .with::<concat::Concat>()
         .with::<dataset::DatasetStage>()
         .with::<evaluate::Evaluate>()

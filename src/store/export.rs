@@ -213,7 +213,31 @@ fn encoded_places(classes: &[String], files: &[ImageFile]) -> Result<Vec<String>
     Ok(places)
 }
 
-/// Copies content from the first of `roots` that still has it, else from the blobs.
+/// Content that may lie outside: from the first of `roots` that still has it at `path`, else from
+/// the blobs.
+///
+/// # Errors
+/// [`ExportError::Changed`] where it is in none of them, but something else is at its place.
+pub fn content(
+    blobs: &dyn Blobs,
+    path: &str,
+    blob: &Blob,
+    roots: &[PathBuf],
+) -> Result<Vec<u8>, ExportError> {
+    let mut changed = None;
+    for outside in roots.iter().map(|root| root.join(path)) {
+        match fs::read(&outside) {
+            Ok(bytes) if Digest::of(&bytes) == blob.digest => return Ok(bytes),
+            Ok(_) => changed = Some(outside),
+            Err(_) => {}
+        }
+    }
+    match (blobs.read(&blob.digest), changed) {
+        (Err(BlobError::Missing(_)), Some(changed)) => Err(ExportError::Changed(changed)),
+        (found, _) => Ok(found?),
+    }
+}
+
 fn copy(
     blobs: &dyn Blobs,
     path: &str,
@@ -222,21 +246,11 @@ fn copy(
     target: &Path,
 ) -> Result<(), ExportError> {
     make_parent(target)?;
-    let mut changed = None;
-    for root in roots {
-        let outside = root.join(path);
-        match fs::read(&outside) {
-            Ok(bytes) if Digest::of(&bytes) == blob.digest => {
-                return create(target, |file| file.write_all(&bytes));
-            }
-            Ok(_) => changed = Some(outside),
-            Err(_) => {}
-        }
+    if !roots.is_empty() {
+        let bytes = content(blobs, path, blob, roots)?;
+        return create(target, |file| file.write_all(&bytes));
     }
-    let sealed = match (blobs.path(&blob.digest), changed) {
-        (Err(BlobError::Missing(_)), Some(changed)) => return Err(ExportError::Changed(changed)),
-        (found, _) => found?,
-    };
+    let sealed = blobs.path(&blob.digest)?;
     let mut from = File::open(&sealed).map_err(ExportError::io(&sealed))?;
     // File to file, the kernel copies, and shares the blocks where the file system can.
     create(target, |file| io::copy(&mut from, file).map(|_| ()))

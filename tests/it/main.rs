@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 
 mod cli;
+mod command;
 mod fixtures;
 mod house;
 mod language;
