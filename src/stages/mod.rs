@@ -6,15 +6,18 @@ pub mod concat;
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
+pub mod finetune;
 mod image_folder;
 pub mod images;
 mod library;
 pub mod model;
 mod pixels;
+pub mod pretrain;
 pub mod registry;
 pub mod report;
 pub mod rib;
 pub mod task;
+mod training;
 
 /// Every kind of this build.
 pub fn registry() -> registry::Registry {
@@ -25,6 +28,8 @@ pub fn registry() -> registry::Registry {
         .with::<dataset::DatasetStage>()
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()
+        .with::<finetune::Finetune>()
+        .with::<pretrain::Pretrain>()
         .with::<report::Report>()
         .with::<rib::Rib>()
 }

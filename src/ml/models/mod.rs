@@ -53,4 +53,14 @@ pub struct TensorSpec {
     pub initial: Initial,
     /// Belongs to the classifier, the part that linear probing trains.
     pub head: bool,
+    /// Belongs to a transformer's parts around its blocks: class token, positions, outer norms.
+    pub outside_blocks: bool,
+}
+
+impl TensorSpec {
+    /// A weight of a linear layer or a convolution, as opposed to biases, norms and embeddings.
+    pub fn is_matrix(&self) -> bool {
+        let embedding = matches!(self.name.as_str(), "cls_token" | "pos_embed");
+        self.shape.len() > 1 && !embedding
+    }
 }

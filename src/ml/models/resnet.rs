@@ -114,6 +114,7 @@ pub(super) fn tensors(resnet: &ResNet, classes: usize) -> Vec<TensorSpec> {
             role: Role::Parameter,
             initial,
             head: true,
+            outside_blocks: false,
         });
     }
     list
@@ -129,6 +130,7 @@ fn unit_tensors(unit: &Unit, list: &mut Vec<TensorSpec>) {
             role,
             initial,
             head: false,
+            outside_blocks: false,
         });
     };
     add(

@@ -59,6 +59,9 @@ impl List {
             role: Role::Parameter,
             initial,
             head: name.starts_with("head."),
+            outside_blocks: ["cls_token", "pos_embed", "norm_pre.", "norm."]
+                .iter()
+                .any(|start| name.starts_with(start)),
         });
     }
 

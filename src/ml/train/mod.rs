@@ -1,8 +1,15 @@
 //! Training and using models: batches, schedules, optimisers, methods of fine-tuning, evaluation.
 
+pub mod augment;
 pub mod batch;
 pub mod evaluate;
+pub mod fit;
 pub mod infer;
+pub mod method;
+pub mod optimiser;
+pub mod schedule;
+pub mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
+pub use fit::{Fitted, Plan, fit};
 pub use infer::{Features, features};

@@ -1,0 +1,232 @@
+//! Training a model on a dataset, epoch by epoch.
+
+use std::collections::BTreeSet;
+
+use candle_core::Tensor;
+
+use super::augment::Augment;
+use super::batch::{Normaliser, check_images};
+use super::evaluate::class_columns;
+use super::infer::features;
+use super::method::Method;
+use super::optimiser::Rule;
+use super::schedule::{Schedule, Warmup};
+use super::trainer::{Batch, Objective, Trainer};
+use crate::ml::data::ImageSet;
+use crate::ml::models::Model;
+use crate::ml::ops::parallel;
+use crate::ml::{Error, Observer, Result};
+use crate::rng::Stream;
+
+/// How to train.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub epochs: u64,
+    /// Images in a step; the last one of an epoch may have fewer.
+    pub batch: usize,
+    /// The learning rate after the warm-up.
+    pub rate: f64,
+    pub warmup: Warmup,
+    pub rule: Rule,
+    pub weight_decay: f64,
+    pub smoothing: f64,
+    pub augment: Augment,
+    /// Only the classifier trains behind a backbone in evaluation mode, so the features are
+    /// computed once. This is the definition of head-only training, not an approximation of it.
+    pub frozen_backbone: bool,
+    /// Names every random stream of the training: orders, augmentation.
+    pub seed: u64,
+}
+
+/// A trained model and how it got there.
+pub struct Fitted {
+    pub model: Model,
+    pub epochs: Vec<Epoch>,
+    pub steps: u64,
+}
+
+/// One pass over the data. Loss and hits are those of each step before its update.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Epoch {
+    /// Mean over the images.
+    pub loss: f64,
+    /// Share of images classified right.
+    pub accuracy: f64,
+    /// The learning rate of the last step.
+    pub rate: f64,
+}
+
+/// Trains `model` on `set` by `method`. The set's classes are found among the model's by name
+/// and alone compete in the loss.
+///
+/// # Errors
+/// [`Error::Numerical`] where the loss stops being finite.
+pub fn fit(
+    model: Model,
+    set: &ImageSet,
+    method: &dyn Method,
+    plan: &Plan,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Fitted> {
+    check_images(set, &model.config().input)?;
+    parallel::scope(threads, || run(model, set, method, plan, threads, observer))
+}
+
+fn run(
+    model: Model,
+    set: &ImageSet,
+    method: &dyn Method,
+    plan: &Plan,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Fitted> {
+    let (classes, labels) = competing(&model, set)?;
+    let mut feed = Feed::new(&model, set, plan, threads, observer)?;
+    let objective = Objective {
+        rule: plan.rule,
+        weight_decay: plan.weight_decay,
+        smoothing: plan.smoothing,
+        classes,
+        seed: plan.seed,
+    };
+    let mut trainer = Trainer::new(model, method, &objective)?;
+    let batch = plan.batch.max(1);
+    let total = set.len().div_ceil(batch) as u64 * plan.epochs;
+    let schedule = Schedule {
+        base: plan.rate,
+        warmup: plan.warmup.steps(total),
+        total,
+    };
+    let images = set.len() as u64 * plan.epochs;
+    let (mut step, mut seen) = (0, 0);
+    let mut epochs = Vec::new();
+    for number in 0..plan.epochs {
+        let order = Stream::new(plan.seed, &format!("order/{number}")).permutation(set.len());
+        feed.start(number);
+        let mut epoch = Epoch::default();
+        for indices in order.chunks(batch) {
+            epoch.rate = schedule.rate(step);
+            let chosen: Vec<u32> = indices.iter().map(|index| labels[*index]).collect();
+            let report = trainer.step(&feed.batch(indices)?, &chosen, epoch.rate)?;
+            step += 1;
+            if !report.loss.is_finite() {
+                return Err(Error::Numerical(format!(
+                    "the loss became {} at step {step} of {total} (epoch {}, learning rate {:.3e}); a lower learning rate or a longer warm-up may help",
+                    report.loss,
+                    number + 1,
+                    epoch.rate
+                )));
+            }
+            epoch.loss += report.loss * indices.len() as f64 / set.len() as f64;
+            epoch.accuracy += report.correct as f64 / set.len() as f64;
+            seen += indices.len() as u64;
+            if !observer.advance(seen, images, "images") {
+                return Err(Error::Interrupted);
+            }
+        }
+        observer.log(&format!(
+            "epoch {}/{}: loss {:.4}, {:.1} % right while training",
+            number + 1,
+            plan.epochs,
+            epoch.loss,
+            100.0 * epoch.accuracy
+        ));
+        epochs.push(epoch);
+    }
+    let model = trainer.finish()?;
+    check_finite(&model)?;
+    Ok(Fitted {
+        model,
+        epochs,
+        steps: step,
+    })
+}
+
+/// The columns of the logits that compete (`None`: all) and each image's label among them.
+fn competing(model: &Model, set: &ImageSet) -> Result<(Option<Vec<u32>>, Vec<u32>)> {
+    let columns = class_columns(&model.config().classes, &set.classes)?;
+    let sorted: Vec<u32> = BTreeSet::from_iter(columns.iter().copied())
+        .into_iter()
+        .collect();
+    // Each class is found in `sorted`, which was made from the same columns.
+    let place = |label: &u32| {
+        let column = columns[*label as usize];
+        sorted.partition_point(|other| *other < column) as u32
+    };
+    let labels = set.labels.iter().map(place).collect();
+    let all = sorted.len() == model.config().classes.len();
+    Ok(((!all).then_some(sorted), labels))
+}
+
+/// The last update may have broken what the last loss did not show.
+fn check_finite(model: &Model) -> Result<()> {
+    for (name, tensor) in model.tensors() {
+        if tensor.dtype() != candle_core::DType::F32 {
+            continue;
+        }
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        if values.iter().any(|value| !value.is_finite()) {
+            return Err(Error::Numerical(format!(
+                "training diverged: tensor `{name}` is no longer finite"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Makes batches of images, or of features computed once.
+struct Feed<'a> {
+    set: &'a ImageSet,
+    normaliser: Normaliser,
+    augment: Augment,
+    seed: u64,
+    stream: Stream,
+    features: Option<Tensor>,
+}
+
+impl<'a> Feed<'a> {
+    fn new(
+        model: &Model,
+        set: &'a ImageSet,
+        plan: &Plan,
+        threads: usize,
+        observer: &dyn Observer,
+    ) -> Result<Self> {
+        let device = model.device();
+        let frozen = plan.frozen_backbone.then(|| {
+            let found = features(model, set, threads, observer)?;
+            let shape = (set.len(), found.width);
+            Ok::<_, Error>(Tensor::from_vec(found.values, shape, &device)?)
+        });
+        Ok(Self {
+            set,
+            normaliser: Normaliser::new(&model.config().input, &device),
+            augment: plan.augment,
+            seed: plan.seed,
+            stream: Stream::new(plan.seed, "augment/0"),
+            features: frozen.transpose()?,
+        })
+    }
+
+    fn start(&mut self, epoch: u64) {
+        self.stream = Stream::new(self.seed, &format!("augment/{epoch}"));
+    }
+
+    fn batch(&mut self, indices: &[usize]) -> Result<Batch> {
+        if let Some(features) = &self.features {
+            let rows: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
+            let rows = Tensor::new(rows, features.device())?;
+            return Ok(Batch::Features(features.index_select(&rows, 0)?));
+        }
+        if self.augment.is_none() {
+            return Ok(Batch::Images(self.normaliser.batch(self.set, indices)?));
+        }
+        let changed = self.augment.apply(self.set, indices, &mut self.stream);
+        let images = changed.chunks(self.set.image_bytes().max(1));
+        let (height, width) = (self.set.height, self.set.width);
+        Ok(Batch::Images(
+            self.normaliser.images(images, height, width)?,
+        ))
+    }
+}

@@ -1,0 +1,96 @@
+//! Ways of fine-tuning: what each changes about plain training of everything.
+
+use candle_core::Tensor;
+
+use crate::ml::Result;
+use crate::ml::models::{Model, TensorSpec, Weights};
+use crate::ml::ops::{Tape, Value};
+
+/// What a method sees of one training step.
+pub struct Step<'a> {
+    pub tape: &'a Tape,
+    /// The tensors in training as leaves of the tape, the frozen ones as constants, by name; the
+    /// method's own among them.
+    pub parameters: &'a dyn Weights,
+    /// The normalised images of the batch, before [`Method::input`].
+    pub images: &'a Tensor,
+    /// The competing columns of the logits in ascending order; `None`: all.
+    pub classes: Option<&'a [u32]>,
+    /// The logits of the competing classes.
+    pub logits: &'a Value,
+}
+
+/// A way of fine-tuning.
+///
+/// It chooses what trains, may bring tensors of its own, may change tensors and images on their
+/// way into the network, and may add to the loss. LwF is a [`Method::penalty`] with a teacher,
+/// L2-SP one with the start; LoRA is additions, a [`Method::weight`] and a [`Method::finish`]; a
+/// visual prompt additions and a [`Method::input`].
+pub trait Method: Send + Sync {
+    /// Whether this tensor of the model trains.
+    fn trains(&self, tensor: &TensorSpec) -> bool;
+    /// Tensors that train beside the model's.
+    fn additions(&self, model: &Model) -> Vec<TensorSpec>;
+    /// Whether batch norms run in training mode.
+    fn training_mode(&self) -> bool;
+    /// The tensor `name` as the network sees it.
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value>;
+    /// The images as the network sees them.
+    fn input(&self, tape: &Tape, parameters: &dyn Weights, images: Value) -> Result<Value>;
+    /// What is added to the cross-entropy, a scalar.
+    fn penalty(&self, step: &Step) -> Result<Option<Value>>;
+    /// The trained model, from its tensors and the method's own.
+    fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model>;
+}
+
+/// The part of a model that plain fine-tuning trains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Every parameter.
+    All,
+    /// The classifier alone, behind a backbone in evaluation mode.
+    Head,
+    /// As the benchmark's released code freezes: of a transformer the patch embedding and the
+    /// blocks, of a residual network all but the classifier while its statistics move.
+    Released,
+}
+
+/// Fine-tuning by the cross-entropy alone.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain {
+    pub part: Part,
+}
+
+impl Method for Plain {
+    fn trains(&self, tensor: &TensorSpec) -> bool {
+        match self.part {
+            Part::All => true,
+            Part::Head => tensor.head,
+            Part::Released => tensor.head || tensor.outside_blocks,
+        }
+    }
+
+    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
+        Vec::new()
+    }
+
+    fn training_mode(&self) -> bool {
+        self.part != Part::Head
+    }
+
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
+        parameters.weight(tape, name)
+    }
+
+    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
+        Ok(images)
+    }
+
+    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
+        Ok(trained)
+    }
+}

@@ -1,0 +1,255 @@
+//! One step of training after the other: forward, loss, gradient, update.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::method::{Method, Step};
+use super::optimiser::{Optimiser, Parameter, Rule};
+use crate::ml::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
+use crate::ml::ops::{Tape, Targets, Value};
+use crate::ml::{Error, Result};
+
+/// What the network is fed with.
+#[derive(Clone, Debug)]
+pub enum Batch {
+    /// Normalised images `[batch, 3, size, size]`.
+    Images(Tensor),
+    /// Pooled features `[batch, width]`, where only the classifier trains.
+    Features(Tensor),
+}
+
+/// What a step found before it moved anything.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// The loss, penalty included, mean over the batch.
+    pub loss: f64,
+    /// Images whose label had the largest logit.
+    pub correct: usize,
+}
+
+/// A model in training.
+pub struct Trainer<'a> {
+    config: Config,
+    method: &'a dyn Method,
+    /// In training: the model's and the method's own, with tensors of their own.
+    parameters: BTreeMap<String, Parameter>,
+    /// Frozen parameters and buffers.
+    fixed: BTreeMap<String, Tensor>,
+    additions: Vec<String>,
+    optimiser: Optimiser,
+    classes: Option<Vec<u32>>,
+    smoothing: f64,
+}
+
+/// Gradients by name, with what the forward pass left behind.
+pub struct Gradients {
+    pub by_name: BTreeMap<String, Tensor>,
+    buffers: BufferUpdates,
+}
+
+/// How a trainer updates and what it minimises.
+#[derive(Clone, Debug)]
+pub struct Objective {
+    pub rule: Rule,
+    pub weight_decay: f64,
+    /// Label smoothing in [0, 1).
+    pub smoothing: f64,
+    /// The columns of the logits that compete, ascending; `None`: all. Labels count within them.
+    pub classes: Option<Vec<u32>>,
+    /// Draws the method's own tensors.
+    pub seed: u64,
+}
+
+impl<'a> Trainer<'a> {
+    pub fn new(model: Model, method: &'a dyn Method, objective: &Objective) -> Result<Self> {
+        let config = model.config().clone();
+        let device = model.device();
+        let added = method.additions(&model);
+        let mut fixed = model.into_tensors();
+        let mut parameters = BTreeMap::new();
+        let adamw = matches!(objective.rule, Rule::AdamW { .. });
+        for spec in config.tensors() {
+            if spec.role == Role::Parameter && method.trains(&spec) {
+                let tensor = fixed
+                    .remove(&spec.name)
+                    .ok_or_else(|| missing(&spec.name))?;
+                // timm gives AdamW no decay of biases, norms and embeddings; SGD has one group.
+                let decays = !adamw || spec.is_matrix();
+                // A copy: the start may be in use elsewhere, and updates write in place.
+                let tensor = tensor.copy()?;
+                parameters.insert(spec.name, Parameter { tensor, decays });
+            }
+        }
+        for spec in &added {
+            let tensor = spec.start(objective.seed, &device)?;
+            let decays = !adamw || spec.is_matrix();
+            parameters.insert(spec.name.clone(), Parameter { tensor, decays });
+        }
+        Ok(Self {
+            config,
+            method,
+            parameters,
+            fixed,
+            additions: added.into_iter().map(|spec| spec.name).collect(),
+            optimiser: Optimiser::new(objective.rule, objective.weight_decay),
+            classes: objective.classes.clone(),
+            smoothing: objective.smoothing,
+        })
+    }
+
+    /// One step at learning rate `rate`. `labels` index the competing classes.
+    pub fn step(&mut self, batch: &Batch, labels: &[u32], rate: f64) -> Result<StepReport> {
+        let (report, gradients) = self.gradients(batch, labels)?;
+        if report.loss.is_finite() {
+            self.apply(gradients, rate)?;
+        }
+        Ok(report)
+    }
+
+    /// The loss and its gradients, nothing moved.
+    pub fn gradients(&self, batch: &Batch, labels: &[u32]) -> Result<(StepReport, Gradients)> {
+        let tape = Tape::new();
+        let leaves = Leaves::new(&tape, &self.parameters, &self.fixed);
+        let seen = Seen {
+            method: self.method,
+            leaves: &leaves,
+        };
+        let pass = Pass::new(&tape, &seen, self.method.training_mode());
+        let features = match batch {
+            Batch::Features(features) => Value::constant(features.clone()),
+            Batch::Images(images) => {
+                let images = Value::constant(images.clone());
+                let images = self.method.input(&tape, &leaves, images)?;
+                self.config.features_of(&pass, &images)?
+            }
+        };
+        let mut logits = self.config.classify(&pass, &features)?;
+        if let Some(classes) = &self.classes {
+            logits = tape.select_classes(&logits, classes)?;
+        }
+        let targets = Targets {
+            labels,
+            smoothing: self.smoothing,
+        };
+        let mut loss = tape.cross_entropy(&logits, targets)?;
+        if let Batch::Images(images) = batch {
+            let step = Step {
+                tape: &tape,
+                parameters: &leaves,
+                images,
+                classes: self.classes.as_deref(),
+                logits: &logits,
+            };
+            if let Some(penalty) = self.method.penalty(&step)? {
+                loss = tape.add(&loss, &penalty)?;
+            }
+        }
+        let report = StepReport {
+            loss: f64::from(loss.tensor().to_scalar::<f32>()?),
+            correct: correct(logits.tensor(), labels)?,
+        };
+        let buffers = pass.into_updates();
+        let leaves = leaves.leaves;
+        let mut found = tape.backward(&loss)?;
+        let by_name = leaves
+            .into_iter()
+            .filter_map(|(name, leaf)| Some((name.to_string(), found.take(&leaf)?)))
+            .collect();
+        Ok((report, Gradients { by_name, buffers }))
+    }
+
+    /// Moves the parameters along `gradients` and takes over the buffers of that forward pass.
+    pub fn apply(&mut self, gradients: Gradients, rate: f64) -> Result<()> {
+        self.fixed.extend(gradients.buffers);
+        self.optimiser
+            .step(rate, &mut self.parameters, &gradients.by_name)
+    }
+
+    /// The trained model.
+    pub fn finish(self) -> Result<Model> {
+        let mut tensors = self.fixed;
+        let mut own = BTreeMap::new();
+        for (name, parameter) in self.parameters {
+            match self.additions.contains(&name) {
+                true => own.insert(name, parameter.tensor),
+                false => tensors.insert(name, parameter.tensor),
+            };
+        }
+        let model = Model::from_tensors(self.config, tensors)?;
+        self.method.finish(model, &Fixed(own))
+    }
+}
+
+/// Images whose label has the largest of its row of logits, the first of equals.
+fn correct(logits: &Tensor, labels: &[u32]) -> Result<usize> {
+    let rows = logits.to_vec2::<f32>()?;
+    let best = |row: &[f32]| {
+        let mut best = 0;
+        for (column, logit) in row.iter().enumerate() {
+            if *logit > row[best] {
+                best = column;
+            }
+        }
+        best as u32
+    };
+    let right = rows.iter().zip(labels);
+    Ok(right.filter(|(row, label)| best(row) == **label).count())
+}
+
+fn missing(name: &str) -> Error {
+    Error::Invalid(format!("the tensor `{name}` is missing"))
+}
+
+/// The tensors of a step: those in training as leaves of its tape.
+struct Leaves<'a> {
+    leaves: BTreeMap<&'a str, Value>,
+    fixed: &'a BTreeMap<String, Tensor>,
+}
+
+impl<'a> Leaves<'a> {
+    fn new(
+        tape: &Tape,
+        parameters: &'a BTreeMap<String, Parameter>,
+        fixed: &'a BTreeMap<String, Tensor>,
+    ) -> Self {
+        let leaf = |parameter: &Parameter| tape.leaf(parameter.tensor.clone());
+        let leaves = parameters
+            .iter()
+            .map(|(name, parameter)| (name.as_str(), leaf(parameter)))
+            .collect();
+        Self { leaves, fixed }
+    }
+}
+
+impl Weights for Leaves<'_> {
+    fn weight(&self, _tape: &Tape, name: &str) -> Result<Value> {
+        if let Some(leaf) = self.leaves.get(name) {
+            return Ok(leaf.clone());
+        }
+        let tensor = self.fixed.get(name).ok_or_else(|| missing(name))?;
+        Ok(Value::constant(tensor.clone()))
+    }
+}
+
+/// The tensors as the method lets the network see them.
+struct Seen<'a> {
+    method: &'a dyn Method,
+    leaves: &'a Leaves<'a>,
+}
+
+impl Weights for Seen<'_> {
+    fn weight(&self, tape: &Tape, name: &str) -> Result<Value> {
+        self.method.weight(tape, self.leaves, name)
+    }
+}
+
+/// Finished tensors.
+struct Fixed(BTreeMap<String, Tensor>);
+
+impl Weights for Fixed {
+    fn weight(&self, _tape: &Tape, name: &str) -> Result<Value> {
+        let tensor = self.0.get(name).ok_or_else(|| missing(name))?;
+        Ok(Value::constant(tensor.clone()))
+    }
+}

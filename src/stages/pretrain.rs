@@ -1,0 +1,211 @@
+//! `pretrain`: trains a model from scratch.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::pixels;
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use super::training::{self, positive, share};
+use crate::ml::models::{Config, Model, list};
+use crate::ml::train::augment::Augment;
+use crate::ml::train::fit::{Plan, fit};
+use crate::ml::train::method::{Part, Plain};
+use crate::ml::train::optimiser::Rule;
+use crate::ml::train::schedule::Warmup;
+use crate::workflow::kind::{
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+};
+
+/// The optimiser.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OptimiserName {
+    /// Adam with decoupled weight decay, which spares biases, norms and embeddings.
+    #[default]
+    Adamw,
+    Sgd,
+}
+
+/// Trains a new model on a dataset; its classes become the model's.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pretrain {
+    /// The architecture: `vit_mini`, `resnet_mini`, …
+    pub arch: String,
+    #[serde(default = "defaults::optimiser")]
+    pub optimiser: OptimiserName,
+    /// Passes over the data.
+    #[serde(default = "defaults::epochs")]
+    pub epochs: u64,
+    /// The learning rate after the warm-up.
+    #[serde(default = "defaults::lr")]
+    pub lr: f64,
+    /// Images in a step.
+    #[serde(default = "defaults::batch")]
+    pub batch: usize,
+    /// Length of the warm-up: below 1 a share of the steps, from 1 on a number of steps.
+    #[serde(default = "defaults::warmup")]
+    pub warmup: f64,
+    /// Of SGD.
+    #[serde(default = "defaults::momentum")]
+    pub momentum: f64,
+    #[serde(default = "defaults::weight_decay")]
+    pub weight_decay: f64,
+    /// In [0, 1).
+    #[serde(default)]
+    pub label_smoothing: f64,
+    /// Mirror images left and right at random.
+    #[serde(default)]
+    pub flip: bool,
+    /// Shift images at random by up to so many pixels, as a random crop of the padded image.
+    #[serde(default)]
+    pub shift: usize,
+    /// Names all random numbers: the first weights, the order of the images, flips and shifts.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+mod defaults {
+    use super::OptimiserName;
+
+    pub fn optimiser() -> OptimiserName {
+        OptimiserName::Adamw
+    }
+
+    pub fn epochs() -> u64 {
+        12
+    }
+
+    pub fn lr() -> f64 {
+        0.001
+    }
+
+    pub fn batch() -> usize {
+        64
+    }
+
+    pub fn warmup() -> f64 {
+        0.1
+    }
+
+    pub fn momentum() -> f64 {
+        0.9
+    }
+
+    pub fn weight_decay() -> f64 {
+        0.05
+    }
+}
+
+impl Default for Pretrain {
+    fn default() -> Self {
+        Self {
+            arch: String::new(),
+            optimiser: defaults::optimiser(),
+            epochs: defaults::epochs(),
+            lr: defaults::lr(),
+            batch: defaults::batch(),
+            warmup: defaults::warmup(),
+            momentum: defaults::momentum(),
+            weight_decay: defaults::weight_decay(),
+            label_smoothing: 0.0,
+            flip: false,
+            shift: 0,
+            seed: 0,
+        }
+    }
+}
+
+impl Pretrain {
+    fn plan(&self) -> Plan {
+        Plan {
+            epochs: self.epochs,
+            batch: self.batch,
+            rate: self.lr,
+            warmup: Warmup::written(self.warmup),
+            rule: match self.optimiser {
+                OptimiserName::Adamw => Rule::ADAMW,
+                OptimiserName::Sgd => Rule::Sgd {
+                    momentum: self.momentum,
+                },
+            },
+            weight_decay: self.weight_decay,
+            smoothing: self.label_smoothing,
+            augment: Augment {
+                flip: self.flip,
+                shift: self.shift,
+            },
+            frozen_backbone: false,
+            seed: self.seed,
+        }
+    }
+
+    fn unknown_architecture(&self) -> Option<ParameterProblem> {
+        let names = || list().iter().map(|entry| entry.name);
+        if names().any(|name| name == self.arch) {
+            return None;
+        }
+        let message = format!("there is no architecture `{}`", self.arch);
+        let hint = match crate::diag::nearest(&self.arch, names()) {
+            Some(name) => format!("did you mean `{name}`?"),
+            None => format!("there are: {}", names().collect::<Vec<_>>().join(", ")),
+        };
+        Some(ParameterProblem::value("arch", message).hint(hint))
+    }
+}
+
+impl Stage for Pretrain {
+    const NAME: &'static str = "pretrain";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "Trains a new model on a dataset";
+    const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![InputSpec::one("data", PortType::Dataset)]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        training::outputs()
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let mut problems: Vec<_> = self.unknown_architecture().into_iter().collect();
+        positive("epochs", self.epochs as f64, &mut problems);
+        positive("batch", self.batch as f64, &mut problems);
+        training::rate("lr", self.lr, &mut problems);
+        training::warmup("warmup", self.warmup, &mut problems);
+        share("momentum", self.momentum, &mut problems);
+        training::rate("weight_decay", self.weight_decay, &mut problems);
+        share("label_smoothing", self.label_smoothing, &mut problems);
+        problems
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let set = pixels::load(context, context.input("data")?)?;
+        let config = Config::named(&self.arch, &set.classes)?;
+        let start = Model::new(config, self.seed, &context.device)?;
+        let method = Plain { part: Part::All };
+        let watch = training::Watch::start(context, self.epochs, set.len());
+        let fitted = fit(
+            start,
+            &set,
+            &method,
+            &self.plan(),
+            context.threads,
+            &*context,
+        )?;
+        watch.finish(fitted)
+    }
+}

@@ -1,0 +1,121 @@
+//! What the kinds that train have in common: their outputs, and the ranges of their parameters.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::model;
+use super::task::{Context, Outputs, TaskError};
+use crate::ml::train::fit::{Epoch, Fitted};
+use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
+use crate::workflow::kind::{OutputSpec, ParameterProblem, PortType};
+
+/// `model`, the last epoch's `metrics`, and the `history` of all epochs.
+pub(super) fn outputs() -> Vec<OutputSpec> {
+    vec![
+        OutputSpec::new("model", PortType::Model),
+        OutputSpec::new("metrics", PortType::Metrics),
+        OutputSpec::new("history", PortType::Table),
+    ]
+}
+
+/// Watches one training to describe it afterwards.
+pub(super) struct Watch<'a> {
+    context: &'a Context<'a>,
+    /// Trained on, over all epochs.
+    images: u64,
+    started: Instant,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn start(context: &'a Context<'a>, epochs: u64, images: usize) -> Self {
+        Self {
+            context,
+            images: epochs * images as u64,
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn finish(self, fitted: Fitted) -> Result<Outputs, TaskError> {
+        let seconds = self.started.elapsed().as_secs_f64();
+        let rate = (self.images as f64 / seconds.max(1e-9)).round();
+        let last = fitted.epochs.last().copied().unwrap_or_default();
+        let metrics = metrics(last, self.images, fitted.steps);
+        let model = model::write(self.context, &fitted.model)?;
+        Ok(Outputs::one("model", model)
+            .and("metrics", Artifact::Metrics(metrics))
+            .and("history", Artifact::Table(history(&fitted.epochs)))
+            .note("images_per_second", rate))
+    }
+}
+
+fn metrics(last: Epoch, images: u64, steps: u64) -> Metrics {
+    let toward = |metric: Metric, better: Better| Metric {
+        better: Some(better),
+        ..metric
+    };
+    let loss = toward(Metric::new(last.loss, "nats"), Better::Lower);
+    let accuracy = Metric::new(100.0 * last.accuracy, "percent");
+    let values = BTreeMap::from([
+        ("loss".to_string(), loss),
+        (
+            "train_accuracy".to_string(),
+            toward(accuracy, Better::Higher),
+        ),
+        ("images".to_string(), Metric::new(images as f64, "images")),
+        ("steps".to_string(), Metric::new(steps as f64, "steps")),
+    ]);
+    Metrics { values }
+}
+
+fn history(epochs: &[Epoch]) -> Table {
+    let row = |(index, epoch): (usize, &Epoch)| {
+        vec![
+            json!(index + 1),
+            json!(epoch.loss),
+            json!(100.0 * epoch.accuracy),
+            json!(epoch.rate),
+        ]
+    };
+    Table {
+        columns: ["epoch", "loss", "train_accuracy", "lr"]
+            .map(String::from)
+            .to_vec(),
+        rows: epochs.iter().enumerate().map(row).collect(),
+    }
+}
+
+/// At least 1.
+pub(super) fn positive(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
+    if value < 1.0 {
+        problems.push(ParameterProblem::value(
+            name,
+            format!("`{name}` must be at least 1"),
+        ));
+    }
+}
+
+/// 0 or more, and finite.
+pub(super) fn rate(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
+    if !(value.is_finite() && value >= 0.0) {
+        let message = format!("`{name}` must be 0 or a positive number, not {value}");
+        problems.push(ParameterProblem::value(name, message));
+    }
+}
+
+/// In [0, 1).
+pub(super) fn share(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
+    if !(0.0..1.0).contains(&value) {
+        let message = format!("`{name}` must be at least 0 and below 1, not {value}");
+        problems.push(ParameterProblem::value(name, message));
+    }
+}
+
+/// A share below 1, or a whole number.
+pub(super) fn warmup(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
+    if !(value.is_finite() && value >= 0.0) || (value >= 1.0 && value.fract() != 0.0) {
+        let message = format!("`{name}` must be a share below 1 or a whole number of steps");
+        problems.push(ParameterProblem::value(name, message));
+    }
+}
