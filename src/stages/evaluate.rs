@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
-use super::{model, pixels};
+use super::{images, model};
 use crate::ml::train::evaluate::{Evaluation, Score, evaluate};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
@@ -76,7 +76,8 @@ impl Stage for Evaluate {
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let model = model::read(context, context.input("model")?)?;
-        let set = pixels::load(context, context.input("data")?)?;
+        let transform = model.config().input.transform();
+        let set = images::load(context, context.input("data")?, Some(&transform))?;
         let masked = self.mask == ClassMask::Dataset;
         let evaluation = evaluate(&model, &set, masked, context.threads, &*context)?;
         let competing = match self.mask {

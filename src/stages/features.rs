@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
-use super::{model, pixels};
+use super::{images, model};
 use crate::ml::train;
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
@@ -53,7 +53,8 @@ impl Stage for Features {
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let model = model::read(context, context.input("model")?)?;
-        let set = pixels::load(context, context.input("data")?)?;
+        let transform = model.config().input.transform();
+        let set = images::load(context, context.input("data")?, Some(&transform))?;
         let features = train::features(&model, &set, context.threads, &*context)?;
         let count = features.labels.len();
         let bytes = |values: &[f32]| values.iter().flat_map(|it| it.to_le_bytes()).collect();

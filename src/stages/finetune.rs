@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
-use super::{model, pixels};
+use super::{images, model};
 use crate::ml::data::ImageSet;
 use crate::ml::models::Model;
 use crate::ml::train::augment::Augment;
@@ -181,7 +181,8 @@ impl Stage for Finetune {
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let given = model::read(context, context.input("init")?)?;
-        let mut set = pixels::load(context, context.input("data")?)?;
+        let transform = given.config().input.transform();
+        let mut set = images::load(context, context.input("data")?, Some(&transform))?;
         if self.shuffle_labels {
             let order = Stream::new(self.seed, "labels").permutation(set.len());
             set.labels = order.iter().map(|image| set.labels[*image]).collect();

@@ -11,7 +11,6 @@ mod image_folder;
 pub mod images;
 mod library;
 pub mod model;
-mod pixels;
 pub mod pretrain;
 pub mod registry;
 pub mod report;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pixels;
+use super::images;
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use crate::ml::models::{Config, Model, list};
@@ -193,8 +193,10 @@ impl Stage for Pretrain {
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let set = pixels::load(context, context.input("data")?)?;
-        let config = Config::named(&self.arch, &set.classes)?;
+        let input = context.input("data")?;
+        let classes = &images::dataset(input)?.classes;
+        let config = Config::named(&self.arch, classes)?;
+        let set = images::load(context, input, Some(&config.input.transform()))?;
         let start = Model::new(config, self.seed, &context.device)?;
         let method = Plain { part: Part::All };
         let watch = training::Watch::start(context, self.epochs, set.len());

@@ -4,8 +4,9 @@
 use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
+use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::config::Input;
-use ribflow::ml::models::{Config, Interpolation, Model, Network, Vit};
+use ribflow::ml::models::{Config, Model, Network, Vit};
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::schedule::Schedule;
@@ -56,7 +57,7 @@ fn start(clip_style: bool) -> Model {
             size: 32,
             mean: [0.5; 3],
             std: [0.5; 3],
-            interpolation: Interpolation::Bicubic,
+            interpolation: Filter::Bicubic,
             crop: 1.0,
         },
         network: Network::Vit(Vit {

@@ -1,6 +1,7 @@
 //! The architectures by name. One entry each; a new one needs no code.
 
-use super::config::{Block, Config, Input, Interpolation, Network, ResNet, Vit};
+use super::config::{Block, Config, Input, Network, ResNet, Vit};
+use crate::ml::data::resize::Filter;
 use crate::ml::{Error, Result};
 
 /// A catalogue entry.
@@ -117,7 +118,7 @@ fn small_input() -> Input {
         size: 32,
         mean: [0.5; 3],
         std: [0.5; 3],
-        interpolation: Interpolation::Bicubic,
+        interpolation: Filter::Bicubic,
         crop: 1.0,
     }
 }
@@ -127,7 +128,7 @@ fn augreg_input() -> Input {
         size: 224,
         mean: [0.5; 3],
         std: [0.5; 3],
-        interpolation: Interpolation::Bicubic,
+        interpolation: Filter::Bicubic,
         crop: 0.9,
     }
 }
@@ -138,7 +139,7 @@ fn torchvision_input() -> Input {
         size: 224,
         mean: [0.485, 0.456, 0.406],
         std: [0.229, 0.224, 0.225],
-        interpolation: Interpolation::Bilinear,
+        interpolation: Filter::Bilinear,
         crop: 0.875,
     }
 }

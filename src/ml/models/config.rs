@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{TensorSpec, resnet, vit};
+use crate::ml::data::resize::{Filter, Transform};
 use crate::ml::{Error, Result};
 
 /// A complete description of a model, stored with its tensors.
@@ -24,16 +25,20 @@ pub struct Input {
     /// Of the channels red, green, blue, in [0, 1].
     pub mean: [f64; 3],
     pub std: [f64; 3],
-    pub interpolation: Interpolation,
+    pub interpolation: Filter,
     /// The share of the resized shorter side that the centre crop keeps.
     pub crop: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Interpolation {
-    Bilinear,
-    Bicubic,
+impl Input {
+    /// How an image becomes the model's input: timm's and torchvision's evaluation transform.
+    pub fn transform(&self) -> Transform {
+        Transform {
+            resize: (self.size as f64 / self.crop).floor() as usize,
+            crop: self.size,
+            filter: self.interpolation,
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -117,6 +122,9 @@ impl Config {
         }
         if self.input.std.iter().any(|std| *std <= 0.0) {
             return invalid("the standard deviation of a channel must be positive".to_string());
+        }
+        if !(self.input.crop > 0.0 && self.input.crop <= 1.0) {
+            return invalid("the crop keeps a share of the image, above 0 and up to 1".to_string());
         }
         match &self.network {
             Network::Vit(vit) => {
