@@ -1,10 +1,11 @@
 //! What may be typed: the arguments of every subcommand, with the help that teaches them.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueHint};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 /// Reproduce robustness and fine-tuning benchmarks from one YAML file.
 ///
@@ -79,6 +80,16 @@ pub enum Device {
     Cuda(usize),
 }
 
+impl fmt::Display for Device {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => formatter.write_str("auto"),
+            Self::Cpu => formatter.write_str("cpu"),
+            Self::Cuda(number) => write!(formatter, "cuda:{number}"),
+        }
+    }
+}
+
 impl FromStr for Device {
     type Err = String;
 
@@ -99,7 +110,13 @@ impl FromStr for Device {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Write completions for a shell to standard output
+    /// Check a workflow file
+    Validate(ValidateArguments),
+    /// Draw the graph of a workflow
+    Graph(GraphArguments),
+    /// Print the JSON Schema of workflow files
+    Schema(SchemaArguments),
+    /// Print completions for a shell
     Completions(CompletionsArguments),
 }
 
@@ -155,6 +172,90 @@ pub struct RunArguments {
     pub keep_going: bool,
 }
 
+/// Nothing is run. Nodes are counted by what a run would do with them:
+///
+///   reused        its result is in the store
+///   would run     its key is known and has no result
+///   unknown       something that it needs must run first; if that comes out as before, the
+///                 node's result may still be found
+///   missing data  its data, or an environment variable, is not here
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::PLAN)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::STATUS)]
+pub struct StatusArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::WHY)]
+pub struct WhyArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The nodes: 'tuned[method=ft,seed=0]', or a stage for all of its nodes
+    #[arg(value_name = "NODE")]
+    pub node: String,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::GET)]
+pub struct GetArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The nodes, with an output after a dot where only that one is wanted: 'drawn.drawings'
+    #[arg(value_name = "NODE[.OUTPUT]")]
+    pub node: String,
+
+    /// The folder to write to; made where there is none
+    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::VALIDATE)]
+pub struct ValidateArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::GRAPH)]
+pub struct GraphArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// The language of the drawing
+    #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+    pub format: GraphFormat,
+
+    /// One box for each stage instead of one for each node
+    #[arg(long)]
+    pub stages: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// For Markdown
+    Mermaid,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::SCHEMA)]
+pub struct SchemaArguments {}
+
+#[derive(Clone, Debug, Args)]
+pub struct WorkerArguments {}
+
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArguments {
@@ -199,6 +300,55 @@ Examples:
   ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
 
 Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
+
+    pub const PLAN: &str = "\
+Examples:
+  ribflow plan grid.yaml                          a table by stage
+  ribflow plan grid.yaml -v                       every node that would run, and why
+  ribflow plan grid.yaml --set params.epochs=2    what that change would cost
+  ribflow plan grid.yaml --json | jq -r '.nodes[] | select(.state == \"would_run\") | .id'";
+
+    pub const STATUS: &str = "\
+Examples:
+  ribflow status grid.yaml                 a table by stage, and what runs or failed
+  ribflow status grid.yaml 'tuned[seed=0]' of these nodes and what they need
+  ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
+
+Works beside a run that is going on.";
+
+    pub const WHY: &str = "\
+Examples:
+  ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what differs since its last result
+  ribflow why grid.yaml summary -v                         with everything its key is made of
+  ribflow why grid.yaml pretrained --set params.epochs=2   what a change would touch";
+
+    pub const GET: &str = "\
+Examples:
+  ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   model.safetensors and its config
+  ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       a folder for each node
+  ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
+
+Models and arrays become .safetensors files, metrics JSON, tables CSV, datasets image folders.";
+
+    pub const VALIDATE: &str = "\
+Examples:
+  ribflow validate grid.yaml
+  ribflow validate grid.yaml --profile tiny --json
+
+Nothing is run and no data is read. Exit code 0: the file is good; 2: it is not.";
+
+    pub const GRAPH: &str = "\
+Examples:
+  ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
+  ribflow graph grid.yaml --stages --format mermaid
+  ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
+
+    pub const SCHEMA: &str = "\
+Examples:
+  ribflow schema > ribflow.schema.json
+
+With `# yaml-language-server: $schema=ribflow.schema.json` in its first line, an editor checks and
+completes a workflow file.";
 
     pub const COMPLETIONS: &str = "\
 Examples:

@@ -105,10 +105,10 @@ impl Failure {
         // Nothing is left to be done about a standard error that can't be written.
         let _ = match self {
             Self::Workflow(_) | Self::Usage { .. } if json => print_problems(&self.problems()),
-            Self::Workflow(Diagnostics(problems)) => problems.iter().try_for_each(|problem| {
-                let message = format!("{}: {}", problem.file, problem.message);
-                print_message(&message, problem.hint.as_deref())
-            }),
+            Self::Workflow(problems) => {
+                let color = Paint::for_stderr().color;
+                io::stderr().write_all(problems.render(color).as_bytes())
+            }
             Self::Usage { message, hint, .. } | Self::Failed { message, hint } => {
                 print_message(message, hint.as_deref())
             }

@@ -3,7 +3,11 @@
 pub mod arguments;
 mod completions;
 pub mod failure;
+mod graph;
+mod load;
 pub mod places;
+mod schema;
+mod validate;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -45,7 +49,11 @@ fn execute(arguments: &Arguments) -> Exit {
 }
 
 fn dispatch(arguments: &Arguments, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = &arguments.common;
     match &arguments.command {
+        Command::Validate(arguments) => validate::run(arguments, common, output),
+        Command::Graph(arguments) => graph::run(arguments, common, output),
+        Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
     }
 }

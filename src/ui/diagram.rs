@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
 
 use super::words::count;
 use crate::workflow::graph::Graph;
@@ -71,6 +72,17 @@ impl Diagram {
             boxes: boxes.collect(),
             arrows: arrows.collect(),
         }
+    }
+
+    /// For scripts: `{"name": …, "boxes": ["…"], "arrows": [[from, to]]}` with the boxes' names.
+    pub fn json(&self) -> Value {
+        let name = |index: usize| self.boxes.get(index).and_then(|lines| lines.first());
+        let arrows = self.arrows.iter();
+        json!({
+            "name": self.title,
+            "boxes": self.boxes.iter().map(|lines| lines.first()).collect::<Vec<_>>(),
+            "arrows": arrows.map(|(from, to)| [name(*from), name(*to)]).collect::<Vec<_>>(),
+        })
     }
 
     /// For Graphviz: `dot -Tsvg`.

@@ -14,10 +14,20 @@ pub struct Tally {
     pub skipped: usize,
     /// Running nodes by id, with the time they started.
     pub running: BTreeMap<String, f64>,
+    /// How nodes ended, by id. One whose result was lost may start, and end, once more.
+    ends: BTreeMap<String, End>,
     stages: BTreeMap<String, StageTally>,
     /// Seconds of work done by nodes that ended.
     worked: f64,
     first_start: Option<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Ran,
+    Reused,
+    Failed,
+    Skipped,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -57,26 +67,23 @@ impl Tally {
         match event {
             Event::NodeStarted { id, .. } => {
                 self.first_start.get_or_insert(now);
+                self.reopen(id);
                 self.running.insert(id.clone(), now);
             }
             Event::NodeReused { id, .. } => {
-                self.reused += 1;
-                self.end(id);
+                self.end(id, End::Reused);
             }
             Event::NodeFinished { id, wall_s, .. } => {
-                self.ran += 1;
                 self.worked += wall_s;
-                let stage = self.end(id);
+                let stage = self.end(id, End::Ran);
                 stage.ran += 1;
                 stage.worked += wall_s;
             }
             Event::NodeFailed { id, .. } => {
-                self.failed += 1;
-                self.end(id);
+                self.end(id, End::Failed);
             }
             Event::NodeSkipped { id, .. } => {
-                self.skipped += 1;
-                self.end(id);
+                self.end(id, End::Skipped);
             }
             Event::RunStarted { nodes, .. } => self.nodes = *nodes,
             Event::NodeWaiting { .. }
@@ -86,16 +93,39 @@ impl Tally {
         }
     }
 
-    fn end(&mut self, id: &str) -> &mut StageTally {
+    fn end(&mut self, id: &str, end: End) -> &mut StageTally {
+        self.reopen(id);
         self.running.remove(id);
+        self.ends.insert(id.to_string(), end);
+        *self.counter(end) += 1;
         let stage = self.stages.entry(stage_of(id).to_string()).or_default();
         stage.left = stage.left.saturating_sub(1);
         stage
     }
 
+    /// Takes back that a node had ended.
+    fn reopen(&mut self, id: &str) {
+        if let Some(end) = self.ends.remove(id) {
+            *self.counter(end) -= 1;
+            self.stages
+                .entry(stage_of(id).to_string())
+                .or_default()
+                .left += 1;
+        }
+    }
+
+    fn counter(&mut self, end: End) -> &mut usize {
+        match end {
+            End::Ran => &mut self.ran,
+            End::Reused => &mut self.reused,
+            End::Failed => &mut self.failed,
+            End::Skipped => &mut self.skipped,
+        }
+    }
+
     /// Nodes that have ended, one way or another.
     pub fn ended(&self) -> usize {
-        self.ran + self.reused + self.failed + self.skipped
+        self.ends.len()
     }
 
     /// Executed nodes a second, once there are any.
@@ -192,24 +222,33 @@ mod tests {
         assert!((left - 300.0).abs() < 1e-9, "{left}");
     }
 
+    fn reused(id: &str) -> Event {
+        Event::NodeReused {
+            id: id.to_string(),
+            key: Digest::of(b""),
+        }
+    }
+
     #[test]
     fn counts_add_up() {
         let mut tally = two_stages();
-        let key = Digest::of(b"");
-        let id = "test[a=1]".to_string();
-        tally.observe(
-            &Event::NodeReused {
-                id: id.clone(),
-                key,
-            },
-            0.0,
-        );
+        tally.observe(&reused("test[a=1]"), 0.0);
         tally.observe(&started("train[a=1]"), 1.0);
         tally.observe(&finished("train[a=1]", 2.0), 3.0);
-        let why = String::new();
+        let (id, why) = ("test[a=2]".to_string(), String::new());
         tally.observe(&Event::NodeSkipped { id, why }, 3.0);
         assert_eq!(tally.ended(), 3);
         assert!(tally.running.is_empty());
         assert_eq!(tally.rate(3.0), Some(0.5));
+    }
+
+    #[test]
+    fn a_node_whose_result_was_lost_counts_once() {
+        let mut tally = two_stages();
+        tally.observe(&reused("train[a=1]"), 0.0);
+        tally.observe(&started("train[a=1]"), 1.0);
+        assert_eq!((tally.reused, tally.ended()), (0, 0));
+        tally.observe(&finished("train[a=1]", 2.0), 3.0);
+        assert_eq!((tally.ran, tally.reused, tally.ended()), (1, 0, 1));
     }
 }

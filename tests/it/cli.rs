@@ -36,3 +36,103 @@ fn a_wrong_command_line_is_exit_code_2_in_words_and_in_json() {
     [exit code 2]
     ");
 }
+
+/// Two stages that this build can check without anything beside the file.
+const PAIR: &str = "\
+ribflow: 1
+name: pair
+axes:
+  domain: [v2, r]
+stages:
+  images:
+    each: [domain]
+    use: dataset
+    with: { builtin: mini-rib, domain: \"${domain}\" }
+  both:
+    use: concat
+    needs: { parts: \"images[*]\" }
+";
+
+#[test]
+fn a_good_file_is_called_good() {
+    let space = TestSpace::new();
+    space.write("pair.yaml", PAIR);
+    insta::assert_snapshot!(space.run(&["validate", "pair.yaml"]), @"pair: good, 3 nodes in 2 stages");
+    insta::assert_snapshot!(space.run(&["validate", "pair.yaml", "--json"]), @r#"{"errors":[],"warnings":[]}"#);
+}
+
+#[test]
+fn every_problem_is_shown_with_its_place() {
+    let space = TestSpace::new();
+    space.write(
+        "pair.yaml",
+        PAIR.replace("use: concat", "use: conact")
+            .replace("v2, r", "v2, v2"),
+    );
+    insta::assert_snapshot!(space.run(&["validate", "pair.yaml"]), @r#"
+    --- stderr
+    error[duplicate-id]: axis `domain` has two values with the id `v2`
+     --> pair.yaml:4:16
+      |
+    4 |   domain: [v2, v2]
+      |                ^^
+      = hint: ids are texts: `1` and "1" are the same
+
+    error[unknown-kind]: there is no stage kind `conact`
+      --> pair.yaml:11:10
+       |
+    11 |     use: conact
+       |          ^^^^^^
+       = hint: did you mean `concat`?
+    [exit code 2]
+    "#);
+    insta::assert_snapshot!(space.run(&["validate", "pair.yaml", "--json"]), @r#"
+    {"errors":[{"code":"duplicate-id","column":16,"file":"pair.yaml","hint":"ids are texts: `1` and \"1\" are the same","line":4,"message":"axis `domain` has two values with the id `v2`"},{"code":"unknown-kind","column":10,"file":"pair.yaml","hint":"did you mean `concat`?","line":11,"message":"there is no stage kind `conact`"}]}
+    [exit code 2]
+    "#);
+    insta::assert_snapshot!(space.run(&["validate", "elsewhere.yaml"]), @r"
+    --- stderr
+    error[unreadable-file]: there is no file `elsewhere.yaml`
+      --> elsewhere.yaml
+    [exit code 2]
+    ");
+}
+
+#[test]
+fn a_graph_is_drawn_by_node_and_by_stage() {
+    let space = TestSpace::new();
+    space.write("pair.yaml", PAIR);
+    insta::assert_snapshot!(space.run(&["graph", "pair.yaml"]), @r#"
+    digraph "pair" {
+      rankdir=LR;
+      node [shape=box, fontname="sans-serif"];
+      n0 [label="images[domain=v2]"];
+      n1 [label="images[domain=r]"];
+      n2 [label="both"];
+      n0 -> n2;
+      n1 -> n2;
+    }
+    "#);
+    insta::assert_snapshot!(
+        space.run(&["graph", "pair.yaml", "--stages", "--format", "mermaid"]),
+        @r#"
+        flowchart LR
+          n0["images<br>domain<br>2 nodes"]
+          n1["both<br>1 node"]
+          n0 --> n1
+        "#
+    );
+    insta::assert_snapshot!(space.run(&["graph", "pair.yaml", "images[domain=r]", "--json"]), @r#"{"arrows":[],"boxes":["images[domain=r]"],"name":"pair"}"#);
+    insta::assert_snapshot!(space.run(&["graph", "pair.yaml", "images[domain=q]"]), @r"
+    --- stderr
+    error[unknown-value]: `images[domain=q]`: axis `domain` has no value `q`
+       = hint: did you mean `r`?
+    [exit code 2]
+    ");
+}
+
+#[test]
+fn the_schema_is_json() {
+    let schema = TestSpace::new().run(&["schema"]).expect(0).json();
+    assert!(schema["$schema"].is_string());
+}

@@ -1,0 +1,51 @@
+//! From the workflow that the command line names to a checked graph.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use super::arguments::{Common, TargetArguments, WorkflowArguments};
+use super::failure::Failure;
+use crate::diag::{Diagnostic, Diagnostics};
+use crate::stages::registry::Registry;
+use crate::ui::paint::Paint;
+use crate::workflow::graph::Graph;
+use crate::workflow::{LoadOptions, load};
+
+/// The graph of the nodes that `arguments` name and of what they need. Warnings go to standard
+/// error.
+pub fn graph(
+    arguments: &TargetArguments,
+    common: &Common,
+    registry: &Registry,
+) -> Result<Graph, Failure> {
+    let (graph, warnings) = checked(&arguments.workflow, &arguments.targets, registry)?;
+    if !common.quiet && !warnings.is_empty() {
+        let text = Diagnostics(warnings).render(Paint::for_stderr().color);
+        // A warning that can't be shown is no reason to stop.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+    Ok(graph)
+}
+
+/// The graph of `targets`, and warnings.
+pub fn checked(
+    arguments: &WorkflowArguments,
+    targets: &[String],
+    registry: &Registry,
+) -> Result<(Graph, Vec<Diagnostic>), Failure> {
+    let options = LoadOptions {
+        profiles: arguments.profiles.clone(),
+        sets: arguments.sets.clone(),
+        targets: targets.to_vec(),
+        environment: environment(),
+        ..LoadOptions::default()
+    };
+    Ok(load(&arguments.file, &options, registry.kinds())?)
+}
+
+/// What is not UTF-8 is left out: no `${env.…}` could hold it.
+fn environment() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}

@@ -1,0 +1,60 @@
+//! `ribflow validate FILE`: everything that is wrong with a workflow file, at once.
+
+use std::io::Write;
+
+use serde_json::json;
+
+use super::arguments::{Common, ValidateArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use crate::diag::Diagnostics;
+use crate::stages;
+use crate::ui::paint::Paint;
+use crate::ui::words::count;
+use crate::workflow::graph::Graph;
+
+/// Problems themselves come back as the failure, which reports them in words or as JSON.
+pub fn run(
+    arguments: &ValidateArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let target = &arguments.target;
+    let registry = stages::registry();
+    let (graph, warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
+    if common.json {
+        let errors: [(); 0] = [];
+        writeln!(
+            output,
+            "{}",
+            json!({ "errors": errors, "warnings": warnings })
+        )?;
+    } else if !common.quiet {
+        let paint = Paint::for_stdout();
+        if !warnings.is_empty() {
+            writeln!(output, "{}", Diagnostics(warnings).render(paint.color))?;
+        }
+        writeln!(output, "{}", verdict(&graph, paint))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn verdict(graph: &Graph, paint: Paint) -> String {
+    let stages: std::collections::BTreeSet<&str> = graph
+        .dag
+        .node_weights()
+        .map(|node| node.stage.as_str())
+        .collect();
+    let left_out: usize = graph.skipped.values().sum();
+    let mut text = format!(
+        "{}: {}, {} in {}",
+        graph.name,
+        paint.green("good"),
+        count(graph.order.len(), "node"),
+        count(stages.len(), "stage"),
+    );
+    if left_out > 0 {
+        text.push_str(&format!(", {} left out by skip", count(left_out, "point")));
+    }
+    text
+}
