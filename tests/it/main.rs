@@ -6,6 +6,7 @@ mod fixtures;
 mod house;
 mod language;
 mod parity_methods;
+mod parity_preproc;
 mod report;
 mod rib;
 mod rule;

@@ -1,0 +1,188 @@
+//! Decoding and resizing against Pillow's bytes: fixtures that lie in the fixtures' folder, and
+//! the project's own small files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ribflow::ml::data::decode::{DecodeError, decode};
+use ribflow::ml::data::picture::Picture;
+use ribflow::ml::data::resize::{Filter, Transform, resize};
+use safetensors::SafeTensors;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::fixtures;
+use super::rule::Rule;
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+/// `name` of the fixtures' folder, or the copy in this repository.
+fn shared(name: &str) -> PathBuf {
+    let relative = Path::new("parity/preproc").join(name);
+    let given = fixtures::folder().join(&relative);
+    if given.exists() {
+        given
+    } else {
+        fixtures::copies().join(relative)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The bytes of the fixtures' rule for pictures.
+fn rule_bytes(name: &str, count: usize) -> Vec<u8> {
+    let mut rule = Rule::named(name);
+    (0..count).map(|_| (rule.bits() >> 56) as u8).collect()
+}
+
+fn sides(text: &str) -> (usize, usize) {
+    let (width, height) = text.split_once('x').unwrap();
+    (width.parse().unwrap(), height.parse().unwrap())
+}
+
+#[test]
+fn parity_resize_is_bit_exact() {
+    let bytes = fs::read(shared("resize_u8.safetensors")).unwrap();
+    let sums = json(&shared("resize_u8.json"));
+    for (name, tensor) in SafeTensors::deserialize(&bytes).unwrap().iter() {
+        let parts: Vec<&str> = name.rsplitn(4, '.').collect();
+        let [target, filter, source, prefix] = parts[..] else {
+            panic!("{name}");
+        };
+        let (width, height) = sides(source);
+        let rule = format!("{prefix}.{source}");
+        let picture = Picture {
+            pixels: rule_bytes(&rule, width * height * 3),
+            width,
+            height,
+        };
+        let sum: u64 = picture.pixels.iter().map(|byte| u64::from(*byte)).sum();
+        assert_eq!(sums[&rule]["bytesum"].as_u64(), Some(sum), "{rule}");
+        let filter: Filter = serde_json::from_value(filter.into()).unwrap();
+        let (width, height) = sides(target);
+        let resized = resize(&picture, width, height, filter);
+        assert!(resized.pixels == tensor.data(), "{name}");
+    }
+}
+
+/// The photographs are not shipped: this checks those that lie in the fixtures' folder.
+#[test]
+fn parity_photographs_are_bit_exact() {
+    let table = json(&shared("preproc.json"));
+    let folder = fixtures::folder().join("parity/preproc/jpeg");
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let Some(expected) = table["images"].get(name) else {
+            continue;
+        };
+        let picture = decode(&fs::read(&path).unwrap()).unwrap();
+        let size = serde_json::json!([picture.width, picture.height]);
+        assert_eq!(expected["size_wh"], size, "{name}");
+        let decoded = expected["decoded_rgb_sha256"].as_str();
+        assert_eq!(decoded, Some(&*sha256(&picture.pixels)), "{name}");
+        for (model, out) in expected["out"].as_object().unwrap() {
+            let pixels = transform(model).apply(&picture).unwrap();
+            let expected = out["u8_sha256"].as_str();
+            assert_eq!(expected, Some(&*sha256(&pixels)), "{name} for {model}");
+        }
+    }
+}
+
+/// The transforms that the table was made with.
+fn transform(model: &str) -> Transform {
+    let (resize, filter) = match model {
+        "augreg" | "clip09" => (248, Filter::Bicubic),
+        "clip" => (224, Filter::Bicubic),
+        "tv" => (256, Filter::Bilinear),
+        other => panic!("unknown transform {other}"),
+    };
+    Transform {
+        resize,
+        crop: 224,
+        filter,
+    }
+}
+
+fn own_images() -> PathBuf {
+    fixtures::copies().join("../images")
+}
+
+#[test]
+fn parity_every_kind_of_file_decodes_as_pillow_decodes_it() {
+    let expected = json(&own_images().join("expected.json"));
+    for (name, expected) in expected["files"].as_object().unwrap() {
+        let picture = decode(&fs::read(own_images().join(name)).unwrap()).unwrap();
+        let size = (picture.width as u64, picture.height as u64);
+        let wanted = (expected["width"].as_u64(), expected["height"].as_u64());
+        assert_eq!(wanted, (Some(size.0), Some(size.1)), "{name}");
+        assert_eq!(
+            expected["sha256"].as_str(),
+            Some(&*sha256(&picture.pixels)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn files_that_are_cut_short_say_so() {
+    for name in [
+        "420.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "grey.jpg",
+        "rgb.png",
+        "palette.png",
+    ] {
+        let bytes = fs::read(own_images().join(name)).unwrap();
+        for share in [3, 5, 7, 9] {
+            let cut = &bytes[..bytes.len() * share / 10];
+            assert_eq!(
+                decode(cut),
+                Err(DecodeError::Truncated),
+                "{name} at {share}/10"
+            );
+        }
+    }
+    assert_eq!(decode(b""), Err(DecodeError::Unknown));
+    assert_eq!(decode(b"GIF89a"), Err(DecodeError::Unknown));
+    assert_eq!(decode(&[0xFF, 0xD8]), Err(DecodeError::Truncated));
+}
+
+#[test]
+fn a_header_that_promises_too_much_is_refused() {
+    let mut bytes = fs::read(own_images().join("420.jpg")).unwrap();
+    let frame = bytes
+        .windows(2)
+        .position(|pair| pair == [0xFF, 0xC0])
+        .unwrap();
+    let side: u16 = 65_000;
+    bytes[frame + 5..frame + 7].copy_from_slice(&side.to_be_bytes());
+    bytes[frame + 7..frame + 9].copy_from_slice(&side.to_be_bytes());
+    let (width, height) = (side.into(), side.into());
+    assert_eq!(decode(&bytes), Err(DecodeError::TooLarge { width, height }));
+}
+
+proptest::proptest! {
+    /// Damage is an error or other pixels, never a crash, and the size is that of the pixels.
+    #[test]
+    fn damaged_files_do_no_harm(
+        file in 0usize..6,
+        places in proptest::collection::vec((0.0f64..1.0, proptest::num::u8::ANY), 1..6),
+    ) {
+        let name = ["420.jpg", "progressive.jpg", "cmyk.jpg", "grey16.png", "palette.png", "rgba.png"][file];
+        let mut bytes = fs::read(own_images().join(name)).unwrap();
+        for (share, value) in places {
+            let place = (share * bytes.len() as f64) as usize;
+            bytes[place] = value;
+        }
+        if let Ok(picture) = decode(&bytes) {
+            assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
+        }
+    }
+}
