@@ -214,16 +214,8 @@ impl Worker {
 
     /// Kills the worker, if it still lives, with whatever its job started.
     async fn kill(&mut self) -> Option<ExitStatus> {
-        // Before the worker is waited for, so that its number can't name another group by now.
-        self.kill_group();
+        kill_group(self.group);
         self.child.wait().await.ok()
-    }
-
-    fn kill_group(&self) {
-        if let Some(group) = self.group {
-            // There may be nobody left to kill.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
     }
 
     /// Lets a worker without a job end by itself, so that it can tidy up.
@@ -235,12 +227,20 @@ impl Worker {
             ..
         } = self;
         drop(input);
-        if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
-            if let Some(group) = group {
-                let _ = rustix::process::kill_process_group(group, Signal::KILL);
-            }
+        let ended = tokio::time::timeout(FAREWELL, child.wait()).await.is_ok();
+        // What its jobs left running. A number that a group still bears is not given to another
+        // process, so this reaches that group or nobody.
+        kill_group(group);
+        if !ended {
             let _ = child.wait().await;
         }
+    }
+}
+
+fn kill_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // There may be nobody left to kill.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
 
