@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use number::utc;
 pub use summary::summary_text;
 pub use view::View;
 
