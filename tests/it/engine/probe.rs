@@ -117,6 +117,13 @@ impl Stage for Probe {
             sum += metrics.values["number"].value as i64;
         }
         for member in context.members("read") {
+            for root in &member.roots {
+                note(
+                    trace,
+                    "roots",
+                    &format!("{} {}", self.name.0, root.display()),
+                );
+            }
             let Artifact::Files(tree) = &member.artifact else {
                 return Err(TaskError::Input("no files".to_string()));
             };

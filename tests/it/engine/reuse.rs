@@ -74,6 +74,16 @@ fn a_survey_says_what_would_run_and_why() {
     let survey = bench.survey();
     assert_eq!(look(&survey, "root"), "would_run: with.value: 3 → 8");
     assert_eq!(look(&survey, "parity"), "unknown: waits for root");
+    bench.rewrite(
+        &CHAINS
+            .replace("value: 3", "value: 8")
+            .replace("modulo: 2", "modulo: 4"),
+    );
+    assert_eq!(
+        look(&bench.survey(), "parity"),
+        "unknown: with.modulo: 2 → 4; waits for root"
+    );
+    bench.rewrite(&CHAINS.replace("value: 3", "value: 8"));
     let ran = bench.run();
     let why = ran.events.iter().find_map(|event| match event {
         Event::NodeStarted { id, why, .. } if id == "parity" => Some(why.as_str()),
@@ -194,4 +204,38 @@ fn outside_data_counts_by_content_and_its_absence_fails_its_nodes() {
         text.replace("data: things", "data: elsewhere"),
     );
     assert_eq!(bench.run().counts(), [0, 3, 0, 0]);
+}
+
+#[test]
+fn the_folders_of_sources_go_along_with_what_was_made_of_them() {
+    let bench = Bench::new(
+        "
+        found: { with: { data: things } }
+        passed: { needs: { read: [found.files] }, with: { } }
+        other: { with: { value: 1 } }
+        used: { needs: { read: [passed.files, other.files] }, with: { } }
+        ",
+    );
+    bench.space.write("things/a", "1");
+    bench.run();
+    let things = bench.space.path("things").display().to_string();
+    let expected = format!("passed {things}\nused {things}\n");
+    assert_eq!(bench.space.read("trace/roots"), expected);
+}
+
+#[test]
+fn a_strict_workflow_keys_its_nodes_by_the_device_class() {
+    let bench = Bench::new(CHAINS);
+    bench.run();
+    let text = bench.space.read("bench.yaml");
+    bench.space.write(
+        "bench.yaml",
+        text.replace("name: bench", "name: bench\ndeterminism: strict"),
+    );
+    let survey = bench.survey();
+    let class = ribflow::engine::device_class();
+    let why = format!("device: default → \"{class}\"");
+    assert_eq!(survey["root"], ("would_run".to_string(), why));
+    assert_eq!(bench.run().counts(), [5, 0, 0, 0]);
+    assert_eq!(bench.run().counts(), [0, 5, 0, 0]);
 }

@@ -82,6 +82,24 @@ fn without_keep_going_nothing_new_starts_after_a_failure() {
 }
 
 #[test]
+fn a_node_that_asks_for_more_than_there_is_gets_all_there_is() {
+    let bench = Bench::new(
+        "
+        greedy: { resources: { mem: 9000 GiB, cpus: 64 }, with: { sleep: 30 } }
+        fine: { each: [n], with: { value: '${n}' } }
+        ",
+    );
+    let ran = bench.run();
+    assert_eq!(ran.counts(), [9, 0, 0, 0]);
+    assert_eq!(ran.warnings().len(), 1);
+    let threads = ran.events.iter().find_map(|event| match event {
+        Event::NodeStarted { id, threads, .. } if id == "greedy" => Some(*threads),
+        _ => None,
+    });
+    assert_eq!(threads, Some(2));
+}
+
+#[test]
 fn a_failure_is_tried_again_as_often_as_declared() {
     let bench = Bench::new(
         "
