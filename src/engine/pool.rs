@@ -29,11 +29,8 @@ pub(super) struct Pool {
     command: Vec<OsString>,
     /// What workers print before they have a job.
     log: PathBuf,
-    /// Cores of the run; the workers, idle ones too, are together no wider.
-    cores: usize,
-    /// Cores of the workers that have a job.
-    in_use: usize,
-    /// The one that has been idle for longest first.
+    /// Workers kept at most.
+    most: usize,
     idle: Vec<Worker>,
     leaving: JoinSet<()>,
 }
@@ -50,45 +47,32 @@ pub(super) struct Worker {
 }
 
 impl Pool {
-    pub fn new(command: Vec<OsString>, cores: usize, log: PathBuf) -> Self {
+    pub fn new(command: Vec<OsString>, most: usize, log: PathBuf) -> Self {
         Self {
             command,
             log,
-            cores,
-            in_use: 0,
+            most,
             idle: Vec::new(),
             leaving: JoinSet::new(),
         }
     }
 
-    /// A worker for a job on `threads` cores, which are in use until it is given [back](Self::back).
+    /// A worker for a job on `threads` cores.
     pub fn take(&mut self, threads: usize) -> io::Result<Worker> {
         while self.leaving.try_join_next().is_some() {}
         let fits = |worker: &Worker| worker.threads == threads;
-        let worker = match self.idle.iter().rposition(fits) {
-            Some(index) => self.idle.remove(index),
-            None => Worker::start(&self.command, threads, &self.log)?,
-        };
-        self.in_use += threads;
-        self.send_away();
-        Ok(worker)
+        match self.idle.iter().position(fits) {
+            Some(index) => Ok(self.idle.swap_remove(index)),
+            None => Worker::start(&self.command, threads, &self.log),
+        }
     }
 
-    /// A job on `threads` cores is over; its worker is kept for the next one, if it can be.
-    pub fn back(&mut self, threads: usize, worker: Option<Worker>) {
-        self.in_use -= threads;
-        self.idle.extend(worker);
-        self.send_away();
-    }
-
-    /// Ends idle workers that would be too many beside those that work: an idle one still holds
-    /// its memory.
-    fn send_away(&mut self) {
-        let free = self.cores.saturating_sub(self.in_use);
-        let mut wide: usize = self.idle.iter().map(|worker| worker.threads).sum();
-        while wide > free {
+    /// Keeps a worker for the next job; sends the one away that has been idle for longest where
+    /// there are too many.
+    pub fn keep(&mut self, worker: Worker) {
+        self.idle.push(worker);
+        if self.idle.len() > self.most {
             let oldest = self.idle.remove(0);
-            wide -= oldest.threads;
             self.leaving.spawn(oldest.leave());
         }
     }
@@ -230,8 +214,16 @@ impl Worker {
 
     /// Kills the worker, if it still lives, with whatever its job started.
     async fn kill(&mut self) -> Option<ExitStatus> {
-        kill_group(self.group);
+        // Before the worker is waited for, so that its number can't name another group by now.
+        self.kill_group();
         self.child.wait().await.ok()
+    }
+
+    fn kill_group(&self) {
+        if let Some(group) = self.group {
+            // There may be nobody left to kill.
+            let _ = rustix::process::kill_process_group(group, Signal::KILL);
+        }
     }
 
     /// Lets a worker without a job end by itself, so that it can tidy up.
@@ -243,20 +235,12 @@ impl Worker {
             ..
         } = self;
         drop(input);
-        let ended = tokio::time::timeout(FAREWELL, child.wait()).await.is_ok();
-        // What its jobs left running. A number that a group still bears is not given to another
-        // process, so this reaches that group or nobody.
-        kill_group(group);
-        if !ended {
+        if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
+            if let Some(group) = group {
+                let _ = rustix::process::kill_process_group(group, Signal::KILL);
+            }
             let _ = child.wait().await;
         }
-    }
-}
-
-fn kill_group(group: Option<Pid>) {
-    if let Some(group) = group {
-        // There may be nobody left to kill.
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -2,10 +2,11 @@
 
 mod cli;
 mod command;
-mod engine;
 mod fixtures;
 mod house;
 mod language;
+mod ot;
+mod ot_reference;
 mod parity_methods;
 mod parity_preproc;
 mod report;

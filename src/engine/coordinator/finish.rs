@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
-use super::{Coordinator, Failure, Message, Place};
+use super::{Coordinator, Failure, Message};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
@@ -32,11 +32,10 @@ impl Coordinator<'_> {
             Message::Executed {
                 node,
                 outcome,
-                place,
+                worker,
             } => {
-                while self.jobs.try_join_next().is_some() {}
-                if let (Some(pool), Place::Worker(threads, worker)) = (&mut self.pool, place) {
-                    pool.back(threads, worker.map(|worker| *worker));
+                if let (Some(pool), Some(worker)) = (&mut self.pool, worker) {
+                    pool.keep(worker);
                 }
                 self.executed(node, outcome)
             }

@@ -1,1 +1,43 @@
-//! Optimal transport between datasets.
+//! Distances between sets of points, labelled or not, by optimal transport and its relatives.
+//!
+//! Plain data in (row-major points, labels, weights), plain results out; nothing here knows of
+//! workflows, models or stages. Every sum is f64; costs may be stored in f32 where they are large.
+//! Work is cut into a fixed number of chunks, so results are the same bits for any number of
+//! threads; it runs in the rayon pool of the caller. What does not converge is an error, and each
+//! result says how far it converged.
+//!
+//! ```
+//! use ribflow::ml::Unobserved;
+//! use ribflow::ml::ot::{Labelled, Otdd, Points};
+//!
+//! let a = Points::new(vec![0.0, 0.0, 1.0, 0.0, 0.0, 3.0, 1.0, 3.0], 2)?;
+//! let b = Points::new(vec![2.0, 0.0, 3.0, 0.0, 2.0, 3.0, 3.0, 3.0], 2)?;
+//! let a = Labelled::new(a, vec![0, 0, 1, 1])?;
+//! let b = Labelled::new(b, vec![0, 0, 1, 1])?;
+//! let found = Otdd::default().between(&a, &b, &Unobserved)?;
+//! // Both features and classes are moved by (2, 0): 4 for the points and 4 for their classes.
+//! assert!((found.distance() - 8f64.sqrt()).abs() < 1e-5);
+//! # Ok::<(), ribflow::ml::Error>(())
+//! ```
+
+mod cost;
+mod divergence;
+mod gaussian;
+mod kernel;
+mod line;
+mod otdd;
+mod pairwise;
+mod points;
+mod real;
+mod reference;
+mod sinkhorn;
+
+pub use cost::{AUTO_DOUBLE, Cost, LabelCost, Precision};
+pub use divergence::{Divergence, Mode, SinkhornDistance, Term};
+pub use gaussian::{Gaussian, frechet};
+pub use line::{LabelProjections, Sliced, directions, s_otdd, sliced, wasserstein_1d};
+pub use otdd::{ClassDistances, LabelDistance, Otdd, OtddResult};
+pub use pairwise::{Mmd, energy, mmd};
+pub use points::{Labelled, Points, normalised};
+pub use reference::{Schedule, box_diameter};
+pub use sinkhorn::{Sinkhorn, Transport};

@@ -1,0 +1,199 @@
+//! The three terms of a debiased entropic distance, one after another, so that one cost matrix
+//! is in memory at a time.
+
+use super::cost::{Cost, Precision};
+use super::points::Points;
+use super::reference::{Schedule, box_diameter};
+use super::sinkhorn::{Sinkhorn, Transport};
+use crate::ml::{Observer, Result};
+
+/// How the entropic problems are solved.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Mode {
+    /// To a marginal error, or not at all. The value no longer depends on the solver.
+    Converged {
+        /// Stop where the L1 error of the marginals is at most this.
+        tolerance: f64,
+        /// Passes over the cost, beyond which it is an error.
+        max_iterations: u32,
+    },
+    /// geomloss's loop, one walk down a schedule: unconverged, for comparison with published
+    /// values. Costs are stored in f64.
+    Reference {
+        /// geomloss's `scaling`: 0.5 by default there and in microsoft/otdd.
+        scaling: f64,
+    },
+}
+
+impl Default for Mode {
+    fn default() -> Self {
+        let solver = Sinkhorn::default();
+        Self::Converged {
+            tolerance: solver.tolerance,
+            max_iterations: solver.max_iterations,
+        }
+    }
+}
+
+/// The outcome of one entropic problem.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Term {
+    /// OT_ε in the unit of the cost.
+    pub value: f64,
+    /// L1 error of the marginals reached.
+    pub marginal_error: f64,
+    /// Passes over the cost.
+    pub iterations: u32,
+}
+
+impl From<&Transport> for Term {
+    fn from(found: &Transport) -> Self {
+        Self {
+            value: found.value,
+            marginal_error: found.marginal_error,
+            iterations: found.iterations,
+        }
+    }
+}
+
+/// OT_ε(a, b), and with `aa` and `bb` the debiased S_ε.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Divergence {
+    /// `ab - (aa + bb) / 2`, or `ab` alone.
+    pub value: f64,
+    pub ab: Term,
+    /// Of each set to itself; `None` where not debiased.
+    pub within: Option<[Term; 2]>,
+}
+
+impl Divergence {
+    pub(super) fn new(ab: Term, within: Option<[Term; 2]>) -> Self {
+        let bias = within.map_or(0.0, |[aa, bb]| 0.5 * (aa.value + bb.value));
+        Self {
+            value: ab.value - bias,
+            ab,
+            within,
+        }
+    }
+
+    fn terms(&self) -> impl Iterator<Item = &Term> {
+        std::iter::once(&self.ab).chain(self.within.iter().flatten())
+    }
+
+    /// The largest marginal error of the terms.
+    pub fn marginal_error(&self) -> f64 {
+        self.terms()
+            .map(|term| term.marginal_error)
+            .fold(0.0, f64::max)
+    }
+
+    /// Passes over a cost, all terms together.
+    pub fn iterations(&self) -> u32 {
+        self.terms().map(|term| term.iterations).sum()
+    }
+}
+
+/// One way of solving, for all terms of a distance.
+pub(super) enum Solver {
+    Converged(Sinkhorn),
+    Reference(Schedule),
+}
+
+impl Solver {
+    /// `diameter` is only asked for where a schedule starts from it.
+    pub fn new(mode: &Mode, epsilon: f64, diameter: impl FnOnce() -> f64) -> Result<Self> {
+        Ok(match mode {
+            Mode::Converged {
+                tolerance,
+                max_iterations,
+            } => Self::Converged(Sinkhorn {
+                epsilon,
+                tolerance: *tolerance,
+                max_iterations: *max_iterations,
+                ..Sinkhorn::default()
+            }),
+            Mode::Reference { scaling } => {
+                Self::Reference(Schedule::new(diameter(), epsilon, *scaling)?)
+            }
+        })
+    }
+
+    pub fn between(
+        &self,
+        cost: &Cost,
+        a: &[f64],
+        b: &[f64],
+        observer: &dyn Observer,
+    ) -> Result<Transport> {
+        match self {
+            Self::Converged(solver) => solver.solve(cost, a, b, observer),
+            Self::Reference(schedule) => schedule.solve(cost, a, b, observer),
+        }
+    }
+
+    pub fn within(&self, cost: &Cost, a: &[f64], observer: &dyn Observer) -> Result<Term> {
+        let found = match self {
+            Self::Converged(solver) => solver.solve_symmetric(cost, a, observer),
+            Self::Reference(schedule) => schedule.solve_symmetric(cost, a, observer),
+        };
+        Ok(Term::from(&found?))
+    }
+
+    /// What a cost must be stored in.
+    pub fn precision(&self, wanted: Precision) -> Precision {
+        match self {
+            Self::Converged(_) => wanted,
+            Self::Reference(_) => Precision::Double,
+        }
+    }
+}
+
+/// An entropic distance between two sets of points with equal weights, under `scale · |x - y|²`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SinkhornDistance {
+    /// ε, in the unit of the cost.
+    pub epsilon: f64,
+    /// What |x - y|² is multiplied by: 0.5 as geomloss and OTDD have it, 1 for W2².
+    pub scale: f64,
+    /// Take half of each set's transport to itself away (Genevay et al. 2018), so that a set is
+    /// at 0 from itself.
+    pub debiased: bool,
+    pub mode: Mode,
+    pub precision: Precision,
+}
+
+impl Default for SinkhornDistance {
+    fn default() -> Self {
+        Self {
+            epsilon: 0.1,
+            scale: 0.5,
+            debiased: true,
+            mode: Mode::default(),
+            precision: Precision::Auto,
+        }
+    }
+}
+
+impl SinkhornDistance {
+    /// # Errors
+    /// Different dimensions, parameters out of range, no convergence, interruption.
+    pub fn between(&self, a: &Points, b: &Points, observer: &dyn Observer) -> Result<Divergence> {
+        a.check_same_space(b)?;
+        let solver = Solver::new(&self.mode, self.epsilon, || box_diameter(a, b))?;
+        let cost = |a: &Points, b: &Points| {
+            let precision = solver.precision(self.precision);
+            Cost::squared_euclidean(a, b, self.scale, None, precision)
+        };
+        let (of_a, of_b) = (a.uniform_weights(), b.uniform_weights());
+        let ab = Term::from(&solver.between(&cost(a, b)?, &of_a, &of_b, observer)?);
+        let within = if self.debiased {
+            Some([
+                solver.within(&cost(a, a)?, &of_a, observer)?,
+                solver.within(&cost(b, b)?, &of_b, observer)?,
+            ])
+        } else {
+            None
+        };
+        Ok(Divergence::new(ab, within))
+    }
+}

@@ -1,0 +1,182 @@
+//! Sets of points, their weights, their labels: checked once, so that nothing below meets a NaN,
+//! a ragged row or an empty set.
+
+use crate::ml::{Error, Result};
+use crate::rng::Stream;
+
+/// A set of points: row-major `[count, dimension]`, f64, finite, at least one.
+///
+/// Everything below computes in f64 from here on; only a stored cost may be f32.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Points {
+    values: Vec<f64>,
+    dimension: usize,
+}
+
+impl Points {
+    /// From row-major `[count, dimension]` values.
+    ///
+    /// # Errors
+    /// No point, a length that is not a multiple of `dimension`, a value that is not finite.
+    pub fn new(values: Vec<f64>, dimension: usize) -> Result<Self> {
+        if dimension == 0 || values.is_empty() || !values.len().is_multiple_of(dimension) {
+            return Err(Error::Invalid(format!(
+                "{} values are no set of points with {dimension} coordinates each",
+                values.len()
+            )));
+        }
+        if let Some(place) = values.iter().position(|value| !value.is_finite()) {
+            return Err(Error::Numerical(format!(
+                "point {} is not finite (coordinate {})",
+                place / dimension,
+                place % dimension
+            )));
+        }
+        Ok(Self { values, dimension })
+    }
+
+    /// As [`Points::new`], from f32.
+    pub fn from_f32(values: &[f32], dimension: usize) -> Result<Self> {
+        Self::new(
+            values.iter().map(|value| f64::from(*value)).collect(),
+            dimension,
+        )
+    }
+
+    /// How many points.
+    pub fn count(&self) -> usize {
+        self.values.len() / self.dimension
+    }
+
+    /// Coordinates of a point.
+    pub fn dimension(&self) -> usize {
+        self.dimension
+    }
+
+    /// All values, row-major.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+
+    pub fn row(&self, index: usize) -> &[f64] {
+        &self.values[index * self.dimension..(index + 1) * self.dimension]
+    }
+
+    pub fn rows(&self) -> impl ExactSizeIterator<Item = &[f64]> {
+        self.values.chunks_exact(self.dimension)
+    }
+
+    /// The points at `picks`, in that order; `None` where there are none.
+    pub fn select(&self, picks: &[usize]) -> Option<Self> {
+        let rows = picks.iter().flat_map(|index| self.row(*index));
+        (!picks.is_empty()).then(|| Self {
+            values: rows.copied().collect(),
+            dimension: self.dimension,
+        })
+    }
+
+    /// The mean point: `[dimension]`.
+    pub fn mean(&self) -> Vec<f64> {
+        let mut mean = vec![0.0; self.dimension];
+        for row in self.rows() {
+            for (sum, value) in mean.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+        let count = self.count() as f64;
+        mean.iter_mut().for_each(|sum| *sum /= count);
+        mean
+    }
+
+    /// Equal weights that sum to 1.
+    pub fn uniform_weights(&self) -> Vec<f64> {
+        vec![1.0 / self.count() as f64; self.count()]
+    }
+
+    pub(super) fn check_same_space(&self, other: &Self) -> Result<()> {
+        if self.dimension != other.dimension {
+            return Err(Error::Invalid(format!(
+                "points with {} and with {} coordinates have no distance",
+                self.dimension, other.dimension
+            )));
+        }
+        Ok(())
+    }
+
+    /// At most `limit` points, drawn uniformly without replacement, in ascending order; all where
+    /// there are no more. `purpose` names the random stream.
+    pub fn sample(&self, limit: usize, seed: u64, purpose: &str) -> Vec<usize> {
+        let mut picks = Stream::new(seed, purpose).permutation(self.count());
+        picks.truncate(limit.max(1));
+        picks.sort_unstable();
+        picks
+    }
+}
+
+/// Points with a label each.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Labelled {
+    points: Points,
+    labels: Vec<u32>,
+}
+
+impl Labelled {
+    /// # Errors
+    /// A number of labels that is not the number of points.
+    pub fn new(points: Points, labels: Vec<u32>) -> Result<Self> {
+        if labels.len() != points.count() {
+            return Err(Error::Invalid(format!(
+                "{} labels for {} points",
+                labels.len(),
+                points.count()
+            )));
+        }
+        Ok(Self { points, labels })
+    }
+
+    pub fn points(&self) -> &Points {
+        &self.points
+    }
+
+    pub fn labels(&self) -> &[u32] {
+        &self.labels
+    }
+}
+
+/// The smallest share of the mass that a point with any mass may have: beyond it, sums over the
+/// plan in f32 would clip.
+const SMALLEST_SHARE: f64 = 1e-15;
+
+/// `weights` divided by their sum.
+///
+/// # Errors
+/// A wrong number of weights; a weight that is negative, not finite, or positive but below
+/// 1e-15 of the sum; a sum of 0.
+pub fn normalised(weights: &[f64], count: usize) -> Result<Vec<f64>> {
+    if weights.len() != count {
+        return Err(Error::Invalid(format!(
+            "{} weights for {count} points",
+            weights.len()
+        )));
+    }
+    if let Some(wrong) = weights
+        .iter()
+        .find(|weight| !(0.0..f64::INFINITY).contains(*weight))
+    {
+        return Err(Error::Invalid(format!("{wrong} is not a weight")));
+    }
+    let sum: f64 = weights.iter().sum();
+    if !(sum > 0.0 && sum.is_finite()) {
+        return Err(Error::Invalid("the weights have no mass".to_string()));
+    }
+    let shares: Vec<f64> = weights.iter().map(|weight| weight / sum).collect();
+    if let Some(tiny) = shares
+        .iter()
+        .find(|share| **share > 0.0 && **share < SMALLEST_SHARE)
+    {
+        return Err(Error::Invalid(format!(
+            "a weight of {tiny:e} of the mass is too small to be told from 0: leave the point out"
+        )));
+    }
+    Ok(shares)
+}

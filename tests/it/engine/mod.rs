@@ -1,7 +1,0 @@
-//! The engine with real workers, which are this test binary started again.
-
-mod bench;
-mod probe;
-mod reuse;
-mod together;
-mod trouble;
