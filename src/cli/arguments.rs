@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::ui::Detail;
+
 /// Reproduce robustness and fine-tuning benchmarks from one YAML file.
 ///
 /// A workflow file describes a grid: models × datasets × methods. Every cell is a node whose
@@ -69,6 +71,22 @@ pub struct Common {
     pub verbose: u8,
 }
 
+impl Common {
+    /// Cores for the whole run.
+    pub fn threads(&self) -> usize {
+        let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        self.threads.map_or_else(all, NonZeroUsize::get)
+    }
+
+    pub fn detail(&self) -> Detail {
+        match self {
+            Self { quiet: true, .. } => Detail::Quiet,
+            Self { verbose: 0, .. } => Detail::Normal,
+            _ => Detail::Verbose,
+        }
+    }
+}
+
 /// The device of a run, as asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
@@ -110,6 +128,16 @@ impl FromStr for Device {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Run a workflow, or go on with it
+    Run(RunArguments),
+    /// Show what a run would do
+    Plan(PlanArguments),
+    /// Show how far a workflow has come
+    Status(StatusArguments),
+    /// Show why a node would run, or where its result comes from
+    Why(WhyArguments),
+    /// Write a node's result as ordinary files
+    Get(GetArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
@@ -118,6 +146,9 @@ pub enum Command {
     Schema(SchemaArguments),
     /// Print completions for a shell
     Completions(CompletionsArguments),
+    /// Execute nodes for the process that started this one
+    #[command(hide = true)]
+    Worker(WorkerArguments),
 }
 
 /// A workflow file and what is changed in it.
@@ -324,11 +355,12 @@ Examples:
 
     pub const GET: &str = "\
 Examples:
-  ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   model.safetensors and its config
+  ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   tensors.safetensors and config.json
   ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       a folder for each node
   ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
 
-Models and arrays become .safetensors files, metrics JSON, tables CSV, datasets image folders.";
+Models and arrays become .safetensors files, metrics and tables JSON and CSV, datasets image
+folders. Several outputs or nodes get a folder each.";
 
     pub const VALIDATE: &str = "\
 Examples:

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::EngineError;
+use crate::report::ReportError;
+use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
 
 /// How the process ends. Scripts rely on the numbers.
@@ -151,6 +154,42 @@ fn with_causes(error: &dyn std::error::Error) -> String {
 impl From<Diagnostics> for Failure {
     fn from(problems: Diagnostics) -> Self {
         Self::Workflow(problems)
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match &error {
+            EngineError::Device(device) => {
+                Self::usage("device", device.to_string()).hint("`--device cpu` always works")
+            }
+            _ => Self::from_error(&error),
+        }
+    }
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Self {
+        Self::from_error(&error).hint("`--out` names another folder for reports")
+    }
+}
+
+impl From<ExportError> for Failure {
+    fn from(error: ExportError) -> Self {
+        match &error {
+            ExportError::Exists(_) => Self::usage("output-exists", error.to_string())
+                .hint("`-o` takes a folder that is new or empty"),
+            ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_)) => {
+                Self::from_error(&error).hint("`ribflow run FILE NODE --force NODE` makes it again")
+            }
+            _ => Self::from_error(&error),
+        }
+    }
+}
+
+impl From<BlobError> for Failure {
+    fn from(error: BlobError) -> Self {
+        ExportError::from(error).into()
     }
 }
 

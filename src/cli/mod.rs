@@ -3,11 +3,18 @@
 pub mod arguments;
 mod completions;
 pub mod failure;
+mod get;
 mod graph;
+mod interrupts;
 mod load;
 pub mod places;
+mod plan;
+mod run;
 mod schema;
+mod status;
 mod validate;
+mod why;
+mod worker;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -24,38 +31,49 @@ use crate::ui::paint::Paint;
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
     match Arguments::try_parse_from(&words) {
-        Ok(arguments) => execute(&arguments).into(),
+        Ok(arguments) => execute(&arguments),
         Err(error) => refuse(&error, &words).into(),
     }
 }
 
-fn execute(arguments: &Arguments) -> Exit {
+fn execute(arguments: &Arguments) -> ExitCode {
     let common = &arguments.common;
     let console = Console::default();
     let filter = std::env::var("RIBFLOW_LOG").ok();
     let color = Paint::for_stderr().color;
     log::start(&console, filter.as_deref(), common.verbose, color);
     let mut output = BufWriter::new(std::io::stdout());
-    let result = dispatch(arguments, &mut output);
+    let result = dispatch(arguments, &console, &mut output);
     // What was printed before a failure comes before its message.
     let result = output.flush().map_err(Failure::Output).and(result);
     match result {
         Ok(exit) => exit,
         Err(failure) => {
             failure.report(common.json);
-            failure.exit()
+            failure.exit().into()
         }
     }
 }
 
-fn dispatch(arguments: &Arguments, output: &mut dyn Write) -> Result<Exit, Failure> {
+fn dispatch(
+    arguments: &Arguments,
+    console: &Console,
+    output: &mut dyn Write,
+) -> Result<ExitCode, Failure> {
     let common = &arguments.common;
-    match &arguments.command {
+    let exit = match &arguments.command {
+        Command::Run(arguments) => run::run(arguments, common, console, output),
+        Command::Plan(arguments) => plan::run(arguments, common, output),
+        Command::Status(arguments) => status::run(arguments, common, output),
+        Command::Why(arguments) => why::run(arguments, common, output),
+        Command::Get(arguments) => get::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
-    }
+        Command::Worker(_) => return worker::run(common),
+    }?;
+    Ok(exit.into())
 }
 
 /// Help and version, or arguments that clap refuses.

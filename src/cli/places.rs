@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::arguments::Common;
+use super::failure::Failure;
+use crate::store::Store;
 
-/// The folders of one command.
+/// The folders of one command, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     pub store: PathBuf,
@@ -14,11 +16,33 @@ pub struct Places {
 impl Places {
     pub fn of(workflow: &Path, common: &Common) -> Self {
         let home = home(workflow);
+        let place = |asked: &Option<PathBuf>, name: &str| {
+            let place = asked.clone().unwrap_or_else(|| home.join(name));
+            // Fails only for an empty path or without a current folder; then it stays as it is.
+            std::path::absolute(&place).unwrap_or(place)
+        };
         Self {
-            store: common.store.clone().unwrap_or_else(|| home.join("cache")),
-            out: common.out.clone().unwrap_or_else(|| home.join("out")),
+            store: place(&common.store, "cache"),
+            out: place(&common.out, "out"),
         }
     }
+}
+
+/// `path` as a person at the prompt would write it: relative to the current folder, where it lies
+/// below it.
+pub fn shown(path: &Path) -> String {
+    let folder = std::env::current_dir().and_then(|folder| folder.canonicalize());
+    let below = folder
+        .ok()
+        .and_then(|folder| path.strip_prefix(folder).ok());
+    below.unwrap_or(path).display().to_string()
+}
+
+/// Opens the store, making it where there is none.
+pub fn open_store(root: &Path) -> Result<Store, Failure> {
+    Store::open(root).map_err(|error| {
+        Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
+    })
 }
 
 /// The folder whose `cache/` is the default store: the nearest one, from the workflow's own

@@ -13,7 +13,7 @@ use super::device::class_of;
 use super::job::{Job, JobInput, Outcome, Product};
 use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
-use crate::store::{BlobError, Store};
+use crate::store::{Artifact, BlobError, Store};
 
 /// What a job is executed with.
 pub(super) struct Bench<'a> {
@@ -63,6 +63,11 @@ impl Bench<'_> {
         };
         let started = Instant::now();
         let outputs = task.run(&mut context)?;
+        // Here, because JSON has no way to say it to the coordinator.
+        outputs
+            .ports
+            .values()
+            .try_for_each(Artifact::check_finite)?;
         Ok(Product {
             ports: outputs.ports,
             notes: outputs.notes,

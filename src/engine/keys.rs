@@ -104,7 +104,8 @@ impl<'a> Keys<'a> {
         })
     }
 
-    fn canonical(&mut self, node: &Node) -> &Value {
+    /// The parameters of a node as they enter its key.
+    pub fn canonical(&mut self, node: &Node) -> &Value {
         let address = Arc::as_ptr(&node.parameters).cast::<()>() as usize;
         let canonical = self.canonical.entry(address);
         canonical.or_insert_with(|| node.parameters.canonical())

@@ -29,8 +29,11 @@ pub(super) struct Pool {
     command: Vec<OsString>,
     /// What workers print before they have a job.
     log: PathBuf,
-    /// Workers kept at most.
-    most: usize,
+    /// Cores of the run; the workers, idle ones too, are together no wider.
+    cores: usize,
+    /// Cores of the workers that have a job.
+    in_use: usize,
+    /// The one that has been idle for longest first.
     idle: Vec<Worker>,
     leaving: JoinSet<()>,
 }
@@ -47,32 +50,45 @@ pub(super) struct Worker {
 }
 
 impl Pool {
-    pub fn new(command: Vec<OsString>, most: usize, log: PathBuf) -> Self {
+    pub fn new(command: Vec<OsString>, cores: usize, log: PathBuf) -> Self {
         Self {
             command,
             log,
-            most,
+            cores,
+            in_use: 0,
             idle: Vec::new(),
             leaving: JoinSet::new(),
         }
     }
 
-    /// A worker for a job on `threads` cores.
+    /// A worker for a job on `threads` cores, which are in use until it is given [back](Self::back).
     pub fn take(&mut self, threads: usize) -> io::Result<Worker> {
         while self.leaving.try_join_next().is_some() {}
         let fits = |worker: &Worker| worker.threads == threads;
-        match self.idle.iter().position(fits) {
-            Some(index) => Ok(self.idle.swap_remove(index)),
-            None => Worker::start(&self.command, threads, &self.log),
-        }
+        let worker = match self.idle.iter().rposition(fits) {
+            Some(index) => self.idle.remove(index),
+            None => Worker::start(&self.command, threads, &self.log)?,
+        };
+        self.in_use += threads;
+        self.send_away();
+        Ok(worker)
     }
 
-    /// Keeps a worker for the next job; sends the one away that has been idle for longest where
-    /// there are too many.
-    pub fn keep(&mut self, worker: Worker) {
-        self.idle.push(worker);
-        if self.idle.len() > self.most {
+    /// A job on `threads` cores is over; its worker is kept for the next one, if it can be.
+    pub fn back(&mut self, threads: usize, worker: Option<Worker>) {
+        self.in_use -= threads;
+        self.idle.extend(worker);
+        self.send_away();
+    }
+
+    /// Ends idle workers that would be too many beside those that work: an idle one still holds
+    /// its memory.
+    fn send_away(&mut self) {
+        let free = self.cores.saturating_sub(self.in_use);
+        let mut wide: usize = self.idle.iter().map(|worker| worker.threads).sum();
+        while wide > free {
             let oldest = self.idle.remove(0);
+            wide -= oldest.threads;
             self.leaving.spawn(oldest.leave());
         }
     }
@@ -214,16 +230,8 @@ impl Worker {
 
     /// Kills the worker, if it still lives, with whatever its job started.
     async fn kill(&mut self) -> Option<ExitStatus> {
-        // Before the worker is waited for, so that its number can't name another group by now.
-        self.kill_group();
+        kill_group(self.group);
         self.child.wait().await.ok()
-    }
-
-    fn kill_group(&self) {
-        if let Some(group) = self.group {
-            // There may be nobody left to kill.
-            let _ = rustix::process::kill_process_group(group, Signal::KILL);
-        }
     }
 
     /// Lets a worker without a job end by itself, so that it can tidy up.
@@ -235,12 +243,20 @@ impl Worker {
             ..
         } = self;
         drop(input);
-        if tokio::time::timeout(FAREWELL, child.wait()).await.is_err() {
-            if let Some(group) = group {
-                let _ = rustix::process::kill_process_group(group, Signal::KILL);
-            }
+        let ended = tokio::time::timeout(FAREWELL, child.wait()).await.is_ok();
+        // What its jobs left running. A number that a group still bears is not given to another
+        // process, so this reaches that group or nobody.
+        kill_group(group);
+        if !ended {
             let _ = child.wait().await;
         }
+    }
+}
+
+fn kill_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        // There may be nobody left to kill.
+        let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
 }
 

@@ -68,15 +68,12 @@ fn look(
     };
     let waits_for = why::without_record(graph, keys, node);
     if !waits_for.is_empty() {
-        let known = missing_env(graph, node).map(|missing| missing.to_string());
-        let state = match known {
-            Some(_) => PlanState::MissingData,
-            None => PlanState::Unknown,
-        };
-        return Ok(blank(
-            state,
-            known.unwrap_or_else(|| why::waits(graph, &waits_for)),
-        ));
+        if let Some(missing) = missing_env(graph, node) {
+            return Ok(blank(PlanState::MissingData, missing.to_string()));
+        }
+        let changed = history.changed_parameters(keys, node);
+        let why = why::waits(graph, &waits_for, &changed);
+        return Ok(blank(PlanState::Unknown, why));
     }
     let recipe = match keys.recipe(node) {
         Ok(recipe) => recipe,

@@ -55,6 +55,20 @@ impl<'a> History<'a> {
         }
     }
 
+    /// What differs in the parameters of a node whose inputs are not known yet; empty: nothing,
+    /// or it has not run before.
+    pub fn changed_parameters(&mut self, keys: &mut Keys, node: NodeIndex) -> String {
+        let graph = self.graph;
+        let Some(older) = self.newest(node) else {
+            return String::new();
+        };
+        let mut recipe = older.clone();
+        recipe.version = graph.dag[node].kind.version();
+        recipe.kind = graph.dag[node].kind.name().to_string();
+        recipe.with = keys.canonical(&graph.dag[node]).clone();
+        words(graph, keys, node, &recipe.diff(older))
+    }
+
     /// The recipe that `node` had in the newest run that keyed it.
     pub fn newest(&mut self, node: NodeIndex) -> Option<&Recipe> {
         if !self.recipes.contains_key(&node) {
@@ -115,10 +129,11 @@ pub(super) fn without_record(graph: &Graph, keys: &Keys, node: NodeIndex) -> Vec
     without
 }
 
-/// That a node waits for others.
-pub(super) fn waits(graph: &Graph, producers: &[NodeIndex]) -> String {
+/// That a node waits for others, after what else there is to say of it.
+pub(super) fn waits(graph: &Graph, producers: &[NodeIndex], also: &str) -> String {
     let names = producers.iter().map(|&node| graph.dag[node].id.as_str());
-    format!("waits for {}", some_of(names))
+    let separator = if also.is_empty() { "" } else { "; " };
+    format!("{also}{separator}waits for {}", some_of(names))
 }
 
 fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> String {

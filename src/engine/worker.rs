@@ -8,6 +8,7 @@
 //! dies, one that has a job is killed with every process that the job started. One without a job
 //! ends by itself.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
 use std::mem::ManuallyDrop;
@@ -19,9 +20,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use rustix::process::Signal;
 
-use super::device;
+use super::device::{self, DeviceError};
 use super::execute::Bench;
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::stages::registry::Registry;
@@ -49,6 +51,7 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
     let messages = Messages(Arc::new(Mutex::new(take_stdout()?)));
     let flags = Arc::new(Flags::default());
     watch_parent(Arc::clone(&flags))?;
+    let mut devices = HashMap::new();
     messages.send(&WorkerMessage::Ready)?;
     for job in listen(requests, Arc::clone(&flags)) {
         // The first job fixes the width of the global pool, which a worker keeps for life.
@@ -56,7 +59,20 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
             .num_threads(job.threads)
             .build_global();
         redirect_output(&job.log)?;
-        let outcome = execute(store, registry, &job, &messages, &flags.cancelled);
+        let outcome = match open(&mut devices, &job.device) {
+            Err(error) => Outcome::failed(error.to_string()),
+            Ok(device) => Bench {
+                store,
+                registry,
+                device,
+                progress: &Reported {
+                    messages: &messages,
+                    last: Mutex::new(None),
+                },
+                cancelled: &flags.cancelled,
+            }
+            .execute(&job),
+        };
         flags.busy.store(false, Ordering::SeqCst);
         messages.send(&WorkerMessage::Finished(outcome))?;
         if flags.cancelled.load(Ordering::SeqCst) {
@@ -75,29 +91,14 @@ struct Flags {
     cancelled: AtomicBool,
 }
 
-fn execute(
-    store: &Store,
-    registry: &Registry,
-    job: &Job,
-    messages: &Messages,
-    cancelled: &AtomicBool,
-) -> Outcome {
-    let device = match device::open(&job.device) {
-        Ok(device) => device,
-        Err(error) => return Outcome::failed(error.to_string()),
-    };
-    let progress = Reported {
-        messages,
-        last: Mutex::new(None),
-    };
-    let bench = Bench {
-        store,
-        registry,
-        device,
-        progress: &progress,
-        cancelled,
-    };
-    bench.execute(job)
+/// Opening a GPU takes long and loads its kernels anew, so each is opened once.
+fn open(devices: &mut HashMap<String, Device>, name: &str) -> Result<Device, DeviceError> {
+    if let Some(device) = devices.get(name) {
+        return Ok(device.clone());
+    }
+    let device = device::open(name)?;
+    devices.insert(name.to_string(), device.clone());
+    Ok(device)
 }
 
 /// The jobs that come in over `requests`, read by a thread of their own so that a cancellation is

@@ -5,8 +5,10 @@ mod document;
 mod number;
 mod page;
 mod provenance;
+mod relation;
 mod results;
 mod robustness;
+mod sheets;
 mod summary;
 mod table;
 mod tables;
@@ -16,6 +18,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use number::utc;
 pub use summary::summary_text;
 pub use view::View;
 
@@ -85,7 +88,8 @@ fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
         files.insert(path("md"), table.to_markdown());
         files.insert(path("json"), table.to_json());
     }
-    files.insert(PAGE.to_string(), page::render(view));
+    let page = page::render(view, files.keys().map(String::as_str));
+    files.insert(PAGE.to_string(), page);
     Ok(files)
 }
 

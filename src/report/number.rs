@@ -44,14 +44,6 @@ impl Number {
         }
     }
 
-    pub fn count(value: usize) -> Self {
-        Self {
-            value: value as f64,
-            decimals: 0,
-            signed: false,
-        }
-    }
-
     /// For terminals and text files, in ASCII.
     pub fn ascii(&self) -> String {
         let decimals = self.decimals;

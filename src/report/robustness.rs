@@ -31,6 +31,8 @@ pub struct Experiment<'a> {
     pub own: Option<&'a str>,
     pub tuned_axis: &'a str,
     pub tested_axis: &'a str,
+    /// The metric that counts as accuracy.
+    pub metric: &'a str,
     /// By tested id.
     pub before: BTreeMap<&'a str, Accuracy>,
     /// By tuned id and tested id.
@@ -99,6 +101,44 @@ impl<'a> Benchmark<'a> {
         series
     }
 
+    /// How many repeats the means are taken over, at most.
+    pub fn repeats(&self, view: &View<'a>) -> u64 {
+        let mri = self
+            .experiments
+            .iter()
+            .filter_map(|experiment| experiment.metric(view, "mri"));
+        mri.filter_map(|mri| mri.n).max().unwrap_or(1)
+    }
+
+    /// The axis of what models were tuned on.
+    pub fn tuned_axis(&self) -> &'a str {
+        self.experiments
+            .first()
+            .map_or("", |experiment| experiment.tuned_axis)
+    }
+
+    /// The axis of what they were tested on.
+    pub fn tested_axis(&self) -> &'a str {
+        self.experiments
+            .first()
+            .map_or("", |experiment| experiment.tested_axis)
+    }
+
+    /// Every id that some experiment was tested on, in the order of the file.
+    pub fn tested(&self) -> Vec<&'a str> {
+        let mut tested: Vec<&'a str> = Vec::new();
+        for id in self
+            .experiments
+            .iter()
+            .flat_map(|experiment| &experiment.tested)
+        {
+            if !tested.contains(id) {
+                tested.push(id);
+            }
+        }
+        tested
+    }
+
     /// Every domain that some experiment was tuned on, in the order of the file.
     pub fn domains(&self) -> Vec<&'a str> {
         let mut domains: Vec<&'a str> = Vec::new();
@@ -145,6 +185,7 @@ impl<'a> Experiment<'a> {
             tuned: ordered(view, tuned_axis, tuned),
             tested: ordered(view, tested_axis, tested),
             own: role("pretrained_on"),
+            metric,
             tuned_axis,
             tested_axis,
             before: accuracies(view, before, metric),
@@ -175,6 +216,12 @@ impl<'a> Experiment<'a> {
         }
     }
 
+    /// The labels on all axes: `rich · wise`.
+    pub fn name(&self, view: &View<'a>) -> String {
+        self.series(view, None)
+    }
+
+    /// A metric of the node itself.
     pub fn metric(&self, view: &View<'a>, name: &str) -> Option<&'a Metric> {
         view.metric(self.index, name)
     }

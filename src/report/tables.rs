@@ -7,6 +7,7 @@ use petgraph::graph::NodeIndex;
 
 use super::number::Number;
 use super::robustness::{Benchmark, Experiment, benchmarks};
+use super::sheets::{Sheet, sheets};
 use super::table::{Cell, Column, Table};
 use super::view::View;
 use crate::store::artifact::Metric;
@@ -24,13 +25,16 @@ pub fn tables(view: &View) -> Vec<Table> {
         tables.push(ri(view, benchmark, &prefix));
         tables.push(accuracy(view, benchmark, &prefix));
     }
-    let taken: BTreeSet<String> = tables.iter().map(|table| table.name.clone()).collect();
-    tables.extend(stages(view).into_iter().map(|mut table| {
-        if taken.contains(&table.name) {
-            table.name = format!("stage-{}", table.name);
+    let mut taken: BTreeSet<String> = tables.iter().map(|table| table.name.clone()).collect();
+    for mut table in of_sheets(view, true) {
+        let name = table.name.clone();
+        let mut count = 1;
+        while !taken.insert(table.name.clone()) {
+            count += 1;
+            table.name = format!("{name}-{count}");
         }
-        table
-    }));
+        tables.push(table);
+    }
     tables
 }
 
@@ -79,10 +83,7 @@ pub fn mri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
 /// One row an experiment, one column a domain that it was tuned on.
 pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     let domains = benchmark.domains();
-    let axis = benchmark
-        .experiments
-        .first()
-        .map_or("", |experiment| experiment.tuned_axis);
+    let axis = benchmark.tuned_axis();
     let mut columns = axis_columns(benchmark);
     columns.extend(
         domains
@@ -111,85 +112,71 @@ pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
 /// One row for every experiment and domain tuned on, one column for every set tested on; the row
 /// before tuning has no domain.
 pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
-    let Some(first) = benchmark.experiments.first() else {
-        return Table {
-            name: String::new(),
-            title: String::new(),
-            columns: vec![],
-            rows: vec![],
-        };
-    };
+    let tested = benchmark.tested();
     let mut columns = axis_columns(benchmark);
     columns.push(Column::text("tuned_on", "tuned on"));
-    let tested: Vec<&str> = first.tested.clone();
+    let axis = benchmark.tested_axis();
     columns.extend(
         tested
             .iter()
-            .map(|id| Column::number(id, view.label(first.tested_axis, id))),
+            .map(|id| Column::number(id, view.label(axis, id))),
     );
     let mut rows = Vec::new();
     for experiment in &benchmark.experiments {
-        let mut row = axis_cells(view, experiment);
-        row.push(Cell::Empty);
-        row.extend(tested.iter().map(|tested| {
-            let found = experiment.before.get(tested);
-            Cell::maybe(found.map(|accuracy| Number::percent(accuracy.value.mean)))
-        }));
-        rows.push(row);
-        for tuned in &experiment.tuned {
+        let row = |tuned: Cell, accuracy: &dyn Fn(&str) -> Option<f64>| {
             let mut row = axis_cells(view, experiment);
-            row.push(Cell::text(tuned));
-            row.extend(tested.iter().map(|tested| {
-                let found = experiment.after.get(&(*tuned, *tested));
-                Cell::maybe(found.map(|accuracy| Number::percent(accuracy.value.mean)))
-            }));
-            rows.push(row);
+            row.push(tuned);
+            row.extend(
+                tested
+                    .iter()
+                    .map(|id| Cell::maybe(accuracy(id).map(Number::percent))),
+            );
+            row
+        };
+        rows.push(row(Cell::Empty, &|id| {
+            Some(experiment.before.get(id)?.value.mean)
+        }));
+        for tuned in &experiment.tuned {
+            let after = |id: &str| Some(experiment.after.get(&(*tuned, id))?.value.mean);
+            rows.push(row(Cell::text(tuned), &after));
         }
     }
     Table {
         name: format!("{prefix}accuracy-matrix"),
-        title: "Accuracy by what was tuned on and tested on".to_string(),
+        title: "Accuracy by what was tuned on and tested on (%)".to_string(),
         columns,
         rows,
     }
 }
 
-/// One table for every stage with metrics: a row a node, a column an axis and a metric.
-pub fn stages(view: &View) -> Vec<Table> {
-    let mut stages: Vec<(&str, Vec<NodeIndex>)> = Vec::new();
-    for (index, node) in view.nodes() {
-        if view.metrics(index).is_empty() {
-            continue;
-        }
-        match stages.last_mut() {
-            Some((stage, members)) if *stage == node.stage => members.push(index),
-            _ => stages.push((&node.stage, vec![index])),
-        }
-    }
-    stages
-        .into_iter()
-        .map(|(stage, members)| stage_table(view, stage, &members))
+/// One table for every sheet, with all metrics or only those of whole nodes.
+pub fn of_sheets(view: &View, parts: bool) -> Vec<Table> {
+    sheets(view)
+        .iter()
+        .map(|sheet| of_sheet(view, sheet, parts))
         .collect()
 }
 
-fn stage_table(view: &View, stage: &str, members: &[NodeIndex]) -> Table {
-    let mut names: Vec<String> = Vec::new();
-    for (name, _) in members.iter().flat_map(|index| view.metrics(*index)) {
-        if !names.contains(&name) {
-            names.push(name);
-        }
+fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {
+    let names = match parts {
+        true => sheet.names(view, |name| Some(name.to_string())),
+        false => sheet.wholes(view),
+    };
+    let mut columns = Vec::new();
+    if sheet.names_stages() {
+        columns.push(Column::text("stage", "stage"));
     }
-    let axes = members
-        .first()
-        .map_or(&[][..], |index| &view.node(*index).axes);
-    let mut columns: Vec<Column> = axes
-        .iter()
-        .map(|(axis, _)| Column::text(axis, axis))
-        .collect();
-    columns.extend(names.iter().map(|name| Column::number(name, name)));
+    columns.extend(sheet.axes.iter().map(|axis| Column::text(axis, axis)));
+    columns.extend(
+        names
+            .iter()
+            .map(|name| Column::number(name, &with_unit(view, sheet, name))),
+    );
     let row = |index: &NodeIndex| {
-        let axes = &view.node(*index).axes;
-        let mut row: Vec<Cell> = axes.iter().map(|(_, id)| Cell::text(id)).collect();
+        let node = view.node(*index);
+        let stage = sheet.names_stages().then(|| Cell::text(&node.stage));
+        let mut row: Vec<Cell> = stage.into_iter().collect();
+        row.extend(node.axes.iter().map(|(_, id)| Cell::text(id)));
         let metrics = view.metrics(*index);
         row.extend(names.iter().map(|name| {
             metric_cell(
@@ -202,10 +189,19 @@ fn stage_table(view: &View, stage: &str, members: &[NodeIndex]) -> Table {
         row
     };
     Table {
-        name: stage.to_string(),
-        title: format!("Metrics of `{stage}`"),
+        name: sheet.name().to_string(),
+        title: format!("Metrics of {}", sheet.stages.join(", ")),
         columns,
-        rows: members.iter().map(row).collect(),
+        rows: sheet.nodes.iter().map(row).collect(),
+    }
+}
+
+/// `top1 (%)`
+fn with_unit(view: &View, sheet: &Sheet, name: &str) -> String {
+    match sheet.unit(view, name) {
+        None | Some("") => name.to_string(),
+        Some("percent") => format!("{name} (%)"),
+        Some(unit) => format!("{name} ({unit})"),
     }
 }
 

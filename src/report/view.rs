@@ -134,7 +134,10 @@ impl<'a> View<'a> {
     }
 
     /// The word for an axis value in tables: its `label:`, else its id.
-    pub fn label(&self, axis: &str, id: &'a str) -> &'a str {
+    pub fn label<'s>(&self, axis: &str, id: &'s str) -> &'s str
+    where
+        'a: 's,
+    {
         self.graph
             .axes
             .iter()

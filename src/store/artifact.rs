@@ -20,11 +20,11 @@ pub enum Artifact {
     Table(Table),
 }
 
-/// Bytes, by content.
+/// Bytes, by content. The fields stand in the order of their names: see [`Artifact::to_bytes`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
-    pub digest: Digest,
     pub bytes: u64,
+    pub digest: Digest,
 }
 
 /// A tree of files: relative paths with `/` to their content. A single file that is no folder

@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::artifact::{Artifact, Blob, Files, Table};
 use super::statcache::StatCache;
 use crate::digest::Digest;
+use crate::fsx::Stamp;
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
 
 /// What a source holds.
@@ -220,6 +221,7 @@ fn class_images(
 ) -> Result<Vec<String>, SourceError> {
     let folder = root.join(class);
     let mut walk = Walk::default();
+    walk.around.push(identity(root)?);
     walk.folder(&folder, class)?;
     let mut images = walk.files;
     images.retain(|path| is_image(path));
@@ -246,9 +248,7 @@ struct Walk {
 
 impl Walk {
     fn folder(&mut self, folder: &Path, prefix: &str) -> Result<(), SourceError> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = fs::metadata(folder).map_err(SourceError::io(folder))?;
-        let identity = (metadata.dev(), metadata.ino());
+        let identity = identity(folder)?;
         if self.around.contains(&identity) {
             return Err(SourceError::Loop(folder.to_path_buf()));
         }
@@ -266,6 +266,12 @@ impl Walk {
         self.around.pop();
         Ok(())
     }
+}
+
+fn identity(folder: &Path) -> Result<(u64, u64), SourceError> {
+    let metadata = fs::metadata(folder).map_err(SourceError::io(folder))?;
+    let stamp = Stamp::of(&metadata);
+    Ok((stamp.device, stamp.inode))
 }
 
 struct Entry {

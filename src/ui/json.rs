@@ -18,10 +18,15 @@ impl<W: Write + Send> JsonLines<W> {
 
 impl<W: Write + Send> Display for JsonLines<W> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
-        serde_json::to_writer(&mut self.writer, event)?;
-        self.writer.write_all(b"\n")?;
+        write_line(&mut self.writer, event)?;
         self.writer.flush()
     }
 
     fn close(&mut self) {}
+}
+
+/// Writes one event as a line.
+pub fn write_line(writer: &mut dyn Write, event: &Event) -> io::Result<()> {
+    serde_json::to_writer(&mut *writer, event)?;
+    writer.write_all(b"\n")
 }

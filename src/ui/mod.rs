@@ -5,6 +5,7 @@ pub mod diagram;
 pub mod json;
 pub mod live;
 pub mod log;
+pub mod overview;
 pub mod paint;
 pub mod plain;
 pub mod table;

@@ -1,10 +1,11 @@
 //! Numbers as people write them.
 
-/// `0.42 s`, `3.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`.
+/// `4 ms`, `0.42 s`, `3.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
     match whole {
-        _ if seconds < 1.0 => format!("{:.2} s", seconds.max(0.0)),
+        _ if seconds < 0.0995 => format!("{:.0} ms", seconds.max(0.0) * 1000.0),
+        _ if seconds < 1.0 => format!("{seconds:.2} s"),
         _ if seconds < 9.95 => format!("{seconds:.1} s"),
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
@@ -70,7 +71,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "0.00 s",
+                "4 ms",
                 "0.42 s",
                 "3.2 s",
                 "10 s",

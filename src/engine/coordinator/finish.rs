@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
-use super::{Coordinator, Failure, Message};
+use super::{Coordinator, Failure, Message, Place};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
@@ -32,10 +32,11 @@ impl Coordinator<'_> {
             Message::Executed {
                 node,
                 outcome,
-                worker,
+                place,
             } => {
-                if let (Some(pool), Some(worker)) = (&mut self.pool, worker) {
-                    pool.keep(worker);
+                while self.jobs.try_join_next().is_some() {}
+                if let (Some(pool), Place::Worker(threads, worker)) = (&mut self.pool, place) {
+                    pool.back(threads, worker.map(|worker| *worker));
                 }
                 self.executed(node, outcome)
             }

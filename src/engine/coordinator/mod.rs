@@ -19,7 +19,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::decide::{Decide, Keyed, Policy, Shape, Step};
+use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::journal::Journal;
@@ -96,6 +96,7 @@ struct Coordinator<'a> {
     options: &'a RunOptions,
     /// By its resolved name.
     device: String,
+    capacity: Capacity,
     forced: HashSet<NodeIndex>,
     keys: Keys<'a>,
     history: History<'a>,
@@ -146,9 +147,17 @@ enum Message {
     Executed {
         node: NodeIndex,
         outcome: Outcome,
-        worker: Option<Worker>,
+        place: Place,
     },
     Published(Vec<Published>),
+}
+
+/// Where a job was executed.
+enum Place {
+    /// In this process, or nowhere.
+    Here,
+    /// In a worker on so many cores, which comes back if it can take another job.
+    Worker(usize, Option<Box<Worker>>),
 }
 
 impl<'a> Coordinator<'a> {
@@ -177,6 +186,7 @@ impl<'a> Coordinator<'a> {
             registry,
             options,
             device,
+            capacity,
             forced: options.force.iter().copied().collect(),
             keys: Keys::new(graph, store, &class),
             history: History::new(graph, store, Some(journal.id().to_string())),

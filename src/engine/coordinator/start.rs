@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Coordinator, Message, Running};
+use super::{Coordinator, Message, Place, Running};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::Demand;
@@ -19,7 +19,7 @@ use crate::engine::device;
 use crate::engine::event::Event;
 use crate::engine::execute::Bench;
 use crate::engine::job::{Job, JobInput, Outcome};
-use crate::engine::pool::{Limits, Pool, Worker};
+use crate::engine::pool::{Limits, Pool};
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Artifact, StoreError};
 use crate::workflow::recipe::Recipe;
@@ -67,6 +67,7 @@ impl Coordinator<'_> {
             self.decide.held(node);
             return Ok(());
         };
+        self.warn_of_memory(node)?;
         let why = self.why(node, &recipe);
         self.journal.starts(self.graph, &id, &recipe)?;
         self.emit(Event::NodeStarted {
@@ -89,6 +90,22 @@ impl Coordinator<'_> {
             self.executed(node, Outcome::failed(error.to_string()))?;
         }
         Ok(())
+    }
+
+    fn warn_of_memory(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        let node = &self.graph.dag[node];
+        let (asked, there) = (node.resources.mem.unwrap_or(0), self.capacity.mem);
+        if asked <= there {
+            return Ok(());
+        }
+        let gibibytes = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+        let message = format!(
+            "`{}` asks for {:.1} GiB of memory, this machine has {:.1}: it runs alone",
+            node.id,
+            gibibytes(asked),
+            gibibytes(there)
+        );
+        self.emit(Event::Warning { message })
     }
 
     fn why(&mut self, node: NodeIndex, recipe: &Recipe) -> String {
@@ -184,7 +201,7 @@ impl Coordinator<'_> {
                 Err(error) => Outcome::failed(error.to_string()),
             };
             drop(scratch);
-            send(&outbox, node, outcome, None);
+            send(&outbox, node, outcome, Place::Here);
         });
     }
 
@@ -199,11 +216,12 @@ impl Coordinator<'_> {
                 self.journal.worker_log(),
             )
         });
-        let worker = match pool.take(job.threads) {
+        let threads = job.threads;
+        let worker = match pool.take(threads) {
             Ok(worker) => worker,
             Err(error) => {
                 let outcome = Outcome::failed(format!("no worker could be started: {error}"));
-                return send(&outbox, node, outcome, None);
+                return send(&outbox, node, outcome, Place::Here);
             }
         };
         let limits = Limits {
@@ -225,22 +243,22 @@ impl Coordinator<'_> {
             let (outcome, worker) = worker.execute(job, limits, progress).await;
             // It may hold much; nothing else waits for this.
             let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
-            send(&outbox, node, outcome, worker);
+            send(
+                &outbox,
+                node,
+                outcome,
+                Place::Worker(threads, worker.map(Box::new)),
+            );
         });
     }
 }
 
 /// The coordinator outlives its jobs, or wants no more of them.
-fn send(
-    outbox: &UnboundedSender<Message>,
-    node: NodeIndex,
-    outcome: Outcome,
-    worker: Option<Worker>,
-) {
+fn send(outbox: &UnboundedSender<Message>, node: NodeIndex, outcome: Outcome, place: Place) {
     let _ = outbox.send(Message::Executed {
         node,
         outcome,
-        worker,
+        place,
     });
 }
 

@@ -140,7 +140,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    fn to_the_end(mut self) -> Self {
+    fn play(mut self) -> Self {
         for turn in 0.. {
             assert!(
                 turn < 4000,
@@ -256,7 +256,7 @@ proptest! {
 
     #[test]
     fn every_node_ends_once_and_in_order(scenario in scenarios()) {
-        let play = Play::new(&scenario).to_the_end();
+        let play = Play::new(&scenario).play();
         let count = scenario.nodes.len();
         let counts = play.decide.counts();
         prop_assert_eq!(counts.ran + counts.reused + counts.failed + counts.skipped, count);
@@ -281,7 +281,7 @@ proptest! {
 
     #[test]
     fn equal_observations_give_equal_decisions(scenario in scenarios()) {
-        let (one, two) = (Play::new(&scenario).to_the_end(), Play::new(&scenario).to_the_end());
+        let (one, two) = (Play::new(&scenario).play(), Play::new(&scenario).play());
         prop_assert_eq!(one.log, two.log);
     }
 
@@ -291,7 +291,7 @@ proptest! {
         scenario.interrupt_after = None;
         scenario.nodes.iter_mut().for_each(|fate| fate.failures = 0);
         scenario.nodes.iter_mut().for_each(|fate| fate.loses = None);
-        let counts = Play::new(&scenario).to_the_end().decide.counts();
+        let counts = Play::new(&scenario).play().decide.counts();
         prop_assert_eq!(counts.ran + counts.reused, scenario.nodes.len());
     }
 }

@@ -5,7 +5,7 @@ use super::config::{Block, ResNet};
 use super::pass::Pass;
 use super::{Initial, Role, TensorSpec};
 use crate::ml::Result;
-use crate::ml::ops::{Follow, Statistics, Value, Window};
+use crate::ml::ops::{Affine, Follow, Statistics, Value, Window};
 
 /// PyTorch's defaults for batch norm.
 const EPS: f64 = 1e-5;
@@ -194,9 +194,12 @@ fn apply(
         false => Statistics::Running(mean.tensor(), variance.tensor()),
     };
     let follow = Follow { residual, rectify };
-    let (output, moments) = pass
-        .tape
-        .batch_norm(&x, &weight, &bias, statistics, EPS, follow)?;
+    let affine = Affine {
+        weight: &weight,
+        bias: &bias,
+        eps: EPS,
+    };
+    let (output, moments) = pass.tape.batch_norm(&x, affine, statistics, follow)?;
     if let Some(moments) = moments {
         let blend = |old: &Value, new: &candle_core::Tensor| {
             (old.tensor() * (1.0 - MOMENTUM))? + (new * MOMENTUM)?

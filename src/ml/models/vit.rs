@@ -115,8 +115,12 @@ fn block(vit: &Vit, pass: &Pass, name: &str, x: &Value, leaving: usize) -> Resul
         .transpose()?;
     let qkv = tape.linear(&h, &weight, bias.as_ref(), Activation::None)?;
     let h = tape.attention(&qkv, vit.heads, leaving)?;
-    let h = linear(pass, &format!("{name}.attn.proj"), &h, Activation::None)?;
-    let x = tape.add(&tape.first_tokens(x, leaving)?, &h)?;
+    let x = residual(
+        pass,
+        &format!("{name}.attn.proj"),
+        &h,
+        &tape.first_tokens(x, leaving)?,
+    )?;
 
     let h = norm(vit, pass, &format!("{name}.norm2"), &x)?;
     let activation = match vit.quick_gelu {
@@ -124,8 +128,7 @@ fn block(vit: &Vit, pass: &Pass, name: &str, x: &Value, leaving: usize) -> Resul
         false => Activation::Gelu,
     };
     let h = linear(pass, &format!("{name}.mlp.fc1"), &h, activation)?;
-    let h = linear(pass, &format!("{name}.mlp.fc2"), &h, Activation::None)?;
-    tape.add(&x, &h)
+    residual(pass, &format!("{name}.mlp.fc2"), &h, &x)
 }
 
 fn norm(vit: &Vit, pass: &Pass, name: &str, x: &Value) -> Result<Value> {
@@ -136,4 +139,9 @@ fn norm(vit: &Vit, pass: &Pass, name: &str, x: &Value) -> Result<Value> {
 fn linear(pass: &Pass, name: &str, x: &Value, activation: Activation) -> Result<Value> {
     let (weight, bias) = (pass.of(name, "weight")?, pass.of(name, "bias")?);
     pass.tape.linear(x, &weight, Some(&bias), activation)
+}
+
+fn residual(pass: &Pass, name: &str, h: &Value, x: &Value) -> Result<Value> {
+    let (weight, bias) = (pass.of(name, "weight")?, pass.of(name, "bias")?);
+    pass.tape.linear_residual(h, &weight, Some(&bias), x)
 }

@@ -2,7 +2,8 @@
 
 use candle_core::{D, Tensor};
 
-use super::{Tape, Value};
+use super::cpu::attention::Shape;
+use super::{Tape, Value, cpu};
 use crate::ml::{Error, Result};
 
 impl Tape {
@@ -12,12 +13,47 @@ impl Tape {
     /// own dimensions. Only the first `queries` tokens ask; gives `[batch, queries, width]`.
     pub fn attention(&self, qkv: &Value, heads: usize, queries: usize) -> Result<Value> {
         let (batch, tokens, packed) = qkv.tensor().dims3()?;
-        if heads == 0 || packed % (3 * heads) != 0 || queries > tokens {
+        if heads == 0 || packed == 0 || packed % (3 * heads) != 0 || queries > tokens {
             return Err(Error::Invalid(format!(
                 "attention: {packed} packed columns do not divide into {heads} heads, or {queries} queries exceed {tokens} tokens"
             )));
         }
-        let size = packed / 3 / heads;
+        let shape = Shape {
+            batch,
+            tokens,
+            queries,
+            heads,
+            size: packed / 3 / heads,
+        };
+        match cpu::serves(&[qkv.tensor()]) {
+            true => self.fused_attention(qkv, shape),
+            false => self.composed_attention(qkv, shape),
+        }
+    }
+
+    fn fused_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
+        let (output, shares) = cpu::read([qkv.tensor()], |[qkv_values]| {
+            cpu::attention::forward(shape, qkv_values, qkv.is_tracked())
+        })?;
+        let dims = (shape.batch, shape.queries, shape.heads * shape.size);
+        let output = cpu::tensor(output, dims)?;
+        let input = qkv.tensor().clone();
+        Ok(self.record(output, &[qkv], move |gradient, _| {
+            let values = cpu::read([gradient, &input], |[gradient, qkv]| {
+                cpu::attention::backward(shape, gradient, qkv, &shares)
+            })?;
+            Ok(vec![Some(cpu::tensor(values, input.shape())?)])
+        }))
+    }
+
+    fn composed_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
+        let Shape {
+            batch,
+            tokens,
+            queries,
+            heads,
+            size,
+        } = shape;
         let scale = 1.0 / (size as f64).sqrt();
         let split = qkv
             .tensor()
@@ -46,7 +82,7 @@ impl Tape {
             let to_k = to_scores.t()?.matmul(&q)?;
             let packed = Tensor::stack(&[to_q, to_k, to_v], 0)?
                 .permute((1, 3, 0, 2, 4))?
-                .reshape((batch, tokens, packed))?;
+                .reshape((batch, tokens, 3 * heads * size))?;
             Ok(vec![Some(packed)])
         }))
     }

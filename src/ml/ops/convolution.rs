@@ -1,8 +1,10 @@
-//! Two-dimensional convolution and max-pooling, both over windows of an image.
+//! Two-dimensional convolution and pooling, over windows of an image.
 
 use candle_core::{D, Tensor};
 
-use super::{Tape, Value};
+use super::cpu::convolution::Shape;
+use super::tape::want;
+use super::{Tape, Value, cpu};
 use crate::ml::{Error, Result};
 
 /// A square window that slides over an image with zeros (for a maximum: nothing) around it.
@@ -17,7 +19,7 @@ impl Window {
     /// The number of places along a side of `length` pixels.
     pub fn places(&self, length: usize) -> Result<usize> {
         let padded = length + 2 * self.padding;
-        if self.size == 0 || self.stride == 0 || padded < self.size {
+        if self.size == 0 || self.stride == 0 || padded < self.size || self.padding >= self.size {
             return Err(Error::Invalid(format!(
                 "a window of {} pixels does not fit {length} pixels",
                 self.size
@@ -26,21 +28,17 @@ impl Window {
         Ok((padded - self.size) / self.stride + 1)
     }
 
-    /// For each pixel of the window and each place, by rows, the pixel of the padded image.
-    fn index(&self, height: usize, width: usize) -> Result<Vec<u32>> {
-        let (down, across) = (self.places(height)?, self.places(width)?);
-        let line = width + 2 * self.padding;
-        let mut index = Vec::with_capacity(self.size * self.size * down * across);
-        for dy in 0..self.size {
-            for dx in 0..self.size {
-                for y in 0..down {
-                    for x in 0..across {
-                        index.push(((y * self.stride + dy) * line + x * self.stride + dx) as u32);
-                    }
-                }
-            }
-        }
-        Ok(index)
+    fn shape(self, x: &Tensor) -> Result<Shape> {
+        let (batch, channels, height, width) = x.dims4()?;
+        Ok(Shape {
+            batch,
+            channels,
+            height,
+            width,
+            window: self,
+            down: self.places(height)?,
+            across: self.places(width)?,
+        })
     }
 }
 
@@ -48,44 +46,98 @@ impl Tape {
     /// The convolution of `x` `[batch, in, height, width]` with `weight` `[out, in, size, size]`,
     /// without bias: `[batch, out, places, places]`.
     pub fn convolution(&self, x: &Value, weight: &Value, window: Window) -> Result<Value> {
-        let (batch, channels, height, width) = x.tensor().dims4()?;
+        let shape = window.shape(x.tensor())?;
+        let (outputs, inputs, tall, wide) = weight.tensor().dims4()?;
+        if (inputs, tall, wide) != (shape.channels, window.size, window.size) || outputs == 0 {
+            return Err(Error::Invalid(format!(
+                "a convolution {:?} does not take {:?}",
+                weight.tensor().dims(),
+                x.tensor().dims()
+            )));
+        }
+        match cpu::serves(&[x.tensor(), weight.tensor()]) {
+            true => self.fused_convolution(x, weight, shape),
+            false => self.composed_convolution(x, weight, shape),
+        }
+    }
+
+    fn fused_convolution(&self, x: &Value, weight: &Value, shape: Shape) -> Result<Value> {
         let outputs = weight.tensor().dim(0)?;
-        let (down, across) = (window.places(height)?, window.places(width)?);
-        let taps = channels * window.size * window.size;
-        let matrix = weight.tensor().reshape((1, outputs, taps))?;
-        let gather = Gather::new(x.tensor(), window, 0.0)?;
-        let columns = gather.columns.reshape((batch, taps, down * across))?;
-        let output = matrix
-            .broadcast_matmul(&columns)?
-            .reshape((batch, outputs, down, across))?;
-        let shape = weight.tensor().shape().clone();
+        let tensors = [x.tensor(), weight.tensor()];
+        let values = cpu::read(tensors, |[x, weight]| {
+            cpu::convolution::forward(shape, x, weight)
+        })?;
+        let output = cpu::tensor(values, (shape.batch, outputs, shape.down, shape.across))?;
+        let (input, kernel) = (x.tensor().clone(), weight.tensor().clone());
         Ok(self.record(output, &[x, weight], move |gradient, wanted| {
-            let gradient = gradient.reshape((batch, outputs, down * across))?;
+            let to_x = || {
+                let values = cpu::read([gradient, &kernel], |[gradient, weight]| {
+                    cpu::convolution::to_x(shape, gradient, weight)
+                })?;
+                cpu::tensor(values, input.shape())
+            };
+            let to_weight = || {
+                let values = cpu::read([gradient, &input], |[gradient, x]| {
+                    cpu::convolution::to_weight(shape, outputs, gradient, x)
+                })?;
+                cpu::tensor(values, kernel.shape())
+            };
+            Ok(vec![want(wanted[0], to_x)?, want(wanted[1], to_weight)?])
+        }))
+    }
+
+    fn composed_convolution(&self, x: &Value, weight: &Value, shape: Shape) -> Result<Value> {
+        let outputs = weight.tensor().dim(0)?;
+        let (batch, places) = (shape.batch, shape.down * shape.across);
+        let taps = shape.channels * shape.window.size * shape.window.size;
+        let matrix = weight.tensor().reshape((1, outputs, taps))?;
+        let gather = Gather::new(x.tensor(), shape, 0.0)?;
+        let columns = gather.columns.reshape((batch, taps, places))?;
+        let output = matrix.broadcast_matmul(&columns)?;
+        let output = output.reshape((batch, outputs, shape.down, shape.across))?;
+        let dims = weight.tensor().shape().clone();
+        Ok(self.record(output, &[x, weight], move |gradient, wanted| {
+            let gradient = gradient.reshape((batch, outputs, places))?;
             let to_x = || gather.back(&matrix.t()?.broadcast_matmul(&gradient)?);
-            let to_weight = || gradient.matmul(&columns.t()?)?.sum(0)?.reshape(&shape);
-            Ok(vec![
-                wanted[0].then(to_x).transpose()?,
-                wanted[1].then(to_weight).transpose()?,
-            ])
+            let to_weight = || Ok(gradient.matmul(&columns.t()?)?.sum(0)?.reshape(&dims)?);
+            Ok(vec![want(wanted[0], to_x)?, want(wanted[1], to_weight)?])
         }))
     }
 
     /// The largest value in each window of `x` `[batch, channels, height, width]`; among equals
     /// the first takes the gradient.
     pub fn max_pool(&self, x: &Value, window: Window) -> Result<Value> {
-        let (batch, channels, height, width) = x.tensor().dims4()?;
-        let (down, across) = (window.places(height)?, window.places(width)?);
-        let gather = Gather::new(x.tensor(), window, f64::from(f32::MIN))?;
-        let taps = window.size * window.size;
-        let columns = gather
-            .columns
-            .reshape((batch, channels, taps, down * across))?;
-        let best = columns.argmax_keepdim(2)?;
-        let output = columns
-            .gather(&best, 2)?
-            .reshape((batch, channels, down, across))?;
+        let shape = window.shape(x.tensor())?;
+        match cpu::serves(&[x.tensor()]) {
+            true => self.fused_max_pool(x, shape),
+            false => self.composed_max_pool(x, shape),
+        }
+    }
+
+    fn fused_max_pool(&self, x: &Value, shape: Shape) -> Result<Value> {
+        let (values, best) = cpu::read([x.tensor()], |[x]| cpu::convolution::max_pool(shape, x))?;
+        let dims = (shape.batch, shape.channels, shape.down, shape.across);
+        let output = cpu::tensor(values, dims)?;
+        let from = x.tensor().shape().clone();
         Ok(self.record(output, &[x], move |gradient, _| {
-            let gradient = gradient.reshape((batch, channels, 1, down * across))?;
+            let values = cpu::read([gradient], |[gradient]| {
+                cpu::convolution::max_pool_backward(shape, gradient, &best)
+            })?;
+            Ok(vec![Some(cpu::tensor(values, from)?)])
+        }))
+    }
+
+    fn composed_max_pool(&self, x: &Value, shape: Shape) -> Result<Value> {
+        let (batch, channels) = (shape.batch, shape.channels);
+        let places = shape.down * shape.across;
+        let gather = Gather::new(x.tensor(), shape, f64::from(f32::MIN))?;
+        let taps = shape.window.size * shape.window.size;
+        let columns = gather.columns.reshape((batch, channels, taps, places))?;
+        let best = columns.argmax_keepdim(2)?;
+        let output = columns.gather(&best, 2)?;
+        let output = output.reshape((batch, channels, shape.down, shape.across))?;
+        Ok(self.record(output, &[x], move |gradient, _| {
+            let gradient = gradient.reshape((batch, channels, 1, places))?;
             let ladder = Tensor::arange(0, taps as u32, gradient.device())?
                 .reshape((1, 1, taps, 1))?
                 .broadcast_as(columns.shape())?;
@@ -101,14 +153,28 @@ impl Tape {
     pub fn mean_pool(&self, x: &Value) -> Result<Value> {
         let (batch, channels, height, width) = x.tensor().dims4()?;
         let pixels = height * width;
-        let output = x
-            .tensor()
-            .reshape((batch, channels, pixels))?
-            .mean(D::Minus1)?;
+        let fused = pixels > 0 && cpu::serves(&[x.tensor()]);
+        let output = match fused {
+            true => {
+                let values = cpu::read([x.tensor()], |[x]| cpu::convolution::mean_pool(x, pixels))?;
+                cpu::tensor(values, (batch, channels))?
+            }
+            false => {
+                let flat = x.tensor().reshape((batch, channels, pixels))?;
+                flat.mean(D::Minus1)?
+            }
+        };
         Ok(self.record(output, &[x], move |gradient, _| {
+            let dims = (batch, channels, height, width);
+            if fused {
+                let values = cpu::read([gradient], |[gradient]| {
+                    cpu::convolution::mean_pool_backward(gradient, pixels)
+                })?;
+                return Ok(vec![Some(cpu::tensor(values, dims)?)]);
+            }
             let each = (gradient * (1.0 / pixels as f64))?
                 .reshape((batch, channels, 1, 1))?
-                .broadcast_as((batch, channels, height, width))?
+                .broadcast_as(dims)?
                 .contiguous()?;
             Ok(vec![Some(each)])
         }))
@@ -120,47 +186,63 @@ struct Gather {
     /// `[batch, channels, window·places]`
     columns: Tensor,
     index: Tensor,
-    window: Window,
-    shape: (usize, usize, usize, usize),
+    shape: Shape,
 }
 
 impl Gather {
-    fn new(x: &Tensor, window: Window, outside: f64) -> Result<Self> {
-        let shape = x.dims4()?;
-        let (batch, channels, height, width) = shape;
-        let index = Tensor::new(window.index(height, width)?, x.device())?;
-        let pad = window.padding;
-        let padded = surround(&surround(x, 2, pad, outside)?, 3, pad, outside)?.reshape((
-            batch,
-            channels,
-            (height + 2 * pad) * (width + 2 * pad),
-        ))?;
-        let columns = padded.index_select(&index, 2)?;
+    fn new(x: &Tensor, shape: Shape, outside: f64) -> Result<Self> {
+        let index = Tensor::new(padded_index(shape), x.device())?;
+        let pad = shape.window.padding;
+        let pixels = (shape.height + 2 * pad) * (shape.width + 2 * pad);
+        let padded = surround(&surround(x, 2, pad, outside)?, 3, pad, outside)?;
+        let flat = padded.reshape((shape.batch, shape.channels, pixels))?;
         Ok(Self {
-            columns,
+            columns: flat.index_select(&index, 2)?,
             index,
-            window,
             shape,
         })
     }
 
     /// Adds `gradient` (as many elements as `columns`) up at the pixels it came from.
-    fn back(&self, gradient: &Tensor) -> candle_core::Result<Tensor> {
-        let (batch, channels, height, width) = self.shape;
-        let pad = self.window.padding;
-        let (tall, wide) = (height + 2 * pad, width + 2 * pad);
-        let gradient = gradient.reshape(self.columns.shape())?;
-        Tensor::zeros(
-            (batch, channels, tall * wide),
-            gradient.dtype(),
-            gradient.device(),
-        )?
-        .index_add(&self.index, &gradient.contiguous()?, 2)?
-        .reshape((batch, channels, tall, wide))?
-        .narrow(2, pad, height)?
-        .narrow(3, pad, width)?
-        .contiguous()
+    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
+        let Shape {
+            batch,
+            channels,
+            height,
+            width,
+            window,
+            ..
+        } = self.shape;
+        let (tall, wide) = (height + 2 * window.padding, width + 2 * window.padding);
+        let gradient = gradient.reshape(self.columns.shape())?.contiguous()?;
+        let zeros = (batch, channels, tall * wide);
+        let sum = Tensor::zeros(zeros, gradient.dtype(), gradient.device())?
+            .index_add(&self.index, &gradient, 2)?
+            .reshape((batch, channels, tall, wide))?;
+        let inner = sum.narrow(2, window.padding, height)?;
+        Ok(inner.narrow(3, window.padding, width)?.contiguous()?)
     }
+}
+
+/// For each pixel of the window and each place, by rows, the pixel of the padded image.
+fn padded_index(shape: Shape) -> Vec<u32> {
+    let Window {
+        size,
+        stride,
+        padding,
+    } = shape.window;
+    let line = shape.width + 2 * padding;
+    let mut index = Vec::with_capacity(size * size * shape.down * shape.across);
+    for dy in 0..size {
+        for dx in 0..size {
+            for y in 0..shape.down {
+                for x in 0..shape.across {
+                    index.push(((y * stride + dy) * line + x * stride + dx) as u32);
+                }
+            }
+        }
+    }
+    index
 }
 
 /// `x` with `count` more entries of `value` before and after along `dimension`.

@@ -1,13 +1,21 @@
-//! Sums, and taking some of a tensor's rows.
+//! Sums, and taking some of a tensor's rows or columns.
 
 use candle_core::Tensor;
 
-use super::{Tape, Value};
-use crate::ml::Result;
+use super::{Tape, Value, cpu};
+use crate::ml::{Error, Result};
 
 /// a + b of equal shapes.
 pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    Ok((a + b)?)
+    if a.dims() != b.dims() {
+        let message = format!("{:?} and {:?} can't be added", a.dims(), b.dims());
+        return Err(Error::Invalid(message));
+    }
+    if !cpu::serves(&[a, b]) {
+        return Ok((a + b)?);
+    }
+    let values = cpu::read([a, b], |[a, b]| cpu::patches::add(a, b))?;
+    cpu::tensor(values, a.shape())
 }
 
 impl Tape {
@@ -21,13 +29,26 @@ impl Tape {
 
     /// The first `count` tokens of `x` `[batch, tokens, width]`.
     pub fn first_tokens(&self, x: &Value, count: usize) -> Result<Value> {
-        let tokens = x.tensor().dim(1)?;
+        let (batch, tokens, width) = x.tensor().dims3()?;
         if count == tokens {
             return Ok(x.clone());
         }
-        let output = x.tensor().narrow(1, 0, count)?.contiguous()?;
+        let fused = count > 0 && width > 0 && cpu::serves(&[x.tensor()]);
+        let (part, size) = (count * width, tokens * width);
+        let output = match fused {
+            false => x.tensor().narrow(1, 0, count)?.contiguous()?,
+            true => {
+                let values = cpu::read([x.tensor()], |[x]| cpu::patches::take(x, size, 0, part))?;
+                cpu::tensor(values, (batch, count, width))?
+            }
+        };
         Ok(self.record(output, &[x], move |gradient, _| {
-            Ok(vec![Some(gradient.pad_with_zeros(1, 0, tokens - count)?)])
+            if !fused {
+                return Ok(vec![Some(gradient.pad_with_zeros(1, 0, tokens - count)?)]);
+            }
+            let put = |[gradient]: [&[f32]; 1]| cpu::patches::put_first(gradient, part, size);
+            let values = cpu::read([gradient], put)?;
+            Ok(vec![Some(cpu::tensor(values, (batch, tokens, width))?)])
         }))
     }
 
@@ -47,11 +68,8 @@ impl Tape {
         let output = logits.tensor().index_select(&index, 1)?;
         Ok(self.record(output, &[logits], move |gradient, _| {
             let zeros = Tensor::zeros((rows, columns), gradient.dtype(), gradient.device())?;
-            Ok(vec![Some(zeros.index_add(
-                &index,
-                &gradient.contiguous()?,
-                1,
-            )?)])
+            let spread = zeros.index_add(&index, &gradient.contiguous()?, 1)?;
+            Ok(vec![Some(spread)])
         }))
     }
 }

@@ -1,9 +1,10 @@
-//! x·Wᵀ + b with an activation behind it.
+//! x·Wᵀ + b, with an activation or a residual behind it.
 
 use candle_core::Tensor;
 
-use super::{Tape, Value};
-use crate::ml::Result;
+use super::tape::want;
+use super::{Tape, Value, cpu};
+use crate::ml::{Error, Result};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,39 +27,198 @@ impl Tape {
         bias: Option<&Value>,
         activation: Activation,
     ) -> Result<Value> {
-        let outputs = weight.tensor().dim(0)?;
-        let inputs = weight.tensor().elem_count() / outputs.max(1);
-        let rows = x.tensor().elem_count() / inputs.max(1);
+        self.linear_and(x, weight, bias, activation, None)
+    }
+
+    /// `residual` + x·Wᵀ + bias, `residual` being of the output's shape.
+    pub fn linear_residual(
+        &self,
+        x: &Value,
+        weight: &Value,
+        bias: Option<&Value>,
+        residual: &Value,
+    ) -> Result<Value> {
+        self.linear_and(x, weight, bias, Activation::None, Some(residual))
+    }
+
+    fn linear_and(
+        &self,
+        x: &Value,
+        weight: &Value,
+        bias: Option<&Value>,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        let shape = sizes(x, weight, bias, residual)?;
+        let cpu::linear::Shape {
+            rows,
+            inputs,
+            outputs,
+        } = shape;
         let flat = x.tensor().reshape((rows, inputs))?;
         let matrix = weight.tensor().reshape((outputs, inputs))?;
-        let tracked = x.is_tracked() || weight.is_tracked() || bias.is_some_and(Value::is_tracked);
+        let extra = |value: Option<&Value>| value.map(|value| value.tensor().clone());
+        let (bias_tensor, residual_tensor) = (extra(bias), extra(residual));
+        let mut tensors = vec![&flat, &matrix];
+        tensors.extend(bias_tensor.iter().chain(&residual_tensor));
+        let fused = cpu::serves(&tensors);
+        let layer = Layer {
+            flat,
+            matrix,
+            bias: bias_tensor,
+            residual: residual_tensor,
+            shape,
+            fused,
+        };
+        let parents = [Some(x), Some(weight), bias, residual];
+        let tracked = parents.iter().flatten().any(|parent| parent.is_tracked());
+        let (output, slope) = layer.forward(activation, tracked)?;
+        let mut dims = x.tensor().dims().to_vec();
+        dims.pop();
+        dims.push(outputs);
+        let output = output.reshape(dims)?;
 
-        let mut pre = flat.matmul(&matrix.t()?)?;
-        if let Some(bias) = bias {
-            pre = pre.broadcast_add(bias.tensor())?;
-        }
-        let (output, slope) = activate(&pre, activation, tracked)?;
-        let mut shape = x.tensor().dims().to_vec();
-        shape.pop();
-        shape.push(outputs);
-        let output = output.reshape(shape)?;
-
-        let none = Value::constant(matrix.clone());
-        let parents = [x, weight, bias.unwrap_or(&none)];
+        let none = Value::constant(layer.matrix.clone());
+        let parents = parents.map(|parent| parent.unwrap_or(&none));
         let (x_shape, weight_shape) = (x.tensor().shape().clone(), weight.tensor().shape().clone());
         Ok(self.record(output, &parents, move |gradient, wanted| {
-            let mut gradient = gradient.reshape((rows, outputs))?;
-            if let Some(slope) = slope {
-                gradient = (gradient * slope)?;
-            }
-            let to_x = || gradient.matmul(&matrix)?.reshape(&x_shape);
-            let to_weight = || gradient.t()?.matmul(&flat)?.reshape(&weight_shape);
+            let whole = gradient;
+            let gradient = layer.before_activation(gradient, slope)?;
+            let to_x = || Ok(layer.to_x(&gradient)?.reshape(&x_shape)?);
+            let to_weight = || Ok(layer.to_weight(&gradient)?.reshape(&weight_shape)?);
             Ok(vec![
-                wanted[0].then(to_x).transpose()?,
-                wanted[1].then(to_weight).transpose()?,
-                wanted[2].then(|| gradient.sum(0)).transpose()?,
+                want(wanted[0], to_x)?,
+                want(wanted[1], to_weight)?,
+                want(wanted[2], || layer.to_bias(&gradient))?,
+                want(wanted[3], || Ok(whole.clone()))?,
             ])
         }))
+    }
+}
+
+fn sizes(
+    x: &Value,
+    weight: &Value,
+    bias: Option<&Value>,
+    residual: Option<&Value>,
+) -> Result<cpu::linear::Shape> {
+    let outputs = weight.tensor().dim(0)?;
+    let inputs = weight.tensor().elem_count() / outputs.max(1);
+    let columns = x.tensor().dims().last().copied().unwrap_or_default();
+    let rows = x.tensor().elem_count() / inputs.max(1);
+    let count = |value: Option<&Value>| value.map(|value| value.tensor().elem_count());
+    let fits = inputs > 0
+        && columns == inputs
+        && count(bias).is_none_or(|count| count == outputs)
+        && count(residual).is_none_or(|count| count == rows * outputs);
+    if !fits {
+        return Err(Error::Invalid(format!(
+            "a linear layer {:?} does not take {:?}",
+            weight.tensor().dims(),
+            x.tensor().dims()
+        )));
+    }
+    Ok(cpu::linear::Shape {
+        rows,
+        inputs,
+        outputs,
+    })
+}
+
+/// What both passes of a layer work on.
+struct Layer {
+    flat: Tensor,
+    matrix: Tensor,
+    bias: Option<Tensor>,
+    residual: Option<Tensor>,
+    shape: cpu::linear::Shape,
+    fused: bool,
+}
+
+impl Layer {
+    /// The output `[rows, out]` and, where wanted, the activation's slope.
+    fn forward(
+        &self,
+        activation: Activation,
+        with_slope: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        if !self.fused {
+            return self.composed_forward(activation, with_slope);
+        }
+        let empty = Tensor::zeros(0, self.flat.dtype(), self.flat.device())?;
+        let bias = self.bias.as_ref().unwrap_or(&empty);
+        let residual = self.residual.as_ref().unwrap_or(&empty);
+        let (output, slope) = cpu::read(
+            [&self.flat, &self.matrix, bias, residual],
+            |[x, weight, bias, residual]| {
+                let layer = (x, weight, bias, residual);
+                cpu::linear::forward(self.shape, layer, activation, with_slope)
+            },
+        )?;
+        let dims = (self.shape.rows, self.shape.outputs);
+        let slope = slope.map(|slope| cpu::tensor(slope, dims)).transpose()?;
+        Ok((cpu::tensor(output, dims)?, slope))
+    }
+
+    fn composed_forward(
+        &self,
+        activation: Activation,
+        with_slope: bool,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let mut pre = self.flat.matmul(&self.matrix.t()?)?;
+        if let Some(bias) = &self.bias {
+            pre = pre.broadcast_add(bias)?;
+        }
+        if let Some(residual) = &self.residual {
+            pre = (&pre + residual.reshape(pre.shape())?)?;
+        }
+        activate(&pre, activation, with_slope)
+    }
+
+    /// The gradient before the activation, `[rows, out]`.
+    fn before_activation(&self, gradient: &Tensor, slope: Option<Tensor>) -> Result<Tensor> {
+        let dims = (self.shape.rows, self.shape.outputs);
+        let gradient = gradient.reshape(dims)?;
+        match slope {
+            None => Ok(gradient),
+            Some(slope) if self.fused => {
+                let product = cpu::read([&gradient, &slope], |[gradient, slope]| {
+                    cpu::linear::through_activation(gradient, slope)
+                })?;
+                cpu::tensor(product, dims)
+            }
+            Some(slope) => Ok((gradient * slope)?),
+        }
+    }
+
+    fn to_x(&self, gradient: &Tensor) -> Result<Tensor> {
+        if !self.fused {
+            return Ok(gradient.matmul(&self.matrix)?);
+        }
+        let values = cpu::read([gradient, &self.matrix], |[gradient, weight]| {
+            cpu::linear::to_x(self.shape, gradient, weight)
+        });
+        cpu::tensor(values?, (self.shape.rows, self.shape.inputs))
+    }
+
+    fn to_weight(&self, gradient: &Tensor) -> Result<Tensor> {
+        if !self.fused {
+            return Ok(gradient.t()?.matmul(&self.flat)?);
+        }
+        let values = cpu::read([gradient, &self.flat], |[gradient, x]| {
+            cpu::linear::to_weight(self.shape, gradient, x)
+        });
+        cpu::tensor(values?, (self.shape.outputs, self.shape.inputs))
+    }
+
+    fn to_bias(&self, gradient: &Tensor) -> Result<Tensor> {
+        if !self.fused {
+            return Ok(gradient.sum(0)?);
+        }
+        let values = cpu::read([gradient], |[gradient]| {
+            cpu::linear::to_bias(self.shape.outputs, gradient)
+        });
+        cpu::tensor(values?, self.shape.outputs)
     }
 }
 

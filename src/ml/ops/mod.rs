@@ -14,6 +14,7 @@
 mod attention;
 mod batch_norm;
 mod convolution;
+mod cpu;
 mod cross_entropy;
 mod elementwise;
 mod layer_norm;
@@ -21,8 +22,10 @@ mod linear;
 pub mod parallel;
 mod patches;
 mod tape;
+#[cfg(test)]
+mod tests;
 
-pub use batch_norm::{BatchMoments, Follow, Statistics};
+pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
 pub use convolution::Window;
 pub use cross_entropy::Targets;
 pub use linear::Activation;

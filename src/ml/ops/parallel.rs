@@ -61,3 +61,26 @@ pub(super) fn each_piece<T: Send>(
             .for_each(|(index, piece)| work(index, piece));
     }
 }
+
+/// As [`each_piece`], with a piece of `b` beside each of `a`.
+pub(super) fn each_pair<T: Send, U: Send>(
+    a: &mut [T],
+    a_size: usize,
+    b: &mut [U],
+    b_size: usize,
+    work: impl Fn(usize, &mut [T], &mut [U]) + Send + Sync,
+) {
+    let (a_size, b_size) = (a_size.max(1), b_size.max(1));
+    if a.len() <= a_size || rayon::current_num_threads() == 1 {
+        let pairs = a.chunks_mut(a_size).zip(b.chunks_mut(b_size));
+        for (index, (a, b)) in pairs.enumerate() {
+            work(index, a, b);
+        }
+    } else {
+        a.par_chunks_mut(a_size)
+            .zip(b.par_chunks_mut(b_size))
+            .with_max_len(1)
+            .enumerate()
+            .for_each(|(index, (a, b))| work(index, a, b));
+    }
+}

@@ -10,6 +10,11 @@ use crate::ml::{Error, Result};
 /// `wanted` is false.
 type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
 
+/// What `make` gives, if it is wanted.
+pub(super) fn want(wanted: bool, make: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
+    wanted.then(make).transpose()
+}
+
 /// A tensor that an operation takes or gives, and its place on the tape if a gradient flows
 /// through it.
 #[derive(Clone, Debug)]

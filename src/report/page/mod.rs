@@ -1,47 +1,152 @@
-//! `report.html`: one file that needs no network and no script.
+//! `report.html`: one file that needs no network and no script, and reads on paper too. Every
+//! number carries the node, key and record that it comes from.
 
-use maud::{DOCTYPE, Markup, html};
+mod bars;
+mod benchmark;
+mod distance;
+mod flow;
+mod frame;
+mod heat;
+mod lineage;
+mod metrics;
+mod palette;
+mod plot;
+mod scatter;
+mod trace;
 
-use super::table::{Cell, Table};
-use super::tables;
+use std::collections::BTreeSet;
+
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+
+use super::number::{duration, grouped, plural, utc};
+use super::relation::relations;
+use super::robustness::benchmarks;
 use super::view::View;
+use frame::{Numbering, figure, heading};
 
-/// The whole page.
-pub fn render(view: &View) -> String {
-    let graph = view.graph;
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// The whole page. `files` are the other files of the report, by path relative to its folder.
+pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
+    let numbering = &mut Numbering::default();
+    let benchmarks = benchmarks(view);
+    let relations = relations(view);
+    let panel_axis = benchmarks
+        .first()
+        .and_then(|benchmark| benchmark.panel_axis);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (graph.name) " · ribflow" }
+                meta name="color-scheme" content="light dark";
+                title { (view.graph.name) " · ribflow" }
+                style { (PreEscaped(palette::style())) (PreEscaped(STYLE)) }
             }
             body {
-                h1 { (graph.name) }
-                @for table in tables::tables(view) {
-                    (draw(&table))
+                main {
+                    (head(view))
+                    @for benchmark in &benchmarks { (benchmark::sections(view, benchmark, numbering)) }
+                    @for relation in &relations { (distance::section(view, relation, panel_axis, numbering)) }
+                    @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }
+                    section #workflow {
+                        (heading("Workflow"))
+                        (figure(numbering, flow::figure(view), html! {
+                            "The stages of the workflow with their kinds and numbers of nodes."
+                        }))
+                    }
+                    section #provenance {
+                        (heading("Where every number comes from"))
+                        p { "A node’s key is a digest of everything that went into it; its record holds what came out. "
+                            "Hovering over a number anywhere on this page names its node, key and record; here are all of them. "
+                            code { "ribflow why" } " explains a key." }
+                        (lineage::section(view))
+                    }
+                    (foot(files))
                 }
+                script { (PreEscaped(SCRIPT)) }
             }
         }
     };
     page.into_string()
 }
 
-fn draw(table: &Table) -> Markup {
+fn head(view: &View) -> Markup {
+    let graph = view.graph;
     html! {
-        h2 { (table.title) }
-        table {
-            thead { tr { @for column in &table.columns { th { (column.label) } } } }
-            tbody {
-                @for row in &table.rows {
-                    tr { @for cell in row { td { @match cell {
-                        Cell::Empty => {},
-                        Cell::Text(text) => (text),
-                        Cell::Number(number) => (number.typeset()),
-                    } } } }
-                }
+        header {
+            p.eyebrow { "ribflow report" }
+            h1 { (graph.name) }
+            @if let Some(description) = &graph.description { p.description { (description) } }
+            dl.facts {
+                @for (name, value) in facts(view) { div { dt { (name) } dd { (value) } } }
             }
+            @if view.records.len() < graph.dag.node_count() {
+                p.note.warn { b { "Not complete. " }
+                    (grouped(graph.dag.node_count() - view.records.len())) " of "
+                    (plural(graph.dag.node_count(), "node")) " have no result yet; means that need them are left out." }
+            }
+            @if has_drawn_images(view) {
+                p.note { b { "Procedural images. " }
+                    "A built-in dataset is drawn by a program. These numbers are evidence about the software, "
+                    "not about the paper’s models and data." }
+            }
+        }
+    }
+}
+
+fn facts(view: &View) -> Vec<(&'static str, String)> {
+    let graph = view.graph;
+    let provenances = || {
+        view.records
+            .values()
+            .map(|stored| &stored.record.provenance)
+    };
+    let done = match graph.dag.node_count() {
+        total if total == view.records.len() => grouped(total),
+        total => format!("{} of {}", grouped(view.records.len()), grouped(total)),
+    };
+    let mut facts = vec![("nodes", done)];
+    if !graph.profiles.is_empty() {
+        facts.push(("profile", graph.profiles.join(", ")));
+    }
+    if !graph.overrides.is_empty() {
+        facts.push(("set", graph.overrides.join(", ")));
+    }
+    let devices: BTreeSet<&str> = provenances()
+        .map(|known| known.device_class.as_str())
+        .collect();
+    facts.push((
+        "device",
+        devices.into_iter().collect::<Vec<&str>>().join(", "),
+    ));
+    let seconds: f64 = provenances().map(|known| known.wall_seconds).sum();
+    facts.push(("computed in", duration(seconds)));
+    if let Some(last) = provenances().map(|known| known.started).max() {
+        facts.push((
+            "last node",
+            utc(last).split('T').next().unwrap_or_default().to_string(),
+        ));
+    }
+    facts
+}
+
+fn has_drawn_images(view: &View) -> bool {
+    view.nodes().any(|(_, node)| {
+        node.kind.name() == "dataset"
+            && node.with.get("builtin").is_some_and(|name| !name.is_null())
+    })
+}
+
+fn foot<'f>(files: impl Iterator<Item = &'f str>) -> Markup {
+    html! {
+        footer {
+            p { "The same numbers as files: "
+                @for path in files { a href=(path) { (path.trim_start_matches("tables/")) } " " }
+            }
+            p.quiet { "Written by ribflow " (env!("CARGO_PKG_VERSION")) ". This file is complete in itself: it loads nothing." }
         }
     }
 }

@@ -1,0 +1,159 @@
+//! `ribflow get FILE NODE[.OUTPUT] -o DIR`: a node's result as ordinary files.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use petgraph::Direction;
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::arguments::{Common, GetArguments, TargetArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use super::places::{self, Places};
+use crate::diag::nearest;
+use crate::engine::{self, Survey};
+use crate::stages;
+use crate::store::record::Port;
+use crate::store::{StoredRecord, export};
+use crate::workflow::Selected;
+use crate::workflow::graph::Graph;
+
+pub fn run(
+    arguments: &GetArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let target = TargetArguments {
+        workflow: arguments.workflow.clone(),
+        targets: vec![arguments.node.clone()],
+    };
+    let graph = load::graph(&target, common, &stages::registry())?;
+    let selected = graph.resolve(&arguments.node)?;
+    let places = Places::of(&arguments.workflow.file, common);
+    let store = places::open_store(&places.store)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
+    let mut written = Vec::new();
+    for Wanted {
+        node,
+        name,
+        port,
+        target,
+    } in wanted
+    {
+        let artifact = store.artifact(port)?;
+        export(
+            &store,
+            &artifact,
+            &folders_of_sources(&graph, node),
+            &target,
+        )?;
+        written.push((&graph.dag[node].id, name, target));
+    }
+    if common.json {
+        let written: Vec<Value> = written
+            .iter()
+            .map(|(id, name, path)| json!({ "id": id, "output": name, "path": path }))
+            .collect();
+        writeln!(output, "{}", json!({ "written": written }))?;
+    } else if !common.quiet {
+        for (id, name, path) in written {
+            writeln!(output, "{id}.{name}: {}", places::shown(&path))?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// One output and where it goes.
+struct Wanted<'a> {
+    node: NodeIndex,
+    name: &'a str,
+    port: &'a Port,
+    target: PathBuf,
+}
+
+/// One output of one node goes to `folder` itself; several go to a folder each in there.
+fn wanted<'a>(
+    graph: &Graph,
+    survey: &'a Survey,
+    selected: &Selected,
+    folder: &Path,
+) -> Result<Vec<Wanted<'a>>, Failure> {
+    let mut wanted = Vec::new();
+    for &node in &selected.nodes {
+        let id = &graph.dag[node].id;
+        let folder = match selected.nodes.len() {
+            1 => folder.to_path_buf(),
+            _ => folder.join(id),
+        };
+        let ports = ports(id, record(survey, node, id)?, selected.name.as_deref())?;
+        let single = ports.len() == 1;
+        wanted.extend(ports.into_iter().map(|(name, port)| Wanted {
+            node,
+            name,
+            port,
+            target: match single {
+                true => folder.clone(),
+                false => folder.join(name),
+            },
+        }));
+    }
+    Ok(wanted)
+}
+
+fn record<'a>(survey: &'a Survey, node: NodeIndex, id: &str) -> Result<&'a StoredRecord, Failure> {
+    let surveyed = survey.get(node);
+    surveyed
+        .and_then(|surveyed| surveyed.record.as_deref())
+        .ok_or_else(|| {
+            let why = surveyed.map_or("", |surveyed| surveyed.why.as_str());
+            Failure::failed(format!("{id} has no result yet: {why}")).hint(format!(
+                "`ribflow run FILE '{id}'` makes it, with what it needs"
+            ))
+        })
+}
+
+/// The output called `name`, or all of them.
+fn ports<'a>(
+    id: &str,
+    stored: &'a StoredRecord,
+    name: Option<&str>,
+) -> Result<Vec<(&'a str, &'a Port)>, Failure> {
+    let ports: &BTreeMap<String, Port> = &stored.record.ports;
+    let Some(name) = name else {
+        return Ok(ports
+            .iter()
+            .map(|(name, port)| (name.as_str(), port))
+            .collect());
+    };
+    if let Some((name, port)) = ports.get_key_value(name) {
+        return Ok(vec![(name, port)]);
+    }
+    let known: Vec<&str> = ports.keys().map(String::as_str).collect();
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("its outputs are {}", known.join(", ")),
+    };
+    Err(Failure::usage("unknown-output", format!("{id} has no output `{name}`")).hint(hint))
+}
+
+/// The folders in which the files that went into `node` may lie: those of its own sources and of
+/// everything above it.
+fn folders_of_sources(graph: &Graph, node: NodeIndex) -> Vec<PathBuf> {
+    let base = graph.file.parent().unwrap_or(Path::new("/"));
+    let mut folders = Vec::new();
+    let mut seen = BTreeSet::from([node]);
+    let mut open = vec![node];
+    while let Some(node) = open.pop() {
+        for source in graph.dag[node].parameters.sources() {
+            let place = base.join(&source.location);
+            folders.extend(place.parent().map(Path::to_path_buf));
+            folders.push(place);
+        }
+        let producers = graph.dag.neighbors_directed(node, Direction::Incoming);
+        open.extend(producers.filter(|producer| seen.insert(*producer)));
+    }
+    folders
+}

@@ -1,0 +1,160 @@
+//! `ribflow plan FILE [NODE…]`: what a run would do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::arguments::{Common, PlanArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use super::places::{self, Places};
+use crate::engine::event::PlanState;
+use crate::engine::{self, SurveyedNode};
+use crate::stages;
+use crate::ui::words::{count, grouped};
+use crate::ui::{Detail, overview};
+use crate::workflow::graph::Graph;
+
+pub fn run(
+    arguments: &PlanArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let graph = load::graph(&arguments.target, common, &stages::registry())?;
+    let places = Places::of(&arguments.target.workflow.file, common);
+    let store = places::open_store(&places.store)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    if common.json {
+        let nodes: Vec<Value> = survey
+            .nodes
+            .iter()
+            .map(|node| entry(&graph, node))
+            .collect();
+        serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
+        writeln!(output)?;
+        return Ok(Exit::Done);
+    }
+    writeln!(
+        output,
+        "{}: {}\n",
+        graph.name,
+        count(graph.order.len(), "node")
+    )?;
+    write_table(&graph, &survey.nodes, output)?;
+    for line in closing(&graph, &survey.nodes) {
+        writeln!(output, "{line}")?;
+    }
+    if common.detail() >= Detail::Verbose {
+        writeln!(output)?;
+        write_nodes(&graph, &survey.nodes, output)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
+    let node = &graph.dag[surveyed.node];
+    json!({
+        "id": node.id,
+        "stage": node.stage,
+        "kind": node.kind.name(),
+        "key": surveyed.key,
+        "state": surveyed.state,
+        "derived": false,
+        "why": surveyed.why,
+    })
+}
+
+const STATES: [PlanState; 5] = [
+    PlanState::Reused,
+    PlanState::Remote,
+    PlanState::WouldRun,
+    PlanState::Unknown,
+    PlanState::MissingData,
+];
+
+/// The state in words.
+pub fn words(state: PlanState) -> &'static str {
+    match state {
+        PlanState::Reused => "reused",
+        PlanState::Remote => "remote",
+        PlanState::WouldRun => "would run",
+        PlanState::Unknown => "unknown",
+        PlanState::MissingData => "missing data",
+    }
+}
+
+fn write_table(
+    graph: &Graph,
+    nodes: &[SurveyedNode],
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let states: BTreeMap<NodeIndex, usize> = nodes
+        .iter()
+        .map(|node| {
+            let place = STATES.iter().position(|state| *state == node.state);
+            (node.node, place.unwrap_or_default())
+        })
+        .collect();
+    let state_of = |node| states.get(&node).copied().unwrap_or_default();
+    for line in overview::table(graph, &STATES.map(words), state_of).lines() {
+        writeln!(output, "{line}")?;
+    }
+    writeln!(output)?;
+    Ok(())
+}
+
+/// What the table comes to.
+fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
+    let in_state = |state| nodes.iter().filter(move |node| node.state == state);
+    let ready: BTreeSet<_> = in_state(PlanState::WouldRun).map(|node| node.key).collect();
+    let twins = in_state(PlanState::WouldRun).count() - ready.len();
+    let unknown = in_state(PlanState::Unknown).count();
+    let missing = in_state(PlanState::MissingData).count();
+    let mut lines = vec![match (ready.len(), unknown) {
+        (0, 0) if missing == 0 => "Nothing would run.".to_string(),
+        (0, 0) => "Nothing could run.".to_string(),
+        (at_least, 0) => format!("{} would run.", count(at_least, "node")),
+        (at_least, unknown) => format!(
+            "At least {} and at most {} would run.",
+            grouped(at_least),
+            count(at_least + unknown, "node")
+        ),
+    }];
+    if twins > 0 {
+        lines.push(format!(
+            "{} would do the same work as another.",
+            count(twins, "node")
+        ));
+    }
+    if let Some(first) = in_state(PlanState::MissingData).next() {
+        let id = &graph.dag[first.node].id;
+        lines.push(format!(
+            "{} can't run; {id}: {}",
+            count(missing, "node"),
+            first.why
+        ));
+    }
+    let skipped = graph.skipped.iter().filter(|(_, points)| **points > 0);
+    let skipped: Vec<String> = skipped
+        .map(|(stage, points)| format!("{} of {stage}", grouped(*points)))
+        .collect();
+    if !skipped.is_empty() {
+        lines.push(format!("Left out by skip: {}.", skipped.join(", ")));
+    }
+    lines
+}
+
+/// Every node that is not reused, with the reason.
+fn write_nodes(
+    graph: &Graph,
+    nodes: &[SurveyedNode],
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    for node in nodes.iter().filter(|node| node.state != PlanState::Reused) {
+        let (id, state) = (&graph.dag[node.node].id, words(node.state));
+        writeln!(output, "{state:<13} {id}  {}", node.why)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! `ribflow run FILE [NODE…]`: run a workflow, show it going on, report what came out.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::watch;
+
+use super::arguments::{Common, RunArguments};
+use super::failure::{Exit, Failure};
+use super::interrupts;
+use super::load;
+use super::places::{self, Places};
+use crate::engine::event::{Event, Summary};
+use crate::engine::{self, RunOptions, RunResult};
+use crate::report::{self, View};
+use crate::stages;
+use crate::stages::registry::Registry;
+use crate::store::Store;
+use crate::ui::json::{JsonLines, write_line};
+use crate::ui::live::Live;
+use crate::ui::log::Console;
+use crate::ui::paint::{self, Paint};
+use crate::ui::plain::PlainLines;
+use crate::ui::words::{count, duration, grouped};
+use crate::ui::{Detail, Display};
+use crate::workflow::graph::Graph;
+
+pub fn run(
+    arguments: &RunArguments,
+    common: &Common,
+    console: &Console,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
+    let places = Places::of(&arguments.target.workflow.file, common);
+    let store = Arc::new(places::open_store(&places.store)?);
+    let options = RunOptions {
+        threads: common.threads(),
+        device: common.device.to_string(),
+        keep_going: arguments.keep_going,
+        limit: arguments.limit,
+        force: forced(&graph, &arguments.force)?,
+        worker: worker(&store)?,
+    };
+    let display = display(&graph, common, console);
+    let RunResult {
+        mut summary,
+        records,
+        ..
+    } = drive(&graph, &store, &registry, &options, display, console)?;
+    let view = View::new(&graph, &records);
+    let page = report::write(&view, &places.out.join(report::folder_name(&graph)))?;
+    summary.report = page.display().to_string();
+    if common.json {
+        write_line(output, &Event::Summary(summary.clone()))?;
+    } else if !common.quiet {
+        write!(output, "{}", report::summary_text(&view))?;
+        writeln!(output, "{}", closing(&summary, Paint::for_stdout()))?;
+        writeln!(output, "report: {}", places::shown(&page))?;
+    }
+    Ok(exit(&summary))
+}
+
+fn exit(summary: &Summary) -> Exit {
+    match summary {
+        Summary { failed: 1.., .. } => Exit::Failed,
+        Summary {
+            interrupted: true, ..
+        } => Exit::Interrupted,
+        _ => Exit::Done,
+    }
+}
+
+fn forced(graph: &Graph, patterns: &[String]) -> Result<Vec<NodeIndex>, Failure> {
+    let mut nodes = Vec::new();
+    for pattern in patterns {
+        nodes.extend(graph.select(pattern)?);
+    }
+    Ok(nodes)
+}
+
+/// The command line of a worker: this very program.
+fn worker(store: &Store) -> Result<Vec<OsString>, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("this program can't be found: {error}")))?;
+    Ok(vec![
+        program.into(),
+        "worker".into(),
+        "--store".into(),
+        store.root().into(),
+    ])
+}
+
+fn display(graph: &Graph, common: &Common, console: &Console) -> Box<dyn Display> {
+    let detail = common.detail();
+    if common.json {
+        return Box::new(JsonLines::new(io::stdout()));
+    }
+    let mut stages: BTreeMap<String, usize> = BTreeMap::new();
+    for node in graph.dag.node_weights() {
+        *stages.entry(node.stage.clone()).or_default() += 1;
+    }
+    let paint = Paint::for_stderr();
+    match paint::stderr_is_live() && detail > Detail::Quiet {
+        true => Box::new(Live::new(console, detail, paint, stages)),
+        false => Box::new(PlainLines::new(io::stderr(), detail, paint, stages)),
+    }
+}
+
+/// Runs the graph on this thread, and shows it on another.
+fn drive(
+    graph: &Graph,
+    store: &Arc<Store>,
+    registry: &Registry,
+    options: &RunOptions,
+    display: Box<dyn Display>,
+    console: &Console,
+) -> Result<RunResult, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("no runtime can be started: {error}")))?;
+    let (events, received) = unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    std::thread::scope(|scope| {
+        let shown = scope.spawn(move || show(display, received));
+        let result = runtime.block_on(async {
+            tokio::spawn(interrupts::listen(stop, console.clone()));
+            engine::run(graph, Arc::clone(store), registry, options, stopped, events).await
+        });
+        // The run is over and has dropped its end of the channel, so the display ends too.
+        if shown.join().is_err() {
+            tracing::error!("the display of the run has failed");
+        }
+        Ok(result?)
+    })
+}
+
+/// Shows events until there are no more. A run goes on without a reader: its results are kept.
+fn show(mut display: Box<dyn Display>, mut events: UnboundedReceiver<Event>) {
+    let mut readable = true;
+    while let Some(event) = events.blocking_recv() {
+        readable = readable && display.show(&event).is_ok();
+    }
+    display.close();
+}
+
+/// What was done and how long it took.
+fn closing(summary: &Summary, paint: Paint) -> String {
+    let mut parts = Vec::new();
+    for (number, word) in [
+        (summary.reused, "reused"),
+        (summary.ran, "ran"),
+        (summary.skipped, "skipped"),
+    ] {
+        if number > 0 {
+            parts.push(format!("{} {word}", grouped(number)));
+        }
+    }
+    if summary.failed > 0 {
+        parts.push(paint.red(&format!("{} failed", grouped(summary.failed))));
+    }
+    if summary.interrupted {
+        parts.push(paint.yellow("interrupted"));
+    }
+    format!(
+        "{}: {} in {}: {}",
+        summary.workflow,
+        count(summary.nodes, "node"),
+        duration(summary.wall_s),
+        parts.join(", "),
+    )
+}

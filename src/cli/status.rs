@@ -1,0 +1,171 @@
+//! `ribflow status FILE [NODE…]`: how far a workflow has come, also while it runs.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::arguments::{Common, StatusArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use super::places::{self, Places};
+use crate::digest::Digest;
+use crate::engine::event::RunState;
+use crate::engine::journal::{self, LastRun};
+use crate::engine::{self, SurveyedNode};
+use crate::stages;
+use crate::ui::overview;
+use crate::ui::paint::Paint;
+use crate::ui::words::{count, duration, printable};
+use crate::workflow::graph::Graph;
+
+pub fn run(
+    arguments: &StatusArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let graph = load::graph(&arguments.target, common, &stages::registry())?;
+    let places = Places::of(&arguments.target.workflow.file, common);
+    let store = places::open_store(&places.store)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let last = journal::latest(&store, &graph.name)?;
+    let standings: Vec<Standing> = survey
+        .nodes
+        .into_iter()
+        .map(|surveyed| standing(&graph, surveyed, last.as_ref()))
+        .collect();
+    if common.json {
+        let nodes: Vec<Value> = standings.iter().map(|one| entry(&graph, one)).collect();
+        serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
+        writeln!(output)?;
+    } else {
+        write_status(&graph, &standings, last.as_ref(), output)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Where one node stands.
+struct Standing {
+    node: NodeIndex,
+    key: Option<Digest>,
+    state: RunState,
+    why: String,
+}
+
+/// A record in the store counts more than what the last run has to say; and that counts only if
+/// it was a run of the same profiles and values.
+fn standing(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> Standing {
+    let SurveyedNode { node, key, why, .. } = surveyed;
+    let id = &graph.dag[node].id;
+    let same = |run: &&LastRun| {
+        run.header.profiles == graph.profiles && run.header.overrides == graph.overrides
+    };
+    let told = last.filter(same).and_then(|run| run.nodes.get(id));
+    let (state, why) = match told {
+        _ if surveyed.record.is_some() => (RunState::Done, why),
+        // Its record is gone since, or belongs to another key.
+        Some(told) if told.state == RunState::Done => (RunState::Waiting, why),
+        Some(told) => (told.state, told.why.clone()),
+        None => (RunState::Waiting, why),
+    };
+    Standing {
+        node,
+        key,
+        state,
+        why,
+    }
+}
+
+fn entry(graph: &Graph, standing: &Standing) -> Value {
+    let node = &graph.dag[standing.node];
+    json!({
+        "id": node.id,
+        "stage": node.stage,
+        "kind": node.kind.name(),
+        "key": standing.key,
+        "state": standing.state,
+        "derived": false,
+        "why": standing.why,
+    })
+}
+
+const STATES: [RunState; 5] = [
+    RunState::Done,
+    RunState::Running,
+    RunState::Waiting,
+    RunState::Failed,
+    RunState::Skipped,
+];
+
+fn words(state: RunState) -> &'static str {
+    match state {
+        RunState::Done => "done",
+        RunState::Running => "running",
+        RunState::Waiting => "waiting",
+        RunState::Failed => "failed",
+        RunState::Skipped => "skipped",
+    }
+}
+
+fn write_status(
+    graph: &Graph,
+    standings: &[Standing],
+    last: Option<&LastRun>,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    writeln!(
+        output,
+        "{}: {}\n",
+        graph.name,
+        count(graph.order.len(), "node")
+    )?;
+    let states: BTreeMap<NodeIndex, usize> = standings
+        .iter()
+        .map(|standing| {
+            let place = STATES.iter().position(|state| *state == standing.state);
+            (standing.node, place.unwrap_or_default())
+        })
+        .collect();
+    let state_of = |node| states.get(&node).copied().unwrap_or_default();
+    for line in overview::table(graph, &STATES.map(words), state_of).lines() {
+        writeln!(output, "{line}")?;
+    }
+    writeln!(output)?;
+    let paint = Paint::for_stdout();
+    for standing in standings {
+        let id = &graph.dag[standing.node].id;
+        match standing.state {
+            RunState::Running => writeln!(output, "running  {id}")?,
+            RunState::Failed => {
+                writeln!(output, "{}   {id}", paint.red("failed"))?;
+                for line in printable(&standing.why).lines() {
+                    writeln!(output, "    {line}")?;
+                }
+            }
+            RunState::Done | RunState::Waiting | RunState::Skipped => {}
+        }
+    }
+    writeln!(output, "{}", last_run(last))?;
+    Ok(())
+}
+
+fn last_run(last: Option<&LastRun>) -> String {
+    let Some(run) = last else {
+        return "It has not been run with this store.".to_string();
+    };
+    match &run.summary {
+        _ if run.running => format!("Run {} is going on.", run.id),
+        None => format!(
+            "Run {} was cut off; the same command goes on from there.",
+            run.id
+        ),
+        Some(summary) => {
+            let ended = match summary.interrupted {
+                true => "was interrupted",
+                false => "ended",
+            };
+            format!("Run {} {ended} after {}.", run.id, duration(summary.wall_s))
+        }
+    }
+}

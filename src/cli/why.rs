@@ -1,0 +1,186 @@
+//! `ribflow why FILE NODE`: why a node would run, or where its result comes from.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::arguments::{Common, TargetArguments, WhyArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use super::places::{self, Places};
+use super::plan;
+use crate::engine::event::PlanState;
+use crate::engine::{self, Survey, SurveyedNode};
+use crate::report::utc;
+use crate::stages;
+use crate::store::StoredRecord;
+use crate::ui::Detail;
+use crate::ui::paint::Paint;
+use crate::ui::words::{bytes, count, duration, grouped};
+use crate::workflow::graph::Graph;
+use crate::workflow::recipe::Recipe;
+
+/// How many nodes are named as the reason of one.
+const REASONS: usize = 10;
+
+pub fn run(
+    arguments: &WhyArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let target = TargetArguments {
+        workflow: arguments.workflow.clone(),
+        targets: vec![arguments.node.clone()],
+    };
+    let graph = load::graph(&target, common, &stages::registry())?;
+    let places = Places::of(&arguments.workflow.file, common);
+    let store = places::open_store(&places.store)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
+    let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
+    if common.json {
+        let nodes: Vec<Value> = nodes.iter().map(|node| entry(&graph, node)).collect();
+        serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
+        writeln!(output)?;
+        return Ok(Exit::Done);
+    }
+    for (index, node) in nodes.iter().enumerate() {
+        if index > 0 {
+            writeln!(output)?;
+        }
+        write_node(&graph, node, common.detail(), output)?;
+        if node.state == PlanState::Unknown {
+            write_reasons(&graph, &survey, node.node, output)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
+    let record = surveyed.record.as_ref();
+    json!({
+        "id": graph.dag[surveyed.node].id,
+        "state": surveyed.state,
+        "key": surveyed.key,
+        "why": surveyed.why,
+        "recipe": surveyed.recipe,
+        "record": record.map(|stored| stored.digest),
+        "provenance": record.map(|stored| &stored.record.provenance),
+    })
+}
+
+fn write_node(
+    graph: &Graph,
+    surveyed: &SurveyedNode,
+    detail: Detail,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let paint = Paint::for_stdout();
+    let node = &graph.dag[surveyed.node];
+    writeln!(output, "{}", paint.bold(&node.id))?;
+    writeln!(
+        output,
+        "  {}: {}",
+        plan::words(surveyed.state),
+        surveyed.why
+    )?;
+    if let Some(key) = &surveyed.key {
+        writeln!(output, "  key {key}")?;
+    }
+    if let Some(stored) = &surveyed.record {
+        write_record(stored, output)?;
+    }
+    match &surveyed.recipe {
+        Some(recipe) if detail >= Detail::Verbose => write_recipe(graph, surveyed, recipe, output),
+        _ => Ok(()),
+    }
+}
+
+/// Of a node whose key is not known yet: what above it must run, and why.
+fn write_reasons(
+    graph: &Graph,
+    survey: &Survey,
+    node: NodeIndex,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let reversed = petgraph::visit::Reversed(&graph.dag);
+    let mut above = petgraph::visit::Dfs::new(reversed, node);
+    let mut ancestors = BTreeSet::new();
+    while let Some(ancestor) = above.next(reversed) {
+        ancestors.insert(ancestor);
+    }
+    let first = |surveyed: &&SurveyedNode| {
+        let decided = matches!(surveyed.state, PlanState::WouldRun | PlanState::MissingData);
+        decided && ancestors.contains(&surveyed.node)
+    };
+    let reasons: Vec<&SurveyedNode> = survey.nodes.iter().filter(first).collect();
+    for reason in reasons.iter().take(REASONS) {
+        let id = &graph.dag[reason.node].id;
+        writeln!(
+            output,
+            "    {id} {}: {}",
+            plan::words(reason.state),
+            reason.why
+        )?;
+    }
+    if reasons.len() > REASONS {
+        writeln!(output, "    and {} more", grouped(reasons.len() - REASONS))?;
+    }
+    Ok(())
+}
+
+fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Failure> {
+    let provenance = &stored.record.provenance;
+    writeln!(output, "  record {}", stored.digest)?;
+    writeln!(
+        output,
+        "    of {}, ran for {} on {} with {}",
+        utc(provenance.started),
+        duration(provenance.wall_seconds),
+        provenance.device_class,
+        count(provenance.threads, "thread"),
+    )?;
+    for (name, port) in &stored.record.ports {
+        writeln!(
+            output,
+            "    {name}: {} {}",
+            port.digest.short(),
+            bytes(port.bytes)
+        )?;
+    }
+    Ok(())
+}
+
+/// Everything that the key is made of. Parameters at their default are not part of it.
+fn write_recipe(
+    graph: &Graph,
+    surveyed: &SurveyedNode,
+    recipe: &Recipe,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    writeln!(output, "  made of")?;
+    for (path, value) in recipe.explain() {
+        let producer = producer(graph, surveyed, &path).map(|id| format!("  ({id})"));
+        writeln!(
+            output,
+            "    {path}: {value}{}",
+            producer.unwrap_or_default()
+        )?;
+    }
+    Ok(())
+}
+
+/// The node behind the part `inputs.NAME[INDEX]` of a recipe.
+fn producer<'a>(graph: &'a Graph, surveyed: &SurveyedNode, path: &str) -> Option<&'a str> {
+    let (name, index) = path
+        .strip_prefix("inputs.")?
+        .strip_suffix(']')?
+        .rsplit_once('[')?;
+    let index: usize = index.parse().ok()?;
+    let inputs = &graph.dag[surveyed.node].inputs;
+    let input = inputs.iter().find(|input| input.name == name)?;
+    let member = input.members.get(index)?;
+    Some(&graph.dag[member.node].id)
+}

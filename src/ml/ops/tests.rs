@@ -1,0 +1,299 @@
+//! Every operation against a float64 reference: values against the composition in f64, gradients
+//! against central differences of it; and the same bits for any number of threads.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::*;
+use crate::ml::Result;
+use crate::rng::Stream;
+
+/// How far f32 may lie from f64, relative to the largest value of a tensor.
+const FLOAT: f64 = 2e-6;
+/// How far a gradient may lie from central differences, likewise.
+const DIFFERENCE: f64 = 1e-6;
+const STEP: f64 = 1e-5;
+
+/// Checks `operation` on inputs of these shapes.
+fn check(
+    name: &str,
+    shapes: &[&[usize]],
+    operation: impl Fn(&Tape, &[Value]) -> Result<Value> + Sync,
+) {
+    let inputs: Vec<Tensor> = shapes
+        .iter()
+        .enumerate()
+        .map(|(index, shape)| random(&format!("{name}/{index}"), shape))
+        .collect();
+    let wide: Vec<Tensor> = inputs.iter().map(double).collect();
+    let (exact, gradients) = run(&operation, &wide);
+    let seed = random("seed", exact.dims());
+    let weighted = |inputs: &[Tensor]| -> f64 {
+        let tape = Tape::new();
+        let values: Vec<Value> = inputs.iter().cloned().map(Value::constant).collect();
+        let output = operation(&tape, &values).unwrap().into_tensor();
+        let product = (output * double(&seed)).unwrap();
+        product.sum_all().unwrap().to_scalar().unwrap()
+    };
+    for (index, gradient) in gradients.iter().enumerate() {
+        let scale = largest(gradient).max(1e-3);
+        let found = flat(gradient);
+        for element in sample(found.len()) {
+            let moved = |by: f64| {
+                let mut inputs = wide.clone();
+                inputs[index] = nudged(&wide[index], element, by);
+                weighted(&inputs)
+            };
+            let slope = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+            let error = (slope - found[element]).abs() / scale;
+            assert!(
+                error < DIFFERENCE,
+                "{name}: gradient {index} at {element}: {error}"
+            );
+        }
+    }
+    let results: Vec<_> = [1, 2, 5]
+        .map(|threads| parallel::scope(threads, || run(&operation, &inputs)))
+        .into();
+    let (output, narrow) = &results[0];
+    near(name, "output", output, &exact);
+    for (index, (found, exact)) in narrow.iter().zip(&gradients).enumerate() {
+        near(name, &format!("gradient {index}"), found, exact);
+    }
+    for (other, others) in &results[1..] {
+        assert_eq!(
+            bits(output),
+            bits(other),
+            "{name}: threads change the output"
+        );
+        for (a, b) in narrow.iter().zip(others) {
+            assert_eq!(bits(a), bits(b), "{name}: threads change a gradient");
+        }
+    }
+}
+
+/// The output, and the gradient of each input for the output gradient `seed`.
+fn run(
+    operation: &(impl Fn(&Tape, &[Value]) -> Result<Value> + Sync),
+    inputs: &[Tensor],
+) -> (Tensor, Vec<Tensor>) {
+    let tape = Tape::new();
+    let leaves: Vec<Value> = inputs
+        .iter()
+        .map(|input| tape.leaf(input.clone()))
+        .collect();
+    let output = operation(&tape, &leaves).unwrap();
+    let seed = random("seed", output.tensor().dims());
+    let seed = seed.to_dtype(output.tensor().dtype()).unwrap();
+    let mut found = tape.backward_from(&output, seed).unwrap();
+    let gradients = leaves
+        .iter()
+        .map(|leaf| found.take(leaf).expect("a gradient"));
+    let gradients = gradients.collect();
+    (output.into_tensor(), gradients)
+}
+
+fn near(name: &str, what: &str, found: &Tensor, exact: &Tensor) {
+    assert_eq!(found.dims(), exact.dims(), "{name}: shape of {what}");
+    assert_eq!(found.dtype(), DType::F32, "{name}: type of {what}");
+    let error = largest(&(double(found) - exact).unwrap()) / largest(exact).max(1e-3);
+    assert!(error < FLOAT, "{name}: {what} is off by {error}");
+}
+
+fn random(name: &str, shape: &[usize]) -> Tensor {
+    let mut stream = Stream::new(0, name);
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|_| stream.range(-1.5, 1.5) as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn double(tensor: &Tensor) -> Tensor {
+    tensor.to_dtype(DType::F64).unwrap()
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn largest(tensor: &Tensor) -> f64 {
+    flat(tensor)
+        .iter()
+        .fold(0.0, |top, value| value.abs().max(top))
+}
+
+fn bits(tensor: &Tensor) -> Vec<u32> {
+    let values: Vec<f32> = tensor.flatten_all().unwrap().to_vec1().unwrap();
+    values.iter().map(|value| value.to_bits()).collect()
+}
+
+/// Up to a dozen indices spread over 0..count, the ends among them.
+fn sample(count: usize) -> impl Iterator<Item = usize> {
+    let steps = count.min(12);
+    (0..steps).map(move |step| {
+        if steps < 2 {
+            0
+        } else {
+            step * (count - 1) / (steps - 1)
+        }
+    })
+}
+
+fn nudged(tensor: &Tensor, element: usize, by: f64) -> Tensor {
+    let mut values = flat(tensor);
+    values[element] += by;
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu).unwrap()
+}
+
+#[test]
+fn linear_layers() {
+    for (name, activation) in [
+        ("plain", Activation::None),
+        ("gelu", Activation::Gelu),
+        ("quick gelu", Activation::QuickGelu),
+    ] {
+        check(name, &[&[3, 50, 20], &[40, 20], &[40]], |tape, x| {
+            tape.linear(&x[0], &x[1], Some(&x[2]), activation)
+        });
+    }
+    check("no bias", &[&[7, 12], &[9, 3, 2, 2]], |tape, x| {
+        tape.linear(&x[0], &x[1], None, Activation::None)
+    });
+    check(
+        "residual",
+        &[&[2, 70, 8], &[5, 8], &[5], &[2, 70, 5]],
+        |tape, x| tape.linear_residual(&x[0], &x[1], Some(&x[2]), &x[3]),
+    );
+}
+
+#[test]
+fn normalisations() {
+    check("layer norm", &[&[2, 67, 33], &[33], &[33]], |tape, x| {
+        tape.layer_norm(&x[0], &x[1], &x[2], 1e-6)
+    });
+    let shapes: &[&[usize]] = &[&[5, 3, 7, 6], &[3], &[3], &[5, 3, 7, 6]];
+    check("batch norm, batch statistics", shapes, |tape, x| {
+        batch_norm(tape, x, Statistics::Batch)
+    });
+    let (mean, variance) = (
+        random("mean", &[3]),
+        (random("variance", &[3]) + 2.0).unwrap(),
+    );
+    check("batch norm, running statistics", shapes, |tape, x| {
+        let (mean, variance) = match x[0].tensor().dtype() {
+            DType::F64 => (double(&mean), double(&variance)),
+            _ => (mean.clone(), variance.clone()),
+        };
+        batch_norm(tape, x, Statistics::Running(&mean, &variance))
+    });
+}
+
+fn batch_norm(tape: &Tape, x: &[Value], statistics: Statistics) -> Result<Value> {
+    let affine = Affine {
+        weight: &x[1],
+        bias: &x[2],
+        eps: 1e-5,
+    };
+    let follow = Follow {
+        residual: Some(&x[3]),
+        rectify: true,
+    };
+    Ok(tape.batch_norm(&x[0], affine, statistics, follow)?.0)
+}
+
+#[test]
+fn attention_on_packed_rows() {
+    check("attention", &[&[3, 19, 3 * 8]], |tape, x| {
+        tape.attention(&x[0], 2, 19)
+    });
+    check("attention of one", &[&[3, 19, 3 * 8]], |tape, x| {
+        tape.attention(&x[0], 2, 1)
+    });
+    let strong = |tape: &Tape, x: &[Value]| {
+        let large = tape.linear(&x[0], &x[1], None, Activation::None)?;
+        tape.attention(&large, 1, 5)
+    };
+    check("sharp attention", &[&[2, 5, 30], &[24, 30]], strong);
+}
+
+#[test]
+fn images_and_tokens() {
+    check("patches", &[&[2, 3, 8, 12]], |tape, x| {
+        tape.patches(&x[0], 4)
+    });
+    check(
+        "embed",
+        &[&[3, 6, 20], &[1, 1, 20], &[1, 7, 20]],
+        |tape, x| tape.embed(&x[0], &x[1], &x[2]),
+    );
+    check("first tokens", &[&[3, 6, 20]], |tape, x| {
+        tape.first_tokens(&x[0], 2)
+    });
+    check("sums", &[&[3, 6], &[3, 6]], |tape, x| {
+        let twice = tape.add(&x[0], &x[0])?;
+        tape.add(&twice, &x[1])
+    });
+}
+
+#[test]
+fn windows() {
+    for (size, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 1, 0), (1, 2, 0), (7, 2, 3)] {
+        let window = Window {
+            size,
+            stride,
+            padding,
+        };
+        let weight = [4, 3, size, size];
+        for (height, width) in [(9, 9), (8, 11), (10, 7)] {
+            check(
+                &format!("{window:?}"),
+                &[&[9, 3, height, width], &weight],
+                |tape, x| tape.convolution(&x[0], &x[1], window),
+            );
+        }
+        check(
+            &format!("maximum {window:?}"),
+            &[&[2, 3, 9, 8]],
+            |tape, x| tape.max_pool(&x[0], window),
+        );
+    }
+    check("mean", &[&[2, 3, 9, 8]], |tape, x| tape.mean_pool(&x[0]));
+}
+
+#[test]
+fn losses() {
+    let labels = [1, 4, 0, 2, 2];
+    for smoothing in [0.0, 0.1] {
+        let targets = Targets {
+            labels: &labels,
+            smoothing,
+        };
+        check("cross-entropy", &[&[5, 6]], |tape, x| {
+            tape.cross_entropy(&x[0], targets)
+        });
+    }
+    let masked = Targets {
+        labels: &[0, 1, 1, 0, 1],
+        smoothing: 0.0,
+    };
+    check("masked", &[&[5, 6]], |tape, x| {
+        let logits = tape.select_classes(&x[0], &[2, 5])?;
+        tape.cross_entropy(&logits, masked)
+    });
+}
+
+#[test]
+fn what_does_not_fit_is_refused() {
+    let tape = Tape::new();
+    let leaf = |shape: &[usize]| tape.leaf(random("x", shape));
+    let (x, weight) = (leaf(&[2, 3]), leaf(&[4, 5]));
+    assert!(tape.linear(&x, &weight, None, Activation::None).is_err());
+    assert!(tape.add(&x, &weight).is_err());
+    assert!(tape.attention(&leaf(&[1, 2, 7]), 2, 2).is_err());
+    assert!(tape.patches(&leaf(&[1, 3, 8, 8]), 3).is_err());
+    let targets = Targets {
+        labels: &[0, 9],
+        smoothing: 0.0,
+    };
+    assert!(tape.cross_entropy(&x, targets).is_err());
+    let constant = Value::constant(random("x", &[2, 3]));
+    assert!(Tape::new().backward(&constant).is_err());
+}

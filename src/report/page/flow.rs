@@ -1,0 +1,388 @@
+//! Figure: the workflow as a picture of its stages, left to right from what they read to what
+//! they give. A stage stands one layer right of the last stage it needs; long edges bend around
+//! the layers between.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use maud::{Markup, html};
+
+use super::plot::{px, width};
+use crate::report::number::{grouped, plural};
+use crate::report::view::View;
+
+const BOX_HEIGHT: f64 = 46.0;
+const GAP_X: f64 = 46.0;
+const GAP_Y: f64 = 22.0;
+const MARGIN: f64 = 14.0;
+
+/// A stage as the picture shows it.
+struct Block {
+    name: String,
+    subtitle: String,
+    words: String,
+    complete: bool,
+}
+
+/// A place in a layer: a stage, or a bend of a long edge.
+#[derive(Clone, Copy, PartialEq)]
+enum Spot {
+    Stage(usize),
+    Bend,
+}
+
+pub fn figure(view: &View) -> Markup {
+    let blocks = blocks(view);
+    let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
+    let (edges, loops) = edges(view, &names);
+    let layout = Layout::new(blocks.len(), &edges);
+    let widths = layout.widths(&blocks);
+    let left: Vec<f64> = widths
+        .iter()
+        .scan(MARGIN, |x, width| {
+            let here = *x;
+            *x += width + GAP_X;
+            Some(here)
+        })
+        .collect();
+    let whole =
+        widths.iter().sum::<f64>() + GAP_X * (widths.len().max(1) - 1) as f64 + 2.0 * MARGIN;
+    let height = layout.height + 2.0 * MARGIN;
+    html! {
+        div.scroll {
+            svg.flow viewBox=(format!("0 0 {} {}", px(whole), px(height))) style=(format!("width:{}px", px(whole)))
+                role="img" aria-label="The stages of the workflow and what they need" {
+                @for path in &layout.paths {
+                    path.edge d=(layout.curve(path, &left, &widths)) {}
+                }
+                @for (stage, block) in blocks.iter().enumerate() {
+                    @let (layer, y) = layout.place[stage];
+                    @let (x, y) = (left[layer], y + MARGIN);
+                    g.stage.partial[!block.complete] {
+                        title { (block.words) }
+                        rect x=(px(x)) y=(px(y)) width=(px(widths[layer])) height=(px(BOX_HEIGHT)) rx="6" {}
+                        text.head x=(px(x + 12.0)) y=(px(y + 20.0)) { (block.name) }
+                        text.sub x=(px(x + 12.0)) y=(px(y + 36.0)) { (block.subtitle) }
+                        @if loops.contains(&stage) {
+                            @let (end, top) = (x + widths[layer] - 16.0, y);
+                            path.edge d=(format!("M{} {}c-4 -13 18 -13 14 0", px(end - 8.0), px(top))) {}
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn blocks(view: &View) -> Vec<Block> {
+    let mut counts: BTreeMap<&str, (usize, usize, &str)> = BTreeMap::new();
+    for (index, node) in view.nodes() {
+        let count = counts
+            .entry(&node.stage)
+            .or_insert((0, 0, node.kind.name()));
+        count.0 += 1;
+        count.1 += usize::from(view.records.contains_key(&index));
+    }
+    let block = |stage: &crate::workflow::graph::StageInfo| {
+        let (nodes, done, kind) = *counts.get(stage.name.as_str())?;
+        let axes = match stage.axes.len() {
+            0 => String::new(),
+            _ => format!(" over {}", stage.axes.join(" × ")),
+        };
+        let skipped = match view.graph.skipped.get(&stage.name) {
+            Some(skipped) if *skipped > 0 => {
+                format!("\n{} left out by skip", plural(*skipped, "point"))
+            }
+            _ => String::new(),
+        };
+        let description = stage.description.iter().map(|text| format!("\n{text}"));
+        let description: String = description.collect();
+        let share = match done == nodes {
+            true => grouped(nodes),
+            false => format!("{} of {}", grouped(done), grouped(nodes)),
+        };
+        Some(Block {
+            name: stage.name.clone(),
+            subtitle: format!("{kind} · {share}"),
+            words: format!(
+                "{}: {}{axes}{skipped}{description}",
+                stage.name,
+                plural(nodes, "node")
+            ),
+            complete: done == nodes,
+        })
+    };
+    view.graph.stages.iter().filter_map(block).collect()
+}
+
+/// Which stage feeds which, and the stages that feed on other nodes of themselves.
+fn edges(view: &View, names: &[&str]) -> (BTreeSet<(usize, usize)>, BTreeSet<usize>) {
+    let place: BTreeMap<&str, usize> = names
+        .iter()
+        .enumerate()
+        .map(|(place, name)| (*name, place))
+        .collect();
+    let (mut edges, mut loops) = (BTreeSet::new(), BTreeSet::new());
+    for (_, node) in view.nodes() {
+        for member in node.inputs.iter().flat_map(|input| &input.members) {
+            let from = place.get(view.node(member.node).stage.as_str());
+            match (from, place.get(node.stage.as_str())) {
+                (Some(from), Some(to)) if from == to => {
+                    loops.insert(*from);
+                }
+                (Some(from), Some(to)) => {
+                    edges.insert((*from, *to));
+                }
+                _ => {}
+            }
+        }
+    }
+    (edges, loops)
+}
+
+struct Layout {
+    layers: Vec<Vec<Spot>>,
+    /// For each stage its layer and its top edge.
+    place: Vec<(usize, f64)>,
+    /// For each edge the (layer, middle) of its ends and bends.
+    paths: Vec<Vec<(usize, f64)>>,
+    height: f64,
+}
+
+impl Layout {
+    fn new(stages: usize, edges: &BTreeSet<(usize, usize)>) -> Self {
+        let layer_of = layers(stages, edges);
+        let depth = layer_of.iter().max().map_or(0, |last| last + 1);
+        let mut layers: Vec<Vec<Spot>> = vec![Vec::new(); depth];
+        for (stage, layer) in layer_of.iter().enumerate() {
+            layers[*layer].push(Spot::Stage(stage));
+        }
+        // Every edge becomes a chain of (layer, place in layer), with a bend in each layer between.
+        let mut chains: Vec<Vec<(usize, usize)>> = Vec::new();
+        for (from, to) in edges
+            .iter()
+            .filter(|(from, to)| layer_of[*from] < layer_of[*to])
+        {
+            let place = |layers: &[Vec<Spot>], stage: usize| {
+                let layer = layer_of[stage];
+                let place = layers[layer]
+                    .iter()
+                    .position(|spot| *spot == Spot::Stage(stage));
+                (layer, place.unwrap_or_default())
+            };
+            let mut chain = vec![place(&layers, *from)];
+            for (layer, spots) in layers
+                .iter_mut()
+                .enumerate()
+                .take(layer_of[*to])
+                .skip(layer_of[*from] + 1)
+            {
+                chain.push((layer, spots.len()));
+                spots.push(Spot::Bend);
+            }
+            chain.push(place(&layers, *to));
+            chains.push(chain);
+        }
+        let orders = untangled(&layers, &chains);
+        let (middles, height) = middles(&layers, &orders, &chains);
+        let mut place = vec![(0, 0.0); stages];
+        for (layer, spots) in layers.iter().enumerate() {
+            for (spot, middle) in spots.iter().zip(&middles[layer]) {
+                if let Spot::Stage(stage) = spot {
+                    place[*stage] = (layer, middle - BOX_HEIGHT / 2.0);
+                }
+            }
+        }
+        let paths = chains
+            .iter()
+            .map(|chain| {
+                chain
+                    .iter()
+                    .map(|(layer, spot)| (*layer, middles[*layer][*spot]))
+                    .collect()
+            })
+            .collect();
+        Self {
+            layers,
+            place,
+            paths,
+            height,
+        }
+    }
+
+    /// A layer is as wide as its widest stage.
+    fn widths(&self, blocks: &[Block]) -> Vec<f64> {
+        let of = |spot: &Spot| match spot {
+            Spot::Stage(stage) => {
+                let block = &blocks[*stage];
+                width(&block.name, 15.5).max(width(&block.subtitle, 12.0)) + 28.0
+            }
+            Spot::Bend => 0.0,
+        };
+        self.layers
+            .iter()
+            .map(|spots| spots.iter().map(of).fold(72.0, f64::max))
+            .collect()
+    }
+
+    /// From the right side of the first stage through the bends to the left side of the last.
+    fn curve(&self, path: &[(usize, f64)], left: &[f64], widths: &[f64]) -> String {
+        let mut d = String::new();
+        for (place, (layer, middle)) in path.iter().enumerate() {
+            let y = px(middle + MARGIN);
+            let (start, end) = (left[*layer], left[*layer] + widths[*layer]);
+            if place == 0 {
+                d = format!("M{} {y}", px(end));
+                continue;
+            }
+            let before = px(path[place - 1].1 + MARGIN);
+            let half = GAP_X / 2.0;
+            d.push_str(&format!(
+                "C{} {before} {} {y} {} {y}",
+                px(start - half),
+                px(start - half),
+                px(start)
+            ));
+            if place + 1 < path.len() {
+                d.push_str(&format!("H{}", px(end)));
+            }
+        }
+        d
+    }
+}
+
+/// One layer right of the last stage needed. Edges against the order of a cycle of stages (which
+/// nodes may have) are given up after as many rounds as there are stages.
+fn layers(stages: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize> {
+    let mut layer = vec![0; stages];
+    for _ in 0..stages {
+        for (from, to) in edges {
+            if layer[*to] <= layer[*from] && layer[*from] + 1 < stages {
+                layer[*to] = layer[*from] + 1;
+            }
+        }
+    }
+    let mut used: Vec<usize> = layer.clone();
+    used.sort_unstable();
+    used.dedup();
+    layer
+        .iter()
+        .map(|layer| used.binary_search(layer).unwrap_or_default())
+        .collect()
+}
+
+/// For each layer its spots from top to bottom: sweeps of the barycentre heuristic (Sugiyama 1981).
+fn untangled(layers: &[Vec<Spot>], chains: &[Vec<(usize, usize)>]) -> Vec<Vec<usize>> {
+    let mut orders: Vec<Vec<usize>> = layers
+        .iter()
+        .map(|spots| (0..spots.len()).collect())
+        .collect();
+    for sweep in 0..12 {
+        let forwards = sweep % 2 == 0;
+        let sequence: Vec<usize> = match forwards {
+            true => (1..layers.len()).collect(),
+            false => (0..layers.len().saturating_sub(1)).rev().collect(),
+        };
+        for layer in sequence {
+            let mut rank = vec![0.0; layers[layer].len()];
+            for (place, spot) in orders[layer].iter().enumerate() {
+                rank[*spot] = place as f64;
+            }
+            for spot in 0..layers[layer].len() {
+                let other = |layer: usize, spot: usize| {
+                    orders[layer]
+                        .iter()
+                        .position(|known| *known == spot)
+                        .unwrap_or_default() as f64
+                };
+                let near: Vec<f64> = neighbours(chains, layer, spot, forwards)
+                    .map(|(layer, spot)| other(layer, spot))
+                    .collect();
+                if !near.is_empty() {
+                    rank[spot] = near.iter().sum::<f64>() / near.len() as f64;
+                }
+            }
+            orders[layer].sort_by(|a, b| rank[*a].total_cmp(&rank[*b]));
+        }
+    }
+    orders
+}
+
+/// The spots next to one along its edges: in the layer before, or in the layer after.
+fn neighbours<'c>(
+    chains: &'c [Vec<(usize, usize)>],
+    layer: usize,
+    spot: usize,
+    before: bool,
+) -> impl Iterator<Item = (usize, usize)> + 'c {
+    chains.iter().flat_map(move |chain| {
+        chain.windows(2).filter_map(move |pair| match before {
+            true if pair[1] == (layer, spot) => Some(pair[0]),
+            false if pair[0] == (layer, spot) => Some(pair[1]),
+            _ => None,
+        })
+    })
+}
+
+/// The middle of every spot, and the height of all: spots are drawn towards their neighbours as
+/// far as the order and the gaps of their layer allow.
+fn middles(
+    layers: &[Vec<Spot>],
+    orders: &[Vec<usize>],
+    chains: &[Vec<(usize, usize)>],
+) -> (Vec<Vec<f64>>, f64) {
+    let size = |spot: Spot| if spot == Spot::Bend { 10.0 } else { BOX_HEIGHT };
+    let mut middles: Vec<Vec<f64>> = layers.iter().map(|spots| vec![0.0; spots.len()]).collect();
+    for round in 0..24 {
+        for layer in 0..layers.len() {
+            let wanted: Vec<f64> = (0..layers[layer].len())
+                .map(|spot| {
+                    let near = neighbours(chains, layer, spot, true)
+                        .chain(neighbours(chains, layer, spot, false));
+                    let near: Vec<f64> = near.map(|(layer, spot)| middles[layer][spot]).collect();
+                    match near.len() {
+                        0 => middles[layer][spot],
+                        _ if round == 0 => 0.0,
+                        count => near.iter().sum::<f64>() / count as f64,
+                    }
+                })
+                .collect();
+            let order = &orders[layer];
+            let gap = |a: usize, b: usize| {
+                (size(layers[layer][a]) + size(layers[layer][b])) / 2.0 + GAP_Y
+            };
+            let mut down = vec![0.0; wanted.len()];
+            let mut up = vec![0.0; wanted.len()];
+            for (place, spot) in order.iter().enumerate() {
+                let least = place
+                    .checked_sub(1)
+                    .map(|before| down[order[before]] + gap(order[before], *spot));
+                down[*spot] = least.map_or(wanted[*spot], |least: f64| least.max(wanted[*spot]));
+            }
+            for (place, spot) in order.iter().enumerate().rev() {
+                let most = order
+                    .get(place + 1)
+                    .map(|after| up[*after] - gap(*spot, *after));
+                up[*spot] = most.map_or(wanted[*spot], |most: f64| most.min(wanted[*spot]));
+            }
+            for spot in 0..wanted.len() {
+                middles[layer][spot] = (down[spot] + up[spot]) / 2.0;
+            }
+        }
+    }
+    let tops = layers.iter().zip(&middles).flat_map(|(spots, middles)| {
+        spots
+            .iter()
+            .zip(middles)
+            .map(|(spot, middle)| (middle - size(*spot) / 2.0, middle + size(*spot) / 2.0))
+    });
+    let (top, bottom) = tops.fold(
+        (f64::INFINITY, f64::NEG_INFINITY),
+        |(top, bottom), (low, high)| (top.min(low), bottom.max(high)),
+    );
+    let top = if top.is_finite() { top } else { 0.0 };
+    middles
+        .iter_mut()
+        .flatten()
+        .for_each(|middle| *middle -= top);
+    (middles, (bottom - top).max(0.0))
+}

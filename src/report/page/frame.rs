@@ -1,0 +1,34 @@
+//! The parts that all sections are set in: headings, numbered figures and tables.
+
+use maud::{Markup, html};
+
+/// Counts figures and tables through the page.
+#[derive(Default)]
+pub struct Numbering {
+    figures: usize,
+    tables: usize,
+}
+
+pub fn heading(text: &str) -> Markup {
+    html! { h2 { (text) } }
+}
+
+/// A picture with its numbered caption below.
+pub fn figure(numbering: &mut Numbering, picture: Markup, caption: Markup) -> Markup {
+    numbering.figures += 1;
+    html! {
+        figure {
+            (picture)
+            figcaption { b { "Figure " (numbering.figures) "." } " " (caption) }
+        }
+    }
+}
+
+/// A table with its numbered caption above, which may be wider than the table.
+pub fn table(numbering: &mut Numbering, caption: Markup, table: Markup) -> Markup {
+    numbering.tables += 1;
+    html! {
+        p.caption { b { "Table " (numbering.tables) "." } " " (caption) }
+        div.scroll { (table) }
+    }
+}

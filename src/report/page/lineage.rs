@@ -1,0 +1,104 @@
+//! The fold-out that leads from every node to its key and its record, stage by stage.
+
+use maud::{Markup, html};
+use petgraph::graph::NodeIndex;
+
+use crate::report::number::{Number, duration, grouped, plural, utc};
+use crate::report::view::View;
+use crate::store::artifact::Metric;
+
+/// A stage with more nodes is cut off here; `provenance.json` has them all.
+const ROWS: usize = 1500;
+
+pub fn section(view: &View) -> Markup {
+    let mut stages: Vec<(&str, Vec<NodeIndex>)> = Vec::new();
+    for (index, node) in view.nodes() {
+        match stages.last_mut() {
+            Some((stage, members)) if *stage == node.stage => members.push(index),
+            _ => stages.push((&node.stage, vec![index])),
+        }
+    }
+    html! {
+        @for (stage, members) in stages {
+            (fold(view, stage, &members))
+        }
+    }
+}
+
+fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
+    let kind = members
+        .first()
+        .map_or("", |index| view.node(*index).kind.name());
+    let seconds = members.iter().filter_map(|index| view.records.get(index));
+    let seconds: f64 = seconds
+        .map(|stored| stored.record.provenance.wall_seconds)
+        .sum();
+    html! {
+        details.lineage {
+            summary {
+                b { (stage) } " "
+                span.quiet { (kind) " · " (plural(members.len(), "node")) " · " (duration(seconds)) }
+            }
+            div.scroll {
+                table.data.sortable {
+                    thead { tr {
+                        th scope="col" { "node" }
+                        th.number scope="col" { "result" }
+                        th scope="col" { "key" }
+                        th scope="col" { "record" }
+                        th scope="col" { "started (UTC)" }
+                        th.number scope="col" { "seconds" }
+                        th scope="col" { "on" }
+                    } }
+                    tbody {
+                        @for index in members.iter().take(ROWS) { (row(view, *index)) }
+                    }
+                }
+            }
+            @if members.len() > ROWS {
+                p.quiet { "and " (grouped(members.len() - ROWS)) " more in provenance.json" }
+            }
+        }
+    }
+}
+
+fn row(view: &View, index: NodeIndex) -> Markup {
+    let id = &view.node(index).id;
+    let Some(stored) = view.records.get(&index) else {
+        return html! { tr { td.id { (id) } td.quiet colspan="6" { "no record yet" } } };
+    };
+    let provenance = &stored.record.provenance;
+    html! {
+        tr {
+            td.id { (id) }
+            td.number {
+                @if let Some((name, metric)) = principal(view, index) {
+                    span.quiet { (name) " " } (shown(metric))
+                }
+            }
+            td.digest title=(stored.record.key) { (stored.record.key.short()) }
+            td.digest title=(stored.digest) { (stored.digest.short()) }
+            td.when { (utc(provenance.started).replace('T', " ").trim_end_matches('Z')) }
+            td.number { (format!("{:.2}", provenance.wall_seconds)) }
+            td.quiet { (provenance.device_class) }
+        }
+    }
+}
+
+/// The metric that stands for a node where there is room for one.
+fn principal<'a>(view: &View<'a>, index: NodeIndex) -> Option<(String, &'a Metric)> {
+    let metrics = view.metrics(index);
+    let known = ["mri", "top1", "distance"]
+        .iter()
+        .find_map(|name| metrics.iter().position(|(known, _)| known == name));
+    metrics.into_iter().nth(known.unwrap_or_default())
+}
+
+/// A metric with its unit.
+pub fn shown(metric: &Metric) -> String {
+    let number = Number::of(metric.value, &metric.unit).typeset();
+    match metric.unit.as_str() {
+        "percent" => format!("{number} %"),
+        _ => number,
+    }
+}

@@ -1,0 +1,30 @@
+//! Where a number comes from: the words that appear over it.
+
+use petgraph::graph::NodeIndex;
+
+use crate::report::view::View;
+
+/// So many nodes behind one number are named one by one.
+const NAMED: usize = 3;
+
+/// `text`, then the nodes with the short forms of their keys and records.
+pub fn of(view: &View, text: &str, nodes: &[NodeIndex]) -> String {
+    let mut lines = vec![text.to_string()];
+    for index in nodes.iter().take(NAMED) {
+        let id = &view.node(*index).id;
+        lines.push(match view.records.get(index) {
+            Some(stored) => {
+                let key = stored.record.key.short();
+                format!("{id}\nkey {key} · record {}", stored.digest.short())
+            }
+            None => format!("{id}\nno record yet"),
+        });
+    }
+    if nodes.len() > NAMED {
+        lines.push(format!(
+            "and {} more, in the provenance below",
+            nodes.len() - NAMED
+        ));
+    }
+    lines.join("\n")
+}
