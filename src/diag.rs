@@ -80,9 +80,47 @@ pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Opt
     known
         .into_iter()
         .map(|name| (edit_distance(wrong, name), name))
-        .filter(|(distance, name)| *distance <= 1 + name.chars().count() / 4)
+        .filter(|(distance, name)| {
+            let length = name.chars().count();
+            // Names that have no letter in common are no slips of each other.
+            *distance <= 1 + length / 4 && *distance < length
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
+}
+
+/// What to do about `wrong`: the nearest of the `known` names, or which there are. `what` they are
+/// called stands in the plural: `axes`.
+pub fn suggest<'a>(
+    wrong: &str,
+    what: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+) -> String {
+    if let Some(near) = nearest(wrong, known.clone()) {
+        return format!("did you mean `{near}`?");
+    }
+    match known.clone().into_iter().take(2).count() {
+        0 => format!("it has no {what}"),
+        1 => format!("the only one is {}", listed(known)),
+        _ => format!("it has the {what} {}", listed(known)),
+    }
+}
+
+/// So many names are listed.
+const LISTED: usize = 20;
+
+/// `a`, `b` and `c`; the first ones of many.
+pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        None => "none".to_string(),
+        Some((only, [])) => only.clone(),
+        Some(_) if names.len() > LISTED => {
+            let more = names.len() - LISTED;
+            format!("{} and {more} more", names[..LISTED].join(", "))
+        }
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+    }
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).

@@ -7,6 +7,9 @@ use super::{Diagnostic, Diagnostics, Place, Severity, SourceId, SourceText, Span
 /// More than this are counted, not shown.
 const SHOWN: usize = 100;
 
+/// Of the problems that nodes have at one place, so many are told in their own words.
+const ALIKE: usize = 3;
+
 /// Everything found so far, and the texts it was found in.
 #[derive(Default)]
 pub struct Problems {
@@ -16,9 +19,14 @@ pub struct Problems {
     nowhere: Vec<Diagnostic>,
     /// Problems that nodes may share, by what is said and where.
     shared: HashMap<(Place, &'static str, String), usize>,
+    /// The problems of nodes at one place that differ in words only.
+    alike: HashMap<(Place, &'static str), Vec<usize>>,
+    /// Takes the hints of problems that are told already.
+    ignored: Found,
 }
 
 /// A problem that is being described.
+#[derive(Default)]
 pub struct Found {
     severity: Severity,
     place: Place,
@@ -39,9 +47,14 @@ impl Found {
         self.hint = hint.or(self.hint.take());
     }
 
-    /// Names the one among `known` that the user may have meant.
-    pub fn nearest<'a>(&mut self, wrong: &str, known: impl IntoIterator<Item = &'a str>) {
-        self.maybe_hint(super::nearest(wrong, known).map(|name| format!("did you mean `{name}`?")));
+    /// Hints at the name that was meant, or at those there are.
+    pub fn suggest<'a>(
+        &mut self,
+        wrong: &str,
+        what: &str,
+        known: impl IntoIterator<Item = &'a str> + Clone,
+    ) {
+        self.hint(super::suggest(wrong, what, known));
     }
 }
 
@@ -49,6 +62,11 @@ impl Problems {
     pub fn add_source(&mut self, source: SourceText) -> SourceId {
         self.sources.push(source);
         SourceId((self.sources.len() - 1) as u32)
+    }
+
+    /// Shows `source` in place of the text that was there. It must have as many bytes.
+    pub fn replace_source(&mut self, id: SourceId, source: SourceText) {
+        self.sources[id.0 as usize] = source;
     }
 
     pub fn text(&self, source: SourceId) -> &str {
@@ -87,12 +105,17 @@ impl Problems {
     ) -> &mut Found {
         let message = message.into();
         let key = (place, code, message.clone());
-        if let Some(&index) = self.shared.get(&key) {
+        let alike = self.alike.entry((place, code)).or_default();
+        let known = self.shared.get(&key).copied();
+        let known = known.or_else(|| (alike.len() >= ALIKE).then(|| alike[ALIKE - 1]));
+        if let Some(index) = known {
             if let Some((_, others)) = &mut self.found[index].node {
                 *others += 1;
             }
-            return &mut self.found[index];
+            self.ignored.hint = None;
+            return &mut self.ignored;
         }
+        alike.push(self.found.len());
         self.shared.insert(key, self.found.len());
         let found = self.add(Severity::Error, place, code, message);
         found.node = Some((node(), 0));
@@ -108,8 +131,9 @@ impl Problems {
     ) -> &mut Found {
         let message = message.into();
         let key = (place, code, message.clone());
-        if let Some(&index) = self.shared.get(&key) {
-            return &mut self.found[index];
+        if self.shared.contains_key(&key) {
+            self.ignored.hint = None;
+            return &mut self.ignored;
         }
         self.shared.insert(key, self.found.len());
         self.add(Severity::Error, place, code, message)
@@ -161,9 +185,12 @@ impl Problems {
         found.any(error) || nowhere.any(error)
     }
 
-    /// The warnings, or, if there are errors, all of both; by place.
+    /// The warnings, or, if there are errors, those alone; by place.
     pub fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
         let failed = self.any_errors();
+        if failed {
+            self.found.retain(|found| found.severity == Severity::Error);
+        }
         // Stable: what was found first at one place stays first.
         self.found.sort_by_key(|found| found.place);
         let more = self.found.len().saturating_sub(SHOWN);
@@ -199,6 +226,8 @@ impl Problems {
 fn message_with_node(found: &Found) -> String {
     match &found.node {
         None => found.message.clone(),
+        // Its stage has no other node, and the place says which stage.
+        Some((node, 0)) if !node.contains('[') => found.message.clone(),
         Some((node, 0)) => format!("{} (in {node})", found.message),
         Some((node, 1)) => format!("{} (in {node} and another node)", found.message),
         Some((node, others)) => format!("{} (in {node} and {others} other nodes)", found.message),

@@ -135,45 +135,5 @@ fn canonical<S: Stage>(stage: &S) -> Value {
 }
 
 fn parse_stage<S: Stage>(with: &Value) -> Result<S, Vec<ParameterProblem>> {
-    serde_path_to_error::deserialize(with).map_err(|error| vec![problem(&error)])
-}
-
-/// Turns serde's words into a problem with a place, and the nearest name where one is misspelt.
-fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ParameterProblem {
-    use serde_path_to_error::Segment;
-    let mut path: Vec<String> = error
-        .path()
-        .iter()
-        .filter_map(|segment| match segment {
-            Segment::Map { key } => Some(key.clone()),
-            Segment::Seq { index } => Some(index.to_string()),
-            Segment::Enum { variant } => Some(variant.clone()),
-            Segment::Unknown => None,
-        })
-        .collect();
-    let message = error.inner().to_string();
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let unknown_field = message.starts_with("unknown field");
-    let unknown = unknown_field || message.starts_with("unknown variant");
-    let hint = unknown
-        .then(|| quoted.split_first())
-        .flatten()
-        .and_then(|(wrong, known)| crate::diag::nearest(wrong, known.iter().copied()))
-        .map(|name| format!("did you mean `{name}`?"));
-    let code = match () {
-        () if unknown_field => "unknown-field",
-        () if message.starts_with("missing field") => "missing-field",
-        () => "bad-value",
-    };
-    if unknown_field && path.last().map(String::as_str) != quoted.first().copied() {
-        path.extend(quoted.first().map(|name| name.to_string()));
-    }
-    ParameterProblem {
-        code,
-        path,
-        input: None,
-        at_name: unknown_field,
-        message,
-        hint,
-    }
+    ParameterProblem::typed(with)
 }

@@ -142,6 +142,10 @@ fn stages(workflow: &Workflow) -> Vec<StageInfo> {
         name: stage.name.text.clone(),
         axes: stage.each.iter().map(|axis| axis.text.clone()).collect(),
         description: stage.description.clone(),
+        skip: stage
+            .skip
+            .as_ref()
+            .and_then(|skip| skip.text().map(str::to_string)),
     };
     workflow.stages.iter().map(stage).collect()
 }

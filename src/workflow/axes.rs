@@ -6,11 +6,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::expression::template::{Fallback, Template};
-use super::fields::{is_label, listed};
+use super::fields::is_label;
 use super::names::Names;
 use super::tree::{Content, Entry, Tree};
 use super::values::{AxisPoint, AxisValues, Resolved, label_of};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, listed, nearest};
 
 /// The axis that an item of the form `${axes.x}` takes in.
 pub fn spliced(text: &str) -> Option<String> {
@@ -108,12 +108,17 @@ impl Names<'_> {
                 None => sound = false,
             }
         }
-        let mut seen: BTreeMap<&str, Place> = BTreeMap::new();
+        let mut seen: BTreeMap<&str, &Value> = BTreeMap::new();
         for (value, place) in &placed {
-            if seen.insert(&value.id, *place).is_some() {
+            if let Some(first) = seen.insert(&value.id, &value.typed) {
                 let message = format!("axis `{name}` has two values with the id `{}`", value.id);
                 let found = problems.error(*place, "duplicate-id", message);
-                found.hint("ids are texts: `1` and \"1\" are the same");
+                if *first != value.typed {
+                    let id = &value.id;
+                    found.hint(format!(
+                        "ids are compared as texts: {id} and \"{id}\" are the same"
+                    ));
+                }
                 sound = false;
             }
         }
@@ -170,11 +175,10 @@ impl Names<'_> {
         let message = format!("there is no value `{}` to pick", point.id);
         let found = problems.error(item.place, "unknown-value", message);
         let ids = || known().map(|value| value.id.as_str());
-        found.hint(format!(
-            "the values are {}; a new one is written as a map",
-            listed(ids())
-        ));
-        found.nearest(&point.id, ids());
+        found.hint(match nearest(&point.id, ids()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("there are {}; a new one is written as a map", listed(ids())),
+        });
         None
     }
 

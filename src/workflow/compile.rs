@@ -6,8 +6,8 @@ use super::expression::template::{Fallback, Part, Reference, Template};
 use super::expression::{Path, Range, SyntaxError};
 use super::names::{Names, Scope};
 use super::tree::{Content, Tree};
-use super::values::Resolved;
-use crate::diag::{Place, Problems};
+use super::values::{Resolved, label_of};
+use crate::diag::{Place, Problems, nearest};
 
 /// A text in which expressions stand.
 #[derive(Clone, Copy)]
@@ -254,12 +254,18 @@ impl Names<'_> {
                 let list = list.iter();
                 let list = list.map(|item| self.operand(item, written, scope, problems));
                 let list: Vec<Option<Bound>> = list.collect();
-                Test::InList(left?, list.into_iter().collect::<Option<_>>()?)
+                let (left, list) = (left?, list.into_iter().collect::<Option<Vec<Bound>>>()?);
+                for item in &list {
+                    self.check_label(&left, item, written, scope, problems);
+                }
+                Test::InList(left, list)
             }
             Condition::In(a, Members::Path(path)) => {
                 let left = self.operand(a, written, scope, problems);
                 let place = written.part(path.range, problems);
                 let right = self.bind(path, scope, place, problems);
+                let right =
+                    right.and_then(|right| self.check_list(right, path, place, scope, problems));
                 Test::InPath(left?, right?)
             }
         })
@@ -275,7 +281,64 @@ impl Names<'_> {
     ) -> Option<(Bound, Bound)> {
         let a = self.operand(a, written, scope, problems);
         let b = self.operand(b, written, scope, problems);
-        Some((a?, b?))
+        let (a, b) = (a?, b?);
+        self.check_label(&a, &b, written, scope, problems);
+        self.check_label(&b, &a, written, scope, problems);
+        Some((a, b))
+    }
+
+    /// Warns where an axis is compared with a label that none of its values has in the file.
+    fn check_label(
+        &mut self,
+        axis: &Bound,
+        other: &Bound,
+        written: Written,
+        scope: Scope,
+        problems: &mut Problems,
+    ) {
+        let (Bound::Axis { slot, fields }, Bound::Fixed(resolved)) = (axis, other) else {
+            return;
+        };
+        let name = scope.each.and_then(|each| each.get(*slot));
+        let label = resolved.present().and_then(label_of);
+        let (Some(name), Some(label), []) = (name, label, fields.as_slice()) else {
+            return;
+        };
+        let known = self.known(name);
+        if !known.ids.contains(&label) {
+            let message = format!("axis `{name}` has no value `{label}`, so this never holds");
+            let found = problems.warning(written.place, "unknown-value", message);
+            found.suggest(&label, "values", known.ids.iter().map(String::as_str));
+        }
+    }
+
+    /// What stands after `in` must be a list wherever it is there.
+    fn check_list(
+        &mut self,
+        bound: Bound,
+        path: &Path,
+        place: Place,
+        scope: Scope,
+        problems: &mut Problems,
+    ) -> Option<Bound> {
+        let no_list =
+            |resolved: Resolved| resolved.present().is_some_and(|value| !value.is_array());
+        let wrong = match &bound {
+            Bound::Fixed(resolved) => no_list(resolved.clone()),
+            Bound::Axis { slot, fields } => {
+                let axis = scope.each?.get(*slot)?;
+                let axis = self.axis_by_name(axis, place, problems)?;
+                axis.values.iter().any(|value| no_list(value.field(fields)))
+            }
+        };
+        if wrong {
+            let message = format!("`in` takes a list, and `{}` is none", path.text());
+            problems
+                .error(place, "wrong-type", message)
+                .hint("compare with `==`");
+            return None;
+        }
+        Some(bound)
     }
 
     fn operand(
@@ -294,7 +357,11 @@ impl Names<'_> {
             let word = path.text();
             let message = format!("`{word}` is not an axis; in a condition bare words are paths");
             let found = problems.error(place, "bare-word", message);
-            found.hint(format!("a label goes in quotes: \"{word}\""));
+            let axes = scope.each.unwrap_or(&[]);
+            found.hint(match nearest(&word, axes.iter().map(String::as_str)) {
+                Some(near) => format!("did you mean `{near}`? a label goes in quotes: \"{word}\""),
+                None => format!("a label goes in quotes: \"{word}\""),
+            });
             return None;
         }
         self.bind(path, scope, place, problems)

@@ -111,7 +111,7 @@ impl BoundReference {
         Err(EvalError {
             place: self.place,
             code: "absent-value",
-            message: format!("`{path}` is not there {rest}"),
+            message: format!("`{path}` is absent {rest}"),
             hint: Some(format!(
                 "`${{{path}?}}` leaves the entry out, `${{{path}?other}}` takes another value"
             )),

@@ -13,6 +13,9 @@ use super::stages::{Head, Stage, Variant};
 use super::values::{AxisPoint, AxisValues};
 use crate::diag::{Place, Problems};
 
+/// The inputs of all nodes together may have so many members for every node allowed.
+const MEMBERS_PER_NODE: usize = 8;
+
 /// What became of a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -80,8 +83,9 @@ pub fn expand<'e, 'a>(
         own: vec![0..0; total as usize],
         members: Vec::new(),
     };
+    let most = limits.nodes.saturating_mul(MEMBERS_PER_NODE);
     for stage in 0..heads.len() {
-        expansion.stage(stage, problems);
+        expansion.stage(stage, most, problems)?;
     }
     expansion.spread_skips();
     Some(expansion)
@@ -158,10 +162,11 @@ impl<'a> Expansion<'_, 'a> {
         selections.flat_map(|selection| self.members(selection))
     }
 
-    fn stage(&mut self, index: usize, problems: &mut Problems) {
+    /// Expands one stage. `None` once the inputs have more than `most` members.
+    fn stage(&mut self, index: usize, most: usize, problems: &mut Problems) -> Option<()> {
         let (heads, stages) = (self.heads, self.stages);
         let (Some(stage), Some(axes)) = (&stages[index], &heads[index].axes) else {
-            return;
+            return Some(());
         };
         for point in self.points(index) {
             let coordinates = self.coordinates(index, point);
@@ -189,7 +194,16 @@ impl<'a> Expansion<'_, 'a> {
                 }
             }
             self.own[point as usize] = begin..self.selections.len();
+            if self.members.len() > most {
+                let place = heads[index].place;
+                let message =
+                    format!("the inputs of all nodes together have more than {most} members");
+                let found = problems.error(place, "too-many-nodes", message);
+                found.hint("a stage with many nodes gathers a stage with many nodes");
+                return None;
+            }
         }
+        Some(())
     }
 
     fn no_case(&self, stage: usize, point: u32, problems: &mut Problems) {

@@ -3,13 +3,15 @@
 
 use super::spec::Text;
 use super::tree::{Content, Entry, Tree};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, nearest};
 
 /// The fields of a map.
 pub struct Fields<'a> {
     /// Where to point when the map as a whole is the problem.
     pub place: Place,
     entries: &'a [Entry],
+    /// Known fields that unknown ones were most likely meant to be.
+    misspelt: Vec<String>,
 }
 
 impl<'a> Fields<'a> {
@@ -37,20 +39,30 @@ impl<'a> Fields<'a> {
             problems.error(tree.place, "wrong-type", message);
             return None;
         };
+        let mut misspelt = Vec::new();
         for entry in entries {
             if !known.contains(&entry.key.as_str()) {
                 let message = format!("{what} has no field `{}`", entry.key);
                 let found = problems.error(entry.key_place, "unknown-field", message);
-                found.hint(format!("it has {}", listed(known.iter().copied())));
-                found.nearest(&entry.key, known.iter().copied());
+                found.suggest(&entry.key, "fields", known.iter().copied());
+                misspelt.extend(nearest(&entry.key, known.iter().copied()).map(str::to_string));
             }
         }
         let place = entries.first().map_or(tree.place, |entry| entry.key_place);
-        Some(Self { place, entries })
+        Some(Self {
+            place,
+            entries,
+            misspelt,
+        })
     }
 
     pub fn entry(&self, name: &str) -> Option<&'a Entry> {
         self.entries.iter().find(|entry| entry.key == name)
+    }
+
+    /// Whether the field is not there at all, not even misspelt.
+    pub fn lacks(&self, name: &str) -> bool {
+        self.entry(name).is_none() && !self.misspelt.iter().any(|known| known == name)
     }
 
     pub fn value(&self, name: &str) -> Option<&'a Tree> {
@@ -135,16 +147,6 @@ pub fn strings(tree: &Tree, what: &str, problems: &mut Problems) -> Vec<Text> {
         }
     }
     texts
-}
-
-/// `a`, `b` and `c`.
-pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
-    match names.split_last() {
-        None => "none".to_string(),
-        Some((only, [])) => only.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
-    }
 }
 
 /// `[A-Za-z_][A-Za-z0-9_]*`

@@ -128,24 +128,28 @@ pub fn reached(expansion: &Expansion, goals: &[u32]) -> Vec<bool> {
     reached
 }
 
-/// A stage that the goals need must not be left with no node.
+/// No stage may be left with no node. A stage that is left so by another one is not told.
 pub fn check_empty(expansion: &Expansion, problems: &mut Problems) {
+    let skipped = |point: u32| expansion.fates[point as usize] == Fate::Skipped;
+    let empty: Vec<bool> = (0..expansion.heads.len())
+        .map(|stage| expansion.points(stage).all(skipped))
+        .collect();
     for (stage, head) in expansion.heads.iter().enumerate() {
-        let mut points = expansion.points(stage);
-        let all = points.len();
-        let every = points.all(|point| expansion.fates[point as usize] == Fate::Skipped);
-        if !every || all == 0 || expansion.stages[stage].is_none() {
+        let Some(compiled) = expansion.stages[stage].as_ref().filter(|_| empty[stage]) else {
+            continue;
+        };
+        let mut upstream = compiled.upstream().filter(|upstream| *upstream != stage);
+        if compiled.skip.is_none() && upstream.any(|upstream| empty[upstream]) {
             continue;
         }
         let message = format!("stage `{}` is left with no node", head.name);
         let found = problems.error(head.place, "empty-stage", message);
-        let points = if all == 1 {
-            "its only point".to_string()
-        } else {
-            format!("all of its {all} points")
+        let points = match expansion.points(stage).len() {
+            1 => "its only point is".to_string(),
+            all => format!("all of its {all} points are"),
         };
         found.hint(format!(
-            "{points} are skipped, by its own `skip:` or because an input is"
+            "{points} skipped, by its own `skip:` or because an input is"
         ));
     }
 }

@@ -51,6 +51,8 @@ pub struct StageInfo {
     pub name: String,
     pub axes: Vec<String>,
     pub description: Option<String>,
+    /// The condition that leaves points out, as it is written.
+    pub skip: Option<String>,
 }
 
 /// One point of one stage: the unit that is keyed, cached and executed.

@@ -5,12 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::expand::{Expansion, Selection};
-use super::fields::listed;
 use super::join::Join;
 use super::kind::{BoundInput, Gathers, InputSpec, PortType};
 use super::prepare::{Prepared, report_parameter};
 use super::stages::{Need, Variant};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, listed, suggest};
 
 /// An input of a node, by numbers of points.
 pub struct Given {
@@ -81,10 +80,7 @@ impl Checker<'_, '_, '_> {
             if !prepared.inputs.iter().any(|spec| spec.name == need.name) {
                 sound = false;
                 let known = || prepared.inputs.iter().map(|spec| spec.name.as_str());
-                let hint = match crate::diag::nearest(&need.name, known()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("it takes {}", listed(known())),
-                };
+                let hint = suggest(&need.name, "inputs", known());
                 let message = format!("`{kind}` has no input `{}`", need.name);
                 self.once(need.place, "unknown-input", message, Some(hint));
             }
@@ -215,7 +211,7 @@ impl Checker<'_, '_, '_> {
                 Some((name, _)) => upstream.outputs.iter().find(|output| output.name == *name),
             };
             let Some(output) = output else {
-                self.no_output(join, member, &upstream.clone());
+                self.no_output(join, &upstream.clone());
                 return false;
             };
             let accepted =
@@ -255,23 +251,18 @@ impl Checker<'_, '_, '_> {
         sound
     }
 
-    fn no_output(&mut self, join: &Join, member: u32, upstream: &Prepared) {
+    fn no_output(&mut self, join: &Join, upstream: &Prepared) {
         let expansion = self.expansion;
         let stage = &expansion.heads[join.stage].name;
         let known = || upstream.outputs.iter().map(|output| output.name.as_str());
-        let id = || expansion.id(member);
         let Some((name, place)) = &join.port else {
             let message = format!("stage `{stage}` gives nothing that could be taken");
-            self.problems
-                .node_error(&id, join.place, "unknown-port", message);
+            self.once(join.place, "unknown-port", message, None);
             return;
         };
         let message = format!("stage `{stage}` has no output `{name}`");
-        let found = self
-            .problems
-            .node_error(&id, *place, "unknown-port", message);
-        found.hint(format!("it has {}", listed(known())));
-        found.nearest(name, known());
+        let hint = suggest(name, "outputs", known());
+        self.once(*place, "unknown-port", message, Some(hint));
     }
 
     /// What the kind itself has to say about parameters and inputs together.

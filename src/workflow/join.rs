@@ -6,12 +6,11 @@ use std::sync::Arc;
 use super::compile::report_syntax;
 use super::compiled::Bound;
 use super::expression::selector::{Pick, Picked, Selector, Value as PickValue};
-use super::fields::listed;
 use super::names::{Names, Scope};
 use super::spec::Text;
 use super::stages::Head;
 use super::values::{AxisValues, Resolved, label_of};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, suggest};
 
 /// A selector, bound to the stage that uses it.
 pub struct Join {
@@ -79,17 +78,17 @@ pub fn compile(
         let message = format!("the workflow has no stage `{}`", parsed.stage);
         let place = at(parsed.stage_range, problems);
         let found = problems.error(place, "unknown-stage", message);
-        found.nearest(&parsed.stage, known());
+        found.suggest(&parsed.stage, "stages", known());
         return None;
     };
     let head = &heads[stage];
+    let axes = head.axes.as_ref()?;
     check_picked_axes(
         &parsed,
         head,
         |range, problems| at(range, problems),
         problems,
     )?;
-    let axes = head.axes.as_ref()?;
     let mut picks = Vec::new();
     let mut sound = true;
     for axis in axes {
@@ -145,8 +144,7 @@ fn check_picked_axes(
         let message = format!("stage `{}` has no axis `{}`", head.name, pick.axis);
         let place = at(pick.range, problems);
         let found = problems.error(place, "unknown-axis", message);
-        found.hint(format!("its axes are {}", listed(known())));
-        found.nearest(&pick.axis, known());
+        found.suggest(&pick.axis, "axes", known());
         sound = None;
     }
     sound
@@ -280,7 +278,12 @@ impl Binder<'_, '_> {
             self.axis.index.get(&label).copied().ok_or(label)
         };
         match resolved.present() {
-            None => wrong(format!("`{word}` is not there here"), None),
+            None => wrong(
+                format!("`{word}` is absent here"),
+                Some(format!(
+                    "a case with `when: {word}` is for the points that have it"
+                )),
+            ),
             Some(serde_json::Value::Array(items)) => {
                 match items
                     .iter()
@@ -308,11 +311,7 @@ impl Binder<'_, '_> {
 
     fn no_value(&self, label: &str) -> (String, Option<String>) {
         let message = format!("axis `{}` has no value `{label}`", self.axis.name);
-        let near = crate::diag::nearest(label, self.axis.ids());
-        let hint = match near {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("its values are {}", listed(self.axis.ids().take(20))),
-        };
+        let hint = suggest(label, "values", self.axis.ids().collect::<Vec<_>>());
         (message, Some(hint))
     }
 }
@@ -345,6 +344,7 @@ impl Join {
     }
 }
 
+/// The values that `pins` name at a point.
 fn take_pins(pins: &[Pin], coordinates: &[u32]) -> Result<Taken, (String, Option<String>)> {
     let mut taken = Taken {
         indices: Vec::new(),
@@ -363,6 +363,11 @@ fn take_pins(pins: &[Pin], coordinates: &[u32]) -> Result<Taken, (String, Option
             }
             Pinned::Wrong { message, hint } => return Err((message.clone(), hint.clone())),
         }
+    }
+    let mut sorted = taken.indices.clone();
+    sorted.sort_unstable();
+    if sorted.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(("this names the same value twice here".to_string(), None));
     }
     Ok(taken)
 }

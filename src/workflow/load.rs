@@ -120,7 +120,7 @@ fn plan(
         goals::check_empty(&expansion, problems);
     }
     let order = goals::order(&expansion, problems);
-    let (prepared, inputs) = check(&expansion, problems);
+    let (prepared, inputs) = check(&expansion, names.budget(), problems);
     let goals = if problems.any_errors() {
         None
     } else {
@@ -146,8 +146,8 @@ fn plan(
 type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);
 
 /// Types the parameters of all kept points, then checks what flows between them.
-fn check(expansion: &Expansion, problems: &mut Problems) -> Checked {
-    let mut preparations = Preparations::default();
+fn check(expansion: &Expansion, budget: usize, problems: &mut Problems) -> Checked {
+    let mut preparations = Preparations::new(budget);
     let mut prepared = Vec::with_capacity(expansion.len());
     for stage in 0..expansion.heads.len() {
         for point in expansion.points(stage) {

@@ -28,6 +28,7 @@ pub mod kind;
 mod load;
 mod names;
 mod overrides;
+mod parameter_words;
 mod places;
 mod prepare;
 pub mod recipe;

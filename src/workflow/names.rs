@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use super::compiled::Bound;
 use super::expression::Path;
-use super::fields::listed;
 use super::overrides::AxisLayers;
 use super::tree::{Content, Entry, Tree};
 use super::values::{AxisValues, Resolved, descend, label_of, weight};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, listed, nearest};
 
 /// References may lead to references so many times.
 const CHAIN: usize = 64;
@@ -159,13 +158,11 @@ impl<'a> Names<'a> {
                 let message = format!("`{name}` is not an axis of the workflow");
                 let hint = if self.param_index.contains_key(name) {
                     format!("a parameter is named `params.{name}`")
-                } else if let Some(near) = crate::diag::nearest(name, self.axis_names()) {
+                } else if let Some(near) = nearest(name, self.axis_names()) {
                     format!("did you mean `{near}`?")
                 } else {
-                    format!(
-                        "a path begins with an axis, `params`, `env` or `axes`; axes are {}",
-                        listed(self.axis_names())
-                    )
+                    let axes = listed(self.axis_names());
+                    format!("a path begins with an axis ({axes}), `params`, `env` or `axes`")
                 };
                 (message, hint)
             }
@@ -190,11 +187,7 @@ impl<'a> Names<'a> {
         }
         let message = format!("no value of axis `{axis}` has a field `{field}`");
         let found = problems.error(place, "unknown-field", message);
-        found.hint(format!(
-            "its fields are {}",
-            listed(known.fields.iter().map(String::as_str))
-        ));
-        found.nearest(field, known.fields.iter().map(String::as_str));
+        found.suggest(field, "fields", known.fields.iter().map(String::as_str));
         None
     }
 
@@ -255,8 +248,7 @@ impl<'a> Names<'a> {
         let Some(position) = self.axis_position(name) else {
             let message = format!("the workflow has no axis `{name}`");
             let found = problems.error(place, "unknown-axis", message);
-            found.hint(format!("its axes are {}", listed(self.axis_names())));
-            found.nearest(name, self.axis_names());
+            found.suggest(name, "axes", self.axis_names().collect::<Vec<_>>());
             return None;
         };
         self.used_axes.insert(name.to_string());
@@ -279,8 +271,7 @@ impl<'a> Names<'a> {
             let known = || params.iter().map(|entry| entry.key.as_str());
             let message = format!("the workflow has no parameter `{first}`");
             let found = problems.error(place, "unknown-parameter", message);
-            found.hint(format!("its parameters are {}", listed(known())));
-            found.nearest(first, known());
+            found.suggest(first, "parameters", known());
             return None;
         };
         self.used_params.insert(first.clone());
@@ -308,8 +299,7 @@ impl<'a> Names<'a> {
                 let known = || entries.iter().map(|entry| entry.key.as_str());
                 let message = format!("parameter `{first}` has no field `{name}`");
                 let found = problems.error(place, "unknown-parameter", message);
-                found.hint(format!("it has {}", listed(known())));
-                found.nearest(name, known());
+                found.suggest(name, "fields", known());
                 return None;
             };
             tree = inner;
@@ -392,6 +382,11 @@ impl<'a> Names<'a> {
         let known = Arc::new(known);
         self.known.insert(axis.to_string(), Arc::clone(&known));
         known
+    }
+
+    /// What resolved values may still weigh.
+    pub fn budget(&self) -> usize {
+        self.budget
     }
 
     /// Warns of what nothing uses.

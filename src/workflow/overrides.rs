@@ -1,11 +1,12 @@
 //! Profiles and `--set`: what they change in `params` and `axes`, before anything is resolved.
 
 use super::LoadOptions;
-use super::expression::selector;
-use super::fields::{is_identifier, listed};
+use super::compile::report_syntax;
+use super::expression::selector::Selector;
+use super::fields::is_identifier;
 use super::spec::{AxisSpec, ProfileSpec, Text, Workflow};
 use super::tree::{self, Content, Entry, Tree};
-use crate::diag::{Diagnostic, Place, Problems, SourceText, Span};
+use crate::diag::{Diagnostic, Place, Problems, SourceText, Span, suggest};
 
 /// The file with its overrides laid over it.
 pub struct Layered {
@@ -106,12 +107,12 @@ impl Layered {
             found.hint("only `params.NAME` and `axes.NAME` can be set");
             return;
         }
-        // The value is read in place, so that its errors point into the flag's own text.
+        // The value is read where it stands in the flag, so that its errors point there.
         let blank = " ".repeat(equals + 1);
-        let padded = SourceText::new("--set", blank + &set[equals + 1..]);
-        let inner = problems.add_source(padded);
-        let value = tree::parse(problems, inner, &options.limits);
-        let Some(value) = value.map(|tree| moved(tree, source)) else {
+        problems.replace_source(source, SourceText::new("--set", blank + &set[equals + 1..]));
+        let value = tree::parse(problems, source, &options.limits);
+        problems.replace_source(source, SourceText::new("--set", set));
+        let Some(value) = value else {
             return;
         };
         match (path[0], &path[2..]) {
@@ -175,31 +176,6 @@ fn merge(entries: &mut Vec<Entry>, entry: &Entry) {
     }
 }
 
-/// `tree` with its places in `source`, which has the same bytes where it matters.
-fn moved(mut tree: Tree, source: crate::diag::SourceId) -> Tree {
-    tree.place.source = source;
-    tree.content = match tree.content {
-        Content::List(items) => {
-            Content::List(items.into_iter().map(|item| moved(item, source)).collect())
-        }
-        Content::Map(entries) => Content::Map(
-            entries
-                .into_iter()
-                .map(|entry| Entry {
-                    key_place: Place {
-                        source,
-                        ..entry.key_place
-                    },
-                    value: moved(entry.value, source),
-                    ..entry
-                })
-                .collect(),
-        ),
-        scalar => scalar,
-    };
-    tree
-}
-
 /// A profile may only change what the file has.
 fn check_names(profile: &ProfileSpec, workflow: &Workflow, problems: &mut Problems) {
     for entry in &profile.params {
@@ -223,13 +199,14 @@ fn check_names(profile: &ProfileSpec, workflow: &Workflow, problems: &mut Proble
     }
     let stages = || workflow.stages.iter().map(|stage| stage.name.text.as_str());
     for goal in profile.goals.iter().flatten() {
-        // A goal that can't be read is reported by whoever resolves goals.
-        if let Ok(selector) = selector::Selector::parse(&goal.text)
-            && !stages().any(|name| name == selector.stage)
-        {
-            let range = selector.stage_range;
-            let place = problems.inside(goal.place, &goal.text, range.start, range.end);
-            unknown_name("stage", &selector.stage, place, stages(), problems);
+        match Selector::parse(&goal.text) {
+            Err(error) => report_syntax(&goal.text, goal.place, error, problems),
+            Ok(selector) if !stages().any(|name| name == selector.stage) => {
+                let range = selector.stage_range;
+                let place = problems.inside(goal.place, &goal.text, range.start, range.end);
+                unknown_name("stage", &selector.stage, place, stages(), problems);
+            }
+            Ok(_) => {}
         }
     }
 }
@@ -241,15 +218,14 @@ fn unknown_name<'a>(
     known: impl IntoIterator<Item = &'a str>,
     problems: &mut Problems,
 ) {
-    let code = match what {
-        "axis" => "unknown-axis",
-        "stage" => "unknown-stage",
-        _ => "unknown-parameter",
+    let (code, plural) = match what {
+        "axis" => ("unknown-axis", "axes"),
+        "stage" => ("unknown-stage", "stages"),
+        _ => ("unknown-parameter", "parameters"),
     };
     let known: Vec<&str> = known.into_iter().collect();
     let found = problems.error(place, code, format!("the workflow has no {what} `{name}`"));
-    found.hint(format!("it has {}", listed(known.iter().copied())));
-    found.nearest(name, known);
+    found.suggest(name, plural, known);
 }
 
 fn unknown_profile(name: &str, workflow: &Workflow, problems: &mut Problems) {
@@ -259,11 +235,7 @@ fn unknown_profile(name: &str, workflow: &Workflow, problems: &mut Problems) {
             .iter()
             .map(|profile| profile.name.text.as_str())
     };
-    let nearest = crate::diag::nearest(name, known());
-    let hint = match nearest {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!("it has {}", listed(known())),
-    };
+    let hint = suggest(name, "profiles", known());
     let message = format!("the workflow has no profile `{name}`");
     problems
         .elsewhere(Diagnostic::nowhere("unknown-profile", "--profile", message).with_hint(hint));

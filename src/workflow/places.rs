@@ -127,6 +127,7 @@ impl Walk<'_> {
                 self.value(place, Shape::Scalar);
             }
             Event::Scalar(text, style, anchor, tag) => {
+                let place = self.trimmed(place);
                 self.refuse_decoration(place, anchor, tag.is_some());
                 let quoted = style != ScalarStyle::Plain;
                 if self.wants_key() {
@@ -155,6 +156,15 @@ impl Walk<'_> {
             _ => {}
         }
         Ok(())
+    }
+
+    /// saphyr counts the white space after a quoted scalar to it.
+    fn trimmed(&self, mut place: Place) -> Place {
+        let text = self.problems.text(place.source);
+        let written = text.get(place.span.start..place.span.end);
+        let length = written.unwrap_or("").trim_end().len();
+        place.span.end = place.span.start + length;
+        place
     }
 
     fn refuse(&mut self, place: Place, code: &'static str, message: &str) {

@@ -12,7 +12,7 @@ use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters};
 use super::resources;
 use super::stages::{Field, Variant};
 use super::tree::{Content, Tree};
-use super::values::AxisPoint;
+use super::values::{AxisPoint, weight};
 use crate::diag::{Place, Problems};
 
 /// What a node does, and what its kind says about it.
@@ -27,13 +27,21 @@ pub struct Prepared {
 }
 
 /// The blocks prepared so far.
-#[derive(Default)]
 pub struct Preparations {
+    /// What the blocks may still weigh together.
+    budget: usize,
     /// By stage, variant, and the values of the axes that the variant depends on.
     made: HashMap<(usize, u32, Vec<u32>), Option<Arc<Prepared>>>,
 }
 
 impl Preparations {
+    pub fn new(budget: usize) -> Self {
+        Self {
+            budget,
+            made: HashMap::new(),
+        }
+    }
+
     /// The block of a kept point; `None` if something about it was reported.
     pub fn get(
         &mut self,
@@ -66,6 +74,7 @@ impl Preparations {
             id: &|| expansion.id(point),
             variant,
             values: &values,
+            budget: &mut self.budget,
             problems,
         };
         let made = maker.make().map(Arc::new);
@@ -78,6 +87,7 @@ struct Maker<'m, 'a> {
     id: &'m dyn Fn() -> String,
     variant: &'m Variant<'a>,
     values: &'m [&'m AxisPoint],
+    budget: &'m mut usize,
     problems: &'m mut Problems,
 }
 
@@ -138,7 +148,20 @@ impl Maker<'_, '_> {
                 }
             }
         }
+        sound &= self.pay(&with);
         sound.then_some(with)
+    }
+
+    fn pay(&mut self, with: &With) -> bool {
+        let cost: usize = with.fields.values().map(weight).sum();
+        if cost > *self.budget {
+            let place = self.variant.with_place;
+            let message = "the resolved parameters of this workflow are too large together";
+            self.problems.shared_error(place, "too-large", message);
+            return false;
+        }
+        *self.budget -= cost;
+        true
     }
 
     /// Types `with`. Where a variable is not set its reference stands in as a text; a field that

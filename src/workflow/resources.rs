@@ -2,7 +2,6 @@
 
 use serde_json::Value;
 
-use super::fields::listed;
 use super::graph::Resources;
 use super::tree::Entry;
 use crate::diag::Problems;
@@ -17,8 +16,7 @@ pub fn check_names(entries: &[&Entry], problems: &mut Problems) {
         if !NAMES.contains(&entry.key.as_str()) {
             let message = format!("`resources` has no field `{}`", entry.key);
             let found = problems.error(entry.key_place, "unknown-field", message);
-            found.hint(format!("it has {}", listed(NAMES.iter().copied())));
-            found.nearest(&entry.key, NAMES.iter().copied());
+            found.suggest(&entry.key, "fields", NAMES.iter().copied());
         }
     }
 }

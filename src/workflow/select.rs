@@ -5,9 +5,8 @@ use petgraph::graph::NodeIndex;
 
 use super::expression::SyntaxError;
 use super::expression::selector::{Pick, Picked, Selector};
-use super::fields::listed;
 use super::graph::Graph;
-use crate::diag::{Diagnostic, Diagnostics, SourceText, Span};
+use crate::diag::{Diagnostic, Diagnostics, SourceText, Span, suggest};
 
 /// The axes of a stage with their ids.
 pub type Axes<'a> = Vec<(&'a str, Vec<&'a str>)>;
@@ -37,14 +36,10 @@ pub struct Refusal {
 impl Refusal {
     pub fn unknown_stage<'a>(stage: &str, known: impl Iterator<Item = &'a str>) -> Self {
         let known: Vec<&str> = known.collect();
-        let near = crate::diag::nearest(stage, known.iter().copied());
         Self {
             code: "unknown-stage",
             message: format!("the workflow has no stage `{stage}`"),
-            hint: Some(match near {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("its stages are {}", listed(known)),
-            }),
+            hint: Some(suggest(stage, "stages", known)),
         }
     }
 
@@ -86,14 +81,10 @@ pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> 
     for pick in &selector.picks {
         if !axes.iter().any(|(name, _)| *name == pick.axis) {
             let known = || axes.iter().map(|(name, _)| *name);
-            let near = crate::diag::nearest(&pick.axis, known());
             return Err(Refusal {
                 code: "unknown-axis",
                 message: format!("stage `{}` has no axis `{}`", selector.stage, pick.axis),
-                hint: Some(match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("its axes are {}", listed(known())),
-                }),
+                hint: Some(suggest(&pick.axis, "axes", known())),
             });
         }
     }
@@ -110,16 +101,11 @@ fn of_pick(pick: &Pick, axis: &str, ids: &[&str]) -> Result<Wanted, Refusal> {
         Picked::Values(values) => values,
     };
     let indices = values.iter().map(|value| {
-        ids.iter().position(|id| *id == value.word).ok_or_else(|| {
-            let near = crate::diag::nearest(&value.word, ids.iter().copied());
-            Refusal {
-                code: "unknown-value",
-                message: format!("axis `{axis}` has no value `{}`", value.word),
-                hint: Some(match near {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("its values are {}", listed(ids.iter().copied().take(20))),
-                }),
-            }
+        let index = ids.iter().position(|id| *id == value.word);
+        index.ok_or_else(|| Refusal {
+            code: "unknown-value",
+            message: format!("axis `{axis}` has no value `{}`", value.word),
+            hint: Some(suggest(&value.word, "values", ids.iter().copied())),
         })
     });
     indices.collect::<Result<_, _>>().map(Wanted::Only)

@@ -3,7 +3,7 @@
 
 use super::fields::{Fields, is_identifier, is_label, strings};
 use super::tree::{Content, Entry, Tree};
-use crate::diag::{Place, Problems};
+use crate::diag::{Place, Problems, nearest};
 
 /// A text and where it stands.
 #[derive(Clone, Debug)]
@@ -128,6 +128,9 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Option<Workflow> {
 /// `None` for a version whose meaning this build can't know.
 fn version(top: &Fields, problems: &mut Problems) -> Option<()> {
     let Some(entry) = top.entry("ribflow") else {
+        if !top.lacks("ribflow") {
+            return Some(());
+        }
         let message = "the first line of a workflow says its version: `ribflow: 1`";
         problems.error(top.place, "missing-field", message);
         return Some(());
@@ -151,7 +154,7 @@ fn version(top: &Fields, problems: &mut Problems) -> Option<()> {
 }
 
 fn name(top: &Fields, problems: &mut Problems) -> String {
-    if top.entry("name").is_none() {
+    if top.lacks("name") {
         let found = problems.error(top.place, "missing-field", "a workflow needs a `name`");
         found.hint("results are written to `out/<name>`");
         return String::new();
@@ -177,7 +180,8 @@ fn determinism(top: &Fields, problems: &mut Problems) -> bool {
             choice.text
         );
         let found = problems.error(choice.place, "bad-value", message);
-        found.nearest(&choice.text, ["default", "strict"]);
+        let near = nearest(&choice.text, ["default", "strict"]);
+        found.maybe_hint(near.map(|near| format!("did you mean `{near}`?")));
     }
     choice.text == "strict"
 }
@@ -211,7 +215,7 @@ fn axes(fields: &Fields, problems: &mut Problems) -> Vec<AxisSpec> {
 
 fn stages(top: &Fields, problems: &mut Problems) -> Vec<StageSpec> {
     let entries = top.map("stages", problems);
-    if entries.is_empty() {
+    if entries.is_empty() && (top.entry("stages").is_some() || top.lacks("stages")) {
         let place = top
             .entry("stages")
             .map_or(top.place, |entry| entry.key_place);
@@ -234,7 +238,7 @@ fn stage(entry: &Entry, problems: &mut Problems) -> Option<StageSpec> {
         cases: cases(&fields, problems),
         skip: fields.value("skip").cloned(),
     };
-    if stage.body.using.is_none() && fields.entry("use").is_none() && stage.cases.is_empty() {
+    if fields.lacks("use") && stage.cases.is_empty() {
         let message = format!("stage `{}` says no kind", entry.key);
         let found = problems.error(entry.key_place, "missing-field", message);
         found.hint("add `use:` with the kind of the stage");
@@ -291,7 +295,13 @@ fn need(entry: &Entry, problems: &mut Problems) -> NeedSpec {
             text: text.clone(),
             place: entry.value.place,
         }],
-        Content::List(_) => strings(&entry.value, "a selector", problems),
+        Content::List(items) => {
+            if items.is_empty() {
+                let message = format!("input `{}` is given an empty list", entry.key);
+                problems.error(entry.value.place, "empty-input", message);
+            }
+            strings(&entry.value, "a selector", problems)
+        }
         _ => {
             let message = format!(
                 "an input is a selector or a list of them, not {}",
@@ -314,6 +324,9 @@ fn cases(fields: &Fields, problems: &mut Problems) -> Vec<CaseSpec> {
         let case = Fields::of_value(item, "a case", CASE, problems)?;
         let body = body(&case, problems);
         let Some(when) = case.value("when") else {
+            if !case.lacks("when") {
+                return None;
+            }
             let message = "a case needs a condition under `when:`";
             problems.error(case.place, "missing-field", message);
             return None;

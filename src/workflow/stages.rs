@@ -6,7 +6,6 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::compiled::{Compiled, Test};
-use super::fields::listed;
 use super::join::{self, Join};
 use super::kind::{Kind, Kinds};
 use super::names::{Names, Scope};
@@ -173,7 +172,10 @@ impl<'a> Compiler<'_, 'a, '_> {
     /// What holds when no case does; the outer `None` after a problem.
     fn default(&mut self, body: &'a Body, required: bool) -> Option<Option<Variant<'a>>> {
         if body.using.is_none() {
-            return (!required).then_some(None);
+            // Its entries are what cases amend; their problems are told even if none does.
+            let with = self.fields(&merged(&body.with, None));
+            self.needs(body, None);
+            return with.filter(|_| !required).map(|_| None);
         }
         self.variant(body, None, self.stage.place).map(Some)
     }
@@ -239,10 +241,9 @@ impl<'a> Compiler<'_, 'a, '_> {
             return Some(Arc::clone(kind));
         }
         let known = || self.kinds.0.keys().map(String::as_str);
-        let message = format!("there is no stage kind `{}`", using.text);
+        let message = format!("this build of ribflow has no stage kind `{}`", using.text);
         let found = self.problems.error(using.place, "unknown-kind", message);
-        found.hint(format!("the kinds are {}", listed(known())));
-        found.nearest(&using.text, known());
+        found.suggest(&using.text, "kinds", known());
         None
     }
 
@@ -288,8 +289,8 @@ impl<'a> Compiler<'_, 'a, '_> {
             join::compile(selector, self.scope, self.heads, self.names, self.problems)
         });
         let mut joins: Vec<Option<Join>> = joins.collect();
-        if joins.is_empty() && !spec.list {
-            // Not a selector at all: reported, so the input counts as given.
+        if joins.is_empty() {
+            // Reported where it is written, so the input counts as given.
             joins.push(None);
         }
         let need = Rc::new(Need {

@@ -5,25 +5,48 @@ pub fn syntax_hint(text: &str, at: usize, info: &str) -> Option<String> {
     let begin = text[..at].rfind('\n').map_or(0, |index| index + 1);
     let line = text[begin..].lines().next().unwrap_or("");
     let before = text[..begin].lines().next_back().unwrap_or("");
+    // Some errors are found only at the beginning of the line after.
     for line in [line, before] {
         if let Some(word) = unquoted_in_flow(line) {
+            let quoted = if word.contains('"') {
+                format!("'{word}'")
+            } else {
+                format!("\"{word}\"")
+            };
             return Some(format!(
-                "inside `{{ }}` and `[ ]` a selector, a reference or a condition goes in quotes: \"{word}\""
+                "inside `{{ }}` and `[ ]` selectors, references and conditions go in quotes: {quoted}"
             ));
         }
     }
     let indent = &line[..line.len() - line.trim_start().len()];
-    if indent.contains('\t') || info.contains("tab") {
-        return Some("YAML is indented with spaces, not with tabs".to_string());
-    }
-    None
+    let hint = match () {
+        () if indent.contains('\t') || info.contains("tab") => {
+            "YAML is indented with spaces, not with tabs"
+        }
+        () if info.contains("mapping values are not allowed") => {
+            "a text that contains `: ` goes in quotes"
+        }
+        () if info.contains("unknown anchor") => {
+            "aliases (`*name`) are not part of the language; a text that begins with `*` goes in quotes"
+        }
+        () if info.contains("block mapping") || info.contains("block collection") => {
+            "does this line begin in the same column as the ones it belongs to?"
+        }
+        () if info.contains("cannot start any token") || info.contains("character") => {
+            "a text that begins with a special character goes in quotes"
+        }
+        () => return None,
+    };
+    Some(hint.to_string())
 }
 
-/// The first word in a flow collection of `line` that looks like `stage[…]` or `${…}` and stands
-/// outside quotes.
+/// The first text in a flow collection of `line` that looks like `stage[…]`, `${…}` or
+/// `… in […]` and stands outside quotes.
 fn unquoted_in_flow(line: &str) -> Option<String> {
     let bytes = line.as_bytes();
-    let (mut quote, mut flow, mut word) = (None, 0_usize, 0);
+    let (mut quote, mut flow) = (None, 0_usize);
+    // Where the present word and the present value begin.
+    let (mut word, mut value) = (0, 0);
     for (index, &byte) in bytes.iter().enumerate() {
         if let Some(open) = quote {
             if byte == open {
@@ -33,22 +56,24 @@ fn unquoted_in_flow(line: &str) -> Option<String> {
         }
         match byte {
             b'"' | b'\'' => quote = Some(byte),
-            b'#' if index == 0 || bytes[index - 1] == b' ' => return None,
+            b'#' if index > 0 && bytes[index - 1] == b' ' => return None,
             b'{' if index > 0 && bytes[index - 1] == b'$' => {
                 return (flow > 0).then(|| closed(line, index - 1, '}'));
             }
-            b'[' if flow > 0 && index > word => {
-                return Some(closed(line, word, ']'));
+            b'[' if flow > 0 && index > word => return Some(closed(line, word, ']')),
+            b'[' if flow > 0 && line[value..index].ends_with(" in ") => {
+                return Some(closed(line, value, ']'));
             }
             b'{' | b'[' => {
                 flow += 1;
-                word = index + 1;
+                (word, value) = (index + 1, index + 1);
             }
             b'}' | b']' => {
                 flow = flow.saturating_sub(1);
-                word = index + 1;
+                (word, value) = (index + 1, index + 1);
             }
-            b' ' | b',' | b':' => word = index + 1,
+            b',' | b':' => (word, value) = (index + 1, index + 1),
+            b' ' => word = index + 1,
             _ => {}
         }
     }
@@ -59,5 +84,5 @@ fn unquoted_in_flow(line: &str) -> Option<String> {
 fn closed(line: &str, from: usize, close: char) -> String {
     let rest = &line[from..];
     let end = rest.find(close).map_or(rest.len(), |index| index + 1);
-    rest[..end].replace('"', "\\\"")
+    rest[..end].trim().to_string()
 }

@@ -33,7 +33,11 @@ pub fn read(file: &Path, limits: &Limits) -> Result<SourceText, Diagnostic> {
         .and_then(|file| file.take(limits.bytes + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
     if bytes.len() as u64 > limits.bytes {
-        let message = format!("a workflow file has at most {} bytes", limits.bytes);
+        let limit = match limits.bytes {
+            whole if whole >= 1 << 20 && whole % (1 << 20) == 0 => format!("{} MiB", whole >> 20),
+            bytes => format!("{bytes} bytes"),
+        };
+        let message = format!("a workflow file has at most {limit}, and this one is larger");
         return Err(Diagnostic::nowhere("too-large", &name, message));
     }
     decode(&name, bytes)
@@ -57,7 +61,10 @@ fn decode(name: &str, bytes: Vec<u8>) -> Result<SourceText, Diagnostic> {
                 end: at + '\u{fffd}'.len_utf8(),
             };
             let byte = error.as_bytes()[at];
-            let message = format!("the file is not UTF-8: it has a byte 0x{byte:02x} here");
+            let message = match error.as_bytes() {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "the file is UTF-16".to_string(),
+                _ => format!("the file is not UTF-8: it has a byte 0x{byte:02x} here"),
+            };
             Err(SourceText::new(name, lossy)
                 .diagnostic(span, "not-utf8", message)
                 .with_hint("save it as UTF-8"))

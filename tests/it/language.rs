@@ -1,7 +1,9 @@
 //! The workflow language: the real files expand to their counts, and every class of mistake has
 //! a file in `tests/bad` with a snapshot of what is said about it.
 
+mod bad;
 mod kinds;
+mod schema;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

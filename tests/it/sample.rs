@@ -68,6 +68,7 @@ impl Sample {
             name: name.to_string(),
             axes: axes.iter().map(|axis| axis.to_string()).collect(),
             description: None,
+            skip: None,
         });
     }
 

@@ -49,41 +49,12 @@ impl<W: With> Kind for TestKind<W> {
     }
 
     fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>> {
-        match serde_path_to_error::deserialize::<_, W>(with) {
-            Ok(with) => Ok(Box::new(Typed(with))),
-            Err(error) => Err(vec![problem(&error)]),
-        }
+        let typed: W = ParameterProblem::typed(with)?;
+        Ok(Box::new(Typed(typed)))
     }
 
     fn comparison(&self) -> Comparison {
         Comparison::BitEqual
-    }
-}
-
-fn problem(error: &serde_path_to_error::Error<serde_json::Error>) -> ParameterProblem {
-    let path = error.path().to_string();
-    let mut path: Vec<String> = path
-        .split(['.', '[', ']'])
-        .filter(|step| !step.is_empty() && *step != "?")
-        .map(str::to_string)
-        .collect();
-    let message = error.inner().to_string();
-    let unknown = message.starts_with("unknown field");
-    let name = message.split('`').nth(1).map(str::to_string);
-    if unknown && path.last() != name.as_ref() {
-        path.extend(name);
-    }
-    ParameterProblem {
-        code: match () {
-            () if unknown => "unknown-field",
-            () if message.starts_with("missing field") => "missing-field",
-            () => "bad-value",
-        },
-        path,
-        input: None,
-        at_name: unknown,
-        message,
-        hint: None,
     }
 }
 
