@@ -8,7 +8,7 @@ mod source;
 use serde::Serialize;
 
 pub use problems::Problems;
-pub use source::{Place, SourceId, SourceText, Span};
+pub use source::{Place, SourceId, SourceText, Span, char_boundary};
 
 /// One problem with the workflow or the command line.
 ///

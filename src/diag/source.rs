@@ -63,12 +63,12 @@ impl SourceText {
 
     /// An error at `span`, which is brought to the boundaries of characters and to one line.
     pub fn diagnostic(&self, span: Span, code: &str, message: impl Into<String>) -> Diagnostic {
-        let start = self.boundary(span.start);
+        let start = char_boundary(&self.text, span.start);
         let line = self.lines.partition_point(|begin| *begin <= start) - 1;
         let begin = self.lines[line];
         let rest = self.text[begin..].lines().next().unwrap_or("");
         let line_end = begin + rest.len();
-        let end = self.boundary(span.end).clamp(start, line_end.max(start));
+        let end = char_boundary(&self.text, span.end).clamp(start, line_end.max(start));
         Diagnostic {
             severity: Severity::Error,
             code: code.to_string(),
@@ -87,8 +87,15 @@ impl SourceText {
         let index = line.saturating_sub(1);
         self.lines.get(index).copied().unwrap_or(self.text.len())
     }
+}
 
-    fn boundary(&self, index: usize) -> usize {
-        self.text.floor_char_boundary(index)
-    }
+/// The last boundary of characters in `text` that is not after byte `index`.
+pub fn char_boundary(text: &str, index: usize) -> usize {
+    let index = index.min(text.len());
+    let bytes = (0..=index).rev();
+    // Byte 0 is always one.
+    bytes
+        .into_iter()
+        .find(|at| text.is_char_boundary(*at))
+        .unwrap_or(0)
 }

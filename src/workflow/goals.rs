@@ -9,7 +9,7 @@ use super::expand::{Expansion, Fate};
 use super::expression::selector::Selector;
 use super::select::{self, Axes, Refusal};
 use super::spec::Text;
-use crate::diag::{Diagnostic, Place, Problems};
+use crate::diag::{Diagnostics, Place, Problems};
 
 /// The points of the goals, ascending. `None` after a problem.
 pub fn goals(
@@ -24,8 +24,8 @@ pub fn goals(
         for target in &options.targets {
             match target_points(expansion, target) {
                 Ok(points) => goals.extend(points),
-                Err(diagnostic) => {
-                    problems.elsewhere(diagnostic);
+                Err(Diagnostics(refused)) => {
+                    refused.into_iter().for_each(|one| problems.elsewhere(one));
                     sound = false;
                 }
             }
@@ -56,10 +56,10 @@ fn default_goals(expansion: &Expansion) -> Vec<u32> {
     points.filter(|point| expansion.kept(*point)).collect()
 }
 
-fn target_points(expansion: &Expansion, target: &str) -> Result<Vec<u32>, Diagnostic> {
+fn target_points(expansion: &Expansion, target: &str) -> Result<Vec<u32>, Diagnostics> {
     let selector =
         Selector::parse(target).map_err(|error| select::refused_syntax(target, error))?;
-    points(expansion, &selector).map_err(|refusal| refusal.diagnostic(target))
+    points(expansion, &selector).map_err(|refusal| refusal.diagnostic(target).into())
 }
 
 fn goal_points(expansion: &Expansion, goal: &Text, problems: &mut Problems) -> Option<Vec<u32>> {

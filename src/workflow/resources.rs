@@ -117,7 +117,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
 
 fn whole(number: f64) -> Option<u64> {
     // Beyond 2^63 nothing is an amount that a machine could have.
-    let sensible = number >= 1.0 && number < 9.0e18;
+    let sensible = (1.0..9.0e18).contains(&number);
     sensible.then_some(number.round() as u64)
 }
 

@@ -5,10 +5,10 @@ use std::io::Read;
 use std::path::Path;
 
 use super::Limits;
-use crate::diag::{Diagnostic, SourceText, Span};
+use crate::diag::{Diagnostic, Diagnostics, SourceText, Span};
 
 /// The text of `file`, without a byte order mark.
-pub fn read(file: &Path, limits: &Limits) -> Result<SourceText, Diagnostic> {
+pub fn read(file: &Path, limits: &Limits) -> Result<SourceText, Diagnostics> {
     let name = file.display().to_string();
     let unreadable = |error: std::io::Error| {
         let diagnostic = Diagnostic::nowhere("unreadable-file", &name, error.to_string());
@@ -38,12 +38,12 @@ pub fn read(file: &Path, limits: &Limits) -> Result<SourceText, Diagnostic> {
             bytes => format!("{bytes} bytes"),
         };
         let message = format!("a workflow file has at most {limit}, and this one is larger");
-        return Err(Diagnostic::nowhere("too-large", &name, message));
+        return Err(Diagnostic::nowhere("too-large", &name, message).into());
     }
     decode(&name, bytes)
 }
 
-fn decode(name: &str, bytes: Vec<u8>) -> Result<SourceText, Diagnostic> {
+fn decode(name: &str, bytes: Vec<u8>) -> Result<SourceText, Diagnostics> {
     match String::from_utf8(bytes) {
         Ok(text) => {
             let text = text
@@ -67,7 +67,8 @@ fn decode(name: &str, bytes: Vec<u8>) -> Result<SourceText, Diagnostic> {
             };
             Err(SourceText::new(name, lossy)
                 .diagnostic(span, "not-utf8", message)
-                .with_hint("save it as UTF-8"))
+                .with_hint("save it as UTF-8")
+                .into())
         }
     }
 }

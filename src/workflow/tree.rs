@@ -6,7 +6,7 @@ use super::Limits;
 use super::places::{Outline, Shape, outline};
 use super::syntax_hint::syntax_hint;
 use super::yaml::{self, Key, Yaml};
-use crate::diag::{Place, Problems, SourceId, Span};
+use crate::diag::{Place, Problems, SourceId, Span, char_boundary};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
             let at = error.index.unwrap_or(0).min(problems.text(source).len());
             let span = Span { start: at, end: at };
             let text = problems.text(source);
-            let hint = syntax_hint(text, text.floor_char_boundary(at), &error.message);
+            let hint = syntax_hint(text, char_boundary(text, at), &error.message);
             let message = format!("this is not valid YAML: {}", error.message);
             let found = problems.error(Place { source, span }, "syntax", message);
             found.maybe_hint(hint);
