@@ -226,24 +226,8 @@ impl DatasetStage {
             if classes.is_empty() {
                 problems.push(ParameterProblem::value("classes", "no class is selected"));
             }
-            for (index, class) in classes.iter().enumerate() {
-                let mut say = |message: String| {
-                    let mut problem = ParameterProblem::value("classes", message);
-                    problem.path.push(index.to_string());
-                    if self.builtin.is_some() {
-                        let known = mini_rib::classes();
-                        problem.hint = nearest(class, known.iter().map(String::as_str))
-                            .map(|name| format!("did you mean `{name}`?"))
-                            .or_else(|| Some(format!("the classes are {}", known.join(", "))));
-                    }
-                    problems.push(problem);
-                };
-                if classes[..index].contains(class) {
-                    say(format!("class `{class}` is selected twice"));
-                } else if self.builtin.is_some() && !mini_rib::classes().contains(class) {
-                    say(format!("mini-rib has no class `{class}`"));
-                }
-            }
+            let named = |index: usize| self.class_problem(classes, index);
+            problems.extend((0..classes.len()).filter_map(named));
         }
         if self.limit == Some(0) {
             let message = "`limit` is at least 1; leave it out to take all images";
@@ -257,6 +241,26 @@ impl DatasetStage {
             );
         }
         problems
+    }
+
+    fn class_problem(&self, classes: &[String], index: usize) -> Option<ParameterProblem> {
+        let class = &classes[index];
+        let known = mini_rib::classes();
+        let (message, hint) = if classes[..index].contains(class) {
+            (format!("class `{class}` is selected twice"), None)
+        } else if self.builtin.is_some() && !known.contains(class) {
+            let hint = match nearest(class, known.iter().map(String::as_str)) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => format!("the classes are {}", known.join(", ")),
+            };
+            (format!("mini-rib has no class `{class}`"), Some(hint))
+        } else {
+            return None;
+        };
+        let mut problem = ParameterProblem::value("classes", message);
+        problem.path.push(index.to_string());
+        problem.hint = hint;
+        Some(problem)
     }
 
     /// Draws the images and keeps the selected ones.

@@ -6,10 +6,12 @@ use std::collections::BTreeMap;
 use super::task::{TaskError, TaskInput};
 use crate::diag::nearest;
 use crate::store::artifact::{Artifact, Blob, Files, ImageFile};
+use crate::store::sources::{IMAGE_ENDINGS, image_folder_order};
 use crate::workflow::kind::ImageSelection;
 
-/// Endings of the files that count, in any case.
-const ENDINGS: [&str; 3] = ["jpg", "jpeg", "png"];
+/// Endings, in lower case, of the files that can be decoded. The other ones that torchvision
+/// takes for images are an error rather than a smaller dataset.
+const DECODED: [&str; 3] = [".jpg", ".jpeg", ".png"];
 
 /// The class names and the selected images, paths as they stand in the tree.
 pub fn images(
@@ -45,6 +47,15 @@ pub fn images(
             label: label as u32,
         }));
     }
+    if let Some(image) = images
+        .iter()
+        .find(|image| !ends_with(&image.path, &DECODED))
+    {
+        return Err(TaskError::Input(format!(
+            "image `{}` is neither JPEG nor PNG by its ending, and nothing else is decoded",
+            image.path
+        )));
+    }
     Ok((classes.into_keys().map(str::to_string).collect(), images))
 }
 
@@ -54,22 +65,20 @@ fn by_class(tree: &Files) -> ByClass<'_> {
     let mut classes = ByClass::new();
     for (path, blob) in &tree.files {
         if let Some((class, rest)) = path.split_once('/')
-            && is_image(rest)
+            && ends_with(rest, &IMAGE_ENDINGS)
         {
             classes.entry(class).or_default().push((path, blob));
         }
     }
     for files in classes.values_mut() {
-        files.sort_by_key(|(path, _)| path.rsplit_once('/'));
+        files.sort_by_key(|(path, _)| image_folder_order(path));
     }
     classes
 }
 
-fn is_image(path: &str) -> bool {
-    let ending = path
-        .rsplit_once('.')
-        .map(|(_, ending)| ending.to_ascii_lowercase());
-    ending.is_some_and(|ending| ENDINGS.contains(&ending.as_str()))
+fn ends_with(path: &str, endings: &[&str]) -> bool {
+    let path = path.to_lowercase();
+    endings.iter().any(|ending| path.ends_with(ending))
 }
 
 fn no_such_class(missing: &str, classes: &ByClass) -> String {

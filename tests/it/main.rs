@@ -2,6 +2,7 @@
 
 mod cli;
 mod command;
+mod datasets;
 mod engine;
 mod fixtures;
 mod house;
