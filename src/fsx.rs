@@ -97,7 +97,8 @@ pub fn sync_filesystem(_folder: &Path, files: &[PathBuf]) -> io::Result<()> {
     let mut folders = std::collections::BTreeSet::new();
     for file in files {
         File::open(file)?.sync_all()?;
-        folders.extend(file.parent().map(Path::to_path_buf));
+        // The folder above too, in which this one may be new.
+        folders.extend(file.ancestors().skip(1).take(2).map(Path::to_path_buf));
     }
     folders
         .into_iter()
@@ -147,11 +148,13 @@ impl Lock {
     }
 
     fn open(path: &Path) -> io::Result<File> {
-        File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)
+        let mut writable = File::options();
+        writable.create(true).truncate(false).write(true);
+        match writable.open(path) {
+            // Another user's: reading is enough to wait for it.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+            result => result,
+        }
     }
 
     /// A holder removes its file when it lets go, so the file that was just locked may no longer

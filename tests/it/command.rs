@@ -349,12 +349,52 @@ fn nothing_is_left_running() {
     }
 }
 
+const ROLE: &str = "RIBFLOW_TEST_COMMAND";
+
+/// Not a test of its own: a process that runs a line until it is killed.
+#[test]
+fn other_process() {
+    if let Some(pids) = std::env::var_os(ROLE) {
+        let run = format!(
+            "sleep 1000 & echo $$ $! > {0}.new; mv {0}.new {0}; wait",
+            pids.display()
+        );
+        let _ = Bench::new().run(json!({ "run": run, "outputs": ["x"] }));
+    }
+}
+
+#[test]
+fn a_line_does_not_outlive_the_process_that_runs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let pids = folder.path().join("pids");
+    let mut other = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "command::other_process"])
+        .env(ROLE, &pids)
+        .env("TMPDIR", folder.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    while !pids.exists() {
+        assert!(other.try_wait().unwrap().is_none());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    other.kill().unwrap();
+    other.wait().unwrap();
+    for pid in std::fs::read_to_string(&pids).unwrap().split_whitespace() {
+        wait_for_end(pid);
+    }
+}
+
 /// Signals take a moment, and a process that its new parent has not reaped yet is a zombie.
 fn wait_for_end(pid: &str) {
     let stat = Path::new("/proc").join(pid).join("stat");
-    while std::fs::read_to_string(&stat).is_ok_and(|text| !text.contains(") Z ")) {
-        std::thread::sleep(Duration::from_millis(5));
+    for _ in 0..6000 {
+        match std::fs::read_to_string(&stat) {
+            Ok(text) if !text.contains(") Z ") => std::thread::sleep(Duration::from_millis(10)),
+            _ => return,
+        }
     }
+    panic!("process {pid} lives on");
 }
 
 #[test]

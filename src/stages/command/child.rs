@@ -1,5 +1,8 @@
 //! The running line: a process group of its own, with a cleared environment, watched until it
 //! ends or the node is cancelled.
+//!
+//! The group is led by a guard, a second shell that waits for the end of a pipe which only this
+//! process holds open. However this process dies, by SIGKILL too, the guard ends the group.
 
 use std::collections::VecDeque;
 use std::io::{self, PipeReader, Read};
@@ -31,8 +34,14 @@ const TAIL: usize = 20;
 /// A line of output that is longer is cut into several.
 const LONGEST_LINE: usize = 64 << 10;
 
+/// What the guard runs: `0` is its own group.
+const GUARD: &str = "read -r _; kill -9 0";
+
 pub(super) struct Child {
+    /// Holds the pipe's end as its standard input.
+    guard: std::process::Child,
     process: std::process::Child,
+    id: Pid,
     group: Pid,
     output: PipeReader,
     lines: Lines,
@@ -50,31 +59,35 @@ impl Child {
         let (output, writer) = io::pipe().map_err(failed)?;
         // The watcher has several things to look at, so none may block it.
         fcntl_setfl(&output, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
-        let threads = context.threads.to_string();
-        let inherited = NECESSITIES.iter().filter_map(|name| {
-            let value = std::env::var_os(name)?;
-            Some((*name, value))
-        });
-        let process = Command::new("/bin/sh")
-            .args(["-c", line])
-            .current_dir(&space.folder)
+        let mut guard = Command::new("/bin/sh")
+            .args(["-c", GUARD])
             .env_clear()
-            .envs(inherited)
-            .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
-            .envs([("OMP_NUM_THREADS", &threads), ("RIBFLOW_THREADS", &threads)])
-            .env("TMPDIR", &space.temporary)
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone().map_err(failed)?)
-            .stderr(writer)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .process_group(0)
             .spawn()
             .map_err(failed)?;
-        let group = i32::try_from(process.id()).ok().and_then(Pid::from_raw);
-        let group = group.ok_or_else(|| failed(io::Error::other("no process id")))?;
+        let errors = writer.try_clone().map_err(failed)?;
+        let started = command(line, space, variables, context.threads)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(errors)
+            .process_group(guard.id() as i32)
+            .spawn();
+        let process = match started {
+            Ok(process) => process,
+            Err(error) => {
+                let _ = guard.kill();
+                let _ = guard.wait();
+                return Err(failed(error));
+            }
+        };
         Ok(Self {
+            id: Pid::from_child(&process),
+            group: Pid::from_child(&guard),
+            guard,
             process,
-            group,
             output,
             lines: Lines::default(),
         })
@@ -96,9 +109,7 @@ impl Child {
                 return Err(TaskError::Cancelled);
             }
         }
-        // What the line left running in the background must neither outlive the node nor write on.
-        let _ = kill_process_group(self.group, Signal::KILL);
-        let status = self.process.wait();
+        let status = self.end_group();
         self.pass_output(context);
         self.lines.finish(context);
         match status {
@@ -108,10 +119,10 @@ impl Child {
         }
     }
 
-    /// Whether the line has ended. It is not reaped yet, so its group's number stays its own.
+    /// Whether the line has ended; leaves it to be waited for.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        !matches!(waitid(WaitId::Pid(self.group), options), Ok(None))
+        !matches!(waitid(WaitId::Pid(self.id), options), Ok(None))
     }
 
     fn stop(&mut self) {
@@ -121,8 +132,16 @@ impl Child {
         while !self.has_ended() && Instant::now() < deadline {
             pause.take();
         }
+        let _ = self.end_group();
+    }
+
+    /// Ends whatever is left of the group: nothing that the line left running may outlive the
+    /// node. The guard is waited for last, so that until then the group's number is its own.
+    fn end_group(&mut self) -> io::Result<ExitStatus> {
         let _ = kill_process_group(self.group, Signal::KILL);
-        let _ = self.process.wait();
+        let status = self.process.wait();
+        let _ = self.guard.wait();
+        status
     }
 
     /// Logs what has been written so far; whether there was anything.
@@ -143,12 +162,31 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // On the way out of a panic nothing may be left running; after `wait` this does nothing.
-        if let Ok(None) = self.process.try_wait() {
-            let _ = kill_process_group(self.group, Signal::KILL);
-            let _ = self.process.wait();
+        // On the way out of a panic nothing may be left running; once all is over, nothing is.
+        if let Ok(None) = self.guard.try_wait() {
+            let _ = self.end_group();
         }
     }
+}
+
+/// The line with its folder and environment.
+fn command(line: &str, space: &Space, variables: &[(String, String)], threads: usize) -> Command {
+    let threads = threads.to_string();
+    let inherited = NECESSITIES.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((*name, value))
+    });
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", line])
+        .current_dir(&space.folder)
+        .env_clear()
+        .envs(inherited)
+        .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
+        .envs([("OMP_NUM_THREADS", &threads), ("RIBFLOW_THREADS", &threads)])
+        .env("TMPDIR", &space.temporary)
+        .envs(variables.iter().map(|(name, value)| (name, value)));
+    command
 }
 
 /// Waits a little longer each time, from 1 to 50 milliseconds.
