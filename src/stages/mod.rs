@@ -11,6 +11,7 @@ mod image_folder;
 pub mod images;
 mod library;
 pub mod model;
+pub mod ot;
 pub mod pretrain;
 pub mod registry;
 pub mod report;
@@ -28,6 +29,7 @@ pub fn registry() -> registry::Registry {
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()
         .with::<finetune::Finetune>()
+        .with::<ot::Ot>()
         .with::<pretrain::Pretrain>()
         .with::<report::Report>()
         .with::<rib::Rib>()

@@ -9,6 +9,7 @@ mod house;
 mod language;
 mod ot;
 mod ot_reference;
+mod ot_stage;
 mod parity_methods;
 mod parity_preproc;
 mod report;

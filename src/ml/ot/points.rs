@@ -138,6 +138,18 @@ impl Labelled {
         &self.points
     }
 
+    /// The points at `picks` with their labels.
+    ///
+    /// # Errors
+    /// No pick.
+    pub fn select(&self, picks: &[usize]) -> Result<Self> {
+        let none = || Error::Invalid("no point was picked".to_string());
+        Ok(Self {
+            points: self.points.select(picks).ok_or_else(none)?,
+            labels: picks.iter().map(|pick| self.labels[*pick]).collect(),
+        })
+    }
+
     pub fn labels(&self) -> &[u32] {
         &self.labels
     }
