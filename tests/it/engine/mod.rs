@@ -1,6 +1,7 @@
 //! The engine with real workers, which are this test binary started again.
 
 mod bench;
+mod documents;
 mod probe;
 mod reuse;
 mod together;
