@@ -49,7 +49,11 @@ pub fn folder_name(graph: &crate::workflow::graph::Graph) -> String {
 pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     let page = folder.join(PAGE);
     let fingerprint = provenance::fingerprint(view);
-    if is_current(folder, &fingerprint) {
+    let earlier = stamp(folder);
+    if earlier
+        .as_ref()
+        .is_some_and(|earlier| is_current(folder, earlier, &fingerprint))
+    {
         return Ok(page);
     }
     let files = render(view)?;
@@ -66,6 +70,10 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     for (path, text) in &files {
         let path = folder.join(path);
         replace(&path, text).map_err(io(path))?;
+    }
+    for path in stale(earlier, &files) {
+        let path = folder.join(path);
+        remove(&path).map_err(io(path))?;
     }
     // Last, so that its stamp never speaks of files that are not there.
     let path = folder.join(PROVENANCE);
@@ -93,17 +101,38 @@ fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
     Ok(files)
 }
 
-fn is_current(folder: &Path, fingerprint: &Digest) -> bool {
-    let Ok(text) = std::fs::read(folder.join(PROVENANCE)) else {
-        return false;
-    };
-    let Ok(stamp) = serde_json::from_slice::<Stamp>(&text) else {
-        return false;
-    };
+/// What the report that lies in `folder` says of itself.
+fn stamp(folder: &Path) -> Option<Stamp> {
+    let text = std::fs::read(folder.join(PROVENANCE)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn is_current(folder: &Path, stamp: &Stamp, fingerprint: &Digest) -> bool {
     let as_left = |(path, digest): (&String, &Digest)| {
         std::fs::read(folder.join(path)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
     };
     stamp.view == *fingerprint && stamp.files.iter().all(as_left)
+}
+
+/// Tables that an earlier report wrote and this one does not have. Nothing else is ever removed.
+fn stale(earlier: Option<Stamp>, files: &BTreeMap<String, String>) -> Vec<String> {
+    let earlier = earlier.map_or(BTreeMap::new(), |stamp| stamp.files);
+    let is_table = |path: &str| {
+        path.strip_prefix(TABLES)
+            .and_then(|rest| rest.strip_prefix('/'))
+            .is_some_and(|name| !name.contains('/'))
+    };
+    earlier
+        .into_keys()
+        .filter(|path| is_table(path) && !files.contains_key(path))
+        .collect()
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 /// Writes `text` to `path` in one step, unless it is there already.

@@ -280,17 +280,20 @@ fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
     aggregates
 }
 
+/// Axes with an id each.
+type Ids<'a> = Vec<(&'a str, &'a str)>;
+
 /// The nodes of one stage that agree on all axes but the repeats.
 struct Repeated<'a> {
     stage: &'a str,
-    axes: Vec<(&'a str, &'a str)>,
+    axes: Ids<'a>,
     over: Vec<&'a str>,
     members: Vec<NodeIndex>,
 }
 
 fn repeated<'a>(view: &View<'a>, repeats: &[&str]) -> Vec<Repeated<'a>> {
     let mut groups: Vec<Repeated<'a>> = Vec::new();
-    let mut places: BTreeMap<(&str, Vec<(&str, &str)>), usize> = BTreeMap::new();
+    let mut places: BTreeMap<(&str, Ids), usize> = BTreeMap::new();
     for (index, node) in view.nodes() {
         let names = node.axes.iter().map(|(axis, _)| axis.as_str());
         let over: Vec<&str> = names.filter(|axis| repeats.contains(axis)).collect();

@@ -1,6 +1,6 @@
 //! A table as data, and its three plain forms: CSV, Markdown, JSON. The page draws its own.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::number::Number;
 
@@ -27,6 +27,11 @@ pub struct Column {
 pub enum Cell {
     Empty,
     Text(String),
+    /// An axis value: its id for scripts, its label for people.
+    Named {
+        id: String,
+        label: String,
+    },
     Number(Number),
 }
 
@@ -52,6 +57,13 @@ impl Cell {
         Self::Text(text.to_string())
     }
 
+    pub fn named(id: &str, label: &str) -> Self {
+        Self::Named {
+            id: id.to_string(),
+            label: label.to_string(),
+        }
+    }
+
     pub fn maybe(number: Option<Number>) -> Self {
         number.map_or(Self::Empty, Self::Number)
     }
@@ -61,6 +73,7 @@ impl Cell {
         match self {
             Self::Empty => String::new(),
             Self::Text(text) => text.clone(),
+            Self::Named { label, .. } => label.clone(),
             Self::Number(number) => number.ascii(),
         }
     }
@@ -74,7 +87,7 @@ impl Table {
         for row in &self.rows {
             text.push_str(&csv_line(row.iter().map(|cell| match cell {
                 Cell::Empty => String::new(),
-                Cell::Text(text) => csv_field(text),
+                Cell::Text(text) | Cell::Named { id: text, .. } => csv_field(text),
                 Cell::Number(number) => number.plain(),
             })));
         }
@@ -83,7 +96,10 @@ impl Table {
 
     /// A heading and a pipe table, padded so that the source reads as a table too.
     pub fn to_markdown(&self) -> String {
-        let text = |text: &str| text.replace('|', "\\|").replace(['\n', '\r'], " ");
+        let text = |text: &str| {
+            let escaped = text.replace('|', "\\|").replace('<', "\\<");
+            escaped.replace(['\n', '\r'], " ")
+        };
         let heads: Vec<String> = self
             .columns
             .iter()
@@ -112,19 +128,14 @@ impl Table {
 
     /// A list with one object a row; numbers as they are, absent cells null.
     pub fn to_json(&self) -> String {
-        let rows: Vec<String> = self
-            .rows
-            .iter()
-            .map(|row| {
-                let fields: Map<String, Value> = self
-                    .columns
-                    .iter()
-                    .zip(row)
-                    .map(|(column, cell)| (column.name.clone(), cell_value(cell)))
-                    .collect();
-                format!("  {}", Value::Object(fields))
-            })
-            .collect();
+        let field = |(column, cell): (&Column, &Cell)| {
+            format!("{}: {}", json!(column.name), cell_value(cell))
+        };
+        let row = |row: &Vec<Cell>| {
+            let fields: Vec<String> = self.columns.iter().zip(row).map(field).collect();
+            format!("  {{{}}}", fields.join(", "))
+        };
+        let rows: Vec<String> = self.rows.iter().map(row).collect();
         format!("[\n{}\n]\n", rows.join(",\n"))
     }
 
@@ -178,7 +189,7 @@ impl Table {
 fn cell_value(cell: &Cell) -> Value {
     match cell {
         Cell::Empty => Value::Null,
-        Cell::Text(text) => json!(text),
+        Cell::Text(text) | Cell::Named { id: text, .. } => json!(text),
         Cell::Number(number) => json!(number.value),
     }
 }

@@ -138,7 +138,10 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         }));
         for tuned in &experiment.tuned {
             let after = |id: &str| Some(experiment.after.get(&(*tuned, id))?.value.mean);
-            rows.push(row(Cell::text(tuned), &after));
+            rows.push(row(
+                Cell::named(tuned, view.label(experiment.tuned_axis, tuned)),
+                &after,
+            ));
         }
     }
     Table {
@@ -176,7 +179,11 @@ fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {
         let node = view.node(*index);
         let stage = sheet.names_stages().then(|| Cell::text(&node.stage));
         let mut row: Vec<Cell> = stage.into_iter().collect();
-        row.extend(node.axes.iter().map(|(_, id)| Cell::text(id)));
+        row.extend(
+            node.axes
+                .iter()
+                .map(|(axis, id)| Cell::named(id, view.label(axis, id))),
+        );
         let metrics = view.metrics(*index);
         row.extend(names.iter().map(|name| {
             metric_cell(
@@ -218,7 +225,7 @@ fn axis_columns(benchmark: &Benchmark) -> Vec<Column> {
 fn axis_cells(view: &View, experiment: &Experiment) -> Vec<Cell> {
     let axes = &experiment.node.axes;
     axes.iter()
-        .map(|(axis, id)| Cell::text(view.label(axis, id)))
+        .map(|(axis, id)| Cell::named(id, view.label(axis, id)))
         .collect()
 }
 

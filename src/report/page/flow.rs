@@ -30,6 +30,18 @@ enum Spot {
     Bend,
 }
 
+impl Spot {
+    fn height(self) -> f64 {
+        match self {
+            Spot::Stage(_) => BOX_HEIGHT,
+            Spot::Bend => 10.0,
+        }
+    }
+}
+
+/// An edge as the (layer, place in layer) of its ends and of the bends between.
+type Chain = Vec<(usize, usize)>;
+
 pub fn figure(view: &View) -> Markup {
     let blocks = blocks(view);
     let names: Vec<&str> = blocks.iter().map(|block| block.name.as_str()).collect();
@@ -157,7 +169,7 @@ impl Layout {
             layers[*layer].push(Spot::Stage(stage));
         }
         // Every edge becomes a chain of (layer, place in layer), with a bend in each layer between.
-        let mut chains: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut chains: Vec<Chain> = Vec::new();
         for (from, to) in edges
             .iter()
             .filter(|(from, to)| layer_of[*from] < layer_of[*to])
@@ -271,118 +283,121 @@ fn layers(stages: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize> {
 }
 
 /// For each layer its spots from top to bottom: sweeps of the barycentre heuristic (Sugiyama 1981).
-fn untangled(layers: &[Vec<Spot>], chains: &[Vec<(usize, usize)>]) -> Vec<Vec<usize>> {
+fn untangled(layers: &[Vec<Spot>], chains: &[Chain]) -> Vec<Vec<usize>> {
     let mut orders: Vec<Vec<usize>> = layers
         .iter()
         .map(|spots| (0..spots.len()).collect())
         .collect();
     for sweep in 0..12 {
         let forwards = sweep % 2 == 0;
-        let sequence: Vec<usize> = match forwards {
-            true => (1..layers.len()).collect(),
-            false => (0..layers.len().saturating_sub(1)).rev().collect(),
-        };
-        for layer in sequence {
-            let mut rank = vec![0.0; layers[layer].len()];
-            for (place, spot) in orders[layer].iter().enumerate() {
-                rank[*spot] = place as f64;
-            }
-            for spot in 0..layers[layer].len() {
-                let other = |layer: usize, spot: usize| {
-                    orders[layer]
-                        .iter()
-                        .position(|known| *known == spot)
-                        .unwrap_or_default() as f64
-                };
-                let near: Vec<f64> = neighbours(chains, layer, spot, forwards)
-                    .map(|(layer, spot)| other(layer, spot))
-                    .collect();
-                if !near.is_empty() {
-                    rank[spot] = near.iter().sum::<f64>() / near.len() as f64;
-                }
-            }
-            orders[layer].sort_by(|a, b| rank[*a].total_cmp(&rank[*b]));
+        for step in 1..layers.len() {
+            let layer = match forwards {
+                true => step,
+                false => layers.len() - 1 - step,
+            };
+            let place = |(layer, spot): (usize, usize)| {
+                let found = orders[layer].iter().position(|known| *known == spot);
+                found.unwrap_or_default() as f64
+            };
+            let rank = |spot: usize| {
+                let near = neighbours(chains, (layer, spot), forwards).map(place);
+                mean(near).unwrap_or_else(|| place((layer, spot)))
+            };
+            let ranks: Vec<f64> = (0..layers[layer].len()).map(rank).collect();
+            orders[layer].sort_by(|a, b| ranks[*a].total_cmp(&ranks[*b]));
         }
     }
     orders
 }
 
 /// The spots next to one along its edges: in the layer before, or in the layer after.
-fn neighbours<'c>(
-    chains: &'c [Vec<(usize, usize)>],
-    layer: usize,
-    spot: usize,
+fn neighbours(
+    chains: &[Chain],
+    spot: (usize, usize),
     before: bool,
-) -> impl Iterator<Item = (usize, usize)> + 'c {
-    chains.iter().flat_map(move |chain| {
-        chain.windows(2).filter_map(move |pair| match before {
-            true if pair[1] == (layer, spot) => Some(pair[0]),
-            false if pair[0] == (layer, spot) => Some(pair[1]),
-            _ => None,
-        })
+) -> impl Iterator<Item = (usize, usize)> {
+    let pairs = chains.iter().flat_map(|chain| chain.windows(2));
+    pairs.filter_map(move |pair| match before {
+        true if pair[1] == spot => Some(pair[0]),
+        false if pair[0] == spot => Some(pair[1]),
+        _ => None,
     })
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
+    let (count, sum) = values.fold((0, 0.0), |(count, sum), value| (count + 1, sum + value));
+    (count > 0).then(|| sum / f64::from(count))
 }
 
 /// The middle of every spot, and the height of all: spots are drawn towards their neighbours as
 /// far as the order and the gaps of their layer allow.
-fn middles(
-    layers: &[Vec<Spot>],
-    orders: &[Vec<usize>],
-    chains: &[Vec<(usize, usize)>],
-) -> (Vec<Vec<f64>>, f64) {
-    let size = |spot: Spot| if spot == Spot::Bend { 10.0 } else { BOX_HEIGHT };
+fn middles(layers: &[Vec<Spot>], orders: &[Vec<usize>], chains: &[Chain]) -> (Vec<Vec<f64>>, f64) {
     let mut middles: Vec<Vec<f64>> = layers.iter().map(|spots| vec![0.0; spots.len()]).collect();
-    for round in 0..24 {
+    for _ in 0..24 {
         for layer in 0..layers.len() {
-            let wanted: Vec<f64> = (0..layers[layer].len())
-                .map(|spot| {
-                    let near = neighbours(chains, layer, spot, true)
-                        .chain(neighbours(chains, layer, spot, false));
-                    let near: Vec<f64> = near.map(|(layer, spot)| middles[layer][spot]).collect();
-                    match near.len() {
-                        0 => middles[layer][spot],
-                        _ if round == 0 => 0.0,
-                        count => near.iter().sum::<f64>() / count as f64,
-                    }
-                })
-                .collect();
-            let order = &orders[layer];
-            let gap = |a: usize, b: usize| {
-                (size(layers[layer][a]) + size(layers[layer][b])) / 2.0 + GAP_Y
+            let wish = |spot: usize| {
+                let here = (layer, spot);
+                let before = neighbours(chains, here, true);
+                let near = before.chain(neighbours(chains, here, false));
+                let near = near.map(|(layer, spot)| middles[layer][spot]);
+                mean(near).unwrap_or(middles[layer][spot])
             };
-            let mut down = vec![0.0; wanted.len()];
-            let mut up = vec![0.0; wanted.len()];
-            for (place, spot) in order.iter().enumerate() {
-                let least = place
-                    .checked_sub(1)
-                    .map(|before| down[order[before]] + gap(order[before], *spot));
-                down[*spot] = least.map_or(wanted[*spot], |least: f64| least.max(wanted[*spot]));
-            }
-            for (place, spot) in order.iter().enumerate().rev() {
-                let most = order
-                    .get(place + 1)
-                    .map(|after| up[*after] - gap(*spot, *after));
-                up[*spot] = most.map_or(wanted[*spot], |most: f64| most.min(wanted[*spot]));
-            }
-            for spot in 0..wanted.len() {
-                middles[layer][spot] = (down[spot] + up[spot]) / 2.0;
-            }
+            let wishes: Vec<f64> = (0..layers[layer].len()).map(wish).collect();
+            middles[layer] = kept_apart(&layers[layer], &orders[layer], &wishes);
         }
     }
-    let tops = layers.iter().zip(&middles).flat_map(|(spots, middles)| {
-        spots
-            .iter()
-            .zip(middles)
-            .map(|(spot, middle)| (middle - size(*spot) / 2.0, middle + size(*spot) / 2.0))
-    });
-    let (top, bottom) = tops.fold(
-        (f64::INFINITY, f64::NEG_INFINITY),
-        |(top, bottom), (low, high)| (top.min(low), bottom.max(high)),
-    );
-    let top = if top.is_finite() { top } else { 0.0 };
+    let ends = layers.iter().flatten().zip(middles.iter().flatten());
+    let ends =
+        ends.map(|(spot, middle)| (middle - spot.height() / 2.0, middle + spot.height() / 2.0));
+    let (top, bottom) = ends
+        .reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+        .unwrap_or_default();
     middles
         .iter_mut()
         .flatten()
         .for_each(|middle| *middle -= top);
-    (middles, (bottom - top).max(0.0))
+    (middles, bottom - top)
+}
+
+/// Places near `wishes` in the given order: half way between pushing everything down that is too
+/// near to what lies above it, and pushing everything up that is too near to what lies below.
+fn kept_apart(spots: &[Spot], order: &[usize], wishes: &[f64]) -> Vec<f64> {
+    let gap = |a: usize, b: usize| (spots[a].height() + spots[b].height()) / 2.0 + GAP_Y;
+    let (mut down, mut up) = (wishes.to_vec(), wishes.to_vec());
+    for pair in order.windows(2) {
+        down[pair[1]] = down[pair[1]].max(down[pair[0]] + gap(pair[0], pair[1]));
+    }
+    for pair in order.windows(2).rev() {
+        up[pair[0]] = up[pair[0]].min(up[pair[1]] - gap(pair[0], pair[1]));
+    }
+    down.iter()
+        .zip(&up)
+        .map(|(down, up)| (down + up) / 2.0)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_edges_bend_and_boxes_keep_apart() {
+        let edges = BTreeSet::from([(0, 1), (1, 2), (0, 2), (3, 2)]);
+        let layout = Layout::new(4, &edges);
+        let layers: Vec<usize> = layout.place.iter().map(|(layer, _)| *layer).collect();
+        assert_eq!(layers, [0, 1, 2, 0]);
+        assert!((layout.place[0].1 - layout.place[3].1).abs() >= BOX_HEIGHT);
+        assert_eq!(layout.paths.len(), 4);
+        assert_eq!(
+            layout.paths.iter().filter(|path| path.len() == 3).count(),
+            2
+        );
+    }
+
+    #[test]
+    fn a_cycle_of_stages_ends() {
+        let edges = BTreeSet::from([(0, 1), (1, 0), (1, 2)]);
+        assert_eq!(Layout::new(3, &edges).place.len(), 3);
+        assert_eq!(Layout::new(0, &BTreeSet::new()).height, 0.0);
+    }
 }
