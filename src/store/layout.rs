@@ -53,14 +53,12 @@ impl Store {
 /// Makes sure that `root` holds a store which this build may use.
 pub(super) fn prepare(root: &Path) -> Result<(), StoreError> {
     let description = root.join(DESCRIPTION);
-    match fs::read(&description) {
-        Ok(bytes) => check(root, &bytes)?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            refuse_other_content(root)?;
-            create(root, &description)?;
-        }
-        Err(error) => return Err(StoreError::io(&description)(error)),
+    if !description.exists() {
+        refuse_other_content(root)?;
+        create(root, &description)?;
     }
+    let bytes = fs::read(&description).map_err(StoreError::io(&description))?;
+    check(root, &bytes)?;
     for folder in FOLDERS.map(|name| root.join(name)) {
         match fs::create_dir(&folder) {
             Err(error) if !folder.is_dir() => return Err(StoreError::io(&folder)(error)),
@@ -108,9 +106,10 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
     for entry in entries {
         let name = entry.map_err(StoreError::io(root))?.file_name();
         let name = name.to_string_lossy();
-        // `tmp` and `store.json` appear while another process is making the same store.
-        let expected = ["README.md", "lost+found", DESCRIPTION, TMP];
-        if !name.starts_with('.') && !expected.contains(&&*name) {
+        // `tmp` is the first thing that appears while another process makes the same store, and
+        // `store.json` the second.
+        let expected = name.starts_with('.') || ["README.md", "lost+found", TMP].contains(&&*name);
+        if !expected && !root.join(DESCRIPTION).exists() {
             return Err(StoreError::NotAStore {
                 root: root.to_path_buf(),
                 why: format!("it holds `{name}` and no {DESCRIPTION}"),
@@ -120,8 +119,8 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Writes `store.json`, first of all, so that a half-made store is never mistaken for other files.
-/// Two processes that do this at once write the same bytes.
+/// Writes `store.json` before the folders, so that a half-made store is never mistaken for other
+/// files. If another process was faster, its file stays: it may be of a newer version.
 fn create(root: &Path, description: &Path) -> Result<(), StoreError> {
     let tmp = root.join(TMP);
     fs::create_dir_all(&tmp).map_err(StoreError::io(&tmp))?;
@@ -133,5 +132,11 @@ fn create(root: &Path, description: &Path) -> Result<(), StoreError> {
     // Two numbers and two texts always encode.
     let mut bytes = serde_json::to_vec_pretty(&content).unwrap_or_default();
     bytes.push(b'\n');
-    fsx::replace(description, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(description))
+    let file = fsx::stage(&tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&tmp))?;
+    match file.persist_noclobber(description) {
+        Err(failed) if failed.error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(StoreError::io(description)(failed.error))
+        }
+        _ => Ok(()),
+    }
 }

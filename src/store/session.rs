@@ -21,6 +21,7 @@ pub(super) struct Session {
 
 impl Session {
     fn start(tmp: &Path) -> io::Result<Self> {
+        fs::create_dir_all(tmp)?;
         sweep(tmp)?;
         let folder = tempfile::Builder::new()
             .prefix("process-")

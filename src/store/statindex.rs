@@ -98,3 +98,51 @@ impl<'a> Reader<'a> {
         std::str::from_utf8(self.take(length as usize)?).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn entries() -> impl Strategy<Value = Entries> {
+        let known = (any::<[u64; 3]>(), any::<[i64; 2]>(), any::<[u8; 32]>());
+        let known = known.prop_map(
+            |([device, inode, size], [modified, changed], digest)| Known {
+                stamp: Stamp {
+                    device,
+                    inode,
+                    size,
+                    modified,
+                    changed,
+                },
+                digest: Digest::from_bytes(digest),
+            },
+        );
+        prop::collection::hash_map(".{0,12}", known, 0..6)
+    }
+
+    proptest! {
+        #[test]
+        fn an_index_reads_back_and_nothing_else_does(
+            entries in entries(), at in any::<prop::sample::Index>(), bit in 0..8u8,
+        ) {
+            let bytes = encode("/data", &entries);
+            prop_assert_eq!(decode("/data", &bytes), Some(entries));
+            prop_assert_eq!(decode("/other", &bytes), None);
+            prop_assert_eq!(decode("/data", &bytes[..at.index(bytes.len())]), None);
+            let mut flipped = bytes.clone();
+            flipped[at.index(bytes.len())] ^= 1 << bit;
+            prop_assert_eq!(decode("/data", &flipped), None);
+        }
+
+        #[test]
+        fn sealed_nonsense_is_refused_without_harm(content in prop::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = [MAGIC, &content].concat();
+            let seal = seal(&bytes);
+            bytes.extend(seal.as_bytes());
+            // Whatever comes out, nothing panics and no memory is reserved on its word.
+            let _ = decode("", &bytes);
+        }
+    }
+}

@@ -204,6 +204,20 @@ fn a_store_is_not_made_among_other_files() {
 }
 
 #[test]
+fn a_new_store_can_be_opened_by_many_at_once() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("cache");
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| Store::open(&root).unwrap().write(b"content").unwrap());
+            }
+        });
+        assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+    }
+}
+
+#[test]
 fn a_closed_store_leaves_nothing_in_tmp_and_the_dead_are_swept() {
     let (folder, store) = new_store();
     store.write(b"content").unwrap();
