@@ -59,7 +59,7 @@ struct ValueInfo<'a> {
 
 #[derive(Serialize)]
 struct StageFacts<'a> {
-    kind: &'a str,
+    kinds: Vec<&'a str>,
     axes: &'a [String],
     nodes: usize,
     metrics: BTreeMap<String, MetricInfo<'a>>,
@@ -165,36 +165,30 @@ fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
 
 /// What holds for all nodes of a stage, stages in the order of the file.
 fn stage_facts<'a>(view: &View<'a>) -> Fields<StageFacts<'a>> {
-    let mut facts: Fields<StageFacts<'a>> = Fields(Vec::new());
-    for (index, node) in view.nodes() {
-        if facts.0.last().is_none_or(|(name, _)| *name != node.stage) {
-            let info = view
-                .graph
-                .stages
-                .iter()
-                .find(|stage| stage.name == node.stage);
-            let stage = StageFacts {
-                kind: node.kind.name(),
-                axes: info.map_or(&[], |info| &info.axes),
-                nodes: 0,
-                metrics: BTreeMap::new(),
-            };
-            facts.0.push((node.stage.clone(), stage));
-        }
-        let Some((_, stage)) = facts.0.last_mut() else {
-            continue;
+    let facts = view.stages().into_iter().map(|(name, nodes)| {
+        let info = view.graph.stages.iter().find(|stage| stage.name == name);
+        let stage = StageFacts {
+            kinds: view.kinds(&nodes),
+            axes: info.map_or(&[], |info| &info.axes),
+            nodes: nodes.len(),
+            metrics: metric_facts(view, &nodes),
         };
-        stage.nodes += 1;
-        for (name, metric) in view.metrics(index) {
-            let info = MetricInfo {
-                unit: &metric.unit,
-                better: metric.better,
-                chance: metric.chance,
-            };
-            let known = stage.metrics.entry(name).or_insert_with(|| info.clone());
-            if known.chance != info.chance {
-                known.chance = None;
-            }
+        (name.to_string(), stage)
+    });
+    facts.collect()
+}
+
+fn metric_facts<'a>(view: &View<'a>, nodes: &[NodeIndex]) -> BTreeMap<String, MetricInfo<'a>> {
+    let mut facts: BTreeMap<String, MetricInfo<'a>> = BTreeMap::new();
+    for (name, metric) in nodes.iter().flat_map(|index| view.metrics(*index)) {
+        let info = MetricInfo {
+            unit: &metric.unit,
+            better: metric.better,
+            chance: metric.chance,
+        };
+        let known = facts.entry(name).or_insert_with(|| info.clone());
+        if known.chance != info.chance {
+            known.chance = None;
         }
     }
     facts

@@ -69,6 +69,30 @@ impl<'a> View<'a> {
             .map(move |index| (index, &graph.dag[index]))
     }
 
+    /// The nodes of every stage that has any, stages in the order of the file.
+    pub fn stages(&self) -> Vec<(&'a str, Vec<NodeIndex>)> {
+        let mut stages: Vec<(&'a str, Vec<NodeIndex>)> = Vec::new();
+        for (index, node) in self.nodes() {
+            match stages.last_mut() {
+                Some((stage, members)) if *stage == node.stage => members.push(index),
+                _ => stages.push((&node.stage, vec![index])),
+            }
+        }
+        stages
+    }
+
+    /// The kinds among some nodes: a stage with cases may have several.
+    pub fn kinds(&self, nodes: &[NodeIndex]) -> Vec<&'static str> {
+        let mut kinds = Vec::new();
+        for index in nodes {
+            let kind = self.node(*index).kind.name();
+            if !kinds.contains(&kind) {
+                kinds.push(kind);
+            }
+        }
+        kinds
+    }
+
     /// The nodes of `kind` that have a record.
     pub fn done(&self, kind: &str) -> Vec<NodeIndex> {
         self.nodes()

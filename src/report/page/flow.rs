@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
+use petgraph::graph::NodeIndex;
 
 use super::plot::{px, width};
 use crate::report::number::{grouped, plural};
@@ -86,16 +87,13 @@ pub fn figure(view: &View) -> Markup {
 }
 
 fn blocks(view: &View) -> Vec<Block> {
-    let mut counts: BTreeMap<&str, (usize, usize, &str)> = BTreeMap::new();
-    for (index, node) in view.nodes() {
-        let count = counts
-            .entry(&node.stage)
-            .or_insert((0, 0, node.kind.name()));
-        count.0 += 1;
-        count.1 += usize::from(view.records.contains_key(&index));
-    }
+    let members: BTreeMap<&str, Vec<NodeIndex>> = view.stages().into_iter().collect();
     let block = |stage: &crate::workflow::graph::StageInfo| {
-        let (nodes, done, kind) = *counts.get(stage.name.as_str())?;
+        let members = members.get(stage.name.as_str())?;
+        let nodes = members.len();
+        let has_record = |index: &&NodeIndex| view.records.contains_key(*index);
+        let done = members.iter().filter(has_record).count();
+        let kinds = view.kinds(members).join(", ");
         let axes = match stage.axes.len() {
             0 => String::new(),
             _ => format!(" over {}", stage.axes.join(" × ")),
@@ -114,7 +112,7 @@ fn blocks(view: &View) -> Vec<Block> {
         };
         Some(Block {
             name: stage.name.clone(),
-            subtitle: format!("{kind} · {share}"),
+            subtitle: format!("{kinds} · {share}"),
             words: format!(
                 "{}: {}{axes}{skipped}{description}",
                 stage.name,

@@ -11,24 +11,15 @@ use crate::store::artifact::Metric;
 const ROWS: usize = 1500;
 
 pub fn section(view: &View) -> Markup {
-    let mut stages: Vec<(&str, Vec<NodeIndex>)> = Vec::new();
-    for (index, node) in view.nodes() {
-        match stages.last_mut() {
-            Some((stage, members)) if *stage == node.stage => members.push(index),
-            _ => stages.push((&node.stage, vec![index])),
-        }
-    }
     html! {
-        @for (stage, members) in stages {
+        @for (stage, members) in view.stages() {
             (fold(view, stage, &members))
         }
     }
 }
 
 fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
-    let kind = members
-        .first()
-        .map_or("", |index| view.node(*index).kind.name());
+    let kinds = view.kinds(members).join(", ");
     let seconds = members.iter().filter_map(|index| view.records.get(index));
     let seconds: f64 = seconds
         .map(|stored| stored.record.provenance.wall_seconds)
@@ -37,7 +28,7 @@ fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
         details.lineage {
             summary {
                 b { (stage) } " "
-                span.quiet { (kind) " · " (plural(members.len(), "node")) " · " (duration(seconds)) }
+                span.quiet { (kinds) " · " (plural(members.len(), "node")) " · " (duration(seconds)) }
             }
             div.scroll {
                 table.data.sortable {

@@ -14,7 +14,7 @@ mod plot;
 mod scatter;
 mod trace;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -123,7 +123,7 @@ fn facts(view: &View) -> Vec<(&'static str, String)> {
         devices.into_iter().collect::<Vec<&str>>().join(", "),
     ));
     let seconds: f64 = provenances().map(|known| known.wall_seconds).sum();
-    facts.push(("computed in", duration(seconds)));
+    facts.push(("time of all nodes", duration(seconds)));
     if let Some(last) = provenances().map(|known| known.started).max() {
         facts.push((
             "last node",
@@ -141,10 +141,27 @@ fn has_drawn_images(view: &View) -> bool {
 }
 
 fn foot<'f>(files: impl Iterator<Item = &'f str>) -> Markup {
+    // By table: its forms side by side.
+    let mut tables: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    let mut others = Vec::new();
+    for path in files {
+        match path
+            .strip_prefix("tables/")
+            .and_then(|name| name.rsplit_once('.'))
+        {
+            Some((table, form)) => tables.entry(table).or_default().push((form, path)),
+            None => others.push(path),
+        }
+    }
     html! {
         footer {
             p { "The same numbers as files: "
-                @for path in files { a href=(path) { (path.trim_start_matches("tables/")) } " " }
+                @for path in others { a href=(path) { (path) } ", " } "provenance.json; tables"
+                @for (table, forms) in tables {
+                    " · " span.file { (table)
+                        @for (form, path) in forms { " " a href=(path) { (form) } }
+                    }
+                }
             }
             p.quiet { "Written by ribflow " (env!("CARGO_PKG_VERSION")) ". This file is complete in itself: it loads nothing." }
         }
