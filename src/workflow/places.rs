@@ -20,10 +20,14 @@ pub struct Outline {
 }
 
 pub enum Shape {
-    Scalar,
+    Scalar(String),
     List(Vec<Outline>),
-    /// Keys with their places.
-    Map(Vec<(Place, Outline)>),
+    Map(Vec<(OutlineKey, Outline)>),
+}
+
+pub struct OutlineKey {
+    pub text: String,
+    pub place: Place,
 }
 
 /// The document can't be used; why has been reported.
@@ -100,8 +104,8 @@ enum Frame {
     },
     Map {
         place: Place,
-        entries: Vec<(Place, Outline)>,
-        key: Option<Place>,
+        entries: Vec<(OutlineKey, Outline)>,
+        key: Option<OutlineKey>,
         /// The keys so far, with the place of each.
         seen: HashMap<String, Place>,
     },
@@ -124,17 +128,16 @@ impl Walk<'_> {
                     "alias",
                     "aliases (`*name`) are not part of the language",
                 );
-                self.value(place, Shape::Scalar);
+                self.scalar(place, String::new(), false);
             }
             Event::Scalar(text, style, anchor, tag) => {
-                let place = self.trimmed(place);
-                self.refuse_decoration(place, anchor, tag.is_some());
                 let quoted = style != ScalarStyle::Plain;
-                if self.wants_key() {
-                    self.key(place, text.into_owned(), quoted);
-                } else {
-                    self.value(place, Shape::Scalar);
-                }
+                let place = match style {
+                    ScalarStyle::SingleQuoted | ScalarStyle::DoubleQuoted => self.trimmed(place),
+                    _ => place,
+                };
+                self.refuse_decoration(place, anchor, tag.is_some());
+                self.scalar(place, text.into_owned(), quoted);
             }
             Event::SequenceStart(anchor, tag) => {
                 self.open(place, anchor, tag.is_some())?;
@@ -162,7 +165,10 @@ impl Walk<'_> {
     fn trimmed(&self, mut place: Place) -> Place {
         let text = self.problems.text(place.source);
         let written = text.get(place.span.start..place.span.end);
-        let length = written.unwrap_or("").trim_end().len();
+        let length = written
+            .unwrap_or("")
+            .trim_end_matches([' ', '\t', '\r', '\n'])
+            .len();
         place.span.end = place.span.start + length;
         place
     }
@@ -193,6 +199,14 @@ impl Walk<'_> {
         matches!(self.stack.last(), Some(Frame::Map { key: None, .. }))
     }
 
+    fn scalar(&mut self, place: Place, text: String, quoted: bool) {
+        if self.wants_key() {
+            self.key(place, text, quoted);
+        } else {
+            self.value(place, Shape::Scalar(text));
+        }
+    }
+
     fn key(&mut self, place: Place, text: String, quoted: bool) {
         if text == "<<" && !quoted {
             self.refuse(
@@ -204,7 +218,10 @@ impl Walk<'_> {
         let Some(Frame::Map { key, seen, .. }) = self.stack.last_mut() else {
             return;
         };
-        *key = Some(place);
+        *key = Some(OutlineKey {
+            text: text.clone(),
+            place,
+        });
         if let Some(first) = seen.get(&text) {
             let source = self.problems.source(first.source);
             let line = source.diagnostic(first.span, "", "").line;

@@ -50,29 +50,31 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
             return None;
         }
     };
-    let Some(outline) = outline else {
-        // An empty document, or nothing but comments.
-        return Some(Tree {
-            place: Place {
-                source,
-                span: Span::default(),
-            },
-            content: Content::Null,
-        });
+    let nothing = Place {
+        source,
+        span: Span::default(),
     };
-    join(problems, outline, value)
+    match (outline, value) {
+        (Some(outline), value) => join(problems, outline, value),
+        // An empty document, or nothing but comments.
+        (None, Yaml::Null) => Some(Tree {
+            place: nothing,
+            content: Content::Null,
+        }),
+        (None, _) => disagreement(problems, nothing),
+    }
 }
 
-/// Puts values and places together. The two readers of YAML agree on the shape of every document
-/// (a property test holds them to it), so anything else is reported, never guessed at.
+/// Puts values and places together. Where the two readers of YAML differ, that is reported, never
+/// guessed at.
 fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> {
     let place = outline.place;
     let content = match (outline.shape, value) {
-        (Shape::Scalar, Yaml::Null) => Content::Null,
-        (Shape::Scalar, Yaml::Bool(flag)) => Content::Bool(flag),
-        (Shape::Scalar, Yaml::Number(number)) => Content::Number(number),
-        (Shape::Scalar, Yaml::Text(text)) => Content::Text(text),
-        (Shape::Scalar, Yaml::NotFinite) => {
+        (Shape::Scalar(_), Yaml::Null) => Content::Null,
+        (Shape::Scalar(_), Yaml::Bool(flag)) => Content::Bool(flag),
+        (Shape::Scalar(_), Yaml::Number(number)) => Content::Number(number),
+        (Shape::Scalar(same), Yaml::Text(text)) if same == text => Content::Text(text),
+        (Shape::Scalar(_), Yaml::NotFinite) => {
             problems.error(place, "bad-value", "a number must be finite");
             return None;
         }
@@ -83,28 +85,35 @@ fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> 
         }
         (Shape::Map(places), Yaml::Map(values)) if places.len() == values.len() => {
             let entries = places.into_iter().zip(values);
-            let entries = entries.map(|((key_place, place), (key, value))| {
+            let entries = entries.map(|((outline_key, place), (key, value))| {
                 let value = join(problems, place, value);
-                let Key::Text(key) = key else {
-                    let found = problems.error(key_place, "bad-key", "a key must be a text");
-                    found.hint("put it in quotes");
-                    return None;
-                };
-                Some(Entry {
-                    key,
-                    key_place,
-                    value: value?,
-                })
+                let key_place = outline_key.place;
+                match key {
+                    Key::Text(key) if key == outline_key.text => Some(Entry {
+                        key,
+                        key_place,
+                        value: value?,
+                    }),
+                    Key::Text(_) => disagreement(problems, key_place),
+                    Key::Other => {
+                        let found = problems.error(key_place, "bad-key", "a key must be a text");
+                        found.hint("put it in quotes");
+                        None
+                    }
+                }
             });
             Content::Map(all(entries)?)
         }
-        _ => {
-            let message = "the two YAML readers disagree about this; please report it";
-            problems.error(place, "syntax", message);
-            return None;
-        }
+        _ => return disagreement(problems, place),
     };
     Some(Tree { place, content })
+}
+
+fn disagreement<T>(problems: &mut Problems, place: Place) -> Option<T> {
+    let message = "two readers of YAML understand this differently";
+    let found = problems.error(place, "ambiguous-yaml", message);
+    found.hint("write it more simply: in quotes, or on one line");
+    None
 }
 
 /// All of `items`, each of them made even if an earlier one is `None`.
@@ -167,3 +176,7 @@ impl Tree {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "tree_tests.rs"]
+mod tests;

@@ -3,6 +3,8 @@
 
 mod bad;
 mod kinds;
+mod meaning;
+mod properties;
 mod schema;
 
 use std::collections::BTreeMap;

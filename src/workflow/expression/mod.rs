@@ -6,6 +6,8 @@ pub mod condition;
 mod cursor;
 pub mod selector;
 pub mod template;
+#[cfg(test)]
+mod tests;
 
 use serde_json::Value;
 
