@@ -205,7 +205,10 @@ impl Problems {
         if more > 0 {
             let file = self.sources.first().map_or("", SourceText::name);
             let message = format!("there are {more} more problems");
-            diagnostics.push(Diagnostic::nowhere("more-problems", file, message));
+            diagnostics.push(Diagnostic {
+                severity: self.found[0].severity,
+                ..Diagnostic::nowhere("more-problems", file, message)
+            });
         }
         if failed {
             return Err(Diagnostics(diagnostics));

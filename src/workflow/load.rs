@@ -54,8 +54,9 @@ impl Default for Limits {
     }
 }
 
-/// How much larger than the largest file all resolved values together may be.
-const RESOLVED_PER_BYTE: u64 = 4;
+/// How much larger than the largest file the parameters of all nodes together may be. What
+/// `params` and `axes` resolve to may be as large as the file itself.
+const PARAMETERS_PER_BYTE: usize = 4;
 
 /// Reads, expands and checks the workflow in `file`. With the graph come warnings.
 ///
@@ -97,8 +98,7 @@ fn plan(
         axes,
         goals: profile_goals,
     } = overrides::apply(workflow, options, problems);
-    let budget = options.limits.bytes.saturating_mul(RESOLVED_PER_BYTE);
-    let budget = usize::try_from(budget).unwrap_or(usize::MAX);
+    let budget = usize::try_from(options.limits.bytes).unwrap_or(usize::MAX);
     let mut names = Names::new(params, axes, &options.environment, budget);
     let heads: Vec<Head> = workflow
         .stages
@@ -120,7 +120,7 @@ fn plan(
         goals::check_empty(&expansion, problems);
     }
     let order = goals::order(&expansion, problems);
-    let (prepared, inputs) = check(&expansion, names.budget(), problems);
+    let (prepared, inputs) = check(&expansion, budget, problems);
     let goals = if problems.any_errors() {
         None
     } else {
@@ -147,7 +147,7 @@ type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);
 
 /// Types the parameters of all kept points, then checks what flows between them.
 fn check(expansion: &Expansion, budget: usize, problems: &mut Problems) -> Checked {
-    let mut preparations = Preparations::new(budget);
+    let mut preparations = Preparations::new(budget.saturating_mul(PARAMETERS_PER_BYTE));
     let mut prepared = Vec::with_capacity(expansion.len());
     for stage in 0..expansion.heads.len() {
         for point in expansion.points(stage) {

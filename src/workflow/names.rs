@@ -384,11 +384,6 @@ impl<'a> Names<'a> {
         known
     }
 
-    /// What resolved values may still weigh.
-    pub fn budget(&self) -> usize {
-        self.budget
-    }
-
     /// Warns of what nothing uses.
     pub fn warn_unused(&self, problems: &mut Problems) {
         for entry in self.params.iter() {

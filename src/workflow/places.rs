@@ -56,6 +56,11 @@ pub fn outline(
             Err(error) => {
                 let at = bytes.byte(error.marker().index());
                 let place = walk.place(Span { start: at, end: at });
+                // saphyr looks ahead, and so may come to its own limit first.
+                if error.info().contains("recursion limit") {
+                    walk.too_deep(place);
+                    return Err(Refused);
+                }
                 let found = walk.problems.error(place, "syntax", sentence(error.info()));
                 found.maybe_hint(syntax_hint(&text, at, error.info()));
                 return Err(Refused);
@@ -243,11 +248,15 @@ impl Walk<'_> {
             return Err(Refused);
         }
         if self.stack.len() >= self.depth {
-            let message = format!("lists and maps are nested more than {} deep", self.depth);
-            self.problems.error(place, "too-deep", message);
+            self.too_deep(place);
             return Err(Refused);
         }
         Ok(())
+    }
+
+    fn too_deep(&mut self, place: Place) {
+        let message = format!("lists and maps are nested more than {} deep", self.depth);
+        self.problems.error(place, "too-deep", message);
     }
 
     fn close(&mut self, end: usize) {
