@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use candle_core::{Device, Tensor};
 use ribflow::ml::data::resize::Filter;
+use ribflow::ml::models::average::average;
 use ribflow::ml::models::config::Input;
-use ribflow::ml::models::{Config, Model, Network, Vit};
+use ribflow::ml::models::{Config, Model, Network, Vit, VitStart};
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::schedule::Schedule;
@@ -26,13 +27,23 @@ fn parity_tiny_vit_runs() {
         return;
     }
     let fixture: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (name, expected) in fixture["state_dict"].as_object().unwrap() {
+        let shape: Vec<usize> = serde_json::from_value(expected["shape"].clone()).unwrap();
+        let bits = rule::bitsum(&rule::tensor(&format!("tiny.{name}"), &shape));
+        assert_eq!(bits, expected["bitsum"].as_u64().unwrap(), "{name}: bits");
+    }
     let runs = fixture["runs"].as_object().unwrap();
     let mut compared = 0;
     for (name, run) in runs {
         let method = run["method"].as_str().unwrap();
         let start = start(run["clip_style"] == true);
         match method {
-            "FT" => drop(follow(name, run, start, Part::All)),
+            "FT" => {
+                let tuned = follow(name, run, start.clone(), Part::All);
+                if name == "FT_masked" {
+                    compare_soup(&[start, tuned], &fixture["soup_pre_ft"]);
+                }
+            }
             "HeadOnly" => drop(follow(name, run, start, Part::Released)),
             "LPFT" => {
                 let before = &runs[&name.replace("LPFT", "HeadOnly")];
@@ -71,6 +82,7 @@ fn start(clip_style: bool) -> Model {
             patch_bias: !clip_style,
             qkv_bias: true,
             quick_gelu: false,
+            start: VitStart::Normal,
         }),
     };
     let tensors: BTreeMap<String, Tensor> = config
@@ -166,6 +178,24 @@ fn follow(name: &str, run: &Value, model: Model, part: Part) -> Model {
         }
     }
     trained
+}
+
+/// WiSE-FT with equal weights.
+fn compare_soup(models: &[Model], expected: &Value) {
+    let soup = average(models, &[0.5, 0.5]).unwrap();
+    for (tensor, expected) in expected.as_object().unwrap() {
+        let found = values(&soup.tensors()[tensor]);
+        let sum: f64 = found.iter().map(|value| f64::from(*value)).sum();
+        let exact = expected["sum"].as_f64().unwrap();
+        assert!(
+            (sum - exact).abs() < 1e-3,
+            "soup {tensor}: {sum} for {exact}"
+        );
+        for (value, exact) in found.iter().zip(expected["first3"].as_array().unwrap()) {
+            let difference = (f64::from(*value) - exact.as_f64().unwrap()).abs();
+            assert!(difference < 1e-5, "soup {tensor}: {value} for {exact}");
+        }
+    }
 }
 
 fn exact_scale(exact: &Value) -> f64 {

@@ -69,3 +69,42 @@ fn mean(members: &[(&Tensor, f64)]) -> Result<Tensor> {
     let mean = Tensor::from_vec(sum, like.shape(), like.device())?;
     Ok(mean.to_dtype(like.dtype())?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ml::models::Config;
+    use candle_core::Device;
+
+    fn model(seed: u64) -> Model {
+        let classes = ["cat".to_string(), "dog".to_string()];
+        let config = Config::named("resnet_mini", &classes).unwrap();
+        Model::new(config, seed, &Device::Cpu).unwrap()
+    }
+
+    fn weight(model: &Model) -> Vec<f32> {
+        let tensor = &model.tensors()["conv1.weight"];
+        tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn the_ends_are_the_models_and_the_middle_lies_between() {
+        let (a, b) = (model(1), model(2));
+        let both = [a.clone(), b.clone()];
+        assert_eq!(weight(&average(&both, &[1.0, 0.0]).unwrap()), weight(&a));
+        assert_eq!(weight(&average(&both, &[0.0, 1.0]).unwrap()), weight(&b));
+        let middle = weight(&average(&both, &[0.25, 0.75]).unwrap());
+        for ((a, b), middle) in weight(&a).iter().zip(weight(&b)).zip(middle) {
+            let exact = 0.25 * f64::from(*a) + 0.75 * f64::from(b);
+            assert_eq!(middle, exact as f32);
+        }
+    }
+
+    #[test]
+    fn different_structures_are_refused() {
+        let config = Config::named("vit_mini", &["cat".to_string(), "dog".to_string()]).unwrap();
+        let vit = Model::new(config, 1, &Device::Cpu).unwrap();
+        assert!(average(&[model(1), vit], &[0.5, 0.5]).is_err());
+        assert!(average(&[model(1)], &[0.5, 0.5]).is_err());
+    }
+}

@@ -1,6 +1,6 @@
 //! The architectures by name. One entry each; a new one needs no code.
 
-use super::config::{Block, Config, Input, Network, ResNet, Vit};
+use super::config::{Block, Config, Input, Network, ResNet, Vit, VitStart};
 use crate::ml::data::resize::Filter;
 use crate::ml::{Error, Result};
 
@@ -100,6 +100,7 @@ fn vit(patch: usize, width: usize, depth: usize, heads: usize) -> Vit {
         patch_bias: true,
         qkv_bias: true,
         quick_gelu: false,
+        start: VitStart::Normal,
     }
 }
 

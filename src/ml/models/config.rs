@@ -65,6 +65,19 @@ pub struct Vit {
     pub qkv_bias: bool,
     /// x·σ(1.702 x) in place of the exact GELU.
     pub quick_gelu: bool,
+    /// How a new one starts.
+    pub start: VitStart,
+}
+
+/// The first linear weights of a transformer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VitStart {
+    /// Normal with deviation 0.02, timm's default. Made for widths of several hundred.
+    Normal,
+    /// Uniform by fan-in and fan-out (Glorot and Bengio 2010), as the first ViT; queries, keys and
+    /// values count as three layers. Narrow models learn sooner with it.
+    Xavier,
 }
 
 /// A residual network, as torchvision's `ResNet`.
@@ -129,13 +142,13 @@ impl Config {
         match &self.network {
             Network::Vit(vit) => {
                 let size = self.input.size;
-                if vit.patch == 0 || size == 0 || size % vit.patch != 0 {
+                if vit.patch == 0 || size == 0 || !size.is_multiple_of(vit.patch) {
                     return invalid(format!(
                         "images of {size} pixels do not divide into patches of {}",
                         vit.patch
                     ));
                 }
-                if vit.heads == 0 || vit.width == 0 || vit.width % vit.heads != 0 {
+                if vit.heads == 0 || vit.width == 0 || !vit.width.is_multiple_of(vit.heads) {
                     return invalid(format!(
                         "a width of {} does not divide into {} heads",
                         vit.width, vit.heads

@@ -16,7 +16,7 @@ mod resnet;
 mod vit;
 
 pub use catalogue::{Architecture, list};
-pub use config::{Config, Network, ResNet, Vit};
+pub use config::{Config, Network, ResNet, Vit, VitStart};
 pub use model::Model;
 pub use pass::{BufferUpdates, Pass, Weights};
 

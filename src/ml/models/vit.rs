@@ -1,18 +1,21 @@
 //! The vision transformer (Dosovitskiy et al. 2021), structured and named as timm's.
 
-use super::config::{Input, Vit};
+use super::config::{Input, Vit, VitStart};
 use super::pass::Pass;
 use super::{Initial, Role, TensorSpec};
 use crate::ml::Result;
 use crate::ml::ops::{Activation, Value};
 
-/// timm's initialisation: 0.02 for linear layers and positions, nearly nothing for the class
-/// token, PyTorch's default for the patch convolution.
+/// timm's initialisation: 0.02 for positions, nearly nothing for the class token, PyTorch's
+/// default for the patch convolution, [`VitStart`] for linear layers.
 pub(super) fn tensors(vit: &Vit, input: &Input, classes: usize) -> Vec<TensorSpec> {
     let width = vit.width;
     let tokens = (input.size / vit.patch).pow(2) + 1;
     let pixels = 3 * vit.patch * vit.patch;
-    let mut list = List(Vec::new());
+    let mut list = List {
+        specs: Vec::new(),
+        start: vit.start,
+    };
     list.add("cls_token", &[1, 1, width], normal(1e-6));
     list.add("pos_embed", &[1, tokens, width], normal(0.02));
     let bound = Initial::Uniform {
@@ -29,7 +32,8 @@ pub(super) fn tensors(vit: &Vit, input: &Input, classes: usize) -> Vec<TensorSpe
     for block in 0..vit.depth {
         let name = |part: &str| format!("blocks.{block}.{part}");
         list.norm(&name("norm1"), width);
-        list.add(&name("attn.qkv.weight"), &[3 * width, width], normal(0.02));
+        let qkv = list.weight(width, width);
+        list.add(&name("attn.qkv.weight"), &[3 * width, width], qkv);
         if vit.qkv_bias {
             list.add(&name("attn.qkv.bias"), &[3 * width], ZERO);
         }
@@ -40,7 +44,7 @@ pub(super) fn tensors(vit: &Vit, input: &Input, classes: usize) -> Vec<TensorSpe
     }
     list.norm("norm", width);
     list.linear("head", width, classes);
-    list.0
+    list.specs
 }
 
 const ZERO: Initial = Initial::Constant(0.0);
@@ -49,11 +53,24 @@ fn normal(deviation: f64) -> Initial {
     Initial::Normal { deviation }
 }
 
-struct List(Vec<TensorSpec>);
+struct List {
+    specs: Vec<TensorSpec>,
+    start: VitStart,
+}
 
 impl List {
+    /// How the weight of a linear layer starts.
+    fn weight(&self, inputs: usize, outputs: usize) -> Initial {
+        match self.start {
+            VitStart::Normal => normal(0.02),
+            VitStart::Xavier => Initial::Uniform {
+                bound: (6.0 / (inputs + outputs) as f64).sqrt(),
+            },
+        }
+    }
+
     fn add(&mut self, name: &str, shape: &[usize], initial: Initial) {
-        self.0.push(TensorSpec {
+        self.specs.push(TensorSpec {
             name: name.to_string(),
             shape: shape.to_vec(),
             role: Role::Parameter,
@@ -71,7 +88,8 @@ impl List {
     }
 
     fn linear(&mut self, name: &str, inputs: usize, outputs: usize) {
-        self.add(&format!("{name}.weight"), &[outputs, inputs], normal(0.02));
+        let weight = self.weight(inputs, outputs);
+        self.add(&format!("{name}.weight"), &[outputs, inputs], weight);
         self.add(&format!("{name}.bias"), &[outputs], ZERO);
     }
 }

@@ -33,15 +33,6 @@ fn pool(threads: usize) -> Option<Arc<rayon::ThreadPool>> {
     Some(pool)
 }
 
-/// Calls `work` for every index of 0..count, in any order.
-pub(super) fn each(count: usize, work: impl Fn(usize) + Send + Sync) {
-    if count <= 1 || rayon::current_num_threads() == 1 {
-        (0..count).for_each(work);
-    } else {
-        (0..count).into_par_iter().with_max_len(1).for_each(work);
-    }
-}
-
 /// Calls `work` for every piece of `values` with its index, in any order. All pieces but the
 /// last have `size` elements.
 pub(super) fn each_piece<T: Send>(

@@ -8,6 +8,8 @@ pub mod infer;
 pub mod method;
 pub mod optimiser;
 pub mod schedule;
+#[cfg(test)]
+mod tests;
 pub mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
