@@ -21,6 +21,8 @@ use super::job::{Job, Outcome, Request, WorkerMessage};
 const GRACE: Duration = Duration::from_secs(3);
 /// A worker without a job has this long to end once its input is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 /// So much of the end of a log goes into the message of a worker's death.
 const LOG_TAIL: usize = 2000;
 
@@ -46,6 +48,8 @@ pub(super) struct Worker {
     output: Lines<BufReader<ChildStdout>>,
     /// Its cores, for life: the pools of its libraries are as wide.
     threads: usize,
+    /// What it prints before it has a job.
+    log: PathBuf,
     ready: bool,
 }
 
@@ -133,6 +137,7 @@ impl Worker {
             output: output.lines(),
             child,
             threads,
+            log: log.to_path_buf(),
             ready: false,
         })
     }
@@ -146,33 +151,51 @@ impl Worker {
         progress: impl Fn(u64, u64, String),
     ) -> (Outcome, Option<Self>) {
         let log = job.log.clone();
-        if self.send(&Request::Run(Box::new(job))).await.is_err() {
-            return (self.died(&log).await, None);
-        }
-        let forever = Duration::from_secs(u64::from(u32::MAX));
-        let timeout = tokio::time::sleep(limits.timeout.unwrap_or(forever));
-        let grace = tokio::time::sleep(forever);
-        tokio::pin!(timeout, grace);
+        let outcome = match self.send(&Request::Run(Box::new(job))).await {
+            Err(_) => self.died(&log).await,
+            Ok(()) => match self.end(&mut limits, progress).await {
+                End::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
+                // One that has seen a failure or was cancelled may be the worse for it.
+                End::Finished(outcome) => {
+                    self.leave().await;
+                    outcome
+                }
+                End::Died => self.died(&log).await,
+                End::Nonsense(line) => {
+                    self.kill().await;
+                    Outcome::failed(format!("its worker said `{line}`"))
+                }
+                End::Deaf => {
+                    self.kill().await;
+                    Outcome::Cancelled
+                }
+                End::Overdue(timeout) => {
+                    self.kill().await;
+                    let seconds = timeout.as_secs();
+                    Outcome::failed(format!("stopped after {seconds} s, its `timeout`"))
+                }
+            },
+        };
+        (outcome, None)
+    }
+
+    /// Waits for the end of a job, and cancels it where that is asked for.
+    async fn end(&mut self, limits: &mut Limits, progress: impl Fn(u64, u64, String)) -> End {
+        let timeout = limits.timeout.unwrap_or(FOREVER);
+        let overdue = tokio::time::sleep(timeout);
+        let grace = tokio::time::sleep(FOREVER);
+        tokio::pin!(overdue, grace);
         let mut cancelling = false;
         loop {
             tokio::select! {
                 line = self.output.next_line() => match line {
                     Ok(Some(line)) => match self.hear(&line) {
                         Heard::Progress(done, total, unit) => progress(done, total, unit),
-                        // A worker that has seen a failure or a cancellation may be the worse
-                        // for it; it is not used again.
-                        Heard::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
-                        Heard::Finished(outcome) => {
-                            self.leave().await;
-                            return (outcome, None);
-                        }
+                        Heard::Finished(outcome) => return End::Finished(outcome),
                         Heard::Nothing => {}
-                        Heard::Nonsense => {
-                            self.kill().await;
-                            return (Outcome::failed(format!("its worker said `{line}`")), None);
-                        }
+                        Heard::Nonsense => return End::Nonsense(line),
                     },
-                    Ok(None) | Err(_) => return (self.died(&log).await, None),
+                    Ok(None) | Err(_) => return End::Died,
                 },
                 () = until_true(&mut limits.cancelled), if !cancelling => {
                     cancelling = true;
@@ -180,15 +203,8 @@ impl Worker {
                     // One that can't be told is dead, which is noticed above.
                     let _ = self.send(&Request::Cancel).await;
                 }
-                () = &mut grace, if cancelling => {
-                    self.kill().await;
-                    return (Outcome::Cancelled, None);
-                }
-                () = &mut timeout, if limits.timeout.is_some() => {
-                    self.kill().await;
-                    let seconds = limits.timeout.unwrap_or_default().as_secs();
-                    return (Outcome::failed(format!("stopped after {seconds} s, its `timeout`")), None);
-                }
+                () = &mut grace, if cancelling => return End::Deaf,
+                () = &mut overdue => return End::Overdue(timeout),
             }
         }
     }
@@ -221,7 +237,7 @@ impl Worker {
             Some(status) => describe(status),
             None => "could not be waited for".to_string(),
         };
-        let tail = tail(log).await;
+        let tail = tail(if self.ready { log } else { &self.log }).await;
         Outcome::failed(match tail.is_empty() {
             true => format!("its worker {how}"),
             false => format!("its worker {how}; its log ends with:\n{tail}"),
@@ -258,6 +274,17 @@ fn kill_group(group: Option<Pid>) {
         // There may be nobody left to kill.
         let _ = rustix::process::kill_process_group(group, Signal::KILL);
     }
+}
+
+/// How a worker's job came to its end.
+enum End {
+    Finished(Outcome),
+    /// Without a word.
+    Died,
+    Nonsense(String),
+    /// It was cancelled and went on.
+    Deaf,
+    Overdue(Duration),
 }
 
 /// What a line from a worker means.

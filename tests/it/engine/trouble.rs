@@ -128,6 +128,30 @@ fn a_node_that_outstays_its_timeout_is_stopped_with_its_children() {
 }
 
 #[test]
+fn a_worker_that_does_not_start_fails_its_node_with_its_words() {
+    for (command, message) in [
+        (vec!["/no/such/worker"], "no worker could be started"),
+        (
+            vec!["sh", "-c", "echo what worker >&2; exit 3"],
+            "its worker ended with exit code 3; its log ends with:\nwhat worker",
+        ),
+        (
+            vec!["sh", "-c", "echo '\"ready\"'; echo hello; cat"],
+            "its worker said `hello`",
+        ),
+    ] {
+        let bench = Bench::new("node: { with: { } }");
+        let ran = bench.run_with(&RunOptions {
+            worker: command.into_iter().map(Into::into).collect(),
+            ..bench.options()
+        });
+        assert_eq!(ran.counts(), [0, 0, 1, 0]);
+        let failure = ran.failure("node");
+        assert!(failure.starts_with(message), "{failure}");
+    }
+}
+
+#[test]
 fn what_a_node_prints_lies_in_its_log() {
     let bench = Bench::new("talks: { with: { mode: chatter } }");
     let ran = bench.run();
