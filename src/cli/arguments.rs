@@ -241,7 +241,7 @@ pub struct GetArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
 
-    /// The nodes, with an output after a dot where only that one is wanted: 'drawn.drawings'
+    /// The node, and after a dot which of its outputs: 'drawn.drawings' [default: the first one]
     #[arg(value_name = "NODE[.OUTPUT]")]
     pub node: String,
 
@@ -360,7 +360,7 @@ Examples:
   ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
 
 Models and arrays become .safetensors files, metrics and tables JSON and CSV, datasets image
-folders. Several outputs or nodes get a folder each.";
+folders.";
 
     pub const VALIDATE: &str = "\
 Examples:

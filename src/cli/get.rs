@@ -35,35 +35,56 @@ pub fn run(
     let store = places::open_store(&places.store)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
-    let mut written = Vec::new();
     for Wanted {
-        node,
-        name,
-        port,
-        target,
-    } in wanted
+        node, port, target, ..
+    } in &wanted
     {
         let artifact = store.artifact(port)?;
         export(
             &store,
             &artifact,
-            &folders_of_sources(&graph, node),
-            &target,
+            &folders_of_sources(&graph, *node),
+            target,
         )?;
-        written.push((&graph.dag[node].id, name, target));
     }
     if common.json {
-        let written: Vec<Value> = written
-            .iter()
-            .map(|(id, name, path)| json!({ "id": id, "output": name, "path": path }))
-            .collect();
+        let written: Vec<Value> = wanted.iter().map(|one| entry(&graph, one)).collect();
         writeln!(output, "{}", json!({ "written": written }))?;
     } else if !common.quiet {
-        for (id, name, path) in written {
-            writeln!(output, "{id}.{name}: {}", places::shown(&path))?;
+        for Wanted {
+            node, name, target, ..
+        } in &wanted
+        {
+            let id = &graph.dag[*node].id;
+            writeln!(output, "{id}.{name}: {}", places::shown(target))?;
+        }
+        if let (None, Some(first)) = (&selected.name, wanted.first()) {
+            write_others(&graph, first, output)?;
         }
     }
     Ok(Exit::Done)
+}
+
+fn entry(graph: &Graph, wanted: &Wanted) -> Value {
+    json!({
+        "id": graph.dag[wanted.node].id,
+        "output": wanted.name,
+        "path": wanted.target,
+    })
+}
+
+/// That the nodes have more outputs than the first, which an unnamed one means.
+fn write_others(graph: &Graph, first: &Wanted, output: &mut dyn Write) -> Result<(), Failure> {
+    let node = &graph.dag[first.node];
+    let outputs = node.parameters.outputs();
+    let others = outputs.iter().filter(|other| other.name != first.name);
+    let others: Vec<String> = others
+        .map(|other| format!("{}.{}", node.stage, other.name))
+        .collect();
+    if !others.is_empty() {
+        writeln!(output, "There are also {}.", others.join(", "))?;
+    }
+    Ok(())
 }
 
 /// One output and where it goes.
@@ -74,7 +95,7 @@ struct Wanted<'a> {
     target: PathBuf,
 }
 
-/// One output of one node goes to `folder` itself; several go to a folder each in there.
+/// One node's output goes to `folder` itself; those of several to one of their ids in there.
 fn wanted<'a>(
     graph: &Graph,
     survey: &'a Survey,
@@ -84,21 +105,21 @@ fn wanted<'a>(
     let mut wanted = Vec::new();
     for &node in &selected.nodes {
         let id = &graph.dag[node].id;
-        let folder = match selected.nodes.len() {
+        let stored = record(survey, node, id)?;
+        let (name, port) = match &selected.name {
+            Some(name) => port(id, stored, name)?,
+            None => first_port(graph, node, stored)?,
+        };
+        let target = match selected.nodes.len() {
             1 => folder.to_path_buf(),
             _ => folder.join(id),
         };
-        let ports = ports(id, record(survey, node, id)?, selected.name.as_deref())?;
-        let single = ports.len() == 1;
-        wanted.extend(ports.into_iter().map(|(name, port)| Wanted {
+        wanted.push(Wanted {
             node,
             name,
             port,
-            target: match single {
-                true => folder.clone(),
-                false => folder.join(name),
-            },
-        }));
+            target,
+        });
     }
     Ok(wanted)
 }
@@ -115,21 +136,26 @@ fn record<'a>(survey: &'a Survey, node: NodeIndex, id: &str) -> Result<&'a Store
         })
 }
 
-/// The output called `name`, or all of them.
-fn ports<'a>(
+/// The output that a stage's bare name stands for in `needs:` too.
+fn first_port<'a>(
+    graph: &Graph,
+    node: NodeIndex,
+    stored: &'a StoredRecord,
+) -> Result<(&'a str, &'a Port), Failure> {
+    let node = &graph.dag[node];
+    let outputs = node.parameters.outputs();
+    let first = outputs.first().map_or("", |output| output.name.as_str());
+    port(&node.id, stored, first)
+}
+
+fn port<'a>(
     id: &str,
     stored: &'a StoredRecord,
-    name: Option<&str>,
-) -> Result<Vec<(&'a str, &'a Port)>, Failure> {
+    name: &str,
+) -> Result<(&'a str, &'a Port), Failure> {
     let ports: &BTreeMap<String, Port> = &stored.record.ports;
-    let Some(name) = name else {
-        return Ok(ports
-            .iter()
-            .map(|(name, port)| (name.as_str(), port))
-            .collect());
-    };
     if let Some((name, port)) = ports.get_key_value(name) {
-        return Ok(vec![(name, port)]);
+        return Ok((name, port));
     }
     let known: Vec<&str> = ports.keys().map(String::as_str).collect();
     let hint = match nearest(name, known.iter().copied()) {

@@ -116,6 +116,7 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
         (0, 0) if missing == 0 => "Nothing would run.".to_string(),
         (0, 0) => "Nothing could run.".to_string(),
         (at_least, 0) => format!("{} would run.", count(at_least, "node")),
+        (0, at_most) => format!("At most {} would run.", count(at_most, "node")),
         (at_least, unknown) => format!(
             "At least {} and at most {} would run.",
             grouped(at_least),

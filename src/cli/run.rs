@@ -26,7 +26,7 @@ use crate::ui::log::Console;
 use crate::ui::paint::{self, Paint};
 use crate::ui::plain::PlainLines;
 use crate::ui::words::{count, duration, grouped};
-use crate::ui::{Detail, Display};
+use crate::ui::{Detail, Display, Wording};
 use crate::workflow::graph::Graph;
 
 pub fn run(
@@ -37,6 +37,7 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
+    let force = forced(&graph, &arguments.force)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
     let options = RunOptions {
@@ -44,10 +45,10 @@ pub fn run(
         device: common.device.to_string(),
         keep_going: arguments.keep_going,
         limit: arguments.limit,
-        force: forced(&graph, &arguments.force)?,
+        force,
         worker: worker(&store)?,
     };
-    let display = display(&graph, common, console);
+    let display = display(&graph, &store, common, console);
     let RunResult {
         mut summary,
         records,
@@ -96,8 +97,7 @@ fn worker(store: &Store) -> Result<Vec<OsString>, Failure> {
     ])
 }
 
-fn display(graph: &Graph, common: &Common, console: &Console) -> Box<dyn Display> {
-    let detail = common.detail();
+fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> Box<dyn Display> {
     if common.json {
         return Box::new(JsonLines::new(io::stdout()));
     }
@@ -105,10 +105,14 @@ fn display(graph: &Graph, common: &Common, console: &Console) -> Box<dyn Display
     for node in graph.dag.node_weights() {
         *stages.entry(node.stage.clone()).or_default() += 1;
     }
-    let paint = Paint::for_stderr();
-    match paint::stderr_is_live() && detail > Detail::Quiet {
-        true => Box::new(Live::new(console, detail, paint, stages)),
-        false => Box::new(PlainLines::new(io::stderr(), detail, paint, stages)),
+    let wording = Wording {
+        detail: common.detail(),
+        paint: Paint::for_stderr(),
+        store: places::shown(store.root()),
+    };
+    match paint::stderr_is_live() && wording.detail > Detail::Quiet {
+        true => Box::new(Live::new(console, wording, stages)),
+        false => Box::new(PlainLines::new(io::stderr(), wording, stages)),
     }
 }
 

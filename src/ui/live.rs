@@ -7,11 +7,15 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log::Console;
-use super::paint::Paint;
 use super::tally::Tally;
 use super::words::{duration, grouped};
-use super::{Detail, Display, plain};
+use super::{Detail, Display, Wording, plain};
 use crate::engine::event::Event;
+
+const OVERALL: &str = "{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}";
+const NODE: &str = "  {prefix}  {bar:16.dim} {human_pos}/{human_len} {msg}  {elapsed}";
+/// A node that has not said how far it is.
+const SILENT: &str = "  {prefix}  {elapsed}";
 
 const REDRAWS_A_SECOND: u8 = 10;
 /// How often the clocks in the bars go on while no event comes.
@@ -23,20 +27,14 @@ pub struct Live {
     bars: MultiProgress,
     overall: Option<ProgressBar>,
     nodes: BTreeMap<String, ProgressBar>,
-    detail: Detail,
-    paint: Paint,
+    wording: Wording,
     tally: Tally,
     begun: Instant,
 }
 
 impl Live {
     /// `console` is told to write its lines above the bars.
-    pub fn new(
-        console: &Console,
-        detail: Detail,
-        paint: Paint,
-        stages: BTreeMap<String, usize>,
-    ) -> Self {
+    pub fn new(console: &Console, wording: Wording, stages: BTreeMap<String, usize>) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
         let bars = MultiProgress::with_draw_target(target);
         console.share_with(&bars);
@@ -44,8 +42,7 @@ impl Live {
             bars,
             overall: None,
             nodes: BTreeMap::new(),
-            detail,
-            paint,
+            wording,
             tally: Tally::new(stages),
             begun: Instant::now(),
         }
@@ -53,11 +50,11 @@ impl Live {
 
     fn start(&mut self, id: &str) {
         if self.overall.is_none() {
-            let bar = ProgressBar::new(self.tally.nodes as u64).with_style(overall_style());
+            let bar = ProgressBar::new(self.tally.nodes as u64).with_style(style(OVERALL));
             self.overall = Some(self.bars.add(bar));
         }
         let bar = ProgressBar::no_length()
-            .with_style(waiting_style())
+            .with_style(style(SILENT))
             .with_prefix(id.to_string());
         // Above the bar of the whole, which stays the last line.
         let bar = match &self.overall {
@@ -73,7 +70,7 @@ impl Live {
             return;
         };
         if bar.length().is_none() {
-            bar.set_style(node_style());
+            bar.set_style(style(NODE));
         }
         bar.set_length(total);
         bar.set_position(done.min(total));
@@ -113,8 +110,8 @@ impl Display for Live {
             | Event::NodeReused { id, .. } => self.end(id),
             _ => {}
         }
-        if self.detail >= Detail::Verbose || !shown_by_bars(event) {
-            for line in plain::lines(event, self.detail, self.paint, &self.tally) {
+        if self.wording.detail >= Detail::Verbose || !shown_by_bars(event) {
+            for line in plain::lines(event, &self.wording, &self.tally) {
                 self.bars.println(line)?;
             }
         }
@@ -163,18 +160,6 @@ fn standing(tally: &Tally, now: f64) -> String {
     parts.join(" · ")
 }
 
-fn overall_style() -> ProgressStyle {
-    style("{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}")
-}
-
-fn node_style() -> ProgressStyle {
-    style("  {prefix}  {bar:16.dim} {human_pos}/{human_len} {msg}  {elapsed}")
-}
-
-fn waiting_style() -> ProgressStyle {
-    style("  {prefix}  {elapsed}")
-}
-
 /// The templates above are constants, and a test builds them; a broken one falls back to the
 /// default style.
 fn style(template: &str) -> ProgressStyle {
@@ -218,10 +203,7 @@ mod tests {
 
     #[test]
     fn templates_are_well_formed() {
-        for template in [
-            "{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}",
-            "  {prefix}  {bar:16.dim} {human_pos}/{human_len} {msg}  {elapsed}",
-        ] {
+        for template in [OVERALL, NODE, SILENT] {
             assert!(ProgressStyle::with_template(template).is_ok());
         }
     }

@@ -14,6 +14,7 @@ pub mod words;
 
 use std::io;
 
+use self::paint::Paint;
 use crate::engine::event::Event;
 
 /// Shows a run while it goes on. One display is chosen at the start; every one is fed the same
@@ -22,6 +23,15 @@ pub trait Display: Send {
     fn show(&mut self, event: &Event) -> io::Result<()>;
     /// Takes away what is not meant to stay on the screen.
     fn close(&mut self);
+}
+
+/// How a display for people puts things.
+#[derive(Clone, Debug)]
+pub struct Wording {
+    pub detail: Detail,
+    pub paint: Paint,
+    /// The store's folder as a person would write it: logs lie in there.
+    pub store: String,
 }
 
 /// How much a display says.

@@ -4,27 +4,24 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use super::paint::Paint;
 use super::tally::Tally;
 use super::words::{count, duration, printable};
-use super::{Detail, Display};
+use super::{Detail, Display, Wording};
 use crate::engine::event::Event;
 
 /// A line for every node that starts or ends; reused ones are counted, and listed in detail only.
 pub struct PlainLines<W: Write + Send> {
     writer: W,
-    detail: Detail,
-    paint: Paint,
+    wording: Wording,
     tally: Tally,
     begun: Instant,
 }
 
 impl<W: Write + Send> PlainLines<W> {
-    pub fn new(writer: W, detail: Detail, paint: Paint, stages: BTreeMap<String, usize>) -> Self {
+    pub fn new(writer: W, wording: Wording, stages: BTreeMap<String, usize>) -> Self {
         Self {
             writer,
-            detail,
-            paint,
+            wording,
             tally: Tally::new(stages),
             begun: Instant::now(),
         }
@@ -35,7 +32,7 @@ impl<W: Write + Send> Display for PlainLines<W> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
         self.tally
             .observe(event, self.begun.elapsed().as_secs_f64());
-        for line in lines(event, self.detail, self.paint, &self.tally) {
+        for line in lines(event, &self.wording, &self.tally) {
             writeln!(self.writer, "{line}")?;
         }
         self.writer.flush()
@@ -46,7 +43,8 @@ impl<W: Write + Send> Display for PlainLines<W> {
 
 /// The lines that an event is worth. The live display prints the same ones above its bars, but
 /// for starts and ends, which its bars show.
-pub fn lines(event: &Event, detail: Detail, paint: Paint, tally: &Tally) -> Vec<String> {
+pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
+    let (detail, paint) = (wording.detail, wording.paint);
     let width = tally.nodes.to_string().len();
     let at = format!("[{:>width$}/{}]", tally.ended(), tally.nodes);
     let normal = detail >= Detail::Normal;
@@ -91,7 +89,15 @@ pub fn lines(event: &Event, detail: Detail, paint: Paint, tally: &Tally) -> Vec<
                 duration(*wall_s)
             )]
         }
-        Event::NodeFailed { id, message, log } => failure(&at, id, message, log.as_deref(), paint),
+        Event::NodeFailed { id, message, log } => {
+            let mut lines = vec![format!("{at} {}   {id}", paint.red("failed"))];
+            lines.extend(printable(message).lines().map(|line| format!("    {line}")));
+            let log = log
+                .iter()
+                .map(|log| format!("    log: {}/{log}", wording.store));
+            lines.extend(log);
+            lines
+        }
         Event::NodeSkipped { id, why } if verbose => {
             vec![format!("{at} skipped  {id}  ({})", printable(why))]
         }
@@ -106,15 +112,9 @@ pub fn lines(event: &Event, detail: Detail, paint: Paint, tally: &Tally) -> Vec<
     }
 }
 
-fn failure(at: &str, id: &str, message: &str, log: Option<&str>, paint: Paint) -> Vec<String> {
-    let mut lines = vec![format!("{at} {}   {id}", paint.red("failed"))];
-    lines.extend(printable(message).lines().map(|line| format!("    {line}")));
-    lines.extend(log.map(|path| format!("    log: {path}")));
-    lines
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::paint::Paint;
     use super::*;
     use crate::digest::Digest;
 
@@ -164,8 +164,12 @@ mod tests {
             },
         ];
         let mut text = Vec::new();
-        let mut display =
-            PlainLines::new(&mut text, detail, Paint { color: false }, BTreeMap::new());
+        let wording = Wording {
+            detail,
+            paint: Paint { color: false },
+            store: "cache".to_string(),
+        };
+        let mut display = PlainLines::new(&mut text, wording, BTreeMap::new());
         for event in &events {
             display.show(event).unwrap();
         }
@@ -183,7 +187,7 @@ mod tests {
         [ 3/12] failed   accuracy
             loss is NaN
             after step 3
-            log: runs/1/logs/accuracy.log
+            log: cache/runs/1/logs/accuracy.log
         ");
     }
 
@@ -198,7 +202,7 @@ mod tests {
         [ 3/12] failed   accuracy
             loss is NaN
             after step 3
-            log: runs/1/logs/accuracy.log
+            log: cache/runs/1/logs/accuracy.log
         [ 4/12] skipped  robustness  (accuracy failed)
         ");
     }
@@ -210,7 +214,7 @@ mod tests {
         [ 3/12] failed   accuracy
             loss is NaN
             after step 3
-            log: runs/1/logs/accuracy.log
+            log: cache/runs/1/logs/accuracy.log
         ");
     }
 }

@@ -12,14 +12,20 @@ pub struct Tally {
     pub reused: usize,
     pub failed: usize,
     pub skipped: usize,
-    /// Running nodes by id, with the time they started.
-    pub running: BTreeMap<String, f64>,
+    running: BTreeMap<String, Running>,
     /// How nodes ended, by id. One whose result was lost may start, and end, once more.
     ends: BTreeMap<String, End>,
     stages: BTreeMap<String, StageTally>,
     /// Seconds of work done by nodes that ended.
     worked: f64,
     first_start: Option<f64>,
+}
+
+#[derive(Clone, Debug)]
+struct Running {
+    since: f64,
+    /// How much of it is done, from 0 to 1, as far as it has said.
+    share: f64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +74,15 @@ impl Tally {
             Event::NodeStarted { id, .. } => {
                 self.first_start.get_or_insert(now);
                 self.reopen(id);
-                self.running.insert(id.clone(), now);
+                let (since, share) = (now, 0.0);
+                self.running.insert(id.clone(), Running { since, share });
+            }
+            Event::NodeProgress {
+                id, done, total, ..
+            } => {
+                if let Some(running) = self.running.get_mut(id) {
+                    running.share = (*done as f64 / (*total).max(1) as f64).clamp(0.0, 1.0);
+                }
             }
             Event::NodeReused { id, .. } => {
                 self.end(id, End::Reused);
@@ -86,10 +100,7 @@ impl Tally {
                 self.end(id, End::Skipped);
             }
             Event::RunStarted { nodes, .. } => self.nodes = *nodes,
-            Event::NodeWaiting { .. }
-            | Event::NodeProgress { .. }
-            | Event::Warning { .. }
-            | Event::Summary(_) => {}
+            Event::NodeWaiting { .. } | Event::Warning { .. } | Event::Summary(_) => {}
         }
     }
 
@@ -134,32 +145,58 @@ impl Tally {
         (self.ran > 0 && elapsed > 0.0).then(|| self.ran as f64 / elapsed)
     }
 
-    /// Seconds until the end: the work left by stage, at the pace so far. Stages of which no node
-    /// has run yet are taken to have nodes of the mean length. `None` before the first node ended.
+    /// Seconds until the end: the work left by stage, at the pace so far. `None` before there is
+    /// anything to go by.
     pub fn time_left(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
-        if self.ran == 0 || elapsed <= 0.0 {
+        let lengths = self.lengths(now);
+        let known: Vec<f64> = lengths.values().copied().collect();
+        if known.is_empty() || elapsed <= 0.0 {
             return None;
         }
-        let mean = self.worked / self.ran as f64;
-        let left: f64 = self
+        // A stage of which no node has begun is taken to have nodes of the mean length.
+        let mean = known.iter().sum::<f64>() / known.len() as f64;
+        let length = |stage: &str| lengths.get(stage).copied().unwrap_or(mean);
+        let mut left: f64 = self
             .stages
-            .values()
-            .map(|stage| stage.work_left(mean))
+            .iter()
+            .map(|(name, stage)| length(name) * stage.left as f64)
             .sum();
-        let under_way: f64 = self.running.values().map(|start| now - start).sum();
+        let mut under_way = 0.0;
+        for (id, running) in &self.running {
+            let spent = now - running.since;
+            under_way += spent;
+            // Counted as not begun above.
+            left += running
+                .left(now)
+                .unwrap_or(length(stage_of(id)) - spent)
+                .max(0.0);
+            left -= length(stage_of(id));
+        }
         let pace = ((self.worked + under_way) / elapsed).max(f64::MIN_POSITIVE);
-        Some((left - under_way).max(0.0) / pace)
+        Some(left.max(0.0) / pace)
+    }
+
+    /// How many seconds a node of each stage takes, where something is known of it: from those
+    /// that have run, or else from how far the running ones are.
+    fn lengths(&self, now: f64) -> BTreeMap<&str, f64> {
+        let mut lengths = BTreeMap::new();
+        for (id, running) in &self.running {
+            if let Some(left) = running.left(now) {
+                lengths.insert(stage_of(id), now - running.since + left);
+            }
+        }
+        for (name, stage) in self.stages.iter().filter(|(_, stage)| stage.ran > 0) {
+            lengths.insert(name, stage.worked / stage.ran as f64);
+        }
+        lengths
     }
 }
 
-impl StageTally {
-    fn work_left(&self, mean_of_all: f64) -> f64 {
-        let mean = match self.ran {
-            0 => mean_of_all,
-            ran => self.worked / ran as f64,
-        };
-        mean * self.left as f64
+impl Running {
+    /// Seconds that it still needs at its own pace, once it has said how far it is.
+    fn left(&self, now: f64) -> Option<f64> {
+        (self.share > 0.0).then(|| (now - self.since) * (1.0 - self.share) / self.share)
     }
 }
 
@@ -214,12 +251,22 @@ mod tests {
     fn running_nodes_count_for_what_they_have_done() {
         let mut tally = two_stages();
         tally.observe(&started("train[a=1]"), 0.0);
-        tally.observe(&started("train[a=2]"), 0.0);
-        tally.observe(&finished("train[a=1]", 60.0), 60.0);
-        // train[a=2] is as good as done, ten tests of unknown length are taken as 60 s, at a pace
-        // of two.
-        let left = tally.time_left(60.0).unwrap();
-        assert!((left - 300.0).abs() < 1e-9, "{left}");
+        assert_eq!(tally.time_left(10.0), None);
+        let progress = Event::NodeProgress {
+            id: "train[a=1]".to_string(),
+            done: 1,
+            total: 4,
+            unit: "steps".to_string(),
+        };
+        tally.observe(&progress, 10.0);
+        // 30 s more, then another training of 40 s; ten tests of unknown length are taken as long.
+        let left = tally.time_left(10.0).unwrap();
+        assert!((left - 470.0).abs() < 1e-9, "{left}");
+        tally.observe(&started("train[a=2]"), 10.0);
+        tally.observe(&finished("train[a=1]", 40.0), 40.0);
+        // Two at a time since: 70 s of work in 40 s.
+        let left = tally.time_left(40.0).unwrap();
+        assert!((left - 410.0 / 1.75).abs() < 1e-9, "{left}");
     }
 
     fn reused(id: &str) -> Event {

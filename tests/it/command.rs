@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ribflow::digest::Digest;
 use ribflow::stages::registry;
 use ribflow::stages::task::{Context, Outputs, Progress, TaskError, TaskInput};
 use ribflow::store::artifact::{Artifact, Blobs, Dataset, Files, Images, Part};
 use ribflow::store::{StatCache, Store};
 use ribflow::workflow::kind::{BoundInput, Parameters};
+use ribflow::workflow::recipe::{Recipe, RecipeInput};
 use serde_json::{Value, json};
 
 #[derive(Default)]
@@ -125,7 +127,7 @@ fn parse(with: &Value) -> Box<dyn Parameters> {
         .unwrap_or_else(|problems| panic!("{problems:?}"))
 }
 
-fn files(outputs: &Outputs, port: &str) -> BTreeMap<String, ribflow::digest::Digest> {
+fn files(outputs: &Outputs, port: &str) -> BTreeMap<String, Digest> {
     let Artifact::Files(files) = &outputs.ports[port] else {
         panic!("{port} holds no files");
     };
@@ -294,6 +296,47 @@ fn the_environment_is_cleared_but_for_what_is_declared() {
         parse(&with).canonical(),
         json!({ "run": with["run"], "outputs": ["x"] })
     );
+}
+
+/// The key and the outcome of version 1 for good: if this changes, the version must rise.
+#[test]
+fn golden_key_and_outcome() {
+    let mut bench = Bench::new();
+    bench.write("tools/shout.sh", "tr a-z A-Z");
+    let words = bench.tree(&[("", "words")]);
+    bench.give("words", words);
+    let with = json!({
+        "run": "sh shout.sh < words > out/loud; mkdir out/more; echo $CARGO_PKG_NAME > out/more/name",
+        "outputs": ["loud", "more"],
+        "files": ["tools/shout.sh"],
+        "env": ["CARGO_PKG_NAME"],
+    });
+    let outputs = bench.run(with.clone()).unwrap();
+    let inputs = bench.inputs.iter().map(|(name, members)| {
+        let digest = |member: &TaskInput| RecipeInput {
+            axes: member.axes.clone(),
+            digest: Digest::of(&member.artifact.to_bytes()),
+        };
+        (name.clone(), members.iter().map(digest).collect())
+    });
+    let registry = registry();
+    let recipe = Recipe {
+        kind: "command".to_string(),
+        version: registry.kinds().get("command").unwrap().version(),
+        with: parse(&with).canonical(),
+        inputs: inputs.collect(),
+        device: None,
+    };
+    let mut lines = vec![format!("key {}", recipe.key())];
+    for (name, artifact) in &outputs.ports {
+        lines.push(format!("{name} {}", Digest::of(&artifact.to_bytes())));
+    }
+    insta::assert_snapshot!(lines.join("\n"), @"
+    key c576fd231c322af8dc6518c5cbd10ce8f8bb857c1c11136e5e1adcb6b45187a2
+    all fdd3d73475dda8a38e2c9ed4bb8c8ff340aac191ebae8bd2b2264592e217fbd7
+    loud e9d522d8d1cd572baaf74e6c790e70100340879b603c6a54f9c2052c91d7d306
+    more ab5c15d12077c8bf88b13424faf6cf597e82b8bf187626e511364570db0c1031
+    ");
 }
 
 #[test]

@@ -361,5 +361,5 @@ fn golden_pixels() {
             hasher.update(&mini_rib::render(collection, split, 50, 7).pixels);
         }
     }
-    insta::assert_snapshot!(Digest::finish(&hasher).to_hex(), @"410778fe1ae9572866a11f54699123c4f6d9d447bff47f3fc3cdd4e15c7654fb");
+    insta::assert_snapshot!(Digest::finish(&hasher).to_hex(), @"0b67ced66ccef11acadac480090f7a98e6e6e41faf540999004da4d313c9cc88");
 }

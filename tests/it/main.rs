@@ -1,6 +1,8 @@
 //! The integration tests: one binary, one module per subject.
 
 mod cli;
+mod cli_docs;
+mod cli_run;
 mod command;
 mod datasets;
 mod engine;

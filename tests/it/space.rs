@@ -113,6 +113,12 @@ impl Outcome {
         self
     }
 
+    /// Fails the test unless the command did its job.
+    #[track_caller]
+    pub fn ok(self) {
+        drop(self.expect(0));
+    }
+
     /// Standard output as one JSON document.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -152,35 +158,48 @@ impl fmt::Display for Outcome {
 fn normalised(text: &str, root: &Path) -> String {
     let text = text.replace(&root.display().to_string(), "$SPACE");
     text.lines()
-        .map(|line| without_times(line) + "\n")
+        .map(|line| without_run(&without_times(line)) + "\n")
         .collect()
 }
 
 /// `3.21 s` and `2 min 05 s` become `[time]`.
 fn without_times(line: &str) -> String {
-    let mut words: Vec<&str> = Vec::new();
+    let mut words: Vec<String> = Vec::new();
     for word in line.split(' ') {
-        let number = |word: &str| !word.is_empty() && word.parse::<f64>().is_ok();
-        let unit = matches!(
-            word.trim_end_matches([',', '.', ')', ';']),
-            "s" | "min" | "h"
-        );
-        match words.last() {
-            Some(last) if unit && number(last) => {
-                words.pop();
-                if words.last() != Some(&"[time]") {
-                    words.push("[time]");
-                }
-            }
-            _ => words.push(word),
+        let letters = word.trim_end_matches([',', '.', ')', ';', ':']);
+        let is_unit = matches!(letters, "ms" | "s" | "min" | "h");
+        let number = words.last().filter(|last| last.parse::<f64>().is_ok());
+        if is_unit && number.is_some() {
+            words.pop();
+            words.pop_if(|word| word == "[time]");
+            words.push(format!("[time]{}", &word[letters.len()..]));
+        } else {
+            words.push(word.to_string());
         }
     }
     words.join(" ")
 }
 
+/// `20261123-203541-127-1a2b3c`, the name of a run, becomes `[run]`.
+fn without_run(line: &str) -> String {
+    let is_run = |word: &str| {
+        let lengths: Vec<usize> = word.split('-').map(str::len).collect();
+        lengths == [8, 6, 3, 6] && word.starts_with("20")
+    };
+    let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '-';
+    line.split(|letter| !is_part(letter))
+        .filter(|word| is_run(word))
+        .fold(line.to_string(), |text, run| text.replace(run, "[run]"))
+}
+
 #[test]
 fn times_are_normalised() {
     assert_eq!(without_times("done  x  3.21 s"), "done  x  [time]");
-    assert_eq!(without_times("12 ran in 2 min 05 s"), "12 ran in [time]");
+    assert_eq!(
+        without_times("12 ran in 2 min 05 s: x"),
+        "12 ran in [time]: x"
+    );
     assert_eq!(without_times("is 4 steps"), "is 4 steps");
+    let log = "log: runs/20261123-203541-127-1a2b3c/logs/a.log";
+    assert_eq!(without_run(log), "log: runs/[run]/logs/a.log");
 }

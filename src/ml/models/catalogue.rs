@@ -47,7 +47,12 @@ const ARCHITECTURES: &[Architecture] = &[
         name: "vit_mini",
         summary: "vision transformer for the built-in images of 32 pixels",
         input: small_input,
-        network: || Network::Vit(vit(4, 64, 5, 2)),
+        network: || {
+            Network::Vit(Vit {
+                start: VitStart::Xavier,
+                ..vit(4, 64, 5, 2)
+            })
+        },
     },
     Architecture {
         name: "resnet_mini",

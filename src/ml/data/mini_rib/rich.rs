@@ -1,4 +1,4 @@
-//! The `rich` source: what a large, unsorted collection holds. A third is the clean style; of the
+//! The `rich` source: what a large, unsorted collection holds. Two in five are the clean style; of the
 //! rest every image draws colour, texture, outline, backdrop, pose and damage on their own.
 
 use std::f32::consts::PI;
@@ -17,24 +17,24 @@ use super::scene::{Backdrop, Figure, Finish, Scene, Surface};
 use super::shape::point;
 
 pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
-    if dice.chance(1.0 / 3.0) {
+    if dice.chance(0.4) {
         return clean(class, dice);
     }
     let object = class.form(dice);
     let backdrop = any_backdrop(dice);
     let finish = any_finish(&object, &backdrop, dice);
     let mut figures = Vec::new();
-    for _ in 0..dice.below(3) {
+    for _ in 0..dice.below(2) {
         let at = point(dice.around(1.0), dice.around(1.0));
         let scale = dice.between(0.1, 0.25);
         figures.push(trifle(at, scale, dice));
     }
     let stance = Stance {
-        scale: (0.6, 0.98),
-        turn: PI / 5.0,
-        shift: 0.9,
-        squeeze: 0.7,
-        slant: 0.15,
+        scale: (0.68, 0.98),
+        turn: PI / 8.0,
+        shift: 0.8,
+        squeeze: 0.8,
+        slant: 0.1,
     };
     figures.push(Figure {
         pose: Pose::draw(stance, dice),
@@ -46,10 +46,10 @@ pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
 }
 
 fn any_backdrop(dice: &mut Dice) -> Backdrop {
-    match dice.below(4) {
-        0 => studio(dice),
-        1 => busy(dice),
-        2 => room(dice),
+    match dice.below(6) {
+        0 | 1 => studio(dice),
+        2 => busy(dice),
+        3 => room(dice),
         _ => Backdrop::plain(Surface {
             first: tone(0.0, 0.5, (0.0, 0.8), (0.1, 1.0)).draw(dice),
             second: tone(0.0, 0.5, (0.0, 0.8), (0.1, 1.0)).draw(dice),
@@ -65,14 +65,14 @@ fn any_finish(object: &Object, backdrop: &Backdrop, dice: &mut Dice) -> Finish {
         return pencilled(paper, dice);
     }
     let mut finish = photographed(object, dice);
-    if dice.chance(0.4) {
+    if dice.chance(0.3) {
         finish.palette = if dice.chance(0.6) {
             Palette::odd(dice)
         } else {
             Palette::shades(dice)
         };
     }
-    if dice.chance(0.35) {
+    if dice.chance(0.25) {
         finish.texture = any_texture((0.3, 0.6), 1.0, dice);
         finish.second = vivid(dice);
     }
@@ -88,12 +88,12 @@ fn any_finish(object: &Object, backdrop: &Backdrop, dice: &mut Dice) -> Finish {
 }
 
 fn any_damage(canvas: Canvas, dice: &mut Dice) -> Canvas {
-    let canvas = if dice.chance(0.12) {
+    let canvas = if dice.chance(0.1) {
         post::grey(canvas, [1.0; 3])
     } else {
         canvas
     };
-    if dice.chance(0.2) {
+    if dice.chance(0.15) {
         let corruption = dice.pick(Corruption::ALL);
         return corruption.apply(canvas, dice.count(1, 2), dice);
     }
