@@ -72,19 +72,19 @@ fn study(source: Collection, settings: &Settings) -> Outcome<()> {
     let usual = source.size(Split::Train) as f64;
     let images = settings.number(source.name(), usual)? as usize;
     let pool = render(source, Split::Train, images, 0);
-    let own = render(source, Split::Test, 400, 0);
+    let own = render(source, Split::Test, source.size(Split::Test), 0);
 
     let begun = Instant::now();
     let plan = Plan {
-        epochs: settings.number("pretrain_epochs", 12.0)? as u64,
-        batch: settings.number("pretrain_batch", 32.0)? as usize,
+        epochs: settings.number("pretrain_epochs", 14.0)? as u64,
+        batch: settings.number("pretrain_batch", 16.0)? as usize,
         rate: settings.number("pretrain_lr", 0.002)?,
         warmup: Warmup::written(0.1),
         rule: Rule::ADAMW,
         weight_decay: 0.05,
-        smoothing: settings.number("smoothing", 0.0)?,
+        smoothing: settings.number("smoothing", 0.1)?,
         augment: Augment {
-            flip: settings.number("flip", 0.0)? != 0.0,
+            flip: settings.number("flip", 1.0)? != 0.0,
             shift: settings.number("shift", 0.0)? as usize,
         },
         frozen_backbone: false,
@@ -126,7 +126,8 @@ fn tune(
     seed: u64,
 ) -> Outcome<()> {
     let domains = &Collection::ALL[2..];
-    let draw = |split| move |domain: &Collection| render(*domain, split, 200, 0);
+    let images = settings.number("images", 300.0)? as usize;
+    let draw = |split| move |domain: &Collection| render(*domain, split, images, 0);
     let train: Vec<ImageSet> = domains.iter().map(draw(Split::Train)).collect();
     let held: Vec<ImageSet> = domains.iter().map(draw(Split::Test)).collect();
     let score = |model: &Model, sets: &[ImageSet]| -> Outcome<Vec<f64>> {
@@ -139,18 +140,25 @@ fn tune(
         "            before | held-out gain ft    lp  wise |     RI ft    lp  wise | own ft    lp  wise"
     );
     let mut means = [0.0; 3];
+    let wanted = settings.text("domain", "all");
     for (index, domain) in domains.iter().enumerate() {
+        if wanted != "all" && wanted != domain.name() {
+            continue;
+        }
         let mut tuned = Vec::new();
         for part in [Part::All, Part::Head] {
             let plan = Plan {
-                epochs: settings.number("epochs", 4.0)? as u64,
+                epochs: settings.number("epochs", 8.0)? as u64,
                 batch: settings.number("batch", 16.0)? as usize,
-                rate: settings.number("lr", 0.01)?,
+                rate: settings.number("lr", 0.002)?,
                 warmup: Warmup::written(0.1),
                 rule: Rule::Sgd { momentum: 0.9 },
                 weight_decay: 0.0,
                 smoothing: 0.0,
-                augment: Augment::default(),
+                augment: Augment {
+                    flip: part == Part::All && settings.number("tune_flip", 1.0)? != 0.0,
+                    shift: settings.number("tune_shift", 0.0)? as usize,
+                },
                 frozen_backbone: part == Part::Head,
                 seed,
             };

@@ -75,7 +75,12 @@ pub struct Finetune {
     pub weight_decay: f64,
     /// In [0, 1).
     pub label_smoothing: f64,
-    /// Names all random numbers: the order of the images, a new classifier.
+    /// Mirror images left and right at random. Not where only the classifier trains.
+    pub flip: bool,
+    /// Shift images at random by up to so many pixels, as a random crop of the padded image. Not
+    /// where only the classifier trains.
+    pub shift: usize,
+    /// Names all random numbers: the order of the images, flips and shifts, a new classifier.
     pub seed: u64,
     /// Deals the labels out anew among the images, as a control.
     pub shuffle_labels: bool,
@@ -94,6 +99,8 @@ impl Default for Finetune {
             momentum: 0.9,
             weight_decay: 0.0,
             label_smoothing: 0.0,
+            flip: false,
+            shift: 0,
             seed: 0,
             shuffle_labels: false,
         }
@@ -120,7 +127,10 @@ impl Finetune {
             },
             weight_decay: self.weight_decay,
             smoothing: self.label_smoothing,
-            augment: Augment::default(),
+            augment: Augment {
+                flip: self.flip,
+                shift: self.shift,
+            },
             frozen_backbone: self.part() == Part::Head,
             seed: self.seed,
         }
@@ -171,6 +181,11 @@ impl Stage for Finetune {
         if self.method == MethodName::Lp && self.train == Some(Train::All) {
             let problem = ParameterProblem::value("train", "`lp` does not train everything");
             problems.push(problem.hint("method: ft trains everything"));
+        }
+        if self.part() == Part::Head && (self.flip || self.shift > 0) {
+            let name = if self.flip { "flip" } else { "shift" };
+            let message = format!("a frozen backbone sees every image once: no `{name}` there");
+            problems.push(ParameterProblem::value(name, message));
         }
         problems
     }

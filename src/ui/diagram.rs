@@ -88,7 +88,10 @@ impl Diagram {
     /// For Graphviz: `dot -Tsvg`.
     pub fn dot(&self) -> String {
         // Writing to a String can't fail, here and below.
-        let mut text = format!("digraph {} {{\n", dot_text(&[self.title.clone()]));
+        let mut text = format!(
+            "digraph {} {{\n",
+            dot_text(std::slice::from_ref(&self.title))
+        );
         text.push_str("  rankdir=LR;\n  node [shape=box, fontname=\"sans-serif\"];\n");
         for (index, lines) in self.boxes.iter().enumerate() {
             let _ = writeln!(text, "  n{index} [label={}];", dot_text(lines));

@@ -230,8 +230,11 @@ fn a_run_that_is_not_complete_has_a_report() {
     }
 }
 
-/// Distances and drops of two sources, given as (domain, distance, drop).
-fn related(sources: &[(&str, &[(&str, f64, f64)])]) -> BTreeMap<String, Metric> {
+/// A domain, its distance and its drop.
+type Point<'a> = (&'a str, f64, f64);
+
+/// The relation of distances and drops of the sources.
+fn related(sources: &[(&str, &[Point])]) -> BTreeMap<String, Metric> {
     let mut sample = Sample::new("related");
     let (mut distances, mut robustness) = (Vec::new(), Vec::new());
     for (source, points) in sources {

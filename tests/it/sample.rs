@@ -257,25 +257,6 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// All 495 nodes of it.
-    pub fn full() -> Self {
-        Self {
-            sources: vec![("narrow", None), ("rich", None)],
-            domains: vec![
-                "v2",
-                "a",
-                "r",
-                "sketch",
-                "objectnet",
-                "cartoon",
-                "drawing",
-                "c",
-            ],
-            methods: vec!["ft", "lp", "wise"],
-            seeds: vec!["0"],
-        }
-    }
-
     pub fn small() -> Self {
         Self {
             sources: vec![("narrow", Some("Narrow <& one>"))],

@@ -13,19 +13,23 @@ use super::scene::{Backdrop, Figure, Finish, Line, Scene, Surface};
 use super::shape::point;
 use super::texture::{Pattern, Texture};
 
-/// Upright, large and near the middle.
+/// Upright, mostly large and near the middle.
 pub const UPRIGHT: Stance = Stance {
-    scale: (0.74, 0.98),
-    turn: 0.17,
-    shift: 0.7,
-    squeeze: 0.88,
-    slant: 0.06,
+    scale: (0.66, 0.98),
+    turn: 0.28,
+    shift: 0.8,
+    squeeze: 0.8,
+    slant: 0.1,
 };
 
-/// A studio photograph: natural colours, soft light, a pale backdrop.
+/// A studio photograph: soft light, a pale backdrop; five in six in the colours such things
+/// usually have, the others painted.
 pub fn clean(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
-    let finish = photographed(&object, dice);
+    let mut finish = photographed(&object, dice);
+    if dice.chance(1.0 / 6.0) {
+        finish.palette = Palette::shades(dice);
+    }
     let scene = Scene {
         backdrop: studio(dice),
         figures: vec![Figure {
@@ -34,7 +38,7 @@ pub fn clean(class: Class, dice: &mut Dice) -> Canvas {
             finish,
         }],
     };
-    post::grain(paint(&scene), 0.03, dice)
+    post::grain(paint(&scene), 0.065, dice)
 }
 
 /// `a`: small, among clutter, partly hidden.
@@ -42,7 +46,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let finish = photographed(&object, dice);
     let small = Stance {
-        scale: (0.45, 0.68),
+        scale: (0.5, 0.72),
         turn: 0.35,
         shift: 1.0,
         squeeze: 0.8,
@@ -50,7 +54,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     };
     let pose = Pose::draw(small, dice);
     let mut figures = Vec::new();
-    for _ in 0..dice.count(3, 5) {
+    for _ in 0..dice.count(2, 4) {
         let scale = dice.between(0.12, 0.3);
         let at = point(dice.around(1.0), dice.around(1.0));
         figures.push(trifle(at, scale, dice));
@@ -64,7 +68,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     // Something in front hides a part, from the side rather than from the middle.
     let angle = dice.between(0.0, 2.0 * PI);
     let at = centre.polar(scale * dice.between(0.65, 0.95), angle);
-    let cover = scale * dice.between(0.3, 0.5);
+    let cover = scale * dice.between(0.25, 0.45);
     figures.push(trifle(at, cover, dice));
     let scene = Scene {
         backdrop: busy(dice),
@@ -73,33 +77,32 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     post::grain(paint(&scene), 0.04, dice)
 }
 
-/// `r`: renditions in other materials and colours.
+/// `r`: renditions in other materials and colours, woven or carved, edged, on cloth.
 pub fn rendition(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
-    let palette = if dice.chance(0.7) {
-        Palette::odd(dice)
-    } else {
+    let palette = if dice.chance(0.4) {
         Palette::shades(dice)
+    } else {
+        Palette::natural(object.tones, dice)
     };
-    let pattern = dice.pick([
-        Pattern::Stripes,
-        Pattern::Dots,
-        Pattern::Checks,
-        Pattern::Clouds,
-        Pattern::Grain,
-    ]);
+    let pattern = dice.pick([Pattern::Stripes, Pattern::Checks, Pattern::Grain]);
     let mut finish = Finish::flat(palette);
-    finish.texture = Texture::draw(pattern, (0.25, 0.5), dice.between(0.5, 0.9), dice);
-    finish.second = vivid(dice);
+    finish.texture = Texture::draw(pattern, (0.3, 0.6), dice.between(0.4, 0.65), dice);
+    finish.second = mix(vivid(dice), WHITE, 0.4);
     finish.shading = dice.between(0.0, 0.4);
-    if dice.chance(0.4) {
-        finish.line = Some(pen(vivid(dice), dice.between(0.8, 1.4)));
-    }
+    let dark = dice.chance(0.55);
+    let (value, edge) = if dark {
+        ((0.1, 0.35), (0.75, 1.0))
+    } else {
+        ((0.6, 0.95), (0.0, 0.3))
+    };
+    let thread = tone(0.0, 0.5, (0.0, 0.6), edge).draw(dice);
+    finish.line = Some(pen(thread, dice.between(1.0, 1.6)));
     let scene = Scene {
         backdrop: Backdrop::plain(Surface {
-            first: tone(0.0, 0.5, (0.05, 0.8), (0.2, 0.95)).draw(dice),
-            second: tone(0.0, 0.5, (0.05, 0.6), (0.3, 0.95)).draw(dice),
-            texture: any_texture((0.3, 0.7), 0.4, dice),
+            first: tone(0.0, 0.5, (0.05, 0.5), value).draw(dice),
+            second: tone(0.0, 0.5, (0.05, 0.5), value).draw(dice),
+            texture: any_texture((0.3, 0.7), 0.2, dice),
             slope: 0.0,
         }),
         figures: vec![Figure {
@@ -118,15 +121,20 @@ pub fn rendition(class: Class, dice: &mut Dice) -> Canvas {
     paint(&scene)
 }
 
-/// `sketch`: pencil outlines on paper, no colour.
+/// `sketch`: pencil outlines on paper, a little grey tone, no colour.
 pub fn sketch(class: Class, dice: &mut Dice) -> Canvas {
     let paper = [dice.between(0.88, 1.0); 3];
+    let object = class.form(dice);
+    let mut finish = pencilled(paper, dice);
+    let tone = dice.between(0.0, 0.5);
+    finish.palette =
+        Palette::natural(object.tones, dice).map(|colour| mix(paper, [luminance(colour); 3], tone));
     let scene = Scene {
         backdrop: Backdrop::plain(Surface::plain(paper)),
         figures: vec![Figure {
-            object: class.form(dice),
+            object,
             pose: Pose::draw(UPRIGHT, dice),
-            finish: pencilled(paper, dice),
+            finish,
         }],
     };
     post::grain(paint(&scene), 0.02, dice)
@@ -140,8 +148,8 @@ pub fn pencilled(paper: Colour, dice: &mut Dice) -> Finish {
     finish.line = Some(Line {
         colour: [if dark_on_light { depth } else { 1.0 - depth }; 3],
         width: dice.between(0.9, 1.5),
-        wobble: dice.between(0.5, 1.6),
-        breaks: dice.between(0.2, 0.6),
+        wobble: dice.between(0.4, 1.2),
+        breaks: dice.between(0.1, 0.45),
         salt: dice.salt(),
     });
     finish
@@ -184,13 +192,13 @@ pub fn cartoon(class: Class, dice: &mut Dice) -> Canvas {
     finish.swell = dice.between(0.2, 0.7);
     finish.line = Some(pen([0.02, 0.02, 0.05], dice.between(1.1, 1.8)));
     let stance = Stance {
-        scale: (0.68, 0.86),
+        scale: (0.68, 0.9),
         turn: 0.2,
         shift: 0.7,
         squeeze: 0.75,
         slant: 0.15,
     };
-    let sky = tone(0.0, 0.5, (0.3, 0.75), (0.85, 1.0)).draw(dice);
+    let sky = tone(0.0, 0.5, (0.2, 0.6), (0.85, 1.0)).draw(dice);
     let land = tone(0.0, 0.5, (0.4, 0.8), (0.6, 0.95)).draw(dice);
     let scene = Scene {
         backdrop: Backdrop {
@@ -265,7 +273,7 @@ pub fn photographed(object: &Object, dice: &mut Dice) -> Finish {
 
 /// A pale sweep of paper.
 pub fn studio(dice: &mut Dice) -> Backdrop {
-    let pale = tone(0.0, 0.5, (0.0, 0.16), (0.78, 0.97)).draw(dice);
+    let pale = tone(0.0, 0.5, (0.0, 0.3), (0.6, 0.97)).draw(dice);
     Backdrop::plain(Surface {
         slope: dice.between(0.05, 0.2),
         ..Surface::plain(pale)

@@ -96,8 +96,8 @@ impl Collection {
     pub fn size(self, split: Split) -> usize {
         match (self, split) {
             (Self::Narrow, Split::Train) => 1000,
-            (Self::Rich, Split::Train) => 2000,
-            _ => 200,
+            (Self::Rich, Split::Train) => 2500,
+            _ => 300,
         }
     }
 

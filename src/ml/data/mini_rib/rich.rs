@@ -1,5 +1,5 @@
-//! The `rich` source: what a large, unsorted collection holds. Two in five are the clean style; of the
-//! rest every image draws colour, texture, outline, backdrop, pose and damage on their own.
+//! The `rich` source: what a large, unsorted collection holds. Half of the images are in the clean
+//! style; every other one draws colour, texture, outline, backdrop, pose and damage on their own.
 
 use std::f32::consts::PI;
 
@@ -17,7 +17,7 @@ use super::scene::{Backdrop, Figure, Finish, Scene, Surface};
 use super::shape::point;
 
 pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
-    if dice.chance(0.4) {
+    if dice.chance(0.5) {
         return clean(class, dice);
     }
     let object = class.form(dice);
@@ -30,8 +30,8 @@ pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
         figures.push(trifle(at, scale, dice));
     }
     let stance = Stance {
-        scale: (0.68, 0.98),
-        turn: PI / 8.0,
+        scale: (0.7, 0.98),
+        turn: PI / 10.0,
         shift: 0.8,
         squeeze: 0.8,
         slant: 0.1,
@@ -47,9 +47,9 @@ pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
 
 fn any_backdrop(dice: &mut Dice) -> Backdrop {
     match dice.below(6) {
-        0 | 1 => studio(dice),
-        2 => busy(dice),
-        3 => room(dice),
+        0..=2 => studio(dice),
+        3 => busy(dice),
+        4 => room(dice),
         _ => Backdrop::plain(Surface {
             first: tone(0.0, 0.5, (0.0, 0.8), (0.1, 1.0)).draw(dice),
             second: tone(0.0, 0.5, (0.0, 0.8), (0.1, 1.0)).draw(dice),
@@ -60,20 +60,20 @@ fn any_backdrop(dice: &mut Dice) -> Backdrop {
 }
 
 fn any_finish(object: &Object, backdrop: &Backdrop, dice: &mut Dice) -> Finish {
-    if dice.chance(0.1) {
+    if dice.chance(0.08) {
         let paper = backdrop.at(point(0.0, 0.0));
         return pencilled(paper, dice);
     }
     let mut finish = photographed(object, dice);
-    if dice.chance(0.3) {
-        finish.palette = if dice.chance(0.6) {
+    if dice.chance(0.25) {
+        finish.palette = if dice.chance(0.5) {
             Palette::odd(dice)
         } else {
             Palette::shades(dice)
         };
     }
     if dice.chance(0.25) {
-        finish.texture = any_texture((0.3, 0.6), 1.0, dice);
+        finish.texture = any_texture((0.3, 0.6), 0.8, dice);
         finish.second = vivid(dice);
     }
     if dice.chance(0.3) {

@@ -1,0 +1,90 @@
+//! The examples, run as a user would run them.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::space::TestSpace;
+
+/// Two small folders of photographs: drawn by the built-in dataset and written out as PNG files.
+const PHOTOGRAPHS: &str = "
+ribflow: 1
+name: photographs
+axes: { split: [train, test] }
+stages:
+  images:
+    each: [split]
+    use: dataset
+    with: { builtin: mini-rib, domain: narrow, split: \"${split}\", limit: 6 }
+";
+
+#[test]
+fn my_images_runs_on_a_folder_of_photographs() {
+    if !pillow_is_there() {
+        return;
+    }
+    let space = TestSpace::new();
+    space.write("photographs.yaml", PHOTOGRAPHS);
+    let _ = space.run(&["run", "photographs.yaml", "-q"]).expect(0);
+    for split in ["train", "test"] {
+        let node = format!("images[split={split}]");
+        let folder = format!("photographs/{split}");
+        let _ = space
+            .run(&["get", "photographs.yaml", &node, "-o", &folder])
+            .expect(0);
+    }
+    copy_example(&space);
+
+    let run = |photographs: &str| {
+        let mut command = space.command(&[
+            "run",
+            "my-images.yaml",
+            "--json",
+            "--set",
+            "params.pretrain_epochs=1",
+            "--set",
+            "params.epochs=1",
+        ]);
+        command.env("PHOTOS", space.path(photographs));
+        let outcome = space.finish(&mut command).expect(0);
+        outcome.json_lines().pop().unwrap()
+    };
+    let first = run("photographs");
+    assert_eq!(
+        first["ran"].as_u64().unwrap() + first["reused"].as_u64().unwrap(),
+        22
+    );
+    let results: Value = serde_json::from_str(&space.read("out/my-images/results.json")).unwrap();
+    let mut nodes = results["nodes"].as_array().unwrap().iter();
+    let drawings = nodes.find(|node| node["id"] == "after[method=ft,look=drawing]");
+    let drawings = &drawings.unwrap()["metrics"]["top1"];
+    assert_eq!(drawings["n"], 60);
+
+    // Where the photographs lie is in no key.
+    std::fs::rename(space.path("photographs"), space.path("elsewhere")).unwrap();
+    let moved = run("elsewhere");
+    assert_eq!(moved["ran"], 0);
+    assert_eq!(moved["reused"], moved["nodes"]);
+}
+
+fn copy_example(space: &TestSpace) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/my-images");
+    for name in ["my-images.yaml", "tools/redraw.py"] {
+        space.write(name, std::fs::read(example.join(name)).unwrap());
+    }
+}
+
+/// Under `RIBFLOW_TEST_ALL` a missing tool is a failure, otherwise a line that says so.
+fn pillow_is_there() -> bool {
+    let import = Command::new("python3").args(["-c", "import PIL"]).output();
+    let there = import.is_ok_and(|output| output.status.success());
+    assert!(
+        there || std::env::var_os("RIBFLOW_TEST_ALL").is_none(),
+        "python3 with Pillow is needed: python3 -m pip install pillow"
+    );
+    if !there {
+        println!("skipped: python3 with Pillow is not installed");
+    }
+    there
+}
