@@ -22,3 +22,4 @@ mod rule;
 mod sample;
 mod space;
 mod store;
+mod tiny;
