@@ -6,6 +6,7 @@ mod cli_run;
 mod command;
 mod controls;
 mod datasets;
+mod documentation;
 mod engine;
 mod examples;
 mod fixtures;
