@@ -142,6 +142,8 @@ pub enum Command {
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
     Graph(GraphArguments),
+    /// Show what the stage kinds take and give
+    Kinds(KindsArguments),
     /// Print the JSON Schema of workflow files
     Schema(SchemaArguments),
     /// Print completions for a shell
@@ -281,6 +283,14 @@ pub enum GraphFormat {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = examples::KINDS)]
+pub struct KindsArguments {
+    /// All about this one: what it needs, every parameter with its default, what it gives
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
 #[command(after_help = examples::SCHEMA)]
 pub struct SchemaArguments {}
 
@@ -374,6 +384,11 @@ Examples:
   ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
   ribflow graph grid.yaml --stages --format mermaid
   ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
+
+    pub const KINDS: &str = "\
+Examples:
+  ribflow kinds             a line for each kind that a stage's `use:` may name
+  ribflow kinds finetune    all that may stand under its `needs:` and `with:`";
 
     pub const SCHEMA: &str = "\
 Examples:

@@ -6,6 +6,7 @@ pub mod failure;
 mod get;
 mod graph;
 mod interrupts;
+mod kinds;
 mod load;
 pub mod places;
 mod plan;
@@ -69,6 +70,7 @@ fn dispatch(
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
+        Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
         Command::Worker(_) => return worker::run(common),

@@ -29,7 +29,7 @@ pub struct DatasetStage {
     domain: Option<Collection>,
     /// Of `builtin`: which of two independent draws.
     split: Split,
-    /// Of `builtin`: how many images; by default 1000 (`narrow`), 2000 (`rich`) or 200.
+    /// Of `builtin`: how many images; by default 1000 (`narrow`), 2500 (`rich`) or 300.
     images: Option<usize>,
     /// Of `builtin`: other seeds draw other images of the same kind.
     seed: u64,

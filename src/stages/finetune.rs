@@ -58,6 +58,7 @@ pub enum Head {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Finetune {
+    /// The way of fine-tuning.
     pub method: MethodName,
     /// The part that trains; left out: everything for `ft`, the classifier for `lp`.
     pub train: Option<Train>,
@@ -71,7 +72,9 @@ pub struct Finetune {
     pub batch: usize,
     /// Length of the warm-up: below 1 a share of the steps, from 1 on a number of steps.
     pub warmup: f64,
+    /// In [0, 1).
     pub momentum: f64,
+    /// L2 penalty on all weights that train, as PyTorch's SGD has it.
     pub weight_decay: f64,
     /// In [0, 1).
     pub label_smoothing: f64,

@@ -31,6 +31,7 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ot {
+    /// Which distance.
     pub distance: Distance,
     /// At most so many points of each set, drawn at random; OTDD's class statistics use all.
     pub samples: usize,

@@ -32,6 +32,7 @@ pub enum OptimiserName {
 pub struct Pretrain {
     /// The architecture: `vit_mini`, `resnet_mini`, …
     pub arch: String,
+    /// The optimiser.
     #[serde(default = "defaults::optimiser")]
     pub optimiser: OptimiserName,
     /// Passes over the data.
@@ -46,9 +47,10 @@ pub struct Pretrain {
     /// Length of the warm-up: below 1 a share of the steps, from 1 on a number of steps.
     #[serde(default = "defaults::warmup")]
     pub warmup: f64,
-    /// Of SGD.
+    /// Of SGD, in [0, 1).
     #[serde(default = "defaults::momentum")]
     pub momentum: f64,
+    /// Decoupled for AdamW; an L2 penalty for SGD, as PyTorch has it.
     #[serde(default = "defaults::weight_decay")]
     pub weight_decay: f64,
     /// In [0, 1).

@@ -77,6 +77,10 @@ impl<S: Stage> Kind for StageKind<S> {
     fn comparison(&self) -> Comparison {
         S::COMPARISON
     }
+
+    fn usual(&self) -> Box<dyn Parameters> {
+        Box::new(Typed(S::default()))
+    }
 }
 
 /// Tells the two trait views of a stage apart from the stage itself.

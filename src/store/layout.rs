@@ -52,6 +52,12 @@ impl Store {
 
 /// Makes sure that `root` holds a store which this build may use.
 pub(super) fn prepare(root: &Path) -> Result<(), StoreError> {
+    if root.is_file() {
+        return Err(StoreError::NotAStore {
+            root: root.to_path_buf(),
+            why: "it is a file; a store is a folder".to_string(),
+        });
+    }
     let description = root.join(DESCRIPTION);
     if !description.exists() {
         refuse_other_content(root)?;

@@ -3,6 +3,7 @@
 
 pub mod diagram;
 pub mod json;
+pub mod kind;
 pub mod live;
 pub mod log;
 pub mod overview;

@@ -190,6 +190,8 @@ pub trait Kind: Send + Sync {
     /// Types `with`: a map whose references are all resolved.
     fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>>;
     fn comparison(&self) -> Comparison;
+    /// The parameters where nothing is given: what the kind usually takes and gives.
+    fn usual(&self) -> Box<dyn Parameters>;
 }
 
 /// How two outcomes of one key are compared.

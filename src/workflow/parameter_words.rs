@@ -75,12 +75,10 @@ impl Words {
             };
         }
         if message.starts_with("unknown variant") {
+            let choices = crate::diag::listed(others.iter().copied());
             let hint = match crate::diag::nearest(first, others.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!(
-                    "it is one of {}",
-                    crate::diag::listed(others.iter().copied())
-                ),
+                Some(near) => format!("did you mean `{near}`? It is one of {choices}"),
+                None => format!("it is one of {choices}"),
             };
             return said(
                 "bad-value",

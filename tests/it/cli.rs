@@ -135,3 +135,37 @@ fn the_schema_is_json() {
     let schema = TestSpace::new().run(&["schema"]).expect(0).json();
     assert!(schema["$schema"].is_string());
 }
+
+#[test]
+fn kinds_teach_their_parameters() {
+    let space = TestSpace::new();
+    let page = space.run(&["kinds", "finetune"]).expect(0).stdout;
+    for part in [
+        "needs:",
+        "init  a model",
+        "number [0.001]. The learning rate",
+        "linear probing",
+    ] {
+        assert!(page.contains(part), "{part}\n{page}");
+    }
+    let wrong = space.run(&["kinds", "finetun"]).expect(2);
+    assert!(wrong.stderr.contains("did you mean `finetune`?"), "{wrong}");
+}
+
+#[test]
+fn a_file_is_no_store() {
+    let space = TestSpace::new();
+    space.write("workflow.yaml", "ribflow: 1\nname: x\nstages:\n  a: { use: dataset, with: { builtin: mini-rib, domain: v2 } }\n");
+    space.write("notes.txt", "mine");
+    let refused = space
+        .run(&["run", "workflow.yaml", "--store", "notes.txt"])
+        .expect(2);
+    assert!(
+        refused.stderr.contains("it is a file; a store is a folder"),
+        "{refused}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(space.path("notes.txt")).unwrap(),
+        "mine"
+    );
+}

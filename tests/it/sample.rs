@@ -523,6 +523,10 @@ impl Kind for Fake {
     fn comparison(&self) -> Comparison {
         Comparison::BitEqual
     }
+
+    fn usual(&self) -> Box<dyn Parameters> {
+        Box::new(FakeParameters(self.0))
+    }
 }
 
 impl Parameters for FakeParameters {

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 /// What a test kind says of itself; everything that can be left out is.
 pub trait With:
-    DeserializeOwned + Serialize + schemars::JsonSchema + Clone + Send + Sync + 'static
+    Default + DeserializeOwned + Serialize + schemars::JsonSchema + Clone + Send + Sync + 'static
 {
     const NAME: &'static str;
     fn inputs(&self) -> Vec<InputSpec>;
@@ -56,6 +56,10 @@ impl<W: With> Kind for TestKind<W> {
     fn comparison(&self) -> Comparison {
         Comparison::BitEqual
     }
+
+    fn usual(&self) -> Box<dyn Parameters> {
+        Box::new(Typed(W::default()))
+    }
 }
 
 impl<W: With> Parameters for Typed<W> {
@@ -88,7 +92,7 @@ fn out(name: &str, gives: PortType) -> Vec<OutputSpec> {
     vec![OutputSpec::new(name, gives)]
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
     builtin: Option<String>,
@@ -112,7 +116,7 @@ impl With for Dataset {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Concat {}
 
@@ -126,7 +130,7 @@ impl With for Concat {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Corrupt {
     corruption: String,
@@ -152,7 +156,7 @@ impl With for Corrupt {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Checkpoint {
     hub: Option<String>,
@@ -172,7 +176,7 @@ impl With for Checkpoint {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
     arch: String,
@@ -192,7 +196,7 @@ impl With for Pretrain {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Finetune {
     method: String,
@@ -219,7 +223,7 @@ impl With for Finetune {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Average {
     weights: Option<Vec<f64>>,
@@ -235,7 +239,7 @@ impl With for Average {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluate {
     batch: Option<u32>,
@@ -254,7 +258,7 @@ impl With for Evaluate {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ot {
     distance: Distance,
@@ -262,9 +266,10 @@ pub struct Ot {
     seed: Option<u64>,
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Distance {
+    #[default]
     Otdd,
     W2,
 }
@@ -283,7 +288,7 @@ impl With for Ot {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rib {
     tuned_on: String,
@@ -307,7 +312,7 @@ impl With for Rib {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     run: String,
@@ -332,7 +337,7 @@ impl With for Command {
     }
 }
 
-#[derive(Clone, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
     expect: Option<String>,

@@ -1,0 +1,268 @@
+//! A stage kind on a page: what it needs, what stands under its `with:`, what it gives.
+
+use serde_json::{Map, Value, json};
+
+use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind, OutputSpec, PortType};
+
+/// Characters in a line.
+const WIDTH: usize = 96;
+
+/// The page for people.
+pub fn page(kind: &dyn Kind) -> String {
+    let usual = kind.usual();
+    let mut page = wrapped(
+        &format!("{} (version {}): ", kind.name(), kind.version()),
+        &sentence(kind.summary()),
+        4,
+    );
+    let mut needs: Vec<Line> = usual.inputs().iter().map(input_line).collect();
+    if usual.open_inputs() {
+        needs.push(Line::new("any name", "inputs of any kind, and any number"));
+    }
+    let given = usual.outputs();
+    let gives: Vec<Line> = given.iter().map(output_line).collect();
+    page.push_str(&section("needs", &needs));
+    page.push_str(&section("with", &fields(&kind.schema())));
+    page.push_str(&section("gives", &gives));
+    let same = match kind.comparison() {
+        Comparison::BitEqual => "the same bytes".to_string(),
+        Comparison::MetricsWithin(most) => format!("every metric within {most} of the other's"),
+    };
+    page.push_str(&format!(
+        "\nTwo labs' results agree when they have {same}.\n"
+    ));
+    page
+}
+
+/// One line for a list of kinds.
+pub fn line(kind: &dyn Kind) -> String {
+    let name = format!("  {:<12}", kind.name());
+    wrapped(&name, &sentence(kind.summary()), name.len())
+}
+
+/// The same for scripts.
+pub fn json(kind: &dyn Kind) -> Value {
+    let usual = kind.usual();
+    let input = |input: &InputSpec| {
+        json!({
+            "name": input.name,
+            "accepts": input.accepts,
+            "required": input.required,
+            "many": input.many,
+        })
+    };
+    let output = |output: &OutputSpec| json!({ "name": output.name, "gives": output.gives });
+    json!({
+        "name": kind.name(),
+        "version": kind.version(),
+        "summary": sentence(kind.summary()),
+        "needs": usual.inputs().iter().map(input).collect::<Vec<_>>(),
+        "open_needs": usual.open_inputs(),
+        "gives": usual.outputs().iter().map(output).collect::<Vec<_>>(),
+        "with": kind.schema(),
+    })
+}
+
+/// A name and what is said of it.
+struct Line {
+    name: String,
+    words: String,
+    /// Below another line rather than beside it.
+    deeper: bool,
+}
+
+impl Line {
+    fn new(name: &str, words: impl Into<String>) -> Self {
+        Self {
+            name: name.to_string(),
+            words: words.into(),
+            deeper: false,
+        }
+    }
+}
+
+fn section(title: &str, lines: &[Line]) -> String {
+    let mut text = format!("\n{title}:");
+    if lines.is_empty() {
+        text.push_str(" nothing\n");
+        return text;
+    }
+    text.push('\n');
+    let length = |line: &Line| line.name.chars().count() + if line.deeper { 2 } else { 0 };
+    let column = lines.iter().map(length).max().unwrap_or(0) + 4;
+    for line in lines {
+        let indent = if line.deeper { 4 } else { 2 };
+        let head = format!("{:indent$}{}", "", line.name);
+        text.push_str(&wrapped(&format!("{head:<column$}"), &line.words, column));
+    }
+    text
+}
+
+fn input_line(input: &InputSpec) -> Line {
+    let types: Vec<&str> = input.accepts.iter().copied().map(port_name).collect();
+    let mut words = match types.as_slice() {
+        [] => "anything".to_string(),
+        types => types.join(" or "),
+    };
+    if input.many {
+        words = format!("any number of them, each {words}");
+    }
+    if let (true, Gathers::Only(_)) = (input.many, &input.gathers) {
+        words.push_str("; gathers the axes that have a role under `with`");
+    }
+    if !input.required {
+        words.push_str(" (optional)");
+    }
+    Line::new(&input.name, words)
+}
+
+fn output_line(output: &OutputSpec) -> Line {
+    Line::new(&output.name, port_name(output.gives))
+}
+
+fn port_name(port: PortType) -> &'static str {
+    match port {
+        PortType::Dataset => "a dataset",
+        PortType::Model => "a model",
+        PortType::Arrays => "named arrays",
+        PortType::Metrics => "metrics",
+        PortType::Table => "a table",
+        PortType::Files => "files",
+    }
+}
+
+/// The fields of a `with:` block: type, default, description, and what the words of a choice mean.
+fn fields(schema: &Value) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let required: Vec<&str> = schema["required"]
+        .as_array()
+        .map(|names| names.iter().filter_map(Value::as_str).collect())
+        .unwrap_or_default();
+    let none = Map::new();
+    for (name, field) in schema["properties"].as_object().unwrap_or(&none) {
+        let needed = required.contains(&name.as_str());
+        lines.push(Line::new(name, field_words(field, needed, schema)));
+        for (word, meaning) in meanings(target(field, schema)) {
+            lines.push(Line {
+                deeper: true,
+                ..Line::new(&word, meaning)
+            });
+        }
+    }
+    lines
+}
+
+fn field_words(field: &Value, required: bool, schema: &Value) -> String {
+    let mut words = type_name(field, schema);
+    match &field["default"] {
+        _ if required => words.push_str(", required"),
+        Value::Null => {}
+        Value::Array(values) if values.is_empty() => {}
+        default => words.push_str(&format!(" [{}]", shown(default))),
+    }
+    let description = field["description"]
+        .as_str()
+        .or(target(field, schema)["description"].as_str());
+    if let Some(description) = description {
+        words.push_str(". ");
+        words.push_str(&description.replace('\n', " "));
+    }
+    words
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// What a field's schema refers to, past `null` as an alternative.
+fn target<'a>(field: &'a Value, schema: &'a Value) -> &'a Value {
+    if let Some(reference) = field["$ref"].as_str() {
+        let name = reference.trim_start_matches("#/$defs/");
+        return &schema["$defs"][name];
+    }
+    let alternatives = field["anyOf"].as_array().into_iter().flatten();
+    let mut inner = alternatives.filter(|inner| inner["type"] != "null");
+    match inner.next() {
+        Some(inner) => target(inner, schema),
+        None => field,
+    }
+}
+
+fn type_name(field: &Value, schema: &Value) -> String {
+    let of = target(field, schema);
+    let words = match &of["type"] {
+        Value::Array(types) => types
+            .iter()
+            .filter_map(Value::as_str)
+            .find(|name| *name != "null"),
+        one => one.as_str(),
+    };
+    match words {
+        Some("integer") => "whole number".to_string(),
+        Some("boolean") => "true or false".to_string(),
+        Some("array") => format!("list of: {}", type_name(&of["items"], schema)),
+        Some("object") => {
+            let names = of["properties"].as_object().map(Map::keys);
+            let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();
+            format!("{{ {} }}", names.join(", "))
+        }
+        Some("string") if of["enum"].is_array() => "one of these".to_string(),
+        Some("string") => "text".to_string(),
+        Some(other) => other.to_string(),
+        None if of["oneOf"].is_array() => "one of these".to_string(),
+        None => "anything".to_string(),
+    }
+}
+
+/// The words of a choice with their meanings.
+fn meanings(of: &Value) -> Vec<(String, String)> {
+    let words = |of: &Value| -> Vec<(String, String)> {
+        let words = of["enum"].as_array().into_iter().flatten();
+        words
+            .filter_map(Value::as_str)
+            .map(|word| (word.to_string(), String::new()))
+            .collect()
+    };
+    let alternatives = of["oneOf"].as_array().into_iter().flatten();
+    let mut found: Vec<(String, String)> = alternatives
+        .flat_map(|inner| match inner["const"].as_str() {
+            Some(word) => {
+                let meaning = inner["description"].as_str().unwrap_or_default();
+                vec![(word.to_string(), meaning.replace('\n', " "))]
+            }
+            None => words(inner),
+        })
+        .collect();
+    found.extend(words(of));
+    found
+}
+
+fn sentence(summary: &str) -> String {
+    format!("{}.", summary.trim_end_matches('.'))
+}
+
+/// `head` and `words`, broken at spaces; further lines begin at `indent`.
+fn wrapped(head: &str, words: &str, indent: usize) -> String {
+    let mut text = head.to_string();
+    let mut length = head.chars().count();
+    let mut first = true;
+    for word in words.split_whitespace() {
+        let long = word.chars().count();
+        if !first && length + 1 + long > WIDTH {
+            text.push_str(&format!("\n{:indent$}", ""));
+            length = indent;
+        } else if !first {
+            text.push(' ');
+            length += 1;
+        }
+        text.push_str(word);
+        length += long;
+        first = false;
+    }
+    let mut text = text.trim_end().to_string();
+    text.push('\n');
+    text
+}
