@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::images;
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
-use crate::ml::models::{Config, Model, list};
+use crate::ml::models::{Config, Model, catalogue};
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fit::{Plan, fit};
 use crate::ml::train::method::{Part, Plain};
@@ -143,15 +143,11 @@ impl Pretrain {
     }
 
     fn unknown_architecture(&self) -> Option<ParameterProblem> {
-        let names = || list().iter().map(|entry| entry.name);
-        if names().any(|name| name == self.arch) {
+        if catalogue::find(&self.arch).is_some() {
             return None;
         }
         let message = format!("there is no architecture `{}`", self.arch);
-        let hint = match crate::diag::nearest(&self.arch, names()) {
-            Some(name) => format!("did you mean `{name}`?"),
-            None => format!("there are: {}", names().collect::<Vec<_>>().join(", ")),
-        };
+        let hint = catalogue::hint(&self.arch);
         Some(ParameterProblem::value("arch", message).hint(hint))
     }
 }

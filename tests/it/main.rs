@@ -16,6 +16,7 @@ mod ot;
 mod ot_reference;
 mod ot_stage;
 mod parity_methods;
+mod parity_models;
 mod parity_preproc;
 mod report;
 mod rib;

@@ -64,6 +64,8 @@ fn start(clip_style: bool) -> Model {
     let config = Config {
         arch: "tiny".to_string(),
         classes: (0..10).map(|class| class.to_string()).collect(),
+        embedding: None,
+        headless: false,
         input: Input {
             size: 32,
             mean: [0.5; 3],

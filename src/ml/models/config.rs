@@ -11,8 +11,15 @@ use crate::ml::{Error, Result};
 pub struct Config {
     /// The catalogue entry it came from; a label only.
     pub arch: String,
-    /// Names of the classes, one per logit.
+    /// Names of the classes, one per logit; empty where the outputs name none.
     pub classes: Vec<String>,
+    /// The number of outputs where they name no classes: CLIP's joint embedding, or a
+    /// classification whose names nobody gave.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<usize>,
+    /// There is no classifier: the outputs are the pooled features themselves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub headless: bool,
     pub input: Input,
     pub network: Network,
 }
@@ -46,6 +53,16 @@ impl Input {
 pub enum Network {
     Vit(Vit),
     Resnet(ResNet),
+}
+
+impl Network {
+    /// The number of pooled features.
+    pub fn features(&self) -> usize {
+        match self {
+            Self::Vit(network) => network.width,
+            Self::Resnet(network) => network.outputs(),
+        }
+    }
 }
 
 /// A vision transformer with a class token, as timm's `VisionTransformer`.
@@ -106,17 +123,24 @@ impl Config {
     /// The tensors of the model, in the order of its state dict.
     pub fn tensors(&self) -> Vec<TensorSpec> {
         match &self.network {
-            Network::Vit(network) => vit::tensors(network, &self.input, self.classes.len()),
-            Network::Resnet(network) => resnet::tensors(network, self.classes.len()),
+            Network::Vit(network) => vit::tensors(network, &self.input, self.classifier()),
+            Network::Resnet(network) => resnet::tensors(network, self.classifier()),
         }
+    }
+
+    /// The outputs of the classifier, if there is one.
+    fn classifier(&self) -> Option<usize> {
+        (!self.headless).then(|| self.outputs())
+    }
+
+    /// The number of outputs: one per class, or as wide as the embedding.
+    pub fn outputs(&self) -> usize {
+        self.embedding.unwrap_or(self.classes.len())
     }
 
     /// The number of pooled features before the classifier.
     pub fn features(&self) -> usize {
-        match &self.network {
-            Network::Vit(network) => network.width,
-            Network::Resnet(network) => network.outputs(),
-        }
+        self.network.features()
     }
 
     /// The name of the classifier: `head` or `fc`.
@@ -130,8 +154,14 @@ impl Config {
     /// Refuses a description that no model can have.
     pub fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::Invalid(message));
-        if self.classes.is_empty() {
+        if self.outputs() == 0 {
             return invalid("a model needs at least one class".to_string());
+        }
+        if self.headless && self.embedding != Some(self.features()) {
+            return invalid("without a classifier the outputs are the features".to_string());
+        }
+        if self.embedding.is_some() && !self.classes.is_empty() {
+            return invalid("outputs are either classes or an embedding".to_string());
         }
         if self.input.std.iter().any(|std| *std <= 0.0) {
             return invalid("the standard deviation of a channel must be positive".to_string());

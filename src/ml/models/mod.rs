@@ -15,7 +15,7 @@ mod pass;
 mod resnet;
 mod vit;
 
-pub use catalogue::{Architecture, list};
+pub use catalogue::Architecture;
 pub use config::{Config, Network, ResNet, Vit, VitStart};
 pub use model::Model;
 pub use pass::{BufferUpdates, Pass, Weights};

@@ -95,7 +95,7 @@ fn square(size: usize, stride: usize) -> Window {
 
 /// torchvision's initialisation: normal by the outputs' fan for convolutions, ones and zeros for
 /// norms, PyTorch's default for the classifier.
-pub(super) fn tensors(resnet: &ResNet, classes: usize) -> Vec<TensorSpec> {
+pub(super) fn tensors(resnet: &ResNet, classifier: Option<usize>) -> Vec<TensorSpec> {
     let mut list = Vec::new();
     unit_tensors(&stem(resnet), &mut list);
     for block in blocks(resnet) {
@@ -103,11 +103,14 @@ pub(super) fn tensors(resnet: &ResNet, classes: usize) -> Vec<TensorSpec> {
             unit_tensors(unit, &mut list);
         }
     }
+    let Some(outputs) = classifier else {
+        return list;
+    };
     let features = resnet.outputs();
     let initial = Initial::Uniform {
         bound: 1.0 / (features as f64).sqrt(),
     };
-    for (last, shape) in [("weight", vec![classes, features]), ("bias", vec![classes])] {
+    for (last, shape) in [("weight", vec![outputs, features]), ("bias", vec![outputs])] {
         list.push(TensorSpec {
             name: format!("fc.{last}"),
             shape,

@@ -8,7 +8,7 @@ use crate::ml::ops::{Activation, Value};
 
 /// timm's initialisation: 0.02 for positions, nearly nothing for the class token, PyTorch's
 /// default for the patch convolution, [`VitStart`] for linear layers.
-pub(super) fn tensors(vit: &Vit, input: &Input, classes: usize) -> Vec<TensorSpec> {
+pub(super) fn tensors(vit: &Vit, input: &Input, classifier: Option<usize>) -> Vec<TensorSpec> {
     let width = vit.width;
     let tokens = (input.size / vit.patch).pow(2) + 1;
     let pixels = 3 * vit.patch * vit.patch;
@@ -43,7 +43,9 @@ pub(super) fn tensors(vit: &Vit, input: &Input, classes: usize) -> Vec<TensorSpe
         list.linear(&name("mlp.fc2"), vit.hidden, width);
     }
     list.norm("norm", width);
-    list.linear("head", width, classes);
+    if let Some(outputs) = classifier {
+        list.linear("head", width, outputs);
+    }
     list.specs
 }
 

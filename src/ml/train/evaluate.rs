@@ -40,6 +40,13 @@ pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<u32>> {
         .enumerate()
         .map(|(index, name)| (name.as_str(), index as u32))
         .collect();
+    if model.is_empty() {
+        return Err(Error::Invalid(
+            "the model's outputs name no classes: give it a classifier first (finetune with \
+             `head: new`)"
+                .to_string(),
+        ));
+    }
     names
         .iter()
         .map(|name| {
@@ -63,7 +70,7 @@ pub fn evaluate(
     observer: &dyn Observer,
 ) -> Result<Evaluation> {
     let columns = class_columns(&model.config().classes, &set.classes)?;
-    let width = model.config().classes.len();
+    let width = model.config().outputs();
     let rows = logits(model, set, threads, observer)?;
     if rows.iter().any(|logit| !logit.is_finite()) {
         let message = "the model gives logits that are not finite";

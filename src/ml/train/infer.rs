@@ -43,9 +43,9 @@ pub(super) fn logits(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Vec<f32>> {
-    let classes = model.config().classes.len();
+    let outputs = model.config().outputs();
     let run = |images: &Tensor| model.logits(images);
-    sweep(model, set, threads, observer, classes, run)
+    sweep(model, set, threads, observer, outputs, run)
 }
 
 /// Applies `run` to normalised batches and joins its rows of `width` values.
