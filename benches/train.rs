@@ -9,7 +9,7 @@ use ribflow::ml::models::{Config, Model};
 use ribflow::ml::ops::parallel;
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule;
-use ribflow::ml::train::trainer::{Batch, Objective, Trainer};
+use ribflow::ml::train::trainer::{Batch, Fed, Objective, Trainer};
 use ribflow::rng::Stream;
 
 #[global_allocator]
@@ -40,7 +40,7 @@ fn main() {
 
 fn train(arch: &str, batch: usize, threads: usize) {
     let model = model(arch);
-    let images = Batch::Images(images(&model, batch));
+    let images = Batch::from(Fed::Images(images(&model, batch)));
     let labels: Vec<u32> = (0..batch as u32).map(|image| image % 10).collect();
     let method = Plain { part: Part::All };
     let objective = Objective {

@@ -144,6 +144,8 @@ pub enum Command {
     Graph(GraphArguments),
     /// Show what the stage kinds take and give
     Kinds(KindsArguments),
+    /// List the architectures and what their published checkpoints ask for
+    Models(ModelsArguments),
     /// Print the JSON Schema of workflow files
     Schema(SchemaArguments),
     /// Print completions for a shell
@@ -290,6 +292,17 @@ pub struct KindsArguments {
     pub kind: Option<String>,
 }
 
+/// Parameters and outputs of the published checkpoint, pixels on a side, mean and standard
+/// deviation of the channels, and the evaluation transform: the shorter side is resized to so
+/// many pixels, and the crop keeps this share of it.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::MODELS)]
+pub struct ModelsArguments {
+    /// Only those whose name begins so
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::SCHEMA)]
 pub struct SchemaArguments {}
@@ -389,6 +402,12 @@ Examples:
 Examples:
   ribflow kinds             a line for each kind that a stage's `use:` may name
   ribflow kinds finetune    all that may stand under its `needs:` and `with:`";
+
+    pub const MODELS: &str = "\
+Examples:
+  ribflow models                        all of them
+  ribflow models vit_base_patch16_224   one architecture with its checkpoints
+  ribflow models resnet --json          for scripts";
 
     pub const SCHEMA: &str = "\
 Examples:

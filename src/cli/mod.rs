@@ -8,6 +8,7 @@ mod graph;
 mod interrupts;
 mod kinds;
 mod load;
+mod models;
 pub mod places;
 mod plan;
 mod run;
@@ -71,6 +72,7 @@ fn dispatch(
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
+        Command::Models(arguments) => models::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
         Command::Worker(_) => return worker::run(common),

@@ -1,5 +1,8 @@
 //! `finetune`: trains a given model further on a dataset.
 
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -9,8 +12,9 @@ use super::{images, model};
 use crate::ml::data::ImageSet;
 use crate::ml::models::Model;
 use crate::ml::train::augment::Augment;
+use crate::ml::train::fisher::diagonal;
 use crate::ml::train::fit::{Plan, fit};
-use crate::ml::train::method::{Part, Plain};
+use crate::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::rng::Stream;
@@ -27,6 +31,26 @@ pub enum MethodName {
     Ft,
     /// The same, the classifier alone: linear probing.
     Lp,
+    /// Low-rank changes of queries and values; class token, positions and outer norms train too.
+    /// Transformers only.
+    Lora,
+    /// A frame of learned pixels around the images, in front of a frozen model.
+    Prompt,
+    /// Learning without forgetting: the model before fine-tuning teaches the one in training.
+    Lwf,
+    /// Pulled back to the start: L2-SP, which the benchmark calls EWC; with `fisher`, EWC proper.
+    Ewc,
+}
+
+/// What weighs the parameters in the pull of `ewc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Fisher {
+    /// Nothing: all alike, as in the benchmark's released code.
+    #[default]
+    None,
+    /// The diagonal of the Fisher information of the given model.
+    Diagonal,
 }
 
 /// The part of the model that trains.
@@ -60,7 +84,7 @@ pub enum Head {
 pub struct Finetune {
     /// The way of fine-tuning.
     pub method: MethodName,
-    /// The part that trains; left out: everything for `ft`, the classifier for `lp`.
+    /// The part that trains (ft, lp); left out: everything for `ft`, the classifier for `lp`.
     pub train: Option<Train>,
     /// Whether the classifier is kept or replaced.
     pub head: Head,
@@ -87,6 +111,21 @@ pub struct Finetune {
     pub seed: u64,
     /// Deals the labels out anew among the images, as a control.
     pub shuffle_labels: bool,
+    /// Weight of what is added to the cross-entropy (lwf, ewc).
+    pub strength: f64,
+    /// Divides the logits of teacher and student (lwf).
+    pub temperature: f64,
+    /// What weighs the parameters in the pull (ewc).
+    pub fisher: Fisher,
+    /// Images that the Fisher information is taken from (ewc with `fisher: diagonal`), of
+    /// `needs.anchor`, or of the dataset itself.
+    pub fisher_samples: usize,
+    /// Rank of the changes (lora).
+    pub rank: usize,
+    /// The changes count `alpha` / `rank` times (lora).
+    pub alpha: f64,
+    /// Pixels of the frame (prompt).
+    pub pad: usize,
 }
 
 impl Default for Finetune {
@@ -106,6 +145,26 @@ impl Default for Finetune {
             shift: 0,
             seed: 0,
             shuffle_labels: false,
+            strength: 1.0,
+            temperature: 2.0,
+            fisher: Fisher::None,
+            fisher_samples: 1024,
+            rank: 8,
+            alpha: 1.0,
+            pad: 30,
+        }
+    }
+}
+
+impl MethodName {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ft => "ft",
+            Self::Lp => "lp",
+            Self::Lora => "lora",
+            Self::Prompt => "prompt",
+            Self::Lwf => "lwf",
+            Self::Ewc => "ewc",
         }
     }
 }
@@ -113,9 +172,9 @@ impl Default for Finetune {
 impl Finetune {
     fn part(&self) -> Part {
         match (self.train, self.method) {
-            (Some(Train::All), _) | (None, MethodName::Ft) => Part::All,
             (Some(Train::Head), _) | (None, MethodName::Lp) => Part::Head,
             (Some(Train::Released), _) => Part::Released,
+            (Some(Train::All) | None, _) => Part::All,
         }
     }
 
@@ -139,6 +198,79 @@ impl Finetune {
         }
     }
 
+    fn method(
+        &self,
+        start: &Model,
+        set: &ImageSet,
+        context: &Context,
+    ) -> Result<Box<dyn Method>, TaskError> {
+        Ok(match self.method {
+            MethodName::Ft | MethodName::Lp => Box::new(Plain { part: self.part() }),
+            MethodName::Lora => Box::new(Lora::new(start, self.rank, self.alpha)?),
+            MethodName::Prompt => Box::new(Prompt::new(start, self.pad)?),
+            MethodName::Lwf => Box::new(Lwf {
+                teacher: start.clone(),
+                strength: self.strength,
+                temperature: self.temperature,
+            }),
+            MethodName::Ewc => {
+                let weights = match self.fisher {
+                    Fisher::None => None,
+                    Fisher::Diagonal => Some(self.information(start, set, context)?),
+                };
+                Box::new(Anchored::new(start, weights, self.strength))
+            }
+        })
+    }
+
+    fn information(
+        &self,
+        start: &Model,
+        set: &ImageSet,
+        context: &Context,
+    ) -> Result<BTreeMap<String, Tensor>, TaskError> {
+        let anchor = match context.members("anchor").first() {
+            Some(input) => {
+                let transform = start.config().input.transform();
+                Some(images::load(context, input, Some(&transform))?)
+            }
+            None => None,
+        };
+        let set = anchor.as_ref().unwrap_or(set);
+        let (samples, threads) = (self.fisher_samples, context.threads);
+        Ok(diagonal(start, set, samples, self.seed, threads, context)?)
+    }
+
+    /// Options that say something to another method than the one asked for.
+    fn out_of_place(&self) -> Vec<ParameterProblem> {
+        use MethodName::{Ewc, Ft, Lora, Lp, Lwf, Prompt};
+        let usual = Self::default();
+        let options: [(&str, bool, &[MethodName]); 8] = [
+            ("train", self.train.is_some(), &[Ft, Lp]),
+            ("strength", self.strength != usual.strength, &[Lwf, Ewc]),
+            ("temperature", self.temperature != usual.temperature, &[Lwf]),
+            ("fisher", self.fisher != usual.fisher, &[Ewc]),
+            (
+                "fisher_samples",
+                self.fisher_samples != usual.fisher_samples,
+                &[Ewc],
+            ),
+            ("rank", self.rank != usual.rank, &[Lora]),
+            ("alpha", self.alpha != usual.alpha, &[Lora]),
+            ("pad", self.pad != usual.pad, &[Prompt]),
+        ];
+        let mut problems = Vec::new();
+        for (option, given, of) in options {
+            if given && !of.contains(&self.method) {
+                let message = format!("`{option}` means nothing to `{}`", self.method.name());
+                let of: Vec<String> = of.iter().map(|of| format!("`{}`", of.name())).collect();
+                let problem = ParameterProblem::value(option, message);
+                problems.push(problem.hint(format!("it is an option of {}", of.join(", "))));
+            }
+        }
+        problems
+    }
+
     fn start(&self, given: Model, set: &ImageSet) -> Result<Model, TaskError> {
         match self.head {
             Head::Keep => Ok(given),
@@ -157,6 +289,7 @@ impl Stage for Finetune {
         vec![
             InputSpec::one("init", PortType::Model),
             InputSpec::one("data", PortType::Dataset),
+            InputSpec::one("anchor", PortType::Dataset).optional(),
         ]
     }
 
@@ -172,8 +305,25 @@ impl Stage for Finetune {
         Vec::new()
     }
 
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        let mut problems = Vec::new();
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let mut problems = self.out_of_place();
+        let anchored = inputs
+            .iter()
+            .any(|input| input.name == "anchor" && !input.members.is_empty());
+        if anchored && self.fisher != Fisher::Diagonal {
+            let message = "`anchor` is what the Fisher information is taken from";
+            let problem = ParameterProblem::input("anchor", message);
+            problems.push(problem.hint("`method: ewc` with `fisher: diagonal` takes it"));
+        }
+        positive("fisher_samples", self.fisher_samples as f64, &mut problems);
+        positive("rank", self.rank as f64, &mut problems);
+        positive("pad", self.pad as f64, &mut problems);
+        training::rate("strength", self.strength, &mut problems);
+        training::rate("alpha", self.alpha, &mut problems);
+        if !(self.temperature.is_finite() && self.temperature > 0.0) {
+            let message = "`temperature` must be above 0";
+            problems.push(ParameterProblem::value("temperature", message));
+        }
         positive("epochs", self.epochs as f64, &mut problems);
         positive("batch", self.batch as f64, &mut problems);
         training::rate("lr", self.lr, &mut problems);
@@ -206,12 +356,12 @@ impl Stage for Finetune {
             set.labels = order.iter().map(|image| set.labels[*image]).collect();
         }
         let start = self.start(given, &set)?;
-        let method = Plain { part: self.part() };
+        let method = self.method(&start, &set, context)?;
         let watch = training::Watch::start(context, self.epochs, set.len());
         let fitted = fit(
             start,
             &set,
-            &method,
+            &*method,
             &self.plan(),
             context.threads,
             &*context,

@@ -142,7 +142,7 @@ fn kinds_teach_their_parameters() {
     let page = space.run(&["kinds", "finetune"]).expect(0).stdout;
     for part in [
         "needs:",
-        "init  a model",
+        "a model",
         "number [0.001]. The learning rate",
         "linear probing",
     ] {
@@ -168,4 +168,15 @@ fn a_file_is_no_store() {
         std::fs::read_to_string(space.path("notes.txt")).unwrap(),
         "mine"
     );
+}
+
+#[test]
+fn models_are_listed_with_what_they_ask_for() {
+    let space = TestSpace::new();
+    let resnets = space.run(&["models", "resnet5"]).expect(0).stdout;
+    insta::assert_snapshot!(resnets);
+    let all = space.run(&["models", "--json"]).expect(0).json();
+    assert!(all["models"].as_array().unwrap().len() > 150);
+    let wrong = space.run(&["models", "vit_bas_patch16"]).expect(2);
+    assert!(wrong.stderr.contains("did you mean"), "{wrong}");
 }

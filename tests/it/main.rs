@@ -12,6 +12,7 @@ mod examples;
 mod fixtures;
 mod house;
 mod language;
+mod methods;
 mod ot;
 mod ot_reference;
 mod ot_stage;

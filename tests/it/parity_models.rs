@@ -14,7 +14,7 @@ use ribflow::ml::models::{Config, Model, Network, Pass, Role, TensorSpec, Weight
 use ribflow::ml::ops::{Tape, Value};
 use ribflow::ml::train::method::{Method, Step};
 use ribflow::ml::train::optimiser::Rule as Update;
-use ribflow::ml::train::trainer::{Batch, Objective, Trainer};
+use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
@@ -208,6 +208,10 @@ impl Method for Everything {
         self.training
     }
 
+    fn teacher(&self) -> Option<&Model> {
+        None
+    }
+
     fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
         parameters.weight(tape, name)
     }
@@ -258,7 +262,7 @@ fn step(place: &str, model: &Model, images: &Tensor, case: Case) -> Model {
     };
     let method = Everything { training };
     let mut trainer = Trainer::new(model.clone(), &method, &objective).unwrap();
-    let batch = Batch::Images(images.clone());
+    let batch = Fed::Images(images.clone()).into();
     let (report, gradients) = trainer.gradients(&batch, &labels).unwrap();
     close(
         &format!("{place}: loss"),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{TensorSpec, resnet, vit};
+use super::{TensorSpec, prompt, resnet, vit};
 use crate::ml::data::resize::{Filter, Transform};
 use crate::ml::{Error, Result};
 
@@ -20,6 +20,9 @@ pub struct Config {
     /// There is no classifier: the outputs are the pooled features themselves.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub headless: bool,
+    /// Pixels of the visual prompt around its images, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<usize>,
     pub input: Input,
     pub network: Network,
 }
@@ -122,10 +125,14 @@ pub enum Block {
 impl Config {
     /// The tensors of the model, in the order of its state dict.
     pub fn tensors(&self) -> Vec<TensorSpec> {
-        match &self.network {
+        let mut tensors = match &self.network {
             Network::Vit(network) => vit::tensors(network, &self.input, self.classifier()),
             Network::Resnet(network) => resnet::tensors(network, self.classifier()),
+        };
+        if let Some(pad) = self.prompt {
+            tensors.extend(prompt::tensors(pad, self.input.size));
         }
+        tensors
     }
 
     /// The outputs of the classifier, if there is one.
@@ -156,6 +163,12 @@ impl Config {
         let invalid = |message: String| Err(Error::Invalid(message));
         if self.outputs() == 0 {
             return invalid("a model needs at least one class".to_string());
+        }
+        if self
+            .prompt
+            .is_some_and(|pad| pad == 0 || 2 * pad >= self.input.size)
+        {
+            return invalid("a visual prompt leaves some of the image".to_string());
         }
         if self.headless && self.embedding != Some(self.features()) {
             return invalid("without a classifier the outputs are the features".to_string());

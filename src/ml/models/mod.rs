@@ -12,6 +12,7 @@ pub mod config;
 mod initial;
 mod model;
 mod pass;
+pub mod prompt;
 mod resnet;
 mod vit;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Device, Tensor};
 
 use super::pass::{Pass, Weights};
-use super::{Config, Initial, Network, TensorSpec, resnet, vit};
+use super::{Config, Initial, Network, TensorSpec, prompt, resnet, vit};
 use crate::ml::ops::{Activation, Tape, Value};
 use crate::ml::{Error, Result};
 
@@ -112,6 +112,11 @@ impl Weights for Model {
 impl Config {
     /// The pooled features of `images` in `pass`.
     pub fn features_of(&self, pass: &Pass, images: &Value) -> Result<Value> {
+        let framed = match self.prompt {
+            Some(_) => Some(prompt::framed(pass.tape, images, |name| pass.weight(name))?),
+            None => None,
+        };
+        let images = framed.as_ref().unwrap_or(images);
         match &self.network {
             Network::Vit(network) => vit::features(network, pass, images),
             Network::Resnet(network) => resnet::features(network, pass, images),

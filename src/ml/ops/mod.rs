@@ -11,14 +11,18 @@
 //!
 //! Knows no model, no image and no optimiser.
 
+mod anchor;
 mod attention;
 mod batch_norm;
 mod convolution;
 mod cpu;
 mod cross_entropy;
+mod distillation;
 mod elementwise;
+mod frame;
 mod layer_norm;
 mod linear;
+mod low_rank;
 pub mod parallel;
 mod patches;
 mod tape;
@@ -28,5 +32,6 @@ mod tests;
 pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
 pub use convolution::Window;
 pub use cross_entropy::Targets;
+pub use frame::Frame;
 pub use linear::Activation;
 pub use tape::{Gradients, Tape, Value};

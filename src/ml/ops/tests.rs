@@ -281,6 +281,46 @@ fn losses() {
 }
 
 #[test]
+fn what_methods_of_fine_tuning_add() {
+    let teacher = random("teacher", &[5, 6]);
+    check("distillation", &[&[5, 6]], |tape, x| {
+        let teacher = teacher.to_dtype(x[0].tensor().dtype())?;
+        tape.distillation(&x[0], &teacher, 2.0)
+    });
+    let anchor = random("anchor", &[7, 9]);
+    let weights = random("weights", &[7, 9]).sqr().unwrap();
+    for weighted in [false, true] {
+        check("distance", &[&[7, 9]], |tape, x| {
+            let like = |tensor: &Tensor| tensor.to_dtype(x[0].tensor().dtype());
+            let weights = weighted.then(|| like(&weights)).transpose()?;
+            tape.squared_distance(&x[0], &like(&anchor)?, weights.as_ref(), 0.7)
+        });
+    }
+    check("scale", &[&[3, 4]], |tape, x| tape.scale(&x[0], -1.5));
+    let weight = random("weight", &[12, 5]);
+    check("low rank", &[&[4, 5], &[8, 2]], |tape, x| {
+        let weight = weight.to_dtype(x[0].tensor().dtype())?;
+        tape.low_rank(&weight, &x[0], &x[1], 0.125)
+    });
+    let shapes: &[&[usize]] = &[
+        &[2, 3, 8, 8],
+        &[1, 3, 2, 8],
+        &[1, 3, 2, 8],
+        &[1, 3, 4, 2],
+        &[1, 3, 4, 2],
+    ];
+    check("frame", shapes, |tape, x| {
+        let frame = Frame {
+            up: &x[1],
+            down: &x[2],
+            left: &x[3],
+            right: &x[4],
+        };
+        tape.frame(&x[0], &frame)
+    });
+}
+
+#[test]
 fn what_does_not_fit_is_refused() {
     let tape = Tape::new();
     let leaf = |shape: &[usize]| tape.leaf(random("x", shape));

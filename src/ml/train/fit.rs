@@ -7,11 +7,11 @@ use candle_core::Tensor;
 use super::augment::Augment;
 use super::batch::{Normaliser, check_images};
 use super::evaluate::class_columns;
-use super::infer::features;
+use super::infer::{features, logits};
 use super::method::Method;
 use super::optimiser::Rule;
 use super::schedule::{Schedule, Warmup};
-use super::trainer::{Batch, Objective, Trainer};
+use super::trainer::{Batch, Fed, Objective, Trainer};
 use crate::ml::data::ImageSet;
 use crate::ml::models::Model;
 use crate::ml::ops::parallel;
@@ -82,7 +82,7 @@ fn run(
     observer: &dyn Observer,
 ) -> Result<Fitted> {
     let (classes, labels) = competing(&model, set)?;
-    let mut feed = Feed::new(&model, set, plan, threads, observer)?;
+    let mut feed = Feed::new(&model, set, method, plan, threads, observer)?;
     let objective = Objective {
         rule: plan.rule,
         weight_decay: plan.weight_decay,
@@ -183,12 +183,18 @@ struct Feed<'a> {
     seed: u64,
     stream: Stream,
     features: Option<Tensor>,
+    /// The teacher's logits for all images, `[count, outputs]`.
+    teacher: Option<Tensor>,
 }
+
+/// Bytes of a teacher's logits that are kept; beyond that it runs again for every batch.
+const MOST_LOGITS: usize = 1 << 30;
 
 impl<'a> Feed<'a> {
     fn new(
         model: &Model,
         set: &'a ImageSet,
+        method: &dyn Method,
         plan: &Plan,
         threads: usize,
         observer: &dyn Observer,
@@ -206,6 +212,10 @@ impl<'a> Feed<'a> {
             seed: plan.seed,
             stream: Stream::new(plan.seed, "augment/0"),
             features: frozen.transpose()?,
+            teacher: match method.teacher().filter(|_| plan.augment.is_none()) {
+                Some(teacher) => taught(teacher, set, threads, observer)?,
+                None => None,
+            },
         })
     }
 
@@ -214,19 +224,42 @@ impl<'a> Feed<'a> {
     }
 
     fn batch(&mut self, indices: &[usize]) -> Result<Batch> {
-        if let Some(features) = &self.features {
-            let rows: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
-            let rows = Tensor::new(rows, features.device())?;
-            return Ok(Batch::Features(features.index_select(&rows, 0)?));
-        }
+        let rows: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
+        let rows_of = |tensor: &Tensor| -> Result<Tensor> {
+            let rows = Tensor::new(rows.as_slice(), tensor.device())?;
+            Ok(tensor.index_select(&rows, 0)?)
+        };
+        let teacher = self.teacher.as_ref().map(rows_of).transpose()?;
+        let fed = match &self.features {
+            Some(features) => Fed::Features(rows_of(features)?),
+            None => Fed::Images(self.images(indices)?),
+        };
+        Ok(Batch { fed, teacher })
+    }
+
+    fn images(&mut self, indices: &[usize]) -> Result<Tensor> {
         if self.augment.is_none() {
-            return Ok(Batch::Images(self.normaliser.batch(self.set, indices)?));
+            return self.normaliser.batch(self.set, indices);
         }
         let changed = self.augment.apply(self.set, indices, &mut self.stream);
         let images = changed.chunks(self.set.image_bytes().max(1));
         let (height, width) = (self.set.height, self.set.width);
-        Ok(Batch::Images(
-            self.normaliser.images(images, height, width)?,
-        ))
+        self.normaliser.images(images, height, width)
     }
+}
+
+/// The logits of a frozen `teacher` on every image, unless they are too many to keep.
+fn taught(
+    teacher: &Model,
+    set: &ImageSet,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Option<Tensor>> {
+    let outputs = teacher.config().outputs();
+    if set.len().saturating_mul(outputs) > MOST_LOGITS / size_of::<f32>() {
+        return Ok(None);
+    }
+    let values = logits(teacher, set, threads, observer)?;
+    let shape = (set.len(), outputs);
+    Ok(Some(Tensor::from_vec(values, shape, &teacher.device())?))
 }

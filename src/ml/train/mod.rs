@@ -3,6 +3,7 @@
 pub mod augment;
 pub mod batch;
 pub mod evaluate;
+pub mod fisher;
 pub mod fit;
 pub mod infer;
 pub mod method;

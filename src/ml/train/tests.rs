@@ -6,13 +6,15 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::augment::Augment;
+use super::batch::Normaliser;
 use super::evaluate::evaluate;
+use super::fisher::diagonal;
 use super::fit::{Fitted, Plan, fit};
 use super::infer::features;
-use super::method::{Part, Plain};
+use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
-use super::trainer::{Batch, Objective, Trainer};
+use super::trainer::{Batch, Fed, Objective, Trainer};
 use crate::ml::data::{ImagePart, ImageSet};
 use crate::ml::models::{Config, Model, Role};
 use crate::ml::{Error, Unobserved};
@@ -132,7 +134,9 @@ fn every_parameter_gets_a_gradient() {
             .map(|_| stream.normal() as f32)
             .collect();
         let batch = Tensor::from_vec(pixels, (2, 3, 32, 32), &Device::Cpu).unwrap();
-        let (_, gradients) = trainer.gradients(&Batch::Images(batch), &[1, 3]).unwrap();
+        let (_, gradients) = trainer
+            .gradients(&Fed::Images(batch).into(), &[1, 3])
+            .unwrap();
         for spec in model.config().tensors() {
             if spec.role == Role::Parameter {
                 let gradient = &gradients.by_name[&spec.name];
@@ -312,4 +316,176 @@ fn features_and_logits_agree() {
         let score = evaluate(&model, &set, true, 1, &Unobserved).unwrap();
         assert_eq!(score.parts[0].top1, right as u64, "{arch}");
     }
+}
+
+/// Every method, as it is asked for on a small transformer.
+fn methods(start: &Model) -> Vec<(&'static str, Box<dyn Method>)> {
+    let fisher = diagonal(start, &images(12), 8, 3, 2, &Unobserved).unwrap();
+    vec![
+        ("ft", Box::new(Plain { part: Part::All })),
+        (
+            "released",
+            Box::new(Plain {
+                part: Part::Released,
+            }),
+        ),
+        ("lora", Box::new(Lora::new(start, 4, 2.0).unwrap())),
+        ("prompt", Box::new(Prompt::new(start, 5).unwrap())),
+        (
+            "lwf",
+            Box::new(Lwf {
+                teacher: start.clone(),
+                strength: 1.0,
+                temperature: 2.0,
+            }),
+        ),
+        ("l2-sp", Box::new(Anchored::new(start, None, 0.5))),
+        ("ewc", Box::new(Anchored::new(start, Some(fisher), 5.0))),
+    ]
+}
+
+fn fitted(start: &Model, method: &dyn Method, plan: &Plan, threads: usize) -> Model {
+    let set = images(20);
+    let fitted = fit(start.clone(), &set, method, plan, threads, &Unobserved);
+    fitted.unwrap().model
+}
+
+/// Of the tensors that both have: Σ (a − b)².
+fn moved(a: &Model, b: &Model) -> f64 {
+    let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let pairs = a.tensors().iter().zip(b.tensors().values());
+    pairs
+        .flat_map(|((_, a), b)| flat(a).into_iter().zip(flat(b)))
+        .map(|(a, b)| f64::from(a - b).powi(2))
+        .sum()
+}
+
+#[test]
+fn every_method_trains_and_threads_change_nothing() {
+    let start = model("vit_mini", 4);
+    for (name, method) in methods(&start) {
+        let one = fitted(&start, &*method, &plan(), 1);
+        let two = fitted(&start, &*method, &plan(), 2);
+        assert_eq!(bits(&one), bits(&two), "{name}");
+        assert_ne!(bits(&one), bits(&start), "{name}");
+        let still = Plan {
+            rate: 0.0,
+            ..plan()
+        };
+        let still = fitted(&start, &*method, &still, 2);
+        for (tensor, bits) in bits(&start) {
+            assert_eq!(bits, self::bits(&still)[&tensor], "{name}: {tensor}");
+        }
+    }
+}
+
+#[test]
+fn methods_leave_alone_what_they_freeze() {
+    let start = model("vit_mini", 4);
+    let before = bits(&start);
+    let prompted = fitted(&start, &Prompt::new(&start, 5).unwrap(), &plan(), 2);
+    let after = bits(&prompted);
+    assert!(before.iter().all(|(name, bits)| after[name] == *bits));
+    assert_eq!(after.len(), before.len() + 4);
+    let lone = evaluate(&start, &images(8), true, 2, &Unobserved).unwrap();
+    let framed = evaluate(&prompted, &images(8), true, 2, &Unobserved).unwrap();
+    assert_ne!(lone.parts[0].loss, framed.parts[0].loss);
+    assert!(Prompt::new(&prompted, 5).is_err() && Prompt::new(&start, 16).is_err());
+
+    let adapted = bits(&fitted(
+        &start,
+        &Lora::new(&start, 4, 2.0).unwrap(),
+        &plan(),
+        2,
+    ));
+    for (name, bits) in &before {
+        let outer = ["cls_token", "pos_embed", "norm."];
+        if name.ends_with("attn.qkv.weight") {
+            let third = bits.len() / 3;
+            assert_eq!(adapted[name][third..2 * third], bits[third..2 * third]);
+            assert_ne!(adapted[name][..third], bits[..third], "queries of {name}");
+            assert_ne!(
+                adapted[name][2 * third..],
+                bits[2 * third..],
+                "values of {name}"
+            );
+        } else if !outer.iter().any(|start| name.starts_with(start)) {
+            assert_eq!(adapted[name], *bits, "{name}");
+        }
+    }
+    assert!(Lora::new(&model("resnet_mini", 4), 4, 1.0).is_err());
+}
+
+#[test]
+fn what_pulls_back_keeps_a_model_near_its_start() {
+    let start = model("vit_mini", 4);
+    let free = moved(
+        &fitted(&start, &Plain { part: Part::All }, &plan(), 2),
+        &start,
+    );
+    for strength in [0.1, 0.5] {
+        let method = Anchored::new(&start, None, strength);
+        let held = moved(&fitted(&start, &method, &plan(), 2), &start);
+        assert!(held < free, "strength {strength}: {held} and {free}");
+    }
+}
+
+#[test]
+fn a_teacher_is_asked_once_or_for_every_batch() {
+    let start = model("vit_mini", 4);
+    let set = images(8);
+    let method = Lwf {
+        teacher: start.clone(),
+        strength: 1.0,
+        temperature: 2.0,
+    };
+    let objective = Objective {
+        rule: Rule::Sgd { momentum: 0.9 },
+        weight_decay: 0.0,
+        smoothing: 0.0,
+        classes: None,
+        seed: 0,
+    };
+    let trainer = Trainer::new(model("vit_mini", 4), &method, &objective).unwrap();
+    let input = &start.config().input;
+    let batch = Normaliser::new(input, &Device::Cpu);
+    let batch = batch.batch(&set, &[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
+    let asked = trainer.gradients(&Fed::Images(batch.clone()).into(), &set.labels);
+    let known = Batch {
+        teacher: Some(start.logits(&batch).unwrap()),
+        fed: Fed::Images(batch),
+    };
+    let known = trainer.gradients(&known, &set.labels);
+    assert_eq!(asked.unwrap().0, known.unwrap().0);
+}
+
+#[test]
+fn fisher_information_is_that_of_the_logits() {
+    // Of a classifier alone it is known: E[(p − y)²] for the bias, p(1 − p) in expectation.
+    let start = model("vit_mini", 4);
+    let set = images(20);
+    let information = diagonal(&start, &set, 4000, 1, 2, &Unobserved).unwrap();
+    let bias = information["head.bias"].to_vec1::<f32>().unwrap();
+    let mut expected = [0.0f64; 4];
+    let batch = Normaliser::new(&start.config().input, &Device::Cpu);
+    for image in 0..20 {
+        let logits = start.logits(&batch.batch(&set, &[image]).unwrap()).unwrap();
+        let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let total: f64 = logits.iter().map(|it| libm::exp(f64::from(*it))).sum();
+        for (sum, logit) in expected.iter_mut().zip(logits) {
+            let p = libm::exp(f64::from(logit)) / total;
+            *sum += p * (1.0 - p) / 20.0;
+        }
+    }
+    // One label an image: the mean over four classes has a standard error of about a tenth.
+    let (found, expected) = (
+        bias.iter().sum::<f32>(),
+        expected.iter().sum::<f64>() as f32,
+    );
+    assert!(
+        (found / expected - 1.0).abs() < 0.25,
+        "{found} for {expected}"
+    );
+    let names: Vec<&String> = information.keys().collect();
+    assert_eq!(names, weights(&start).keys().collect::<Vec<_>>());
 }

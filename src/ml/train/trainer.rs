@@ -10,13 +10,27 @@ use crate::ml::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
 use crate::ml::ops::{Tape, Targets, Value};
 use crate::ml::{Error, Result};
 
+/// A batch of images and what is known of them.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub fed: Fed,
+    /// The logits of the method's teacher, if they are known already.
+    pub teacher: Option<Tensor>,
+}
+
 /// What the network is fed with.
 #[derive(Clone, Debug)]
-pub enum Batch {
+pub enum Fed {
     /// Normalised images `[batch, 3, size, size]`.
     Images(Tensor),
     /// Pooled features `[batch, width]`, where only the classifier trains.
     Features(Tensor),
+}
+
+impl From<Fed> for Batch {
+    fn from(fed: Fed) -> Self {
+        Self { fed, teacher: None }
+    }
 }
 
 /// What a step found before it moved anything.
@@ -116,9 +130,9 @@ impl<'a> Trainer<'a> {
             leaves: &leaves,
         };
         let pass = Pass::new(&tape, &seen, self.method.training_mode());
-        let features = match batch {
-            Batch::Features(features) => Value::constant(features.clone()),
-            Batch::Images(images) => {
+        let features = match &batch.fed {
+            Fed::Features(features) => Value::constant(features.clone()),
+            Fed::Images(images) => {
                 let images = Value::constant(images.clone());
                 let images = self.method.input(&tape, &leaves, images)?;
                 self.config.features_of(&pass, &images)?
@@ -133,11 +147,12 @@ impl<'a> Trainer<'a> {
             smoothing: self.smoothing,
         };
         let mut loss = tape.cross_entropy(&logits, targets)?;
-        if let Batch::Images(images) = batch {
+        if let Fed::Images(images) = &batch.fed {
             let step = Step {
                 tape: &tape,
                 parameters: &leaves,
                 images,
+                teacher: batch.teacher.as_ref(),
                 classes: self.classes.as_deref(),
                 logits: &logits,
             };
@@ -164,6 +179,23 @@ impl<'a> Trainer<'a> {
         self.fixed.extend(gradients.buffers);
         self.optimiser
             .step(rate, &mut self.parameters, &gradients.by_name)
+    }
+
+    /// A tensor in training, the method's own among them.
+    pub fn parameter(&self, name: &str) -> Option<&Tensor> {
+        self.parameters.get(name).map(|it| &it.tensor)
+    }
+
+    /// Puts another tensor in the place of one in training, to start as another implementation
+    /// does.
+    pub fn replace(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
+        let parameter = self.parameters.get_mut(name).ok_or_else(|| missing(name))?;
+        if parameter.tensor.shape() != tensor.shape() {
+            let message = format!("`{name}` has another shape than what replaces it");
+            return Err(Error::Invalid(message));
+        }
+        parameter.tensor = tensor.copy()?;
+        Ok(())
     }
 
     /// The trained model.

@@ -82,6 +82,7 @@ impl Architecture {
                 outputs => outputs,
             }),
             headless: unnamed == Some(0),
+            prompt: None,
             input: self.input.clone(),
             network: self.network.clone(),
         }

@@ -4,6 +4,7 @@
 //! them) in an order that no instruction set changes; matrix products come from `gemm`, whose
 //! kernels differ between instruction sets.
 
+pub(super) mod anchor;
 pub(super) mod attention;
 pub(super) mod batch_norm;
 pub(super) mod convolution;

@@ -1,10 +1,20 @@
 //! Ways of fine-tuning: what each changes about plain training of everything.
 
+mod anchored;
+mod lora;
+mod lwf;
+mod prompt;
+
 use candle_core::Tensor;
 
 use crate::ml::Result;
 use crate::ml::models::{Model, TensorSpec, Weights};
 use crate::ml::ops::{Tape, Value};
+
+pub use anchored::Anchored;
+pub use lora::Lora;
+pub use lwf::Lwf;
+pub use prompt::Prompt;
 
 /// What a method sees of one training step.
 pub struct Step<'a> {
@@ -14,6 +24,8 @@ pub struct Step<'a> {
     pub parameters: &'a dyn Weights,
     /// The normalised images of the batch, before [`Method::input`].
     pub images: &'a Tensor,
+    /// The logits of [`Method::teacher`] for the batch, all its columns, if they are known already.
+    pub teacher: Option<&'a Tensor>,
     /// The competing columns of the logits in ascending order; `None`: all.
     pub classes: Option<&'a [u32]>,
     /// The logits of the competing classes.
@@ -33,6 +45,8 @@ pub trait Method: Send + Sync {
     fn additions(&self, model: &Model) -> Vec<TensorSpec>;
     /// Whether batch norms run in training mode.
     fn training_mode(&self) -> bool;
+    /// A frozen model whose logits on the batch [`Method::penalty`] asks for.
+    fn teacher(&self) -> Option<&Model>;
     /// The tensor `name` as the network sees it.
     fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value>;
     /// The images as the network sees them.
@@ -76,6 +90,10 @@ impl Method for Plain {
 
     fn training_mode(&self) -> bool {
         self.part != Part::Head
+    }
+
+    fn teacher(&self) -> Option<&Model> {
+        None
     }
 
     fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {

@@ -1,0 +1,114 @@
+//! `ribflow models [NAME]`: the architectures and what their published checkpoints ask for.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::arguments::{Common, ModelsArguments};
+use super::failure::{Exit, Failure};
+use crate::ml::models::{Architecture, Role, catalogue};
+use crate::ui::table::Table;
+
+pub fn run(
+    arguments: &ModelsArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let models = chosen(arguments.name.as_deref())?;
+    if common.json {
+        let models: Vec<Value> = models.iter().map(document).collect();
+        serde_json::to_writer(&mut *output, &json!({ "models": models }))?;
+        writeln!(output)?;
+        return Ok(Exit::Done);
+    }
+    let mut table = Table::new([
+        "model",
+        "parameters",
+        "outputs",
+        "size",
+        "mean",
+        "std",
+        "resize",
+        "crop",
+    ]);
+    for model in &models {
+        let input = &model.input;
+        let filter = serde_json::to_value(input.interpolation)?;
+        table.row([
+            model.name.clone(),
+            parameters(model).map_or_else(|| "-".to_string(), millions),
+            model
+                .outputs
+                .map_or_else(|| "-".to_string(), |it| it.to_string()),
+            input.size.to_string(),
+            channels(input.mean),
+            channels(input.std),
+            format!(
+                "{} {}",
+                input.transform().resize,
+                filter.as_str().unwrap_or_default()
+            ),
+            input.crop.to_string(),
+        ]);
+    }
+    for line in table.lines() {
+        writeln!(output, "{line}")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// All models, or those whose name begins with `name`.
+fn chosen(name: Option<&str>) -> Result<Vec<Architecture>, Failure> {
+    let names = catalogue::names();
+    let wanted = names
+        .iter()
+        .filter(|candidate| name.is_none_or(|name| candidate.starts_with(name)));
+    let models: Vec<Architecture> = wanted.filter_map(|name| catalogue::find(name)).collect();
+    match name {
+        Some(name) if models.is_empty() => {
+            let message = format!("there is no architecture `{name}`");
+            Err(Failure::usage("unknown-model", message).hint(catalogue::hint(name)))
+        }
+        _ => Ok(models),
+    }
+}
+
+/// Parameters of the published checkpoint.
+fn parameters(model: &Architecture) -> Option<usize> {
+    model.outputs?;
+    let tensors = model.config(&[]).tensors();
+    let trained = tensors.iter().filter(|spec| spec.role == Role::Parameter);
+    Some(
+        trained
+            .map(|spec| spec.shape.iter().product::<usize>())
+            .sum(),
+    )
+}
+
+fn millions(count: usize) -> String {
+    format!("{:.1} M", count as f64 / 1e6)
+}
+
+/// One number where all channels have the same.
+fn channels(values: [f64; 3]) -> String {
+    let [first, second, third] = values.map(|value| format!("{value:.3}"));
+    match first == second && second == third {
+        true => first,
+        false => format!("{first} {second} {third}"),
+    }
+}
+
+fn document(model: &Architecture) -> Value {
+    json!({
+        "name": model.name,
+        "summary": model.summary,
+        "parameters": parameters(model),
+        "outputs": model.outputs,
+        "size": model.input.size,
+        "mean": model.input.mean,
+        "std": model.input.std,
+        "interpolation": model.input.interpolation,
+        "crop": model.input.crop,
+        "resize": model.input.transform().resize,
+    })
+}

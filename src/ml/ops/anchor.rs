@@ -1,0 +1,98 @@
+//! How far a tensor has moved from a fixed one.
+
+use candle_core::{DType, Tensor};
+
+use super::{Tape, Value, cpu};
+use crate::ml::{Error, Result};
+
+impl Tape {
+    /// `strength`·Σ w·(x − a)², a scalar; `anchor` a and `weights` w (all 1 where absent) are of
+    /// `x`'s shape.
+    pub fn squared_distance(
+        &self,
+        x: &Value,
+        anchor: &Tensor,
+        weights: Option<&Tensor>,
+        strength: f64,
+    ) -> Result<Value> {
+        let fits = |other: &Tensor| other.dims() == x.tensor().dims();
+        if !fits(anchor) || !weights.is_none_or(fits) {
+            let (x, anchor) = (x.tensor().dims(), anchor.dims());
+            return Err(Error::Invalid(format!(
+                "{x:?} has no distance from {anchor:?}"
+            )));
+        }
+        let pull = Pull {
+            x: x.tensor().clone(),
+            anchor: anchor.clone(),
+            weights: weights.cloned(),
+            strength,
+        };
+        let distance = pull.distance()?;
+        Ok(self.record(distance, &[x], move |gradient, _| {
+            Ok(vec![Some(pull.gradient(gradient)?)])
+        }))
+    }
+
+    /// `factor`·x.
+    pub fn scale(&self, x: &Value, factor: f64) -> Result<Value> {
+        let output = (x.tensor() * factor)?;
+        Ok(self.record(output, &[x], move |gradient, _| {
+            Ok(vec![Some((gradient * factor)?)])
+        }))
+    }
+}
+
+struct Pull {
+    x: Tensor,
+    anchor: Tensor,
+    weights: Option<Tensor>,
+    strength: f64,
+}
+
+impl Pull {
+    fn fused(&self) -> bool {
+        let weights = self.weights.as_ref().unwrap_or(&self.x);
+        cpu::serves(&[&self.x, &self.anchor, weights])
+    }
+
+    /// The tensor of weights, empty where all are 1.
+    fn weights(&self) -> Result<Tensor> {
+        match &self.weights {
+            Some(weights) => Ok(weights.clone()),
+            None => Ok(Tensor::zeros(0, self.x.dtype(), self.x.device())?),
+        }
+    }
+
+    fn distance(&self) -> Result<Tensor> {
+        if self.fused() {
+            let sum = cpu::read(
+                [&self.x, &self.anchor, &self.weights()?],
+                |[x, anchor, weights]| cpu::anchor::squared_distance(x, anchor, weights),
+            )?;
+            return cpu::tensor(vec![(self.strength * sum) as f32], ());
+        }
+        let mut squares = (&self.x - &self.anchor)?.sqr()?;
+        if let Some(weights) = &self.weights {
+            squares = (squares * weights)?;
+        }
+        Ok((squares.sum_all()? * self.strength)?)
+    }
+
+    fn gradient(&self, gradient: &Tensor) -> Result<Tensor> {
+        if self.fused() {
+            let factor = gradient.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+            let factor = (2.0 * self.strength * factor) as f32;
+            let values = cpu::read(
+                [&self.x, &self.anchor, &self.weights()?],
+                |[x, anchor, weights]| cpu::anchor::gradient(x, anchor, weights, factor),
+            )?;
+            return cpu::tensor(values, self.x.shape());
+        }
+        let mut moved = ((&self.x - &self.anchor)? * (2.0 * self.strength))?;
+        if let Some(weights) = &self.weights {
+            moved = (moved * weights)?;
+        }
+        Ok(moved.broadcast_mul(gradient)?)
+    }
+}

@@ -1,0 +1,125 @@
+//! The diagonal of the Fisher information (Kirkpatrick et al. 2017): how much each parameter of a
+//! model matters for what it says of some images.
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+use super::batch::{Normaliser, check_images};
+use super::method::{Method, Step};
+use super::optimiser::Rule;
+use super::trainer::{Fed, Objective, Trainer};
+use crate::ml::data::ImageSet;
+use crate::ml::models::{Model, TensorSpec, Weights};
+use crate::ml::ops::{Tape, Value, parallel};
+use crate::ml::{Error, Observer, Result};
+use crate::rng::Stream;
+
+/// For each parameter of `model` the mean over `samples` images of `set`, drawn by `seed`, of the
+/// squared gradient of log p(label | image), the label being drawn from what the model itself
+/// predicts; in evaluation mode. Shapes as the parameters', f32.
+pub fn diagonal(
+    model: &Model,
+    set: &ImageSet,
+    samples: usize,
+    seed: u64,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<BTreeMap<String, Tensor>> {
+    check_images(set, &model.config().input)?;
+    parallel::scope(threads, || sum(model, set, samples, seed, observer))
+}
+
+fn sum(
+    model: &Model,
+    set: &ImageSet,
+    samples: usize,
+    seed: u64,
+    observer: &dyn Observer,
+) -> Result<BTreeMap<String, Tensor>> {
+    let order = Stream::new(seed, "fisher/order").permutation(set.len());
+    let chosen = &order[..samples.min(set.len())];
+    let mut labels = Stream::new(seed, "fisher/labels");
+    let normaliser = Normaliser::new(&model.config().input, &model.device());
+    let objective = Objective {
+        rule: Rule::Sgd { momentum: 0.0 },
+        weight_decay: 0.0,
+        smoothing: 0.0,
+        classes: None,
+        seed,
+    };
+    let trainer = Trainer::new(model.clone(), &Everything, &objective)?;
+    let mut sums: BTreeMap<String, Tensor> = BTreeMap::new();
+    for (done, image) in chosen.iter().enumerate() {
+        let images = normaliser.batch(set, &[*image])?;
+        let logits = model.logits(&images)?.flatten_all()?.to_vec1::<f32>()?;
+        let label = draw(&logits, labels.range(0.0, 1.0));
+        let (_, gradients) = trainer.gradients(&Fed::Images(images).into(), &[label])?;
+        for (name, gradient) in gradients.by_name {
+            let square = gradient.sqr()?;
+            let sum = match sums.remove(&name) {
+                Some(sum) => (sum + square)?,
+                None => square,
+            };
+            sums.insert(name, sum);
+        }
+        if !observer.advance(done as u64 + 1, chosen.len() as u64, "Fisher samples") {
+            return Err(Error::Interrupted);
+        }
+    }
+    let share = 1.0 / chosen.len().max(1) as f64;
+    let mean = |(name, sum): (String, Tensor)| Ok((name, (sum * share)?));
+    sums.into_iter().map(mean).collect()
+}
+
+/// The column that a uniform `at` in [0, 1) falls on in softmax(logits).
+fn draw(logits: &[f32], at: f64) -> u32 {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let weight = |logit: &f32| libm::exp(f64::from(*logit) - f64::from(largest));
+    let total: f64 = logits.iter().map(weight).sum();
+    let mut left = at * total;
+    for (column, logit) in logits.iter().enumerate() {
+        left -= weight(logit);
+        if left < 0.0 {
+            return column as u32;
+        }
+    }
+    logits.len().saturating_sub(1) as u32
+}
+
+/// Gradients of everything, in evaluation mode.
+struct Everything;
+
+impl Method for Everything {
+    fn trains(&self, _tensor: &TensorSpec) -> bool {
+        true
+    }
+
+    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
+        Vec::new()
+    }
+
+    fn training_mode(&self) -> bool {
+        false
+    }
+
+    fn teacher(&self) -> Option<&Model> {
+        None
+    }
+
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
+        parameters.weight(tape, name)
+    }
+
+    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
+        Ok(images)
+    }
+
+    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
+        Ok(trained)
+    }
+}

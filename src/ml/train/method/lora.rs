@@ -1,0 +1,121 @@
+//! Low-rank adaptation (Hu et al. 2022) of a transformer's attention, as the benchmark's code has
+//! it: queries and values change by low-rank products, keys do not; class token, positions and
+//! outer norms train, blocks, patch embedding and classifier are frozen. The change is merged
+//! into the weights at the end.
+
+use super::{Method, Step};
+use crate::ml::models::{Initial, Model, Network, Role, TensorSpec, Weights};
+use crate::ml::ops::{Tape, Value};
+use crate::ml::{Error, Result};
+
+/// Queries and values of every block change by `alpha`/`rank`·B·A.
+pub struct Lora {
+    rank: usize,
+    alpha: f64,
+}
+
+/// The weights that change.
+const CHANGED: &str = "attn.qkv.weight";
+
+impl Lora {
+    /// Refuses models without attention, and a rank that is none.
+    pub fn new(model: &Model, rank: usize, alpha: f64) -> Result<Self> {
+        let Network::Vit(vit) = &model.config().network else {
+            return Err(Error::Invalid(format!(
+                "LoRA changes the attention of a transformer; `{}` has none",
+                model.config().arch
+            )));
+        };
+        if rank == 0 || rank > vit.width {
+            return Err(Error::Invalid(format!(
+                "a rank of {rank} does not fit a width of {}",
+                vit.width
+            )));
+        }
+        Ok(Self { rank, alpha })
+    }
+
+    /// The names of A and B for the weight `name`, if it is one that changes.
+    fn factors(name: &str) -> Option<[String; 2]> {
+        let place = name.strip_suffix(CHANGED)?;
+        Some(["A", "B"].map(|factor| format!("{place}attn.qkv.lora_{factor}")))
+    }
+
+    fn changed(
+        &self,
+        tape: &Tape,
+        parameters: &dyn Weights,
+        name: &str,
+        own: &dyn Weights,
+    ) -> Result<Value> {
+        let weight = parameters.weight(tape, name)?;
+        let Some([a, b]) = Self::factors(name) else {
+            return Ok(weight);
+        };
+        let (a, b) = (own.weight(tape, &a)?, own.weight(tape, &b)?);
+        tape.low_rank(weight.tensor(), &a, &b, self.alpha / self.rank as f64)
+    }
+}
+
+impl Method for Lora {
+    fn trains(&self, tensor: &TensorSpec) -> bool {
+        tensor.outside_blocks
+    }
+
+    fn additions(&self, model: &Model) -> Vec<TensorSpec> {
+        let spec = |name: String, shape: Vec<usize>, initial: Initial| TensorSpec {
+            name,
+            shape,
+            role: Role::Parameter,
+            initial,
+            head: false,
+            outside_blocks: false,
+        };
+        let tensors = model.config().tensors().into_iter();
+        let pairs = tensors.filter_map(|tensor| {
+            let [a, b] = Self::factors(&tensor.name)?;
+            let [rows, inputs] = tensor.shape[..] else {
+                return None;
+            };
+            // PyTorch's Kaiming start with a = √5 for A, so the change starts from nothing.
+            let bound = 1.0 / (inputs as f64).sqrt();
+            let a = spec(a, vec![2 * self.rank, inputs], Initial::Uniform { bound });
+            let b = spec(b, vec![rows / 3 * 2, self.rank], Initial::Constant(0.0));
+            Some([a, b])
+        });
+        pairs.flatten().collect()
+    }
+
+    fn training_mode(&self) -> bool {
+        true
+    }
+
+    fn teacher(&self) -> Option<&Model> {
+        None
+    }
+
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
+        self.changed(tape, parameters, name, parameters)
+    }
+
+    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
+        Ok(images)
+    }
+
+    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model> {
+        let tape = Tape::new();
+        let config = trained.config().clone();
+        let mut tensors = trained.tensors().clone();
+        for name in trained.tensors().keys() {
+            if Self::factors(name).is_some() {
+                let merged = self.changed(&tape, &trained, name, additions)?;
+                tensors.insert(name.clone(), merged.into_tensor());
+            }
+        }
+        Model::from_tensors(config, tensors)
+    }
+}

@@ -1,0 +1,77 @@
+//! A visual prompt (Bahng et al. 2022): a frame of learned pixels around the normalised image in
+//! front of a frozen model.
+
+use super::{Method, Step};
+use crate::ml::models::config::Config;
+use crate::ml::models::prompt;
+use crate::ml::models::{Model, TensorSpec, Weights};
+use crate::ml::ops::{Tape, Value};
+use crate::ml::{Error, Result};
+
+/// Only the frame trains; the model runs in evaluation mode.
+pub struct Prompt {
+    /// Pixels from the border inwards.
+    pad: usize,
+}
+
+impl Prompt {
+    /// Refuses a frame that leaves nothing of the image, and a model that has one already.
+    pub fn new(model: &Model, pad: usize) -> Result<Self> {
+        let size = model.config().input.size;
+        if pad == 0 || 2 * pad >= size {
+            return Err(Error::Invalid(format!(
+                "a prompt of {pad} pixels leaves nothing of images of {size}; `pad` is 1 to {}",
+                size.saturating_sub(1) / 2
+            )));
+        }
+        if model.config().prompt.is_some() {
+            let message = "the model has a visual prompt already; `ft` trains it further";
+            return Err(Error::Invalid(message.to_string()));
+        }
+        Ok(Self { pad })
+    }
+}
+
+impl Method for Prompt {
+    fn trains(&self, _tensor: &TensorSpec) -> bool {
+        false
+    }
+
+    fn additions(&self, model: &Model) -> Vec<TensorSpec> {
+        prompt::tensors(self.pad, model.config().input.size)
+    }
+
+    fn training_mode(&self) -> bool {
+        false
+    }
+
+    fn teacher(&self) -> Option<&Model> {
+        None
+    }
+
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
+        parameters.weight(tape, name)
+    }
+
+    fn input(&self, tape: &Tape, parameters: &dyn Weights, images: Value) -> Result<Value> {
+        prompt::framed(tape, &images, |name| parameters.weight(tape, name))
+    }
+
+    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
+    fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model> {
+        let tape = Tape::new();
+        let config = Config {
+            prompt: Some(self.pad),
+            ..trained.config().clone()
+        };
+        let mut tensors = trained.into_tensors();
+        for spec in prompt::tensors(self.pad, config.input.size) {
+            let side = additions.weight(&tape, &spec.name)?.into_tensor();
+            tensors.insert(spec.name, side);
+        }
+        Model::from_tensors(config, tensors)
+    }
+}
