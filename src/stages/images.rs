@@ -228,7 +228,17 @@ pub fn read_file(
     input: &TaskInput,
     file: &ImageFile,
 ) -> Result<Vec<u8>, TaskError> {
-    let relative = Path::new(&file.path);
+    file_bytes(context, input, &file.path, &file.blob)
+}
+
+/// As [`read_file`], of the file `name` with the content `blob`.
+pub fn file_bytes(
+    context: &Context,
+    input: &TaskInput,
+    name: &str,
+    blob: &Blob,
+) -> Result<Vec<u8>, TaskError> {
+    let relative = Path::new(name);
     let inside = relative
         .components()
         .all(|part| matches!(part, Component::Normal(_)));
@@ -236,21 +246,18 @@ pub fn read_file(
     let mut changed = None;
     for path in roots.iter().map(|root| root.join(relative)) {
         match fs::read(&path) {
-            Ok(bytes) if Digest::of(&bytes) == file.blob.digest => return Ok(bytes),
+            Ok(bytes) if Digest::of(&bytes) == blob.digest => return Ok(bytes),
             Ok(_) => changed = Some(path),
             Err(_) => {} // Not there: another root, or the store, may have it.
         }
     }
-    context.blobs.read(&file.blob.digest).map_err(|error| {
+    context.blobs.read(&blob.digest).map_err(|error| {
         let place = match (&changed, roots.first()) {
             (Some(path), _) => format!("{} has another content now", path.display()),
             (None, Some(root)) => format!("it is not under {}", root.display()),
             // A node made it: whoever runs nodes can have it made again.
             (None, None) => return TaskError::Blob(error),
         };
-        TaskError::Input(format!(
-            "image `{}` is missing: {place}, and {error}",
-            file.path
-        ))
+        TaskError::Input(format!("`{name}` is missing: {place}, and {error}"))
     })
 }

@@ -1,6 +1,7 @@
 //! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
 
 pub mod average;
+pub mod checkpoint;
 pub mod command;
 pub mod concat;
 pub mod dataset;
@@ -23,6 +24,7 @@ mod training;
 pub fn registry() -> registry::Registry {
     registry::Registry::default()
         .with::<average::Average>()
+        .with::<checkpoint::Checkpoint>()
         .with::<command::Command>()
         .with::<concat::Concat>()
         .with::<dataset::DatasetStage>()

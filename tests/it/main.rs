@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
+mod checkpoint;
 mod cli;
 mod cli_docs;
 mod cli_run;
@@ -11,6 +12,7 @@ mod engine;
 mod examples;
 mod fixtures;
 mod house;
+mod hub;
 mod language;
 mod methods;
 mod ot;

@@ -1,5 +1,6 @@
 //! Images as models take them: decoding, resizing, and the built-in rendered dataset.
 
+pub mod classes;
 pub mod decode;
 pub mod mini_rib;
 pub mod picture;

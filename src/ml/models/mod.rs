@@ -8,6 +8,7 @@
 
 pub mod average;
 pub mod catalogue;
+pub mod checkpoint;
 pub mod config;
 mod initial;
 mod model;

@@ -1,0 +1,24 @@
+//! Class lists. Where they come from stands in docs/NOTICE.md.
+
+/// The WordNet ids of ImageNet-1K's classes in the order of their labels, which is the sorted
+/// one.
+pub fn imagenet() -> Vec<String> {
+    list(include_str!("imagenet_wnids.json"))
+}
+
+fn list(json: &str) -> Vec<String> {
+    // The files are part of the program and read by its tests.
+    serde_json::from_str(json).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_sorted_classes() {
+        let classes = imagenet();
+        assert_eq!(classes.len(), 1000);
+        assert!(classes.is_sorted() && classes[0] == "n01440764");
+    }
+}

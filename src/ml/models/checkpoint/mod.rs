@@ -1,0 +1,18 @@
+//! Published weights: from the containers of other tools to a [`Model`](super::Model).
+//!
+//! Knows files and tensors; where a file comes from is the caller's business.
+
+mod containers;
+mod fit;
+mod positions;
+
+use std::collections::BTreeMap;
+
+use candle_core::Tensor;
+
+pub use containers::read;
+pub use fit::fit;
+pub use positions::resample;
+
+/// Tensors by name: floating ones as f32, integers as i64, all on the CPU.
+pub type StateDict = BTreeMap<String, Tensor>;

@@ -1,0 +1,3 @@
+//! Transport: bytes from elsewhere. Knows no key and no store.
+
+pub mod download;

@@ -1,0 +1,348 @@
+//! Published weights: the containers of other tools, and the ways they come.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use candle_core::{DType, Device, Tensor};
+use ribflow::ml::data::resize::Filter;
+use ribflow::ml::models::checkpoint::{fit, read, resample};
+use ribflow::ml::models::config::Input;
+use ribflow::ml::models::{Config, Network, Vit, VitStart};
+use ribflow::remote::download::{DownloadError, Request, download};
+use sha2::{Digest, Sha256};
+
+use crate::hub::{Hub, Trouble};
+use crate::rule;
+use crate::space::TestSpace;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints")
+}
+
+/// The structure of the files in that folder.
+fn config(size: usize, outputs: usize) -> Config {
+    Config {
+        arch: "small".to_string(),
+        classes: (0..outputs).map(|class| class.to_string()).collect(),
+        embedding: None,
+        headless: false,
+        prompt: None,
+        input: Input {
+            size,
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            interpolation: Filter::Bicubic,
+            crop: 1.0,
+        },
+        network: Network::Vit(Vit {
+            patch: 8,
+            width: 16,
+            depth: 1,
+            heads: 2,
+            hidden: 64,
+            norm_eps: 1e-6,
+            norm_pre: false,
+            patch_bias: true,
+            qkv_bias: true,
+            quick_gelu: false,
+            start: VitStart::Normal,
+        }),
+    }
+}
+
+fn flat(tensor: &Tensor) -> Vec<f32> {
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+#[test]
+fn every_container_gives_the_same_tensors() {
+    for (file, dtype) in [
+        ("vit.safetensors", DType::F32),
+        ("vit.f16.safetensors", DType::F16),
+        ("vit.bf16.safetensors", DType::BF16),
+        ("sharded", DType::F32),
+        ("sharded/model.safetensors.index.json", DType::F32),
+        ("vit.pth", DType::F32),
+        ("parallel.pth", DType::F32),
+        ("wrapped.pth", DType::F32),
+        ("double.pth", DType::F32),
+    ] {
+        let found = read(&folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        let model = fit(config(32, 5), found).unwrap_or_else(|error| panic!("{file}: {error}"));
+        for (name, tensor) in model.tensors() {
+            let exact = Tensor::from_vec(
+                rule::tensor(name, tensor.dims()),
+                tensor.dims(),
+                &Device::Cpu,
+            );
+            let rounded = exact.unwrap().to_dtype(dtype).unwrap();
+            let expected = flat(&rounded.to_dtype(DType::F32).unwrap());
+            assert_eq!(flat(tensor), expected, "{file}: {name}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_state_dict_is_told_and_not_executed() {
+    let space = TestSpace::new();
+    let mut failures = BTreeMap::new();
+    let mut note = |name: &str, path: &Path| {
+        let error = read(path).expect_err(name);
+        failures.insert(name.to_string(), error.to_string());
+    };
+    for name in ["evil.pth", "legacy.pth", "make.py", "absent.pth"] {
+        note(name, &folder().join(name));
+    }
+    for name in ["vit.safetensors", "vit.pth"] {
+        let bytes = fs::read(folder().join(name)).unwrap();
+        let half = space.write(&format!("half.{name}"), &bytes[..bytes.len() / 2]);
+        note(&format!("half of {name}"), &half);
+    }
+    let index = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
+    let index = space.write("model.safetensors.index.json", index);
+    note("a shard elsewhere", &index);
+    assert!(!Path::new("/tmp/ribflow-was-executed").exists());
+    insta::assert_json_snapshot!(failures);
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_listed_at_once() {
+    let mut found = read(&folder().join("vit.safetensors")).unwrap();
+    found.remove("norm.bias");
+    let odd = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
+    found.insert("fc_norm.weight".to_string(), odd);
+    let error = fit(config(32, 7), found).expect_err("they do not fit");
+    insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn positions_are_resampled_as_timm_does() {
+    let bytes = fs::read(folder().join("positions.json")).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_slice(&bytes).unwrap();
+    for case in cases {
+        let side = |name: &str| case[name].as_u64().unwrap() as usize;
+        let (old, new) = (side("from"), side("to"));
+        let values = rule::values(&format!("positions.{old}"), (old * old + 1) * 3, 0.0, 0.5);
+        let positions = Tensor::from_vec(values, (1, old * old + 1, 3), &Device::Cpu).unwrap();
+        let found = flat(&resample(&positions, new).unwrap());
+        let expected: Vec<f32> = serde_json::from_value(case["values"].clone()).unwrap();
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            assert!(
+                (found - expected).abs() < 1e-6,
+                "{old} to {new}: {found} for {expected}"
+            );
+        }
+    }
+    let larger = fit(config(64, 5), read(&folder().join("vit.pth")).unwrap()).unwrap();
+    assert_eq!(larger.tensors()["pos_embed"].dims(), [1, 65, 16]);
+}
+
+fn fetch(
+    hub: &Hub,
+    token: Option<&str>,
+    path: &str,
+    target: &Path,
+) -> Result<Option<String>, DownloadError> {
+    let request = Request {
+        url: format!("{}/{path}", hub.endpoint),
+        token: token.map(str::to_string),
+        pause: Duration::from_millis(1),
+    };
+    download(&request, target, &|_, _| true).map(|fetched| fetched.sha256)
+}
+
+#[test]
+fn downloads_go_on_where_they_broke_off() {
+    let space = TestSpace::new();
+    let target = space.path("file");
+    let content: Vec<u8> = (0..300_000u32).map(|it| (it * 7 % 251) as u8).collect();
+    let hub = Hub::serving(content.clone())
+        .asking_for("secret")
+        .troubled([
+            Trouble::Status(503),
+            Trouble::Cut(100_000),
+            Trouble::Status(429),
+            Trouble::Cut(50_000),
+        ]);
+    fetch(&hub, Some("secret"), "o/r/resolve/main/f", &target).unwrap();
+    assert!(fs::read(&target).unwrap() == content);
+    let storage: Vec<_> = hub
+        .seen()
+        .into_iter()
+        .filter(|it| it.path.starts_with("/signed"))
+        .collect();
+    assert_eq!(storage.len(), 5);
+    let ranges: Vec<_> = storage.iter().map(|it| it.header("range")).collect();
+    let first = ranges[2].unwrap();
+    assert!(ranges[0].is_none() && first.starts_with("bytes=") && ranges[4] != ranges[2]);
+    assert!(
+        storage
+            .iter()
+            .all(|it| it.header("authorization").is_none())
+    );
+
+    // A file that changed in between is fetched anew.
+    let other: Vec<u8> = vec![5; 200_000];
+    let hub =
+        Hub::serving(content).troubled([Trouble::Cut(70_000), Trouble::Replace(other.clone())]);
+    fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap();
+    assert!(fs::read(&target).unwrap() == other);
+}
+
+#[test]
+fn downloads_that_can_not_be_say_why() {
+    let space = TestSpace::new();
+    let target = space.path("file");
+    let hub = Hub::serving(vec![1; 10]).asking_for("secret");
+    let refused = |token, path| fetch(&hub, token, path, &target).unwrap_err().to_string();
+    assert!(refused(None, "o/r/resolve/main/f").contains("HF_TOKEN"));
+    assert!(refused(Some("secret"), "o/r/resolve/main/absent").contains("no such file"));
+    let hub = Hub::serving(vec![1; 10]).troubled((0..9).map(|_| Trouble::Status(500)));
+    let exhausted = fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap_err();
+    assert!(
+        matches!(exhausted, DownloadError::Exhausted { .. }),
+        "{exhausted}"
+    );
+}
+
+/// A workflow that trains nothing: features of a checkpoint.
+fn workflow(origin: &str) -> String {
+    format!(
+        "ribflow: 1
+name: published
+stages:
+  model:
+    use: checkpoint
+    with: {{ arch: vit_mini, {origin} }}
+  images:
+    use: dataset
+    with: {{ builtin: mini-rib, domain: v2, images: 20 }}
+  features:
+    use: features
+    needs: {{ model: model, data: images }}
+"
+    )
+}
+
+/// A file of weights for `vit_mini`, made by the program itself.
+fn weights(space: &TestSpace) -> Vec<u8> {
+    space.write(
+        "make.yaml",
+        "ribflow: 1
+name: make
+stages:
+  images:
+    use: dataset
+    with: { builtin: mini-rib, domain: v2, images: 20 }
+  model:
+    use: pretrain
+    needs: { data: images }
+    with: { arch: vit_mini, epochs: 1, batch: 20 }
+",
+    );
+    space.run(&["run", "make.yaml"]).ok();
+    space.run(&["get", "make.yaml", "model", "-o", "made"]).ok();
+    let files = fs::read_dir(space.path("made")).unwrap();
+    let files = files.map(|entry| entry.unwrap().path());
+    let mut files = files.filter(|path| path.extension().is_some_and(|it| it == "safetensors"));
+    fs::read(files.next().unwrap()).unwrap()
+}
+
+fn ran(space: &TestSpace, arguments: &[&str]) -> u64 {
+    let outcome = space.run(arguments).expect(0);
+    let summary = outcome.json_lines().pop().unwrap();
+    summary["ran"].as_u64().unwrap()
+}
+
+#[test]
+fn a_checkpoint_is_its_content() {
+    let space = TestSpace::new();
+    space.write("a/model.safetensors", weights(&space));
+    space.write("one.yaml", workflow("path: a/model.safetensors"));
+    assert_eq!(ran(&space, &["run", "one.yaml", "--json"]), 2);
+    assert_eq!(ran(&space, &["run", "one.yaml", "--json"]), 0);
+    fs::rename(space.path("a"), space.path("b")).unwrap();
+    space.write("two.yaml", workflow("path: b/model.safetensors"));
+    assert_eq!(ran(&space, &["run", "two.yaml", "--json"]), 0);
+    // The folder as the hub's tools leave it holds the same.
+    space.write("three.yaml", workflow("path: b"));
+    assert_eq!(ran(&space, &["run", "three.yaml", "--json"]), 0);
+}
+
+#[test]
+fn a_checkpoint_comes_from_a_hub_or_a_url() {
+    let space = TestSpace::new();
+    let content = weights(&space);
+    let sha256: String = Sha256::digest(&content)
+        .iter()
+        .map(|it| format!("{it:02x}"))
+        .collect();
+    let hub = Hub::serving(content.clone())
+        .named(&sha256)
+        .asking_for("secret");
+    let revision = "c".repeat(40);
+    space.write(
+        "hub.yaml",
+        workflow(&format!("hub: o/r, revision: {revision}")),
+    );
+    let run = |file: &str| {
+        let mut command = space.command(&["run", file, "--json"]);
+        command
+            .env("HF_ENDPOINT", &hub.endpoint)
+            .env("HF_TOKEN", "secret");
+        space.finish(&mut command)
+    };
+    run("hub.yaml").ok();
+    let path = format!("/o/r/resolve/{revision}/model.safetensors");
+    assert_eq!(hub.seen()[0].path, path);
+    let before = hub.seen().len();
+    run("hub.yaml").ok();
+    assert_eq!(hub.seen().len(), before, "a second run asks for nothing");
+
+    // What the hub names is not what came.
+    let liar = Hub::serving(content.clone()).named(&"0".repeat(64));
+    space.write("liar.yaml", workflow("hub: o/r, revision: other"));
+    let mut command = space.command(&["run", "liar.yaml"]);
+    let refused = space
+        .finish(command.env("HF_ENDPOINT", &liar.endpoint))
+        .expect(1);
+    assert!(refused.stderr.contains("the hub names"), "{refused}");
+
+    let plain = Hub::serving(content);
+    let url = format!("url: \"{}/file.safetensors\", digest: ", plain.endpoint);
+    space.write("url.yaml", workflow(&format!("{url}\"sha256:{sha256}\"")));
+    run("url.yaml").ok();
+    space.write(
+        "wrong.yaml",
+        workflow(&format!("{url}\"sha256:{}\"", "1".repeat(64))),
+    );
+    let refused = run("wrong.yaml").expect(1);
+    assert!(refused.stdout.contains("as `digest` says"), "{refused}");
+}
+
+#[test]
+fn wrong_checkpoints_are_told_apart_at_load_time() {
+    let space = TestSpace::new();
+    let mut told = String::new();
+    for origin in [
+        "revision: main",
+        "path: a.pth, hub: o/r",
+        "url: \"https://h/x.pth\"",
+        "url: \"https://h/x.pth\", digest: \"md5:12\"",
+        "hub: somewhere",
+        "hub: o/r, file: ../secret",
+    ] {
+        space.write("wrong.yaml", workflow(origin));
+        told.push_str(&space.run(&["validate", "wrong.yaml"]).expect(2).stderr);
+        told.push('\n');
+    }
+    space.write(
+        "wrong.yaml",
+        workflow("path: a.pth").replace("vit_mini", "vit_minni"),
+    );
+    told.push_str(&space.run(&["validate", "wrong.yaml"]).expect(2).stderr);
+    insta::assert_snapshot!(told);
+}
