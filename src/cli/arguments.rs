@@ -142,6 +142,8 @@ pub enum Command {
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
     Graph(GraphArguments),
+    /// Look at the datasets on disk
+    Data(DataArguments),
     /// Show what the stage kinds take and give
     Kinds(KindsArguments),
     /// List the architectures and what their published checkpoints ask for
@@ -285,6 +287,32 @@ pub enum GraphFormat {
 }
 
 #[derive(Clone, Debug, Args)]
+#[command(after_help = examples::DATA)]
+pub struct DataArguments {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum DataCommand {
+    /// Say which of ImageNet-RIB's datasets lie in a folder, and what is missing
+    ///
+    /// Ends with 1 where one of them is incomplete, or none is there.
+    Check(DataCheckArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DataCheckArguments {
+    /// The folder that holds val, v2, a, r, sketch, objectnet, cartoon, drawing, c
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+
+    /// Decode every image too
+    #[arg(long)]
+    pub decode: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 #[command(after_help = examples::KINDS)]
 pub struct KindsArguments {
     /// All about this one: what it needs, every parameter with its default, what it gives
@@ -397,6 +425,11 @@ Examples:
   ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
   ribflow graph grid.yaml --stages --format mermaid
   ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
+
+    pub const DATA: &str = "\
+Examples:
+  ribflow data check /data/imagenet-rib            folders, classes and numbers of images
+  ribflow data check /data/imagenet-rib --decode   also whether every image can be read";
 
     pub const KINDS: &str = "\
 Examples:

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod completions;
+mod data;
 pub mod failure;
 mod get;
 mod graph;
@@ -71,6 +72,7 @@ fn dispatch(
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
+        Command::Data(arguments) => data::run(&arguments.command, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Models(arguments) => models::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),

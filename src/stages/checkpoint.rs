@@ -209,7 +209,7 @@ impl Checkpoint {
                 let request = request(&url.0, None);
                 self.fetched(context, &request, &file_name(&url.0))?.0
             }
-            (_, _, Some(hub)) => self.from_hub(context, hub)?,
+            (_, _, Some(hub)) => self.at_hub(context, hub)?,
             _ => return Err(TaskError::Input("the checkpoint has no origin".to_string())),
         };
         self.check_pin(&place)?;
@@ -233,7 +233,7 @@ impl Checkpoint {
         }
     }
 
-    fn from_hub(&self, context: &Context, hub: &str) -> Result<PathBuf, TaskError> {
+    fn at_hub(&self, context: &Context, hub: &str) -> Result<PathBuf, TaskError> {
         let revision = self.revision.as_deref().unwrap_or("main");
         let is_commit = revision.len() == 40 && revision.chars().all(|it| it.is_ascii_hexdigit());
         if !is_commit && self.digest.is_none() {

@@ -70,6 +70,7 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
         ));
     };
     let classes = first.classes.clone();
+    let clause = datasets.iter().find_map(|(_, it)| it.clause.clone());
     let mut parts = Vec::new();
     for (index, (axes, dataset)) in datasets.into_iter().enumerate() {
         if let Some(difference) = difference(&classes, &dataset.classes) {
@@ -86,7 +87,11 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
         }
     }
     tell_apart(&mut parts);
-    Ok(Dataset { classes, parts })
+    Ok(Dataset {
+        classes,
+        parts,
+        clause,
+    })
 }
 
 /// Where two class lists part.

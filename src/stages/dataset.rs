@@ -8,6 +8,7 @@ use super::images;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::nearest;
 use crate::ml::data::mini_rib::{self, Collection, Split};
+use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
 use crate::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
@@ -18,13 +19,21 @@ use crate::workflow::kind::{
 /// Most images that are rendered at once: 300 MB of pixels.
 const MAX_IMAGES: usize = 100_000;
 
-/// Labelled images: built in (`builtin`), of a folder (`folder`), or of files that another stage
-/// gives (`needs.folder`).
+/// Labelled images: built in (`builtin`), a known dataset on disk (`preset`), of a folder
+/// (`folder`), or of files that another stage gives (`needs.folder`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetStage {
     /// A dataset that ribflow renders itself.
     builtin: Option<Builtin>,
+    /// One of ImageNet-RIB's datasets as it is distributed, found below `root`.
+    preset: Option<Preset>,
+    /// Of `preset`: the folder that holds them (val, v2, a, r, sketch, objectnet, …).
+    root: Option<Location>,
+    /// Of `imagenet-c`: a corruption and a severity, `fog/3`.
+    part: Option<String>,
+    /// Of `imagenet-objectnet`: which classes its folders are.
+    labels: ObjectnetLabels,
     /// Of `builtin`: the source or domain.
     domain: Option<Collection>,
     /// Of `builtin`: which of two independent draws.
@@ -64,7 +73,7 @@ impl Stage for DatasetStage {
     const NAME: &'static str = "dataset";
     const VERSION: u32 = 1;
     const SUMMARY: &'static str =
-        "Labelled images: built in, of a folder, or of files that another stage gives.";
+        "Labelled images: built in, a known dataset on disk, of a folder, or of files of a stage.";
     const COMPARISON: Comparison = Comparison::BitEqual;
 
     fn inputs(&self) -> Vec<InputSpec> {
@@ -88,12 +97,22 @@ impl Stage for DatasetStage {
             location: folder.0.clone().into(),
             shape: SourceShape::ImageFolder(self.selection()),
         };
-        self.folder.iter().map(source).collect()
+        let preset = self.preset.zip(self.root.as_ref());
+        let preset = preset.map(|(preset, root)| Source {
+            name: "root".to_string(),
+            location: root.0.clone().into(),
+            shape: SourceShape::ImageFolderAt {
+                places: preset.places(self.part.as_deref()),
+                selection: self.preset_selection(preset),
+            },
+        });
+        self.folder.iter().map(source).chain(preset).collect()
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let needs_folder = inputs.iter().any(|input| input.name == "folder");
         let mut problems = Vec::from_iter(self.check_origin(needs_folder));
+        problems.extend(self.check_preset());
         problems.extend(self.check_builtin());
         problems.extend(self.check_selection());
         problems
@@ -104,16 +123,20 @@ impl Stage for DatasetStage {
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let (classes, images) = match (self.builtin, self.domain) {
-            (Some(Builtin::MiniRib), Some(domain)) => self.render(domain, context)?,
+        let (classes, images) = match (self.builtin, self.domain, self.preset) {
+            (Some(Builtin::MiniRib), Some(domain), _) => self.render(domain, context)?,
+            (_, _, Some(preset)) => self.preset_images(preset, context)?,
             _ => {
                 let folder = context.input("folder")?;
                 let (classes, files) = image_folder::images(folder, &self.selection())?;
                 let files = self.chosen(files)?;
-                (classes, Images::Encoded { files })
+                (classes, Images::Encoded { files, border: 0 })
             }
         };
+        let facts = self.preset.map(Preset::facts);
+        let clause = facts.filter(|facts| facts.no_training);
         let dataset = Dataset {
+            clause: clause.map(|facts| facts.terms.to_string()),
             classes,
             parts: vec![Part {
                 axes: Default::default(),
@@ -148,6 +171,7 @@ impl DatasetStage {
     fn check_origin(&self, needs_folder: bool) -> Option<ParameterProblem> {
         let given = [
             ("`with.builtin`", self.builtin.is_some()),
+            ("`with.preset`", self.preset.is_some()),
             ("`with.folder`", self.folder.is_some()),
             ("`needs.folder`", needs_folder),
         ];
@@ -162,8 +186,9 @@ impl DatasetStage {
                 path: Vec::new(),
                 input: None,
                 at_name: false,
-                message: "a dataset needs `with.builtin`, `with.folder` or `needs.folder`"
-                    .to_string(),
+                message:
+                    "a dataset needs `with.builtin`, `with.preset`, `with.folder` or `needs.folder`"
+                        .to_string(),
                 hint: Some("for example `with: { builtin: mini-rib, domain: v2 }`".to_string()),
             },
             several => {
@@ -220,6 +245,84 @@ impl DatasetStage {
         problems
     }
 
+    fn check_preset(&self) -> Vec<ParameterProblem> {
+        let mut problems = Vec::new();
+        let misplaced = |name: &str, of: &str| {
+            ParameterProblem::value(name, format!("`{name}` belongs to `{of}`"))
+        };
+        if self.preset.is_none() && self.root.is_some() {
+            problems.push(misplaced("root", "preset"));
+        }
+        if self.preset.is_some() && self.root.is_none() {
+            let message = "a preset needs `root`, the folder that holds the datasets";
+            let hint = "`ribflow data check FOLDER` says what lies in a folder";
+            problems.push(ParameterProblem::value("preset", message).hint(hint));
+        }
+        match (self.preset, &self.part) {
+            (Some(Preset::C), Some(part)) if presets::is_part(part) => {}
+            (Some(Preset::C), _) => {
+                let message = "ImageNet-C is taken by parts: a corruption and a severity";
+                let place = if self.part.is_some() {
+                    "part"
+                } else {
+                    "preset"
+                };
+                let problem = ParameterProblem::value(place, message);
+                problems.push(problem.hint("`part: fog/3`; `concat` joins several"));
+            }
+            (_, Some(_)) => problems.push(misplaced("part", "preset: imagenet-c")),
+            (_, None) => {}
+        }
+        if self.labels != ObjectnetLabels::Intended && self.preset != Some(Preset::Objectnet) {
+            problems.push(misplaced("labels", "preset: imagenet-objectnet"));
+        }
+        problems
+    }
+
+    /// The class folders of a preset that are wanted.
+    fn wanted_folders(&self, preset: Preset) -> Vec<presets::Folder> {
+        let mut folders = preset.folders(self.labels);
+        if let Some(classes) = &self.classes {
+            folders.retain(|folder| classes.contains(&folder.class));
+        }
+        folders
+    }
+
+    fn preset_selection(&self, preset: Preset) -> ImageSelection {
+        let folders = self.wanted_folders(preset).into_iter();
+        ImageSelection {
+            classes: Some(folders.map(|folder| folder.folder).collect()),
+            limit: self.limit,
+        }
+    }
+
+    /// The images of a preset, their classes named and ordered as ImageNet's.
+    fn preset_images(
+        &self,
+        preset: Preset,
+        context: &Context,
+    ) -> Result<(Vec<String>, Images), TaskError> {
+        let input = context.input("root")?;
+        let (folders, mut files) = image_folder::images(input, &self.preset_selection(preset))?;
+        let known = self.wanted_folders(preset);
+        let class_of = |folder: &String| {
+            let found = known.iter().find(|known| known.folder == *folder);
+            found.map(|known| known.class.clone()).unwrap_or_default()
+        };
+        let named: Vec<String> = folders.iter().map(class_of).collect();
+        let mut classes = named.clone();
+        classes.sort();
+        classes.dedup();
+        for file in &mut files {
+            let class = &named[file.label as usize];
+            // Every name is among the sorted ones.
+            file.label = classes.binary_search(class).unwrap_or_default() as u32;
+        }
+        let files = self.chosen(files)?;
+        let border = preset.facts().border;
+        Ok((classes, Images::Encoded { files, border }))
+    }
+
     fn check_selection(&self) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         if let Some(classes) = &self.classes {
@@ -245,15 +348,26 @@ impl DatasetStage {
 
     fn class_problem(&self, classes: &[String], index: usize) -> Option<ParameterProblem> {
         let class = &classes[index];
-        let known = mini_rib::classes();
+        let known: Vec<String> = match self.preset {
+            Some(preset) => {
+                let folders = preset.folders(self.labels).into_iter();
+                folders.map(|folder| folder.class).collect()
+            }
+            None => mini_rib::classes(),
+        };
+        let of = match self.preset {
+            Some(preset) => preset.facts().name,
+            None => "mini-rib",
+        };
         let (message, hint) = if classes[..index].contains(class) {
             (format!("class `{class}` is selected twice"), None)
-        } else if self.builtin.is_some() && !known.contains(class) {
+        } else if (self.builtin.is_some() || self.preset.is_some()) && !known.contains(class) {
             let hint = match nearest(class, known.iter().map(String::as_str)) {
                 Some(name) => format!("did you mean `{name}`?"),
+                None if known.len() > 20 => format!("it has {} of them", known.len()),
                 None => format!("the classes are {}", known.join(", ")),
             };
-            (format!("mini-rib has no class `{class}`"), Some(hint))
+            (format!("{of} has no class `{class}`"), Some(hint))
         } else {
             return None;
         };

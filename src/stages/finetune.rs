@@ -350,7 +350,11 @@ impl Stage for Finetune {
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let given = model::read(context, context.input("init")?)?;
         let transform = given.config().input.transform();
-        let mut set = images::load(context, context.input("data")?, Some(&transform))?;
+        let data = context.input("data")?;
+        if let Some(clause) = &images::dataset(data)?.clause {
+            context.progress.log(&format!("warning: {clause}"));
+        }
+        let mut set = images::load(context, data, Some(&transform))?;
         if self.shuffle_labels {
             let order = Stream::new(self.seed, "labels").permutation(set.len());
             set.labels = order.iter().map(|image| set.labels[*image]).collect();

@@ -44,11 +44,12 @@ pub fn load(
                 whole.packed(bytes, *width, *height, target)?;
                 whole.labels.extend(labels);
             }
-            Images::Encoded { files } => {
+            Images::Encoded { files, border } => {
                 let pool = pool(context)?;
                 for batch in files.chunks(BATCH) {
                     context.check_cancelled()?;
-                    let pictures = pool.install(|| decode_all(context, input, batch, target))?;
+                    let pictures =
+                        pool.install(|| decode_all(context, input, batch, *border, target))?;
                     for (picture, file) in pictures.into_iter().zip(batch) {
                         whole.picture(picture, &file.path)?;
                         whole.labels.push(file.label);
@@ -82,7 +83,7 @@ pub fn count(dataset: &Dataset) -> usize {
         .iter()
         .map(|part| match &part.images {
             Images::Packed { labels, .. } => labels.len(),
-            Images::Encoded { files } => files.len(),
+            Images::Encoded { files, .. } => files.len(),
         })
         .sum()
 }
@@ -194,6 +195,7 @@ fn decode_all(
     context: &Context,
     input: &TaskInput,
     files: &[ImageFile],
+    border: usize,
     target: Option<&Transform>,
 ) -> Result<Vec<Picture>, TaskError> {
     let outcomes: Vec<Result<Picture, TaskError>> = files
@@ -202,12 +204,36 @@ fn decode_all(
             let bytes = read_file(context, input, file)?;
             let picture = decode(&bytes).map_err(|error| error.to_string());
             picture
+                .and_then(|picture| without_border(picture, border))
                 .and_then(|picture| transformed(picture, target))
                 .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
         })
         .collect();
     // The first failure in the order of the files, whichever a thread met first.
     outcomes.into_iter().collect()
+}
+
+/// The picture without `border` pixels on each side.
+fn without_border(picture: Picture, border: usize) -> Result<Picture, String> {
+    if border == 0 {
+        return Ok(picture);
+    }
+    let (width, height) = (picture.width, picture.height);
+    if width <= 2 * border || height <= 2 * border {
+        return Err(format!(
+            "is {width} x {height} pixels, and {border} are cut off each side"
+        ));
+    }
+    let rows = picture.pixels.chunks_exact(3 * width);
+    let rows = rows.skip(border).take(height - 2 * border);
+    Ok(Picture {
+        pixels: rows
+            .flat_map(|row| &row[3 * border..3 * (width - border)])
+            .copied()
+            .collect(),
+        width: width - 2 * border,
+        height: height - 2 * border,
+    })
 }
 
 fn transformed(picture: Picture, target: Option<&Transform>) -> Result<Picture, String> {
@@ -228,7 +254,10 @@ pub fn read_file(
     input: &TaskInput,
     file: &ImageFile,
 ) -> Result<Vec<u8>, TaskError> {
-    file_bytes(context, input, &file.path, &file.blob)
+    file_bytes(context, input, &file.path, &file.blob).map_err(|error| match error {
+        TaskError::Input(message) => TaskError::Input(format!("image {message}")),
+        other => other,
+    })
 }
 
 /// As [`read_file`], of the file `name` with the content `blob`.

@@ -41,6 +41,9 @@ pub struct Dataset {
     pub classes: Vec<String>,
     /// One part, or several where datasets were joined.
     pub parts: Vec<Part>,
+    /// What its licence says against training on it, if it does.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub clause: Option<String>,
 }
 
 /// A part of a dataset that evaluation reports on its own.
@@ -63,7 +66,16 @@ pub enum Images {
         labels: Vec<u32>,
     },
     /// Encoded image files, in order.
-    Encoded { files: Vec<ImageFile> },
+    Encoded {
+        files: Vec<ImageFile>,
+        /// Pixels to cut off each side after decoding.
+        #[serde(skip_serializing_if = "is_zero", default)]
+        border: usize,
+    },
+}
+
+fn is_zero(value: &usize) -> bool {
+    *value == 0
 }
 
 /// One encoded image. `path` is relative to the folder it came from.
@@ -187,7 +199,7 @@ impl Artifact {
                 .parts
                 .iter()
                 .map(|part| match &part.images {
-                    Images::Encoded { files } => files.iter().map(|file| file.blob.bytes).sum(),
+                    Images::Encoded { files, .. } => files.iter().map(|file| file.blob.bytes).sum(),
                     Images::Packed { .. } => 0,
                 })
                 .sum(),

@@ -155,7 +155,7 @@ fn export_part(
     target: &Path,
 ) -> Result<(), ExportError> {
     match &part.images {
-        Images::Encoded { files } => {
+        Images::Encoded { files, .. } => {
             let places = encoded_places(classes, files)?;
             files.par_iter().zip(places).try_for_each(|(file, place)| {
                 copy(

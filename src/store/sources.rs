@@ -46,6 +46,8 @@ pub enum SourceError {
         class: String,
         nearest: Option<String>,
     },
+    #[error("{} holds none of {}", root.display(), places.join(", "))]
+    NoPlace { root: PathBuf, places: Vec<String> },
     #[error("{} is a link that leads back to a folder around it", .0.display())]
     Loop(PathBuf),
     #[error("the name of {} is not valid UTF-8", .0.display())]
@@ -106,6 +108,11 @@ impl StatCache {
             SourceShape::Tree => self.content(place.clone(), tree(&place)?),
             SourceShape::ImageFolder(selection) => {
                 self.content(place.clone(), image_folder(&place, selection)?)
+            }
+            SourceShape::ImageFolderAt { places, selection } => {
+                let root = first_place(&place, places, selection)?;
+                let files = image_folder(&root, selection)?;
+                self.content(root, files)
             }
             SourceShape::Environment(names) => {
                 environment(names).map(|table| resolved(Artifact::Table(table), PathBuf::new()))
@@ -189,6 +196,26 @@ fn image_folder(root: &Path, selection: &ImageSelection) -> Result<Vec<String>, 
     Ok(listed?.into_iter().flatten().collect())
 }
 
+/// The first of `places` below `root` that has a class folder of the selection.
+pub fn first_place(
+    root: &Path,
+    places: &[String],
+    selection: &ImageSelection,
+) -> Result<PathBuf, SourceError> {
+    if !root.exists() {
+        return Err(SourceError::Missing(root.to_path_buf()));
+    }
+    let fits = |folder: &PathBuf| match &selection.classes {
+        Some(classes) => classes.iter().any(|class| folder.join(class).is_dir()),
+        None => folder.is_dir(),
+    };
+    let mut folders = places.iter().map(|place| root.join(place));
+    folders.find(fits).ok_or_else(|| SourceError::NoPlace {
+        root: root.to_path_buf(),
+        places: places.to_vec(),
+    })
+}
+
 fn class_folders(root: &Path) -> Result<Vec<String>, SourceError> {
     let mut classes: Vec<String> = entries(root)?
         .into_iter()
@@ -214,7 +241,8 @@ fn check_class(root: &Path, class: &str, classes: &[String]) -> Result<(), Sourc
     })
 }
 
-fn class_images(
+/// The images of one class folder, in torchvision's order, as paths below `root`.
+pub fn class_images(
     root: &Path,
     class: &str,
     limit: Option<usize>,

@@ -120,6 +120,12 @@ pub enum SourceShape {
     Tree,
     /// `class/…/image` as torchvision's ImageFolder walks it, other files ignored.
     ImageFolder(ImageSelection),
+    /// The same in the first of these folders below the location that is there and has a class
+    /// folder of the selection.
+    ImageFolderAt {
+        places: Vec<String>,
+        selection: ImageSelection,
+    },
     /// These environment variables, as a table of names and values; they must be set.
     Environment(Vec<String>),
 }

@@ -247,6 +247,7 @@ fn a_dataset_lies_there_as_class_folders() {
     bench.give(
         "photos",
         Artifact::Dataset(Dataset {
+            clause: None,
             classes: vec!["cat".to_string(), "dog".to_string()],
             parts: vec![part],
         }),

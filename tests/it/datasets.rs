@@ -148,7 +148,7 @@ fn paths(dataset: &Dataset) -> Vec<(&str, u32)> {
         panic!("one part");
     };
     match &part.images {
-        Images::Encoded { files } => files
+        Images::Encoded { files, .. } => files
             .iter()
             .map(|file| (file.path.as_str(), file.label))
             .collect(),

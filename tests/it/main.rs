@@ -21,6 +21,7 @@ mod ot_stage;
 mod parity_methods;
 mod parity_models;
 mod parity_preproc;
+mod presets;
 mod report;
 mod rib;
 mod rule;

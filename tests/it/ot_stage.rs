@@ -57,6 +57,7 @@ fn pixels(store: &Store, seed: u64, count: usize) -> Artifact {
     let mut stream = Stream::new(seed, "test pixels");
     let bytes: Vec<u8> = (0..count * 12).map(|_| stream.bits() as u8).collect();
     Artifact::Dataset(Dataset {
+        clause: None,
         classes: CLASSES.map(str::to_string).to_vec(),
         parts: vec![Part {
             axes: BTreeMap::new(),

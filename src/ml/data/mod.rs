@@ -4,6 +4,7 @@ pub mod classes;
 pub mod decode;
 pub mod mini_rib;
 pub mod picture;
+pub mod presets;
 pub mod resize;
 
 use std::sync::Arc;

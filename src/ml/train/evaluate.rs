@@ -33,8 +33,9 @@ pub struct Score {
     pub loss: f64,
 }
 
-/// For each class of `names` the index of the class of that name in `model`.
-pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<u32>> {
+/// For each class of `names` the indices of its classes in `model`: the one of that name, or
+/// several where the name joins theirs by `+` (any of them is right).
+pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>> {
     let places: std::collections::HashMap<&str, u32> = model
         .iter()
         .enumerate()
@@ -47,17 +48,19 @@ pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<u32>> {
                 .to_string(),
         ));
     }
-    names
-        .iter()
-        .map(|name| {
-            places.get(name.as_str()).copied().ok_or_else(|| {
-                Error::Invalid(format!(
-                    "the dataset's class `{name}` is not among the model's {} classes",
-                    model.len()
-                ))
-            })
+    let column = |name: &str| {
+        places.get(name).copied().ok_or_else(|| {
+            Error::Invalid(format!(
+                "the dataset's class `{name}` is not among the model's {} classes",
+                model.len()
+            ))
         })
-        .collect()
+    };
+    let columns = |name: &String| match places.get(name.as_str()) {
+        Some(only) => Ok(vec![*only]),
+        None => name.split('+').map(column).collect(),
+    };
+    names.iter().map(columns).collect()
 }
 
 /// Evaluates `model` on `set`. Its classes are found among the model's by name. With `masked`,
@@ -78,13 +81,16 @@ pub fn evaluate(
     }
     // Competing columns in the model's order, so that ties fall alike with and without a mask.
     let mut competing: Vec<u32> = match masked {
-        true => columns.clone(),
+        true => columns.concat(),
         false => (0..width as u32).collect(),
     };
     competing.sort_unstable();
+    competing.dedup();
     let mut class_of_column = vec![None; width];
-    for (class, column) in columns.iter().enumerate() {
-        class_of_column[*column as usize] = Some(class);
+    for (class, columns) in columns.iter().enumerate() {
+        for column in columns {
+            class_of_column[*column as usize] = Some(class);
+        }
     }
 
     let classes = set.classes.len();
@@ -103,7 +109,7 @@ pub fn evaluate(
             let label = set.labels[image] as usize;
             let logits = &rows[image * width..(image + 1) * width];
             images[label] += 1;
-            let verdict = judge(logits, &competing, columns[label]);
+            let verdict = judge(logits, &competing, &columns[label]);
             score.top1 += u64::from(verdict.rank < 1);
             score.top5 += u64::from(verdict.rank < 5);
             score.loss += verdict.loss;
@@ -124,14 +130,20 @@ pub fn evaluate(
 struct Verdict {
     /// The column with the largest logit.
     best: u32,
-    /// Columns before the right one.
+    /// Columns before the right one (the first of several).
     rank: usize,
     loss: f64,
 }
 
-fn judge(logits: &[f32], competing: &[u32], right: u32) -> Verdict {
-    let own = logits[right as usize];
-    let mut best = right;
+fn judge(logits: &[f32], competing: &[u32], right: &[u32]) -> Verdict {
+    let mut own = f32::NEG_INFINITY;
+    let mut best = 0;
+    for column in right {
+        if logits[*column as usize] > own {
+            (own, best) = (logits[*column as usize], *column);
+        }
+    }
+    let first = best;
     let mut rank = 0;
     let mut largest = f64::NEG_INFINITY;
     for column in competing {
@@ -140,15 +152,16 @@ fn judge(logits: &[f32], competing: &[u32], right: u32) -> Verdict {
             largest = f64::from(logit);
             best = *column;
         }
-        rank += usize::from(logit > own || (logit == own && *column < right));
+        let before = logit > own || (logit == own && *column < first);
+        rank += usize::from(before && !right.contains(column));
     }
-    let total: f64 = competing
-        .iter()
-        .map(|column| libm::exp(f64::from(logits[*column as usize]) - largest))
-        .sum();
-    Verdict {
-        best,
-        rank,
-        loss: libm::log(total) + largest - f64::from(own),
-    }
+    let sum = |columns: &[u32]| -> f64 {
+        let term = |column: &u32| libm::exp(f64::from(logits[*column as usize]) - largest);
+        columns.iter().map(term).sum()
+    };
+    let loss = match right {
+        [_] => libm::log(sum(competing)) + largest - f64::from(own),
+        several => libm::log(sum(competing)) - libm::log(sum(several)),
+    };
+    Verdict { best, rank, loss }
 }

@@ -146,12 +146,14 @@ fn run(
 /// The columns of the logits that compete (`None`: all) and each image's label among them.
 fn competing(model: &Model, set: &ImageSet) -> Result<(Option<Vec<u32>>, Vec<u32>)> {
     let columns = class_columns(&model.config().classes, &set.classes)?;
-    let sorted: Vec<u32> = BTreeSet::from_iter(columns.iter().copied())
-        .into_iter()
-        .collect();
-    // Each class is found in `sorted`, which was made from the same columns.
+    let sorted: Vec<u32> = BTreeSet::from_iter(columns.concat()).into_iter().collect();
+    // Each class is found in `sorted`, which was made from the same columns. A class of several
+    // is trained towards its first.
     let place = |label: &u32| {
-        let column = columns[*label as usize];
+        let column = columns[*label as usize]
+            .first()
+            .copied()
+            .unwrap_or_default();
         sorted.partition_point(|other| *other < column) as u32
     };
     let labels = set.labels.iter().map(place).collect();

@@ -489,3 +489,43 @@ fn fisher_information_is_that_of_the_logits() {
     let names: Vec<&String> = information.keys().collect();
     assert_eq!(names, weights(&start).keys().collect::<Vec<_>>());
 }
+
+#[test]
+fn any_class_of_several_is_right() {
+    let start = model("vit_mini", 4);
+    let set = images(20);
+    let lone = evaluate(&start, &set, true, 2, &Unobserved).unwrap();
+    // The first two classes become one.
+    let joined = ImageSet {
+        classes: vec![
+            "class 0+class 1".to_string(),
+            "class 2".to_string(),
+            "class 3".to_string(),
+        ],
+        labels: set
+            .labels
+            .iter()
+            .map(|label| label.saturating_sub(1))
+            .collect(),
+        ..set.clone()
+    };
+    let found = evaluate(&start, &joined, true, 2, &Unobserved).unwrap();
+    let cell = |row: usize, column: usize| lone.confusion[row * 4 + column];
+    let right = cell(0, 0) + cell(0, 1) + cell(1, 0) + cell(1, 1) + cell(2, 2) + cell(3, 3);
+    assert_eq!(found.parts[0].top1, right);
+    assert_eq!(
+        found.confusion[0],
+        cell(0, 0) + cell(0, 1) + cell(1, 0) + cell(1, 1)
+    );
+    assert!(found.parts[0].loss < lone.parts[0].loss);
+    // Trained towards the first of them.
+    let tuned = fit(
+        start,
+        &joined,
+        &Plain { part: Part::All },
+        &plan(),
+        2,
+        &Unobserved,
+    );
+    assert!(tuned.unwrap().epochs[1].loss.is_finite());
+}

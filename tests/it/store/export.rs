@@ -199,9 +199,10 @@ fn nothing_is_written_outside_the_target() {
 fn encoded(files: Vec<ImageFile>) -> Artifact {
     let part = Part {
         axes: BTreeMap::new(),
-        images: Images::Encoded { files },
+        images: Images::Encoded { files, border: 0 },
     };
     Artifact::Dataset(Dataset {
+        clause: None,
         classes: vec!["cat".to_string(), "../dog".to_string()],
         parts: vec![part],
     })
@@ -259,6 +260,7 @@ fn packed_images_come_out_as_png_with_the_same_pixels() {
         },
     };
     let dataset = Dataset {
+        clause: None,
         classes: vec!["cat".to_string(), "dog".to_string()],
         parts: vec![part("v2"), part("a")],
     };

@@ -6,6 +6,16 @@ pub fn imagenet() -> Vec<String> {
     list(include_str!("imagenet_wnids.json"))
 }
 
+/// The 200 classes of ImageNet-A, sorted.
+pub fn imagenet_a() -> Vec<String> {
+    list(include_str!("imagenet_a_wnids.json"))
+}
+
+/// The 200 classes of ImageNet-R, sorted.
+pub fn imagenet_r() -> Vec<String> {
+    list(include_str!("imagenet_r_wnids.json"))
+}
+
 fn list(json: &str) -> Vec<String> {
     // The files are part of the program and read by its tests.
     serde_json::from_str(json).unwrap_or_default()
@@ -20,5 +30,9 @@ mod tests {
         let classes = imagenet();
         assert_eq!(classes.len(), 1000);
         assert!(classes.is_sorted() && classes[0] == "n01440764");
+        for part in [imagenet_a(), imagenet_r()] {
+            assert!(part.len() == 200 && part.is_sorted());
+            assert!(part.iter().all(|class| classes.contains(class)));
+        }
     }
 }

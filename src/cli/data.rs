@@ -1,0 +1,221 @@
+//! `ribflow data check DIR`: which of the known datasets lie in a folder, and whether they are
+//! whole.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use super::arguments::{Common, DataCheckArguments, DataCommand};
+use super::failure::{Exit, Failure};
+use crate::ml::data::decode::decode;
+use crate::ml::data::presets::{CORRUPTIONS, Facts, ObjectnetLabels, Preset};
+use crate::store::sources::{self, SourceError};
+use crate::ui::table::Table;
+use crate::workflow::kind::ImageSelection;
+
+/// Problems of one dataset that are shown.
+const MOST_SHOWN: usize = 10;
+
+pub fn run(
+    command: &DataCommand,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    match command {
+        DataCommand::Check(arguments) => check(arguments, common, output),
+    }
+}
+
+fn check(
+    arguments: &DataCheckArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if !arguments.folder.is_dir() {
+        let message = format!("{} is not a folder", arguments.folder.display());
+        return Err(Failure::usage("no-folder", message));
+    }
+    let found: Vec<Found> = Preset::ALL
+        .into_iter()
+        .map(|preset| look(preset, arguments))
+        .collect();
+    if common.json {
+        let found: Vec<Value> = found.iter().map(Found::document).collect();
+        serde_json::to_writer(&mut *output, &json!({ "datasets": found }))?;
+        writeln!(output)?;
+    } else {
+        show(&found, output)?;
+    }
+    let whole = found.iter().all(|found| found.problems.is_empty());
+    let any = found.iter().any(|found| !found.places.is_empty());
+    Ok(match whole && any {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
+}
+
+/// What was found of one preset.
+struct Found {
+    facts: Facts,
+    /// Where its folders, or those of its parts, lie.
+    places: Vec<PathBuf>,
+    images: usize,
+    /// The images that all of what was found should have.
+    expected: usize,
+    problems: Vec<String>,
+}
+
+impl Found {
+    fn state(&self) -> &'static str {
+        match (self.places.is_empty(), self.problems.is_empty()) {
+            (true, _) => "absent",
+            (false, true) => "whole",
+            (false, false) => "incomplete",
+        }
+    }
+
+    fn document(&self) -> Value {
+        json!({
+            "name": self.facts.name,
+            "state": self.state(),
+            "places": self.places,
+            "images": self.images,
+            "expected": self.expected,
+            "problems": self.problems,
+            "home": self.facts.home,
+            "terms": self.facts.terms,
+        })
+    }
+}
+
+fn look(preset: Preset, arguments: &DataCheckArguments) -> Found {
+    let mut found = Found {
+        facts: preset.facts(),
+        places: Vec::new(),
+        images: 0,
+        expected: 0,
+        problems: Vec::new(),
+    };
+    if preset != Preset::C {
+        look_at(preset, None, arguments, &mut found);
+        return found;
+    }
+    let mut absent = Vec::new();
+    for (corruption, _) in CORRUPTIONS {
+        for severity in 1..=5 {
+            let part = format!("{corruption}/{severity}");
+            if !look_at(preset, Some(&part), arguments, &mut found) {
+                absent.push(part);
+            }
+        }
+    }
+    if !found.places.is_empty() && !absent.is_empty() {
+        let first = absent[..absent.len().min(5)].join(", ");
+        let more = if absent.len() > 5 { ", …" } else { "" };
+        let problem = format!("{} of 75 parts are absent: {first}{more}", absent.len());
+        found.problems.push(problem);
+    }
+    found
+}
+
+/// Adds what lies there of a preset or its part; false if nothing does.
+fn look_at(
+    preset: Preset,
+    part: Option<&str>,
+    arguments: &DataCheckArguments,
+    found: &mut Found,
+) -> bool {
+    let folders = preset.folders(ObjectnetLabels::Intended);
+    let all = ImageSelection {
+        classes: Some(folders.iter().map(|it| it.folder.clone()).collect()),
+        limit: None,
+    };
+    let Ok(place) = sources::first_place(&arguments.folder, &preset.places(part), &all) else {
+        return false;
+    };
+    found.expected += found.facts.images;
+    let listed: Vec<Result<Vec<String>, SourceError>> = folders
+        .par_iter()
+        .map(|folder| sources::class_images(&place, &folder.folder, None))
+        .collect();
+    let mut files = Vec::new();
+    for listed in listed {
+        match listed {
+            Ok(images) => files.extend(images),
+            Err(error) => found.problems.push(error.to_string()),
+        }
+    }
+    let expected = found.facts.images;
+    if files.len() != expected {
+        let part = part.map_or(String::new(), |part| format!("{part}: "));
+        let problem = format!("{part}{} images instead of {expected}", files.len());
+        found.problems.push(problem);
+    }
+    if arguments.decode {
+        found.problems.extend(damaged(&place, &files));
+    }
+    found.images += files.len();
+    found.places.push(place);
+    true
+}
+
+/// The files that can't be decoded, in their order.
+fn damaged(place: &Path, files: &[String]) -> Vec<String> {
+    let problem = |name: &String| {
+        let path = place.join(name);
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(format!("{}: {error}", path.display())),
+        };
+        let error = decode(&bytes).err()?;
+        Some(format!("{} {error}", path.display()))
+    };
+    files.par_iter().filter_map(problem).collect()
+}
+
+fn show(found: &[Found], output: &mut dyn Write) -> Result<(), Failure> {
+    let mut table = Table::new(["dataset", "state", "images", "expected", "folder"]);
+    for found in found {
+        let place = match found.places.as_slice() {
+            [] => String::new(),
+            [place] => place.display().to_string(),
+            [place, ..] => format!("{} and {} more", place.display(), found.places.len() - 1),
+        };
+        table.row([
+            found.facts.name.to_string(),
+            found.state().to_string(),
+            found.images.to_string(),
+            found.facts.images.max(found.expected).to_string(),
+            place,
+        ]);
+    }
+    for line in table.lines() {
+        writeln!(output, "{line}")?;
+    }
+    for found in found {
+        if !found.problems.is_empty() {
+            writeln!(output, "\n{}:", found.facts.name)?;
+        }
+        for problem in found.problems.iter().take(MOST_SHOWN) {
+            writeln!(output, "  {problem}")?;
+        }
+        if found.problems.len() > MOST_SHOWN {
+            writeln!(output, "  and {} more", found.problems.len() - MOST_SHOWN)?;
+        }
+    }
+    let absent: Vec<&Found> = found.iter().filter(|it| it.places.is_empty()).collect();
+    if !absent.is_empty() {
+        writeln!(output, "\nTo be had at:")?;
+    }
+    for found in absent {
+        writeln!(output, "  {:<18}  {}", found.facts.name, found.facts.home)?;
+    }
+    writeln!(output, "\nTerms:")?;
+    for found in found.iter().filter(|it| !it.places.is_empty()) {
+        writeln!(output, "  {:<18}  {}", found.facts.name, found.facts.terms)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,161 @@
+//! ImageNet-RIB's datasets as they are distributed, in small.
+
+use std::fs;
+use std::path::Path;
+
+use ribflow::ml::data::presets::{ObjectnetLabels, Preset};
+use serde_json::Value;
+
+use crate::space::TestSpace;
+
+fn image(name: &str) -> Vec<u8> {
+    let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
+    fs::read(images.join(name)).unwrap()
+}
+
+/// Lays `images` copies of an image into each of the class folders below `place`.
+fn lay(space: &TestSpace, place: &str, preset: Preset, images: usize) {
+    let jpeg = image("420.jpg");
+    for folder in preset.folders(ObjectnetLabels::Intended) {
+        for number in 0..images {
+            space.write(&format!("{place}/{}/{number}.jpg", folder.folder), &jpeg);
+        }
+    }
+}
+
+fn workflow(with: &str) -> String {
+    format!(
+        "ribflow: 1\nname: x\nstages:\n  images:\n    use: dataset\n    with: {{ root: data, {with} }}\n"
+    )
+}
+
+fn counts(space: &TestSpace, with: &str) -> (f64, f64) {
+    space.write("x.yaml", workflow(with));
+    space.run(&["run", "x.yaml"]).ok();
+    let results: Value = serde_json::from_str(&space.read("out/x/results.json")).unwrap();
+    let value = |name: &str| {
+        results["nodes"][0]["metrics"][name]["value"]
+            .as_f64()
+            .unwrap()
+    };
+    (value("images"), value("classes"))
+}
+
+#[test]
+fn presets_are_found_in_their_layouts() {
+    let space = TestSpace::new();
+    lay(&space, "data/imagenet-a", Preset::A, 2);
+    lay(
+        &space,
+        "data/imagenetv2-matched-frequency-format-val",
+        Preset::V2,
+        1,
+    );
+    lay(&space, "data/objectnet/images", Preset::Objectnet, 1);
+    lay(&space, "data/c/weather/fog/3", Preset::Val, 1);
+    space.write(
+        "data/objectnet/images/air_freshener/0.jpg",
+        image("420.jpg"),
+    );
+    assert_eq!(counts(&space, "preset: imagenet-a"), (400.0, 200.0));
+    assert_eq!(
+        counts(&space, "preset: imagenet-a, limit: 1"),
+        (200.0, 200.0)
+    );
+    assert_eq!(counts(&space, "preset: imagenet-v2"), (1000.0, 1000.0));
+    assert_eq!(counts(&space, "preset: imagenet-objectnet"), (113.0, 113.0));
+    let released = "preset: imagenet-objectnet, labels: released";
+    assert_eq!(counts(&space, released), (113.0, 105.0));
+    assert_eq!(
+        counts(&space, "preset: imagenet-c, part: fog/3"),
+        (1000.0, 1000.0)
+    );
+    let two = "preset: imagenet-v2, classes: [n01443537, n01440764]";
+    assert_eq!(counts(&space, two), (2.0, 2.0));
+    // Another layout of the same images is the same dataset.
+    fs::rename(space.path("data/imagenet-a"), space.path("data/a")).unwrap();
+    space.write("x.yaml", workflow("preset: imagenet-a"));
+    let again = space.run(&["run", "x.yaml", "--json"]).expect(0);
+    assert_eq!(again.json_lines().pop().unwrap()["ran"], 0);
+}
+
+#[test]
+fn what_is_missing_is_told_before_anything_runs() {
+    let space = TestSpace::new();
+    lay(&space, "data/a", Preset::A, 1);
+    fs::remove_dir_all(space.path("data/a/n01498041")).unwrap();
+    let workflow = "ribflow: 1
+name: x
+axes: { set: [a, r] }
+stages:
+  pool:
+    use: dataset
+    with: { builtin: mini-rib, domain: v2, images: 20 }
+  model:
+    use: pretrain
+    needs: { data: pool }
+    with: { arch: vit_mini, epochs: 1, batch: 20 }
+  images:
+    each: [set]
+    use: dataset
+    with: { root: data, preset: \"imagenet-${set}\" }
+  distance:
+    each: [set]
+    use: ot
+    needs: { model: model, a: pool, b: images }
+";
+    space.write("x.yaml", workflow);
+    let refused = space.run(&["run", "x.yaml", "--json"]).expect(1);
+    let lines = refused.json_lines();
+    let started = lines.iter().filter(|line| line["event"] == "node_started");
+    assert_eq!(started.count(), 0, "{refused}");
+    assert!(refused.stdout.contains("n01498041"), "{refused}");
+    let kept = space
+        .run(&["run", "x.yaml", "--json", "--keep-going"])
+        .expect(1);
+    let summary = kept.json_lines().pop().unwrap();
+    assert_eq!(
+        (&summary["ran"], &summary["failed"]),
+        (&2.into(), &2.into()),
+        "{kept}"
+    );
+}
+
+#[test]
+fn a_folder_of_datasets_is_checked() {
+    let space = TestSpace::new();
+    lay(&space, "data/a", Preset::A, 1);
+    space.write("data/a/n01498041/0.jpg", &image("420.jpg")[..200]);
+    lay(&space, "data/c/fog/3", Preset::Val, 1);
+    let checked = space.run(&["data", "check", "data", "--decode"]).expect(1);
+    insta::assert_snapshot!(checked.stdout);
+    let checked = space
+        .run(&["data", "check", "data", "--json"])
+        .expect(1)
+        .json();
+    let a = &checked["datasets"][2];
+    assert_eq!(
+        (&a["name"], &a["images"]),
+        (&"imagenet-a".into(), &200.into())
+    );
+}
+
+#[test]
+fn wrong_presets_are_told_apart_at_load_time() {
+    let space = TestSpace::new();
+    let mut told = String::new();
+    for with in [
+        "preset: imagenet-b",
+        "preset: imagenet-c",
+        "preset: imagenet-c, part: fog/7",
+        "preset: imagenet-a, part: fog/3",
+        "preset: imagenet-r, labels: released",
+        "preset: imagenet-r, classes: [n01440764]",
+        "builtin: mini-rib, domain: v2",
+    ] {
+        space.write("x.yaml", workflow(with));
+        told.push_str(&space.run(&["validate", "x.yaml"]).expect(2).stderr);
+        told.push('\n');
+    }
+    insta::assert_snapshot!(told);
+}
