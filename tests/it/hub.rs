@@ -121,10 +121,9 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>, serve: Serve) {
 
 fn redirect(stream: &mut TcpStream, seen: &Seen, state: &Mutex<State>) {
     let state = state.lock().unwrap();
-    if let Some(token) = &state.token {
-        if seen.header("authorization") != Some(&format!("Bearer {token}")) {
-            return reply(stream, 401, "", &[]);
-        }
+    let wanted = state.token.as_ref().map(|token| format!("Bearer {token}"));
+    if wanted.is_some() && seen.header("authorization") != wanted.as_deref() {
+        return reply(stream, 401, "", &[]);
     }
     if seen.path.contains("absent") {
         return reply(stream, 404, "", &[]);
