@@ -179,7 +179,8 @@ impl Gathered {
     }
 }
 
-fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Vec<u8>, TaskError> {
+/// The pixels of packed images, which must be as many bytes as expected.
+pub fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Vec<u8>, TaskError> {
     let bytes = context.blobs.read(&blob.digest)?;
     if bytes.len() != expected {
         return Err(TaskError::Input(format!(
@@ -201,16 +202,27 @@ fn decode_all(
     let outcomes: Vec<Result<Picture, TaskError>> = files
         .par_iter()
         .map(|file| {
-            let bytes = read_file(context, input, file)?;
-            let picture = decode(&bytes).map_err(|error| error.to_string());
-            picture
-                .and_then(|picture| without_border(picture, border))
-                .and_then(|picture| transformed(picture, target))
+            let picture = picture(context, input, file, border)?;
+            transformed(picture, target)
                 .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
         })
         .collect();
     // The first failure in the order of the files, whichever a thread met first.
     outcomes.into_iter().collect()
+}
+
+/// A file's picture, without `border` pixels on each side.
+pub fn picture(
+    context: &Context,
+    input: &TaskInput,
+    file: &ImageFile,
+    border: usize,
+) -> Result<Picture, TaskError> {
+    let bytes = read_file(context, input, file)?;
+    let picture = decode(&bytes).map_err(|error| error.to_string());
+    picture
+        .and_then(|picture| without_border(picture, border))
+        .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
 }
 
 /// The picture without `border` pixels on each side.

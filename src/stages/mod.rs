@@ -4,6 +4,7 @@ pub mod average;
 pub mod checkpoint;
 pub mod command;
 pub mod concat;
+pub mod corrupt;
 pub mod dataset;
 pub mod evaluate;
 pub mod features;
@@ -27,6 +28,7 @@ pub fn registry() -> registry::Registry {
         .with::<checkpoint::Checkpoint>()
         .with::<command::Command>()
         .with::<concat::Concat>()
+        .with::<corrupt::Corrupt>()
         .with::<dataset::DatasetStage>()
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()

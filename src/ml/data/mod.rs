@@ -1,7 +1,9 @@
 //! Images as models take them: decoding, resizing, and the built-in rendered dataset.
 
 pub mod classes;
+pub mod corrupt;
 pub mod decode;
+pub mod encode;
 pub mod mini_rib;
 pub mod picture;
 pub mod presets;

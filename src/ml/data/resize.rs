@@ -18,6 +18,8 @@ pub enum Filter {
     #[default]
     Bicubic,
     Bilinear,
+    /// The mean of the pixels that are covered.
+    Box,
 }
 
 impl Filter {
@@ -25,6 +27,7 @@ impl Filter {
         match self {
             Self::Bicubic => 2.0,
             Self::Bilinear => 1.0,
+            Self::Box => 0.5,
         }
     }
 
@@ -35,6 +38,8 @@ impl Filter {
             Self::Bicubic if x < 1.0 => ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0,
             Self::Bicubic if x < 2.0 => (((x - 5.0) * x + 8.0) * x - 4.0) * A,
             Self::Bilinear if x < 1.0 => 1.0 - x,
+            // Half open, so that no pixel counts twice.
+            Self::Box if offset > -0.5 && offset <= 0.5 => 1.0,
             _ => 0.0,
         }
     }

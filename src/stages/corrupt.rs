@@ -1,0 +1,257 @@
+//! `corrupt`: ImageNet-C's corruptions of a dataset's images.
+
+use std::path::PathBuf;
+
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::dataset::summary;
+use super::images;
+use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
+use crate::ml::data::decode::decode;
+use crate::ml::data::encode::jpeg;
+use crate::ml::data::picture::Picture;
+use crate::rng::Stream;
+use crate::store::artifact::{Artifact, Blob, Dataset, ImageFile, Images, Part};
+use crate::workflow::kind::{
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+};
+
+/// Images between two looks at whether the run was interrupted.
+const BATCH: usize = 64;
+
+/// Spoils every image as ImageNet-C does: the middle 224 pixels of 256, corrupted, saved as JPEG of
+/// quality 85.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Corrupt {
+    /// The corruption.
+    pub corruption: Corruption,
+    /// 1 to 5.
+    pub severity: usize,
+    /// Names the random numbers, together with each image's path.
+    #[serde(default)]
+    pub seed: u64,
+    /// A folder of pictures of ice (frost). Left out: procedural ones, which are not ImageNet-C's.
+    #[serde(default)]
+    pub textures: Option<Location>,
+}
+
+impl Default for Corrupt {
+    fn default() -> Self {
+        Self {
+            corruption: Corruption::default(),
+            severity: 0,
+            seed: 0,
+            textures: None,
+        }
+    }
+}
+
+impl Stage for Corrupt {
+    const NAME: &'static str = "corrupt";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str = "A dataset with one of ImageNet-C's corruptions";
+    const COMPARISON: Comparison = Comparison::BitEqual;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![InputSpec::one("images", PortType::Dataset)]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("images", PortType::Dataset),
+            OutputSpec::new("summary", PortType::Metrics),
+        ]
+    }
+
+    fn open_inputs(&self) -> bool {
+        false
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let source = |folder: &Location| Source {
+            name: "textures".to_string(),
+            location: PathBuf::from(&folder.0),
+            shape: SourceShape::Tree,
+        };
+        self.textures.iter().map(source).collect()
+    }
+
+    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let mut problems = Vec::new();
+        if !(1..=5).contains(&self.severity) {
+            let message = "a severity is 1, 2, 3, 4 or 5";
+            problems.push(ParameterProblem::value("severity", message));
+        }
+        if self.textures.is_some() && self.corruption != Corruption::Frost {
+            let message = "`textures` belongs to `corruption: frost`";
+            problems.push(ParameterProblem::value("textures", message));
+        }
+        problems
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let textures = self.frost(context)?;
+        let recipe = Recipe {
+            corruption: self.corruption,
+            severity: self.severity,
+            textures: &textures,
+        };
+        let spoil = |picture: &Picture, path: &str| {
+            let mut stream = Stream::new(self.seed, &format!("corrupt/{path}"));
+            let square = corrupt::prepared(picture)?;
+            let spoilt = corrupt::corrupt(&square, &recipe, &mut stream)?;
+            jpeg(&spoilt, QUALITY)
+        };
+        let dataset = redone(context, &spoil)?;
+        let summary = summary(&dataset);
+        Ok(Outputs::one("images", Artifact::Dataset(dataset)).and("summary", summary))
+    }
+}
+
+impl Corrupt {
+    /// The textures of frost, none for other corruptions.
+    fn frost(&self, context: &Context) -> Result<Vec<Picture>, TaskError> {
+        if self.corruption != Corruption::Frost {
+            return Ok(Vec::new());
+        }
+        let Some(input) = context.members("textures").first() else {
+            let note = "textures: procedural ice of ribflow, not ImageNet-C's photographs";
+            context.progress.log(note);
+            return Ok(corrupt::procedural_frost(0));
+        };
+        let Artifact::Files(files) = &input.artifact else {
+            return Err(TaskError::Input("`textures` holds no files".to_string()));
+        };
+        let picture = |(name, blob): (&String, &Blob)| {
+            let bytes = images::file_bytes(context, input, name, blob)?;
+            decode(&bytes).map_err(|error| TaskError::Input(format!("texture `{name}` {error}")))
+        };
+        let found: Vec<Picture> = files.files.iter().map(picture).collect::<Result<_, _>>()?;
+        let fits = |it: &Picture| it.width >= SIDE && it.height >= SIDE;
+        match found.iter().any(fits) {
+            true => Ok(found),
+            false => Err(TaskError::Input(format!(
+                "`textures` holds no picture of at least {SIDE} x {SIDE} pixels"
+            ))),
+        }
+    }
+}
+
+/// The dataset of the input `images` with every image made anew by `make`, which gets the decoded
+/// picture and its path and gives a JPEG file.
+pub(super) fn redone(
+    context: &Context,
+    make: &(dyn Fn(&Picture, &str) -> crate::ml::Result<Vec<u8>> + Sync),
+) -> Result<Dataset, TaskError> {
+    let input = context.input("images")?;
+    let dataset = images::dataset(input)?;
+    let total = images::count(dataset) as u64;
+    let pool = images::pool(context)?;
+    let mut done = 0;
+    let mut parts = Vec::new();
+    for part in &dataset.parts {
+        let originals = originals(context, part)?;
+        let mut files = Vec::with_capacity(originals.len());
+        for batch in originals.chunks(BATCH) {
+            context.check_cancelled()?;
+            let made: Vec<Result<ImageFile, TaskError>> = pool.install(|| {
+                let one = |original: &Original| original.redone(context, input, make);
+                batch.par_iter().map(one).collect()
+            });
+            for file in made {
+                files.push(file?);
+            }
+            done += batch.len() as u64;
+            context.progress.advance(done, total, "images");
+        }
+        parts.push(Part {
+            axes: part.axes.clone(),
+            images: Images::Encoded { files, border: 0 },
+        });
+    }
+    Ok(Dataset {
+        parts,
+        ..dataset.clone()
+    })
+}
+
+/// An image before it is made anew.
+struct Original<'a> {
+    path: String,
+    label: u32,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    File(&'a ImageFile, usize),
+    Packed(Picture),
+}
+
+/// The images of a part, one by one.
+fn originals<'a>(context: &Context, part: &'a Part) -> Result<Vec<Original<'a>>, TaskError> {
+    match &part.images {
+        Images::Encoded { files, border } => Ok(files
+            .iter()
+            .map(|file| Original {
+                path: file.path.clone(),
+                label: file.label,
+                content: Content::File(file, *border),
+            })
+            .collect()),
+        Images::Packed {
+            pixels,
+            height,
+            width,
+            labels,
+        } => {
+            let size = height * width * 3;
+            let bytes = images::read_packed(context, pixels, size * labels.len())?;
+            let pictures = bytes.chunks_exact(size.max(1)).zip(labels).enumerate();
+            Ok(pictures
+                .map(|(index, (pixels, label))| Original {
+                    path: format!("{index:06}.jpg"),
+                    label: *label,
+                    content: Content::Packed(Picture {
+                        pixels: pixels.to_vec(),
+                        width: *width,
+                        height: *height,
+                    }),
+                })
+                .collect())
+        }
+    }
+}
+
+impl Original<'_> {
+    fn redone(
+        &self,
+        context: &Context,
+        input: &TaskInput,
+        make: &(dyn Fn(&Picture, &str) -> crate::ml::Result<Vec<u8>> + Sync),
+    ) -> Result<ImageFile, TaskError> {
+        let read;
+        let picture = match &self.content {
+            Content::Packed(picture) => picture,
+            Content::File(file, border) => {
+                read = images::picture(context, input, file, *border)?;
+                &read
+            }
+        };
+        let bytes = make(picture, &self.path)
+            .map_err(|error| TaskError::Input(format!("image `{}`: {error}", self.path)))?;
+        let stem = self.path.rsplit_once('.').map_or(&*self.path, |it| it.0);
+        Ok(ImageFile {
+            path: format!("{stem}.jpg"),
+            blob: context.blobs.write(&bytes)?,
+            label: self.label,
+        })
+    }
+}
