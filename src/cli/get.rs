@@ -16,7 +16,7 @@ use crate::diag::nearest;
 use crate::engine::{self, Survey};
 use crate::stages;
 use crate::store::record::Port;
-use crate::store::{StoredRecord, export};
+use crate::store::{BlobError, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
 
@@ -32,20 +32,21 @@ pub fn run(
     let graph = load::graph(&target, common, &stages::registry())?;
     let selected = graph.resolve(&arguments.node)?;
     let places = Places::of(&arguments.workflow.file, common);
-    let store = places::open_store(&places.store)?;
+    let store = places::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
     for Wanted {
         node, port, target, ..
     } in &wanted
     {
-        let artifact = store.artifact(port)?;
-        export(
-            &store,
-            &artifact,
-            &folders_of_sources(&graph, *node),
-            target,
-        )?;
+        let written = store.artifact(port).map_err(ExportError::from);
+        let written = written.and_then(|artifact| {
+            let folders = folders_of_sources(&graph, *node);
+            export(&*store, &artifact, &folders, target)
+        });
+        if let Err(error) = written {
+            return Err(lost(error, &arguments.workflow.file, &graph.dag[*node].id));
+        }
     }
     if common.json {
         let written: Vec<Value> = wanted.iter().map(|one| entry(&graph, one)).collect();
@@ -63,6 +64,21 @@ pub fn run(
         }
     }
     Ok(Exit::Done)
+}
+
+/// Why a result could not be written, and where it was damaged or deleted, how to make it again.
+fn lost(error: ExportError, file: &Path, id: &str) -> Failure {
+    let blob = matches!(
+        error,
+        ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_))
+    );
+    match blob {
+        false => error.into(),
+        true => Failure::failed(format!("{id}: {error}")).hint(format!(
+            "`ribflow run {} '{id}' --force '{id}'` makes it again",
+            file.display()
+        )),
+    }
 }
 
 fn entry(graph: &Graph, wanted: &Wanted) -> Value {

@@ -1,5 +1,6 @@
 //! Where things lie: the default store and the default folder of reports.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::arguments::Common;
@@ -42,6 +43,45 @@ pub fn shown(path: &Path) -> String {
 pub fn open_store(root: &Path) -> Result<Store, Failure> {
     Store::open(root).map_err(|error| {
         Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
+    })
+}
+
+/// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so
+/// that looking leaves nothing behind.
+pub struct Looked {
+    store: Store,
+    _passing: Option<tempfile::TempDir>,
+}
+
+impl std::ops::Deref for Looked {
+    type Target = Store;
+
+    fn deref(&self) -> &Store {
+        &self.store
+    }
+}
+
+/// Opens the store for a command that only looks.
+pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
+    if root.join("store.json").exists() || root.is_file() {
+        return Ok(Looked {
+            store: open_store(root)?,
+            _passing: None,
+        });
+    }
+    if !common.quiet {
+        // A note that can't be shown is no reason to stop.
+        let _ = writeln!(
+            std::io::stderr(),
+            "note: there is no store at {} yet",
+            shown(root)
+        );
+    }
+    let passing = tempfile::tempdir()
+        .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
+    Ok(Looked {
+        store: open_store(passing.path())?,
+        _passing: Some(passing),
     })
 }
 

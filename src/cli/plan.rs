@@ -24,7 +24,7 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let graph = load::graph(&arguments.target, common, &stages::registry())?;
     let places = Places::of(&arguments.target.workflow.file, common);
-    let store = places::open_store(&places.store)?;
+    let store = places::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     if common.json {
         let nodes: Vec<Value> = survey

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
@@ -19,7 +20,7 @@ use crate::engine::{self, RunOptions, RunResult};
 use crate::report::{self, View};
 use crate::stages;
 use crate::stages::registry::Registry;
-use crate::store::Store;
+use crate::store::{Store, StoredRecord};
 use crate::ui::json::{JsonLines, write_line};
 use crate::ui::live::Live;
 use crate::ui::log::Console;
@@ -55,7 +56,11 @@ pub fn run(
         ..
     } = drive(&graph, &store, &registry, &options, display, console)?;
     let view = View::new(&graph, &records);
-    let page = report::write(&view, &places.out.join(report::folder_name(&graph)))?;
+    let folder = places.out.join(report::folder_name(&graph));
+    let page = match arguments.target.targets.as_slice() {
+        [] => report::write(&view, &folder)?,
+        _ => write_whole(arguments, common, &registry, &store, &folder)?,
+    };
     summary.report = page.display().to_string();
     if common.json {
         write_line(output, &Event::Summary(summary.clone()))?;
@@ -65,6 +70,24 @@ pub fn run(
         writeln!(output, "report: {}", places::shown(&page))?;
     }
     Ok(exit(&summary))
+}
+
+/// The report of the whole workflow as it stands, after a run of a part of it.
+fn write_whole(
+    arguments: &RunArguments,
+    common: &Common,
+    registry: &Registry,
+    store: &Store,
+    folder: &Path,
+) -> Result<PathBuf, Failure> {
+    let (graph, _) = load::checked(&arguments.target.workflow, &[], registry)?;
+    let survey = engine::survey(&graph, store, &common.device.to_string())?;
+    let known = survey.nodes.into_iter().filter_map(|surveyed| {
+        let record = surveyed.record?;
+        Some((surveyed.node, (*record).clone()))
+    });
+    let records: BTreeMap<NodeIndex, StoredRecord> = known.collect();
+    Ok(report::write(&View::new(&graph, &records), folder)?)
 }
 
 fn exit(summary: &Summary) -> Exit {

@@ -24,7 +24,7 @@ const BATCH: usize = 64;
 
 /// Spoils every image as ImageNet-C does: the middle 224 pixels of 256, corrupted, saved as JPEG of
 /// quality 85.
-#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Corrupt {
     /// The corruption.
@@ -37,17 +37,6 @@ pub struct Corrupt {
     /// A folder of pictures of ice (frost). Left out: procedural ones, which are not ImageNet-C's.
     #[serde(default)]
     pub textures: Option<Location>,
-}
-
-impl Default for Corrupt {
-    fn default() -> Self {
-        Self {
-            corruption: Corruption::default(),
-            severity: 0,
-            seed: 0,
-            textures: None,
-        }
-    }
 }
 
 impl Stage for Corrupt {

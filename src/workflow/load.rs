@@ -16,7 +16,7 @@ use super::overrides::{self, Layered};
 use super::prepare::{Preparations, Prepared};
 use super::spec::{self, Workflow};
 use super::stages::{self, Head, Stage};
-use super::{text, tree};
+use super::{idle, text, tree};
 use crate::diag::{Diagnostic, Diagnostics, Problems};
 
 /// What `load` may be asked for beside the file.
@@ -138,9 +138,26 @@ fn plan(
         order,
         goals,
     };
-    Some(assemble::graph(
-        file, workflow, options, &names, &expansion, points,
-    ))
+    let graph = assemble::graph(file, workflow, options, &names, &expansion, points);
+    warn_idle(&graph, workflow, problems);
+    Some(graph)
+}
+
+/// Warns of axes that change nothing, at the place where a stage names them.
+fn warn_idle(graph: &Graph, workflow: &Workflow, problems: &mut Problems) {
+    for (stage, axis) in idle::idle_axes(graph) {
+        let found = workflow.stages.iter().find(|spec| spec.name.text == stage);
+        let name = found.and_then(|spec| spec.each.iter().find(|name| name.text == axis));
+        let Some(name) = name else {
+            continue;
+        };
+        let message =
+            format!("`{axis}` makes no difference to `{stage}`: its values are the same work");
+        let found = problems.warning(name.place, "idle-axis", message);
+        found.hint(format!(
+            "use `${{{axis}}}` in the stage, or leave `{axis}` out of `each`"
+        ));
+    }
 }
 
 type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);

@@ -22,6 +22,7 @@ mod expression;
 mod fields;
 mod goals;
 pub mod graph;
+mod idle;
 mod inputs;
 mod join;
 pub mod kind;

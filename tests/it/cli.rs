@@ -180,3 +180,79 @@ fn models_are_listed_with_what_they_ask_for() {
     let wrong = space.run(&["models", "vit_bas_patch16"]).expect(2);
     assert!(wrong.stderr.contains("did you mean"), "{wrong}");
 }
+
+const SEEDS: &str = "ribflow: 1
+name: seeds
+axes: { seed: [0, 1], domain: [v2, r] }
+stages:
+  images:
+    each: [domain, seed]
+    use: dataset
+    with: { builtin: mini-rib, domain: \"${domain}\", images: 10 }
+";
+
+#[test]
+fn an_axis_that_changes_nothing_is_told() {
+    let space = TestSpace::new();
+    space.write("seeds.yaml", SEEDS);
+    let warned = space.run(&["validate", "seeds.yaml"]).expect(0);
+    insta::assert_snapshot!(warned.stdout);
+    space.write(
+        "seeds.yaml",
+        SEEDS.replace("images: 10", "images: 10, seed: \"${seed}\""),
+    );
+    let fine = space.run(&["validate", "seeds.yaml"]).expect(0).stdout;
+    assert!(!fine.contains("warning"), "{fine}");
+}
+
+#[test]
+fn looking_leaves_no_store_behind() {
+    let space = TestSpace::new();
+    space.write("seeds.yaml", SEEDS);
+    for command in [
+        &["plan", "seeds.yaml"][..],
+        &["status", "seeds.yaml"],
+        &["why", "seeds.yaml", "images"],
+        &["plan", "seeds.yaml", "--store", "elsewhere"],
+    ] {
+        let looked = space.run(command).expect(0);
+        assert!(looked.stderr.contains("there is no store at"), "{looked}");
+    }
+    assert!(!space.path("cache").exists() && !space.path("elsewhere").exists());
+}
+
+#[test]
+fn a_run_of_a_part_leaves_the_whole_report() {
+    let space = TestSpace::new();
+    space.write("seeds.yaml", SEEDS);
+    space.run(&["run", "seeds.yaml"]).ok();
+    let whole = space.read("out/seeds/results.json");
+    space.run(&["run", "seeds.yaml", "images[domain=r]"]).ok();
+    assert_eq!(space.read("out/seeds/results.json"), whole);
+}
+
+#[test]
+fn a_damaged_result_names_its_node_and_the_way_back() {
+    let space = TestSpace::new();
+    space.write("seeds.yaml", SEEDS);
+    space.run(&["run", "seeds.yaml"]).ok();
+    for folder in std::fs::read_dir(space.path("cache/objects")).unwrap() {
+        for file in std::fs::read_dir(folder.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            std::fs::remove_file(&path).unwrap();
+            std::fs::write(&path, "damage").unwrap();
+        }
+    }
+    let node = "images[domain=r,seed=0]";
+    let lost = space
+        .run(&["get", "seeds.yaml", node, "-o", "got"])
+        .expect(1);
+    assert!(
+        lost.stderr.contains(node) && lost.stderr.contains("--force"),
+        "{lost}"
+    );
+    space
+        .run(&["run", "seeds.yaml", node, "--force", node])
+        .ok();
+    space.run(&["get", "seeds.yaml", node, "-o", "again"]).ok();
+}

@@ -261,6 +261,8 @@ fn a_plan_tells_what_is_known_from_what_depends() {
     total      4          1        3
 
     At least 1 and at most 4 nodes would run.
+    --- stderr
+    note: there is no store at cache yet
     ");
     let outcome = space.run(&["plan", "letters.yaml", "--json"]).expect(0);
     insta::assert_snapshot!(states(&outcome).join("\n"), @"
@@ -325,6 +327,8 @@ fn why_names_what_differs() {
     text
       would run: it has not run before
       key a8535be8e42a1952ed8597f854839bb7ba9c1ed05af4093b5ea76f23c86799cb
+    --- stderr
+    note: there is no store at cache yet
     ");
     space.run(&["run", "letters.yaml", "-q"]).ok();
     let why = |arguments: &[&str]| space.run(&[&["why", "letters.yaml"], arguments].concat());
@@ -361,6 +365,8 @@ fn status_before_and_after_a_run() {
     total      4        4
 
     It has not been run with this store.
+    --- stderr
+    note: there is no store at cache yet
     ");
     space.run(&["run", "letters.yaml", "text", "-q"]).ok();
     insta::assert_snapshot!(space.run(&["status", "letters.yaml"]), @"
@@ -387,6 +393,7 @@ fn results_leave_the_store_as_ordinary_files() {
     let space = letters();
     insta::assert_snapshot!(space.run(&["get", "letters.yaml", "text", "-o", "got"]), @"
     --- stderr
+    note: there is no store at cache yet
     error: text has no result yet: it has not run before
     hint: `ribflow run FILE 'text'` makes it, with what it needs
     [exit code 1]
@@ -473,6 +480,7 @@ fn a_store_may_be_moved_and_is_found_above_the_workflow() {
 #[test]
 fn a_reader_that_closes_the_pipe_is_no_failure() {
     let space = letters();
+    space.run(&["run", "letters.yaml", "-q"]).ok();
     for arguments in [
         &["plan", "letters.yaml"][..],
         &["schema"],
