@@ -8,8 +8,8 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::checkpoint::{fit, read, resample};
-use ribflow::ml::models::config::Input;
-use ribflow::ml::models::{Config, Network, Vit, VitStart};
+use ribflow::ml::models::config::{Block, Input};
+use ribflow::ml::models::{Config, Model, Network, ResNet, Vit, VitStart};
 use ribflow::remote::download::{DownloadError, Request, download};
 use sha2::{Digest, Sha256};
 
@@ -68,6 +68,12 @@ fn every_container_gives_the_same_tensors() {
         ("parallel.pth", DType::F32),
         ("wrapped.pth", DType::F32),
         ("double.pth", DType::F32),
+        ("both.pth", DType::F32),
+        ("logged.pth", DType::F32),
+        ("strided.pth", DType::F32),
+        ("legacy.pth", DType::F32),
+        ("strided.legacy.pth", DType::F32),
+        ("evil.beside.pth", DType::F32),
     ] {
         let found = read(&folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         let model = fit(config(32, 5), found).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -82,6 +88,55 @@ fn every_container_gives_the_same_tensors() {
             assert_eq!(flat(tensor), expected, "{file}: {name}");
         }
     }
+    assert!(!executed());
+}
+
+/// Whether one of the pickles was obeyed.
+fn executed() -> bool {
+    Path::new("/tmp/ribflow-was-executed").exists()
+}
+
+/// The structure of the files `resnet.*`.
+fn residual() -> Config {
+    let network = ResNet {
+        block: Block::Basic,
+        stages: vec![1; 4],
+        width: 4,
+        small_stem: false,
+    };
+    Config {
+        network: Network::Resnet(network),
+        ..config(32, 3)
+    }
+}
+
+/// torch's logits for the same file and picture.
+fn expected_logits(name: &str) -> Vec<f32> {
+    let bytes = fs::read(folder().join("logits.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    serde_json::from_value(all[name].clone()).unwrap()
+}
+
+fn assert_logits(model: &Model, input: &str, size: usize, name: &str) {
+    let values = rule::values(input, 3 * size * size, 0.0, 2.0);
+    let picture = Tensor::from_vec(values, (1, 3, size, size), &Device::Cpu).unwrap();
+    let found = flat(&model.logits(&picture).unwrap());
+    for (found, expected) in found.iter().zip(expected_logits(name)) {
+        assert!(
+            (found - expected).abs() < 1e-5,
+            "{name}: {found} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_residual_network_gives_torchvisions_logits_with_and_without_counters() {
+    for (file, counter) in [("resnet.pth", 7), ("resnet.untracked.safetensors", 0)] {
+        let model = fit(residual(), read(&folder().join(file)).unwrap()).unwrap();
+        let tracked = &model.tensors()["layer2.0.bn1.num_batches_tracked"];
+        assert_eq!(tracked.to_scalar::<i64>().unwrap(), counter, "{file}");
+        assert_logits(&model, "input.residual", 32, "resnet");
+    }
 }
 
 #[test]
@@ -92,10 +147,16 @@ fn what_is_no_state_dict_is_told_and_not_executed() {
         let error = read(path).expect_err(name);
         failures.insert(name.to_string(), error.to_string());
     };
-    for name in ["evil.pth", "legacy.pth", "make.py", "absent.pth"] {
+    for name in [
+        "evil.pth",
+        "evil.legacy.pth",
+        "whole.pth",
+        "make.py",
+        "absent.pth",
+    ] {
         note(name, &folder().join(name));
     }
-    for name in ["vit.safetensors", "vit.pth"] {
+    for name in ["vit.safetensors", "vit.pth", "legacy.pth"] {
         let bytes = fs::read(folder().join(name)).unwrap();
         let half = space.write(&format!("half.{name}"), &bytes[..bytes.len() / 2]);
         note(&format!("half of {name}"), &half);
@@ -103,7 +164,10 @@ fn what_is_no_state_dict_is_told_and_not_executed() {
     let index = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
     let index = space.write("model.safetensors.index.json", index);
     note("a shard elsewhere", &index);
-    assert!(!Path::new("/tmp/ribflow-was-executed").exists());
+    let index = r#"{"weight_map": {"a": "absent.safetensors"}}"#;
+    let index = space.write("absent.safetensors.index.json", index);
+    note("an absent shard", &index);
+    assert!(!executed());
     insta::assert_json_snapshot!(failures);
 }
 
@@ -138,6 +202,8 @@ fn positions_are_resampled_as_timm_does() {
     }
     let larger = fit(config(64, 5), read(&folder().join("vit.pth")).unwrap()).unwrap();
     assert_eq!(larger.tensors()["pos_embed"].dims(), [1, 65, 16]);
+    let larger = fit(config(48, 5), read(&folder().join("vit.pth")).unwrap()).unwrap();
+    assert_logits(&larger, "input.larger", 48, "vit_at_48_pixels");
 }
 
 fn fetch(
