@@ -177,8 +177,31 @@ fn tensors_that_do_not_fit_are_listed_at_once() {
     found.remove("norm.bias");
     let odd = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
     found.insert("fc_norm.weight".to_string(), odd);
+    let oblong = Tensor::zeros((1, 13, 16), DType::F32, &Device::Cpu).unwrap();
+    found.insert("pos_embed".to_string(), oblong);
+    let whole = Tensor::zeros(16, DType::I64, &Device::Cpu).unwrap();
+    found.insert("norm.weight".to_string(), whole);
     let error = fit(config(32, 7), found).expect_err("they do not fit");
     insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn the_architecture_that_would_fit_is_named() {
+    let made = |arch: &str| {
+        let classes = ["a".to_string(), "b".to_string()];
+        let config = Config::named(arch, &classes).unwrap();
+        Model::new(config, 1, &Device::Cpu).unwrap().into_tensors()
+    };
+    let wanted = || Config::named("vit_mini", &["a".to_string()]).unwrap();
+    for (arch, named) in [
+        ("resnet_mini", "those of `resnet_mini`"),
+        ("vit_tiny_patch16_224", "those of `vit_tiny_patch16_224`"),
+        ("vit_tiny_patch16_384", "those of `vit_tiny_patch16_384`"),
+        ("vit_mini", "those of another size"),
+    ] {
+        let error = fit(wanted(), made(arch)).expect_err(arch).to_string();
+        assert!(error.contains(named) && error.len() < 1500, "{error}");
+    }
 }
 
 #[test]
