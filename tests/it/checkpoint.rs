@@ -13,7 +13,7 @@ use ribflow::ml::models::{Config, Model, Network, ResNet, Vit, VitStart};
 use ribflow::remote::download::{DownloadError, Request, download};
 use sha2::{Digest, Sha256};
 
-use crate::hub::{Hub, Trouble};
+use crate::hub::{Hub, Seen, Trouble};
 use crate::rule;
 use crate::space::TestSpace;
 
@@ -258,11 +258,7 @@ fn downloads_go_on_where_they_broke_off() {
         ]);
     fetch(&hub, Some("secret"), "o/r/resolve/main/f", &target).unwrap();
     assert!(fs::read(&target).unwrap() == content);
-    let storage: Vec<_> = hub
-        .seen()
-        .into_iter()
-        .filter(|it| it.path.starts_with("/signed"))
-        .collect();
+    let storage = stored(&hub);
     assert_eq!(storage.len(), 5);
     let ranges: Vec<_> = storage.iter().map(|it| it.header("range")).collect();
     let first = ranges[2].unwrap();
@@ -279,6 +275,49 @@ fn downloads_go_on_where_they_broke_off() {
         Hub::serving(content).troubled([Trouble::Cut(70_000), Trouble::Replace(other.clone())]);
     fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap();
     assert!(fs::read(&target).unwrap() == other);
+}
+
+/// The requests to the storage, which the hub redirects to.
+fn stored(hub: &Hub) -> Vec<Seen> {
+    let mut seen = hub.seen();
+    seen.retain(|it| it.path.starts_with("/signed"));
+    seen
+}
+
+#[test]
+fn a_later_download_goes_on_with_an_earlier_one() {
+    let space = TestSpace::new();
+    let target = space.path("file");
+    let content: Vec<u8> = (0..300_000u32).map(|it| (it * 7 % 251) as u8).collect();
+    let hub = Hub::serving(content.clone());
+    let request = Request {
+        url: format!("{}/o/r/resolve/main/f", hub.endpoint),
+        ..Request::default()
+    };
+    let until = |most: u64| download(&request, &target, &move |done, _| done < most);
+    assert!(matches!(until(1000), Err(DownloadError::Cancelled)));
+    let there = fs::metadata(&target).unwrap().len();
+    assert!(there >= 1000 && there < content.len() as u64);
+    // Stopped behind the last byte, before anything could be said of the whole.
+    assert!(matches!(
+        until(content.len() as u64),
+        Err(DownloadError::Cancelled)
+    ));
+    until(u64::MAX).unwrap();
+    assert!(fs::read(&target).unwrap() == content);
+    let ranges = stored(&hub);
+    let ranges: Vec<_> = ranges.iter().map(|it| it.header("range")).collect();
+    let first = format!("bytes={there}-");
+    assert_eq!(
+        ranges,
+        [None, Some(first.as_str()), Some("bytes=300000-")],
+        "what is whole is asked for once more, and not sent again"
+    );
+    // Nothing is left beside the file, so that another download begins anew.
+    assert_eq!(fs::read_dir(space.root()).unwrap().count(), 1);
+    let hub = Hub::serving(vec![1; 10]);
+    fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), [1; 10]);
 }
 
 #[test]
@@ -412,6 +451,95 @@ fn a_checkpoint_comes_from_a_hub_or_a_url() {
     assert!(refused.stdout.contains("as `digest` says"), "{refused}");
 }
 
+/// `weights` in two files and an index, as the hub's tools write them.
+fn in_shards(weights: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let all = candle_core::safetensors::load_buffer(weights, &Device::Cpu).unwrap();
+    let all: BTreeMap<String, Tensor> = all.into_iter().collect();
+    let shard = |name: &str| format!("model-0000{}-of-00002.safetensors", 1 + name.len() % 2);
+    let mut parts: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
+    let mut map = serde_json::Map::new();
+    for (name, tensor) in all {
+        map.insert(name.clone(), shard(&name).into());
+        parts.entry(shard(&name)).or_default().push((name, tensor));
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    let mut files: BTreeMap<String, Vec<u8>> = parts
+        .into_iter()
+        .map(|(name, part)| (name, safetensors::serialize(part, None).unwrap()))
+        .collect();
+    let index = index.to_string().into_bytes();
+    files.insert("model.safetensors.index.json".to_string(), index);
+    files
+}
+
+#[test]
+fn a_sharded_checkpoint_is_the_whole_one() {
+    let space = TestSpace::new();
+    let whole = weights(&space);
+    space.write("model.safetensors", &whole);
+    space.write("whole.yaml", workflow("path: model.safetensors"));
+    assert_eq!(ran(&space, &["run", "whole.yaml", "--json"]), 2);
+    let mut hub = Hub::serving(Vec::new());
+    for (name, content) in in_shards(&whole) {
+        space.write(&format!("a/{name}"), &content);
+        hub = hub.with_file(&name, content);
+    }
+    // Another key, the same model: what is made of it is not made again.
+    space.write(
+        "index.yaml",
+        workflow("path: a/model.safetensors.index.json"),
+    );
+    assert_eq!(ran(&space, &["run", "index.yaml", "--json"]), 1);
+    fs::rename(space.path("a"), space.path("b")).unwrap();
+    space.write("b/README.md", "neither an index nor one of its shards");
+    space.write("folder.yaml", workflow("path: b"));
+    assert_eq!(ran(&space, &["run", "folder.yaml", "--json"]), 0);
+    // A shard counts.
+    let shard = space.path("b/model-00001-of-00002.safetensors");
+    let bytes = fs::read(&shard).unwrap();
+    fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
+    let failed = space.run(&["run", "folder.yaml"]).expect(1);
+    assert!(failed.stderr.contains("too short"), "{failed}");
+
+    let origin = "hub: o/r, revision: v1, file: deep/model.safetensors.index.json";
+    space.write("hub.yaml", workflow(origin));
+    let mut command = space.command(&["run", "hub.yaml", "--json"]);
+    let outcome = space.finish(command.env("HF_ENDPOINT", &hub.endpoint));
+    let summary = outcome.expect(0).json_lines().pop().unwrap();
+    assert_eq!(summary["ran"], 1);
+    let paths: Vec<String> = stored(&hub).into_iter().map(|it| it.path).collect();
+    let path = |name: &str| format!("/signed/o/r/resolve/v1/deep/{name}?for=60");
+    let expected = [
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    assert_eq!(paths, expected.map(path));
+}
+
+#[test]
+fn a_run_goes_on_with_what_an_earlier_one_fetched() {
+    let space = TestSpace::new();
+    let content = weights(&space);
+    let troubles = (0..5).map(|_| Trouble::Status(500));
+    let troubles = std::iter::once(Trouble::Cut(100_000)).chain(troubles);
+    let hub = Hub::serving(content).troubled(troubles);
+    space.write("hub.yaml", workflow("hub: o/r, revision: v1"));
+    let run = || {
+        let mut command = space.command(&["run", "hub.yaml"]);
+        space.finish(command.env("HF_ENDPOINT", &hub.endpoint))
+    };
+    let failed = run().expect(1);
+    assert!(failed.stderr.contains("5 times in a row"), "{failed}");
+    let before = stored(&hub).len();
+    run().ok();
+    let second = stored(&hub).split_off(before);
+    let ranges: Vec<_> = second.iter().map(|it| it.header("range")).collect();
+    assert_eq!(ranges, [Some("bytes=100000-")]);
+    let left = fs::read_dir(space.path("cache/downloads")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
 #[test]
 fn wrong_checkpoints_are_told_apart_at_load_time() {
     let space = TestSpace::new();
@@ -421,6 +549,9 @@ fn wrong_checkpoints_are_told_apart_at_load_time() {
         "path: a.pth, hub: o/r",
         "url: \"https://h/x.pth\"",
         "url: \"https://h/x.pth\", digest: \"md5:12\"",
+        "url: \"file:///x.pth\"",
+        "url: \"s3://bucket/x.pth\"",
+        "url: \"https://h/model.safetensors.index.json\", digest: \"sha256:12\"",
         "hub: somewhere",
         "hub: o/r, file: ../secret",
     ] {

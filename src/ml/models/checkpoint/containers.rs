@@ -12,9 +12,9 @@ use super::{StateDict, safetensors, torch};
 use crate::ml::{Error, Result};
 
 /// Beside the files of a folder of shards: which tensor lies in which.
-pub const INDEX: &str = ".safetensors.index.json";
+const INDEX: &str = ".safetensors.index.json";
 /// What a folder's weights may be called, best first.
-const USUAL: [&str; 4] = [
+pub const USUAL: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",

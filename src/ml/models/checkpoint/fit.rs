@@ -45,7 +45,10 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     let hint = match likeness(&given) {
         Some(name) if name != config.arch => format!("its tensors are those of `{name}`"),
         Some(_) => "its tensors are those of another size".to_string(),
-        None => "tensors must have the names that timm or torchvision gives them".to_string(),
+        None if 2 * missing.len() > tensors.len() => {
+            "tensors must have the names that timm or torchvision gives them".to_string()
+        }
+        None => "`ribflow models` lists what else may fit".to_string(),
     };
     Err(Error::Invalid(format!(
         "the checkpoint is not one of `{}`: {} ({hint})",

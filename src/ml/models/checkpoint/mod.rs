@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-pub use containers::{is_index, read, shards};
+pub use containers::{USUAL, is_index, read, shards};
 pub use fit::fit;
 pub use positions::resample;
 
