@@ -216,7 +216,7 @@ impl Transfer<'_> {
                 self.start_again()?;
                 return Ok(again("the file changed on the server"));
             }
-            status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            status if is_passing(status) => {
                 let seconds = header(&response, "retry-after").and_then(|it| it.parse().ok());
                 return Ok(Attempt::Again(Pause {
                     asked: seconds.map(Duration::from_secs),
@@ -368,6 +368,12 @@ impl Transfer<'_> {
 fn header(response: &Response<ureq::Body>, name: &str) -> Option<String> {
     let value = response.headers().get(name)?;
     value.to_str().ok().map(str::to_string)
+}
+
+/// Whether the same request may succeed later.
+fn is_passing(status: StatusCode) -> bool {
+    let busy = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+    busy.contains(&status) || status.is_server_error()
 }
 
 /// Whether both are asked for at one host and port, over one protocol.

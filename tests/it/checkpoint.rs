@@ -171,6 +171,41 @@ fn what_is_no_state_dict_is_told_and_not_executed() {
     insta::assert_json_snapshot!(failures);
 }
 
+/// Files with a few bytes changed, or cut: an error or other weights, and never a panic.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let space = TestSpace::new();
+    let rounds = std::env::var("RIBFLOW_DAMAGES").map_or(60, |it| it.parse().unwrap());
+    for file in [
+        "vit.bf16.safetensors",
+        "strided.pth",
+        "strided.legacy.pth",
+        "evil.pth",
+        "evil.legacy.pth",
+        "whole.pth",
+    ] {
+        let whole = fs::read(folder().join(file)).unwrap();
+        // Where the structure is, not the weights: the beginning, or a zip archive's end too.
+        let structure = 4000.min(whole.len());
+        let mut rule = rule::Rule::named(file);
+        for round in 0..rounds {
+            let mut bytes = whole.clone();
+            for _ in 0..=round % 4 {
+                let at = rule.bits() as usize % structure;
+                let from_end = file.ends_with(".pth") && rule.bits().is_multiple_of(4);
+                let at = if from_end { bytes.len() - 1 - at } else { at };
+                bytes[at] = rule.bits() as u8;
+            }
+            if round % 8 == 7 {
+                bytes.truncate(rule.bits() as usize % whole.len());
+            }
+            let path = space.write(file, &bytes);
+            drop(read(&path));
+        }
+    }
+    assert!(!executed());
+}
+
 #[test]
 fn tensors_that_do_not_fit_are_listed_at_once() {
     let mut found = read(&folder().join("vit.safetensors")).unwrap();

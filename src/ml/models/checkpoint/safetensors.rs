@@ -29,7 +29,7 @@ pub(super) fn read(path: &Path) -> Result<StateDict, String> {
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     let (data, header) = header(&mut file, length)?;
-    let expected = data + header.data_len() as u64;
+    let expected = data.saturating_add(header.data_len() as u64);
     if length != expected {
         let how = if length < expected { "short" } else { "long" };
         return Err(format!(

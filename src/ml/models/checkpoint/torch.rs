@@ -125,12 +125,18 @@ fn tensors_of(
     places: &HashMap<String, Place>,
 ) -> Found<StateDict> {
     let mut file = File::open(path).map_err(text)?;
+    let length = file.metadata().map_err(text)?.len();
+    // No room is made for more than the file can hold.
+    let held = |place: &&Place| {
+        let end = place.begin.checked_add(place.bytes);
+        end.is_some_and(|end| end <= length)
+    };
     tensors
         .into_iter()
         .map(|(name, stored)| {
-            let place = places.get(&stored.storage);
+            let place = places.get(&stored.storage).filter(held);
             let tensor = place
-                .ok_or_else(|| format!("there is no storage `{}`", stored.storage))
+                .ok_or_else(|| "its storage is not there".to_string())
                 .and_then(|place| tensor(&mut file, &stored, *place));
             Ok((
                 name.clone(),
