@@ -52,10 +52,12 @@ impl Bench<'_> {
                 members.iter().map(|member| self.input(member)).collect();
             inputs.insert(name.clone(), members?);
         }
+        let downloads = self.store.downloads();
         let mut context = Context {
             inputs,
             blobs: self.store,
             scratch: &job.scratch,
+            downloads: &downloads,
             threads: job.threads,
             device: self.device.clone(),
             progress: self.progress,

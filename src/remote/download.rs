@@ -1,11 +1,12 @@
-//! One file over HTTP: resumed where it broke off, tried again where that may help, checked
-//! against what the server says of its length.
+//! One file over HTTP: resumed where it broke off, in this process or an earlier one, tried again
+//! where that may help, checked against what the server says of its length.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use ureq::Agent;
 use ureq::http::{Response, StatusCode, Uri};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
@@ -14,21 +15,21 @@ const MOST_REDIRECTS: usize = 10;
 /// Attempts in a row that bring nothing.
 const MOST_FAILURES: u32 = 5;
 const BUFFER: usize = 1 << 16;
-/// A body that takes longer is asked for again from where it is.
-const LONGEST_BODY: Duration = Duration::from_secs(1800);
+/// A connection over which nothing comes for so long is given up.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// What to fetch.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub url: String,
-    /// Sent to the host of `url` alone, never to where it redirects.
+    /// Sent to the host of `url` alone, over the same protocol, never to where it redirects.
     pub token: Option<String>,
     /// The first pause before another attempt; each further one is twice as long.
     pub pause: Duration,
 }
 
 /// What the server said of the file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     pub bytes: u64,
     /// The SHA-256 that a Hugging Face hub names for large files, in hexadecimal.
@@ -39,7 +40,11 @@ pub struct Fetched {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    #[error("{url} is no http or https URL")]
+    #[error("{url} is no http or https URL{}", if url.starts_with("file:") {
+        "; a file of this machine is named by `path`"
+    } else {
+        ""
+    })]
     Scheme { url: String },
     #[error("{url} says {status}{}", advice(*.status))]
     Refused { url: String, status: u16 },
@@ -47,6 +52,8 @@ pub enum DownloadError {
     Redirects { url: String },
     #[error("{url} failed {MOST_FAILURES} times in a row: {last}")]
     Exhausted { url: String, last: String },
+    #[error("{url} is not trusted: {why}; SSL_CERT_FILE can name further authorities")]
+    Untrusted { url: String, why: String },
     #[error("interrupted")]
     Cancelled,
     #[error("{}: {source}", path.display())]
@@ -64,29 +71,36 @@ fn advice(status: u16) -> &'static str {
 /// Told how far a download is; `false` ends it.
 pub type Watch<'a> = &'a dyn Fn(u64, Option<u64>) -> bool;
 
-/// Fetches `request` into `target`. What lies at `target` already counts as its beginning only
-/// within one call, where the server can tell that the file is still the same.
+/// Fetches `request` into `target`.
+///
+/// What lies at `target` is the file's beginning if an earlier call left it there, which notes
+/// beside it what the server said; it is gone on with where the server still has the same file.
 pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetched, DownloadError> {
-    if !request.url.starts_with("http://") && !request.url.starts_with("https://") {
-        let url = request.url.clone();
+    if !is_web(&request.url) {
+        let url = shown(&request.url);
         return Err(DownloadError::Scheme { url });
     }
-    let file = File::create(target).map_err(io_error(target))?;
-    drop(file);
+    let Note { told, tag, total } = Note::beside(target).unwrap_or_default();
     let mut transfer = Transfer {
         agent: agent(),
         request,
         target,
         watch,
-        fetched: Fetched::default(),
-        tag: None,
-        total: None,
+        fetched: told,
+        tag,
+        total,
     };
+    if transfer.tag.is_none() {
+        transfer.start_again()?;
+    }
     let mut failures = 0;
     loop {
         let before = transfer.fetched.bytes;
         let Pause { asked, why } = match transfer.attempt()? {
-            Attempt::Done => return Ok(transfer.fetched),
+            Attempt::Done => {
+                Note::remove(target);
+                return Ok(transfer.fetched);
+            }
             Attempt::Again(pause) => pause,
         };
         failures = match transfer.fetched.bytes > before {
@@ -94,7 +108,7 @@ pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetche
             false => failures + 1,
         };
         if failures >= MOST_FAILURES {
-            let url = request.url.clone();
+            let url = shown(&request.url);
             return Err(DownloadError::Exhausted { url, last: why });
         }
         let doubled = request.pause.saturating_mul(1 << failures.min(10));
@@ -114,7 +128,7 @@ fn agent() -> Agent {
         .http_status_as_error(false)
         .timeout_connect(Some(Duration::from_secs(30)))
         .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_recv_body(Some(LONGEST_BODY))
+        .timeout_per_read(Some(LONGEST_SILENCE))
         .user_agent(concat!("ribflow/", env!("CARGO_PKG_VERSION")))
         .build()
         .into()
@@ -138,6 +152,41 @@ fn again(why: impl ToString) -> Attempt {
     })
 }
 
+/// What is kept beside a file that is not whole.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Note {
+    told: Fetched,
+    tag: Option<String>,
+    total: Option<u64>,
+}
+
+impl Note {
+    fn place(target: &Path) -> PathBuf {
+        let mut name = target.as_os_str().to_owned();
+        name.push(".note");
+        name.into()
+    }
+
+    /// The note of an earlier call, with as many bytes as are there now.
+    fn beside(target: &Path) -> Option<Self> {
+        let bytes = fs::metadata(target).ok()?.len();
+        let mut note: Self = serde_json::from_slice(&fs::read(Self::place(target)).ok()?).ok()?;
+        note.told.bytes = bytes;
+        Some(note)
+    }
+
+    /// A note that can't be kept costs a later process what was fetched, and nothing else.
+    fn keep(&self, target: &Path) {
+        if let Ok(bytes) = serde_json::to_vec(self) {
+            let _ = fs::write(Self::place(target), bytes);
+        }
+    }
+
+    fn remove(target: &Path) {
+        let _ = fs::remove_file(Self::place(target));
+    }
+}
+
 struct Transfer<'a> {
     agent: Agent,
     request: &'a Request,
@@ -159,13 +208,15 @@ impl Transfer<'_> {
         match status {
             StatusCode::PARTIAL_CONTENT if self.continues(&response) => {}
             StatusCode::OK => self.start_again()?,
+            StatusCode::RANGE_NOT_SATISFIABLE if self.is_whole(&response) => {
+                return Ok(Attempt::Done);
+            }
             // The server has another file by now, or gave a part that was not asked for.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
                 self.start_again()?;
-                self.tag = None;
                 return Ok(again("the file changed on the server"));
             }
-            status if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() => {
+            status if is_passing(status) => {
                 let seconds = header(&response, "retry-after").and_then(|it| it.parse().ok());
                 return Ok(Attempt::Again(Pause {
                     asked: seconds.map(Duration::from_secs),
@@ -174,7 +225,7 @@ impl Transfer<'_> {
             }
             status => {
                 return Err(DownloadError::Refused {
-                    url: self.request.url.clone(),
+                    url: shown(&self.request.url),
                     status: status.as_u16(),
                 });
             }
@@ -183,6 +234,12 @@ impl Transfer<'_> {
         if status == StatusCode::OK {
             self.total = header(&response, "content-length").and_then(|it| it.parse().ok());
         }
+        let note = Note {
+            told: self.fetched.clone(),
+            tag: self.tag.clone(),
+            total: self.total,
+        };
+        note.keep(self.target);
         self.receive(response)
     }
 
@@ -191,7 +248,9 @@ impl Transfer<'_> {
         let mut url = self.request.url.clone();
         for _ in 0..MOST_REDIRECTS {
             let mut call = self.agent.get(&url);
-            if let (Some(token), true) = (&self.request.token, self.same_host(&url)) {
+            if let (Some(token), true) =
+                (&self.request.token, is_same_host(&url, &self.request.url))
+            {
                 call = call.header("authorization", format!("Bearer {token}"));
             }
             if let (Some(tag), true) = (&self.tag, self.fetched.bytes > 0) {
@@ -200,22 +259,33 @@ impl Transfer<'_> {
             }
             let response = match call.call() {
                 Ok(response) => response,
-                Err(error) => {
-                    return Ok(Err(Pause {
-                        asked: None,
-                        why: error.to_string(),
-                    }));
-                }
+                Err(error) => return self.failed(&url, error.to_string()).map(Err),
             };
             self.note(&response);
             let place = header(&response, "location");
             match (response.status().is_redirection(), place) {
-                (true, Some(place)) => url = joined(&url, &place),
+                (true, Some(place)) => url = self.followed(&url, &place)?,
                 _ => return Ok(Ok(response)),
             }
         }
-        let url = self.request.url.clone();
+        let url = shown(&self.request.url);
         Err(DownloadError::Redirects { url })
+    }
+
+    /// Trying again helps against everything but a certificate.
+    fn failed(&self, url: &str, why: String) -> Result<Pause, DownloadError> {
+        if why.contains("invalid peer certificate") {
+            let url = shown(url);
+            return Err(DownloadError::Untrusted { url, why });
+        }
+        Ok(Pause { asked: None, why })
+    }
+
+    fn followed(&self, url: &str, place: &str) -> Result<String, DownloadError> {
+        match joined(url, place) {
+            url if is_web(&url) => Ok(url),
+            url => Err(DownloadError::Scheme { url: shown(&url) }),
+        }
     }
 
     /// What a hub says of the file, on the way or at the end.
@@ -230,20 +300,23 @@ impl Transfer<'_> {
         }
     }
 
-    fn same_host(&self, url: &str) -> bool {
-        let host = |url: &str| Some(url.parse::<Uri>().ok()?.authority()?.to_string());
-        host(url).is_some() && host(url) == host(&self.request.url)
-    }
-
     /// Whether a partial answer begins where the file ends.
     fn continues(&self, response: &Response<ureq::Body>) -> bool {
         let range = header(response, "content-range").unwrap_or_default();
         range.starts_with(&format!("bytes {}-", self.fetched.bytes))
     }
 
+    /// Whether the server says that there is nothing behind what was fetched.
+    fn is_whole(&self, response: &Response<ureq::Body>) -> bool {
+        let range = header(response, "content-range").unwrap_or_default();
+        self.total == Some(self.fetched.bytes) && range == format!("bytes */{}", self.fetched.bytes)
+    }
+
     fn start_again(&mut self) -> Result<(), DownloadError> {
         File::create(self.target).map_err(io_error(self.target))?;
         self.fetched.bytes = 0;
+        self.tag = None;
+        self.total = None;
         Ok(())
     }
 
@@ -297,10 +370,42 @@ fn header(response: &Response<ureq::Body>, name: &str) -> Option<String> {
     value.to_str().ok().map(str::to_string)
 }
 
-/// Where a `Location` leads: it may be absolute, or begin at the root of the host.
+/// Whether the same request may succeed later.
+fn is_passing(status: StatusCode) -> bool {
+    let busy = [StatusCode::TOO_MANY_REQUESTS, StatusCode::REQUEST_TIMEOUT];
+    busy.contains(&status) || status.is_server_error()
+}
+
+/// Whether both are asked for at one host and port, over one protocol.
+fn is_same_host(one: &str, other: &str) -> bool {
+    let host = |url: &str| {
+        let parts = url.parse::<Uri>().ok()?.into_parts();
+        Some((parts.scheme?, parts.authority?))
+    };
+    host(one).is_some() && host(one) == host(other)
+}
+
+/// A URL without what may be a secret: its query.
+pub fn shown(url: &str) -> String {
+    url.split(['?', '#']).next().unwrap_or_default().to_string()
+}
+
+fn is_web(url: &str) -> bool {
+    let begins = |scheme: &str| {
+        url.get(..scheme.len())
+            .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
+    };
+    begins("http://") || begins("https://")
+}
+
+/// Where a `Location` leads: it may be absolute, begin with the host, or at the host's root.
 fn joined(url: &str, place: &str) -> String {
-    if place.contains("://") {
+    let path = place.find(['/', '?', '#']).unwrap_or(place.len());
+    if place[..path].ends_with(':') {
         return place.to_string();
+    }
+    if let (true, Some(scheme)) = (place.starts_with("//"), url.find("//")) {
+        return format!("{}{place}", &url[..scheme]);
     }
     let host_ends = url
         .find("://")
@@ -331,11 +436,32 @@ mod tests {
             ("https://cdn.example/x", "https://cdn.example/x"),
             ("/y?z=1", "https://hub.example/y?z=1"),
             ("other.bin", "https://hub.example/a/resolve/main/other.bin"),
+            ("//cdn.example/x", "https://cdn.example/x"),
+            (
+                "/sign?for=https://x",
+                "https://hub.example/sign?for=https://x",
+            ),
+            ("file:///etc/passwd", "file:///etc/passwd"),
         ] {
             assert_eq!(joined(from, place), expected);
         }
         assert_eq!(joined("http://h", "/y"), "http://h/y");
         assert_eq!(joined("http://h", "y"), "http://h/y");
+    }
+
+    #[test]
+    fn a_token_stays_with_host_and_protocol() {
+        let hub = "https://hub.example/a";
+        assert!(is_same_host(hub, "https://HUB.example/b?c"));
+        for other in [
+            "http://hub.example/a",
+            "https://hub.example:8443/a",
+            "https://hub.example.evil.example/a",
+            "https://cdn.hub.example/a",
+            "/a",
+        ] {
+            assert!(!is_same_host(hub, other), "{other}");
+        }
     }
 
     #[test]
@@ -345,7 +471,9 @@ mod tests {
             url: "file:///etc/passwd".to_string(),
             ..Request::default()
         };
-        let refused = download(&request, &folder.path().join("x"), &|_, _| true);
-        assert!(matches!(refused, Err(DownloadError::Scheme { .. })));
+        let target = folder.path().join("x");
+        let refused = download(&request, &target, &|_, _| true).unwrap_err();
+        assert!(refused.to_string().contains("`path`"), "{refused}");
+        assert!(!target.exists());
     }
 }

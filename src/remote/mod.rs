@@ -1,3 +1,4 @@
 //! Transport: bytes from elsewhere. Knows no key and no store.
 
 pub mod download;
+pub mod partial;

@@ -66,6 +66,8 @@ pub struct Context<'a> {
     pub blobs: &'a dyn Blobs,
     /// An empty folder of this node's own, removed afterwards.
     pub scratch: &'a Path,
+    /// Keeps downloads that are not whole yet, for when the node is started again. May not exist.
+    pub downloads: &'a Path,
     /// Cores it may use. Results do not depend on it.
     pub threads: usize,
     pub device: candle_core::Device,

@@ -71,6 +71,11 @@ impl Store {
         self.root.join(layout::RUNS)
     }
 
+    /// Where downloads lie that are not whole yet, for a later process to go on with.
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join(layout::DOWNLOADS)
+    }
+
     /// A fresh folder under `tmp/`, removed on drop, and by a later process if this one dies.
     pub fn scratch(&self) -> Result<tempfile::TempDir, StoreError> {
         let folder = self.session_folder()?;

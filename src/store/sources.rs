@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde_json::Value;
 
 use super::artifact::{Artifact, Blob, Files, Table};
 use super::statcache::StatCache;
@@ -48,6 +49,8 @@ pub enum SourceError {
     },
     #[error("{} holds none of {}", root.display(), places.join(", "))]
     NoPlace { root: PathBuf, places: Vec<String> },
+    #[error("{} does not tell which files beside it hold which tensors (`weight_map`)", .0.display())]
+    NotAnIndex(PathBuf),
     #[error("{} is a link that leads back to a folder around it", .0.display())]
     Loop(PathBuf),
     #[error("the name of {} is not valid UTF-8", .0.display())]
@@ -106,6 +109,10 @@ impl StatCache {
                 self.content(root, vec![path])
             }
             SourceShape::Tree => self.content(place.clone(), tree(&place)?),
+            SourceShape::Sharded(names) => {
+                let (root, paths) = sharded(&place, names)?;
+                self.content(root, paths)
+            }
             SourceShape::ImageFolder(selection) => {
                 self.content(place.clone(), image_folder(&place, selection)?)
             }
@@ -165,6 +172,43 @@ fn one_file(path: &Path) -> Result<(PathBuf, String), SourceError> {
         .to_str()
         .ok_or_else(|| SourceError::Name(path.to_path_buf()))?;
     Ok((parent.to_path_buf(), name.to_string()))
+}
+
+/// Ends the name of a file that tells in which other files tensors lie.
+const SHARD_INDEX: &str = ".index.json";
+
+/// The folder of a file, its name, and those of its shards if it is their index. In a folder the
+/// file is the first of `names` that is there.
+fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), SourceError> {
+    let file = match place.is_dir() {
+        false => place.to_path_buf(),
+        true => {
+            let mut files = names.iter().map(|name| place.join(name));
+            let found = files.find(|file| file.is_file());
+            found.ok_or_else(|| SourceError::NoPlace {
+                root: place.to_path_buf(),
+                places: names.to_vec(),
+            })?
+        }
+    };
+    let (root, name) = one_file(&file)?;
+    let shards = match name.ends_with(SHARD_INDEX) {
+        true => shards(&file)?,
+        false => BTreeSet::new(),
+    };
+    Ok((root, std::iter::once(name).chain(shards).collect()))
+}
+
+/// The files that an index names, which must lie beside it.
+fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
+    let bytes = fs::read(index).map_err(SourceError::io(index))?;
+    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let named = document["weight_map"].as_object().and_then(|map| {
+        let plain = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "..";
+        let names = map.values().map(|shard| shard.as_str().filter(plain));
+        names.map(|name| name.map(str::to_string)).collect()
+    });
+    named.ok_or_else(|| SourceError::NotAnIndex(index.to_path_buf()))
 }
 
 fn tree(root: &Path) -> Result<Vec<String>, SourceError> {

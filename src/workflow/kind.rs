@@ -118,6 +118,9 @@ pub enum SourceShape {
     File,
     /// Every file under a folder, by relative path.
     Tree,
+    /// One file, or the first of these names in a folder; and where that is the index of a
+    /// sharded file (`*.index.json`), the shards that its `weight_map` names, beside it.
+    Sharded(Vec<String>),
     /// `class/…/image` as torchvision's ImageFolder walks it, other files ignored.
     ImageFolder(ImageSelection),
     /// The same in the first of these folders below the location that is there and has a class

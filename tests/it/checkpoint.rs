@@ -8,12 +8,12 @@ use std::time::Duration;
 use candle_core::{DType, Device, Tensor};
 use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::checkpoint::{fit, read, resample};
-use ribflow::ml::models::config::Input;
-use ribflow::ml::models::{Config, Network, Vit, VitStart};
+use ribflow::ml::models::config::{Block, Input};
+use ribflow::ml::models::{Config, Model, Network, ResNet, Vit, VitStart};
 use ribflow::remote::download::{DownloadError, Request, download};
 use sha2::{Digest, Sha256};
 
-use crate::hub::{Hub, Trouble};
+use crate::hub::{Hub, Seen, Trouble};
 use crate::rule;
 use crate::space::TestSpace;
 
@@ -68,6 +68,12 @@ fn every_container_gives_the_same_tensors() {
         ("parallel.pth", DType::F32),
         ("wrapped.pth", DType::F32),
         ("double.pth", DType::F32),
+        ("both.pth", DType::F32),
+        ("logged.pth", DType::F32),
+        ("strided.pth", DType::F32),
+        ("legacy.pth", DType::F32),
+        ("strided.legacy.pth", DType::F32),
+        ("evil.beside.pth", DType::F32),
     ] {
         let found = read(&folder().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
         let model = fit(config(32, 5), found).unwrap_or_else(|error| panic!("{file}: {error}"));
@@ -82,6 +88,55 @@ fn every_container_gives_the_same_tensors() {
             assert_eq!(flat(tensor), expected, "{file}: {name}");
         }
     }
+    assert!(!executed());
+}
+
+/// Whether one of the pickles was obeyed.
+fn executed() -> bool {
+    Path::new("/tmp/ribflow-was-executed").exists()
+}
+
+/// The structure of the files `resnet.*`.
+fn residual() -> Config {
+    let network = ResNet {
+        block: Block::Basic,
+        stages: vec![1; 4],
+        width: 4,
+        small_stem: false,
+    };
+    Config {
+        network: Network::Resnet(network),
+        ..config(32, 3)
+    }
+}
+
+/// torch's logits for the same file and picture.
+fn expected_logits(name: &str) -> Vec<f32> {
+    let bytes = fs::read(folder().join("logits.json")).unwrap();
+    let all: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+    serde_json::from_value(all[name].clone()).unwrap()
+}
+
+fn assert_logits(model: &Model, input: &str, size: usize, name: &str) {
+    let values = rule::values(input, 3 * size * size, 0.0, 2.0);
+    let picture = Tensor::from_vec(values, (1, 3, size, size), &Device::Cpu).unwrap();
+    let found = flat(&model.logits(&picture).unwrap());
+    for (found, expected) in found.iter().zip(expected_logits(name)) {
+        assert!(
+            (found - expected).abs() < 1e-5,
+            "{name}: {found} for {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_residual_network_gives_torchvisions_logits_with_and_without_counters() {
+    for (file, counter) in [("resnet.pth", 7), ("resnet.untracked.safetensors", 0)] {
+        let model = fit(residual(), read(&folder().join(file)).unwrap()).unwrap();
+        let tracked = &model.tensors()["layer2.0.bn1.num_batches_tracked"];
+        assert_eq!(tracked.to_scalar::<i64>().unwrap(), counter, "{file}");
+        assert_logits(&model, "input.residual", 32, "resnet");
+    }
 }
 
 #[test]
@@ -92,10 +147,16 @@ fn what_is_no_state_dict_is_told_and_not_executed() {
         let error = read(path).expect_err(name);
         failures.insert(name.to_string(), error.to_string());
     };
-    for name in ["evil.pth", "legacy.pth", "make.py", "absent.pth"] {
+    for name in [
+        "evil.pth",
+        "evil.legacy.pth",
+        "whole.pth",
+        "make.py",
+        "absent.pth",
+    ] {
         note(name, &folder().join(name));
     }
-    for name in ["vit.safetensors", "vit.pth"] {
+    for name in ["vit.safetensors", "vit.pth", "legacy.pth"] {
         let bytes = fs::read(folder().join(name)).unwrap();
         let half = space.write(&format!("half.{name}"), &bytes[..bytes.len() / 2]);
         note(&format!("half of {name}"), &half);
@@ -103,8 +164,46 @@ fn what_is_no_state_dict_is_told_and_not_executed() {
     let index = r#"{"weight_map": {"a": "../../etc/passwd"}}"#;
     let index = space.write("model.safetensors.index.json", index);
     note("a shard elsewhere", &index);
-    assert!(!Path::new("/tmp/ribflow-was-executed").exists());
+    let index = r#"{"weight_map": {"a": "absent.safetensors"}}"#;
+    let index = space.write("absent.safetensors.index.json", index);
+    note("an absent shard", &index);
+    assert!(!executed());
     insta::assert_json_snapshot!(failures);
+}
+
+/// Files with a few bytes changed, or cut: an error or other weights, and never a panic.
+#[test]
+fn damaged_files_are_read_or_refused() {
+    let space = TestSpace::new();
+    let rounds = std::env::var("RIBFLOW_DAMAGES").map_or(60, |it| it.parse().unwrap());
+    for file in [
+        "vit.bf16.safetensors",
+        "strided.pth",
+        "strided.legacy.pth",
+        "evil.pth",
+        "evil.legacy.pth",
+        "whole.pth",
+    ] {
+        let whole = fs::read(folder().join(file)).unwrap();
+        // Where the structure is, not the weights: the beginning, or a zip archive's end too.
+        let structure = 4000.min(whole.len());
+        let mut rule = rule::Rule::named(file);
+        for round in 0..rounds {
+            let mut bytes = whole.clone();
+            for _ in 0..=round % 4 {
+                let at = rule.bits() as usize % structure;
+                let from_end = file.ends_with(".pth") && rule.bits().is_multiple_of(4);
+                let at = if from_end { bytes.len() - 1 - at } else { at };
+                bytes[at] = rule.bits() as u8;
+            }
+            if round % 8 == 7 {
+                bytes.truncate(rule.bits() as usize % whole.len());
+            }
+            let path = space.write(file, &bytes);
+            drop(read(&path));
+        }
+    }
+    assert!(!executed());
 }
 
 #[test]
@@ -113,8 +212,31 @@ fn tensors_that_do_not_fit_are_listed_at_once() {
     found.remove("norm.bias");
     let odd = Tensor::zeros((2, 2), DType::F32, &Device::Cpu).unwrap();
     found.insert("fc_norm.weight".to_string(), odd);
+    let oblong = Tensor::zeros((1, 13, 16), DType::F32, &Device::Cpu).unwrap();
+    found.insert("pos_embed".to_string(), oblong);
+    let whole = Tensor::zeros(16, DType::I64, &Device::Cpu).unwrap();
+    found.insert("norm.weight".to_string(), whole);
     let error = fit(config(32, 7), found).expect_err("they do not fit");
     insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn the_architecture_that_would_fit_is_named() {
+    let made = |arch: &str| {
+        let classes = ["a".to_string(), "b".to_string()];
+        let config = Config::named(arch, &classes).unwrap();
+        Model::new(config, 1, &Device::Cpu).unwrap().into_tensors()
+    };
+    let wanted = || Config::named("vit_mini", &["a".to_string()]).unwrap();
+    for (arch, named) in [
+        ("resnet_mini", "those of `resnet_mini`"),
+        ("vit_tiny_patch16_224", "those of `vit_tiny_patch16_224`"),
+        ("vit_tiny_patch16_384", "those of `vit_tiny_patch16_384`"),
+        ("vit_mini", "those of another size"),
+    ] {
+        let error = fit(wanted(), made(arch)).expect_err(arch).to_string();
+        assert!(error.contains(named) && error.len() < 1500, "{error}");
+    }
 }
 
 #[test]
@@ -138,6 +260,8 @@ fn positions_are_resampled_as_timm_does() {
     }
     let larger = fit(config(64, 5), read(&folder().join("vit.pth")).unwrap()).unwrap();
     assert_eq!(larger.tensors()["pos_embed"].dims(), [1, 65, 16]);
+    let larger = fit(config(48, 5), read(&folder().join("vit.pth")).unwrap()).unwrap();
+    assert_logits(&larger, "input.larger", 48, "vit_at_48_pixels");
 }
 
 fn fetch(
@@ -169,11 +293,7 @@ fn downloads_go_on_where_they_broke_off() {
         ]);
     fetch(&hub, Some("secret"), "o/r/resolve/main/f", &target).unwrap();
     assert!(fs::read(&target).unwrap() == content);
-    let storage: Vec<_> = hub
-        .seen()
-        .into_iter()
-        .filter(|it| it.path.starts_with("/signed"))
-        .collect();
+    let storage = stored(&hub);
     assert_eq!(storage.len(), 5);
     let ranges: Vec<_> = storage.iter().map(|it| it.header("range")).collect();
     let first = ranges[2].unwrap();
@@ -190,6 +310,49 @@ fn downloads_go_on_where_they_broke_off() {
         Hub::serving(content).troubled([Trouble::Cut(70_000), Trouble::Replace(other.clone())]);
     fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap();
     assert!(fs::read(&target).unwrap() == other);
+}
+
+/// The requests to the storage, which the hub redirects to.
+fn stored(hub: &Hub) -> Vec<Seen> {
+    let mut seen = hub.seen();
+    seen.retain(|it| it.path.starts_with("/signed"));
+    seen
+}
+
+#[test]
+fn a_later_download_goes_on_with_an_earlier_one() {
+    let space = TestSpace::new();
+    let target = space.path("file");
+    let content: Vec<u8> = (0..300_000u32).map(|it| (it * 7 % 251) as u8).collect();
+    let hub = Hub::serving(content.clone());
+    let request = Request {
+        url: format!("{}/o/r/resolve/main/f", hub.endpoint),
+        ..Request::default()
+    };
+    let until = |most: u64| download(&request, &target, &move |done, _| done < most);
+    assert!(matches!(until(1000), Err(DownloadError::Cancelled)));
+    let there = fs::metadata(&target).unwrap().len();
+    assert!(there >= 1000 && there < content.len() as u64);
+    // Stopped behind the last byte, before anything could be said of the whole.
+    assert!(matches!(
+        until(content.len() as u64),
+        Err(DownloadError::Cancelled)
+    ));
+    until(u64::MAX).unwrap();
+    assert!(fs::read(&target).unwrap() == content);
+    let ranges = stored(&hub);
+    let ranges: Vec<_> = ranges.iter().map(|it| it.header("range")).collect();
+    let first = format!("bytes={there}-");
+    assert_eq!(
+        ranges,
+        [None, Some(first.as_str()), Some("bytes=300000-")],
+        "what is whole is asked for once more, and not sent again"
+    );
+    // Nothing is left beside the file, so that another download begins anew.
+    assert_eq!(fs::read_dir(space.root()).unwrap().count(), 1);
+    let hub = Hub::serving(vec![1; 10]);
+    fetch(&hub, None, "o/r/resolve/main/f", &target).unwrap();
+    assert_eq!(fs::read(&target).unwrap(), [1; 10]);
 }
 
 #[test]
@@ -323,6 +486,95 @@ fn a_checkpoint_comes_from_a_hub_or_a_url() {
     assert!(refused.stdout.contains("as `digest` says"), "{refused}");
 }
 
+/// `weights` in two files and an index, as the hub's tools write them.
+fn in_shards(weights: &[u8]) -> BTreeMap<String, Vec<u8>> {
+    let all = candle_core::safetensors::load_buffer(weights, &Device::Cpu).unwrap();
+    let all: BTreeMap<String, Tensor> = all.into_iter().collect();
+    let shard = |name: &str| format!("model-0000{}-of-00002.safetensors", 1 + name.len() % 2);
+    let mut parts: BTreeMap<String, Vec<(String, Tensor)>> = BTreeMap::new();
+    let mut map = serde_json::Map::new();
+    for (name, tensor) in all {
+        map.insert(name.clone(), shard(&name).into());
+        parts.entry(shard(&name)).or_default().push((name, tensor));
+    }
+    let index = serde_json::json!({ "metadata": {}, "weight_map": map });
+    let mut files: BTreeMap<String, Vec<u8>> = parts
+        .into_iter()
+        .map(|(name, part)| (name, safetensors::serialize(part, None).unwrap()))
+        .collect();
+    let index = index.to_string().into_bytes();
+    files.insert("model.safetensors.index.json".to_string(), index);
+    files
+}
+
+#[test]
+fn a_sharded_checkpoint_is_the_whole_one() {
+    let space = TestSpace::new();
+    let whole = weights(&space);
+    space.write("model.safetensors", &whole);
+    space.write("whole.yaml", workflow("path: model.safetensors"));
+    assert_eq!(ran(&space, &["run", "whole.yaml", "--json"]), 2);
+    let mut hub = Hub::serving(Vec::new());
+    for (name, content) in in_shards(&whole) {
+        space.write(&format!("a/{name}"), &content);
+        hub = hub.with_file(&name, content);
+    }
+    // Another key, the same model: what is made of it is not made again.
+    space.write(
+        "index.yaml",
+        workflow("path: a/model.safetensors.index.json"),
+    );
+    assert_eq!(ran(&space, &["run", "index.yaml", "--json"]), 1);
+    fs::rename(space.path("a"), space.path("b")).unwrap();
+    space.write("b/README.md", "neither an index nor one of its shards");
+    space.write("folder.yaml", workflow("path: b"));
+    assert_eq!(ran(&space, &["run", "folder.yaml", "--json"]), 0);
+    // A shard counts.
+    let shard = space.path("b/model-00001-of-00002.safetensors");
+    let bytes = fs::read(&shard).unwrap();
+    fs::write(&shard, &bytes[..bytes.len() - 1]).unwrap();
+    let failed = space.run(&["run", "folder.yaml"]).expect(1);
+    assert!(failed.stderr.contains("too short"), "{failed}");
+
+    let origin = "hub: o/r, revision: v1, file: deep/model.safetensors.index.json";
+    space.write("hub.yaml", workflow(origin));
+    let mut command = space.command(&["run", "hub.yaml", "--json"]);
+    let outcome = space.finish(command.env("HF_ENDPOINT", &hub.endpoint));
+    let summary = outcome.expect(0).json_lines().pop().unwrap();
+    assert_eq!(summary["ran"], 1);
+    let paths: Vec<String> = stored(&hub).into_iter().map(|it| it.path).collect();
+    let path = |name: &str| format!("/signed/o/r/resolve/v1/deep/{name}?for=60");
+    let expected = [
+        "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+    ];
+    assert_eq!(paths, expected.map(path));
+}
+
+#[test]
+fn a_run_goes_on_with_what_an_earlier_one_fetched() {
+    let space = TestSpace::new();
+    let content = weights(&space);
+    let troubles = (0..5).map(|_| Trouble::Status(500));
+    let troubles = std::iter::once(Trouble::Cut(100_000)).chain(troubles);
+    let hub = Hub::serving(content).troubled(troubles);
+    space.write("hub.yaml", workflow("hub: o/r, revision: v1"));
+    let run = || {
+        let mut command = space.command(&["run", "hub.yaml"]);
+        space.finish(command.env("HF_ENDPOINT", &hub.endpoint))
+    };
+    let failed = run().expect(1);
+    assert!(failed.stderr.contains("5 times in a row"), "{failed}");
+    let before = stored(&hub).len();
+    run().ok();
+    let second = stored(&hub).split_off(before);
+    let ranges: Vec<_> = second.iter().map(|it| it.header("range")).collect();
+    assert_eq!(ranges, [Some("bytes=100000-")]);
+    let left = fs::read_dir(space.path("cache/downloads")).unwrap();
+    assert_eq!(left.count(), 0);
+}
+
 #[test]
 fn wrong_checkpoints_are_told_apart_at_load_time() {
     let space = TestSpace::new();
@@ -332,6 +584,9 @@ fn wrong_checkpoints_are_told_apart_at_load_time() {
         "path: a.pth, hub: o/r",
         "url: \"https://h/x.pth\"",
         "url: \"https://h/x.pth\", digest: \"md5:12\"",
+        "url: \"file:///x.pth\"",
+        "url: \"s3://bucket/x.pth\"",
+        "url: \"https://h/model.safetensors.index.json\", digest: \"sha256:12\"",
         "hub: somewhere",
         "hub: o/r, file: ../secret",
     ] {

@@ -97,6 +97,7 @@ impl Bench {
                 inputs: self.inputs.clone(),
                 blobs: &self.store,
                 scratch: scratch.path(),
+                downloads: scratch.path(),
                 threads: 1,
                 device: candle_core::Device::Cpu,
                 progress: &*self.log,

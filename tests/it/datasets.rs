@@ -52,6 +52,7 @@ impl Bench {
             inputs: inputs.collect(),
             blobs: &self.store,
             scratch: Path::new("/nonexistent"),
+            downloads: Path::new("/nonexistent"),
             threads: 2,
             device: candle_core::Device::Cpu,
             progress: &Silent,

@@ -1,7 +1,7 @@
 //! A server that answers like a model hub: redirects to another host, entity tags, ranges; and
 //! fails where it is told to.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,8 @@ impl Seen {
 
 struct State {
     content: Vec<u8>,
+    /// Further files, by their names.
+    files: BTreeMap<String, Vec<u8>>,
     /// The SHA-256 that the hub names.
     linked: Option<String>,
     token: Option<String>,
@@ -55,6 +57,7 @@ impl Hub {
         let storage = TcpListener::bind("127.0.0.2:0").unwrap();
         let state = State {
             content,
+            files: BTreeMap::new(),
             linked: None,
             token: None,
             trouble: VecDeque::new(),
@@ -73,6 +76,14 @@ impl Hub {
             });
         }
         Self { endpoint, state }
+    }
+
+    /// Serves another content under paths that end with `name`.
+    pub fn with_file(self, name: &str, content: Vec<u8>) -> Self {
+        let mut state = self.state.lock().unwrap();
+        state.files.insert(name.to_string(), content);
+        drop(state);
+        self
     }
 
     pub fn named(self, sha256: &str) -> Self {
@@ -129,8 +140,9 @@ fn redirect(stream: &mut TcpStream, seen: &Seen, state: &Mutex<State>) {
         return reply(stream, 404, "", &[]);
     }
     let mut headers = format!(
-        "Location: http://127.0.0.2:{}/signed?for=60\r\nX-Repo-Commit: {}\r\n",
+        "Location: http://127.0.0.2:{}/signed{}?for=60\r\nX-Repo-Commit: {}\r\n",
         state.storage,
+        seen.path,
         "c".repeat(40)
     );
     if let Some(linked) = &state.linked {
@@ -150,7 +162,9 @@ fn store(stream: &mut TcpStream, seen: &Seen, state: &Mutex<State>) {
         Some(Trouble::Replace(content)) => state.content = content,
         None => {}
     }
-    let content = &state.content;
+    let path = seen.path.split('?').next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let content = state.files.get(name).unwrap_or(&state.content);
     let tag = format!("\"{}\"", content.len());
     let from = seen
         .header("range")
@@ -163,6 +177,10 @@ fn store(stream: &mut TcpStream, seen: &Seen, state: &Mutex<State>) {
                 .ok()
         });
     let (status, from) = from.map_or((200, 0), |from: usize| (206, from));
+    if from > 0 && from >= content.len() {
+        let headers = format!("Content-Range: bytes */{}\r\n", content.len());
+        return reply(stream, 416, &headers, &[]);
+    }
     let body = &content[from..];
     let mut headers = format!("ETag: {tag}\r\nAccept-Ranges: bytes\r\n");
     if status == 206 {

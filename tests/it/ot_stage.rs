@@ -85,6 +85,7 @@ fn run(store: &Store, with: &Value, a: &Artifact, b: &Artifact) -> Result<Output
         inputs: BTreeMap::from([("a".to_string(), input(a)), ("b".to_string(), input(b))]),
         blobs: store,
         scratch: scratch.path(),
+        downloads: scratch.path(),
         threads: 2,
         device: candle_core::Device::Cpu,
         progress: &Silent,

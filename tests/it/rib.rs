@@ -103,6 +103,7 @@ impl Sides {
             ]),
             blobs: &NoBlobs,
             scratch: Path::new("."),
+            downloads: Path::new("."),
             threads: 1,
             device: candle_core::Device::Cpu,
             progress: &Silent,

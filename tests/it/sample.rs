@@ -201,6 +201,7 @@ impl Sample {
             inputs: named.collect(),
             blobs: &NoBlobs,
             scratch: Path::new("."),
+            downloads: Path::new("."),
             threads: 1,
             device: candle_core::Device::Cpu,
             progress: &Silent,

@@ -298,3 +298,33 @@ fn an_edit_is_seen_whatever_the_clock_says() {
         other.digest
     );
 }
+
+#[test]
+fn an_index_brings_its_shards_and_nothing_else() {
+    let (space, store) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::open(store.path()).unwrap();
+    let index = r#"{"weight_map": {"a": "2.bin", "b": "1.bin", "c": "2.bin"}}"#;
+    for (path, content) in [
+        ("w/all.index.json", index),
+        ("w/1.bin", "one"),
+        ("w/2.bin", "two"),
+        ("w/notes.txt", "stray"),
+        ("w/out.index.json", r#"{"weight_map": {"a": "../secret"}}"#),
+        ("w/odd.index.json", "[]"),
+    ] {
+        write(space.path(), path, content.as_bytes());
+    }
+    let names = || SourceShape::Sharded(vec!["absent".to_string(), "all.index.json".to_string()]);
+    let found = |location: &str| resolve(&store, space.path(), location, names());
+    let all = found("w").unwrap();
+    assert_eq!(paths(&all), ["1.bin", "2.bin", "all.index.json"]);
+    assert_eq!(all.digest, found("w/all.index.json").unwrap().digest);
+    assert_eq!(paths(&found("w/1.bin").unwrap()), ["1.bin"]);
+    for odd in ["w/out.index.json", "w/odd.index.json"] {
+        let error = found(odd).unwrap_err();
+        assert!(matches!(error, SourceError::NotAnIndex(_)), "{error}");
+    }
+    write(space.path(), "empty/x", b"");
+    let error = found("empty").unwrap_err();
+    assert!(matches!(error, SourceError::NoPlace { .. }), "{error}");
+}

@@ -1,33 +1,30 @@
-//! The files that state dicts come in: safetensors, whole or sharded, and PyTorch's zip archives.
+//! The files that state dicts come in, told apart by what they begin with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use candle_core::pickle::PthTensors;
-use candle_core::{DType, Device, Tensor, safetensors};
+use candle_core::{DType, Tensor};
 use serde_json::Value;
 
-use super::StateDict;
+use super::{StateDict, safetensors, torch};
 use crate::ml::{Error, Result};
 
 /// Beside the files of a folder of shards: which tensor lies in which.
 const INDEX: &str = ".safetensors.index.json";
 /// What a folder's weights may be called, best first.
-const USUAL: [&str; 4] = [
+pub const USUAL: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
     "pytorch_model.bin",
 ];
-/// Keys under which training scripts keep the state dict.
-const WRAPPERS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
-/// What wrappers of models put before every name.
-const PREFIXES: [&str; 3] = ["module.", "model.", "_orig_mod."];
+/// What wrappers of models put before every name, outermost first.
+const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "_orig_mod.", "model."];
 
-/// Reads the state dict in `path`: a `.safetensors` file, the index of a sharded one, a `.pth`,
-/// `.pt` or `.bin` archive of PyTorch, or a folder with one of these under its usual name.
+/// Reads the state dict in `path`: a safetensors file, the index of a sharded one, a file of
+/// `torch.save`, or a folder with one of these under its usual name.
 ///
 /// Pickles are read, never executed. A state dict under `state_dict` or `model`, and the prefix
 /// `module.` before all names, are seen through.
@@ -35,19 +32,28 @@ pub fn read(path: &Path) -> Result<StateDict> {
     if path.is_dir() {
         return read(&usual(path)?);
     }
-    let name = path.file_name().and_then(|name| name.to_str());
-    let name = name.unwrap_or_default();
-    let tensors = if name.ends_with(INDEX) {
-        sharded(path)?
-    } else if name.ends_with(".safetensors") {
-        whole(path)?
-    } else {
-        archive(path)?
+    let tensors = match is_index(path) {
+        true => sharded(path)?,
+        false => single(path)?,
     };
     unwrapped(tensors)
         .into_iter()
         .map(|(name, tensor)| Ok((name, plain(tensor)?)))
         .collect()
+}
+
+/// Whether `path` names the index of a sharded file.
+pub fn is_index(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.ends_with(INDEX))
+}
+
+/// The files that `index` names; they lie beside it.
+pub fn shards(index: &Path) -> Result<BTreeSet<String>> {
+    Ok(weight_map(index)?
+        .into_iter()
+        .map(|(_, shard)| shard)
+        .collect())
 }
 
 fn usual(folder: &Path) -> Result<PathBuf> {
@@ -62,32 +68,34 @@ fn usual(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-fn whole(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let tensors = safetensors::load(path, &Device::Cpu).map_err(|error| damaged(path, &error))?;
-    Ok(tensors.into_iter().collect())
+fn single(path: &Path) -> Result<StateDict> {
+    let start = start(path).map_err(|error| damaged(path, &error))?;
+    let tensors = if start.starts_with(torch::ZIP) {
+        torch::zipped(path)
+    } else if start.starts_with(torch::LEGACY) {
+        torch::legacy(path)
+    } else if safetensors::is_meant(&start) {
+        safetensors::read(path)
+    } else {
+        Err("it is neither a safetensors file nor one of `torch.save`".to_string())
+    };
+    tensors.map_err(|why| damaged(path, &why))
+}
+
+fn start(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    fs::File::open(path)?.take(64).read_to_end(&mut start)?;
+    Ok(start)
 }
 
 /// The tensors of all shards that the index names.
-fn sharded(index: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let bytes = fs::read(index).map_err(|error| damaged(index, &error))?;
-    let document: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(index, &error))?;
-    let Some(map) = document["weight_map"].as_object() else {
-        return Err(damaged(index, &"there is no `weight_map`"));
-    };
-    let shards: BTreeSet<&str> = map.values().filter_map(Value::as_str).collect();
-    let mut tensors = BTreeMap::new();
-    for shard in shards {
-        let mut parts = Path::new(shard).components();
-        let (Some(Component::Normal(_)), None) = (parts.next(), parts.next()) else {
-            return Err(damaged(
-                index,
-                &format!("`{shard}` leads out of its folder"),
-            ));
-        };
-        let path = index.with_file_name(shard);
-        tensors.extend(whole(&path)?);
+fn sharded(index: &Path) -> Result<StateDict> {
+    let mut tensors = StateDict::new();
+    for shard in shards(index)? {
+        tensors.extend(single(&index.with_file_name(shard))?);
     }
-    match map.keys().find(|name| !tensors.contains_key(*name)) {
+    let mut names = weight_map(index)?.into_iter().map(|(name, _)| name);
+    match names.find(|name| !tensors.contains_key(name)) {
         Some(name) => Err(damaged(
             index,
             &format!("`{name}` is in none of its shards"),
@@ -96,55 +104,30 @@ fn sharded(index: &Path) -> Result<BTreeMap<String, Tensor>> {
     }
 }
 
-/// A zip archive as `torch.save` writes it since PyTorch 1.6.
-fn archive(path: &Path) -> Result<BTreeMap<String, Tensor>> {
-    let start = fs::File::open(path).and_then(|mut file| {
-        let mut start = [0; 4];
-        std::io::Read::read_exact(&mut file, &mut start)?;
-        Ok(start)
-    });
-    let start = start.map_err(|error| damaged(path, &error))?;
-    if start != *b"PK\x03\x04" {
-        let why = "it is neither safetensors nor a zip archive of PyTorch. What \
-                   `torch.save` wrote before PyTorch 1.6 can be loaded and saved again there";
-        return Err(damaged(path, &why));
-    }
-    let mut tensors = archived(path, None)?;
-    for key in WRAPPERS {
-        if !tensors.is_empty() {
-            break;
-        }
-        // The key is not there, or holds something else.
-        tensors = archived(path, Some(key)).unwrap_or_default();
-    }
-    if tensors.is_empty() {
-        return Err(damaged(path, &"no state dict was found in it"));
-    }
-    Ok(tensors)
-}
-
-fn archived(path: &Path, key: Option<&str>) -> Result<BTreeMap<String, Tensor>> {
-    // The reader indexes into whatever the pickle holds; nothing of it outlives a panic.
-    let reading = catch_unwind(AssertUnwindSafe(|| {
-        let archive = PthTensors::new(path, key)?;
-        let names: Vec<String> = archive.tensor_infos().keys().cloned().collect();
-        let mut tensors = BTreeMap::new();
-        for name in names {
-            if let Some(tensor) = archive.get(&name)? {
-                tensors.insert(name, tensor);
+/// The tensors that `index` names, and the file of each, which is a plain name.
+fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
+    let bytes = fs::read(index).map_err(|error| damaged(index, &error))?;
+    let document: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(index, &error))?;
+    let Some(map) = document["weight_map"].as_object() else {
+        return Err(damaged(index, &"there is no `weight_map`"));
+    };
+    map.iter()
+        .map(|(name, shard)| {
+            let shard = shard.as_str().unwrap_or_default();
+            let mut parts = Path::new(shard).components();
+            match (parts.next(), parts.next()) {
+                (Some(Component::Normal(_)), None) => Ok((name.clone(), shard.to_string())),
+                _ => Err(damaged(
+                    index,
+                    &format!("the shard `{shard}` is not a file beside it"),
+                )),
             }
-        }
-        candle_core::Result::Ok(tensors)
-    }));
-    match reading {
-        Ok(Ok(tensors)) => Ok(tensors),
-        Ok(Err(error)) => Err(damaged(path, &error)),
-        Err(_) => Err(damaged(path, &"its pickle is not one of a state dict")),
-    }
+        })
+        .collect()
 }
 
 /// The same without a prefix that stands before all names.
-fn unwrapped(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> {
+fn unwrapped(mut tensors: StateDict) -> StateDict {
     for prefix in PREFIXES {
         if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)) {
             tensors = tensors
@@ -158,9 +141,9 @@ fn unwrapped(mut tensors: BTreeMap<String, Tensor>) -> BTreeMap<String, Tensor> 
 
 fn plain(tensor: Tensor) -> Result<Tensor> {
     Ok(match tensor.dtype() {
-        DType::F32 | DType::I64 => tensor.contiguous()?,
+        DType::F32 | DType::I64 => tensor,
         DType::U8 | DType::U32 | DType::I16 | DType::I32 => tensor.to_dtype(DType::I64)?,
-        _ => tensor.to_dtype(DType::F32)?.contiguous()?,
+        _ => tensor.to_dtype(DType::F32)?,
     })
 }
 

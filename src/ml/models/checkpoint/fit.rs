@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{StateDict, resample};
-use crate::ml::models::{Config, Initial, Model, Network, TensorSpec};
+use super::{StateDict, positions, resample};
+use crate::ml::models::{Config, Initial, Model, Network, TensorSpec, catalogue};
 use crate::ml::{Error, Result};
 
 /// Names of one sort that an error lists.
@@ -14,12 +14,13 @@ const MOST_NAMED: usize = 8;
 /// batch norms may be absent.
 ///
 /// # Errors
-/// One that lists what is missing, superfluous or of another shape.
+/// One that lists what is missing, superfluous or of another shape, and says what the tensors
+/// look like instead.
 pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
-    let specs = config.tensors();
     let mut tensors = StateDict::new();
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
-    for spec in &specs {
+    let given = found.clone();
+    for spec in &config.tensors() {
         let Some(tensor) = found.remove(&spec.name) else {
             match spec.initial {
                 Initial::Counter => drop(tensors.insert(spec.name.clone(), counter()?)),
@@ -28,10 +29,7 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
             continue;
         };
         let tensor = adapted(&config, spec, tensor)?;
-        if tensor.dims() != spec.shape.as_slice() {
-            let (is, should) = (tensor.dims(), &spec.shape);
-            misshapen.push(format!("{} is {is:?} instead of {should:?}", spec.name));
-        }
+        misshapen.extend(difference(spec, &tensor));
         tensors.insert(spec.name.clone(), tensor);
     }
     let superfluous: Vec<String> = found.into_keys().collect();
@@ -41,14 +39,22 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
         listed("of another shape", &misshapen),
     ];
     let problems: Vec<String> = problems.into_iter().flatten().collect();
-    if !problems.is_empty() {
-        return Err(Error::Invalid(format!(
-            "the checkpoint is not one of `{}`: {}",
-            config.arch,
-            problems.join("; ")
-        )));
+    if problems.is_empty() {
+        return Model::from_tensors(config, tensors);
     }
-    Model::from_tensors(config, tensors)
+    let hint = match likeness(&given) {
+        Some(name) if name != config.arch => format!("its tensors are those of `{name}`"),
+        Some(_) => "its tensors are those of another size".to_string(),
+        None if 2 * missing.len() > tensors.len() => {
+            "tensors must have the names that timm or torchvision gives them".to_string()
+        }
+        None => "`ribflow models` lists what else may fit".to_string(),
+    };
+    Err(Error::Invalid(format!(
+        "the checkpoint is not one of `{}`: {} ({hint})",
+        config.arch,
+        problems.join("; ")
+    )))
 }
 
 fn counter() -> Result<Tensor> {
@@ -57,20 +63,37 @@ fn counter() -> Result<Tensor> {
 
 /// The tensor as the model has it: positions for its number of patches, counters as scalars.
 fn adapted(config: &Config, spec: &TensorSpec, tensor: Tensor) -> Result<Tensor> {
-    if let (Network::Vit(vit), "pos_embed") = (&config.network, spec.name.as_str()) {
-        let fits = tensor.dims() == spec.shape.as_slice();
-        let [1, _, width] = tensor.dims()[..] else {
-            return Ok(tensor);
-        };
-        if !fits && width == vit.width {
-            return resample(&tensor, config.input.size / vit.patch);
+    let fits = tensor.dims() == spec.shape.as_slice();
+    match (&config.network, spec.initial) {
+        (Network::Vit(vit), _) if spec.name == "pos_embed" && !fits => {
+            let width = tensor.dims().last() == Some(&vit.width);
+            match width && positions::grid(&tensor).is_some() && is_float(&tensor) {
+                true => resample(&tensor, config.input.size / vit.patch),
+                false => Ok(tensor),
+            }
         }
-    }
-    match spec.initial {
-        Initial::Counter if tensor.elem_count() == 1 => {
+        (_, Initial::Counter) if tensor.elem_count() == 1 => {
             Ok(tensor.to_dtype(DType::I64)?.reshape(())?)
         }
         _ => Ok(tensor),
+    }
+}
+
+fn is_float(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32
+}
+
+/// What keeps `tensor` from being the one that the model has.
+fn difference(spec: &TensorSpec, tensor: &Tensor) -> Option<String> {
+    let (is, should) = (tensor.dims(), spec.shape.as_slice());
+    if is != should {
+        return Some(format!("{} is {is:?} instead of {should:?}", spec.name));
+    }
+    let counts = matches!(spec.initial, Initial::Counter);
+    match (counts, is_float(tensor)) {
+        (false, false) => Some(format!("{} holds whole numbers", spec.name)),
+        (true, true) => Some(format!("{} holds no whole numbers", spec.name)),
+        _ => None,
     }
 }
 
@@ -84,4 +107,35 @@ fn listed(what: &str, names: &[String]) -> Option<String> {
         0 => format!("{what}: {first}"),
         more => format!("{what}: {first} and {more} more"),
     })
+}
+
+/// The architecture of the catalogue that has these tensors, first of all one for the same size
+/// of images; classifiers may differ.
+fn likeness(found: &StateDict) -> Option<String> {
+    let architectures = || {
+        let names = catalogue::names().into_iter();
+        let plain = names.filter(|name| !name.contains('.'));
+        plain.filter_map(|name| Some((catalogue::find(&name)?.config(&[]), name)))
+    };
+    let alike = |with_positions: bool| {
+        let mut all = architectures();
+        all.find(|(config, _)| has_tensors_of(found, config, with_positions))
+            .map(|(_, name)| name)
+    };
+    alike(true).or_else(|| alike(false))
+}
+
+fn has_tensors_of(found: &StateDict, config: &Config, with_positions: bool) -> bool {
+    let counts = |spec: &TensorSpec| !matches!(spec.initial, Initial::Counter);
+    let specs = config.tensors();
+    let mut backbone = specs.iter().filter(|spec| !spec.head && counts(spec));
+    let heads = |name: &&String| !name.starts_with(&format!("{}.", config.head()));
+    let counters = |name: &&String| !name.ends_with(".num_batches_tracked");
+    let there = found.keys().filter(heads).filter(counters).count();
+    there == backbone.clone().count()
+        && backbone.all(|spec| {
+            let tensor = found.get(&spec.name);
+            let free = spec.name == "pos_embed" && !with_positions;
+            tensor.is_some_and(|tensor| free || tensor.dims() == spec.shape.as_slice())
+        })
 }

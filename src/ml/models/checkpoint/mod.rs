@@ -4,13 +4,16 @@
 
 mod containers;
 mod fit;
+mod pickle;
 mod positions;
+mod safetensors;
+mod torch;
 
 use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-pub use containers::read;
+pub use containers::{USUAL, is_index, read, shards};
 pub use fit::fit;
 pub use positions::resample;
 

@@ -8,14 +8,13 @@ use crate::ml::{Error, Result};
 /// the others are resized as an image of `width` channels, bicubic (a = −0.5) and antialiased as
 /// PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)` does.
 pub fn resample(positions: &Tensor, side: usize) -> Result<Tensor> {
-    let (one, tokens, width) = positions.dims3()?;
-    let grid = tokens.saturating_sub(1).isqrt();
-    if one != 1 || grid == 0 || grid * grid + 1 != tokens || side == 0 {
+    let (Some(grid), true) = (grid(positions), side > 0) else {
         return Err(Error::Invalid(format!(
             "position embeddings {:?} are not those of a class token and a square of patches",
             positions.dims()
         )));
-    }
+    };
+    let width = positions.dim(2)?;
     let values = positions.flatten_all()?.to_vec1::<f32>()?;
     let (class, patches) = values.split_at(width);
     let weights = weights(grid, side);
@@ -29,6 +28,15 @@ pub fn resample(positions: &Tensor, side: usize) -> Result<Tensor> {
         (1, side * side + 1, width),
         &Device::Cpu,
     )?)
+}
+
+/// The side of the square of patches that `positions` are for, behind a class token.
+pub(super) fn grid(positions: &Tensor) -> Option<usize> {
+    let [1, tokens, _] = positions.dims()[..] else {
+        return None;
+    };
+    let grid = tokens.saturating_sub(1).isqrt();
+    (grid > 0 && grid * grid + 1 == tokens).then_some(grid)
 }
 
 /// For each new place the first old one and the weights from there on.

@@ -1,0 +1,125 @@
+//! Downloads that outlive the process: what was fetched so far lies in a folder of its own, named
+//! by its URL, until it is whole.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use crate::digest::Digest;
+use crate::fsx::{self, Lock};
+
+/// Downloads that nobody has gone on with for so long are given up.
+const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// The place of one download, held by this process alone.
+#[derive(Debug)]
+pub struct Partial {
+    folder: PathBuf,
+    lock: Lock,
+}
+
+impl Partial {
+    /// The place of `url` under `downloads`; `None` while another process or thread has it.
+    ///
+    /// Gives up the downloads that were forgotten there.
+    pub fn open(downloads: &Path, url: &str) -> io::Result<Option<Self>> {
+        fs::create_dir_all(downloads)?;
+        sweep(downloads)?;
+        let folder = downloads.join(Digest::of(url.as_bytes()).to_hex());
+        let Some(lock) = Lock::try_acquire(&lock_of(&folder))? else {
+            return Ok(None);
+        };
+        fs::create_dir_all(&folder)?;
+        Ok(Some(Self { folder, lock }))
+    }
+
+    /// Where the content goes.
+    pub fn file(&self) -> PathBuf {
+        self.folder.join("content")
+    }
+
+    /// Moves the whole content to `target` and gives up the place.
+    pub fn finish(self, target: &Path) -> io::Result<()> {
+        let file = self.file();
+        // Another file system takes a copy.
+        fs::rename(&file, target).or_else(|_| fs::copy(&file, target).map(drop))?;
+        self.give_up()
+    }
+
+    /// Removes what was fetched.
+    pub fn give_up(self) -> io::Result<()> {
+        fsx::remove_tree(&self.folder)?;
+        drop(self.lock);
+        Ok(())
+    }
+}
+
+/// Beside the folder, so that the folder can go while it is held.
+fn lock_of(folder: &Path) -> PathBuf {
+    folder.with_extension("lock")
+}
+
+fn sweep(downloads: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(downloads)? {
+        let folder = entry?.path();
+        if !folder.is_dir() || !is_forgotten(&folder) {
+            continue;
+        }
+        if let Ok(Some(_held)) = Lock::try_acquire(&lock_of(&folder)) {
+            // Someone else may be sweeping it too.
+            let _ = fsx::remove_tree(&folder);
+        }
+    }
+    Ok(())
+}
+
+fn is_forgotten(folder: &Path) -> bool {
+    let modified = fs::metadata(folder.join("content"))
+        .or_else(|_| fs::metadata(folder))
+        .and_then(|metadata| metadata.modified());
+    let age = modified.map(|modified| SystemTime::now().duration_since(modified));
+    matches!(age, Ok(Ok(age)) if age > FORGOTTEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_held_by_one_and_keeps_its_content() {
+        let space = tempfile::tempdir().unwrap();
+        let open = || Partial::open(space.path(), "https://h/x").unwrap();
+        let first = open().unwrap();
+        assert!(open().is_none());
+        assert!(
+            Partial::open(space.path(), "https://h/y")
+                .unwrap()
+                .is_some()
+        );
+        fs::write(first.file(), "half").unwrap();
+        drop(first);
+        let again = open().unwrap();
+        assert_eq!(fs::read(again.file()).unwrap(), b"half");
+        let target = space.path().join("whole");
+        again.finish(&target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"half");
+        assert!(!open().unwrap().file().exists());
+    }
+
+    #[test]
+    fn forgotten_downloads_go() {
+        let space = tempfile::tempdir().unwrap();
+        let old = Partial::open(space.path(), "https://h/x").unwrap().unwrap();
+        let file = fs::File::create(old.file()).unwrap();
+        file.set_modified(SystemTime::now() - 2 * FORGOTTEN)
+            .unwrap();
+        let place = old.file();
+        let other = || Partial::open(space.path(), "https://h/y").unwrap();
+        drop(other());
+        assert!(place.exists(), "it is held");
+        drop(old);
+        drop(other());
+        assert!(!place.exists());
+    }
+}

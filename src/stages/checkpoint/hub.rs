@@ -1,0 +1,52 @@
+//! The Hugging Face hub: where its files are, and the token of its own tools.
+
+use std::fs;
+use std::path::PathBuf;
+
+const PUBLIC: &str = "https://huggingface.co";
+
+/// A repository at one of its commits, tags or branches.
+pub(super) struct Repository<'a> {
+    pub name: &'a str,
+    pub revision: &'a str,
+}
+
+impl Repository<'_> {
+    /// Where `file` is, at the endpoint that `HF_ENDPOINT` names.
+    pub fn url(&self, file: &str) -> String {
+        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| PUBLIC.to_string());
+        let endpoint = endpoint.trim_end_matches('/');
+        format!("{endpoint}/{}/resolve/{}/{file}", self.name, self.revision)
+    }
+
+    /// Whether the revision always means the same.
+    pub fn is_fixed(&self) -> bool {
+        self.revision.len() == 40 && self.revision.chars().all(|it| it.is_ascii_hexdigit())
+    }
+}
+
+/// HF_TOKEN, or the file that `hf auth login` writes.
+pub(super) fn token() -> Option<String> {
+    if let Some(token) = variable("HF_TOKEN") {
+        return Some(token);
+    }
+    let file = variable("HF_TOKEN_PATH").map(PathBuf::from);
+    let file = file.or_else(|| Some(home()?.join("token")))?;
+    let token = fs::read_to_string(file).ok()?;
+    let token = token.trim();
+    (!token.is_empty()).then(|| token.to_string())
+}
+
+/// Where the hub's tools keep their things.
+fn home() -> Option<PathBuf> {
+    let cache = || {
+        let given = variable("XDG_CACHE_HOME").map(PathBuf::from);
+        let usual = || Some(PathBuf::from(variable("HOME")?).join(".cache"));
+        Some(given.or_else(usual)?.join("huggingface"))
+    };
+    variable("HF_HOME").map(PathBuf::from).or_else(cache)
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}

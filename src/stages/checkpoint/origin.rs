@@ -1,0 +1,178 @@
+//! Where a checkpoint comes from: the files on disk, and what they must be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::hub::{self, Repository};
+use super::pin::{Pin, blake3, sha256};
+use super::{Checkpoint, io_error, is_name};
+use crate::ml::models::checkpoint::{is_index, shards};
+use crate::remote::download::{DownloadError, Fetched, Request, download, shown};
+use crate::remote::partial::Partial;
+use crate::stages::images;
+use crate::stages::task::{Context, TaskError, TaskInput};
+use crate::store::artifact::{Artifact, Files};
+
+/// The first pause before another attempt.
+const PAUSE: Duration = Duration::from_millis(500);
+/// What a repository's weights are usually called.
+const USUAL_FILE: &str = "model.safetensors";
+
+impl Checkpoint {
+    /// The file of weights, or the index of its shards, on disk and checked.
+    pub(super) fn obtained(&self, context: &Context) -> Result<PathBuf, TaskError> {
+        let file = match (&self.path, &self.url, &self.hub) {
+            (Some(_), ..) => given(context)?,
+            (_, Some(url), _) => {
+                let request = request(&url.0, None);
+                fetched(context, &request, &file_name(&url.0))?.0
+            }
+            (_, _, Some(hub)) => self.at_hub(context, hub)?,
+            _ => return Err(TaskError::Input("the checkpoint has no origin".to_string())),
+        };
+        if let Some(digest) = &self.digest {
+            let pin = Pin::parse(digest).map_err(TaskError::Input)?;
+            pin.check(&file)?;
+        }
+        Ok(file)
+    }
+
+    fn at_hub(&self, context: &Context, name: &str) -> Result<PathBuf, TaskError> {
+        let revision = self.revision.as_deref().unwrap_or("main");
+        let repository = Repository { name, revision };
+        if !repository.is_fixed() && self.digest.is_none() {
+            context.progress.log(&format!(
+                "warning: `{revision}` of {name} may move; a commit or a digest pins it"
+            ));
+        }
+        let file = match self.file.as_str() {
+            "" => USUAL_FILE,
+            file => file,
+        };
+        let place = from_hub(context, &repository, file)?;
+        if is_index(&place) {
+            let folder = file.rsplit_once('/').map(|(folder, _)| folder);
+            for shard in shards(&place)? {
+                let shard = folder.map_or(shard.clone(), |folder| format!("{folder}/{shard}"));
+                from_hub(context, &repository, &shard)?;
+            }
+        }
+        Ok(place)
+    }
+}
+
+/// What `path` names, with the content that the key was made of.
+fn given(context: &Context) -> Result<PathBuf, TaskError> {
+    let input = context.input("path")?;
+    let Artifact::Files(files) = &input.artifact else {
+        return Err(TaskError::Input("`path` holds no files".to_string()));
+    };
+    let mut names = files.files.keys();
+    let name = match files.files.len() {
+        1 => names.next(),
+        _ => names.find(|name| is_index(Path::new(name))),
+    };
+    let name = name.ok_or_else(|| TaskError::Input("`path` holds no weights".to_string()))?;
+    Ok(placed(context, input, files)?.join(name))
+}
+
+/// A folder with the files of `input`: where it lies, if that is as it was, else a copy.
+fn placed(context: &Context, input: &TaskInput, files: &Files) -> Result<PathBuf, TaskError> {
+    let unchanged = |root: &PathBuf| {
+        let mut files = files.files.iter();
+        files.all(|(name, blob)| blake3(&root.join(name)).is_ok_and(|digest| digest == blob.digest))
+    };
+    if let Some(root) = input.roots.iter().find(|root| unchanged(root)) {
+        return Ok(root.clone());
+    }
+    for (name, blob) in &files.files {
+        let bytes = images::file_bytes(context, input, name, blob)?;
+        let target = context.scratch.join(name);
+        fs::write(&target, bytes).map_err(io_error(&target))?;
+    }
+    Ok(context.scratch.to_path_buf())
+}
+
+fn from_hub(context: &Context, repository: &Repository, file: &str) -> Result<PathBuf, TaskError> {
+    let request = request(&repository.url(file), hub::token());
+    let (place, fetched) = fetched(context, &request, &file_name(file))?;
+    if let Some(expected) = &fetched.sha256 {
+        let found = sha256(&place)?;
+        if found != *expected {
+            return Err(TaskError::Failed(format!(
+                "{} came with SHA-256 {found}, the hub names {expected}",
+                request.url
+            )));
+        }
+    }
+    if let Some(commit) = fetched.commit {
+        context
+            .progress
+            .log(&format!("{} at {commit}", repository.name));
+    }
+    Ok(place)
+}
+
+fn request(url: &str, token: Option<String>) -> Request {
+    Request {
+        url: url.to_string(),
+        token,
+        pause: PAUSE,
+    }
+}
+
+/// Fetches a file into the scratch folder, going on with what an earlier process fetched of it.
+fn fetched(
+    context: &Context,
+    request: &Request,
+    name: &str,
+) -> Result<(PathBuf, Fetched), TaskError> {
+    let place = context.scratch.join(name);
+    context
+        .progress
+        .log(&format!("fetching {}", shown(&request.url)));
+    let watch = |done: u64, total: Option<u64>| {
+        context
+            .progress
+            .advance(done, total.unwrap_or(done), "bytes");
+        context.check_cancelled().is_ok()
+    };
+    let downloads = context.downloads;
+    let Some(partial) = Partial::open(downloads, &request.url).map_err(io_error(downloads))? else {
+        // Another node fetches the same file: this one does so for itself.
+        let fetched = download(request, &place, &watch).map_err(task_error)?;
+        return Ok((place, fetched));
+    };
+    match download(request, &partial.file(), &watch) {
+        Ok(fetched) => {
+            partial.finish(&place).map_err(io_error(&place))?;
+            Ok((place, fetched))
+        }
+        // What came so far is of use to whoever tries again.
+        Err(error @ (DownloadError::Cancelled | DownloadError::Exhausted { .. })) => {
+            Err(task_error(error))
+        }
+        Err(error) => {
+            partial.give_up().map_err(io_error(downloads))?;
+            Err(task_error(error))
+        }
+    }
+}
+
+fn task_error(error: DownloadError) -> TaskError {
+    match error {
+        DownloadError::Cancelled => TaskError::Cancelled,
+        error => TaskError::Failed(error.to_string()),
+    }
+}
+
+/// The last part of a URL's path, if it can be a file's name.
+fn file_name(url: &str) -> String {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let name = path.rsplit('/').next().unwrap_or_default();
+    match is_name(name) {
+        true => name.to_string(),
+        false => "checkpoint".to_string(),
+    }
+}
