@@ -250,11 +250,11 @@ def average(states):
     return {k: sum(s[k].double() for s in states).div(len(states)).float() for k in states[0]}
 
 
-def grid(start, data, dtype):
+def grid(start, data, dtype, seeds):
     """Predictions by (domain, method, seed, test)."""
     found = {}
     for domain in DOMAINS:
-        for seed in SEEDS:
+        for seed in seeds:
             states = {}
             for method in METHODS:
                 if method in ("wise-50", "soup"):
@@ -295,7 +295,8 @@ def main():
         subprocess.run([ribflow, *words, *places, "-q"], check=True, env=environment)
 
     run("run", workflow)
-    run("get", workflow, "pretrained", "-o", str(work / "pretrained"))
+    if not (work / "pretrained").exists():
+        run("get", workflow, "pretrained", "-o", str(work / "pretrained"))
     start = load_file(glob.glob(str(work / "pretrained/*.safetensors"))[0])
     results = json.load(open(work / "out/twin/results.json"))
     ours = {}
@@ -306,13 +307,14 @@ def main():
             ours[key] = node["metrics"]["top1"]["value"]
     data = {split: {test: images(work / "data" / test / split) for test in TESTS} for split in PER_CLASS}
     torch.set_num_threads(2)
-    single = grid(start, data, torch.float32)
-    double = grid(start, data, torch.float64)
+    single = grid(start, data, torch.float32, SEEDS)
+    # What rounding alone does, on the first seed.
+    double = grid(start, data, torch.float64, SEEDS[:1])
 
     rows, equal32, equal64, worst = [], 0, 0, 0.0
-    total = 0
+    total, total_double = 0, 0
     for method in METHODS:
-        gaps, same, same_double, count = [], 0, 0, 0
+        gaps, same, same_double, count, count_double = [], 0, 0, 0, 0
         for domain in DOMAINS:
             for seed in SEEDS:
                 node = f"tuned[domain={domain},method={method},seed={seed}]"
@@ -329,10 +331,13 @@ def main():
                     assert abs(accuracy - ours[key]) < 1e-9 or abs(accuracy - ours[key]) <= 100 / len(labels), key
                     gaps.append(abs(100 * (single[key] == labels).double().mean().item() - ours[key]))
                     same += (mine == single[key]).sum().item()
-                    same_double += (double[key] == single[key]).sum().item()
                     count += len(labels)
-        rows.append((method, max(gaps), 100 * same / count, 100 * same_double / count))
-        equal32, equal64, total = equal32 + same, equal64 + same_double, total + count
+                    if key in double:
+                        same_double += (double[key] == single[key]).sum().item()
+                        count_double += len(labels)
+        rows.append((method, max(gaps), 100 * same / count, 100 * same_double / count_double))
+        equal32, equal64 = equal32 + same, equal64 + same_double
+        total, total_double = total + count, total_double + count_double
 
     def ri(accuracies, before):
         tested = {d: [t for t in DOMAINS if t != d] for d in DOMAINS}
@@ -360,7 +365,7 @@ def main():
 
         theirs = mean_of(torch_accuracy)
         print(f"| {method} | {gap:.2f} | {same:.3f} % | {same_double:.3f} % | {own:+.3f} | {theirs:+.3f} |")
-    print(f"\n{total} predictions: {100 * equal32 / total:.4f} % equal; PyTorch's f32 and f64: {100 * equal64 / total:.4f} %")
+    print(f"\n{total} predictions: {100 * equal32 / total:.4f} % equal; PyTorch's f32 and f64: {100 * equal64 / total_double:.4f} %")
 
 
 main()
