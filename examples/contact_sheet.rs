@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let column = label * REPEATS + index / classes.len();
             paste(
                 &mut sheet,
-                images.image(index),
+                &images.image(index)?,
                 MARGIN_LEFT + column * CELL,
                 top,
             );

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::ui::Detail;
+use crate::workflow::resources::bytes;
 
 /// Reproduce robustness and fine-tuning benchmarks from one YAML file.
 ///
@@ -203,6 +204,20 @@ pub struct RunArguments {
     /// Start at most N nodes, then stop
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
+
+    /// Most bytes of derived work that the store keeps: 64GB, 500GiB, 0 for none
+    ///
+    /// Decoded images, features and logits that many nodes need are made once and kept in the
+    /// store's derived/. Beyond this, images are decoded whenever they are read; the results are
+    /// the same. A tenth of the disk always stays free.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64GB",
+        env = "RIBFLOW_DERIVED_MAX"
+    )]
+    #[arg(hide_env_values = true)]
+    pub derived_max: Size,
 
     /// After a failure go on with everything that does not depend on it
     #[arg(long)]
@@ -454,4 +469,19 @@ Examples:
   ribflow completions bash > ~/.local/share/bash-completion/completions/ribflow
   ribflow completions zsh > ~/.zfunc/_ribflow
   ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
+}
+
+/// An amount of bytes: `64GB`, `500GiB`, `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "0" => Ok(Self(0)),
+            _ => bytes(&text.into()).map(Self),
+        }
+    }
 }

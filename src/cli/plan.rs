@@ -11,9 +11,9 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use crate::engine::event::PlanState;
-use crate::engine::{self, SurveyedNode};
+use crate::engine::{self, SurveyedNode, SurveyedWork};
 use crate::stages;
-use crate::ui::words::{count, grouped};
+use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
 
@@ -22,16 +22,15 @@ pub fn run(
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let graph = load::graph(&arguments.target, common, &stages::registry())?;
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
     if common.json {
-        let nodes: Vec<Value> = survey
-            .nodes
-            .iter()
-            .map(|node| entry(&graph, node))
-            .collect();
+        let nodes = survey.nodes.iter().map(|node| entry(&graph, node));
+        let derived = survey.derived.iter().map(derived_entry);
+        let nodes: Vec<Value> = nodes.chain(derived).collect();
         serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
         writeln!(output)?;
         return Ok(Exit::Done);
@@ -44,6 +43,9 @@ pub fn run(
     )?;
     write_table(&graph, &survey.nodes, output)?;
     for line in closing(&graph, &survey.nodes) {
+        writeln!(output, "{line}")?;
+    }
+    for line in derived_lines(&survey.derived) {
         writeln!(output, "{line}")?;
     }
     if common.detail() >= Detail::Verbose {
@@ -64,6 +66,43 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
         "derived": false,
         "why": surveyed.why,
     })
+}
+
+fn derived_entry(surveyed: &SurveyedWork) -> Value {
+    let work = &surveyed.work;
+    json!({
+        "id": format!("{}/{}", work.kind, work.key.short()),
+        "stage": Value::Null,
+        "kind": work.kind,
+        "key": work.key,
+        "state": match surveyed.there {
+            true => PlanState::Reused,
+            false => PlanState::WouldRun,
+        },
+        "derived": true,
+        "why": format!("{}, for {}", work.what, count(surveyed.nodes, "node")),
+        "bytes": work.bytes(),
+    })
+}
+
+/// What nodes would share, a line for each kind of derived work.
+fn derived_lines(all: &[SurveyedWork]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for kind in ["pixels", "features", "logits"] {
+        let missing = |one: &&SurveyedWork| one.work.kind == kind && !one.there;
+        let missing: Vec<&SurveyedWork> = all.iter().filter(missing).collect();
+        let total = missing.iter().map(|one| one.work.bytes()).sum();
+        let nodes = missing.iter().map(|one| one.nodes).sum();
+        if !missing.is_empty() {
+            lines.push(format!(
+                "Derived once, for {}: {kind} of {}, {}.",
+                count(nodes, "use"),
+                count(missing.len(), "dataset"),
+                bytes(total)
+            ));
+        }
+    }
+    lines
 }
 
 const STATES: [PlanState; 5] = [

@@ -46,6 +46,7 @@ pub fn run(
         device: common.device.to_string(),
         keep_going: arguments.keep_going,
         limit: arguments.limit,
+        derived_max: arguments.derived_max.0,
         force,
         worker: worker(&store)?,
     };
@@ -81,7 +82,7 @@ fn write_whole(
     folder: &Path,
 ) -> Result<PathBuf, Failure> {
     let (graph, _) = load::checked(&arguments.target.workflow, &[], registry)?;
-    let survey = engine::survey(&graph, store, &common.device.to_string())?;
+    let survey = engine::survey(&graph, store, registry, &common.device.to_string())?;
     let known = survey.nodes.into_iter().filter_map(|surveyed| {
         let record = surveyed.record?;
         Some((surveyed.node, (*record).clone()))

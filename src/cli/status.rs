@@ -25,10 +25,11 @@ pub fn run(
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let graph = load::graph(&arguments.target, common, &stages::registry())?;
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
     let last = journal::latest(&store, &graph.name)?;
     let standings: Vec<Standing> = survey
         .nodes

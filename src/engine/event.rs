@@ -39,6 +39,15 @@ pub enum Event {
         total: u64,
         unit: String,
     },
+    /// A node kept work that others need too: decoded pixels, features, logits.
+    DerivedMade {
+        id: String,
+        kind: String,
+        key: Digest,
+        what: String,
+        bytes: u64,
+        wall_s: f64,
+    },
     NodeFinished {
         id: String,
         key: Digest,

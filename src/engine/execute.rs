@@ -11,6 +11,7 @@ use candle_core::Device;
 
 use super::device::class_of;
 use super::job::{Job, JobInput, Outcome, Product};
+use crate::stages::derived::Derived;
 use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
 use crate::store::{Artifact, BlobError, Store};
@@ -53,6 +54,7 @@ impl Bench<'_> {
             inputs.insert(name.clone(), members?);
         }
         let downloads = self.store.downloads();
+        let device_class = class_of(&self.device);
         let mut context = Context {
             inputs,
             blobs: self.store,
@@ -60,6 +62,7 @@ impl Bench<'_> {
             downloads: &downloads,
             threads: job.threads,
             device: self.device.clone(),
+            derived: Derived::new(self.store.shelf(job.derived), &device_class),
             progress: self.progress,
             cancelled: self.cancelled,
         };
@@ -73,7 +76,8 @@ impl Bench<'_> {
         Ok(Product {
             ports: outputs.ports,
             notes: outputs.notes,
-            device_class: class_of(&self.device),
+            device_class,
+            derived: context.derived.into_made(),
             wall_seconds: started.elapsed().as_secs_f64(),
         })
     }

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
+use crate::stages::derived::Made;
 use crate::store::artifact::Artifact;
+use crate::store::shelf::Budget;
 
 /// What a worker is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +36,8 @@ pub struct Job {
     pub threads: usize,
     /// `cpu` or `cuda:0`.
     pub device: String,
+    /// How much derived work may be kept.
+    pub derived: Budget,
     /// An empty folder of its own, removed by whoever gives the job.
     pub scratch: PathBuf,
     /// The file that everything it prints is appended to.
@@ -96,5 +100,8 @@ pub struct Product {
     pub ports: BTreeMap<String, Artifact>,
     pub notes: BTreeMap<String, Value>,
     pub device_class: String,
+    /// Work that it did for other nodes too.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub derived: Vec<Made>,
     pub wall_seconds: f64,
 }

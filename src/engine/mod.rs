@@ -20,5 +20,5 @@ mod worker;
 pub use coordinator::{RunOptions, RunResult, run};
 pub use device::device_class;
 pub use error::EngineError;
-pub use survey::{Survey, SurveyedNode, survey};
+pub use survey::{Survey, SurveyedNode, SurveyedWork, survey};
 pub use worker::serve_worker;

@@ -22,6 +22,9 @@ pub enum Error {
     /// Stopped by the caller's observer.
     #[error("interrupted")]
     Interrupted,
+    /// What gives the images failed, in its own words.
+    #[error(transparent)]
+    Images(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
 }

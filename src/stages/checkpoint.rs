@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::pin::Pin;
+use super::derived::{Given, Work};
 use super::model;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::classes;
@@ -90,6 +91,10 @@ impl Stage for Checkpoint {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::child::Child;
 use self::space::Space;
+use super::derived::{Given, Work};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{
@@ -102,6 +103,10 @@ impl Stage for Command {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

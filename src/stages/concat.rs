@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
+use super::derived::{Given, Work};
 use super::images;
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
@@ -50,6 +51,10 @@ impl Stage for Concat {
 
     fn weight(&self) -> Weight {
         Weight::Tiny
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

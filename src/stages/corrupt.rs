@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
+use super::derived::{Given, Work};
 use super::images;
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
@@ -84,6 +85,10 @@ impl Stage for Corrupt {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

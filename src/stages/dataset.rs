@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::derived::{Given, Work};
 use super::image_folder;
 use super::images;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -120,6 +121,10 @@ impl Stage for DatasetStage {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
@@ -390,7 +395,7 @@ impl DatasetStage {
         let kept = self.chosen(kept)?;
         let mut pixels = Vec::with_capacity(kept.len() * all.image_bytes());
         for (index, _) in &kept {
-            pixels.extend_from_slice(all.image(*index));
+            pixels.extend_from_slice(&all.image(*index)?);
         }
         let images = Images::Packed {
             pixels: context.blobs.write(&pixels)?,

@@ -6,9 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::derived::{Frozen, Given, Work, of_model_and_data};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
-use crate::ml::train::evaluate::{Evaluation, Score, evaluate};
+use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
 use crate::workflow::kind::{
@@ -74,12 +75,27 @@ impl Stage for Evaluate {
         Weight::Heavy
     }
 
+    fn derived(&self, given: &Given, _device_class: &str) -> Vec<Work> {
+        of_model_and_data(given, "model", "data", |_, _, _| Vec::new())
+    }
+
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let model = model::read(context, context.input("model")?)?;
+        let context = &*context;
+        let (given, data) = (context.input("model")?, context.input("data")?);
+        let model = model::read(context, given)?;
         let transform = model.config().input.transform();
-        let set = images::load(context, context.input("data")?, Some(&transform))?;
+        let set = images::load(context, data, Some(&transform))?;
+        let frozen = Frozen {
+            model: &model,
+            tensors: model::tensors(given)?,
+            data: images::dataset(data)?,
+            set: &set,
+        };
         let masked = self.mask == ClassMask::Dataset;
-        let evaluation = evaluate(&model, &set, masked, context.threads, &*context)?;
+        let evaluation = match frozen.logits_if_there(context)? {
+            Some(logits) => evaluate_known(&model, &set, masked, &logits)?,
+            None => evaluate(&model, &set, masked, context.threads, context)?,
+        };
         let competing = match self.mask {
             ClassMask::Dataset => set.classes.len(),
             ClassMask::Model => model.config().classes.len(),

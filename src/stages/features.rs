@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::derived::{self, Frozen, Given, Work, of_model_and_data};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
-use crate::ml::train;
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
 use crate::workflow::kind::{
@@ -51,21 +51,33 @@ impl Stage for Features {
         Weight::Heavy
     }
 
+    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+        of_model_and_data(given, "model", "data", |model, config, data| {
+            vec![derived::features(model, config, data, device_class)]
+        })
+    }
+
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let model = model::read(context, context.input("model")?)?;
+        let context = &*context;
+        let (given, data) = (context.input("model")?, context.input("data")?);
+        let model = model::read(context, given)?;
         let transform = model.config().input.transform();
-        let set = images::load(context, context.input("data")?, Some(&transform))?;
-        let features = train::features(&model, &set, context.threads, &*context)?;
-        let count = features.labels.len();
-        let bytes = |values: &[f32]| values.iter().flat_map(|it| it.to_le_bytes()).collect();
-        let labels = features.labels.iter().flat_map(|it| it.to_le_bytes());
+        let set = images::load(context, data, Some(&transform))?;
+        let frozen = Frozen {
+            model: &model,
+            tensors: model::tensors(given)?,
+            data: images::dataset(data)?,
+            set: &set,
+        };
+        let rows = frozen.features(context)?;
+        let (count, width) = (set.len(), model.config().features());
+        let mut bytes = Vec::with_capacity(4 * count * width);
+        for image in 0..count {
+            bytes.extend_from_slice(rows.row(image)?);
+        }
+        let labels = set.labels.iter().flat_map(|it| it.to_le_bytes());
         let named = [
-            (
-                "features".to_string(),
-                "F32",
-                vec![count, features.width],
-                bytes(&features.values),
-            ),
+            ("features".to_string(), "F32", vec![count, width], bytes),
             ("labels".to_string(), "U32", vec![count], labels.collect()),
         ];
         let config = serde_json::json!({ "holds": "features", "classes": set.classes });

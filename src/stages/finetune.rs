@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::derived::{self, Frozen, Given, Work, of_model_and_data};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
@@ -13,11 +14,12 @@ use crate::ml::data::ImageSet;
 use crate::ml::models::Model;
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fisher::diagonal;
-use crate::ml::train::fit::{Plan, fit};
+use crate::ml::train::fit::{Known, Plan, fit_knowing};
 use crate::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::rng::Stream;
+use crate::store::artifact::Tensors;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
 };
@@ -271,6 +273,41 @@ impl Finetune {
         problems
     }
 
+    fn wants_features(&self) -> bool {
+        self.part() == Part::Head
+    }
+
+    fn wants_teacher(&self) -> bool {
+        // A new classifier has been drawn for this training alone.
+        let kept = self.head == Head::Keep;
+        self.method == MethodName::Lwf && kept && self.plan().augment.is_none()
+    }
+
+    /// What other nodes need of the same model and images too.
+    fn known(
+        &self,
+        context: &Context,
+        model: &Model,
+        tensors: &Tensors,
+        set: &ImageSet,
+    ) -> Result<Known, TaskError> {
+        let data = images::dataset(context.input("data")?)?;
+        let frozen = Frozen {
+            model,
+            tensors,
+            data,
+            set,
+        };
+        let mut known = Known::default();
+        if self.wants_features() {
+            known.features = Some(frozen.features(context)?);
+        }
+        if self.wants_teacher() {
+            known.teacher = Some(frozen.logits(context)?);
+        }
+        Ok(known)
+    }
+
     fn start(&self, given: Model, set: &ImageSet) -> Result<Model, TaskError> {
         match self.head {
             Head::Keep => Ok(given),
@@ -347,8 +384,23 @@ impl Stage for Finetune {
         Weight::Heavy
     }
 
+    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+        of_model_and_data(given, "init", "data", |model, config, data| {
+            let mut works = Vec::new();
+            if self.wants_features() {
+                works.push(derived::features(model, config, data, device_class));
+            }
+            if self.wants_teacher() {
+                works.push(derived::logits(model, config, data, device_class));
+            }
+            works
+        })
+    }
+
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let given = model::read(context, context.input("init")?)?;
+        let context = &*context;
+        let init = context.input("init")?;
+        let given = model::read(context, init)?;
         let transform = given.config().input.transform();
         let data = context.input("data")?;
         if let Some(clause) = &images::dataset(data)?.clause {
@@ -359,16 +411,18 @@ impl Stage for Finetune {
             let order = Stream::new(self.seed, "labels").permutation(set.len());
             set.labels = order.iter().map(|image| set.labels[*image]).collect();
         }
+        let known = self.known(context, &given, model::tensors(init)?, &set)?;
         let start = self.start(given, &set)?;
         let method = self.method(&start, &set, context)?;
         let watch = training::Watch::start(context, self.epochs, set.len());
-        let fitted = fit(
+        let fitted = fit_knowing(
             start,
             &set,
             &*method,
             &self.plan(),
+            known,
             context.threads,
-            &*context,
+            context,
         )?;
         watch.finish(fitted)
     }

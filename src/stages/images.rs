@@ -1,69 +1,64 @@
 //! From a dataset artifact to pixels in memory, for every kind that reads images.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::fs;
+use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::derived::{self, Work};
 use super::task::{Context, TaskError, TaskInput};
 use crate::digest::Digest;
+use crate::ml;
 use crate::ml::data::decode::decode;
 use crate::ml::data::picture::Picture;
+use crate::ml::data::pixels::{Joined, Pixels, Rows};
 use crate::ml::data::resize::Transform;
 use crate::ml::data::{ImagePart, ImageSet};
+use crate::ml::ops::parallel;
 use crate::store::artifact::{Artifact, Blob, Dataset, ImageFile, Images, Part};
 
 /// Images decoded between two looks at whether the run was interrupted.
 const BATCH: usize = 256;
+/// Bytes of pixels that one node keeps in memory where the shelf has no room; beyond that images
+/// are decoded whenever they are asked for.
+const IN_MEMORY: u64 = 1 << 30;
 
 /// The images of a dataset as a model takes them.
 ///
 /// Packed pixels that have the target's size stay as they are; everything else goes through
-/// `target`. Without a target images keep their size, which then must be one for all.
-/// Encoded files are looked for under the input's roots, then among the blobs, and must match
-/// their digest. Decodes on `context.threads` threads; the result does not depend on it.
-pub fn load(
-    context: &Context,
-    input: &TaskInput,
+/// `target`: once for all nodes as far as the shelf has room, see [`derived`]. Without a target
+/// images keep their size, which then must be one for all. Encoded files are looked for under the
+/// input's roots, then among the blobs, and must match their digest. Decodes on `context.threads`
+/// threads; the result does not depend on it.
+pub fn load<'a>(
+    context: &'a Context,
+    input: &'a TaskInput,
     target: Option<&Transform>,
-) -> Result<ImageSet, TaskError> {
+) -> Result<ImageSet<'a>, TaskError> {
+    load_within(context, input, target, IN_MEMORY)
+}
+
+/// As [`load`], with at most `memory` bytes of resized images kept in memory.
+pub fn load_within<'a>(
+    context: &'a Context,
+    input: &'a TaskInput,
+    target: Option<&Transform>,
+    memory: u64,
+) -> Result<ImageSet<'a>, TaskError> {
     let dataset = dataset(input)?;
-    let total = count(dataset) as u64;
-    let mut whole = Gathered::default();
+    let mut whole = Gathered::new(count(dataset), memory);
     for part in &dataset.parts {
-        let begin = whole.labels.len();
-        match &part.images {
-            Images::Packed {
-                pixels,
-                height,
-                width,
-                labels,
-            } => {
-                let bytes = read_packed(context, pixels, *height * *width * 3 * labels.len())?;
-                whole.packed(bytes, *width, *height, target)?;
-                whole.labels.extend(labels);
-            }
-            Images::Encoded { files, border } => {
-                let pool = pool(context)?;
-                for batch in files.chunks(BATCH) {
-                    context.check_cancelled()?;
-                    let pictures =
-                        pool.install(|| decode_all(context, input, batch, *border, target))?;
-                    for (picture, file) in pictures.into_iter().zip(batch) {
-                        whole.picture(picture, &file.path)?;
-                        whole.labels.push(file.label);
-                    }
-                    context
-                        .progress
-                        .advance(whole.labels.len() as u64, total, "images");
-                }
-            }
-        }
-        whole.parts.push(ImagePart {
-            name: part_name(part),
-            range: begin..whole.labels.len(),
-        });
+        let origin = Origin {
+            context,
+            input,
+            part,
+            target: target.copied(),
+        };
+        whole.part(origin)?;
     }
     whole.finish(dataset)
 }
@@ -102,50 +97,219 @@ pub fn pool(context: &Context) -> Result<rayon::ThreadPool, TaskError> {
         .map_err(|error| TaskError::Failed(error.to_string()))
 }
 
+/// Where the images of one part come from, and what is made of them.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    context: &'a Context<'a>,
+    input: &'a TaskInput,
+    part: &'a Part,
+    target: Option<Transform>,
+}
+
+impl fmt::Debug for Origin<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "images of {}", part_name(self.part))
+    }
+}
+
+impl Origin<'_> {
+    fn labels(&self) -> Vec<u32> {
+        match &self.part.images {
+            Images::Packed { labels, .. } => labels.clone(),
+            Images::Encoded { files, .. } => files.iter().map(|file| file.label).collect(),
+        }
+    }
+
+    /// Image `index` of the part as it will be seen.
+    fn picture(&self, index: usize) -> Result<Picture, TaskError> {
+        match &self.part.images {
+            Images::Encoded { files, border } => {
+                let file = &files[index];
+                let picture = picture(self.context, self.input, file, *border)?;
+                transformed(picture, self.target.as_ref())
+                    .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
+            }
+            Images::Packed { .. } => {
+                let mut pictures = self.packed(index..index + 1)?;
+                let none = || TaskError::Input(format!("there is no packed image {index}"));
+                pictures.pop().ok_or_else(none)
+            }
+        }
+    }
+
+    /// Some of the packed images.
+    fn packed(&self, range: Range<usize>) -> Result<Vec<Picture>, TaskError> {
+        let Images::Packed {
+            pixels,
+            height,
+            width,
+            labels,
+        } = &self.part.images
+        else {
+            return Ok(Vec::new());
+        };
+        let size = height * width * 3;
+        let bytes = read_packed(self.context, pixels, size * labels.len())?;
+        let pictures = bytes.chunks_exact(size.max(1)).skip(range.start);
+        let pictures = pictures.take(range.len()).map(|pixels| Picture {
+            pixels: pixels.to_vec(),
+            width: *width,
+            height: *height,
+        });
+        let target = self.target.as_ref();
+        let made = pictures.map(|picture| transformed(picture, target).map_err(TaskError::Input));
+        made.collect()
+    }
+
+    /// Some of the images, decoded on all threads.
+    fn pictures(&self, range: Range<usize>) -> Result<Vec<Picture>, TaskError> {
+        let Images::Encoded { files, .. } = &self.part.images else {
+            return self.packed(range);
+        };
+        let mut pictures = Vec::with_capacity(range.len());
+        let indices: Vec<usize> = range.collect();
+        for batch in indices.chunks(BATCH) {
+            self.context.check_cancelled()?;
+            let made: Vec<Result<Picture, TaskError>> =
+                parallel::scope(self.context.threads, || {
+                    let batch = batch.par_iter();
+                    batch.map(|index| self.picture(*index)).collect()
+                });
+            // The first failure in the order of the files, whichever a thread met first.
+            for picture in made {
+                pictures.push(picture?);
+            }
+            let done = batch.last().map_or(0, |last| last + 1);
+            let progress = self.context.progress;
+            progress.advance(done as u64, files.len() as u64, "images decoded");
+        }
+        Ok(pictures)
+    }
+
+    /// The bytes of some images, which all have the size of the target.
+    fn bytes(&self, range: Range<usize>) -> Result<Vec<u8>, TaskError> {
+        let pictures = self.pictures(range)?.into_iter();
+        Ok(pictures.flat_map(|picture| picture.pixels).collect())
+    }
+}
+
+/// Images on the shelf as far as they are there, else decoded when they are asked for.
+#[derive(Debug)]
+struct Streamed<'a> {
+    origin: Origin<'a>,
+    work: Work,
+    pieces: Vec<Option<Rows>>,
+}
+
+impl Pixels for Streamed<'_> {
+    fn image(&self, index: usize) -> ml::Result<Cow<'_, [u8]>> {
+        let (piece, row) = self.work.place(index);
+        if let Some(Some(rows)) = self.pieces.get(piece) {
+            return Ok(Cow::Borrowed(rows.row(row)?));
+        }
+        match self.origin.picture(index) {
+            Ok(picture) => Ok(Cow::Owned(picture.pixels)),
+            Err(error) => Err(ml::Error::Images(Box::new(error))),
+        }
+    }
+}
+
 /// Images so far, all of one size.
-#[derive(Default)]
-struct Gathered {
-    pixels: Vec<u8>,
+struct Gathered<'a> {
+    pixels: Joined<'a>,
     /// Width and height.
     size: Option<(usize, usize)>,
     labels: Vec<u32>,
     parts: Vec<ImagePart>,
+    total: usize,
+    /// Bytes that may still be kept in memory.
+    memory: u64,
 }
 
-impl Gathered {
-    fn packed(
-        &mut self,
-        bytes: Vec<u8>,
-        width: usize,
-        height: usize,
-        target: Option<&Transform>,
-    ) -> Result<(), TaskError> {
-        let fits = target.is_none_or(|target| (target.crop, target.crop) == (width, height));
-        if fits {
-            self.agree(width, height, "packed images")?;
-            if self.pixels.is_empty() {
-                self.pixels = bytes;
-            } else {
-                self.pixels.extend_from_slice(&bytes);
+impl<'a> Gathered<'a> {
+    fn new(total: usize, memory: u64) -> Self {
+        Self {
+            pixels: Joined::default(),
+            size: None,
+            labels: Vec::with_capacity(total),
+            parts: Vec::new(),
+            total,
+            memory,
+        }
+    }
+
+    fn part(&mut self, origin: Origin<'a>) -> Result<(), TaskError> {
+        let part = origin.part;
+        let labels = origin.labels();
+        let begin = self.labels.len();
+        let pixels: Box<dyn Pixels + 'a> = match derived::pixels(part, origin.target.as_ref()) {
+            Some(work) => {
+                let side = origin.target.map_or(0, |target| target.crop);
+                if work.rows > 0 {
+                    self.agree(side, side, "resized images")?;
+                }
+                self.derived(origin, work)?
             }
-            return Ok(());
-        }
-        for pixels in bytes.chunks_exact((width * height * 3).max(1)) {
-            let picture = Picture {
-                pixels: pixels.to_vec(),
-                width,
-                height,
-            };
-            let picture = transformed(picture, target).map_err(TaskError::Input)?;
-            self.picture(picture, "packed images")?;
-        }
+            None => match &part.images {
+                Images::Packed {
+                    pixels,
+                    height,
+                    width,
+                    labels,
+                } => {
+                    let size = height * width * 3;
+                    let bytes = read_packed(origin.context, pixels, size * labels.len())?;
+                    self.agree(*width, *height, "packed images")?;
+                    Box::new(Rows::whole(size, bytes))
+                }
+                Images::Encoded { files, .. } => {
+                    let mut bytes = Vec::new();
+                    for (picture, file) in origin.pictures(0..files.len())?.iter().zip(files) {
+                        self.agree(picture.width, picture.height, &file.path)?;
+                        bytes.extend_from_slice(&picture.pixels);
+                    }
+                    let size = self.size.map_or(0, |(width, height)| 3 * width * height);
+                    Box::new(Rows::whole(size, bytes))
+                }
+            },
+        };
+        self.pixels.push(labels.len(), pixels);
+        self.labels.extend(labels);
+        self.parts.push(ImagePart {
+            name: part_name(part),
+            range: begin..self.labels.len(),
+        });
+        let progress = origin.context.progress;
+        progress.advance(self.labels.len() as u64, self.total as u64, "images");
         Ok(())
     }
 
-    fn picture(&mut self, picture: Picture, name: &str) -> Result<(), TaskError> {
-        self.agree(picture.width, picture.height, name)?;
-        self.pixels.extend_from_slice(&picture.pixels);
-        Ok(())
+    fn derived(
+        &mut self,
+        origin: Origin<'a>,
+        work: Work,
+    ) -> Result<Box<dyn Pixels + 'a>, TaskError> {
+        let mut make = |range: Range<usize>| origin.bytes(range);
+        let shards = (origin.context.derived).pieces(origin.context, &work, &mut make)?;
+        let mut pieces = Vec::with_capacity(shards.len());
+        for (piece, shard) in shards.into_iter().enumerate() {
+            let range = work.range(piece);
+            let bytes = (range.len() * work.width) as u64;
+            let rows = |shard| Rows::new(work.width, usize::MAX, vec![shard]);
+            pieces.push(match shard {
+                Some(shard) => Some(rows(shard)),
+                None if bytes <= self.memory => {
+                    self.memory -= bytes;
+                    Some(rows(Arc::new(origin.bytes(range)?)))
+                }
+                None => None,
+            });
+        }
+        Ok(Box::new(Streamed {
+            origin,
+            work,
+            pieces,
+        }))
     }
 
     fn agree(&mut self, width: usize, height: usize, name: &str) -> Result<(), TaskError> {
@@ -158,7 +322,7 @@ impl Gathered {
         )))
     }
 
-    fn finish(self, dataset: &Dataset) -> Result<ImageSet, TaskError> {
+    fn finish(self, dataset: &Dataset) -> Result<ImageSet<'a>, TaskError> {
         let Some((width, height)) = self.size else {
             return Err(TaskError::Input("the dataset has no images".to_string()));
         };
@@ -190,25 +354,6 @@ pub fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Ve
         )));
     }
     Ok(bytes)
-}
-
-fn decode_all(
-    context: &Context,
-    input: &TaskInput,
-    files: &[ImageFile],
-    border: usize,
-    target: Option<&Transform>,
-) -> Result<Vec<Picture>, TaskError> {
-    let outcomes: Vec<Result<Picture, TaskError>> = files
-        .par_iter()
-        .map(|file| {
-            let picture = picture(context, input, file, border)?;
-            transformed(picture, target)
-                .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
-        })
-        .collect();
-    // The first failure in the order of the files, whichever a thread met first.
-    outcomes.into_iter().collect()
 }
 
 /// A file's picture, without `border` pixels on each side.

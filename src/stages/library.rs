@@ -12,6 +12,10 @@ impl From<ml::Error> for TaskError {
             ml::Error::Numerical(message) => Self::Failed(message),
             ml::Error::Interrupted => Self::Cancelled,
             ml::Error::Tensor(error) => Self::Tensor(error),
+            ml::Error::Images(error) => match error.downcast::<Self>() {
+                Ok(own) => *own,
+                Err(error) => Self::Input(error.to_string()),
+            },
         }
     }
 }

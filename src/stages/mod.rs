@@ -6,6 +6,7 @@ pub mod command;
 pub mod concat;
 pub mod corrupt;
 pub mod dataset;
+pub mod derived;
 pub mod evaluate;
 pub mod features;
 pub mod finetune;

@@ -6,14 +6,12 @@ use candle_core::{DType, Tensor};
 
 use super::task::{Context, TaskError, TaskInput};
 use crate::ml::models::{Config, Model};
-use crate::store::artifact::{Artifact, TensorEntry};
-use crate::store::tensors;
+use crate::store::artifact::{Artifact, TensorEntry, Tensors};
+use crate::store::tensors as stored;
 
 /// Reads the model that `input` holds onto the device of `context`.
 pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
-    let Artifact::Tensors(tree) = &input.artifact else {
-        return Err(TaskError::Input("a model is expected".to_string()));
-    };
+    let tree = tensors(input)?;
     let config: Config = serde_json::from_value(tree.config.clone())
         .map_err(|error| TaskError::Input(format!("not a model of this build: {error}")))?;
     let tensors = tree
@@ -22,6 +20,14 @@ pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
         .map(|(name, entry)| Ok((name.clone(), decode(context, name, entry)?)))
         .collect::<Result<BTreeMap<_, _>, TaskError>>()?;
     Ok(Model::from_tensors(config, tensors)?)
+}
+
+/// The tree of tensors that `input` holds.
+pub fn tensors(input: &TaskInput) -> Result<&Tensors, TaskError> {
+    match &input.artifact {
+        Artifact::Tensors(tree) => Ok(tree),
+        _ => Err(TaskError::Input("a model is expected".to_string())),
+    }
 }
 
 /// Writes `model` as a tree of tensors.
@@ -36,7 +42,7 @@ pub fn write(context: &Context, model: &Model) -> Result<Artifact, TaskError> {
             Ok((name.clone(), dtype, tensor.dims().to_vec(), bytes))
         })
         .collect::<Result<Vec<_>, TaskError>>()?;
-    let tree = tensors::save(context.blobs, config, &named)?;
+    let tree = stored::save(context.blobs, config, &named)?;
     Ok(Artifact::Tensors(tree))
 }
 
@@ -61,7 +67,7 @@ fn encode(tensor: &Tensor) -> Result<(&'static str, Vec<u8>), TaskError> {
 }
 
 fn decode(context: &Context, name: &str, entry: &TensorEntry) -> Result<Tensor, TaskError> {
-    let bytes = tensors::bytes(context.blobs, entry)?;
+    let bytes = stored::bytes(context.blobs, entry)?;
     let (shape, device) = (entry.shape.as_slice(), &context.device);
     match entry.dtype.as_str() {
         "F32" => Ok(Tensor::from_vec(

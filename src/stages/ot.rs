@@ -4,22 +4,27 @@
 //! Owns where the points come from and what is told of the result; the distances themselves are
 //! [`crate::ml::ot`].
 
+mod found;
+mod side;
+
 use std::time::Instant;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use super::derived::{self, Given, Work, of_model_and_data};
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
+use found::{Found, classes_of};
+use side::Side;
+
 use crate::ml::ot::{
-    Divergence, LabelDistance, LabelProjections, Labelled, Mode, Otdd, OtddResult, Points,
-    Precision, SinkhornDistance, Sliced, directions, energy, frechet, mmd, s_otdd, sliced,
+    LabelDistance, LabelProjections, Labelled, Mode, Otdd, Precision, SinkhornDistance, directions,
+    energy, frechet, mmd, s_otdd, sliced,
 };
-use crate::ml::train;
 use crate::rng::Stream;
-use crate::store::artifact::{Artifact, Metric, Metrics, Tensors};
-use crate::store::tensors;
+use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
 };
@@ -183,6 +188,15 @@ impl Stage for Ot {
         Weight::Heavy
     }
 
+    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+        let side = |name: &str| {
+            of_model_and_data(given, "model", name, |model, config, data| {
+                vec![derived::features(model, config, data, device_class)]
+            })
+        };
+        [side("a"), side("b")].concat()
+    }
+
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let (a, b) = self.sides(context)?;
         let begin = Instant::now();
@@ -296,7 +310,7 @@ impl Ot {
     /// Both sets, from the model's features, from pixels or from arrays.
     fn sides(&self, context: &Context) -> Result<(Side, Side), TaskError> {
         let model = match context.members("model").first() {
-            Some(input) => Some(model::read(context, input)?),
+            Some(input) => Some((model::read(context, input)?, model::tensors(input)?)),
             None => None,
         };
         let side = |name: &str| -> Result<Side, TaskError> {
@@ -306,7 +320,7 @@ impl Ot {
                 (Artifact::Tensors(_), Some(_)) => Err(TaskError::Input(format!(
                     "`{name}` holds features already: leave `model` out"
                 ))),
-                (_, Some(model)) => Side::of_features(context, model, input),
+                (_, Some((model, tensors))) => Side::of_features(context, (model, tensors), input),
                 (_, None) => Side::of_pixels(context, input),
             }
         };
@@ -402,209 +416,4 @@ impl Distance {
             Self::SOtdd => "s_otdd",
         }
     }
-}
-
-/// One set of labelled points and the names of its labels.
-struct Side {
-    set: Labelled,
-    classes: Vec<String>,
-}
-
-impl Side {
-    fn of_features(
-        context: &Context,
-        model: &crate::ml::models::Model,
-        input: &TaskInput,
-    ) -> Result<Self, TaskError> {
-        let transform = model.config().input.transform();
-        let set = images::load(context, input, Some(&transform))?;
-        let features = train::features(model, &set, context.threads, context)?;
-        let points = Points::from_f32(&features.values, features.width)?;
-        Ok(Self {
-            set: Labelled::new(points, features.labels)?,
-            classes: set.classes,
-        })
-    }
-
-    fn of_pixels(context: &Context, input: &TaskInput) -> Result<Self, TaskError> {
-        let set = images::load(context, input, None)?;
-        let values = set.pixels.iter().map(|level| f64::from(*level) / 255.0);
-        let points = Points::new(values.collect(), set.image_bytes())?;
-        Ok(Self {
-            set: Labelled::new(points, set.labels)?,
-            classes: set.classes,
-        })
-    }
-
-    /// From what a `features` node gives: `features` f32 or f64 `[n, d]`, `labels` u32 `[n]`
-    /// (all alike where absent), and the names of the classes in the config.
-    fn of_arrays(context: &Context, name: &str, tree: &Tensors) -> Result<Self, TaskError> {
-        let array = |wanted: &str| tree.tensors.get(wanted);
-        let wrong = |what: &str| TaskError::Input(format!("`{name}`: {what}"));
-        let features = array("features").ok_or_else(|| wrong("there is no array `features`"))?;
-        let [count, width] = features.shape[..] else {
-            return Err(wrong("`features` is not of shape [n, d]"));
-        };
-        let bytes = tensors::bytes(context.blobs, features)?;
-        let points = match features.dtype.as_str() {
-            "F32" => Points::from_f32(&numbers(&bytes, f32::from_le_bytes), width)?,
-            "F64" => Points::new(numbers(&bytes, f64::from_le_bytes), width)?,
-            other => {
-                return Err(wrong(&format!(
-                    "`features` is of type {other}, not F32 or F64"
-                )));
-            }
-        };
-        let labels = match array("labels") {
-            None => vec![0; count],
-            Some(labels) if labels.dtype == "U32" => {
-                numbers(&tensors::bytes(context.blobs, labels)?, u32::from_le_bytes)
-            }
-            Some(labels) => {
-                return Err(wrong(&format!(
-                    "`labels` is of type {}, not U32",
-                    labels.dtype
-                )));
-            }
-        };
-        let names = tree.config["classes"].as_array().into_iter().flatten();
-        Ok(Self {
-            classes: names
-                .filter_map(|name| name.as_str().map(str::to_string))
-                .collect(),
-            set: Labelled::new(points, labels)?,
-        })
-    }
-
-    fn name(&self, label: u32) -> String {
-        let name = self.classes.get(label as usize);
-        name.cloned().unwrap_or_else(|| label.to_string())
-    }
-}
-
-fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
-    let (chunks, _) = bytes.as_chunks::<N>();
-    chunks.iter().map(|chunk| decode(*chunk)).collect()
-}
-
-/// What is told of a distance.
-struct Found {
-    /// The distance itself, in the unit of the features where it has one.
-    distance: f64,
-    /// What was computed: a (half) squared distance; `None` where that is the distance.
-    value: Option<f64>,
-    /// L1 error of the marginals, where there are any.
-    marginal_error: Option<f64>,
-    /// 95 % interval from the finite number of projections.
-    interval: Option<[f64; 2]>,
-    iterations: u32,
-    points: [usize; 2],
-    classes: Option<OtddResult>,
-}
-
-impl Found {
-    fn plain(distance: f64, points: [usize; 2]) -> Self {
-        Self {
-            distance,
-            value: None,
-            marginal_error: None,
-            interval: None,
-            iterations: 0,
-            points,
-            classes: None,
-        }
-    }
-
-    /// From a squared distance. Rounding below 0 is 0.
-    fn of_square(square: f64, points: [usize; 2]) -> Self {
-        Self {
-            value: Some(square),
-            ..Self::plain(square.max(0.0).sqrt(), points)
-        }
-    }
-
-    /// From half of a squared distance.
-    fn of_divergence(found: &Divergence, points: [usize; 2]) -> Self {
-        Self {
-            value: Some(found.value),
-            marginal_error: Some(found.marginal_error()),
-            iterations: found.iterations(),
-            ..Self::plain((2.0 * found.value).max(0.0).sqrt(), points)
-        }
-    }
-
-    fn of_otdd(found: OtddResult) -> Self {
-        Self {
-            classes: Some(found.clone()),
-            ..Self::of_divergence(&found.divergence, found.points)
-        }
-    }
-
-    fn of_projections(found: &Sliced, points: [usize; 2]) -> Self {
-        let root = |square: f64| square.max(0.0).sqrt();
-        let interval = found.standard_error().map(|error| {
-            let square = found.mean_square();
-            [root(square - 1.96 * error), root(square + 1.96 * error)]
-        });
-        Self {
-            interval,
-            ..Self::of_square(found.mean_square(), points)
-        }
-    }
-
-    fn metrics(&self) -> Metrics {
-        let [a, b] = self.points;
-        let distance = Metric {
-            n: Some((a + b) as u64),
-            interval: self.interval,
-            ..Metric::new(self.distance, "")
-        };
-        let mut values = std::collections::BTreeMap::from([("distance".to_string(), distance)]);
-        let mut tell = |name: &str, value: Option<f64>| {
-            if let Some(value) = value {
-                values.insert(name.to_string(), Metric::new(value, ""));
-            }
-        };
-        tell("value", self.value);
-        tell("marginal_error", self.marginal_error);
-        Metrics { values }
-    }
-}
-
-/// Squared distances between classes and the mass moved between them, all f64.
-fn classes_of(
-    context: &Context,
-    found: &OtddResult,
-    a: &Side,
-    b: &Side,
-) -> Result<Tensors, TaskError> {
-    let names = |side: &Side, labels: &[u32]| -> Vec<String> {
-        labels.iter().map(|label| side.name(*label)).collect()
-    };
-    let (of_a, of_b) = (&found.classes.a, &found.classes.b);
-    let table = |name: &str, rows: &[u32], columns: &[u32], values: &[f64]| {
-        let bytes = values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect();
-        (
-            name.to_string(),
-            "F64",
-            vec![rows.len(), columns.len()],
-            bytes,
-        )
-    };
-    let arrays = [
-        table("between", of_a, of_b, &found.classes.ab),
-        table("coupling", of_a, of_b, &found.coupling),
-        table("within_a", of_a, of_a, &found.classes.aa),
-        table("within_b", of_b, of_b, &found.classes.bb),
-    ];
-    let config = json!({
-        "holds": "class_distances",
-        "unit": "squared distance",
-        "rows": names(a, of_a),
-        "columns": names(b, of_b),
-    });
-    Ok(tensors::save(context.blobs, config, &arrays)?)
 }

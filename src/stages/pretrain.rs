@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::derived::{self, Given, Work};
 use super::images;
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
@@ -12,6 +13,7 @@ use crate::ml::train::fit::{Plan, fit};
 use crate::ml::train::method::{Part, Plain};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
+use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
 };
@@ -188,6 +190,17 @@ impl Stage for Pretrain {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, given: &Given, _device_class: &str) -> Vec<Work> {
+        let Some(Artifact::Dataset(data)) = given.get("data").map(|data| &**data) else {
+            return Vec::new();
+        };
+        let transform = Config::named(&self.arch, &data.classes).map(|it| it.input.transform());
+        let parts = data.parts.iter();
+        parts
+            .filter_map(|part| derived::pixels(part, transform.as_ref().ok()))
+            .collect()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::derived::{Given, Work};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
@@ -62,6 +63,10 @@ impl Stage for Report {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::derived::{Given, Work};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::diag::nearest;
 use crate::ml::metrics::estimate::Estimate;
@@ -109,6 +110,10 @@ impl Stage for Rib {
 
     fn weight(&self) -> Weight {
         Weight::Tiny
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

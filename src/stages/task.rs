@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::derived::{Derived, Given, Work};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, Source,
@@ -34,6 +35,8 @@ pub trait Stage:
     fn sources(&self) -> Vec<Source>;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
     fn weight(&self) -> Weight;
+    /// The derived work that a run with these inputs asks for, on a device of this class.
+    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
 }
 
@@ -71,6 +74,8 @@ pub struct Context<'a> {
     /// Cores it may use. Results do not depend on it.
     pub threads: usize,
     pub device: candle_core::Device,
+    /// Work that other nodes share.
+    pub derived: Derived<'a>,
     pub progress: &'a dyn Progress,
     pub cancelled: &'a AtomicBool,
 }

@@ -20,6 +20,8 @@ pub(super) const RUNS: &str = "runs";
 pub(super) const TMP: &str = "tmp";
 /// Files that are only partly fetched. Made when there is one; deletable at any time.
 pub(super) const DOWNLOADS: &str = "downloads";
+/// What can be made again: decoded pixels, features, logits. Deletable at any time.
+pub(super) const DERIVED: &str = "derived";
 /// Blobs and records that were found damaged, kept for whoever wants to know why.
 pub(super) const DAMAGED: &str = "damaged";
 /// The stat cache. Derived: deletable at any time.

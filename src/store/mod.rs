@@ -14,6 +14,7 @@ mod publish;
 pub mod record;
 mod records;
 mod session;
+pub mod shelf;
 pub mod sources;
 mod statcache;
 mod statindex;
@@ -44,6 +45,8 @@ pub struct Store {
     session: Mutex<Option<session::Session>>,
     /// Blobs that this process has verified, with the stamp they had.
     verified: Mutex<HashMap<Digest, Stamp>>,
+    /// Derived pieces likewise, by path.
+    pieces: Mutex<HashMap<PathBuf, Stamp>>,
 }
 
 impl Store {
@@ -58,6 +61,7 @@ impl Store {
             root,
             session: Mutex::default(),
             verified: Mutex::default(),
+            pieces: Mutex::default(),
         })
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::tally::Tally;
-use super::words::{count, duration, printable};
+use super::words::{self, count, duration, printable};
 use super::{Detail, Display, Wording};
 use crate::engine::event::Event;
 
@@ -81,6 +81,19 @@ pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
         }
         Event::NodeWaiting { id, .. } if normal => {
             vec![format!("{at} wait     {id}  (another process runs it)")]
+        }
+        Event::DerivedMade {
+            id,
+            kind,
+            what,
+            bytes,
+            wall_s,
+            ..
+        } if verbose => {
+            let (size, took) = (words::bytes(*bytes), duration(*wall_s));
+            vec![format!(
+                "{at} derived  {kind}: {what}, {size}, {took}  ({id})"
+            )]
         }
         Event::NodeFinished { id, wall_s, .. } if normal => {
             vec![format!(

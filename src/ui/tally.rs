@@ -100,7 +100,10 @@ impl Tally {
                 self.end(id, End::Skipped);
             }
             Event::RunStarted { nodes, .. } => self.nodes = *nodes,
-            Event::NodeWaiting { .. } | Event::Warning { .. } | Event::Summary(_) => {}
+            Event::DerivedMade { .. }
+            | Event::NodeWaiting { .. }
+            | Event::Warning { .. }
+            | Event::Summary(_) => {}
         }
     }
 

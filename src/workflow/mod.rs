@@ -33,7 +33,7 @@ mod parameter_words;
 mod places;
 mod prepare;
 pub mod recipe;
-mod resources;
+pub mod resources;
 mod schema;
 mod select;
 mod spec;

@@ -51,7 +51,7 @@ fn count(value: &Value, least: u32) -> Result<u32, String> {
 }
 
 /// `8GiB`, `512MB`, or a number of bytes.
-fn bytes(value: &Value) -> Result<u64, String> {
+pub fn bytes(value: &Value) -> Result<u64, String> {
     const UNITS: &[(&str, u64)] = &[
         ("", 1),
         ("B", 1),

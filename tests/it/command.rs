@@ -100,6 +100,7 @@ impl Bench {
                 downloads: scratch.path(),
                 threads: 1,
                 device: candle_core::Device::Cpu,
+                derived: Default::default(),
                 progress: &*self.log,
                 cancelled: &self.cancelled,
             });

@@ -8,6 +8,7 @@ mod command;
 mod controls;
 mod corrupt;
 mod datasets;
+mod derived;
 mod documentation;
 mod engine;
 mod examples;

@@ -88,6 +88,7 @@ fn run(store: &Store, with: &Value, a: &Artifact, b: &Artifact) -> Result<Output
         downloads: scratch.path(),
         threads: 2,
         device: candle_core::Device::Cpu,
+        derived: Default::default(),
         progress: &Silent,
         cancelled: &AtomicBool::new(false),
     })

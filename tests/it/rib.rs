@@ -106,6 +106,7 @@ impl Sides {
             downloads: Path::new("."),
             threads: 1,
             device: candle_core::Device::Cpu,
+            derived: Default::default(),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
         })

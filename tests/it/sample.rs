@@ -204,6 +204,7 @@ impl Sample {
             downloads: Path::new("."),
             threads: 1,
             device: candle_core::Device::Cpu,
+            derived: Default::default(),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
         };

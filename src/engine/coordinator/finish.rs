@@ -10,6 +10,7 @@ use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::engine::job::{Outcome, Product};
 use crate::engine::publish::{Executed, Published, publisher};
+use crate::stages::derived::Made;
 use crate::store::StoredRecord;
 
 impl Coordinator<'_> {
@@ -52,7 +53,8 @@ impl Coordinator<'_> {
         outcome: Outcome,
     ) -> Result<(), EngineError> {
         match outcome {
-            Outcome::Done(product) => {
+            Outcome::Done(mut product) => {
+                self.tell_derived(node, std::mem::take(&mut product.derived))?;
                 self.publish(node, product);
                 Ok(())
             }
@@ -64,6 +66,21 @@ impl Coordinator<'_> {
             Outcome::Cancelled => self.failed(node, "it was told to stop".to_string()),
             Outcome::Failed { message, lost } => self.failed_or_lost(node, message, lost),
         }
+    }
+
+    fn tell_derived(&mut self, node: NodeIndex, all: Vec<Made>) -> Result<(), EngineError> {
+        for made in all {
+            self.derived.insert(made.key);
+            self.emit(Event::DerivedMade {
+                id: self.graph.dag[node].id.clone(),
+                kind: made.kind,
+                key: made.key,
+                what: made.what,
+                bytes: made.bytes,
+                wall_s: made.wall_s,
+            })?;
+        }
+        Ok(())
     }
 
     fn publish(&mut self, node: NodeIndex, product: Product) {

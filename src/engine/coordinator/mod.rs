@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -31,6 +31,7 @@ use super::why::History;
 use super::{EngineError, device, machine};
 use crate::digest::Digest;
 use crate::stages::registry::Registry;
+use crate::store::shelf::Budget;
 use crate::store::{Claim, Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
@@ -51,6 +52,8 @@ pub struct RunOptions {
     pub limit: Option<usize>,
     /// Run these even where they have a record.
     pub force: Vec<NodeIndex>,
+    /// Bytes of derived work that the store may keep.
+    pub derived_max: u64,
     /// The command line of a worker.
     pub worker: Vec<OsString>,
 }
@@ -109,6 +112,9 @@ struct Coordinator<'a> {
     running: HashMap<NodeIndex, Running>,
     /// Seconds that finished nodes took.
     walls: HashMap<NodeIndex, f64>,
+    /// The derived work that this run did.
+    derived: HashSet<Digest>,
+    budget: Budget,
     failures: HashMap<NodeIndex, Failure>,
     /// Nodes of which it was told that another process holds them.
     waiting: HashSet<NodeIndex>,
@@ -197,6 +203,11 @@ impl<'a> Coordinator<'a> {
             recipes: HashMap::new(),
             running: HashMap::new(),
             walls: HashMap::new(),
+            derived: HashSet::new(),
+            budget: Budget {
+                bytes: options.derived_max,
+                since: now(),
+            },
             failures: HashMap::new(),
             waiting: HashSet::new(),
             pool: None,
@@ -340,7 +351,7 @@ impl<'a> Coordinator<'a> {
             reused: counts.reused,
             failed: counts.failed,
             skipped: counts.skipped,
-            derived_ran: 0,
+            derived_ran: self.derived.len(),
             wall_s: started.elapsed().as_secs_f64(),
             report: String::new(),
             interrupted: *self.cancel.borrow() && self.decide.interrupted(),
@@ -354,4 +365,10 @@ impl<'a> Coordinator<'a> {
             run,
         })
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }

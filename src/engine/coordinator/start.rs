@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 use tempfile::TempDir;
@@ -76,14 +76,13 @@ impl Coordinator<'_> {
             threads,
             why,
         })?;
-        let started = SystemTime::now().duration_since(UNIX_EPOCH);
         self.running.insert(
             node,
             Running {
                 recipe,
                 claim,
                 threads,
-                started: started.unwrap_or_default().as_secs(),
+                started: super::now(),
             },
         );
         if let Err(error) = self.launch(node, key, threads) {
@@ -177,6 +176,7 @@ impl Coordinator<'_> {
             inputs,
             threads,
             device: self.device.clone(),
+            derived: self.budget,
             scratch,
             log: self.journal.log(&at.id).0,
         })

@@ -77,6 +77,7 @@ impl LastRun {
             }
             Event::NodeFailed { id, message, .. } => (id, RunState::Failed, message),
             Event::NodeSkipped { id, why } => (id, RunState::Skipped, why),
+            Event::DerivedMade { .. } => return,
             Event::Summary(summary) => return self.summary = Some(summary),
             Event::RunStarted { .. } | Event::NodeProgress { .. } | Event::Warning { .. } => return,
         };

@@ -6,16 +6,22 @@ pub mod decode;
 pub mod encode;
 pub mod mini_rib;
 pub mod picture;
+pub mod pixels;
 pub mod presets;
 pub mod resize;
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use super::Result;
+use pixels::{Pixels, Rows};
 
 /// Decoded, equally sized, labelled images.
 #[derive(Clone, Debug)]
-pub struct ImageSet {
-    /// u8 RGB, row-major `[count, height, width, 3]`.
-    pub pixels: Arc<Vec<u8>>,
+pub struct ImageSet<'a> {
+    pub pixels: Arc<dyn Pixels + 'a>,
     pub height: usize,
     pub width: usize,
     /// Indices into `classes`, one an image.
@@ -25,6 +31,11 @@ pub struct ImageSet {
     pub parts: Vec<ImagePart>,
 }
 
+/// The pixels of a set that lie in memory, `[count, height, width, 3]`.
+pub fn in_memory(bytes: Vec<u8>, height: usize, width: usize) -> Arc<dyn Pixels> {
+    Arc::new(Rows::whole(height * width * 3, bytes))
+}
+
 /// A run of images that is reported on its own.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImagePart {
@@ -32,7 +43,7 @@ pub struct ImagePart {
     pub range: std::ops::Range<usize>,
 }
 
-impl ImageSet {
+impl ImageSet<'_> {
     pub fn len(&self) -> usize {
         self.labels.len()
     }
@@ -47,8 +58,23 @@ impl ImageSet {
     }
 
     /// The pixels of image `index`.
-    pub fn image(&self, index: usize) -> &[u8] {
-        let size = self.image_bytes();
-        &self.pixels[index * size..(index + 1) * size]
+    pub fn image(&self, index: usize) -> Result<Cow<'_, [u8]>> {
+        self.pixels.image(index)
+    }
+
+    /// The pixels of all images, `[count, height, width, 3]`.
+    pub fn bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(self.len() * self.image_bytes());
+        for index in 0..self.len() {
+            bytes.extend_from_slice(&self.image(index)?);
+        }
+        Ok(bytes)
+    }
+
+    /// The pixels of several images, on the threads of the current pool.
+    pub fn images(&self, indices: &[usize]) -> Result<Vec<Cow<'_, [u8]>>> {
+        let images: Vec<_> = indices.par_iter().map(|index| self.image(*index)).collect();
+        // The first failure in order, whichever a thread met first.
+        images.into_iter().collect()
     }
 }

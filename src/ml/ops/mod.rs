@@ -11,6 +11,10 @@
 //!
 //! Knows no model, no image and no optimiser.
 
+/// Raised when a kernel may give other bits for the same input: what was derived with older ones
+/// is then computed again.
+pub const KERNELS: u32 = 1;
+
 mod anchor;
 mod attention;
 mod batch_norm;

@@ -1,5 +1,6 @@
 //! Random flips and crops of training images.
 
+use crate::ml::Result;
 use crate::ml::data::ImageSet;
 use crate::rng::Stream;
 
@@ -19,7 +20,7 @@ impl Augment {
     }
 
     /// The images `indices` of `set`, changed by the next numbers of `stream`; bytes as in `set`.
-    pub fn apply(&self, set: &ImageSet, indices: &[usize], stream: &mut Stream) -> Vec<u8> {
+    pub fn apply(&self, set: &ImageSet, indices: &[usize], stream: &mut Stream) -> Result<Vec<u8>> {
         let mut changed = vec![0; indices.len() * set.image_bytes()];
         let images = changed.chunks_mut(set.image_bytes().max(1));
         for (target, index) in images.zip(indices) {
@@ -30,9 +31,9 @@ impl Augment {
             };
             let (down, right) = (shift(), shift());
             let flip = self.flip && stream.below(2) == 1;
-            copy(set.image(*index), target, set.width, (down, right), flip);
+            copy(&set.image(*index)?, target, set.width, (down, right), flip);
         }
-        changed
+        Ok(changed)
     }
 }
 

@@ -28,7 +28,8 @@ impl Normaliser {
 
     /// The images `indices` of `set` as `[batch, 3, height, width]`.
     pub fn batch(&self, set: &ImageSet, indices: &[usize]) -> Result<Tensor> {
-        let images = indices.iter().map(|index| set.image(*index));
+        let images = set.images(indices)?;
+        let images = images.iter().map(|image| &**image);
         self.images(images, set.height, set.width)
     }
 

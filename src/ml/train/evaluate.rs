@@ -1,7 +1,8 @@
 //! How well a model classifies a dataset.
 
-use super::infer::logits;
-use crate::ml::data::ImageSet;
+use super::infer::each_logits;
+use crate::ml::data::pixels::Rows;
+use crate::ml::data::{ImagePart, ImageSet};
 use crate::ml::models::Model;
 use crate::ml::{Error, Observer, Result};
 
@@ -72,59 +73,110 @@ pub fn evaluate(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Evaluation> {
-    let columns = class_columns(&model.config().classes, &set.classes)?;
-    let width = model.config().outputs();
-    let rows = logits(model, set, threads, observer)?;
-    if rows.iter().any(|logit| !logit.is_finite()) {
-        let message = "the model gives logits that are not finite";
-        return Err(Error::Numerical(message.to_string()));
-    }
-    // Competing columns in the model's order, so that ties fall alike with and without a mask.
-    let mut competing: Vec<u32> = match masked {
-        true => columns.concat(),
-        false => (0..width as u32).collect(),
+    let mut count = Count::new(model, set, masked)?;
+    let width = count.width;
+    let take = |first: usize, rows: &[f32]| {
+        let rows = rows.chunks_exact(width).enumerate();
+        rows.into_iter()
+            .try_for_each(|(row, logits)| count.take(first + row, logits))
     };
-    competing.sort_unstable();
-    competing.dedup();
-    let mut class_of_column = vec![None; width];
-    for (class, columns) in columns.iter().enumerate() {
-        for column in columns {
-            class_of_column[*column as usize] = Some(class);
-        }
-    }
+    each_logits(model, set, threads, observer, take)?;
+    Ok(count.finish())
+}
 
-    let classes = set.classes.len();
-    let mut confusion = vec![0; classes * classes];
-    let mut images = vec![0; classes];
-    let mut parts = Vec::new();
-    for part in &set.parts {
-        let mut score = Score {
+/// As [`evaluate`], where the logits of all images are known: f32 `[images, outputs]`.
+pub fn evaluate_known(
+    model: &Model,
+    set: &ImageSet,
+    masked: bool,
+    logits: &Rows,
+) -> Result<Evaluation> {
+    let mut count = Count::new(model, set, masked)?;
+    let mut row = Vec::with_capacity(count.width);
+    for image in 0..set.len() {
+        row.clear();
+        row.extend(logits.floats(image)?);
+        count.take(image, &row)?;
+    }
+    Ok(count.finish())
+}
+
+/// Counts what a model gets right, image by image.
+struct Count<'a> {
+    set: &'a ImageSet<'a>,
+    width: usize,
+    /// Of each of the set's classes.
+    columns: Vec<Vec<u32>>,
+    /// In the model's order, so that ties fall alike with and without a mask.
+    competing: Vec<u32>,
+    class_of_column: Vec<Option<usize>>,
+    evaluation: Evaluation,
+}
+
+impl<'a> Count<'a> {
+    fn new(model: &Model, set: &'a ImageSet, masked: bool) -> Result<Self> {
+        let columns = class_columns(&model.config().classes, &set.classes)?;
+        let width = model.config().outputs();
+        let mut competing: Vec<u32> = match masked {
+            true => columns.concat(),
+            false => (0..width as u32).collect(),
+        };
+        competing.sort_unstable();
+        competing.dedup();
+        let mut class_of_column = vec![None; width];
+        for (class, columns) in columns.iter().enumerate() {
+            for column in columns {
+                class_of_column[*column as usize] = Some(class);
+            }
+        }
+        let score = |part: &ImagePart| Score {
             name: part.name.clone(),
             images: part.range.len() as u64,
             top1: 0,
             top5: 0,
             loss: 0.0,
         };
-        for image in part.range.clone() {
-            let label = set.labels[image] as usize;
-            let logits = &rows[image * width..(image + 1) * width];
-            images[label] += 1;
-            let verdict = judge(logits, &competing, &columns[label]);
+        let classes = set.classes.len();
+        Ok(Self {
+            set,
+            width,
+            columns,
+            competing,
+            class_of_column,
+            evaluation: Evaluation {
+                parts: set.parts.iter().map(score).collect(),
+                confusion: vec![0; classes * classes],
+                classes: set.classes.clone(),
+                images: vec![0; classes],
+            },
+        })
+    }
+
+    /// The next image; the parts cover all images in order.
+    fn take(&mut self, image: usize, logits: &[f32]) -> Result<()> {
+        if logits.iter().any(|logit| !logit.is_finite()) {
+            let message = "the model gives logits that are not finite";
+            return Err(Error::Numerical(message.to_string()));
+        }
+        let (set, evaluation) = (self.set, &mut self.evaluation);
+        let label = set.labels[image] as usize;
+        evaluation.images[label] += 1;
+        let verdict = judge(logits, &self.competing, &self.columns[label]);
+        let part = set.parts.partition_point(|part| part.range.end <= image);
+        if let Some(score) = evaluation.parts.get_mut(part) {
             score.top1 += u64::from(verdict.rank < 1);
             score.top5 += u64::from(verdict.rank < 5);
             score.loss += verdict.loss;
-            if let Some(predicted) = class_of_column[verdict.best as usize] {
-                confusion[label * classes + predicted] += 1;
-            }
         }
-        parts.push(score);
+        if let Some(predicted) = self.class_of_column[verdict.best as usize] {
+            evaluation.confusion[label * set.classes.len() + predicted] += 1;
+        }
+        Ok(())
     }
-    Ok(Evaluation {
-        parts,
-        confusion,
-        classes: set.classes.clone(),
-        images,
-    })
+
+    fn finish(self) -> Evaluation {
+        self.evaluation
+    }
 }
 
 struct Verdict {

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 
 use super::augment::Augment;
 use super::batch::{Normaliser, check_images};
 use super::evaluate::class_columns;
-use super::infer::{features, logits};
+use super::infer::{features, logits_of};
 use super::method::Method;
 use super::optimiser::Rule;
 use super::schedule::{Schedule, Warmup};
 use super::trainer::{Batch, Fed, Objective, Trainer};
 use crate::ml::data::ImageSet;
+use crate::ml::data::pixels::Rows;
 use crate::ml::models::Model;
 use crate::ml::ops::parallel;
 use crate::ml::{Error, Observer, Result};
@@ -69,8 +70,40 @@ pub fn fit(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
+    fit_knowing(
+        model,
+        set,
+        method,
+        plan,
+        Known::default(),
+        threads,
+        observer,
+    )
+}
+
+/// What is known of the images beforehand, one row each.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// The pooled features f32 `[count, width]` of the backbone; asked for where it is frozen.
+    pub features: Option<Rows>,
+    /// The logits f32 `[count, outputs]` of the method's teacher on the images as they are; asked
+    /// for where the images are not augmented.
+    pub teacher: Option<Rows>,
+}
+
+/// As [`fit`]; what is `known` is not computed again.
+pub fn fit_knowing(
+    model: Model,
+    set: &ImageSet,
+    method: &dyn Method,
+    plan: &Plan,
+    known: Known,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Fitted> {
     check_images(set, &model.config().input)?;
-    parallel::scope(threads, || run(model, set, method, plan, threads, observer))
+    let work = || run(model, set, method, plan, known, threads, observer);
+    parallel::scope(threads, work)
 }
 
 fn run(
@@ -78,11 +111,12 @@ fn run(
     set: &ImageSet,
     method: &dyn Method,
     plan: &Plan,
+    known: Known,
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
     let (classes, labels) = competing(&model, set)?;
-    let mut feed = Feed::new(&model, set, method, plan, threads, observer)?;
+    let mut feed = Feed::new(&model, set, method, plan, known, threads, observer)?;
     let objective = Objective {
         rule: plan.rule,
         weight_decay: plan.weight_decay,
@@ -179,17 +213,17 @@ fn check_finite(model: &Model) -> Result<()> {
 
 /// Makes batches of images, or of features computed once.
 struct Feed<'a> {
-    set: &'a ImageSet,
+    set: &'a ImageSet<'a>,
     normaliser: Normaliser,
     augment: Augment,
     seed: u64,
     stream: Stream,
-    features: Option<Tensor>,
-    /// The teacher's logits for all images, `[count, outputs]`.
-    teacher: Option<Tensor>,
+    known: Known,
+    device: Device,
 }
 
-/// Bytes of a teacher's logits that are kept; beyond that it runs again for every batch.
+/// Bytes of a teacher's logits that are kept in memory; beyond that, and where nobody knows them,
+/// it runs again for every batch.
 const MOST_LOGITS: usize = 1 << 30;
 
 impl<'a> Feed<'a> {
@@ -198,26 +232,32 @@ impl<'a> Feed<'a> {
         set: &'a ImageSet,
         method: &dyn Method,
         plan: &Plan,
+        mut known: Known,
         threads: usize,
         observer: &dyn Observer,
     ) -> Result<Self> {
-        let device = model.device();
-        let frozen = plan.frozen_backbone.then(|| {
+        if !plan.frozen_backbone {
+            known.features = None;
+        } else if known.features.is_none() {
             let found = features(model, set, threads, observer)?;
-            let shape = (set.len(), found.width);
-            Ok::<_, Error>(Tensor::from_vec(found.values, shape, &device)?)
-        });
+            known.features = Some(Rows::of_floats(found.width, &found.values));
+        }
+        match method.teacher().filter(|_| plan.augment.is_none()) {
+            Some(teacher) if known.teacher.is_none() => {
+                known.teacher = taught(teacher, set, threads, observer)?;
+            }
+            Some(_) => {}
+            None => known.teacher = None,
+        }
+        let device = model.device();
         Ok(Self {
             set,
             normaliser: Normaliser::new(&model.config().input, &device),
             augment: plan.augment,
             seed: plan.seed,
             stream: Stream::new(plan.seed, "augment/0"),
-            features: frozen.transpose()?,
-            teacher: match method.teacher().filter(|_| plan.augment.is_none()) {
-                Some(teacher) => taught(teacher, set, threads, observer)?,
-                None => None,
-            },
+            known,
+            device,
         })
     }
 
@@ -226,13 +266,9 @@ impl<'a> Feed<'a> {
     }
 
     fn batch(&mut self, indices: &[usize]) -> Result<Batch> {
-        let rows: Vec<u32> = indices.iter().map(|index| *index as u32).collect();
-        let rows_of = |tensor: &Tensor| -> Result<Tensor> {
-            let rows = Tensor::new(rows.as_slice(), tensor.device())?;
-            Ok(tensor.index_select(&rows, 0)?)
-        };
-        let teacher = self.teacher.as_ref().map(rows_of).transpose()?;
-        let fed = match &self.features {
+        let rows_of = |rows: &Rows| rows_of(rows, indices, &self.device);
+        let teacher = self.known.teacher.as_ref().map(rows_of).transpose()?;
+        let fed = match &self.known.features {
             Some(features) => Fed::Features(rows_of(features)?),
             None => Fed::Images(self.images(indices)?),
         };
@@ -243,11 +279,21 @@ impl<'a> Feed<'a> {
         if self.augment.is_none() {
             return self.normaliser.batch(self.set, indices);
         }
-        let changed = self.augment.apply(self.set, indices, &mut self.stream);
+        let changed = self.augment.apply(self.set, indices, &mut self.stream)?;
         let images = changed.chunks(self.set.image_bytes().max(1));
         let (height, width) = (self.set.height, self.set.width);
         self.normaliser.images(images, height, width)
     }
+}
+
+/// The rows `indices` as f32 `[indices, width]`.
+fn rows_of(rows: &Rows, indices: &[usize], device: &Device) -> Result<Tensor> {
+    let mut values = Vec::new();
+    for index in indices {
+        values.extend(rows.floats(*index)?);
+    }
+    let width = values.len() / indices.len().max(1);
+    Ok(Tensor::from_vec(values, (indices.len(), width), device)?)
 }
 
 /// The logits of a frozen `teacher` on every image, unless they are too many to keep.
@@ -256,12 +302,11 @@ fn taught(
     set: &ImageSet,
     threads: usize,
     observer: &dyn Observer,
-) -> Result<Option<Tensor>> {
+) -> Result<Option<Rows>> {
     let outputs = teacher.config().outputs();
     if set.len().saturating_mul(outputs) > MOST_LOGITS / size_of::<f32>() {
         return Ok(None);
     }
-    let values = logits(teacher, set, threads, observer)?;
-    let shape = (set.len(), outputs);
-    Ok(Some(Tensor::from_vec(values, shape, &teacher.device())?))
+    let values = logits_of(teacher, set, 0..set.len(), threads, observer)?;
+    Ok(Some(Rows::of_floats(outputs, &values)))
 }

@@ -1,5 +1,7 @@
 //! Running a model over a dataset without gradients.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use super::batch::{Normaliser, check_images};
@@ -20,6 +22,10 @@ pub struct Features {
     pub labels: Vec<u32>,
 }
 
+/// Rows that are computed apart from others start at a multiple of this, so that they are the
+/// same bits as in one go.
+pub const ROWS_APART: usize = BATCH;
+
 /// The features of every image of `set` before the classifier of `model`, in evaluation mode.
 pub fn features(
     model: &Model,
@@ -27,49 +33,91 @@ pub fn features(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Features> {
-    let width = model.config().features();
-    let run = |images: &Tensor| model.features(images);
     Ok(Features {
-        values: sweep(model, set, threads, observer, width, run)?,
-        width,
+        values: features_of(model, set, 0..set.len(), threads, observer)?,
+        width: model.config().features(),
         labels: set.labels.clone(),
     })
 }
 
-/// The logits of every image of `set`, row-major `[count, classes]`.
-pub(super) fn logits(
+/// The features of some of the images; the range begins at a multiple of [`ROWS_APART`].
+pub fn features_of(
+    model: &Model,
+    set: &ImageSet,
+    images: Range<usize>,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<f32>> {
+    let run = |images: &Tensor| model.features(images);
+    gather(model, set, images, threads, observer, run)
+}
+
+/// The logits of some of the images of `set`, row-major `[count, classes]`; likewise.
+pub fn logits_of(
+    model: &Model,
+    set: &ImageSet,
+    images: Range<usize>,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Vec<f32>> {
+    let run = |images: &Tensor| model.logits(images);
+    gather(model, set, images, threads, observer, run)
+}
+
+/// Calls `take` with the logits of each batch of images, `[batch, classes]`, and the index of its
+/// first image.
+pub(super) fn each_logits(
     model: &Model,
     set: &ImageSet,
     threads: usize,
     observer: &dyn Observer,
-) -> Result<Vec<f32>> {
-    let outputs = model.config().outputs();
+    take: impl FnMut(usize, &[f32]) -> Result<()> + Send,
+) -> Result<()> {
     let run = |images: &Tensor| model.logits(images);
-    sweep(model, set, threads, observer, outputs, run)
+    sweep(model, set, 0..set.len(), threads, observer, run, take)
 }
 
-/// Applies `run` to normalised batches and joins its rows of `width` values.
+fn gather(
+    model: &Model,
+    set: &ImageSet,
+    images: Range<usize>,
+    threads: usize,
+    observer: &dyn Observer,
+    run: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync,
+) -> Result<Vec<f32>> {
+    let mut values = Vec::new();
+    let take = |_: usize, rows: &[f32]| {
+        values.extend_from_slice(rows);
+        Ok(())
+    };
+    sweep(model, set, images, threads, observer, run, take)?;
+    Ok(values)
+}
+
+/// Applies `run` to normalised batches and shows `take` its rows, in order.
 fn sweep(
     model: &Model,
     set: &ImageSet,
+    images: Range<usize>,
     threads: usize,
     observer: &dyn Observer,
-    width: usize,
     run: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync,
-) -> Result<Vec<f32>> {
+    mut take: impl FnMut(usize, &[f32]) -> Result<()> + Send,
+) -> Result<()> {
     check_images(set, &model.config().input)?;
+    debug_assert!(images.start.is_multiple_of(ROWS_APART));
     let normaliser = Normaliser::new(&model.config().input, &model.device());
-    let indices: Vec<usize> = (0..set.len()).collect();
-    let mut values = Vec::with_capacity(set.len() * width);
+    let indices: Vec<usize> = images.collect();
     parallel::scope(threads, || {
         for batch in indices.chunks(BATCH) {
             let rows = run(&normaliser.batch(set, batch)?)?;
-            values.extend(rows.flatten_all()?.to_vec1::<f32>()?);
-            let done = (values.len() / width.max(1)) as u64;
-            if !observer.advance(done, set.len() as u64, "images") {
+            let rows = rows.flatten_all()?.to_vec1::<f32>()?;
+            let (first, last) = (batch[0], batch[batch.len() - 1]);
+            take(first, &rows)?;
+            if !observer.advance(last as u64 + 1, set.len() as u64, "images") {
                 return Err(Error::Interrupted);
             }
         }
-        Ok(values)
+        Ok(())
     })
 }

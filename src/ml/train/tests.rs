@@ -1,7 +1,6 @@
 //! Training as a whole: what must hold for every architecture and method.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use candle_core::{DType, Device, Tensor};
 
@@ -15,7 +14,7 @@ use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
 use super::trainer::{Batch, Fed, Objective, Trainer};
-use crate::ml::data::{ImagePart, ImageSet};
+use crate::ml::data::{ImagePart, ImageSet, in_memory};
 use crate::ml::models::{Config, Model, Role};
 use crate::ml::{Error, Unobserved};
 use crate::rng::Stream;
@@ -23,7 +22,7 @@ use crate::rng::Stream;
 const SMALL: [&str; 2] = ["vit_mini", "resnet_mini"];
 
 /// Noise with a bright band whose height is the class.
-fn images(count: usize) -> ImageSet {
+fn images(count: usize) -> ImageSet<'static> {
     let classes = 4;
     let mut stream = Stream::new(0, "images");
     let mut pixels = Vec::new();
@@ -34,7 +33,7 @@ fn images(count: usize) -> ImageSet {
         }
     }
     ImageSet {
-        pixels: Arc::new(pixels),
+        pixels: in_memory(pixels, 32, 32),
         height: 32,
         width: 32,
         labels: (0..count).map(|image| (image % classes) as u32).collect(),

@@ -110,7 +110,7 @@ impl Bench {
 
     pub fn survey(&self) -> BTreeMap<String, (String, String)> {
         let graph = self.graph();
-        let survey = ribflow::engine::survey(&graph, &self.store(), "cpu").unwrap();
+        let survey = ribflow::engine::survey(&graph, &self.store(), &registry(), "cpu").unwrap();
         words(&graph, &survey)
     }
 
@@ -128,7 +128,7 @@ impl Bench {
     /// The digests of every port of every node that has a record, by node.
     pub fn ports(&self) -> BTreeMap<String, Vec<Digest>> {
         let graph = self.graph();
-        let survey = ribflow::engine::survey(&graph, &self.store(), "cpu").unwrap();
+        let survey = ribflow::engine::survey(&graph, &self.store(), &registry(), "cpu").unwrap();
         let nodes = survey.nodes.iter().filter_map(|surveyed| {
             let record = &surveyed.record.as_ref()?.record;
             let ports = record.ports.values().map(|port| port.digest).collect();
@@ -191,6 +191,7 @@ fn options(store: &Path) -> RunOptions {
         device: "cpu".to_string(),
         keep_going: false,
         limit: None,
+        derived_max: 0,
         force: Vec::new(),
         worker,
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ribflow::stages::derived::{Given, Work};
 use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
@@ -103,6 +104,10 @@ impl Stage for Probe {
         } else {
             Weight::Heavy
         }
+    }
+
+    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

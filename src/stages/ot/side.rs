@@ -1,0 +1,105 @@
+//! What is measured: labelled points from features, pixels or arrays.
+
+use crate::ml::models::Model;
+use crate::ml::ot::{Labelled, Points};
+use crate::stages::derived::Frozen;
+use crate::stages::images;
+use crate::stages::task::{Context, TaskError, TaskInput};
+use crate::store::artifact::Tensors;
+use crate::store::tensors;
+
+/// One set of labelled points and the names of its labels.
+pub(super) struct Side {
+    pub set: Labelled,
+    pub classes: Vec<String>,
+}
+
+impl Side {
+    /// The features of `model`, read from `tensors`, on the images of `input`.
+    pub fn of_features(
+        context: &Context,
+        (model, tensors): (&Model, &Tensors),
+        input: &TaskInput,
+    ) -> Result<Self, TaskError> {
+        let transform = model.config().input.transform();
+        let set = images::load(context, input, Some(&transform))?;
+        let data = images::dataset(input)?;
+        let frozen = Frozen {
+            model,
+            tensors,
+            data,
+            set: &set,
+        };
+        let rows = frozen.features(context)?;
+        let width = model.config().features();
+        let mut values = Vec::with_capacity(set.len() * width);
+        for image in 0..set.len() {
+            values.extend(rows.floats(image)?);
+        }
+        Ok(Self {
+            set: Labelled::new(Points::from_f32(&values, width)?, set.labels)?,
+            classes: set.classes,
+        })
+    }
+
+    /// The pixels of the images, divided by 255.
+    pub fn of_pixels(context: &Context, input: &TaskInput) -> Result<Self, TaskError> {
+        let set = images::load(context, input, None)?;
+        let values = set.bytes()?.into_iter().map(|it| f64::from(it) / 255.0);
+        let points = Points::new(values.collect(), set.image_bytes())?;
+        Ok(Self {
+            set: Labelled::new(points, set.labels)?,
+            classes: set.classes,
+        })
+    }
+
+    /// From what a `features` node gives: `features` f32 or f64 `[n, d]`, `labels` u32 `[n]`
+    /// (all alike where absent), and the names of the classes in the config.
+    pub fn of_arrays(context: &Context, name: &str, tree: &Tensors) -> Result<Self, TaskError> {
+        let array = |wanted: &str| tree.tensors.get(wanted);
+        let wrong = |what: &str| TaskError::Input(format!("`{name}`: {what}"));
+        let features = array("features").ok_or_else(|| wrong("there is no array `features`"))?;
+        let [count, width] = features.shape[..] else {
+            return Err(wrong("`features` is not of shape [n, d]"));
+        };
+        let bytes = tensors::bytes(context.blobs, features)?;
+        let points = match features.dtype.as_str() {
+            "F32" => Points::from_f32(&numbers(&bytes, f32::from_le_bytes), width)?,
+            "F64" => Points::new(numbers(&bytes, f64::from_le_bytes), width)?,
+            other => {
+                return Err(wrong(&format!(
+                    "`features` is of type {other}, not F32 or F64"
+                )));
+            }
+        };
+        let labels = match array("labels") {
+            None => vec![0; count],
+            Some(labels) if labels.dtype == "U32" => {
+                numbers(&tensors::bytes(context.blobs, labels)?, u32::from_le_bytes)
+            }
+            Some(labels) => {
+                return Err(wrong(&format!(
+                    "`labels` is of type {}, not U32",
+                    labels.dtype
+                )));
+            }
+        };
+        let names = tree.config["classes"].as_array().into_iter().flatten();
+        Ok(Self {
+            classes: names
+                .filter_map(|name| name.as_str().map(str::to_string))
+                .collect(),
+            set: Labelled::new(points, labels)?,
+        })
+    }
+
+    pub fn name(&self, label: u32) -> String {
+        let name = self.classes.get(label as usize);
+        name.cloned().unwrap_or_else(|| label.to_string())
+    }
+}
+
+fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
+    let (chunks, _) = bytes.as_chunks::<N>();
+    chunks.iter().map(|chunk| decode(*chunk)).collect()
+}

@@ -1,0 +1,249 @@
+//! The shelf: what can be made again at any time, kept because making it is slow. Decoded pixels,
+//! features and logits lie here in pieces, outside the blobs: nothing names them but whoever can
+//! make them, they are never part of a record, and never leave the machine.
+//!
+//! `derived/<ab>/<key>/<piece>` holds the bytes and, after them, their BLAKE3.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use memmap2::Mmap;
+use serde::{Deserialize, Serialize};
+
+use super::layout::DERIVED;
+use super::{Claim, Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx::{self, Stamp};
+
+/// Bytes after the content of a piece.
+const SEAL: usize = 32;
+/// Tells what lies in a folder, and by its time when that was last used.
+const ABOUT: &str = "about.json";
+/// The share of the disk that is never filled.
+const SPARE: u64 = 10;
+
+/// How much may lie on the shelf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// Bytes in all.
+    pub bytes: u64,
+    /// What nobody has used since then, in seconds since 1970, makes room for what is new.
+    pub since: u64,
+}
+
+impl Budget {
+    /// Nothing is kept, and nothing is looked for.
+    pub const NONE: Self = Self { bytes: 0, since: 0 };
+}
+
+/// One piece, mapped into memory and verified.
+pub struct Piece(Mmap);
+
+impl AsRef<[u8]> for Piece {
+    fn as_ref(&self) -> &[u8] {
+        &self.0[..self.0.len() - SEAL]
+    }
+}
+
+impl fmt::Debug for Piece {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        write!(formatter, "a piece of {} bytes", self.as_ref().len())
+    }
+}
+
+/// What a folder of the shelf holds, for whoever looks into it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// `pixels`, `features` or `logits`.
+    pub kind: String,
+    pub what: String,
+}
+
+/// The shelf of a store, within a budget.
+#[derive(Clone, Copy, Debug)]
+pub struct Shelf<'a> {
+    store: &'a Store,
+    budget: Budget,
+}
+
+impl Store {
+    pub fn shelf(&self, budget: Budget) -> Shelf<'_> {
+        let store = self;
+        Shelf { store, budget }
+    }
+}
+
+impl Shelf<'_> {
+    /// Piece `piece` of `key` if it is there and whole; a damaged one is removed.
+    pub fn piece(
+        &self,
+        key: &Digest,
+        piece: usize,
+        bytes: usize,
+    ) -> Result<Option<Piece>, StoreError> {
+        if self.budget == Budget::NONE {
+            return Ok(None);
+        }
+        let path = self.path(key, piece);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StoreError::io(&path)(error)),
+        };
+        let metadata = file.metadata().map_err(StoreError::io(&path))?;
+        // SAFETY: pieces are written once under another name, are read-only from then on, and are
+        // removed as a whole, which leaves a mapping as it is.
+        let map = unsafe { Mmap::map(&file) }.map_err(StoreError::io(&path))?;
+        let stamp = Stamp::of(&metadata);
+        let whole = map.len() == bytes + SEAL && (self.known(&path, stamp) || sealed(&map));
+        if !whole {
+            let _ = fs::remove_file(&path); // It may be gone already, and is made again.
+            return Ok(None);
+        }
+        self.remember(path, stamp);
+        Ok(Some(Piece(map)))
+    }
+
+    /// Says that `key` is being used, so that it stays.
+    pub fn used(&self, key: &Digest) {
+        if let Ok(file) = File::open(self.folder(key).join(ABOUT)) {
+            let _ = file.set_modified(SystemTime::now()); // Another user's: it stays as it was.
+        }
+    }
+
+    /// Whether piece `piece` is there, unverified.
+    pub fn has(&self, key: &Digest, piece: usize) -> bool {
+        self.path(key, piece).is_file()
+    }
+
+    /// The right to make a piece; `None` while someone else makes it.
+    pub fn claim(&self, key: &Digest, piece: usize) -> Result<Option<Claim>, StoreError> {
+        let name = format!("{} {piece}", key.to_hex());
+        self.store.claim(&Digest::of(name.as_bytes()))
+    }
+
+    /// Whether a piece of so many bytes of `key` may be kept, after older things made room.
+    pub fn room(&self, key: &Digest, bytes: usize) -> Result<bool, StoreError> {
+        let needed = (bytes + SEAL) as u64;
+        if needed > self.budget.bytes || !self.disk_has_room(needed)? {
+            return Ok(false);
+        }
+        let root = self.store.root.join(DERIVED);
+        let mut sets = sets(&root).map_err(StoreError::io(&root))?;
+        let mut taken: u64 = sets.iter().map(|set| set.bytes).sum();
+        sets.sort_by_key(|set| set.used);
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(self.budget.since);
+        let own = self.folder(key);
+        for old in sets
+            .iter()
+            .filter(|set| set.used < since && set.path != own)
+        {
+            if taken + needed <= self.budget.bytes {
+                break;
+            }
+            let _ = fsx::remove_tree(&old.path); // Whoever else removes it makes room too.
+            taken -= old.bytes;
+        }
+        Ok(taken + needed <= self.budget.bytes)
+    }
+
+    /// Keeps a piece for which there is room.
+    pub fn keep(
+        &self,
+        key: &Digest,
+        about: &About,
+        piece: usize,
+        bytes: &[u8],
+    ) -> Result<(), StoreError> {
+        let folder = self.folder(key);
+        fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        let session = self.store.session_folder()?;
+        let label = folder.join(ABOUT);
+        if !label.exists() {
+            // Two texts always encode.
+            let text = serde_json::to_vec_pretty(about).unwrap_or_default();
+            fsx::replace(&label, &session, fsx::SHARED, &text).map_err(StoreError::io(&label))?;
+        }
+        let mut sealed = Vec::with_capacity(bytes.len() + SEAL);
+        sealed.extend_from_slice(bytes);
+        sealed.extend_from_slice(seal(bytes).as_bytes());
+        let path = self.path(key, piece);
+        let file = fsx::stage(&session, fsx::SEALED, &sealed).map_err(StoreError::io(&session))?;
+        fsx::place(file, &path).map_err(StoreError::io(&path))
+    }
+
+    fn disk_has_room(&self, needed: u64) -> Result<bool, StoreError> {
+        let root = &self.store.root;
+        let disk = rustix::fs::statvfs(root.as_path());
+        let disk = disk.map_err(|error| StoreError::io(root)(error.into()))?;
+        let free = disk.f_bavail * disk.f_frsize;
+        Ok(free > needed && free - needed > disk.f_blocks * disk.f_frsize / SPARE)
+    }
+
+    fn folder(&self, key: &Digest) -> PathBuf {
+        let hex = key.to_hex();
+        self.store.root.join(DERIVED).join(&hex[..2]).join(hex)
+    }
+
+    fn path(&self, key: &Digest, piece: usize) -> PathBuf {
+        self.folder(key).join(format!("{piece:06}"))
+    }
+
+    fn known(&self, path: &Path, stamp: Stamp) -> bool {
+        let pieces = self.store.pieces.lock();
+        let pieces = pieces.unwrap_or_else(|held| held.into_inner());
+        pieces.get(path) == Some(&stamp)
+    }
+
+    fn remember(&self, path: PathBuf, stamp: Stamp) {
+        let pieces = self.store.pieces.lock();
+        let mut pieces = pieces.unwrap_or_else(|held| held.into_inner());
+        pieces.insert(path, stamp);
+    }
+}
+
+/// The pieces of one key.
+struct Set {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
+}
+
+fn sets(root: &Path) -> io::Result<Vec<Set>> {
+    let mut sets = Vec::new();
+    for first in entries(root)? {
+        for path in entries(&first)? {
+            let mut bytes = 0;
+            let mut used = SystemTime::UNIX_EPOCH;
+            for file in entries(&path)? {
+                // Gone meanwhile: it takes no room.
+                if let Ok(metadata) = fs::metadata(&file) {
+                    bytes += metadata.len();
+                    used = used.max(metadata.modified()?);
+                }
+            }
+            sets.push(Set { path, bytes, used });
+        }
+    }
+    Ok(sets)
+}
+
+fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn sealed(map: &[u8]) -> bool {
+    let (content, end) = map.split_at(map.len() - SEAL);
+    seal(content).as_bytes() == end
+}
+
+fn seal(content: &[u8]) -> blake3::Hash {
+    blake3::Hasher::new().update_rayon(content).finalize()
+}
