@@ -11,6 +11,7 @@ use ribflow::ml::data::ImageSet;
 use ribflow::ml::data::mini_rib::{Collection, Split, render};
 use ribflow::ml::models::average::average;
 use ribflow::ml::models::{Config, Model};
+use ribflow::ml::ops::Precision;
 use ribflow::ml::train::augment::Augment;
 use ribflow::ml::train::evaluate;
 use ribflow::ml::train::fit::{Plan, fit};
@@ -88,6 +89,7 @@ fn study(source: Collection, settings: &Settings) -> Outcome<()> {
             shift: settings.number("shift", 0.0)? as usize,
         },
         frozen_backbone: false,
+        precision: Precision::F32,
         seed,
     };
     let config = Config::named(&settings.text("arch", "vit_mini"), &pool.classes)?;
@@ -160,6 +162,7 @@ fn tune(
                     shift: settings.number("tune_shift", 0.0)? as usize,
                 },
                 frozen_backbone: part == Part::Head,
+                precision: Precision::F32,
                 seed,
             };
             let fitted = fit(

@@ -12,6 +12,7 @@ use super::training::{self, positive, share};
 use super::{images, model};
 use crate::ml::data::ImageSet;
 use crate::ml::models::Model;
+use crate::ml::ops::Precision;
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fisher::diagonal;
 use crate::ml::train::fit::{Known, Plan, fit_knowing};
@@ -111,6 +112,9 @@ pub struct Finetune {
     pub shift: usize,
     /// Names all random numbers: the order of the images, flips and shifts, a new classifier.
     pub seed: u64,
+    /// Numbers that matrix products work on while training; weights and evaluation are f32. `f16`
+    /// scales the loss as PyTorch's GradScaler does. On a CPU both are slower than f32.
+    pub precision: Precision,
     /// Deals the labels out anew among the images, as a control.
     pub shuffle_labels: bool,
     /// Weight of what is added to the cross-entropy (lwf, ewc).
@@ -146,6 +150,7 @@ impl Default for Finetune {
             flip: false,
             shift: 0,
             seed: 0,
+            precision: Precision::F32,
             shuffle_labels: false,
             strength: 1.0,
             temperature: 2.0,
@@ -196,6 +201,7 @@ impl Finetune {
                 shift: self.shift,
             },
             frozen_backbone: self.part() == Part::Head,
+            precision: self.precision,
             seed: self.seed,
         }
     }

@@ -8,6 +8,7 @@ use super::images;
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use crate::ml::models::{Config, Model, catalogue};
+use crate::ml::ops::Precision;
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fit::{Plan, fit};
 use crate::ml::train::method::{Part, Plain};
@@ -64,6 +65,10 @@ pub struct Pretrain {
     /// Shift images at random by up to so many pixels, as a random crop of the padded image.
     #[serde(default)]
     pub shift: usize,
+    /// Numbers that matrix products work on; weights and evaluation are f32. `f16` scales the loss
+    /// as PyTorch's GradScaler does. On a CPU both are slower than f32.
+    #[serde(default)]
+    pub precision: Precision,
     /// Names all random numbers: the first weights, the order of the images, flips and shifts.
     #[serde(default)]
     pub seed: u64,
@@ -115,6 +120,7 @@ impl Default for Pretrain {
             label_smoothing: 0.0,
             flip: false,
             shift: 0,
+            precision: Precision::F32,
             seed: 0,
         }
     }
@@ -140,6 +146,7 @@ impl Pretrain {
                 shift: self.shift,
             },
             frozen_backbone: false,
+            precision: self.precision,
             seed: self.seed,
         }
     }

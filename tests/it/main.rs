@@ -23,6 +23,7 @@ mod ot_stage;
 mod parity_corruptions;
 mod parity_methods;
 mod parity_models;
+mod parity_precision;
 mod parity_preproc;
 mod presets;
 mod report;

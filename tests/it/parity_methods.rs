@@ -8,7 +8,7 @@ use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::average::average;
 use ribflow::ml::models::config::Input;
 use ribflow::ml::models::{Config, Model, Network, Vit, VitStart};
-use ribflow::ml::ops::{self, Activation, Tape, Targets};
+use ribflow::ml::ops::{self, Activation, Precision, Tape, Targets};
 use ribflow::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::schedule::Schedule;
@@ -156,6 +156,7 @@ fn follow(name: &str, run: &Value, model: Model, method: &dyn Method) -> Model {
         weight_decay: 0.0,
         smoothing: 0.0,
         classes,
+        precision: Precision::F32,
         seed: 0,
     };
     let added = method.additions(&model);

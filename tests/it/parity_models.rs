@@ -11,7 +11,7 @@ use candle_core::{DType, Device, Tensor};
 use ribflow::ml::Result;
 use ribflow::ml::data::decode::decode;
 use ribflow::ml::models::{Config, Model, Network, Pass, Role, TensorSpec, Weights};
-use ribflow::ml::ops::{Tape, Value};
+use ribflow::ml::ops::{Precision, Tape, Value};
 use ribflow::ml::train::method::{Method, Step};
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
@@ -258,6 +258,7 @@ fn step(place: &str, model: &Model, images: &Tensor, case: Case) -> Model {
         weight_decay: 0.0,
         smoothing: 0.0,
         classes,
+        precision: Precision::F32,
         seed: 0,
     };
     let method = Everything { training };

@@ -55,10 +55,12 @@ impl Tape {
                 x.tensor().dims()
             )));
         }
-        match cpu::serves(&[x.tensor(), weight.tensor()]) {
+        let (x, weight) = (&self.rounded(x)?, &self.rounded(weight)?);
+        let output = match cpu::serves(&[x.tensor(), weight.tensor()]) {
             true => self.fused_convolution(x, weight, shape),
             false => self.composed_convolution(x, weight, shape),
-        }
+        };
+        self.rounded(&output?)
     }
 
     fn fused_convolution(&self, x: &Value, weight: &Value, shape: Shape) -> Result<Value> {

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::tape::want;
-use super::{Tape, Value, cpu};
+use super::{Precision, Tape, Value, cpu};
 use crate::ml::{Error, Result};
 
 /// What follows a linear layer.
@@ -42,6 +42,27 @@ impl Tape {
     }
 
     fn linear_and(
+        &self,
+        x: &Value,
+        weight: &Value,
+        bias: Option<&Value>,
+        activation: Activation,
+        residual: Option<&Value>,
+    ) -> Result<Value> {
+        if self.precision() == Precision::F32 {
+            return self.linear_exactly(x, weight, bias, activation, residual);
+        }
+        let (x, weight) = (self.rounded(x)?, self.rounded(weight)?);
+        let bias = bias.map(|bias| self.rounded(bias)).transpose()?;
+        let product = self.linear_exactly(&x, &weight, bias.as_ref(), Activation::None, None)?;
+        let output = self.activated(&self.rounded(&product)?, activation)?;
+        match residual {
+            Some(residual) => self.add(&output, residual),
+            None => Ok(output),
+        }
+    }
+
+    fn linear_exactly(
         &self,
         x: &Value,
         weight: &Value,
@@ -223,7 +244,7 @@ impl Layer {
 }
 
 /// The activation of `pre` and, where `with_slope`, its derivative there.
-fn activate(
+pub(super) fn activate(
     pre: &Tensor,
     activation: Activation,
     with_slope: bool,

@@ -29,6 +29,7 @@ mod linear;
 mod low_rank;
 pub mod parallel;
 mod patches;
+mod precision;
 mod tape;
 #[cfg(test)]
 mod tests;
@@ -38,4 +39,5 @@ pub use convolution::Window;
 pub use cross_entropy::Targets;
 pub use frame::Frame;
 pub use linear::Activation;
+pub use precision::Precision;
 pub use tape::{Gradients, Tape, Value};

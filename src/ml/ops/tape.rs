@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use candle_core::Tensor;
 
+use super::Precision;
 use crate::ml::{Error, Result};
 
 /// Sends the gradient of an operation's output back: one entry for each parent, `None` where
@@ -59,11 +60,24 @@ struct Step {
 #[derive(Default)]
 pub struct Tape {
     steps: RefCell<Vec<Step>>,
+    precision: Precision,
 }
 
 impl Tape {
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// A tape whose matrix products work in `precision`.
+    pub fn with_precision(precision: Precision) -> Self {
+        Self {
+            precision,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// A value whose gradient is wanted: a parameter.

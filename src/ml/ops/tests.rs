@@ -337,3 +337,87 @@ fn what_does_not_fit_is_refused() {
     let constant = Value::constant(random("x", &[2, 3]));
     assert!(Tape::new().backward(&constant).is_err());
 }
+
+/// To the nearest bf16, ties to even, by the bits.
+fn bf16(value: f64) -> f64 {
+    let bits = (value as f32).to_bits();
+    let up = 0x7FFF + ((bits >> 16) & 1);
+    f64::from(f32::from_bits((bits + up) & 0xFFFF_0000))
+}
+
+#[test]
+fn half_precision_rounds_what_goes_into_and_comes_out_of_a_product() {
+    let (rows, inputs, outputs) = (5, 16, 7);
+    let draw = |name: &str, count: usize| -> Vec<f32> {
+        let mut stream = Stream::new(4, name);
+        (0..count).map(|_| stream.normal() as f32).collect()
+    };
+    let (x, weight) = (draw("x", rows * inputs), draw("weight", outputs * inputs));
+    let (bias, residual) = (draw("bias", outputs), draw("residual", rows * outputs));
+    let seed = draw("seed", rows * outputs);
+    let tensor = |values: &[f32], shape: &[usize]| {
+        Tensor::from_vec(values.to_vec(), shape, &Device::Cpu).unwrap()
+    };
+    let tape = Tape::with_precision(Precision::Bf16);
+    let leaf = |values: &[f32], shape: &[usize]| tape.leaf(tensor(values, shape));
+    let leaves = [
+        leaf(&x, &[rows, inputs]),
+        leaf(&weight, &[outputs, inputs]),
+        leaf(&bias, &[outputs]),
+        leaf(&residual, &[rows, outputs]),
+    ];
+    let output = tape
+        .linear_residual(&leaves[0], &leaves[1], Some(&leaves[2]), &leaves[3])
+        .unwrap();
+    let found = output
+        .tensor()
+        .flatten_all()
+        .unwrap()
+        .to_vec1::<f32>()
+        .unwrap();
+    let mut gradients = tape
+        .backward_from(&output, tensor(&seed, &[rows, outputs]))
+        .unwrap();
+    let gradients = leaves.each_ref().map(|leaf| {
+        let gradient = gradients.take(leaf).unwrap();
+        gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap()
+    });
+
+    let r = |values: &[f32]| -> Vec<f64> { values.iter().map(|it| bf16(f64::from(*it))).collect() };
+    let (x, weight, bias, upstream) = (r(&x), r(&weight), r(&bias), r(&seed));
+    let sum = |count: usize, term: &dyn Fn(usize) -> f64| (0..count).map(term).sum::<f64>();
+    let product = |row: usize, out: usize| {
+        sum(inputs, &|i| x[row * inputs + i] * weight[out * inputs + i]) + bias[out]
+    };
+    let forward = |at: usize| bf16(product(at / outputs, at % outputs)) + f64::from(residual[at]);
+    let to_x = |at: usize| {
+        let (row, i) = (at / inputs, at % inputs);
+        bf16(sum(outputs, &|out| {
+            upstream[row * outputs + out] * weight[out * inputs + i]
+        }))
+    };
+    let to_weight = |at: usize| {
+        let (out, i) = (at / inputs, at % inputs);
+        bf16(sum(rows, &|row| {
+            upstream[row * outputs + out] * x[row * inputs + i]
+        }))
+    };
+    let to_bias = |out: usize| bf16(sum(rows, &|row| upstream[row * outputs + out]));
+    let expected: [(&[f32], &dyn Fn(usize) -> f64); 4] = [
+        (&found, &forward),
+        (&gradients[0], &to_x),
+        (&gradients[1], &to_weight),
+        (&gradients[2], &to_bias),
+    ];
+    for (which, (found, expected)) in expected.into_iter().enumerate() {
+        for (at, found) in found.iter().enumerate() {
+            let (found, expected) = (f64::from(*found), expected(at));
+            assert!(
+                (found - expected).abs() <= 1e-6 * expected.abs(),
+                "{which}, {at}: {found} {expected}"
+            );
+        }
+    }
+    // The residual is no part of a product.
+    assert_eq!(gradients[3], seed);
+}

@@ -11,7 +11,7 @@ use super::optimiser::Rule;
 use super::trainer::{Fed, Objective, Trainer};
 use crate::ml::data::ImageSet;
 use crate::ml::models::{Model, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value, parallel};
+use crate::ml::ops::{Precision, Tape, Value, parallel};
 use crate::ml::{Error, Observer, Result};
 use crate::rng::Stream;
 
@@ -46,6 +46,7 @@ fn sum(
         weight_decay: 0.0,
         smoothing: 0.0,
         classes: None,
+        precision: Precision::F32,
         seed,
     };
     let trainer = Trainer::new(model.clone(), &Everything, &objective)?;

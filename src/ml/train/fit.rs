@@ -15,7 +15,7 @@ use super::trainer::{Batch, Fed, Objective, Trainer};
 use crate::ml::data::ImageSet;
 use crate::ml::data::pixels::Rows;
 use crate::ml::models::Model;
-use crate::ml::ops::parallel;
+use crate::ml::ops::{Precision, parallel};
 use crate::ml::{Error, Observer, Result};
 use crate::rng::Stream;
 
@@ -35,6 +35,8 @@ pub struct Plan {
     /// Only the classifier trains behind a backbone in evaluation mode, so the features are
     /// computed once. This is the definition of head-only training, not an approximation of it.
     pub frozen_backbone: bool,
+    /// Of matrix products and convolutions in training.
+    pub precision: Precision,
     /// Names every random stream of the training: orders, augmentation.
     pub seed: u64,
 }
@@ -122,6 +124,7 @@ fn run(
         weight_decay: plan.weight_decay,
         smoothing: plan.smoothing,
         classes,
+        precision: plan.precision,
         seed: plan.seed,
     };
     let mut trainer = Trainer::new(model, method, &objective)?;
@@ -167,6 +170,12 @@ fn run(
             100.0 * epoch.accuracy
         ));
         epochs.push(epoch);
+    }
+    if trainer.skipped() > 0 {
+        observer.log(&format!(
+            "{} of {total} steps were left out because gradients overflowed f16",
+            trainer.skipped()
+        ));
     }
     let model = trainer.finish()?;
     check_finite(&model)?;

@@ -8,6 +8,7 @@ pub mod fit;
 pub mod infer;
 pub mod method;
 pub mod optimiser;
+pub mod scaler;
 pub mod schedule;
 #[cfg(test)]
 mod tests;

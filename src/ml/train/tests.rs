@@ -16,6 +16,7 @@ use super::schedule::Warmup;
 use super::trainer::{Batch, Fed, Objective, Trainer};
 use crate::ml::data::{ImagePart, ImageSet, in_memory};
 use crate::ml::models::{Config, Model, Role};
+use crate::ml::ops::Precision;
 use crate::ml::{Error, Unobserved};
 use crate::rng::Stream;
 
@@ -65,6 +66,7 @@ fn plan() -> Plan {
         smoothing: 0.1,
         augment: Augment::default(),
         frozen_backbone: false,
+        precision: Precision::F32,
         seed: 5,
     }
 }
@@ -124,6 +126,7 @@ fn every_parameter_gets_a_gradient() {
             weight_decay: 0.0,
             smoothing: 0.0,
             classes: None,
+            precision: Precision::F32,
             seed: 0,
         };
         let method = Plain { part: Part::All };
@@ -443,6 +446,7 @@ fn a_teacher_is_asked_once_or_for_every_batch() {
         weight_decay: 0.0,
         smoothing: 0.0,
         classes: None,
+        precision: Precision::F32,
         seed: 0,
     };
     let trainer = Trainer::new(model("vit_mini", 4), &method, &objective).unwrap();

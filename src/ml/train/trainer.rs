@@ -6,8 +6,9 @@ use candle_core::Tensor;
 
 use super::method::{Method, Step};
 use super::optimiser::{Optimiser, Parameter, Rule};
+use super::scaler::LossScale;
 use crate::ml::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
-use crate::ml::ops::{Tape, Targets, Value};
+use crate::ml::ops::{Precision, Tape, Targets, Value};
 use crate::ml::{Error, Result};
 
 /// A batch of images and what is known of them.
@@ -54,12 +55,17 @@ pub struct Trainer<'a> {
     optimiser: Optimiser,
     classes: Option<Vec<u32>>,
     smoothing: f64,
+    precision: Precision,
+    /// Under f16.
+    scale: Option<LossScale>,
 }
 
 /// Gradients by name, with what the forward pass left behind.
 pub struct Gradients {
     pub by_name: BTreeMap<String, Tensor>,
     buffers: BufferUpdates,
+    /// None of them is infinite or not a number.
+    finite: bool,
 }
 
 /// How a trainer updates and what it minimises.
@@ -71,6 +77,8 @@ pub struct Objective {
     pub smoothing: f64,
     /// The columns of the logits that compete, ascending; `None`: all. Labels count within them.
     pub classes: Option<Vec<u32>>,
+    /// Of matrix products and convolutions.
+    pub precision: Precision,
     /// Draws the method's own tensors.
     pub seed: u64,
 }
@@ -109,21 +117,38 @@ impl<'a> Trainer<'a> {
             optimiser: Optimiser::new(objective.rule, objective.weight_decay),
             classes: objective.classes.clone(),
             smoothing: objective.smoothing,
+            precision: objective.precision,
+            scale: (objective.precision == Precision::F16).then(LossScale::default),
         })
     }
 
     /// One step at learning rate `rate`. `labels` index the competing classes.
     pub fn step(&mut self, batch: &Batch, labels: &[u32], rate: f64) -> Result<StepReport> {
         let (report, gradients) = self.gradients(batch, labels)?;
-        if report.loss.is_finite() {
-            self.apply(gradients, rate)?;
+        if !report.loss.is_finite() {
+            return Ok(report);
+        }
+        let finite = gradients.finite;
+        match &mut self.scale {
+            Some(scale) => scale.observe(finite),
+            None => return self.apply(gradients, rate).map(|()| report),
+        }
+        match finite {
+            true => self.apply(gradients, rate)?,
+            // Running statistics move in any case, as in PyTorch.
+            false => self.fixed.extend(gradients.buffers),
         }
         Ok(report)
     }
 
+    /// Steps that were left out because a gradient overflowed f16.
+    pub fn skipped(&self) -> u64 {
+        self.scale.map_or(0, |scale| scale.skipped())
+    }
+
     /// The loss and its gradients, nothing moved.
     pub fn gradients(&self, batch: &Batch, labels: &[u32]) -> Result<(StepReport, Gradients)> {
-        let tape = Tape::new();
+        let tape = Tape::with_precision(self.precision);
         let leaves = Leaves::new(&tape, &self.parameters, &self.fixed);
         let seen = Seen {
             method: self.method,
@@ -164,14 +189,31 @@ impl<'a> Trainer<'a> {
             loss: f64::from(loss.tensor().to_scalar::<f32>()?),
             correct: correct(logits.tensor(), labels)?,
         };
+        let factor = self.scale.map(|scale| scale.factor());
+        if let Some(factor) = factor {
+            loss = tape.scale(&loss, factor)?;
+        }
         let buffers = pass.into_updates();
         let leaves = leaves.leaves;
         let mut found = tape.backward(&loss)?;
-        let by_name = leaves
-            .into_iter()
-            .filter_map(|(name, leaf)| Some((name.to_string(), found.take(&leaf)?)))
-            .collect();
-        Ok((report, Gradients { by_name, buffers }))
+        let mut by_name = BTreeMap::new();
+        let mut finite = true;
+        for (name, leaf) in leaves {
+            let Some(mut gradient) = found.take(&leaf) else {
+                continue;
+            };
+            if let Some(factor) = factor {
+                gradient = (gradient * (1.0 / factor))?;
+                finite &= is_finite(&gradient)?;
+            }
+            by_name.insert(name.to_string(), gradient);
+        }
+        let gradients = Gradients {
+            by_name,
+            buffers,
+            finite,
+        };
+        Ok((report, gradients))
     }
 
     /// Moves the parameters along `gradients` and takes over the buffers of that forward pass.
@@ -211,6 +253,12 @@ impl<'a> Trainer<'a> {
         let model = Model::from_tensors(self.config, tensors)?;
         self.method.finish(model, &Fixed(own))
     }
+}
+
+fn is_finite(tensor: &Tensor) -> Result<bool> {
+    // Infinity times zero is not a number, and neither is a sum with one in it.
+    let sum = (tensor * 0.0)?.sum_all()?.to_scalar::<f32>()?;
+    Ok(sum == 0.0)
 }
 
 /// Images whose label has the largest of its row of logits, the first of equals.
