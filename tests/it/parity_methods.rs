@@ -402,3 +402,48 @@ fn parity_methods_pieces() {
         assert_eq!(serde_json::json!(spec.shape), *expected, "{}", spec.name);
     }
 }
+
+/// The losses of a run under another mask than its own are no rounding of its losses.
+#[test]
+fn planted_masks_are_caught() {
+    let path = fixtures::copies().join("parity/methods/tiny_vit_runs.json");
+    let fixture: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let runs = fixture["runs"].as_object().unwrap();
+    let masked = runs.iter().filter(|(_, run)| !run["mask"].is_null());
+    let (name, run) = masked.into_iter().next().expect("a masked run");
+    let right: Vec<u32> = serde_json::from_value(run["mask"].clone()).unwrap();
+    let other = (0..10).find(|class| !right.contains(class)).unwrap();
+    let swapped = right
+        .iter()
+        .map(|class| if *class == right[0] { other } else { *class });
+    let mut swapped: Vec<u32> = swapped.collect();
+    swapped.sort_unstable();
+    let mut wider = [right.clone(), vec![other]].concat();
+    wider.sort_unstable();
+    let loss = |classes: Option<Vec<u32>>| {
+        let objective = Objective {
+            rule: Update::Sgd { momentum: 0.9 },
+            weight_decay: 0.0,
+            smoothing: 0.0,
+            classes,
+            precision: Precision::F32,
+            seed: 0,
+        };
+        let method = Plain { part: Part::All };
+        let trainer = Trainer::new(start(false), &method, &objective).unwrap();
+        let labels = rule::labels("tiny.y.0", 8, right.len() as u64);
+        let pixels = rule::values("tiny.x.0", 8 * 3 * 32 * 32, 0.0, 1.0);
+        let images = Tensor::from_vec(pixels, (8, 3, 32, 32), &Device::Cpu).unwrap();
+        let batch = Fed::Images(images).into();
+        trainer.gradients(&batch, &labels).unwrap().0.loss
+    };
+    let expected = run["loss_f64"][0].as_f64().unwrap();
+    assert!(
+        (loss(Some(right.clone())) - expected).abs() < 1e-5,
+        "{name}"
+    );
+    for wrong in [None, Some(swapped), Some(wider)] {
+        let gap = (loss(wrong.clone()) - expected).abs();
+        assert!(gap > 1e-3, "{name}: {wrong:?} moves the loss by {gap:e}");
+    }
+}

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use candle_core::{DType, Device, Tensor};
 use ribflow::ml::Result;
 use ribflow::ml::data::decode::decode;
+use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::{Config, Model, Network, Pass, Role, TensorSpec, Weights};
 use ribflow::ml::ops::{Precision, Tape, Value};
 use ribflow::ml::train::method::{Method, Step};
@@ -381,33 +382,42 @@ fn parity_catalogue_is_timms() {
     let path = if given.exists() { given } else { path };
     let table: Json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     for (name, expected) in table["models"].as_object().unwrap() {
-        let config = config(name);
-        let number = |field: &str| expected[field].as_f64().unwrap();
-        let triple =
-            |field: &str| -> [f64; 3] { serde_json::from_value(expected[field].clone()).unwrap() };
-        assert_eq!(config.outputs() as f64, number("num_classes"), "{name}");
-        assert_eq!(config.input.size as f64, number("input"), "{name}");
-        assert_eq!(config.input.mean, triple("mean"), "{name}");
-        assert_eq!(config.input.std, triple("std"), "{name}");
-        assert_eq!(config.input.crop, number("crop_pct"), "{name}");
-        let filter = serde_json::to_value(config.input.interpolation).unwrap();
-        assert_eq!(filter, expected["interpolation"], "{name}");
-        let tensors = config.tensors();
-        let parameters = tensors
-            .iter()
-            .map(|spec| spec.shape.iter().product::<usize>());
-        assert_eq!(parameters.sum::<usize>() as f64, number("params"), "{name}");
-        let Network::Vit(vit) = &config.network else {
-            panic!("{name} is no transformer");
-        };
-        assert_eq!(vit.norm_eps, number("norm_eps"), "{name}");
-        assert_eq!(
-            vit.quick_gelu,
-            expected["act_repr"] == "QuickGELU()",
-            "{name}"
-        );
-        assert_eq!(vit.norm_pre, expected["norm_pre"] == "LayerNorm", "{name}");
+        let wrong = catalogue_differences(&config(name), expected);
+        assert!(wrong.is_empty(), "{name}: {wrong:?}");
     }
+}
+
+/// The fields in which a model of the catalogue differs from what timm says of it.
+fn catalogue_differences(config: &Config, expected: &Json) -> Vec<&'static str> {
+    let Network::Vit(vit) = &config.network else {
+        return vec!["it is no transformer"];
+    };
+    let is = |field: &str, found: f64| expected[field].as_f64() == Some(found);
+    let are = |field: &str, found: [f64; 3]| expected[field] == serde_json::json!(found);
+    let tensors = config.tensors();
+    let parameters = tensors.iter();
+    let parameters = parameters.map(|spec| spec.shape.iter().product::<usize>());
+    let filter = serde_json::to_value(config.input.interpolation).unwrap();
+    let fields = [
+        ("num_classes", is("num_classes", config.outputs() as f64)),
+        ("input", is("input", config.input.size as f64)),
+        ("mean", are("mean", config.input.mean)),
+        ("std", are("std", config.input.std)),
+        ("crop_pct", is("crop_pct", config.input.crop)),
+        ("interpolation", filter == expected["interpolation"]),
+        ("params", is("params", parameters.sum::<usize>() as f64)),
+        ("norm_eps", is("norm_eps", vit.norm_eps)),
+        (
+            "act",
+            vit.quick_gelu == (expected["act_repr"] == "QuickGELU()"),
+        ),
+        (
+            "norm_pre",
+            vit.norm_pre == (expected["norm_pre"] == "LayerNorm"),
+        ),
+    ];
+    let wrong = fields.into_iter().filter(|(_, equal)| !equal);
+    wrong.map(|(field, _)| field).collect()
 }
 
 /// With embeddings a hundredth of the rule's, the first norm meets variances near its ε: logits
@@ -422,22 +432,70 @@ fn parity_lowvar() {
     let expected = arrays("lowvar");
     let cases = json("lowvar.json");
     for name in cases.as_object().unwrap().keys() {
-        let config = config(name);
-        let embeddings = ["cls_token", "pos_embed", "patch_embed."];
-        let small = |name: &str| embeddings.iter().any(|start| name.starts_with(start));
-        let tensors = filled(&config).into_tensors().into_iter();
-        let tensors = tensors.map(|(name, tensor)| {
-            let tensor = match small(&name) {
-                true => (tensor * 0.01).unwrap(),
-                false => tensor,
-            };
-            (name, tensor)
-        });
-        let model = Model::from_tensors(config.clone(), tensors.collect()).unwrap();
-        let size = config.input.size;
-        let input = format!("input.shared.{name}");
-        let image = images(rule::values(&input, 3 * size * size, 0.0, 2.0), size);
-        let error = difference(&flat(&model.logits(&image).unwrap()), &expected[name]);
+        let error = lowvar_error(name, &config(name), &expected[name]);
         assert!(error < 1e-5, "{name}: logits differ by {error:e}");
+    }
+}
+
+/// How far the logits of `config` are from those expected of `name`.
+fn lowvar_error(name: &str, config: &Config, expected: &[f32]) -> f64 {
+    let embeddings = ["cls_token", "pos_embed", "patch_embed."];
+    let small = |name: &str| embeddings.iter().any(|start| name.starts_with(start));
+    let tensors = filled(config).into_tensors().into_iter();
+    let tensors = tensors.map(|(name, tensor)| {
+        let tensor = match small(&name) {
+            true => (tensor * 0.01).unwrap(),
+            false => tensor,
+        };
+        (name, tensor)
+    });
+    let model = Model::from_tensors(config.clone(), tensors.collect()).unwrap();
+    let size = config.input.size;
+    let input = format!("input.shared.{name}");
+    let image = images(rule::values(&input, 3 * size * size, 0.0, 2.0), size);
+    difference(&flat(&model.logits(&image).unwrap()), expected)
+}
+
+/// What a wrong ε does to the logits must not pass for rounding.
+#[test]
+fn planted_errors_of_models_are_caught() {
+    if !folder().join("lowvar.json").exists() {
+        return;
+    }
+    let expected = arrays("lowvar");
+    for (name, expected) in expected.iter().take(2) {
+        let mut wrong = config(name);
+        let Network::Vit(vit) = &mut wrong.network else {
+            panic!("{name} is no transformer");
+        };
+        vit.norm_eps = if vit.norm_eps < 5e-6 { 1e-5 } else { 1e-6 };
+        let error = lowvar_error(name, &wrong, expected);
+        assert!(
+            error > 1e-3,
+            "{name}: a wrong ε moves the logits by {error:e}"
+        );
+    }
+    let path = fixtures::copies().join("parity/models/timm_configs.json");
+    let table: Json = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    for (name, expected) in table["models"].as_object().unwrap() {
+        let right = config(name);
+        let plant = |field: &'static str, spoil: &dyn Fn(&mut Config)| {
+            let mut wrong = right.clone();
+            spoil(&mut wrong);
+            assert_eq!(catalogue_differences(&wrong, expected), [field], "{name}");
+        };
+        plant("crop_pct", &|it| it.input.crop -= 0.025);
+        plant("mean", &|it| it.input.mean[2] += 1e-3);
+        plant("std", &|it| it.input.std[0] -= 1e-3);
+        plant("interpolation", &|it| {
+            it.input.interpolation = match it.input.interpolation {
+                Filter::Bicubic => Filter::Bilinear,
+                _ => Filter::Bicubic,
+            };
+        });
+        plant("norm_eps", &|it| match &mut it.network {
+            Network::Vit(vit) => vit.norm_eps *= 10.0,
+            Network::Resnet(_) => {}
+        });
     }
 }

@@ -186,3 +186,30 @@ proptest::proptest! {
         }
     }
 }
+
+/// A crop or filter that is off by the least there is gives other pixels.
+#[test]
+fn planted_errors_of_transforms_are_caught() {
+    let picture = Picture {
+        pixels: rule_bytes("planted", 300 * 260 * 3),
+        width: 300,
+        height: 260,
+    };
+    let right = transform("augreg");
+    let pixels = right.apply(&picture).unwrap();
+    let others = [
+        Transform {
+            resize: right.resize + 1,
+            ..right
+        },
+        Transform {
+            filter: Filter::Bilinear,
+            ..right
+        },
+        transform("clip"),
+        transform("tv"),
+    ];
+    for wrong in others {
+        assert_ne!(wrong.apply(&picture).unwrap(), pixels, "{wrong:?}");
+    }
+}
