@@ -7,6 +7,7 @@ pub mod concat;
 pub mod corrupt;
 pub mod dataset;
 pub mod derived;
+pub mod draw;
 pub mod evaluate;
 pub mod features;
 pub mod finetune;
@@ -31,6 +32,7 @@ pub fn registry() -> registry::Registry {
         .with::<concat::Concat>()
         .with::<corrupt::Corrupt>()
         .with::<dataset::DatasetStage>()
+        .with::<draw::Draw>()
         .with::<evaluate::Evaluate>()
         .with::<features::Features>()
         .with::<finetune::Finetune>()

@@ -1,5 +1,8 @@
 //! Spoilt datasets as a workflow makes them.
 
+use std::fs;
+
+use crate::fixtures;
 use crate::space::TestSpace;
 
 const WORKFLOW: &str = "ribflow: 1
@@ -96,4 +99,45 @@ fn wrong_corruptions_are_told() {
     space.write("spoilt.yaml", wrong);
     let refused = space.run(&["validate", "spoilt.yaml"]).expect(2);
     insta::assert_snapshot!(refused.stderr);
+}
+
+#[test]
+fn drawings_take_a_pattern_or_make_one() {
+    let space = TestSpace::new();
+    let workflow = "ribflow: 1
+name: drawn
+axes:
+  pattern: [{ id: own, file: pattern.png }, procedural]
+stages:
+  clean:
+    use: dataset
+    with: { builtin: mini-rib, domain: v2, images: 10 }
+  drawing:
+    each: [pattern]
+    use: draw
+    needs: { images: clean }
+    with: { pattern: \"${pattern.file?}\" }
+";
+    space.write("drawn.yaml", workflow);
+    let missing = space.run(&["run", "drawn.yaml"]).expect(1);
+    assert!(missing.stderr.contains("pattern.png"), "{missing}");
+    let picture = fixtures::copies().join("../images/rgb.png");
+    space.write("pattern.png", fs::read(picture).unwrap());
+    space.run(&["run", "drawn.yaml"]).ok();
+    let files = |pattern: &str| {
+        let node = format!("drawing[pattern={pattern}]");
+        space.run(&["get", "drawn.yaml", &node, "-o", pattern]).ok();
+        let mut files: Vec<Vec<u8>> = Vec::new();
+        for class in fs::read_dir(space.path(pattern)).unwrap() {
+            let class = class.unwrap().path();
+            for file in fs::read_dir(class).into_iter().flatten() {
+                files.push(fs::read(file.unwrap().path()).unwrap());
+            }
+        }
+        files.sort();
+        files
+    };
+    let (own, procedural) = (files("own"), files("procedural"));
+    assert_eq!((own.len(), procedural.len()), (10, 10));
+    assert_ne!(own, procedural);
 }

@@ -3,6 +3,7 @@
 pub mod classes;
 pub mod corrupt;
 pub mod decode;
+pub mod drawing;
 pub mod encode;
 pub mod mini_rib;
 pub mod picture;
