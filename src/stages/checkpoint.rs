@@ -10,11 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::pin::Pin;
+use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::model;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::classes;
+use crate::ml::data::resize::Filter;
 use crate::ml::models::checkpoint::{StateDict, USUAL, fit, is_index, read};
+use crate::ml::models::config::Input;
 use crate::ml::models::{Config, Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
@@ -25,7 +28,7 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// The architecture; `ribflow models` lists them.
+    /// The architecture; `ribflow models` lists them. Left out: the one that `hub` is named after.
     pub arch: String,
     /// A file of weights (safetensors, its index where it is sharded, or of `torch.save`), or a
     /// folder with one under its usual name. The content enters the key.
@@ -43,6 +46,69 @@ pub struct Checkpoint {
     /// The names of the classes: a list, or left out for ImageNet's where there are a thousand
     /// outputs, and for none elsewhere.
     pub classes: Option<Vec<String>>,
+    /// How images become its input, where not as the architecture's entry says: `torchvision`
+    /// (shorter side to 256, bilinear, the middle 224, ImageNet's mean and deviation), or a map.
+    pub transform: Option<WordOr<Transform, OwnTransform>>,
+}
+
+/// A transform with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Transform {
+    /// The evaluation of torchvision's first weights, which the benchmark uses for all its
+    /// residual networks.
+    Torchvision,
+}
+
+/// What differs from the architecture's entry, in the words of timm's configurations.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct OwnTransform {
+    /// The share of the resized shorter side that the crop keeps.
+    pub crop: Option<f64>,
+    pub interpolation: Option<Filter>,
+    /// Of red, green, blue in [0, 1].
+    pub mean: Option<[f64; 3]>,
+    pub std: Option<[f64; 3]>,
+}
+
+impl Transform {
+    fn change(self, input: &mut Input) {
+        match self {
+            Self::Torchvision => {
+                *input = Input {
+                    size: input.size,
+                    mean: [0.485, 0.456, 0.406],
+                    std: [0.229, 0.224, 0.225],
+                    interpolation: Filter::Bilinear,
+                    crop: 0.875,
+                }
+            }
+        }
+    }
+}
+
+impl OwnTransform {
+    fn change(&self, input: &mut Input) {
+        input.crop = self.crop.unwrap_or(input.crop);
+        input.interpolation = self.interpolation.unwrap_or(input.interpolation);
+        input.mean = self.mean.unwrap_or(input.mean);
+        input.std = self.std.unwrap_or(input.std);
+    }
+
+    fn problem(&self) -> Option<&'static str> {
+        let inside = |values: &Option<[f64; 3]>, least: f64| {
+            let fits = |value: &f64| *value >= least && *value <= 1.0;
+            values.is_none_or(|values| values.iter().all(fits))
+        };
+        if self.crop.is_some_and(|crop| !(crop > 0.0 && crop <= 1.0)) {
+            return Some("`crop` is above 0 and at most 1");
+        }
+        if !inside(&self.mean, 0.0) {
+            return Some("`mean` is three numbers in [0, 1]");
+        }
+        (!inside(&self.std, 1e-6)).then_some("`std` is three numbers above 0 and up to 1")
+    }
 }
 
 impl Stage for Checkpoint {
@@ -78,10 +144,11 @@ impl Stage for Checkpoint {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
-        if catalogue::find(&self.arch).is_none() {
-            let message = format!("there is no architecture `{}`", self.arch);
-            let problem = ParameterProblem::value("arch", message);
-            problems.push(problem.hint(catalogue::hint(&self.arch)));
+        problems.extend(self.check_arch());
+        if let Some(WordOr::Other(own)) = &self.transform
+            && let Some(message) = own.problem()
+        {
+            problems.push(ParameterProblem::value("transform", message));
         }
         problems.extend(self.check_origin());
         problems.extend(self.check_url().or_else(|| self.check_digest()));
@@ -116,6 +183,38 @@ impl Stage for Checkpoint {
 }
 
 impl Checkpoint {
+    /// The given architecture, or the one that the repository is named after.
+    fn arch(&self) -> &str {
+        let hub = self.hub.as_deref().filter(|_| self.arch.is_empty());
+        match hub.and_then(|hub| hub.rsplit('/').next()) {
+            Some(name) => name,
+            None => &self.arch,
+        }
+    }
+
+    fn check_arch(&self) -> Option<ParameterProblem> {
+        let arch = self.arch();
+        if catalogue::find(arch).is_some() {
+            return None;
+        }
+        let problem = match (arch.is_empty(), self.arch.is_empty()) {
+            (true, _) => {
+                let mut problem = ParameterProblem::value("", "a checkpoint needs an `arch`");
+                problem.path.clear();
+                return Some(problem.hint("`ribflow models` lists them"));
+            }
+            (_, true) => {
+                let message = format!("no architecture has the repository's name `{arch}`");
+                ParameterProblem::value("hub", message).hint("name it by `arch`")
+            }
+            _ => {
+                let message = format!("there is no architecture `{arch}`");
+                ParameterProblem::value("arch", message).hint(catalogue::hint(arch))
+            }
+        };
+        Some(problem)
+    }
+
     fn check_origin(&self) -> Option<ParameterProblem> {
         let given = [
             ("path", self.path.is_some()),
@@ -208,9 +307,14 @@ impl Checkpoint {
 
     /// The architecture with the outputs that the file has.
     fn config(&self, found: &StateDict) -> Result<Config, TaskError> {
-        let unknown = || TaskError::Input(format!("there is no architecture `{}`", self.arch));
-        let entry = catalogue::find(&self.arch).ok_or_else(unknown)?;
+        let unknown = || TaskError::Input(format!("there is no architecture `{}`", self.arch()));
+        let entry = catalogue::find(self.arch()).ok_or_else(unknown)?;
         let mut config = entry.config(&[]);
+        match &self.transform {
+            Some(WordOr::Word(named)) => named.change(&mut config.input),
+            Some(WordOr::Other(own)) => own.change(&mut config.input),
+            None => {}
+        }
         let head = found.get(&format!("{}.weight", config.head()));
         let outputs = head.and_then(|head| head.dims().first().copied());
         let classes = match (&self.classes, outputs) {
@@ -249,4 +353,57 @@ fn is_name(part: &str) -> bool {
 fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> TaskError {
     let path = path.to_path_buf();
     move |source| TaskError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn checkpoint(with: serde_json::Value) -> Checkpoint {
+        serde_json::from_value(with).unwrap()
+    }
+
+    fn input(with: serde_json::Value) -> Input {
+        checkpoint(with).config(&StateDict::new()).unwrap().input
+    }
+
+    #[test]
+    fn the_transform_is_the_entrys_unless_another_is_given() {
+        let hub = "timm/vit_base_patch16_224.augreg_in1k";
+        let entry = input(json!({ "hub": hub, "revision": "main" }));
+        assert_eq!((entry.crop, entry.mean), (0.9, [0.5; 3]));
+        let torchvision = input(json!({ "hub": hub, "transform": "torchvision" }));
+        assert_eq!(torchvision.transform().resize, 256);
+        assert_eq!(torchvision.interpolation, Filter::Bilinear);
+        assert_eq!(torchvision.mean, [0.485, 0.456, 0.406]);
+        let own =
+            input(json!({ "hub": hub, "transform": { "crop": 1.0, "std": [0.2, 0.2, 0.2] } }));
+        assert_eq!((own.crop, own.std, own.mean), (1.0, [0.2; 3], [0.5; 3]));
+    }
+
+    #[test]
+    fn the_repository_names_the_architecture_unless_it_is_given() {
+        let problems = |with| -> Vec<String> {
+            let problems = checkpoint(with).check(&[]).into_iter();
+            problems
+                .map(|it| format!("{}: {}", it.path.join("/"), it.message))
+                .collect()
+        };
+        let named = json!({ "hub": "timm/resnet50.tv2_in1k", "revision": "main" });
+        assert!(problems(named).is_empty());
+        let other = json!({ "hub": "lab/model", "revision": "main" });
+        assert_eq!(
+            problems(other),
+            ["hub: no architecture has the repository's name `model`"]
+        );
+        let given = json!({ "hub": "lab/model", "arch": "resnet50", "revision": "main" });
+        assert!(problems(given).is_empty());
+        let crop = json!({ "path": "x", "arch": "resnet50", "transform": { "crop": 0 } });
+        assert_eq!(
+            problems(crop),
+            ["transform: `crop` is above 0 and at most 1"]
+        );
+    }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::image_folder;
 use super::images;
@@ -33,8 +34,6 @@ pub struct DatasetStage {
     root: Option<Location>,
     /// Of `imagenet-c`: a corruption and a severity, `fog/3`.
     part: Option<String>,
-    /// Of `imagenet-objectnet`: which classes its folders are.
-    labels: ObjectnetLabels,
     /// Of `builtin`: the source or domain.
     domain: Option<Collection>,
     /// Of `builtin`: which of two independent draws.
@@ -46,8 +45,9 @@ pub struct DatasetStage {
     /// A folder with one sub-folder of JPEG and PNG files per class, relative to the workflow
     /// file. Labels follow the sorted names.
     folder: Option<Location>,
-    /// These classes only; labels follow their sorted names.
-    classes: Option<Vec<String>>,
+    /// These classes only; labels follow their sorted names. Or, of `imagenet-objectnet`, a word:
+    /// which classes its folders are; left out: `intended`.
+    classes: Option<WordOr<ObjectnetLabels, Vec<String>>>,
     /// At most so many images of each class, the first ones.
     limit: Option<usize>,
     /// A random part of what is left, in the old order.
@@ -166,9 +166,24 @@ pub fn summary(dataset: &Dataset) -> Artifact {
 }
 
 impl DatasetStage {
+    /// The classes that are picked by name.
+    fn named_classes(&self) -> Option<&Vec<String>> {
+        match &self.classes {
+            Some(WordOr::Other(classes)) => Some(classes),
+            _ => None,
+        }
+    }
+
+    fn labels(&self) -> ObjectnetLabels {
+        match &self.classes {
+            Some(WordOr::Word(labels)) => *labels,
+            _ => ObjectnetLabels::default(),
+        }
+    }
+
     fn selection(&self) -> ImageSelection {
         ImageSelection {
-            classes: self.classes.clone(),
+            classes: self.named_classes().cloned(),
             limit: self.limit,
         }
     }
@@ -278,16 +293,19 @@ impl DatasetStage {
             (_, Some(_)) => problems.push(misplaced("part", "preset: imagenet-c")),
             (_, None) => {}
         }
-        if self.labels != ObjectnetLabels::Intended && self.preset != Some(Preset::Objectnet) {
-            problems.push(misplaced("labels", "preset: imagenet-objectnet"));
+        let word = matches!(self.classes, Some(WordOr::Word(_)));
+        if word && self.preset != Some(Preset::Objectnet) {
+            let message = "`intended` and `released` belong to `preset: imagenet-objectnet`";
+            let problem = ParameterProblem::value("classes", message);
+            problems.push(problem.hint("elsewhere `classes` is a list of names"));
         }
         problems
     }
 
     /// The class folders of a preset that are wanted.
     fn wanted_folders(&self, preset: Preset) -> Vec<presets::Folder> {
-        let mut folders = preset.folders(self.labels);
-        if let Some(classes) = &self.classes {
+        let mut folders = preset.folders(self.labels());
+        if let Some(classes) = self.named_classes() {
             folders.retain(|folder| classes.contains(&folder.class));
         }
         folders
@@ -330,7 +348,7 @@ impl DatasetStage {
 
     fn check_selection(&self) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
-        if let Some(classes) = &self.classes {
+        if let Some(classes) = self.named_classes() {
             if classes.is_empty() {
                 problems.push(ParameterProblem::value("classes", "no class is selected"));
             }
@@ -355,7 +373,7 @@ impl DatasetStage {
         let class = &classes[index];
         let known: Vec<String> = match self.preset {
             Some(preset) => {
-                let folders = preset.folders(self.labels).into_iter();
+                let folders = preset.folders(self.labels()).into_iter();
                 folders.map(|folder| folder.class).collect()
             }
             None => mini_rib::classes(),
@@ -409,7 +427,7 @@ impl DatasetStage {
     /// The selected classes, and (index, new label) of their first images.
     fn select_builtin(&self, all: &[String], labels: &[u32]) -> (Vec<String>, Vec<(usize, u32)>) {
         let wanted = |name: &String| {
-            let selection = self.classes.as_ref();
+            let selection = self.named_classes();
             selection.is_none_or(|selected| selected.contains(name))
         };
         let classes: Vec<String> = all.iter().filter(|name| wanted(name)).cloned().collect();

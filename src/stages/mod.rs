@@ -2,6 +2,7 @@
 
 pub mod average;
 pub mod checkpoint;
+mod choice;
 pub mod command;
 pub mod concat;
 pub mod corrupt;

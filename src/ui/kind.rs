@@ -142,7 +142,7 @@ fn fields(schema: &Value) -> Vec<Line> {
     for (name, field) in schema["properties"].as_object().unwrap_or(&none) {
         let needed = required.contains(&name.as_str());
         lines.push(Line::new(name, field_words(field, needed, schema)));
-        for (word, meaning) in meanings(target(field, schema)) {
+        for (word, meaning) in meanings(target(field, schema), schema) {
             lines.push(Line {
                 deeper: true,
                 ..Line::new(&word, meaning)
@@ -213,12 +213,17 @@ fn type_name(field: &Value, schema: &Value) -> String {
         Some("string") => "text".to_string(),
         Some(other) => other.to_string(),
         None if of["oneOf"].is_array() => "one of these".to_string(),
+        None if of["anyOf"].is_array() => {
+            let ways = of["anyOf"].as_array().into_iter().flatten();
+            let ways: Vec<String> = ways.map(|way| type_name(way, schema)).collect();
+            ways.join(", or ")
+        }
         None => "anything".to_string(),
     }
 }
 
 /// The words of a choice with their meanings.
-fn meanings(of: &Value) -> Vec<(String, String)> {
+fn meanings(of: &Value, schema: &Value) -> Vec<(String, String)> {
     let words = |of: &Value| -> Vec<(String, String)> {
         let words = of["enum"].as_array().into_iter().flatten();
         words
@@ -237,6 +242,8 @@ fn meanings(of: &Value) -> Vec<(String, String)> {
         })
         .collect();
     found.extend(words(of));
+    let ways = of["anyOf"].as_array().into_iter().flatten();
+    found.extend(ways.flat_map(|way| meanings(target(way, schema), schema)));
     found
 }
 

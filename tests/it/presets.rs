@@ -64,7 +64,7 @@ fn presets_are_found_in_their_layouts() {
     );
     assert_eq!(counts(&space, "preset: imagenet-v2"), (1000.0, 1000.0));
     assert_eq!(counts(&space, "preset: imagenet-objectnet"), (113.0, 113.0));
-    let released = "preset: imagenet-objectnet, labels: released";
+    let released = "preset: imagenet-objectnet, classes: released";
     assert_eq!(counts(&space, released), (113.0, 105.0));
     assert_eq!(
         counts(&space, "preset: imagenet-c, part: fog/3"),
@@ -149,7 +149,9 @@ fn wrong_presets_are_told_apart_at_load_time() {
         "preset: imagenet-c",
         "preset: imagenet-c, part: fog/7",
         "preset: imagenet-a, part: fog/3",
-        "preset: imagenet-r, labels: released",
+        "preset: imagenet-r, classes: released",
+        "preset: imagenet-objectnet, classes: relased",
+        "preset: imagenet-objectnet, classes: 3",
         "preset: imagenet-r, classes: [n01440764]",
         "builtin: mini-rib, domain: v2",
     ] {
