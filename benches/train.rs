@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use candle_core::{Device, Tensor};
 use ribflow::ml::models::{Config, Model};
+use ribflow::ml::ops::Precision;
 use ribflow::ml::ops::parallel;
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule;
@@ -48,6 +49,7 @@ fn train(arch: &str, batch: usize, threads: usize) {
         weight_decay: 0.0,
         smoothing: 0.0,
         classes: None,
+        precision: Precision::F32,
         seed: 0,
     };
     let mut trainer = Trainer::new(model, &method, &objective).expect("a trainer");

@@ -15,6 +15,7 @@ mod examples;
 mod fixtures;
 mod house;
 mod hub;
+mod imagenet_rib;
 mod language;
 mod methods;
 mod ot;

@@ -403,14 +403,10 @@ fn half_precision_rounds_what_goes_into_and_comes_out_of_a_product() {
         }))
     };
     let to_bias = |out: usize| bf16(sum(rows, &|row| upstream[row * outputs + out]));
-    let expected: [(&[f32], &dyn Fn(usize) -> f64); 4] = [
-        (&found, &forward),
-        (&gradients[0], &to_x),
-        (&gradients[1], &to_weight),
-        (&gradients[2], &to_bias),
-    ];
-    for (which, (found, expected)) in expected.into_iter().enumerate() {
-        for (at, found) in found.iter().enumerate() {
+    let values = [&found, &gradients[0], &gradients[1], &gradients[2]];
+    let expected: [&dyn Fn(usize) -> f64; 4] = [&forward, &to_x, &to_weight, &to_bias];
+    for (which, (values, expected)) in values.into_iter().zip(expected).enumerate() {
+        for (at, found) in values.iter().enumerate() {
             let (found, expected) = (f64::from(*found), expected(at));
             assert!(
                 (found - expected).abs() <= 1e-6 * expected.abs(),
