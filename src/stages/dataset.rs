@@ -7,7 +7,7 @@ use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::image_folder;
 use super::images;
-use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use super::task::{Context, Handling, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::nearest;
 use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
@@ -52,6 +52,9 @@ pub struct DatasetStage {
     limit: Option<usize>,
     /// A random part of what is left, in the old order.
     subset: Option<Subset>,
+    /// Whoever may pass these images on says so. Otherwise neither they nor what is made of their
+    /// pixels ever leaves this machine. Not part of the key.
+    share: Handling,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

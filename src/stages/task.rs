@@ -63,6 +63,19 @@ impl Serialize for Location {
     }
 }
 
+/// A fact about how things may be handled, not about what they are, so it never enters a key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(transparent)]
+#[schemars(transparent)]
+pub struct Handling(pub bool);
+
+impl Serialize for Handling {
+    /// As null, which the canonical form leaves out.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_none()
+    }
+}
+
 /// What a task runs with.
 pub struct Context<'a> {
     pub inputs: BTreeMap<String, Vec<TaskInput>>,

@@ -161,3 +161,19 @@ fn wrong_presets_are_told_apart_at_load_time() {
     }
     insta::assert_snapshot!(told);
 }
+
+#[test]
+fn who_may_pass_images_on_is_no_part_of_a_key() {
+    let space = TestSpace::new();
+    lay(&space, "data/imagenet-a", Preset::A, 1);
+    let keys = |share: &str| -> Vec<String> {
+        space.write("x.yaml", workflow(&format!("preset: imagenet-a{share}")));
+        let plan = space.run(&["plan", "x.yaml", "--json"]).expect(0).json();
+        let nodes = plan["nodes"].as_array().unwrap().iter();
+        nodes.map(|node| node["key"].to_string()).collect()
+    };
+    let usual = keys("");
+    assert!(usual.iter().all(|key| key.len() > 60), "{usual:?}");
+    assert_eq!(keys(", share: true"), usual);
+    assert_eq!(keys(", share: false"), usual);
+}
