@@ -3,6 +3,9 @@
 //! it first, several nodes sharing the pieces out among them, and kept on the store's shelf as
 //! far as the budget goes. It stands in no key: what it holds follows from what is in the keys.
 
+mod frozen;
+mod works;
+
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
@@ -10,23 +13,16 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+pub use frozen::Frozen;
+pub use works::{features, logits, of_model_and_data, pixels};
+
 use super::task::{Context, TaskError};
 use crate::digest::Digest;
-use crate::ml::data::ImageSet;
-use crate::ml::data::decode::DECODER;
-use crate::ml::data::pixels::{Rows, Shard};
-use crate::ml::data::resize::Transform;
-use crate::ml::models::{Config, Model};
-use crate::ml::ops::KERNELS;
-use crate::ml::train::infer::{ROWS_APART, features_of, logits_of};
+use crate::ml::data::pixels::Shard;
 use crate::store::StoreError;
-use crate::store::artifact::{Artifact, Dataset, Images, Part, Tensors};
+use crate::store::artifact::Artifact;
 use crate::store::shelf::{About, Shelf};
 
-/// Bytes of a piece of pixels, at most, unless one image is larger.
-const PIXEL_PIECE: usize = 64 << 20;
-/// Rows of a piece of features or logits.
-const ROW_PIECE: usize = 32 * ROWS_APART;
 /// Between two looks at a piece that another process makes.
 const POLL: Duration = Duration::from_millis(20);
 
@@ -215,210 +211,6 @@ fn one_piece(
         Some(found) => Found::Made(Arc::new(found)),
         None => Found::Made(Arc::new(made)),
     })
-}
-
-/// The pixels of `part` under `target`; none where they are stored that way already.
-pub fn pixels(part: &Part, target: Option<&Transform>) -> Option<Work> {
-    let target = target?;
-    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived pixels v1");
-    // Texts and small numbers always encode.
-    hasher.update(&serde_json::to_vec(&(DECODER, target)).unwrap_or_default());
-    let rows = match &part.images {
-        Images::Packed {
-            pixels,
-            height,
-            width,
-            labels,
-        } => {
-            if (*height, *width) == (target.crop, target.crop) {
-                return None;
-            }
-            hasher.update(&serde_json::to_vec(&(pixels, height, width)).unwrap_or_default());
-            labels.len()
-        }
-        Images::Encoded { files, border } => {
-            hasher.update(&border.to_le_bytes());
-            for file in files {
-                hasher.update(file.blob.digest.as_bytes());
-            }
-            files.len()
-        }
-    };
-    let width = 3 * target.crop * target.crop;
-    let size = format!("{0}×{0}", target.crop);
-    Some(Work {
-        kind: "pixels",
-        key: Digest::finish(&hasher),
-        what: format!("{rows} images as {size} u8, cut from {}", target.resize),
-        rows,
-        width,
-        each: (PIXEL_PIECE / width.max(1)).max(1),
-    })
-}
-
-/// The pooled features of a dataset before the classifier of a model.
-pub fn features(model: &Tensors, config: &Config, data: &Dataset, device_class: &str) -> Work {
-    let head = format!("{}.", config.head());
-    let tensors = model.tensors.iter();
-    let tensors = tensors.filter(|(name, _)| !name.starts_with(&head));
-    let config = Config {
-        arch: String::new(),
-        classes: Vec::new(),
-        embedding: None,
-        headless: false,
-        ..config.clone()
-    };
-    let key = of_model("features", &config, tensors, data, device_class);
-    rows_of("features", key, config.features(), data)
-}
-
-/// A model's logits on a dataset.
-pub fn logits(model: &Tensors, config: &Config, data: &Dataset, device_class: &str) -> Work {
-    let outputs = config.outputs();
-    let config = Config {
-        arch: String::new(),
-        classes: Vec::new(),
-        embedding: Some(outputs),
-        ..config.clone()
-    };
-    let key = of_model("logits", &config, model.tensors.iter(), data, device_class);
-    rows_of("logits", key, outputs, data)
-}
-
-fn rows_of(kind: &'static str, key: Digest, width: usize, data: &Dataset) -> Work {
-    let rows = super::images::count(data);
-    Work {
-        kind,
-        key,
-        what: format!("{rows} rows of {width} f32"),
-        rows,
-        width: 4 * width,
-        each: ROW_PIECE,
-    }
-}
-
-fn of_model<'a>(
-    kind: &str,
-    config: &Config,
-    tensors: impl Iterator<Item = (&'a String, &'a crate::store::artifact::TensorEntry)>,
-    data: &Dataset,
-    device_class: &str,
-) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived rows v1");
-    let head = (kind, device_class, KERNELS, DECODER, config);
-    // Texts and finite numbers always encode.
-    hasher.update(&serde_json::to_vec(&head).unwrap_or_default());
-    for (name, entry) in tensors {
-        hasher.update(&serde_json::to_vec(&(name, entry.digest)).unwrap_or_default());
-    }
-    for part in &data.parts {
-        match &part.images {
-            Images::Packed {
-                pixels,
-                height,
-                width,
-                ..
-            } => {
-                hasher.update(&height.to_le_bytes());
-                hasher.update(&width.to_le_bytes());
-                hasher.update(pixels.digest.as_bytes());
-            }
-            Images::Encoded { files, border } => {
-                hasher.update(&border.to_le_bytes());
-                for file in files {
-                    hasher.update(file.blob.digest.as_bytes());
-                }
-            }
-        }
-    }
-    Digest::finish(&hasher)
-}
-
-/// A frozen model beside the artifact it was read from, and the images it is shown.
-pub struct Frozen<'a> {
-    pub model: &'a Model,
-    pub tensors: &'a Tensors,
-    pub data: &'a Dataset,
-    pub set: &'a ImageSet<'a>,
-}
-
-impl Frozen<'_> {
-    /// The pooled features of all images, shared with whoever needs the same.
-    pub fn features(&self, context: &Context) -> Result<Rows, TaskError> {
-        let class = &context.derived.device_class;
-        let work = features(self.tensors, self.model.config(), self.data, class);
-        self.rows(context, &work, |range| {
-            features_of(self.model, self.set, range, context.threads, context)
-        })
-    }
-
-    /// The logits of all images, likewise.
-    pub fn logits(&self, context: &Context) -> Result<Rows, TaskError> {
-        self.rows(context, &self.logits_work(context), |range| {
-            logits_of(self.model, self.set, range, context.threads, context)
-        })
-    }
-
-    /// The logits if all of them have been made already.
-    pub fn logits_if_there(&self, context: &Context) -> Result<Option<Rows>, TaskError> {
-        let work = self.logits_work(context);
-        match &context.derived.shelf {
-            Some(shelf) if work.is_there(shelf) => self.logits(context).map(Some),
-            _ => Ok(None),
-        }
-    }
-
-    fn logits_work(&self, context: &Context) -> Work {
-        let class = &context.derived.device_class;
-        logits(self.tensors, self.model.config(), self.data, class)
-    }
-
-    fn rows(
-        &self,
-        context: &Context,
-        work: &Work,
-        compute: impl Fn(Range<usize>) -> crate::ml::Result<Vec<f32>>,
-    ) -> Result<Rows, TaskError> {
-        let mut make = |range: Range<usize>| -> Result<Vec<u8>, TaskError> {
-            let values = compute(range)?;
-            Ok(values.iter().flat_map(|it| it.to_le_bytes()).collect())
-        };
-        let pieces = context.derived.pieces(context, work, &mut make)?;
-        let mut shards: Vec<Shard> = Vec::with_capacity(pieces.len());
-        for (piece, shard) in pieces.into_iter().enumerate() {
-            shards.push(match shard {
-                Some(shard) => shard,
-                None => Arc::new(make(work.range(piece))?),
-            });
-        }
-        Ok(Rows::new(work.width, work.each, shards))
-    }
-}
-
-/// What kinds that show a dataset to a model derive: its pixels under the model's transform, and
-/// what `more` adds.
-pub fn of_model_and_data(
-    given: &Given,
-    model: &str,
-    data: &str,
-    more: impl Fn(&Tensors, &Config, &Dataset) -> Vec<Work>,
-) -> Vec<Work> {
-    let (Some(Artifact::Tensors(tensors)), Some(Artifact::Dataset(dataset))) = (
-        given.get(model).map(|artifact| &**artifact),
-        given.get(data).map(|artifact| &**artifact),
-    ) else {
-        return Vec::new();
-    };
-    let Ok(config) = serde_json::from_value::<Config>(tensors.config.clone()) else {
-        return Vec::new();
-    };
-    let transform = config.input.transform();
-    let parts = dataset.parts.iter();
-    let mut works: Vec<Work> = parts
-        .filter_map(|part| pixels(part, Some(&transform)))
-        .collect();
-    works.extend(more(tensors, &config, dataset));
-    works
 }
 
 #[cfg(test)]
