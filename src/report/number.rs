@@ -16,6 +16,8 @@ impl Number {
         let (decimals, signed) = match unit {
             "points" => (1, true),
             "percent" => (1, false),
+            // Counts, above all.
+            _ if value.fract() == 0.0 => (0, false),
             _ if value.abs() >= 100.0 => (1, false),
             _ if value.abs() >= 10.0 => (2, false),
             _ => (3, false),
