@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::examples;
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -139,6 +140,8 @@ pub enum Command {
     Why(WhyArguments),
     /// Write a node's result as ordinary files
     Get(GetArguments),
+    /// Say whether the published numbers came out
+    Verify(VerifyArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
@@ -271,6 +274,34 @@ pub struct GetArguments {
     pub output: PathBuf,
 }
 
+/// Nothing is run. Every published number and claim gets a verdict:
+///
+///   reproduced         the number differs by no more than its source's precision and twice the
+///                      standard deviation over repeats
+///   different          it differs by more
+///   same, opposite     the claim holds, or its contrary does
+///   indistinguishable  neither, beyond the spread over repeats
+///   difference only    there is one repeat only, so nobody knows how far it varies
+///   other setting      something is not as published: fewer images, other epochs
+///   not calibrated     numbers that must come out right first have not
+///   not run            it has no result
+///
+/// Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::VERIFY)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The published values, in place of what the workflow's report names under `expect:`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub expect: Option<PathBuf>,
+
+    /// End with 4 also where anything is left that could not be judged
+    #[arg(long)]
+    pub complete: bool,
+}
+
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::VALIDATE)]
 pub struct ValidateArguments {
@@ -357,118 +388,6 @@ pub struct WorkerArguments {}
 #[command(after_help = examples::COMPLETIONS)]
 pub struct CompletionsArguments {
     pub shell: clap_complete::Shell,
-}
-
-/// The examples under each help text.
-mod examples {
-    pub const RIBFLOW: &str = "\
-Start here:
-  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
-  ribflow plan workflows/mini-rib.yaml                 what a run would do
-  ribflow run --help                                   more of this";
-
-    pub const RIBFLOW_LONG: &str = "\
-Start here:
-  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
-  ribflow plan workflows/mini-rib.yaml                 what a run would do
-  ribflow run --help                                   more of this
-
-Nodes are named as in a workflow's `needs:`: accuracy (all nodes of the stage), tuned[method=ft]
-(those with this value), tuned[method=ft|lp,seed=0]. Quote them: brackets mean something to shells.
-
-Exit codes:
-  0    done
-  1    a node failed
-  2    the workflow or the command line is wrong; nothing was started
-  130  interrupted
-
-Environment:
-  RIBFLOW_STORE  the store, as --store
-  RIBFLOW_LOG    what to log to standard error: info, debug, ribflow::store=trace
-  NO_COLOR       no colours";
-
-    pub const RUN: &str = "\
-Examples:
-  ribflow run grid.yaml                           everything; what is in the store is reused
-  ribflow run grid.yaml --profile tiny            with a profile of the file
-  ribflow run grid.yaml --set params.epochs=2     with another value
-  ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and what they need
-  ribflow run grid.yaml --force 'tuned[seed=0]'   once more, to see whether it comes out the same
-  ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
-
-Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
-
-    pub const PLAN: &str = "\
-Examples:
-  ribflow plan grid.yaml                          a table by stage
-  ribflow plan grid.yaml -v                       every node that would run, and why
-  ribflow plan grid.yaml --set params.epochs=2    what that change would cost
-  ribflow plan grid.yaml --json | jq -r '.nodes[] | select(.state == \"would_run\") | .id'";
-
-    pub const STATUS: &str = "\
-Examples:
-  ribflow status grid.yaml                 a table by stage, and what runs or failed
-  ribflow status grid.yaml 'tuned[seed=0]' of these nodes and what they need
-  ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
-
-Works beside a run that is going on.";
-
-    pub const WHY: &str = "\
-Examples:
-  ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what differs since its last result
-  ribflow why grid.yaml summary -v                         with everything its key is made of
-  ribflow why grid.yaml pretrained --set params.epochs=2   what a change would touch";
-
-    pub const GET: &str = "\
-Examples:
-  ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   tensors.safetensors and config.json
-  ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       a folder for each node
-  ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
-
-Models and arrays become .safetensors files, metrics and tables JSON and CSV, datasets image
-folders.";
-
-    pub const VALIDATE: &str = "\
-Examples:
-  ribflow validate grid.yaml
-  ribflow validate grid.yaml --profile tiny --json
-
-Nothing is run and no data is read. Exit code 0: the file is good; 2: it is not.";
-
-    pub const GRAPH: &str = "\
-Examples:
-  ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
-  ribflow graph grid.yaml --stages --format mermaid
-  ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
-
-    pub const DATA: &str = "\
-Examples:
-  ribflow data check /data/imagenet-rib            folders, classes and numbers of images
-  ribflow data check /data/imagenet-rib --decode   also whether every image can be read";
-
-    pub const KINDS: &str = "\
-Examples:
-  ribflow kinds             a line for each kind that a stage's `use:` may name
-  ribflow kinds finetune    all that may stand under its `needs:` and `with:`";
-
-    pub const MODELS: &str = "\
-Examples:
-  ribflow models                        all of them
-  ribflow models vit_base_patch16_224   one architecture with its checkpoints
-  ribflow models resnet --json          for scripts";
-
-    pub const SCHEMA: &str = "\
-Examples:
-  ribflow schema > ribflow.schema.json
-
-With `# yaml-language-server: $schema=ribflow.schema.json` in its first line, an editor checks and
-completes a workflow file.";
-
-    pub const COMPLETIONS: &str = "\
-Examples:
-  ribflow completions bash > ~/.local/share/bash-completion/completions/ribflow
-  ribflow completions zsh > ~/.zfunc/_ribflow
-  ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
 }
 
 /// An amount of bytes: `64GB`, `500GiB`, `0`.

@@ -20,6 +20,10 @@ pub enum Exit {
     Failed = 1,
     /// The workflow or the command line is wrong; nothing was started.
     Wrong = 2,
+    /// A published number or claim did not come out.
+    Different = 3,
+    /// Nothing could be judged.
+    Unjudged = 4,
     Interrupted = 130,
 }
 

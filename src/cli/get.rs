@@ -34,7 +34,7 @@ pub fn run(
     let selected = graph.resolve(&arguments.node)?;
     let places = Places::of(&arguments.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
     for Wanted {
         node, port, target, ..

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use super::arguments::{Common, TargetArguments, WorkflowArguments};
 use super::failure::Failure;
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::report::verdict::{Expected, expected_file};
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
 use crate::workflow::graph::Graph;
@@ -19,11 +20,22 @@ pub fn graph(
     registry: &Registry,
 ) -> Result<Graph, Failure> {
     let (graph, warnings) = checked(&arguments.workflow, &arguments.targets, registry)?;
-    if !common.quiet && !warnings.is_empty() {
-        let text = Diagnostics(warnings).render(Paint::for_stderr().color);
-        // A warning that can't be shown is no reason to stop.
-        let _ = writeln!(io::stderr(), "{text}");
-    }
+    warn(warnings, common);
+    Ok(graph)
+}
+
+/// The graph of all stages, whatever goals a profile has.
+pub fn whole(
+    arguments: &WorkflowArguments,
+    common: &Common,
+    registry: &Registry,
+) -> Result<Graph, Failure> {
+    let options = LoadOptions {
+        whole: true,
+        ..options(arguments, &[])
+    };
+    let (graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
+    warn(warnings, common);
     Ok(graph)
 }
 
@@ -33,14 +45,32 @@ pub fn checked(
     targets: &[String],
     registry: &Registry,
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
-    let options = LoadOptions {
+    let options = options(arguments, targets);
+    Ok(load(&arguments.file, &options, registry.kinds())?)
+}
+
+/// The published values that `graph` names, if it does.
+pub fn expected(graph: &Graph) -> Result<Option<Expected>, Failure> {
+    let file = expected_file(graph);
+    Ok(file.map(|file| Expected::read(&file, graph)).transpose()?)
+}
+
+fn options(arguments: &WorkflowArguments, targets: &[String]) -> LoadOptions {
+    LoadOptions {
         profiles: arguments.profiles.clone(),
         sets: arguments.sets.clone(),
         targets: targets.to_vec(),
         environment: environment(),
         ..LoadOptions::default()
-    };
-    Ok(load(&arguments.file, &options, registry.kinds())?)
+    }
+}
+
+fn warn(warnings: Vec<Diagnostic>, common: &Common) {
+    if !common.quiet && !warnings.is_empty() {
+        let text = Diagnostics(warnings).render(Paint::for_stderr().color);
+        // A warning that can't be shown is no reason to stop.
+        let _ = writeln!(io::stderr(), "{text}");
+    }
 }
 
 /// What is not UTF-8 is left out: no `${env.…}` could hold it.

@@ -2,7 +2,9 @@
 
 pub mod arguments;
 mod completions;
+mod cost;
 mod data;
+mod examples;
 pub mod failure;
 mod get;
 mod graph;
@@ -10,12 +12,14 @@ mod interrupts;
 mod kinds;
 mod load;
 mod models;
+mod pins;
 pub mod places;
 mod plan;
 mod run;
 mod schema;
 mod status;
 mod validate;
+mod verify;
 mod why;
 mod worker;
 
@@ -70,6 +74,7 @@ fn dispatch(
         Command::Status(arguments) => status::run(arguments, common, output),
         Command::Why(arguments) => why::run(arguments, common, output),
         Command::Get(arguments) => get::run(arguments, common, output),
+        Command::Verify(arguments) => verify::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),

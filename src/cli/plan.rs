@@ -7,11 +7,13 @@ use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::arguments::{Common, PlanArguments};
+use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use crate::engine::event::PlanState;
-use crate::engine::{self, SurveyedNode, SurveyedWork};
+use crate::engine::price::{self, devices, rates::Rates};
+use crate::engine::{self, SharedWork, SurveyedNode};
 use crate::stages;
 use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
@@ -26,12 +28,19 @@ pub fn run(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let device = common.device.to_string();
+    let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
+    let price = price::price(&graph, &registry, &survey);
+    let hours = devices::hours(&graph, &price, &Rates::of(&store));
     if common.json {
         let nodes = survey.nodes.iter().map(|node| entry(&graph, node));
-        let derived = survey.derived.iter().map(derived_entry);
+        let derived = derived.iter().map(derived_entry);
         let nodes: Vec<Value> = nodes.chain(derived).collect();
-        serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
+        serde_json::to_writer(
+            &mut *output,
+            &json!({ "nodes": nodes, "price": cost::document(&price, &hours) }),
+        )?;
         writeln!(output)?;
         return Ok(Exit::Done);
     }
@@ -45,7 +54,10 @@ pub fn run(
     for line in closing(&graph, &survey.nodes) {
         writeln!(output, "{line}")?;
     }
-    for line in derived_lines(&survey.derived) {
+    for line in derived_lines(&derived) {
+        writeln!(output, "{line}")?;
+    }
+    for line in cost::lines(&price, &hours) {
         writeln!(output, "{line}")?;
     }
     if common.detail() >= Detail::Verbose {
@@ -68,7 +80,7 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
     })
 }
 
-fn derived_entry(surveyed: &SurveyedWork) -> Value {
+fn derived_entry(surveyed: &SharedWork) -> Value {
     let work = &surveyed.work;
     json!({
         "id": format!("{}/{}", work.kind, work.key.short()),
@@ -86,11 +98,11 @@ fn derived_entry(surveyed: &SurveyedWork) -> Value {
 }
 
 /// What nodes would share, a line for each kind of derived work.
-fn derived_lines(all: &[SurveyedWork]) -> Vec<String> {
+fn derived_lines(all: &[SharedWork]) -> Vec<String> {
     let mut lines = Vec::new();
     for kind in ["pixels", "features", "logits"] {
-        let missing = |one: &&SurveyedWork| one.work.kind == kind && !one.there;
-        let missing: Vec<&SurveyedWork> = all.iter().filter(missing).collect();
+        let missing = |one: &&SharedWork| one.work.kind == kind && !one.there;
+        let missing: Vec<&SharedWork> = all.iter().filter(missing).collect();
         let total = missing.iter().map(|one| one.work.bytes()).sum();
         let nodes = missing.iter().map(|one| one.nodes).sum();
         if !missing.is_empty() {

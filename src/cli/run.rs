@@ -14,8 +14,10 @@ use super::arguments::{Common, RunArguments};
 use super::failure::{Exit, Failure};
 use super::interrupts;
 use super::load;
+use super::pins;
 use super::places::{self, Places};
 use crate::engine::event::{Event, Summary};
+use crate::engine::price::rates;
 use crate::engine::{self, RunOptions, RunResult};
 use crate::report::{self, View};
 use crate::stages;
@@ -39,6 +41,8 @@ pub fn run(
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let force = forced(&graph, &arguments.force)?;
+    let expected = load::expected(&graph)?;
+    pins::warn(&graph, common);
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
     let options = RunOptions {
@@ -50,13 +54,20 @@ pub fn run(
         force,
         worker: worker(&store)?,
     };
+    let started = std::time::UNIX_EPOCH
+        .elapsed()
+        .map_or(0, |since| since.as_secs());
     let display = display(&graph, &store, common, console);
     let RunResult {
         mut summary,
         records,
         ..
     } = drive(&graph, &store, &registry, &options, display, console)?;
-    let view = View::new(&graph, &records);
+    // Only ever a help to `plan`.
+    if let Err(error) = rates::learn(&graph, &store, &registry, &records, started) {
+        tracing::warn!("how long nodes took could not be kept: {error}");
+    }
+    let view = View::new(&graph, &records).expecting(expected.as_ref());
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder)?,
@@ -82,13 +93,15 @@ fn write_whole(
     folder: &Path,
 ) -> Result<PathBuf, Failure> {
     let (graph, _) = load::checked(&arguments.target.workflow, &[], registry)?;
-    let survey = engine::survey(&graph, store, registry, &common.device.to_string())?;
+    let expected = load::expected(&graph)?;
+    let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let known = survey.nodes.into_iter().filter_map(|surveyed| {
         let record = surveyed.record?;
         Some((surveyed.node, (*record).clone()))
     });
     let records: BTreeMap<NodeIndex, StoredRecord> = known.collect();
-    Ok(report::write(&View::new(&graph, &records), folder)?)
+    let view = View::new(&graph, &records).expecting(expected.as_ref());
+    Ok(report::write(&view, folder)?)
 }
 
 fn exit(summary: &Summary) -> Exit {

@@ -29,7 +29,7 @@ pub fn run(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let last = journal::latest(&store, &graph.name)?;
     let standings: Vec<Standing> = survey
         .nodes

@@ -22,6 +22,7 @@ pub fn run(
     let target = &arguments.target;
     let registry = stages::registry();
     let (graph, warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
+    load::expected(&graph)?;
     if common.json {
         let errors: [(); 0] = [];
         writeln!(

@@ -38,7 +38,7 @@ pub fn run(
     let graph = load::graph(&target, common, &registry)?;
     let places = Places::of(&arguments.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &registry, &common.device.to_string())?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
     if common.json {

@@ -10,11 +10,7 @@ use serde_json::Value;
 
 use super::EngineError;
 use crate::digest::Digest;
-use crate::stages::derived::Work;
-use crate::store::shelf::Budget;
-use crate::store::{
-    Artifact, BlobError, Port, ResolvedSource, SourceError, StatCache, Store, StoredRecord,
-};
+use crate::store::{Port, ResolvedSource, SourceError, StatCache, Store, StoredRecord};
 use crate::workflow::graph::{Graph, Member, Node};
 use crate::workflow::kind::Source;
 use crate::workflow::recipe::{Recipe, RecipeInput};
@@ -184,16 +180,6 @@ impl<'a> Keys<'a> {
     pub fn port(&self, member: &Member) -> Option<&Port> {
         let record = self.record(member.node)?;
         record.record.ports.get(&member.port)
-    }
-
-    /// What a port holds.
-    pub fn artifact(&self, port: &Port) -> Result<Artifact, BlobError> {
-        self.store.artifact(port)
-    }
-
-    /// Whether derived work lies in the store.
-    pub fn is_derived(&self, work: &Work) -> bool {
-        work.is_there(&self.store.shelf(Budget::NONE))
     }
 
     /// The record of every node that has one.

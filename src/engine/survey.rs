@@ -1,7 +1,6 @@
 //! What is there and what is not: the one look at a graph and a store behind `plan`, `status` and
 //! `why`. Runs nothing, claims nothing, writes nothing but the stat cache.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
@@ -12,26 +11,13 @@ use super::event::PlanState;
 use super::keys::{Keys, Missing};
 use super::why::{self, History};
 use crate::digest::Digest;
-use crate::stages::derived::Work;
-use crate::stages::registry::Registry;
-use crate::store::{Artifact, Store, StoredRecord};
+use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
 /// Every node, in the order of the graph.
 pub struct Survey {
     pub nodes: Vec<SurveyedNode>,
-    /// What the nodes that would run ask for together, as far as their inputs are known.
-    pub derived: Vec<SurveyedWork>,
-}
-
-/// Derived work that nodes would share.
-pub struct SurveyedWork {
-    pub work: Work,
-    /// It lies on the shelf already.
-    pub there: bool,
-    /// The nodes that would run and ask for it.
-    pub nodes: usize,
 }
 
 /// One node as it stands.
@@ -54,12 +40,7 @@ impl Survey {
 
 /// Looks at every node of `graph`. `device` is what `run` would be given: it enters the keys of a
 /// strict workflow.
-pub fn survey(
-    graph: &Graph,
-    store: &Store,
-    registry: &Registry,
-    device: &str,
-) -> Result<Survey, EngineError> {
+pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, EngineError> {
     let class = device::class_named(device)?;
     let mut keys = Keys::new(graph, store, &class);
     let mut history = History::new(graph, store, None);
@@ -68,46 +49,7 @@ pub fn survey(
         nodes.push(look(graph, &mut keys, &mut history, node)?);
     }
     keys.save();
-    let derived = derived(graph, &keys, registry, &class, &nodes);
-    Ok(Survey { nodes, derived })
-}
-
-fn derived(
-    graph: &Graph,
-    keys: &Keys,
-    registry: &Registry,
-    class: &str,
-    nodes: &[SurveyedNode],
-) -> Vec<SurveyedWork> {
-    let mut artifacts: HashMap<Digest, Option<Arc<Artifact>>> = HashMap::new();
-    let mut asked: HashMap<Digest, usize> = HashMap::new();
-    let mut works: Vec<SurveyedWork> = Vec::new();
-    let would_run = |node: &&SurveyedNode| node.state == PlanState::WouldRun;
-    for node in nodes.iter().filter(would_run) {
-        let node = &graph.dag[node.node];
-        let Some(Ok(task)) = registry.task(node.kind.name(), &node.with) else {
-            continue;
-        };
-        let given = node.inputs.iter().filter_map(|input| {
-            let port = keys.port(input.members.first()?)?;
-            let artifact = artifacts.entry(port.digest);
-            // What can't be read now is found out when the node runs.
-            let artifact = artifact.or_insert_with(|| keys.artifact(port).ok().map(Arc::new));
-            Some((input.name.clone(), Arc::clone(artifact.as_ref()?)))
-        });
-        for work in task.derived(&given.collect(), class) {
-            let place = *asked.entry(work.key).or_insert(works.len());
-            match works.get_mut(place) {
-                Some(known) => known.nodes += 1,
-                None => works.push(SurveyedWork {
-                    there: keys.is_derived(&work),
-                    work,
-                    nodes: 1,
-                }),
-            }
-        }
-    }
-    works
+    Ok(Survey { nodes })
 }
 
 fn look(

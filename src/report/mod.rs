@@ -12,6 +12,7 @@ mod sheets;
 mod summary;
 mod table;
 mod tables;
+pub mod verdict;
 mod view;
 
 use std::collections::BTreeMap;
@@ -19,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use number::utc;
-pub use summary::summary_text;
+pub use summary::{summary_text, verdict_text};
 pub use view::View;
 
 use crate::digest::Digest;

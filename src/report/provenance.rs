@@ -13,7 +13,7 @@ use crate::digest::Digest;
 
 /// Raised when the same view is written as other bytes than before: a report of an older build is
 /// then rendered anew.
-const RENDERING: u32 = 1;
+const RENDERING: u32 = 2;
 
 /// What an earlier report says of itself.
 #[derive(Deserialize, Serialize)]
@@ -74,6 +74,10 @@ pub fn fingerprint(view: &View) -> Digest {
                 .unwrap_or_default()
                 .to_string(),
         );
+    }
+    match view.expected {
+        Some(expected) => text(&expected.digest.to_hex()),
+        None => text(""),
     }
     for index in graph.dag.node_indices() {
         let node = &graph.dag[index];

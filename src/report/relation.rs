@@ -15,6 +15,18 @@ pub struct Relation<'a> {
     pub groups: Vec<Group<'a>>,
 }
 
+/// How well something predicts drops, beside its rivals.
+pub struct Predictor<'a> {
+    pub name: &'a str,
+    pub points: usize,
+    pub spearman: Option<Correlation>,
+    pub pearson: Option<f64>,
+    /// Root mean square error of leaving a domain out, in points.
+    pub left_out: Option<f64>,
+    /// The same of the plain mean: what a useless predictor reaches.
+    pub left_out_of_mean: Option<f64>,
+}
+
 /// One domain in one group.
 pub struct Point<'a> {
     /// The ids that tell its group from others.
@@ -71,6 +83,22 @@ pub fn relations<'a>(view: &View<'a>) -> Vec<Relation<'a>> {
         }
     }
     relations
+}
+
+/// The predictors that the `report` node `index` compares.
+pub fn predictors<'a>(view: &View<'a>, index: NodeIndex) -> Vec<Predictor<'a>> {
+    let rows = rows(view.table(index, "predictors"));
+    let predictor = |row: &Row<'a>| {
+        Some(Predictor {
+            name: row.text("predictor")?,
+            points: row.number("n").unwrap_or_default() as usize,
+            spearman: row.correlation("spearman"),
+            pearson: row.number("pearson"),
+            left_out: row.number("loo"),
+            left_out_of_mean: row.number("loo_mean"),
+        })
+    };
+    rows.iter().filter_map(predictor).collect()
 }
 
 impl<'a> Relation<'a> {

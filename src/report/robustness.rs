@@ -48,10 +48,15 @@ pub struct Accuracy {
 /// The benchmarks of a graph, by stage, as far as their records are there.
 pub fn benchmarks<'a>(view: &View<'a>) -> Vec<Benchmark<'a>> {
     let mut benchmarks: Vec<Benchmark<'a>> = Vec::new();
-    for index in view.done("rib") {
+    let all = view.nodes().filter(|(_, node)| node.kind.name() == "rib");
+    for (index, _) in all {
         let Some(experiment) = Experiment::read(view, index) else {
             continue;
         };
+        // Nothing of it has come out: not even the models as they are.
+        if experiment.before.is_empty() && !view.records.contains_key(&index) {
+            continue;
+        }
         let stage = experiment.node.stage.as_str();
         if benchmarks
             .last()
@@ -99,6 +104,23 @@ impl<'a> Benchmark<'a> {
             }
         }
         series
+    }
+
+    /// The nodes of all experiments.
+    pub fn nodes(&self) -> Vec<NodeIndex> {
+        self.experiments
+            .iter()
+            .map(|experiment| experiment.index)
+            .collect()
+    }
+
+    /// The nodes of the accuracies before fine-tuning.
+    pub fn baselines(&self) -> Vec<NodeIndex> {
+        let before = self
+            .experiments
+            .iter()
+            .flat_map(|experiment| experiment.before.values());
+        before.flat_map(|accuracy| accuracy.nodes.clone()).collect()
     }
 
     /// How many repeats the means are taken over, at most.

@@ -4,6 +4,7 @@ use super::number::Number;
 use super::relation::{Relation, relations};
 use super::robustness::benchmarks;
 use super::tables;
+use super::verdict::{Verdict, Verdicts, claims_table, values_table};
 use super::view::View;
 
 /// Above this many rows a table says more on the page than in a terminal.
@@ -27,7 +28,65 @@ pub fn summary_text(view: &View) -> String {
     }
     let found = relations(view);
     parts.extend(found.iter().filter_map(|relation| in_words(view, relation)));
+    if let Some(expected) = view.expected {
+        parts.push(closing(&expected.judge(view)));
+    }
     parts.join("\n")
+}
+
+/// Everything that there is to say of published numbers: claims, numbers, what is not as
+/// published, and what it comes to.
+pub fn verdict_text(verdicts: &Verdicts) -> String {
+    let mut parts = Vec::new();
+    if !verdicts.values.is_empty() {
+        parts.push(values_table(verdicts).to_text());
+    }
+    if !verdicts.claims.is_empty() {
+        let mut table = claims_table(verdicts);
+        if !verdicts.values.is_empty() {
+            // They stand below the first table.
+            table.notes.clear();
+        }
+        parts.push(table.to_text());
+    }
+    parts.push(closing(verdicts));
+    parts.join("\n")
+}
+
+/// `published: 31 of 35 values reproduced, 4 different; 27 not run`
+fn closing(verdicts: &Verdicts) -> String {
+    const ALL: [Verdict; 9] = [
+        Verdict::Reproduced,
+        Verdict::Different,
+        Verdict::Same,
+        Verdict::Opposite,
+        Verdict::Indistinguishable,
+        Verdict::DifferenceOnly,
+        Verdict::OtherSetting,
+        Verdict::NotCalibrated,
+        Verdict::NotRun,
+    ];
+    let told = |verdicts: &[Verdict]| {
+        let told = ALL.iter().filter_map(|verdict| {
+            let number = verdicts.iter().filter(|one| *one == verdict).count();
+            (number > 0).then(|| format!("{number} {}", verdict.words()))
+        });
+        told.collect::<Vec<String>>().join(", ")
+    };
+    let values: Vec<Verdict> = verdicts.values.iter().map(|value| value.verdict).collect();
+    let claims: Vec<Verdict> = verdicts.claims.iter().map(|claim| claim.verdict).collect();
+    let mut text = String::new();
+    for (what, verdicts) in [("published numbers", values), ("claims", claims)] {
+        if !verdicts.is_empty() {
+            text.push_str(&format!("{what}: {}\n", told(&verdicts)));
+        }
+    }
+    if !verdicts.calibrated {
+        text.push_str(
+            "The numbers that must come out right first have not: nothing else is judged.\n",
+        );
+    }
+    text
 }
 
 /// `distance against drop: Spearman +0.91 (95 % +0.64 to +0.98), p 0.0001`

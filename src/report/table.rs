@@ -12,6 +12,8 @@ pub struct Table {
     pub title: String,
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<Cell>>,
+    /// What is to be said below it, in text and Markdown.
+    pub notes: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,8 @@ pub enum Cell {
         label: String,
     },
     Number(Number),
+    /// A number that nobody has computed yet.
+    NotRun,
 }
 
 impl Column {
@@ -68,6 +72,11 @@ impl Cell {
         number.map_or(Self::Empty, Self::Number)
     }
 
+    /// A number of an experiment that is to be run.
+    pub fn or_not_run(number: Option<Number>) -> Self {
+        number.map_or(Self::NotRun, Self::Number)
+    }
+
     /// For terminals and Markdown.
     pub fn ascii(&self) -> String {
         match self {
@@ -75,6 +84,7 @@ impl Cell {
             Self::Text(text) => text.clone(),
             Self::Named { label, .. } => label.clone(),
             Self::Number(number) => number.ascii(),
+            Self::NotRun => "not run".to_string(),
         }
     }
 }
@@ -86,7 +96,7 @@ impl Table {
         let mut text = csv_line(names);
         for row in &self.rows {
             text.push_str(&csv_line(row.iter().map(|cell| match cell {
-                Cell::Empty => String::new(),
+                Cell::Empty | Cell::NotRun => String::new(),
                 Cell::Text(text) | Cell::Named { id: text, .. } => csv_field(text),
                 Cell::Number(number) => number.plain(),
             })));
@@ -123,6 +133,9 @@ impl Table {
         for row in [&heads, &rule].into_iter().chain(&rows) {
             markdown.push_str(&format!("| {} |\n", self.aligned(row, &widths).join(" | ")));
         }
+        for note in &self.notes {
+            markdown.push_str(&format!("\n{}\n", text(note)));
+        }
         markdown
     }
 
@@ -157,6 +170,9 @@ impl Table {
             text.push_str(self.aligned(row, &widths).join("  ").trim_end());
             text.push('\n');
         }
+        for note in &self.notes {
+            text.push_str(&format!("{note}\n"));
+        }
         text
     }
 
@@ -188,7 +204,7 @@ impl Table {
 
 fn cell_value(cell: &Cell) -> Value {
     match cell {
-        Cell::Empty => Value::Null,
+        Cell::Empty | Cell::NotRun => Value::Null,
         Cell::Text(text) | Cell::Named { id: text, .. } => json!(text),
         Cell::Number(number) => json!(number.value),
     }

@@ -9,6 +9,7 @@ use super::number::Number;
 use super::robustness::{Benchmark, Experiment, benchmarks};
 use super::sheets::{Sheet, sheets};
 use super::table::{Cell, Column, Table};
+use super::verdict;
 use super::view::View;
 use crate::store::artifact::Metric;
 
@@ -24,6 +25,11 @@ pub fn tables(view: &View) -> Vec<Table> {
         tables.push(mri(view, benchmark, &prefix));
         tables.push(ri(view, benchmark, &prefix));
         tables.push(accuracy(view, benchmark, &prefix));
+    }
+    if let Some(expected) = view.expected {
+        let verdicts = expected.judge(view);
+        tables.push(verdict::values_table(&verdicts));
+        tables.push(verdict::claims_table(&verdicts));
     }
     let mut taken: BTreeSet<String> = tables.iter().map(|table| table.name.clone()).collect();
     for mut table in of_sheets(view, true) {
@@ -63,7 +69,7 @@ pub fn mri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         let mut row = axis_cells(view, experiment);
         for (name, _) in metrics {
             let metric = experiment.metric(view, name);
-            row.push(metric_cell(metric));
+            row.push(result_cell(metric));
             if name == "mri" && intervals {
                 let ends = metric.and_then(|metric| metric.interval);
                 row.push(Cell::maybe(ends.map(|[low, _]| Number::points(low))));
@@ -77,6 +83,7 @@ pub fn mri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         title: "Mean robustness improvement (mRI)".to_string(),
         columns,
         rows: benchmark.experiments.iter().map(row).collect(),
+        notes: notes(view, &benchmark.nodes()),
     }
 }
 
@@ -96,9 +103,12 @@ pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         row.extend(
             domains
                 .iter()
-                .map(|domain| metric_cell(experiment.ri(view, domain))),
+                .map(|domain| match experiment.tuned.contains(domain) {
+                    true => result_cell(experiment.ri(view, domain)),
+                    false => Cell::Empty,
+                }),
         );
-        row.push(metric_cell(experiment.metric(view, "mri")));
+        row.push(result_cell(experiment.metric(view, "mri")));
         row
     };
     Table {
@@ -106,6 +116,7 @@ pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         title: "Robustness improvement (RI) by the domain fine-tuned on".to_string(),
         columns,
         rows: benchmark.experiments.iter().map(row).collect(),
+        notes: notes(view, &benchmark.nodes()),
     }
 }
 
@@ -123,23 +134,23 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     );
     let mut rows = Vec::new();
     for experiment in &benchmark.experiments {
-        let row = |tuned: Cell, accuracy: &dyn Fn(&str) -> Option<f64>| {
+        let row = |tuned: Cell, own: &str, accuracy: &dyn Fn(&str) -> Option<f64>| {
             let mut row = axis_cells(view, experiment);
             row.push(tuned);
-            row.extend(
-                tested
-                    .iter()
-                    .map(|id| Cell::maybe(accuracy(id).map(Number::percent))),
-            );
+            row.extend(tested.iter().map(|id| match *id == own {
+                true => Cell::Empty,
+                false => Cell::or_not_run(accuracy(id).map(Number::percent)),
+            }));
             row
         };
-        rows.push(row(Cell::Empty, &|id| {
+        rows.push(row(Cell::Empty, "", &|id| {
             Some(experiment.before.get(id)?.value.mean)
         }));
         for tuned in &experiment.tuned {
             let after = |id: &str| Some(experiment.after.get(&(*tuned, id))?.value.mean);
             rows.push(row(
                 Cell::named(tuned, view.label(experiment.tuned_axis, tuned)),
+                tuned,
                 &after,
             ));
         }
@@ -149,6 +160,7 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
         title: "Accuracy by what was tuned on and tested on (%)".to_string(),
         columns,
         rows,
+        notes: notes(view, &benchmark.nodes()),
     }
 }
 
@@ -200,7 +212,15 @@ fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {
         title: format!("Metrics of {}", sheet.stages.join(", ")),
         columns,
         rows: sheet.nodes.iter().map(row).collect(),
+        notes: notes(view, &sheet.nodes),
     }
+}
+
+/// What is not as published of a table of these nodes.
+fn notes(view: &View, nodes: &[NodeIndex]) -> Vec<String> {
+    let deviations = view.deviations(nodes);
+    let note = || format!("Not as published: {}.", deviations.join("; "));
+    (!deviations.is_empty()).then(note).into_iter().collect()
 }
 
 /// `top1 (%)`
@@ -227,6 +247,11 @@ fn axis_cells(view: &View, experiment: &Experiment) -> Vec<Cell> {
     axes.iter()
         .map(|(axis, id)| Cell::named(id, view.label(axis, id)))
         .collect()
+}
+
+/// Of an experiment, which may still be to run.
+fn result_cell(metric: Option<&Metric>) -> Cell {
+    Cell::or_not_run(metric.map(|metric| Number::of(metric.value, &metric.unit)))
 }
 
 fn metric_cell(metric: Option<&Metric>) -> Cell {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
+use super::verdict::Expected;
 use crate::store::StoredRecord;
 use crate::store::artifact::{Artifact, Metric, Table};
 use crate::workflow::graph::{Graph, Node};
@@ -15,6 +16,8 @@ use crate::workflow::graph::{Graph, Node};
 pub struct View<'a> {
     pub graph: &'a Graph,
     pub records: &'a BTreeMap<NodeIndex, StoredRecord>,
+    /// Published numbers to set beside.
+    pub expected: Option<&'a Expected>,
 }
 
 /// What an axis stands for in the benchmark, as the `rib` nodes say under `with:`.
@@ -41,7 +44,22 @@ impl Role {
 
 impl<'a> View<'a> {
     pub fn new(graph: &'a Graph, records: &'a BTreeMap<NodeIndex, StoredRecord>) -> Self {
-        Self { graph, records }
+        Self {
+            graph,
+            records,
+            expected: None,
+        }
+    }
+
+    /// The same beside published numbers.
+    pub fn expecting(self, expected: Option<&'a Expected>) -> Self {
+        Self { expected, ..self }
+    }
+
+    /// What of some nodes is not as published, in words.
+    pub fn deviations(&self, nodes: &[NodeIndex]) -> Vec<&'a str> {
+        let expected = self.expected.map(|expected| expected.deviations_of(nodes));
+        expected.unwrap_or_default()
     }
 
     pub fn node(&self, index: NodeIndex) -> &'a Node {
@@ -188,15 +206,7 @@ impl<'a> View<'a> {
 
     /// The roles of all axes that have one.
     pub fn roles(&self) -> BTreeMap<&'a str, Role> {
-        let mut roles = BTreeMap::new();
-        for (_, node) in self.nodes().filter(|(_, node)| node.kind.name() == "rib") {
-            for role in [Role::TunedOn, Role::TestedOn, Role::Repeats] {
-                if let Some(axis) = node.with.get(role.name()).and_then(Value::as_str) {
-                    roles.entry(axis).or_insert(role);
-                }
-            }
-        }
-        roles
+        roles(self.graph)
     }
 
     /// The ids that `rib` nodes call the sources' own set, with their axis.
@@ -209,6 +219,23 @@ impl<'a> View<'a> {
             })
             .collect()
     }
+}
+
+/// The roles of all axes of a graph that have one.
+pub fn roles(graph: &Graph) -> BTreeMap<&str, Role> {
+    let mut roles = BTreeMap::new();
+    for node in graph
+        .dag
+        .node_weights()
+        .filter(|node| node.kind.name() == "rib")
+    {
+        for role in [Role::TunedOn, Role::TestedOn, Role::Repeats] {
+            if let Some(axis) = node.with.get(role.name()).and_then(Value::as_str) {
+                roles.entry(axis).or_insert(role);
+            }
+        }
+    }
+    roles
 }
 
 /// `axes` without the axis `name`.

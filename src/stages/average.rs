@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::derived::{Given, Work};
 use super::model;
+use super::price::{self, Foreseen, Outlook, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
@@ -61,6 +62,20 @@ impl Stage for Average {
         let models = inputs.iter().find(|input| input.name == "models");
         let count = models.map_or(0, |input| input.members.len());
         self.problem(count).into_iter().collect()
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        let mut price = match price::model(foreseen, "models") {
+            Some(config) => {
+                let written = price::bytes(&config);
+                let mut price = Price::nothing().giving("model", Outlook::Model(config));
+                price.cost.written = written;
+                price
+            }
+            None => Price::unknown(),
+        };
+        price.cost.operations = price.cost.written / 2.0;
+        price
     }
 
     fn weight(&self) -> Weight {

@@ -6,6 +6,8 @@ mod pin;
 
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,7 @@ use self::pin::Pin;
 use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::model;
+use super::price::{self, Foreseen, Outlook, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::classes;
 use crate::ml::data::resize::Filter;
@@ -154,6 +157,21 @@ impl Stage for Checkpoint {
         problems.extend(self.check_url().or_else(|| self.check_digest()));
         problems.extend(self.check_hub());
         problems
+    }
+
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        let Some(found) = catalogue::find(self.arch()) else {
+            return Price::unknown();
+        };
+        let named = self.classes.clone().unwrap_or_default();
+        let mut config = found.config(&named);
+        if let Some(WordOr::Word(word)) = self.transform {
+            word.change(&mut config.input);
+        }
+        let written = price::bytes(&config);
+        let mut price = Price::nothing().giving("model", Outlook::Model(Arc::new(config)));
+        price.cost.written = written;
+        price
     }
 
     fn weight(&self) -> Weight {

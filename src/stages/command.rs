@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::child::Child;
 use self::space::Space;
 use super::derived::{Given, Work};
+use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{
@@ -99,6 +100,10 @@ impl Stage for Command {
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
         problems
+    }
+
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        Price::unknown()
     }
 
     fn weight(&self) -> Weight {

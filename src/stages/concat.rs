@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
+use super::price::{self, Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
@@ -47,6 +48,10 @@ impl Stage for Concat {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        price::dataset(price::images(foreseen, "parts"), true)
     }
 
     fn weight(&self) -> Weight {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
+use super::price::{self, Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
 use crate::ml::data::decode::decode;
@@ -81,6 +82,10 @@ impl Stage for Corrupt {
             problems.push(ParameterProblem::value("textures", message));
         }
         problems
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        price::remade(foreseen, "images")
     }
 
     fn weight(&self) -> Weight {

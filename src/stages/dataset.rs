@@ -7,11 +7,12 @@ use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::image_folder;
 use super::images;
+use super::price::{self, Foreseen, Price};
+use super::subset::Subset;
 use super::task::{Context, Handling, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::nearest;
 use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
-use crate::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
     BoundInput, Comparison, ImageSelection, InputSpec, OutputSpec, ParameterProblem, PortType,
@@ -63,16 +64,6 @@ enum Builtin {
     MiniRib,
 }
 
-/// `count` images or a `share` of them, without replacement.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-struct Subset {
-    count: Option<usize>,
-    /// Above 0, at most 1; the number is rounded, and at least 1.
-    share: Option<f64>,
-    seed: u64,
-}
-
 impl Stage for DatasetStage {
     const NAME: &'static str = "dataset";
     const VERSION: u32 = 1;
@@ -120,6 +111,10 @@ impl Stage for DatasetStage {
         problems.extend(self.check_builtin());
         problems.extend(self.check_selection());
         problems
+    }
+
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        price::dataset(self.count(), self.builtin.is_none())
     }
 
     fn weight(&self) -> Weight {
@@ -454,43 +449,29 @@ impl DatasetStage {
     }
 
     /// The random part of the images, if one is asked for.
+    /// How many images there will be, where that is known without looking.
+    fn count(&self) -> Option<u64> {
+        let all = match (self.builtin, self.domain, self.preset) {
+            (Some(_), Some(domain), _) => self.images.unwrap_or(domain.size(self.split)),
+            (_, _, Some(preset)) => {
+                let wanted = self.wanted_folders(preset).len();
+                let every = preset.folders(ObjectnetLabels::Intended).len().max(1);
+                let share = preset.facts().images * wanted / every;
+                share.min(
+                    self.limit
+                        .map_or(usize::MAX, |limit| limit.saturating_mul(wanted)),
+                )
+            }
+            _ => return None,
+        };
+        let chosen = self.subset.as_ref().map_or(all, |subset| subset.size(all));
+        Some(chosen as u64)
+    }
+
     fn chosen<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
         match &self.subset {
             Some(subset) => subset.take(images),
             None => Ok(images),
         }
-    }
-}
-
-impl Subset {
-    fn problem(&self) -> Option<&'static str> {
-        match (self.count, self.share) {
-            (Some(0), None) => Some("`count` is at least 1"),
-            (Some(_), None) => None,
-            (None, Some(share)) if share > 0.0 && share <= 1.0 => None,
-            (None, Some(_)) => Some("`share` is above 0 and at most 1"),
-            _ => Some("a subset has either a `count` or a `share`"),
-        }
-    }
-
-    fn take<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
-        let total = images.len();
-        let share = |share: f64| ((share * total as f64).round() as usize).max(1);
-        let count = self.count.or(self.share.map(share)).unwrap_or(total);
-        if count > total {
-            return Err(TaskError::Input(format!(
-                "`subset` asks for {count} images, there are {total}"
-            )));
-        }
-        let order = Stream::new(self.seed, "dataset subset").permutation(total);
-        let mut chosen = vec![false; total];
-        order[..count]
-            .iter()
-            .for_each(|&index| chosen[index] = true);
-        Ok(images
-            .into_iter()
-            .zip(chosen)
-            .filter_map(|(image, kept)| kept.then_some(image))
-            .collect())
     }
 }

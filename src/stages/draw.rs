@@ -7,6 +7,7 @@ use super::corrupt::redone;
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
+use super::price::{self, Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::decode::decode;
 use crate::ml::data::drawing::{self, Pattern};
@@ -61,6 +62,10 @@ impl Stage for Draw {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        price::remade(foreseen, "images")
     }
 
     fn weight(&self) -> Weight {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Frozen, Given, Work, of_model_and_data};
+use super::price::{self, Foreseen, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
@@ -69,6 +70,12 @@ impl Stage for Evaluate {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        // The confusion matrix is most of it.
+        let outputs = price::model(foreseen, "model").map_or(0, |config| config.outputs());
+        price::shown(foreseen, 8.0 * (outputs * outputs) as f64, Rows::None)
     }
 
     fn weight(&self) -> Weight {

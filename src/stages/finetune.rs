@@ -7,11 +7,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Frozen, Given, Work, of_model_and_data};
+use super::price::{self, Ask, Cost, Foreseen, Outlook, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
 use crate::ml::data::ImageSet;
-use crate::ml::models::Model;
+use crate::ml::models::{Config, Model};
 use crate::ml::ops::Precision;
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fisher::diagonal;
@@ -177,6 +178,49 @@ impl MethodName {
 }
 
 impl Finetune {
+    /// A step is one pass forward, one back through the activations and one for the gradients of
+    /// the weights; where few weights train, the last is next to nothing.
+    fn cost(&self, config: &Config, count: u64) -> Cost {
+        let shown = (self.epochs * count) as f64;
+        let forward = price::forward(config);
+        let ask = |rows| Ask {
+            model: "init",
+            data: "data",
+            rows,
+        };
+        let frozen = matches!(
+            (self.train, self.method),
+            (Some(Train::Head), _) | (None, MethodName::Lp)
+        );
+        let (passes, rows) = match self.method {
+            _ if frozen => (0.0, Rows::Features),
+            MethodName::Lwf => (3.0, Rows::Logits),
+            MethodName::Ft | MethodName::Ewc => (3.0, Rows::None),
+            MethodName::Lp | MethodName::Lora | MethodName::Prompt => (2.0, Rows::None),
+        };
+        let fisher = match self.fisher {
+            Fisher::None => 0.0,
+            Fisher::Diagonal => 3.0 * forward * self.fisher_samples as f64,
+        };
+        let head = 4.0 * ((config.features() + 1) * config.outputs()) as f64;
+        Cost {
+            images: if frozen { 0.0 } else { shown },
+            steps: (self.epochs * count.div_ceil(self.batch.max(1) as u64)) as f64,
+            operations: passes * forward * shown + fisher,
+            half: self.precision != Precision::F32,
+            written: match self.method {
+                MethodName::Lp => head,
+                MethodName::Prompt => {
+                    4.0 * (12 * self.pad * config.input.size.saturating_sub(self.pad)) as f64
+                }
+                MethodName::Lora => price::bytes(config) / 4.0,
+                _ => price::bytes(config),
+            },
+            asks: vec![ask(rows)],
+            ..Cost::default()
+        }
+    }
+
     fn part(&self) -> Part {
         match (self.train, self.method) {
             (Some(Train::Head), _) | (None, MethodName::Lp) => Part::Head,
@@ -384,6 +428,18 @@ impl Stage for Finetune {
             problems.push(ParameterProblem::value(name, message));
         }
         problems
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        let count = price::images(foreseen, "data");
+        let Some((config, count)) = price::model(foreseen, "init").zip(count) else {
+            return Price::unknown();
+        };
+        let price = Price {
+            cost: self.cost(&config, count),
+            gives: Default::default(),
+        };
+        price.giving("model", Outlook::Model(config))
     }
 
     fn weight(&self) -> Weight {

@@ -18,9 +18,11 @@ mod library;
 pub mod model;
 pub mod ot;
 pub mod pretrain;
+pub mod price;
 pub mod registry;
 pub mod report;
 pub mod rib;
+mod subset;
 pub mod task;
 mod training;
 

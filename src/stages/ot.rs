@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::derived::{self, Given, Work, of_model_and_data};
+use super::price::{self, Ask, Foreseen, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use found::{Found, classes_of};
@@ -67,6 +68,9 @@ pub struct Ot {
     pub moments: usize,
     /// Squared bandwidth of the kernel (mmd); without one the median squared distance.
     pub bandwidth: Option<f64>,
+    /// Further distances between the same two sets, to compare `distance` with: each is a metric
+    /// of its name.
+    pub rivals: Vec<Distance>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +140,7 @@ impl Default for Ot {
             projections: 1_000,
             moments: 5,
             bandwidth: None,
+            rivals: Vec::new(),
         }
     }
 }
@@ -181,7 +186,32 @@ impl Stage for Ot {
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = self.out_of_range();
         problems.extend(self.out_of_place());
+        problems.extend(self.no_rivals());
         problems
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        let count = |name: &str| price::images(foreseen, name);
+        let (Some(a), Some(b)) = (count("a"), count("b")) else {
+            return Price::unknown();
+        };
+        let mut price = Price::nothing();
+        let points = a.min(self.samples as u64) as f64 * b.min(self.samples as u64) as f64;
+        let width = match price::model(foreseen, "model") {
+            Some(config) => {
+                let ask = |data| Ask {
+                    model: "model",
+                    data,
+                    rows: Rows::Features,
+                };
+                price.cost.asks = vec![ask("a"), ask("b")];
+                config.features() as f64
+            }
+            None => 1.0,
+        };
+        // The cost matrix, and some hundreds of passes over it.
+        price.cost.operations = points * (2.0 * width + 3_000.0);
+        price
     }
 
     fn weight(&self) -> Weight {
@@ -202,8 +232,22 @@ impl Stage for Ot {
         let begin = Instant::now();
         let pool = images::pool(context)?;
         let found = pool.install(|| self.measure(&a, &b, context))?;
+        let mut metrics = found.metrics();
+        for rival in &self.rivals {
+            context.check_cancelled()?;
+            let other = Self {
+                distance: *rival,
+                ..self.clone()
+            };
+            let found = pool.install(|| other.measure(&a, &b, context))?;
+            let mut found = found.metrics().values;
+            let distance = found.remove("distance").into_iter();
+            metrics
+                .values
+                .extend(distance.map(|distance| (rival.name().to_string(), distance)));
+        }
         let seconds = begin.elapsed().as_secs_f64();
-        let mut outputs = Outputs::one("metrics", Artifact::Metrics(found.metrics()))
+        let mut outputs = Outputs::one("metrics", Artifact::Metrics(metrics))
             .note("solver_seconds", seconds)
             .note("iterations", found.iterations)
             .note("points", json!(found.points));
@@ -244,6 +288,16 @@ impl Ot {
         problems
     }
 
+    fn no_rivals(&self) -> Option<ParameterProblem> {
+        let all = |distance: Distance| {
+            let asked = self.rivals.iter().chain([&self.distance]);
+            asked.filter(|asked| **asked == distance).count()
+        };
+        let twice = self.rivals.iter().find(|rival| all(**rival) > 1)?;
+        let message = format!("`{}` is asked for twice", twice.name());
+        Some(ParameterProblem::value("rivals", message))
+    }
+
     /// Options that say something to another distance than the one asked for.
     fn out_of_place(&self) -> Vec<ParameterProblem> {
         use Distance::{Mmd, Otdd, SOtdd, Sinkhorn, SinkhornDivergence, Sliced};
@@ -281,7 +335,8 @@ impl Ot {
         ];
         let mut problems = Vec::new();
         for (option, given, of) in options {
-            if given && !of.contains(&self.distance) {
+            let mut asked = self.rivals.iter().chain([&self.distance]);
+            if given && !asked.any(|asked| of.contains(asked)) {
                 let message = format!("`{option}` means nothing to `{}`", self.distance.name());
                 let of: Vec<String> = of.iter().map(|of| format!("`{}`", of.name())).collect();
                 let problem = ParameterProblem::value(option, message);
@@ -404,7 +459,19 @@ impl Ot {
 }
 
 impl Distance {
-    fn name(self) -> &'static str {
+    pub const ALL: [Self; 8] = [
+        Self::Otdd,
+        Self::SinkhornDivergence,
+        Self::Sinkhorn,
+        Self::Frechet,
+        Self::Mmd,
+        Self::Energy,
+        Self::Sliced,
+        Self::SOtdd,
+    ];
+
+    /// As it is written, and what its metric is called among `rivals`.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Otdd => "otdd",
             Self::SinkhornDivergence => "sinkhorn_divergence",

@@ -1,10 +1,13 @@
 //! `pretrain`: trains a model from scratch.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Given, Work};
 use super::images;
+use super::price::{self, Cost, Foreseen, Outlook, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use crate::ml::models::{Config, Model, catalogue};
@@ -193,6 +196,28 @@ impl Stage for Pretrain {
         training::rate("weight_decay", self.weight_decay, &mut problems);
         share("label_smoothing", self.label_smoothing, &mut problems);
         problems
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        let count = price::images(foreseen, "data");
+        let Some((found, count)) = catalogue::find(&self.arch).zip(count) else {
+            return Price::unknown();
+        };
+        let config = found.config(&[]);
+        let shown = (self.epochs * count) as f64;
+        let cost = Cost {
+            images: shown,
+            steps: (self.epochs * count.div_ceil(self.batch.max(1) as u64)) as f64,
+            operations: 3.0 * price::forward(&config) * shown,
+            half: self.precision != Precision::F32,
+            written: price::bytes(&config),
+            ..Cost::default()
+        };
+        let price = Price {
+            cost,
+            gives: Default::default(),
+        };
+        price.giving("model", Outlook::Model(Arc::new(config)))
     }
 
     fn weight(&self) -> Weight {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::derived::{Given, Work};
+use super::price::{Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, OutputSpec, ParameterProblem, Parameters,
@@ -15,6 +16,7 @@ use crate::workflow::kind::{
 
 /// A typed node that can be run.
 pub trait Task: Send + Sync {
+    fn price(&self, foreseen: &Foreseen) -> Price;
     fn weight(&self) -> Weight;
     fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
@@ -115,6 +117,10 @@ impl<S: Stage> Parameters for Typed<S> {
 }
 
 impl<S: Stage> Task for Typed<S> {
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        self.0.price(foreseen)
+    }
+
     fn weight(&self) -> Weight {
         self.0.weight()
     }

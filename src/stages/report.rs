@@ -2,6 +2,7 @@
 //! one long table and relates distances to drops where both are there. The files that people
 //! read are views of it and of the records, made in `crate::report`.
 
+pub mod predictors;
 pub mod relation;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,20 +12,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Given, Work};
-use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use super::price::{Foreseen, Price};
+use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
 };
 
-/// Takes metrics and tables under any names; has no options yet.
+/// Takes metrics and tables under any names.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Report {}
+#[serde(deny_unknown_fields, default)]
+pub struct Report {
+    /// Published numbers and claims to judge the results by, relative to the workflow file:
+    /// `published/imagenet-rib.yaml`. Verdicts are views of the records, so that this is no part
+    /// of the key.
+    expect: Option<Location>,
+}
 
 impl Stage for Report {
     const NAME: &'static str = "report";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "Brings metrics and tables together: one long table, and how distances relate to drops.";
     const COMPARISON: Comparison = Comparison::BitEqual;
@@ -39,6 +46,7 @@ impl Stage for Report {
             OutputSpec::new("table", PortType::Table),
             OutputSpec::new("relation", PortType::Table),
             OutputSpec::new("correlation", PortType::Table),
+            OutputSpec::new("predictors", PortType::Table),
         ]
     }
 
@@ -61,6 +69,10 @@ impl Stage for Report {
         vec![problem.hint("name the stages whose metrics belong in it under `needs:`")]
     }
 
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        Price::nothing()
+    }
+
     fn weight(&self) -> Weight {
         Weight::Heavy
     }
@@ -72,12 +84,17 @@ impl Stage for Report {
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let cells = cells(&context.inputs)?;
         let relations = relation::relations(&cells);
+        let rivals = predictors::rivals(&cells);
         let mut values = BTreeMap::new();
         let mut correlations = Vec::new();
         for relation in &relations {
             context.check_cancelled()?;
             values.extend(relation.metrics());
             correlations.extend(relation.correlations());
+        }
+        for rival in rivals.iter().filter(|_| !relations.is_empty()) {
+            context.check_cancelled()?;
+            values.extend(rival.metrics());
         }
         Ok(
             Outputs::one("metrics", Artifact::Metrics(Metrics { values }))
@@ -89,6 +106,10 @@ impl Stage for Report {
                 .and(
                     "correlation",
                     Artifact::Table(relation::correlation_table(&correlations)),
+                )
+                .and(
+                    "predictors",
+                    Artifact::Table(predictors::predictor_table(relations.iter().chain(&rivals))),
                 ),
         )
     }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Given, Work};
+use super::price::{Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::diag::nearest;
 use crate::ml::metrics::estimate::Estimate;
@@ -106,6 +107,10 @@ impl Stage for Rib {
             problems = self.check_cells(inputs);
         }
         problems
+    }
+
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        Price::nothing()
     }
 
     fn weight(&self) -> Weight {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::derived::{Derived, Given, Work};
+use super::price::{Foreseen, Price};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, Source,
@@ -34,6 +35,8 @@ pub trait Stage:
     fn open_inputs(&self) -> bool;
     fn sources(&self) -> Vec<Source>;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
+    /// What a node with such inputs will cost and give.
+    fn price(&self, foreseen: &Foreseen) -> Price;
     fn weight(&self) -> Weight;
     /// The derived work that a run with these inputs asks for, on a device of this class.
     fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;

@@ -30,7 +30,7 @@ pub fn goals(
                 }
             }
         }
-    } else if let Some(texts) = profile_goals {
+    } else if let (Some(texts), false) = (profile_goals, options.whole) {
         for text in texts {
             match goal_points(expansion, text, problems) {
                 Some(points) => goals.extend(points),

@@ -28,6 +28,8 @@ pub struct LoadOptions {
     pub sets: Vec<String>,
     /// Patterns of the nodes that are wanted; empty: the goals of the file.
     pub targets: Vec<String>,
+    /// Take every stage, whatever goals a profile has.
+    pub whole: bool,
     /// The variables that `${env.…}` may read.
     pub environment: BTreeMap<String, String>,
     pub limits: Limits,

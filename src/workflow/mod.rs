@@ -32,6 +32,7 @@ mod overrides;
 mod parameter_words;
 mod places;
 mod prepare;
+pub mod reading;
 pub mod recipe;
 pub mod resources;
 mod schema;

@@ -31,6 +31,8 @@ mod report;
 mod rib;
 mod rule;
 mod sample;
+mod smoke;
 mod space;
 mod store;
 mod tiny;
+mod verify;

@@ -27,6 +27,15 @@ pub fn estimate(samples: &[f64]) -> Option<Estimate> {
     Some(Estimate { mean, n, interval })
 }
 
+impl Estimate {
+    /// The standard deviation `s` of the repeats, from the interval; `None` for a single one.
+    pub fn deviation(&self) -> Option<f64> {
+        let [low, high] = self.interval.filter(|_| self.n > 1)?;
+        let error = (high - low) / 2.0 / student::two_sided_quantile(0.05, self.n - 1);
+        Some(error * libm::sqrt(self.n as f64))
+    }
+}
+
 /// The arithmetic mean; `None` of nothing.
 pub fn mean(samples: &[f64]) -> Option<f64> {
     (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
@@ -51,5 +60,7 @@ mod tests {
         assert_eq!(found.mean, 3.0);
         assert!((low - 1.036_756_838_522_439).abs() < 1e-9, "{low}");
         assert!((high - 4.963_243_161_477_561).abs() < 1e-9, "{high}");
+        let deviation = found.deviation().unwrap();
+        assert!((deviation - 2.5f64.sqrt()).abs() < 1e-12, "{deviation}");
     }
 }

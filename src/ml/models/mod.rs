@@ -16,6 +16,7 @@ mod pass;
 pub mod prompt;
 mod resnet;
 mod vit;
+mod work;
 
 pub use catalogue::Architecture;
 pub use config::{Config, Network, ResNet, Vit, VitStart};

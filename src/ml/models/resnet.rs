@@ -215,3 +215,27 @@ fn apply(
     }
     Ok(output)
 }
+
+/// Multiplications of the convolutions for one image of `size` pixels a side.
+pub(super) fn multiplications(resnet: &ResNet, size: usize) -> u64 {
+    let of_unit = |unit: &Unit, side: usize| {
+        let side = side.div_ceil(unit.window.stride);
+        let each = unit.inputs * unit.outputs * unit.window.size * unit.window.size;
+        (side, (side * side * each) as u64)
+    };
+    let (mut side, mut total) = of_unit(&stem(resnet), size);
+    if !resnet.small_stem {
+        side = side.div_ceil(2);
+    }
+    for block in blocks(resnet) {
+        if let Some(shortcut) = &block.shortcut {
+            total += of_unit(shortcut, side).1;
+        }
+        for unit in &block.main {
+            let (next, work) = of_unit(unit, side);
+            side = next;
+            total += work;
+        }
+    }
+    total
+}

@@ -2,8 +2,8 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Numbering, figure, heading, table};
-use super::{bars, heat, palette, trace};
+use super::frame::{Numbering, figure, heading, not_as_published, table};
+use super::{bars, before_after, heat, palette, radar, trace};
 use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
 use crate::report::view::View;
@@ -11,29 +11,38 @@ use crate::store::artifact::Metric;
 
 pub fn sections(view: &View, benchmark: &Benchmark, numbering: &mut Numbering) -> Markup {
     let repeats = benchmark.repeats(view);
+    let deviations = not_as_published(view, &benchmark.nodes());
+    let of_baselines = not_as_published(view, &benchmark.baselines());
     html! {
         section id=(format!("{}-mri", benchmark.stage)) {
             (heading("Robustness after fine-tuning"))
             p.lead { (findings(view, benchmark)) }
-            (table(numbering, headline_caption(), headline(view, benchmark)))
+            (table(numbering, html! { (headline_caption()) (deviations) }, headline(view, benchmark)))
             (figure(numbering, bars::figure(view, benchmark), html! {
                 "Mean robustness improvement (mRI). Bars are the mean over the domains fine-tuned on, dots the "
                 "RI of each domain" @if repeats > 1 { ", whiskers the 95 % interval over " (repeats) " repeats" } ". "
-                "Left of zero, fine-tuning cost accuracy elsewhere."
+                "Left of zero, fine-tuning cost accuracy elsewhere." (deviations)
+            }))
+            (figure(numbering, before_after::figure(view, benchmark), html! {
+                "Mean accuracy on the domains other than the one fine-tuned on, before and after, in percent." (deviations)
             }))
         }
         section id=(format!("{}-ri", benchmark.stage)) {
             (heading("By the domain fine-tuned on"))
-            (table(numbering, html! { "Robustness improvement (RI) in points" }, ri(view, benchmark)))
+            (table(numbering, html! { "Robustness improvement (RI) in points" (deviations) }, ri(view, benchmark)))
             (figure(numbering, heat::figure(view, benchmark), html! {
                 "Change of accuracy by what was fine-tuned on (rows) and tested on (columns), in points against the "
                 "accuracy before, which the first row gives in percent. A model's accuracy on the domain it was tuned on "
-                "is not measured (·)" (own_note(view, benchmark)) ". RI is the mean of a row's domains."
+                "is not measured (·)" (own_note(view, benchmark)) ". RI is the mean of a row's domains." (deviations)
+            }))
+            (figure(numbering, radar::figure(view, benchmark), html! {
+                "Accuracy on every set before (grey) and after fine-tuning on one domain; rings are 25, 50, 75 and 100 %. "
+                "A corner in the middle is a set that was not run." (deviations)
             }))
         }
         section id=(format!("{}-baselines", benchmark.stage)) {
             (heading("Before fine-tuning"))
-            (table(numbering, baseline_caption(view, benchmark), baselines(view, benchmark)))
+            (table(numbering, html! { (baseline_caption(view, benchmark)) (of_baselines) }, baselines(view, benchmark)))
         }
     }
 }
@@ -49,6 +58,9 @@ fn findings(view: &View, benchmark: &Benchmark) -> Markup {
     let fell = ranked.iter().filter(|(_, mri)| mri.value < 0.0).count();
     let name = |experiment: &Experiment| experiment.name(view);
     let shown = |mri: &Metric| Number::points(mri.value).typeset();
+    if ranked.is_empty() {
+        return html! { "No experiment is complete yet." };
+    }
     html! {
         "Fine-tuned on one domain, tested on the others: mean accuracy fell in "
         b { (fell) " of " (ranked.len()) } " experiments. "
@@ -102,7 +114,7 @@ fn headline(view: &View, benchmark: &Benchmark) -> Markup {
 
 fn headline_cell(view: &View, experiment: &Experiment, limit: f64) -> Markup {
     let Some(mri) = experiment.metric(view, "mri") else {
-        return html! { td {} };
+        return html! { td.number.unrun { "not run" } };
     };
     let shown = Number::points(mri.value).typeset();
     let words = trace::of(view, &format!("mRI {shown} points"), &[experiment.index]);
@@ -149,7 +161,9 @@ fn ri(view: &View, benchmark: &Benchmark) -> Markup {
                     tr {
                         th scope="row" { (experiment.name(view)) }
                         @for domain in &domains {
-                            (tinted(view, experiment, experiment.ri(view, domain), limit, ""))
+                            @if experiment.tuned.contains(domain) {
+                                (tinted(view, experiment, experiment.ri(view, domain), limit, ""))
+                            } @else { td.number { "·" } }
                         }
                         (tinted(view, experiment, experiment.metric(view, "mri"), limit, " mean"))
                         @if has_drop { (plain(view, experiment, experiment.metric(view, "drop"))) }
@@ -168,7 +182,7 @@ fn tinted(
     class: &str,
 ) -> Markup {
     let Some(metric) = metric else {
-        return html! { td.number { "·" } };
+        return html! { td.number.unrun { "not run" } };
     };
     let class = format!("number {}{class}", palette::class(metric.value, limit));
     html! { td class=(class) title=(words(view, experiment, metric)) { (Number::points(metric.value).typeset()) } }
@@ -214,7 +228,7 @@ fn baselines(view: &View, benchmark: &Benchmark) -> Markup {
                         @for tested in &tested {
                             @match experiments.first().and_then(|experiment| experiment.before.get(tested)) {
                                 Some(accuracy) => (baseline(view, accuracy)),
-                                None => td {},
+                                None => { td.number.unrun { "not run" } },
                             }
                         }
                     }

@@ -6,7 +6,7 @@ use super::frame::{Numbering, figure, heading, table};
 use super::scatter::{self, Layout};
 use super::trace;
 use crate::report::number::Number;
-use crate::report::relation::{Correlation, Group, Relation};
+use crate::report::relation::{Correlation, Group, Relation, predictors};
 use crate::report::view::View;
 
 pub fn section<'a>(
@@ -25,6 +25,7 @@ pub fn section<'a>(
                 ") between what the model was pre-trained on and what it was fine-tuned on. Lines are least squares. "
                 "Distances live in the feature space of each source and are not comparable across sources."
             }))
+            (rivals(view, relation, numbering))
             @if !relation.groups.is_empty() {
                 (table(numbering, html! { "Correlation of distance and drop over the domains" }, correlations(view, relation)))
             }
@@ -61,6 +62,44 @@ fn finding<'a>(view: &View<'a>, relation: &Relation<'a>) -> Markup {
             "Means of the correlations within each row of the table below; the test and the interval shuffle and resample domains."
         }
     }
+}
+
+/// The distance among other predictors of the drop.
+fn rivals(view: &View, relation: &Relation, numbering: &mut Numbering) -> Markup {
+    let predictors = predictors(view, relation.index);
+    let shown = |value: Option<f64>| value.map(|value| Number::correlation(value).typeset());
+    let points = |value: Option<f64>| value.map(|value| Number::percent(value).typeset());
+    let body = html! {
+        table.data.sortable {
+            thead { tr {
+                th scope="col" { "predictor" }
+                th.number scope="col" { "n" }
+                th.number scope="col" { "Spearman" }
+                th.number scope="col" { "95 %" }
+                th.number scope="col" { "p" }
+                th.number scope="col" { "Pearson" }
+                th.number scope="col" { "error, one left out" }
+                th.number scope="col" { "of the mean" }
+            } }
+            tbody {
+                @for predictor in &predictors {
+                    tr title=(trace::of(view, predictor.name, &[relation.index])) {
+                        th scope="row" { code { (predictor.name) } }
+                        td.number { (predictor.points) }
+                        (cells(predictor.spearman))
+                        td.number { (shown(predictor.pearson).unwrap_or_default()) }
+                        td.number { (points(predictor.left_out).unwrap_or_default()) }
+                        td.number.quiet { (points(predictor.left_out_of_mean).unwrap_or_default()) }
+                    }
+                }
+            }
+        }
+    };
+    let caption = html! {
+        "What predicts the drop: p by permuting domains; the error in points of a line through the other domains, beside "
+        "that of their plain mean. " code { "…_gap" } " is the accuracy that models lack on a domain before they are tuned on it"
+    };
+    html! { @if predictors.len() > 1 { (table(numbering, caption, body)) } }
 }
 
 fn correlations<'a>(view: &View<'a>, relation: &Relation<'a>) -> Markup {

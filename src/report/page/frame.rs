@@ -1,6 +1,9 @@
 //! The parts that all sections are set in: headings, numbered figures and tables.
 
 use maud::{Markup, html};
+use petgraph::graph::NodeIndex;
+
+use crate::report::view::View;
 
 /// Counts figures and tables through the page.
 #[derive(Default)]
@@ -11,6 +14,12 @@ pub struct Numbering {
 
 pub fn heading(text: &str) -> Markup {
     html! { h2 { (text) } }
+}
+
+/// What of the nodes behind a table or picture is not as published.
+pub fn not_as_published(view: &View, nodes: &[NodeIndex]) -> Markup {
+    let deviations = view.deviations(nodes);
+    html! { @if !deviations.is_empty() { " " b { "Not as published:" } " " (deviations.join("; ")) "." } }
 }
 
 /// A picture with its numbered caption below.

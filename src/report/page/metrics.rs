@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
 
-use super::frame::{self, Numbering, heading};
+use super::frame::{self, Numbering, heading, not_as_published};
 use super::lineage::shown;
 use super::trace;
 use crate::report::number::{grouped, plural};
@@ -25,7 +25,7 @@ pub fn open(view: &View, numbering: &mut Numbering) -> Markup {
             @for sheet in &sheets(view) {
                 @if sheet.nodes.len() <= OPEN {
                     @let said = format!("Metrics of {} ({})", sheet.stages.join(", "), sheet.kind);
-                    (frame::table(numbering, html! { (said) }, table(view, sheet, true)))
+                    (frame::table(numbering, html! { (said) (not_as_published(view, &sheet.nodes)) }, table(view, sheet, true)))
                     (parts(view, sheet))
                 } @else {
                     (fold(view, sheet))
@@ -49,6 +49,7 @@ fn fold(view: &View, sheet: &Sheet) -> Markup {
     html! {
         details.sheet {
             summary { (caption(sheet)) }
+            p.quiet { (not_as_published(view, &sheet.nodes)) }
             div.scroll { (table(view, sheet, false)) }
             @if sheet.nodes.len() > ROWS {
                 p.quiet { "and " (grouped(sheet.nodes.len() - ROWS)) " more in results.json" }

@@ -2,6 +2,7 @@
 //! number carries the node, key and record that it comes from.
 
 mod bars;
+mod before_after;
 mod benchmark;
 mod distance;
 mod flow;
@@ -11,8 +12,10 @@ mod lineage;
 mod metrics;
 mod palette;
 mod plot;
+mod radar;
 mod scatter;
 mod trace;
+mod verdicts;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,6 +35,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
     let numbering = &mut Numbering::default();
     let benchmarks = benchmarks(view);
     let relations = relations(view);
+    let verdicts = view.expected.map(|expected| expected.judge(view));
     let panel_axis = benchmarks
         .first()
         .and_then(|benchmark| benchmark.panel_axis);
@@ -48,6 +52,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
             body {
                 main {
                     (head(view))
+                    @if let Some(verdicts) = &verdicts { (verdicts::section(view, verdicts, numbering)) }
                     @for benchmark in &benchmarks { (benchmark::sections(view, benchmark, numbering)) }
                     @for relation in &relations { (distance::section(view, relation, panel_axis, numbering)) }
                     @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }

@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::Cell;
-use crate::ml::metrics::correlation::{Coefficient, Correlation, correlate, ranks};
+use crate::ml::metrics::correlation::{
+    Coefficient, Correlation, LeaveOneOut, correlate, leave_one_out, ranks,
+};
 use crate::rng::Stream;
 use crate::store::artifact::{Metric, Table};
 
@@ -21,7 +23,7 @@ const DISTANCE: &str = "distance";
 const DROP: &str = "drop";
 const DRAWS: usize = 10_000;
 
-type Axes = BTreeMap<String, String>;
+pub(super) type Axes = BTreeMap<String, String>;
 
 /// Distances under one input paired with drops.
 pub struct Relation {
@@ -56,21 +58,28 @@ pub struct GroupCorrelation {
 /// The relations in `cells`: one for every input with distances that pair with drops.
 pub fn relations(cells: &[Cell]) -> Vec<Relation> {
     let drops = drops(cells);
-    let mut inputs: BTreeMap<&str, Vec<(&Axes, f64)>> = BTreeMap::new();
-    for cell in cells.iter().filter(|cell| cell.name == DISTANCE) {
-        inputs
-            .entry(cell.input)
-            .or_default()
-            .push((&cell.axes, cell.metric.value));
-    }
+    let inputs = numbers(cells, DISTANCE);
     inputs
         .iter()
         .filter_map(|(input, distances)| pair(input, distances, &drops))
         .collect()
 }
 
+/// The numbers of one name, by the input that they come by.
+pub(super) fn numbers<'a>(
+    cells: &'a [Cell],
+    name: &str,
+) -> BTreeMap<&'a str, Vec<(&'a Axes, f64)>> {
+    let mut inputs: BTreeMap<&str, Vec<(&Axes, f64)>> = BTreeMap::new();
+    for cell in cells.iter().filter(|cell| cell.name == name) {
+        let of_input = inputs.entry(cell.input).or_default();
+        of_input.push((&cell.axes, cell.metric.value));
+    }
+    inputs
+}
+
 /// By group the drop of every domain.
-fn drops<'a>(cells: &'a [Cell]) -> BTreeMap<&'a Axes, BTreeMap<&'a str, f64>> {
+pub(super) fn drops<'a>(cells: &'a [Cell]) -> BTreeMap<&'a Axes, BTreeMap<&'a str, f64>> {
     let mut drops: BTreeMap<&Axes, BTreeMap<&str, f64>> = BTreeMap::new();
     for cell in cells {
         let domain = cell.name.strip_prefix(DROP).and_then(|rest| {
@@ -87,7 +96,7 @@ fn drops<'a>(cells: &'a [Cell]) -> BTreeMap<&'a Axes, BTreeMap<&'a str, f64>> {
     drops
 }
 
-fn pair(
+pub(super) fn pair(
     input: &str,
     distances: &[(&Axes, f64)],
     drops: &BTreeMap<&Axes, BTreeMap<&str, f64>>,
@@ -165,7 +174,39 @@ impl Relation {
                 metrics.push((prefix, correlation));
             }
         }
+        if let (false, Some(left_out)) = (metrics.is_empty(), self.leave_one_out()) {
+            let error = |value| Metric {
+                n: Some(left_out.n),
+                ..Metric::new(value, "points")
+            };
+            let prefix = format!("{}_drop_loo", self.input);
+            metrics.push((format!("{prefix}_mean"), error(left_out.error_of_mean)));
+            metrics.push((prefix, error(left_out.error)));
+        }
         metrics
+    }
+
+    /// How far a straight line through the other domains misses each drop: root mean square over
+    /// all groups, in points.
+    fn leave_one_out(&self) -> Option<LeaveOneOut> {
+        let of_groups = self.groups.iter().filter_map(|group| {
+            let (x, y) = sides(&group.points);
+            leave_one_out(&x, &y).ok()
+        });
+        let all: Vec<LeaveOneOut> = of_groups.collect();
+        let n: u64 = all.iter().map(|one| one.n).sum();
+        let together = |error: fn(&LeaveOneOut) -> f64| {
+            let squares: f64 = all
+                .iter()
+                .map(|one| one.n as f64 * error(one).powi(2))
+                .sum();
+            (squares / n as f64).sqrt()
+        };
+        (n > 0).then(|| LeaveOneOut {
+            error: together(|one| one.error),
+            error_of_mean: together(|one| one.error_of_mean),
+            n,
+        })
     }
 
     /// The correlations of every group that has any.

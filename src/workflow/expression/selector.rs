@@ -69,11 +69,16 @@ impl Selector {
         if cursor.eat(".") {
             let start = cursor.at;
             // Metrics may have names such as `top1` or `per_class.a`.
-            let name = cursor.word();
+            let mut name = cursor.word().to_string();
             if name.is_empty() {
                 return Err(cursor.error_here("the name of an output is expected after the dot"));
             }
-            selector.name = Some((name.to_string(), cursor.since(start)));
+            // Metrics of parts: `ri[r]`.
+            if cursor.eat("[") {
+                name = format!("{name}[{}]", cursor.word());
+                cursor.expect("]")?;
+            }
+            selector.name = Some((name, cursor.since(start)));
         }
         cursor.skip_spaces();
         if cursor.done() {

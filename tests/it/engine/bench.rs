@@ -110,7 +110,7 @@ impl Bench {
 
     pub fn survey(&self) -> BTreeMap<String, (String, String)> {
         let graph = self.graph();
-        let survey = ribflow::engine::survey(&graph, &self.store(), &registry(), "cpu").unwrap();
+        let survey = ribflow::engine::survey(&graph, &self.store(), "cpu").unwrap();
         words(&graph, &survey)
     }
 
@@ -128,7 +128,7 @@ impl Bench {
     /// The digests of every port of every node that has a record, by node.
     pub fn ports(&self) -> BTreeMap<String, Vec<Digest>> {
         let graph = self.graph();
-        let survey = ribflow::engine::survey(&graph, &self.store(), &registry(), "cpu").unwrap();
+        let survey = ribflow::engine::survey(&graph, &self.store(), "cpu").unwrap();
         let nodes = survey.nodes.iter().filter_map(|surveyed| {
             let record = &surveyed.record.as_ref()?.record;
             let ports = record.ports.values().map(|port| port.digest).collect();

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ribflow::stages::derived::{Given, Work};
+use ribflow::stages::price::{Foreseen, Price};
 use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
@@ -96,6 +97,10 @@ impl Stage for Probe {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
+    }
+
+    fn price(&self, _foreseen: &Foreseen) -> Price {
+        Price::nothing()
     }
 
     fn weight(&self) -> Weight {

@@ -1,0 +1,170 @@
+//! The price of a run as `plan` shows it.
+
+use serde_json::{Value, json};
+
+use crate::engine::price::devices::{Hours, SHARE};
+use crate::engine::price::{RunPrice, StagePrice};
+use crate::ui::table::Table;
+use crate::ui::words::{bytes, count, grouped};
+
+/// What is left to run comes to, by stage and altogether; nothing where nothing is left.
+pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
+    if price
+        .stages
+        .iter()
+        .all(|stage| stage.operations == 0.0 && stage.written == 0.0)
+    {
+        return Vec::new();
+    }
+    let mut lines = vec![String::new(), "What is left comes to".to_string()];
+    let mut table = Table::new(["stage", "nodes", "images shown", "steps", "FLOP", "written"]);
+    let row = |stage: &StagePrice| {
+        [
+            stage.stage.clone(),
+            grouped(stage.nodes),
+            number(stage.images),
+            number(stage.steps),
+            flops(stage.operations),
+            written(stage.written),
+        ]
+    };
+    for stage in price
+        .stages
+        .iter()
+        .filter(|stage| stage.operations + stage.written > 0.0)
+    {
+        table.row(row(stage));
+    }
+    let total = StagePrice {
+        stage: "total".to_string(),
+        nodes: price.stages.iter().map(|stage| stage.nodes).sum(),
+        images: price.total(|stage| stage.images),
+        steps: price.total(|stage| stage.steps),
+        operations: price.total(|stage| stage.operations),
+        written: price.total(|stage| stage.written),
+    };
+    table.row(row(&total));
+    lines.extend(table.lines());
+    lines.push(String::new());
+    lines.extend(sharing(price));
+    let (peak, least) = price.peak();
+    lines.push(format!(
+        "On disk at most: {} with the shared work kept, {} without.",
+        written(peak),
+        written(least)
+    ));
+    lines.extend(time(hours));
+    if price.open > 0 {
+        lines.push(format!(
+            "All of this is the least: of {} not everything can be known yet.",
+            count(price.open, "node")
+        ));
+    }
+    lines
+}
+
+fn sharing(price: &RunPrice) -> Vec<String> {
+    let shared = &price.shared;
+    let mut lines = Vec::new();
+    if shared.decoded > 0.0 {
+        lines.push(format!(
+            "Images to decode: {}; {} if every node decoded for itself.",
+            number(shared.decoded),
+            number(shared.decoded_alone)
+        ));
+    }
+    if shared.operations > 0.0 {
+        lines.push(format!(
+            "Frozen models (features, teachers): {}FLOP once; {}FLOP if every node ran its own.",
+            flops(shared.operations),
+            flops(shared.operations_alone)
+        ));
+    }
+    lines
+}
+
+fn time(hours: &[Hours]) -> Vec<String> {
+    let one = |hours: &Hours| format!("{} {}", hour(hours.hours), hours.device);
+    let by = |recorded: bool| {
+        let some = hours
+            .iter()
+            .filter(|hours| (hours.recorded > 0) == recorded);
+        some.map(one).collect::<Vec<String>>().join(", ")
+    };
+    let mut lines = Vec::new();
+    let recorded: usize = hours.iter().map(|hours| hours.recorded).sum();
+    if recorded > 0 {
+        lines.push(format!(
+            "Device hours, by {}: {}.",
+            count(recorded, "recorded node"),
+            by(true)
+        ));
+    }
+    lines.push(format!(
+        "Device hours, not measured but from {:.0} % of the peak rates: {}.",
+        100.0 * SHARE,
+        by(false)
+    ));
+    lines
+}
+
+/// The same for scripts.
+pub fn document(price: &RunPrice, hours: &[Hours]) -> Value {
+    let (peak, least) = price.peak();
+    json!({
+        "stages": price.stages,
+        "images": price.total(|stage| stage.images),
+        "steps": price.total(|stage| stage.steps),
+        "operations": price.total(|stage| stage.operations),
+        "written": price.total(|stage| stage.written),
+        "shared": price.shared,
+        "peak": peak,
+        "peak_without_shared": least,
+        "open": price.open,
+        "hours": hours,
+    })
+}
+
+/// `812`, `18.4 thousand`, `3.1 billion`.
+fn number(value: f64) -> String {
+    match value {
+        0.0 => String::new(),
+        _ if value < 1e4 => grouped(value.round() as usize),
+        _ if value < 1e6 => format!("{:.1} thousand", value / 1e3),
+        _ if value < 1e9 => format!("{:.1} million", value / 1e6),
+        _ => format!("{:.2} billion", value / 1e9),
+    }
+}
+
+/// `527 E`: with the SI prefix that leaves at most three digits before the point.
+fn flops(operations: f64) -> String {
+    const PREFIXES: [&str; 7] = ["", "k", "M", "G", "T", "P", "E"];
+    if operations == 0.0 {
+        return String::new();
+    }
+    let mut value = operations;
+    let mut prefix = 0;
+    while value >= 999.5 && prefix + 1 < PREFIXES.len() {
+        value /= 1000.0;
+        prefix += 1;
+    }
+    match value < 9.95 {
+        true => format!("{value:.1} {}", PREFIXES[prefix]),
+        false => format!("{value:.0} {}", PREFIXES[prefix]),
+    }
+}
+
+fn written(value: f64) -> String {
+    match value {
+        0.0 => String::new(),
+        _ => bytes(value as u64),
+    }
+}
+
+fn hour(hours: f64) -> String {
+    match hours {
+        _ if hours < 0.1 => format!("{:.1} min", 60.0 * hours),
+        _ if hours < 100.0 => format!("{hours:.1} h"),
+        _ => format!("{} h", grouped(hours.round() as usize)),
+    }
+}

@@ -1,0 +1,62 @@
+//! `ribflow verify FILE`: whether the published numbers came out.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use petgraph::graph::NodeIndex;
+
+use super::arguments::{Common, VerifyArguments};
+use super::failure::{Exit, Failure};
+use super::load;
+use super::places::{self, Places};
+use crate::engine;
+use crate::report::verdict::{Expected, Verdicts, document, expected_file};
+use crate::report::{View, verdict_text};
+use crate::stages;
+use crate::store::StoredRecord;
+
+pub fn run(
+    arguments: &VerifyArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::whole(&arguments.workflow, common, &registry)?;
+    let file = arguments.expect.clone().or_else(|| expected_file(&graph));
+    let Some(file) = file else {
+        let message = format!("`{}` names no published values", graph.name);
+        return Err(Failure::usage("no-expectation", message).hint(
+            "a stage with `use: report` takes `expect: published/….yaml`; or give `--expect FILE`",
+        ));
+    };
+    let expected = Expected::read(&file, &graph)?;
+    let places = Places::of(&arguments.workflow.file, common);
+    let store = places::look_at_store(&places.store, common)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let known = survey.nodes.into_iter().filter_map(|surveyed| {
+        let record = surveyed.record?;
+        Some((surveyed.node, (*record).clone()))
+    });
+    let records: BTreeMap<NodeIndex, StoredRecord> = known.collect();
+    let view = View::new(&graph, &records).expecting(Some(&expected));
+    let verdicts = expected.judge(&view);
+    if common.json {
+        serde_json::to_writer(&mut *output, &document(&verdicts))?;
+        writeln!(output)?;
+    } else if !common.quiet {
+        write!(output, "{}", verdict_text(&verdicts))?;
+    }
+    Ok(exit(&verdicts, arguments.complete))
+}
+
+fn exit(verdicts: &Verdicts, complete: bool) -> Exit {
+    let judged = verdicts.all().filter(|verdict| verdict.is_judged()).count();
+    if verdicts.all().any(|verdict| verdict.is_difference()) {
+        return Exit::Different;
+    }
+    match judged {
+        0 => Exit::Unjudged,
+        some if complete && some < verdicts.all().count() => Exit::Unjudged,
+        _ => Exit::Done,
+    }
+}

@@ -1,0 +1,231 @@
+//! What a run will cost, before anything has run and without any data: images, steps, operations,
+//! bytes. Of everything that the kinds say of their nodes ([`crate::stages::price`]), added up.
+
+pub mod devices;
+pub mod rates;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use serde::Serialize;
+
+use super::event::PlanState;
+use super::survey::{Survey, SurveyedNode};
+use crate::ml::models::Config;
+use crate::stages::price::{Ask, Cost, Foreseen, Outlook, Price, Rows};
+use crate::stages::registry::Registry;
+use crate::store::StoredRecord;
+use crate::store::artifact::Artifact;
+use crate::workflow::graph::{Graph, Node};
+
+/// What is left to run of one stage comes to.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct StagePrice {
+    pub stage: String,
+    /// Nodes that are left to run.
+    pub nodes: usize,
+    /// Images shown to a model, each as often as it is shown.
+    pub images: f64,
+    pub steps: f64,
+    pub operations: f64,
+    pub written: f64,
+}
+
+/// Work that nodes share: done once with room for it, by every node again without.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Shared {
+    /// Images to be decoded where the pixels are kept, and where every node decodes for itself.
+    pub decoded: f64,
+    pub decoded_alone: f64,
+    /// Operations of frozen models, done once and by every node again.
+    pub operations: f64,
+    pub operations_alone: f64,
+    /// Bytes that the kept pixels, features and logits take.
+    pub bytes: f64,
+}
+
+/// What a run will cost.
+#[derive(Debug, Default)]
+pub struct RunPrice {
+    pub stages: Vec<StagePrice>,
+    pub shared: Shared,
+    /// By node that is left to run.
+    pub costs: Vec<(NodeIndex, Cost)>,
+    /// Nodes of which something can't be known yet.
+    pub open: usize,
+}
+
+impl RunPrice {
+    pub fn total(&self, of: impl Fn(&StagePrice) -> f64) -> f64 {
+        self.stages.iter().map(of).sum()
+    }
+
+    /// Most bytes on the disk at once, with shared work kept and without.
+    pub fn peak(&self) -> (f64, f64) {
+        let written = self.total(|stage| stage.written);
+        (written + self.shared.bytes, written)
+    }
+}
+
+/// Prices what `survey` says is left to run. What has records is taken as it came out.
+pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
+    let mut surveyed: HashMap<NodeIndex, &SurveyedNode> = HashMap::new();
+    surveyed.extend(survey.nodes.iter().map(|one| (one.node, one)));
+    let record = |node: NodeIndex| surveyed.get(&node)?.record.as_deref();
+    let prices = prices(graph, registry, &record);
+    let mut found = RunPrice::default();
+    let mut stages: BTreeMap<&str, StagePrice> = BTreeMap::new();
+    let mut sharing = Sharing::default();
+    for &node in &graph.order {
+        let left = surveyed
+            .get(&node)
+            .is_none_or(|one| one.state != PlanState::Reused);
+        let Some(price) = prices[node.index()].as_ref().filter(|_| left) else {
+            continue;
+        };
+        let cost = &price.cost;
+        let stage = stages.entry(&graph.dag[node].stage).or_default();
+        stage.nodes += 1;
+        stage.images += cost.images;
+        stage.steps += cost.steps;
+        stage.operations += cost.operations;
+        stage.written += cost.written;
+        found.open += usize::from(cost.at_least);
+        for ask in &cost.asks {
+            sharing.add(graph, &prices, node, ask, cost);
+        }
+        found.costs.push((node, cost.clone()));
+    }
+    found.stages = graph
+        .stages
+        .iter()
+        .filter_map(|info| {
+            let stage = stages.remove(info.name.as_str())?;
+            Some(StagePrice {
+                stage: info.name.clone(),
+                ..stage
+            })
+        })
+        .collect();
+    found.shared = sharing.shared;
+    found
+}
+
+/// The price of every node by its index.
+pub fn prices<'r>(
+    graph: &Graph,
+    registry: &Registry,
+    record: &dyn Fn(NodeIndex) -> Option<&'r StoredRecord>,
+) -> Vec<Option<Price>> {
+    let mut tasks = HashMap::new();
+    let mut prices: Vec<Option<Price>> = vec![None; graph.dag.node_count()];
+    for &index in &graph.order {
+        let node = &graph.dag[index];
+        // Equal nodes share their parameters.
+        let task = tasks
+            .entry((node.kind.name(), Arc::as_ptr(&node.with)))
+            .or_insert_with(|| registry.task(node.kind.name(), &node.with)?.ok());
+        let Some(task) = task else {
+            continue;
+        };
+        let mut price = task.price(&foreseen(node, &prices));
+        if let Some(record) = record(index) {
+            correct(&mut price, record);
+        }
+        prices[index.index()] = Some(price);
+    }
+    prices
+}
+
+fn foreseen(node: &Node, prices: &[Option<Price>]) -> Foreseen {
+    let outlooks = |input: &crate::workflow::graph::Input| {
+        let member = |member: &crate::workflow::graph::Member| {
+            let price = prices[member.node.index()].as_ref();
+            let gives = price.and_then(|price| price.gives.get(member.port.as_str()));
+            gives.cloned().unwrap_or(Outlook::Unknown)
+        };
+        input.members.iter().map(member).collect()
+    };
+    node.inputs
+        .iter()
+        .map(|input| (input.name.clone(), outlooks(input)))
+        .collect()
+}
+
+/// Puts what a record says of a dataset in place of what was foreseen.
+fn correct(price: &mut Price, record: &StoredRecord) {
+    let summary = record.record.ports.get("summary");
+    let Some(Artifact::Metrics(metrics)) = summary.and_then(|port| port.inline.as_ref()) else {
+        return;
+    };
+    let Some(images) = metrics.values.get("images") else {
+        return;
+    };
+    if let Some(outlook) = price.gives.get_mut("images") {
+        let decode = !matches!(outlook, Outlook::Images { decode: false, .. });
+        let count = images.value as u64;
+        *outlook = Outlook::Images { count, decode };
+        price.cost.at_least = false;
+    }
+}
+
+/// Adds up what nodes ask for together, each thing once.
+#[derive(Default)]
+struct Sharing {
+    pixels: BTreeSet<(NodeIndex, String)>,
+    rows: BTreeSet<(NodeIndex, NodeIndex, &'static str)>,
+    shared: Shared,
+}
+
+impl Sharing {
+    fn add(
+        &mut self,
+        graph: &Graph,
+        prices: &[Option<Price>],
+        node: NodeIndex,
+        ask: &Ask,
+        cost: &Cost,
+    ) {
+        let of = |name: &str| {
+            let input = graph.dag[node]
+                .inputs
+                .iter()
+                .find(|input| input.name == name);
+            let member = input?.members.first()?;
+            let price = prices[member.node.index()].as_ref()?;
+            Some((member.node, price.gives.get(member.port.as_str())?))
+        };
+        let (
+            Some((model, Outlook::Model(config))),
+            Some((data, Outlook::Images { count, decode })),
+        ) = (of(ask.model), of(ask.data))
+        else {
+            return;
+        };
+        let count = *count as f64;
+        if *decode {
+            self.decode(data, config, count, cost.images.max(count));
+        }
+        let (kind, width) = match ask.rows {
+            Rows::None => return,
+            Rows::Features => ("features", config.features()),
+            Rows::Logits => ("logits", config.outputs()),
+        };
+        let operations = 2.0 * config.multiplications() as f64 * count;
+        self.shared.operations_alone += operations;
+        if self.rows.insert((model, data, kind)) {
+            self.shared.operations += operations;
+            self.shared.bytes += 4.0 * width as f64 * count;
+        }
+    }
+
+    fn decode(&mut self, data: NodeIndex, config: &Config, count: f64, alone: f64) {
+        let transform = config.input.transform();
+        self.shared.decoded_alone += alone;
+        if self.pixels.insert((data, format!("{transform:?}"))) {
+            self.shared.decoded += count;
+            self.shared.bytes += 3.0 * (transform.crop * transform.crop) as f64 * count;
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! How long operations took in recorded runs, by kind and class of device. Kept beside the store's
+//! other indices: derived, deletable at any time, and only ever a help to `plan`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use petgraph::graph::NodeIndex;
+use serde::{Deserialize, Serialize};
+
+use super::prices;
+use crate::fsx;
+use crate::stages::registry::Registry;
+use crate::store::{Store, StoredRecord};
+use crate::workflow::graph::Graph;
+
+/// Below this many operations, a node's time is all but arithmetic.
+const WORTH_COUNTING: f64 = 1e9;
+
+/// What was recorded of one kind on one class of devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Rate {
+    nodes: usize,
+    /// Of the device; of the cores together where it is a CPU.
+    seconds: f64,
+    operations: f64,
+}
+
+/// By class of device, and by kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Rates(BTreeMap<String, BTreeMap<String, Rate>>);
+
+impl Rates {
+    /// What `store` remembers; nothing where that can't be read.
+    pub fn of(store: &Store) -> Self {
+        let bytes = std::fs::read(file(store)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    pub fn classes(&self) -> Vec<&str> {
+        self.0.keys().map(String::as_str).collect()
+    }
+
+    /// How many nodes were recorded on a class of devices.
+    pub fn nodes(&self, class: &str) -> usize {
+        let kinds = self.0.get(class).into_iter().flatten();
+        kinds.map(|(_, rate)| rate.nodes).sum()
+    }
+
+    /// As recorded of `kind`; of all kinds where it was not.
+    pub fn seconds_per_operation(&self, kind: &str, class: &str) -> f64 {
+        let Some(kinds) = self.0.get(class) else {
+            return 0.0;
+        };
+        let known = kinds.get(kind).copied().unwrap_or_else(|| {
+            kinds.values().fold(Rate::default(), |all, one| Rate {
+                nodes: all.nodes + one.nodes,
+                seconds: all.seconds + one.seconds,
+                operations: all.operations + one.operations,
+            })
+        });
+        known.seconds / known.operations.max(1.0)
+    }
+
+    fn add(&mut self, kind: &str, operations: f64, record: &StoredRecord) {
+        let provenance = &record.record.provenance;
+        let class = provenance.device_class.as_str();
+        let cores = match class.starts_with("cpu/") {
+            true => provenance.threads.max(1) as f64,
+            false => 1.0,
+        };
+        let kinds = self.0.entry(class.to_string()).or_default();
+        let rate = kinds.entry(kind.to_string()).or_default();
+        rate.nodes += 1;
+        rate.seconds += provenance.wall_seconds * cores;
+        rate.operations += operations;
+    }
+}
+
+/// Remembers how long the nodes took that have run since `started` (seconds since 1970).
+pub fn learn(
+    graph: &Graph,
+    store: &Store,
+    registry: &Registry,
+    records: &BTreeMap<NodeIndex, StoredRecord>,
+    started: u64,
+) -> std::io::Result<()> {
+    let prices = prices(graph, registry, &|node| records.get(&node));
+    let mut rates = Rates::of(store);
+    let before = rates.clone();
+    for (node, record) in records {
+        let operations = prices[node.index()]
+            .as_ref()
+            .map_or(0.0, |price| price.cost.operations);
+        if record.record.provenance.started >= started && operations >= WORTH_COUNTING {
+            rates.add(graph.dag[*node].kind.name(), operations, record);
+        }
+    }
+    if rates == before {
+        return Ok(());
+    }
+    let text = serde_json::to_vec_pretty(&rates)?;
+    fsx::replace(&file(store), store.root(), 0o644, &text)
+}
+
+fn file(store: &Store) -> PathBuf {
+    store.root().join("index.rates")
+}

@@ -1,0 +1,340 @@
+//! What published numbers and claims belong to: from selectors to the nodes of a graph.
+
+use std::collections::BTreeMap;
+
+use petgraph::graph::NodeIndex;
+
+use super::published::{Check, Claim, Published, Values};
+use crate::diag::{Place, Problems, listed, suggest};
+use crate::workflow::graph::{Graph, StageInfo};
+use crate::workflow::reading::{Picked, Selector, Text, report_syntax};
+
+/// One number, and the nodes that are to reproduce it: one for every repeat, none where the run
+/// has no such nodes.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// As a selector of its own: `robustness[source=laion2b,method=ft].mri`.
+    pub name: String,
+    pub metric: String,
+    pub nodes: Vec<NodeIndex>,
+}
+
+/// A published number with its target.
+#[derive(Debug)]
+pub struct Bound {
+    pub target: Target,
+    pub published: f64,
+    /// The place of its entry among the file's `values`.
+    pub entry: usize,
+}
+
+/// A claim with the targets of its selectors.
+#[derive(Debug)]
+pub struct BoundClaim {
+    pub claim: usize,
+    /// By selector, and within one by node.
+    pub targets: Vec<Vec<Target>>,
+    /// Those to compare the first with (`highest`, `lowest`).
+    pub among: Vec<Target>,
+}
+
+/// Looks selectors up in one graph.
+pub struct Binder<'a> {
+    graph: &'a Graph,
+    /// The axes that repeat the same experiment.
+    repeats: Vec<&'a str>,
+    stages: BTreeMap<&'a str, Vec<NodeIndex>>,
+    /// Every value of the file is on its axis: no profile and no `--set` has taken any away.
+    complete: bool,
+}
+
+impl<'a> Binder<'a> {
+    pub fn new(graph: &'a Graph, repeats: Vec<&'a str>) -> Self {
+        let mut stages: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+        for index in graph.dag.node_indices() {
+            stages
+                .entry(&graph.dag[index].stage)
+                .or_default()
+                .push(index);
+        }
+        Self {
+            graph,
+            repeats,
+            stages,
+            complete: graph.profiles.is_empty() && graph.overrides.is_empty(),
+        }
+    }
+
+    pub fn values(&self, published: &Published, problems: &mut Problems) -> Vec<Bound> {
+        let mut bound = Vec::new();
+        for (entry, values) in published.values.iter().enumerate() {
+            let targets = self.of_values(values, problems).unwrap_or_default();
+            bound.extend(targets.into_iter().map(|(target, published)| Bound {
+                target,
+                published,
+                entry,
+            }));
+        }
+        bound
+    }
+
+    fn of_values(&self, values: &Values, problems: &mut Problems) -> Option<Vec<(Target, f64)>> {
+        let (selector, stage) = self.selector(&values.metric, problems)?;
+        if let Some(by) = &values.by
+            && !stage.axes.contains(&by.text)
+        {
+            self.no_axis(stage, &by.text, by.place, problems);
+            return None;
+        }
+        let mut targets = Vec::new();
+        for (id, published) in &values.published {
+            let also = values.by.as_ref().zip(id.as_ref());
+            if let Some((by, id)) = also {
+                self.known_id(&by.text, id, problems);
+            }
+            let also = also.map(|(by, id)| (by.text.as_str(), id.text.as_str()));
+            let found = self.targets(&selector, also);
+            let [target] = found.as_slice() else {
+                if found.is_empty() {
+                    targets.push((self.missing(&selector, also), *published));
+                    continue;
+                }
+                self.open_axis(&selector, stage, also, values.metric.place, problems);
+                return None;
+            };
+            targets.push((target.clone(), *published));
+        }
+        Some(targets)
+    }
+
+    pub fn claims(&self, claims: &[Claim], problems: &mut Problems) -> Vec<BoundClaim> {
+        let bind = |(claim, it): (usize, &Claim)| {
+            let (texts, among): (&[Text], &[Text]) = match &it.check {
+                Check::Ascending(texts) | Check::Positive(texts) | Check::Negative(texts) => {
+                    (texts, &[])
+                }
+                Check::Highest { it, among } | Check::Lowest { it, among } => {
+                    (std::slice::from_ref(it), among)
+                }
+            };
+            let each = matches!(it.check, Check::Positive(_) | Check::Negative(_));
+            let single = !each && it.take.is_none();
+            let targets = texts
+                .iter()
+                .map(|text| self.of_claim(text, single, problems));
+            let targets: Option<Vec<Vec<Target>>> = targets.collect();
+            let among = among
+                .iter()
+                .map(|text| self.of_claim(text, false, problems));
+            let among: Option<Vec<Vec<Target>>> = among.collect();
+            Some(BoundClaim {
+                claim,
+                targets: targets?,
+                among: among?.concat(),
+            })
+        };
+        claims.iter().enumerate().filter_map(bind).collect()
+    }
+
+    fn of_claim(&self, text: &Text, single: bool, problems: &mut Problems) -> Option<Vec<Target>> {
+        let (selector, stage) = self.selector(text, problems)?;
+        let found = self.targets(&selector, None);
+        if found.is_empty() {
+            return Some(vec![self.missing(&selector, None)]);
+        }
+        if single && found.len() > 1 {
+            self.open_axis(&selector, stage, None, text.place, problems);
+            return None;
+        }
+        Some(found)
+    }
+
+    /// The nodes that a selector without a metric names.
+    pub fn nodes(&self, text: &Text, problems: &mut Problems) -> Option<Vec<NodeIndex>> {
+        let (selector, _) = self.parsed(text, problems)?;
+        let targets = self.targets(&selector, None).into_iter();
+        Some(targets.flat_map(|target| target.nodes).collect())
+    }
+
+    /// A selector that names a metric of a stage of this graph, with axes and ids that there are.
+    fn selector(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
+        let (selector, stage) = self.parsed(text, problems)?;
+        if selector.name.is_none() {
+            let found = problems.error(text.place, "bad-value", "this names no metric");
+            found.hint(format!("write `{}.top1`", text.text));
+            return None;
+        }
+        Some((selector, stage))
+    }
+
+    fn parsed(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
+        let selector = match Selector::parse(&text.text) {
+            Ok(selector) => selector,
+            Err(error) => {
+                report_syntax(&text.text, text.place, error, problems);
+                return None;
+            }
+        };
+        let known = self.graph.stages.iter();
+        let Some(stage) = known.clone().find(|stage| stage.name == selector.stage) else {
+            let message = format!("the workflow has no stage `{}`", selector.stage);
+            let found = problems.error(text.place, "unknown-stage", message);
+            let names = known.map(|stage| stage.name.as_str());
+            found.hint(suggest(&selector.stage, "stages", names));
+            return None;
+        };
+        for pick in &selector.picks {
+            if !stage.axes.contains(&pick.axis) {
+                self.no_axis(stage, &pick.axis, text.place, problems);
+                return None;
+            }
+            if let Picked::Values(values) = &pick.values {
+                for value in values {
+                    let id = Text {
+                        text: value.word.clone(),
+                        place: text.place,
+                    };
+                    self.known_id(&pick.axis, &id, problems);
+                }
+            }
+        }
+        Some((selector, stage))
+    }
+
+    fn no_axis(&self, stage: &StageInfo, axis: &str, place: Place, problems: &mut Problems) {
+        let message = format!("stage `{}` has no axis `{axis}`", stage.name);
+        let found = problems.error(place, "unknown-axis", message);
+        let axes = stage.axes.iter().map(String::as_str);
+        found.hint(suggest(axis, "axes", axes));
+    }
+
+    /// An id that no value has is a slip, unless a profile or `--set` may have left it out.
+    fn known_id(&self, axis: &str, id: &Text, problems: &mut Problems) {
+        let found = self.graph.axes.iter().find(|known| known.name == axis);
+        let ids = || {
+            let values = found.map_or(&[][..], |axis| &axis.values);
+            values.iter().map(|value| value.id.as_str())
+        };
+        if !self.complete || ids().any(|known| known == id.text) {
+            return;
+        }
+        let message = format!("axis `{axis}` has no value `{}`", id.text);
+        let found = problems.error(id.place, "unknown-value", message);
+        let ids: Vec<&str> = ids().collect();
+        found.hint(suggest(&id.text, "values", ids));
+    }
+
+    fn open_axis(
+        &self,
+        selector: &Selector,
+        stage: &StageInfo,
+        also: Option<(&str, &str)>,
+        place: Place,
+        problems: &mut Problems,
+    ) {
+        let one = |axis: &str| {
+            let picked = selector.picks.iter().find(|pick| pick.axis == axis);
+            picked.is_some_and(
+                |pick| matches!(&pick.values, Picked::Values(values) if values.len() == 1),
+            )
+        };
+        let open = stage.axes.iter().map(String::as_str).filter(|axis| {
+            !one(axis) && !self.repeats.contains(axis) && also.is_none_or(|(by, _)| by != *axis)
+        });
+        let open: Vec<&str> = open.collect();
+        let message = format!(
+            "this leaves {} open: it is several numbers",
+            listed(open.iter().copied())
+        );
+        let found = problems.error(place, "open-axis", message);
+        if let Some(axis) = open.first() {
+            found.hint(format!(
+                "pin it, `[{axis}=…]`, or tell the numbers apart with `by: {axis}`"
+            ));
+        }
+    }
+
+    /// The targets of a selector: nodes that differ in repeats only are one.
+    fn targets(&self, selector: &Selector, also: Option<(&str, &str)>) -> Vec<Target> {
+        let takes = |(axis, id): &(String, String)| {
+            let picked = selector.picks.iter().find(|pick| pick.axis == *axis);
+            let by_pick = picked.is_none_or(|pick| match &pick.values {
+                Picked::All => true,
+                Picked::Values(values) => values.iter().any(|value| value.word == *id),
+            });
+            by_pick && also.is_none_or(|(by, wanted)| by != axis || wanted == id)
+        };
+        let metric = metric(selector);
+        let mut targets: Vec<(Vec<(&str, &str)>, Target)> = Vec::new();
+        for index in self
+            .stages
+            .get(selector.stage.as_str())
+            .into_iter()
+            .flatten()
+        {
+            let node = &self.graph.dag[*index];
+            if !node.axes.iter().all(takes) {
+                continue;
+            }
+            let own = node
+                .axes
+                .iter()
+                .map(|(axis, id)| (axis.as_str(), id.as_str()));
+            let pinned = |axis: &str| selector.picks.iter().any(|pick| pick.axis == axis);
+            let own: Vec<(&str, &str)> = own
+                .filter(|(axis, _)| !self.repeats.contains(axis) || pinned(axis))
+                .collect();
+            match targets.iter_mut().find(|(axes, _)| *axes == own) {
+                Some((_, target)) => target.nodes.push(*index),
+                None => {
+                    let target = Target {
+                        name: name(&selector.stage, &own, &metric),
+                        metric: metric.clone(),
+                        nodes: vec![*index],
+                    };
+                    targets.push((own, target));
+                }
+            }
+        }
+        targets.into_iter().map(|(_, target)| target).collect()
+    }
+
+    /// The target of numbers that this run has no nodes for.
+    fn missing(&self, selector: &Selector, also: Option<(&str, &str)>) -> Target {
+        let picks = selector.picks.iter().filter_map(|pick| match &pick.values {
+            Picked::All => None,
+            Picked::Values(values) => {
+                let words: Vec<&str> = values.iter().map(|value| value.word.as_str()).collect();
+                Some((pick.axis.as_str(), words.join("|")))
+            }
+        });
+        let also = also.map(|(by, id)| (by, id.to_string()));
+        let axes: Vec<(&str, String)> = picks.chain(also).collect();
+        let axes: Vec<(&str, &str)> = axes.iter().map(|(axis, id)| (*axis, id.as_str())).collect();
+        let metric = metric(selector);
+        Target {
+            name: name(&selector.stage, &axes, &metric),
+            metric,
+            nodes: Vec::new(),
+        }
+    }
+}
+
+fn metric(selector: &Selector) -> String {
+    selector
+        .name
+        .as_ref()
+        .map(|(name, _)| name.clone())
+        .unwrap_or_default()
+}
+
+fn name(stage: &str, axes: &[(&str, &str)], metric: &str) -> String {
+    let axes: Vec<String> = axes
+        .iter()
+        .map(|(axis, id)| format!("{axis}={id}"))
+        .collect();
+    match axes.is_empty() {
+        true => format!("{stage}.{metric}"),
+        false => format!("{stage}[{}].{metric}", axes.join(",")),
+    }
+}

@@ -1,0 +1,150 @@
+//! Published numbers beside reproduced ones: whether a run came to what a paper says, number by
+//! number and claim by claim. A pure function of a file of published values, a graph and its
+//! records; docs/verify.md is its specification.
+//!
+//! ```text
+//! published    the file as it is written
+//! bind         selectors → nodes of the graph
+//! setting      where a run is not as published, and what that touches
+//! observe      what came out, and how far it varies over repeats
+//! judge        verdicts
+//! ```
+
+mod bind;
+mod judge;
+mod observe;
+mod published;
+mod setting;
+mod tables;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value;
+
+pub use judge::{JudgedClaim, JudgedValue, Verdict};
+pub use setting::Deviation;
+pub use tables::document;
+pub(super) use tables::{claims_table, values_table};
+
+use super::view::{Role, View, roles};
+use crate::diag::{Diagnostics, Problems};
+use crate::digest::Digest;
+use crate::workflow::Limits;
+use crate::workflow::graph::Graph;
+use crate::workflow::reading;
+use bind::{Binder, Bound, BoundClaim};
+use judge::Judge;
+use observe::Behind;
+use published::Published;
+
+/// Published values, bound to the nodes of one graph.
+pub struct Expected {
+    pub(super) published: Published,
+    /// Of the file.
+    pub(super) digest: Digest,
+    values: Vec<Bound>,
+    claims: Vec<BoundClaim>,
+    pub deviations: Vec<Deviation>,
+}
+
+/// What a run makes of published values.
+pub struct Verdicts<'a> {
+    pub expected: &'a Expected,
+    pub values: Vec<JudgedValue>,
+    pub claims: Vec<JudgedClaim>,
+    /// Everything that must come out right first has; true where there is no such thing.
+    pub calibrated: bool,
+}
+
+/// The file of published values that a `report` node of `graph` names under `expect:`; relative
+/// to the workflow file. The first one, where there are several.
+pub fn expected_file(graph: &Graph) -> Option<PathBuf> {
+    let nodes = graph.dag.node_weights();
+    let mut reports = nodes.filter(|node| node.kind.name() == "report");
+    let file = reports.find_map(|node| node.with.get("expect").and_then(Value::as_str))?;
+    let folder = graph.file.parent().unwrap_or(Path::new("."));
+    Some(folder.join(file))
+}
+
+impl Expected {
+    /// Reads `file` and finds out which nodes of `graph` its numbers belong to.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file, by place.
+    pub fn read(file: &Path, graph: &Graph) -> Result<Self, Diagnostics> {
+        let limits = Limits::default();
+        let source = reading::read(file, &limits)?;
+        let digest = Digest::of(source.text().as_bytes());
+        let mut problems = Problems::default();
+        let source = problems.add_source(source);
+        let tree = reading::parse(&mut problems, source, &limits);
+        let published = tree.map(|tree| published::read(&tree, &mut problems));
+        let published = published.unwrap_or_default();
+        let binder = Binder::new(graph, repeats(graph));
+        let values = binder.values(&published, &mut problems);
+        let claims = binder.claims(&published.claims, &mut problems);
+        let deviations = setting::deviations(graph, &binder, &published.setting, &mut problems);
+        problems.finish()?;
+        Ok(Self {
+            published,
+            digest,
+            values,
+            claims,
+            deviations,
+        })
+    }
+
+    /// The verdicts on what `view` holds.
+    pub fn judge(&self, view: &View) -> Verdicts<'_> {
+        let judge = Judge {
+            view,
+            behind: Behind::of(view),
+            published: &self.published,
+            deviations: &self.deviations,
+        };
+        let (values, calibrated) = judge.values(&self.values);
+        let claims = judge.claims(&self.claims, calibrated);
+        Verdicts {
+            expected: self,
+            values,
+            claims,
+            calibrated,
+        }
+    }
+
+    /// What was published as a metric of this one node.
+    pub fn published_value(&self, node: NodeIndex, metric: &str) -> Option<f64> {
+        let mut values = self.values.iter();
+        let found = values
+            .find(|bound| bound.target.metric == metric && bound.target.nodes.as_slice() == [node]);
+        found.map(|bound| bound.published)
+    }
+
+    /// What some of the nodes are not as published in, in words.
+    pub fn deviations_of(&self, nodes: &[NodeIndex]) -> Vec<&str> {
+        let touches = |deviation: &&Deviation| nodes.iter().any(|node| deviation.touches(*node));
+        let touching = self.deviations.iter().filter(touches);
+        let texts: BTreeSet<&str> = touching.map(|deviation| deviation.text.as_str()).collect();
+        texts.into_iter().collect()
+    }
+}
+
+impl Verdicts<'_> {
+    pub fn all(&self) -> impl Iterator<Item = Verdict> + '_ {
+        let values = self.values.iter().map(|value| value.verdict);
+        values.chain(self.claims.iter().map(|claim| claim.verdict))
+    }
+
+    /// How many have this verdict.
+    pub fn count(&self, verdict: Verdict) -> usize {
+        self.all().filter(|one| *one == verdict).count()
+    }
+}
+
+fn repeats(graph: &Graph) -> Vec<&str> {
+    let repeats = roles(graph).into_iter();
+    let repeats = repeats.filter(|(_, role)| *role == Role::Repeats);
+    repeats.map(|(axis, _)| axis).collect()
+}

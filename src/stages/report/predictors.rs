@@ -1,0 +1,66 @@
+//! What else might predict drops, and how all predictors compare.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::Cell;
+use super::relation::{Axes, Relation, drops, numbers, pair};
+use crate::stages::ot::Distance;
+use crate::store::artifact::{Metric, Table};
+
+/// The metric of an `evaluate` node that is its accuracy. Its negative stands for the gap to the
+/// accuracy on the models' own set: that is the same for all domains, and neither a correlation
+/// nor a line minds.
+const ACCURACY: &str = "top1";
+/// What else might predict drops: further distances, and the accuracy that models lack on a domain
+/// before they are tuned on it.
+pub fn rivals(cells: &[Cell]) -> Vec<Relation> {
+    let drops = drops(cells);
+    let mut rivals = Vec::new();
+    for distance in Distance::ALL {
+        for (input, distances) in numbers(cells, distance.name()) {
+            let name = format!("{input}_{}", distance.name());
+            rivals.extend(pair(&name, &distances, &drops));
+        }
+    }
+    for (input, accuracies) in numbers(cells, ACCURACY) {
+        let gaps: Vec<(&Axes, f64)> = accuracies
+            .iter()
+            .map(|(axes, accuracy)| (*axes, 0.0 - accuracy))
+            .collect();
+        rivals.extend(pair(&format!("{input}_gap"), &gaps, &drops));
+    }
+    rivals
+}
+
+/// Every predictor in a row: correlations with their p-values and intervals, and the error of
+/// leaving a domain out, beside that of the plain mean.
+pub fn predictor_table<'r>(relations: impl Iterator<Item = &'r Relation>) -> Table {
+    const NUMBERS: [&str; 6] = [
+        "spearman",
+        "spearman_p",
+        "pearson",
+        "pearson_p",
+        "loo",
+        "loo_mean",
+    ];
+    let row = |relation: &Relation| {
+        let metrics: BTreeMap<String, Metric> = relation.metrics().into_iter().collect();
+        let metric = |name: &str| metrics.get(&format!("{}_drop_{name}", relation.input));
+        let points: usize = relation.groups.iter().map(|group| group.points.len()).sum();
+        let mut row: Vec<Value> = vec![json!(relation.input), json!(points)];
+        row.extend(NUMBERS.map(|name| json!(metric(name).map(|metric| metric.value))));
+        let interval = metric("spearman").and_then(|metric| metric.interval);
+        row.push(json!(interval.map(|[low, _]| low)));
+        row.push(json!(interval.map(|[_, high]| high)));
+        row
+    };
+    let mut columns = vec!["predictor".to_string(), "n".to_string()];
+    columns.extend(NUMBERS.map(str::to_string));
+    columns.extend(["spearman_low", "spearman_high"].map(str::to_string));
+    Table {
+        columns,
+        rows: relations.map(row).collect(),
+    }
+}
