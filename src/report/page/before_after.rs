@@ -52,9 +52,9 @@ fn picture(view: &View, benchmark: &Benchmark, series: &str) -> Markup {
     let widest = experiments.iter().map(|one| width(&label(one), TEXT));
     let step = widest.fold(2.0 * BAR + 16.0, f64::max) + 8.0;
     let full = LEFT + step * experiments.len() as f64;
-    let scale = Scale::new(0.0, 100.0, HEIGHT - BOTTOM, TOP);
+    let scale = Scale::new(0.0, highest(view, benchmark), HEIGHT - BOTTOM, TOP);
     html! {
-        svg viewBox=(format!("0 0 {} {HEIGHT}", px(full))) role="img" aria-label="Mean accuracy before and after" {
+        svg viewBox=(format!("0 0 {} {HEIGHT}", px(full))) style=(format!("max-width:{}px", px(full))) role="img" aria-label="Mean accuracy before and after" {
             @for tick in scale.ticks(4) {
                 @let y = px(scale.at(tick));
                 line.grid x1=(px(LEFT)) x2=(px(full)) y1=(y) y2=(y) {}
@@ -95,6 +95,21 @@ fn bar(view: &View, experiment: &Experiment, name: &'static str, x: f64, scale: 
             }
         }
     }
+}
+
+/// The end of the scale: the first round number above all bars.
+fn highest(view: &View, benchmark: &Benchmark) -> f64 {
+    let of = |experiment: &Experiment| {
+        ["before", "after"]
+            .into_iter()
+            .flat_map(|name| {
+                let observed = experiment.metric(view, name).map(|metric| metric.value);
+                observed.into_iter().chain(published(view, experiment, name))
+            })
+            .fold(0.0, f64::max)
+    };
+    let highest = benchmark.experiments.iter().map(of).fold(0.0, f64::max);
+    ((highest / 20.0).ceil() * 20.0).clamp(20.0, 100.0)
 }
 
 fn has_published(view: &View, benchmark: &Benchmark) -> bool {

@@ -9,7 +9,8 @@ use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
 use crate::report::view::View;
 
-const SIZE: f64 = 220.0;
+const WIDTH: f64 = 330.0;
+const HEIGHT: f64 = 210.0;
 const RADIUS: f64 = 78.0;
 
 /// Domains whose pictures are open; those of the others are folded away.
@@ -59,7 +60,7 @@ fn radar(view: &View, benchmark: &Benchmark, experiment: &Experiment, domain: &s
             @if let Some((axis, id)) = panel { h4 { (view.label(axis, id)) } }
             @if spokes.iter().all(|id| after(id).is_none()) { p.quiet { "not run" } }
             @else {
-                svg viewBox=(format!("0 0 {SIZE} {SIZE}")) role="img" aria-label="Accuracy before and after, by set" {
+                svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="Accuracy before and after, by set" {
                     @for ring in [25.0, 50.0, 75.0, 100.0] {
                         polygon.web points=(polygon(spokes.len(), |_| Some(ring))) {}
                     }
@@ -92,7 +93,7 @@ fn spoke(
     let words = format!("{label}: {} before, {} after", shown(before), shown(after));
     let nodes = before.into_iter().chain(after);
     let nodes: Vec<_> = nodes.flat_map(|accuracy| accuracy.nodes.clone()).collect();
-    let anchor = match x - SIZE / 2.0 {
+    let anchor = match x - WIDTH / 2.0 {
         offset if offset > 8.0 => "start",
         offset if offset < -8.0 => "end",
         _ => "middle",
@@ -120,6 +121,8 @@ fn polygon(count: usize, value: impl Fn(usize) -> Option<f64>) -> String {
 fn point(place: usize, count: usize, percent: f64) -> (f64, f64) {
     let angle = std::f64::consts::TAU * place as f64 / count.max(1) as f64;
     let reach = RADIUS * percent / 100.0;
-    let middle = SIZE / 2.0;
-    (middle + reach * angle.sin(), middle - reach * angle.cos())
+    (
+        WIDTH / 2.0 + reach * angle.sin(),
+        HEIGHT / 2.0 - reach * angle.cos(),
+    )
 }

@@ -13,7 +13,13 @@ pub fn section(view: &View, verdicts: &Verdicts, numbering: &mut Numbering) -> M
     html! {
         section #verdicts {
             (heading("Published and reproduced"))
-            p.lead { (finding(verdicts)) }
+            p.lead {
+                @if !verdicts.values.is_empty() { (finding(verdicts)) " " }
+                @if !verdicts.claims.is_empty() { (of_claims(verdicts)) }
+                @if !verdicts.calibrated {
+                    " The numbers that must come out right first have not, so nothing else is judged."
+                }
+            }
             @if !expected.published.paper.is_empty() {
                 p.quiet { "Published in " (expected.published.paper) "." }
             }
@@ -62,8 +68,23 @@ fn finding(verdicts: &Verdicts) -> Markup {
         }
         @if !rest.is_empty() { " (" (rest.join(", ")) ")" }
         "."
-        @if !verdicts.calibrated {
-            " The numbers that must come out right first have not, so nothing else is judged."
+    }
+}
+
+/// How the claims fared, in a sentence.
+fn of_claims(verdicts: &Verdicts) -> Markup {
+    let of = |verdict: Verdict| {
+        let claims = verdicts.claims.iter();
+        claims.filter(|claim| claim.verdict == verdict).count()
+    };
+    let total = verdicts.claims.len();
+    let (same, opposite) = (of(Verdict::Same), of(Verdict::Opposite));
+    let unclear = of(Verdict::Indistinguishable);
+    html! {
+        @if same + opposite + unclear == 0 { "None of the " (total) " claims could be judged." }
+        @else {
+            "Of " (total) " claims " b { (same) " held" } ", of " (opposite) " the opposite did, and "
+            (unclear) " could not be told either way."
         }
     }
 }
