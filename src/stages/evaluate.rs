@@ -92,12 +92,7 @@ impl Stage for Evaluate {
         let model = model::read(context, given)?;
         let transform = model.config().input.transform();
         let set = images::load(context, data, Some(&transform))?;
-        let frozen = Frozen {
-            model: &model,
-            tensors: model::tensors(given)?,
-            data: images::dataset(data)?,
-            set: &set,
-        };
+        let frozen = Frozen::of(&model, given, data, &set)?;
         let masked = self.mask == ClassMask::Dataset;
         let evaluation = match frozen.logits_if_there(context)? {
             Some(logits) => evaluate_known(&model, &set, masked, &logits)?,

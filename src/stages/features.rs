@@ -70,12 +70,7 @@ impl Stage for Features {
         let model = model::read(context, given)?;
         let transform = model.config().input.transform();
         let set = images::load(context, data, Some(&transform))?;
-        let frozen = Frozen {
-            model: &model,
-            tensors: model::tensors(given)?,
-            data: images::dataset(data)?,
-            set: &set,
-        };
+        let frozen = Frozen::of(&model, given, data, &set)?;
         let rows = frozen.features(context)?;
         let (count, width) = (set.len(), model.config().features());
         let mut bytes = Vec::with_capacity(4 * count * width);

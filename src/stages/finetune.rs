@@ -21,7 +21,6 @@ use crate::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt}
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::rng::Stream;
-use crate::store::artifact::Tensors;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
 };
@@ -188,10 +187,7 @@ impl Finetune {
             data: "data",
             rows,
         };
-        let frozen = matches!(
-            (self.train, self.method),
-            (Some(Train::Head), _) | (None, MethodName::Lp)
-        );
+        let frozen = self.wants_features();
         let (passes, rows) = match self.method {
             _ if frozen => (0.0, Rows::Features),
             MethodName::Lwf => (3.0, Rows::Logits),
@@ -334,26 +330,15 @@ impl Finetune {
     }
 
     /// What other nodes need of the same model and images too.
-    fn known(
-        &self,
-        context: &Context,
-        model: &Model,
-        tensors: &Tensors,
-        set: &ImageSet,
-    ) -> Result<Known, TaskError> {
-        let data = images::dataset(context.input("data")?)?;
-        let frozen = Frozen {
-            model,
-            tensors,
-            data,
-            set,
-        };
+    fn known(&self, context: &Context, model: &Model, set: &ImageSet) -> Result<Known, TaskError> {
+        let (given, data) = (context.input("init")?, context.input("data")?);
+        let frozen = Frozen::of(model, given, data, set)?;
         let mut known = Known::default();
         if self.wants_features() {
             known.features = Some(frozen.features(context)?);
         }
         if self.wants_teacher() {
-            known.teacher = Some(frozen.logits(context)?);
+            known.teacher = frozen.logits(context)?;
         }
         Ok(known)
     }
@@ -473,7 +458,7 @@ impl Stage for Finetune {
             let order = Stream::new(self.seed, "labels").permutation(set.len());
             set.labels = order.iter().map(|image| set.labels[*image]).collect();
         }
-        let known = self.known(context, &given, model::tensors(init)?, &set)?;
+        let known = self.known(context, &given, &set)?;
         let start = self.start(given, &set)?;
         let method = self.method(&start, &set, context)?;
         let watch = training::Watch::start(context, self.epochs, set.len());

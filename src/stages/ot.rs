@@ -365,7 +365,7 @@ impl Ot {
     /// Both sets, from the model's features, from pixels or from arrays.
     fn sides(&self, context: &Context) -> Result<(Side, Side), TaskError> {
         let model = match context.members("model").first() {
-            Some(input) => Some((model::read(context, input)?, model::tensors(input)?)),
+            Some(input) => Some((model::read(context, input)?, input)),
             None => None,
         };
         let side = |name: &str| -> Result<Side, TaskError> {
@@ -375,7 +375,7 @@ impl Ot {
                 (Artifact::Tensors(_), Some(_)) => Err(TaskError::Input(format!(
                     "`{name}` holds features already: leave `model` out"
                 ))),
-                (_, Some((model, tensors))) => Side::of_features(context, (model, tensors), input),
+                (_, Some((model, given))) => Side::of_features(context, (model, given), input),
                 (_, None) => Side::of_pixels(context, input),
             }
         };

@@ -77,9 +77,11 @@ impl LastRun {
             }
             Event::NodeFailed { id, message, .. } => (id, RunState::Failed, message),
             Event::NodeSkipped { id, why } => (id, RunState::Skipped, why),
-            Event::DerivedMade { .. } => return,
             Event::Summary(summary) => return self.summary = Some(summary),
-            Event::RunStarted { .. } | Event::NodeProgress { .. } | Event::Warning { .. } => return,
+            Event::RunStarted { .. }
+            | Event::NodeProgress { .. }
+            | Event::DerivedMade { .. }
+            | Event::Warning { .. } => return,
         };
         let since = at;
         self.nodes.insert(id, NodeStatus { state, since, why });

@@ -7,7 +7,7 @@ use candle_core::{Device, Tensor};
 use super::augment::Augment;
 use super::batch::{Normaliser, check_images};
 use super::evaluate::class_columns;
-use super::infer::{features, logits_of};
+use super::infer::{features_of, logits_of};
 use super::method::Method;
 use super::optimiser::Rule;
 use super::schedule::{Schedule, Warmup};
@@ -248,8 +248,8 @@ impl<'a> Feed<'a> {
         if !plan.frozen_backbone {
             known.features = None;
         } else if known.features.is_none() {
-            let found = features(model, set, threads, observer)?;
-            known.features = Some(Rows::of_floats(found.width, &found.values));
+            let found = features_of(model, set, 0..set.len(), threads, observer)?;
+            known.features = Some(Rows::of_floats(model.config().features(), &found));
         }
         match method.teacher().filter(|_| plan.augment.is_none()) {
             Some(teacher) if known.teacher.is_none() => {

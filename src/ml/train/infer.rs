@@ -13,34 +13,12 @@ use crate::ml::{Error, Observer, Result};
 /// Images in one forward pass. Part of the results' bits, as matrix products are cut by shape.
 const BATCH: usize = 64;
 
-/// Pooled features of a dataset.
-#[derive(Clone, Debug)]
-pub struct Features {
-    /// Row-major `[count, width]`.
-    pub values: Vec<f32>,
-    pub width: usize,
-    pub labels: Vec<u32>,
-}
-
 /// Rows that are computed apart from others start at a multiple of this, so that they are the
 /// same bits as in one go.
 pub const ROWS_APART: usize = BATCH;
 
-/// The features of every image of `set` before the classifier of `model`, in evaluation mode.
-pub fn features(
-    model: &Model,
-    set: &ImageSet,
-    threads: usize,
-    observer: &dyn Observer,
-) -> Result<Features> {
-    Ok(Features {
-        values: features_of(model, set, 0..set.len(), threads, observer)?,
-        width: model.config().features(),
-        labels: set.labels.clone(),
-    })
-}
-
-/// The features of some of the images; the range begins at a multiple of [`ROWS_APART`].
+/// The pooled features of some of the images of `set` before the classifier of `model`, in
+/// evaluation mode, row-major `[count, width]`; the range begins at a multiple of [`ROWS_APART`].
 pub fn features_of(
     model: &Model,
     set: &ImageSet,

@@ -16,4 +16,3 @@ pub mod trainer;
 
 pub use evaluate::{Evaluation, evaluate};
 pub use fit::{Fitted, Plan, fit};
-pub use infer::{Features, features};

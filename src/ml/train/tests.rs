@@ -9,7 +9,7 @@ use super::batch::Normaliser;
 use super::evaluate::evaluate;
 use super::fisher::diagonal;
 use super::fit::{Fitted, Plan, fit};
-use super::infer::features;
+use super::infer::features_of;
 use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
@@ -306,10 +306,10 @@ fn features_and_logits_agree() {
     for arch in SMALL {
         let model = model(arch, 4);
         let set = images(70);
-        let found = features(&model, &set, 1, &Unobserved).unwrap();
+        let found = features_of(&model, &set, 0..70, 1, &Unobserved).unwrap();
         let width = model.config().features();
-        assert_eq!(found.values.len(), 70 * width);
-        let features = Tensor::from_vec(found.values, (70, width), &Device::Cpu).unwrap();
+        assert_eq!(found.len(), 70 * width);
+        let features = Tensor::from_vec(found, (70, width), &Device::Cpu).unwrap();
         let head = |last: &str| &model.tensors()[&format!("{}.{last}", model.config().head())];
         let logits = features.matmul(&head("weight").t().unwrap()).unwrap();
         let logits = logits.broadcast_add(head("bias")).unwrap();

@@ -104,7 +104,9 @@ fn highest(view: &View, benchmark: &Benchmark) -> f64 {
             .into_iter()
             .flat_map(|name| {
                 let observed = experiment.metric(view, name).map(|metric| metric.value);
-                observed.into_iter().chain(published(view, experiment, name))
+                observed
+                    .into_iter()
+                    .chain(published(view, experiment, name))
             })
             .fold(0.0, f64::max)
     };

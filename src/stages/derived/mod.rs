@@ -118,17 +118,19 @@ impl<'a> Derived<'a> {
         let started = Instant::now();
         let (mut pieces, mut kept) = (vec![None; work.pieces()], 0);
         let mut left: Vec<usize> = (0..pieces.len()).collect();
+        // Looking for room means looking at all that lies there, so it is done until there is none.
+        let mut full = false;
         while !left.is_empty() {
             let mut waiting = Vec::new();
             for piece in std::mem::take(&mut left) {
                 context.check_cancelled()?;
-                match one_piece(shelf, work, piece, make).map_err(own)? {
+                match one_piece(shelf, work, piece, full, make)? {
                     Found::There(shard) => pieces[piece] = Some(shard),
                     Found::Made(shard) => {
                         kept += (work.range(piece).len() * work.width) as u64;
                         pieces[piece] = Some(shard);
                     }
-                    Found::NoRoom => {}
+                    Found::NoRoom => full = true,
                     Found::Elsewhere => waiting.push(piece),
                 }
             }
@@ -160,53 +162,41 @@ enum Found {
     Elsewhere,
 }
 
-/// What stopped a piece: the store, or the task itself.
-enum Trouble {
-    Store(StoreError),
-    Task(TaskError),
-}
-
-fn own(trouble: Trouble) -> TaskError {
-    match trouble {
-        Trouble::Store(error) => TaskError::Failed(format!("derived work: {error}")),
-        Trouble::Task(error) => error,
-    }
-}
-
-impl From<StoreError> for Trouble {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
+fn on_shelf(error: StoreError) -> TaskError {
+    TaskError::Failed(format!("derived work: {error}"))
 }
 
 fn one_piece(
     shelf: &Shelf,
     work: &Work,
     piece: usize,
+    full: bool,
     make: &mut dyn FnMut(Range<usize>) -> Result<Vec<u8>, TaskError>,
-) -> Result<Found, Trouble> {
+) -> Result<Found, TaskError> {
     let range = work.range(piece);
     let bytes = range.len() * work.width;
-    let there = || shelf.piece(&work.key, piece, bytes);
+    let there = || shelf.piece(&work.key, piece, bytes).map_err(on_shelf);
     if let Some(found) = there()? {
         return Ok(Found::There(Arc::new(found)));
     }
-    if !shelf.room(&work.key, bytes)? {
+    if full || !shelf.room(&work.key, bytes).map_err(on_shelf)? {
         return Ok(Found::NoRoom);
     }
-    let Some(_claim) = shelf.claim(&work.key, piece)? else {
+    let Some(_claim) = shelf.claim(&work.key, piece).map_err(on_shelf)? else {
         return Ok(Found::Elsewhere);
     };
     // Whoever held the claim may have made it.
     if let Some(found) = there()? {
         return Ok(Found::There(Arc::new(found)));
     }
-    let made = make(range).map_err(Trouble::Task)?;
+    let made = make(range)?;
     let about = About {
         kind: work.kind.to_string(),
         what: work.what.clone(),
     };
-    shelf.keep(&work.key, &about, piece, &made)?;
+    shelf
+        .keep(&work.key, &about, piece, &made)
+        .map_err(on_shelf)?;
     Ok(match there()? {
         Some(found) => Found::Made(Arc::new(found)),
         None => Found::Made(Arc::new(made)),

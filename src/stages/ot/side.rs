@@ -15,21 +15,15 @@ pub(super) struct Side {
 }
 
 impl Side {
-    /// The features of `model`, read from `tensors`, on the images of `input`.
+    /// The features of `model`, read from `given`, on the images of `input`.
     pub fn of_features(
         context: &Context,
-        (model, tensors): (&Model, &Tensors),
+        (model, given): (&Model, &TaskInput),
         input: &TaskInput,
     ) -> Result<Self, TaskError> {
         let transform = model.config().input.transform();
         let set = images::load(context, input, Some(&transform))?;
-        let data = images::dataset(input)?;
-        let frozen = Frozen {
-            model,
-            tensors,
-            data,
-            set: &set,
-        };
+        let frozen = Frozen::of(model, given, input, &set)?;
         let rows = frozen.features(context)?;
         let width = model.config().features();
         let mut values = Vec::with_capacity(set.len() * width);
