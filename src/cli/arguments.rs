@@ -142,6 +142,8 @@ pub enum Command {
     Get(GetArguments),
     /// Say whether the published numbers came out
     Verify(VerifyArguments),
+    /// Write down which commits branches and tags are
+    Lock(LockArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
@@ -300,6 +302,21 @@ pub struct VerifyArguments {
     /// End with 4 also where anything is left that could not be judged
     #[arg(long)]
     pub complete: bool,
+}
+
+/// Checkpoints of a hub that are named by a branch or a tag, in the file and in all its profiles,
+/// are looked up, not downloaded, and written to FILE.lock with the commit and the digest that the
+/// hub names. From then on every command takes those, until they are looked up again.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::LOCK)]
+pub struct LockArguments {
+    /// The workflow file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Look up again what the lock has already
+    #[arg(long)]
+    pub update: bool,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -76,6 +76,13 @@ Examples:
   ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
   ribflow verify grid.yaml --json | jq -r '.values[] | select(.verdict == \"different\") | .metric'";
 
+pub const LOCK: &str = "\
+Examples:
+  ribflow lock grid.yaml            once, and after adding a checkpoint
+  ribflow lock grid.yaml --update   when a newer commit is wanted
+
+HF_ENDPOINT names another hub than huggingface.co, HF_TOKEN a token.";
+
 pub const VALIDATE: &str = "\
 Examples:
   ribflow validate grid.yaml

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
+use crate::remote::lock::LockError;
 use crate::report::ReportError;
 use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
@@ -188,6 +189,16 @@ impl From<ExportError> for Failure {
             }
             _ => Self::from_error(&error),
         }
+    }
+}
+
+impl From<LockError> for Failure {
+    fn from(error: LockError) -> Self {
+        let hint = match &error {
+            LockError::Later { .. } => "a later ribflow wrote it",
+            _ => "`ribflow lock FILE --update` writes it anew",
+        };
+        Self::usage("lock", error.to_string()).hint(hint)
     }
 }
 

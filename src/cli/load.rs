@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use super::arguments::{Common, TargetArguments, WorkflowArguments};
 use super::failure::Failure;
+use super::pins;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::report::verdict::{Expected, expected_file};
 use crate::stages::registry::Registry;
@@ -34,9 +35,19 @@ pub fn whole(
         whole: true,
         ..options(arguments, &[])
     };
-    let (graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
+    let (mut graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
+    pins::apply(&mut graph, &arguments.file)?;
     warn(warnings, common);
     Ok(graph)
+}
+
+/// The graph of all stages as the file alone has it, whatever its lock says.
+pub fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph, Failure> {
+    let options = LoadOptions {
+        whole: true,
+        ..options(arguments, &[])
+    };
+    Ok(load(&arguments.file, &options, registry.kinds())?.0)
 }
 
 /// The graph of `targets`, and warnings.
@@ -46,7 +57,9 @@ pub fn checked(
     registry: &Registry,
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
     let options = options(arguments, targets);
-    Ok(load(&arguments.file, &options, registry.kinds())?)
+    let (mut graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
+    pins::apply(&mut graph, &arguments.file)?;
+    Ok((graph, warnings))
 }
 
 /// The published values that `graph` names, if it does.

@@ -11,6 +11,7 @@ mod graph;
 mod interrupts;
 mod kinds;
 mod load;
+mod lock;
 mod models;
 mod pins;
 pub mod places;
@@ -75,6 +76,7 @@ fn dispatch(
         Command::Why(arguments) => why::run(arguments, common, output),
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Verify(arguments) => verify::run(arguments, common, output),
+        Command::Lock(arguments) => lock::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),

@@ -1,21 +1,81 @@
-//! Checkpoints that may change under the same key.
+//! Checkpoints that may change under the same key, and the lock that pins them.
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::arguments::Common;
+use super::failure::Failure;
+use crate::remote::lock::Lock;
+use crate::stages::checkpoint::USUAL_FILE;
 use crate::ui::words::count;
 use crate::workflow::graph::{Graph, Node};
 
-/// Warns of checkpoints of a hub that are named by a branch or a tag.
+/// A file of a hub's repository that is named by a branch or a tag.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Loose {
+    pub hub: String,
+    pub revision: String,
+    pub file: String,
+}
+
+impl Loose {
+    fn of(node: &Node) -> Option<Self> {
+        let text = |name: &str| node.with.get(name).and_then(Value::as_str);
+        let revision = text("revision").unwrap_or("main");
+        if node.kind.name() != "checkpoint" || text("digest").is_some() || is_commit(revision) {
+            return None;
+        }
+        Some(Self {
+            hub: text("hub")?.to_string(),
+            revision: revision.to_string(),
+            file: text("file").unwrap_or(USUAL_FILE).to_string(),
+        })
+    }
+}
+
+/// The loose checkpoints of a graph.
+pub fn loose(graph: &Graph) -> impl Iterator<Item = Loose> + '_ {
+    graph.dag.node_weights().filter_map(Loose::of)
+}
+
+/// Puts what the lock of `workflow` says in place of branches and tags.
+pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
+    let Some(lock) = Lock::read(workflow)? else {
+        return Ok(());
+    };
+    for node in graph.dag.node_weights_mut() {
+        let Some(loose) = Loose::of(node) else {
+            continue;
+        };
+        let Some(locked) = lock.find(&loose.hub, &loose.revision, &loose.file) else {
+            continue;
+        };
+        let mut with = (*node.with).clone();
+        with["revision"] = json!(locked.commit);
+        if let Some(digest) = &locked.digest {
+            with["digest"] = json!(digest);
+        }
+        // What the workflow says was checked; only the lock can be wrong here.
+        let wrong = |_| {
+            let path = Lock::path(workflow).display().to_string();
+            let message = format!("{path}: the entry of {} is not sound", loose.hub);
+            Failure::usage("lock", message).hint("`ribflow lock FILE --update` writes it anew")
+        };
+        let parameters = node.kind.parse(&with).map_err(wrong)?;
+        node.parameters = Arc::from(parameters);
+        node.with = Arc::new(with);
+    }
+    Ok(())
+}
+
+/// Warns of checkpoints that neither the workflow nor its lock pins.
 pub fn warn(graph: &Graph, common: &Common) {
-    let loose: Vec<&Node> = graph
-        .dag
-        .node_weights()
-        .filter(|node| is_loose(node))
-        .collect();
+    let is_loose = |node: &&Node| Loose::of(node).is_some();
+    let loose: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
     if loose.is_empty() || common.quiet {
         return;
     }
@@ -25,20 +85,12 @@ pub fn warn(graph: &Graph, common: &Common) {
     let _ = writeln!(
         std::io::stderr(),
         "warning: {} of {} may change under the same key: a branch or tag can move\n\
-         hint: pin them with `revision:` a commit (40 digits), or with `digest:`",
+         hint: `ribflow lock FILE` writes down the commits",
         count(loose.len(), "checkpoint"),
         stages.join(", ")
     );
 }
 
-fn is_loose(node: &Node) -> bool {
-    let text = |name: &str| node.with.get(name).and_then(Value::as_str);
-    node.kind.name() == "checkpoint"
-        && text("hub").is_some()
-        && text("digest").is_none()
-        && !text("revision").is_some_and(is_commit)
-}
-
-fn is_commit(revision: &str) -> bool {
+pub fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

@@ -52,6 +52,8 @@ pub enum DownloadError {
     Redirects { url: String },
     #[error("{url} failed {MOST_FAILURES} times in a row: {last}")]
     Exhausted { url: String, last: String },
+    #[error("{url} can't be reached: {why}")]
+    Unreachable { url: String, why: String },
     #[error("{url} is not trusted: {why}; SSL_CERT_FILE can name further authorities")]
     Untrusted { url: String, why: String },
     #[error("interrupted")]
@@ -116,7 +118,7 @@ pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetche
     }
 }
 
-fn agent() -> Agent {
+pub(super) fn agent() -> Agent {
     let tls = TlsConfig::builder()
         .provider(TlsProvider::Rustls)
         .root_certs(RootCerts::PlatformVerifier)
@@ -290,14 +292,7 @@ impl Transfer<'_> {
 
     /// What a hub says of the file, on the way or at the end.
     fn note(&mut self, response: &Response<ureq::Body>) {
-        if let Some(tag) = header(response, "x-linked-etag") {
-            let tag = tag.trim_matches('"').to_ascii_lowercase();
-            let is_sha256 = tag.len() == 64 && tag.chars().all(|it| it.is_ascii_hexdigit());
-            self.fetched.sha256 = is_sha256.then_some(tag);
-        }
-        if let Some(commit) = header(response, "x-repo-commit") {
-            self.fetched.commit = Some(commit);
-        }
+        linked(response, &mut self.fetched);
     }
 
     /// Whether a partial answer begins where the file ends.
@@ -388,6 +383,18 @@ fn is_same_host(one: &str, other: &str) -> bool {
 /// A URL without what may be a secret: its query.
 pub fn shown(url: &str) -> String {
     url.split(['?', '#']).next().unwrap_or_default().to_string()
+}
+
+/// Takes down what a hub says of a file in the head of an answer.
+pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
+    if let Some(tag) = header(response, "x-linked-etag") {
+        let tag = tag.trim_matches('"').to_ascii_lowercase();
+        let is_sha256 = tag.len() == 64 && tag.chars().all(|it| it.is_ascii_hexdigit());
+        told.sha256 = is_sha256.then_some(tag);
+    }
+    if let Some(commit) = header(response, "x-repo-commit") {
+        told.commit = Some(commit);
+    }
 }
 
 fn is_web(url: &str) -> bool {

@@ -4,6 +4,8 @@ mod hub;
 mod origin;
 mod pin;
 
+pub use origin::{USUAL_FILE, look_up};
+
 use std::path::{Path, PathBuf};
 
 use std::sync::Arc;

@@ -74,6 +74,11 @@ pub fn graph(
         description: workflow.description.clone(),
         file: std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf()),
         profiles: options.profiles.clone(),
+        known_profiles: workflow
+            .profiles
+            .iter()
+            .map(|profile| profile.name.text.clone())
+            .collect(),
         overrides: options.sets.clone(),
         strict: workflow.strict,
         axes: axes(names),

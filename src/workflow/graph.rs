@@ -18,6 +18,8 @@ pub struct Graph {
     pub file: PathBuf,
     /// The profiles taken, left to right, and each `--set`.
     pub profiles: Vec<String>,
+    /// Every profile of the file.
+    pub known_profiles: Vec<String>,
     pub overrides: Vec<String>,
     pub strict: bool,
     pub axes: Vec<Axis>,

@@ -17,6 +17,7 @@ mod house;
 mod hub;
 mod imagenet_rib;
 mod language;
+mod lock;
 mod methods;
 mod ot;
 mod ot_reference;

@@ -36,6 +36,7 @@ impl Sample {
             name: name.to_string(),
             description: None,
             file: PathBuf::from("/nowhere/sample.yaml"),
+            known_profiles: Vec::new(),
             profiles: Vec::new(),
             overrides: Vec::new(),
             strict: false,

@@ -8,6 +8,7 @@ use super::hub::{self, Repository};
 use super::pin::{Pin, blake3, sha256};
 use super::{Checkpoint, io_error, is_name};
 use crate::ml::models::checkpoint::{is_index, shards};
+use crate::remote::describe::describe;
 use crate::remote::download::{DownloadError, Fetched, Request, download, shown};
 use crate::remote::partial::Partial;
 use crate::stages::images;
@@ -17,7 +18,13 @@ use crate::store::artifact::{Artifact, Files};
 /// The first pause before another attempt.
 const PAUSE: Duration = Duration::from_millis(500);
 /// What a repository's weights are usually called.
-const USUAL_FILE: &str = "model.safetensors";
+pub const USUAL_FILE: &str = "model.safetensors";
+
+/// What the hub says of a file of a repository at a revision, without fetching it.
+pub fn look_up(name: &str, revision: &str, file: &str) -> Result<Fetched, DownloadError> {
+    let repository = Repository { name, revision };
+    describe(&request(&repository.url(file), hub::token()))
+}
 
 impl Checkpoint {
     /// The file of weights, or the index of its shards, on disk and checked.

@@ -1,0 +1,116 @@
+//! The lock file beside a workflow: what the moving names in it stood for when it was written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::fsx;
+
+/// The version of the format; a later one is refused.
+const FORMAT: u32 = 1;
+
+const HEAD: &str = "\
+# Written by `ribflow lock`: what the moving names of the workflow stood for. Keep it beside the
+# workflow, under version control; `ribflow lock FILE --update` looks them up again.
+";
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lock {
+    ribflow_lock: u32,
+    /// In the order of their names.
+    pub checkpoints: Vec<LockedCheckpoint>,
+}
+
+/// A file of a repository at a branch or tag, and the commit that it was.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedCheckpoint {
+    pub hub: String,
+    pub revision: String,
+    pub file: String,
+    pub commit: String,
+    /// `sha256:…`, where the hub names it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub digest: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    #[error("{path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is no lock file: {source}")]
+    Format {
+        path: PathBuf,
+        source: serde_yaml::Error,
+    },
+    #[error("{path} has format {found}, this ribflow reads {FORMAT}")]
+    Later { path: PathBuf, found: u32 },
+}
+
+impl Lock {
+    /// The lock with these entries, put in order.
+    pub fn of(mut checkpoints: Vec<LockedCheckpoint>) -> Self {
+        checkpoints.sort();
+        Self {
+            ribflow_lock: FORMAT,
+            checkpoints,
+        }
+    }
+
+    /// Where the lock of `workflow` lies: `grid.yaml.lock`.
+    pub fn path(workflow: &Path) -> PathBuf {
+        let mut name = workflow.as_os_str().to_os_string();
+        name.push(".lock");
+        name.into()
+    }
+
+    /// The lock of `workflow`; `None` where there is none.
+    ///
+    /// # Errors
+    /// Where there is one that can't be read.
+    pub fn read(workflow: &Path) -> Result<Option<Self>, LockError> {
+        let path = Self::path(workflow);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(LockError::Io { path, source }),
+        };
+        let lock: Self = match serde_yaml::from_str(&text) {
+            Ok(lock) => lock,
+            Err(source) => return Err(LockError::Format { path, source }),
+        };
+        match lock.ribflow_lock {
+            FORMAT => Ok(Some(lock)),
+            found => Err(LockError::Later { path, found }),
+        }
+    }
+
+    /// Writes it beside `workflow`, and returns where.
+    pub fn write(&self, workflow: &Path) -> Result<PathBuf, LockError> {
+        let path = Self::path(workflow);
+        let yaml = serde_yaml::to_string(self);
+        let yaml = match yaml {
+            Ok(yaml) => yaml,
+            Err(source) => return Err(LockError::Format { path, source }),
+        };
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let text = format!("{HEAD}{yaml}");
+        match fsx::replace(
+            &path,
+            folder.unwrap_or(Path::new(".")),
+            0o644,
+            text.as_bytes(),
+        ) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(LockError::Io { path, source }),
+        }
+    }
+
+    /// What a file at a branch or tag was locked to.
+    pub fn find(&self, hub: &str, revision: &str, file: &str) -> Option<&LockedCheckpoint> {
+        let mut known = self.checkpoints.iter();
+        known.find(|known| known.hub == hub && known.revision == revision && known.file == file)
+    }
+}
