@@ -73,14 +73,14 @@ pub fn dataset(input: &TaskInput) -> Result<&Dataset, TaskError> {
 
 /// How many images a dataset has.
 pub fn count(dataset: &Dataset) -> usize {
-    dataset
-        .parts
-        .iter()
-        .map(|part| match &part.images {
-            Images::Packed { labels, .. } => labels.len(),
-            Images::Encoded { files, .. } => files.len(),
-        })
-        .sum()
+    dataset.parts.iter().map(count_of).sum()
+}
+
+pub fn count_of(part: &Part) -> usize {
+    match &part.images {
+        Images::Packed { labels, .. } => labels.len(),
+        Images::Encoded { files, .. } => files.len(),
+    }
 }
 
 /// The ids of its axes, `fog/1`; empty for a whole.

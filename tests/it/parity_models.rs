@@ -459,7 +459,9 @@ fn lowvar_error(name: &str, config: &Config, expected: &[f32]) -> f64 {
 /// What a wrong ε does to the logits must not pass for rounding.
 #[test]
 fn planted_errors_of_models_are_caught() {
-    if !folder().join("lowvar.json").exists() {
+    let path = folder().join("lowvar.json");
+    if !path.exists() {
+        eprintln!("{}: not there, nothing compared", path.display());
         return;
     }
     let expected = arrays("lowvar");

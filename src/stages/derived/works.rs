@@ -20,30 +20,16 @@ const ROW_PIECE: usize = 32 * ROWS_APART;
 /// The pixels of `part` under `target`; none where they are stored that way already.
 pub fn pixels(part: &Part, target: Option<&Transform>) -> Option<Work> {
     let target = target?;
-    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived pixels v1");
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived pixels v2");
     // Texts and small numbers always encode.
     hasher.update(&serde_json::to_vec(&(DECODER, target)).unwrap_or_default());
-    let rows = match &part.images {
-        Images::Packed {
-            pixels,
-            height,
-            width,
-            labels,
-        } => {
-            if (*height, *width) == (target.crop, target.crop) {
-                return None;
-            }
-            hasher.update(&serde_json::to_vec(&(pixels, height, width)).unwrap_or_default());
-            labels.len()
-        }
-        Images::Encoded { files, border } => {
-            hasher.update(&border.to_le_bytes());
-            for file in files {
-                hasher.update(file.blob.digest.as_bytes());
-            }
-            files.len()
-        }
-    };
+    if let Images::Packed { height, width, .. } = &part.images
+        && (*height, *width) == (target.crop, target.crop)
+    {
+        return None;
+    }
+    add_content(&mut hasher, part);
+    let rows = images::count_of(part);
     let width = 3 * target.crop * target.crop;
     let size = format!("{0}×{0}", target.crop);
     Some(Work {
@@ -112,26 +98,31 @@ fn of_model<'a>(
         hasher.update(&serde_json::to_vec(&(name, entry.digest)).unwrap_or_default());
     }
     for part in &data.parts {
-        match &part.images {
-            Images::Packed {
-                pixels,
-                height,
-                width,
-                ..
-            } => {
-                hasher.update(&height.to_le_bytes());
-                hasher.update(&width.to_le_bytes());
-                hasher.update(pixels.digest.as_bytes());
-            }
-            Images::Encoded { files, border } => {
-                hasher.update(&border.to_le_bytes());
-                for file in files {
-                    hasher.update(file.blob.digest.as_bytes());
-                }
+        add_content(&mut hasher, part);
+    }
+    Digest::finish(&hasher)
+}
+
+/// What the pixels of a part follow from.
+fn add_content(hasher: &mut blake3::Hasher, part: &Part) {
+    match &part.images {
+        Images::Packed {
+            pixels,
+            height,
+            width,
+            ..
+        } => {
+            hasher.update(&height.to_le_bytes());
+            hasher.update(&width.to_le_bytes());
+            hasher.update(pixels.digest.as_bytes());
+        }
+        Images::Encoded { files, border } => {
+            hasher.update(&border.to_le_bytes());
+            for file in files {
+                hasher.update(file.blob.digest.as_bytes());
             }
         }
     }
-    Digest::finish(&hasher)
 }
 
 /// What kinds that show a dataset to a model derive: its pixels under the model's transform, and
