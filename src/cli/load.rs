@@ -31,22 +31,14 @@ pub fn whole(
     common: &Common,
     registry: &Registry,
 ) -> Result<Graph, Failure> {
-    let options = LoadOptions {
-        whole: true,
-        ..options(arguments, &[])
-    };
-    let (mut graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
-    pins::apply(&mut graph, &arguments.file)?;
+    let (graph, warnings) = locked(arguments, &all_stages(arguments), registry)?;
     warn(warnings, common);
     Ok(graph)
 }
 
 /// The graph of all stages as the file alone has it, whatever its lock says.
 pub fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph, Failure> {
-    let options = LoadOptions {
-        whole: true,
-        ..options(arguments, &[])
-    };
+    let options = all_stages(arguments);
     Ok(load(&arguments.file, &options, registry.kinds())?.0)
 }
 
@@ -56,10 +48,25 @@ pub fn checked(
     targets: &[String],
     registry: &Registry,
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
-    let options = options(arguments, targets);
-    let (mut graph, warnings) = load(&arguments.file, &options, registry.kinds())?;
+    locked(arguments, &options(arguments, targets), registry)
+}
+
+/// The graph with what the workflow's lock says.
+fn locked(
+    arguments: &WorkflowArguments,
+    options: &LoadOptions,
+    registry: &Registry,
+) -> Result<(Graph, Vec<Diagnostic>), Failure> {
+    let (mut graph, warnings) = load(&arguments.file, options, registry.kinds())?;
     pins::apply(&mut graph, &arguments.file)?;
     Ok((graph, warnings))
+}
+
+fn all_stages(arguments: &WorkflowArguments) -> LoadOptions {
+    LoadOptions {
+        whole: true,
+        ..options(arguments, &[])
+    }
 }
 
 /// The published values that `graph` names, if it does.

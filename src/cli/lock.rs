@@ -9,7 +9,7 @@ use super::pins::{self, Loose};
 use super::{load, places};
 use crate::remote::lock::{Lock, LockedCheckpoint};
 use crate::stages;
-use crate::stages::checkpoint::look_up;
+use crate::stages::checkpoint::{is_commit, look_up};
 use crate::ui::words::count;
 
 pub fn run(
@@ -69,7 +69,7 @@ fn resolved(loose: &Loose) -> Result<LockedCheckpoint, Failure> {
         file,
     } = loose.clone();
     let found = look_up(&hub, &revision, &file).map_err(|error| Failure::from_error(&error))?;
-    let commit = found.commit.filter(|commit| pins::is_commit(commit));
+    let commit = found.commit.filter(|commit| is_commit(commit));
     let Some(commit) = commit else {
         let message = format!("{hub}: the hub does not say which commit `{revision}` is");
         return Err(

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::arguments::Common;
 use super::failure::Failure;
 use crate::remote::lock::Lock;
-use crate::stages::checkpoint::USUAL_FILE;
+use crate::stages::checkpoint::{USUAL_FILE, is_commit};
 use crate::ui::words::count;
 use crate::workflow::graph::{Graph, Node};
 
@@ -89,8 +89,4 @@ pub fn warn(graph: &Graph, common: &Common) {
         count(loose.len(), "checkpoint"),
         stages.join(", ")
     );
-}
-
-pub fn is_commit(revision: &str) -> bool {
-    revision.len() == 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit())
 }

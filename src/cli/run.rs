@@ -22,7 +22,7 @@ use crate::engine::{self, RunOptions, RunResult};
 use crate::report::{self, View};
 use crate::stages;
 use crate::stages::registry::Registry;
-use crate::store::{Store, StoredRecord};
+use crate::store::Store;
 use crate::ui::json::{JsonLines, write_line};
 use crate::ui::live::Live;
 use crate::ui::log::Console;
@@ -64,7 +64,9 @@ pub fn run(
         ..
     } = drive(&graph, &store, &registry, &options, display, console)?;
     // Only ever a help to `plan`.
-    if let Err(error) = rates::learn(&graph, &store, &registry, &records, started) {
+    if summary.ran > 0
+        && let Err(error) = rates::learn(&graph, &store, &registry, &records, started)
+    {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
     let view = View::new(&graph, &records).expecting(expected.as_ref());
@@ -95,11 +97,7 @@ fn write_whole(
     let (graph, _) = load::checked(&arguments.target.workflow, &[], registry)?;
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
-    let known = survey.nodes.into_iter().filter_map(|surveyed| {
-        let record = surveyed.record?;
-        Some((surveyed.node, (*record).clone()))
-    });
-    let records: BTreeMap<NodeIndex, StoredRecord> = known.collect();
+    let records = survey.into_records();
     let view = View::new(&graph, &records).expecting(expected.as_ref());
     Ok(report::write(&view, folder)?)
 }

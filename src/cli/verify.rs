@@ -1,9 +1,6 @@
 //! `ribflow verify FILE`: whether the published numbers came out.
 
-use std::collections::BTreeMap;
 use std::io::Write;
-
-use petgraph::graph::NodeIndex;
 
 use super::arguments::{Common, VerifyArguments};
 use super::failure::{Exit, Failure};
@@ -13,7 +10,6 @@ use crate::engine;
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
-use crate::store::StoredRecord;
 
 pub fn run(
     arguments: &VerifyArguments,
@@ -33,11 +29,7 @@ pub fn run(
     let places = Places::of(&arguments.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let known = survey.nodes.into_iter().filter_map(|surveyed| {
-        let record = surveyed.record?;
-        Some((surveyed.node, (*record).clone()))
-    });
-    let records: BTreeMap<NodeIndex, StoredRecord> = known.collect();
+    let records = survey.into_records();
     let view = View::new(&graph, &records).expecting(Some(&expected));
     let verdicts = expected.judge(&view);
     if common.json {

@@ -1,6 +1,7 @@
 //! What is there and what is not: the one look at a graph and a store behind `plan`, `status` and
 //! `why`. Runs nothing, claims nothing, writes nothing but the stat cache.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
@@ -33,6 +34,17 @@ pub struct SurveyedNode {
 }
 
 impl Survey {
+    /// The record of every node that has one.
+    pub fn into_records(self) -> BTreeMap<NodeIndex, StoredRecord> {
+        let nodes = self.nodes.into_iter();
+        nodes
+            .filter_map(|surveyed| {
+                let record = surveyed.record?;
+                Some((surveyed.node, Arc::unwrap_or_clone(record)))
+            })
+            .collect()
+    }
+
     pub fn get(&self, node: NodeIndex) -> Option<&SurveyedNode> {
         self.nodes.iter().find(|surveyed| surveyed.node == node)
     }

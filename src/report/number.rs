@@ -39,10 +39,15 @@ impl Number {
 
     /// A correlation: two decimals and a sign.
     pub fn correlation(value: f64) -> Self {
+        Self::hundredths(value, true)
+    }
+
+    /// Two decimals, as exact as published numbers are.
+    pub fn hundredths(value: f64, signed: bool) -> Self {
         Self {
             value,
             decimals: 2,
-            signed: true,
+            signed,
         }
     }
 

@@ -53,7 +53,7 @@ pub fn verdict_text(verdicts: &Verdicts) -> String {
     parts.join("\n")
 }
 
-/// `published: 31 of 35 values reproduced, 4 different; 27 not run`
+/// `published numbers: 31 reproduced, 4 different, 27 not run`, and the same of claims.
 fn closing(verdicts: &Verdicts) -> String {
     const ALL: [Verdict; 9] = [
         Verdict::Reproduced,

@@ -4,6 +4,7 @@ mod hub;
 mod origin;
 mod pin;
 
+pub use hub::is_commit;
 pub use origin::{USUAL_FILE, look_up};
 
 use std::path::{Path, PathBuf};

@@ -194,6 +194,28 @@ fn nothing_is_judged_before_calibration_and_with_one_seed_only_differences_are_t
 }
 
 #[test]
+fn the_price_of_a_plan_is_corrected_by_recorded_runs() {
+    let lab = Lab::new();
+    let hours = |store: &str| {
+        let more = ["--set", "params.epochs=2", "--json", "--store", store];
+        let plan = lab.space.run(&[&["plan"], &RUN[..], &more].concat());
+        let plan = plan.expect(0).json();
+        let hours = plan["price"]["hours"].as_array().unwrap().clone();
+        let mut recorded = hours.into_iter().filter(|one| one["recorded"] != 0);
+        recorded.next()
+    };
+    let corrected = hours("cache").unwrap();
+    assert!(
+        corrected["device"]
+            .as_str()
+            .unwrap()
+            .starts_with("cores of cpu/")
+    );
+    assert!(corrected["hours"].as_f64().unwrap() > 0.0);
+    assert_eq!(hours("elsewhere"), None);
+}
+
+#[test]
 fn what_is_wrong_with_published_values_is_said_by_place() {
     let space = TestSpace::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/workflows/mini-rib.yaml");

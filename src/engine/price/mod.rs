@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::event::PlanState;
 use super::survey::{Survey, SurveyedNode};
 use crate::ml::models::Config;
-use crate::stages::price::{Ask, Cost, Foreseen, Outlook, Price, Rows};
+use crate::stages::price::{Ask, Cost, Foreseen, Outlook, Price, Rows, forward};
 use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
 use crate::store::artifact::Artifact;
@@ -212,7 +212,7 @@ impl Sharing {
             Rows::Features => ("features", config.features()),
             Rows::Logits => ("logits", config.outputs()),
         };
-        let operations = 2.0 * config.multiplications() as f64 * count;
+        let operations = forward(config) * count;
         self.shared.operations_alone += operations;
         if self.rows.insert((model, data, kind)) {
             self.shared.operations += operations;

@@ -186,10 +186,5 @@ fn marks(deviations: &[usize]) -> Markup {
 }
 
 fn shown(value: f64, signed: bool) -> String {
-    Number {
-        value,
-        decimals: 2,
-        signed,
-    }
-    .typeset()
+    Number::hundredths(value, signed).typeset()
 }

@@ -14,10 +14,14 @@ pub fn values_table(verdicts: &Verdicts) -> Table {
         let observed = value.observed;
         vec![
             Cell::text(&value.target.name),
-            Cell::Number(exact(value.published, false)),
-            Cell::or_not_run(observed.map(|observed| exact(observed.value, false))),
-            Cell::maybe(value.difference().map(|difference| exact(difference, true))),
-            Cell::Number(exact(value.allowed, false)),
+            Cell::Number(Number::hundredths(value.published, false)),
+            Cell::or_not_run(observed.map(|observed| Number::hundredths(observed.value, false))),
+            Cell::maybe(
+                value
+                    .difference()
+                    .map(|difference| Number::hundredths(difference, true)),
+            ),
+            Cell::Number(Number::hundredths(value.allowed, false)),
             Cell::maybe(observed.map(|observed| Number::of(observed.n as f64, ""))),
             Cell::text(value.verdict.words()),
             Cell::text(&marks(&value.deviations)),
@@ -87,14 +91,6 @@ pub fn marks(deviations: &[usize]) -> String {
         .map(|place| format!("[{}]", place + 1))
         .collect();
     marks.join(" ")
-}
-
-fn exact(value: f64, signed: bool) -> Number {
-    Number {
-        value,
-        decimals: 2,
-        signed,
-    }
 }
 
 /// All of it, for scripts.

@@ -21,8 +21,13 @@ impl Repository<'_> {
 
     /// Whether the revision always means the same.
     pub fn is_fixed(&self) -> bool {
-        self.revision.len() == 40 && self.revision.chars().all(|it| it.is_ascii_hexdigit())
+        is_commit(self.revision)
     }
+}
+
+/// Whether a revision is a commit: not a branch or a tag, which may move.
+pub fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.chars().all(|it| it.is_ascii_hexdigit())
 }
 
 /// HF_TOKEN, or the file that `hf auth login` writes.
