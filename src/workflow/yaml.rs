@@ -14,6 +14,8 @@ pub enum Yaml {
     Text(String),
     List(Vec<Yaml>),
     Map(Vec<(Key, Yaml)>),
+    /// Tags have been refused before: only this reader takes it for one.
+    Tagged,
 }
 
 /// A key, as a text or as something else that is not allowed.
@@ -50,7 +52,7 @@ fn convert(value: Value) -> Yaml {
                 .map(|(key, value)| (convert_key(key), convert(value)))
                 .collect(),
         ),
-        Value::Tagged(tagged) => convert(tagged.value),
+        Value::Tagged(_) => Yaml::Tagged,
     }
 }
 
