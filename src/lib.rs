@@ -28,6 +28,8 @@ pub mod store;
 pub mod remote;
 
 pub mod ml;
+/// Optimal transport on its own: distances between sets of points.
+pub use ml::ot;
 
 pub mod stages;
 

@@ -1,5 +1,6 @@
 //! The stage kinds, one file each, on top of `ml`; and the seam to whoever runs them.
 
+pub mod arrays;
 pub mod average;
 pub mod checkpoint;
 mod choice;
@@ -29,6 +30,7 @@ mod training;
 /// Every kind of this build.
 pub fn registry() -> registry::Registry {
     registry::Registry::default()
+        .with::<arrays::Arrays>()
         .with::<average::Average>()
         .with::<checkpoint::Checkpoint>()
         .with::<command::Command>()

@@ -4,8 +4,13 @@
 //! Owns where the points come from and what is told of the result; the distances themselves are
 //! [`crate::ml::ot`].
 
+mod checks;
 mod found;
+mod interval;
 mod side;
+mod words;
+
+pub use words::{Classes, Distance, Interval, Mask, Resampling, SolverMode, Weights};
 
 use std::time::Instant;
 
@@ -13,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::choice::WordOr;
 use super::derived::{self, Given, Work, of_model_and_data};
 use super::price::{self, Ask, Foreseen, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
@@ -21,8 +27,8 @@ use found::{Found, classes_of};
 use side::Side;
 
 use crate::ml::ot::{
-    LabelDistance, LabelProjections, Labelled, Mode, Otdd, Precision, SinkhornDistance, directions,
-    energy, frechet, mmd, s_otdd, sliced,
+    Gaussian, LabelDistance, LabelProjections, Labelled, Mode, Otdd, Power, Precision,
+    SinkhornDistance, directions, energy, frechet, mmd, s_otdd, sliced_weighted, wasserstein,
 };
 use crate::rng::Stream;
 use crate::store::artifact::Artifact;
@@ -41,8 +47,19 @@ pub struct Ot {
     pub distance: Distance,
     /// At most so many points of each set, drawn at random; OTDD's class statistics use all.
     pub samples: usize,
-    /// Draws the samples and the projections.
+    /// Draws the samples, the projections and the repeats of `interval`.
     pub seed: u64,
+    /// Whether every class keeps its share among the samples.
+    pub stratified: bool,
+    /// What the points weigh.
+    pub weights: Weights,
+    /// Only these classes count: `common` for those that both sets have by name, or a list of
+    /// names.
+    pub mask: Option<WordOr<Mask, Vec<String>>>,
+    /// A 95 % interval of the distance, by measuring it on points drawn anew from every class.
+    pub interval: Option<Interval>,
+    /// 1 for W1, 2 for W2 (wasserstein).
+    pub power: u32,
     /// Weight of the entropic term (otdd, sinkhorn, sinkhorn_divergence), in units of the cost,
     /// half a squared distance.
     pub entreg: f64,
@@ -73,52 +90,6 @@ pub struct Ot {
     pub rivals: Vec<Distance>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Distance {
-    /// Optimal transport of points with labels.
-    #[default]
-    Otdd,
-    /// Entropic transport of points, debiased.
-    SinkhornDivergence,
-    /// Entropic transport of points, as it is.
-    Sinkhorn,
-    /// Between the Gaussians fitted to the sets.
-    Frechet,
-    /// Maximum mean discrepancy under a Gaussian kernel, squared and unbiased.
-    Mmd,
-    /// Energy distance.
-    Energy,
-    /// Mean transport over projections on the line.
-    Sliced,
-    /// The same of points with labels.
-    SOtdd,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum SolverMode {
-    /// To `tolerance`, or the node fails.
-    #[default]
-    Converged,
-    /// As microsoft/otdd does by way of geomloss: one walk down a schedule, unconverged.
-    Reference,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Classes {
-    /// Between the Gaussians fitted to them.
-    #[default]
-    Gaussian,
-    /// Between those without their correlations.
-    Diagonal,
-    /// An upper bound of it.
-    UpperBound,
-    /// Entropic transport of their points.
-    Points,
-}
-
 /// Moments beyond this order overflow for anything but small features.
 const LARGEST_ORDER: u32 = 8;
 
@@ -128,6 +99,11 @@ impl Default for Ot {
             distance: Distance::default(),
             samples: 10_000,
             seed: 0,
+            stratified: false,
+            weights: Weights::default(),
+            mask: None,
+            interval: None,
+            power: 2,
             entreg: 0.1,
             mode: SolverMode::default(),
             tolerance: 1e-6,
@@ -228,10 +204,17 @@ impl Stage for Ot {
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let (a, b) = self.sides(context)?;
+        let (mut a, mut b) = self.sides(context)?;
+        self.prepare(&mut a, &mut b)?;
         let begin = Instant::now();
         let pool = images::pool(context)?;
-        let found = pool.install(|| self.measure(&a, &b, context))?;
+        let mut found = pool.install(|| self.measure(&a.set, &b.set, context))?;
+        if let Some(interval) = &self.interval {
+            let sets = (&a.set, &b.set);
+            let again = |a: &Labelled, b: &Labelled| self.measure(a, b, context);
+            found.interval =
+                Some(pool.install(|| interval.around(found.distance, sets, self.seed, again))?);
+        }
         let mut metrics = found.metrics();
         for rival in &self.rivals {
             context.check_cancelled()?;
@@ -239,7 +222,7 @@ impl Stage for Ot {
                 distance: *rival,
                 ..self.clone()
             };
-            let found = pool.install(|| other.measure(&a, &b, context))?;
+            let found = pool.install(|| other.measure(&a.set, &b.set, context))?;
             let mut found = found.metrics().values;
             let distance = found.remove("distance").into_iter();
             metrics
@@ -260,108 +243,6 @@ impl Stage for Ot {
 }
 
 impl Ot {
-    fn out_of_range(&self) -> Vec<ParameterProblem> {
-        let mut problems = Vec::new();
-        let mut demand = |fits: bool, field: &str, what: &str| {
-            if !fits {
-                problems.push(ParameterProblem::value(field, format!("must be {what}")));
-            }
-        };
-        let positive = |value: f64| value > 0.0 && value.is_finite();
-        let share = |value: f64| (0.0..f64::INFINITY).contains(&value);
-        demand(self.samples > 1, "samples", "at least 2");
-        demand(positive(self.entreg), "entreg", "above 0");
-        demand(positive(self.class_entreg), "class_entreg", "above 0");
-        demand(positive(self.tolerance), "tolerance", "above 0");
-        demand(self.min_class > 1, "min_class", "at least 2");
-        demand(self.projections > 0, "projections", "at least 1");
-        let bandwidth = self.bandwidth.is_none_or(positive);
-        demand(bandwidth, "bandwidth", "above 0");
-        demand(share(self.feature_weight), "feature_weight", "0 or more");
-        demand(share(self.label_weight), "label_weight", "0 or more");
-        let weights = self.feature_weight + self.label_weight > 0.0;
-        demand(
-            weights,
-            "label_weight",
-            "above 0 where `feature_weight` is 0",
-        );
-        problems
-    }
-
-    fn no_rivals(&self) -> Option<ParameterProblem> {
-        let all = |distance: Distance| {
-            let asked = self.rivals.iter().chain([&self.distance]);
-            asked.filter(|asked| **asked == distance).count()
-        };
-        let twice = self.rivals.iter().find(|rival| all(**rival) > 1)?;
-        let message = format!("`{}` is asked for twice", twice.name());
-        Some(ParameterProblem::value("rivals", message))
-    }
-
-    /// Options that say something to another distance than the one asked for.
-    fn out_of_place(&self) -> Vec<ParameterProblem> {
-        use Distance::{Mmd, Otdd, SOtdd, Sinkhorn, SinkhornDivergence, Sliced};
-        let usual = Self::default();
-        let entropic: &[Distance] = &[Otdd, Sinkhorn, SinkhornDivergence];
-        let options: [(&str, bool, &[Distance]); 12] = [
-            ("entreg", self.entreg != usual.entreg, entropic),
-            ("mode", self.mode != usual.mode, entropic),
-            ("tolerance", self.tolerance != usual.tolerance, entropic),
-            ("debiased", self.debiased != usual.debiased, &[Otdd]),
-            ("classes", self.classes != usual.classes, &[Otdd]),
-            (
-                "class_entreg",
-                self.class_entreg != usual.class_entreg,
-                &[Otdd],
-            ),
-            (
-                "feature_weight",
-                self.feature_weight != usual.feature_weight,
-                &[Otdd],
-            ),
-            (
-                "label_weight",
-                self.label_weight != usual.label_weight,
-                &[Otdd],
-            ),
-            ("min_class", self.min_class != usual.min_class, &[Otdd]),
-            (
-                "projections",
-                self.projections != usual.projections,
-                &[Sliced, SOtdd],
-            ),
-            ("moments", self.moments != usual.moments, &[SOtdd]),
-            ("bandwidth", self.bandwidth != usual.bandwidth, &[Mmd]),
-        ];
-        let mut problems = Vec::new();
-        for (option, given, of) in options {
-            let mut asked = self.rivals.iter().chain([&self.distance]);
-            if given && !asked.any(|asked| of.contains(asked)) {
-                let message = format!("`{option}` means nothing to `{}`", self.distance.name());
-                let of: Vec<String> = of.iter().map(|of| format!("`{}`", of.name())).collect();
-                let problem = ParameterProblem::value(option, message);
-                problems.push(problem.hint(format!("it is an option of {}", of.join(", "))));
-            }
-        }
-        let mut conflict = |option: &str, given: bool, with: &str| {
-            if given {
-                let message = format!("`{option}` means nothing with `{with}`");
-                problems.push(ParameterProblem::value(option, message));
-            }
-        };
-        let tolerance = self.tolerance != usual.tolerance;
-        let unbounded = tolerance && self.mode == SolverMode::Reference;
-        conflict("tolerance", unbounded, "mode: reference");
-        let entropic = self.class_entreg != usual.class_entreg;
-        let unused = entropic && self.classes != Classes::Points && self.distance == Otdd;
-        conflict(
-            "class_entreg",
-            unused,
-            "classes: gaussian, diagonal or upper_bound",
-        );
-        problems
-    }
-
     /// Both sets, from the model's features, from pixels or from arrays.
     fn sides(&self, context: &Context) -> Result<(Side, Side), TaskError> {
         let model = match context.members("model").first() {
@@ -382,14 +263,46 @@ impl Ot {
         Ok((side("a")?, side("b")?))
     }
 
-    fn measure(&self, a: &Side, b: &Side, context: &Context) -> Result<Found, TaskError> {
+    /// Leaves out what `mask` leaves out, and weighs the points.
+    fn prepare(&self, a: &mut Side, b: &mut Side) -> Result<(), TaskError> {
+        if let Some(mask) = &self.mask {
+            let names: Vec<String> = match mask {
+                WordOr::Other(names) => names.clone(),
+                WordOr::Word(Mask::Common) => {
+                    let of_b = b.present();
+                    a.present().intersection(&of_b).cloned().collect()
+                }
+            };
+            a.keep(&names, "a")?;
+            b.keep(&names, "b")?;
+        }
+        for (side, name) in [(a, "a"), (b, "b")] {
+            if self.weights == Weights::Classes {
+                side.set = side.set.clone().balanced();
+            }
+            let mut asked = self.rivals.iter().chain([&self.distance]);
+            let unweighted = asked.find(|asked| !asked.takes_weights());
+            if let Some(distance) = unweighted.filter(|_| side.set.has_weights()) {
+                return Err(TaskError::Input(format!(
+                    "`{name}` has weights, and `{}` knows none; {} do",
+                    distance.name(),
+                    Distance::weighted()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    fn measure(&self, a: &Labelled, b: &Labelled, context: &Context) -> Result<Found, TaskError> {
         if self.distance == Distance::Otdd {
-            let found = self.otdd().between(&a.set, &b.set, context)?;
+            let found = self.otdd().between(a, b, context)?;
             return Ok(Found::of_otdd(found));
         }
-        let (a, b) = (self.sampled(&a.set, "a")?, self.sampled(&b.set, "b")?);
+        let (a, b) = (self.sampled(a, "a")?, self.sampled(b, "b")?);
         let (x, y) = (a.points(), b.points());
         let points = [x.count(), y.count()];
+        let weights = [a.weights(), b.weights()];
+        let weights = [&weights[0][..], &weights[1][..]];
         Ok(match self.distance {
             Distance::Sinkhorn | Distance::SinkhornDivergence | Distance::Otdd => {
                 let distance = SinkhornDistance {
@@ -398,15 +311,30 @@ impl Ot {
                     mode: self.solver(),
                     ..SinkhornDistance::default()
                 };
-                Found::of_divergence(&distance.between(x, y, context)?, points)
+                let found = distance.between_weighted((x, y), weights, context)?;
+                Found::of_divergence(&found, points)
+            }
+            Distance::Wasserstein => {
+                let power = if self.power == 1 {
+                    Power::One
+                } else {
+                    Power::Two
+                };
+                let found = wasserstein(x, y, Some(weights), power, context)?;
+                Found::of_exact(&found, power, points)
             }
             Distance::Frechet => Found::of_square(frechet(x, y)?, points),
+            Distance::Bures => {
+                let (of_a, of_b) = (Gaussian::fit(x)?, Gaussian::fit(y)?);
+                Found::of_square(of_a.covariance_distance(&of_b)?, points)
+            }
             Distance::Mmd => Found::plain(mmd(x, y, self.bandwidth)?.unbiased, points),
             Distance::Energy => Found::plain(energy(x, y, 0.0)?, points),
             Distance::Sliced => {
                 let mut stream = Stream::new(self.seed, "ot projections");
                 let directions = directions(self.projections, x.dimension(), &mut stream);
-                Found::of_projections(&sliced(x, y, &directions)?, points)
+                let found = sliced_weighted((x, y), weights, &directions)?;
+                Found::of_projections(&found, points)
             }
             Distance::SOtdd => {
                 let (count, moments) = (self.projections, self.moments);
@@ -419,7 +347,7 @@ impl Ot {
 
     fn sampled(&self, set: &Labelled, name: &str) -> Result<Labelled, TaskError> {
         let purpose = format!("ot sample {name}");
-        let picks = set.points().sample(self.samples, self.seed, &purpose);
+        let picks = set.sample(self.samples, self.seed, &purpose, self.stratified);
         Ok(set.select(&picks)?)
     }
 
@@ -433,6 +361,7 @@ impl Ot {
                     epsilon: self.class_entreg,
                     debiased: false,
                 },
+                Classes::Exact => LabelDistance::Exact,
             },
             feature_weight: self.feature_weight,
             label_weight: self.label_weight,
@@ -443,6 +372,7 @@ impl Ot {
             min_class: self.min_class,
             samples: self.samples,
             seed: self.seed,
+            stratified: self.stratified,
         }
     }
 
@@ -453,34 +383,8 @@ impl Ot {
                 tolerance: self.tolerance,
                 max_iterations,
             },
+            (SolverMode::Exact, _) => Mode::Exact,
             (SolverMode::Converged, other) => other,
-        }
-    }
-}
-
-impl Distance {
-    pub const ALL: [Self; 8] = [
-        Self::Otdd,
-        Self::SinkhornDivergence,
-        Self::Sinkhorn,
-        Self::Frechet,
-        Self::Mmd,
-        Self::Energy,
-        Self::Sliced,
-        Self::SOtdd,
-    ];
-
-    /// As it is written, and what its metric is called among `rivals`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Otdd => "otdd",
-            Self::SinkhornDivergence => "sinkhorn_divergence",
-            Self::Sinkhorn => "sinkhorn",
-            Self::Frechet => "frechet",
-            Self::Mmd => "mmd",
-            Self::Energy => "energy",
-            Self::Sliced => "sliced",
-            Self::SOtdd => "s_otdd",
         }
     }
 }

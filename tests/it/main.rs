@@ -20,6 +20,7 @@ mod language;
 mod lock;
 mod methods;
 mod ot;
+mod ot_exact;
 mod ot_reference;
 mod ot_stage;
 mod parity_corruptions;

@@ -108,6 +108,19 @@ impl Cost {
         ))
     }
 
+    /// |x - y|: the root of [`Cost::squared_euclidean`].
+    ///
+    /// # Errors
+    /// Different dimensions.
+    pub fn euclidean(a: &Points, b: &Points, precision: Precision) -> Result<Self> {
+        let mut cost = Self::squared_euclidean(a, b, 1.0, None, precision)?;
+        match &mut cost.store {
+            Store::Single(entries) => entries.par_iter_mut().for_each(|it| *it = it.sqrt()),
+            Store::Double(entries) => entries.par_iter_mut().for_each(|it| *it = it.sqrt()),
+        }
+        Ok(cost)
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }
@@ -132,6 +145,22 @@ impl Cost {
         match &self.store {
             Store::Single(entries) => f64::from(entries[place]),
             Store::Double(entries) => entries[place],
+        }
+    }
+
+    /// Calls `see(column, entry)` along a row.
+    #[inline(always)]
+    pub(super) fn for_row(&self, row: usize, mut see: impl FnMut(usize, f64)) {
+        let line = row * self.stride()..row * self.stride() + self.columns;
+        match &self.store {
+            Store::Single(entries) => {
+                let line = entries[line].iter().enumerate();
+                line.for_each(|(column, entry)| see(column, f64::from(*entry)));
+            }
+            Store::Double(entries) => {
+                let line = entries[line].iter().enumerate();
+                line.for_each(|(column, entry)| see(column, *entry));
+            }
         }
     }
 

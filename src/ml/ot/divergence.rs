@@ -2,10 +2,10 @@
 //! is in memory at a time.
 
 use super::cost::{Cost, Precision};
-use super::points::Points;
+use super::points::{Points, normalised};
 use super::reference::{Schedule, box_diameter};
 use super::sinkhorn::{Sinkhorn, Transport};
-use crate::ml::{Observer, Result};
+use crate::ml::{Error, Observer, Result};
 
 /// How the entropic problems are solved.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,9 @@ pub enum Mode {
         /// geomloss's `scaling`: 0.5 by default there and in microsoft/otdd.
         scaling: f64,
     },
+    /// Without an entropic term, by [`super::Exact`]: a set is at 0 from itself, so there is
+    /// nothing to debias. Costs are stored in f64.
+    Exact,
 }
 
 impl Default for Mode {
@@ -115,6 +118,10 @@ impl Solver {
             Mode::Reference { scaling } => {
                 Self::Reference(Schedule::new(diameter(), epsilon, *scaling)?)
             }
+            Mode::Exact => {
+                let message = "exact transport has no entropic term: `Exact` solves it";
+                return Err(Error::Invalid(message.to_string()));
+            }
         })
     }
 
@@ -148,7 +155,7 @@ impl Solver {
     }
 }
 
-/// An entropic distance between two sets of points with equal weights, under `scale · |x - y|²`.
+/// An entropic distance between two sets of points, with equal weights or others, under `scale · |x - y|²`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkhornDistance {
     /// ε, in the unit of the cost.
@@ -178,13 +185,27 @@ impl SinkhornDistance {
     /// # Errors
     /// Different dimensions, parameters out of range, no convergence, interruption.
     pub fn between(&self, a: &Points, b: &Points, observer: &dyn Observer) -> Result<Divergence> {
+        let weights = [&a.uniform_weights()[..], &b.uniform_weights()[..]];
+        self.between_weighted((a, b), weights, observer)
+    }
+
+    /// The same between points of unequal weights, one for each point of either set.
+    ///
+    /// # Errors
+    /// As [`SinkhornDistance::between`], and weights that are none.
+    pub fn between_weighted(
+        &self,
+        (a, b): (&Points, &Points),
+        [of_a, of_b]: [&[f64]; 2],
+        observer: &dyn Observer,
+    ) -> Result<Divergence> {
         a.check_same_space(b)?;
         let solver = Solver::new(&self.mode, self.epsilon, || box_diameter(a, b))?;
         let cost = |a: &Points, b: &Points| {
             let precision = solver.precision(self.precision);
             Cost::squared_euclidean(a, b, self.scale, None, precision)
         };
-        let (of_a, of_b) = (a.uniform_weights(), b.uniform_weights());
+        let (of_a, of_b) = (normalised(of_a, a.count())?, normalised(of_b, b.count())?);
         let ab = Term::from(&solver.between(&cost(a, b)?, &of_a, &of_b, observer)?);
         let within = if self.debiased {
             Some([

@@ -94,6 +94,15 @@ impl Gaussian {
     /// # Errors
     /// Different dimensions, or singular values that do not converge.
     pub fn bures(&self, other: &Self) -> Result<f64> {
+        Ok(self.between_means(other) + self.covariance_distance(other)?)
+    }
+
+    /// The part of the covariances in it: tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½, the squared Bures
+    /// distance (Bhatia, Jain, Lim 2019).
+    ///
+    /// # Errors
+    /// As [`Gaussian::bures`].
+    pub fn covariance_distance(&self, other: &Self) -> Result<f64> {
         self.check(other)?;
         let (rows, columns) = (self.factor.nrows(), other.factor.nrows());
         let mut cross = Mat::zeros(rows, columns);
@@ -111,7 +120,7 @@ impl Gaussian {
         })?;
         let nuclear: f64 = singular.iter().sum();
         let spread = self.trace() + other.trace() - 2.0 * nuclear;
-        Ok(self.between_means(other) + spread.max(0.0))
+        Ok(spread.max(0.0))
     }
 
     /// The same with the covariances replaced by their diagonals: Σ (√s1 - √s2)².

@@ -113,9 +113,23 @@ pub fn directions(count: usize, dimension: usize, stream: &mut Stream) -> Vec<f6
 /// # Errors
 /// Different dimensions, or directions that are no directions of that space.
 pub fn sliced(a: &Points, b: &Points, directions: &[f64]) -> Result<Sliced> {
+    let weights = [&a.uniform_weights()[..], &b.uniform_weights()[..]];
+    sliced_weighted((a, b), weights, directions)
+}
+
+/// The same between points of unequal weights.
+///
+/// # Errors
+/// As [`sliced`], and weights that are none.
+pub fn sliced_weighted(
+    (a, b): (&Points, &Points),
+    [of_a, of_b]: [&[f64]; 2],
+    directions: &[f64],
+) -> Result<Sliced> {
     a.check_same_space(b)?;
     let directions = Points::new(directions.to_vec(), a.dimension())?;
-    let (mass_a, mass_b) = (a.uniform_weights(), b.uniform_weights());
+    let mass_a = normalised(of_a, a.count())?;
+    let mass_b = normalised(of_b, b.count())?;
     let squares = (0..directions.count()).into_par_iter().map(|index| {
         let direction = directions.row(index);
         let (x, y) = (projected(a, direction), projected(b, direction));
@@ -206,7 +220,7 @@ pub fn s_otdd(a: &Labelled, b: &Labelled, projections: &LabelProjections) -> Res
             "projections of another shape than the points".to_string(),
         ));
     }
-    let (mass_a, mass_b) = (a.points().uniform_weights(), b.points().uniform_weights());
+    let (mass_a, mass_b) = (a.weights(), b.weights());
     let (classes_a, classes_b) = (Classes::of(a), Classes::of(b));
     let squares = (0..count).into_par_iter().map(|index| {
         let x = classes_a.embedded(a, projections, index);

@@ -22,6 +22,7 @@
 
 mod cost;
 mod divergence;
+mod exact;
 mod gaussian;
 mod kernel;
 mod line;
@@ -34,8 +35,11 @@ mod sinkhorn;
 
 pub use cost::{AUTO_DOUBLE, Cost, LabelCost, Precision};
 pub use divergence::{Divergence, Mode, SinkhornDistance, Term};
+pub use exact::{Exact, ExactTransport, Move, Power, wasserstein};
 pub use gaussian::{Gaussian, frechet};
-pub use line::{LabelProjections, Sliced, directions, s_otdd, sliced, wasserstein_1d};
+pub use line::{
+    LabelProjections, Sliced, directions, s_otdd, sliced, sliced_weighted, wasserstein_1d,
+};
 pub use otdd::{ClassDistances, LabelDistance, Otdd, OtddResult};
 pub use pairwise::{Mmd, energy, mmd};
 pub use points::{Labelled, Points, normalised};

@@ -12,6 +12,7 @@
 
 use super::cost::{Cost, LabelCost, Precision};
 use super::divergence::{Divergence, Mode, SinkhornDistance, Solver, Term};
+use super::exact::{Exact, Power, wasserstein};
 use super::gaussian::Gaussian;
 use super::points::{Labelled, Points};
 use super::reference::box_diameter;
@@ -32,6 +33,8 @@ pub enum LabelDistance {
     /// Entropic transport between their points under |x - x'|² (microsoft/otdd's `exact`, whose
     /// own default is 0.1 and not debiased).
     Points { epsilon: f64, debiased: bool },
+    /// Exact transport between their points under |x - x'|².
+    Exact,
 }
 
 /// The distance and its parameters.
@@ -53,6 +56,8 @@ pub struct Otdd {
     pub samples: usize,
     /// Draws them.
     pub seed: u64,
+    /// Whether every class keeps its share among them.
+    pub stratified: bool,
 }
 
 impl Default for Otdd {
@@ -68,6 +73,7 @@ impl Default for Otdd {
             min_class: 2,
             samples: 10_000,
             seed: 0,
+            stratified: false,
         }
     }
 }
@@ -77,6 +83,8 @@ impl Default for Otdd {
 pub struct OtddResult {
     /// Half of the squared distance, with its terms.
     pub divergence: Divergence,
+    /// Under [`Mode::Exact`]: by how much the value may be too large at most.
+    pub dual_gap: Option<f64>,
     pub classes: ClassDistances,
     /// Mass that the plan moves from each class of a to each class of b: `[a, b]`, sums to 1.
     pub coupling: Vec<f64>,
@@ -127,31 +135,73 @@ impl Otdd {
             a: a.labels.clone(),
             b: b.labels.clone(),
         };
-        let solver = Solver::new(&self.mode, self.epsilon, || diameter(&a, &b))?;
-        let (mass_a, mass_b) = (a.outer.uniform_weights(), b.outer.uniform_weights());
-        let (ab, coupling) = {
-            let cost = self.cost(&solver, &a, &b, &classes.ab)?;
-            let found: Transport = solver.between(&cost, &mass_a, &mass_b, observer)?;
-            let class_of = (a.class_of.as_slice(), b.class_of.as_slice());
-            let groups = [a.classes.len(), b.classes.len()];
-            let coupling = found.coupling(&cost, &mass_a, &mass_b, class_of, groups)?;
-            (Term::from(&found), coupling)
-        };
-        let within = if self.debiased {
-            let of_a = self.cost(&solver, &a, &a, &classes.aa)?;
-            let aa = solver.within(&of_a, &mass_a, observer)?;
-            drop(of_a);
-            let of_b = self.cost(&solver, &b, &b, &classes.bb)?;
-            Some([aa, solver.within(&of_b, &mass_b, observer)?])
-        } else {
-            None
+        let found = match self.mode {
+            Mode::Exact => self.exactly(&a, &b, &classes, observer)?,
+            _ => self.entropically(&a, &b, &classes, observer)?,
         };
         Ok(OtddResult {
-            divergence: Divergence::new(ab, within),
-            coupling,
+            divergence: found.divergence,
+            dual_gap: found.dual_gap,
+            coupling: found.coupling,
             points: [a.outer.count(), b.outer.count()],
             left_out: [a.left_out, b.left_out],
             classes,
+        })
+    }
+
+    fn exactly(
+        &self,
+        a: &Side,
+        b: &Side,
+        classes: &ClassDistances,
+        observer: &dyn Observer,
+    ) -> Result<Outer> {
+        let cost = self.cost(Precision::Double, a, b, &classes.ab)?;
+        let found = Exact::default().solve(&cost, &a.mass, &b.mass, observer)?;
+        let groups = [a.classes.len(), b.classes.len()];
+        let term = Term {
+            value: found.value,
+            marginal_error: 0.0,
+            iterations: u32::try_from(found.pivots).unwrap_or(u32::MAX),
+        };
+        Ok(Outer {
+            divergence: Divergence::new(term, None),
+            dual_gap: Some(found.dual_gap),
+            coupling: found.coupling((&a.class_of, &b.class_of), groups)?,
+        })
+    }
+
+    fn entropically(
+        &self,
+        a: &Side,
+        b: &Side,
+        classes: &ClassDistances,
+        observer: &dyn Observer,
+    ) -> Result<Outer> {
+        let solver = Solver::new(&self.mode, self.epsilon, || diameter(a, b))?;
+        let (mass_a, mass_b) = (&a.mass[..], &b.mass[..]);
+        let precision = solver.precision(self.precision);
+        let (ab, coupling) = {
+            let cost = self.cost(precision, a, b, &classes.ab)?;
+            let found: Transport = solver.between(&cost, mass_a, mass_b, observer)?;
+            let class_of = (a.class_of.as_slice(), b.class_of.as_slice());
+            let groups = [a.classes.len(), b.classes.len()];
+            let coupling = found.coupling(&cost, mass_a, mass_b, class_of, groups)?;
+            (Term::from(&found), coupling)
+        };
+        let within = if self.debiased {
+            let of_a = self.cost(precision, a, a, &classes.aa)?;
+            let aa = solver.within(&of_a, mass_a, observer)?;
+            drop(of_a);
+            let of_b = self.cost(precision, b, b, &classes.bb)?;
+            Some([aa, solver.within(&of_b, mass_b, observer)?])
+        } else {
+            None
+        };
+        Ok(Outer {
+            divergence: Divergence::new(ab, within),
+            dual_gap: None,
+            coupling,
         })
     }
 
@@ -186,23 +236,25 @@ impl Otdd {
         let rows: Vec<usize> = (0..class_of.len())
             .filter(|row| class_of[*row].is_some())
             .collect();
-        let points = set.points().select(&rows).ok_or_else(|| {
-            Error::Invalid(format!(
+        if rows.is_empty() {
+            return Err(Error::Invalid(format!(
                 "no class of `{name}` has {} points or more",
                 self.min_class
-            ))
-        })?;
+            )));
+        }
+        let kept_set = set.select(&rows)?;
+        let points = kept_set.points();
         let class_of: Vec<usize> = class_of.into_iter().flatten().collect();
-        let picks = points.sample(self.samples, self.seed, &format!("ot sample {name}"));
+        let purpose = format!("ot sample {name}");
+        let picks = kept_set.sample(self.samples, self.seed, &purpose, self.stratified);
+        let outer = kept_set.select(&picks)?;
         Ok(Side {
             classes: (0..kept.len())
-                .map(|class| members(&points, &class_of, class))
+                .map(|class| members(points, &class_of, class))
                 .collect::<Result<_>>()?,
             labels: kept,
-            outer: match picks.len() == points.count() {
-                true => points.clone(),
-                false => points.select(&picks).unwrap_or_else(|| points.clone()),
-            },
+            mass: outer.weights(),
+            outer: outer.points().clone(),
             class_of: picks.iter().map(|pick| class_of[*pick]).collect(),
             left_out: set.points().count() - rows.len(),
         })
@@ -245,16 +297,26 @@ impl Otdd {
                     epsilon,
                     scale: 1.0,
                     debiased,
-                    mode: self.mode.clone(),
+                    mode: match self.mode {
+                        Mode::Exact => Mode::default(),
+                        _ => self.mode.clone(),
+                    },
                     precision: self.precision,
                 };
                 let found = inner.between(&a.points, &b.points, &Unobserved)?;
                 Ok(found.value.max(0.0))
             }
+            LabelDistance::Exact => {
+                Ok(
+                    wasserstein(&a.points, &b.points, None, Power::Two, &Unobserved)?
+                        .value
+                        .max(0.0),
+                )
+            }
         }
     }
 
-    fn cost(&self, solver: &Solver, a: &Side, b: &Side, table: &[f64]) -> Result<Cost> {
+    fn cost(&self, precision: Precision, a: &Side, b: &Side, table: &[f64]) -> Result<Cost> {
         let half = 0.5 * self.label_weight;
         let table: Vec<f64> = table.iter().map(|square| half * square).collect();
         let labels = LabelCost {
@@ -263,9 +325,16 @@ impl Otdd {
             table: &table,
             columns: b.classes.len(),
         };
-        let (scale, precision) = (0.5 * self.feature_weight, solver.precision(self.precision));
+        let scale = 0.5 * self.feature_weight;
         Cost::squared_euclidean(&a.outer, &b.outer, scale, Some(labels), precision)
     }
+}
+
+/// The outer problem, solved.
+struct Outer {
+    divergence: Divergence,
+    dual_gap: Option<f64>,
+    coupling: Vec<f64>,
 }
 
 /// A prepared set.
@@ -275,6 +344,7 @@ struct Side {
     classes: Vec<Class>,
     /// The points of the outer problem, and the class of each.
     outer: Points,
+    mass: Vec<f64>,
     class_of: Vec<usize>,
     left_out: usize,
 }

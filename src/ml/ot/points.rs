@@ -1,6 +1,8 @@
 //! Sets of points, their weights, their labels: checked once, so that nothing below meets a NaN,
 //! a ragged row or an empty set.
 
+use std::collections::BTreeMap;
+
 use crate::ml::{Error, Result};
 use crate::rng::Stream;
 
@@ -118,6 +120,8 @@ impl Points {
 pub struct Labelled {
     points: Points,
     labels: Vec<u32>,
+    /// `None` where all weigh the same.
+    weights: Option<Vec<f64>>,
 }
 
 impl Labelled {
@@ -131,7 +135,90 @@ impl Labelled {
                 points.count()
             )));
         }
-        Ok(Self { points, labels })
+        Ok(Self {
+            points,
+            labels,
+            weights: None,
+        })
+    }
+
+    /// The same points with weights of their own, which are normalised here.
+    ///
+    /// # Errors
+    /// Weights that are none, see [`normalised`].
+    pub fn weighted(self, weights: &[f64]) -> Result<Self> {
+        let weights = normalised(weights, self.points.count())?;
+        Ok(Self {
+            weights: Some(weights),
+            ..self
+        })
+    }
+
+    /// The same points, every class of the same mass.
+    pub fn balanced(self) -> Self {
+        let counts = self.class_counts();
+        let share = 1.0 / counts.len() as f64;
+        let of_label = |label: &u32| share / counts.get(label).map_or(1.0, |count| *count as f64);
+        let weights = self.labels.iter().map(of_label).collect();
+        Self {
+            weights: Some(weights),
+            ..self
+        }
+    }
+
+    /// Weights that sum to 1.
+    pub fn weights(&self) -> Vec<f64> {
+        let weights = self.weights.clone();
+        weights.unwrap_or_else(|| self.points.uniform_weights())
+    }
+
+    pub fn has_weights(&self) -> bool {
+        self.weights.is_some()
+    }
+
+    /// How many points each label has.
+    pub fn class_counts(&self) -> BTreeMap<u32, usize> {
+        let mut counts = BTreeMap::new();
+        for label in &self.labels {
+            *counts.entry(*label).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// At most `limit` rows, drawn as [`Points::sample`] does, or so that every class keeps its
+    /// share of the points (the largest remainders are rounded up) and one point at least.
+    pub fn sample(&self, limit: usize, seed: u64, purpose: &str, stratified: bool) -> Vec<usize> {
+        let count = self.points.count();
+        if !stratified || limit >= count {
+            return self.points.sample(limit, seed, purpose);
+        }
+        let classes = self.class_counts();
+        let exact = |of_class: usize| of_class as f64 * limit as f64 / count as f64;
+        let mut quotas: BTreeMap<u32, usize> = classes
+            .iter()
+            .map(|(label, of_class)| (*label, (exact(*of_class) as usize).max(1)))
+            .collect();
+        let mut rests: Vec<(f64, u32)> = classes
+            .iter()
+            .map(|(label, of_class)| (exact(*of_class) - quotas[label] as f64, *label))
+            .collect();
+        rests.sort_by(|x, y| y.0.total_cmp(&x.0).then(x.1.cmp(&y.1)));
+        let missing = limit.saturating_sub(quotas.values().sum());
+        for (_, label) in rests.into_iter().take(missing) {
+            *quotas.entry(label).or_insert(0) += 1;
+        }
+        let order = Stream::new(seed, purpose).permutation(count);
+        let mut picks: Vec<usize> = order
+            .into_iter()
+            .filter(|row| {
+                let left = quotas.entry(self.labels[*row]).or_insert(0);
+                let taken = *left > 0;
+                *left -= usize::from(taken);
+                taken
+            })
+            .collect();
+        picks.sort_unstable();
+        picks
     }
 
     pub fn points(&self) -> &Points {
@@ -141,12 +228,19 @@ impl Labelled {
     /// The points at `picks` with their labels.
     ///
     /// # Errors
-    /// No pick.
+    /// No pick, or none with any weight.
     pub fn select(&self, picks: &[usize]) -> Result<Self> {
         let none = || Error::Invalid("no point was picked".to_string());
         Ok(Self {
             points: self.points.select(picks).ok_or_else(none)?,
             labels: picks.iter().map(|pick| self.labels[*pick]).collect(),
+            weights: match &self.weights {
+                None => None,
+                Some(weights) => {
+                    let weights: Vec<f64> = picks.iter().map(|pick| weights[*pick]).collect();
+                    Some(normalised(&weights, picks.len())?)
+                }
+            },
         })
     }
 

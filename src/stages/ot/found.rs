@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::side::Side;
-use crate::ml::ot::{Divergence, OtddResult, Sliced};
+use crate::ml::ot::{Divergence, ExactTransport, OtddResult, Power, Sliced};
 use crate::stages::task::{Context, TaskError};
 use crate::store::artifact::{Metric, Metrics, Tensors};
 use crate::store::tensors;
@@ -16,7 +16,9 @@ pub(super) struct Found {
     pub value: Option<f64>,
     /// L1 error of the marginals, where there are any.
     pub marginal_error: Option<f64>,
-    /// 95 % interval from the finite number of projections.
+    /// By how much `value` may be too large at most, where it is exact.
+    pub dual_gap: Option<f64>,
+    /// 95 % interval from the finite number of projections, or from points drawn anew.
     pub interval: Option<[f64; 2]>,
     pub iterations: u32,
     pub points: [usize; 2],
@@ -29,6 +31,7 @@ impl Found {
             distance,
             value: None,
             marginal_error: None,
+            dual_gap: None,
             interval: None,
             iterations: 0,
             points,
@@ -54,8 +57,25 @@ impl Found {
         }
     }
 
-    pub fn of_otdd(found: OtddResult) -> Self {
+    pub fn of_exact(found: &ExactTransport, power: Power, points: [usize; 2]) -> Self {
+        let distance = match power {
+            Power::One => found.value,
+            Power::Two => found.value.max(0.0).sqrt(),
+        };
         Self {
+            value: (power == Power::Two).then_some(found.value),
+            dual_gap: Some(found.dual_gap),
+            iterations: u32::try_from(found.pivots).unwrap_or(u32::MAX),
+            ..Self::plain(distance, points)
+        }
+    }
+
+    pub fn of_otdd(found: OtddResult) -> Self {
+        let entropic = found.dual_gap.is_none();
+        let marginal_error = entropic.then(|| found.divergence.marginal_error());
+        Self {
+            marginal_error,
+            dual_gap: found.dual_gap,
             classes: Some(found.clone()),
             ..Self::of_divergence(&found.divergence, found.points)
         }
@@ -88,6 +108,7 @@ impl Found {
         };
         tell("value", self.value);
         tell("marginal_error", self.marginal_error);
+        tell("dual_gap", self.dual_gap);
         Metrics { values }
     }
 }

@@ -1,5 +1,7 @@
 //! What is measured: labelled points from features, pixels or arrays.
 
+use std::collections::BTreeSet;
+
 use crate::ml::models::Model;
 use crate::ml::ot::{Labelled, Points};
 use crate::stages::derived::Frozen;
@@ -48,7 +50,8 @@ impl Side {
     }
 
     /// From what a `features` node gives: `features` f32 or f64 `[n, d]`, `labels` u32 `[n]`
-    /// (all alike where absent), and the names of the classes in the config.
+    /// (all alike where absent), `weights` f32 or f64 `[n]` where points differ in it, and the
+    /// names of the classes in the config.
     pub fn of_arrays(context: &Context, name: &str, tree: &Tensors) -> Result<Self, TaskError> {
         let array = |wanted: &str| tree.tensors.get(wanted);
         let wrong = |what: &str| TaskError::Input(format!("`{name}`: {what}"));
@@ -79,12 +82,57 @@ impl Side {
             }
         };
         let names = tree.config["classes"].as_array().into_iter().flatten();
+        let set = Labelled::new(points, labels)?;
         Ok(Self {
             classes: names
                 .filter_map(|name| name.as_str().map(str::to_string))
                 .collect(),
-            set: Labelled::new(points, labels)?,
+            set: match array("weights") {
+                None => set,
+                Some(entry) => {
+                    let bytes = tensors::bytes(context.blobs, entry)?;
+                    let weights: Vec<f64> = match entry.dtype.as_str() {
+                        "F64" => numbers(&bytes, f64::from_le_bytes),
+                        "F32" => {
+                            let weights = numbers(&bytes, f32::from_le_bytes);
+                            weights.into_iter().map(f64::from).collect()
+                        }
+                        other => {
+                            let what = format!("`weights` is of type {other}, not F32 or F64");
+                            return Err(wrong(&what));
+                        }
+                    };
+                    set.weighted(&weights)?
+                }
+            },
         })
+    }
+
+    /// The names of the classes that have points.
+    pub fn present(&self) -> BTreeSet<String> {
+        let labels = self.set.class_counts().into_keys();
+        labels.map(|label| self.name(label)).collect()
+    }
+
+    /// Leaves out the points of all other classes than `names`.
+    pub fn keep(&mut self, names: &[String], side: &str) -> Result<(), TaskError> {
+        let present = self.present();
+        if let Some(missing) = names.iter().find(|name| !present.contains(*name)) {
+            return Err(TaskError::Input(format!(
+                "`{side}` has no points of the class `{missing}` that `mask` names"
+            )));
+        }
+        let labels = self.set.labels().iter().enumerate();
+        let picks: Vec<usize> = labels
+            .filter(|(_, label)| names.contains(&self.name(**label)))
+            .map(|(row, _)| row)
+            .collect();
+        if picks.is_empty() {
+            let what = format!("no class of `{side}` is left by `mask`");
+            return Err(TaskError::Input(what));
+        }
+        self.set = self.set.select(&picks)?;
+        Ok(())
     }
 
     pub fn name(&self, label: u32) -> String {

@@ -1,0 +1,53 @@
+//! Masses as whole numbers, so that moving them is exact and nothing is left over.
+
+/// What all weights together are when they are not alike: a weight is rounded to 2⁻⁵² of the mass.
+const WHOLE: f64 = (1_i64 << 52) as f64;
+
+/// Whole masses of both sides with the same sum.
+pub(super) struct Masses {
+    pub a: Vec<i64>,
+    pub b: Vec<i64>,
+    /// The share of the mass that 1 stands for.
+    pub unit: f64,
+}
+
+impl Masses {
+    /// From weights that sum to 1 on each side.
+    pub fn of(a: &[f64], b: &[f64]) -> Self {
+        let alike = |weights: &[f64]| weights.windows(2).all(|pair| pair[0] == pair[1]);
+        if alike(a) && alike(b) {
+            let common = greatest_common_divisor(a.len(), b.len());
+            let (of_a, of_b) = (b.len() / common, a.len() / common);
+            return Self {
+                a: vec![of_a as i64; a.len()],
+                b: vec![of_b as i64; b.len()],
+                unit: 1.0 / (a.len() * of_a) as f64,
+            };
+        }
+        Self {
+            a: rounded(a),
+            b: rounded(b),
+            unit: 1.0 / WHOLE,
+        }
+    }
+}
+
+fn greatest_common_divisor(mut x: usize, mut y: usize) -> usize {
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    x
+}
+
+/// The heaviest point takes what rounding left over: some 2⁻⁵² of the mass for each point.
+fn rounded(weights: &[f64]) -> Vec<i64> {
+    let mut masses: Vec<i64> = weights
+        .iter()
+        .map(|weight| (weight * WHOLE).round() as i64)
+        .collect();
+    let missing = WHOLE as i64 - masses.iter().sum::<i64>();
+    if let Some(heaviest) = masses.iter_mut().max() {
+        *heaviest += missing;
+    }
+    masses
+}

@@ -1,0 +1,315 @@
+//! Exact optimal transport, by the network simplex.
+//!
+//! ```text
+//! minimise Σ π_ij C_ij  over π ≥ 0 with row sums a and column sums b
+//! maximise Σ a_i f_i + Σ b_j g_j  with f_i + g_j ≤ C_ij
+//! ```
+//!
+//! (Dantzig 1951; Ahuja, Magnanti, Orlin 1993, chapter 11.) Potentials of an entropic problem,
+//! solved roughly, say which arcs are worth a look: they give the first plan and the first short
+//! lists. From there on it is the simplex proper, in f64 over whole masses, until no arc of the
+//! whole cost is cheaper than the potentials allow. The value comes with its gap to a dual solution
+//! made feasible, so nothing has to be believed.
+
+mod mass;
+mod prices;
+mod start;
+mod tree;
+
+use super::cost::{Cost, Precision};
+use super::points::{Points, normalised};
+use super::sinkhorn::Sinkhorn;
+use crate::ml::{Error, Observer, Result};
+use mass::Masses;
+use prices::{Arc, column_minima, row_minima, search};
+use tree::Tree;
+
+/// How to solve an exact problem.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Exact {
+    /// Pivots beyond which it is an error; `None` for as many as it takes.
+    pub max_pivots: Option<u64>,
+}
+
+/// Mass on its way from a row to a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Move {
+    pub row: usize,
+    pub column: usize,
+    pub mass: f64,
+}
+
+/// A solved problem.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExactTransport {
+    /// <π, C>, in the unit of the cost.
+    pub value: f64,
+    /// By how much `value` may be too large at most: its distance to the dual value of `f` and `g`,
+    /// which are feasible. Rounding only.
+    pub dual_gap: f64,
+    /// Potentials of the rows and of the columns: `f + g ≤ cost`.
+    pub f: Vec<f64>,
+    pub g: Vec<f64>,
+    /// The plan: fewer than rows + columns moves, by row and column.
+    pub plan: Vec<Move>,
+    pub pivots: u64,
+}
+
+/// Arcs of a row that a search gives to the simplex.
+const SHORT_LIST: usize = 24;
+
+/// Reduced costs above this share of the largest cost are rounding.
+const ROUNDING: f64 = 1e-13;
+
+impl ExactTransport {
+    /// How much mass the plan moves between groups: row-major `[groups[0], groups[1]]`.
+    /// `of_rows` and `of_columns` give the group of each point, from 0.
+    ///
+    /// # Errors
+    /// A point without a group, or in a group beyond `groups`.
+    pub fn coupling(
+        &self,
+        (of_rows, of_columns): (&[usize], &[usize]),
+        groups: [usize; 2],
+    ) -> Result<Vec<f64>> {
+        let mut moved = vec![0.0; groups[0] * groups[1]];
+        for arc in &self.plan {
+            let row = of_rows.get(arc.row).filter(|group| **group < groups[0]);
+            let column = of_columns
+                .get(arc.column)
+                .filter(|group| **group < groups[1]);
+            let (Some(row), Some(column)) = (row, column) else {
+                return Err(Error::Invalid("every point needs a group".to_string()));
+            };
+            moved[row * groups[1] + column] += arc.mass;
+        }
+        Ok(moved)
+    }
+}
+
+impl Exact {
+    /// Transport between weights `a` of the rows and `b` of the columns (each normalised here).
+    ///
+    /// # Errors
+    /// Weights out of range; a cost stored in f32, which could not be optimal to more than its
+    /// rounding; more pivots than allowed; interruption by `observer`.
+    pub fn solve(
+        &self,
+        cost: &Cost,
+        a: &[f64],
+        b: &[f64],
+        observer: &dyn Observer,
+    ) -> Result<ExactTransport> {
+        if !cost.is_double() {
+            return Err(Error::Invalid(
+                "exact transport needs its cost in f64".to_string(),
+            ));
+        }
+        let (a, b) = (normalised(a, cost.rows())?, normalised(b, cost.columns())?);
+        let masses = Masses::of(&a, &b);
+        let (u, v) = rough_potentials(cost, &a, &b, observer)?;
+        let mut first = search(cost, &u, &v, SHORT_LIST, f64::INFINITY);
+        let reduced = |arc: &Arc| arc.cost - u[arc.row as usize] - v[arc.column as usize];
+        let mut ordered = first.clone();
+        ordered.sort_by(|x, y| {
+            let places = (x.row, x.column).cmp(&(y.row, y.column));
+            reduced(x).total_cmp(&reduced(y)).then(places)
+        });
+        let mut simplex = Simplex {
+            tree: start::tree(cost, &masses, &ordered, &u, &v),
+            rows: cost.rows(),
+            tolerance: ROUNDING * cost.largest().max(f64::MIN_POSITIVE),
+            pivots: 0,
+            limit: self.max_pivots.unwrap_or(u64::MAX),
+            observer,
+        };
+        loop {
+            simplex.settle(&mut first)?;
+            let (u, v) = simplex.potentials(&masses);
+            let found = search(cost, &u, &v, SHORT_LIST, -simplex.tolerance);
+            if found.is_empty() {
+                return finish(cost, &masses, &simplex, [&a, &b], (u, v));
+            }
+            first.extend(found);
+        }
+    }
+}
+
+/// The power of the distance that is moved along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Power {
+    /// |x - y|: gives W1.
+    One,
+    /// |x - y|²: gives W2².
+    #[default]
+    Two,
+}
+
+/// W1, or W2², between two sets of points with `weights` for the points of each set, or all alike.
+///
+/// # Errors
+/// Different dimensions; as [`Exact::solve`].
+pub fn wasserstein(
+    a: &Points,
+    b: &Points,
+    weights: Option<[&[f64]; 2]>,
+    power: Power,
+    observer: &dyn Observer,
+) -> Result<ExactTransport> {
+    let cost = match power {
+        Power::One => Cost::euclidean(a, b, Precision::Double)?,
+        Power::Two => Cost::squared_euclidean(a, b, 1.0, None, Precision::Double)?,
+    };
+    let alike = [a.uniform_weights(), b.uniform_weights()];
+    let [of_a, of_b] = weights.unwrap_or([&alike[0], &alike[1]]);
+    Exact::default().solve(&cost, of_a, of_b, observer)
+}
+
+/// Potentials of the rows and columns of an entropic problem, solved in a few passes; -∞ for
+/// points without mass.
+fn rough_potentials(
+    cost: &Cost,
+    a: &[f64],
+    b: &[f64],
+    observer: &dyn Observer,
+) -> Result<(Vec<f64>, Vec<f64>)> {
+    let (mut u, mut v) = Sinkhorn::rough(cost, a, b, observer)?;
+    let without = |potentials: &mut [f64], weights: &[f64]| {
+        let pairs = potentials.iter_mut().zip(weights);
+        pairs
+            .filter(|(_, weight)| **weight == 0.0)
+            .for_each(|(potential, _)| *potential = f64::NEG_INFINITY);
+    };
+    without(&mut u, a);
+    without(&mut v, b);
+    Ok((u, v))
+}
+
+struct Simplex<'a> {
+    tree: Tree,
+    rows: usize,
+    tolerance: f64,
+    pivots: u64,
+    limit: u64,
+    observer: &'a dyn Observer,
+}
+
+impl Simplex<'_> {
+    /// Pivots until none of `arcs` is too cheap: the best of a block enters, block after block.
+    fn settle(&mut self, arcs: &mut [Arc]) -> Result<()> {
+        let block = arcs.len().isqrt().max(32);
+        let (mut place, mut unchanged) = (0, 0);
+        while unchanged < arcs.len() {
+            let last = (place + block).min(arcs.len());
+            let potentials = &self.tree.potentials;
+            let (mut least, mut best) = (-self.tolerance, None);
+            for arc in &arcs[place..last] {
+                let sink = potentials[self.rows + arc.column as usize];
+                let reduced = arc.cost - potentials[arc.row as usize] + sink;
+                if reduced < least {
+                    (least, best) = (reduced, Some(*arc));
+                }
+            }
+            unchanged += last - place;
+            place = if last == arcs.len() { 0 } else { last };
+            if let Some(arc) = best {
+                let sink = (self.rows + arc.column as usize) as u32;
+                self.tree.enter(arc.row, sink, least);
+                unchanged = 0;
+                self.count()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<()> {
+        self.pivots += 1;
+        if self.pivots > self.limit {
+            return Err(Error::Numerical(format!(
+                "exact transport was not done after {} pivots",
+                self.limit
+            )));
+        }
+        let told = self.pivots.is_multiple_of(4096);
+        if told && !self.observer.advance(self.pivots, 0, "pivots") {
+            return Err(Error::Interrupted);
+        }
+        Ok(())
+    }
+
+    /// Of the rows and of the columns; -∞ for points without mass.
+    fn potentials(&self, masses: &Masses) -> (Vec<f64>, Vec<f64>) {
+        let of = |mass: &i64, value: f64| match mass {
+            0 => f64::NEG_INFINITY,
+            _ => value,
+        };
+        let (u, v) = self.tree.potentials.split_at(self.rows);
+        let u = masses.a.iter().zip(u).map(|(mass, u)| of(mass, *u));
+        let v = masses.b.iter().zip(v).map(|(mass, v)| of(mass, -v));
+        (u.collect(), v.collect())
+    }
+
+    /// The moves, by row and column.
+    fn plan(&self, unit: f64) -> Vec<Move> {
+        let root = self.tree.root();
+        let mut plan: Vec<Move> = (0..root)
+            .filter(|node| self.tree.flow(*node) > 0)
+            .map(|node| {
+                let (node, parent) = (node as usize, self.tree.parent(node as u32) as usize);
+                Move {
+                    row: node.min(parent),
+                    column: node.max(parent) - self.rows,
+                    mass: self.tree.flow(node as u32) as f64 * unit,
+                }
+            })
+            .collect();
+        plan.sort_by_key(|arc| (arc.row, arc.column));
+        plan
+    }
+}
+
+fn finish(
+    cost: &Cost,
+    masses: &Masses,
+    simplex: &Simplex,
+    [a, b]: [&[f64]; 2],
+    (u, v): (Vec<f64>, Vec<f64>),
+) -> Result<ExactTransport> {
+    let plan = simplex.plan(masses.unit);
+    let value = plan
+        .iter()
+        .map(|arc| arc.mass * cost.at(arc.row, arc.column))
+        .sum();
+    // What rounding left of infeasibility, and points without mass, are settled here.
+    let counts: Vec<bool> = a.iter().map(|weight| *weight > 0.0).collect();
+    let of_columns = column_minima(cost, &u, &counts);
+    let mut g: Vec<f64> = v
+        .iter()
+        .zip(&of_columns)
+        .map(|(v, least)| v.min(*least))
+        .collect();
+    for ((g, least), weight) in g.iter_mut().zip(&of_columns).zip(b) {
+        if *weight == 0.0 {
+            *g = *least;
+        }
+    }
+    let f = row_minima(cost, &g);
+    let dot = |weights: &[f64], values: &[f64]| -> f64 {
+        weights.iter().zip(values).map(|(a, f)| a * f).sum()
+    };
+    let dual = dot(a, &f) + dot(b, &g);
+    let value: f64 = value;
+    if !value.is_finite() || !dual.is_finite() {
+        return Err(Error::Numerical(
+            "exact transport gave a number that is not finite".to_string(),
+        ));
+    }
+    Ok(ExactTransport {
+        value,
+        dual_gap: value - dual,
+        f,
+        g,
+        plan,
+        pivots: simplex.pivots,
+    })
+}

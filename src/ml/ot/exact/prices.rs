@@ -1,0 +1,89 @@
+//! Which arcs could make a plan cheaper: those whose cost is below what the potentials allow.
+//!
+//! The whole cost is searched seldom, by all cores, for the cheapest arcs of every row; between two
+//! searches the simplex sees those short lists only (Gottschlich and Schuhmacher 2014).
+
+use rayon::prelude::*;
+
+use crate::ml::ot::cost::Cost;
+
+/// An arc with its cost.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Arc {
+    pub row: u32,
+    pub column: u32,
+    pub cost: f64,
+}
+
+/// The `limit` arcs of each row with the smallest reduced costs `cost - u - v` below `below`, by
+/// row. Rows and columns with a potential of -∞ have none.
+pub(super) fn search(cost: &Cost, u: &[f64], v: &[f64], limit: usize, below: f64) -> Vec<Arc> {
+    let of_row = |row: usize| -> Vec<Arc> {
+        if u[row] == f64::NEG_INFINITY {
+            return Vec::new();
+        }
+        let mut found: Vec<(f64, u32)> = Vec::new();
+        let mut bar = below;
+        cost.for_row(row, |column, cost| {
+            let reduced = cost - u[row] - v[column];
+            if reduced < bar {
+                found.push((reduced, column as u32));
+                if found.len() >= 4 * limit {
+                    bar = keep(&mut found, limit).min(bar);
+                }
+            }
+        });
+        if found.len() > limit {
+            keep(&mut found, limit);
+        }
+        let arcs = found.into_iter().map(|(_, column)| Arc {
+            row: row as u32,
+            column,
+            cost: cost.at(row, column as usize),
+        });
+        arcs.collect()
+    };
+    let rows: Vec<Vec<Arc>> = (0..cost.rows()).into_par_iter().map(of_row).collect();
+    rows.concat()
+}
+
+/// Keeps the `limit` smallest and gives the largest of them.
+fn keep(found: &mut Vec<(f64, u32)>, limit: usize) -> f64 {
+    let order = |x: &(f64, u32), y: &(f64, u32)| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1));
+    found.select_nth_unstable_by(limit - 1, order);
+    found.truncate(limit);
+    found[limit - 1].0
+}
+
+/// For every row the smallest `cost - v`, +∞ where no column counts.
+pub(super) fn row_minima(cost: &Cost, v: &[f64]) -> Vec<f64> {
+    let of_row = |row: usize| {
+        let mut least = f64::INFINITY;
+        cost.for_row(row, |column, cost| least = least.min(cost - v[column]));
+        least
+    };
+    (0..cost.rows()).into_par_iter().map(of_row).collect()
+}
+
+/// For every column the smallest `cost - u` over the rows that `counts`.
+pub(super) fn column_minima(cost: &Cost, u: &[f64], counts: &[bool]) -> Vec<f64> {
+    let chunk = cost.rows().div_ceil(32);
+    let of_chunk = |first: usize| {
+        let mut least = vec![f64::INFINITY; cost.columns()];
+        for row in (first..(first + chunk).min(cost.rows())).filter(|row| counts[*row]) {
+            cost.for_row(row, |column, cost| {
+                least[column] = least[column].min(cost - u[row]);
+            });
+        }
+        least
+    };
+    let starts: Vec<usize> = (0..cost.rows()).step_by(chunk).collect();
+    let chunks: Vec<Vec<f64>> = starts.into_par_iter().map(of_chunk).collect();
+    let mut least = vec![f64::INFINITY; cost.columns()];
+    for part in chunks {
+        for (least, part) in least.iter_mut().zip(part) {
+            *least = least.min(part);
+        }
+    }
+    least
+}
