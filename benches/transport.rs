@@ -1,6 +1,8 @@
 //! Speed of optimal transport: `cargo bench --bench transport`.
 //!
 //! Prints wall and processor time of OTDD end to end and of its parts, on one thread and on two.
+//! `peer TASK A B D ITERATIONS` is one measurement for `benches/peers/transport/compare.py`: A and B
+//! hold rows of D numbers in f32, classes in turn; it prints a line of JSON.
 
 use std::time::Instant;
 
@@ -12,6 +14,17 @@ use ribflow::rng::Stream;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(place) = arguments.iter().position(|word| word == "peer") {
+        match peer(&arguments[place + 1..]) {
+            Ok(line) => println!("{line}"),
+            Err(error) => {
+                eprintln!("{error}");
+                std::process::exit(1);
+            }
+        }
+        return;
+    }
     println!("{:<44} threads  wall ms   cpu ms   ", "work");
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
@@ -28,6 +41,73 @@ fn main() {
             bures(threads, 200, 200, 768);
         });
     }
+}
+
+/// Seconds and value of one task, as the other programs are measured: what both need before
+/// (points, and for `exact` and `sinkhorn` the cost) is not counted.
+fn peer(arguments: &[String]) -> Result<String, Box<dyn std::error::Error>> {
+    let [task, a, b, dimension, count] = arguments else {
+        return Err("peer TASK A B D COUNT".into());
+    };
+    let (dimension, count): (usize, u32) = (dimension.parse()?, count.parse()?);
+    let read = |path: &String| -> Result<Points, Box<dyn std::error::Error>> {
+        let bytes = std::fs::read(path)?;
+        let (numbers, _) = bytes.as_chunks::<4>();
+        let values: Vec<f32> = numbers.iter().map(|it| f32::from_le_bytes(*it)).collect();
+        Ok(Points::from_f32(&values, dimension)?)
+    };
+    let (a, b) = (read(a)?, read(b)?);
+    let (of_a, of_b) = (a.uniform_weights(), b.uniform_weights());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build()?;
+    let (value, seconds) = pool.install(|| -> Result<(f64, f64), ribflow::ml::Error> {
+        let squared = |precision| Cost::squared_euclidean(&a, &b, 1.0, None, precision);
+        match task.as_str() {
+            "exact" => {
+                let cost = squared(Precision::Double)?;
+                let begin = Instant::now();
+                let found = Exact::default().solve(&cost, &of_a, &of_b, &Unobserved)?;
+                Ok((found.value, begin.elapsed().as_secs_f64()))
+            }
+            "sinkhorn" => {
+                let cost = squared(Precision::Single)?;
+                let solver = Sinkhorn {
+                    epsilon: 1.0,
+                    tolerance: 1e-300,
+                    max_iterations: count,
+                    ..Sinkhorn::default()
+                };
+                let begin = Instant::now();
+                // It can't converge to that: `count` passes, then an error.
+                let _ = solver.solve(&cost, &of_a, &of_b, &Unobserved);
+                Ok((0.0, begin.elapsed().as_secs_f64() / f64::from(count)))
+            }
+            _ => {
+                let labelled = |points: &Points| {
+                    let labels = (0..points.count() as u32).map(|row| row % count);
+                    Labelled::new(points.clone(), labels.collect())
+                };
+                let (a, b) = (labelled(&a)?, labelled(&b)?);
+                let mode = match task.as_str() {
+                    "otdd_reference" => Mode::Reference { scaling: 0.5 },
+                    "otdd_exact" => Mode::Exact,
+                    _ => Mode::default(),
+                };
+                let distance = Otdd {
+                    mode,
+                    ..Otdd::default()
+                };
+                let begin = Instant::now();
+                let found = distance.between(&a, &b, &Unobserved)?;
+                Ok((found.divergence.value, begin.elapsed().as_secs_f64()))
+            }
+        }
+    })?;
+    let memory = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = memory.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.unwrap_or("0").trim().trim_end_matches(" kB");
+    Ok(format!(
+        "{{\"seconds\": {seconds}, \"value\": {value}, \"peak_kib\": {peak}}}"
+    ))
 }
 
 fn exact(threads: usize, n: usize) {

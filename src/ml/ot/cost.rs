@@ -85,17 +85,19 @@ impl Cost {
     ) -> Result<Self> {
         a.check_same_space(b)?;
         let centre = common_mean(a, b);
-        let (a, b) = (Centred::new(a, &centre), Centred::new(b, &centre));
-        let columns = b.norms.len();
+        let b = Centred::new(b.values(), &centre);
+        let (columns, d) = (b.norms.len(), a.dimension());
         Ok(Self::build_blocks(
-            a.norms.len(),
+            a.count(),
             columns,
             precision,
             |rows, block| {
-                a.products(&b, rows.clone(), block);
-                for (row, line) in rows.zip(block.chunks_exact_mut(columns)) {
+                let a = Centred::new(&a.values()[rows.start * d..rows.end * d], &centre);
+                a.products(&b, block);
+                let lines = block.chunks_exact_mut(columns);
+                for ((row, line), norm) in rows.zip(lines).zip(&a.norms) {
                     for (column, entry) in line.iter_mut().enumerate() {
-                        let square = a.norms[row] + b.norms[column] - 2.0 * *entry;
+                        let square = norm + b.norms[column] - 2.0 * *entry;
                         *entry = scale * if square > 0.0 { square } else { 0.0 };
                     }
                     if let Some(labels) = &labels {
@@ -232,6 +234,9 @@ pub(super) fn padded(columns: usize) -> usize {
     columns.next_multiple_of(LANES)
 }
 
+/// Entries that a thread holds in f64 before they are stored.
+const BLOCK: usize = 1 << 21;
+
 fn filled<T: Real>(
     rows: usize,
     columns: usize,
@@ -239,7 +244,7 @@ fn filled<T: Real>(
 ) -> Vec<T> {
     let stride = padded(columns);
     let mut entries = vec![T::from_f64(0.0); rows * stride];
-    let height = rows.div_ceil(CHUNKS).max(8);
+    let height = rows.div_ceil(CHUNKS).min(BLOCK / columns).max(8);
     entries
         .par_chunks_mut(height * stride)
         .enumerate()
@@ -273,12 +278,13 @@ struct Centred {
 }
 
 impl Centred {
-    fn new(points: &Points, centre: &[f64]) -> Self {
-        let rows = points.rows();
+    /// From row-major values.
+    fn new(values: &[f64], centre: &[f64]) -> Self {
+        let dimension = centre.len();
+        let rows = values.chunks_exact(dimension);
         let values: Vec<f64> = rows
             .flat_map(|row| row.iter().zip(centre).map(|(value, centre)| value - centre))
             .collect();
-        let dimension = points.dimension();
         let norms = values.chunks_exact(dimension);
         Self {
             norms: norms.map(|row| row.iter().map(|x| x * x).sum()).collect(),
@@ -287,15 +293,14 @@ impl Centred {
         }
     }
 
-    /// The inner products of `rows` with all of `other`: row-major `[rows, other]`.
-    fn products(&self, other: &Self, rows: std::ops::Range<usize>, target: &mut [f64]) {
+    /// The inner products of all with all of `other`: row-major `[self, other]`.
+    fn products(&self, other: &Self, target: &mut [f64]) {
         let d = self.dimension;
-        let (height, width) = (rows.len(), other.norms.len());
-        let left = &self.values[rows.start * d..rows.end * d];
+        let (height, width) = (self.norms.len(), other.norms.len());
         matmul(
             MatMut::from_row_major_slice_mut(target, height, width),
             Accum::Replace,
-            MatRef::from_row_major_slice(left, height, d),
+            MatRef::from_row_major_slice(&self.values, height, d),
             MatRef::from_row_major_slice(&other.values, width, d).transpose(),
             1.0,
             Par::Seq,

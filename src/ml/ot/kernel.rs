@@ -4,8 +4,8 @@
 //! Potentials are the shift, so there is no search for a maximum: near a solution every sum is
 //! near 1. Where one is not, its logarithm is computed again the careful way. Rows are cut into a
 //! fixed number of chunks and their column sums added in the order of the chunks, so the result
-//! does not depend on the number of threads; vectors have a fixed number of lanes and nothing is
-//! contracted, so it does not depend on the instruction set either.
+//! does not depend on the number of threads; vectors have a fixed number of lanes and what is
+//! fused is fused everywhere, so it does not depend on the instruction set either.
 
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -51,14 +51,23 @@ impl Plan<'_> {
     /// The log-sums of the rows, and of the columns if `both`.
     pub fn log_sums(&self, both: bool) -> LogSums {
         match &self.cost.store {
-            Store::Single(entries) => self.log_sums_of(entries, both),
-            Store::Double(entries) => self.log_sums_of(entries, both),
+            Store::Single(entries) => self.log_sums_of::<f32, f32>(entries, both),
+            Store::Double(entries) => self.log_sums_of::<f64, f64>(entries, both),
         }
     }
 
-    fn log_sums_of<T: Real>(&self, entries: &[T], both: bool) -> LogSums {
+    /// The same with exponentials in f32 whatever the cost is stored in: good to 1e-6 or so.
+    pub fn rough_log_sums(&self, both: bool) -> LogSums {
+        match &self.cost.store {
+            Store::Single(entries) => self.log_sums_of::<f32, f32>(entries, both),
+            Store::Double(entries) => self.log_sums_of::<f64, f32>(entries, both),
+        }
+    }
+
+    /// From costs stored as `S`, with exponentials as `T`.
+    fn log_sums_of<S: Real, T: Real>(&self, entries: &[S], both: bool) -> LogSums {
         let (rows, columns) = (self.cost.rows(), self.cost.columns());
-        let scaled = Scaled::new(self);
+        let scaled = Scaled::<T>::new(self);
         let height = rows.div_ceil(CHUNKS);
         let stride = self.cost.stride();
         let arch = Arch::new();
@@ -73,7 +82,7 @@ impl Plan<'_> {
                 arch.dispatch(Chunk {
                     entries,
                     f: &scaled.f[first..],
-                    a: &self.a[first..],
+                    a: &scaled.a[first..],
                     scaled: &scaled,
                     row_sums,
                     column_sums: &mut column_sums,
@@ -150,79 +159,106 @@ fn careful_log_sum(weights: &[f64], exponent: impl Fn(usize) -> f64) -> f64 {
     top + libm::log(sum)
 }
 
-/// Potentials in units of ε, with the columns padded as the cost is.
-struct Scaled {
+/// Potentials in units of ε and weights, with the columns padded as the cost is.
+struct Scaled<T> {
     f: Vec<f64>,
     g: Vec<f64>,
-    b: Vec<f64>,
+    a: Vec<T>,
+    b: Vec<T>,
     per_epsilon: f64,
 }
 
-impl Scaled {
+impl<T: Real> Scaled<T> {
     fn new(plan: &Plan) -> Self {
         let per_epsilon = 1.0 / plan.epsilon;
         let stride = padded(plan.cost.columns());
         let scale = |values: &[f64]| values.iter().map(|value| value * per_epsilon).collect();
+        let weights = |values: &[f64]| values.iter().map(|value| T::from_f64(*value)).collect();
         let mut g: Vec<f64> = scale(plan.g);
         g.resize(stride, 0.0);
-        let mut b = plan.b.to_vec();
-        b.resize(stride, 0.0);
+        let mut b: Vec<T> = weights(plan.b);
+        b.resize(stride, T::from_f64(0.0));
         Self {
             f: scale(plan.f),
             g,
+            a: weights(plan.a),
             b,
             per_epsilon,
         }
     }
 }
 
+/// Rows whose column sums are added up before they go to memory.
+const GROUP: usize = 4;
+
 /// Some rows of a plan, and where their sums go.
-struct Chunk<'a, T> {
-    entries: &'a [T],
+struct Chunk<'a, S, T> {
+    entries: &'a [S],
     f: &'a [f64],
-    a: &'a [f64],
-    scaled: &'a Scaled,
+    a: &'a [T],
+    scaled: &'a Scaled<T>,
     row_sums: &'a mut [f64],
     /// Empty where the column sums are not wanted.
     column_sums: &'a mut [f64],
 }
 
-impl<T: Real> WithSimd for Chunk<'_, T> {
+impl<S: Real, T: Real> WithSimd for Chunk<'_, S, T> {
     type Output = ();
 
     /// Compiled once per instruction set. Exponents are computed in f64 whatever the cost is
     /// stored in: in f32 they would be off by 1e-4 where potentials are a thousand times ε, and
-    /// the iteration would never settle.
+    /// the iteration would never settle. Sums are f64; where exponentials are f32, so are runs of
+    /// [`GROUP`] and of `TILE / LANES` terms, whose rounding is that of the terms.
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<I: Simd>(mut self, _: I) {
+        for first in (0..self.row_sums.len()).step_by(GROUP) {
+            if first + GROUP <= self.row_sums.len() {
+                self.rows::<GROUP>(first);
+            } else {
+                (first..self.row_sums.len()).for_each(|row| self.rows::<1>(row));
+            }
+        }
+    }
+}
+
+impl<S: Real, T: Real> Chunk<'_, S, T> {
+    #[inline(always)]
+    fn rows<const ROWS: usize>(&mut self, first_row: usize) {
         let stride = self.scaled.g.len();
-        for (row, row_sum) in self.row_sums.iter_mut().enumerate() {
-            let line = &self.entries[row * stride..(row + 1) * stride];
-            let (f, a) = (self.f[row], self.a[row]);
-            let mut lanes = [0.0; LANES];
-            for first in (0..stride).step_by(TILE) {
-                let last = (first + TILE).min(stride);
-                let mut tile = [0.0; TILE];
+        let mut sums = [0.0; ROWS];
+        let mut tiles = [[T::from_f64(0.0); TILE]; ROWS];
+        for first in (0..stride).step_by(TILE) {
+            let last = (first + TILE).min(stride);
+            let (g, b) = (&self.scaled.g[first..last], &self.scaled.b[first..last]);
+            for (row, (tile, sum)) in tiles.iter_mut().zip(&mut sums).enumerate() {
+                let f = self.f[first_row + row];
+                let line = (first_row + row) * stride;
+                let costs = &self.entries[line + first..line + last];
                 let tile = &mut tile[..last - first];
-                let g = &self.scaled.g[first..last];
-                for ((entry, cost), g) in tile.iter_mut().zip(&line[first..last]).zip(g) {
-                    let exponent = (f + g) - cost.to_f64() * self.scaled.per_epsilon;
-                    *entry = T::from_f64(exponent).exp().to_f64();
+                for ((entry, cost), g) in tile.iter_mut().zip(costs).zip(g) {
+                    let exponent = cost.to_f64().mul_add(-self.scaled.per_epsilon, f + g);
+                    *entry = T::from_f64(exponent).fused_exp();
                 }
-                let b = &self.scaled.b[first..last];
+                let mut lanes = [T::from_f64(0.0); LANES];
                 for (entries, b) in tile.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
                     for lane in 0..LANES {
-                        lanes[lane] += b[lane] * entries[lane];
+                        lanes[lane] = b[lane].fused(entries[lane], lanes[lane]);
                     }
                 }
-                if !self.column_sums.is_empty() {
-                    let sums = &mut self.column_sums[first..last];
-                    for (sum, entry) in sums.iter_mut().zip(&*tile) {
-                        *sum += a * entry;
+                *sum += lanes.iter().map(|lane| lane.to_f64()).sum::<f64>();
+            }
+            if !self.column_sums.is_empty() {
+                let a = &self.a[first_row..first_row + ROWS];
+                let columns = &mut self.column_sums[first..last];
+                for (column, sum) in columns.iter_mut().enumerate() {
+                    let mut group = T::from_f64(0.0);
+                    for row in 0..ROWS {
+                        group = a[row].fused(tiles[row][column], group);
                     }
+                    *sum += group.to_f64();
                 }
             }
-            *row_sum = lanes.iter().sum();
         }
+        self.row_sums[first_row..first_row + ROWS].copy_from_slice(&sums);
     }
 }

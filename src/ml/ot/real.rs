@@ -11,6 +11,11 @@ pub trait Real: Copy + Send + Sync + 'static {
     /// e^self, with the argument clamped to where the result is a normal number: ±87 for f32,
     /// ±700 for f64. Relative error below 2e-7 and 4e-16.
     fn exp(self) -> Self;
+    /// `self · factor + term`, rounded once.
+    fn fused(self, factor: Self, term: Self) -> Self;
+    /// As [`Real::exp`], by fused multiply-adds: fast where the processor has them, very slow where
+    /// code is compiled for one that may have none.
+    fn fused_exp(self) -> Self;
 }
 
 impl Real for f32 {
@@ -36,13 +41,44 @@ impl Real for f32 {
         let n = shifted - ROUND;
         let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
         // Cephes' expf.
-        let mut p = 1.987_569_1e-4;
+        let mut p: f32 = 1.987_569_1e-4;
         p = p * r + 1.398_199_9e-3;
         p = p * r + 8.333_452e-3;
         p = p * r + 4.166_579_6e-2;
         p = p * r + 0.166_666_65;
         p = p * r + 0.5;
         let p = p * (r * r) + r + 1.0;
+        let power = shifted
+            .to_bits()
+            .wrapping_sub(ROUND.to_bits())
+            .wrapping_add(127);
+        p * f32::from_bits(power << 23)
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, term: Self) -> Self {
+        self.mul_add(factor, term)
+    }
+
+    #[inline(always)]
+    fn fused_exp(self) -> Self {
+        /// Adding it rounds to an integer, which then stands in the lowest bits.
+        const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
+        const LN_2_HIGH: f32 = 0.693_359_4;
+        const LN_2_LOW: f32 = -2.121_944_4e-4;
+        let x = if self < 87.0 { self } else { 87.0 };
+        let x = if x > -87.0 { x } else { -87.0 };
+        let shifted = x.mul_add(std::f32::consts::LOG2_E, ROUND);
+        let n = shifted - ROUND;
+        let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+        // Cephes' expf.
+        let mut p: f32 = 1.987_569_1e-4;
+        p = p.mul_add(r, 1.398_199_9e-3);
+        p = p.mul_add(r, 8.333_452e-3);
+        p = p.mul_add(r, 4.166_579_6e-2);
+        p = p.mul_add(r, 0.166_666_65);
+        p = p.mul_add(r, 0.5);
+        let p = p.mul_add(r * r, r + 1.0);
         let power = shifted
             .to_bits()
             .wrapping_sub(ROUND.to_bits())
@@ -73,7 +109,7 @@ impl Real for f64 {
         let n = shifted - ROUND;
         let r = (x - n * LN_2_HIGH) - n * LN_2_LOW;
         // Taylor's polynomial of degree 13: the next term is below 5e-18.
-        let mut p = 1.0 / 6_227_020_800.0;
+        let mut p: f64 = 1.0 / 6_227_020_800.0;
         p = p * r + 1.0 / 479_001_600.0;
         p = p * r + 1.0 / 39_916_800.0;
         p = p * r + 1.0 / 3_628_800.0;
@@ -93,6 +129,43 @@ impl Real for f64 {
             .wrapping_add(1023);
         p * f64::from_bits(power << 52)
     }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, term: Self) -> Self {
+        self.mul_add(factor, term)
+    }
+
+    #[inline(always)]
+    fn fused_exp(self) -> Self {
+        const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
+        const LN_2_HIGH: f64 = 0.693_147_180_369_123_8;
+        const LN_2_LOW: f64 = 1.908_214_929_270_587_7e-10;
+        let x = if self < 700.0 { self } else { 700.0 };
+        let x = if x > -700.0 { x } else { -700.0 };
+        let shifted = x.mul_add(std::f64::consts::LOG2_E, ROUND);
+        let n = shifted - ROUND;
+        let r = n.mul_add(-LN_2_LOW, n.mul_add(-LN_2_HIGH, x));
+        // Taylor's polynomial of degree 13: the next term is below 5e-18.
+        let mut p: f64 = 1.0 / 6_227_020_800.0;
+        p = p.mul_add(r, 1.0 / 479_001_600.0);
+        p = p.mul_add(r, 1.0 / 39_916_800.0);
+        p = p.mul_add(r, 1.0 / 3_628_800.0);
+        p = p.mul_add(r, 1.0 / 362_880.0);
+        p = p.mul_add(r, 1.0 / 40_320.0);
+        p = p.mul_add(r, 1.0 / 5_040.0);
+        p = p.mul_add(r, 1.0 / 720.0);
+        p = p.mul_add(r, 1.0 / 120.0);
+        p = p.mul_add(r, 1.0 / 24.0);
+        p = p.mul_add(r, 1.0 / 6.0);
+        p = p.mul_add(r, 0.5);
+        p = p.mul_add(r, 1.0);
+        p = p.mul_add(r, 1.0);
+        let power = shifted
+            .to_bits()
+            .wrapping_sub(ROUND.to_bits())
+            .wrapping_add(1023);
+        p * f64::from_bits(power << 52)
+    }
 }
 
 #[cfg(test)]
@@ -106,6 +179,10 @@ mod tests {
             let (found, exact) = (Real::exp(x), libm::exp(x));
             prop_assert!((found / exact - 1.0).abs() < 4e-16 * 1.5, "{x}: {found} for {exact}");
             let (found, exact) = (f64::from(Real::exp(y)), libm::exp(f64::from(y)));
+            prop_assert!((found / exact - 1.0).abs() < 2e-7, "{y}: {found} for {exact}");
+            let (found, exact) = (x.fused_exp(), libm::exp(x));
+            prop_assert!((found / exact - 1.0).abs() < 4e-16 * 1.5, "{x}: {found} for {exact}");
+            let (found, exact) = (f64::from(y.fused_exp()), libm::exp(f64::from(y)));
             prop_assert!((found / exact - 1.0).abs() < 2e-7, "{y}: {found} for {exact}");
         }
     }

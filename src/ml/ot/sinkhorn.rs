@@ -142,6 +142,7 @@ impl Sinkhorn {
             cost,
             a: &a,
             b: Some(&b),
+            rough: false,
         };
         let (potentials, found, iterations) = self.iterate(&problem, observer)?;
         let (f, g) = potentials.split_at(a.len());
@@ -169,6 +170,7 @@ impl Sinkhorn {
             cost,
             a: &a,
             b: None,
+            rough: false,
         };
         let (f, found, iterations) = self.iterate(&problem, observer)?;
         Ok(self.transport(&f, &f, &found, iterations))
@@ -186,6 +188,7 @@ impl Sinkhorn {
             cost,
             a,
             b: Some(b),
+            rough: true,
         };
         let mut climb = Climb {
             potentials: vec![0.0; a.len() + b.len()],
@@ -246,6 +249,13 @@ impl Sinkhorn {
                 observer,
             )?;
             epsilon *= self.scaling;
+            if climb.iterations >= self.max_iterations {
+                return Err(Error::Numerical(format!(
+                    "Sinkhorn's iteration did not converge: after {} passes it is still on its \
+                     way down, at ε = {epsilon:.3e} of {:.3e}",
+                    climb.iterations, self.epsilon
+                )));
+            }
         }
         let (tolerance, limit) = (self.tolerance, self.max_iterations);
         let found = climb.to(problem, self.epsilon, tolerance, limit, observer)?;
@@ -279,6 +289,8 @@ struct Problem<'a> {
     cost: &'a Cost,
     a: &'a [f64],
     b: Option<&'a [f64]>,
+    /// Whether exponentials in f32 will do.
+    rough: bool,
 }
 
 /// What one pass over the cost tells of some potentials.
@@ -307,7 +319,10 @@ impl Problem<'_> {
             g: if self.b.is_some() { g } else { f },
             epsilon,
         };
-        let sums = plan.log_sums(self.b.is_some());
+        let sums = match self.rough {
+            true => plan.rough_log_sums(self.b.is_some()),
+            false => plan.log_sums(self.b.is_some()),
+        };
         let surplus = weighted(self.a, &sums.rows, excess);
         let linear: f64 = potentials
             .iter()
