@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use ribflow::ml::Unobserved;
-use ribflow::ml::ot::{Labelled, Otdd, Points};
+use ribflow::ml::ot::{Labelled, Otdd, Points, Power, wasserstein};
 use ribflow::rng::Stream;
 use ribflow::stages;
 use ribflow::stages::task::{Context, Outputs, Progress, TaskError, TaskInput};
 use ribflow::store::Store;
 use ribflow::store::artifact::{Artifact, Blobs, Dataset, Images, Metric, Part};
 use ribflow::store::tensors;
+use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
+
+use crate::space::TestSpace;
 
 struct Silent;
 
@@ -147,6 +150,8 @@ fn every_distance_grows_with_a_shift_and_takes_pixels() {
         "otdd",
         "sinkhorn_divergence",
         "sinkhorn",
+        "wasserstein",
+        "bures",
         "frechet",
         "mmd",
         "energy",
@@ -159,8 +164,151 @@ fn every_distance_grows_with_a_shift_and_takes_pixels() {
             assert_eq!(outputs.ports.contains_key("classes"), distance == "otdd");
             metric(&outputs, "distance").unwrap().value
         };
-        assert!(of(&a, &near) < of(&a, &far), "{distance}");
+        // Covariances know nothing of a shift.
+        assert!(
+            distance == "bures" || of(&a, &near) < of(&a, &far),
+            "{distance}"
+        );
         assert!(of(&images.0, &images.1).is_finite(), "{distance}");
+    }
+}
+
+/// Against the library, on points chosen by hand.
+#[test]
+fn masks_weights_and_power_are_those_of_the_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let (a, b) = (points(1, 31, 0.0), points(2, 40, 0.5));
+    let distance = |with: Value| {
+        let mut with = with;
+        with["distance"] = json!("wasserstein");
+        let outputs = run(&store, &with, &arrays(&store, &a), &arrays(&store, &b)).unwrap();
+        assert!(metric(&outputs, "dual_gap").unwrap().value.abs() < 1e-12);
+        metric(&outputs, "distance").unwrap().value
+    };
+    let set = |(values, labels): &(Vec<f32>, Vec<u32>), kept: &[u32]| {
+        let rows: Vec<usize> = (0..labels.len())
+            .filter(|row| kept.contains(&labels[*row]))
+            .collect();
+        let points = Points::from_f32(values, 4).unwrap();
+        let set = Labelled::new(points, labels.clone()).unwrap();
+        set.select(&rows).unwrap()
+    };
+    let exact = |a: &Labelled, b: &Labelled, power: Power| {
+        let weights = [a.weights(), b.weights()];
+        let weights = Some([&weights[0][..], &weights[1][..]]);
+        let found = wasserstein(a.points(), b.points(), weights, power, &Unobserved);
+        found.unwrap().value
+    };
+    let (whole_a, whole_b) = (set(&a, &[0, 1, 2]), set(&b, &[0, 1, 2]));
+    assert_eq!(
+        distance(json!({})),
+        exact(&whole_a, &whole_b, Power::Two).sqrt()
+    );
+    assert_eq!(
+        distance(json!({ "power": 1, "mask": "common" })),
+        exact(&whole_a, &whole_b, Power::One)
+    );
+    let balanced = [&whole_a, &whole_b].map(|set| set.clone().balanced());
+    assert_eq!(
+        distance(json!({ "weights": "classes" })),
+        exact(&balanced[0], &balanced[1], Power::Two).sqrt()
+    );
+    let masked = distance(json!({ "mask": ["cat", "dog"] }));
+    let expected = exact(&set(&a, &[1, 2]), &set(&b, &[1, 2]), Power::Two);
+    assert_eq!(masked, expected.sqrt());
+    // Twelve of each class in either set's share of samples.
+    let picks = whole_b.sample(20, 0, "ot sample b", true);
+    let drawn = whole_b.select(&picks).unwrap();
+    assert_eq!(
+        drawn.class_counts().into_values().collect::<Vec<_>>(),
+        [7, 7, 6]
+    );
+    let _ = distance(json!({ "samples": 20, "stratified": true }));
+}
+
+#[test]
+fn an_interval_holds_the_distance_of_other_points() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let a = arrays(&store, &points(1, 90, 0.0));
+    let distance = |seed: u64, with: Value| {
+        let b = arrays(&store, &points(seed, 90, 1.0));
+        let outputs = run(&store, &with, &a, &b).unwrap();
+        metric(&outputs, "distance").unwrap()
+    };
+    let truth = distance(2, json!({ "distance": "frechet" })).value;
+    for by in ["subsample", "bootstrap"] {
+        let with = json!({ "distance": "frechet", "interval": { "by": by, "repeats": 40 } });
+        let found = distance(2, with.clone());
+        let [low, high] = found.interval.unwrap();
+        assert_eq!(found.value, truth);
+        assert!(
+            0.0 < low && low < truth && truth < high,
+            "{by}: {low} {high}"
+        );
+        assert!(high - low < truth, "{by}: {low} {high}");
+        assert_eq!(distance(2, with).interval, Some([low, high]));
+        // Other points of the same two sets come out inside.
+        let other = distance(3, json!({ "distance": "frechet" })).value;
+        assert!(low < other && other < high, "{by}: {low} {other} {high}");
+    }
+}
+
+#[test]
+fn arrays_come_from_files() {
+    let space = TestSpace::new();
+    let (values, labels) = points(1, 12, 0.0);
+    let bytes: Vec<u8> = values.iter().flat_map(|it| it.to_le_bytes()).collect();
+    let labels: Vec<u8> = labels
+        .iter()
+        .flat_map(|it| i64::from(*it).to_le_bytes())
+        .collect();
+    fn view(dtype: Dtype, shape: Vec<usize>, data: &[u8]) -> TensorView<'_> {
+        TensorView::new(dtype, shape, data).unwrap()
+    }
+    let save = |name: &str, features: &str, labels: &[u8]| {
+        let count = labels.len() / 8;
+        let tensors = [
+            (features, view(Dtype::F32, vec![12, 4], &bytes)),
+            ("labels", view(Dtype::I64, vec![count], labels)),
+        ];
+        let file = safetensors::serialize(tensors, None).unwrap();
+        let _ = space.write(name, file);
+    };
+    save("a.safetensors", "features", &labels);
+    save("b.safetensors", "pooled", &labels);
+    save("short.safetensors", "features", &labels[..80]);
+    let workflow = |b: &str| {
+        format!(
+            "ribflow: 1
+name: files
+stages:
+  a: {{ use: arrays, with: {{ path: a.safetensors, classes: [x, y, z] }} }}
+  b: {{ use: arrays, with: {{ path: {b} }} }}
+  distance: {{ use: ot, needs: {{ a: a, b: b }}, with: {{ distance: wasserstein }} }}
+"
+        )
+    };
+    space.write("w.yaml", workflow("b.safetensors, features: pooled"));
+    let _ = space.run(&["run", "w.yaml", "-q"]).expect(0);
+    let get = ["get", "w.yaml", "distance", "-o", "got"];
+    let _ = space.run(&get).expect(0);
+    // The same points under two names are at 0 from each other, but for rounding.
+    let metrics: Value = serde_json::from_str(&space.read("got/metrics.json")).unwrap();
+    assert!(metrics.to_string().contains("dual_gap"), "{metrics}");
+    for (b, says) in [
+        (
+            "b.safetensors",
+            "there is no array `features`, only `labels`, `pooled`",
+        ),
+        ("short.safetensors", "and there are 12 points"),
+        ("w.yaml", "is no safetensors file"),
+    ] {
+        space.write("wrong.yaml", workflow(b));
+        let run = space.run(&["run", "wrong.yaml"]).expect(1);
+        let said = format!("{}{}", run.stdout, run.stderr);
+        assert!(said.contains(says), "{said}");
     }
 }
 
@@ -174,6 +322,8 @@ fn options_must_fit_the_distance() {
         json!({ "distance": "frechet", "classes": "diagonal", "bandwidth": 1.0 }),
         json!({ "mode": "reference", "tolerance": 1e-3, "class_entreg": 0.5 }),
         json!({ "entreg": 0.0, "min_class": 1, "feature_weight": 0, "label_weight": 0 }),
+        json!({ "distance": "mmd", "weights": "classes", "power": 1, "rivals": ["sinkhorn"], "mode": "exact" }),
+        json!({ "mode": "exact", "entreg": 0.5, "interval": { "by": "bootstrap", "share": 0.2, "repeats": 2 } }),
         json!({ "distance": "otd" }),
         json!({ "entrge": 0.5 }),
         json!({ "distance": "mmd", "bandwidth": 4.0, "samples": 100, "entreg": 0.1 }),

@@ -255,11 +255,11 @@ impl Simplex<'_> {
         let mut plan: Vec<Move> = (0..root)
             .filter(|node| self.tree.flow(*node) > 0)
             .map(|node| {
-                let (node, parent) = (node as usize, self.tree.parent(node as u32) as usize);
+                let parent = self.tree.parent(node);
                 Move {
-                    row: node.min(parent),
-                    column: node.max(parent) - self.rows,
-                    mass: self.tree.flow(node as u32) as f64 * unit,
+                    row: node.min(parent) as usize,
+                    column: node.max(parent) as usize - self.rows,
+                    mass: self.tree.flow(node) as f64 * unit,
                 }
             })
             .collect();
