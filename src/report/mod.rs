@@ -1,6 +1,8 @@
 //! The report: views of a run's records as files that people and scripts read. It computes no
 //! result; every number here stands in some record, and the page says in which.
 
+mod atlas;
+mod classes;
 mod document;
 mod number;
 mod page;

@@ -7,6 +7,7 @@
 mod checks;
 mod found;
 mod interval;
+mod pairs;
 mod side;
 mod words;
 
@@ -123,7 +124,7 @@ impl Default for Ot {
 
 impl Stage for Ot {
     const NAME: &'static str = "ot";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "How far two datasets are from each other, by optimal transport or one of its relatives";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.01);
@@ -147,6 +148,7 @@ impl Stage for Ot {
         let mut outputs = vec![OutputSpec::new("metrics", PortType::Metrics)];
         if self.distance == Distance::Otdd {
             outputs.push(OutputSpec::new("classes", PortType::Arrays));
+            outputs.push(OutputSpec::new("pairs", PortType::Table));
         }
         outputs
     }
@@ -236,7 +238,10 @@ impl Stage for Ot {
             .note("points", json!(found.points));
         if let Some(classes) = &found.classes {
             let tree = classes_of(context, classes, &a, &b)?;
-            outputs = outputs.and("classes", Artifact::Tensors(tree));
+            let pairs = pairs::table(classes, &a, &b);
+            outputs = outputs
+                .and("classes", Artifact::Tensors(tree))
+                .and("pairs", Artifact::Table(pairs));
         }
         Ok(outputs)
     }

@@ -68,6 +68,43 @@ fn my_images_runs_on_a_folder_of_photographs() {
     assert_eq!(moved["reused"], moved["nodes"]);
 }
 
+#[path = "../../examples/transport.rs"]
+mod transport;
+
+#[test]
+fn transport_runs_and_its_assertion_holds() {
+    transport::main().unwrap();
+}
+
+/// Every pair both ways, by two measures: what the report maps.
+#[test]
+fn datasets_are_mapped_and_their_classes_set_side_by_side() {
+    let space = TestSpace::new();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows/domain-map.yaml");
+    space.write("domain-map.yaml", std::fs::read(file).unwrap());
+    let _ = space
+        .run(&["run", "domain-map.yaml", "--profile", "tiny", "-q"])
+        .expect(0);
+    let results = space.read("out/domain-map-tiny/results.json");
+    let results: Value = serde_json::from_str(&results).unwrap();
+    let distance = |id: &str| {
+        let mut nodes = results["nodes"].as_array().unwrap().iter();
+        let node = nodes.find(|node| node["id"] == id).unwrap();
+        node["metrics"]["distance"]["value"].as_f64().unwrap()
+    };
+    for stage in ["in_features", "in_pixels"] {
+        let there = distance(&format!("{stage}[domain=photo,other=c]"));
+        let back = distance(&format!("{stage}[domain=c,other=photo]"));
+        assert!((there - back).abs() < 1e-4 * there, "{there} {back}");
+        assert!(there > 0.0);
+    }
+    let page = space.read("out/domain-map-tiny/report.html");
+    let count = |what: &str| page.matches(what).count();
+    assert_eq!(count("aria-label=\"Map of the datasets\""), 2);
+    assert_eq!(count("<circle class=\"mark\""), 2 * 4);
+    assert_eq!(count("<table class=\"heat classes\""), 12);
+}
+
 fn copy_example(space: &TestSpace) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/my-images");
     for name in ["my-images.yaml", "tools/redraw.py"] {

@@ -2,6 +2,7 @@
 //! correlations. Plain numbers in, plain numbers out; seeded where chance enters.
 
 pub mod correlation;
+pub mod embedding;
 pub mod estimate;
 pub mod rib;
 mod student;

@@ -1,9 +1,12 @@
 //! `report.html`: one file that needs no network and no script, and reads on paper too. Every
 //! number carries the node, key and record that it comes from.
 
+mod atlas;
 mod bars;
 mod before_after;
 mod benchmark;
+mod class_heat;
+mod datasets;
 mod distance;
 mod flow;
 mod frame;
@@ -55,6 +58,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     @if let Some(verdicts) = &verdicts { (verdicts::section(view, verdicts, numbering)) }
                     @for benchmark in &benchmarks { (benchmark::sections(view, benchmark, numbering)) }
                     @for relation in &relations { (distance::section(view, relation, panel_axis, numbering)) }
+                    (datasets::section(view, numbering))
                     @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }
                     section #workflow {
                         (heading("Workflow"))

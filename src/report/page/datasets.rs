@@ -1,0 +1,50 @@
+//! The section about the datasets themselves: how far they and their classes are from each other.
+
+use maud::{Markup, html};
+
+use super::frame::{Numbering, figure, heading, not_as_published};
+use super::{atlas, class_heat};
+use crate::report::atlas::maps;
+use crate::report::classes::class_pairs;
+use crate::report::number::plural;
+use crate::report::view::View;
+
+/// So many pictures of a kind stand on the page.
+const SHOWN: usize = 12;
+
+/// The section; nothing where no distances were measured.
+pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
+    let (maps, pairs) = (maps(view), class_pairs(view));
+    if maps.is_empty() && pairs.is_empty() {
+        return Markup::default();
+    }
+    let measured: Vec<_> = maps.iter().flat_map(|map| map.nodes.clone()).collect();
+    html! {
+        section #datasets {
+            (heading("How far the datasets are from each other"))
+            @if !maps.is_empty() {
+                (figure(numbering, atlas::figure(view, &maps[..maps.len().min(SHOWN)]), html! {
+                    "The datasets as a map: the plane that keeps their distances best (classical multidimensional scaling). "
+                    "A map turned or mirrored is the same map." (more(maps.len(), "map"))
+                    (not_as_published(view, &measured))
+                }))
+            }
+            @if !pairs.is_empty() {
+                details.sheet {
+                    summary { b { "Class by class" } " " span.quiet { (plural(pairs.len(), "pair")) " of datasets" } }
+                    (figure(numbering, class_heat::figure(view, &pairs[..pairs.len().min(SHOWN)]), html! {
+                        "Distances between the classes of two datasets, in the unit of the features: the darker, the farther; "
+                        "in bold where most of a column’s mass comes from. With many classes, the pairs nearest to each other."
+                        (more(pairs.len(), "table"))
+                    }))
+                }
+            }
+        }
+    }
+}
+
+fn more(count: usize, what: &str) -> Markup {
+    html! {
+        @if count > SHOWN { " The first " (SHOWN) " of " (plural(count, what)) "; " code { "ribflow get" } " gives all." }
+    }
+}
