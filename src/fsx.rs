@@ -77,6 +77,24 @@ pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
+/// Renames `from` to `path` on the same file system, making the parent folder if it is missing.
+pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
+    match fs::rename(from, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::rename(from, path)
+        }
+        result => result,
+    }
+}
+
+/// Makes a file read-only for everyone.
+pub fn seal(file: &File) -> io::Result<()> {
+    file.set_permissions(Permissions::from_mode(SEALED))
+}
+
 /// Replaces `path` with `bytes`: readers see the old content or the new, never a part. `folder`
 /// must lie on the same file system.
 pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {

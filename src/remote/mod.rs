@@ -1,7 +1,18 @@
-//! Transport: bytes from elsewhere, and the lock file that says what they must be. Knows no key
-//! and no store.
+//! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
+//! that says what outside data must be.
 
 pub mod describe;
 pub mod download;
+pub mod exchange;
+pub mod folder;
 pub mod lock;
+pub mod names;
 pub mod partial;
+pub mod patience;
+pub mod signing;
+pub mod statement;
+pub mod transport;
+pub mod trust;
+
+pub use exchange::{Exchange, Neighbour};
+pub use transport::{Remote, RemoteError};

@@ -8,6 +8,7 @@ pub mod artifact;
 mod claims;
 mod error;
 pub mod export;
+mod foreign;
 mod layout;
 mod objects;
 mod publish;
@@ -20,10 +21,11 @@ mod statcache;
 mod statindex;
 mod tensorfile;
 pub mod tensors;
+mod withheld;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::digest::Digest;
 use crate::fsx::Stamp;
@@ -32,6 +34,7 @@ pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
 pub use error::StoreError;
 pub use export::{ExportError, export};
+pub use foreign::{Elsewhere, Foreign, Signature, Wanted};
 pub use layout::STORE_FORMAT;
 pub use record::{Port, Record, StoredRecord};
 pub use sources::{ResolvedSource, SourceError};
@@ -47,6 +50,8 @@ pub struct Store {
     verified: Mutex<HashMap<Digest, Stamp>>,
     /// Derived pieces likewise, by path.
     pieces: Mutex<HashMap<PathBuf, Stamp>>,
+    /// Where missing blobs are asked for.
+    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
 }
 
 impl Store {
@@ -62,6 +67,7 @@ impl Store {
             session: Mutex::default(),
             verified: Mutex::default(),
             pieces: Mutex::default(),
+            elsewhere: OnceLock::new(),
         })
     }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::artifact::{Artifact, Blob, BlobError, Blobs};
 use super::layout::DAMAGED;
 use super::record::Port;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Wanted};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 use crate::workflow::kind::PortType;
@@ -18,10 +18,8 @@ const INLINE_ARTIFACT: usize = 4096;
 impl Blobs for Store {
     fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
         let path = self.object_path(digest);
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) => return Err(missing_or_io(digest, &path, error)),
-        };
+        let read = || fs::read(&path).map_err(|error| missing_or_io(digest, &path, error));
+        let bytes = self.here_or_elsewhere(digest, read)?;
         if hash(&bytes) != *digest {
             return Err(self.set_aside(digest, &path));
         }
@@ -30,7 +28,7 @@ impl Blobs for Store {
 
     fn path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
         let path = self.object_path(digest);
-        self.verify(digest, &path)?;
+        self.here_or_elsewhere(digest, || self.verify(digest, &path))?;
         Ok(path)
     }
 
@@ -67,6 +65,13 @@ impl Store {
     /// Whether a blob lies in the store, unverified.
     pub fn has(&self, digest: &Digest) -> bool {
         self.object_path(digest).is_file()
+    }
+
+    /// The bytes of a blob that lies in the store, unverified.
+    pub fn size(&self, digest: &Digest) -> Result<u64, BlobError> {
+        let path = self.object_path(digest);
+        let metadata = fs::metadata(&path).map_err(|error| missing_or_io(digest, &path, error))?;
+        Ok(metadata.len())
     }
 
     /// The blobs that `artifact` names and that are not here.
@@ -127,6 +132,28 @@ impl Store {
         }
     }
 
+    /// What `look` finds of a blob; where it is missing or damaged, once more after it was asked
+    /// for elsewhere.
+    fn here_or_elsewhere<T>(
+        &self,
+        digest: &Digest,
+        look: impl Fn() -> Result<T, BlobError>,
+    ) -> Result<T, BlobError> {
+        match look() {
+            Err(error @ (BlobError::Missing(_) | BlobError::Damaged(_))) => {
+                self.obtain(&[Wanted {
+                    digest: *digest,
+                    bytes: None,
+                }]);
+                match look() {
+                    Err(BlobError::Missing(_)) => Err(error),
+                    found => found,
+                }
+            }
+            found => found,
+        }
+    }
+
     /// Whether the blob is here and whole; a damaged one is set aside and counts as absent.
     fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
         match self.verify(digest, &self.object_path(digest)) {
@@ -174,7 +201,7 @@ impl Store {
         verified.get(digest).copied()
     }
 
-    fn remember(&self, digest: &Digest, stamp: Stamp) {
+    pub(super) fn remember(&self, digest: &Digest, stamp: Stamp) {
         let mut verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
         verified.insert(*digest, stamp);
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::records::{MARKER, choose, file_name, list, read_marker};
-use super::{Store, StoreError};
+use super::{Blob, Store, StoreError, Wanted};
 use crate::digest::Digest;
 use crate::fsx;
 
@@ -27,6 +27,26 @@ impl Store {
         for record in records {
             durable.extend(self.check(record)?);
         }
+        self.make_visible(records, durable)
+    }
+
+    /// As [`Store::publish`], for records that another store has published with their blobs.
+    pub(super) fn publish_without_blobs(
+        &self,
+        records: &[Record],
+    ) -> Result<Vec<Digest>, StoreError> {
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        records.iter().try_for_each(check_key)?;
+        self.make_visible(records, Vec::new())
+    }
+
+    fn make_visible(
+        &self,
+        records: &[Record],
+        mut durable: Vec<PathBuf>,
+    ) -> Result<Vec<Digest>, StoreError> {
         let tmp = self.session_folder()?;
         let mut staged = Vec::new();
         for record in records {
@@ -63,20 +83,16 @@ impl Store {
 
     /// The files that the record reaches, all of them here.
     fn check(&self, record: &Record) -> Result<Vec<PathBuf>, StoreError> {
-        let found = record.recipe.key();
-        if found != record.key {
-            return Err(StoreError::WrongKey {
-                said: record.key,
-                found,
-            });
-        }
+        check_key(record)?;
         let mut files = Vec::new();
         for port in record.ports.values() {
             let artifact = self.artifact(port)?;
             if port.inline.is_none() {
                 files.push(self.object_path(&port.digest));
             }
-            for blob in artifact.blobs() {
+            let blobs = artifact.blobs();
+            self.obtain(&wanted(&blobs));
+            for blob in blobs {
                 let path = self.object_path(&blob.digest);
                 if !path.is_file() {
                     return Err(StoreError::Incomplete {
@@ -121,6 +137,25 @@ impl Store {
     fn flush(&self, files: &[PathBuf]) -> Result<(), StoreError> {
         fsx::sync_filesystem(&self.root, files).map_err(StoreError::io(&self.root))
     }
+}
+
+fn check_key(record: &Record) -> Result<(), StoreError> {
+    let found = record.recipe.key();
+    match found == record.key {
+        true => Ok(()),
+        false => Err(StoreError::WrongKey {
+            said: record.key,
+            found,
+        }),
+    }
+}
+
+fn wanted(blobs: &[Blob]) -> Vec<Wanted> {
+    let wanted = blobs.iter().map(|blob| Wanted {
+        digest: blob.digest,
+        bytes: Some(blob.bytes),
+    });
+    wanted.collect()
 }
 
 struct Staged {

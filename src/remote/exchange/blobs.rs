@@ -1,0 +1,214 @@
+//! Fetching blobs: several at once, large ones in parts, gone on with after an interruption,
+//! checked before they are anything.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::parallel;
+use super::parts::Parts;
+use super::{Exchange, Neighbour};
+use crate::fsx::Lock;
+use crate::remote::names;
+use crate::remote::transport::{Part, Remote, RemoteError};
+use crate::store::{BlobError, Elsewhere, Store, Wanted};
+
+/// A blob whose size nobody has told (a long list of files) has at most so many bytes.
+const MOST_UNTOLD: u64 = 2 << 30;
+/// Blobs from here on are fetched in parts.
+const LARGE: u64 = 32 << 20;
+
+impl Elsewhere for Exchange {
+    fn fetch(&self, store: &Store, wanted: &[Wanted]) {
+        let (large, small): (Vec<Wanted>, Vec<Wanted>) = wanted
+            .iter()
+            .partition(|wanted| wanted.bytes.is_some_and(|bytes| bytes >= LARGE));
+        parallel::map(&small, |wanted| self.fetch_one(store, wanted));
+        // Each of them is spread over several connections by itself.
+        large
+            .iter()
+            .for_each(|wanted| self.fetch_one(store, wanted));
+    }
+}
+
+impl Exchange {
+    /// Tries one neighbour after another.
+    fn fetch_one(&self, store: &Store, wanted: &Wanted) {
+        for neighbour in &self.neighbours {
+            if self.is_cancelled() || neighbour.remote.is_down() {
+                continue;
+            }
+            let fetch = Fetch {
+                exchange: self,
+                neighbour,
+                store,
+                wanted,
+            };
+            match fetch.run() {
+                Ok(()) => return,
+                Err(Trouble::Remote(RemoteError::Missing { .. })) => {}
+                Err(trouble) => {
+                    let digest = wanted.digest.short();
+                    self.complain(format!("{}: blob {digest}: {trouble}", neighbour.name));
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error("its content does not have its name's digest; nothing of it was kept")]
+    Forged,
+    #[error("it does not decompress to what it should be: {0}")]
+    Compressed(io::Error),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Blob(BlobError),
+}
+
+impl Trouble {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}
+
+/// One blob from one neighbour.
+struct Fetch<'a> {
+    exchange: &'a Exchange,
+    neighbour: &'a Neighbour,
+    store: &'a Store,
+    wanted: &'a Wanted,
+}
+
+impl Fetch<'_> {
+    fn run(&self) -> Result<(), Trouble> {
+        let folder = self.store.downloads().join("blobs");
+        fs::create_dir_all(&folder).map_err(Trouble::io(&folder))?;
+        let file = folder.join(self.wanted.digest.to_hex());
+        let lock = file.with_extension("lock");
+        // Whoever held it may have brought the blob meanwhile.
+        let _lock = Lock::acquire(&lock).map_err(Trouble::io(&lock))?;
+        if self.store.has(&self.wanted.digest) {
+            return Ok(());
+        }
+        match self.plain(&file) {
+            Err(Trouble::Remote(RemoteError::Missing { .. })) => self.compressed(&file)?,
+            result => result?,
+        }
+        match self.store.take_in(&file, &self.wanted.digest) {
+            Err(BlobError::Damaged(_)) => Err(Trouble::Forged),
+            result => result.map_err(Trouble::Blob),
+        }
+    }
+
+    fn most(&self) -> u64 {
+        self.wanted.bytes.unwrap_or(MOST_UNTOLD)
+    }
+
+    /// The blob as it is, into `path`, going on with what lies there.
+    fn plain(&self, path: &Path) -> Result<(), Trouble> {
+        let name = names::object(&self.wanted.digest);
+        if let Some(bytes) = self.wanted.bytes.filter(|bytes| *bytes >= LARGE) {
+            let remote = &self.neighbour.remote;
+            let parts = Parts::open(path, bytes).map_err(Trouble::io(path))?;
+            return parts.fetch(remote, &name, &self.exchange.received).map_err(
+                |error| match error {
+                    Ok(error) => Trouble::Remote(error),
+                    Err(error) => Trouble::io(path)(error),
+                },
+            );
+        }
+        let mut file = open(path, true).map_err(Trouble::io(path))?;
+        let from = file.metadata().map_err(Trouble::io(path))?.len();
+        let most = self.most();
+        if from > most {
+            file.set_len(0).map_err(Trouble::io(path))?;
+        }
+        let from = if from > most { 0 } else { from };
+        // One byte more than it can have shows that it is something else.
+        let part = Part {
+            from,
+            most: (most - from).saturating_add(1),
+        };
+        let count = self.get(&name, part, &mut file)?;
+        let total = from + count;
+        if total > most || self.wanted.bytes.is_some_and(|bytes| total != bytes) {
+            let _ = fs::remove_file(path);
+            return Err(Trouble::Forged);
+        }
+        Ok(())
+    }
+
+    /// The blob from its compressed form. It never takes more room than it has bytes.
+    fn compressed(&self, path: &Path) -> Result<(), Trouble> {
+        let name = names::compressed(&self.wanted.digest);
+        let most = self.most();
+        let file = open(path, false).map_err(Trouble::io(path))?;
+        let bounded = Bounded { file, left: most };
+        let mut decoder =
+            zstd::stream::write::Decoder::new(bounded).map_err(Trouble::Compressed)?;
+        let part = Part { from: 0, most };
+        let fetched = self.get(&name, part, &mut decoder);
+        let flushed = decoder.flush();
+        match (fetched, flushed) {
+            (Ok(_), Ok(())) => Ok(()),
+            (Err(error @ RemoteError::Missing { .. }), _) => {
+                let _ = fs::remove_file(path);
+                Err(error.into())
+            }
+            (Err(RemoteError::Io { source, .. }), _) | (_, Err(source)) => {
+                let _ = fs::remove_file(path);
+                Err(Trouble::Compressed(source))
+            }
+            (Err(error), _) => {
+                let _ = fs::remove_file(path);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
+        let count = self.neighbour.remote.get(name, part, into)?;
+        self.exchange.received.fetch_add(count, Ordering::Relaxed);
+        Ok(count)
+    }
+}
+
+fn open(path: &Path, keep: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.create(true);
+    match keep {
+        true => options.append(true),
+        false => options.write(true).truncate(true),
+    };
+    options.open(path)
+}
+
+/// Refuses to grow beyond what is expected: a few bytes can claim to be any number.
+struct Bounded {
+    file: File,
+    left: u64,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() as u64 > self.left {
+            return Err(io::Error::other("it has more bytes than it should"));
+        }
+        let count = self.file.write(bytes)?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}

@@ -1,0 +1,121 @@
+//! Sharing with other stores: looking for records, fetching blobs, pushing what was made here.
+//!
+//! Nothing that comes from a remote is believed: a record must hash to its name, fit its key, and
+//! be signed by someone trusted; a blob must hash to its name. What does not is named and left.
+
+mod blobs;
+mod parallel;
+mod parts;
+mod push;
+mod records;
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::patience::Patient;
+use super::signing::SecretKey;
+use super::trust::{Policy, Trust};
+use crate::digest::Digest;
+
+pub use push::{Pushed, Pushing};
+pub use records::{Asked, Found, Refusal};
+
+/// Another store, and on what terms it is used.
+pub struct Neighbour {
+    /// As the user calls it.
+    pub name: String,
+    pub remote: Patient,
+    pub policy: Policy,
+    /// Whether what is made here is written there.
+    pub writes: bool,
+}
+
+/// The remotes of one command, and whose word is taken.
+pub struct Exchange {
+    neighbours: Vec<Neighbour>,
+    trust: Trust,
+    /// What this lab signs with.
+    key: Option<SecretKey>,
+    /// Bytes that have come, and that have gone.
+    received: AtomicU64,
+    sent: AtomicU64,
+    cancelled: AtomicBool,
+    /// What was found wrong, to be told once.
+    complaints: Mutex<BTreeSet<String>>,
+    /// Keys that no neighbour has, so that none is asked twice in one run.
+    absent: Mutex<BTreeSet<Digest>>,
+}
+
+impl Exchange {
+    pub fn new(neighbours: Vec<Neighbour>, trust: Trust, key: Option<SecretKey>) -> Self {
+        Self {
+            neighbours,
+            trust,
+            key,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            cancelled: AtomicBool::new(false),
+            complaints: Mutex::default(),
+            absent: Mutex::default(),
+        }
+    }
+
+    pub fn neighbours(&self) -> &[Neighbour] {
+        &self.neighbours
+    }
+
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Ends transfers as soon as possible.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have come from remotes so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that have gone to remotes so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// What was found wrong with remotes since the last call, each thing once.
+    pub fn complaints(&self) -> Vec<String> {
+        let mut complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
+        std::mem::take(&mut *complaints).into_iter().collect()
+    }
+
+    fn complain(&self, complaint: String) {
+        let mut complaints = self
+            .complaints
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
+        // Enough to see what is going on, whatever a remote comes up with.
+        if complaints.len() < 100 {
+            complaints.insert(complaint);
+        }
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self
+            .neighbours
+            .iter()
+            .map(|one| one.name.as_str())
+            .collect();
+        write!(formatter, "Exchange({})", names.join(", "))
+    }
+}

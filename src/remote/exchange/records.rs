@@ -1,0 +1,380 @@
+//! Looking for records at remotes, and deciding which of them to take.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::parallel;
+use super::{Exchange, Neighbour};
+use crate::digest::Digest;
+use crate::remote::names::{self, InRecords, in_records};
+use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
+use crate::remote::statement;
+use crate::remote::transport::{self, RemoteError};
+use crate::remote::trust::Standing;
+use crate::store::record::RECORD_FORMAT;
+use crate::store::{Foreign, Record, Signature, Store, StoreError};
+use crate::workflow::kind::Comparison;
+
+/// Largest record that is looked at. Metrics and tables stand in it.
+const MOST_RECORD: u64 = 64 << 20;
+/// Of the records and signatures that a remote names for one key, so many are looked at.
+const MOST_NAMES: usize = 64;
+
+/// A key that is looked for, and how two outcomes of it are compared.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    pub key: Digest,
+    pub comparison: Comparison,
+}
+
+/// What came of looking for records.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// The keys of which a record was taken, and from which remote.
+    pub taken: BTreeMap<Digest, String>,
+    /// What was there and was not taken.
+    pub refused: Vec<Refusal>,
+}
+
+/// A record that was not taken, or a signature, and why.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Refusal {
+    pub remote: String,
+    pub key: Digest,
+    pub record: Digest,
+    pub why: Why,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+pub enum Why {
+    #[error("nobody has signed it")]
+    Unsigned,
+    /// By these, of whom nobody is trusted.
+    #[error("nobody that is trusted has signed it")]
+    Unknown(Vec<PublicKey>),
+    #[error("it was taken back: {0}")]
+    Revoked(String),
+    #[error("the remote's policy asks for more signers than {}", .0.join(", "))]
+    Policy(Vec<String>),
+    #[error("{0}")]
+    Bad(String),
+}
+
+/// A record that has been checked, with who stands behind it.
+struct Candidate {
+    foreign: Foreign,
+    digest: Digest,
+    labs: BTreeSet<String>,
+}
+
+impl Exchange {
+    /// Looks for a record of every key, takes those that are to be trusted into `store`, and says
+    /// what it found. A remote that is down, or answers nonsense, costs what it would have given.
+    ///
+    /// # Errors
+    /// Only where `store` can't be written.
+    pub fn look_up(&self, store: &Store, asked: &[Asked]) -> Result<Found, StoreError> {
+        let asked: Vec<Asked> = self.not_known_absent(asked);
+        let looked = parallel::map(&asked, |asked| self.candidates(asked));
+        let mut found = Found::default();
+        let mut foreign = Vec::new();
+        for (asked, (candidates, refused)) in asked.iter().zip(looked) {
+            found.refused.extend(refused);
+            match candidates {
+                Some((neighbour, candidates)) => {
+                    found.taken.insert(asked.key, neighbour.name.clone());
+                    foreign.extend(candidates.into_iter().map(|one| one.foreign));
+                }
+                None => self.note_absent(asked.key),
+            }
+        }
+        // In the order in which they are preferred: of several outcomes the first one stays.
+        store.adopt(&foreign)?;
+        Ok(found)
+    }
+
+    fn not_known_absent(&self, asked: &[Asked]) -> Vec<Asked> {
+        let absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
+        let mut seen = BTreeSet::new();
+        let asked = asked.iter().filter(|asked| !absent.contains(&asked.key));
+        asked
+            .filter(|asked| seen.insert(asked.key))
+            .copied()
+            .collect()
+    }
+
+    fn note_absent(&self, key: Digest) {
+        let mut absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
+        absent.insert(key);
+    }
+
+    /// Whether `key` has been looked for in vain.
+    pub fn is_absent(&self, key: &Digest) -> bool {
+        let absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
+        absent.contains(key)
+    }
+
+    /// The records of the first neighbour that has some to be taken.
+    fn candidates(&self, asked: &Asked) -> (Option<(&Neighbour, Vec<Candidate>)>, Vec<Refusal>) {
+        let mut refused = Vec::new();
+        for neighbour in &self.neighbours {
+            if self.is_cancelled() || neighbour.remote.is_down() {
+                continue;
+            }
+            let mut hearing = Hearing {
+                exchange: self,
+                neighbour,
+                asked,
+                refused: &mut refused,
+            };
+            match hearing.candidates() {
+                Ok(candidates) if !candidates.is_empty() => {
+                    return (Some((neighbour, candidates)), refused);
+                }
+                Ok(_) => {}
+                Err(error) => self.complain(error.to_string()),
+            }
+        }
+        (None, refused)
+    }
+}
+
+/// One key at one neighbour.
+struct Hearing<'a> {
+    exchange: &'a Exchange,
+    neighbour: &'a Neighbour,
+    asked: &'a Asked,
+    refused: &'a mut Vec<Refusal>,
+}
+
+impl Hearing<'_> {
+    fn candidates(&mut self) -> Result<Vec<Candidate>, RemoteError> {
+        let key = self.asked.key;
+        let names = self.neighbour.remote_list(&names::records(&key))?;
+        let mut records: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+        let mut signers: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+        for name in names
+            .iter()
+            .filter_map(|name| in_records(name))
+            .take(MOST_NAMES)
+        {
+            match name {
+                InRecords::Record(record) => {
+                    records.entry(record).or_default();
+                }
+                InRecords::Signature { record, signer } => {
+                    signers.entry(record).or_default().insert(signer);
+                }
+            }
+        }
+        let mut candidates = Vec::new();
+        for record in records.keys() {
+            let signers = signers.remove(record).unwrap_or_default();
+            match self.candidate(record, &signers) {
+                Ok(Ok(candidate)) => candidates.push(candidate),
+                Ok(Err(why)) => self.refuse(*record, why),
+                Err(RemoteError::Missing { .. }) => {
+                    self.refuse(*record, Why::Bad("it is listed and not there".to_string()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.agreed(candidates))
+    }
+
+    fn refuse(&mut self, record: Digest, why: Why) {
+        self.refused.push(Refusal {
+            remote: self.neighbour.name.clone(),
+            key: self.asked.key,
+            record,
+            why,
+        });
+    }
+
+    /// One record with everything that vouches for it. Signers are looked at first, since a
+    /// record of strangers is not worth fetching.
+    fn candidate(
+        &self,
+        digest: &Digest,
+        signers: &BTreeSet<Digest>,
+    ) -> Result<Result<Candidate, Why>, RemoteError> {
+        let trusted = match self.trusted(digest, signers) {
+            Ok(trusted) => trusted,
+            Err(why) => return Ok(Err(why)),
+        };
+        let record = match self.record(digest)? {
+            Ok(record) => record,
+            Err(why) => return Ok(Err(Why::Bad(why))),
+        };
+        let mut labs = BTreeSet::new();
+        let mut signatures = Vec::new();
+        for (signer, lab) in trusted {
+            let name = names::signature(&self.asked.key, digest, &signer.in_names());
+            let envelope = self.read(&name, MOST_ENVELOPE)?;
+            if let Err(error) = statement::verify(&envelope, &signer, digest, &record) {
+                return Ok(Err(Why::Bad(format!("signed as {lab}: {error}"))));
+            }
+            labs.insert(lab);
+            signatures.push(Signature {
+                signer: signer.in_names(),
+                envelope,
+            });
+        }
+        let foreign = Foreign { record, signatures };
+        Ok(Ok(Candidate {
+            foreign,
+            digest: *digest,
+            labs,
+        }))
+    }
+
+    /// Those of `signers` that are trusted, with their names.
+    fn trusted(
+        &self,
+        record: &Digest,
+        signers: &BTreeSet<Digest>,
+    ) -> Result<BTreeMap<PublicKey, String>, Why> {
+        let mut trusted = BTreeMap::new();
+        let mut unknown = Vec::new();
+        let mut revoked = None;
+        for signer in signers.iter().map(PublicKey::from_name) {
+            match self.exchange.trust.standing(&signer, record) {
+                Standing::Trusted(name) => {
+                    trusted.insert(signer, name);
+                }
+                Standing::Unknown => unknown.push(signer),
+                Standing::Revoked(reason) => revoked = Some(reason),
+            }
+        }
+        match (trusted.is_empty(), revoked) {
+            (false, _) => Ok(trusted),
+            (true, Some(reason)) => Err(Why::Revoked(reason)),
+            (true, None) if unknown.is_empty() => Err(Why::Unsigned),
+            (true, None) => Err(Why::Unknown(unknown)),
+        }
+    }
+
+    /// A record that is what its name and place say.
+    fn record(&self, digest: &Digest) -> Result<Result<Record, String>, RemoteError> {
+        let key = &self.asked.key;
+        let bytes = self.read(&names::record(key, digest), MOST_RECORD)?;
+        if Digest::of(&bytes) != *digest {
+            return Ok(Err(
+                "its content does not have its name's digest".to_string()
+            ));
+        }
+        let record: Record = match serde_json::from_slice(&bytes) {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(format!("it is no record: {error}"))),
+        };
+        if record.format > RECORD_FORMAT {
+            return Ok(Err("a newer ribflow wrote it".to_string()));
+        }
+        if record.key != *key || record.recipe.key() != *key {
+            return Ok(Err("it is of another key".to_string()));
+        }
+        if record.to_bytes() != bytes {
+            return Ok(Err("it is not in canonical form".to_string()));
+        }
+        Ok(check_artifacts(&record).map(|()| record))
+    }
+
+    fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, RemoteError> {
+        let bytes = transport::read(&self.neighbour.remote, name, most)?;
+        let count = bytes.len() as u64;
+        let received = &self.exchange.received;
+        received.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
+        Ok(bytes)
+    }
+
+    /// The records that enough labs stand behind: those that agree with each other count together.
+    /// Most labs first, then the lowest digest.
+    fn agreed(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let behind: Vec<BTreeSet<String>> = candidates
+            .iter()
+            .map(|one| {
+                let agreeing = candidates.iter().filter(|other| {
+                    same_outcome(
+                        self.asked.comparison,
+                        &one.foreign.record,
+                        &other.foreign.record,
+                    )
+                });
+                agreeing.flat_map(|other| other.labs.clone()).collect()
+            })
+            .collect();
+        let mut accepted = Vec::new();
+        for (candidate, labs) in candidates.into_iter().zip(behind) {
+            match self.neighbour.policy.accepts(&labs) {
+                true => accepted.push((labs.len(), candidate)),
+                false => {
+                    let digest = candidate.digest;
+                    self.refuse(digest, Why::Policy(labs.into_iter().collect()));
+                }
+            }
+        }
+        accepted.sort_by_key(|(labs, candidate)| (std::cmp::Reverse(*labs), candidate.digest));
+        accepted
+            .into_iter()
+            .map(|(_, candidate)| candidate)
+            .collect()
+    }
+}
+
+/// That what stands in the record itself has the digests that it says.
+fn check_artifacts(record: &Record) -> Result<(), String> {
+    for (name, port) in &record.ports {
+        if let Some(artifact) = &port.inline
+            && Digest::of(&artifact.to_bytes()) != port.digest
+        {
+            return Err(format!("its output `{name}` does not have its digest"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether two outcomes of a key are the same as far as their kind can tell.
+pub fn same_outcome(comparison: Comparison, one: &Record, two: &Record) -> bool {
+    use crate::store::Artifact::Metrics;
+    let equal_ports = || {
+        let digests = |record: &Record| -> BTreeMap<String, Digest> {
+            let ports = record.ports.iter();
+            ports
+                .map(|(name, port)| (name.clone(), port.digest))
+                .collect()
+        };
+        digests(one) == digests(two)
+    };
+    let Comparison::MetricsWithin(tolerance) = comparison else {
+        return equal_ports();
+    };
+    let metrics = |record: &Record| -> BTreeMap<String, f64> {
+        let inline = record.ports.iter().filter_map(|(name, port)| {
+            let Some(Metrics(metrics)) = &port.inline else {
+                return None;
+            };
+            let values = metrics.values.iter();
+            let values =
+                values.map(move |(metric, value)| (format!("{name}.{metric}"), value.value));
+            Some(values.collect::<Vec<_>>())
+        });
+        inline.flatten().collect()
+    };
+    let (one, two) = (metrics(one), metrics(two));
+    match one.is_empty() {
+        true => equal_ports(),
+        false => {
+            one.keys().eq(two.keys())
+                && one
+                    .values()
+                    .zip(two.values())
+                    .all(|(a, b)| (a - b).abs() <= tolerance)
+        }
+    }
+}
+
+impl Neighbour {
+    fn remote_list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        use crate::remote::Remote;
+        self.remote.list(folder)
+    }
+}

@@ -1,0 +1,146 @@
+//! A remote that is tried again where that may help, and given up where it is down: whoever shares
+//! must never wait long for someone else's server.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use super::transport::{Content, Created, Part, Remote, RemoteError};
+
+/// How long to hope for a remote.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// Further attempts after a passing failure.
+    pub retries: u32,
+    /// The pause before the first of them; each further one is twice as long.
+    pub pause: Duration,
+    /// After so many calls in a row that failed with all their attempts, the remote is down.
+    pub failures: u32,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            retries: 3,
+            pause: Duration::from_millis(250),
+            failures: 3,
+        }
+    }
+}
+
+/// A remote behind [`Patience`].
+pub struct Patient {
+    remote: Box<dyn Remote>,
+    patience: Patience,
+    /// Calls in a row that failed.
+    failed: AtomicU32,
+}
+
+impl Patient {
+    pub fn new(remote: Box<dyn Remote>, patience: Patience) -> Self {
+        Self {
+            remote,
+            patience,
+            failed: AtomicU32::new(0),
+        }
+    }
+
+    /// Whether it was given up: every further call fails at once.
+    pub fn is_down(&self) -> bool {
+        self.failed.load(Ordering::Relaxed) >= self.patience.failures
+    }
+
+    fn call<T>(
+        &self,
+        mut attempt: impl FnMut(&dyn Remote) -> Result<T, RemoteError>,
+    ) -> Result<T, RemoteError> {
+        let mut pause = self.patience.pause;
+        let mut left = self.patience.retries;
+        loop {
+            if self.is_down() {
+                return Err(RemoteError::Passing {
+                    remote: self.shown().to_string(),
+                    why: "it was given up after several failures".to_string(),
+                });
+            }
+            match attempt(&*self.remote) {
+                Err(error) if error.is_passing() && left > 0 => {
+                    left -= 1;
+                    std::thread::sleep(pause);
+                    pause = pause.saturating_mul(2);
+                }
+                Err(error) if error.is_passing() => {
+                    self.failed.fetch_add(1, Ordering::Relaxed);
+                    return Err(error);
+                }
+                result => {
+                    // It answers, whatever it says. One that is down stays down.
+                    if !self.is_down() {
+                        self.failed.store(0, Ordering::Relaxed);
+                    }
+                    return result;
+                }
+            }
+        }
+    }
+}
+
+impl Remote for Patient {
+    fn shown(&self) -> &str {
+        self.remote.shown()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        self.call(|remote| remote.list(folder))
+    }
+
+    fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
+        self.call(|remote| remote.sizes(names))
+    }
+
+    /// A transfer that broke off goes on where it was.
+    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
+        let mut counted = Counted { into, bytes: 0 };
+        self.call(|remote| {
+            let rest = Part {
+                from: part.from + counted.bytes,
+                most: part.most.saturating_sub(counted.bytes),
+            };
+            match rest.most {
+                0 => Ok(0),
+                _ => remote.get(name, rest, &mut counted),
+            }
+        })?;
+        Ok(counted.bytes)
+    }
+
+    fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
+        self.call(|remote| remote.put(name, content))
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
+        self.call(|remote| remote.create(name, bytes))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), RemoteError> {
+        self.call(|remote| remote.remove(name))
+    }
+}
+
+/// Counts what has arrived, and takes no more than was asked for.
+struct Counted<'a> {
+    into: &'a mut dyn Write,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let count = self.into.write(bytes)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.into.flush()
+    }
+}

@@ -1,0 +1,94 @@
+//! Whose word is taken: keys that the user has named, what they have taken back, and what a remote
+//! must show before its records are used.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::signing::PublicKey;
+use super::statement::{Revocation, Revoked};
+use crate::digest::Digest;
+
+/// The signers that are believed, by name, and everything that is known to be taken back.
+#[derive(Clone, Debug, Default)]
+pub struct Trust {
+    signers: BTreeMap<PublicKey, String>,
+    revoked_keys: BTreeMap<PublicKey, String>,
+    /// Only who signed a record can take it back.
+    revoked_records: BTreeMap<(PublicKey, Digest), String>,
+}
+
+/// What is thought of a signer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// By its name.
+    Trusted(String),
+    Unknown,
+    /// Why its owner took the key, or the record, back.
+    Revoked(String),
+}
+
+impl Trust {
+    /// Believes `key`, and calls it `name`.
+    pub fn add(&mut self, name: &str, key: PublicKey) {
+        self.signers.insert(key, name.to_string());
+    }
+
+    /// Takes notice of what `signer` takes back. The envelope has been checked.
+    pub fn revoke(&mut self, signer: PublicKey, revocation: &Revocation) {
+        let reason = revocation.reason.clone();
+        match revocation.revoked {
+            Revoked::Key => self.revoked_keys.insert(signer, reason),
+            Revoked::Record(record) => self.revoked_records.insert((signer, record), reason),
+        };
+    }
+
+    /// What is thought of `signer`'s word for `record`.
+    pub fn standing(&self, signer: &PublicKey, record: &Digest) -> Standing {
+        let key = self.revoked_keys.get(signer);
+        if let Some(reason) = key.or_else(|| self.revoked_records.get(&(*signer, *record))) {
+            return Standing::Revoked(reason.clone());
+        }
+        match self.signers.get(signer) {
+            Some(name) => Standing::Trusted(name.clone()),
+            None => Standing::Unknown,
+        }
+    }
+
+    /// What a signer is called, if it is trusted.
+    pub fn name(&self, signer: &PublicKey) -> Option<&str> {
+        self.signers.get(signer).map(String::as_str)
+    }
+
+    /// Whether nobody is trusted.
+    pub fn is_empty(&self) -> bool {
+        self.signers.is_empty()
+    }
+}
+
+/// What a remote's records must have to be taken.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// Names of signers of whom one must have signed; empty: any that is trusted.
+    pub require: BTreeSet<String>,
+    /// So many labs must have come to the same outcome.
+    pub quorum: usize,
+    /// The share of reused nodes that is computed again and compared, 0 to 1.
+    pub recheck: f64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            require: BTreeSet::new(),
+            quorum: 1,
+            recheck: 0.0,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether the word of these signers, by name, is enough.
+    pub fn accepts(&self, signers: &BTreeSet<String>) -> bool {
+        let required = self.require.is_empty() || !self.require.is_disjoint(signers);
+        required && signers.len() >= self.quorum.max(1)
+    }
+}

@@ -1,0 +1,158 @@
+//! What comes from another store: records without their blobs, others' signatures, and blobs that
+//! are fetched when something reads them.
+
+use std::fmt::Debug;
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::artifact::BlobError;
+use super::record::Record;
+use super::records::list;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx;
+
+/// A record that another lab made, and who vouches for it. Whoever hands it in has checked that.
+#[derive(Clone, Debug)]
+pub struct Foreign {
+    pub record: Record,
+    pub signatures: Vec<Signature>,
+}
+
+/// A signed word for a record, as bytes: what it means is not the store's business.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signature {
+    /// The public key of who signed.
+    pub signer: Digest,
+    pub envelope: Vec<u8>,
+}
+
+/// A blob that is wanted, with its size where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wanted {
+    pub digest: Digest,
+    pub bytes: Option<u64>,
+}
+
+/// Where blobs may be had that are not in the store.
+pub trait Elsewhere: Send + Sync + Debug {
+    /// Brings as many of the wanted blobs as can be had into `store`, through
+    /// [`Store::take_in`].
+    fn fetch(&self, store: &Store, wanted: &[Wanted]);
+}
+
+impl Store {
+    /// From now on blobs that are missing are asked for there. Only the first call counts.
+    pub fn look_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+        let _ = self.elsewhere.set(elsewhere);
+    }
+
+    /// Fetches those of `wanted` that are not here, as far as they can be had.
+    pub fn obtain(&self, wanted: &[Wanted]) {
+        let Some(elsewhere) = self.elsewhere.get() else {
+            return;
+        };
+        let mut missing: Vec<Wanted> = wanted.to_vec();
+        missing.sort_unstable();
+        missing.dedup_by_key(|wanted| wanted.digest);
+        missing.retain(|wanted| !self.has(&wanted.digest));
+        if !missing.is_empty() {
+            elsewhere.fetch(self, &missing);
+        }
+    }
+
+    /// Makes the file at `path`, which lies on the store's file system, the blob `digest`, if it
+    /// has that content. It is gone afterwards.
+    ///
+    /// # Errors
+    /// [`BlobError::Damaged`] if its content is another.
+    pub fn take_in(&self, path: &Path, digest: &Digest) -> Result<(), BlobError> {
+        let mut file = File::open(path).map_err(BlobError::io(path))?;
+        let (found, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
+        if found != *digest {
+            let _ = fs::remove_file(path);
+            return Err(BlobError::Damaged(*digest));
+        }
+        let sealed = fsx::seal(&file);
+        sealed.map_err(BlobError::io(path))?;
+        let target = self.object_path(digest);
+        fsx::rename(path, &target).map_err(BlobError::io(&target))?;
+        let metadata = file.metadata().map_err(BlobError::io(&target))?;
+        self.remember(digest, fsx::Stamp::of(&metadata));
+        Ok(())
+    }
+
+    /// Takes in records whose blobs need not be here, with what vouches for them.
+    pub fn adopt(&self, foreign: &[Foreign]) -> Result<(), StoreError> {
+        // Signatures first: a record that is seen can be passed on with them.
+        for Foreign { record, signatures } in foreign {
+            let digest = record.digest();
+            for signature in signatures {
+                self.add_signature(&record.key, &digest, signature)?;
+            }
+        }
+        let records: Vec<Record> = foreign.iter().map(|one| one.record.clone()).collect();
+        self.publish_without_blobs(&records).map(|_| ())
+    }
+
+    /// Keeps a signature beside a record.
+    pub fn add_signature(
+        &self,
+        key: &Digest,
+        record: &Digest,
+        signature: &Signature,
+    ) -> Result<(), StoreError> {
+        let name = format!("{record}.{}.sig", signature.signer);
+        let path = self.record_folder(key).join(name);
+        if path.exists() {
+            return Ok(());
+        }
+        let tmp = self.session_folder()?;
+        fsx::replace(&path, &tmp, fsx::SEALED, &signature.envelope).map_err(StoreError::io(&path))
+    }
+
+    /// Every signature that lies beside a record, in the order of the signers.
+    pub fn signatures(&self, key: &Digest, record: &Digest) -> Result<Vec<Signature>, StoreError> {
+        let folder = self.record_folder(key);
+        let mut signatures = Vec::new();
+        let prefix = format!("{record}.");
+        for name in names(&folder)? {
+            let middle = name
+                .strip_prefix(&prefix)
+                .and_then(|rest| rest.strip_suffix(".sig"));
+            let Some(Ok(signer)) = middle.map(str::parse) else {
+                continue;
+            };
+            let path = folder.join(&name);
+            let envelope = fs::read(&path).map_err(StoreError::io(&path))?;
+            signatures.push(Signature { signer, envelope });
+        }
+        signatures.sort_by_key(|signature| signature.signer);
+        Ok(signatures)
+    }
+
+    /// The digests of every record of `key`, lowest first, unread.
+    pub fn record_names(&self, key: &Digest) -> Result<Vec<Digest>, StoreError> {
+        list(&self.record_folder(key))
+    }
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(StoreError::io(folder)(error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        names.extend(
+            entry
+                .map_err(StoreError::io(folder))?
+                .file_name()
+                .into_string(),
+        );
+    }
+    Ok(names)
+}
