@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::examples;
+use super::{bundle, examples, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -142,8 +142,16 @@ pub enum Command {
     Get(GetArguments),
     /// Say whether the published numbers came out
     Verify(VerifyArguments),
-    /// Write down which commits branches and tags are
+    /// Write down what a workflow takes from outside
     Lock(LockArguments),
+    /// Send results to a remote
+    Push(transfer::PushArguments),
+    /// Take results from a remote
+    Pull(transfer::PullArguments),
+    /// Write a workflow with its results as one file
+    Export(ExportArguments),
+    /// Take a workflow with its results from a file
+    Import(bundle::ImportArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
@@ -227,11 +235,20 @@ pub struct RunArguments {
     /// After a failure go on with everything that does not depend on it
     #[arg(long)]
     pub keep_going: bool,
+
+    /// Look there for results before computing them; repeatable, the first one first
+    ///
+    /// A name that `ribflow remote add` gave, or a URL. Only what somebody trusted has signed is
+    /// taken; files are fetched when something reads them. What is made here is written to those
+    /// remotes that were added with `--write`. A remote that is down costs the reuse, nothing else.
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
 }
 
 /// Nothing is run. Nodes are counted by what a run would do with them:
 ///
 ///   reused        its result is in the store
+///   remote        its result is at a remote (--remote)
 ///   would run     its key is known and has no result
 ///   unknown       something that it needs must run first; if that comes out as before, the
 ///                 node's result may still be found
@@ -241,6 +258,10 @@ pub struct RunArguments {
 pub struct PlanArguments {
     #[command(flatten)]
     pub target: TargetArguments,
+
+    /// Look there too: a name that `ribflow remote add` gave, or a URL; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -266,6 +287,10 @@ pub struct WhyArguments {
 pub struct GetArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
+
+    /// Fetch what is not here from there: a name that `ribflow remote add` gave, or a URL
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
 
     /// The node, and after a dot which of its outputs: 'drawn.drawings' [default: the first one]
     #[arg(value_name = "NODE[.OUTPUT]")]
@@ -304,9 +329,14 @@ pub struct VerifyArguments {
     pub complete: bool,
 }
 
-/// Checkpoints of a hub that are named by a branch or a tag, in the file and in all its profiles,
-/// are looked up, not downloaded, and written to FILE.lock with the commit and the digest that the
-/// hub names. From then on every command takes those, until they are looked up again.
+/// What a workflow takes from outside is written to FILE.lock, for the file and all its profiles:
+///
+///   checkpoints   of a hub that are named by a branch or a tag are looked up, not downloaded; the
+///                 commit and the digest that the hub names are taken from then on
+///   data          the digest of what lies in every folder and file that it reads
+///
+/// With the lock, everything can be keyed, planned, pulled, reported and verified by somebody who
+/// has neither the data nor the checkpoints. Where the data is, it must be what the lock says.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = examples::LOCK)]
 pub struct LockArguments {
@@ -317,6 +347,18 @@ pub struct LockArguments {
     /// Look up again what the lock has already
     #[arg(long)]
     pub update: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ExportArguments {
+    #[command(subcommand)]
+    pub command: ExportCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum ExportCommand {
+    /// For a lab with no network in common
+    Bundle(bundle::BundleArguments),
 }
 
 #[derive(Clone, Debug, Args)]
@@ -399,7 +441,11 @@ pub struct ModelsArguments {
 pub struct SchemaArguments {}
 
 #[derive(Clone, Debug, Args)]
-pub struct WorkerArguments {}
+pub struct WorkerArguments {
+    /// Where missing blobs are fetched from
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+}
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::COMPLETIONS)]

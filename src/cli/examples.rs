@@ -78,8 +78,8 @@ Examples:
 
 pub const LOCK: &str = "\
 Examples:
-  ribflow lock grid.yaml            once, and after adding a checkpoint
-  ribflow lock grid.yaml --update   when a newer commit is wanted
+  ribflow lock grid.yaml            once, and after adding a checkpoint or a dataset
+  ribflow lock grid.yaml --update   when a newer commit is wanted, or the data has changed
 
 HF_ENDPOINT names another hub than huggingface.co, HF_TOKEN a token.";
 
@@ -124,3 +124,29 @@ Examples:
   ribflow completions bash > ~/.local/share/bash-completion/completions/ribflow
   ribflow completions zsh > ~/.zfunc/_ribflow
   ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
+
+pub const PUSH: &str = "\
+Examples:
+  ribflow push grid.yaml --remote lab               everything that has a result
+  ribflow push grid.yaml 'accuracy' --remote lab --records-only
+  ribflow push grid.yaml --remote lab --dry-run     how much would move";
+
+pub const PULL: &str = "\
+Examples:
+  ribflow pull grid.yaml --remote lab --records-only   enough for results, report and verdicts
+  ribflow pull grid.yaml 'tuned[method=ft]' --remote lab
+  ribflow verify grid.yaml                             what came of the published numbers
+
+`ribflow trust add NAME:KEY` says whose results are taken.";
+
+pub const EXPORT_BUNDLE: &str = "\
+Examples:
+  ribflow export bundle grid.yaml -o grid.ribbundle           records only: a few megabytes
+  ribflow export bundle grid.yaml -o grid.ribbundle --blobs   with models and arrays";
+
+pub const IMPORT: &str = "\
+Examples:
+  ribflow import grid.ribbundle -o grid/
+  ribflow verify grid/grid.yaml
+
+`ribflow trust add NAME:KEY` says whose results are taken.";

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
@@ -12,11 +13,12 @@ use super::arguments::{Common, GetArguments, TargetArguments};
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
+use super::sharing;
 use crate::diag::nearest;
 use crate::engine::{self, Survey};
 use crate::stages;
 use crate::store::record::Port;
-use crate::store::{BlobError, ExportError, StoredRecord, export};
+use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
 
@@ -34,6 +36,13 @@ pub fn run(
     let selected = graph.resolve(&arguments.node)?;
     let places = Places::of(&arguments.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
+    let exchange = match arguments.remotes.as_slice() {
+        [] => None,
+        names => Some(Arc::new(sharing::exchange(names)?)),
+    };
+    if let Some(exchange) = &exchange {
+        store.look_elsewhere(Arc::clone(exchange) as Arc<dyn Elsewhere>);
+    }
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
     for Wanted {

@@ -1,16 +1,22 @@
-//! `ribflow lock FILE`: look up what the moving names in a workflow stand for, and write it down.
+//! `ribflow lock FILE`: write down what a workflow takes from outside: which commits the moving
+//! names in it are, and the digests of its data.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 
 use super::arguments::{Common, LockArguments, WorkflowArguments};
 use super::failure::{Exit, Failure};
 use super::pins::{self, Loose};
+use super::places::Places;
 use super::{load, places};
-use crate::remote::lock::{Lock, LockedCheckpoint};
+use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
 use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
+use crate::store::{Artifact, StatCache};
 use crate::ui::words::count;
+use crate::workflow::graph::{Graph, Node, source_selection};
+use crate::workflow::kind::Source;
 
 pub fn run(
     arguments: &LockArguments,
@@ -22,9 +28,11 @@ pub fn run(
         true => None,
         false => Lock::read(file)?,
     };
-    let known = known.unwrap_or_else(|| Lock::of(Vec::new()));
+    let known = known.unwrap_or_else(|| Lock::of(Vec::new(), Vec::new()));
+    let graphs = graphs(arguments)?;
+    let loose: BTreeSet<Loose> = graphs.iter().flat_map(pins::loose).collect();
     let mut checkpoints = Vec::new();
-    for loose in all_loose(arguments)? {
+    for loose in loose {
         let locked = match known.find(&loose.hub, &loose.revision, &loose.file) {
             Some(locked) => locked.clone(),
             None => resolved(&loose)?,
@@ -35,31 +43,119 @@ pub fn run(
         }
         checkpoints.push(locked);
     }
-    let number = checkpoints.len();
-    let lock = Lock::of(checkpoints);
+    let Surveyed { sources, missing } = sources(&graphs, &known, file, common)?;
+    let number = (checkpoints.len(), sources.len());
+    let lock = Lock::of(checkpoints, sources);
     let path = lock.write(file)?;
     if !common.quiet {
+        for (node, why) in &missing {
+            writeln!(output, "not locked: {node}: {why}")?;
+        }
+        let mut parts = vec![count(number.0, "checkpoint")];
+        if number.1 > 0 {
+            parts.push(count(number.1, "source"));
+        }
         let written = places::shown(&path);
-        writeln!(output, "{written}: {}", count(number, "checkpoint"))?;
+        writeln!(output, "{written}: {}", parts.join(", "))?;
     }
     Ok(Exit::Done)
 }
 
-/// The checkpoints of the file and of all its profiles that are named by a branch or a tag.
-fn all_loose(arguments: &LockArguments) -> Result<BTreeSet<Loose>, Failure> {
+/// The graphs of the file and of all its profiles.
+fn graphs(arguments: &LockArguments) -> Result<Vec<Graph>, Failure> {
     let registry = stages::registry();
     let with = |profiles: Vec<String>| WorkflowArguments {
         file: arguments.file.clone(),
         sets: Vec::new(),
         profiles,
     };
-    let graph = load::unlocked(&with(Vec::new()), &registry)?;
-    let mut loose: BTreeSet<Loose> = pins::loose(&graph).collect();
-    for profile in &graph.known_profiles {
-        let graph = load::unlocked(&with(vec![profile.clone()]), &registry)?;
-        loose.extend(pins::loose(&graph));
+    let mut graphs = vec![load::unlocked(&with(Vec::new()), &registry)?];
+    for profile in graphs[0].known_profiles.clone() {
+        graphs.push(load::unlocked(&with(vec![profile]), &registry)?);
     }
-    Ok(loose)
+    Ok(graphs)
+}
+
+/// Digests of outside data, and of what there are none, by node.
+#[derive(Default)]
+struct Surveyed {
+    sources: Vec<LockedSource>,
+    missing: BTreeMap<String, String>,
+}
+
+/// What the outside data of all nodes is. What is known stays; data that is not here is told.
+fn sources(
+    graphs: &[Graph],
+    known: &Lock,
+    workflow: &Path,
+    common: &Common,
+) -> Result<Surveyed, Failure> {
+    let places = Places::of(workflow, common);
+    let quiet = Common {
+        quiet: true,
+        ..common.clone()
+    };
+    let store = places::look_at_store(&places.store, &quiet)?;
+    let stats = StatCache::open(&store);
+    let mut surveyed = Surveyed::default();
+    let mut seen = BTreeSet::new();
+    for graph in graphs {
+        let base = graph.file.parent().unwrap_or(Path::new("/"));
+        for node in graph.dag.node_weights() {
+            for source in node.parameters.sources() {
+                let parameters = source_selection(node, &source);
+                if !seen.insert((node.id.clone(), source.name.clone(), parameters)) {
+                    continue;
+                }
+                let mut entries = known.sources.iter();
+                let entry = entries.find(|known| {
+                    (&known.node, &known.source, &known.parameters)
+                        == (&node.id, &source.name, &parameters)
+                });
+                match entry
+                    .cloned()
+                    .map_or_else(|| look(node, &source, &stats, base), Ok)
+                {
+                    Ok(locked) => surveyed.sources.push(locked),
+                    Err(why) => {
+                        surveyed.missing.insert(node.id.clone(), why);
+                    }
+                }
+            }
+        }
+    }
+    // Only ever a help to later commands.
+    if let Err(error) = stats.save() {
+        tracing::warn!("the stat cache could not be kept: {error}");
+    }
+    Ok(surveyed)
+}
+
+/// The digest of a source as it lies here, or why there is none.
+fn look(
+    node: &Node,
+    source: &Source,
+    stats: &StatCache,
+    base: &Path,
+) -> Result<LockedSource, String> {
+    if !node.missing_env.is_empty() {
+        return Err(format!("{} is not set", node.missing_env.join(", ")));
+    }
+    let found = stats
+        .resolve(source, base)
+        .map_err(|error| error.to_string())?;
+    let files = match &found.artifact {
+        Artifact::Files(tree) => tree.files.len(),
+        _ => 0,
+    };
+    Ok(LockedSource {
+        node: node.id.clone(),
+        source: source.name.clone(),
+        parameters: source_selection(node, source),
+        digest: found.digest,
+        files,
+        bytes: found.artifact.content_bytes(),
+    })
 }
 
 fn resolved(loose: &Loose) -> Result<LockedCheckpoint, Failure> {

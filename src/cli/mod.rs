@@ -1,6 +1,8 @@
 //! The command line: one file per subcommand; parses, calls, prints.
 
 pub mod arguments;
+mod bundle;
+mod commands;
 mod completions;
 mod cost;
 mod data;
@@ -18,11 +20,15 @@ pub mod places;
 mod plan;
 mod run;
 mod schema;
+mod shared_run;
+mod sharing;
 mod status;
+mod transfer;
 mod validate;
 mod verify;
 mod why;
 mod worker;
+mod write_back;
 
 use std::ffi::OsString;
 use std::io::{BufWriter, Write};
@@ -30,7 +36,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::arguments::{Arguments, Command};
+use self::arguments::{Arguments, Command, ExportCommand};
 use self::failure::{Exit, Failure};
 use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
@@ -77,6 +83,12 @@ fn dispatch(
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Verify(arguments) => verify::run(arguments, common, output),
         Command::Lock(arguments) => lock::run(arguments, common, output),
+        Command::Push(arguments) => transfer::push(arguments, common, output),
+        Command::Pull(arguments) => transfer::pull(arguments, common, output),
+        Command::Export(arguments) => match &arguments.command {
+            ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
+        },
+        Command::Import(arguments) => bundle::import(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),
@@ -84,7 +96,7 @@ fn dispatch(
         Command::Models(arguments) => models::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
-        Command::Worker(_) => return worker::run(common),
+        Command::Worker(arguments) => return worker::run(arguments, common),
     }?;
     Ok(exit.into())
 }

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use crate::remote::lock::Lock;
 use crate::stages::checkpoint::{USUAL_FILE, is_commit};
 use crate::ui::words::count;
-use crate::workflow::graph::{Graph, Node};
+use crate::workflow::graph::{Graph, Locked, Node};
 
 /// A file of a hub's repository that is named by a branch or a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -47,6 +47,7 @@ pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
     let Some(lock) = Lock::read(workflow)? else {
         return Ok(());
     };
+    graph.locked = sources(&lock);
     for node in graph.dag.node_weights_mut() {
         let Some(loose) = Loose::of(node) else {
             continue;
@@ -70,6 +71,19 @@ pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
         node.with = Arc::new(with);
     }
     Ok(())
+}
+
+/// What a lock says of outside data, as keys look for it.
+fn sources(lock: &Lock) -> Locked {
+    let entries = lock.sources.iter().map(|source| {
+        let place = (
+            source.node.clone(),
+            source.source.clone(),
+            source.parameters,
+        );
+        (place, source.digest)
+    });
+    Locked(entries.collect())
 }
 
 /// Warns of checkpoints that neither the workflow nor its lock pins.

@@ -11,9 +11,10 @@ use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
+use super::sharing;
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates};
-use crate::engine::{self, SharedWork, SurveyedNode};
+use crate::engine::{self, Gathered, SharedWork, SurveyedNode};
 use crate::stages;
 use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
@@ -28,8 +29,17 @@ pub fn run(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let device = common.device.to_string();
+    let gathered = match arguments.remotes.as_slice() {
+        [] => Gathered::default(),
+        names => {
+            let exchange = sharing::exchange(names)?;
+            let gathered = engine::gather(&graph, &store, &device, &exchange)?;
+            sharing::tell(&exchange, &gathered.refused, common);
+            gathered
+        }
+    };
+    let survey = engine::survey_with(&graph, &store, &device, &gathered)?;
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store));

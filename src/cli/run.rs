@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::Sender;
 
 use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -16,6 +17,9 @@ use super::interrupts;
 use super::load;
 use super::pins;
 use super::places::{self, Places};
+use super::shared_run::Shared;
+use super::{commands, sharing};
+use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
 use crate::engine::{self, RunOptions, RunResult};
@@ -45,14 +49,18 @@ pub fn run(
     pins::warn(&graph, common);
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
+    let device = common.device.to_string();
+    let shared = Shared::open(&arguments.remotes, &graph, &store, common)?;
     let options = RunOptions {
         threads: common.threads(),
-        device: common.device.to_string(),
+        force: shared.forced(force),
+        device,
         keep_going: arguments.keep_going,
         limit: arguments.limit,
         derived_max: arguments.derived_max.0,
-        force,
-        worker: worker(&store)?,
+        worker: worker(&store, &arguments.remotes)?,
+        exchange: shared.exchange.clone(),
+        refused: commands::refused(&graph, common)?.into_iter().collect(),
     };
     let started = std::time::UNIX_EPOCH
         .elapsed()
@@ -62,7 +70,10 @@ pub fn run(
         mut summary,
         records,
         ..
-    } = drive(&graph, &store, &registry, &options, display, console)?;
+    } = drive(
+        &graph, &store, &registry, &options, &shared, display, console,
+    )?;
+    shared.finish(summary.interrupted, common);
     // Only ever a help to `plan`.
     if summary.ran > 0
         && let Err(error) = rates::learn(&graph, &store, &registry, &records, started)
@@ -81,6 +92,9 @@ pub fn run(
     } else if !common.quiet {
         write!(output, "{}", report::summary_text(&view))?;
         writeln!(output, "{}", closing(&summary, Paint::for_stdout()))?;
+        for line in shared.lines() {
+            writeln!(output, "{line}")?;
+        }
         writeln!(output, "report: {}", places::shown(&page))?;
     }
     Ok(exit(&summary))
@@ -121,15 +135,17 @@ fn forced(graph: &Graph, patterns: &[String]) -> Result<Vec<NodeIndex>, Failure>
 }
 
 /// The command line of a worker: this very program.
-fn worker(store: &Store) -> Result<Vec<OsString>, Failure> {
+fn worker(store: &Store, remotes: &[String]) -> Result<Vec<OsString>, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program can't be found: {error}")))?;
-    Ok(vec![
+    let mut words = vec![
         program.into(),
         "worker".into(),
         "--store".into(),
         store.root().into(),
-    ])
+    ];
+    words.extend(sharing::worker_arguments(remotes));
+    Ok(words)
 }
 
 fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> Box<dyn Display> {
@@ -157,6 +173,7 @@ fn drive(
     store: &Arc<Store>,
     registry: &Registry,
     options: &RunOptions,
+    shared: &Shared,
     display: Box<dyn Display>,
     console: &Console,
 ) -> Result<RunResult, Failure> {
@@ -167,7 +184,8 @@ fn drive(
     let (events, received) = unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     std::thread::scope(|scope| {
-        let shown = scope.spawn(move || show(display, received));
+        let made = shared.made();
+        let shown = scope.spawn(move || show(display, received, made));
         let result = runtime.block_on(async {
             tokio::spawn(interrupts::listen(stop, console.clone()));
             engine::run(graph, Arc::clone(store), registry, options, stopped, events).await
@@ -180,10 +198,18 @@ fn drive(
     })
 }
 
-/// Shows events until there are no more. A run goes on without a reader: its results are kept.
-fn show(mut display: Box<dyn Display>, mut events: UnboundedReceiver<Event>) {
+/// Shows events until there are no more, and passes on what was made. A run goes on without a reader: its results are kept.
+fn show(
+    mut display: Box<dyn Display>,
+    mut events: UnboundedReceiver<Event>,
+    made: Option<Sender<Digest>>,
+) {
     let mut readable = true;
     while let Some(event) = events.blocking_recv() {
+        if let (Event::NodeFinished { key, .. }, Some(made)) = (&event, &made) {
+            // Whoever writes back may have given up.
+            let _ = made.send(*key);
+        }
         readable = readable && display.show(&event).is_ok();
     }
     display.close();

@@ -1,13 +1,14 @@
 //! `ribflow worker --store DIR`: executes jobs for the process that started it. Not for people.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use super::arguments::Common;
+use super::arguments::{Common, WorkerArguments};
 use super::failure::Failure;
-use super::places;
+use super::{places, sharing};
 use crate::{engine, stages};
 
-pub fn run(common: &Common) -> Result<ExitCode, Failure> {
+pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Failure> {
     let root = common.store.as_ref().ok_or_else(|| {
         Failure::usage(
             "command-line",
@@ -15,5 +16,8 @@ pub fn run(common: &Common) -> Result<ExitCode, Failure> {
         )
     })?;
     let store = places::open_store(root)?;
+    if !arguments.remotes.is_empty() {
+        store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes)?));
+    }
     Ok(engine::serve_worker(&store, &stages::registry()))
 }

@@ -14,7 +14,7 @@ use super::job::{Job, JobInput, Outcome, Product};
 use crate::stages::derived::Derived;
 use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
-use crate::store::{Artifact, BlobError, Store};
+use crate::store::{Artifact, BlobError, Store, Wanted};
 
 /// What a job is executed with.
 pub(super) struct Bench<'a> {
@@ -53,6 +53,7 @@ impl Bench<'_> {
                 members.iter().map(|member| self.input(member)).collect();
             inputs.insert(name.clone(), members?);
         }
+        self.obtain(&inputs);
         let downloads = self.store.downloads();
         let device_class = class_of(&self.device);
         let mut context = Context {
@@ -80,6 +81,17 @@ impl Bench<'_> {
             derived: context.derived.into_made(),
             wall_seconds: started.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Fetches what the inputs name and is not here, all at once rather than one after another
+    /// when it is read.
+    fn obtain(&self, inputs: &BTreeMap<String, Vec<TaskInput>>) {
+        let artifacts = inputs.values().flatten().map(|input| &input.artifact);
+        let blobs = artifacts.flat_map(Artifact::blobs).map(|blob| Wanted {
+            digest: blob.digest,
+            bytes: Some(blob.bytes),
+        });
+        self.store.obtain(&blobs.collect::<Vec<_>>());
     }
 
     fn task(&self, job: &Job) -> Result<Box<dyn Task>, TaskError> {

@@ -25,6 +25,18 @@ pub enum Missing {
         name: String,
         source: Arc<SourceError>,
     },
+    /// The data is here, and is not what the lock file says.
+    #[error(
+        "the data of `{name}` is not what the lock file says (BLAKE3 {}, not {}); \
+         `ribflow lock FILE --update` takes it as it is",
+        found.short(),
+        locked.short()
+    )]
+    Differs {
+        name: String,
+        locked: Digest,
+        found: Digest,
+    },
 }
 
 fn plural(names: &[String]) -> &'static str {
@@ -74,9 +86,7 @@ impl<'a> Keys<'a> {
     pub fn recipe(&mut self, node: NodeIndex) -> Result<Recipe, Missing> {
         let graph = self.graph;
         let node = &graph.dag[node];
-        if !node.missing_env.is_empty() {
-            return Err(Missing::Environment(node.missing_env.clone()));
-        }
+        let sources = self.source_digests(node)?;
         let mut inputs = BTreeMap::new();
         for input in &node.inputs {
             let members = input.members.iter().map(|member| RecipeInput {
@@ -88,10 +98,10 @@ impl<'a> Keys<'a> {
             });
             inputs.insert(input.name.clone(), members.collect());
         }
-        for (name, source) in self.sources(node)? {
+        for (name, digest) in sources {
             let member = RecipeInput {
                 axes: BTreeMap::new(),
-                digest: source.digest,
+                digest,
             };
             inputs.insert(name, vec![member]);
         }
@@ -109,6 +119,52 @@ impl<'a> Keys<'a> {
         let address = Arc::as_ptr(&node.parameters).cast::<()>() as usize;
         let canonical = self.canonical.entry(address);
         canonical.or_insert_with(|| node.parameters.canonical())
+    }
+
+    /// What the outside data of a node is, by name: as it lies here, or where it is not here, as the
+    /// lock file says.
+    fn source_digests(&mut self, node: &Node) -> Result<Vec<(String, Digest)>, Missing> {
+        let graph = self.graph;
+        let sources = node.parameters.sources();
+        let locked: Vec<Option<Digest>> = sources
+            .iter()
+            .map(|source| graph.locked.find(node, source).copied())
+            .collect();
+        // A variable that is not set may only say where locked data would lie.
+        let all_locked = !locked.is_empty() && locked.iter().all(Option::is_some);
+        if !node.missing_env.is_empty() && !all_locked {
+            return Err(Missing::Environment(node.missing_env.clone()));
+        }
+        let mut digests = Vec::with_capacity(sources.len());
+        for (source, locked) in sources.into_iter().zip(locked) {
+            let resolved = self.source(&source);
+            let name = source.name;
+            let digest = match (resolved, locked) {
+                (Ok(found), None) => found.digest,
+                (Ok(found), Some(locked)) if found.digest == locked => locked,
+                (Ok(found), Some(locked)) => {
+                    let found = found.digest;
+                    return Err(Missing::Differs {
+                        name,
+                        locked,
+                        found,
+                    });
+                }
+                (Err(error), Some(locked)) if error.is_absence() => locked,
+                (Err(source), _) => return Err(Missing::Data { name, source }),
+            };
+            digests.push((name, digest));
+        }
+        Ok(digests)
+    }
+
+    /// Whether a node could run here: its variables are set and its data is here.
+    pub fn can_run(&mut self, node: NodeIndex) -> Result<(), Missing> {
+        let node = &self.graph.dag[node];
+        if !node.missing_env.is_empty() {
+            return Err(Missing::Environment(node.missing_env.clone()));
+        }
+        self.sources(node).map(|_| ())
     }
 
     /// The outside data of a node, by name, as it is now; each source is read once a run.

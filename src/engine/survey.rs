@@ -9,9 +9,11 @@ use petgraph::graph::NodeIndex;
 use super::EngineError;
 use super::device;
 use super::event::PlanState;
+use super::gather::Gathered;
 use super::keys::{Keys, Missing};
 use super::why::{self, History};
 use crate::digest::Digest;
+use crate::remote::exchange::Taken;
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
@@ -31,6 +33,9 @@ pub struct SurveyedNode {
     pub record: Option<Arc<StoredRecord>>,
     /// Why it is in that state, in words.
     pub why: String,
+    /// Whether its data and variables are here, so that it could run. Looked at only where it is
+    /// keyed.
+    pub can_run: bool,
 }
 
 impl Survey {
@@ -53,12 +58,22 @@ impl Survey {
 /// Looks at every node of `graph`. `device` is what `run` would be given: it enters the keys of a
 /// strict workflow.
 pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, EngineError> {
+    survey_with(graph, store, device, &Gathered::default())
+}
+
+/// As [`survey`], with what remotes were found to have.
+pub fn survey_with(
+    graph: &Graph,
+    store: &Store,
+    device: &str,
+    gathered: &Gathered,
+) -> Result<Survey, EngineError> {
     let class = device::class_named(device)?;
     let mut keys = Keys::new(graph, store, &class);
     let mut history = History::new(graph, store, None);
     let mut nodes = Vec::with_capacity(graph.order.len());
     for &node in &graph.order {
-        nodes.push(look(graph, &mut keys, &mut history, node)?);
+        nodes.push(look(graph, &mut keys, &mut history, gathered, node)?);
     }
     keys.save();
     Ok(Survey { nodes })
@@ -68,6 +83,7 @@ fn look(
     graph: &Graph,
     keys: &mut Keys,
     history: &mut History,
+    gathered: &Gathered,
     node: NodeIndex,
 ) -> Result<SurveyedNode, EngineError> {
     let blank = |state, why| SurveyedNode {
@@ -77,6 +93,7 @@ fn look(
         recipe: None,
         record: None,
         why,
+        can_run: false,
     };
     let waits_for = why::without_record(graph, keys, node);
     if !waits_for.is_empty() {
@@ -92,18 +109,28 @@ fn look(
         Err(missing) => return Ok(blank(PlanState::MissingData, missing.to_string())),
     };
     let key = recipe.key();
-    let record = keys.find(node, &key)?;
+    let here = keys.find(node, &key)?;
+    let taken = gathered.taken.get(&key).filter(|_| here.is_none());
+    let record = here.or_else(|| taken.and_then(Taken::first).map(Arc::new));
     if let Some(record) = &record {
         keys.set_record(node, Arc::clone(record));
     }
-    let (state, why) = match &record {
-        Some(_) => (PlanState::Reused, "its record is in the store".to_string()),
-        None => (PlanState::WouldRun, history.why(keys, node, &recipe)),
+    let missing = keys.can_run(node).err();
+    let (state, why) = match (&record, taken) {
+        (Some(_), Some(Taken { remote, .. })) => {
+            (PlanState::Remote, format!("its record is at `{remote}`"))
+        }
+        (Some(_), None) => (PlanState::Reused, "its record is in the store".to_string()),
+        (None, _) => match &missing {
+            None => (PlanState::WouldRun, history.why(keys, node, &recipe)),
+            Some(missing) => (PlanState::MissingData, missing.to_string()),
+        },
     };
     Ok(SurveyedNode {
         key: Some(key),
         recipe: Some(recipe),
         record,
+        can_run: missing.is_none(),
         ..blank(state, why)
     })
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Digest;
 use crate::fsx;
 
 /// The version of the format; a later one is refused.
@@ -20,7 +21,25 @@ const HEAD: &str = "\
 pub struct Lock {
     ribflow_lock: u32,
     /// In the order of their names.
+    #[serde(default)]
     pub checkpoints: Vec<LockedCheckpoint>,
+    /// In the order of the nodes' ids.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub sources: Vec<LockedSource>,
+}
+
+/// What outside data of a node was: enough to compute every key without the data.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedSource {
+    pub node: String,
+    pub source: String,
+    /// Which parameters the node had: a profile may take other images.
+    pub parameters: Digest,
+    pub digest: Digest,
+    /// How many files, and their bytes.
+    pub files: usize,
+    pub bytes: u64,
 }
 
 /// A file of a repository at a branch or tag, and the commit that it was.
@@ -51,11 +70,14 @@ pub enum LockError {
 
 impl Lock {
     /// The lock with these entries, put in order.
-    pub fn of(mut checkpoints: Vec<LockedCheckpoint>) -> Self {
+    pub fn of(mut checkpoints: Vec<LockedCheckpoint>, mut sources: Vec<LockedSource>) -> Self {
         checkpoints.sort();
+        sources.sort();
+        sources.dedup();
         Self {
             ribflow_lock: FORMAT,
             checkpoints,
+            sources,
         }
     }
 

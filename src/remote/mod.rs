@@ -1,6 +1,7 @@
 //! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
 //! that says what outside data must be.
 
+pub mod bundle;
 pub mod describe;
 pub mod download;
 pub mod exchange;

@@ -5,6 +5,7 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Another store, reached through names relative to its root, with `/` between folders.
 ///
@@ -31,6 +32,36 @@ pub trait Remote: Send + Sync {
 
     /// Removes an object. One that is not there is none to remove.
     fn remove(&self, name: &str) -> Result<(), RemoteError>;
+}
+
+impl<R: Remote> Remote for Arc<R> {
+    fn shown(&self) -> &str {
+        (**self).shown()
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        (**self).list(folder)
+    }
+
+    fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
+        (**self).sizes(names)
+    }
+
+    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
+        (**self).get(name, part, into)
+    }
+
+    fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
+        (**self).put(name, content)
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
+        (**self).create(name, bytes)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), RemoteError> {
+        (**self).remove(name)
+    }
 }
 
 /// Bytes of an object: from `from` on, at most `most`.

@@ -71,6 +71,14 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 impl SourceError {
+    /// Whether the data is not here, rather than not as it should be.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::Missing(_) | Self::NoPlace { .. } | Self::Unset(_)
+        )
+    }
+
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| match source.kind() {
             io::ErrorKind::NotFound => Self::Missing(path.to_path_buf()),

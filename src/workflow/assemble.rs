@@ -8,7 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::LoadOptions;
 use super::expand::{Expansion, Fate};
-use super::graph::{Axis, AxisValue, Graph, Input, Member, Node, StageInfo};
+use super::graph::{Axis, AxisValue, Graph, Input, Locked, Member, Node, StageInfo};
 use super::inputs::Given;
 use super::names::Names;
 use super::prepare::Prepared;
@@ -85,6 +85,7 @@ pub fn graph(
         stages: stages(workflow),
         order: at(&points.order),
         goals: at(&points.goals),
+        locked: Locked::default(),
         skipped: skipped(expansion),
         dag,
     }

@@ -8,7 +8,8 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::kind::{Kind, Parameters};
+use super::kind::{Kind, Parameters, Source};
+use crate::digest::{Digest, hash_value};
 
 /// A workflow after profiles, overrides, expansion and checks.
 pub struct Graph {
@@ -33,6 +34,34 @@ pub struct Graph {
     pub skipped: BTreeMap<String, usize>,
     /// The nodes that were asked for, by goal or pattern.
     pub goals: Vec<NodeIndex>,
+    /// What a lock file says that outside data is.
+    pub locked: Locked,
+}
+
+/// The digests that outside data had when the workflow was locked: by the id of the node, the name
+/// of its source, and what decides which data that is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Locked(pub BTreeMap<(String, String, Digest), Digest>);
+
+impl Locked {
+    /// What `source` of `node` was. Other parameters (a limit, a profile's classes) are other data.
+    pub fn find(&self, node: &Node, source: &Source) -> Option<&Digest> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let selection = source_selection(node, source);
+        self.0
+            .get(&(node.id.clone(), source.name.clone(), selection))
+    }
+}
+
+/// The digest of everything but the place that decides what a source holds.
+pub fn source_selection(node: &Node, source: &Source) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 locked source v1");
+    hash_value(&mut hasher, &Value::from(node.kind.name()));
+    hash_value(&mut hasher, &Value::from(source.name.as_str()));
+    hash_value(&mut hasher, &node.parameters.canonical());
+    Digest::finish(&hasher)
 }
 
 /// An axis, with its values in the order of the file.

@@ -41,6 +41,7 @@ impl Coordinator<'_> {
                 }
                 self.executed(node, outcome)
             }
+            Message::Looked(node) => self.looked(node),
             Message::Published(batch) => batch
                 .into_iter()
                 .try_for_each(|published| self.published(published)),

@@ -4,6 +4,7 @@
 //! only send messages here, so nothing is shared and the order of what is observed is the order
 //! of what is told.
 
+mod elsewhere;
 mod finish;
 mod start;
 mod tell;
@@ -30,6 +31,7 @@ use super::roots::Roots;
 use super::why::History;
 use super::{EngineError, device, machine};
 use crate::digest::Digest;
+use crate::remote::Exchange;
 use crate::stages::registry::Registry;
 use crate::store::shelf::Budget;
 use crate::store::{Claim, Store, StoredRecord};
@@ -56,6 +58,10 @@ pub struct RunOptions {
     pub derived_max: u64,
     /// The command line of a worker.
     pub worker: Vec<OsString>,
+    /// Where records are looked for before their nodes run.
+    pub exchange: Option<Arc<Exchange>>,
+    /// Nodes that may be reused but not run, and why.
+    pub refused: HashMap<NodeIndex, String>,
 }
 
 /// What a run leaves behind.
@@ -110,6 +116,8 @@ struct Coordinator<'a> {
     /// Of the nodes that were keyed and have no record.
     recipes: HashMap<NodeIndex, (Digest, Arc<Recipe>)>,
     running: HashMap<NodeIndex, Running>,
+    /// Nodes that remotes are being asked for, and the cores that wait for them.
+    looking: HashMap<NodeIndex, (Claim, usize)>,
     /// Seconds that finished nodes took.
     walls: HashMap<NodeIndex, f64>,
     /// The derived work that this run did.
@@ -156,6 +164,8 @@ enum Message {
         place: Place,
     },
     Published(Vec<Published>),
+    /// Remotes have been asked for a node's record, which is in the store if they have one.
+    Looked(NodeIndex),
 }
 
 /// Where a job was executed.
@@ -202,6 +212,7 @@ impl<'a> Coordinator<'a> {
             events,
             recipes: HashMap::new(),
             running: HashMap::new(),
+            looking: HashMap::new(),
             walls: HashMap::new(),
             derived: HashSet::new(),
             budget: Budget {

@@ -21,7 +21,7 @@ use crate::engine::execute::Bench;
 use crate::engine::job::{Job, JobInput, Outcome};
 use crate::engine::pool::{Limits, Pool};
 use crate::stages::task::{Progress, Weight};
-use crate::store::{Artifact, StoreError};
+use crate::store::{Artifact, Claim, StoreError};
 use crate::workflow::recipe::Recipe;
 
 /// Trees of more files than this travel to a worker as a blob rather than inline.
@@ -51,7 +51,7 @@ impl Coordinator<'_> {
 
     /// Claims a node, looks for its record once more, and has it executed.
     pub(super) fn start(&mut self, node: NodeIndex, threads: usize) -> Result<(), EngineError> {
-        let Some((key, recipe)) = self.recipes.get(&node).cloned() else {
+        let Some((key, _)) = self.recipes.get(&node).cloned() else {
             return self.failed(node, "it was started before it was keyed".to_string());
         };
         let claim = self.store.claim(&key)?;
@@ -59,14 +59,39 @@ impl Coordinator<'_> {
         if self.take_record(node, &key)? {
             return Ok(());
         }
-        let id = self.graph.dag[node].id.clone();
         let Some(claim) = claim else {
             if self.waiting.insert(node) {
+                let id = self.graph.dag[node].id.clone();
                 self.emit(Event::NodeWaiting { id, key })?;
             }
             self.decide.held(node);
             return Ok(());
         };
+        if self.look_elsewhere(node, key) {
+            self.looking.insert(node, (claim, threads));
+            return Ok(());
+        }
+        self.begin(node, claim, threads)
+    }
+
+    /// Executes a claimed node.
+    pub(super) fn begin(
+        &mut self,
+        node: NodeIndex,
+        claim: Claim,
+        threads: usize,
+    ) -> Result<(), EngineError> {
+        let Some((key, recipe)) = self.recipes.get(&node).cloned() else {
+            return self.failed(node, "it was started before it was keyed".to_string());
+        };
+        if let Some(why) = self.options.refused.get(&node) {
+            return self.failed(node, why.clone());
+        }
+        if let Err(missing) = self.keys.can_run(node) {
+            // Its key is known from the lock file alone.
+            return self.failed(node, format!("it has to run here, and {missing}"));
+        }
+        let id = self.graph.dag[node].id.clone();
         self.warn_of_memory(node)?;
         let why = self.why(node, &recipe);
         self.journal.starts(self.graph, &id, &recipe)?;

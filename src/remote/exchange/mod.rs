@@ -18,8 +18,9 @@ use super::signing::SecretKey;
 use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
+pub use push::PushError;
 pub use push::{Pushed, Pushing};
-pub use records::{Asked, Found, Refusal};
+pub use records::{Asked, Found, Refusal, Taken, Why, same_outcome};
 
 /// Another store, and on what terms it is used.
 pub struct Neighbour {

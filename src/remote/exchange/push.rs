@@ -42,7 +42,7 @@ pub struct Pushed {
     pub blobs: usize,
     /// Bytes of the records and blobs that moved, as they are here.
     pub bytes: u64,
-    /// Of them, those that moved because nobody had them there: what was sent, after compression.
+    /// The same as they were sent: some blobs go compressed.
     pub sent: u64,
     /// Bytes of blobs that were there already.
     pub spared: u64,
@@ -50,6 +50,20 @@ pub struct Pushed {
     pub withheld: usize,
     /// Blobs that are not in this store either.
     pub absent: usize,
+}
+
+impl Pushed {
+    /// Counts `more` too.
+    pub fn add(&mut self, more: &Self) {
+        self.records += more.records;
+        self.there += more.there;
+        self.blobs += more.blobs;
+        self.bytes += more.bytes;
+        self.sent += more.sent;
+        self.spared += more.spared;
+        self.withheld += more.withheld;
+        self.absent += more.absent;
+    }
 }
 
 /// Why something could not be pushed.

@@ -11,7 +11,7 @@ use crate::remote::statement;
 use crate::remote::transport::{self, RemoteError};
 use crate::remote::trust::Standing;
 use crate::store::record::RECORD_FORMAT;
-use crate::store::{Foreign, Record, Signature, Store, StoreError};
+use crate::store::{Foreign, Record, Signature, StoredRecord};
 use crate::workflow::kind::Comparison;
 
 /// Largest record that is looked at. Metrics and tables stand in it.
@@ -29,10 +29,30 @@ pub struct Asked {
 /// What came of looking for records.
 #[derive(Debug, Default)]
 pub struct Found {
-    /// The keys of which a record was taken, and from which remote.
-    pub taken: BTreeMap<Digest, String>,
+    /// By key.
+    pub taken: BTreeMap<Digest, Taken>,
     /// What was there and was not taken.
     pub refused: Vec<Refusal>,
+}
+
+/// The outcomes of a key that a remote has, and that are to be trusted.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// The remote's name.
+    pub remote: String,
+    /// In the order in which they are preferred: a store stays with the first.
+    pub outcomes: Vec<Foreign>,
+}
+
+impl Taken {
+    /// The outcome that a store without any would stay with.
+    pub fn first(&self) -> Option<StoredRecord> {
+        let record = self.outcomes.first()?.record.clone();
+        Some(StoredRecord {
+            digest: record.digest(),
+            record,
+        })
+    }
 }
 
 /// A record that was not taken, or a signature, and why.
@@ -67,29 +87,26 @@ struct Candidate {
 }
 
 impl Exchange {
-    /// Looks for a record of every key, takes those that are to be trusted into `store`, and says
-    /// what it found. A remote that is down, or answers nonsense, costs what it would have given.
-    ///
-    /// # Errors
-    /// Only where `store` can't be written.
-    pub fn look_up(&self, store: &Store, asked: &[Asked]) -> Result<Found, StoreError> {
+    /// Looks for a record of every key, and gives those that are to be trusted. A remote that is
+    /// down, or answers nonsense, costs what it would have given.
+    pub fn look_up(&self, asked: &[Asked]) -> Found {
         let asked: Vec<Asked> = self.not_known_absent(asked);
         let looked = parallel::map(&asked, |asked| self.candidates(asked));
         let mut found = Found::default();
-        let mut foreign = Vec::new();
         for (asked, (candidates, refused)) in asked.iter().zip(looked) {
             found.refused.extend(refused);
             match candidates {
                 Some((neighbour, candidates)) => {
-                    found.taken.insert(asked.key, neighbour.name.clone());
-                    foreign.extend(candidates.into_iter().map(|one| one.foreign));
+                    let taken = Taken {
+                        remote: neighbour.name.clone(),
+                        outcomes: candidates.into_iter().map(|one| one.foreign).collect(),
+                    };
+                    found.taken.insert(asked.key, taken);
                 }
                 None => self.note_absent(asked.key),
             }
         }
-        // In the order in which they are preferred: of several outcomes the first one stays.
-        store.adopt(&foreign)?;
-        Ok(found)
+        found
     }
 
     fn not_known_absent(&self, asked: &[Asked]) -> Vec<Asked> {

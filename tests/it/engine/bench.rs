@@ -187,6 +187,8 @@ fn options(store: &Path) -> RunOptions {
     let mut worker = vec![OsString::from("env"), assignment, exe.into_os_string()];
     worker.extend(entry.map(OsString::from));
     RunOptions {
+        exchange: None,
+        refused: Default::default(),
         threads: 2,
         device: "cpu".to_string(),
         keep_going: false,

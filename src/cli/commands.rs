@@ -1,0 +1,97 @@
+//! `command` stages of workflows that came from elsewhere: what each of them would run, and
+//! whether the user has allowed it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use petgraph::graph::NodeIndex;
+use serde_json::Value;
+
+use super::arguments::Common;
+use super::failure::Failure;
+use super::places::{self, Places};
+use crate::digest::{Digest, hash_value};
+use crate::remote::config::Config;
+use crate::store::StatCache;
+use crate::workflow::graph::{Graph, Node};
+
+/// The kind that runs a program of the workflow's own.
+pub const KIND: &str = "command";
+
+/// A node that runs a program.
+#[derive(Clone, Debug)]
+pub struct CommandNode {
+    pub node: NodeIndex,
+    /// Of the line and the content of its files: what the user allows.
+    pub digest: Digest,
+    pub line: String,
+}
+
+/// The nodes of `graph` that run programs.
+pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
+    let is_command = |node: &NodeIndex| graph.dag[*node].kind.name() == KIND;
+    let nodes: Vec<NodeIndex> = graph.dag.node_indices().filter(is_command).collect();
+    if nodes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let quiet = Common {
+        quiet: true,
+        ..common.clone()
+    };
+    let places = Places::of(&graph.file, common);
+    let store = places::look_at_store(&places.store, &quiet)?;
+    let stats = StatCache::open(&store);
+    let base = graph.file.parent().unwrap_or(Path::new("/"));
+    let commands = nodes.into_iter().map(|node| CommandNode {
+        node,
+        digest: digest(&graph.dag[node], &stats, base),
+        line: line(&graph.dag[node]),
+    });
+    Ok(commands.collect())
+}
+
+fn line(node: &Node) -> String {
+    let line = node.with.get("run").and_then(Value::as_str);
+    line.unwrap_or_default().to_string()
+}
+
+/// The digest of what would run. A file that can't be read has a digest of its own: the node
+/// can't run either, and is asked about again when it can.
+fn digest(node: &Node, stats: &StatCache, base: &Path) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v1");
+    hash_value(&mut hasher, &Value::from(line(node)));
+    for source in node.parameters.sources() {
+        // Variables are the user's own.
+        if source.location.as_os_str().is_empty() {
+            continue;
+        }
+        let content = stats.resolve(&source, base);
+        let content = content.map_or_else(|_| String::new(), |found| found.digest.to_hex());
+        hash_value(&mut hasher, &Value::from(source.name));
+        hash_value(&mut hasher, &Value::from(content));
+    }
+    Digest::finish(&hasher)
+}
+
+/// From now on these run only once they are allowed.
+pub fn note_imported(digests: &BTreeSet<String>) -> Result<(), Failure> {
+    Config::note_imported(digests).map_err(|error| Failure::from_error(&error))
+}
+
+/// The nodes that must not run, and why.
+pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)>, Failure> {
+    let commands = of(graph, common)?;
+    if commands.is_empty() {
+        return Ok(Vec::new());
+    }
+    let config = Config::load().map_err(|error| Failure::from_error(&error))?;
+    let off = commands.into_iter().filter(|one| config.is_off(&one.digest));
+    let refused = off.map(|CommandNode { node, digest, line }| {
+        let why = format!(
+            "it runs a command that came from elsewhere: `{line}`; once you have looked at it \
+             and its files, `ribflow trust allow {digest}` lets it run"
+        );
+        (node, why)
+    });
+    Ok(refused.collect())
+}

@@ -1,0 +1,174 @@
+//! What a run does with other stores: records are looked for before anything runs, some are
+//! computed again to see whether they hold, and what is made is written back.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use petgraph::graph::NodeIndex;
+
+use super::arguments::Common;
+use super::failure::Failure;
+use super::refusals::{self, Notice};
+use super::sharing;
+use super::write_back::{WriteBack, Written};
+use crate::digest::Digest;
+use crate::engine::{self, Gathered};
+use crate::remote::Exchange;
+use crate::store::{Elsewhere, Store};
+use crate::ui::words::{bytes, count};
+use crate::workflow::graph::Graph;
+
+/// The other stores of one run.
+pub struct Shared {
+    pub exchange: Option<Arc<Exchange>>,
+    /// Records that were taken before anything ran.
+    taken: usize,
+    /// Nodes that are computed again although a remote had them.
+    rechecked: Vec<NodeIndex>,
+    write_back: RefCell<Option<WriteBack>>,
+    written: RefCell<Written>,
+    received: Cell<u64>,
+}
+
+impl Shared {
+    /// Takes what the remotes of these names have for `graph`.
+    pub fn open(
+        names: &[String],
+        graph: &Graph,
+        store: &Arc<Store>,
+        common: &Common,
+    ) -> Result<Self, Failure> {
+        let nothing = Self {
+            exchange: None,
+            taken: 0,
+            rechecked: Vec::new(),
+            write_back: RefCell::default(),
+            written: RefCell::default(),
+            received: Cell::new(0),
+        };
+        if names.is_empty() {
+            return Ok(nothing);
+        }
+        let exchange = Arc::new(sharing::exchange(names)?);
+        store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+        let device = common.device.to_string();
+        let gathered = engine::gather(graph, store, &device, &exchange)?;
+        gathered
+            .adopt(store)
+            .map_err(|error| Failure::from_error(&error))?;
+        sharing::tell(&exchange, &gathered.refused, common);
+        let rechecked = rechecked(graph, store, &device, &exchange, &gathered)?;
+        Ok(Self {
+            taken: gathered.taken.len(),
+            rechecked,
+            write_back: RefCell::new(WriteBack::start(&exchange, store)),
+            exchange: Some(exchange),
+            ..nothing
+        })
+    }
+
+    /// The nodes that run although they have a record.
+    pub fn forced(&self, asked: Vec<NodeIndex>) -> Vec<NodeIndex> {
+        let all: BTreeSet<NodeIndex> = asked.into_iter().chain(self.rechecked.clone()).collect();
+        all.into_iter().collect()
+    }
+
+    /// Where the keys of what is made go, if anything is written back.
+    pub fn made(&self) -> Option<Sender<Digest>> {
+        self.write_back.borrow().as_ref().map(WriteBack::keys)
+    }
+
+    /// Waits for what is written back. An interrupted run does not wait.
+    pub fn finish(&self, interrupted: bool, common: &Common) {
+        let Some(exchange) = &self.exchange else {
+            return;
+        };
+        if interrupted {
+            exchange.cancel();
+        }
+        if let Some(write_back) = self.write_back.take() {
+            self.written.replace(write_back.finish());
+        }
+        self.received.set(exchange.received());
+        let written = self.written.borrow();
+        let notices = written.problems.iter().map(|message| Notice {
+            message: message.clone(),
+            hint: Some("`ribflow push FILE --remote NAME` goes on with it".to_string()),
+        });
+        if !common.quiet {
+            refusals::warn(&notices.collect::<Vec<_>>());
+        }
+        sharing::tell(exchange, &[], common);
+    }
+
+    /// What came and went, in words.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if self.taken > 0 {
+            lines.push(format!(
+                "{} came from elsewhere: {}",
+                count(self.taken, "record"),
+                bytes(self.received.get())
+            ));
+        }
+        if !self.rechecked.is_empty() {
+            let nodes = count(self.rechecked.len(), "node");
+            lines.push(format!("{nodes} of them computed again to compare"));
+        }
+        let pushed = &self.written.borrow().pushed;
+        if pushed.records > 0 {
+            lines.push(format!(
+                "{} went to remotes: {}",
+                count(pushed.records, "record"),
+                bytes(pushed.sent)
+            ));
+        }
+        lines
+    }
+}
+
+/// A random share of the nodes that were taken from remotes whose policy asks for it, among those
+/// that can run here.
+fn rechecked(
+    graph: &Graph,
+    store: &Store,
+    device: &str,
+    exchange: &Exchange,
+    gathered: &Gathered,
+) -> Result<Vec<NodeIndex>, Failure> {
+    let share = |name: &str| {
+        let neighbour = exchange.neighbours().iter().find(|one| one.name == name);
+        neighbour.map_or(0.0, |one| one.policy.recheck)
+    };
+    if exchange.neighbours().iter().all(|one| one.policy.recheck == 0.0) {
+        return Ok(Vec::new());
+    }
+    let survey = engine::survey(graph, store, device)?;
+    // A node needs the data of everything above it, too.
+    let mut able = BTreeSet::new();
+    let mut chosen = Vec::new();
+    for surveyed in &survey.nodes {
+        let inputs = graph.dag[surveyed.node].inputs.iter();
+        let mut members = inputs.flat_map(|input| &input.members);
+        if !surveyed.can_run || !members.all(|member| able.contains(&member.node)) {
+            continue;
+        }
+        able.insert(surveyed.node);
+        let taken = surveyed.key.and_then(|key| gathered.taken.get(&key));
+        if let Some(taken) = taken
+            && random()? < share(&taken.remote)
+        {
+            chosen.push(surveyed.node);
+        }
+    }
+    Ok(chosen)
+}
+
+/// A number from 0 to 1 that nobody can foresee: whoever hands out wrong results must not know
+/// which of them are looked at.
+fn random() -> Result<f64, Failure> {
+    let number = getrandom::u32().map_err(|error| Failure::from_error(&error))?;
+    Ok(f64::from(number) / (f64::from(u32::MAX) + 1.0))
+}

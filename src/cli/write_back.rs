@@ -1,0 +1,85 @@
+//! Writing back: what a run makes goes to the remotes that take it, while the run goes on.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use crate::digest::Digest;
+use crate::remote::Exchange;
+use crate::remote::exchange::{Pushed, Pushing};
+use crate::store::{Store, StoredRecord};
+
+/// Records of one batch.
+const BATCH: usize = 64;
+
+/// Pushes records as they are made, on a thread of its own.
+pub struct WriteBack {
+    keys: Sender<Digest>,
+    pushes: JoinHandle<Written>,
+}
+
+/// What went, and why some did not.
+#[derive(Debug, Default)]
+pub struct Written {
+    pub pushed: Pushed,
+    pub problems: BTreeSet<String>,
+}
+
+impl WriteBack {
+    /// `None` where no remote is to be written to.
+    pub fn start(exchange: &Arc<Exchange>, store: &Arc<Store>) -> Option<Self> {
+        if !exchange.neighbours().iter().any(|one| one.writes) {
+            return None;
+        }
+        let (keys, received) = channel();
+        let (exchange, store) = (Arc::clone(exchange), Arc::clone(store));
+        let pushes = std::thread::spawn(move || push_all(&exchange, &store, &received));
+        Some(Self { keys, pushes })
+    }
+
+    /// A handle for whoever learns that a node has a record.
+    pub fn keys(&self) -> Sender<Digest> {
+        self.keys.clone()
+    }
+
+    /// Waits until everything has gone, or could not.
+    pub fn finish(self) -> Written {
+        drop(self.keys);
+        self.pushes.join().unwrap_or_default()
+    }
+}
+
+fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Written {
+    let mut written = Written::default();
+    // A remote that has failed once is left alone: `push` goes on where this stopped.
+    let mut failed: BTreeSet<&str> = BTreeSet::new();
+    while let Ok(first) = keys.recv() {
+        let more = keys.try_iter().take(BATCH - 1);
+        let batch: BTreeSet<Digest> = std::iter::once(first).chain(more).collect();
+        let records: Vec<StoredRecord> = batch
+            .iter()
+            .filter_map(|key| store.chosen(key).ok().flatten())
+            .collect();
+        for neighbour in exchange.neighbours().iter().filter(|one| one.writes) {
+            if failed.contains(neighbour.name.as_str()) {
+                continue;
+            }
+            let pushing = Pushing {
+                records_only: false,
+                dry_run: false,
+            };
+            match exchange.push(neighbour, store, &records, pushing) {
+                Ok(pushed) => written.pushed.add(&pushed),
+                Err(error) => {
+                    failed.insert(&neighbour.name);
+                    let name = &neighbour.name;
+                    written.problems.insert(format!(
+                        "`{name}` did not take what was made here: {error}"
+                    ));
+                }
+            }
+        }
+    }
+    written
+}

@@ -1,0 +1,72 @@
+//! Nodes whose key became known only during the run: remotes are asked for a record before the
+//! node executes, by a task of its own, so that a slow remote holds up nothing else.
+
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::{Coordinator, Message};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::event::Event;
+use crate::remote::exchange::Asked;
+
+impl Coordinator<'_> {
+    /// Starts asking remotes for a node's record, unless that is known to be in vain.
+    pub(super) fn look_elsewhere(&mut self, node: NodeIndex, key: Digest) -> bool {
+        let Some(exchange) = &self.options.exchange else {
+            return false;
+        };
+        if self.must_run(node) || exchange.is_absent(&key) {
+            return false;
+        }
+        let exchange = Arc::clone(exchange);
+        let store = Arc::clone(self.store);
+        let outbox = self.outbox.clone();
+        let asked = Asked {
+            key,
+            comparison: self.graph.dag[node].kind.comparison(),
+        };
+        self.jobs.spawn_blocking(move || {
+            let found = exchange.look_up(&[asked]);
+            let outcomes = found.taken.into_values().flat_map(|taken| taken.outcomes);
+            // What can't be kept is computed instead.
+            if let Err(error) = store.adopt(&outcomes.collect::<Vec<_>>()) {
+                tracing::warn!("a record from a remote could not be kept: {error}");
+            }
+            let _ = outbox.send(Message::Looked(node));
+        });
+        true
+    }
+
+    /// Remotes have answered: the node's record is in the store, or the node executes.
+    pub(super) fn looked(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        while self.jobs.try_join_next().is_some() {}
+        self.tell_complaints()?;
+        let Some((claim, threads)) = self.looking.remove(&node) else {
+            return Ok(());
+        };
+        let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
+            return self.failed(node, "it was started before it was keyed".to_string());
+        };
+        if self.take_record(node, &key)? {
+            return Ok(());
+        }
+        if self.decide.interrupted() {
+            self.decide.cancelled(node);
+            return Ok(());
+        }
+        self.begin(node, claim, threads)
+    }
+
+    /// Tells what was found wrong with remotes since.
+    pub(super) fn tell_complaints(&mut self) -> Result<(), EngineError> {
+        let Some(exchange) = self.options.exchange.clone() else {
+            return Ok(());
+        };
+        for message in exchange.complaints() {
+            self.emit(Event::Warning { message })?;
+        }
+        Ok(())
+    }
+}

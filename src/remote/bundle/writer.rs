@@ -1,0 +1,161 @@
+//! Writing a bundle: entries in the order in which they are put, none twice.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::{ABOUT, About, BundleError, WORKFLOW};
+use crate::fsx;
+use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
+
+/// A bundle that is being written. It appears under its name when it is finished.
+pub struct BundleWriter {
+    path: PathBuf,
+    shown: String,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    zip: ZipWriter<tempfile::NamedTempFile>,
+    /// Sizes by name.
+    written: BTreeMap<String, u64>,
+}
+
+impl BundleWriter {
+    /// Begins a bundle that will be the file at `path`.
+    pub fn create(path: &Path, about: &About) -> Result<Self, BundleError> {
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let folder = folder.unwrap_or(Path::new("."));
+        let file = fsx::temporary(folder, fsx::SHARED).map_err(|source| BundleError::Io {
+            path: path.to_path_buf(),
+            source,
+        })?;
+        let writer = Self {
+            path: path.to_path_buf(),
+            shown: path.display().to_string(),
+            inner: Mutex::new(Inner {
+                zip: ZipWriter::new(file),
+                written: BTreeMap::new(),
+            }),
+        };
+        // A format, a name and a list of names always encode.
+        let bytes = serde_json::to_vec_pretty(about).unwrap_or_default();
+        writer.add(ABOUT, Content::Bytes(&bytes))?;
+        Ok(writer)
+    }
+
+    /// Adds a file of the workflow, at a path relative to the workflow's folder.
+    pub fn add_workflow_file(&self, relative: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        self.add(&format!("{WORKFLOW}{relative}"), Content::Bytes(bytes))
+    }
+
+    /// The whole bundle, under its name; its bytes.
+    pub fn finish(self) -> Result<u64, BundleError> {
+        let path = self.path;
+        let io = |source| BundleError::Io {
+            path: path.clone(),
+            source,
+        };
+        let inner = self
+            .inner
+            .into_inner()
+            .unwrap_or_else(|held| held.into_inner());
+        let file = inner.zip.finish().map_err(|error| io(error.into()))?;
+        file.as_file().sync_all().map_err(io)?;
+        let bytes = file.as_file().metadata().map_err(io)?.len();
+        file.persist(&path).map_err(|error| io(error.error))?;
+        Ok(bytes)
+    }
+
+    fn add(&self, name: &str, content: Content) -> Result<(), BundleError> {
+        self.append(name, content)
+            .map_err(|source| BundleError::Io {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn append(&self, name: &str, content: Content) -> io::Result<()> {
+        let mut inner = self.inner.lock().unwrap_or_else(|held| held.into_inner());
+        if inner.written.contains_key(name) {
+            return Ok(());
+        }
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(true);
+        inner.zip.start_file(name, options)?;
+        let bytes = match content {
+            Content::Bytes(bytes) => {
+                inner.zip.write_all(bytes)?;
+                bytes.len() as u64
+            }
+            Content::File(path) => io::copy(&mut File::open(path)?, &mut inner.zip)?,
+        };
+        inner.written.insert(name.to_string(), bytes);
+        Ok(())
+    }
+
+    fn written(&self) -> BTreeMap<String, u64> {
+        let inner = self.inner.lock().unwrap_or_else(|held| held.into_inner());
+        inner.written.clone()
+    }
+}
+
+impl Remote for BundleWriter {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        let prefix = format!("{folder}/");
+        let inner = self.inner.lock().unwrap_or_else(|held| held.into_inner());
+        let after = inner.written.range(prefix.clone()..);
+        let names = after.map_while(|(name, _)| name.strip_prefix(&prefix));
+        Ok(names
+            .filter(|name| !name.contains('/'))
+            .map(str::to_string)
+            .collect())
+    }
+
+    fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
+        let written = self.written();
+        Ok(names
+            .iter()
+            .map(|name| written.get(name).copied())
+            .collect())
+    }
+
+    fn get(&self, _: &str, _: Part, _: &mut dyn Write) -> Result<u64, RemoteError> {
+        Err(RemoteError::Refused {
+            remote: self.shown.clone(),
+            why: "a bundle is read when it is finished".to_string(),
+        })
+    }
+
+    fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
+        self.append(name, content)
+            .map_err(|source| RemoteError::Io {
+                path: self.path.clone(),
+                source,
+            })
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
+        if self.written().contains_key(name) {
+            return Ok(Created::There);
+        }
+        self.put(name, Content::Bytes(bytes)).map(|()| Created::New)
+    }
+
+    fn remove(&self, _: &str) -> Result<(), RemoteError> {
+        Err(RemoteError::Refused {
+            remote: self.shown.clone(),
+            why: "nothing is taken out of a bundle".to_string(),
+        })
+    }
+}
