@@ -1,6 +1,6 @@
 //! The expanded workflow: a checked DAG of nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -40,6 +40,9 @@ pub struct Graph {
 pub struct Axis {
     pub name: String,
     pub values: Vec<AxisValue>,
+    /// Ids that the file's own list lacks and a profile would give that was not taken.
+    #[serde(skip)]
+    pub elsewhere: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
