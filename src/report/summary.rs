@@ -34,9 +34,9 @@ pub fn summary_text(view: &View) -> String {
     parts.join("\n")
 }
 
-/// Everything that there is to say of published numbers: claims, numbers, what is not as
-/// published, and what it comes to.
-pub fn verdict_text(verdicts: &Verdicts) -> String {
+/// Everything that there is to say of published numbers: numbers, claims, what is not as
+/// published, what predicts the drop, and what it comes to.
+pub fn verdict_text(view: &View, verdicts: &Verdicts) -> String {
     let mut parts = Vec::new();
     if !verdicts.values.is_empty() {
         parts.push(values_table(verdicts).to_text());
@@ -49,6 +49,8 @@ pub fn verdict_text(verdicts: &Verdicts) -> String {
         }
         parts.push(table.to_text());
     }
+    let predictors = tables::predictors(view).into_iter();
+    parts.extend(predictors.map(|table| format!("{}\n{}", table.title, table.to_text())));
     parts.push(closing(verdicts));
     parts.join("\n")
 }

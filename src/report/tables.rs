@@ -6,12 +6,68 @@ use std::collections::BTreeSet;
 use petgraph::graph::NodeIndex;
 
 use super::number::Number;
+use super::relation::{self, Predictor};
 use super::robustness::{Benchmark, Experiment, benchmarks};
 use super::sheets::{Sheet, sheets};
 use super::table::{Cell, Column, Table};
 use super::verdict;
 use super::view::View;
 use crate::store::artifact::Metric;
+
+/// What the `report` nodes say predicts the drop: a table for each that compares predictors.
+pub fn predictors(view: &View) -> Vec<Table> {
+    let nodes = view.done("report");
+    let mut tables: Vec<Table> = nodes
+        .iter()
+        .map(|node| of_predictors(view, *node))
+        .filter(|table| table.rows.len() > 1)
+        .collect();
+    if tables.len() > 1 {
+        for (place, table) in tables.iter_mut().enumerate() {
+            table.name = format!("predictors-{}", place + 1);
+        }
+    }
+    tables
+}
+
+fn of_predictors(view: &View, node: NodeIndex) -> Table {
+    let row = |predictor: &Predictor| {
+        let spearman = predictor.spearman;
+        let [low, high] = spearman
+            .and_then(|found| found.interval)
+            .map_or([None, None], |ends| ends.map(Some));
+        let correlation = |value: Option<f64>| Cell::maybe(value.map(Number::correlation));
+        let plain = |value: Option<f64>| Cell::maybe(value.map(|value| Number::of(value, "")));
+        vec![
+            Cell::text(predictor.name),
+            Cell::Number(Number::of(predictor.points as f64, "")),
+            correlation(spearman.map(|found| found.value)),
+            correlation(low),
+            correlation(high),
+            plain(spearman.map(|found| found.p_value)),
+            correlation(predictor.pearson),
+            plain(predictor.left_out),
+            plain(predictor.left_out_of_mean),
+        ]
+    };
+    Table {
+        name: "predictors".to_string(),
+        title: "What predicts the drop on the models' own set".to_string(),
+        columns: vec![
+            Column::text("predictor", "predictor"),
+            Column::number("n", "n"),
+            Column::number("spearman", "Spearman"),
+            Column::number("spearman_low", "95 % from"),
+            Column::number("spearman_high", "to"),
+            Column::number("spearman_p", "p"),
+            Column::number("pearson", "Pearson"),
+            Column::number("loo", "error, one left out"),
+            Column::number("loo_mean", "of the mean"),
+        ],
+        rows: relation::predictors(view, node).iter().map(row).collect(),
+        notes: notes(view, &[node]),
+    }
+}
 
 /// Every table, those of the benchmark first. Names are unique.
 pub fn tables(view: &View) -> Vec<Table> {
@@ -26,6 +82,7 @@ pub fn tables(view: &View) -> Vec<Table> {
         tables.push(ri(view, benchmark, &prefix));
         tables.push(accuracy(view, benchmark, &prefix));
     }
+    tables.extend(predictors(view));
     if let Some(expected) = view.expected {
         let verdicts = expected.judge(view);
         tables.push(verdict::values_table(&verdicts));

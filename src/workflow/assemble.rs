@@ -139,6 +139,7 @@ fn axes(names: &Names) -> Vec<Axis> {
                 label: value.label.clone(),
             })
             .collect(),
+        elsewhere: names.elsewhere(&axis.name),
     };
     resolved.map(axis).collect()
 }

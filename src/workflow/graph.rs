@@ -1,6 +1,6 @@
 //! The expanded workflow: a checked DAG of nodes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -69,6 +69,9 @@ pub fn source_selection(node: &Node, source: &Source) -> Digest {
 pub struct Axis {
     pub name: String,
     pub values: Vec<AxisValue>,
+    /// Ids that the file's own list lacks and a profile would give that was not taken.
+    #[serde(skip)]
+    pub elsewhere: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]

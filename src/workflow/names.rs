@@ -358,7 +358,24 @@ impl<'a> Names<'a> {
         if let Some(known) = self.known.get(axis) {
             return Arc::clone(known);
         }
-        let mut known = Known::default();
+        let [mut known, elsewhere] = self.taken_and_elsewhere(axis);
+        known.ids.extend(elsewhere.ids);
+        known.fields.extend(elsewhere.fields);
+        let known = Arc::new(known);
+        self.known.insert(axis.to_string(), Arc::clone(&known));
+        known
+    }
+
+    /// Ids that an axis has only in profiles that were not taken.
+    pub fn elsewhere(&self, axis: &str) -> BTreeSet<String> {
+        let [taken, elsewhere] = self.taken_and_elsewhere(axis);
+        elsewhere.ids.difference(&taken.ids).cloned().collect()
+    }
+
+    /// What the lists of the file and of the profiles that were taken have, and what the lists of
+    /// the other profiles have.
+    fn taken_and_elsewhere(&self, axis: &str) -> [Known; 2] {
+        let [mut taken, mut elsewhere] = [Known::default(), Known::default()];
         let mut seen = BTreeSet::new();
         let mut todo = vec![axis.to_string()];
         while let Some(name) = todo.pop() {
@@ -369,19 +386,17 @@ impl<'a> Names<'a> {
                 continue;
             };
             let layers = &self.axes[position];
-            for list in layers.layers.iter().chain(&layers.elsewhere) {
-                list.items()
-                    .iter()
-                    .for_each(|item| collect(item, &mut known, &mut todo));
-                collect(list, &mut known, &mut todo);
+            for list in &layers.layers {
+                collect_list(list, &mut taken, &mut todo);
+            }
+            for list in &layers.elsewhere {
+                collect_list(list, &mut elsewhere, &mut todo);
             }
             if let Some(Some(Some(resolved))) = self.resolved_axes.get(position) {
-                known.ids.extend(resolved.ids().map(str::to_string));
+                taken.ids.extend(resolved.ids().map(str::to_string));
             }
         }
-        let known = Arc::new(known);
-        self.known.insert(axis.to_string(), Arc::clone(&known));
-        known
+        [taken, elsewhere]
     }
 
     /// Warns of what nothing uses.
@@ -399,6 +414,14 @@ impl<'a> Names<'a> {
             }
         }
     }
+}
+
+/// Adds what a list of values says to `known`, and the axes it takes in to `todo`.
+fn collect_list(list: &Tree, known: &mut Known, todo: &mut Vec<String>) {
+    let items = list.items().iter();
+    items.for_each(|item| collect(item, known, todo));
+    // A list may be one reference.
+    collect(list, known, todo);
 }
 
 /// Adds what `item` of a list of values says to `known`, and the axes it takes in to `todo`.

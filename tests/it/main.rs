@@ -38,3 +38,4 @@ mod space;
 mod store;
 mod tiny;
 mod verify;
+mod workflows;

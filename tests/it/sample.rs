@@ -62,6 +62,7 @@ impl Sample {
         self.graph.axes.push(Axis {
             name: name.to_string(),
             values: values.collect(),
+            elsewhere: Default::default(),
         });
     }
 

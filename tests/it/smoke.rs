@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::hub::Hub;
 use crate::rule;
-use crate::space::TestSpace;
+use crate::space::{Outcome, TestSpace};
 
 /// The smallest transformer there is, with ImageNet's thousand outputs.
 fn checkpoint() -> Vec<u8> {
@@ -70,15 +70,64 @@ stages:
         .collect()
 }
 
-/// Two pictures in every class folder of `preset` below `place`.
-fn lay(space: &TestSpace, place: &str, preset: Preset, pictures: &[Vec<u8>], first: usize) {
-    let folders = preset.folders(ObjectnetLabels::Intended);
-    for (number, folder) in folders.iter().enumerate() {
-        let picture = &pictures[(first + 7 * number) % pictures.len()];
-        let other = &pictures[(first + 7 * number + 3) % pictures.len()];
-        space.write(&format!("{place}/{}/a.png", folder.folder), picture);
-        space.write(&format!("{place}/{}/b.png", folder.folder), other);
+/// A lab with folders of drawn images laid out like the real datasets, a hub, and the workflow.
+struct Lab {
+    space: TestSpace,
+    hub: Hub,
+    pictures: Vec<Vec<u8>>,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let space = TestSpace::new();
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("workflows");
+        for file in ["imagenet-rib.yaml", "published/imagenet-rib.yaml"] {
+            space.write(file, fs::read(folder.join(file)).unwrap());
+        }
+        Self {
+            hub: Hub::serving(checkpoint()),
+            pictures: pictures(&space),
+            space,
+        }
     }
+
+    /// So many pictures in every class folder of `preset` below `data/place`, others at another
+    /// `first`.
+    fn lay(&self, place: &str, preset: Preset, images: usize, first: usize) {
+        let folders = preset.folders(ObjectnetLabels::Intended);
+        for (number, folder) in folders.iter().enumerate() {
+            for image in 0..images {
+                let place = format!("data/{place}/{}/{image}.png", folder.folder);
+                let picture = (first + 7 * number + 3 * image) % self.pictures.len();
+                self.space.write(&place, &self.pictures[picture]);
+            }
+        }
+    }
+
+    /// Runs a command on the smoke profile of the workflow with some changes.
+    fn smoke(&self, changes: &[&str], words: &[&str]) -> Outcome {
+        let mut arguments = vec![words[0], "imagenet-rib.yaml", "--profile", "smoke"];
+        for change in changes {
+            arguments.extend(["--set", change]);
+        }
+        arguments.extend(&words[1..]);
+        let mut command = self.space.command(&arguments);
+        command
+            .env("RIB_DATA", self.space.path("data"))
+            .env("HF_ENDPOINT", &self.hub.endpoint);
+        self.space.finish(&mut command)
+    }
+
+    fn results(&self) -> Value {
+        let text = self.space.read("out/imagenet-rib-smoke/results.json");
+        serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// The nodes of a stage in `results.json`.
+fn of_stage<'r>(results: &'r Value, stage: &str) -> Vec<&'r Value> {
+    let nodes = results["nodes"].as_array().unwrap().iter();
+    nodes.filter(|node| node["stage"] == stage).collect()
 }
 
 /// What this test changes of the file: one small checkpoint, one part of ImageNet-C, and three of the
@@ -92,37 +141,12 @@ const CHANGES: [&str; 4] = [
 
 #[test]
 fn the_smoke_profile_runs_from_checkpoint_to_verify() {
-    let space = TestSpace::new();
-    let pictures = pictures(&space);
-    lay(&space, "data/val", Preset::Val, &pictures, 0);
-    lay(&space, "data/imagenet-a", Preset::A, &pictures, 1);
-    lay(
-        &space,
-        "data/objectnet-1.0/images",
-        Preset::Objectnet,
-        &pictures,
-        3,
-    );
-    lay(&space, "data/c/weather/fog/3", Preset::Val, &pictures, 4);
-    let hub = Hub::serving(checkpoint());
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("workflows");
-    for file in ["imagenet-rib.yaml", "published/imagenet-rib.yaml"] {
-        space.write(file, fs::read(folder.join(file)).unwrap());
-    }
-    let file = "imagenet-rib.yaml";
-    let root = space.path("data").display().to_string();
-    let run = |words: &[&str]| {
-        let mut arguments = vec![words[0], file, "--profile", "smoke"];
-        for change in CHANGES {
-            arguments.extend(["--set", change]);
-        }
-        arguments.extend(&words[1..]);
-        let mut command = space.command(&arguments);
-        command
-            .env("RIB_DATA", &root)
-            .env("HF_ENDPOINT", &hub.endpoint);
-        space.finish(&mut command)
-    };
+    let lab = Lab::new();
+    lab.lay("val", Preset::Val, 2, 0);
+    lab.lay("imagenet-a", Preset::A, 2, 1);
+    lab.lay("objectnet-1.0/images", Preset::Objectnet, 2, 3);
+    lab.lay("c/weather/fog/3", Preset::Val, 2, 4);
+    let run = |words: &[&str]| lab.smoke(&CHANGES, words);
     let plan = run(&["plan", "--json"]).expect(0).json();
     let planned = plan["nodes"].as_array().unwrap().iter();
     let planned = planned.filter(|node| node["derived"] == false).count();
@@ -136,15 +160,13 @@ fn the_smoke_profile_runs_from_checkpoint_to_verify() {
         (&summary["nodes"], &summary["failed"]),
         (&(planned.into()), &0.into())
     );
-    let results: Value =
-        serde_json::from_str(&space.read("out/imagenet-rib-smoke/results.json")).unwrap();
-    let nodes = results["nodes"].as_array().unwrap();
-    let of = |stage: &str| nodes.iter().filter(|node| node["stage"] == stage).count();
+    let results = lab.results();
+    let of = |stage: &str| of_stage(&results, stage).len();
     assert_eq!(
         (of("accuracy"), of("robustness"), of("distance")),
         (99, 11, 3)
     );
-    for node in nodes.iter().filter(|node| node["stage"] == "robustness") {
+    for node in of_stage(&results, "robustness") {
         let metric = |name: &str| node["metrics"][name]["value"].as_f64().unwrap();
         let (before, after, mri) = (metric("before"), metric("after"), metric("mri"));
         assert!(
@@ -160,9 +182,50 @@ fn the_smoke_profile_runs_from_checkpoint_to_verify() {
     assert!(has("other_setting") && has("not_run"));
     assert_eq!(verdicts["judged"], 0);
     assert_eq!(verdicts["calibrated"], false);
-    let page = space.read("out/imagenet-rib-smoke/report.html");
+    let page = lab.space.read("out/imagenet-rib-smoke/report.html");
     assert!(page.contains("images: limit 2, published with unset"));
     assert!(page.contains("Published and reproduced"));
     let warning = "warning: 1 checkpoint of pretrained may change under the same key";
     assert!(done.stderr.contains(warning), "{}", done.stderr);
+}
+
+/// The eight datasets and ImageNet's own, each where and as it is distributed: one model tuned on
+/// every one and tested on the others.
+#[test]
+fn every_dataset_is_tuned_on_and_tested_on_in_its_layout() {
+    let lab = Lab::new();
+    let places = [
+        ("ILSVRC2012_img_val", Preset::Val),
+        ("imagenetv2-matched-frequency-format-val", Preset::V2),
+        ("imagenet-a", Preset::A),
+        ("imagenet-r", Preset::R),
+        ("sketch/sketch", Preset::Sketch),
+        ("objectnet-1.0/images", Preset::Objectnet),
+        ("imagenet-cartoon", Preset::Cartoon),
+        ("imagenet-drawing", Preset::Drawing),
+        ("imagenet-c/noise/gaussian_noise/3", Preset::Val),
+        ("imagenet-c/weather/fog/3", Preset::Val),
+    ];
+    for (first, (place, preset)) in places.into_iter().enumerate() {
+        lab.lay(place, preset, 1, first);
+    }
+    let changes = [CHANGES[0], "axes.method=[ft, wise-50]", "params.limit=1"];
+    let run = |words: &[&str]| lab.smoke(&changes, words);
+    run(&["run", "-q"]).ok();
+    let results = lab.results();
+    let images = |test: &str| {
+        let nodes = of_stage(&results, "images").into_iter();
+        let mut nodes = nodes.filter(|node| node["axes"]["test"] == test);
+        nodes.next().unwrap()["metrics"]["images"]["value"].clone()
+    };
+    for (test, count) in [("val", 1000), ("v2", 1000), ("a", 200), ("r", 200)] {
+        assert_eq!(images(test), count as f64, "{test}");
+    }
+    for (test, count) in [("sketch", 1000), ("objectnet", 113), ("c", 2000)] {
+        assert_eq!(images(test), count as f64, "{test}");
+    }
+    assert_eq!(of_stage(&results, "accuracy").len(), 2 * 8 * 8);
+    assert_eq!(of_stage(&results, "distance").len(), 8);
+    let verdicts = run(&["verify", "--json"]).expect(4).json();
+    assert_eq!(verdicts["judged"], 0);
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::frame::{Numbering, figure, heading, not_as_published, table};
-use super::{bars, before_after, heat, palette, radar, trace};
+use super::{bars, before_after, heat, matrix, palette, radar, trace};
 use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
 use crate::report::view::View;
@@ -33,11 +33,12 @@ pub fn sections(view: &View, benchmark: &Benchmark, numbering: &mut Numbering) -
             (figure(numbering, heat::figure(view, benchmark), html! {
                 "Change of accuracy by what was fine-tuned on (rows) and tested on (columns), in points against the "
                 "accuracy before, which the first row gives in percent. A model's accuracy on the domain it was tuned on "
-                "is not measured (·)" (own_note(view, benchmark)) ". RI is the mean of a row's domains." (deviations)
+                "is not measured (·); – was not run" (own_note(view, benchmark)) ". RI is the mean of a row's domains." (deviations)
             }))
+            (matrix::matrices(view, benchmark, &deviations))
             (figure(numbering, radar::figure(view, benchmark), html! {
                 "Accuracy on every set before (grey) and after fine-tuning on one domain; rings are 25, 50, 75 and 100 %. "
-                "A corner in the middle is a set that was not run." (deviations)
+                "The shape passes by sets that were not run." (deviations)
             }))
         }
         section id=(format!("{}-baselines", benchmark.stage)) {

@@ -42,7 +42,7 @@ fn finding<'a>(view: &View<'a>, relation: &Relation<'a>) -> Markup {
         .headline(view, "spearman_p")
         .map(|metric| metric.value);
     let says = match p_value {
-        Some(p_value) if p_value >= 0.05 => "does not predict",
+        Some(p_value) if p_value >= 0.05 => "is not shown to predict",
         _ if value > 0.0 => "predicts",
         _ => "predicts, with the opposite sign,",
     };

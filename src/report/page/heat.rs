@@ -123,7 +123,11 @@ fn cell(
         .get(tested)
         .zip(experiment.after.get(&(tuned, tested)));
     let Some((before, after)) = pair else {
-        return html! { td class=(format!("none{side}")) { "·" } };
+        let class = format!("none{side}");
+        return match tuned == tested {
+            true => html! { td class=(class) { "·" } },
+            false => html! { td class=(class) title="not run" { "–" } },
+        };
     };
     let difference = after.value.mean - before.value.mean;
     // Where a workflow measures a model on what it was tuned on, the gain is shown, uncounted.

@@ -12,6 +12,7 @@ mod flow;
 mod frame;
 mod heat;
 mod lineage;
+mod matrix;
 mod metrics;
 mod palette;
 mod plot;

@@ -100,7 +100,7 @@ fn spoke(
     };
     html! {
         text.axis x=(px(x)) y=(px(y + 4.0)) text-anchor=(anchor) {
-            (label) title { (trace::of(view, &words, &nodes)) }
+            (label) @if after.is_none() { ": not run" } title { (trace::of(view, &words, &nodes)) }
         }
     }
 }
@@ -109,11 +109,12 @@ fn mean(accuracy: Option<&Accuracy>) -> Option<f64> {
     accuracy.map(|accuracy| accuracy.value.mean)
 }
 
-/// Corners at `value` percent; a missing one stands in the middle.
+/// Corners at `value` percent. A missing one is passed by: in the middle it would look like an
+/// accuracy of 0.
 fn polygon(count: usize, value: impl Fn(usize) -> Option<f64>) -> String {
-    let corners = (0..count).map(|place| {
-        let (x, y) = point(place, count, value(place).unwrap_or_default());
-        format!("{},{}", px(x), px(y))
+    let corners = (0..count).filter_map(|place| {
+        let (x, y) = point(place, count, value(place)?);
+        Some(format!("{},{}", px(x), px(y)))
     });
     corners.collect::<Vec<String>>().join(" ")
 }

@@ -90,6 +90,9 @@ impl<'a> Binder<'a> {
         for (id, published) in &values.published {
             let also = values.by.as_ref().zip(id.as_ref());
             if let Some((by, id)) = also {
+                if self.is_elsewhere(&by.text, &id.text) {
+                    continue;
+                }
                 self.known_id(&by.text, id, problems);
             }
             let also = also.map(|(by, id)| (by.text.as_str(), id.text.as_str()));
@@ -208,6 +211,12 @@ impl<'a> Binder<'a> {
         found.hint(suggest(axis, "axes", axes));
     }
 
+    /// An id that only another profile gives: this run is not about it.
+    fn is_elsewhere(&self, axis: &str, id: &str) -> bool {
+        let mut axes = self.graph.axes.iter();
+        axes.any(|known| known.name == axis && known.elsewhere.contains(id))
+    }
+
     /// An id that no value has is a slip, unless a profile or `--set` may have left it out.
     fn known_id(&self, axis: &str, id: &Text, problems: &mut Problems) {
         let found = self.graph.axes.iter().find(|known| known.name == axis);
@@ -215,7 +224,8 @@ impl<'a> Binder<'a> {
             let values = found.map_or(&[][..], |axis| &axis.values);
             values.iter().map(|value| value.id.as_str())
         };
-        if !self.complete || ids().any(|known| known == id.text) {
+        let known = ids().any(|known| known == id.text) || self.is_elsewhere(axis, &id.text);
+        if !self.complete || known {
             return;
         }
         let message = format!("axis `{axis}` has no value `{}`", id.text);

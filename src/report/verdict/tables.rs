@@ -4,7 +4,9 @@ use serde_json::{Value, json};
 
 use super::{JudgedClaim, JudgedValue, Verdict, Verdicts};
 use crate::report::number::Number;
+use crate::report::relation::{self, Correlation, Predictor};
 use crate::report::table::{Cell, Column, Table};
+use crate::report::view::View;
 
 /// One row a published number.
 pub fn values_table(verdicts: &Verdicts) -> Table {
@@ -94,7 +96,7 @@ pub fn marks(deviations: &[usize]) -> String {
 }
 
 /// All of it, for scripts.
-pub fn document(verdicts: &Verdicts) -> Value {
+pub fn document(view: &View, verdicts: &Verdicts) -> Value {
     let expected = verdicts.expected;
     let texts = |places: &[usize]| -> Vec<&str> {
         let deviation = |place: &usize| expected.deviations[*place].text.as_str();
@@ -146,5 +148,26 @@ pub fn document(verdicts: &Verdicts) -> Value {
         "not_run": verdicts.count(Verdict::NotRun),
         "values": verdicts.values.iter().map(value).collect::<Vec<Value>>(),
         "claims": verdicts.claims.iter().map(claim).collect::<Vec<Value>>(),
+        "predictors": predictors(view),
     })
+}
+
+/// What `report` nodes say predicts the drop.
+fn predictors(view: &View) -> Vec<Value> {
+    let nodes = view.done("report").into_iter();
+    let predictors = nodes.flat_map(|node| relation::predictors(view, node));
+    let spearman = |predictor: &Predictor, of: fn(Correlation) -> f64| predictor.spearman.map(of);
+    let document = |predictor: Predictor| {
+        json!({
+            "predictor": predictor.name,
+            "n": predictor.points,
+            "spearman": spearman(&predictor, |found| found.value),
+            "interval": predictor.spearman.and_then(|found| found.interval),
+            "p": spearman(&predictor, |found| found.p_value),
+            "pearson": predictor.pearson,
+            "left_out": predictor.left_out,
+            "left_out_of_mean": predictor.left_out_of_mean,
+        })
+    };
+    predictors.map(document).collect()
 }

@@ -1,0 +1,72 @@
+//! Tables: the accuracies themselves, before and after fine-tuning, by what was tuned on and
+//! tested on; one for every panel, folded away.
+
+use maud::{Markup, html};
+
+use super::trace;
+use crate::report::number::Number;
+use crate::report::robustness::{Accuracy, Benchmark, Experiment};
+use crate::report::view::View;
+
+pub fn matrices(view: &View, benchmark: &Benchmark, deviations: &Markup) -> Markup {
+    html! {
+        @for (panel, experiments) in benchmark.panels() {
+            details.sheet {
+                summary {
+                    b { "Accuracies in percent" }
+                    @if let (Some(axis), Some(id)) = (benchmark.panel_axis, panel) { " of " (view.label(axis, id)) }
+                }
+                p.quiet { (deviations) }
+                div.scroll { (matrix(view, benchmark, &experiments)) }
+            }
+        }
+    }
+}
+
+/// All experiments of a panel start from the same models, whose accuracies are the first row.
+fn matrix(view: &View, benchmark: &Benchmark, experiments: &[&Experiment]) -> Markup {
+    let tested = benchmark.tested();
+    html! {
+        table.data.sortable {
+            thead { tr {
+                th scope="col" {}
+                th scope="col" { "tuned on" }
+                @for id in &tested { th.number scope="col" { (view.label(benchmark.tested_axis(), id)) } }
+            } }
+            tbody {
+                @if let Some(first) = experiments.first() {
+                    tr {
+                        th scope="row" { "before" }
+                        td {}
+                        @for id in &tested { (cell(view, first.before.get(id))) }
+                    }
+                }
+                @for experiment in experiments {
+                    @for tuned in &experiment.tuned { (row(view, benchmark, experiment, tuned)) }
+                }
+            }
+        }
+    }
+}
+
+fn row(view: &View, benchmark: &Benchmark, experiment: &Experiment, tuned: &str) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (experiment.series(view, benchmark.panel_axis)) }
+            td { (view.label(experiment.tuned_axis, tuned)) }
+            @for id in benchmark.tested() {
+                @let after = experiment.after.get(&(tuned, id));
+                @if id == tuned && after.is_none() { td.number { "·" } } @else { (cell(view, after)) }
+            }
+        }
+    }
+}
+
+fn cell(view: &View, accuracy: Option<&Accuracy>) -> Markup {
+    let Some(accuracy) = accuracy else {
+        return html! { td.number.unrun { "not run" } };
+    };
+    let shown = Number::percent(accuracy.value.mean).typeset();
+    let words = trace::of(view, &format!("{shown} %"), &accuracy.nodes);
+    html! { td.number title=(words) { (shown) } }
+}
