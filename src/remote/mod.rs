@@ -1,14 +1,19 @@
 //! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
 //! that says what outside data must be.
 
+pub mod config;
 pub mod describe;
 pub mod download;
 pub mod exchange;
 pub mod folder;
+pub mod home;
+pub mod keys;
 pub mod lock;
 pub mod names;
+pub mod neighbours;
 pub mod partial;
 pub mod patience;
+pub mod revocations;
 pub mod signing;
 pub mod statement;
 pub mod transport;
