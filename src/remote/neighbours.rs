@@ -2,11 +2,10 @@
 //! was taken back pulled first.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use super::address::{self, Options};
 use super::config::{Config, ConfigError, Configured};
 use super::exchange::{Exchange, Neighbour};
-use super::folder::FolderRemote;
 use super::home::{Home, NoHome};
 use super::keys::{self, KeyError, OwnKey};
 use super::patience::{Patience, Patient};
@@ -191,20 +190,31 @@ pub fn is_address(word: &str) -> bool {
     word.contains('/') || matches!(word, "." | "..")
 }
 
-/// Opens a remote as it is configured.
-pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> {
-    let url = configured.url.as_str();
-    let path = match url.split_once("://") {
-        None => Path::new(url),
-        Some(("file", path)) => Path::new(path),
-        Some(_) => {
-            return Err(NeighbourError::Remote(RemoteError::Address {
-                url: url.to_string(),
-                why: "this build knows file:// only".to_string(),
-            }));
-        }
-    };
+/// The URL of a remote that is given by URL or by path.
+pub fn url(address: &str) -> String {
+    if address.contains("://") {
+        return address.to_string();
+    }
     // Fails only for an empty path or without a current folder; then it stays as it is.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    Ok(Box::new(FolderRemote::new(&path)))
+    let path = std::path::absolute(address).unwrap_or_else(|_| address.into());
+    let mut url = "file://".to_string();
+    for byte in path.to_string_lossy().bytes() {
+        match byte {
+            b'/' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => url.push(char::from(byte)),
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
+/// Opens a remote as it is configured. Nothing is asked of it yet.
+pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> {
+    let options = Options {
+        endpoint: configured.endpoint.clone(),
+        region: configured.region.clone(),
+        token: token(configured),
+        ..Options::default()
+    };
+    Ok(address::open(&url(&configured.url), &options)?)
 }

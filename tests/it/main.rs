@@ -37,4 +37,5 @@ mod smoke;
 mod space;
 mod store;
 mod tiny;
+mod trust;
 mod verify;

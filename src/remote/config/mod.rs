@@ -154,6 +154,3 @@ impl Configured {
 pub fn is_variable(text: &str) -> bool {
     crate::workflow::fields::is_identifier(text)
 }
-
-#[cfg(test)]
-mod tests;

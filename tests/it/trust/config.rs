@@ -1,19 +1,18 @@
-use super::*;
-use crate::remote::signing::SecretKey;
+//! The user's configuration: what is written is read, and what is wrong is told with its place.
 
-fn home(folder: &Path) -> Home {
-    let folder = folder.to_path_buf();
-    Home::of(|name| (name == "HOME").then(|| folder.clone().into_os_string())).unwrap()
-}
+use std::fs;
 
-fn key(number: u8) -> PublicKey {
-    SecretKey::from_seed(&[number; 32]).public()
-}
+use ribflow::digest::Digest;
+use ribflow::remote::config::{Config, ConfigError, Configured};
+use ribflow::remote::home::Home;
+use ribflow::remote::trust::Policy;
+
+use super::{home, key};
 
 fn written(text: &str) -> (tempfile::TempDir, Home) {
     let folder = tempfile::tempdir().unwrap();
     let home = home(folder.path());
-    fs::create_dir_all(home.config_folder()).unwrap();
+    fs::create_dir_all(home.config_file().parent().unwrap()).unwrap();
     fs::write(home.config_file(), text).unwrap();
     (folder, home)
 }
@@ -94,7 +93,9 @@ fn of_many_writers_at_once_none_loses_an_entry() {
         }
     });
     assert_eq!(Config::read(&home).unwrap().trust.len(), 16);
-    let left = fs::read_dir(home.config_folder()).unwrap().count();
+    let left = fs::read_dir(home.config_file().parent().unwrap())
+        .unwrap()
+        .count();
     assert_eq!(left, 1, "no lock and no temporary file is left");
 }
 
