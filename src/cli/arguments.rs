@@ -7,6 +7,10 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::key::KeyArguments;
+use super::remote::RemoteArguments;
+use super::revoke::RevokeArguments;
+use super::trust::TrustArguments;
 use super::{bundle, examples, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
@@ -156,6 +160,14 @@ pub enum Command {
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
     Graph(GraphArguments),
+    /// Make and show the key that signs what this lab shares
+    Key(KeyArguments),
+    /// Say whose results are taken
+    Trust(TrustArguments),
+    /// Name the places that results are shared through
+    Remote(RemoteArguments),
+    /// Take back a record, or everything that a key has signed
+    Revoke(RevokeArguments),
     /// Look at the datasets on disk
     Data(DataArguments),
     /// Show what the stage kinds take and give

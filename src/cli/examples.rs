@@ -25,6 +25,7 @@ Exit codes:
 
 Environment:
   RIBFLOW_STORE  the store, as --store
+  RIBFLOW_KEY    the key that signs, where there are several
   RIBFLOW_LOG    what to log to standard error: info, debug, ribflow::store=trace
   NO_COLOR       no colours";
 
@@ -95,6 +96,39 @@ Examples:
   ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
   ribflow graph grid.yaml --stages --format mermaid
   ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
+
+pub const KEY: &str = "\
+Examples:
+  ribflow key generate                  once, before the first push; the name is random
+  ribflow key generate --name aachen    with a name of your own
+  ribflow key show                      what others need: aachen:mS1o…=
+
+Private keys lie in $XDG_DATA_HOME/ribflow/keys (~/.local/share/ribflow/keys). RIBFLOW_KEY names
+the one that signs, where there are several.";
+
+pub const TRUST: &str = "\
+Examples:
+  ribflow trust add aachen:mS1o…=    what `ribflow key show` printed there
+  ribflow trust list                 who is trusted, and who took their key back
+  ribflow trust remove aachen        take nothing more from them
+
+Ask them for the key over a way that you trust: it is all that tells them from others. The list
+lies in $XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";
+
+pub const REMOTE: &str = "\
+Examples:
+  ribflow remote add aachen s3://rib-results/mini --region eu-central-1
+  ribflow remote add aachen https://cache.aachen.example --write --token-env RIBFLOW_TOKEN
+  ribflow remote add disk /mnt/shared/rib --write
+  ribflow remote add many s3://rib-results/all --quorum 2 --recheck 5%
+  ribflow remote check aachen";
+
+pub const REVOKE: &str = "\
+Examples:
+  ribflow revoke --record 4f1c… --reason 'the test images were in the training set'
+  ribflow revoke --key --reason 'a laptop was stolen' --remote aachen
+
+`ribflow why FILE NODE` names the record of a node.";
 
 pub const DATA: &str = "\
 Examples:

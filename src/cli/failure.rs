@@ -8,7 +8,11 @@ use serde_json::json;
 
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
+use crate::remote::config::ConfigError;
+use crate::remote::keys::KeyError;
 use crate::remote::lock::LockError;
+use crate::remote::neighbours::NeighbourError;
+use crate::remote::revocations::RevocationError;
 use crate::report::ReportError;
 use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
@@ -199,6 +203,46 @@ impl From<LockError> for Failure {
             _ => "`ribflow lock FILE --update` writes it anew",
         };
         Self::usage("lock", error.to_string()).hint(hint)
+    }
+}
+
+impl From<ConfigError> for Failure {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Wrong(problems) => problems.into(),
+            ConfigError::Io { .. } => Self::from_error(&error),
+        }
+    }
+}
+
+impl From<KeyError> for Failure {
+    fn from(error: KeyError) -> Self {
+        let failure = Self::usage("key", error.to_string());
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<NeighbourError> for Failure {
+    fn from(error: NeighbourError) -> Self {
+        let hint = error.hint();
+        let failure = match error {
+            NeighbourError::Config(error) => return error.into(),
+            NeighbourError::Key(error) => return error.into(),
+            error => Self::usage("remote", error.to_string()),
+        };
+        match hint {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}
+
+impl From<RevocationError> for Failure {
+    fn from(error: RevocationError) -> Self {
+        Self::from_error(&error)
     }
 }
 

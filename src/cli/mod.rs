@@ -11,6 +11,7 @@ pub mod failure;
 mod get;
 mod graph;
 mod interrupts;
+mod key;
 mod kinds;
 mod load;
 mod lock;
@@ -18,12 +19,16 @@ mod models;
 mod pins;
 pub mod places;
 mod plan;
+pub mod refusals;
+mod remote;
+mod revoke;
 mod run;
 mod schema;
 mod shared_run;
 mod sharing;
 mod status;
 mod transfer;
+mod trust;
 mod validate;
 mod verify;
 mod why;
@@ -91,6 +96,10 @@ fn dispatch(
         Command::Import(arguments) => bundle::import(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
+        Command::Key(arguments) => key::run(arguments, common, output),
+        Command::Trust(arguments) => trust::run(arguments, common, output),
+        Command::Remote(arguments) => remote::run(arguments, common, output),
+        Command::Revoke(arguments) => revoke::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Models(arguments) => models::run(arguments, common, output),

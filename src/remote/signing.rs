@@ -163,6 +163,9 @@ pub fn unseal(envelope: &[u8], signer: &PublicKey) -> Result<Vec<u8>, SealError>
     let [sealed] = envelope.signatures.as_slice() else {
         return Err(format("one signature is expected"));
     };
+    if sealed.keyid != signer.in_names().to_hex() {
+        return Err(format("it names another key"));
+    }
     let signature = Signature::from_slice(&decode(&sealed.sig)?)
         .map_err(|_| format("64 bytes are expected"))?;
     let key = VerifyingKey::from_bytes(&signer.0).map_err(|_| SealError::Forged)?;

@@ -43,9 +43,9 @@ impl Trust {
 
     /// What is thought of `signer`'s word for `record`.
     pub fn standing(&self, signer: &PublicKey, record: &Digest) -> Standing {
-        let key = self.revoked_keys.get(signer);
-        if let Some(reason) = key.or_else(|| self.revoked_records.get(&(*signer, *record))) {
-            return Standing::Revoked(reason.clone());
+        let record = || Some(self.revoked_records.get(&(*signer, *record))?.as_str());
+        if let Some(reason) = self.taken_back(signer).or_else(record) {
+            return Standing::Revoked(reason.to_string());
         }
         match self.signers.get(signer) {
             Some(name) => Standing::Trusted(name.clone()),
@@ -56,6 +56,17 @@ impl Trust {
     /// What a signer is called, if it is trusted.
     pub fn name(&self, signer: &PublicKey) -> Option<&str> {
         self.signers.get(signer).map(String::as_str)
+    }
+
+    /// Everybody who is trusted, with their names.
+    pub fn signers(&self) -> impl Iterator<Item = (&PublicKey, &str)> {
+        let signers = self.signers.iter();
+        signers.map(|(key, name)| (key, name.as_str()))
+    }
+
+    /// Why its owner took the key back, if that is so.
+    pub fn taken_back(&self, key: &PublicKey) -> Option<&str> {
+        self.revoked_keys.get(key).map(String::as_str)
     }
 
     /// Whether nobody is trusted.
@@ -83,6 +94,22 @@ impl Default for Policy {
             recheck: 0.0,
         }
     }
+}
+
+/// A share as people write it: `5%` or `0.05`; from nothing to all.
+pub fn share(text: &str) -> Option<f64> {
+    let number = |text: &str| text.trim_end().parse::<f64>().ok();
+    let share = match text.strip_suffix('%') {
+        Some(percent) => number(percent)? / 100.0,
+        None => number(text)?,
+    };
+    (0.0..=1.0).contains(&share).then_some(share)
+}
+
+/// `5%`, as [`share`] reads it.
+pub fn shown_share(share: f64) -> String {
+    // What comes of dividing by a hundred is not shown.
+    format!("{}%", (share * 1e8).round() / 1e6)
 }
 
 impl Policy {

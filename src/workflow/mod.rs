@@ -19,7 +19,7 @@ mod compile;
 mod compiled;
 mod expand;
 mod expression;
-mod fields;
+pub mod fields;
 mod goals;
 pub mod graph;
 mod idle;
@@ -41,7 +41,7 @@ mod spec;
 mod stages;
 mod syntax_hint;
 mod text;
-mod tree;
+pub mod tree;
 mod values;
 mod yaml;
 

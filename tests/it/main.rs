@@ -37,5 +37,6 @@ mod smoke;
 mod space;
 mod store;
 mod tiny;
+mod trust;
 mod verify;
 mod workflows;

@@ -3,8 +3,9 @@
 //! Nothing that comes from a remote is believed: a record must hash to its name, fit its key, and
 //! be signed by someone trusted; a blob must hash to its name. What does not is named and left.
 
+mod agreement;
 mod blobs;
-mod parallel;
+pub(super) mod parallel;
 mod parts;
 mod push;
 mod records;
@@ -18,9 +19,9 @@ use super::signing::SecretKey;
 use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
-pub use push::PushError;
-pub use push::{Pushed, Pushing};
-pub use records::{Asked, Found, Refusal, Taken, Why, same_outcome};
+pub use agreement::{Agreement, same_outcome};
+pub use push::{PushError, Pushed, Pushing};
+pub use records::{Asked, Found, Refusal, Taken, Why};
 
 /// Another store, and on what terms it is used.
 pub struct Neighbour {
@@ -98,7 +99,8 @@ impl Exchange {
         std::mem::take(&mut *complaints).into_iter().collect()
     }
 
-    fn complain(&self, complaint: String) {
+    /// Takes notice of something that is wrong with a remote, or with what it has.
+    pub fn complain(&self, complaint: String) {
         let mut complaints = self
             .complaints
             .lock()

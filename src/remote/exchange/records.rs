@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::agreement::{Agreement, same_outcome};
 use super::parallel;
 use super::{Exchange, Neighbour};
 use crate::digest::Digest;
@@ -33,6 +34,8 @@ pub struct Found {
     pub taken: BTreeMap<Digest, Taken>,
     /// What was there and was not taken.
     pub refused: Vec<Refusal>,
+    /// Where more than one lab that is trusted has an outcome of a key: how far they agree.
+    pub agreements: BTreeMap<Digest, Agreement>,
 }
 
 /// The outcomes of a key that a remote has, and that are to be trusted.
@@ -73,7 +76,8 @@ pub enum Why {
     Unknown(Vec<PublicKey>),
     #[error("it was taken back: {0}")]
     Revoked(String),
-    #[error("the remote's policy asks for more signers than {}", .0.join(", "))]
+    /// These stand behind it.
+    #[error("the remote's policy asks for others, or for more, than {}", .0.join(", "))]
     Policy(Vec<String>),
     #[error("{0}")]
     Bad(String),
@@ -97,6 +101,10 @@ impl Exchange {
             found.refused.extend(refused);
             match candidates {
                 Some((neighbour, candidates)) => {
+                    let agreement = agreement(asked.comparison, &candidates);
+                    if agreement.is_of_several() {
+                        found.agreements.insert(asked.key, agreement);
+                    }
                     let taken = Taken {
                         remote: neighbour.name.clone(),
                         outcomes: candidates.into_iter().map(|one| one.foreign).collect(),
@@ -304,7 +312,8 @@ impl Hearing<'_> {
     }
 
     /// The records that enough labs stand behind: those that agree with each other count together.
-    /// Most labs first, then the lowest digest.
+    /// Most labs first, then the lowest digest. Where there are some, other outcomes of those who
+    /// are trusted come after them: they are kept, and not used unless the user chooses them.
     fn agreed(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let behind: Vec<BTreeSet<String>> = candidates
             .iter()
@@ -319,22 +328,33 @@ impl Hearing<'_> {
                 agreeing.flat_map(|other| other.labs.clone()).collect()
             })
             .collect();
-        let mut accepted = Vec::new();
-        for (candidate, labs) in candidates.into_iter().zip(behind) {
-            match self.neighbour.policy.accepts(&labs) {
-                true => accepted.push((labs.len(), candidate)),
-                false => {
-                    let digest = candidate.digest;
-                    self.refuse(digest, Why::Policy(labs.into_iter().collect()));
-                }
+        let policy = &self.neighbour.policy;
+        if !behind.iter().any(|labs| policy.accepts(labs)) {
+            for (candidate, labs) in candidates.into_iter().zip(behind) {
+                let labs = labs.into_iter().collect();
+                self.refuse(candidate.digest, Why::Policy(labs));
             }
+            return Vec::new();
         }
-        accepted.sort_by_key(|(labs, candidate)| (std::cmp::Reverse(*labs), candidate.digest));
-        accepted
-            .into_iter()
-            .map(|(_, candidate)| candidate)
-            .collect()
+        let mut ranked: Vec<_> = behind.into_iter().zip(candidates).collect();
+        ranked.sort_by_key(|(labs, candidate)| {
+            let accepted = policy.accepts(labs);
+            std::cmp::Reverse((accepted, labs.len(), std::cmp::Reverse(candidate.digest)))
+        });
+        ranked.into_iter().map(|(_, candidate)| candidate).collect()
     }
+}
+
+/// How far the others agree with the first one.
+fn agreement(comparison: Comparison, candidates: &[Candidate]) -> Agreement {
+    let mut agreement = Agreement::default();
+    if let Some(first) = candidates.first() {
+        let taken = &first.foreign.record;
+        for one in candidates {
+            agreement.count(comparison, taken, &one.foreign.record, &one.labs);
+        }
+    }
+    agreement
 }
 
 /// That what stands in the record itself has the digests that it says.
@@ -347,46 +367,6 @@ fn check_artifacts(record: &Record) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Whether two outcomes of a key are the same as far as their kind can tell.
-pub fn same_outcome(comparison: Comparison, one: &Record, two: &Record) -> bool {
-    use crate::store::Artifact::Metrics;
-    let equal_ports = || {
-        let digests = |record: &Record| -> BTreeMap<String, Digest> {
-            let ports = record.ports.iter();
-            ports
-                .map(|(name, port)| (name.clone(), port.digest))
-                .collect()
-        };
-        digests(one) == digests(two)
-    };
-    let Comparison::MetricsWithin(tolerance) = comparison else {
-        return equal_ports();
-    };
-    let metrics = |record: &Record| -> BTreeMap<String, f64> {
-        let inline = record.ports.iter().filter_map(|(name, port)| {
-            let Some(Metrics(metrics)) = &port.inline else {
-                return None;
-            };
-            let values = metrics.values.iter();
-            let values =
-                values.map(move |(metric, value)| (format!("{name}.{metric}"), value.value));
-            Some(values.collect::<Vec<_>>())
-        });
-        inline.flatten().collect()
-    };
-    let (one, two) = (metrics(one), metrics(two));
-    match one.is_empty() {
-        true => equal_ports(),
-        false => {
-            one.keys().eq(two.keys())
-                && one
-                    .values()
-                    .zip(two.values())
-                    .all(|(a, b)| (a - b).abs() <= tolerance)
-        }
-    }
 }
 
 impl Neighbour {

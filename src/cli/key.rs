@@ -1,0 +1,199 @@
+//! `ribflow key`: the keys that this lab signs with.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::arguments::Common;
+use super::examples;
+use super::failure::{Exit, Failure};
+use crate::remote::config::Config;
+use crate::remote::home::Home;
+use crate::remote::keys::{self, KeyError, OwnKey};
+use crate::remote::neighbours::{Lab, NeighbourError};
+use crate::ui::table::Table;
+
+/// Every record that is pushed is signed, so that others know whose it is. The private key lies in
+/// a file that only you can read, and never in a store; the public one is what others trust.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::KEY)]
+pub struct KeyArguments {
+    #[command(subcommand)]
+    pub command: KeyCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make a key
+    Generate(GenerateArguments),
+    /// Print the public key, as `ribflow trust add` takes it
+    Show,
+    /// List the keys, and which one signs
+    List,
+    /// Say which of several keys signs
+    Use(UseArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArguments {
+    /// What to call it [default: random words]
+    ///
+    /// Everybody who gets the public key sees the name and may call you so. By default it says
+    /// nothing of you or your machine.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct UseArguments {
+    /// One of `ribflow key list`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+pub fn run(
+    arguments: &KeyArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let home = Home::of_user().map_err(NeighbourError::from)?;
+    match &arguments.command {
+        KeyCommand::Generate(arguments) => generate(home, arguments, common, output),
+        KeyCommand::Show => show(home, common, output),
+        KeyCommand::List => list(home, common, output),
+        KeyCommand::Use(arguments) => choose(&home, arguments, common, output),
+    }
+}
+
+fn generate(
+    home: Home,
+    arguments: &GenerateArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let lab = Lab::open(home)?;
+    let name = arguments.name.as_deref();
+    if name.is_none()
+        && let Some(key) = lab.key()?
+    {
+        return Err(KeyError::Exists(key.name).into());
+    }
+    if let Some(name) = name.filter(|name| lab.config.trust.contains_key(*name)) {
+        let message = format!("`{name}` is the name of a lab that you trust");
+        return Err(Failure::usage("name-taken", message).hint("take another name for yourself"));
+    }
+    let key = keys::generate(&lab.home, name)?;
+    if common.json {
+        print(output, &document(&key, true))?;
+    } else if !common.quiet {
+        let path = lab.home.keys().join(format!("{}.key", key.name));
+        writeln!(output, "{}: keep it to yourself", path.display())?;
+        writeln!(output, "what others need to trust you:")?;
+        writeln!(output, "  ribflow trust add {}", public(&key))?;
+        note_of_choice(&lab, &key, output)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// With a second key somebody has to say which one signs.
+fn note_of_choice(lab: &Lab, key: &OwnKey, output: &mut dyn Write) -> Result<(), Failure> {
+    match lab.key() {
+        Ok(Some(used)) if used.name == key.name => Ok(()),
+        Ok(Some(used)) => Ok(writeln!(
+            output,
+            "`{}` goes on signing, until `ribflow key use {}`",
+            used.name, key.name
+        )?),
+        _ => Ok(writeln!(
+            output,
+            "there are several keys now: `ribflow key use {}` makes this one sign",
+            key.name
+        )?),
+    }
+}
+
+fn show(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let Some(key) = Lab::open(home)?.key()? else {
+        return Err(no_key());
+    };
+    match common.json {
+        true => print(output, &document(&key, true))?,
+        false => writeln!(output, "{}", public(&key))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// There is nothing to sign with.
+pub fn no_key() -> Failure {
+    let failure = Failure::usage("no-key", "there is no key yet");
+    failure.hint("`ribflow key generate` makes one")
+}
+
+fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let lab = Lab::open(home)?;
+    // Where nothing says which one signs, none does; the list is the way out of that.
+    let used = lab.key().ok().flatten().map(|key| key.name);
+    let keys = keys::all(&lab.home)?;
+    if common.json {
+        let keys: Vec<Value> = keys
+            .iter()
+            .map(|key| document(key, used.as_ref() == Some(&key.name)))
+            .collect();
+        print(output, &json!({ "keys": keys }))?;
+        return Ok(Exit::Done);
+    }
+    if keys.is_empty() {
+        return Err(no_key());
+    }
+    let mut table = Table::new(["name", "public key", ""]);
+    for key in &keys {
+        let public = key.secret.public();
+        let state = match lab.trust.taken_back(&public) {
+            Some(_) => "taken back",
+            None if used.as_ref() == Some(&key.name) => "signs",
+            None => "",
+        };
+        table.row([key.name.clone(), public.to_string(), state.to_string()]);
+    }
+    for line in table.lines() {
+        writeln!(output, "{line}")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn choose(
+    home: &Home,
+    arguments: &UseArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let name = &arguments.name;
+    let known = keys::names(home)?;
+    if !known.contains(name) {
+        let name = name.clone();
+        return Err(KeyError::Unknown { name, known }.into());
+    }
+    Config::edit(home, |config| {
+        config.key = Some(name.clone());
+        Ok::<_, Failure>(())
+    })?;
+    if common.json {
+        print(output, &json!({ "name": name }))?;
+    } else if !common.quiet {
+        writeln!(output, "`{name}` signs from now on")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn public(key: &OwnKey) -> String {
+    keys::shown(&key.name, &key.secret.public())
+}
+
+fn document(key: &OwnKey, signs: bool) -> Value {
+    json!({ "name": key.name, "key": key.secret.public(), "text": public(key), "signs": signs })
+}
+
+fn print(output: &mut dyn Write, document: &Value) -> Result<(), Failure> {
+    Ok(writeln!(output, "{document}")?)
+}

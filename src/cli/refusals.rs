@@ -1,0 +1,191 @@
+//! What is told, after remotes were asked, of records that were not taken and of labs that do not
+//! agree: a line for each signer and reason, not for each record.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Write};
+
+use crate::diag::listed;
+use crate::digest::Digest;
+use crate::remote::exchange::{Agreement, Refusal, Why};
+use crate::remote::keys::is_name;
+use crate::remote::signing::PublicKey;
+use crate::remote::trust::Trust;
+use crate::ui::paint::Paint;
+use crate::ui::words::{count, printable};
+
+/// So many lines of one kind are shown, and so many letters of what others have written.
+const MOST_LINES: usize = 8;
+const MOST_LETTERS: usize = 200;
+
+/// Something to tell the user, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub message: String,
+    pub hint: Option<String>,
+}
+
+/// Writes notices to standard error as warnings.
+pub fn warn(notices: &[Notice]) {
+    let paint = Paint::for_stderr();
+    let mut stderr = io::stderr();
+    for Notice { message, hint } in notices {
+        // A warning that can't be shown is no reason to stop.
+        let _ = writeln!(stderr, "{} {message}", paint.yellow("warning:"));
+        if let Some(hint) = hint {
+            let _ = writeln!(stderr, "{} {hint}", paint.green("hint:"));
+        }
+    }
+}
+
+/// Why records were not taken, those of the most records first.
+pub fn notices(refused: &[Refusal], trust: &Trust) -> Vec<Notice> {
+    let mut groups: BTreeMap<(&str, Reason), BTreeSet<(Digest, Digest)>> = BTreeMap::new();
+    for refusal in refused {
+        for reason in Reason::of(&refusal.why) {
+            let group = groups.entry((&refusal.remote, reason)).or_default();
+            group.insert((refusal.key, refusal.record));
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, records)| std::cmp::Reverse(records.len()));
+    let mut taken: BTreeSet<String> = trust.signers().map(|(_, name)| name.to_string()).collect();
+    let shown = groups.iter().take(MOST_LINES);
+    let mut notices: Vec<Notice> = shown
+        .map(|((remote, reason), records)| reason.notice(remote, records.len(), &mut taken))
+        .collect();
+    if let Some(rest) = groups.get(MOST_LINES..).filter(|rest| !rest.is_empty()) {
+        let records: usize = rest.iter().map(|(_, records)| records.len()).sum();
+        let reasons = count(rest.len(), "further reason");
+        let message = format!(
+            "{} more were not taken, for {reasons}",
+            count(records, "record")
+        );
+        notices.push(Notice {
+            message,
+            hint: None,
+        });
+    }
+    notices
+}
+
+/// What many refusals have in common.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reason {
+    Unknown(PublicKey),
+    Unsigned,
+    Revoked(String),
+    Policy(Vec<String>),
+    Bad(String),
+}
+
+impl Reason {
+    /// One for each signer that nobody here trusts.
+    fn of(why: &Why) -> Vec<Self> {
+        match why {
+            Why::Unknown(signers) => signers.iter().copied().map(Self::Unknown).collect(),
+            Why::Unsigned => vec![Self::Unsigned],
+            Why::Revoked(reason) => vec![Self::Revoked(reason.clone())],
+            Why::Policy(labs) => vec![Self::Policy(labs.clone())],
+            Why::Bad(why) => vec![Self::Bad(why.clone())],
+        }
+    }
+
+    /// The line for `number` records. Names in `taken` are not proposed for anybody else.
+    fn notice(&self, remote: &str, number: usize, taken: &mut BTreeSet<String>) -> Notice {
+        let were = if number == 1 { "was" } else { "were" };
+        let head = format!("{} at `{remote}` {were} not taken", count(number, "record"));
+        let (why, hint) = match self {
+            Self::Unknown(signer) => {
+                let name = match is_name(remote) && taken.insert(remote.to_string()) {
+                    true => remote,
+                    false => "NAME",
+                };
+                (
+                    format!("signed by {signer}, whom you do not trust"),
+                    format!("if that is whom you expect: `ribflow trust add {name}:{signer}`"),
+                )
+            }
+            Self::Unsigned => (
+                "nobody has signed it".to_string(),
+                "whoever pushed there signs with `ribflow push`".to_string(),
+            ),
+            Self::Revoked(reason) => (
+                format!("taken back by who signed: {}", quoted(reason)),
+                "such results are computed anew".to_string(),
+            ),
+            Self::Policy(labs) => (
+                format!(
+                    "only {} came to that result",
+                    listed(labs.iter().map(String::as_str))
+                ),
+                format!("`require` and `quorum` of `{remote}` ask for others, or for more"),
+            ),
+            Self::Bad(why) => (
+                quoted(why),
+                "something there is damaged, or somebody changed it: tell who runs it".to_string(),
+            ),
+        };
+        Notice {
+            message: format!("{head}: {why}"),
+            hint: Some(hint),
+        }
+    }
+}
+
+/// What others have written, short and harmless.
+fn quoted(text: &str) -> String {
+    let text = printable(text).replace('\n', " ");
+    match text.char_indices().nth(MOST_LETTERS) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text,
+    }
+}
+
+/// How far labs agree, where several have a result: nothing where there is nothing to compare.
+pub fn agreement(agreements: &BTreeMap<Digest, Agreement>) -> Option<String> {
+    if agreements.is_empty() {
+        return None;
+    }
+    let (mut equal, mut within, mut different) = (0, 0, 0);
+    for one in agreements.values() {
+        match () {
+            () if !one.different.is_empty() => different += 1,
+            () if !one.within.is_empty() => within += 1,
+            () => equal += 1,
+        }
+    }
+    let of = count(agreements.len(), "result");
+    Some(format!(
+        "several labs have {of}: {equal} equal to the last bit, {within} within the tolerance, \
+         {different} different"
+    ))
+}
+
+/// A line for each group of labs that came to something else than what was taken.
+pub fn disagreements(agreements: &BTreeMap<Digest, Agreement>) -> Vec<Notice> {
+    let mut groups: BTreeMap<(&BTreeSet<String>, BTreeSet<&String>), Vec<&Digest>> =
+        BTreeMap::new();
+    for (key, one) in agreements {
+        if !one.different.is_empty() {
+            let taken = one.equal.iter().chain(&one.within).collect();
+            groups.entry((&one.different, taken)).or_default().push(key);
+        }
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, keys)| std::cmp::Reverse(keys.len()));
+    let notice = |((different, taken), keys): ((&BTreeSet<String>, BTreeSet<&String>), Vec<_>)| {
+        let first: &Digest = keys[0];
+        let example = if keys.len() == 1 { "" } else { "for example " };
+        Notice {
+            message: format!(
+                "{} came to something else than {} for {} ({example}{}); all are kept",
+                listed(different.iter().map(String::as_str)),
+                listed(taken.iter().map(|name| name.as_str())),
+                count(keys.len(), "result"),
+                first.short(),
+            ),
+            hint: Some("`ribflow cache choose` says which one is used".to_string()),
+        }
+    };
+    groups.into_iter().take(MOST_LINES).map(notice).collect()
+}

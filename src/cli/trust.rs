@@ -1,0 +1,225 @@
+//! `ribflow trust`: whose results are taken, and which command stages of others may run.
+
+use std::io::Write;
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::arguments::Common;
+use super::examples;
+use super::failure::{Exit, Failure};
+use crate::diag;
+use crate::digest::Digest;
+use crate::remote::config::Config;
+use crate::remote::home::Home;
+use crate::remote::keys::{self, is_name};
+use crate::remote::neighbours::{Lab, NeighbourError};
+use crate::remote::signing::PublicKey;
+use crate::ui::table::Table;
+
+/// A result from elsewhere is taken only if somebody whom you trust has signed it. The list is
+/// your own: one that comes with a workflow or a store is never read.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = examples::TRUST)]
+pub struct TrustArguments {
+    #[command(subcommand)]
+    pub command: TrustCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum TrustCommand {
+    /// Take the results of whoever has this key
+    Add(AddArguments),
+    /// Take no further results of this lab; those that were taken stay
+    Remove(RemoveArguments),
+    /// List who is trusted, and the command stages that are allowed
+    List,
+    /// Let a command stage of a workflow from elsewhere run
+    ///
+    /// Command stages run any program, so those of a workflow that came in a bundle or from a
+    /// remote are off. Read what they do; the refusal names the digest.
+    Allow(DigestArguments),
+    /// Let it run no more
+    Disallow(DigestArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AddArguments {
+    /// What `ribflow key show` prints there. The name is yours to choose: put another before the
+    /// colon
+    #[arg(value_name = "NAME:KEY")]
+    pub key: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RemoveArguments {
+    /// One of `ribflow trust list`
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DigestArguments {
+    /// Of the command stage: 64 hexadecimal digits
+    #[arg(value_name = "DIGEST")]
+    pub digest: Digest,
+}
+
+pub fn run(
+    arguments: &TrustArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let home = Home::of_user().map_err(NeighbourError::from)?;
+    let done = match &arguments.command {
+        TrustCommand::Add(arguments) => add(&home, arguments)?,
+        TrustCommand::Remove(arguments) => remove(&home, arguments)?,
+        TrustCommand::Allow(arguments) => allow(&home, arguments.digest, true)?,
+        TrustCommand::Disallow(arguments) => allow(&home, arguments.digest, false)?,
+        TrustCommand::List => return list(home, common, output),
+    };
+    if common.json {
+        writeln!(output, "{}", done.document)?;
+    } else if !common.quiet {
+        writeln!(output, "{}", done.words)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// What was done, for people and for scripts.
+struct Done {
+    words: String,
+    document: Value,
+}
+
+fn add(home: &Home, arguments: &AddArguments) -> Result<Done, Failure> {
+    let (name, key) = read(&arguments.key)?;
+    for own in keys::all(home)? {
+        let same = own.secret.public() == key;
+        if own.name == name && !same {
+            let message = format!("`{name}` is the name of your own key");
+            return Err(Failure::usage("name-taken", message)
+                .hint(format!("call them something else: OTHER:{key}")));
+        }
+        if same {
+            let message = format!("that is your own key `{}`", own.name);
+            return Err(Failure::usage("own-key", message).hint("your own results are yours"));
+        }
+    }
+    Config::edit(home, |config| {
+        check_free(config, &name, &key)?;
+        config.trust.insert(name.clone(), key);
+        Ok::<_, Failure>(())
+    })?;
+    Ok(Done {
+        words: format!("results signed by `{name}` are taken from now on"),
+        document: json!({ "name": name, "key": key }),
+    })
+}
+
+/// One name, one key: nobody takes another's name by being added.
+fn check_free(config: &Config, name: &str, key: &PublicKey) -> Result<(), Failure> {
+    if let Some(known) = config.trust.get(name).filter(|known| *known != key) {
+        let message = format!("`{name}` is trusted with another key: {known}");
+        let hint = format!(
+            "if they have a new key: `ribflow trust remove {name}` first; else call them \
+             something else"
+        );
+        return Err(Failure::usage("name-taken", message).hint(hint));
+    }
+    let mut others = config.trust.iter();
+    if let Some((other, _)) = others.find(|(other, known)| *known == key && *other != name) {
+        let message = format!("that is the key of `{other}`, who is trusted");
+        let hint = format!("for another name: `ribflow trust remove {other}` first");
+        return Err(Failure::usage("same-key", message).hint(hint));
+    }
+    Ok(())
+}
+
+/// `NAME:KEY`
+fn read(text: &str) -> Result<(String, PublicKey), Failure> {
+    let hint = "NAME:KEY, as `ribflow key show` prints it there";
+    let Some((name, key)) = text.split_once(':') else {
+        let message = format!("`{text}` has no name before its key");
+        return Err(Failure::usage("bad-public-key", message).hint(hint));
+    };
+    if !is_name(name) {
+        let message = format!("`{name}` can't be the name of a lab");
+        let hint = "letters, digits, `_`, `.`, `+` and `-`, at most 64, a letter or digit first";
+        return Err(Failure::usage("bad-name", message).hint(hint));
+    }
+    match key.parse() {
+        Ok(key) => Ok((name.to_string(), key)),
+        Err(error) => {
+            let message = format!("{error}");
+            Err(Failure::usage("bad-public-key", message).hint(hint))
+        }
+    }
+}
+
+fn remove(home: &Home, arguments: &RemoveArguments) -> Result<Done, Failure> {
+    let name = &arguments.name;
+    let key = Config::edit(home, |config| match config.trust.remove(name) {
+        Some(key) => Ok(key),
+        None => {
+            let known = config.trust.keys().map(String::as_str);
+            let hint = diag::suggest(name, "labs", known).replace("it has", "you trust");
+            let message = format!("you trust nobody called `{name}`");
+            Err(Failure::usage("unknown-lab", message).hint(hint))
+        }
+    })?;
+    Ok(Done {
+        words: format!("nothing signed by `{name}` is taken any more; what was taken stays"),
+        document: json!({ "name": name, "key": key }),
+    })
+}
+
+fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Done, Failure> {
+    Config::edit(home, |config| {
+        match allowed {
+            true => config.commands.insert(digest),
+            false => config.commands.remove(&digest),
+        };
+        Ok::<_, Failure>(())
+    })?;
+    let word = if allowed { "may run" } else { "may not run" };
+    Ok(Done {
+        words: format!("command stages with the digest {digest} {word}"),
+        document: json!({ "digest": digest, "allowed": allowed }),
+    })
+}
+
+fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let lab = Lab::open(home)?;
+    let trust = &lab.config.trust;
+    if common.json {
+        let trusted: Vec<Value> = trust
+            .iter()
+            .map(|(name, key)| {
+                let taken_back = lab.trust.taken_back(key);
+                json!({ "name": name, "key": key, "taken_back": taken_back })
+            })
+            .collect();
+        let commands = &lab.config.commands;
+        let document = json!({ "trusted": trusted, "commands": commands });
+        writeln!(output, "{document}")?;
+        return Ok(Exit::Done);
+    }
+    if trust.is_empty() {
+        writeln!(output, "nobody is trusted: no result of others is taken")?;
+    } else {
+        let mut table = Table::new(["name", "public key", ""]);
+        for (name, key) in trust {
+            let taken_back = lab.trust.taken_back(key);
+            let state = taken_back.map(|why| format!("taken back: {why}"));
+            table.row([name.clone(), key.to_string(), state.unwrap_or_default()]);
+        }
+        for line in table.lines() {
+            writeln!(output, "{line}")?;
+        }
+    }
+    for digest in &lab.config.commands {
+        writeln!(output, "command stage allowed: {digest}")?;
+    }
+    Ok(Exit::Done)
+}

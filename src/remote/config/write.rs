@@ -1,0 +1,88 @@
+//! From a [`Config`] to the text of its file.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::{Config, Configured};
+use crate::digest::Digest;
+use crate::remote::signing::PublicKey;
+use crate::remote::trust::{Policy, shown_share};
+
+const HEAD: &str = "\
+# What ribflow knows of other labs: docs/sharing.md says what may stand here. It is rewritten by
+# `ribflow remote`, `trust` and `key use`, which keep the comments above the first entry.
+";
+
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    remotes: BTreeMap<&'a str, Remote<'a>>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    trust: &'a BTreeMap<String, PublicKey>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    commands: &'a BTreeSet<Digest>,
+}
+
+#[derive(Serialize)]
+struct Remote<'a> {
+    url: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    write: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_env: Option<&'a str>,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    require: &'a BTreeSet<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quorum: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    recheck: Option<String>,
+}
+
+impl<'a> Remote<'a> {
+    fn of(remote: &'a Configured) -> Self {
+        let usual = Policy::default();
+        let policy = &remote.policy;
+        Self {
+            url: &remote.url,
+            endpoint: remote.endpoint.as_deref(),
+            region: remote.region.as_deref(),
+            write: remote.write.then_some(true),
+            token_env: remote.token_env.as_deref(),
+            require: &policy.require,
+            quorum: (policy.quorum != usual.quorum).then_some(policy.quorum),
+            recheck: (policy.recheck != usual.recheck).then(|| shown_share(policy.recheck)),
+        }
+    }
+}
+
+/// The file's new text, under the comments at the head of the `old` one.
+pub fn text(config: &Config, old: Option<&str>) -> String {
+    let document = Document {
+        key: config.key.as_deref(),
+        remotes: config
+            .remotes
+            .iter()
+            .map(|(name, remote)| (name.as_str(), Remote::of(remote)))
+            .collect(),
+        trust: &config.trust,
+        commands: &config.commands,
+    };
+    // Maps with text keys, texts and numbers: always encodes.
+    let body = serde_yaml::to_string(&document).unwrap_or_default();
+    let head = old.map(head).filter(|head| !head.trim().is_empty());
+    format!("{}{body}", head.unwrap_or_else(|| HEAD.to_string()))
+}
+
+/// The comments and empty lines that a text begins with.
+fn head(text: &str) -> String {
+    let is_head = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    let lines = text.lines().take_while(is_head);
+    lines.map(|line| format!("{line}\n")).collect()
+}

@@ -1,0 +1,268 @@
+//! What labs have taken back: signed words that are fetched before anything else, kept in the
+//! user's own folder for good, and passed on.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::exchange::parallel;
+use super::home::Home;
+use super::names;
+use super::signing::PublicKey;
+use super::statement::{Revocation, StatementError};
+use super::transport::{self, Content, Remote, RemoteError};
+use super::trust::Trust;
+use crate::digest::Digest;
+use crate::fsx;
+
+/// Largest envelope of a revocation that is looked at.
+const MOST_BYTES: u64 = 64 << 10;
+/// Of one signer's revocations, so many are looked at.
+const MOST_NAMES: usize = 4096;
+/// Longest reason.
+pub const MOST_REASON: usize = 500;
+
+/// A revocation whose signature has been checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub signer: PublicKey,
+    /// Of its envelope, by which it is named.
+    pub digest: Digest,
+    pub revocation: Revocation,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum RevocationError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Statement(#[from] StatementError),
+}
+
+impl Kept {
+    fn of(envelope: &[u8], signer: PublicKey) -> Result<Self, StatementError> {
+        Ok(Self {
+            signer,
+            digest: Digest::of(envelope),
+            revocation: Revocation::open(envelope, &signer)?,
+        })
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RevocationError + '_ {
+    |source| RevocationError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}
+
+/// Keeps a revocation in the user's folder. One that is there stays as it is.
+pub fn keep(home: &Home, envelope: &[u8], signer: PublicKey) -> Result<Kept, RevocationError> {
+    let kept = Kept::of(envelope, signer)?;
+    let folder = folder(home, &signer);
+    fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+    let path = folder.join(format!("{}.sig", kept.digest));
+    if !path.exists() {
+        fsx::replace(&path, &folder, fsx::SEALED, envelope).map_err(io_error(&path))?;
+    }
+    Ok(kept)
+}
+
+/// Where the revocations of one signer are kept.
+fn folder(home: &Home, signer: &PublicKey) -> PathBuf {
+    home.revocations().join(signer.in_names().to_hex())
+}
+
+/// Everything that is kept, and what of it can't be used.
+pub fn kept(home: &Home) -> Result<(Vec<Kept>, Vec<String>), RevocationError> {
+    let mut kept = Vec::new();
+    let mut complaints = Vec::new();
+    for signer in listed(&home.revocations())? {
+        let Ok(signer) = signer.parse() else {
+            continue;
+        };
+        let signer = PublicKey::from_name(&signer);
+        let folder = folder(home, &signer);
+        for name in listed(&folder)? {
+            if digest_in(&name).is_none() {
+                continue;
+            }
+            let path = folder.join(&name);
+            let envelope = fs::read(&path).map_err(io_error(&path))?;
+            match Kept::of(&envelope, signer) {
+                Ok(one) => kept.push(one),
+                Err(error) => complaints.push(format!("{}: {error}", path.display())),
+            }
+        }
+    }
+    Ok((kept, complaints))
+}
+
+/// The names in a folder of this machine, in order.
+fn listed(folder: &Path) -> Result<BTreeSet<String>, RevocationError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(io_error(folder)(error)),
+    };
+    let mut names = BTreeSet::new();
+    for entry in entries {
+        let name = entry.map_err(io_error(folder))?.file_name();
+        names.extend(name.into_string());
+    }
+    Ok(names)
+}
+
+/// `<digest>.sig`
+fn digest_in(name: &str) -> Option<Digest> {
+    name.strip_suffix(".sig")?.parse().ok()
+}
+
+/// Tells `trust` everything that is kept; what can't be used comes back in words.
+pub fn apply(home: &Home, trust: &mut Trust) -> Vec<String> {
+    match kept(home) {
+        Ok((kept, complaints)) => {
+            for one in kept {
+                trust.revoke(one.signer, &one.revocation);
+            }
+            complaints
+        }
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+/// What came of asking a remote.
+#[derive(Debug, Default)]
+pub struct Pulled {
+    /// Those that were not known.
+    pub new: Vec<Kept>,
+    pub complaints: Vec<String>,
+}
+
+/// Fetches what those who are trusted have taken back, keeps it and tells `trust`.
+///
+/// # Errors
+/// Where the remote does not say what it has.
+pub fn pull(remote: &dyn Remote, home: &Home, trust: &mut Trust) -> Result<Pulled, RemoteError> {
+    let there: BTreeSet<Digest> = list(remote, names::REVOCATIONS)?
+        .iter()
+        .filter_map(|name| name.parse().ok())
+        .collect();
+    let signers = trust.signers().map(|(key, _)| *key);
+    let signers: Vec<PublicKey> = signers
+        .filter(|signer| there.contains(&signer.in_names()))
+        .collect();
+    let mut pulled = Pulled::default();
+    for signer in signers {
+        let new = new_names(remote, home, signer, &mut pulled.complaints)?;
+        let fetched = parallel::map(&new, |digest| fetch(remote, signer, digest));
+        for fetched in fetched {
+            match fetched {
+                Ok(envelope) => pulled.take(home, &envelope, signer),
+                Err(complaint) => pulled.complaints.push(complaint),
+            }
+        }
+    }
+    for one in &pulled.new {
+        trust.revoke(one.signer, &one.revocation);
+    }
+    Ok(pulled)
+}
+
+impl Pulled {
+    fn take(&mut self, home: &Home, envelope: &[u8], signer: PublicKey) {
+        match keep(home, envelope, signer) {
+            Ok(one) => self.new.push(one),
+            Err(error) => {
+                self.complaints.push(error.to_string());
+                // It counts, even where it can't be written down.
+                self.new.extend(Kept::of(envelope, signer));
+            }
+        }
+    }
+}
+
+/// The revocations of `signer` that are there and not here.
+fn new_names(
+    remote: &dyn Remote,
+    home: &Home,
+    signer: PublicKey,
+    complaints: &mut Vec<String>,
+) -> Result<Vec<Digest>, RemoteError> {
+    let names = list(remote, &at_remote(&signer))?;
+    let named: BTreeSet<Digest> = names.iter().filter_map(|name| digest_in(name)).collect();
+    if named.len() > MOST_NAMES {
+        let shown = remote.shown();
+        complaints.push(format!(
+            "{shown}: of the {} revocations by {signer} only {MOST_NAMES} are looked at",
+            named.len()
+        ));
+    }
+    let here = folder(home, &signer);
+    let is_new = |digest: &Digest| !here.join(format!("{digest}.sig")).exists();
+    let named = named.into_iter().take(MOST_NAMES);
+    Ok(named.filter(is_new).collect())
+}
+
+/// The envelope that `signer` is said to have signed, if it is one.
+fn fetch(remote: &dyn Remote, signer: PublicKey, digest: &Digest) -> Result<Vec<u8>, String> {
+    let name = format!("{}/{digest}.sig", at_remote(&signer));
+    let envelope = transport::read(remote, &name, MOST_BYTES).map_err(|error| error.to_string())?;
+    let wrong = |why: &str| format!("{}: {name}: {why}", remote.shown());
+    if Digest::of(&envelope) != *digest {
+        return Err(wrong("its content does not have its name's digest"));
+    }
+    match Kept::of(&envelope, signer) {
+        Ok(_) => Ok(envelope),
+        Err(error) => Err(wrong(&error.to_string())),
+    }
+}
+
+/// Passes on everything that is kept and that the remote does not have; how many that were.
+pub fn push(remote: &dyn Remote, home: &Home) -> Result<usize, PushError> {
+    let mut sent = 0;
+    for (signer, digests) in by_signer(home)? {
+        let there: BTreeSet<String> = list(remote, &at_remote(&signer))?.into_iter().collect();
+        for digest in digests {
+            let name = format!("{digest}.sig");
+            if !there.contains(&name) {
+                let path = folder(home, &signer).join(&name);
+                let name = format!("{}/{name}", at_remote(&signer));
+                remote.put(&name, Content::File(&path))?;
+                sent += 1;
+            }
+        }
+    }
+    Ok(sent)
+}
+
+/// Why revocations could not be passed on.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    #[error(transparent)]
+    Here(#[from] RevocationError),
+}
+
+fn by_signer(home: &Home) -> Result<BTreeMap<PublicKey, BTreeSet<Digest>>, RevocationError> {
+    let mut by_signer: BTreeMap<PublicKey, BTreeSet<Digest>> = BTreeMap::new();
+    for one in kept(home)?.0 {
+        by_signer.entry(one.signer).or_default().insert(one.digest);
+    }
+    Ok(by_signer)
+}
+
+/// The folder of a signer's revocations at a remote.
+fn at_remote(signer: &PublicKey) -> String {
+    format!("{}/{}", names::REVOCATIONS, signer.in_names())
+}
+
+/// As [`Remote::list`]; a server that has no such folder says so in one of two ways.
+fn list(remote: &dyn Remote, folder: &str) -> Result<Vec<String>, RemoteError> {
+    match remote.list(folder) {
+        Err(RemoteError::Missing { .. }) => Ok(Vec::new()),
+        result => result,
+    }
+}

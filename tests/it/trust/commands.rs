@@ -1,0 +1,362 @@
+//! `ribflow key`, `trust`, `remote` and `revoke`, as they are typed.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::PathBuf;
+
+use ribflow::digest::Digest;
+use ribflow::remote::signing::PublicKey;
+use ribflow::remote::statement::{Revocation, Revoked};
+
+use super::key;
+use crate::space::TestSpace;
+
+const KEYS: &str = "home/.local/share/ribflow/keys";
+const CONFIG: &str = "home/.config/ribflow/config.yaml";
+
+fn mode(path: PathBuf) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o777
+}
+
+#[test]
+fn a_key_is_made_once_and_only_its_owner_reads_it() {
+    let space = TestSpace::new();
+    let none = space.run(&["key", "show"]).expect(2);
+    insta::assert_snapshot!(none, @r"
+    --- stderr
+    error: there is no key yet
+    hint: `ribflow key generate` makes one
+    [exit code 2]
+    ");
+    let made = space
+        .run(&["key", "generate", "--name", "aachen"])
+        .expect(0);
+    let shown = space.run(&["key", "show"]).expect(0).stdout;
+    let (name, public) = shown.trim_end().split_once(':').unwrap();
+    assert_eq!(name, "aachen");
+    public.parse::<PublicKey>().unwrap();
+    assert!(
+        made.stdout
+            .contains(&format!("ribflow trust add aachen:{public}"))
+    );
+    let file = space.path(&format!("{KEYS}/aachen.key"));
+    assert_eq!(mode(file.clone()), 0o600);
+    assert_eq!(mode(space.path(KEYS)), 0o700);
+    let secret = fs::read_to_string(&file).unwrap();
+    assert!(secret.starts_with("aachen:") && !secret.contains(public));
+    let said = format!("{}{}", made.stdout, made.stderr);
+    let seed = secret.trim_end().split_once(':').unwrap().1;
+    assert!(!said.contains(seed), "the secret is never shown");
+
+    for arguments in [
+        &["key", "generate", "--name", "aachen"][..],
+        &["key", "generate"],
+    ] {
+        let again = space.run(arguments).expect(2);
+        assert!(
+            again.stderr.contains("there is a key `aachen` already"),
+            "{again}"
+        );
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), secret);
+    for name in ["../x", "a:b", "", ".x"] {
+        drop(space.run(&["key", "generate", "--name", name]).expect(2));
+    }
+
+    fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
+    let readable = space.run(&["key", "show"]).expect(2);
+    insta::assert_snapshot!(readable, @r"
+    --- stderr
+    error: $SPACE/home/.local/share/ribflow/keys/aachen.key holds a private key, and others may read it
+    hint: `chmod 600 $SPACE/home/.local/share/ribflow/keys/aachen.key`; if somebody may have read it: `ribflow revoke --key`
+    [exit code 2]
+    ");
+}
+
+#[test]
+fn a_random_name_says_nothing_of_the_machine_or_the_user() {
+    let names: Vec<String> = (0..2)
+        .map(|_| {
+            let space = TestSpace::new();
+            let mut command = space.command(&["key", "generate", "--json"]);
+            let made = space.finish(command.env("USER", "ada").env("HOSTNAME", "engine"));
+            made.expect(0).json()["name"].as_str().unwrap().to_string()
+        })
+        .collect();
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    for name in &names {
+        let parts: Vec<&str> = name.split('-').collect();
+        assert_eq!(parts.len(), 3, "{name}");
+        assert!(
+            parts[2].len() == 3 && parts[2].parse::<u32>().is_ok(),
+            "{name}"
+        );
+        assert!(!name.contains("ada") && !name.contains("engine"));
+        assert!(host.trim().is_empty() || !name.contains(host.trim()));
+    }
+    assert_ne!(names[0], names[1]);
+}
+
+#[test]
+fn of_several_keys_somebody_says_which_one_signs() {
+    let space = TestSpace::new();
+    space.run(&["key", "generate", "--name", "one"]).ok();
+    let second = space.run(&["key", "generate", "--name", "two"]).expect(0);
+    assert!(second.stdout.contains("`ribflow key use two`"), "{second}");
+    let several = space.run(&["key", "show"]).expect(2);
+    assert!(several.stderr.contains("RIBFLOW_KEY=NAME"), "{several}");
+    let shown = space.finish(space.command(&["key", "show"]).env("RIBFLOW_KEY", "one"));
+    assert!(shown.expect(0).stdout.starts_with("one:"));
+    let unknown = space.finish(space.command(&["key", "show"]).env("RIBFLOW_KEY", "onne"));
+    assert!(unknown.expect(2).stderr.contains("did you mean `one`?"));
+    space.run(&["key", "use", "two"]).ok();
+    assert!(
+        space
+            .run(&["key", "show"])
+            .expect(0)
+            .stdout
+            .starts_with("two:")
+    );
+    let list = space.run(&["key", "list"]).expect(0).stdout;
+    let signs: Vec<&str> = list
+        .lines()
+        .filter(|line| line.ends_with("signs"))
+        .collect();
+    assert!(signs.len() == 1 && signs[0].starts_with("two"), "{list}");
+}
+
+#[test]
+fn trust_is_one_key_under_one_name() {
+    let space = TestSpace::new();
+    let add = |text: String| space.run(&["trust", "add", &text]);
+    add(format!("aachen:{}", key(1))).ok();
+    add(format!("aachen:{}", key(1))).ok();
+    insta::assert_snapshot!(space.read(CONFIG));
+    for (text, told) in [
+        (format!("aachen:{}", key(2)), "is trusted with another key"),
+        (format!("kyoto:{}", key(1)), "that is the key of `aachen`"),
+        (format!("{}", key(2)), "has no name"),
+        (format!("../x:{}", key(2)), "can't be the name"),
+        (
+            "weak:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_string(),
+            "is no key",
+        ),
+        ("short:AQ==".to_string(), "is no key"),
+    ] {
+        let refused = add(text).expect(2);
+        assert!(refused.stderr.contains(told), "{told}: {refused}");
+        assert!(refused.stderr.contains("hint: "), "{refused}");
+    }
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    let own = space.run(&["key", "show"]).expect(0).stdout;
+    let refused = add(own.trim_end().to_string()).expect(2);
+    assert!(refused.stderr.contains("your own key"), "{refused}");
+    let refused = add(format!("me:{}", key(3))).expect(2);
+    assert!(
+        refused.stderr.contains("is the name of your own key"),
+        "{refused}"
+    );
+
+    let digest = "ab".repeat(32);
+    space.run(&["trust", "allow", &digest]).ok();
+    drop(space.run(&["trust", "allow", "abc"]).expect(2));
+    let list = space.run(&["trust", "list", "--json"]).expect(0).json();
+    assert_eq!(list["trusted"][0]["name"], "aachen");
+    assert_eq!(list["trusted"][0]["key"], key(1).to_string());
+    assert_eq!(list["commands"][0], digest);
+    space.run(&["trust", "disallow", &digest]).ok();
+    let unknown = space.run(&["trust", "remove", "achen"]).expect(2);
+    assert!(
+        unknown.stderr.contains("did you mean `aachen`?"),
+        "{unknown}"
+    );
+    space.run(&["trust", "remove", "aachen"]).ok();
+    let list = space.run(&["trust", "list"]).expect(0);
+    insta::assert_snapshot!(list, @"nobody is trusted: no result of others is taken");
+}
+
+#[test]
+fn remotes_are_named_listed_and_tried() {
+    let space = TestSpace::new();
+    space
+        .run(&["trust", "add", &format!("aachen:{}", key(1))])
+        .ok();
+    let add = [
+        "remote",
+        "add",
+        "disk",
+        "shared/a b",
+        "--write",
+        "--quorum",
+        "2",
+        "--recheck",
+        "5%",
+        "--require",
+        "aachen",
+    ];
+    space.run(&add).ok();
+    space.run(&add).ok();
+    let bucket = [
+        "remote",
+        "add",
+        "bucket",
+        "s3://rib/mini",
+        "--region",
+        "eu-central-1",
+        "--endpoint",
+        "https://s3.lab.example",
+    ];
+    space.run(&bucket).ok();
+    let config = space
+        .read(CONFIG)
+        .replace(&space.root().display().to_string(), "$SPACE");
+    insta::assert_snapshot!(config);
+    insta::assert_snapshot!(space.run(&["remote", "list"]).expect(0));
+    let list = space.run(&["remote", "list", "--json"]).expect(0).json();
+    assert_eq!(list["remotes"][1]["recheck"], 0.05);
+
+    for (arguments, told) in [
+        (
+            &["remote", "add", "disk", "/other"][..],
+            "there is a remote `disk` already",
+        ),
+        (&["remote", "add", "a/b", "/x"], "can't be the name"),
+        (&["remote", "add", "x", "s4://x"], "did you mean `s3`?"),
+        (
+            &["remote", "add", "x", "https://me:word@x/"],
+            "no user and no password",
+        ),
+        (
+            &["remote", "add", "x", "https://x", "--token-env", "a token"],
+            "the name of an environment",
+        ),
+        (
+            &["remote", "add", "x", "/x", "--require", "achen"],
+            "did you mean `aachen`?",
+        ),
+        (
+            &["remote", "add", "x", "/x", "--recheck", "500%"],
+            "is no share",
+        ),
+        (&["remote", "add", "x", "/x", "--quorum", "0"], "from 1 on"),
+        (&["remote", "remove", "dsik"], "did you mean `disk`?"),
+        (&["remote", "check", "dsik"], "did you mean `disk`?"),
+    ] {
+        let refused = space.run(arguments).expect(2);
+        assert!(refused.stderr.contains(told), "{told}: {refused}");
+        assert!(!refused.stderr.contains("word@"), "{refused}");
+    }
+    let checked = space
+        .run(&["remote", "check", "disk", "--json"])
+        .expect(0)
+        .json();
+    for ability in ["lists", "writes", "conditional"] {
+        assert_eq!(checked[ability], true, "{checked}");
+    }
+    space.run(&["remote", "check", "disk"]).ok();
+    space.run(&["remote", "remove", "disk"]).ok();
+    assert!(
+        space.path("shared/a b").is_dir(),
+        "nothing is removed there"
+    );
+}
+
+#[test]
+fn a_wrong_configuration_is_told_by_place_and_never_rewritten() {
+    let space = TestSpace::new();
+    let text = "remotes:\n  a: { url: /x, wirte: true }\n";
+    space.write(CONFIG, text);
+    let refused = space.run(&["trust", "add", &format!("aachen:{}", key(1))]);
+    insta::assert_snapshot!(refused.expect(2), @r"
+    --- stderr
+    error[unknown-field]: a remote has no field `wirte`
+     --> $SPACE/home/.config/ribflow/config.yaml:2:16
+      |
+    2 |   a: { url: /x, wirte: true }
+      |                 ^^^^^ 
+      |
+      = hint: did you mean `write`?
+    [exit code 2]
+    ");
+    assert_eq!(space.read(CONFIG), text);
+    let json = space.run(&["remote", "list", "--json"]).expect(2).json();
+    assert_eq!(json["errors"][0]["code"], "unknown-field");
+    assert_eq!(json["errors"][0]["line"], 2);
+}
+
+#[test]
+fn what_is_taken_back_is_signed_kept_and_told() {
+    let space = TestSpace::new();
+    let digest = Digest::of(b"a record").to_hex();
+    let nothing = space.run(&["revoke", "--record", &digest]).expect(2);
+    assert!(nothing.stderr.contains("there is no key yet"), "{nothing}");
+    drop(space.run(&["revoke"]).expect(2));
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    space
+        .run(&["remote", "add", "disk", "shared", "--write"])
+        .ok();
+    space.run(&["remote", "add", "read", "other"]).ok();
+    let record = [
+        "revoke",
+        "--record",
+        &digest,
+        "--reason",
+        "a mistake\x1b[2J",
+    ];
+    let told = space.run(&record).expect(0);
+    let expected = format!("taken back: the record {digest}\n`disk` knows\n");
+    assert_eq!(told.stdout, expected);
+    let text = space.run(&["key", "show"]).expect(0).stdout;
+    let public: PublicKey = text.trim_end().split_once(':').unwrap().1.parse().unwrap();
+    let signer = public.in_names();
+    let words = |folder: &str| -> Vec<Revocation> {
+        let folder = space.path(&format!("{folder}/revocations/{signer}"));
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+        files
+            .map(|entry| {
+                let envelope = fs::read(entry.path()).unwrap();
+                let name = format!("{}.sig", Digest::of(&envelope));
+                assert_eq!(entry.file_name().to_str(), Some(name.as_str()));
+                Revocation::open(&envelope, &public).unwrap()
+            })
+            .collect()
+    };
+    for folder in ["home/.local/share/ribflow", "shared"] {
+        let words = words(folder);
+        assert_eq!(words.len(), 1);
+        assert_eq!(words[0].revoked, Revoked::Record(digest.parse().unwrap()));
+        assert_eq!(
+            words[0].reason, "a mistake[2J",
+            "nothing that steers a terminal"
+        );
+    }
+    assert!(!space.path("other").exists());
+
+    drop(
+        space
+            .run(&[
+                "revoke",
+                "--key",
+                "--reason",
+                "lost",
+                "--remote",
+                "other-one",
+            ])
+            .expect(2),
+    );
+    let json = space.run(&["revoke", "--key", "--reason", "lost", "--json"]);
+    assert_eq!(json.expect(0).json()["told"][0], "disk");
+    assert_eq!(words("shared").len(), 2);
+    let gone = space.run(&["key", "show"]).expect(2);
+    assert!(gone.stderr.contains("there is no key yet"), "{gone}");
+    let list = space.run(&["key", "list"]).expect(0);
+    assert!(list.stdout.contains("taken back"), "{list}");
+    space.run(&["key", "generate", "--name", "new"]).ok();
+    assert!(
+        space
+            .run(&["key", "show"])
+            .expect(0)
+            .stdout
+            .starts_with("new:")
+    );
+}
