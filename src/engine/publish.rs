@@ -11,7 +11,7 @@ use super::job::Product;
 use crate::digest::Digest;
 use crate::store::artifact::Artifact;
 use crate::store::record::{Provenance, RECORD_FORMAT};
-use crate::store::{BlobError, Claim, Record, Store, StoreError, StoredRecord};
+use crate::store::{BlobError, Claim, Named, Record, Store, StoreError, StoredRecord};
 use crate::workflow::kind::{OutputSpec, PortType};
 use crate::workflow::recipe::Recipe;
 
@@ -20,6 +20,8 @@ pub(super) struct Executed {
     pub node: NodeIndex,
     pub recipe: Arc<Recipe>,
     pub outputs: Vec<OutputSpec>,
+    /// The outputs that may not be passed on.
+    pub withheld: Vec<String>,
     pub product: Product,
     pub threads: usize,
     /// Seconds since 1970, UTC.
@@ -129,6 +131,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
     let Executed {
         recipe,
         outputs,
+        withheld,
         product,
         claim,
         ..
@@ -142,8 +145,15 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
     let mut ports = BTreeMap::new();
     for output in outputs {
         if let Some(artifact) = artifacts.remove(&output.name) {
+            let stays = withheld.contains(&output.name);
+            let named = stays.then(|| Named::by(&artifact));
             let port = store.port(output.gives, artifact);
             let port = port.map_err(|error| unpublished(&StoreError::Blob(error)))?;
+            // Before the record appears: whoever sees it may pass it on.
+            if let Some(named) = named {
+                let marked = store.withhold_artifact(&port.digest, &named);
+                marked.map_err(|error| unpublished(&error))?;
+            }
             ports.insert(output.name, port);
         }
     }

@@ -55,6 +55,10 @@ impl Stage for Arrays {
         }]
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let missing = || {
             let problem = ParameterProblem::value("path", "no file is named");

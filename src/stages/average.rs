@@ -58,6 +58,10 @@ impl Stage for Average {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let models = inputs.iter().find(|input| input.name == "models");
         let count = models.map_or(0, |input| input.members.len());

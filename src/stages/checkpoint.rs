@@ -148,6 +148,10 @@ impl Stage for Checkpoint {
         self.path.iter().map(source).collect()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         problems.extend(self.check_arch());

@@ -90,6 +90,10 @@ impl Stage for Command {
             .collect()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         if self.run.trim().is_empty() {

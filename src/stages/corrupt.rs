@@ -71,6 +71,10 @@ impl Stage for Corrupt {
         self.textures.iter().map(source).collect()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         if !(1..=5).contains(&self.severity) {

@@ -104,6 +104,10 @@ impl Stage for DatasetStage {
         self.folder.iter().map(source).chain(preset).collect()
     }
 
+    fn withholds(&self) -> bool {
+        (self.folder.is_some() || self.preset.is_some()) && !self.share.0
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let needs_folder = inputs.iter().any(|input| input.name == "folder");
         let mut problems = Vec::from_iter(self.check_origin(needs_folder));

@@ -60,6 +60,10 @@ impl Stage for Draw {
         self.pattern.iter().map(source).collect()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
     }

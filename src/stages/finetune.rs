@@ -377,6 +377,10 @@ impl Stage for Finetune {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = self.out_of_place();
         let anchored = inputs

@@ -161,6 +161,10 @@ impl Stage for Ot {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = self.out_of_range();
         problems.extend(self.out_of_place());

@@ -186,6 +186,10 @@ impl Stage for Pretrain {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems: Vec<_> = self.unknown_architecture().into_iter().collect();
         positive("epochs", self.epochs as f64, &mut problems);

@@ -111,6 +111,10 @@ impl<S: Stage> Parameters for Typed<S> {
         self.0.sources()
     }
 
+    fn withholds(&self) -> bool {
+        self.0.withholds()
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         self.0.check(inputs)
     }

@@ -58,6 +58,10 @@ impl Stage for Report {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         if inputs.iter().any(|input| !input.members.is_empty()) {
             return Vec::new();

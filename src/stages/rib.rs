@@ -98,6 +98,10 @@ impl Stage for Rib {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = self.check_roles();
         if problems.is_empty() {

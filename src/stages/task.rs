@@ -34,6 +34,8 @@ pub trait Stage:
     /// See [`crate::workflow::kind::Parameters::open_inputs`].
     fn open_inputs(&self) -> bool;
     fn sources(&self) -> Vec<Source>;
+    /// See [`crate::workflow::kind::Parameters::withholds`].
+    fn withholds(&self) -> bool;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
     /// What a node with such inputs will cost and give.
     fn price(&self, foreseen: &Foreseen) -> Price;

@@ -192,6 +192,18 @@ impl Artifact {
         }
     }
 
+    /// The encoded images that it names, wherever they lie.
+    pub fn encoded_images(&self) -> Vec<Digest> {
+        let Artifact::Dataset(dataset) = self else {
+            return Vec::new();
+        };
+        let files = dataset.parts.iter().filter_map(|part| match &part.images {
+            Images::Encoded { files, .. } => Some(files),
+            Images::Packed { .. } => None,
+        });
+        files.flatten().map(|file| file.blob.digest).collect()
+    }
+
     /// Bytes of everything the artifact names, encoded images included.
     pub fn content_bytes(&self) -> u64 {
         let encoded = match self {

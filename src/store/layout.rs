@@ -24,6 +24,8 @@ pub(super) const DOWNLOADS: &str = "downloads";
 pub(super) const DERIVED: &str = "derived";
 /// Blobs and records that were found damaged, kept for whoever wants to know why.
 pub(super) const DAMAGED: &str = "damaged";
+/// Markers for blobs that stay here.
+pub(super) const WITHHELD: &str = "withheld";
 /// The stat cache. Derived: deletable at any time.
 pub(super) const STAT_INDEX: &str = "index.stat";
 const DESCRIPTION: &str = "store.json";

@@ -39,6 +39,7 @@ pub use layout::STORE_FORMAT;
 pub use record::{Port, Record, StoredRecord};
 pub use sources::{ResolvedSource, SourceError};
 pub use statcache::StatCache;
+pub use withheld::Named;
 
 /// An open store. Cheap to open; used from many threads, and by many processes at once.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub struct Store {
     verified: Mutex<HashMap<Digest, Stamp>>,
     /// Derived pieces likewise, by path.
     pieces: Mutex<HashMap<PathBuf, Stamp>>,
+    /// Lists of images that stay here, as far as they were read.
+    listed: Mutex<withheld::Lists>,
     /// Where missing blobs are asked for.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
 }
@@ -67,6 +70,7 @@ impl Store {
             session: Mutex::default(),
             verified: Mutex::default(),
             pieces: Mutex::default(),
+            listed: Mutex::default(),
             elsewhere: OnceLock::new(),
         })
     }

@@ -1,19 +1,56 @@
 //! What may not be passed on: markers for blobs that hold pixels of a dataset whose licence
 //! forbids it, or what was made of them. Whatever hands out bytes asks here first.
+//!
+//! A blob has a marker of its own, an empty file. Encoded images can be a million, and mostly lie
+//! outside the store: those of one dataset are one list, `withheld/images/<artifact>`, their
+//! digests in order, 32 bytes each.
 
+use std::collections::HashMap;
 use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::{Store, StoreError};
+use super::artifact::{Artifact, Tensors};
+use super::layout::WITHHELD;
+use super::{BlobError, Port, Record, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// The folder of the markers: an empty file for each blob.
-pub(super) const WITHHELD: &str = "withheld";
+/// The folder of the lists.
+const IMAGES: &str = "images";
+
+/// The lists that were read, by their names: they never change.
+pub(super) type Lists = HashMap<String, Arc<Vec<Digest>>>;
+
+/// Everything that an artifact names.
+#[derive(Clone, Debug, Default)]
+pub struct Named {
+    blobs: Vec<Digest>,
+    images: Vec<Digest>,
+}
+
+impl Named {
+    pub fn by(artifact: &Artifact) -> Self {
+        let blobs = artifact.blobs().into_iter().map(|blob| blob.digest);
+        Self {
+            blobs: blobs.collect(),
+            images: artifact.encoded_images(),
+        }
+    }
+}
 
 impl Store {
     /// Whether the blob `digest` must stay in this store.
     pub fn is_withheld(&self, digest: &Digest) -> bool {
-        self.marker(digest).exists()
+        self.marker(digest).exists() || self.is_listed(digest)
+    }
+
+    /// Whether a record may be passed on. It may not where it holds itself what must stay: small
+    /// arrays stand in it whole.
+    pub fn may_share(&self, record: &Record) -> bool {
+        let mut ports = record.ports.values();
+        !ports.any(|port| holds_data(port) && self.is_withheld(&port.digest))
     }
 
     /// From now on these blobs stay in this store, whether they are here yet or not.
@@ -21,26 +58,126 @@ impl Store {
         for digest in digests {
             let marker = self.marker(digest);
             if !marker.exists() {
-                let tmp = self.session_folder()?;
-                fsx::replace(&marker, &tmp, fsx::SEALED, b"").map_err(StoreError::io(&marker))?;
+                self.place_marker(&marker, b"")?;
             }
         }
         Ok(())
     }
 
-    /// Takes a marker away: the blob may be passed on after all.
-    pub fn release(&self, digest: &Digest) -> Result<(), StoreError> {
-        let marker = self.marker(digest);
-        match fs::remove_file(&marker) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(StoreError::io(&marker)(error))
-            }
-            _ => Ok(()),
+    /// From now on what an artifact, of which `digest` is the name, holds and names stays in this
+    /// store.
+    pub fn withhold_artifact(&self, digest: &Digest, named: &Named) -> Result<(), StoreError> {
+        self.withhold(&named.blobs)?;
+        if !named.images.is_empty() {
+            let list = self.lists().join(digest.to_hex());
+            let mut images = named.images.clone();
+            images.sort_unstable();
+            images.dedup();
+            let bytes: Vec<u8> = images.iter().flat_map(|one| *one.as_bytes()).collect();
+            self.place_marker(&list, &bytes)?;
         }
+        // Last: where it is there, the others are.
+        self.withhold(std::slice::from_ref(digest))
     }
 
-    fn marker(&self, digest: &Digest) -> std::path::PathBuf {
+    /// As [`Store::withhold_artifact`], for what a port of a record holds. False where the
+    /// artifact is not here, so that nothing is known of what it names.
+    pub fn withhold_port(&self, port: &Port) -> Result<bool, StoreError> {
+        if self.marker(&port.digest).exists() {
+            return Ok(true);
+        }
+        // Nothing is fetched for this.
+        if port.inline.is_none() && !self.has(&port.digest) {
+            return Ok(false);
+        }
+        let artifact = match self.artifact(port) {
+            // Whoever needs it will make it again.
+            Err(BlobError::Missing(_) | BlobError::Damaged(_) | BlobError::Unreadable { .. }) => {
+                return Ok(false);
+            }
+            artifact => artifact?,
+        };
+        self.withhold_artifact(&port.digest, &Named::by(&artifact))?;
+        Ok(true)
+    }
+
+    /// Takes a marker away, and the list of that name: the blob may be passed on after all.
+    pub fn release(&self, digest: &Digest) -> Result<(), StoreError> {
+        for path in [self.lists().join(digest.to_hex()), self.marker(digest)] {
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io(&path)(error));
+                }
+                _ => {}
+            }
+        }
+        let mut lists = self.listed.lock().unwrap_or_else(|held| held.into_inner());
+        lists.remove(&digest.to_hex());
+        Ok(())
+    }
+
+    /// As [`Store::release`], for what a port of a record holds and names.
+    pub fn release_port(&self, port: &Port) -> Result<(), StoreError> {
+        let named = Named::by(&self.artifact(port)?);
+        // First: what is half released is still marked, and released or marked anew.
+        self.release(&port.digest)?;
+        named.blobs.iter().try_for_each(|blob| self.release(blob))
+    }
+
+    fn place_marker(&self, marker: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+        let tmp = self.session_folder()?;
+        fsx::replace(marker, &tmp, fsx::SEALED, bytes).map_err(StoreError::io(marker))
+    }
+
+    fn is_listed(&self, digest: &Digest) -> bool {
+        let lists = self.lists();
+        let Ok(names) = fs::read_dir(&lists) else {
+            // None is there, or it can't be told: what is not readable can't be handed out.
+            return lists.exists();
+        };
+        names.into_iter().any(|entry| match entry {
+            Ok(entry) => match self.list(&entry.path()) {
+                Some(list) => list.binary_search(digest).is_ok(),
+                // Gone meanwhile, or not readable.
+                None => entry.path().exists(),
+            },
+            Err(_) => true,
+        })
+    }
+
+    fn list(&self, path: &Path) -> Option<Arc<Vec<Digest>>> {
+        let name = path.file_name()?.to_str()?.to_string();
+        let mut lists = self.listed.lock().unwrap_or_else(|held| held.into_inner());
+        if let Some(list) = lists.get(&name) {
+            return Some(Arc::clone(list));
+        }
+        let bytes = fs::read(path).ok()?;
+        let (digests, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() {
+            return None;
+        }
+        let list = digests.iter().copied().map(Digest::from_bytes);
+        let list = Arc::new(list.collect::<Vec<Digest>>());
+        lists.insert(name, Arc::clone(&list));
+        Some(list)
+    }
+
+    fn lists(&self) -> PathBuf {
+        self.root().join(WITHHELD).join(IMAGES)
+    }
+
+    fn marker(&self, digest: &Digest) -> PathBuf {
         let hex = digest.to_hex();
         self.root().join(WITHHELD).join(&hex[..2]).join(&hex[2..])
+    }
+}
+
+/// Whether the artifact stands in the record with bytes of what it is about.
+fn holds_data(port: &Port) -> bool {
+    match &port.inline {
+        Some(Artifact::Tensors(Tensors { tensors, .. })) => {
+            tensors.values().any(|entry| entry.inline.is_some())
+        }
+        _ => false,
     }
 }

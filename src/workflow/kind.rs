@@ -220,6 +220,8 @@ pub trait Parameters: Send + Sync {
     fn open_inputs(&self) -> bool;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
+    /// Whether its outside data, and what is made of it, may not be passed on to others.
+    fn withholds(&self) -> bool;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
 }
 

@@ -43,6 +43,7 @@ mod syntax_hint;
 mod text;
 pub mod tree;
 mod values;
+pub mod withheld;
 mod yaml;
 
 pub use load::{Limits, LoadOptions, load};

@@ -16,6 +16,7 @@ mod fixtures;
 mod house;
 mod hub;
 mod imagenet_rib;
+mod keep;
 mod language;
 mod lock;
 mod methods;

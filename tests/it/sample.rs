@@ -560,6 +560,10 @@ impl Parameters for FakeParameters {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
     }

@@ -101,6 +101,7 @@ impl Coordinator<'_> {
             node,
             recipe: running.recipe,
             outputs: self.graph.dag[node].parameters.outputs(),
+            withheld: self.withheld.ports(node).to_vec(),
             product,
             threads: running.threads,
             started: running.started,
@@ -112,7 +113,7 @@ impl Coordinator<'_> {
         match result {
             Ok(record) => {
                 let record = self.settle(node, record)?;
-                self.keys.set_record(node, record);
+                self.set_record(node, record)?;
                 self.decide.published(node);
                 Ok(())
             }

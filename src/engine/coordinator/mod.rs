@@ -37,6 +37,7 @@ use crate::store::shelf::Budget;
 use crate::store::{Claim, Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
+use crate::workflow::withheld::Withheld;
 
 /// How often a node that another process holds is looked at again.
 const POLL: Duration = Duration::from_millis(50);
@@ -107,6 +108,9 @@ struct Coordinator<'a> {
     device: String,
     capacity: Capacity,
     forced: HashSet<NodeIndex>,
+    withheld: Withheld,
+    /// Nodes with a withheld port whose artifact was not here when its record was taken.
+    unmarked: Vec<NodeIndex>,
     keys: Keys<'a>,
     history: History<'a>,
     roots: Roots,
@@ -204,6 +208,8 @@ impl<'a> Coordinator<'a> {
             device,
             capacity,
             forced: options.force.iter().copied().collect(),
+            withheld: Withheld::of(graph),
+            unmarked: Vec::new(),
             keys: Keys::new(graph, store, &class),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
@@ -293,7 +299,7 @@ impl<'a> Coordinator<'a> {
         };
         match record {
             Some(record) => {
-                self.keys.set_record(node, record);
+                self.set_record(node, record)?;
                 self.decide.keyed(node, key, Keyed::Found);
             }
             None => {
@@ -337,9 +343,43 @@ impl<'a> Coordinator<'a> {
         let Some(record) = self.keys.find_again(node, key)? else {
             return Ok(false);
         };
-        self.keys.set_record(node, record);
+        self.set_record(node, record)?;
         self.decide.found(node);
         Ok(true)
+    }
+
+    /// From now on `record` is what `node` gave. What of it may not be passed on is marked, also
+    /// where another workflow made it that has no objection.
+    fn set_record(
+        &mut self,
+        node: NodeIndex,
+        record: Arc<StoredRecord>,
+    ) -> Result<(), EngineError> {
+        self.withhold(node, &record)?;
+        self.keys.set_record(node, record);
+        Ok(())
+    }
+
+    fn withhold(&mut self, node: NodeIndex, record: &StoredRecord) -> Result<(), EngineError> {
+        for name in self.withheld.ports(node) {
+            if let Some(port) = record.record.ports.get(name)
+                && !self.store.withhold_port(port)?
+            {
+                // It may be fetched in the course of the run.
+                self.unmarked.push(node);
+            }
+        }
+        Ok(())
+    }
+
+    /// Marks what has come from elsewhere since its record was taken.
+    fn withhold_rest(&mut self) -> Result<(), EngineError> {
+        for node in std::mem::take(&mut self.unmarked) {
+            if let Some(record) = self.keys.record(node).cloned() {
+                self.withhold(node, &record)?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends what still runs, which is nothing unless the run itself failed, and the workers.
@@ -353,6 +393,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn result(mut self, started: Instant) -> Result<RunResult, EngineError> {
+        self.withhold_rest()?;
         self.keys.save();
         let counts = self.decide.counts();
         let summary = Summary {

@@ -40,7 +40,7 @@ impl Coordinator<'_> {
             && let State::Done { .. } = self.decide.state(first)
             && let Some(record) = self.keys.record(first).cloned()
         {
-            self.keys.set_record(node, record);
+            self.set_record(node, record)?;
         }
         let Some(record) = self.keys.record(node) else {
             return Ok(());

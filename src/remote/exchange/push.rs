@@ -46,7 +46,7 @@ pub struct Pushed {
     pub sent: u64,
     /// Bytes of blobs that were there already.
     pub spared: u64,
-    /// Blobs that a licence keeps here.
+    /// Blobs that a licence keeps here, and records that hold such data themselves.
     pub withheld: usize,
     /// Blobs that are not in this store either.
     pub absent: usize,
@@ -130,7 +130,11 @@ struct Parcel<'a> {
 
 impl Push<'_> {
     fn batch(&self, records: &[StoredRecord], total: &mut Pushed) -> Result<(), PushError> {
-        let parcels = parallel::map(records, |stored| self.parcel(stored));
+        let (records, held): (Vec<_>, Vec<_>) = records
+            .iter()
+            .partition(|stored| self.store.may_share(&stored.record));
+        total.withheld += held.len();
+        let parcels = parallel::map(&records, |stored| self.parcel(stored));
         let parcels: Vec<Parcel> = parcels.into_iter().collect::<Result<_, _>>()?;
         let new: Vec<&Parcel> = parcels.iter().filter(|parcel| !parcel.there).collect();
         if !self.pushing.records_only {

@@ -95,6 +95,10 @@ impl Stage for Probe {
         sources.collect()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
     }

@@ -83,6 +83,10 @@ impl<W: With> Parameters for Typed<W> {
         Vec::new()
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         self.0.check(inputs)
     }

@@ -1,0 +1,3 @@
+//! Housekeeping of the store, and what may not leave it.
+
+mod withheld;
