@@ -8,6 +8,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::examples;
+use super::serve::ServeArguments;
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -148,6 +149,8 @@ pub enum Command {
     Validate(ValidateArguments),
     /// Draw the graph of a workflow
     Graph(GraphArguments),
+    /// Let other labs read the store over HTTP, and write to it with a token
+    Serve(ServeArguments),
     /// Look at the datasets on disk
     Data(DataArguments),
     /// Show what the stage kinds take and give

@@ -18,6 +18,7 @@ pub mod places;
 mod plan;
 mod run;
 mod schema;
+mod serve;
 mod status;
 mod validate;
 mod verify;
@@ -79,6 +80,7 @@ fn dispatch(
         Command::Lock(arguments) => lock::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
+        Command::Serve(arguments) => serve::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Models(arguments) => models::run(arguments, common, output),

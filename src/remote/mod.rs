@@ -1,6 +1,7 @@
 //! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
 //! that says what outside data must be.
 
+pub mod checked;
 pub mod describe;
 pub mod download;
 pub mod exchange;
@@ -9,6 +10,7 @@ pub mod lock;
 pub mod names;
 pub mod partial;
 pub mod patience;
+pub mod serve;
 pub mod signing;
 pub mod statement;
 pub mod transport;

@@ -5,17 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::parallel;
 use super::{Exchange, Neighbour};
 use crate::digest::Digest;
+use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement;
 use crate::remote::transport::{self, RemoteError};
 use crate::remote::trust::Standing;
-use crate::store::record::RECORD_FORMAT;
 use crate::store::{Foreign, Record, Signature, Store, StoreError};
 use crate::workflow::kind::Comparison;
 
-/// Largest record that is looked at. Metrics and tables stand in it.
-const MOST_RECORD: u64 = 64 << 20;
 /// Of the records and signatures that a remote names for one key, so many are looked at.
 const MOST_NAMES: usize = 64;
 
@@ -257,25 +255,7 @@ impl Hearing<'_> {
     fn record(&self, digest: &Digest) -> Result<Result<Record, String>, RemoteError> {
         let key = &self.asked.key;
         let bytes = self.read(&names::record(key, digest), MOST_RECORD)?;
-        if Digest::of(&bytes) != *digest {
-            return Ok(Err(
-                "its content does not have its name's digest".to_string()
-            ));
-        }
-        let record: Record = match serde_json::from_slice(&bytes) {
-            Ok(record) => record,
-            Err(error) => return Ok(Err(format!("it is no record: {error}"))),
-        };
-        if record.format > RECORD_FORMAT {
-            return Ok(Err("a newer ribflow wrote it".to_string()));
-        }
-        if record.key != *key || record.recipe.key() != *key {
-            return Ok(Err("it is of another key".to_string()));
-        }
-        if record.to_bytes() != bytes {
-            return Ok(Err("it is not in canonical form".to_string()));
-        }
-        Ok(check_artifacts(&record).map(|()| record))
+        Ok(checked::record(&bytes, key, digest))
     }
 
     fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, RemoteError> {
@@ -318,18 +298,6 @@ impl Hearing<'_> {
             .map(|(_, candidate)| candidate)
             .collect()
     }
-}
-
-/// That what stands in the record itself has the digests that it says.
-fn check_artifacts(record: &Record) -> Result<(), String> {
-    for (name, port) in &record.ports {
-        if let Some(artifact) = &port.inline
-            && Digest::of(&artifact.to_bytes()) != port.digest
-        {
-            return Err(format!("its output `{name}` does not have its digest"));
-        }
-    }
-    Ok(())
 }
 
 /// Whether two outcomes of a key are the same as far as their kind can tell.
