@@ -372,7 +372,7 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Whether both are asked for at one host and port, over one protocol.
-fn is_same_host(one: &str, other: &str) -> bool {
+pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     let host = |url: &str| {
         let parts = url.parse::<Uri>().ok()?.into_parts();
         Some((parts.scheme?, parts.authority?))
@@ -397,7 +397,7 @@ pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
     }
 }
 
-fn is_web(url: &str) -> bool {
+pub(super) fn is_web(url: &str) -> bool {
     let begins = |scheme: &str| {
         url.get(..scheme.len())
             .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
@@ -406,7 +406,7 @@ fn is_web(url: &str) -> bool {
 }
 
 /// Where a `Location` leads: it may be absolute, begin with the host, or at the host's root.
-fn joined(url: &str, place: &str) -> String {
+pub(super) fn joined(url: &str, place: &str) -> String {
     let path = place.find(['/', '?', '#']).unwrap_or(place.len());
     if place[..path].ends_with(':') {
         return place.to_string();

@@ -1,15 +1,22 @@
 //! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
 //! that says what outside data must be.
 
+pub mod address;
+pub mod bucket;
 pub mod checked;
 pub mod describe;
 pub mod download;
 pub mod exchange;
 pub mod folder;
+pub mod http;
 pub mod lock;
 pub mod names;
+pub mod pace;
 pub mod partial;
 pub mod patience;
+pub mod probe;
+mod profile;
+mod says;
 pub mod serve;
 pub mod signing;
 pub mod statement;

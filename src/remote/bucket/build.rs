@@ -1,0 +1,129 @@
+//! Buckets by their kinds, with credentials the usual way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::azure::MicrosoftAzureBuilder;
+use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
+
+use super::super::address::Options;
+use super::super::profile;
+use super::bounded::BoundedConnector;
+use super::failure::Failure;
+
+/// Whose bucket it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    S3,
+    Google,
+    Azure,
+}
+
+impl Kind {
+    pub fn scheme(self) -> &'static str {
+        match self {
+            Self::S3 => "s3",
+            Self::Google => "gs",
+            Self::Azure => "az",
+        }
+    }
+}
+
+/// Everything but where it is comes from the environment. Nothing is asked yet.
+pub fn store(kind: Kind, bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>, Failure> {
+    // A second call changes nothing, and whoever came first chose well enough.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match kind {
+        Kind::S3 => s3(bucket, options),
+        Kind::Google => google(bucket, options),
+        Kind::Azure => azure(bucket, options),
+    }
+    .map_err(Failure::Store)
+}
+
+fn s3(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
+    if let Some(endpoint) = &options.endpoint {
+        // One in the environment may be meant for S3 alone, and would win otherwise.
+        builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
+    }
+    if let Some(region) = &options.region {
+        builder = builder.with_region(region);
+    }
+    let given = |key| builder.get_config_value(&key);
+    let endpoint =
+        given(AmazonS3ConfigKey::S3Endpoint).or_else(|| given(AmazonS3ConfigKey::Endpoint));
+    let is_plain = endpoint.is_some_and(|endpoint| endpoint.starts_with("http://"));
+    let has_key = given(AmazonS3ConfigKey::AccessKeyId).is_some();
+    let has_role = given(AmazonS3ConfigKey::WebIdentityTokenFile).is_some();
+    let has_region = given(AmazonS3ConfigKey::Region).is_some();
+    if let Some(profile) = profile::chosen().filter(|_| !has_key && !has_role) {
+        builder = builder
+            .with_access_key_id(profile.key)
+            .with_secret_access_key(profile.secret);
+        if let Some(token) = profile.token {
+            builder = builder.with_token(token);
+        }
+        if let Some(region) = profile.region.filter(|_| !has_region) {
+            builder = builder.with_region(region);
+        }
+    }
+    let store = builder
+        .with_client_options(client(options, is_plain))
+        .with_retry(retry())
+        .with_http_connector(BoundedConnector::default())
+        .build()?;
+    Ok(Arc::new(store))
+}
+
+fn google(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_base_url(endpoint);
+    }
+    let store = builder
+        .with_client_options(client(options, false))
+        .with_retry(retry())
+        .with_http_connector(BoundedConnector::default())
+        .build()?;
+    Ok(Arc::new(store))
+}
+
+fn azure(container: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
+    if let Some(endpoint) = &options.endpoint {
+        builder = builder.with_endpoint(endpoint.clone());
+    }
+    let store = builder
+        .with_client_options(client(options, false))
+        .with_retry(retry())
+        .with_http_connector(BoundedConnector::default())
+        .build()?;
+    Ok(Arc::new(store))
+}
+
+/// The limits of an answer are watched over where it is waited for: one on the whole request
+/// would end large transfers, too.
+fn client(options: &Options, is_plain: bool) -> ClientOptions {
+    let endpoint = options.endpoint.as_deref().unwrap_or_default();
+    ClientOptions::new()
+        .with_allow_http(is_plain || endpoint.starts_with("http://"))
+        .with_connect_timeout(options.limits.connect)
+        .with_timeout_disabled()
+}
+
+/// One more attempt, for a connection that was kept and is gone; the rest is
+/// [`super::super::patience`]'s.
+fn retry() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig {
+            init_backoff: Duration::from_millis(50),
+            max_backoff: Duration::from_millis(500),
+            base: 2.0,
+        },
+        max_retries: 1,
+        retry_timeout: Duration::from_secs(30),
+    }
+}

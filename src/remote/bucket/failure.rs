@@ -1,0 +1,154 @@
+//! What a failure of a bucket means.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::PathBuf;
+
+use object_store::Error;
+use object_store::client::{HttpError, HttpErrorKind};
+
+use super::super::says;
+use super::super::transport::RemoteError;
+
+/// Why a request to a bucket failed.
+pub enum Failure {
+    Store(Error),
+    Slow(String),
+    /// Reading or writing on this side.
+    Local(PathBuf, io::Error),
+}
+
+/// An answer with a status that `object_store` has no error of its own for.
+#[derive(Debug, thiserror::Error)]
+#[error("it answers {status}{}", says::after(said))]
+pub struct Answered {
+    pub status: u16,
+    /// What the body says.
+    pub said: String,
+}
+
+impl Answered {
+    /// As an error that is not tried again here: that is [`super::super::patience`]'s.
+    pub fn into_error(self) -> HttpError {
+        HttpError::new(HttpErrorKind::Unknown, self)
+    }
+}
+
+impl Failure {
+    /// The status of an unusual answer.
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Store(error) => found::<Answered>(error).map(|answered| answered.status),
+            _ => None,
+        }
+    }
+
+    /// In the words of a [`Remote`](super::Remote).
+    pub fn told(self, remote: &str, name: &str) -> RemoteError {
+        let error = match self {
+            Self::Store(error) => error,
+            Self::Slow(why) => return passing(remote, why),
+            Self::Local(path, source) => return RemoteError::Io { path, source },
+        };
+        let refused = |why: String| RemoteError::Refused {
+            remote: remote.to_string(),
+            why,
+        };
+        match &error {
+            Error::NotFound { .. } if error.to_string().contains("NoSuchBucket") => {
+                refused("there is no such bucket".to_string())
+            }
+            Error::NotFound { .. } => RemoteError::Missing {
+                remote: remote.to_string(),
+                name: name.to_string(),
+            },
+            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
+                refused(format!("{name}: {}; {CREDENTIALS}", code(&error)))
+            }
+            _ if is_search_for_credentials(&error) => {
+                refused(format!("no credentials were found; {CREDENTIALS}"))
+            }
+            _ => match (found::<Answered>(&error), found::<HttpError>(&error)) {
+                (Some(answered), _) if says::is_passing(answered.status) => {
+                    passing(remote, answered.to_string())
+                }
+                (Some(answered), _) => refused(format!("{name}: {answered}")),
+                (None, Some(_)) => passing(remote, innermost(&error)),
+                (None, None) if is_busy(&error) => passing(remote, "it is busy".to_string()),
+                (None, None) => RemoteError::Wrong {
+                    remote: remote.to_string(),
+                    name: name.to_string(),
+                    why: says::clear(&innermost(&error)),
+                },
+            },
+        }
+    }
+
+    /// In few words.
+    pub fn clear(self) -> String {
+        match self {
+            Self::Store(error) => says::clear(&innermost(&error)),
+            Self::Slow(why) => why,
+            Self::Local(path, source) => format!("{}: {source}", path.display()),
+        }
+    }
+}
+
+const CREDENTIALS: &str = "are the credentials those of this bucket, and may they do this? S3 reads \
+     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_PROFILE (AWS_SKIP_SIGNATURE=true asks \
+     without any), Google GOOGLE_APPLICATION_CREDENTIALS, Azure AZURE_STORAGE_ACCOUNT_NAME and \
+     AZURE_STORAGE_ACCOUNT_KEY";
+
+fn passing(remote: &str, why: String) -> RemoteError {
+    RemoteError::Passing {
+        remote: remote.to_string(),
+        why: says::clear(&why),
+    }
+}
+
+/// Without credentials, the machine's own are asked for at an address that only a cloud's
+/// machines have.
+fn is_search_for_credentials(error: &Error) -> bool {
+    let text = error.to_string();
+    ["169.254.169.254", "metadata.google.internal"]
+        .iter()
+        .any(|host| text.contains(host))
+}
+
+/// S3 can say so under a status of success.
+fn is_busy(error: &Error) -> bool {
+    let text = error.to_string();
+    text.contains("SlowDown") || text.contains("InternalError")
+}
+
+/// The code that S3's and Azure's documents of an error have.
+fn code(error: &Error) -> String {
+    let text = error.to_string();
+    let code = text
+        .split_once("<Code>")
+        .and_then(|(_, rest)| rest.split_once("</Code>"));
+    match code {
+        Some((code, _)) => says::clear(code),
+        None => match error {
+            Error::Unauthenticated { .. } => "401".to_string(),
+            _ => "403".to_string(),
+        },
+    }
+}
+
+/// The first error of this type in the chain.
+fn found<T: StdError + 'static>(error: &Error) -> Option<&T> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+fn innermost(error: &Error) -> String {
+    chain(error)
+        .last()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+fn chain(error: &Error) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    let first: &(dyn StdError + 'static) = error;
+    std::iter::successors(Some(first), |error| (*error).source())
+}

@@ -1,0 +1,353 @@
+//! `http://`, `https://`: any web server for reading, one with PUT (nginx with DAV, `ribflow
+//! serve`) for writing.
+
+mod listing;
+mod names;
+mod talk;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
+
+use ureq::http::Method;
+
+use super::address::Options;
+use super::pace::Limits;
+use super::transport::{Content, Created, Part, Remote, RemoteError};
+use talk::{Answer, Talk};
+
+pub use names::{decoded, encoded};
+pub use talk::is_plain;
+
+/// The most of a list: a hundred thousand names.
+const LARGEST_LISTING: u64 = 64 << 20;
+/// Names that one question for sizes has.
+const BATCH: usize = 1000;
+/// Questions for sizes that are open at once.
+const HEADS_AT_ONCE: usize = 16;
+/// Larger bodies wait until the server has seen the head of the request and wants them.
+const LARGEST_UNASKED: u64 = 64 * 1024;
+const BUFFER: usize = 1 << 16;
+
+/// A web server.
+pub struct HttpRemote {
+    talk: Talk,
+    limits: Limits,
+    /// It answered once that it does not know `PROPFIND`.
+    lists_no_dav: AtomicBool,
+    /// It answered once that it does not know `POST /has`.
+    counts_no_batches: AtomicBool,
+}
+
+impl HttpRemote {
+    /// What lies below `url`.
+    pub fn new(url: &str, options: &Options) -> Self {
+        Self {
+            talk: Talk::new(url, options),
+            limits: options.limits,
+            lists_no_dav: AtomicBool::new(false),
+            counts_no_batches: AtomicBool::new(false),
+        }
+    }
+
+    fn wrong(&self, name: &str, why: impl ToString) -> RemoteError {
+        RemoteError::Wrong {
+            remote: self.shown().to_string(),
+            name: name.to_string(),
+            why: why.to_string(),
+        }
+    }
+
+    /// A whole answer, of at most `most` bytes.
+    fn whole(&self, name: &str, answer: Answer, most: u64) -> Result<Vec<u8>, RemoteError> {
+        let mut bytes = Vec::new();
+        answer
+            .reader(self.limits)
+            .take(most.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.talk.broke(error))?;
+        match bytes.len() as u64 > most {
+            false => Ok(bytes),
+            true => Err(self.wrong(name, format!("its answer has more than {most} bytes"))),
+        }
+    }
+
+    /// What DAV says of a folder, or what its lack of DAV means after `refusal`.
+    fn list_by_dav(&self, folder: &str, refusal: Answer) -> Result<Vec<String>, RemoteError> {
+        let is_absent = refusal.status == 404;
+        if !self.lists_no_dav.load(Ordering::Relaxed) {
+            let name = format!("{folder}/");
+            let method =
+                Method::from_bytes(b"PROPFIND").map_err(|error| self.wrong(folder, error))?;
+            let headers = [("depth", "1"), ("accept", "application/xml, text/xml")];
+            let answer = self.talk.ask(&method, &name, &headers)?;
+            match answer.status {
+                200 | 207 => return self.listed(folder, answer),
+                404 => return Ok(Vec::new()),
+                405 | 501 => self.lists_no_dav.store(true, Ordering::Relaxed),
+                _ => {}
+            }
+        }
+        match is_absent {
+            true => Ok(Vec::new()),
+            false => Err(self.talk.refusal(&format!("{folder}/"), refusal)),
+        }
+    }
+
+    fn listed(&self, folder: &str, answer: Answer) -> Result<Vec<String>, RemoteError> {
+        let path = answer.path.clone();
+        let body = self.whole(folder, answer, LARGEST_LISTING)?;
+        Ok(listing::names(&String::from_utf8_lossy(&body), &path))
+    }
+
+    /// The sizes of many, by one question; `None` where the server does not know that.
+    fn batch(&self, names: &[String]) -> Result<Option<Vec<Option<u64>>>, RemoteError> {
+        if self.counts_no_batches.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let question = serde_json::to_vec(names).map_err(|error| self.wrong("has", error))?;
+        let headers = [("content-type", "application/json")];
+        let answer = self.talk.send(&Method::POST, "has", &headers, &question)?;
+        let is_known = match answer.status {
+            200 => true,
+            401 | 408 | 429 => return Err(self.talk.refusal("has", answer)),
+            500 | 502.. => return Err(self.talk.refusal("has", answer)),
+            _ => false,
+        };
+        // A server of pages may answer anything with a page.
+        let sizes: Option<Vec<Option<u64>>> = match is_known {
+            true => serde_json::from_slice(&self.whole("has", answer, LARGEST_LISTING)?).ok(),
+            false => None,
+        };
+        match sizes {
+            Some(sizes) if sizes.len() == names.len() => Ok(Some(sizes)),
+            Some(_) => Err(self.wrong("has", "it answers for other names than were asked for")),
+            None => {
+                self.counts_no_batches.store(true, Ordering::Relaxed);
+                Ok(None)
+            }
+        }
+    }
+
+    /// The size of one, by its head.
+    fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
+        let answer = self.talk.ask(&Method::HEAD, name, &[])?;
+        match answer.status {
+            200 => match answer.length() {
+                Some(length) => Ok(Some(length)),
+                None => Err(self.wrong(name, "it does not say how large that is")),
+            },
+            404 | 410 => Ok(None),
+            _ => Err(self.talk.refusal(name, answer)),
+        }
+    }
+
+    fn sizes_one_by_one(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
+        let next = AtomicUsize::new(0);
+        let sizes = Mutex::new(vec![None; names.len()]);
+        let failed = Mutex::new(None);
+        let work = || {
+            while let Some((at, name)) = numbered(names, next.fetch_add(1, Ordering::Relaxed)) {
+                match self.size(name) {
+                    Ok(size) => held(&sizes)[at] = size,
+                    Err(error) => {
+                        // The others stop at the next name.
+                        next.store(names.len(), Ordering::Relaxed);
+                        held(&failed).get_or_insert(error);
+                    }
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..HEADS_AT_ONCE.min(names.len()) {
+                scope.spawn(work);
+            }
+            work();
+        });
+        match failed.into_inner().unwrap_or_else(|it| it.into_inner()) {
+            Some(error) => Err(error),
+            None => Ok(sizes.into_inner().unwrap_or_else(|it| it.into_inner())),
+        }
+    }
+
+    /// Copies at most `most` bytes after the first `skipped` ones.
+    fn copy(
+        &self,
+        name: &str,
+        answer: Answer,
+        skipped: u64,
+        most: u64,
+        into: &mut dyn Write,
+    ) -> Result<u64, RemoteError> {
+        let mut reader = answer.reader(self.limits);
+        let mut buffer = vec![0; BUFFER];
+        let (mut skip, mut copied) = (skipped, 0);
+        while copied < most {
+            let wanted = (skip + (most - copied).min(BUFFER as u64)).min(BUFFER as u64);
+            let count = match reader.read(&mut buffer[..wanted as usize]) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) => return Err(self.talk.broke(error)),
+            };
+            let begin = skip.min(count as u64);
+            skip -= begin;
+            let piece = &buffer[begin as usize..count];
+            into.write_all(piece).map_err(|source| RemoteError::Io {
+                path: PathBuf::from(name),
+                source,
+            })?;
+            copied += piece.len() as u64;
+        }
+        Ok(copied)
+    }
+
+    fn upload(
+        &self,
+        name: &str,
+        content: Content,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, RemoteError> {
+        let path = match content {
+            Content::Bytes(bytes) => return self.talk.send(&Method::PUT, name, headers, bytes),
+            Content::File(path) => path,
+        };
+        let local = |source: io::Error| RemoteError::Io {
+            path: path.to_path_buf(),
+            source,
+        };
+        let size = content.size().map_err(local)?;
+        let file = File::open(path).map_err(local)?;
+        let mut headers = headers.to_vec();
+        if size > LARGEST_UNASKED {
+            headers.push(("expect", "100-continue"));
+        }
+        self.talk.stream(&Method::PUT, name, &headers, file, size)
+    }
+
+    /// As DAV has it, the folders above a name are there before anything is written to them.
+    fn make_folders(&self, name: &str) -> Result<(), RemoteError> {
+        let Ok(method) = Method::from_bytes(b"MKCOL") else {
+            return Ok(());
+        };
+        for (end, _) in name.match_indices('/') {
+            // Most of them are there, which is no failure; what fails otherwise shows afterwards.
+            self.talk.ask(&method, &name[..=end], &[])?;
+        }
+        Ok(())
+    }
+
+    /// Writes, and returns the status where the server wrote or has it already.
+    fn write(
+        &self,
+        name: &str,
+        content: Content,
+        headers: &[(&str, &str)],
+    ) -> Result<Created, RemoteError> {
+        let mut answer = self.upload(name, content, headers)?;
+        if answer.status == 409 {
+            self.make_folders(name)?;
+            answer = self.upload(name, content, headers)?;
+        }
+        match answer.status {
+            200 | 201 | 204 => Ok(Created::New),
+            412 if !headers.is_empty() => Ok(Created::There),
+            _ => Err(self.talk.refusal(name, answer)),
+        }
+    }
+}
+
+fn numbered(names: &[String], at: usize) -> Option<(usize, &str)> {
+    names.get(at).map(|name| (at, name.as_str()))
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Remote for HttpRemote {
+    fn shown(&self) -> &str {
+        &self.talk.shown
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
+        let name = format!("{folder}/");
+        let headers = [("accept", "application/json, text/html;q=0.5")];
+        let answer = self.talk.ask(&Method::GET, &name, &headers)?;
+        match answer.status {
+            200 => self.listed(folder, answer),
+            403..=405 => self.list_by_dav(folder, answer),
+            _ => Err(self.talk.refusal(&name, answer)),
+        }
+    }
+
+    fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
+        let mut sizes = Vec::with_capacity(names.len());
+        for some in names.chunks(BATCH) {
+            match self.batch(some)? {
+                Some(answers) => sizes.extend(answers),
+                None => sizes.extend(self.sizes_one_by_one(some)?),
+            }
+        }
+        Ok(sizes)
+    }
+
+    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
+        if part.most == 0 {
+            return Ok(0);
+        }
+        let range = match part.from.checked_add(part.most - 1) {
+            Some(last) if last < 1 << 48 => format!("bytes={}-{last}", part.from),
+            _ => format!("bytes={}-", part.from),
+        };
+        let headers = [("range", range.as_str())];
+        let answer = self.talk.ask(&Method::GET, name, &headers)?;
+        match answer.status {
+            206 => {
+                let Some((first, total)) = answer.range() else {
+                    return Err(self.wrong(name, "it sends a part without saying which"));
+                };
+                if first != part.from {
+                    return Err(self.wrong(name, "it sends another part than was asked for"));
+                }
+                let copied = self.copy(name, answer, 0, part.most, into)?;
+                let whole = total.map(|total| total.saturating_sub(first).min(part.most));
+                match whole.filter(|whole| copied < *whole) {
+                    Some(whole) => {
+                        Err(self.talk.passing(format!("{copied} of {whole} bytes came")))
+                    }
+                    None => Ok(copied),
+                }
+            }
+            // It knows no parts, and sends everything from the beginning.
+            200 => self.copy(name, answer, part.from, part.most, into),
+            // It ends before the part begins.
+            416 => Ok(0),
+            404 | 410 => Err(RemoteError::Missing {
+                remote: self.shown().to_string(),
+                name: name.to_string(),
+            }),
+            _ => Err(self.talk.refusal(name, answer)),
+        }
+    }
+
+    fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
+        self.write(name, content, &[]).map(|_| ())
+    }
+
+    fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
+        self.write(name, Content::Bytes(bytes), &[("if-none-match", "*")])
+    }
+
+    fn remove(&self, name: &str) -> Result<(), RemoteError> {
+        let answer = self.talk.ask(&Method::DELETE, name, &[])?;
+        match answer.status {
+            200 | 202 | 204 | 404 | 410 => Ok(()),
+            _ => Err(self.talk.refusal(name, answer)),
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! Requests to one server and what its answers mean.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use ureq::http::{Method, Request, Response, Uri};
+use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::{Agent, AsSendBody, Body, SendBody};
+
+use super::super::address::Options;
+use super::super::download::{is_same_host, is_web, joined};
+use super::super::pace::{Limits, Paced};
+use super::super::says;
+use super::super::transport::RemoteError;
+use super::names::encoded;
+
+const MOST_REDIRECTS: usize = 5;
+/// The most of a refusal's body that is looked at.
+const LARGEST_REFUSAL: u64 = 4096;
+
+/// One server, as this side speaks with it.
+pub struct Talk {
+    agent: Agent,
+    /// Ends with `/`.
+    root: String,
+    pub shown: String,
+    token: Option<String>,
+    limits: Limits,
+}
+
+/// An answer whose body has not been read.
+pub struct Answer {
+    pub status: u16,
+    /// The path that answered, after redirects.
+    pub path: String,
+    response: Response<Body>,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.response.headers().get(name)?.to_str().ok()
+    }
+
+    /// How long it says its body is.
+    pub fn length(&self) -> Option<u64> {
+        self.header("content-length")?.trim().parse().ok()
+    }
+
+    /// Where a part begins, and how long the whole is if that is known.
+    pub fn range(&self) -> Option<(u64, Option<u64>)> {
+        let range = self.header("content-range")?.trim().strip_prefix("bytes")?;
+        let (part, total) = range.trim_start().split_once('/')?;
+        let (first, _) = part.split_once('-')?;
+        Some((first.trim().parse().ok()?, total.trim().parse().ok()))
+    }
+
+    /// The body, at no less than the pace.
+    pub fn reader(self, limits: Limits) -> impl Read {
+        Paced::new(self.response.into_body().into_reader(), limits)
+    }
+}
+
+impl Talk {
+    pub fn new(url: &str, options: &Options) -> Self {
+        let root = format!("{}/", url.trim_end_matches('/'));
+        Self {
+            agent: agent(options.limits),
+            shown: root.trim_end_matches('/').to_string(),
+            root,
+            token: options.token.clone(),
+            limits: options.limits,
+        }
+    }
+
+    /// A request without a body. Redirects are followed, and the token stays with its host.
+    pub fn ask(
+        &self,
+        method: &Method,
+        name: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Answer, RemoteError> {
+        let first = format!("{}{}", self.root, encoded(name));
+        let mut url = first.clone();
+        for _ in 0..=MOST_REDIRECTS {
+            let is_home = is_same_host(&url, &first);
+            let answer = self.call(method, &url, headers, is_home, ())?;
+            let place = answer.header("location").map(str::to_string);
+            let (300..=399, Some(place)) = (answer.status, place) else {
+                return Ok(answer);
+            };
+            if ![Method::GET, Method::HEAD].contains(method) {
+                return Err(self.redirected(&place));
+            }
+            url = joined(&url, &place);
+            if !is_web(&url) {
+                return Err(self.redirected(&place));
+            }
+        }
+        Err(self.refused("it redirects in circles".to_string()))
+    }
+
+    /// A request with a body that is in memory.
+    pub fn send(
+        &self,
+        method: &Method,
+        name: &str,
+        headers: &[(&str, &str)],
+        bytes: &[u8],
+    ) -> Result<Answer, RemoteError> {
+        let url = format!("{}{}", self.root, encoded(name));
+        let answer = self.call(method, &url, headers, true, bytes)?;
+        self.unless_redirected(answer)
+    }
+
+    /// A request with the `size` bytes of a file.
+    pub fn stream(
+        &self,
+        method: &Method,
+        name: &str,
+        headers: &[(&str, &str)],
+        file: File,
+        size: u64,
+    ) -> Result<Answer, RemoteError> {
+        let url = format!("{}{}", self.root, encoded(name));
+        let length = size.to_string();
+        let mut headers = headers.to_vec();
+        headers.push(("content-length", &length));
+        let mut body = Paced::new(file, self.limits);
+        let answer = self.call(
+            method,
+            &url,
+            &headers,
+            true,
+            SendBody::from_reader(&mut body),
+        )?;
+        self.unless_redirected(answer)
+    }
+
+    fn call(
+        &self,
+        method: &Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        is_home: bool,
+        body: impl AsSendBody,
+    ) -> Result<Answer, RemoteError> {
+        let mut request = Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let (Some(token), true) = (&self.token, is_home) {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let request = request
+            .body(body)
+            .map_err(|error| self.refused(format!("the request can't be made: {error}")))?;
+        let path = request.uri().path().to_string();
+        let response = self
+            .agent
+            .run(request)
+            .map_err(|error| self.failed(error))?;
+        Ok(Answer {
+            status: response.status().as_u16(),
+            path,
+            response,
+        })
+    }
+
+    fn unless_redirected(&self, answer: Answer) -> Result<Answer, RemoteError> {
+        match (answer.status, answer.header("location")) {
+            (300..=399, Some(place)) => Err(self.redirected(place)),
+            _ => Ok(answer),
+        }
+    }
+
+    fn redirected(&self, place: &str) -> RemoteError {
+        let place = says::clear(place.split('?').next().unwrap_or_default());
+        self.refused(format!(
+            "it redirects to {place}: write that URL's root instead, if it is trusted"
+        ))
+    }
+
+    /// What went wrong before there was an answer.
+    fn failed(&self, error: ureq::Error) -> RemoteError {
+        let why = says::clear(&error.to_string());
+        if why.contains("invalid peer certificate") {
+            let hint = "SSL_CERT_FILE can name further authorities";
+            return self.refused(format!("it is not trusted: {why}; {hint}"));
+        }
+        match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => self.refused(why),
+            _ => self.passing(why),
+        }
+    }
+
+    /// What went wrong with the body of an answer.
+    pub fn broke(&self, error: io::Error) -> RemoteError {
+        self.passing(says::clear(&error.to_string()))
+    }
+
+    pub fn passing(&self, why: String) -> RemoteError {
+        RemoteError::Passing {
+            remote: self.shown.clone(),
+            why,
+        }
+    }
+
+    fn refused(&self, why: String) -> RemoteError {
+        RemoteError::Refused {
+            remote: self.shown.clone(),
+            why,
+        }
+    }
+
+    /// What an answer means that does not do as asked.
+    pub fn refusal(&self, name: &str, answer: Answer) -> RemoteError {
+        let status = answer.status;
+        let is_page = answer
+            .header("content-type")
+            .is_some_and(|kind| kind.contains("html"));
+        let said = match is_page {
+            true => String::new(),
+            false => self.beginning(answer),
+        };
+        let why = format!("{name}: {status}{}", says::after(&said));
+        match says::is_passing(status) {
+            true => self.passing(why),
+            false => self.refused(format!("{why}{}", self.advice(status, name))),
+        }
+    }
+
+    fn beginning(&self, answer: Answer) -> String {
+        let mut bytes = Vec::new();
+        // What comes is enough: it only explains.
+        let _ = answer
+            .reader(self.limits)
+            .take(LARGEST_REFUSAL)
+            .read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    fn advice(&self, status: u16, name: &str) -> &'static str {
+        match (status, &self.token) {
+            (401 | 403, None) if name.ends_with('/') => {
+                "; it asks for a token, or lists no folders (nginx: `autoindex on`)"
+            }
+            (401 | 403, None) => "; it asks for a token, or may only be read",
+            (401 | 403, Some(_)) => "; is the token the right one, and may it do this?",
+            (405 | 501, _) => "; this server can't be written to",
+            (409, _) => "; nginx wants `create_full_put_path on`",
+            (413, _) => "; that is larger than it takes (nginx: `client_max_body_size`)",
+            _ => "",
+        }
+    }
+}
+
+fn agent(limits: Limits) -> Agent {
+    let tls = TlsConfig::builder()
+        .provider(TlsProvider::Rustls)
+        .root_certs(RootCerts::PlatformVerifier)
+        .build();
+    Agent::config_builder()
+        .tls_config(tls)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_resolve(Some(limits.connect))
+        .timeout_connect(Some(limits.connect))
+        .timeout_recv_response(Some(limits.answer))
+        .timeout_per_read(Some(limits.window))
+        .timeout_per_write(Some(limits.window))
+        .max_idle_connections(64)
+        .max_idle_connections_per_host(32)
+        .user_agent(concat!("ribflow/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .into()
+}
+
+/// Whether a URL has a host and no more than a host and a path.
+pub fn is_plain(url: &str) -> bool {
+    url.parse::<Uri>()
+        .is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none())
+}
