@@ -13,6 +13,7 @@ mod ranges;
 mod reading;
 mod routes;
 mod target;
+mod trials;
 mod upload;
 
 use std::collections::HashMap;
@@ -66,6 +67,7 @@ struct Shared {
     limits: Limits,
     /// Compressed blobs that have been found whole, with the stamp they had.
     compressed: Mutex<HashMap<Digest, Stamp>>,
+    trials: trials::Trials,
 }
 
 /// A server that has its address and answers nobody yet.
@@ -92,6 +94,7 @@ impl Server {
                 access,
                 limits,
                 compressed: Mutex::default(),
+                trials: trials::Trials::default(),
             }),
         })
     }

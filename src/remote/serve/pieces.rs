@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
+use axum::http::HeaderMap;
+use axum::http::header::EXPECT;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::{Instant, timeout_at};
@@ -89,8 +91,11 @@ impl Pieces {
 }
 
 /// Goes on reading a body that is refused, in the background and not for long: a client that is
-/// cut off while it sends never sees the answer.
-pub fn linger(body: Body, limits: &Limits) {
+/// cut off while it sends never sees the answer. One that waits for a word sends nothing.
+pub fn linger(headers: &HeaderMap, body: Body, limits: &Limits) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
     let mut pieces = Pieces::new(body, MOST_LINGERING, limits);
     tokio::spawn(async move {
         let _ = pieces.discard().await;

@@ -139,6 +139,8 @@ impl Shared {
                 let digest = name.strip_suffix(".sig");
                 is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
             }),
+            Target::Trials => Ok(Found::Listing(self.trials.listed())),
+            Target::Trial(_) => Ok(Found::Nothing),
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Found::Nothing),
             _ if verify && !self.is_whole(target, &path)? => Ok(Found::Nothing),
             _ => open(&path),
@@ -217,7 +219,7 @@ impl Shared {
             Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_) => Ok(None),
             _ => match self.find(&target, false)? {
                 Found::File { size, .. } => Ok(Some(size)),
-                _ => Ok(None),
+                Found::Listing(_) | Found::Nothing => Ok(None),
             },
         }
     }

@@ -55,13 +55,16 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
             Ok(target) => return upload::put(shared, target, &parts.headers, body).await,
             Err(refusal) => refusal,
         },
+        (&Method::DELETE, _) if is_trial(shared, name, &parts) => {
+            answers::text(StatusCode::OK, "it is forgotten")
+        }
         (&Method::DELETE, _) => answers::not_allowed(
             "GET, HEAD, PUT",
             "nothing is deleted through this server; `ribflow cache gc` does that where the store is",
         ),
         _ => answers::not_allowed("GET, HEAD, PUT", "GET, HEAD and PUT are answered here"),
     };
-    linger(body, &shared.limits);
+    linger(&parts.headers, body, &shared.limits);
     refusal
 }
 
@@ -75,7 +78,11 @@ fn may_write(
     };
     if matches!(
         target,
-        Target::Description | Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_)
+        Target::Description
+            | Target::RecordsOf(_)
+            | Target::Revocations
+            | Target::RevocationsOf(_)
+            | Target::Trials
     ) {
         let message = "this can only be read";
         return Err(answers::not_allowed("GET, HEAD", message));
@@ -92,6 +99,17 @@ fn may_write(
             StatusCode::FORBIDDEN,
             "this token is good for reading only; writing needs one of `ribflow serve --tokens`",
         )),
+    }
+}
+
+/// Forgets a client's trial, which is all that can be removed.
+fn is_trial(shared: &Shared, name: &str, parts: &axum::http::request::Parts) -> bool {
+    match may_write(shared, name, parts) {
+        Ok(Target::Trial(number)) => {
+            shared.trials.remove(number);
+            true
+        }
+        _ => false,
     }
 }
 

@@ -7,6 +7,9 @@ use crate::remote::names::{self, COMPRESSED, InRecords, REVOCATIONS, in_records}
 /// The file that says which format a store has.
 const DESCRIPTION: &str = "store.json";
 
+/// Begins the names of what a client writes to see whether it may.
+const TRIAL: &str = "probe-";
+
 /// A name in a store that may be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -18,6 +21,8 @@ pub enum Target {
     Revocations,
     RevocationsOf(Digest),
     Revocation { signer: Digest, envelope: Digest },
+    Trials,
+    Trial(u128),
 }
 
 /// A signature's place.
@@ -64,6 +69,12 @@ impl Target {
                 signer: signer.parse().ok()?,
                 envelope: name.strip_suffix(".sig")?.parse().ok()?,
             }),
+            ["tmp", ""] => Some(Self::Trials),
+            ["tmp", name] => {
+                let digits = name.strip_prefix(TRIAL)?;
+                let number = u128::from_str_radix(digits, 16).ok()?;
+                Some(Self::Trial(number))
+            }
             _ => None,
         }
     }
@@ -85,6 +96,8 @@ impl Target {
             Self::Revocations => format!("{REVOCATIONS}/"),
             Self::RevocationsOf(signer) => format!("{REVOCATIONS}/{signer}/"),
             Self::Revocation { signer, envelope } => names::revocation(signer, envelope),
+            Self::Trials => "tmp/".to_string(),
+            Self::Trial(number) => format!("tmp/{TRIAL}{number:024x}"),
         }
     }
 }

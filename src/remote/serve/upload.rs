@@ -77,7 +77,7 @@ pub async fn put(
 ) -> Response {
     let most = shared.most(&target);
     if said(headers).is_some_and(|bytes| bytes > most) {
-        linger(body, &shared.limits);
+        linger(headers, body, &shared.limits);
         return reading::refused(Broken::Large(most));
     }
     let mut pieces = Pieces::new(body, most, &shared.limits);
@@ -149,6 +149,7 @@ impl Shared {
         match target {
             Target::Object { .. } => self.limits.blob,
             Target::Record { .. } => MOST_RECORD,
+            // Signatures and revocations; trials are smaller still.
             _ => MOST_ENVELOPE,
         }
     }
@@ -168,6 +169,7 @@ impl Shared {
                 Err(Refused::Here(error)) => Err(io::Error::other(error)),
                 Err(_) => Ok(false),
             },
+            Target::Trial(number) => Ok(self.trials.has(*number)),
             _ => Ok(self.store.root().join(target.name()).is_file()),
         }
     }
@@ -195,6 +197,11 @@ impl Shared {
             }
             Target::Revocation { signer, envelope } => {
                 self.add_revocation(signer, envelope, plain(incoming, steps)?)
+            }
+            Target::Trial(number) => {
+                plain(incoming, steps)?;
+                self.trials.add(*number);
+                Ok(())
             }
             _ => Err(Refused::Wrong("this can only be read".to_string())),
         }
