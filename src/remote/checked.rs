@@ -16,8 +16,8 @@ pub fn record(bytes: &[u8], key: &Digest, digest: &Digest) -> Result<Record, Str
     if Digest::of(bytes) != *digest {
         return wrong("its content does not have its name's digest");
     }
-    let record: Record =
-        serde_json::from_slice(bytes).map_err(|error| format!("it is no record: {error}"))?;
+    let record: Record = serde_json::from_slice(bytes)
+        .map_err(|error| shown(&format!("it is no record: {error}")))?;
     if record.format > RECORD_FORMAT {
         return wrong("a newer ribflow wrote it");
     }
@@ -30,12 +30,25 @@ pub fn record(bytes: &[u8], key: &Digest, digest: &Digest) -> Result<Record, Str
     artifacts(&record).map(|()| record)
 }
 
+/// Words in which something from outside may stand, fit for a terminal.
+pub fn shown(words: &str) -> String {
+    const MOST: usize = 300;
+    let letters = words.chars().take(MOST);
+    letters
+        .map(|letter| match letter.is_control() {
+            true => char::REPLACEMENT_CHARACTER,
+            false => letter,
+        })
+        .collect()
+}
+
 /// That what stands in the record itself has the digests that it says.
 fn artifacts(record: &Record) -> Result<(), String> {
     for (name, port) in &record.ports {
         if let Some(artifact) = &port.inline
             && Digest::of(&artifact.to_bytes()) != port.digest
         {
+            let name = shown(name);
             return Err(format!("its output `{name}` does not have its digest"));
         }
     }

@@ -129,7 +129,7 @@ impl Exchange {
                     return (Some((neighbour, candidates)), refused);
                 }
                 Ok(_) => {}
-                Err(error) => self.complain(error.to_string()),
+                Err(error) => self.complain(format!("{}: {error}", neighbour.name)),
             }
         }
         (None, refused)
@@ -173,7 +173,12 @@ impl Hearing<'_> {
                 Err(RemoteError::Missing { .. }) => {
                     self.refuse(*record, Why::Bad("it is listed and not there".to_string()));
                 }
-                Err(error) => return Err(error),
+                // One that can't be had must not hide the others.
+                Err(error) if error.is_passing() => {
+                    let name = &self.neighbour.name;
+                    self.exchange.complain(format!("{name}: {error}"));
+                }
+                Err(error) => self.refuse(*record, Why::Bad(error.to_string())),
             }
         }
         Ok(self.agreed(candidates))
@@ -209,7 +214,8 @@ impl Hearing<'_> {
             let name = names::signature(&self.asked.key, digest, &signer.in_names());
             let envelope = self.read(&name, MOST_ENVELOPE)?;
             if let Err(error) = statement::verify(&envelope, &signer, digest, &record) {
-                return Ok(Err(Why::Bad(format!("signed as {lab}: {error}"))));
+                let why = checked::shown(&error.to_string());
+                return Ok(Err(Why::Bad(format!("signed as {lab}: {why}"))));
             }
             labs.insert(lab);
             signatures.push(Signature {
