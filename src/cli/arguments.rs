@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::key::KeyArguments;
 use super::remote::RemoteArguments;
 use super::revoke::RevokeArguments;
+use super::serve::ServeArguments;
 use super::trust::TrustArguments;
 use super::{bundle, examples, transfer};
 use crate::ui::Detail;
@@ -168,6 +169,8 @@ pub enum Command {
     Remote(RemoteArguments),
     /// Take back a record, or everything that a key has signed
     Revoke(RevokeArguments),
+    /// Let other labs read the store over HTTP, and write to it with a token
+    Serve(ServeArguments),
     /// Look at the datasets on disk
     Data(DataArguments),
     /// Show what the stage kinds take and give

@@ -77,7 +77,9 @@ pub fn export(
     };
     let writer = BundleWriter::create(&arguments.output, &about).map_err(failed)?;
     for (relative, content) in &files {
-        writer.add_workflow_file(relative, content).map_err(failed)?;
+        writer
+            .add_workflow_file(relative, content)
+            .map_err(failed)?;
     }
     let writer = Arc::new(writer);
     let exchange = sharing::exchange_of("bundle", Box::new(Arc::clone(&writer)))?;
@@ -217,8 +219,8 @@ fn note_commands(
     };
     let graph = load::whole(&arguments, common, &registry)?;
     let found = commands::of(&graph, common)?;
+    commands::note_imported(&found)?;
     let digests: BTreeSet<String> = found.iter().map(|one| one.digest.to_hex()).collect();
-    commands::note_imported(&digests)?;
     Ok(digests.into_iter().collect())
 }
 

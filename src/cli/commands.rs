@@ -12,6 +12,9 @@ use super::failure::Failure;
 use super::places::{self, Places};
 use crate::digest::{Digest, hash_value};
 use crate::remote::config::Config;
+use crate::remote::home::Home;
+use crate::remote::imported;
+use crate::remote::neighbours::NeighbourError;
 use crate::store::StatCache;
 use crate::workflow::graph::{Graph, Node};
 
@@ -74,24 +77,37 @@ fn digest(node: &Node, stats: &StatCache, base: &Path) -> Digest {
 }
 
 /// From now on these run only once they are allowed.
-pub fn note_imported(digests: &BTreeSet<String>) -> Result<(), Failure> {
-    Config::note_imported(digests).map_err(|error| Failure::from_error(&error))
+pub fn note_imported(commands: &[CommandNode]) -> Result<(), Failure> {
+    let digests: BTreeSet<Digest> = commands.iter().map(|one| one.digest).collect();
+    let home = Home::of_user().map_err(NeighbourError::from)?;
+    imported::note(&home, &digests).map_err(|error| Failure::from_error(&error))
 }
 
 /// The nodes that must not run, and why.
 pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)>, Failure> {
     let commands = of(graph, common)?;
+    // Without a home there is nothing that could have been imported.
+    let Ok(home) = Home::of_user() else {
+        return Ok(Vec::new());
+    };
     if commands.is_empty() {
         return Ok(Vec::new());
     }
-    let config = Config::load().map_err(|error| Failure::from_error(&error))?;
-    let off = commands.into_iter().filter(|one| config.is_off(&one.digest));
-    let refused = off.map(|CommandNode { node, digest, line }| {
-        let why = format!(
-            "it runs a command that came from elsewhere: `{line}`; once you have looked at it \
-             and its files, `ribflow trust allow {digest}` lets it run"
-        );
-        (node, why)
-    });
-    Ok(refused.collect())
+    let imported = imported::read(&home).map_err(|error| Failure::from_error(&error))?;
+    if imported.is_empty() {
+        return Ok(Vec::new());
+    }
+    let allowed = Config::read(&home)?.commands;
+    let is_off =
+        |one: &CommandNode| imported.contains(&one.digest) && !allowed.contains(&one.digest);
+    let refused = commands.into_iter().filter(is_off);
+    Ok(refused
+        .map(|CommandNode { node, digest, line }| {
+            let why = format!(
+                "it runs a command that came from elsewhere: `{line}`; once you have looked at \
+                 it and its files, `ribflow trust allow {digest}` lets it run"
+            );
+            (node, why)
+        })
+        .collect())
 }

@@ -130,6 +130,20 @@ Examples:
 
 `ribflow why FILE NODE` names the record of a node.";
 
+pub const SERVE: &str = "\
+Examples:
+  ribflow serve                                          this machine only, read-only
+  ribflow serve --address 0.0.0.0:8790                   everybody who reaches it may read
+  ribflow serve --store shared/ --tokens tokens.txt      whoever has one of the tokens may push
+  ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
+
+A token is at least 16 letters: `openssl rand -hex 32 >> tokens.txt; chmod 600 tokens.txt`. The
+other lab puts it into an environment variable, which `ribflow remote add` takes the name of.
+
+This server speaks no TLS. Let a proxy do that, which has a certificate:
+  caddy reverse-proxy --from ribflow.example.org --to 127.0.0.1:8790
+docs/protocol.md has the same for nginx, and what is asked and answered.";
+
 pub const DATA: &str = "\
 Examples:
   ribflow data check /data/imagenet-rib            folders, classes and numbers of images

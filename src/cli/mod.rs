@@ -24,6 +24,7 @@ mod remote;
 mod revoke;
 mod run;
 mod schema;
+mod serve;
 mod shared_run;
 mod sharing;
 mod status;
@@ -100,6 +101,7 @@ fn dispatch(
         Command::Trust(arguments) => trust::run(arguments, common, output),
         Command::Remote(arguments) => remote::run(arguments, common, output),
         Command::Revoke(arguments) => revoke::run(arguments, common, output),
+        Command::Serve(arguments) => serve::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Models(arguments) => models::run(arguments, common, output),

@@ -142,7 +142,11 @@ fn rechecked(
         let neighbour = exchange.neighbours().iter().find(|one| one.name == name);
         neighbour.map_or(0.0, |one| one.policy.recheck)
     };
-    if exchange.neighbours().iter().all(|one| one.policy.recheck == 0.0) {
+    if exchange
+        .neighbours()
+        .iter()
+        .all(|one| one.policy.recheck == 0.0)
+    {
         return Ok(Vec::new());
     }
     let survey = engine::survey(graph, store, device)?;

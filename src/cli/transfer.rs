@@ -13,8 +13,8 @@ use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::{examples, load, sharing};
 use crate::engine::{self, Gathered};
-use crate::remote::exchange::{PushError, Pushed, Pushing};
 use crate::remote::Exchange;
+use crate::remote::exchange::{PushError, Pushed, Pushing};
 use crate::stages;
 use crate::store::{Elsewhere, Port, Store, StoredRecord, Wanted};
 use crate::ui::words::{bytes, count};
@@ -111,7 +111,9 @@ pub fn refused(error: PushError) -> Failure {
 /// One record of each key.
 pub fn distinct(records: impl Iterator<Item = StoredRecord>) -> Vec<StoredRecord> {
     let mut seen = BTreeSet::new();
-    records.filter(|stored| seen.insert(stored.digest)).collect()
+    records
+        .filter(|stored| seen.insert(stored.digest))
+        .collect()
 }
 
 fn pushed_json(pushed: &Pushed, dry_run: bool) -> serde_json::Value {
@@ -209,7 +211,9 @@ pub fn pull(
         .filter(|wanted| !store.has(&wanted.digest))
         .collect();
     if !arguments.dry_run {
-        gathered.adopt(store).map_err(|error| Failure::from_error(&error))?;
+        gathered
+            .adopt(store)
+            .map_err(|error| Failure::from_error(&error))?;
         store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
         fetch(store, &missing);
     }
@@ -290,7 +294,10 @@ impl Pulled {
         exchange: &Exchange,
         dry_run: bool,
     ) -> Self {
-        let come = asked.iter().filter(|wanted| store.has(&wanted.digest)).count();
+        let come = asked
+            .iter()
+            .filter(|wanted| store.has(&wanted.digest))
+            .count();
         let blobs = match dry_run {
             true => asked.len(),
             false => come,
@@ -330,10 +337,7 @@ impl Pulled {
             bytes(self.bytes),
         );
         if self.missing > 0 {
-            line.push_str(&format!(
-                "; {} are not there",
-                count(self.missing, "blob")
-            ));
+            line.push_str(&format!("; {} are not there", count(self.missing, "blob")));
         }
         line
     }

@@ -74,9 +74,9 @@ fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Writ
                 Err(error) => {
                     failed.insert(&neighbour.name);
                     let name = &neighbour.name;
-                    written.problems.insert(format!(
-                        "`{name}` did not take what was made here: {error}"
-                    ));
+                    written
+                        .problems
+                        .insert(format!("`{name}` did not take what was made here: {error}"));
                 }
             }
         }

@@ -53,6 +53,11 @@ impl Home {
         self.data.join("keys")
     }
 
+    /// The command stages that came from elsewhere.
+    pub fn imported(&self) -> PathBuf {
+        self.data.join("imported")
+    }
+
     /// What this lab and others have taken back.
     pub fn revocations(&self) -> PathBuf {
         self.data.join("revocations")

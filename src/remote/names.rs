@@ -34,6 +34,11 @@ pub fn signature(key: &Digest, record: &Digest, signer: &Digest) -> String {
     format!("{}/{record}.{signer}.sig", records(key))
 }
 
+/// `revocations/<signer>/<digest>.sig`, by the digest of the signed envelope
+pub fn revocation(signer: &Digest, envelope: &Digest) -> String {
+    format!("{REVOCATIONS}/{signer}/{envelope}.sig")
+}
+
 /// What a name in the folder of a key's records is. Anything else is passed over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InRecords {

@@ -111,14 +111,19 @@ impl Lab {
     /// Opens the remotes that are named, and learns from each what is taken back. One that is
     /// down costs a complaint ([`Exchange::complaints`]).
     pub fn exchange(mut self, names: &[String]) -> Result<Exchange, NeighbourError> {
-        let mut complaints = std::mem::take(&mut self.complaints);
         let mut neighbours = Vec::new();
         let mut seen = BTreeSet::new();
         for name in names.iter().filter(|name| seen.insert(name.as_str())) {
             let configured = self.configured(name)?;
-            complaints.extend(lacks_token(name, &configured));
+            self.complaints.extend(lacks_token(name, &configured));
             neighbours.push(neighbour(name, configured)?);
         }
+        self.exchange_with(neighbours)
+    }
+
+    /// As [`Lab::exchange`], with remotes that are open.
+    pub fn exchange_with(mut self, neighbours: Vec<Neighbour>) -> Result<Exchange, NeighbourError> {
+        let mut complaints = std::mem::take(&mut self.complaints);
         let key = self.key()?;
         for neighbour in &neighbours {
             complaints.extend(self.unmet(neighbour));

@@ -155,7 +155,7 @@ impl Store {
     }
 
     /// Whether the blob is here and whole; a damaged one is set aside and counts as absent.
-    fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
+    pub(super) fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
         match self.verify(digest, &self.object_path(digest)) {
             Ok(()) => Ok(true),
             Err(BlobError::Missing(_) | BlobError::Damaged(_)) => Ok(false),
@@ -179,7 +179,11 @@ impl Store {
         Ok(())
     }
 
-    fn keep(&self, file: tempfile::NamedTempFile, digest: &Digest) -> Result<(), BlobError> {
+    pub(super) fn keep(
+        &self,
+        file: tempfile::NamedTempFile,
+        digest: &Digest,
+    ) -> Result<(), BlobError> {
         let path = self.object_path(digest);
         let kept = fsx::place(file, &path).and_then(|()| fs::metadata(&path));
         let metadata = kept.map_err(BlobError::io(&path))?;
@@ -206,7 +210,7 @@ impl Store {
         verified.insert(*digest, stamp);
     }
 
-    fn session_for_blob(&self) -> Result<PathBuf, BlobError> {
+    pub(super) fn session_for_blob(&self) -> Result<PathBuf, BlobError> {
         self.session_folder().map_err(|error| match error {
             StoreError::Io { path, source } => BlobError::Io { path, source },
             other => BlobError::io(&self.root)(io::Error::other(other.to_string())),

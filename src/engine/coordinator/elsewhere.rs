@@ -28,10 +28,8 @@ impl Coordinator<'_> {
             comparison: self.graph.dag[node].kind.comparison(),
         };
         self.jobs.spawn_blocking(move || {
-            let found = exchange.look_up(&[asked]);
-            let outcomes = found.taken.into_values().flat_map(|taken| taken.outcomes);
             // What can't be kept is computed instead.
-            if let Err(error) = store.adopt(&outcomes.collect::<Vec<_>>()) {
+            if let Err(error) = exchange.bring(&store, &[asked]) {
                 tracing::warn!("a record from a remote could not be kept: {error}");
             }
             let _ = outbox.send(Message::Looked(node));

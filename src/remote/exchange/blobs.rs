@@ -99,11 +99,21 @@ impl Fetch<'_> {
         if self.store.has(&self.wanted.digest) {
             return Ok(());
         }
-        match self.plain(&file) {
-            Err(Trouble::Remote(RemoteError::Missing { .. })) => self.compressed(&file)?,
+        // What lies there from before may be another remote's, and wrong.
+        let goes_on = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+        match self.bring(&file) {
+            Err(Trouble::Forged) if goes_on => self.bring(&file),
+            result => result,
+        }
+    }
+
+    /// Fetches the blob into `file`, and takes it in.
+    fn bring(&self, file: &Path) -> Result<(), Trouble> {
+        match self.plain(file) {
+            Err(Trouble::Remote(RemoteError::Missing { .. })) => self.compressed(file)?,
             result => result?,
         }
-        match self.store.take_in(&file, &self.wanted.digest) {
+        match self.store.take_in(file, &self.wanted.digest) {
             Err(BlobError::Damaged(_)) => Err(Trouble::Forged),
             result => result.map_err(Trouble::Blob),
         }

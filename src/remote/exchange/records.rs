@@ -6,17 +6,15 @@ use super::agreement::{Agreement, same_outcome};
 use super::parallel;
 use super::{Exchange, Neighbour};
 use crate::digest::Digest;
+use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement;
 use crate::remote::transport::{self, RemoteError};
 use crate::remote::trust::Standing;
-use crate::store::record::RECORD_FORMAT;
-use crate::store::{Foreign, Record, Signature, StoredRecord};
+use crate::store::{Foreign, Record, Signature, Store, StoreError, StoredRecord};
 use crate::workflow::kind::Comparison;
 
-/// Largest record that is looked at. Metrics and tables stand in it.
-const MOST_RECORD: u64 = 64 << 20;
 /// Of the records and signatures that a remote names for one key, so many are looked at.
 const MOST_NAMES: usize = 64;
 
@@ -117,6 +115,17 @@ impl Exchange {
         found
     }
 
+    /// Looks for a record of every key, and takes those that are to be trusted into `store`.
+    ///
+    /// # Errors
+    /// Only where `store` can't be written.
+    pub fn bring(&self, store: &Store, asked: &[Asked]) -> Result<Found, StoreError> {
+        let found = self.look_up(asked);
+        let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
+        store.adopt(&outcomes.cloned().collect::<Vec<_>>())?;
+        Ok(found)
+    }
+
     fn not_known_absent(&self, asked: &[Asked]) -> Vec<Asked> {
         let absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
         let mut seen = BTreeSet::new();
@@ -156,7 +165,7 @@ impl Exchange {
                     return (Some((neighbour, candidates)), refused);
                 }
                 Ok(_) => {}
-                Err(error) => self.complain(error.to_string()),
+                Err(error) => self.complain(format!("{}: {error}", neighbour.name)),
             }
         }
         (None, refused)
@@ -200,7 +209,12 @@ impl Hearing<'_> {
                 Err(RemoteError::Missing { .. }) => {
                     self.refuse(*record, Why::Bad("it is listed and not there".to_string()));
                 }
-                Err(error) => return Err(error),
+                // One that can't be had must not hide the others.
+                Err(error) if error.is_passing() => {
+                    let name = &self.neighbour.name;
+                    self.exchange.complain(format!("{name}: {error}"));
+                }
+                Err(error) => self.refuse(*record, Why::Bad(error.to_string())),
             }
         }
         Ok(self.agreed(candidates))
@@ -236,7 +250,8 @@ impl Hearing<'_> {
             let name = names::signature(&self.asked.key, digest, &signer.in_names());
             let envelope = self.read(&name, MOST_ENVELOPE)?;
             if let Err(error) = statement::verify(&envelope, &signer, digest, &record) {
-                return Ok(Err(Why::Bad(format!("signed as {lab}: {error}"))));
+                let why = checked::shown(&error.to_string());
+                return Ok(Err(Why::Bad(format!("signed as {lab}: {why}"))));
             }
             labs.insert(lab);
             signatures.push(Signature {
@@ -282,25 +297,7 @@ impl Hearing<'_> {
     fn record(&self, digest: &Digest) -> Result<Result<Record, String>, RemoteError> {
         let key = &self.asked.key;
         let bytes = self.read(&names::record(key, digest), MOST_RECORD)?;
-        if Digest::of(&bytes) != *digest {
-            return Ok(Err(
-                "its content does not have its name's digest".to_string()
-            ));
-        }
-        let record: Record = match serde_json::from_slice(&bytes) {
-            Ok(record) => record,
-            Err(error) => return Ok(Err(format!("it is no record: {error}"))),
-        };
-        if record.format > RECORD_FORMAT {
-            return Ok(Err("a newer ribflow wrote it".to_string()));
-        }
-        if record.key != *key || record.recipe.key() != *key {
-            return Ok(Err("it is of another key".to_string()));
-        }
-        if record.to_bytes() != bytes {
-            return Ok(Err("it is not in canonical form".to_string()));
-        }
-        Ok(check_artifacts(&record).map(|()| record))
+        Ok(checked::record(&bytes, key, digest))
     }
 
     fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, RemoteError> {
@@ -355,18 +352,6 @@ fn agreement(comparison: Comparison, candidates: &[Candidate]) -> Agreement {
         }
     }
     agreement
-}
-
-/// That what stands in the record itself has the digests that it says.
-fn check_artifacts(record: &Record) -> Result<(), String> {
-    for (name, port) in &record.ports {
-        if let Some(artifact) = &port.inline
-            && Digest::of(&artifact.to_bytes()) != port.digest
-        {
-            return Err(format!("its output `{name}` does not have its digest"));
-        }
-    }
-    Ok(())
 }
 
 impl Neighbour {

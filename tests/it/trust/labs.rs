@@ -81,7 +81,7 @@ impl Place {
             key,
             comparison: Comparison::MetricsWithin(0.01),
         };
-        self.exchange().look_up(&self.store, &[asked]).unwrap()
+        self.exchange().bring(&self.store, &[asked]).unwrap()
     }
 
     /// Puts what `lab` takes back at the remote.

@@ -1,0 +1,49 @@
+//! Answers without a file.
+
+use axum::body::Body;
+use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
+
+const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// An answer in words.
+pub fn text(status: StatusCode, message: &str) -> Response {
+    let mut response = Response::new(Body::from(format!("{message}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, TEXT);
+    response
+}
+
+pub fn json(value: &serde_json::Value) -> Response {
+    let mut response = Response::new(Body::from(value.to_string()));
+    response.headers_mut().insert(CONTENT_TYPE, JSON);
+    response
+}
+
+pub fn nothing_there() -> Response {
+    text(StatusCode::NOT_FOUND, "there is nothing of this name here")
+}
+
+pub fn not_allowed(allow: &'static str, message: &str) -> Response {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, message);
+    let allow = HeaderValue::from_static(allow);
+    response.headers_mut().insert(ALLOW, allow);
+    response
+}
+
+pub fn who_are_you() -> Response {
+    let message = "a token is needed: `Authorization: Bearer TOKEN`";
+    let mut response = text(StatusCode::UNAUTHORIZED, message);
+    let bearer = HeaderValue::from_static("Bearer");
+    response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
+    response
+}
+
+/// Something here failed. What it was is in the log, not in the answer.
+pub fn failed(what: &dyn std::fmt::Display) -> Response {
+    tracing::error!("{what}");
+    let message = "the server could not do it; its log says why";
+    text(StatusCode::INTERNAL_SERVER_ERROR, message)
+}

@@ -1,0 +1,219 @@
+//! Connections: so many at once, and none for a client that does nothing with it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
+
+/// A listener that keeps to limits.
+pub struct Listening {
+    listener: TcpListener,
+    permits: Arc<Semaphore>,
+    patience: Duration,
+}
+
+impl Listening {
+    pub fn new(listener: TcpListener, connections: usize, patience: Duration) -> Self {
+        Self {
+            listener,
+            permits: Arc::new(Semaphore::new(connections)),
+            patience,
+        }
+    }
+}
+
+impl Listener for Listening {
+    type Io = Guarded;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+        // Whoever comes when all are taken waits in the system's queue. The semaphore is never
+        // closed, and without a permit a connection would only be one too many.
+        let permit = self.permits.clone().acquire_owned().await.ok();
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, address)) => {
+                    // Only ever a help.
+                    let _ = stream.set_nodelay(true);
+                    return (Guarded::new(stream, self.patience, permit), address);
+                }
+                Err(error) => {
+                    tracing::warn!("a connection could not be taken: {error}");
+                    // Out of file descriptors, most likely: some will be free soon.
+                    sleep(Duration::from_millis(200)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
+
+/// What a connection is at, told by whoever answers its requests.
+#[derive(Clone, Debug)]
+pub struct Connection(Arc<State>);
+
+#[derive(Debug)]
+struct State {
+    start: Instant,
+    /// A request is being answered; its body is watched over there.
+    busy: AtomicBool,
+    /// When something was last sent, in milliseconds after `start`.
+    sent: AtomicU64,
+}
+
+impl Connection {
+    fn new() -> Self {
+        Self(Arc::new(State {
+            start: Instant::now(),
+            busy: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+        }))
+    }
+
+    /// A request is being answered for as long as the result lives.
+    pub fn busy(&self) -> Busy {
+        self.0.busy.store(true, Ordering::Relaxed);
+        Busy(self.clone())
+    }
+
+    fn has_sent(&self) {
+        let elapsed = self.0.start.elapsed().as_millis();
+        let elapsed = u64::try_from(elapsed).unwrap_or(u64::MAX);
+        self.0.sent.store(elapsed, Ordering::Relaxed);
+    }
+
+    /// When the next request must have come; `None` while one is being answered.
+    fn deadline(&self, patience: Duration) -> Option<Instant> {
+        let sent = Duration::from_millis(self.0.sent.load(Ordering::Relaxed));
+        let busy = self.0.busy.load(Ordering::Relaxed);
+        (!busy).then(|| self.0.start + sent + patience)
+    }
+}
+
+impl Connected<IncomingStream<'_, Listening>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Listening>) -> Self {
+        stream.io().connection.clone()
+    }
+}
+
+/// See [`Connection::busy`].
+pub struct Busy(Connection);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.has_sent();
+        self.0.0.busy.store(false, Ordering::Relaxed);
+    }
+}
+
+/// A stream that fails when its client is too slow: a request's head must come within the
+/// patience, however its bytes are spread, and what is sent must go on being taken.
+pub struct Guarded {
+    stream: TcpStream,
+    connection: Connection,
+    patience: Duration,
+    reading: Pin<Box<Sleep>>,
+    writing: Pin<Box<Sleep>>,
+    /// Since when nothing could be sent.
+    stalled: Option<Instant>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Guarded {
+    fn new(stream: TcpStream, patience: Duration, permit: Option<OwnedSemaphorePermit>) -> Self {
+        let now = Instant::now();
+        Self {
+            stream,
+            connection: Connection::new(),
+            patience,
+            reading: Box::pin(sleep_until(now)),
+            writing: Box::pin(sleep_until(now)),
+            stalled: None,
+            _permit: permit,
+        }
+    }
+
+    /// What came of sending, with an eye on the clock.
+    fn sending<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        send: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Poll::Ready(result) = send(Pin::new(&mut self.stream), context) {
+            self.stalled = None;
+            self.connection.has_sent();
+            return Poll::Ready(result);
+        }
+        let since = *self.stalled.get_or_insert_with(Instant::now);
+        self.writing.as_mut().reset(since + self.patience);
+        ready!(self.writing.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let deadline = self.connection.deadline(self.patience);
+        if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            return Poll::Ready(result);
+        }
+        let Some(deadline) = deadline else {
+            return Poll::Pending;
+        };
+        self.reading.as_mut().reset(deadline);
+        ready!(self.reading.as_mut().poll(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.sending(context, |stream, context| stream.poll_write(context, bytes))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.sending(context, |stream, context| {
+            stream.poll_write_vectored(context, slices)
+        })
+    }
+}

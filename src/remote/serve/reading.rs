@@ -1,0 +1,375 @@
+//! What is read: files whole or in part, listings, and which of many names are there.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::pieces::{Broken, Pieces};
+use super::ranges::{self, Asked};
+use super::target::Target;
+use super::{Shared, answers};
+use crate::digest::Digest;
+use crate::fsx::{self, Stamp};
+use crate::remote::names::in_records;
+use crate::store::{BlobError, Blobs};
+
+/// Bytes of a file that are on their way at once.
+const PIECE: usize = 256 << 10;
+/// Names that one `has` may ask for, and the bytes they may take.
+const MOST_NAMES: usize = 10_000;
+const MOST_ASKED: u64 = 4 << 20;
+
+/// What a name stands for.
+enum Found {
+    File { file: File, size: u64 },
+    Listing(Value),
+    Nothing,
+}
+
+/// Answers GET and HEAD.
+pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Response {
+    let head = parts.method == Method::HEAD;
+    let looking = shared.clone();
+    let found = blocking(move || looking.find(&target, !head)).await;
+    let (file, size) = match found {
+        Ok(Found::File { file, size }) => (file, size),
+        Ok(Found::Listing(listing)) => return answers::json(&listing),
+        Ok(Found::Nothing) => return answers::nothing_there(),
+        Err(error) => return answers::failed(&error),
+    };
+    let tag = tag(&target);
+    let mut response = match head {
+        _ if ranges::is_known(&parts.headers, &tag) && target != Target::Description => {
+            status(StatusCode::NOT_MODIFIED)
+        }
+        true => sized(Body::empty(), size),
+        false => match ranges::asked(&parts.headers, &tag, size) {
+            Asked::Whole => sized(send(file, 0, size), size),
+            Asked::Part { from, count } => {
+                let mut response = sized(send(file, from, count), count);
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let range = format!("bytes {from}-{}/{size}", from + count - 1);
+                set(&mut response, CONTENT_RANGE, &range);
+                response
+            }
+            Asked::Outside => {
+                let mut response = answers::text(
+                    StatusCode::RANGE_NOT_SATISFIABLE,
+                    &format!("it has {size} bytes"),
+                );
+                set(&mut response, CONTENT_RANGE, &format!("bytes */{size}"));
+                return response;
+            }
+        },
+    };
+    describe(&mut response, &target, &tag, shared.access.is_open());
+    response
+}
+
+/// Answers `POST /has`: a list of names with a list of sizes, or null for what is not there.
+pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
+    let mut pieces = Pieces::new(body, MOST_ASKED, &shared.limits);
+    let bytes = match pieces.whole().await {
+        Ok(bytes) => bytes,
+        Err(broken) => return refused(broken),
+    };
+    let Ok(names) = serde_json::from_slice::<Vec<String>>(&bytes) else {
+        let message = "a JSON list of names is expected";
+        return answers::text(StatusCode::BAD_REQUEST, message);
+    };
+    if names.len() > MOST_NAMES {
+        let message = format!("no more than {MOST_NAMES} names at once");
+        return answers::text(StatusCode::PAYLOAD_TOO_LARGE, &message);
+    }
+    let looking = shared.clone();
+    let sizes = blocking(move || {
+        let sizes = names.iter().map(|name| looking.size(name));
+        sizes.collect::<io::Result<Vec<Option<u64>>>>()
+    });
+    match sizes.await {
+        Ok(sizes) => answers::json(&json!(sizes)),
+        Err(error) => answers::failed(&error),
+    }
+}
+
+/// The answer to a body that did not come as it should.
+pub fn refused(broken: Broken) -> Response {
+    let status = match broken {
+        Broken::Slow => StatusCode::REQUEST_TIMEOUT,
+        Broken::Off => StatusCode::BAD_REQUEST,
+        Broken::Large(_) => StatusCode::PAYLOAD_TOO_LARGE,
+    };
+    answers::text(status, &broken.to_string())
+}
+
+/// Work on files, off the threads that answer.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+impl Shared {
+    /// What `target` is here. With `verify` only what is whole is found.
+    fn find(&self, target: &Target, verify: bool) -> io::Result<Found> {
+        let path = self.store.root().join(target.name());
+        match target {
+            Target::RecordsOf(_) => {
+                listing(&path, |name, is_file| is_file && in_records(name).is_some())
+            }
+            Target::Revocations => listing(&path, |name, is_file| {
+                !is_file && name.parse::<Digest>().is_ok()
+            }),
+            Target::RevocationsOf(_) => listing(&path, |name, is_file| {
+                let digest = name.strip_suffix(".sig");
+                is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
+            }),
+            Target::Trials => Ok(Found::Listing(self.trials.listed())),
+            Target::Trial(_) => Ok(Found::Nothing),
+            Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Found::Nothing),
+            _ if verify && !self.is_whole(target, &path)? => Ok(Found::Nothing),
+            _ => open(&path),
+        }
+    }
+
+    /// Whether what lies at `path` is what its name says.
+    fn is_whole(&self, target: &Target, path: &Path) -> io::Result<bool> {
+        match target {
+            Target::Object {
+                digest,
+                compressed: true,
+            } => self.decompresses(digest, path),
+            Target::Object { digest, .. } => match self.store.path(digest) {
+                Ok(_) => Ok(true),
+                Err(BlobError::Missing(_)) => Ok(false),
+                Err(error @ BlobError::Damaged(_)) => {
+                    tracing::warn!("not served: {error}");
+                    Ok(false)
+                }
+                Err(error) => Err(io::Error::other(error)),
+            },
+            Target::Record { record: digest, .. }
+            | Target::Revocation {
+                envelope: digest, ..
+            } => {
+                let Found::File { mut file, .. } = open(path)? else {
+                    return Ok(false);
+                };
+                let (found, _) = fsx::hash_reader(&mut file)?;
+                if found != *digest {
+                    tracing::warn!("not served, since it is damaged: {}", path.display());
+                }
+                Ok(found == *digest)
+            }
+            // Whoever reads it checks it against whoever signed.
+            _ => Ok(true),
+        }
+    }
+
+    /// Whether a compressed blob holds what its name says, in constant memory.
+    fn decompresses(&self, digest: &Digest, path: &Path) -> io::Result<bool> {
+        let Found::File { file, .. } = open(path)? else {
+            return Ok(false);
+        };
+        let stamp = Stamp::of(&file.metadata()?);
+        let known = |compressed: &std::sync::Mutex<std::collections::HashMap<_, _>>| {
+            let known = compressed.lock().unwrap_or_else(|held| held.into_inner());
+            known.get(digest) == Some(&stamp)
+        };
+        if known(&self.compressed) {
+            return Ok(true);
+        }
+        let most = self.limits.blob.saturating_add(1);
+        let mut plain = zstd::stream::read::Decoder::new(file)?.take(most);
+        let whole = fsx::hash_reader(&mut plain).is_ok_and(|(found, _)| found == *digest);
+        match whole {
+            true => {
+                let mut known = self
+                    .compressed
+                    .lock()
+                    .unwrap_or_else(|held| held.into_inner());
+                known.insert(*digest, stamp);
+            }
+            false => tracing::warn!("not served, since it is damaged: {}", path.display()),
+        }
+        Ok(whole)
+    }
+
+    /// Bytes of what has this name, unverified.
+    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+        let Some(target) = Target::parse(name) else {
+            return Ok(None);
+        };
+        match target {
+            Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_) => Ok(None),
+            _ => match self.find(&target, false)? {
+                Found::File { size, .. } => Ok(Some(size)),
+                Found::Listing(_) | Found::Nothing => Ok(None),
+            },
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<Found> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Found::Nothing);
+        }
+        Err(error) => return Err(error),
+    };
+    let metadata = file.metadata()?;
+    Ok(match metadata.is_file() {
+        true => Found::File {
+            file,
+            size: metadata.len(),
+        },
+        false => Found::Nothing,
+    })
+}
+
+/// What of a folder is `wanted`, as nginx lists it (`autoindex_format json`).
+fn listing(folder: &Path, wanted: impl Fn(&str, bool) -> bool) -> io::Result<Found> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Ok(Found::Listing(json!([])));
+        }
+        Err(error) => return Err(error),
+    };
+    let mut listed = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
+            continue;
+        };
+        if wanted(&name, metadata.is_file()) {
+            let entry = match metadata.is_file() {
+                true => json!({ "name": name, "type": "file", "size": metadata.len() }),
+                false => json!({ "name": name, "type": "directory" }),
+            };
+            listed.push((name, entry));
+        }
+    }
+    listed.sort_by(|one, two| one.0.cmp(&two.0));
+    let listed = listed.into_iter().map(|(_, entry)| entry);
+    Ok(Found::Listing(Value::Array(listed.collect())))
+}
+
+/// `count` bytes of a file from `from` on.
+fn send(mut file: File, from: u64, count: u64) -> Body {
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = pump(&mut file, from, count, &sender) {
+            tracing::warn!("a file could not be read to its end: {error}");
+            // Breaks the transfer off; fails only where the client is gone.
+            let _ = sender.blocking_send(Err(error));
+        }
+    });
+    Body::from_stream(stream::unfold(receiver, |mut receiver| async {
+        let piece = receiver.recv().await?;
+        Some((piece, receiver))
+    }))
+}
+
+fn pump(
+    file: &mut File,
+    from: u64,
+    count: u64,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<()> {
+    file.seek(SeekFrom::Start(from))?;
+    let mut left = count;
+    while left > 0 {
+        let size = PIECE.min(usize::try_from(left).unwrap_or(PIECE));
+        let mut piece = vec![0; size];
+        file.read_exact(&mut piece)?;
+        left -= size as u64;
+        if sender.blocking_send(Ok(piece.into())).is_err() {
+            // The client is gone.
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// The digest that stands in the name, but for what may be written anew.
+fn tag(target: &Target) -> String {
+    match target {
+        Target::Object {
+            digest,
+            compressed: false,
+        } => format!("\"{digest}\""),
+        Target::Object { digest, .. } => format!("\"{digest}.zst\""),
+        Target::Record { record, .. } => format!("\"{record}\""),
+        Target::Revocation { envelope, .. } => format!("\"{envelope}\""),
+        Target::Signature(signed) => format!("\"{}.{}\"", signed.record, signed.signer),
+        _ => format!("\"{}\"", target.name()),
+    }
+}
+
+fn describe(response: &mut Response, target: &Target, tag: &str, open: bool) {
+    let kind = match target {
+        Target::Object { .. } => "application/octet-stream",
+        _ => "application/json",
+    };
+    let for_ever = match open {
+        true => "public, max-age=31536000, immutable",
+        false => "private, max-age=31536000, immutable",
+    };
+    let caching = match target {
+        Target::Object {
+            compressed: false, ..
+        }
+        | Target::Record { .. }
+        | Target::Revocation { .. } => for_ever,
+        _ => "no-cache",
+    };
+    set(response, CONTENT_TYPE, kind);
+    set(response, CACHE_CONTROL, caching);
+    set(response, ETAG, tag);
+    set(response, ACCEPT_RANGES, "bytes");
+    // A browser must not take a blob for a page of this server's.
+    set(response, X_CONTENT_TYPE_OPTIONS, "nosniff");
+}
+
+fn status(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
+
+fn sized(body: Body, size: u64) -> Response {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(CONTENT_LENGTH, HeaderValue::from(size));
+    response
+}
+
+fn set(response: &mut Response, name: axum::http::HeaderName, value: &str) {
+    // Digests, numbers and fixed words only, which every header holds.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}

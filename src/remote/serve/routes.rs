@@ -1,0 +1,122 @@
+//! From a request to whoever answers it.
+
+use std::sync::Arc;
+
+use axum::body::HttpBody;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+
+use super::access::Verdict;
+use super::connection::Connection;
+use super::pieces::linger;
+use super::target::Target;
+use super::{Shared, answers, reading, upload};
+
+/// So much of a path stands in the log.
+const MOST_LOGGED: usize = 250;
+
+/// Answers one request, and says so in the log. Neither headers nor queries are ever logged.
+pub async fn answer(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: Request,
+) -> Response {
+    let _busy = connection.busy();
+    let method = request.method().clone();
+    let path: String = request.uri().path().chars().take(MOST_LOGGED).collect();
+    let response = dispatch(&shared, request).await;
+    let bytes = length(&response);
+    tracing::info!(%method, path, status = response.status().as_u16(), bytes);
+    response
+}
+
+async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let name = parts.uri.path().strip_prefix('/').unwrap_or_default();
+    let reads = [Method::GET, Method::HEAD].contains(&parts.method);
+    let refusal = match (&parts.method, name) {
+        (&Method::POST, "has") => match shared.access.reading(&parts.headers) {
+            Verdict::Allowed => return reading::has(shared, body).await,
+            _ => answers::who_are_you(),
+        },
+        _ if reads && name == "has" => {
+            answers::not_allowed("POST", "POST a JSON list of names here")
+        }
+        _ if reads => match (shared.access.reading(&parts.headers), Target::parse(name)) {
+            (Verdict::Allowed, Some(target)) => {
+                return reading::read(shared, target, &parts).await;
+            }
+            (Verdict::Allowed, None) => answers::nothing_there(),
+            _ => answers::who_are_you(),
+        },
+        (&Method::PUT, _) => match may_write(shared, name, &parts) {
+            Ok(target) => return upload::put(shared, target, &parts.headers, body).await,
+            Err(refusal) => refusal,
+        },
+        (&Method::DELETE, _) if is_trial(shared, name, &parts) => {
+            answers::text(StatusCode::OK, "it is forgotten")
+        }
+        (&Method::DELETE, _) => answers::not_allowed(
+            "GET, HEAD, PUT",
+            "nothing is deleted through this server; `ribflow cache gc` does that where the store is",
+        ),
+        _ => answers::not_allowed("GET, HEAD, PUT", "GET, HEAD and PUT are answered here"),
+    };
+    linger(&parts.headers, body, &shared.limits);
+    refusal
+}
+
+fn may_write(
+    shared: &Shared,
+    name: &str,
+    parts: &axum::http::request::Parts,
+) -> Result<Target, Response> {
+    let Some(target) = Target::parse(name) else {
+        return Err(answers::nothing_there());
+    };
+    if matches!(
+        target,
+        Target::Description
+            | Target::RecordsOf(_)
+            | Target::Revocations
+            | Target::RevocationsOf(_)
+            | Target::Trials
+    ) {
+        let message = "this can only be read";
+        return Err(answers::not_allowed("GET, HEAD", message));
+    }
+    match shared.access.writing(&parts.headers) {
+        Verdict::Allowed => Ok(target),
+        Verdict::Never => Err(answers::not_allowed(
+            "GET, HEAD",
+            "this store is served read-only; `ribflow serve --tokens FILE` lets those write who \
+             have a token",
+        )),
+        Verdict::Unknown => Err(answers::who_are_you()),
+        Verdict::ReadsOnly => Err(answers::text(
+            StatusCode::FORBIDDEN,
+            "this token is good for reading only; writing needs one of `ribflow serve --tokens`",
+        )),
+    }
+}
+
+/// Forgets a client's trial, which is all that can be removed.
+fn is_trial(shared: &Shared, name: &str, parts: &axum::http::request::Parts) -> bool {
+    match may_write(shared, name, parts) {
+        Ok(Target::Trial(number)) => {
+            shared.trials.remove(number);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Bytes of an answer's body, as far as they are known before it is sent.
+fn length(response: &Response) -> u64 {
+    let header = response.headers().get(CONTENT_LENGTH);
+    let said = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    said.or_else(|| response.body().size_hint().exact())
+        .unwrap_or_default()
+}

@@ -1,0 +1,336 @@
+//! Uploads: to a file under `tmp/` while their digest is computed, and to their name only if they
+//! are what it says.
+
+use std::fs;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_LENGTH, EXPECT, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::pieces::{Broken, Pieces, linger};
+use super::target::{Signed, Target};
+use super::{Shared, answers, reading};
+use crate::digest::Digest;
+use crate::remote::checked::{self, MOST_RECORD};
+use crate::remote::names;
+use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
+use crate::remote::statement::{self, Revocation};
+use crate::store::{BlobError, Blobs, Foreign, Incoming, Record, Signature};
+
+/// Why an upload is not taken.
+#[derive(Debug, thiserror::Error)]
+enum Refused {
+    #[error("its content has the digest {found}, not that of its name; nothing was kept")]
+    Digest { found: Digest },
+    #[error("it does not decompress: {0}; nothing was kept")]
+    Compressed(io::Error),
+    #[error("{0}; nothing was kept")]
+    Wrong(String),
+    #[error("the record that it signs is not here: put that first")]
+    NoRecord,
+    #[error("{0}")]
+    Large(Broken),
+    /// The client went away, so nobody hears this.
+    #[error("the upload broke off")]
+    Off,
+    #[error("{0}")]
+    Here(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Refused {
+    fn here(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Here(Box::new(error))
+    }
+
+    fn answer(&self) -> Response {
+        let status = match self {
+            Self::Digest { .. } | Self::Compressed(_) | Self::Wrong(_) => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::NoRecord => StatusCode::CONFLICT,
+            Self::Large(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Off => StatusCode::BAD_REQUEST,
+            Self::Here(error) => return answers::failed(error),
+        };
+        answers::text(status, &self.to_string())
+    }
+}
+
+/// What goes from the connection to the disk.
+enum Step {
+    Bytes(Bytes),
+    /// All of it has come. Without this the connection broke.
+    End,
+}
+
+/// Answers PUT.
+pub async fn put(
+    shared: &Arc<Shared>,
+    target: Target,
+    headers: &HeaderMap,
+    body: Body,
+) -> Response {
+    let most = shared.most(&target);
+    if said(headers).is_some_and(|bytes| bytes > most) {
+        linger(headers, body, &shared.limits);
+        return reading::refused(Broken::Large(most));
+    }
+    let mut pieces = Pieces::new(body, most, &shared.limits);
+    let looking = shared.clone();
+    match reading::blocking(move || looking.is_there(&target)).await {
+        Ok(true) => there(headers, &mut pieces).await,
+        Ok(false) => receive(shared, target, &mut pieces).await,
+        Err(error) => answers::failed(&error),
+    }
+}
+
+/// What is there already stays as it is.
+async fn there(headers: &HeaderMap, pieces: &mut Pieces) -> Response {
+    // A client that waits for a word before it sends is spared the sending.
+    let waits = headers.contains_key(EXPECT);
+    if !waits && let Err(broken) = pieces.discard().await {
+        return reading::refused(broken);
+    }
+    let message = "it is here already";
+    match headers.contains_key(IF_NONE_MATCH) {
+        true => answers::text(StatusCode::PRECONDITION_FAILED, message),
+        false => answers::text(StatusCode::OK, message),
+    }
+}
+
+async fn receive(shared: &Arc<Shared>, target: Target, pieces: &mut Pieces) -> Response {
+    let (sender, receiver) = mpsc::channel(8);
+    let taking = shared.clone();
+    let taken = tokio::task::spawn_blocking(move || taking.take(&target, receiver));
+    let mut broken = None;
+    loop {
+        let step = match pieces.next().await {
+            Some(Ok(piece)) => Step::Bytes(piece),
+            Some(Err(error)) => {
+                broken = Some(error);
+                break;
+            }
+            None => Step::End,
+        };
+        let is_end = matches!(step, Step::End);
+        // Nobody takes it any more: refused, and why is in `taken`.
+        if sender.send(step).await.is_err() || is_end {
+            break;
+        }
+    }
+    drop(sender);
+    // Waited for in any case: when the answer comes, what was refused is gone.
+    let taken = taken.await;
+    if let Some(broken) = broken {
+        return reading::refused(broken);
+    }
+    match taken {
+        Ok(Ok(())) => answers::text(StatusCode::CREATED, "it is here now"),
+        Ok(Err(refused)) => {
+            let _ = pieces.discard().await;
+            refused.answer()
+        }
+        Err(error) => answers::failed(&error),
+    }
+}
+
+fn said(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+impl Shared {
+    /// Bytes that an upload to `target` may have.
+    fn most(&self, target: &Target) -> u64 {
+        match target {
+            Target::Object { .. } => self.limits.blob,
+            Target::Record { .. } => MOST_RECORD,
+            // Signatures and revocations; trials are smaller still.
+            _ => MOST_ENVELOPE,
+        }
+    }
+
+    /// Whether an upload would change nothing.
+    fn is_there(&self, target: &Target) -> io::Result<bool> {
+        match target {
+            // Withheld: whoever asks must not learn that it is here.
+            Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(false),
+            Target::Object { digest, .. } => match self.store.path(digest) {
+                Ok(_) => Ok(true),
+                Err(BlobError::Missing(_) | BlobError::Damaged(_)) => Ok(false),
+                Err(error) => Err(io::Error::other(error)),
+            },
+            Target::Record { key, record } => match self.record(key, record) {
+                Ok(_) => Ok(true),
+                Err(Refused::Here(error)) => Err(io::Error::other(error)),
+                Err(_) => Ok(false),
+            },
+            Target::Trial(number) => Ok(self.trials.has(*number)),
+            _ => Ok(self.store.root().join(target.name()).is_file()),
+        }
+    }
+
+    /// Takes what comes through `steps`, if it is what `target` says.
+    fn take(&self, target: &Target, steps: mpsc::Receiver<Step>) -> Result<(), Refused> {
+        let incoming = self.store.incoming().map_err(Refused::here)?;
+        match target {
+            Target::Object {
+                digest,
+                compressed: true,
+            } => {
+                let incoming = decompressed(incoming, steps, self.limits.blob)?;
+                self.keep(incoming, digest)
+            }
+            Target::Object { digest, .. } => self.keep(plain(incoming, steps)?, digest),
+            Target::Record { key, record } => {
+                let bytes = small(plain(incoming, steps)?)?;
+                let record = checked::record(&bytes, key, record).map_err(Refused::Wrong)?;
+                self.adopt(record)
+            }
+            Target::Signature(signed) => {
+                let envelope = small(plain(incoming, steps)?)?;
+                self.add_signature(signed, envelope)
+            }
+            Target::Revocation { signer, envelope } => {
+                self.add_revocation(signer, envelope, plain(incoming, steps)?)
+            }
+            Target::Trial(number) => {
+                plain(incoming, steps)?;
+                self.trials.add(*number);
+                Ok(())
+            }
+            _ => Err(Refused::Wrong("this can only be read".to_string())),
+        }
+    }
+
+    fn keep(&self, incoming: Incoming, digest: &Digest) -> Result<(), Refused> {
+        let found = incoming.digest();
+        match self.store.keep_incoming(incoming, digest) {
+            Err(BlobError::Damaged(_)) => Err(Refused::Digest { found }),
+            result => result.map_err(Refused::here),
+        }
+    }
+
+    fn adopt(&self, record: Record) -> Result<(), Refused> {
+        // Sets aside what is damaged, so that it can come anew.
+        self.store.records(&record.key).map_err(Refused::here)?;
+        let foreign = Foreign {
+            record,
+            signatures: Vec::new(),
+        };
+        self.store.adopt(&[foreign]).map_err(Refused::here)
+    }
+
+    /// A record that is here and whole.
+    fn record(&self, key: &Digest, digest: &Digest) -> Result<Record, Refused> {
+        let path = self.store.root().join(names::record(key, digest));
+        match fs::read(&path) {
+            Ok(bytes) => checked::record(&bytes, key, digest).map_err(|_| Refused::NoRecord),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refused::NoRecord),
+            Err(error) => Err(Refused::here(error)),
+        }
+    }
+
+    fn add_signature(&self, signed: &Signed, envelope: Vec<u8>) -> Result<(), Refused> {
+        let record = self.record(&signed.key, &signed.record)?;
+        let signer = PublicKey::from_name(&signed.signer);
+        statement::verify(&envelope, &signer, &signed.record, &record)
+            .map_err(|error| Refused::Wrong(error.to_string()))?;
+        let signature = Signature {
+            signer: signed.signer,
+            envelope,
+        };
+        let added = self
+            .store
+            .add_signature(&signed.key, &signed.record, &signature);
+        added.map_err(Refused::here)
+    }
+
+    fn add_revocation(
+        &self,
+        signer: &Digest,
+        digest: &Digest,
+        incoming: Incoming,
+    ) -> Result<(), Refused> {
+        let found = incoming.digest();
+        if found != *digest {
+            return Err(Refused::Digest { found });
+        }
+        let envelope = fs::read(incoming.path()).map_err(Refused::here)?;
+        Revocation::open(&envelope, &PublicKey::from_name(signer))
+            .map_err(|error| Refused::Wrong(error.to_string()))?;
+        let path = self.store.root().join(names::revocation(signer, digest));
+        incoming.place(&path).map_err(Refused::here)
+    }
+}
+
+/// Bytes that came, and were few.
+fn small(incoming: Incoming) -> Result<Vec<u8>, Refused> {
+    fs::read(incoming.path()).map_err(Refused::here)
+}
+
+fn plain(mut incoming: Incoming, mut steps: mpsc::Receiver<Step>) -> Result<Incoming, Refused> {
+    while let Some(step) = steps.blocking_recv() {
+        match step {
+            Step::Bytes(bytes) => incoming.write_all(&bytes).map_err(Refused::here)?,
+            Step::End => return Ok(incoming),
+        }
+    }
+    Err(Refused::Off)
+}
+
+fn decompressed(
+    incoming: Incoming,
+    mut steps: mpsc::Receiver<Step>,
+    most: u64,
+) -> Result<Incoming, Refused> {
+    let bounded = Bounded {
+        incoming,
+        left: most,
+        over: false,
+    };
+    let mut decoder = zstd::stream::write::Decoder::new(bounded).map_err(Refused::here)?;
+    while let Some(step) = steps.blocking_recv() {
+        let done = match &step {
+            Step::Bytes(bytes) => decoder.write_all(bytes),
+            Step::End => decoder.flush(),
+        };
+        match (done, step) {
+            (Ok(()), Step::Bytes(_)) => {}
+            (Ok(()), Step::End) => return Ok(decoder.into_inner().incoming),
+            (Err(_), _) if decoder.get_ref().over => {
+                return Err(Refused::Large(Broken::Large(most)));
+            }
+            (Err(error), _) => return Err(Refused::Compressed(error)),
+        }
+    }
+    Err(Refused::Off)
+}
+
+/// Refuses to grow beyond what is allowed: a few bytes can claim to be any number.
+struct Bounded {
+    incoming: Incoming,
+    left: u64,
+    over: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len() as u64;
+        if count > self.left {
+            self.over = true;
+            return Err(io::Error::other("it has too many bytes"));
+        }
+        let count = self.incoming.write(bytes)?;
+        self.left -= count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.incoming.flush()
+    }
+}
