@@ -98,15 +98,16 @@ fn the_dispute_puts_its_claims_to_the_test() {
     let file = "dispute.yaml";
     copy(&space, &[file, "published/dispute.yaml"]);
     let sizes = "axes.size=[{ id: few, images: 20 }, { id: all, images: 40 }]";
-    let grid = [file, "--profile", "quick", "--set", sizes];
+    let rates = "axes.lr=[usual]";
+    let grid = [file, "--profile", "quick", "--set", sizes, "--set", rates];
     space.run(&[&["run", "-q"], &grid[..]].concat()).ok();
     let verify = [&["verify", "--json"], &grid[..]].concat();
     let claims = verdicts(&space.run(&verify));
     assert_eq!(claims.len(), 8);
-    // `quick` leaves the low rate out.
+    // The low and the high rate are left out.
     let (unrun, judged): (Vec<&String>, Vec<&String>) =
         claims.iter().partition(|claim| *claim == "not_run");
-    assert_eq!(unrun.len(), 1, "{claims:?}");
+    assert_eq!(unrun.len(), 2, "{claims:?}");
     assert!(
         judged.iter().all(|claim| JUDGED.contains(&claim.as_str())),
         "{claims:?}"

@@ -319,7 +319,12 @@ impl<'a> Binder<'a> {
             }
         });
         let also = also.map(|(by, id)| (by, id.to_string()));
-        let axes: Vec<(&str, String)> = picks.chain(also).collect();
+        let mut axes: Vec<(&str, String)> = picks.chain(also).collect();
+        // As nodes name theirs, so that a number has one name whether it was run or not.
+        let mut stages = self.graph.stages.iter();
+        let stage = stages.find(|stage| stage.name == selector.stage);
+        let order = stage.map_or(&[][..], |stage| &stage.axes);
+        axes.sort_by_key(|(axis, _)| order.iter().position(|known| known == axis));
         let axes: Vec<(&str, &str)> = axes.iter().map(|(axis, id)| (*axis, id.as_str())).collect();
         let metric = metric(selector);
         Target {
