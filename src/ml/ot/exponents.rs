@@ -187,7 +187,7 @@ impl Split {
         p = p.mul_add(r, 9.618_437e-3);
         p = p.mul_add(r, 5.550_332_4e-2);
         p = p.mul_add(r, 0.240_226_48);
-        p = p.mul_add(r, 0.693_147_2);
+        p = p.mul_add(r, std::f32::consts::LN_2);
         p = p.mul_add(r, 1.0);
         f32::from_bits(p.to_bits().wrapping_add(shifted.to_bits() << 23))
     }
