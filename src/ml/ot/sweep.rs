@@ -11,8 +11,8 @@ use super::real::Real;
 pub(super) const LANES: usize = 32;
 
 /// Entries of a row that are worked on while they, and what belongs to their columns, lie in the
-/// nearest cache: whole lanes. Half of it costs a third more time, double a half (measured at 2,000
-/// and 5,000 points).
+/// nearest cache: whole lanes. Half of it took a quarter to a third more time (measured at 2,000 and
+/// 5,000 points).
 const TILE: usize = 8 * LANES;
 
 /// Rows whose column sums are added up before they go to memory.
