@@ -4,9 +4,10 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::kernel::{CHUNKS, LANES};
+use super::kernel::CHUNKS;
 use super::points::Points;
 use super::real::Real;
+use super::sweep::LANES;
 use crate::ml::{Error, Result};
 
 /// In which precision a cost is stored. Sums over it are always f64.

@@ -7,20 +7,19 @@
 //! does not depend on the number of threads; vectors have a fixed number of lanes and what is
 //! fused is fused everywhere, so it does not depend on the instruction set either.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::Arch;
 use rayon::prelude::*;
 
-use super::cost::{Cost, Store, padded};
+use super::cost::{Cost, Store};
+use super::exponents::{Exponentials, Split, Wide};
 use super::real::Real;
+use super::sweep::{GROUP, Sweep};
 
-/// Chunks that the rows of a matrix are cut into.
+/// Chunks that the rows of a matrix are cut into, at most.
 pub(super) const CHUNKS: usize = 32;
 
-/// Entries that are worked on together.
-pub(super) const LANES: usize = 32;
-
-/// Entries of a row that are worked on while they lie in the nearest cache: whole lanes.
-const TILE: usize = 16 * LANES;
+/// Columns whose sums are put together at a time.
+const COLUMNS: usize = 512;
 
 /// Sums beyond these are not trusted: an exponent may have been clamped (at ±87 in f32).
 const TRUSTED: std::ops::Range<f64> = 1e-15..1e15;
@@ -38,75 +37,108 @@ pub(super) struct Plan<'a> {
     pub epsilon: f64,
 }
 
-/// The logarithms of a plan's marginals, relative to what they should be.
+/// A plan's marginals, relative to what they should be.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogSums {
-    /// `ln Σ_j b[j] exp((f[i] + g[j] - cost[i, j]) / epsilon)`
-    pub rows: Vec<f64>,
-    /// `ln Σ_i a[i] exp((f[i] + g[j] - cost[i, j]) / epsilon)`; empty if not asked for.
-    pub columns: Vec<f64>,
+    /// Of `Σ_j b[j] exp((f[i] + g[j] - cost[i, j]) / epsilon)`
+    pub rows: Marginal,
+    /// Of `Σ_i a[i] exp((f[i] + g[j] - cost[i, j]) / epsilon)`; empty if not asked for.
+    pub columns: Marginal,
+}
+
+/// What one marginal is, over what it should be.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Marginal {
+    /// Its logarithms.
+    pub logs: Vec<f64>,
+    /// By what share it is too large: `exp(log) - 1`; finite even where the first potentials of a
+    /// small ε are far off.
+    pub excess: Vec<f64>,
+}
+
+impl Marginal {
+    /// From `(log, excess)` of each point.
+    fn of(points: impl IndexedParallelIterator<Item = (f64, f64)>) -> Self {
+        let (logs, excess) = points.with_min_len(64).unzip();
+        Self { logs, excess }
+    }
 }
 
 impl Plan<'_> {
     /// The log-sums of the rows, and of the columns if `both`.
     pub fn log_sums(&self, both: bool) -> LogSums {
         match &self.cost.store {
-            Store::Single(entries) => self.log_sums_of::<f32, f32>(entries, both),
-            Store::Double(entries) => self.log_sums_of::<f64, f64>(entries, both),
+            Store::Single(entries) => match Split::new(self) {
+                Some(split) => self.log_sums_by(&split, entries, both),
+                None => self.log_sums_by(&Wide::<f32, f32>::new(self), entries, both),
+            },
+            Store::Double(entries) => self.log_sums_by(&Wide::<f64, f64>::new(self), entries, both),
         }
     }
 
     /// The same with exponentials in f32 whatever the cost is stored in: good to 1e-6 or so.
     pub fn rough_log_sums(&self, both: bool) -> LogSums {
         match &self.cost.store {
-            Store::Single(entries) => self.log_sums_of::<f32, f32>(entries, both),
-            Store::Double(entries) => self.log_sums_of::<f64, f32>(entries, both),
+            Store::Single(_) => self.log_sums(both),
+            Store::Double(entries) => self.log_sums_by(&Wide::<f64, f32>::new(self), entries, both),
         }
     }
 
-    /// From costs stored as `S`, with exponentials as `T`.
-    fn log_sums_of<S: Real, T: Real>(&self, entries: &[S], both: bool) -> LogSums {
-        let (rows, columns) = (self.cost.rows(), self.cost.columns());
-        let scaled = Scaled::<T>::new(self);
-        let height = rows.div_ceil(CHUNKS);
+    fn log_sums_by<E: Exponentials>(
+        &self,
+        exponentials: &E,
+        entries: &[E::Cost],
+        both: bool,
+    ) -> LogSums {
+        let (row_sums, of_chunks) = self.sweep(exponentials, entries, both);
+        let rows = row_sums
+            .into_par_iter()
+            .enumerate()
+            .map(|(row, sum)| told(sum, exponentials.rest_of_row(row), || self.careful_row(row)));
+        let column_sums = match both {
+            true => added(&of_chunks, self.cost.columns()),
+            false => Vec::new(),
+        };
+        let columns = column_sums.into_par_iter().enumerate();
+        let columns = columns.map(|(column, sum)| {
+            let rest = exponentials.rest_of_column(column);
+            told(sum, rest, || self.careful_column(column))
+        });
+        LogSums {
+            rows: Marginal::of(rows),
+            columns: Marginal::of(columns),
+        }
+    }
+
+    /// The sums of all rows, and by chunks of rows those of the columns.
+    fn sweep<E: Exponentials>(
+        &self,
+        exponentials: &E,
+        entries: &[E::Cost],
+        both: bool,
+    ) -> (Vec<f64>, Vec<Vec<f64>>) {
+        let rows = self.cost.rows();
+        let height = rows.div_ceil(CHUNKS).next_multiple_of(GROUP);
         let stride = self.cost.stride();
         let arch = Arch::new();
         let mut row_sums = vec![0.0; rows];
-        let column_sums: Vec<Vec<f64>> = row_sums
+        let of_chunks = row_sums
             .par_chunks_mut(height)
             .zip(entries.par_chunks(height * stride))
             .enumerate()
             .map(|(chunk, (row_sums, entries))| {
-                let first = chunk * height;
                 let mut column_sums = vec![0.0; if both { stride } else { 0 }];
-                arch.dispatch(Chunk {
+                arch.dispatch(Sweep {
+                    exponentials,
                     entries,
-                    f: &scaled.f[first..],
-                    a: &scaled.a[first..],
-                    scaled: &scaled,
+                    first_row: chunk * height,
                     row_sums,
                     column_sums: &mut column_sums,
                 });
                 column_sums
             })
             .collect();
-        let log_rows = row_sums.into_par_iter().enumerate().with_min_len(64);
-        let log_rows = log_rows.map(|(row, sum)| match TRUSTED.contains(&sum) {
-            true => libm::log(sum),
-            false => self.careful_row(row),
-        });
-        let column = |column: usize| -> f64 {
-            let sum: f64 = column_sums.iter().map(|sums| sums[column]).sum();
-            match TRUSTED.contains(&sum) {
-                true => libm::log(sum),
-                false => self.careful_column(column),
-            }
-        };
-        let log_columns = (0..if both { columns } else { 0 }).into_par_iter();
-        LogSums {
-            rows: log_rows.collect(),
-            columns: log_columns.with_min_len(64).map(column).collect(),
-        }
+        (row_sums, of_chunks)
     }
 
     fn careful_row(&self, row: usize) -> f64 {
@@ -159,106 +191,28 @@ fn careful_log_sum(weights: &[f64], exponent: impl Fn(usize) -> f64) -> f64 {
     top + libm::log(sum)
 }
 
-/// Potentials in units of ε and weights, with the columns padded as the cost is.
-struct Scaled<T> {
-    f: Vec<f64>,
-    g: Vec<f64>,
-    a: Vec<T>,
-    b: Vec<T>,
-    per_epsilon: f64,
-}
-
-impl<T: Real> Scaled<T> {
-    fn new(plan: &Plan) -> Self {
-        let per_epsilon = 1.0 / plan.epsilon;
-        let stride = padded(plan.cost.columns());
-        let scale = |values: &[f64]| values.iter().map(|value| value * per_epsilon).collect();
-        let weights = |values: &[f64]| values.iter().map(|value| T::from_f64(*value)).collect();
-        let mut g: Vec<f64> = scale(plan.g);
-        g.resize(stride, 0.0);
-        let mut b: Vec<T> = weights(plan.b);
-        b.resize(stride, T::from_f64(0.0));
-        Self {
-            f: scale(plan.f),
-            g,
-            a: weights(plan.a),
-            b,
-            per_epsilon,
-        }
+/// The logarithm of a marginal and by what share it is too large, from its sum, which is short of
+/// a factor `exp(rest)`.
+fn told(sum: f64, rest: f64, careful: impl Fn() -> f64) -> (f64, f64) {
+    if TRUSTED.contains(&sum) {
+        let excess = sum * Real::exp(rest) - 1.0;
+        return (libm::log(sum) + rest, excess);
     }
+    let log = careful();
+    (log, libm::expm1(log.min(300.0)))
 }
 
-/// Rows whose column sums are added up before they go to memory.
-const GROUP: usize = 4;
-
-/// Some rows of a plan, and where their sums go.
-struct Chunk<'a, S, T> {
-    entries: &'a [S],
-    f: &'a [f64],
-    a: &'a [T],
-    scaled: &'a Scaled<T>,
-    row_sums: &'a mut [f64],
-    /// Empty where the column sums are not wanted.
-    column_sums: &'a mut [f64],
-}
-
-impl<S: Real, T: Real> WithSimd for Chunk<'_, S, T> {
-    type Output = ();
-
-    /// Compiled once per instruction set. Exponents are computed in f64 whatever the cost is
-    /// stored in: in f32 they would be off by 1e-4 where potentials are a thousand times ε, and
-    /// the iteration would never settle. Sums are f64; where exponentials are f32, so are runs of
-    /// [`GROUP`] and of `TILE / LANES` terms, whose rounding is that of the terms.
-    #[inline(always)]
-    fn with_simd<I: Simd>(mut self, _: I) {
-        for first in (0..self.row_sums.len()).step_by(GROUP) {
-            if first + GROUP <= self.row_sums.len() {
-                self.rows::<GROUP>(first);
-            } else {
-                (first..self.row_sums.len()).for_each(|row| self.rows::<1>(row));
-            }
+/// The sums of all chunks, column by column, in the order of the chunks.
+fn added(of_chunks: &[Vec<f64>], columns: usize) -> Vec<f64> {
+    let mut sums = vec![0.0; columns];
+    let parts = sums.par_chunks_mut(COLUMNS).enumerate();
+    parts.for_each(|(part, sums)| {
+        for chunk in of_chunks {
+            let terms = &chunk[part * COLUMNS..][..sums.len()];
+            sums.iter_mut()
+                .zip(terms)
+                .for_each(|(sum, term)| *sum += term);
         }
-    }
-}
-
-impl<S: Real, T: Real> Chunk<'_, S, T> {
-    #[inline(always)]
-    fn rows<const ROWS: usize>(&mut self, first_row: usize) {
-        let stride = self.scaled.g.len();
-        let mut sums = [0.0; ROWS];
-        let mut tiles = [[T::from_f64(0.0); TILE]; ROWS];
-        for first in (0..stride).step_by(TILE) {
-            let last = (first + TILE).min(stride);
-            let (g, b) = (&self.scaled.g[first..last], &self.scaled.b[first..last]);
-            for (row, (tile, sum)) in tiles.iter_mut().zip(&mut sums).enumerate() {
-                let f = self.f[first_row + row];
-                let line = (first_row + row) * stride;
-                let costs = &self.entries[line + first..line + last];
-                let tile = &mut tile[..last - first];
-                for ((entry, cost), g) in tile.iter_mut().zip(costs).zip(g) {
-                    let exponent = cost.to_f64().mul_add(-self.scaled.per_epsilon, f + g);
-                    *entry = T::from_f64(exponent).fused_exp();
-                }
-                let mut lanes = [T::from_f64(0.0); LANES];
-                for (entries, b) in tile.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
-                    for lane in 0..LANES {
-                        lanes[lane] = b[lane].fused(entries[lane], lanes[lane]);
-                    }
-                }
-                *sum += lanes.iter().map(|lane| lane.to_f64()).sum::<f64>();
-            }
-            if !self.column_sums.is_empty() {
-                let a = &self.a[first_row..first_row + ROWS];
-                let columns = &mut self.column_sums[first..last];
-                for (column, sum) in columns.iter_mut().enumerate() {
-                    let mut group = T::from_f64(0.0);
-                    for row in 0..ROWS {
-                        group = a[row].fused(tiles[row][column], group);
-                    }
-                    *sum += group.to_f64();
-                }
-            }
-        }
-        self.row_sums[first_row..first_row + ROWS].copy_from_slice(&sums);
-    }
+    });
+    sums
 }

@@ -20,9 +20,11 @@
 //! # Ok::<(), ribflow::ml::Error>(())
 //! ```
 
+mod ahead;
 mod cost;
 mod divergence;
 mod exact;
+mod exponents;
 mod gaussian;
 mod kernel;
 mod line;
@@ -32,6 +34,7 @@ mod points;
 mod real;
 mod reference;
 mod sinkhorn;
+mod sweep;
 
 pub use cost::{AUTO_DOUBLE, Cost, LabelCost, Precision};
 pub use divergence::{Divergence, Mode, SinkhornDistance, Term};

@@ -103,10 +103,10 @@ impl Schedule {
                 epsilon,
             };
             let sums = plan.log_sums(both);
-            for (potential, log) in f.iter_mut().zip(&sums.rows) {
+            for (potential, log) in f.iter_mut().zip(&sums.rows.logs) {
                 *potential -= share * epsilon * log;
             }
-            for (potential, log) in g.iter_mut().zip(&sums.columns) {
+            for (potential, log) in g.iter_mut().zip(&sums.columns.logs) {
                 *potential -= share * epsilon * log;
             }
         }

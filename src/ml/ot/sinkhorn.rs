@@ -14,7 +14,7 @@
 //! the concave dual. It stops on the L1 error of the plan's marginals, or fails.
 
 use super::cost::Cost;
-use super::kernel::Plan;
+use super::kernel::{Marginal, Plan};
 use super::points::normalised;
 use crate::ml::{Error, Observer, Result};
 
@@ -297,6 +297,8 @@ struct Problem<'a> {
 struct Evaluation {
     /// By how much each point's marginal is too large: ln of the ratio.
     log_sums: Vec<f64>,
+    /// The same as a share.
+    excess: Vec<f64>,
     /// L1 error of both marginals.
     error: f64,
     /// The dual value.
@@ -323,7 +325,7 @@ impl Problem<'_> {
             true => plan.rough_log_sums(self.b.is_some()),
             false => plan.log_sums(self.b.is_some()),
         };
-        let surplus = weighted(self.a, &sums.rows, excess);
+        let surplus = weighted(self.a, &sums.rows.excess, |share| share);
         let linear: f64 = potentials
             .iter()
             .zip(self.masses())
@@ -333,10 +335,12 @@ impl Problem<'_> {
             Some(b) => (linear, off(self.a, &sums.rows) + off(b, &sums.columns)),
             None => (2.0 * linear, 2.0 * off(self.a, &sums.rows)),
         };
-        let mut log_sums = sums.rows;
-        log_sums.extend(sums.columns);
+        let (mut log_sums, mut excess) = (sums.rows.logs, sums.rows.excess);
+        log_sums.extend(sums.columns.logs);
+        excess.extend(sums.columns.excess);
         Evaluation {
             log_sums,
+            excess,
             error,
             value: linear - epsilon * surplus,
         }
@@ -349,15 +353,9 @@ pub(super) fn marginal_error(plan: &Plan) -> f64 {
     off(plan.a, &sums.rows) + off(plan.b, &sums.columns)
 }
 
-/// The L1 error of a marginal, from the logarithms of its ratios to what it should be.
-fn off(weights: &[f64], log_sums: &[f64]) -> f64 {
-    weighted(weights, log_sums, |log| excess(log).abs())
-}
-
-/// By what share a marginal is too large, from the logarithm of its ratio to what it should be;
-/// finite even where the first potentials of a small ε are far off.
-fn excess(log_sum: f64) -> f64 {
-    libm::expm1(log_sum.min(300.0))
+/// The L1 error of a marginal.
+fn off(weights: &[f64], marginal: &Marginal) -> f64 {
+    weighted(weights, &marginal.excess, f64::abs)
 }
 
 /// Σ weight · of(value), 0 · anything being 0.
@@ -403,9 +401,9 @@ impl Climb {
             let next: Vec<f64> = half_way.map(|(f, log)| f - 0.5 * epsilon * log).collect();
             let uphill: f64 = masses
                 .iter()
-                .zip(&found.log_sums)
+                .zip(&found.excess)
                 .zip(next.iter().zip(&before))
-                .map(|((mass, log), (next, before))| -mass * excess(*log) * (next - before))
+                .map(|((mass, excess), (next, before))| -mass * excess * (next - before))
                 .sum();
             steps = if uphill < 0.0 { 0.0 } else { steps + 1.0 };
             let momentum = steps / (steps + 3.0);
