@@ -126,7 +126,7 @@ fn show(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
 
 /// There is nothing to sign with.
 pub fn no_key() -> Failure {
-    let failure = Failure::usage("no-key", "there is no key yet");
+    let failure = Failure::usage("no-key", "there is no key to sign with");
     failure.hint("`ribflow key generate` makes one")
 }
 

@@ -140,6 +140,21 @@ key: ../x
     };
     let name = home.config_file().display().to_string();
     let text = problems.render(false).replace(&name, "config.yaml");
-    assert!(!text.contains("AAAA: "), "{text}");
+    assert!(
+        !text.contains("word@") && !text.contains("a token"),
+        "{text}"
+    );
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_example_of_the_reference_is_read() {
+    let page = include_str!("../../../docs/sharing.md");
+    let example = page.split("```yaml\nremotes:").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let (_folder, home) = written(&format!("remotes:{example}"));
+    let config = Config::read(&home).unwrap();
+    assert_eq!(config.trust["aachen"], key(1));
+    let remote = &config.remotes["aachen"];
+    assert!(remote.write && remote.policy.quorum == 2 && remote.policy.recheck == 0.05);
 }

@@ -142,7 +142,7 @@ fn one_record_with_two_signatures_makes_a_quorum_and_two_outcomes_make_none() {
     place.publish(&apart, &[1]);
     place.publish(&record("apart", 0.6), &[2]);
     let found = place.look_up(both.key);
-    assert_eq!(found.taken[&both.key], "disk");
+    assert!(found.taken.contains_key(&both.key));
     assert_eq!(
         found.agreements[&both.key].equal,
         names(&["aachen", "kyoto"])
