@@ -139,6 +139,10 @@ fn lists(remote: &dyn Remote, conditions: Conditions) {
     let object = "objects/cd/ef01.zst";
     remote.put(object, Content::Bytes(b"z")).unwrap();
     assert_eq!(remote.list("objects/cd").unwrap(), ["ef01.zst"]);
+    let root = remote.list("").unwrap();
+    for folder in ["objects", "records"] {
+        assert!(root.iter().any(|name| name == folder), "{root:?}");
+    }
     // A prefix of a name is no folder.
     assert!(remote.list(&key[..key.len() - 1]).unwrap().is_empty());
 }
