@@ -7,11 +7,11 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
-use super::key::KeyArguments;
-use super::remote::RemoteArguments;
-use super::revoke::RevokeArguments;
+use super::key::{self, KeyArguments};
+use super::remote::{self, RemoteArguments};
+use super::revoke::{self, RevokeArguments};
 use super::serve::ServeArguments;
-use super::trust::TrustArguments;
+use super::trust::{self, TrustArguments};
 use super::{bundle, examples, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
@@ -162,12 +162,16 @@ pub enum Command {
     /// Draw the graph of a workflow
     Graph(GraphArguments),
     /// Make and show the key that signs what this lab shares
+    #[command(long_about = key::ABOUT)]
     Key(KeyArguments),
     /// Say whose results are taken
+    #[command(long_about = trust::ABOUT)]
     Trust(TrustArguments),
     /// Name the places that results are shared through
+    #[command(long_about = remote::ABOUT)]
     Remote(RemoteArguments),
     /// Take back a record, or everything that a key has signed
+    #[command(long_about = revoke::ABOUT)]
     Revoke(RevokeArguments),
     /// Let other labs read the store over HTTP, and write to it with a token
     Serve(ServeArguments),

@@ -14,10 +14,15 @@ use crate::remote::keys::{self, KeyError, OwnKey};
 use crate::remote::neighbours::{Lab, NeighbourError};
 use crate::ui::table::Table;
 
-/// Every record that is pushed is signed, so that others know whose it is. The private key lies in
-/// a file that only you can read, and never in a store; the public one is what others trust.
+/// What `ribflow key --help` begins with.
+pub const ABOUT: &str = "\
+Make and show the key that signs what this lab shares
+
+Every record that is pushed is signed, so that others know whose it is. The private key lies in
+a file that only you can read, and never in a store; the public one is what others trust.";
+
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::KEY)]
+#[command(after_help = examples::KEY)]
 pub struct KeyArguments {
     #[command(subcommand)]
     pub command: KeyCommand,
@@ -126,7 +131,7 @@ fn show(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
 
 /// There is nothing to sign with.
 pub fn no_key() -> Failure {
-    let failure = Failure::usage("no-key", "there is no key yet");
+    let failure = Failure::usage("no-key", "there is no key to sign with");
     failure.hint("`ribflow key generate` makes one")
 }
 

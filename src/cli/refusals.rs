@@ -56,10 +56,7 @@ pub fn notices(refused: &[Refusal], trust: &Trust) -> Vec<Notice> {
     if let Some(rest) = groups.get(MOST_LINES..).filter(|rest| !rest.is_empty()) {
         let records: usize = rest.iter().map(|(_, records)| records.len()).sum();
         let reasons = count(rest.len(), "further reason");
-        let message = format!(
-            "{} more were not taken, for {reasons}",
-            count(records, "record")
-        );
+        let message = format!("{} not taken for {reasons}", count(records, "record"));
         notices.push(Notice {
             message,
             hint: None,
@@ -107,7 +104,7 @@ impl Reason {
             }
             Self::Unsigned => (
                 "nobody has signed it".to_string(),
-                "whoever pushed there signs with `ribflow push`".to_string(),
+                "`ribflow push` signs what it brings; this came there by other means".to_string(),
             ),
             Self::Revoked(reason) => (
                 format!("taken back by who signed: {}", quoted(reason)),

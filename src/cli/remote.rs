@@ -18,11 +18,16 @@ use crate::remote::probe::{Abilities, probe};
 use crate::remote::trust::{Policy, share, shown_share};
 use crate::ui::table::Table;
 
-/// A remote is a folder, a bucket or a server that is laid out as a store. What comes from it is
-/// checked and must be signed by somebody whom you trust; it is used where a command says so
-/// (`--remote NAME`).
+/// What `ribflow remote --help` begins with.
+pub const ABOUT: &str = "\
+Name the places that results are shared through
+
+A remote is a folder, a bucket or a server that is laid out as a store. What comes from it is
+checked and must be signed by somebody whom you trust; it is used where a command says so
+(`--remote NAME`).";
+
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::REMOTE)]
+#[command(after_help = examples::REMOTE)]
 pub struct RemoteArguments {
     #[command(subcommand)]
     pub command: RemoteCommand,

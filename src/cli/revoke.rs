@@ -18,11 +18,16 @@ use crate::remote::revocations::{self, MOST_REASON};
 use crate::remote::statement::{Revocation, Revoked};
 use crate::ui::words::printable;
 
-/// Says, signed, that something you have signed is not to be used any more. Who trusts you learns
-/// of it the next time they ask a remote that has the word; what they computed from it names it.
-/// It can't be taken back.
+/// What `ribflow revoke --help` begins with.
+pub const ABOUT: &str = "\
+Take back a record, or everything that a key has signed
+
+Says, signed, that something you have signed is not to be used any more. Who trusts you learns
+of it the next time they ask a remote that has the word; what they computed from it names it.
+It can't be taken back.";
+
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::REVOKE)]
+#[command(after_help = examples::REVOKE)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct RevokeArguments {
     /// This record: its digest, 64 hexadecimal digits

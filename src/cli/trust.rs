@@ -17,10 +17,15 @@ use crate::remote::neighbours::{Lab, NeighbourError};
 use crate::remote::signing::PublicKey;
 use crate::ui::table::Table;
 
-/// A result from elsewhere is taken only if somebody whom you trust has signed it. The list is
-/// your own: one that comes with a workflow or a store is never read.
+/// What `ribflow trust --help` begins with.
+pub const ABOUT: &str = "\
+Say whose results are taken
+
+A result from elsewhere is taken only if somebody whom you trust has signed it. The list is
+your own: one that comes with a workflow or a store is never read.";
+
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::TRUST)]
+#[command(after_help = examples::TRUST)]
 pub struct TrustArguments {
     #[command(subcommand)]
     pub command: TrustCommand,

@@ -98,7 +98,7 @@ fn of_schemes(scheme: &str) -> String {
         _ => {}
     }
     match suggest(scheme, "schemes", SCHEMES) {
-        guess if guess.starts_with("did you mean") => guess,
+        guess if guess.starts_with("did you mean") && scheme != "ftp" => guess,
         _ => "a remote is file://, s3://, gs://, az://, http:// or https://".to_string(),
     }
 }

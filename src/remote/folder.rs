@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::fsx;
 
@@ -46,18 +48,28 @@ impl FolderRemote {
     }
 
     /// The content in a temporary file beside its final place, ready to be renamed.
-    fn staged(&self, content: Content) -> io::Result<tempfile::NamedTempFile> {
-        let folder = self.root.join("tmp");
-        fs::create_dir_all(&folder)?;
-        let mut file = fsx::temporary(&folder, fsx::SEALED)?;
-        match content {
-            Content::Bytes(bytes) => file.write_all(bytes)?,
-            Content::File(path) => {
-                io::copy(&mut File::open(path)?, file.as_file_mut())?;
+    fn staged(&self, name: &str, content: Content) -> Result<NamedTempFile, RemoteError> {
+        let source = match content {
+            Content::Bytes(_) => None,
+            // What is wrong with this one is no fault of the remote.
+            Content::File(path) => Some(File::open(path).map_err(|source| RemoteError::Io {
+                path: path.to_path_buf(),
+                source,
+            })?),
+        };
+        let stage = || {
+            let folder = self.root.join("tmp");
+            fs::create_dir_all(&folder)?;
+            let mut file = fsx::temporary(&folder, fsx::SEALED)?;
+            match (content, source) {
+                (Content::Bytes(bytes), _) => file.write_all(bytes)?,
+                (_, Some(mut source)) => drop(io::copy(&mut source, file.as_file_mut())?),
+                _ => {}
             }
-        }
-        file.as_file().sync_data()?;
-        Ok(file)
+            file.as_file().sync_data()?;
+            Ok(file)
+        };
+        stage().map_err(self.failed(name))
     }
 }
 
@@ -102,15 +114,13 @@ impl Remote for FolderRemote {
     }
 
     fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
-        let file = self.staged(content).map_err(self.failed(name))?;
+        let file = self.staged(name, content)?;
         fsx::place(file, &self.path(name)).map_err(self.failed(name))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
         let path = self.path(name);
-        let file = self
-            .staged(Content::Bytes(bytes))
-            .map_err(self.failed(name))?;
+        let file = self.staged(name, Content::Bytes(bytes))?;
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder).map_err(self.failed(name))?;
         }

@@ -63,31 +63,3 @@ impl Home {
         self.data.join("revocations")
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(variables: &[(&str, &str)]) -> Result<Home, NoHome> {
-        let variables = variables.to_vec();
-        Home::of(move |name| {
-            let found = variables.iter().find(|(known, _)| *known == name)?;
-            Some(found.1.into())
-        })
-    }
-
-    #[test]
-    fn folders_follow_the_variables() {
-        let home = of(&[("HOME", "/h")]).unwrap();
-        let config = Path::new("/h/.config/ribflow/config.yaml");
-        assert_eq!(home.config_file(), config);
-        assert_eq!(home.keys(), Path::new("/h/.local/share/ribflow/keys"));
-        let home = of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c")]).unwrap();
-        assert_eq!(home.config_file(), Path::new("/c/ribflow/config.yaml"));
-        let home = of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "c")]).unwrap();
-        assert_eq!(home.config_file(), config, "a relative path is ignored");
-        assert!(of(&[("HOME", "")]).is_err());
-        assert!(of(&[("XDG_DATA_HOME", "/d")]).is_err());
-        assert!(of(&[("XDG_DATA_HOME", "/d"), ("XDG_CONFIG_HOME", "/c")]).is_ok());
-    }
-}

@@ -223,3 +223,16 @@ pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> 
     };
     Ok(address::open(&url(&configured.url), &options)?)
 }
+
+/// Tells every neighbour that is written to what has been taken back; where that fails it costs a
+/// complaint, and the next time brings it there.
+pub fn pass_on(home: &Home, exchange: &Exchange) {
+    for neighbour in exchange.neighbours().iter().filter(|one| one.writes) {
+        if let Err(error) = revocations::push(&neighbour.remote, home) {
+            let name = &neighbour.name;
+            exchange.complain(format!(
+                "`{name}` does not know yet what has been taken back: {error}"
+            ));
+        }
+    }
+}

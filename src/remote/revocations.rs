@@ -16,10 +16,11 @@ use super::trust::Trust;
 use crate::digest::Digest;
 use crate::fsx;
 
-/// Largest envelope of a revocation that is looked at.
-const MOST_BYTES: u64 = 64 << 10;
-/// Of one signer's revocations, so many are looked at.
-const MOST_NAMES: usize = 4096;
+/// Largest envelope of a revocation that is looked at: a sentence, signed.
+const MOST_BYTES: u64 = 16 << 10;
+/// Of one signer's revocations, so many are looked at: a remote that makes some up must not make
+/// every command fetch much.
+const MOST_NAMES: usize = 1024;
 /// Longest reason.
 pub const MOST_REASON: usize = 500;
 

@@ -56,7 +56,7 @@ impl Bounded {
         // For these `object_store` has errors of its own.
         let is_usual = status.is_success()
             || status.is_redirection()
-            || [401, 403, 404, 409, 412].contains(&status.as_u16());
+            || [404, 409, 412].contains(&status.as_u16());
         match is_usual {
             true => Ok(HttpResponse::from_parts(parts, body.into())),
             false => Err(Answered {

@@ -32,6 +32,15 @@ impl Answered {
     pub fn into_error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
     }
+
+    /// The code in S3's and Azure's documents of an error, or the status.
+    fn code(&self) -> String {
+        let code = self
+            .said
+            .split_once("<Code>")
+            .and_then(|(_, rest)| rest.split_once("</Code>"));
+        code.map_or(self.status.to_string(), |(code, _)| says::clear(code))
+    }
 }
 
 impl Failure {
@@ -54,32 +63,32 @@ impl Failure {
             remote: remote.to_string(),
             why,
         };
-        match &error {
-            Error::NotFound { .. } if error.to_string().contains("NoSuchBucket") => {
-                refused("there is no such bucket".to_string())
-            }
-            Error::NotFound { .. } => RemoteError::Missing {
+        if error.to_string().contains("NoSuchBucket") {
+            return refused("there is no such bucket".to_string());
+        }
+        if let Error::NotFound { .. } = error {
+            return RemoteError::Missing {
                 remote: remote.to_string(),
                 name: name.to_string(),
-            },
-            Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => {
-                refused(format!("{name}: {}; {CREDENTIALS}", code(&error)))
-            }
-            _ if is_search_for_credentials(&error) => {
-                refused(format!("no credentials were found; {CREDENTIALS}"))
-            }
-            _ => match (found::<Answered>(&error), found::<HttpError>(&error)) {
-                (Some(answered), _) if says::is_passing(answered.status) => {
-                    passing(remote, answered.to_string())
-                }
-                (Some(answered), _) => refused(format!("{name}: {answered}")),
-                (None, Some(_)) => passing(remote, innermost(&error)),
-                (None, None) if is_busy(&error) => passing(remote, "it is busy".to_string()),
-                (None, None) => RemoteError::Wrong {
-                    remote: remote.to_string(),
-                    name: name.to_string(),
-                    why: says::clear(&innermost(&error)),
-                },
+            };
+        }
+        if is_search_for_credentials(&error) {
+            return refused(format!("no credentials were found; {CREDENTIALS}"));
+        }
+        if let Some(answered) = found::<Answered>(&error) {
+            return match answered.status {
+                401 | 403 => refused(format!("{name}: {}; {CREDENTIALS}", answered.code())),
+                status if says::is_passing(status) => passing(remote, answered.to_string()),
+                _ => refused(format!("{name}: {answered}")),
+            };
+        }
+        match found::<HttpError>(&error) {
+            Some(_) => passing(remote, innermost(&error)),
+            None if is_busy(&error) => passing(remote, "it is busy".to_string()),
+            None => RemoteError::Wrong {
+                remote: remote.to_string(),
+                name: name.to_string(),
+                why: says::clear(&innermost(&error)),
             },
         }
     }
@@ -119,21 +128,6 @@ fn is_search_for_credentials(error: &Error) -> bool {
 fn is_busy(error: &Error) -> bool {
     let text = error.to_string();
     text.contains("SlowDown") || text.contains("InternalError")
-}
-
-/// The code that S3's and Azure's documents of an error have.
-fn code(error: &Error) -> String {
-    let text = error.to_string();
-    let code = text
-        .split_once("<Code>")
-        .and_then(|(_, rest)| rest.split_once("</Code>"));
-    match code {
-        Some((code, _)) => says::clear(code),
-        None => match error {
-            Error::Unauthenticated { .. } => "401".to_string(),
-            _ => "403".to_string(),
-        },
-    }
 }
 
 /// The first error of this type in the chain.

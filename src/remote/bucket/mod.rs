@@ -83,9 +83,10 @@ impl BucketRemote {
     }
 
     fn key(&self, name: &str) -> Result<Key, RemoteError> {
-        let whole = match self.prefix.as_str() {
-            "" => name.to_string(),
-            prefix => format!("{prefix}/{name}"),
+        let whole = match (self.prefix.as_str(), name) {
+            ("", name) => name.to_string(),
+            (prefix, "") => prefix.to_string(),
+            (prefix, name) => format!("{prefix}/{name}"),
         };
         Key::parse(&whole).map_err(|error| RemoteError::Wrong {
             remote: self.shown.clone(),
@@ -94,7 +95,8 @@ impl BucketRemote {
         })
     }
 
-    /// Drives `work` to its end on the calling thread.
+    /// Drives `work` to its end on the calling thread, which must be none that drives an
+    /// asynchronous runtime: a thread of its own, or one for blocking work.
     fn wait<T>(
         &self,
         name: &str,

@@ -14,6 +14,8 @@ use crate::workflow::fields::{Fields, strings};
 use crate::workflow::tree::{self, Content, Entry, Tree};
 
 const TOP: &[&str] = &["remotes", "trust", "commands", "key"];
+/// The code of what may hold a password or a token.
+const SECRET: &str = "secret";
 const REMOTE: &[&str] = &[
     "url",
     "endpoint",
@@ -30,9 +32,21 @@ pub fn read(source: SourceText) -> Result<Config, ConfigError> {
     let id = problems.add_source(source);
     let tree = tree::parse(&mut problems, id, &Limits::default());
     let config = tree.and_then(|tree| config(&tree, &mut problems));
-    problems.finish()?;
+    problems.finish().map_err(without_secrets)?;
     // Whoever gives up says why, and that has ended it.
     config.ok_or_else(|| ConfigError::Wrong(Diagnostics(Vec::new())))
+}
+
+/// What is to be kept secret is not shown, and may stand in a log otherwise.
+fn without_secrets(Diagnostics(mut problems): Diagnostics) -> Diagnostics {
+    let secret = problems.iter().filter(|problem| problem.code == SECRET);
+    let lines: BTreeSet<usize> = secret.map(|problem| problem.line).collect();
+    for problem in &mut problems {
+        if lines.contains(&problem.line) {
+            problem.source_line.clear();
+        }
+    }
+    Diagnostics(problems)
 }
 
 fn config(tree: &Tree, problems: &mut Problems) -> Option<Config> {
@@ -77,7 +91,7 @@ fn remote(entry: &Entry, problems: &mut Problems) -> Option<Configured> {
                 .value("url")
                 .map_or(fields.place, |value| value.place);
             let message = "a URL here holds no user and no password";
-            let found = problems.error(place, "secret", message);
+            let found = problems.error(place, SECRET, message);
             found.hint("`token_env:` names the variable that holds the token");
         }
         _ => {}
@@ -113,9 +127,9 @@ fn write(fields: &Fields, problems: &mut Problems) -> bool {
 fn token_env(fields: &Fields, problems: &mut Problems) -> Option<String> {
     let name = fields.text("token_env", problems)?;
     if !is_variable(&name.text) {
-        // Not shown: it may be the token itself.
+        // It may be the token itself.
         let message = "`token_env` is the name of an environment variable";
-        let found = problems.error(name.place, "bad-value", message);
+        let found = problems.error(name.place, SECRET, message);
         found.hint("the token itself stands in that variable, never in a file: `RIBFLOW_TOKEN`");
     }
     Some(name.text)

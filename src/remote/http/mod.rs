@@ -79,7 +79,7 @@ impl HttpRemote {
     fn list_by_dav(&self, folder: &str, refusal: Answer) -> Result<Vec<String>, RemoteError> {
         let is_absent = refusal.status == 404;
         if !self.lists_no_dav.load(Ordering::Relaxed) {
-            let name = format!("{folder}/");
+            let name = as_folder(folder);
             let method =
                 Method::from_bytes(b"PROPFIND").map_err(|error| self.wrong(folder, error))?;
             let headers = [("depth", "1"), ("accept", "application/xml, text/xml")];
@@ -93,7 +93,7 @@ impl HttpRemote {
         }
         match is_absent {
             true => Ok(Vec::new()),
-            false => Err(self.talk.refusal(&format!("{folder}/"), refusal)),
+            false => Err(self.talk.refusal(&as_folder(folder), refusal)),
         }
     }
 
@@ -259,6 +259,14 @@ impl HttpRemote {
     }
 }
 
+/// A folder's name as URLs have it; the root's own ends with a slash already.
+fn as_folder(folder: &str) -> String {
+    match folder {
+        "" => String::new(),
+        folder => format!("{folder}/"),
+    }
+}
+
 fn numbered(names: &[String], at: usize) -> Option<(usize, &str)> {
     names.get(at).map(|name| (at, name.as_str()))
 }
@@ -275,7 +283,7 @@ impl Remote for HttpRemote {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
-        let name = format!("{folder}/");
+        let name = as_folder(folder);
         let headers = [("accept", "application/json, text/html;q=0.5")];
         let answer = self.talk.ask(&Method::GET, &name, &headers)?;
         match answer.status {

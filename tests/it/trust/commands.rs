@@ -24,7 +24,7 @@ fn a_key_is_made_once_and_only_its_owner_reads_it() {
     let none = space.run(&["key", "show"]).expect(2);
     insta::assert_snapshot!(none, @r"
     --- stderr
-    error: there is no key yet
+    error: there is no key to sign with
     hint: `ribflow key generate` makes one
     [exit code 2]
     ");
@@ -270,11 +270,10 @@ fn a_wrong_configuration_is_told_by_place_and_never_rewritten() {
     insta::assert_snapshot!(refused.expect(2), @r"
     --- stderr
     error[unknown-field]: a remote has no field `wirte`
-     --> $SPACE/home/.config/ribflow/config.yaml:2:16
+     --> $SPACE/home/.config/ribflow/config.yaml:2:17
       |
     2 |   a: { url: /x, wirte: true }
-      |                 ^^^^^ 
-      |
+      |                 ^^^^^
       = hint: did you mean `write`?
     [exit code 2]
     ");
@@ -289,7 +288,10 @@ fn what_is_taken_back_is_signed_kept_and_told() {
     let space = TestSpace::new();
     let digest = Digest::of(b"a record").to_hex();
     let nothing = space.run(&["revoke", "--record", &digest]).expect(2);
-    assert!(nothing.stderr.contains("there is no key yet"), "{nothing}");
+    assert!(
+        nothing.stderr.contains("there is no key to sign with"),
+        "{nothing}"
+    );
     drop(space.run(&["revoke"]).expect(2));
     space.run(&["key", "generate", "--name", "me"]).ok();
     space
@@ -348,7 +350,10 @@ fn what_is_taken_back_is_signed_kept_and_told() {
     assert_eq!(json.expect(0).json()["told"][0], "disk");
     assert_eq!(words("shared").len(), 2);
     let gone = space.run(&["key", "show"]).expect(2);
-    assert!(gone.stderr.contains("there is no key yet"), "{gone}");
+    assert!(
+        gone.stderr.contains("there is no key to sign with"),
+        "{gone}"
+    );
     let list = space.run(&["key", "list"]).expect(0);
     assert!(list.stdout.contains("taken back"), "{list}");
     space.run(&["key", "generate", "--name", "new"]).ok();

@@ -1,10 +1,11 @@
 //! The user's configuration: what is written is read, and what is wrong is told with its place.
 
 use std::fs;
+use std::path::Path;
 
 use ribflow::digest::Digest;
 use ribflow::remote::config::{Config, ConfigError, Configured};
-use ribflow::remote::home::Home;
+use ribflow::remote::home::{Home, NoHome};
 use ribflow::remote::trust::Policy;
 
 use super::{home, key};
@@ -140,6 +141,44 @@ key: ../x
     };
     let name = home.config_file().display().to_string();
     let text = problems.render(false).replace(&name, "config.yaml");
-    assert!(!text.contains("AAAA: "), "{text}");
+    assert!(
+        !text.contains("word@") && !text.contains("a token"),
+        "{text}"
+    );
     insta::assert_snapshot!(text);
+}
+
+#[test]
+fn the_example_of_the_reference_is_read() {
+    let page = include_str!("../../../docs/sharing.md");
+    let example = page.split("```yaml\nremotes:").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let (_folder, home) = written(&format!("remotes:{example}"));
+    let config = Config::read(&home).unwrap();
+    assert_eq!(config.trust["aachen"], key(1));
+    let remote = &config.remotes["aachen"];
+    assert!(remote.write && remote.policy.quorum == 2 && remote.policy.recheck == 0.05);
+}
+
+fn of(variables: &[(&str, &str)]) -> Result<Home, NoHome> {
+    let variables = variables.to_vec();
+    Home::of(move |name| {
+        let found = variables.iter().find(|(known, _)| *known == name)?;
+        Some(found.1.into())
+    })
+}
+
+#[test]
+fn folders_follow_the_variables() {
+    let home = of(&[("HOME", "/h")]).unwrap();
+    let config = Path::new("/h/.config/ribflow/config.yaml");
+    assert_eq!(home.config_file(), config);
+    assert_eq!(home.keys(), Path::new("/h/.local/share/ribflow/keys"));
+    let home = of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "/c")]).unwrap();
+    assert_eq!(home.config_file(), Path::new("/c/ribflow/config.yaml"));
+    let home = of(&[("HOME", "/h"), ("XDG_CONFIG_HOME", "c")]).unwrap();
+    assert_eq!(home.config_file(), config, "a relative path is ignored");
+    assert!(of(&[("HOME", "")]).is_err());
+    assert!(of(&[("XDG_DATA_HOME", "/d")]).is_err());
+    assert!(of(&[("XDG_DATA_HOME", "/d"), ("XDG_CONFIG_HOME", "/c")]).is_ok());
 }

@@ -142,7 +142,7 @@ fn one_record_with_two_signatures_makes_a_quorum_and_two_outcomes_make_none() {
     place.publish(&apart, &[1]);
     place.publish(&record("apart", 0.6), &[2]);
     let found = place.look_up(both.key);
-    assert_eq!(found.taken[&both.key], "disk");
+    assert!(found.taken.contains_key(&both.key));
     assert_eq!(
         found.agreements[&both.key].equal,
         names(&["aachen", "kyoto"])
@@ -234,7 +234,7 @@ fn revocations_that_are_none_are_named_and_not_kept() {
     // one that is too large; names that are none.
     let kyotos = revocation.sign(&secret(2));
     let outcome = sign(&good, &secret(1));
-    let large = vec![b'x'; 70_000];
+    let large = vec![b'x'; 20_000];
     for bytes in [&kyotos, &outcome, &large] {
         let name = format!("revocations/{aachen}/{}.sig", Digest::of(bytes));
         place.put(&name, bytes);
@@ -250,7 +250,7 @@ fn revocations_that_are_none_are_named_and_not_kept() {
         "it names another key",
         "of another kind",
         "does not have its name's digest",
-        "more than 65536 bytes",
+        "more than 16384 bytes",
     ] {
         assert!(complaints.contains(told), "{told}: {complaints}");
     }

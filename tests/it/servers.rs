@@ -1,0 +1,221 @@
+//! Servers of other people's making, started on the loopback for one test and ended with it,
+//! however it ends.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::space::TestSpace;
+
+/// What the S3 server with authentication knows its one user by.
+pub const KEY: &str = "AKIARIBFLOWTEST00000";
+pub const SECRET: &str = "ribflow-secret-ribflow-secret-ribflow0";
+pub const BUCKET: &str = "ribflow";
+
+/// A server and its folder.
+pub struct Server {
+    /// `http://127.0.0.1:…`
+    pub url: String,
+    process: Process,
+    _space: TestSpace,
+}
+
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // One that has ended by itself can't be ended, which is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Server {
+    /// Ends it: from now on nobody answers there.
+    pub fn end(&mut self) {
+        let _ = self.process.0.kill();
+        let _ = self.process.0.wait();
+    }
+
+    fn start(space: TestSpace, prepare: impl Fn(&TestSpace, u16) -> Command) -> Self {
+        // Between finding a free port and listening on it another process may take it.
+        for _ in 0..5 {
+            let port = free_port();
+            let mut command = prepare(&space, port);
+            let log = fs::File::create(space.path("log")).unwrap();
+            command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone().unwrap())
+                .stderr(log);
+            let mut process = Process(command.spawn().unwrap());
+            if listens(&mut process.0, port) {
+                return Self {
+                    url: format!("http://127.0.0.1:{port}"),
+                    process,
+                    _space: space,
+                };
+            }
+        }
+        panic!("the server does not start:\n{}", space.read("log"));
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+/// Waits until somebody listens; `false` where the server ends before that.
+fn listens(process: &mut Child, port: u16) -> bool {
+    let until = Instant::now() + Duration::from_secs(120);
+    while Instant::now() < until {
+        if process.try_wait().unwrap().is_some() {
+            return false;
+        }
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    false
+}
+
+/// Where a tool is: in the folder of the test tools, or on the path. Under `RIBFLOW_TEST_ALL` a
+/// missing one is a failure, otherwise a line that says so.
+fn tool(names: &[&str], how: &str) -> Option<PathBuf> {
+    let tools = std::env::var_os("RIBFLOW_TEST_TOOLS").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"),
+        PathBuf::from,
+    );
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [tools.join("bin"), tools.join("venv/bin")]
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain([PathBuf::from("/usr/sbin")]);
+    let found = folders
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
+        .find(|path| path.is_file());
+    assert!(
+        found.is_some() || std::env::var_os("RIBFLOW_TEST_ALL").is_none(),
+        "{} is needed: {how}",
+        names[0]
+    );
+    if found.is_none() {
+        println!("skipped: {} is not installed: {how}", names[0]);
+    }
+    found
+}
+
+/// An S3 server that checks who asks, with one empty bucket. Its conditional writes are a look
+/// and a write.
+pub fn s3_with_authentication() -> Option<Server> {
+    let program = tool(
+        &["s3s-fs"],
+        "cargo install s3s-fs --version 0.14.1 --features binary --locked --root target/test-tools",
+    )?;
+    let space = TestSpace::new();
+    fs::create_dir_all(space.path("data").join(BUCKET)).unwrap();
+    Some(Server::start(space, |space, port| {
+        let mut command = Command::new(&program);
+        command
+            .args(["--host", "127.0.0.1", "--port", &port.to_string()])
+            .args(["--access-key", KEY, "--secret-key", SECRET])
+            .arg(space.path("data"))
+            .env("RUST_LOG", "warn");
+        command
+    }))
+}
+
+/// An S3 server of which one of several writers at once wins, with one empty bucket. It lets
+/// everybody in.
+pub fn s3_with_conditions() -> Option<Server> {
+    let program = tool(
+        &["moto_server"],
+        "python3 -m venv target/test-tools/venv, target/test-tools/venv/bin/pip install 'moto[server]'",
+    )?;
+    let server = Server::start(TestSpace::new(), |_, port| {
+        let mut command = Command::new(&program);
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+        command
+    });
+    let made = put_nothing(&format!("{}/{BUCKET}", server.url));
+    assert_eq!(made, 200, "the bucket");
+    Some(server)
+}
+
+/// A `PUT` of nothing.
+fn put_nothing(url: &str) -> u16 {
+    ureq::put(url).send_empty().unwrap().status().as_u16()
+}
+
+/// What nginx is to do in a test.
+#[derive(Clone, Copy, PartialEq)]
+pub enum Nginx {
+    /// `PUT`, `DELETE`, `MKCOL` and `PROPFIND`, without an index.
+    Dav,
+    /// An index of every folder in JSON, and nothing else.
+    Json,
+}
+
+/// nginx over a folder that has these files.
+pub fn nginx(kind: Nginx, files: &[(&str, &[u8])]) -> Option<Server> {
+    let how = "apt-get install nginx-light libnginx-mod-http-dav-ext";
+    let program = tool(&["nginx"], how)?;
+    let module = Path::new("/usr/lib/nginx/modules/ngx_http_dav_ext_module.so");
+    if kind == Nginx::Dav && !module.is_file() {
+        tool(&["ngx_http_dav_ext_module.so"], how)?;
+    }
+    let space = TestSpace::new();
+    fs::create_dir_all(space.path("data")).unwrap();
+    fs::create_dir_all(space.path("tmp")).unwrap();
+    for (name, content) in files {
+        space.write(&format!("data/{name}"), content);
+    }
+    Some(Server::start(space, |space, port| {
+        let configuration = configuration(kind, module, space, port);
+        let path = space.write("nginx.conf", configuration);
+        let mut command = Command::new(&program);
+        command.arg("-c").arg(path);
+        command
+    }))
+}
+
+fn configuration(kind: Nginx, module: &Path, space: &TestSpace, port: u16) -> String {
+    let root = space.root().display().to_string();
+    let (load, location) = match kind {
+        Nginx::Dav => (
+            format!("load_module {};", module.display()),
+            "dav_methods PUT DELETE MKCOL; dav_ext_methods PROPFIND OPTIONS;
+             create_full_put_path on; dav_access user:rw group:r all:r;",
+        ),
+        Nginx::Json => (String::new(), "autoindex on; autoindex_format json;"),
+    };
+    let folders: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|what| format!("{what}_temp_path {root}/tmp;\n"))
+        .collect();
+    // Without `user`, workers of a server that root starts could not read the test's folder.
+    let user = match is_root() {
+        true => "user root;",
+        false => "",
+    };
+    format!(
+        "{load}
+         daemon off; master_process off; {user} worker_processes 1;
+         pid {root}/pid; error_log {root}/error.log warn;
+         events {{ worker_connections 256; }}
+         http {{
+           access_log off; client_max_body_size 0;
+           {folders}
+           server {{ listen 127.0.0.1:{port}; root {root}/data; location / {{ {location} }} }}
+         }}"
+    )
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
+}
