@@ -19,6 +19,7 @@ mod imagenet_rib;
 mod language;
 mod lock;
 mod methods;
+mod odd_servers;
 mod ot;
 mod ot_exact;
 mod ot_reference;
