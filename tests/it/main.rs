@@ -21,6 +21,7 @@ mod lab;
 mod language;
 mod lock;
 mod methods;
+mod odd_servers;
 mod ot;
 mod ot_exact;
 mod ot_fixtures;

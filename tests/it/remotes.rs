@@ -1,10 +1,8 @@
-//! One contract, kept by every remote there is; and what servers do that keep to nothing.
+//! One contract, kept by every remote there is. (Servers that keep to nothing: `odd_servers`.)
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpListener;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -37,16 +35,16 @@ impl Conditions {
     };
 }
 
-const RECORD: &str = "records/ab/ab12/cd34.json";
+pub const RECORD: &str = "records/ab/ab12/cd34.json";
 
 /// Digits that are not the same everywhere.
-fn bytes(length: usize) -> Vec<u8> {
+pub fn bytes(length: usize) -> Vec<u8> {
     (0..length)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8)
         .collect()
 }
 
-fn part(remote: &dyn Remote, name: &str, from: u64, most: u64) -> Vec<u8> {
+pub fn part(remote: &dyn Remote, name: &str, from: u64, most: u64) -> Vec<u8> {
     let mut into = Vec::new();
     let count = remote.get(name, Part { from, most }, &mut into).unwrap();
     assert_eq!(count, into.len() as u64);
@@ -135,7 +133,7 @@ fn lists(remote: &dyn Remote, conditions: Conditions) {
     }
     assert_eq!(remote.list(&key).unwrap(), names);
     // One level, folders among them.
-    assert_eq!(remote.list("records/01").unwrap(), [hex.clone()]);
+    assert_eq!(remote.list("records/01").unwrap(), [hex.as_str()]);
     let object = "objects/cd/ef01.zst";
     remote.put(object, Content::Bytes(b"z")).unwrap();
     assert_eq!(remote.list("objects/cd").unwrap(), ["ef01.zst"]);
@@ -202,7 +200,7 @@ fn creation(remote: &dyn Remote, conditions: Conditions) {
 }
 
 /// Short enough for a test, and long enough for a machine that is busy.
-fn limits() -> Limits {
+pub fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(10),
         answer: Duration::from_secs(60),
@@ -219,7 +217,7 @@ fn options() -> Options {
 }
 
 /// The refusal or failure of an address that must have one.
-fn failure<T>(result: Result<T, RemoteError>) -> RemoteError {
+pub fn failure<T>(result: Result<T, RemoteError>) -> RemoteError {
     match result {
         Err(error) => error,
         Ok(_) => panic!("it succeeded"),
@@ -240,7 +238,7 @@ fn folders() {
 const INNER: &str = "RIBFLOW_TEST_INNER";
 
 /// Runs [`inner`] as `part` with this environment and nothing else of S3's.
-fn in_own_process(part: &str, environment: &[(&str, &str)]) {
+pub fn in_own_process(part: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "remotes::inner", "--nocapture"]);
     for (name, _) in std::env::vars_os() {
@@ -429,66 +427,8 @@ fn a_remote_that_is_down_is_given_up() {
     assert!(last.to_string().contains("given up"), "{last}");
 }
 
-/// A server that answers every request with what `answer` writes, and remembers what was asked.
-struct Odd {
-    url: String,
-    seen: Arc<Mutex<Vec<String>>>,
-}
-
-impl Odd {
-    fn serving(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (answer, kept) = (Arc::new(answer), seen.clone());
-        thread::spawn(move || {
-            for mut stream in listener.incoming().flatten() {
-                let (answer, kept) = (answer.clone(), kept.clone());
-                thread::spawn(move || {
-                    let lines = BufReader::new(stream.try_clone().unwrap()).lines();
-                    let head: Vec<String> = lines
-                        .map_while(Result::ok)
-                        .take_while(|line| !line.is_empty())
-                        .collect();
-                    let head = head.join("\n").to_ascii_lowercase();
-                    kept.lock().unwrap().push(head.clone());
-                    answer(&head, &mut stream);
-                });
-            }
-        });
-        Self { url, seen }
-    }
-
-    fn remote(&self, limits: Limits) -> Box<dyn Remote> {
-        let options = Options {
-            limits,
-            token: Some("hunter2".to_string()),
-            ..Options::default()
-        };
-        open(&self.url, &options).unwrap()
-    }
-
-    fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
-    }
-}
-
-/// Writes a head and a body, and closes; whoever hangs up meanwhile may.
-fn reply(stream: &mut TcpStream, head: &str, body: &[u8]) {
-    let head = format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n");
-    let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(body);
-}
-
-/// Writes a byte now and then for as long as anybody reads.
-fn drip(stream: &mut TcpStream, head: &str) {
-    let _ = stream.write_all(head.as_bytes());
-    while stream.write_all(b"a").is_ok() {
-        thread::sleep(Duration::from_millis(20));
-    }
-}
-
-fn hurried() -> Limits {
+/// Too short for anything but a server that answers at once.
+pub fn hurried() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
         answer: Duration::from_millis(700),
@@ -498,7 +438,7 @@ fn hurried() -> Limits {
 }
 
 /// Every call fails as one to a server that is down or too slow.
-fn is_left(remote: &dyn Remote) {
+pub fn is_left(remote: &dyn Remote) {
     let part = Part {
         from: 0,
         most: 1_000_000,
@@ -511,116 +451,4 @@ fn is_left(remote: &dyn Remote) {
     ] {
         assert!(error.is_passing(), "{error:?}");
     }
-}
-
-#[test]
-fn servers_that_drip_are_left() {
-    let head = Odd::serving(|_, stream| drip(stream, "HTTP/1.1 200 X\r\nX-Long: "));
-    let silent = Odd::serving(|_, _| thread::sleep(Duration::from_secs(600)));
-    let body = Odd::serving(|head, stream| {
-        let status = match head.starts_with("get") && head.contains("range: ") {
-            true => "206 X\r\nContent-Range: bytes 0-999999/1000000",
-            false => "503 X",
-        };
-        let rest = "ETag: \"x\"\r\nLast-Modified: Thu, 01 Jan 2026 00:00:00 GMT";
-        drip(
-            stream,
-            &format!("HTTP/1.1 {status}\r\nContent-Length: 1000000\r\n{rest}\r\n\r\n"),
-        );
-    });
-    for server in [&head, &silent, &body] {
-        is_left(&*server.remote(hurried()));
-        let environment = [
-            ("RIBFLOW_TEST_ENDPOINT", server.url.as_str()),
-            ("AWS_ACCESS_KEY_ID", KEY),
-            ("AWS_SECRET_ACCESS_KEY", SECRET),
-        ];
-        in_own_process("slow", &environment);
-    }
-}
-
-#[test]
-fn no_more_is_taken_than_asked_for() {
-    // Whatever part is asked for, it sends everything, and a list without an end.
-    let server = Odd::serving(|head, stream| match head.starts_with("get /records/") {
-        true => {
-            reply(stream, "200 X", b"[\"a\"");
-            while stream.write_all(&[b' '; 1 << 16]).is_ok() {}
-        }
-        false => reply(stream, "200 X", &bytes(1 << 20)),
-    });
-    let remote = server.remote(limits());
-    let content = bytes(1 << 20);
-    assert_eq!(part(&*remote, "objects/ab/x", 0, 10), content[..10]);
-    let from = 700_001;
-    assert_eq!(
-        part(&*remote, "objects/ab/x", from as u64, 100_000),
-        content[from..from + 100_000]
-    );
-    assert!(part(&*remote, "objects/ab/x", 2 << 20, 10).is_empty());
-    let endless = failure(remote.list("records"));
-    assert!(matches!(endless, RemoteError::Wrong { .. }), "{endless}");
-    // It has no sizes to tell, for many or for one.
-    let sizes = failure(remote.sizes(&["objects/ab/x".to_string()]));
-    assert!(matches!(sizes, RemoteError::Wrong { .. }), "{sizes}");
-}
-
-#[test]
-fn parts_that_were_not_asked_for_are_not_taken() {
-    for (head, expected) in [
-        ("206 X\r\nContent-Range: bytes 0-9/100", "another part"),
-        ("206 X", "without saying which"),
-        ("206 X\r\nContent-Range: bytes 5-14/100", "10 of 50 bytes"),
-        ("403 X\r\nContent-Type: text/plain", "\u{fffd}[2Jno no"),
-        (
-            "302 X\r\nLocation: file:///etc/passwd",
-            "file:///etc/passwd",
-        ),
-        ("302 X\r\nLocation: /around", "circles"),
-    ] {
-        let server = Odd::serving(move |_, stream| match head.starts_with("403") {
-            true => reply(stream, head, b"\xff\x1b[2Jno\nno"),
-            false => reply(stream, head, b"0123456789"),
-        });
-        let remote = server.remote(limits());
-        let part = Part { from: 5, most: 50 };
-        let error = failure(remote.get(RECORD, part, &mut Vec::new()));
-        let text = error.to_string().replace(" [2J", "[2J");
-        assert!(text.contains(expected), "{text}");
-        assert!(!text.contains('\u{1b}'));
-    }
-}
-
-#[test]
-fn a_token_stays_with_its_server() {
-    let other = Odd::serving(|_, stream| reply(stream, "200 X\r\nContent-Length: 2", b"{}"));
-    let place = format!("302 X\r\nLocation: {}/elsewhere", other.url);
-    let server = Odd::serving(move |_, stream| reply(stream, &place, b""));
-    let remote = server.remote(limits());
-    assert_eq!(read(&*remote, "records/a+b.json", 10).unwrap(), b"{}");
-    let refused = failure(remote.put(RECORD, Content::Bytes(b"{}")));
-    assert!(refused.to_string().contains("it redirects to"), "{refused}");
-    let (seen, elsewhere) = (server.seen(), other.seen());
-    assert!(
-        seen[0].starts_with("get /records/a%2bb.json "),
-        "{}",
-        seen[0]
-    );
-    assert!(seen.iter().all(|head| head.contains("bearer hunter2")));
-    assert!(!elsewhere.is_empty());
-    assert!(elsewhere.iter().all(|head| !head.contains("hunter2")));
-}
-
-#[test]
-fn many_sizes_are_one_question() {
-    let server = Odd::serving(|head, stream| match head.starts_with("post /has ") {
-        true => reply(stream, "200 X", b"[3,null,0]"),
-        false => reply(stream, "500 X", b""),
-    });
-    let remote = server.remote(limits());
-    let names = ["a", "b", "c"].map(str::to_string);
-    assert_eq!(remote.sizes(&names).unwrap(), [Some(3), None, Some(0)]);
-    assert_eq!(server.seen().len(), 1);
-    let short = failure(remote.sizes(&names[..2]));
-    assert!(matches!(short, RemoteError::Wrong { .. }), "{short}");
 }
