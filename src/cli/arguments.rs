@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use super::examples;
-use super::serve::ServeArguments;
+use super::serve::{self, ServeArguments};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -150,6 +150,7 @@ pub enum Command {
     /// Draw the graph of a workflow
     Graph(GraphArguments),
     /// Let other labs read the store over HTTP, and write to it with a token
+    #[command(long_about = serve::ABOUT)]
     Serve(ServeArguments),
     /// Look at the datasets on disk
     Data(DataArguments),
