@@ -10,7 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::key::{self, KeyArguments};
 use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
-use super::serve::ServeArguments;
+use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
 use super::{bundle, examples, transfer};
 use crate::ui::Detail;
@@ -174,6 +174,7 @@ pub enum Command {
     #[command(long_about = revoke::ABOUT)]
     Revoke(RevokeArguments),
     /// Let other labs read the store over HTTP, and write to it with a token
+    #[command(long_about = serve::ABOUT)]
     Serve(ServeArguments),
     /// Look at the datasets on disk
     Data(DataArguments),

@@ -18,15 +18,19 @@ use super::places::{self, Places};
 use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
 use crate::store::Store;
 
-/// Everything that the store holds may be read, but for what a licence withholds: blobs that hold
-/// images of a `dataset` without `share: true`, or what was made of them. Writing needs a token,
-/// and what is written is checked before it is there: a blob and a record must have the digest in
-/// their name, a signature must be of its signer for its record. Nothing is ever overwritten or
-/// deleted.
-///
-/// Whose word counts is decided by whoever reads, not here; but a run that has the served store as
-/// its own `--store` takes what is in there as its own. Where others may write, serve a store that
-/// no run uses directly, and let your own runs share it as a remote too.
+/// What the command does, at length.
+pub const ABOUT: &str = "\
+Let other labs read the store over HTTP, and write to it with a token
+
+Everything that the store holds may be read, but for what a licence withholds: images of a `dataset` \
+without `share: true`, and what was made of them. Writing needs a token, and what is written is \
+checked before it is there: a blob and a record must have the digest in their name, a signature \
+must be its signer's for that record. Nothing is ever overwritten or deleted.
+
+Whose word counts is decided by whoever reads, not here. But a run that has the served store as its \
+own `--store` takes what is in there as its own: where others may write, serve a store that no run \
+uses directly, and let your own runs share it as a remote too.";
+
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::SERVE)]
 pub struct ServeArguments {

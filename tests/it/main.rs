@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
+mod adversary;
 mod checkpoint;
 mod cli;
 mod cli_docs;
@@ -13,6 +14,7 @@ mod documentation;
 mod engine;
 mod examples;
 mod fixtures;
+mod harm;
 mod house;
 mod hub;
 mod imagenet_rib;

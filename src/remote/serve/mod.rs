@@ -15,6 +15,7 @@ mod routes;
 mod target;
 mod trials;
 mod upload;
+mod withheld;
 
 use std::collections::HashMap;
 use std::io;
@@ -68,6 +69,7 @@ struct Shared {
     /// Compressed blobs that have been found whole, with the stamp they had.
     compressed: Mutex<HashMap<Digest, Stamp>>,
     trials: trials::Trials,
+    inline: withheld::Inline,
 }
 
 /// A server that has its address and answers nobody yet.
@@ -95,6 +97,7 @@ impl Server {
                 limits,
                 compressed: Mutex::default(),
                 trials: trials::Trials::default(),
+                inline: withheld::Inline::default(),
             }),
         })
     }

@@ -24,7 +24,7 @@ use super::target::Target;
 use super::{Shared, answers};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
-use crate::remote::names::in_records;
+use crate::remote::names::{InRecords, in_records};
 use crate::store::{BlobError, Blobs};
 
 /// Bytes of a file that are on their way at once.
@@ -129,19 +129,28 @@ impl Shared {
     fn find(&self, target: &Target, verify: bool) -> io::Result<Found> {
         let path = self.store.root().join(target.name());
         match target {
-            Target::RecordsOf(_) => {
-                listing(&path, |name, is_file| is_file && in_records(name).is_some())
-            }
+            Target::RecordsOf(_) => listing(&path, |name, is_file| {
+                let may_go = match in_records(name) {
+                    Some(InRecords::Record(record)) => {
+                        self.inline.may_go(&self.store, &record, &path.join(name))?
+                    }
+                    named => named.is_some(),
+                };
+                Ok(is_file && may_go)
+            }),
             Target::Revocations => listing(&path, |name, is_file| {
-                !is_file && name.parse::<Digest>().is_ok()
+                Ok(!is_file && name.parse::<Digest>().is_ok())
             }),
             Target::RevocationsOf(_) => listing(&path, |name, is_file| {
                 let digest = name.strip_suffix(".sig");
-                is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok())
+                Ok(is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok()))
             }),
             Target::Trials => Ok(Found::Listing(self.trials.listed())),
             Target::Trial(_) => Ok(Found::Nothing),
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Found::Nothing),
+            Target::Record { record, .. } if !self.inline.may_go(&self.store, record, &path)? => {
+                Ok(Found::Nothing)
+            }
             _ if verify && !self.is_whole(target, &path)? => Ok(Found::Nothing),
             _ => open(&path),
         }
@@ -249,7 +258,7 @@ fn open(path: &Path) -> io::Result<Found> {
 }
 
 /// What of a folder is `wanted`, as nginx lists it (`autoindex_format json`).
-fn listing(folder: &Path, wanted: impl Fn(&str, bool) -> bool) -> io::Result<Found> {
+fn listing(folder: &Path, wanted: impl Fn(&str, bool) -> io::Result<bool>) -> io::Result<Found> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -263,7 +272,7 @@ fn listing(folder: &Path, wanted: impl Fn(&str, bool) -> bool) -> io::Result<Fou
         let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
             continue;
         };
-        if wanted(&name, metadata.is_file()) {
+        if wanted(&name, metadata.is_file())? {
             let entry = match metadata.is_file() {
                 true => json!({ "name": name, "type": "file", "size": metadata.len() }),
                 false => json!({ "name": name, "type": "directory" }),

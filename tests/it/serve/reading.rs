@@ -1,0 +1,223 @@
+//! What is read from a server, and what never is.
+
+use super::*;
+
+#[test]
+fn a_store_is_read_whole_and_in_part() {
+    let lab = Lab::new(1);
+    let content: Vec<u8> = (0..2_000_000_u32)
+        .map(|number| (number / 7) as u8)
+        .collect();
+    let record = lab.publish("a", &[&content, b"0123456789"]);
+    let digest = Digest::of(&content);
+    let serving = Serving::of(&lab);
+
+    let large = serving.get(&names::object(&digest));
+    assert_eq!((large.status, large.body == content), (200, true));
+    assert_eq!(large.header("etag"), format!("\"{digest}\""));
+    assert!(large.header("cache-control").contains("immutable"));
+    let small = names::object(&Digest::of(b"0123456789"));
+    let head = serving.ask("HEAD", &small, &[], b"");
+    assert_eq!((head.status, head.header("content-length")), (200, "10"));
+    assert!(head.body.is_empty());
+
+    let part = |range: &str| serving.ask("GET", &small, &[("Range", range)], b"");
+    for (range, expected, bytes) in [
+        ("bytes=0-3", "0123", "bytes 0-3/10"),
+        ("bytes=7-", "789", "bytes 7-9/10"),
+        ("bytes=-2", "89", "bytes 8-9/10"),
+        ("bytes=5-1000", "56789", "bytes 5-9/10"),
+    ] {
+        let part = part(range);
+        assert_eq!((part.status, part.words()), (206, expected.to_string()));
+        assert_eq!(part.header("content-range"), bytes);
+    }
+    let outside = part("bytes=10-");
+    assert_eq!(outside.status, 416);
+    assert_eq!(outside.header("content-range"), "bytes */10");
+    assert_eq!(part("bytes=0-1,4-5").words(), "0123456789");
+    let tag = format!("\"{}\"", Digest::of(b"0123456789"));
+    let known = serving.ask("GET", &small, &[("If-None-Match", &tag)], b"");
+    assert_eq!((known.status, known.body.len()), (304, 0));
+
+    let folder = format!("{}/", names::records(&record.key));
+    let listed = serving.get(&folder).json();
+    let listed: Vec<&Value> = listed.as_array().unwrap().iter().collect();
+    assert_eq!(listed.len(), 2, "a record and a signature");
+    assert_eq!(listed[1]["name"], format!("{}.json", record.digest()));
+    assert_eq!(listed[1]["size"], record.to_bytes().len());
+    assert_eq!(serving.get(&record_name(&record)).body, record.to_bytes());
+    let signature = lab.signature(&record);
+    let name = names::signature(&record.key, &record.digest(), &signature.signer);
+    assert_eq!(serving.get(&name).body, signature.envelope);
+    assert_eq!(serving.get("store.json").json()["format"], 1);
+    for empty in ["revocations/", &format!("{}/", names::records(&digest))] {
+        assert_eq!(serving.get(empty).json(), json!([]), "{empty}");
+    }
+    let missing = names::object(&Digest::of(b"missing"));
+    assert_eq!(
+        serving.has(&[
+            &small,
+            &missing,
+            &record_name(&record),
+            "store.json",
+            "x",
+            &folder
+        ]),
+        json!([
+            10,
+            null,
+            record.to_bytes().len(),
+            fs::metadata(lab.store.root().join("store.json"))
+                .unwrap()
+                .len(),
+            null,
+            null
+        ])
+    );
+    assert_eq!(serving.get(&missing).status, 404);
+    assert_eq!(serving.ask("POST", "has", &[], b"{}").status, 400);
+    let many = json!(vec!["x"; 10_001]).to_string();
+    assert_eq!(serving.ask("POST", "has", &[], many.as_bytes()).status, 413);
+
+    // A client that keeps its connection is no reason to stay.
+    let mut idle = serving.connect();
+    idle.write_all(b"GET /store.json HTTP/1.1\r\nHost: test\r\n\r\n")
+        .unwrap();
+    idle.read_exact(&mut [0; 12]).unwrap();
+    let log = serving.stop();
+    assert!(
+        log.contains(&names::object(&digest)) && log.contains("status=206"),
+        "{log}"
+    );
+}
+
+#[test]
+fn only_exact_names_lead_anywhere() {
+    let lab = Lab::new(1);
+    let record = lab.publish("a", &[b"content"]);
+    let root = lab.store.root();
+    fs::write(root.join("records/secret"), "no").unwrap();
+    let digest = Digest::of(b"content");
+    let hex = digest.to_hex();
+    let object = names::object(&digest);
+    let folder = names::records(&record.key);
+    let serving = Serving::of(&lab);
+    assert_eq!(serving.get(&object).status, 200);
+    let tricks = [
+        "".to_string(),
+        "objects/".to_string(),
+        format!("objects/{}/", &hex[..2]),
+        format!("objects/{hex}"),
+        format!("objects/{}/{hex}", &hex[..2]),
+        format!("/{object}"),
+        object.replacen('/', "//", 1),
+        object.replacen('/', "/./", 1),
+        format!("objects/../{object}"),
+        format!("%6fbjects{}", &object[7..]),
+        object.replace("objects/", "objects%2f"),
+        format!("{object}/"),
+        format!("{object}.zst"),
+        format!("{object}%00"),
+        format!("{object}{}", "0".repeat(60_000)),
+        format!(
+            "objects/{}/{}",
+            hex[..2].to_uppercase(),
+            hex[2..].to_uppercase()
+        ),
+        format!("objects/00/{}", &hex[2..]),
+        format!("objects/{}\u{e9}/{}", &hex[..1], &hex[2..]),
+        format!("objects/%2e%2e/{}", &hex[2..]),
+        "objects/../store.json".to_string(),
+        "objects/%2e%2e/store.json".to_string(),
+        "../../../../etc/passwd".to_string(),
+        "records/secret".to_string(),
+        "records/".to_string(),
+        folder.clone(),
+        format!("{folder}/../../secret"),
+        format!("{folder}/%2e%2e%2f%2e%2e%2fsecret"),
+        format!("{folder}/chosen"),
+        format!("records/00/{}/", record.key),
+        "revocations".to_string(),
+        "revocations/../".to_string(),
+        "withheld/".to_string(),
+        "tmp/process-x/".to_string(),
+        "tmp/probe-1".to_string(),
+        "runs/".to_string(),
+        "index.rates".to_string(),
+    ];
+    for trick in &tricks {
+        // What is no HTTP at all is refused as such.
+        let status = serving.get(trick).status;
+        assert!([404, 400].contains(&status), "{trick}: {status}");
+        assert_eq!(serving.has(&[trick]), json!([null]), "{trick}");
+    }
+}
+
+#[test]
+fn what_is_withheld_or_damaged_is_never_handed_out() {
+    let lab = Lab::new(1);
+    let contents: [&[u8]; 3] = [b"pixels", b"damaged", b"squeezed"];
+    let record = lab.publish("a", &contents);
+    let [pixels, damaged, squeezed] = contents.map(Digest::of);
+    let root = lab.store.root();
+    let small = |content: &[u8]| zstd::bulk::compress(content, 3).unwrap();
+    fs::write(root.join(names::compressed(&pixels)), small(b"pixels")).unwrap();
+    fs::write(root.join(names::compressed(&squeezed)), small(b"squeezed")).unwrap();
+    fs::write(
+        root.join(names::compressed(&damaged)),
+        small(b"something else"),
+    )
+    .unwrap();
+    lab.store.withhold(&[pixels]).unwrap();
+    let serving = Serving::writable(&lab, &[]);
+
+    for name in [names::object(&pixels), names::compressed(&pixels)] {
+        let range = ("Range", "bytes=0-2");
+        assert_eq!(serving.get(&name).status, 404);
+        assert_eq!(serving.ask("HEAD", &name, &[], b"").status, 404);
+        assert_eq!(serving.ask("GET", &name, &[range], b"").status, 404);
+        assert_eq!(
+            serving
+                .ask("GET", &name, &[("If-None-Match", "*")], b"")
+                .status,
+            404
+        );
+        assert_eq!(serving.has(&[&name]), json!([null]));
+        // Nor does an upload tell that it is here.
+        assert_eq!(serving.put(&name, b"guessed"), 422);
+    }
+    assert_eq!(serving.put(&names::object(&pixels), b"pixels"), 201);
+    assert_eq!(serving.get(&names::object(&pixels)).status, 404);
+
+    assert_eq!(
+        serving.get(&names::compressed(&squeezed)).body,
+        small(b"squeezed")
+    );
+    assert_eq!(serving.get(&names::compressed(&damaged)).status, 404);
+    assert_eq!(serving.get(&names::object(&damaged)).status, 200);
+    damage(&root.join(names::object(&damaged)));
+    assert_eq!(serving.get(&names::object(&damaged)).status, 404);
+    // It was set aside, so it can be put anew.
+    assert_eq!(serving.has(&[&names::object(&damaged)]), json!([null]));
+    assert_eq!(serving.put(&names::object(&damaged), b"damaged"), 201);
+    assert_eq!(serving.get(&names::object(&damaged)).body, b"damaged");
+
+    // Nor a record that holds itself what is withheld.
+    let files = [record.ports["files"].digest];
+    lab.store.withhold(&files).unwrap();
+    let folder = format!("{}/", names::records(&record.key));
+    for method in ["GET", "HEAD"] {
+        let answer = serving.ask(method, &record_name(&record), &[], b"");
+        assert_eq!(answer.status, 404);
+    }
+    assert_eq!(serving.has(&[&record_name(&record)]), json!([null]));
+    assert_eq!(serving.get(&folder).json().as_array().unwrap().len(), 1);
+    lab.store.release(&files[0]).unwrap();
+    assert_eq!(serving.get(&folder).json().as_array().unwrap().len(), 2);
+
+    damage(&root.join(record_name(&record)));
+    assert_eq!(serving.get(&record_name(&record)).status, 404);
+    assert_eq!(serving.put(&record_name(&record), &record.to_bytes()), 201);
+    assert_eq!(serving.get(&record_name(&record)).body, record.to_bytes());
+}
