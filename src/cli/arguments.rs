@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::cache::arguments::CacheArguments;
 use super::examples;
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
@@ -144,6 +145,8 @@ pub enum Command {
     Verify(VerifyArguments),
     /// Write down which commits branches and tags are
     Lock(LockArguments),
+    /// Look after the store: clean it, check it, keep results, see what takes room
+    Cache(CacheArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow

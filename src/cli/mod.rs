@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; parses, calls, prints.
 
 pub mod arguments;
+mod cache;
 mod completions;
 mod cost;
 mod data;
@@ -77,6 +78,7 @@ fn dispatch(
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Verify(arguments) => verify::run(arguments, common, output),
         Command::Lock(arguments) => lock::run(arguments, common, output),
+        Command::Cache(arguments) => cache::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Data(arguments) => data::run(&arguments.command, common, output),

@@ -83,7 +83,7 @@ impl Remote for FolderRemote {
 
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
         let size = |name: &String| match fs::metadata(self.path(name)) {
-            Ok(metadata) => Ok(metadata.is_file().then(|| metadata.len())),
+            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
             Err(error) => match self.failed(name)(error) {
                 RemoteError::Missing { .. } => Ok(None),
                 error => Err(error),
