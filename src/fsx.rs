@@ -9,6 +9,7 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::digest::Digest;
 
@@ -72,9 +73,54 @@ pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
         Err(error) => return Err(error.error),
     };
     if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent)?;
+        make_folders(parent)?;
     }
     file.persist(path).map(|_| ()).map_err(|error| error.error)
+}
+
+/// Makes `folder` and those above it that are missing. Each new one is open to whom the one above
+/// it is open to, whatever the umask says, so that a folder that a group shares stays shared.
+pub fn make_folders(folder: &Path) -> io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let above = folder.parent().filter(|above| *above != Path::new(""));
+    if let Some(above) = above {
+        make_folders(above)?;
+    }
+    match fs::create_dir(folder) {
+        Ok(()) => {
+            open_as(folder, above.unwrap_or(Path::new(".")));
+            Ok(())
+        }
+        Err(_) if folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens a new folder to whom `above` is open to.
+pub fn open_as(folder: &Path, above: &Path) {
+    if let Ok(metadata) = fs::metadata(above) {
+        let mode = metadata.mode() & 0o2777 | 0o700;
+        // Where that is not allowed, it stays as the umask has it.
+        let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
+    }
+}
+
+/// A new file to be written in the course of time, which everybody may read.
+pub fn create_shared(path: &Path) -> io::Result<File> {
+    let file = File::create_new(path)?;
+    file.set_permissions(Permissions::from_mode(SHARED))?;
+    Ok(file)
+}
+
+/// A file to be written on at its end, which everybody may read.
+pub fn append_shared(path: &Path) -> io::Result<File> {
+    match create_shared(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => drop(made?),
+    }
+    File::options().append(true).open(path)
 }
 
 /// Renames `from` to `path` on the same file system, making the parent folder if it is missing.
@@ -82,7 +128,7 @@ pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
     match fs::rename(from, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {
-                fs::create_dir_all(parent)?;
+                make_folders(parent)?;
             }
             fs::rename(from, path)
         }
@@ -166,12 +212,31 @@ impl Lock {
     }
 
     fn open(path: &Path) -> io::Result<File> {
-        let mut writable = File::options();
-        writable.create(true).truncate(false).write(true);
-        match writable.open(path) {
-            // Another user's: reading is enough to wait for it.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
-            result => result,
+        // Its maker is about to open it to others, or has just removed it.
+        const ATTEMPTS: usize = 50;
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            match create_shared(path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                // Nothing may be made here, but what is there may be waited for.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+                result => return result,
+            }
+            let result = match File::options().write(true).open(path) {
+                // Another user's: reading is enough to wait for it.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+                result => result,
+            };
+            match result {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
+                Err(error)
+                    if error.kind() == io::ErrorKind::PermissionDenied && attempt < ATTEMPTS =>
+                {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                result => return result,
+            }
         }
     }
 

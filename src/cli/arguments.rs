@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::cache::arguments::CacheArguments;
 use super::key::{self, KeyArguments};
 use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
@@ -157,6 +158,8 @@ pub enum Command {
     Export(ExportArguments),
     /// Take a workflow with its results from a file
     Import(bundle::ImportArguments),
+    /// Look after the store: clean it, check it, keep results, see what takes room
+    Cache(CacheArguments),
     /// Check a workflow file
     Validate(ValidateArguments),
     /// Draw the graph of a workflow

@@ -198,3 +198,49 @@ Examples:
   ribflow verify grid/grid.yaml
 
 `ribflow trust add NAME:KEY` says whose results are taken.";
+
+pub const CACHE: &str = "\
+Examples:
+  ribflow cache gc --dry-run                  what could go
+  ribflow cache gc --max-size 500GB           until it fits
+  ribflow cache pin grid.yaml --name paper    these results stay
+  ribflow cache verify                        is everything as it was written?
+  ribflow cache du                            what takes room
+
+The store is the one of the current folder, or the workflow's, or --store.";
+
+pub const CACHE_GC: &str = "\
+Examples:
+  ribflow cache gc --dry-run -v                       every record that would go
+  ribflow cache gc --older-than 7d                    what no run of this week has needed
+  ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
+  ribflow cache gc --max-size 2TB                     until it fits";
+
+pub const CACHE_VERIFY: &str = "\
+Examples:
+  ribflow cache verify
+  ribflow cache verify --repair
+  ribflow cache verify --json | jq -r '.faults[] | .nodes[]'";
+
+pub const CACHE_PIN: &str = "\
+Examples:
+  ribflow cache pin grid.yaml --name paper              everything that the workflow has made
+  ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and what they need
+  ribflow cache unpin paper";
+
+pub const CACHE_LS: &str = "\
+Examples:
+  ribflow cache ls                every record
+  ribflow cache ls grid.yaml      those of a workflow
+  ribflow cache ls --json | jq -r '.records[] | select(.here | not) | .key'";
+
+pub const CACHE_FORGET: &str = "\
+Examples:
+  ribflow cache forget grid.yaml 'tuned[seed=0]'         what would go
+  ribflow cache forget grid.yaml 'tuned[seed=0]' --yes
+  ribflow cache forget 3f786850e387 --yes                a record, or all records of a key";
+
+pub const CACHE_CHOOSE: &str = "\
+Examples:
+  ribflow cache choose grid.yaml 'accuracy[seed=0]'                their metrics side by side
+  ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this one from now on";

@@ -2,6 +2,7 @@
 
 pub mod arguments;
 mod bundle;
+mod cache;
 mod commands;
 mod completions;
 mod cost;
@@ -95,6 +96,7 @@ fn dispatch(
             ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
         },
         Command::Import(arguments) => bundle::import(arguments, common, output),
+        Command::Cache(arguments) => cache::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),
         Command::Key(arguments) => key::run(arguments, common, output),

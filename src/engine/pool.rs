@@ -2,7 +2,6 @@
 //! Knows no node but the job at hand, no claim and no record.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +15,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::job::{Job, Outcome, Request, WorkerMessage};
+use crate::fsx;
 
 /// A cancelled job has this long to stop by itself.
 const GRACE: Duration = Duration::from_secs(3);
@@ -116,7 +116,7 @@ pub(super) struct Limits {
 impl Worker {
     fn start(command: &[OsString], threads: usize, log: &Path) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let errors = File::options().create(true).append(true).open(log)?;
+        let errors = fsx::append_shared(log)?;
         let mut child = Command::new(program)
             .args(arguments)
             .env("RAYON_NUM_THREADS", threads.to_string())

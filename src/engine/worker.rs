@@ -26,6 +26,7 @@ use rustix::process::Signal;
 use super::device::{self, DeviceError};
 use super::execute::Bench;
 use super::job::{Job, Outcome, Request, WorkerMessage};
+use crate::fsx;
 use crate::stages::registry::Registry;
 use crate::stages::task::Progress;
 use crate::store::Store;
@@ -197,7 +198,7 @@ fn take_stdin() -> io::Result<File> {
 
 /// Lets everything that this process and its children print go to the end of `log`.
 fn redirect_output(log: &Path) -> io::Result<()> {
-    let file = File::options().create(true).append(true).open(log)?;
+    let file = fsx::append_shared(log)?;
     io::stdout().flush()?;
     replace(1, &file)?;
     replace(2, &file)

@@ -24,13 +24,13 @@ impl Partial {
     ///
     /// Gives up the downloads that were forgotten there.
     pub fn open(downloads: &Path, url: &str) -> io::Result<Option<Self>> {
-        fs::create_dir_all(downloads)?;
+        fsx::make_folders(downloads)?;
         sweep(downloads)?;
         let folder = downloads.join(Digest::of(url.as_bytes()).to_hex());
         let Some(lock) = Lock::try_acquire(&lock_of(&folder))? else {
             return Ok(None);
         };
-        fs::create_dir_all(&folder)?;
+        fsx::make_folders(&folder)?;
         Ok(Some(Self { folder, lock }))
     }
 

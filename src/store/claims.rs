@@ -1,12 +1,11 @@
 //! Claims: who holds one runs the node of that key, everybody else waits for its record.
 
-use std::fs;
 use std::io;
 
 use super::layout::CLAIMS;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::fsx::Lock;
+use crate::fsx::{self, Lock};
 
 /// The right to run the node of one key. Released on drop and when the process dies.
 #[derive(Debug)]
@@ -47,7 +46,7 @@ impl Store {
         let path = folder.join(name);
         match take(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+                fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
                 take(&path).map_err(StoreError::io(&path))
             }
             result => result.map_err(StoreError::io(&path)),

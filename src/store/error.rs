@@ -41,6 +41,14 @@ pub enum StoreError {
     WrongKey { said: Digest, found: Digest },
     #[error("key {key} has no record {record}")]
     NoSuchRecord { key: Digest, record: Digest },
+    #[error(
+        "`{0}` is no name for a pin: up to 100 letters, digits and any of `_-.=+`, and no dot in front"
+    )]
+    PinName(String),
+    #[error("{id} has no record here: there is nothing to pin")]
+    NothingToPin { id: String },
+    #[error("the pin `{pin}` keeps key {key}")]
+    Pinned { key: Digest, pin: String },
     #[error(transparent)]
     Blob(#[from] BlobError),
     #[error("{}: {source}", path.display())]

@@ -24,6 +24,8 @@ pub(super) const DOWNLOADS: &str = "downloads";
 pub(super) const DERIVED: &str = "derived";
 /// Blobs and records that were found damaged, kept for whoever wants to know why.
 pub(super) const DAMAGED: &str = "damaged";
+/// What no cleaning takes away, by name.
+pub(super) const PINS: &str = "pins";
 /// Markers for blobs that stay here.
 pub(super) const WITHHELD: &str = "withheld";
 /// The stat cache. Derived: deletable at any time.
@@ -72,10 +74,7 @@ pub(super) fn prepare(root: &Path) -> Result<(), StoreError> {
     let bytes = fs::read(&description).map_err(StoreError::io(&description))?;
     check(root, &bytes)?;
     for folder in FOLDERS.map(|name| root.join(name)) {
-        match fs::create_dir(&folder) {
-            Err(error) if !folder.is_dir() => return Err(StoreError::io(&folder)(error)),
-            _ => {}
-        }
+        fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
     }
     Ok(())
 }
@@ -135,7 +134,7 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
 /// files. If another process was faster, its file stays: it may be of a newer version.
 fn create(root: &Path, description: &Path) -> Result<(), StoreError> {
     let tmp = root.join(TMP);
-    fs::create_dir_all(&tmp).map_err(StoreError::io(&tmp))?;
+    fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
     let content = Description {
         format: STORE_FORMAT,
         claims: CLAIMS_BY_FLOCK.to_string(),

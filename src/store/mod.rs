@@ -5,13 +5,18 @@
 //! whatever is derived from them may be deleted at any time.
 
 pub mod artifact;
+pub mod check;
 mod claims;
 mod error;
 pub mod export;
 mod foreign;
+mod forget;
+pub mod gc;
 mod incoming;
+pub mod inventory;
 mod layout;
 mod objects;
+pub mod pins;
 mod publish;
 pub mod record;
 mod records;

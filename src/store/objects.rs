@@ -2,7 +2,9 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::artifact::{Artifact, Blob, BlobError, Blobs};
 use super::layout::DAMAGED;
@@ -38,8 +40,8 @@ impl Blobs for Store {
             digest,
             bytes: bytes.len() as u64,
         };
-        if !self.holds(&digest)? {
-            let folder = self.session_for_blob()?;
+        let folder = self.session_for_blob()?;
+        if !self.holds_anew(&digest)? {
             let file = fsx::stage(&folder, fsx::SEALED, bytes).map_err(BlobError::io(&folder))?;
             self.keep(file, &digest)?;
         }
@@ -54,7 +56,7 @@ impl Blobs for Store {
         io::copy(&mut from, file.as_file_mut()).map_err(BlobError::io(path))?;
         let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;
         let (digest, bytes) = fsx::hash_reader(&mut copy).map_err(BlobError::io(file.path()))?;
-        if !self.holds(&digest)? {
+        if !self.holds_anew(&digest)? {
             self.keep(file, &digest)?;
         }
         Ok(Blob { digest, bytes })
@@ -139,7 +141,15 @@ impl Store {
         digest: &Digest,
         look: impl Fn() -> Result<T, BlobError>,
     ) -> Result<T, BlobError> {
-        match look() {
+        let found = match look() {
+            // A cleaning may be looking at it: afterwards it is back, or gone.
+            Err(BlobError::Missing(_)) => {
+                let _publishing = self.publishing();
+                look()
+            }
+            found => found,
+        };
+        match found {
             Err(error @ (BlobError::Missing(_) | BlobError::Damaged(_))) => {
                 self.obtain(&[Wanted {
                     digest: *digest,
@@ -151,6 +161,33 @@ impl Store {
                 }
             }
             found => found,
+        }
+    }
+
+    /// Whether the blob is here and whole, and counts as written just now, so that no cleaning
+    /// takes it before its record is there. A cleaning renames it, then looks at its time once
+    /// more; so it is looked for once more after its time was set.
+    fn holds_anew(&self, digest: &Digest) -> Result<bool, BlobError> {
+        let path = self.object_path(digest);
+        if !self.holds(digest)? {
+            return Ok(false);
+        }
+        let touched = File::open(&path).and_then(|file| {
+            file.set_modified(SystemTime::now())?;
+            Ok(Stamp::of(&file.metadata()?))
+        });
+        let Ok(stamp) = touched else {
+            // Another user's, or gone: it is written anew.
+            return Ok(false);
+        };
+        match fs::metadata(&path) {
+            Ok(metadata) if Stamp::of(&metadata) == stamp => {
+                self.remember(digest, stamp);
+                Ok(true)
+            }
+            // Somebody else has set its time as well; or it is gone.
+            Ok(metadata) => Ok(metadata.ino() == stamp.inode),
+            Err(_) => Ok(false),
         }
     }
 
@@ -221,7 +258,7 @@ impl Store {
 /// Renames a damaged file into `damaged/`. Another process may have done so already.
 pub(super) fn move_aside(path: &Path, aside: &Path) -> io::Result<()> {
     if let Some(folder) = aside.parent() {
-        fs::create_dir_all(folder)?;
+        fsx::make_folders(folder)?;
     }
     match fs::rename(path, aside) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -23,11 +23,11 @@ impl Store {
         if records.is_empty() {
             return Ok(Vec::new());
         }
-        let mut durable = Vec::new();
+        let mut needed = Vec::with_capacity(records.len());
         for record in records {
-            durable.extend(self.check(record)?);
+            needed.push(self.check(record)?);
         }
-        self.make_visible(records, durable)
+        self.make_visible(records, needed)
     }
 
     /// As [`Store::publish`], for records that another store has published with their blobs.
@@ -39,22 +39,26 @@ impl Store {
             return Ok(Vec::new());
         }
         records.iter().try_for_each(check_key)?;
-        self.make_visible(records, Vec::new())
+        self.make_visible(records, vec![Vec::new(); records.len()])
     }
 
     fn make_visible(
         &self,
         records: &[Record],
-        mut durable: Vec<PathBuf>,
+        needed: Vec<Vec<Digest>>,
     ) -> Result<Vec<Digest>, StoreError> {
         let tmp = self.session_folder()?;
+        let all = needed.iter().flatten();
+        let mut durable: Vec<PathBuf> = all.map(|digest| self.object_path(digest)).collect();
         let mut staged = Vec::new();
-        for record in records {
+        for (record, needs) in records.iter().zip(needed) {
             let bytes = record.to_bytes();
             let file = fsx::stage(&tmp, fsx::SEALED, &bytes).map_err(StoreError::io(&tmp))?;
             durable.push(file.path().to_path_buf());
             staged.push(Staged {
                 folder: self.record_folder(&record.key),
+                key: record.key,
+                needs,
                 digest: Digest::of(&bytes),
                 file,
             });
@@ -81,40 +85,51 @@ impl Store {
         self.flush(&[folder.join(MARKER)])
     }
 
-    /// The files that the record reaches, all of them here.
-    fn check(&self, record: &Record) -> Result<Vec<PathBuf>, StoreError> {
+    /// The blobs that the record reaches, all of them here.
+    fn check(&self, record: &Record) -> Result<Vec<Digest>, StoreError> {
         check_key(record)?;
-        let mut files = Vec::new();
+        let mut needed = Vec::new();
         for port in record.ports.values() {
             let artifact = self.artifact(port)?;
             if port.inline.is_none() {
-                files.push(self.object_path(&port.digest));
+                needed.push(port.digest);
             }
             let blobs = artifact.blobs();
             self.obtain(&wanted(&blobs));
-            for blob in blobs {
-                let path = self.object_path(&blob.digest);
-                if !path.is_file() {
-                    return Err(StoreError::Incomplete {
-                        key: record.key,
-                        digest: blob.digest,
-                    });
-                }
-                files.push(path);
-            }
+            needed.extend(blobs.iter().map(|blob| blob.digest));
         }
-        Ok(files)
+        if self.check_there(&record.key, &needed).is_err() {
+            // A cleaning may be looking at it: afterwards it is back, or gone.
+            let _publishing = self.publishing()?;
+            self.check_there(&record.key, &needed)?;
+        }
+        Ok(needed)
+    }
+
+    fn check_there(&self, key: &Digest, needed: &[Digest]) -> Result<(), StoreError> {
+        match needed.iter().find(|digest| !self.has(digest)) {
+            Some(missing) => Err(StoreError::Incomplete {
+                key: *key,
+                digest: *missing,
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Renames the staged records into place, one publisher at a time, so that of two outcomes
     /// of one key exactly one is the first and stays the chosen one.
     fn appear(&self, tmp: &Path, staged: Vec<Staged>) -> Result<Vec<PathBuf>, StoreError> {
         let _publishing = self.publishing()?;
+        // Once more, now that nobody can clean: all of them, before the first one appears.
+        for staged in &staged {
+            self.check_there(&staged.key, &staged.needs)?;
+        }
         let mut appeared = Vec::new();
         for Staged {
             folder,
             digest,
             file,
+            ..
         } in staged
         {
             let path = folder.join(file_name(&digest));
@@ -160,6 +175,9 @@ fn wanted(blobs: &[Blob]) -> Vec<Wanted> {
 
 struct Staged {
     folder: PathBuf,
+    key: Digest,
+    /// The blobs that must be here.
+    needs: Vec<Digest>,
     digest: Digest,
     file: tempfile::NamedTempFile,
 }

@@ -53,20 +53,33 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
-        let whole = Digest::of(&bytes) == *name;
-        match whole.then(|| parse(&path, &bytes)).transpose()?.flatten() {
-            Some(record) if record.key == *key => Ok(Some(StoredRecord {
+        match whole(&path, &bytes, key, name)? {
+            Some(record) => Ok(Some(StoredRecord {
                 digest: *name,
                 record,
             })),
-            _ => self.set_record_aside(&path, name).map(|()| None),
+            None => self.set_record_aside(&path, name).map(|()| None),
         }
     }
 
-    fn set_record_aside(&self, path: &Path, name: &Digest) -> Result<(), StoreError> {
+    pub(super) fn set_record_aside(&self, path: &Path, name: &Digest) -> Result<(), StoreError> {
         let folder = self.root.join(DAMAGED).join("records");
         move_aside(path, &folder.join(file_name(name))).map_err(StoreError::io(path))
     }
+}
+
+/// The record in `bytes`, if that is `name` and one of `key`.
+pub(super) fn whole(
+    path: &Path,
+    bytes: &[u8],
+    key: &Digest,
+    name: &Digest,
+) -> Result<Option<Record>, StoreError> {
+    if Digest::of(bytes) != *name {
+        return Ok(None);
+    }
+    let record = parse(path, bytes)?;
+    Ok(record.filter(|record| record.key == *key))
 }
 
 /// `None`: not a record. One of a newer format is an error rather than damage.

@@ -21,13 +21,15 @@ pub(super) struct Session {
 
 impl Session {
     fn start(tmp: &Path) -> io::Result<Self> {
-        fs::create_dir_all(tmp)?;
+        fsx::make_folders(tmp)?;
         sweep(tmp)?;
         let folder = tempfile::Builder::new()
             .prefix("process-")
             .rand_bytes(12)
             .tempdir_in(tmp)?
             .keep();
+        // Whoever shares the store must be able to sweep it.
+        fsx::open_as(&folder, tmp);
         let lock = Lock::acquire(&lock_path(&folder))?;
         Ok(Self {
             folder,
@@ -57,6 +59,22 @@ impl Store {
             .as_ref()
             .map_or(tmp, |session| session.folder.clone()))
     }
+}
+
+/// When the oldest process that may be writing to the store at `root` began to. The dead are swept.
+pub(super) fn oldest(root: &Path) -> Option<SystemTime> {
+    let tmp = root.join(TMP);
+    // What can't be swept counts as alive.
+    let _ = sweep(&tmp);
+    let entries = fs::read_dir(&tmp).ok()?.flatten();
+    // Its lock is written once; the folder's own time moves with every file in it.
+    let begun = entries.map(|entry| {
+        let folder = entry.path();
+        let lock = fs::metadata(lock_path(&folder)).or_else(|_| fs::metadata(&folder));
+        let begun = lock.and_then(|lock| lock.modified());
+        begun.unwrap_or_else(|_| SystemTime::now())
+    });
+    begun.min()
 }
 
 fn lock_path(folder: &Path) -> PathBuf {

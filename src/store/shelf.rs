@@ -159,7 +159,7 @@ impl Shelf<'_> {
         bytes: &[u8],
     ) -> Result<(), StoreError> {
         let folder = self.folder(key);
-        fs::create_dir_all(&folder).map_err(StoreError::io(&folder))?;
+        fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
         let session = self.store.session_folder()?;
         let label = folder.join(ABOUT);
         if !label.exists() {

@@ -86,6 +86,12 @@ impl Store {
         if self.marker(&port.digest).exists() {
             return Ok(true);
         }
+        self.withhold_again(port)
+    }
+
+    /// As [`Store::withhold_port`], also where the artifact's own marker says that it was done:
+    /// some of what it names may have been released for the sake of another.
+    pub fn withhold_again(&self, port: &Port) -> Result<bool, StoreError> {
         // Nothing is fetched for this.
         if port.inline.is_none() && !self.has(&port.digest) {
             return Ok(false);

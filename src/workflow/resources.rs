@@ -81,7 +81,7 @@ pub fn bytes(value: &Value) -> Result<u64, String> {
 }
 
 /// `90s`, `30m`, `2h`, `1d`, `1h30m`, or a number of seconds.
-fn seconds(value: &Value) -> Result<u64, String> {
+pub fn seconds(value: &Value) -> Result<u64, String> {
     const UNITS: &[(&str, u64)] = &[("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)];
     let expected = || {
         format!(

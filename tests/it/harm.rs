@@ -83,9 +83,7 @@ impl Scene {
     }
 
     fn look_up(&self, exchange: &Exchange) -> Found {
-        exchange
-            .look_up(&self.reader.store, &[self.asked()])
-            .unwrap()
+        exchange.bring(&self.reader.store, &[self.asked()]).unwrap()
     }
 
     /// What the server has to say of the record is nothing; what was said of that.
@@ -287,7 +285,7 @@ fn a_record_replayed_under_another_key_is_refused() {
         copy(root, &name, &format!("{folder}/{file}"));
     }
     let exchange = scene.exchange();
-    let found = exchange.look_up(&scene.reader.store, &[asked(&other)]);
+    let found = exchange.bring(&scene.reader.store, &[asked(&other)]);
     let found = found.unwrap();
     assert!(found.taken.is_empty());
     assert_eq!(found.refused[0].why.to_string(), "it is of another key");
@@ -384,7 +382,7 @@ fn a_bad_record_does_not_hide_a_good_one() {
         let name = format!("{}.json", second.digest());
         scene.server.does(&name, misdeed.clone());
         let exchange = scene.exchange();
-        let found = exchange.look_up(&reader.store, &[scene.asked()]).unwrap();
+        let found = exchange.bring(&reader.store, &[scene.asked()]).unwrap();
         assert_eq!(
             found.taken.len(),
             1,

@@ -21,13 +21,13 @@ use ribflow::workflow::recipe::Recipe;
 use tempfile::TempDir;
 
 /// A folder with a store in it.
-fn new_store() -> (TempDir, Store) {
+pub fn new_store() -> (TempDir, Store) {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("cache")).unwrap();
     (folder, store)
 }
 
-fn recipe(parameter: &str) -> Recipe {
+pub fn recipe(parameter: &str) -> Recipe {
     Recipe {
         kind: "test".to_string(),
         version: 1,
@@ -39,7 +39,7 @@ fn recipe(parameter: &str) -> Recipe {
 
 /// A record of the key that `parameter` gives, holding a tree of `contents`; `seconds` tells the
 /// outcomes of one key apart.
-fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) -> Record {
+pub fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) -> Record {
     let blobs = contents.iter().map(|content| store.write(content).unwrap());
     let named = blobs.enumerate();
     let files = Files {
@@ -73,13 +73,13 @@ fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) -> R
     }
 }
 
-fn object(store: &Store, digest: &Digest) -> PathBuf {
+pub fn object(store: &Store, digest: &Digest) -> PathBuf {
     let hex = digest.to_hex();
     store.root().join("objects").join(&hex[..2]).join(&hex[2..])
 }
 
 /// Flips a bit in a read-only file, as a failing disk would.
-fn damage(path: &Path) {
+pub fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[0] ^= 1;
     fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();

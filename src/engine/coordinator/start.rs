@@ -1,7 +1,6 @@
 //! Starting a node: its claim, its job, and where that is executed.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,6 +19,7 @@ use crate::engine::event::Event;
 use crate::engine::execute::Bench;
 use crate::engine::job::{Job, JobInput, Outcome};
 use crate::engine::pool::{Limits, Pool};
+use crate::fsx;
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Artifact, Claim, StoreError};
 use crate::workflow::recipe::Recipe;
@@ -296,7 +296,7 @@ impl Progress for LogOnly {
 
     fn log(&self, line: &str) {
         let path = self.0.lock().unwrap_or_else(|held| held.into_inner());
-        let file = File::options().create(true).append(true).open(&*path);
+        let file = fsx::append_shared(&path);
         if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
             tracing::warn!("{}: {error}", path.display());
         }

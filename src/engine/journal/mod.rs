@@ -13,10 +13,12 @@
 
 mod name;
 mod read;
+mod uses;
 mod write;
 
 pub use read::{LastRun, NodeStatus, latest};
 pub(super) use read::{Past, folders};
+pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
 
 use serde::{Deserialize, Serialize};

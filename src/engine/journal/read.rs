@@ -98,7 +98,7 @@ impl LastRun {
     }
 }
 
-fn is_running(folder: &Path) -> Result<bool, EngineError> {
+pub(super) fn is_running(folder: &Path) -> Result<bool, EngineError> {
     let path = folder.join(LOCK);
     if !path.exists() {
         return Ok(false);
@@ -157,22 +157,22 @@ impl Past {
 }
 
 /// The lines of a file.
-struct Lines(BufReader<File>);
+pub(super) struct Lines(BufReader<File>);
 
 impl Lines {
-    fn open(path: &Path) -> Option<Self> {
+    pub(super) fn open(path: &Path) -> Option<Self> {
         File::open(path).ok().map(|file| Self(BufReader::new(file)))
     }
 
     /// The first line of a journal that this build reads.
-    fn header(mut self) -> Option<(Header, Self)> {
+    pub(super) fn header(mut self) -> Option<(Header, Self)> {
         let mut line = String::new();
         self.0.read_line(&mut line).ok()?;
         let header: Header = serde_json::from_str(&line).ok()?;
         (header.format <= JOURNAL_FORMAT).then_some((header, self))
     }
 
-    fn values<T: DeserializeOwned>(self) -> impl Iterator<Item = T> {
+    pub(super) fn values<T: DeserializeOwned>(self) -> impl Iterator<Item = T> {
         let lines = self.0.lines().map_while(Result::ok);
         lines.filter_map(|line| serde_json::from_str(&line).ok())
     }

@@ -1,6 +1,6 @@
 //! Writing a run's folder.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,7 +12,7 @@ use super::name::{log_name, run_id};
 use super::{Entry, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, Started};
 use crate::engine::EngineError;
 use crate::engine::event::Event;
-use crate::fsx::Lock;
+use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
@@ -32,9 +32,9 @@ impl Journal {
         let id = run_id(SystemTime::now());
         let folder = store.runs().join(&id);
         let open = || -> io::Result<(Lock, File)> {
-            fs::create_dir_all(&folder)?;
+            fsx::make_folders(&folder)?;
             let lock = Lock::acquire(&folder.join(LOCK))?;
-            Ok((lock, File::create_new(folder.join(JOURNAL))?))
+            Ok((lock, fsx::create_shared(&folder.join(JOURNAL))?))
         };
         let (lock, file) = open().map_err(|source| EngineError::Journal {
             path: folder.clone(),
@@ -104,7 +104,7 @@ impl Journal {
     }
 
     fn write_plan(&mut self, graph: &Graph) -> io::Result<()> {
-        fs::create_dir_all(self.folder.join(LOGS))?;
+        fsx::make_folders(&self.folder.join(LOGS))?;
         let nodes = graph.order.iter().map(|&index| {
             let node = &graph.dag[index];
             let needs = node.inputs.iter().map(|input| {
@@ -125,8 +125,9 @@ impl Journal {
             "workflow": graph.name,
             "nodes": nodes.collect::<Vec<_>>(),
         });
-        fs::write(self.folder.join(PLAN), format!("{plan}\n"))?;
-        let recipes = File::create_new(self.folder.join(RECIPES))?;
+        let mut file = fsx::create_shared(&self.folder.join(PLAN))?;
+        file.write_all(format!("{plan}\n").as_bytes())?;
+        let recipes = fsx::create_shared(&self.folder.join(RECIPES))?;
         self.recipes = Some(BufWriter::new(recipes));
         Ok(())
     }

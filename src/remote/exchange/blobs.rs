@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use super::parallel;
 use super::parts::Parts;
 use super::{Exchange, Neighbour};
-use crate::fsx::Lock;
+use crate::fsx::{self, Lock};
 use crate::remote::names;
 use crate::remote::transport::{Part, Remote, RemoteError};
 use crate::store::{BlobError, Elsewhere, Store, Wanted};
@@ -91,7 +91,7 @@ struct Fetch<'a> {
 impl Fetch<'_> {
     fn run(&self) -> Result<(), Trouble> {
         let folder = self.store.downloads().join("blobs");
-        fs::create_dir_all(&folder).map_err(Trouble::io(&folder))?;
+        fsx::make_folders(&folder).map_err(Trouble::io(&folder))?;
         let file = folder.join(self.wanted.digest.to_hex());
         let lock = file.with_extension("lock");
         // Whoever held it may have brought the blob meanwhile.

@@ -1,0 +1,199 @@
+//! `ribflow cache choose`: which of several outcomes of a node is used.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::arguments::ChooseArguments;
+use crate::cli::arguments::{Common, TargetArguments};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::load;
+use crate::digest::Digest;
+use crate::engine;
+use crate::remote::signing::PublicKey;
+use crate::stages;
+use crate::store::{Artifact, Store, StoredRecord};
+use crate::ui::words::{count, duration};
+
+pub fn run(
+    arguments: &ChooseArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let target = TargetArguments {
+        workflow: arguments.workflow.clone(),
+        targets: vec![arguments.node.clone()],
+    };
+    let graph = load::graph(&target, common, &stages::registry())?;
+    let store = super::existing(Some(&arguments.workflow.file), common)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let nodes = graph.select(&arguments.node)?;
+    let [node] = nodes.as_slice() else {
+        let message = format!("`{}` is {}", arguments.node, count(nodes.len(), "node"));
+        return Err(Failure::usage("several-nodes", message).hint("name one of them"));
+    };
+    let id = &graph.dag[*node].id;
+    let Some(key) = survey.get(*node).and_then(|surveyed| surveyed.key) else {
+        let message = format!("{id}: its key is not known before what it needs has run");
+        return Err(Failure::failed(message));
+    };
+    let outcomes = Outcomes::of(&store, key)?;
+    match &arguments.record {
+        None => outcomes.show(id, common, output)?,
+        Some(digits) => {
+            let record = outcomes.find(id, digits)?;
+            store.choose(&key, &record)?;
+            if common.json {
+                writeln!(output, "{}", json!({ "key": key, "chosen": record }))?;
+            } else if !common.quiet {
+                writeln!(
+                    output,
+                    "{id}: record {} is used from now on.",
+                    record.short()
+                )?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// All records of one key.
+struct Outcomes {
+    key: Digest,
+    records: Vec<StoredRecord>,
+    signers: BTreeMap<Digest, Vec<String>>,
+    chosen: Option<Digest>,
+}
+
+impl Outcomes {
+    fn of(store: &Store, key: Digest) -> Result<Self, Failure> {
+        let records = store.records(&key)?;
+        let mut signers = BTreeMap::new();
+        for stored in &records {
+            let signatures = store.signatures(&key, &stored.digest)?;
+            let names = signatures
+                .iter()
+                .map(|one| PublicKey::from_name(&one.signer));
+            signers.insert(stored.digest, names.map(|name| name.to_string()).collect());
+        }
+        Ok(Self {
+            key,
+            records,
+            signers,
+            chosen: store.chosen(&key)?.map(|stored| stored.digest),
+        })
+    }
+
+    fn find(&self, id: &str, digits: &str) -> Result<Digest, Failure> {
+        let digests = self.records.iter().map(|stored| stored.digest);
+        let found: Vec<Digest> = digests
+            .filter(|digest| digest.to_hex().starts_with(digits))
+            .collect();
+        match found.as_slice() {
+            [one] if !digits.is_empty() => Ok(*one),
+            [] => Err(
+                Failure::usage("no-record", format!("{id} has no record {digits}")).hint(format!(
+                    "`ribflow cache choose FILE '{id}'` shows its records"
+                )),
+            ),
+            _ => Err(Failure::usage(
+                "no-record",
+                format!("several records begin with `{digits}`"),
+            )
+            .hint("give more digits")),
+        }
+    }
+
+    fn is_chosen(&self, stored: &StoredRecord) -> bool {
+        self.chosen == Some(stored.digest)
+    }
+
+    fn show(&self, id: &str, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
+        let different = self.different_ports();
+        if common.json {
+            let records = self.records.iter().map(|stored| self.document(stored));
+            let document = json!({
+                "id": id,
+                "key": self.key,
+                "different": different,
+                "records": records.collect::<Vec<Value>>(),
+            });
+            serde_json::to_writer(&mut *output, &document)?;
+            writeln!(output)?;
+            return Ok(());
+        }
+        writeln!(output, "{id}: {}", count(self.records.len(), "record"))?;
+        for stored in &self.records {
+            let used = if self.is_chosen(stored) { "  used" } else { "" };
+            writeln!(output, "\n{}{used}", stored.digest)?;
+            let provenance = &stored.record.provenance;
+            let took = duration(provenance.wall_seconds);
+            writeln!(output, "  took {took} on {}", provenance.device_class)?;
+            for signer in self.signers.get(&stored.digest).into_iter().flatten() {
+                writeln!(output, "  signed by {signer}")?;
+            }
+            for (name, value) in self.metrics(stored) {
+                let first = self.records.first().map(|first| self.metrics(first));
+                let first = first.and_then(|first| first.get(&name).copied());
+                match first.filter(|first| *first != value) {
+                    Some(first) => {
+                        writeln!(
+                            output,
+                            "  {name} {value} ({:+} to the first)",
+                            value - first
+                        )?;
+                    }
+                    None => writeln!(output, "  {name} {value}")?,
+                }
+            }
+        }
+        if self.records.len() > 1 {
+            let names: Vec<&str> = different.iter().map(String::as_str).collect();
+            match names.is_empty() {
+                true => writeln!(output, "\nThey hold the same.")?,
+                false => writeln!(output, "\nThey differ in {}.", names.join(", "))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn document(&self, stored: &StoredRecord) -> Value {
+        json!({
+            "record": stored.digest,
+            "used": self.is_chosen(stored),
+            "signers": self.signers.get(&stored.digest),
+            "metrics": self.metrics(stored),
+            "started": stored.record.provenance.started,
+            "wall_s": stored.record.provenance.wall_seconds,
+            "device_class": stored.record.provenance.device_class,
+        })
+    }
+
+    /// The outputs that are not the same everywhere.
+    fn different_ports(&self) -> BTreeSet<String> {
+        let mut first: BTreeMap<&str, Digest> = BTreeMap::new();
+        let mut different = BTreeSet::new();
+        for stored in &self.records {
+            for (name, port) in &stored.record.ports {
+                if *first.entry(name).or_insert(port.digest) != port.digest {
+                    different.insert(name.clone());
+                }
+            }
+        }
+        different
+    }
+
+    fn metrics(&self, stored: &StoredRecord) -> BTreeMap<String, f64> {
+        let ports = stored.record.ports.iter();
+        let metrics = ports.filter_map(|(name, port)| match &port.inline {
+            Some(Artifact::Metrics(metrics)) => Some((name, metrics)),
+            _ => None,
+        });
+        let values = metrics.flat_map(|(name, metrics)| {
+            let values = metrics.values.iter();
+            values.map(move |(metric, value)| (format!("{name}.{metric}"), value.value))
+        });
+        values.collect()
+    }
+}

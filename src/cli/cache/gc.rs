@@ -1,0 +1,139 @@
+//! `ribflow cache gc`: what nothing needs goes.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
+
+use super::arguments::GcArguments;
+use super::labels::Labels;
+use crate::cli::arguments::Common;
+use crate::cli::failure::{Exit, Failure};
+use crate::engine::journal;
+use crate::store::gc::{Cleaning, Collected, Heap};
+use crate::ui::table::Table;
+use crate::ui::words::{bytes, count};
+
+/// What is younger stays: a process may be about to name it.
+const GRACE: Duration = Duration::from_secs(3600);
+
+pub fn run(
+    arguments: &GcArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let store = super::existing(None, common)?;
+    let age = match arguments.keep_days {
+        Some(days) => Duration::from_secs(days.saturating_mul(86400)),
+        None => Duration::from_secs(arguments.older_than.0),
+    };
+    let now = SystemTime::now();
+    let cleaning = Cleaning {
+        before: now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
+        most: arguments.max_size.map(|size| size.0),
+        grace: GRACE,
+        dry_run: arguments.dry_run,
+    };
+    let mut labels = Labels::default();
+    let collected = store.clean(&cleaning, || {
+        let runs = journal::seen(&store)?;
+        labels = Labels::of(&runs);
+        Ok(journal::uses(&runs, arguments.keep_runs))
+    })?;
+    match common.json {
+        true => {
+            let document = document(&collected, &labels, arguments.dry_run);
+            serde_json::to_writer(&mut *output, &document)?;
+            writeln!(output)?;
+        }
+        false if common.quiet => {}
+        false => show(&collected, &labels, arguments.dry_run, common, output)?,
+    }
+    Ok(match collected.too_much {
+        true => Exit::Failed,
+        false => Exit::Done,
+    })
+}
+
+fn document(collected: &Collected, labels: &Labels, dry_run: bool) -> Value {
+    let heap = |heap: &Heap| json!({ "count": heap.count, "bytes": heap.bytes });
+    let records = collected.records.iter().map(|gone| {
+        let nodes: Vec<&str> = labels.nodes(&gone.key).map(|(_, id)| id).collect();
+        json!({
+            "key": gone.key,
+            "record": gone.record,
+            "kind": gone.kind,
+            "nodes": nodes,
+            "bytes": gone.bytes,
+        })
+    });
+    json!({
+        "dry_run": dry_run,
+        "records": records.collect::<Vec<Value>>(),
+        "blobs": heap(&collected.blobs),
+        "derived": heap(&collected.derived),
+        "downloads": heap(&collected.downloads),
+        "damaged": heap(&collected.damaged),
+        "runs": collected.runs.iter().filter_map(|run| run.file_name()?.to_str()).collect::<Vec<_>>(),
+        "bytes": collected.bytes(),
+        "bytes_left": collected.left,
+        "fits": !collected.too_much,
+    })
+}
+
+fn show(
+    collected: &Collected,
+    labels: &Labels,
+    dry_run: bool,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    let mut kinds: BTreeMap<&str, Heap> = BTreeMap::new();
+    for gone in &collected.records {
+        let heap = kinds.entry(&gone.kind).or_default();
+        heap.count += 1;
+        heap.bytes += gone.bytes;
+        if common.verbose > 0 {
+            let label = labels.short(&gone.key);
+            writeln!(output, "{}  {} {label}", gone.record.short(), gone.kind)?;
+        }
+    }
+    let mut table = Table::new(["", "number", "size"]);
+    let mut row = |name: &str, heap: Heap| {
+        if heap.count > 0 {
+            table.row([name.to_string(), heap.count.to_string(), bytes(heap.bytes)]);
+        }
+    };
+    row("derived work", collected.derived);
+    row("downloads", collected.downloads);
+    row("damaged files", collected.damaged);
+    for (kind, heap) in kinds {
+        row(&format!("records of {kind}"), heap);
+    }
+    row("blobs", collected.blobs);
+    if collected.bytes() > 0 {
+        for line in table.lines() {
+            writeln!(output, "{line}")?;
+        }
+    }
+    if !collected.runs.is_empty() {
+        writeln!(output, "Folders of {}.", count(collected.runs.len(), "run"))?;
+    }
+    let (size, left) = (bytes(collected.bytes()), bytes(collected.left));
+    match dry_run {
+        true => writeln!(
+            output,
+            "{size} would go, {left} would stay. Nothing was changed."
+        )?,
+        false => writeln!(output, "{size} gone, {left} left.")?,
+    }
+    if collected.too_much {
+        writeln!(
+            output,
+            "That is more than asked for: the rest is pinned, young, or needed by the newest run \
+             of a workflow (`--keep-runs 0`)."
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! `ribflow cache …`: looking after the store.
+
+pub mod arguments;
+mod choose;
+mod du;
+mod forget;
+mod gc;
+mod labels;
+mod ls;
+mod pins;
+mod stats;
+mod verify;
+
+use std::io::Write;
+use std::path::Path;
+
+use self::arguments::{CacheArguments, CacheCommand};
+use super::arguments::Common;
+use super::failure::{Exit, Failure};
+use super::places::{self, Looked, Places};
+use crate::store::{Store, StoreError};
+
+pub fn run(
+    arguments: &CacheArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    match &arguments.command {
+        CacheCommand::Gc(arguments) => gc::run(arguments, common, output),
+        CacheCommand::Verify(arguments) => verify::run(arguments, common, output),
+        CacheCommand::Pin(arguments) => pins::pin(arguments, common, output),
+        CacheCommand::Unpin(arguments) => pins::unpin(arguments, common, output),
+        CacheCommand::Pins => pins::list(common, output),
+        CacheCommand::Ls(arguments) => ls::run(arguments, common, output),
+        CacheCommand::Du => du::run(common, output),
+        CacheCommand::Forget(arguments) => forget::run(arguments, common, output),
+        CacheCommand::Choose(arguments) => choose::run(arguments, common, output),
+        CacheCommand::Release(arguments) => pins::release(arguments, common, output),
+        CacheCommand::Stats => stats::run(common, output),
+    }
+}
+
+/// The store of `workflow`, or where there is none, of the current folder.
+fn places_of(workflow: Option<&Path>, common: &Common) -> Places {
+    Places::of(workflow.unwrap_or(Path::new("workflow.yaml")), common)
+}
+
+/// A store that is there: a mistyped `--store` must not be made and then cleaned.
+fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
+    let root = places_of(workflow, common).store;
+    if !root.join("store.json").exists() {
+        let message = format!("there is no store at {}", places::shown(&root));
+        let hint = "`--store` or RIBFLOW_STORE names another";
+        return Err(Failure::usage("no-store", message).hint(hint));
+    }
+    places::open_store(&root)
+}
+
+fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<Looked, Failure> {
+    places::look_at_store(&places_of(workflow, common).store, common)
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::Pinned { pin, .. } => Self::usage("pinned", error.to_string())
+                .hint(format!("`ribflow cache unpin {pin}` takes the pin away")),
+            StoreError::PinName(_) => Self::usage("pin-name", error.to_string()),
+            StoreError::NothingToPin { id } => Self::usage("nothing-to-pin", error.to_string())
+                .hint(format!("`ribflow run FILE '{id}'` makes it")),
+            _ => Self::from_error(&error),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! `ribflow cache pin`, `unpin`, `pins`: what no cleaning takes; and `release`: what may be passed
+//! on after all.
+
+use std::io::Write;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use super::arguments::{PinArguments, ReleaseArguments, UnpinArguments};
+use crate::cli::arguments::Common;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::load;
+use crate::engine;
+use crate::stages;
+use crate::store::pins::{Pin, Pinned};
+use crate::ui::words::count;
+use crate::workflow::withheld::Withheld;
+
+pub fn pin(
+    arguments: &PinArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
+    let store = super::existing(Some(&arguments.target.workflow.file), common)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let total = survey.nodes.len();
+    let nodes: Vec<Pinned> = survey
+        .nodes
+        .iter()
+        .filter_map(|surveyed| {
+            let record = surveyed.record.as_ref()?;
+            Some(Pinned {
+                id: graph.dag[surveyed.node].id.clone(),
+                key: record.record.key,
+            })
+        })
+        .collect();
+    if nodes.is_empty() {
+        let message = "none of these nodes has a result: there is nothing to pin";
+        let file = arguments.target.workflow.file.display();
+        return Err(Failure::failed(message).hint(format!("`ribflow run {file}` first")));
+    }
+    let name = arguments.name.as_ref().unwrap_or(&graph.name);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let pinned = nodes.len();
+    let pin = Pin::new(
+        name,
+        &graph.name,
+        since.unwrap_or_default().as_secs(),
+        nodes,
+    );
+    store.pin(&pin)?;
+    if common.json {
+        writeln!(
+            output,
+            "{}",
+            json!({ "name": name, "nodes": pinned, "without_result": total - pinned })
+        )?;
+    } else if !common.quiet {
+        writeln!(output, "{name}: {} kept.", count(pinned, "node"))?;
+        if total > pinned {
+            let others = count(total - pinned, "node");
+            writeln!(
+                output,
+                "{others} without a result: pin again once they have run."
+            )?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+pub fn unpin(
+    arguments: &UnpinArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let store = super::existing(None, common)?;
+    let name = &arguments.name;
+    if !store.unpin(name)? {
+        let message = format!("there is no pin `{name}`");
+        let pins = store.pins()?;
+        let known = pins.iter().map(|pin| pin.name.as_str());
+        let failure = Failure::usage("unknown-pin", message);
+        return Err(match crate::diag::nearest(name, known) {
+            Some(near) => failure.hint(format!("did you mean `{near}`?")),
+            None => failure.hint("`ribflow cache pins` lists them"),
+        });
+    }
+    if !common.quiet && !common.json {
+        writeln!(output, "{name}: no longer kept.")?;
+    }
+    Ok(Exit::Done)
+}
+
+pub fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let store = super::looked_at(None, common)?;
+    let pins = store.pins()?;
+    if common.json {
+        serde_json::to_writer(&mut *output, &json!({ "pins": pins }))?;
+        writeln!(output)?;
+        return Ok(Exit::Done);
+    }
+    for pin in &pins {
+        let nodes = count(pin.nodes.len(), "node");
+        writeln!(output, "{}: {nodes} of {}", pin.name, pin.workflow)?;
+    }
+    if pins.is_empty() && !common.quiet {
+        writeln!(output, "Nothing is pinned.")?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Takes the markers away from all that the workflow, as it is now, does not hold back.
+pub fn release(
+    arguments: &ReleaseArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
+    let store = super::existing(Some(&arguments.target.workflow.file), common)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let withheld = Withheld::of(&graph);
+    let mut released = 0;
+    for surveyed in &survey.nodes {
+        let ports = surveyed
+            .record
+            .iter()
+            .flat_map(|record| &record.record.ports);
+        for (name, port) in ports {
+            let free = !withheld.is_withheld(surveyed.node, name);
+            if free && store.is_withheld(&port.digest) {
+                store.release_port(port)?;
+                released += 1;
+            }
+        }
+    }
+    // What another node of the same workflow holds back stays so.
+    for surveyed in &survey.nodes {
+        for name in withheld.ports(surveyed.node) {
+            let record = surveyed.record.as_ref();
+            if let Some(port) = record.and_then(|record| record.record.ports.get(name)) {
+                store.withhold_again(port)?;
+            }
+        }
+    }
+    if common.json {
+        writeln!(output, "{}", json!({ "released": released }))?;
+    } else if !common.quiet {
+        writeln!(output, "{} released.", count(released, "output"))?;
+    }
+    Ok(Exit::Done)
+}

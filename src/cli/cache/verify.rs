@@ -1,0 +1,265 @@
+//! `ribflow cache verify`: everything in the store against its digest.
+
+use std::collections::BTreeSet;
+use std::io::{IsTerminal, Write};
+use std::sync::Mutex;
+
+use serde_json::{Value, json};
+
+use super::arguments::CheckArguments;
+use super::labels::Labels;
+use crate::cli::arguments::Common;
+use crate::cli::failure::{Exit, Failure};
+use crate::digest::Digest;
+use crate::engine::journal;
+use crate::remote::signing::PublicKey;
+use crate::remote::statement;
+use crate::store::check::{Checked, Fault};
+use crate::store::inventory::Inventory;
+use crate::store::{Record, Signature, Store, Wanted};
+use crate::ui::words::{bytes, count};
+
+pub fn run(
+    arguments: &CheckArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let store = super::existing(None, common)?;
+    let bar = Bar::new(!common.quiet && !common.json);
+    let checked = store.check_all(&judge, &|done, total| bar.tell(done, total));
+    bar.end();
+    let checked = checked?;
+    let inventory = store.inventory()?;
+    let labels = Labels::of(&journal::seen(&store)?);
+    let repairs: Vec<Repair> = checked
+        .faults
+        .iter()
+        .map(|fault| Repair::of(fault, &inventory))
+        .collect();
+    if arguments.repair {
+        let wanted = repairs.iter().flat_map(|repair| repair.wanted.clone());
+        let wanted: Vec<Wanted> = wanted.chain(checked.elsewhere.clone()).collect();
+        store.obtain(&wanted);
+    }
+    let open: Vec<(&Fault, &Repair)> = checked
+        .faults
+        .iter()
+        .zip(&repairs)
+        .filter(|(fault, repair)| !arguments.repair || !repair.is_done(fault, &store))
+        .collect();
+    if common.json {
+        let document = document(&checked, &open, &labels);
+        serde_json::to_writer(&mut *output, &document)?;
+        writeln!(output)?;
+    } else {
+        show(&checked, &open, &labels, common, output)?;
+    }
+    Ok(match open.is_empty() {
+        true => Exit::Done,
+        false => Exit::Failed,
+    })
+}
+
+/// Whether a signature speaks for a record. By whom, and whether that one is trusted, is another
+/// question.
+fn judge(record: &Record, digest: &Digest, signature: &Signature) -> Result<(), String> {
+    let signer = PublicKey::from_name(&signature.signer);
+    statement::verify(&signature.envelope, &signer, digest, record)
+        .map_err(|error| error.to_string())
+}
+
+/// What would make a fault good.
+struct Repair {
+    wanted: Vec<Wanted>,
+    /// The keys whose nodes lack something.
+    keys: BTreeSet<Digest>,
+}
+
+impl Repair {
+    fn of(fault: &Fault, inventory: &Inventory) -> Self {
+        let naming = |digest: &Digest| {
+            let naming = inventory.outcomes.iter();
+            let naming = naming.filter(|outcome| outcome.names.contains(digest));
+            naming.map(|outcome| outcome.key).collect()
+        };
+        match fault {
+            Fault::Blob { digest } | Fault::Missing { digest, .. } => Self {
+                wanted: vec![Wanted {
+                    digest: *digest,
+                    bytes: None,
+                }],
+                keys: naming(digest),
+            },
+            Fault::Record { key, .. } => Self {
+                wanted: Vec::new(),
+                keys: [*key].into(),
+            },
+            // The record stays without it.
+            Fault::Signature { .. } => Self {
+                wanted: Vec::new(),
+                keys: BTreeSet::new(),
+            },
+        }
+    }
+
+    fn is_done(&self, fault: &Fault, store: &Store) -> bool {
+        let fetched = self.wanted.iter().all(|wanted| store.has(&wanted.digest));
+        match fault {
+            // One that nothing names is not needed.
+            Fault::Blob { .. } => fetched || self.keys.is_empty(),
+            Fault::Missing { .. } => fetched,
+            Fault::Record { key, .. } => {
+                let names = store.record_names(key);
+                names.is_ok_and(|names| !names.is_empty())
+            }
+            Fault::Signature { .. } => true,
+        }
+    }
+}
+
+fn in_words(fault: &Fault) -> String {
+    match fault {
+        Fault::Blob { digest } => format!("damaged    blob {digest}"),
+        Fault::Record { record, .. } => format!("damaged    record {record}"),
+        Fault::Signature {
+            record,
+            signer,
+            why,
+            ..
+        } => {
+            let signer = PublicKey::from_name(signer);
+            format!("damaged    signature of {signer} for record {record}: {why}")
+        }
+        Fault::Missing { digest, record, .. } => {
+            format!("missing    blob {digest} of record {record}")
+        }
+    }
+}
+
+fn document(checked: &Checked, open: &[(&Fault, &Repair)], labels: &Labels) -> Value {
+    let entry = |fault: &Fault| {
+        let keys = open.iter().find(|(one, _)| *one == fault);
+        let keys = keys.map(|(_, repair)| repair.keys.clone());
+        let keys = keys.unwrap_or_default();
+        let nodes: BTreeSet<&str> = keys
+            .iter()
+            .flat_map(|key| labels.nodes(key))
+            .map(|(_, id)| id)
+            .collect();
+        let (what, digest) = match fault {
+            Fault::Blob { digest } => ("damaged_blob", digest),
+            Fault::Record { record, .. } => ("damaged_record", record),
+            Fault::Signature { record, .. } => ("damaged_signature", record),
+            Fault::Missing { digest, .. } => ("missing_blob", digest),
+        };
+        json!({
+            "what": what,
+            "digest": digest,
+            "repaired": !open.iter().any(|(one, _)| *one == fault),
+            "nodes": nodes,
+        })
+    };
+    json!({
+        "blobs": checked.blobs.count,
+        "bytes": checked.blobs.bytes,
+        "records": checked.records,
+        "signatures": checked.signatures,
+        "elsewhere": checked.elsewhere.len(),
+        "faults": checked.faults.iter().map(entry).collect::<Vec<Value>>(),
+    })
+}
+
+fn show(
+    checked: &Checked,
+    open: &[(&Fault, &Repair)],
+    labels: &Labels,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    for fault in &checked.faults {
+        writeln!(output, "{}", in_words(fault))?;
+    }
+    let repaired = checked.faults.len() - open.len();
+    let keys: BTreeSet<Digest> = open.iter().flat_map(|(_, one)| one.keys.clone()).collect();
+    let mut nodes: BTreeSet<(&str, &str)> = BTreeSet::new();
+    keys.iter().for_each(|key| nodes.extend(labels.nodes(key)));
+    if !open.is_empty() {
+        writeln!(
+            output,
+            "\nWhat is damaged has been set aside and is not used."
+        )?;
+    }
+    if repaired > 0 {
+        writeln!(output, "{} made good.", count(repaired, "fault"))?;
+    }
+    if !nodes.is_empty() {
+        writeln!(
+            output,
+            "These nodes lack something; `ribflow run FILE NODE --force NODE` makes it again:"
+        )?;
+        for (workflow, id) in nodes {
+            writeln!(output, "  {workflow}: {id}")?;
+        }
+    }
+    if common.quiet {
+        return Ok(());
+    }
+    if !checked.elsewhere.is_empty() {
+        let blobs = count(checked.elsewhere.len(), "blob");
+        writeln!(output, "{blobs} of signed records are elsewhere.")?;
+    }
+    let Checked {
+        blobs,
+        records,
+        signatures,
+        ..
+    } = checked;
+    writeln!(
+        output,
+        "{} ({}), {}, {}: {}.",
+        count(blobs.count, "blob"),
+        bytes(blobs.bytes),
+        count(*records, "record"),
+        count(*signatures, "signature"),
+        match checked.faults.is_empty() {
+            true => "all as they should be".to_string(),
+            false => count(checked.faults.len(), "fault"),
+        }
+    )?;
+    Ok(())
+}
+
+/// How far it is, on a terminal.
+struct Bar {
+    shown: bool,
+    percent: Mutex<u64>,
+}
+
+impl Bar {
+    fn new(wanted: bool) -> Self {
+        Self {
+            shown: wanted && std::io::stderr().is_terminal(),
+            percent: Mutex::new(0),
+        }
+    }
+
+    fn tell(&self, done: u64, total: u64) {
+        let percent = done.saturating_mul(100) / total.max(1);
+        let mut last = self.percent.lock().unwrap_or_else(|held| held.into_inner());
+        if self.shown && percent > *last {
+            *last = percent;
+            // Progress that can't be shown is no reason to stop.
+            let _ = write!(
+                std::io::stderr(),
+                "\r{percent:3} % of {} checked",
+                bytes(total)
+            );
+        }
+    }
+
+    fn end(&self) {
+        if self.shown {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}

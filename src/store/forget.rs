@@ -1,0 +1,33 @@
+//! Forgetting outcomes on purpose, so that their nodes run again.
+
+use super::{Store, StoreError};
+use crate::digest::Digest;
+
+impl Store {
+    /// Takes a record of `key` away; what it names stays until the next cleaning. The store then
+    /// stays with another one of that key, if there is one.
+    ///
+    /// # Errors
+    /// A pin keeps the key.
+    pub fn forget(&self, key: &Digest, record: &Digest) -> Result<(), StoreError> {
+        self.session_folder()?;
+        let _publishing = self.publishing()?;
+        let pins = self.pins()?;
+        let pin = pins
+            .iter()
+            .find(|pin| pin.nodes.iter().any(|node| node.key == *key));
+        if let Some(pin) = pin {
+            return Err(StoreError::Pinned {
+                key: *key,
+                pin: pin.name.clone(),
+            });
+        }
+        if !self.record_names(key)?.contains(record) {
+            return Err(StoreError::NoSuchRecord {
+                key: *key,
+                record: *record,
+            });
+        }
+        self.remove_record(key, record)
+    }
+}

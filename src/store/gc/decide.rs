@@ -1,0 +1,225 @@
+//! What goes: a pure function of what lies there, who uses it, and how to clean.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use super::{Cleaning, Collected, GoneRecord, Use};
+use crate::digest::Digest;
+use crate::store::inventory::{Inventory, Outcome, Piece};
+use crate::store::pins::Pin;
+
+/// What the decision is made on.
+pub struct Ground {
+    pub inventory: Inventory,
+    pub pins: Vec<Pin>,
+    pub uses: Vec<Use>,
+    /// What is not older than this stays, whatever it is.
+    pub young: SystemTime,
+}
+
+/// What goes.
+#[derive(Default)]
+pub struct Doomed {
+    /// Indices of outcomes.
+    pub outcomes: Vec<usize>,
+    pub blobs: Vec<Digest>,
+    /// Indices of pieces.
+    pub pieces: Vec<usize>,
+    pub runs: Vec<PathBuf>,
+    /// What is named by records that stay.
+    pub named: HashSet<Digest>,
+    pub collected: Collected,
+}
+
+/// What keeps a key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Hold {
+    /// Last used by a run then.
+    Used(SystemTime),
+    /// A pin, or a run that stays.
+    Firm,
+}
+
+pub fn decide(ground: &Ground, cleaning: &Cleaning) -> Doomed {
+    let mut state = State::of(ground, cleaning);
+    state.by_age();
+    if let Some(most) = cleaning.most {
+        state.by_size(most);
+    }
+    state.end()
+}
+
+struct State<'a> {
+    ground: &'a Ground,
+    cleaning: &'a Cleaning,
+    holds: HashMap<Digest, Hold>,
+    /// How many records that stay name a blob.
+    named: HashMap<Digest, usize>,
+    /// Bytes of all that stays.
+    left: u64,
+    /// Runs that did nothing since then go.
+    forgotten: SystemTime,
+    gone: Vec<bool>,
+    gone_pieces: Vec<bool>,
+    doomed: Doomed,
+}
+
+impl<'a> State<'a> {
+    fn of(ground: &'a Ground, cleaning: &'a Cleaning) -> Self {
+        let inventory = &ground.inventory;
+        let mut named = HashMap::new();
+        for name in inventory.outcomes.iter().flat_map(|one| &one.names) {
+            *named.entry(*name).or_insert(0) += 1;
+        }
+        let objects: u64 = inventory.objects.values().map(|object| object.bytes).sum();
+        let records: u64 = inventory.outcomes.iter().map(|outcome| outcome.bytes).sum();
+        let pieces: u64 = inventory.pieces.iter().map(|piece| piece.bytes).sum();
+        Self {
+            ground,
+            cleaning,
+            holds: holds(ground, cleaning),
+            named,
+            left: objects + records + pieces,
+            forgotten: cleaning.before,
+            gone: vec![false; inventory.outcomes.len()],
+            gone_pieces: vec![false; inventory.pieces.len()],
+            doomed: Doomed::default(),
+        }
+    }
+
+    /// What nothing holds and nobody has used for long, and blobs that no record names.
+    fn by_age(&mut self) {
+        let ground = self.ground;
+        for digest in ground.inventory.objects.keys() {
+            if !self.named.contains_key(digest) {
+                self.drop_blob(digest);
+            }
+        }
+        for (index, piece) in ground.inventory.pieces.iter().enumerate() {
+            if piece.time < self.cleaning.before && self.is_old(piece.time) {
+                self.drop_piece(index, piece);
+            }
+        }
+        for (index, outcome) in ground.inventory.outcomes.iter().enumerate() {
+            let held = self.holds.contains_key(&outcome.key);
+            if !held && outcome.time < self.cleaning.before && self.is_old(outcome.time) {
+                self.drop_outcome(index, outcome);
+            }
+        }
+    }
+
+    /// Until the rest fits: first what can be made again, then what nothing holds, then what was
+    /// used longest ago.
+    fn by_size(&mut self, most: u64) {
+        let ground = self.ground;
+        let mut pieces: Vec<(usize, &Piece)> = ground.inventory.pieces.iter().enumerate().collect();
+        pieces.sort_by_key(|(_, piece)| (piece.kind, piece.time));
+        for (index, piece) in pieces {
+            if self.left > most && !self.gone_pieces[index] && self.is_old(piece.time) {
+                self.drop_piece(index, piece);
+            }
+        }
+        let mut outcomes: Vec<(Option<SystemTime>, usize, &Outcome)> = Vec::new();
+        for (index, outcome) in ground.inventory.outcomes.iter().enumerate() {
+            let used = match self.holds.get(&outcome.key) {
+                Some(Hold::Firm) => continue,
+                Some(Hold::Used(last)) => Some(*last),
+                None => None,
+            };
+            let old = self.is_old(outcome.time) && used.is_none_or(|last| self.is_old(last));
+            if old && !self.gone[index] {
+                outcomes.push((used, index, outcome));
+            }
+        }
+        outcomes.sort_by_key(|(used, _, outcome)| (*used, outcome.time, outcome.digest));
+        for (used, index, outcome) in outcomes {
+            if self.left <= most {
+                break;
+            }
+            self.drop_outcome(index, outcome);
+            if let Some(used) = used {
+                self.forgotten = self.forgotten.max(used);
+            }
+        }
+        self.doomed.collected.too_much = self.left > most;
+    }
+
+    fn end(mut self) -> Doomed {
+        for one in &self.ground.uses {
+            let over = one.last < self.cleaning.before
+                // One whose results have gone for room goes with them.
+                || (self.forgotten > self.cleaning.before && one.last <= self.forgotten);
+            if !one.stays && over && self.is_old(one.last) {
+                self.doomed.runs.push(one.folder.clone());
+            }
+        }
+        self.doomed.collected.runs = self.doomed.runs.clone();
+        self.doomed.collected.left = self.left;
+        self.doomed.named = self.named.into_keys().collect();
+        self.doomed
+    }
+
+    fn is_old(&self, time: SystemTime) -> bool {
+        time < self.ground.young
+    }
+
+    fn drop_piece(&mut self, index: usize, piece: &Piece) {
+        self.gone_pieces[index] = true;
+        self.doomed.pieces.push(index);
+        self.doomed.collected.heap(piece.kind).add(piece.bytes);
+        self.left -= piece.bytes;
+    }
+
+    fn drop_outcome(&mut self, index: usize, outcome: &Outcome) {
+        self.gone[index] = true;
+        self.doomed.outcomes.push(index);
+        self.doomed.collected.records.push(GoneRecord {
+            key: outcome.key,
+            record: outcome.digest,
+            kind: outcome.record.recipe.kind.clone(),
+            bytes: outcome.bytes,
+        });
+        self.left -= outcome.bytes;
+        for name in &outcome.names {
+            let Some(count) = self.named.get_mut(name) else {
+                continue;
+            };
+            *count -= 1;
+            if *count == 0 {
+                self.named.remove(name);
+                self.drop_blob(name);
+            }
+        }
+    }
+
+    fn drop_blob(&mut self, digest: &Digest) {
+        if let Some(object) = self.ground.inventory.objects.get(digest)
+            && self.is_old(object.time)
+        {
+            self.doomed.blobs.push(*digest);
+            self.doomed.collected.blobs.add(object.bytes);
+            self.left -= object.bytes;
+        }
+    }
+}
+
+/// What holds each key.
+fn holds(ground: &Ground, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
+    let mut holds: HashMap<Digest, Hold> = HashMap::new();
+    let mut hold = |key: &Digest, by: Hold| {
+        let held = holds.entry(*key).or_insert(by);
+        *held = (*held).max(by);
+    };
+    for one in &ground.uses {
+        let by = match one.stays {
+            true => Hold::Firm,
+            false if one.last < cleaning.before => continue,
+            false => Hold::Used(one.last),
+        };
+        one.keys.iter().for_each(|key| hold(key, by));
+    }
+    let pinned = ground.pins.iter().flat_map(|pin| &pin.nodes);
+    pinned.for_each(|node| hold(&node.key, Hold::Firm));
+    holds
+}

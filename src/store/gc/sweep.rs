@@ -1,0 +1,147 @@
+//! Takes away what goes. Killed at any moment it leaves a sound store: what can be made again goes
+//! first, and no blob before every record that names it is gone for good.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::decide::{Doomed, Ground};
+use crate::digest::Digest;
+use crate::fsx::{self, Lock};
+use crate::store::inventory::{Outcome, Passing, Piece, entries};
+use crate::store::layout::WITHHELD;
+use crate::store::records::{MARKER, file_name, list};
+use crate::store::{Store, StoreError};
+
+impl Store {
+    pub(super) fn sweep(
+        &self,
+        ground: &Ground,
+        doomed: &Doomed,
+        tmp: &Path,
+    ) -> Result<(), StoreError> {
+        for index in &doomed.pieces {
+            remove_piece(&ground.inventory.pieces[*index])?;
+        }
+        for index in &doomed.outcomes {
+            self.remove_outcome(&ground.inventory.outcomes[*index])?;
+        }
+        if !doomed.outcomes.is_empty() {
+            // Otherwise a power failure could take the blobs and bring the records back.
+            fsx::sync_filesystem(&self.root, &[]).map_err(StoreError::io(&self.root))?;
+        }
+        for digest in &doomed.blobs {
+            self.remove_blob(digest, ground.young, tmp)?;
+        }
+        for folder in &doomed.runs {
+            remove(folder)?;
+        }
+        self.remove_markers(ground, doomed)
+    }
+
+    /// Takes a record away, with what vouches for it, and its folder when that is empty.
+    pub(in crate::store) fn remove_record(
+        &self,
+        key: &Digest,
+        record: &Digest,
+    ) -> Result<(), StoreError> {
+        let folder = self.record_folder(key);
+        remove(&folder.join(file_name(record)))?;
+        for (name, path) in entries(&folder)? {
+            if name.starts_with(&record.to_hex()) && name.ends_with(".sig") {
+                remove(&path)?;
+            }
+        }
+        if list(&folder)?.is_empty() {
+            remove(&folder.join(MARKER))?;
+            // Not empty: something else lies there, which is not this store's.
+            let _ = fs::remove_dir(&folder);
+        }
+        Ok(())
+    }
+
+    fn remove_outcome(&self, outcome: &Outcome) -> Result<(), StoreError> {
+        self.remove_record(&outcome.key, &outcome.digest)
+    }
+
+    /// Takes a blob away unless someone has wanted to write it since: whoever does so refreshes
+    /// its time and then looks whether it is still in its place.
+    fn remove_blob(
+        &self,
+        digest: &Digest,
+        young: SystemTime,
+        tmp: &Path,
+    ) -> Result<(), StoreError> {
+        let path = self.object_path(digest);
+        let aside = tmp.join(format!("{digest}.gone"));
+        match fs::rename(&path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed.map_err(StoreError::io(&path))?,
+        }
+        let time = File::open(&aside).and_then(|file| file.metadata()?.modified());
+        if time.map_err(StoreError::io(&aside))? >= young {
+            return fsx::rename(&aside, &path).map_err(StoreError::io(&path));
+        }
+        remove(&aside)
+    }
+
+    /// Markers of blobs that are gone and that nothing names any more. Who makes them again marks
+    /// them again.
+    fn remove_markers(&self, ground: &Ground, doomed: &Doomed) -> Result<(), StoreError> {
+        let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
+        let outcomes = ground.inventory.outcomes.iter().enumerate();
+        let stay = outcomes.filter(|(index, _)| !gone.contains(index));
+        let ports = stay.flat_map(|(_, outcome)| outcome.record.ports.values());
+        // Also of artifacts that stand in their records.
+        let mut named: HashSet<Digest> = ports.map(|port| port.digest).collect();
+        named.extend(&doomed.named);
+        for (first, folder) in entries(&self.root.join(WITHHELD))? {
+            for (rest, path) in entries(&folder)? {
+                let name = match first.len() {
+                    2 => format!("{first}{rest}"),
+                    _ => rest,
+                };
+                let Ok(digest) = name.parse::<Digest>() else {
+                    continue;
+                };
+                let stays = named.contains(&digest) || self.has(&digest);
+                if !stays && is_old(&path, ground.young) {
+                    remove(&path)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_old(path: &Path, young: SystemTime) -> bool {
+    let time = fs::metadata(path).and_then(|metadata| metadata.modified());
+    time.is_ok_and(|time| time < young)
+}
+
+/// Takes away what can be made or fetched again, unless someone is at it.
+fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
+    let path = &piece.path;
+    if piece.kind != Passing::Downloads {
+        return remove(path);
+    }
+    match Lock::try_acquire(&lock_of(path)) {
+        Ok(Some(_held)) => remove(path),
+        Ok(None) => Ok(()),
+        Err(error) => Err(StoreError::io(path)(error)),
+    }
+}
+
+/// The lock beside a download.
+fn lock_of(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+fn remove(path: &Path) -> Result<(), StoreError> {
+    match fsx::remove_tree(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(StoreError::io(path)),
+    }
+}

@@ -1,0 +1,284 @@
+//! What lies in a store, without changing or fetching anything: blobs and records with what they
+//! name, and what can go at any time. The ground of cleaning, checking and counting.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rayon::prelude::*;
+
+use super::artifact::Artifact;
+use super::layout::{DAMAGED, DERIVED, DOWNLOADS, OBJECTS, RECORDS};
+use super::records::{self, file_name};
+use super::{Record, Store, StoreError};
+use crate::digest::Digest;
+
+/// A blob as it lies there.
+#[derive(Clone, Copy, Debug)]
+pub struct Object {
+    pub bytes: u64,
+    /// When it was last written, or was to be.
+    pub time: SystemTime,
+}
+
+/// A record as it lies there.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub key: Digest,
+    pub digest: Digest,
+    pub record: Record,
+    /// Bytes of the record's own file and of the signatures beside it.
+    pub bytes: u64,
+    pub time: SystemTime,
+    /// Every blob that it names, encoded images included, as far as its artifacts are here.
+    pub names: Vec<Digest>,
+}
+
+/// Where something lies that can go at any time. In the order in which it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Passing {
+    Derived,
+    Downloads,
+    Damaged,
+}
+
+impl Passing {
+    pub const ALL: [Self; 3] = [Self::Derived, Self::Downloads, Self::Damaged];
+
+    /// The name of its folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Derived => DERIVED,
+            Self::Downloads => DOWNLOADS,
+            Self::Damaged => DAMAGED,
+        }
+    }
+}
+
+/// A file or folder that can go at any time, as a whole.
+#[derive(Clone, Debug)]
+pub struct Piece {
+    pub kind: Passing,
+    pub path: PathBuf,
+    pub bytes: u64,
+    /// When it was last used.
+    pub time: SystemTime,
+}
+
+/// Everything that lies in a store but for its runs.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    pub objects: HashMap<Digest, Object>,
+    /// In the order of their keys.
+    pub outcomes: Vec<Outcome>,
+    pub pieces: Vec<Piece>,
+    /// Files among the records that are none, or do not match their names.
+    pub damaged: Vec<PathBuf>,
+}
+
+impl Store {
+    /// Looks at everything in the store.
+    ///
+    /// # Errors
+    /// A folder that can't be read; a record of a newer format, since what it needs can't be told.
+    pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        let mut inventory = Inventory {
+            objects: self.objects()?,
+            pieces: self.pieces()?,
+            ..Inventory::default()
+        };
+        let keys = self.keys()?;
+        let read: Vec<(Vec<Outcome>, Vec<PathBuf>)> = keys
+            .par_iter()
+            .map(|key| self.outcomes(key))
+            .collect::<Result<_, StoreError>>()?;
+        for (outcomes, damaged) in read {
+            inventory.outcomes.extend(outcomes);
+            inventory.damaged.extend(damaged);
+        }
+        Ok(inventory)
+    }
+
+    /// Every key that has a folder of records, lowest first.
+    pub fn keys(&self) -> Result<Vec<Digest>, StoreError> {
+        let mut keys = BTreeSet::new();
+        for (_, folder) in entries(&self.root.join(RECORDS))? {
+            for (name, _) in entries(&folder)? {
+                keys.extend(name.parse::<Digest>());
+            }
+        }
+        Ok(keys.into_iter().collect())
+    }
+
+    /// Every blob.
+    pub fn objects(&self) -> Result<HashMap<Digest, Object>, StoreError> {
+        let mut objects = HashMap::new();
+        for (first, folder) in entries(&self.root.join(OBJECTS))? {
+            for (rest, path) in entries(&folder)? {
+                let (Ok(digest), Some(metadata)) =
+                    (format!("{first}{rest}").parse::<Digest>(), file(&path)?)
+                else {
+                    continue;
+                };
+                let object = Object {
+                    bytes: metadata.len(),
+                    time: modified(&path, &metadata)?,
+                };
+                objects.insert(digest, object);
+            }
+        }
+        Ok(objects)
+    }
+
+    fn outcomes(&self, key: &Digest) -> Result<(Vec<Outcome>, Vec<PathBuf>), StoreError> {
+        let folder = self.record_folder(key);
+        let (mut outcomes, mut damaged) = (Vec::new(), Vec::new());
+        for digest in records::list(&folder)? {
+            let path = folder.join(file_name(&digest));
+            let Some(metadata) = file(&path)? else {
+                continue;
+            };
+            let bytes = match fs::read(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes.map_err(StoreError::io(&path))?,
+            };
+            let Some(record) = records::whole(&path, &bytes, key, &digest)? else {
+                damaged.push(path);
+                continue;
+            };
+            let signatures = self.signatures(key, &digest)?;
+            let signed: usize = signatures.iter().map(|one| one.envelope.len()).sum();
+            outcomes.push(Outcome {
+                key: *key,
+                digest,
+                names: self.names(&record),
+                record,
+                bytes: metadata.len() + signed as u64,
+                time: modified(&path, &metadata)?,
+            });
+        }
+        Ok((outcomes, damaged))
+    }
+
+    /// Every blob that a record names, as far as that can be told from what is here.
+    pub fn names(&self, record: &Record) -> Vec<Digest> {
+        let mut names = BTreeSet::new();
+        for port in record.ports.values() {
+            if port.inline.is_none() {
+                names.insert(port.digest);
+            }
+            if let Some(artifact) = self.artifact_here(port) {
+                names.extend(all_blobs(&artifact));
+            }
+        }
+        names.into_iter().collect()
+    }
+
+    /// The artifact of a port where it is here and whole; nothing is fetched or set aside for it.
+    pub(super) fn artifact_here(&self, port: &super::Port) -> Option<Artifact> {
+        if let Some(artifact) = &port.inline {
+            return Some(artifact.clone());
+        }
+        let bytes = fs::read(self.object_path(&port.digest)).ok()?;
+        let whole = Digest::of(&bytes) == port.digest;
+        whole.then(|| serde_json::from_slice(&bytes).ok()).flatten()
+    }
+
+    fn pieces(&self) -> Result<Vec<Piece>, StoreError> {
+        let mut pieces = Vec::new();
+        for kind in Passing::ALL {
+            for (_, path) in entries(&self.root.join(kind.name()))? {
+                match kind {
+                    // Folders of keys, blobs and records: in folders of their own.
+                    Passing::Derived | Passing::Damaged => {
+                        for (_, path) in entries(&path)? {
+                            pieces.extend(piece(kind, path)?);
+                        }
+                    }
+                    Passing::Downloads if path.ends_with("blobs") => {
+                        for (_, path) in entries(&path)? {
+                            pieces.extend(piece(kind, path)?);
+                        }
+                    }
+                    Passing::Downloads => pieces.extend(piece(kind, path)?),
+                }
+            }
+        }
+        Ok(pieces)
+    }
+}
+
+/// The blobs that an artifact names, encoded images included.
+fn all_blobs(artifact: &Artifact) -> impl Iterator<Item = Digest> + use<> {
+    let images = artifact.encoded_images();
+    let blobs = artifact.blobs().into_iter().map(|blob| blob.digest);
+    blobs.chain(images)
+}
+
+fn piece(kind: Passing, path: PathBuf) -> Result<Option<Piece>, StoreError> {
+    if path.extension().is_some_and(|ending| ending == "lock") {
+        return Ok(None);
+    }
+    let (mut bytes, mut time) = (0, SystemTime::UNIX_EPOCH);
+    let mut open = vec![path.clone()];
+    while let Some(path) = open.pop() {
+        // Gone meanwhile: it takes no room.
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
+        if metadata.is_dir() {
+            open.extend(entries(&path)?.into_iter().map(|(_, path)| path));
+        } else {
+            bytes += metadata.len();
+            time = time.max(modified(&path, &metadata)?);
+        }
+    }
+    Ok(Some(Piece {
+        kind,
+        path,
+        bytes,
+        time,
+    }))
+}
+
+/// Names and paths in a folder; none where it is missing.
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
+    let entries = match fs::read_dir(folder) {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(Vec::new());
+        }
+        entries => entries.map_err(StoreError::io(folder))?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(StoreError::io(folder))?;
+        // No name that a store gives is anything but ASCII.
+        if let Ok(name) = entry.file_name().into_string() {
+            found.push((name, entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// What is known of a file; `None` where it is gone, or is none.
+fn file(path: &Path) -> Result<Option<Metadata>, StoreError> {
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        metadata => {
+            let metadata = metadata.map_err(StoreError::io(path))?;
+            Ok(metadata.is_file().then_some(metadata))
+        }
+    }
+}
+
+fn modified(path: &Path, metadata: &Metadata) -> Result<SystemTime, StoreError> {
+    metadata.modified().map_err(StoreError::io(path))
+}
