@@ -159,6 +159,11 @@ pub enum Command {
     /// Take a workflow with its results from a file
     Import(bundle::ImportArguments),
     /// Look after the store: clean it, check it, keep results, see what takes room
+    ///
+    /// The store is a folder of records, which say what came out, and of blobs, which records name.
+    /// Nothing leaves it by itself: `gc` cleans it, and never takes what a pin, a run that goes on or
+    /// a kept run needs.
+    #[command(verbatim_doc_comment)]
     Cache(CacheArguments),
     /// Check a workflow file
     Validate(ValidateArguments),

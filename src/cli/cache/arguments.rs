@@ -8,11 +8,8 @@ use crate::cli::arguments::{Size, TargetArguments, WorkflowArguments};
 use crate::cli::examples;
 use crate::workflow::resources::seconds;
 
-/// The store is a folder of records, which say what came out, and of blobs, which records name.
-/// Nothing leaves it by itself: `gc` cleans it, and never takes what a pin, a run that goes on or
-/// a kept run needs.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::CACHE)]
+#[command(after_help = examples::CACHE)]
 pub struct CacheArguments {
     #[command(subcommand)]
     pub command: CacheCommand,
@@ -21,8 +18,30 @@ pub struct CacheArguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum CacheCommand {
     /// Remove what nothing needs any more, by age and size
+    ///
+    /// What stays: what is pinned; what runs that go on need; what the newest run of each workflow
+    /// needs; what a run of the last 30 days needs; and records that are younger than that. Derived
+    /// work (decoded images, features), interrupted downloads and damaged files that are older go as
+    /// well, and blobs that no record names.
+    ///
+    /// Beyond --max-size more goes, in this order: derived work, downloads, damaged files, records
+    /// that no run needs, and those whose last run is longest ago; with a record the blobs that
+    /// nothing else names. What must stay stays even if the store does not fit.
+    ///
+    /// Runs, and other commands, may go on meanwhile: what was written in the last hour, or since the
+    /// oldest process that writes to the store began, stays.
+    #[command(verbatim_doc_comment)]
     Gc(GcArguments),
     /// Check everything in the store against its digest
+    ///
+    /// Reads every blob, record and signature. What does not match its name is moved to the store's
+    /// damaged/ and never used again: a node whose record is damaged runs again.
+    ///
+    /// Blobs that a record names and that are not here are an error, unless somebody has signed the
+    /// record: then they are to be had from where it came from, and are fetched when they are needed.
+    ///
+    /// Ends with 1 where something is damaged or missing and was not repaired.
+    #[command(verbatim_doc_comment)]
     Verify(CheckArguments),
     /// Keep results of a workflow, whatever `gc` is told
     Pin(PinArguments),
@@ -35,28 +54,30 @@ pub enum CacheCommand {
     /// Show what takes room: by kind, by run
     Du,
     /// Remove records, so that their nodes run again
+    ///
+    /// What the records name stays until the next `gc`. A pinned one is refused.
+    #[command(verbatim_doc_comment)]
     Forget(ForgetArguments),
     /// Say which of several records of a node is used
+    ///
+    /// A key can have several records: it was run again with `--force`, or other labs have run it. The
+    /// store stays with the one that came first until it is told otherwise. Without RECORD they are
+    /// shown side by side: who signed them, and where they differ.
+    #[command(verbatim_doc_comment)]
     Choose(ChooseArguments),
     /// Let blobs be passed on again that an earlier `share: false` held back
+    ///
+    /// A dataset of your own data says with `share: true` that it may be passed on. Blobs that were
+    /// marked before it said so stay here until they are released: this does so for all that the
+    /// workflow, as it is now, does not hold back.
+    #[command(verbatim_doc_comment)]
     Release(ReleaseArguments),
     /// Show how much is in the store and what it has saved
     Stats,
 }
 
-/// What stays: what is pinned; what runs that go on need; what the newest run of each workflow
-/// needs; what a run of the last 30 days needs; and records that are younger than that. Derived
-/// work (decoded images, features), interrupted downloads and damaged files that are older go as
-/// well, and blobs that no record names.
-///
-/// Beyond --max-size more goes, in this order: derived work, downloads, damaged files, records
-/// that no run needs, and those whose last run is longest ago; with a record the blobs that
-/// nothing else names. What must stay stays even if the store does not fit.
-///
-/// Runs, and other commands, may go on meanwhile: what was written in the last hour, or since the
-/// oldest process that writes to the store began, stays.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::CACHE_GC)]
+#[command(after_help = examples::CACHE_GC)]
 pub struct GcArguments {
     /// Show what would go, and change nothing
     #[arg(long)]
@@ -84,15 +105,8 @@ pub struct GcArguments {
     pub keep_runs: usize,
 }
 
-/// Reads every blob, record and signature. What does not match its name is moved to the store's
-/// damaged/ and never used again: a node whose record is damaged runs again.
-///
-/// Blobs that a record names and that are not here are an error, unless somebody has signed the
-/// record: then they are to be had from where it came from, and are fetched when they are needed.
-///
-/// Ends with 1 where something is damaged or missing and was not repaired.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::CACHE_VERIFY)]
+#[command(after_help = examples::CACHE_VERIFY)]
 pub struct CheckArguments {
     /// Fetch what is damaged or missing from the remotes, and say what must run again for the rest
     #[arg(long)]
@@ -147,9 +161,8 @@ impl LsArguments {
     }
 }
 
-/// What the records name stays until the next `gc`. A pinned one is refused.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::CACHE_FORGET)]
+#[command(after_help = examples::CACHE_FORGET)]
 pub struct ForgetArguments {
     /// A key or a record, or its first digits; or, with nodes, a workflow file
     #[arg(value_name = "KEY|RECORD|FILE", value_hint = ValueHint::FilePath)]
@@ -176,11 +189,8 @@ pub struct ForgetArguments {
     pub dry_run: bool,
 }
 
-/// A key can have several records: it was run again with `--force`, or other labs have run it. The
-/// store stays with the one that came first until it is told otherwise. Without RECORD they are
-/// shown side by side: who signed them, and where they differ.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::CACHE_CHOOSE)]
+#[command(after_help = examples::CACHE_CHOOSE)]
 pub struct ChooseArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
@@ -194,11 +204,7 @@ pub struct ChooseArguments {
     pub record: Option<String>,
 }
 
-/// A dataset of your own data says with `share: true` that it may be passed on. Blobs that were
-/// marked before it said so stay here until they are released: this does so for all that the
-/// workflow, as it is now, does not hold back.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment)]
 pub struct ReleaseArguments {
     #[command(flatten)]
     pub target: TargetArguments,

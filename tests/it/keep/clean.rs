@@ -354,13 +354,11 @@ fn other_process() {
         return;
     };
     let store = Store::open(&root).unwrap();
-    fs::write(root.with_extension("begun"), "").unwrap();
     let how = Cleaning {
         grace: Duration::ZERO,
         ..cleaning(DAY, None)
     };
     store.clean(&how, || Ok(Vec::new())).unwrap();
-    fs::write(root.with_extension("ended"), "").unwrap();
 }
 
 fn start(root: &Path) -> Child {
@@ -376,18 +374,21 @@ fn start(root: &Path) -> Child {
 fn killed_at_any_moment_a_cleaning_leaves_a_sound_store() {
     let mut random = Stream::new(1, "moments of death");
     let mut cut = 0;
-    for round in 0..12 {
+    for _ in 0..12 {
         let (_folder, store) = new_store();
         let root = store.root().to_path_buf();
-        let records = old_store(&store, 200, "doomed");
+        let records = old_store(&store, 300, "doomed");
+        let files = self::files(&store);
         drop(store);
+        // Once this one is gone: a record or a blob.
+        let doomed: Vec<PathBuf> = files.into_iter().collect();
+        let victim = &doomed[random.below(doomed.len() as u64) as usize];
         let mut cleaner = start(&root);
         let patience = Instant::now();
-        while !root.with_extension("begun").exists() {
+        while victim.exists() {
             assert!(patience.elapsed() < Duration::from_secs(120));
-            std::thread::sleep(Duration::from_micros(200));
+            std::hint::spin_loop();
         }
-        std::thread::sleep(Duration::from_micros(random.below(3000) * (1 + round)));
         cleaner.kill().unwrap();
         cleaner.wait().unwrap();
         let store = Store::open(&root).unwrap();
@@ -408,7 +409,7 @@ fn killed_at_any_moment_a_cleaning_leaves_a_sound_store() {
         }
         let rest: Collected = store.clean(&how, || Ok(Vec::new())).unwrap();
         assert_eq!(rest.records.len(), left);
-        assert_eq!(files(&store).len(), 0);
+        assert_eq!(self::files(&store).len(), 0);
     }
     assert!(cut > 0, "no cleaning was killed in the middle");
 }
