@@ -14,6 +14,7 @@ use crate::store::artifact::Artifact;
 use crate::store::tensors;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+    Withholds,
 };
 
 /// Points, labels and weights from a safetensors file: `features` `[n, d]` in F32 or F64, with
@@ -55,8 +56,8 @@ impl Stage for Arrays {
         }]
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -10,6 +10,7 @@ use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// The weighted mean of models of one structure, tensor by tensor.
@@ -58,8 +59,8 @@ impl Stage for Average {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

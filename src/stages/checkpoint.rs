@@ -28,6 +28,7 @@ use crate::ml::models::{Config, Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+    Withholds,
 };
 
 /// A published model, from a file (`path`), a URL (`url`) or a Hugging Face repository (`hub`).
@@ -148,8 +149,8 @@ impl Stage for Checkpoint {
         self.path.iter().map(source).collect()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -24,6 +24,7 @@ use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+    Withholds,
 };
 
 /// Runs a shell line on its inputs and keeps the outputs that it declares.
@@ -90,8 +91,8 @@ impl Stage for Command {
             .collect()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

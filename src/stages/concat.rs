@@ -13,6 +13,7 @@ use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// Joins the datasets of `needs.parts`, in their order. Their classes must be the same.
@@ -46,8 +47,8 @@ impl Stage for Concat {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

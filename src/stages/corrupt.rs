@@ -19,6 +19,7 @@ use crate::rng::Stream;
 use crate::store::artifact::{Artifact, Blob, Dataset, ImageFile, Images, Part};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+    Withholds,
 };
 
 /// Images between two looks at whether the run was interrupted.
@@ -71,8 +72,8 @@ impl Stage for Corrupt {
         self.textures.iter().map(source).collect()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -16,7 +16,7 @@ use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
     BoundInput, Comparison, ImageSelection, InputSpec, OutputSpec, ParameterProblem, PortType,
-    Source, SourceShape,
+    Source, SourceShape, Withholds,
 };
 
 /// Most images that are rendered at once: 300 MB of pixels.
@@ -104,8 +104,12 @@ impl Stage for DatasetStage {
         self.folder.iter().map(source).chain(preset).collect()
     }
 
-    fn withholds(&self) -> bool {
-        (self.folder.is_some() || self.preset.is_some()) && !self.share.0
+    fn withholds(&self) -> Withholds {
+        let outside = self.folder.is_some() || self.preset.is_some();
+        match outside && !self.share.0 {
+            true => Withholds::Data,
+            false => Withholds::WhatComesIn,
+        }
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -16,6 +16,7 @@ use crate::ml::data::picture::Picture;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
+    Withholds,
 };
 
 /// Of the files that are written.
@@ -60,8 +61,8 @@ impl Stage for Draw {
         self.pattern.iter().map(source).collect()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -14,7 +14,7 @@ use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };
 
 /// Which of the model's classes compete for an image.
@@ -68,8 +68,8 @@ impl Stage for Evaluate {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

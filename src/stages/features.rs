@@ -10,7 +10,7 @@ use super::{images, model};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };
 
 /// Pooled features of every image before the model's classifier, with the labels.
@@ -44,8 +44,8 @@ impl Stage for Features {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -22,7 +22,7 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::rng::Stream;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };
 
 /// The way of fine-tuning.
@@ -377,8 +377,8 @@ impl Stage for Finetune {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

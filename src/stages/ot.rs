@@ -35,6 +35,7 @@ use crate::rng::Stream;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// Distance between two datasets, with labels or without.
@@ -161,8 +162,8 @@ impl Stage for Ot {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -19,7 +19,7 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };
 
 /// The optimiser.
@@ -186,8 +186,8 @@ impl Stage for Pretrain {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

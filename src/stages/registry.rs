@@ -11,7 +11,7 @@ use super::price::{Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, OutputSpec, ParameterProblem, Parameters,
-    Source,
+    Source, Withholds,
 };
 
 /// A typed node that can be run.
@@ -111,7 +111,7 @@ impl<S: Stage> Parameters for Typed<S> {
         self.0.sources()
     }
 
-    fn withholds(&self) -> bool {
+    fn withholds(&self) -> Withholds {
         self.0.withholds()
     }
 

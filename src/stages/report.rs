@@ -16,7 +16,7 @@ use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };
 
 /// Takes metrics and tables under any names.
@@ -58,8 +58,8 @@ impl Stage for Report {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

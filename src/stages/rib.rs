@@ -20,6 +20,7 @@ use crate::ml::metrics::rib::{
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 const BEFORE: &str = "before";
@@ -98,8 +99,8 @@ impl Stage for Rib {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -14,7 +14,7 @@ use super::derived::{Derived, Given, Work};
 use super::price::{Foreseen, Price};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, Source,
+    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, Source, Withholds,
 };
 
 /// A stage kind in one place: the fields are its `with:` block, the rest is what it does.
@@ -35,7 +35,7 @@ pub trait Stage:
     fn open_inputs(&self) -> bool;
     fn sources(&self) -> Vec<Source>;
     /// See [`crate::workflow::kind::Parameters::withholds`].
-    fn withholds(&self) -> bool;
+    fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
     /// What a node with such inputs will cost and give.
     fn price(&self, foreseen: &Foreseen) -> Price;

@@ -211,6 +211,17 @@ pub enum Comparison {
     MetricsWithin(f64),
 }
 
+/// What of a node's datasets, files and arrays may not be passed on to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withholds {
+    /// They hold counts, means and weights, whatever came in.
+    Nothing,
+    /// They show what came in: where that may not be passed on, neither may they.
+    WhatComesIn,
+    /// They hold outside data that must stay.
+    Data,
+}
+
 /// The typed `with:` of one node.
 pub trait Parameters: Send + Sync {
     /// What enters the key: no locations, nothing equal to its default.
@@ -220,8 +231,8 @@ pub trait Parameters: Send + Sync {
     fn open_inputs(&self) -> bool;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
-    /// Whether its outside data, and what is made of it, may not be passed on to others.
-    fn withholds(&self) -> bool;
+    /// What of its outputs may not be passed on to others.
+    fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
 }
 

@@ -1,13 +1,14 @@
 //! What may not be passed on: the outputs of nodes whose outside data must stay where it is, and
 //! what is made of them, however many nodes down.
 //!
-//! Datasets, files and arrays hold what went in, or something close to it, so they hand this on.
-//! Models, metrics and tables do not.
+//! Datasets, files and arrays of kinds that pass on what comes in (copies, corruptions, drawings,
+//! features of each image) hand this on. Models, metrics, tables, and arrays that hold counts or
+//! means over many images do not.
 
 use petgraph::graph::NodeIndex;
 
 use super::graph::Graph;
-use super::kind::PortType;
+use super::kind::{PortType, Withholds};
 
 /// Which ports of a graph's nodes may not be passed on.
 #[derive(Clone, Debug)]
@@ -20,8 +21,13 @@ impl Withheld {
         for index in &graph.order {
             let node = &graph.dag[*index];
             let mut members = node.inputs.iter().flat_map(|input| &input.members);
-            let comes_in = members.any(|member| withheld.is_withheld(member.node, &member.port));
-            if comes_in || node.parameters.withholds() {
+            let mut comes_in = || members.any(|it| withheld.is_withheld(it.node, &it.port));
+            let stays = match node.parameters.withholds() {
+                Withholds::Nothing => false,
+                Withholds::WhatComesIn => comes_in(),
+                Withholds::Data => true,
+            };
+            if stays {
                 let outputs = node.parameters.outputs().into_iter();
                 let holding = outputs.filter(|output| holds_content(output.gives));
                 withheld.0[index.index()] = holding.map(|output| output.name).collect();

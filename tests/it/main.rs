@@ -43,6 +43,7 @@ mod rule;
 mod sample;
 mod serve;
 mod servers;
+mod sharing;
 mod smoke;
 mod space;
 mod store;

@@ -560,8 +560,8 @@ impl Parameters for FakeParameters {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> ribflow::workflow::kind::Withholds {
+        ribflow::workflow::kind::Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

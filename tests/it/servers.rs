@@ -219,3 +219,49 @@ fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
+
+/// An S3 server that knows one user, refuses everybody else, and lets one of several writers at
+/// once win; with the user's variables.
+pub fn s3_of_a_lab() -> Option<(Server, Vec<(String, String)>)> {
+    let how = "python3 -m venv target/test-tools/venv, target/test-tools/venv/bin/pip install 'moto[server]'";
+    let program = tool(&["moto_server"], how)?;
+    let python = program.with_file_name("python");
+    let server = Server::start(TestSpace::new(), |_, port| {
+        let mut command = Command::new(&program);
+        command
+            .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+            // So many calls make the user and the bucket; from then on everybody is asked who
+            // they are.
+            .env("INITIAL_NO_AUTH_ACTION_COUNT", "4");
+        command
+    });
+    let made = Command::new(python)
+        .args(["-c", USER_AND_BUCKET, &server.url, BUCKET])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stdout).into_owned();
+    let mut words = said.split_whitespace().map(str::to_string);
+    let (Some(key), Some(secret)) = (words.next(), words.next()) else {
+        panic!("{}", String::from_utf8_lossy(&made.stderr));
+    };
+    let environment = [
+        ("AWS_ACCESS_KEY_ID", key),
+        ("AWS_SECRET_ACCESS_KEY", secret),
+        ("AWS_ALLOW_HTTP", "true".to_string()),
+    ];
+    let environment = environment.map(|(name, value)| (name.to_string(), value));
+    Some((server, environment.to_vec()))
+}
+
+const USER_AND_BUCKET: &str = r#"
+import json, sys, boto3
+url, bucket = sys.argv[1:]
+words = dict(endpoint_url=url, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="y")
+iam = boto3.client("iam", **words)
+iam.create_user(UserName="lab")
+key = iam.create_access_key(UserName="lab")["AccessKey"]
+allowed = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:*", "Resource": "*"}]}
+iam.put_user_policy(UserName="lab", PolicyName="s3", PolicyDocument=json.dumps(allowed))
+boto3.client("s3", **words).create_bucket(Bucket=bucket)
+print(key["AccessKeyId"], key["SecretAccessKey"])
+"#;

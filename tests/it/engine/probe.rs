@@ -95,8 +95,8 @@ impl Stage for Probe {
         sources.collect()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> ribflow::workflow::kind::Withholds {
+        ribflow::workflow::kind::Withholds::Nothing
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {

@@ -83,8 +83,8 @@ impl<W: With> Parameters for Typed<W> {
         Vec::new()
     }
 
-    fn withholds(&self) -> bool {
-        false
+    fn withholds(&self) -> ribflow::workflow::kind::Withholds {
+        ribflow::workflow::kind::Withholds::Nothing
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {

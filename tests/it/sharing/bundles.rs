@@ -1,0 +1,69 @@
+//! One file for labs with no network in common, and what is off until it is allowed.
+
+use serde_json::Value;
+
+use super::Laboratory;
+
+const WORKFLOW: &str = "\
+ribflow: 1
+name: shell
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: narrow, images: 20 } }
+  listed:
+    use: command
+    needs: { pool: pool }
+    with: { run: \"sh count.sh > out/numbers\", files: [tools/count.sh], outputs: [numbers] }
+";
+
+#[test]
+fn a_bundle_is_taken_whole_or_not_at_all() {
+    let a = Laboratory::new();
+    let key = a.key("aachen");
+    a.space.write("shell.yaml", WORKFLOW);
+    a.space.write("tools/count.sh", "find pool -type f | wc -l\n");
+    a.run(&["run", "shell.yaml", "--quiet"]).ok();
+    let export = ["export", "bundle", "shell.yaml", "-o", "shell.ribbundle", "--blobs"];
+    let made = a.run(&export).expect(0);
+    assert!(made.stdout.contains("2 records"), "{made}");
+    let bundle = a.space.path("shell.ribbundle");
+    let bundle = bundle.to_str().unwrap();
+
+    let b = Laboratory::new();
+    let refused = b.run(&["import", bundle, "-o", "got"]).expect(1);
+    assert!(refused.stderr.contains("ribflow trust add"), "{refused}");
+    assert!(!b.space.path("got").exists());
+    b.run(&["trust", "add", &key]).ok();
+
+    // A byte more or less anywhere, and nothing is imported.
+    let whole = std::fs::read(bundle).unwrap();
+    for at in [whole.len() / 3, whole.len() / 2, whole.len() - 40] {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        b.space.write("damaged.ribbundle", damaged);
+        let outcome = b.run(&["import", "damaged.ribbundle", "-o", "got"]);
+        if outcome.code == Some(0) {
+            // It lay in a name or a comment of the archive that says nothing.
+            std::fs::remove_dir_all(b.space.path("got")).unwrap();
+        }
+    }
+    b.space.write("short.ribbundle", &whole[..whole.len() - 100]);
+    b.run(&["import", "short.ribbundle", "-o", "got"]).expect(1);
+
+    let imported = b.run(&["import", bundle, "-o", "got"]).expect(0);
+    assert!(imported.stdout.contains("1 command stage stay off"), "{imported}");
+    let run = ["run", "got/shell.yaml", "--json"];
+    let reused = b.run(&run).expect(0).json_lines().pop().unwrap();
+    assert_eq!((&reused["ran"], &reused["reused"]), (&0.into(), &2.into()));
+    let get = ["get", "got/shell.yaml", "listed.numbers", "-o", "numbers"];
+    b.run(&get).ok();
+
+    // Its command does not run before it is allowed, wherever the file lies.
+    let forced = [&run[..], &["--force", "listed"]].concat();
+    let off = b.run(&forced).expect(1);
+    assert!(off.stdout.contains("came from elsewhere"), "{off}");
+    let digest = off.stdout.split("trust allow ").nth(1).unwrap();
+    let digest = digest.split('`').next().unwrap().to_string();
+    b.run(&["trust", "allow", &digest]).ok();
+    let ran = b.run(&forced).expect(0).json_lines().pop().unwrap();
+    assert_eq!(ran["ran"], Value::from(1));
+}
