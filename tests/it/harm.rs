@@ -21,7 +21,7 @@ use crate::adversary::{Adversary, Misdeed};
 use crate::lab::Lab;
 
 const SMALL: &[u8] = b"a blob of a few bytes";
-const LARGE: [u8; 300_000] = [7; 300_000];
+static LARGE: [u8; 300_000] = [7; 300_000];
 
 /// Lab A, which is honest; a server of what it has, which is not; lab B, which trusts A.
 struct Scene {

@@ -134,6 +134,8 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     #[test]
@@ -149,7 +151,7 @@ mod tests {
     #[test]
     fn a_token_opens_what_it_is_for() {
         let [write, read] = ["w".repeat(16), "r".repeat(16)];
-        let access = Access::new(std::slice::from_ref(&write), Some(&[read.clone()])).unwrap();
+        let access = Access::new(from_ref(&write), Some(from_ref(&read))).unwrap();
         let with = |value: String| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
         let writer = with(format!("bearer {write}"));
         let reader = with(format!("Bearer {read}"));

@@ -53,7 +53,7 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
         },
         (&Method::PUT, _) => match may_write(shared, name, &parts) {
             Ok(target) => return upload::put(shared, target, &parts.headers, body).await,
-            Err(refusal) => refusal,
+            Err(refusal) => *refusal,
         },
         (&Method::DELETE, _) if is_trial(shared, name, &parts) => {
             answers::text(StatusCode::OK, "it is forgotten")
@@ -72,9 +72,9 @@ fn may_write(
     shared: &Shared,
     name: &str,
     parts: &axum::http::request::Parts,
-) -> Result<Target, Response> {
+) -> Result<Target, Box<Response>> {
     let Some(target) = Target::parse(name) else {
-        return Err(answers::nothing_there());
+        return Err(answers::nothing_there().into());
     };
     if matches!(
         target,
@@ -85,21 +85,22 @@ fn may_write(
             | Target::Trials
     ) {
         let message = "this can only be read";
-        return Err(answers::not_allowed("GET, HEAD", message));
+        return Err(answers::not_allowed("GET, HEAD", message).into());
     }
-    match shared.access.writing(&parts.headers) {
-        Verdict::Allowed => Ok(target),
-        Verdict::Never => Err(answers::not_allowed(
+    let refusal = match shared.access.writing(&parts.headers) {
+        Verdict::Allowed => return Ok(target),
+        Verdict::Never => answers::not_allowed(
             "GET, HEAD",
             "this store is served read-only; `ribflow serve --tokens FILE` lets those write who \
              have a token",
-        )),
-        Verdict::Unknown => Err(answers::who_are_you()),
-        Verdict::ReadsOnly => Err(answers::text(
+        ),
+        Verdict::Unknown => answers::who_are_you(),
+        Verdict::ReadsOnly => answers::text(
             StatusCode::FORBIDDEN,
             "this token is good for reading only; writing needs one of `ribflow serve --tokens`",
-        )),
-    }
+        ),
+    };
+    Err(refusal.into())
 }
 
 /// Forgets a client's trial, which is all that can be removed.
