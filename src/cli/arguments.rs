@@ -13,7 +13,7 @@ use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
-use super::{bundle, examples, transfer};
+use super::{about, bundle, examples, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -139,6 +139,7 @@ pub enum Command {
     /// Run a workflow, or go on with it
     Run(RunArguments),
     /// Show what a run would do
+    #[command(long_about = about::PLAN)]
     Plan(PlanArguments),
     /// Show how far a workflow has come
     Status(StatusArguments),
@@ -147,16 +148,21 @@ pub enum Command {
     /// Write a node's result as ordinary files
     Get(GetArguments),
     /// Say whether the published numbers came out
+    #[command(long_about = about::VERIFY)]
     Verify(VerifyArguments),
     /// Write down what a workflow takes from outside
+    #[command(long_about = about::LOCK)]
     Lock(LockArguments),
     /// Send results to a remote
+    #[command(long_about = about::PUSH)]
     Push(transfer::PushArguments),
     /// Take results from a remote
+    #[command(long_about = about::PULL)]
     Pull(transfer::PullArguments),
     /// Write a workflow with its results as one file
     Export(ExportArguments),
     /// Take a workflow with its results from a file
+    #[command(long_about = about::IMPORT)]
     Import(bundle::ImportArguments),
     /// Look after the store: clean it, check it, keep results, see what takes room
     ///
@@ -189,6 +195,7 @@ pub enum Command {
     /// Show what the stage kinds take and give
     Kinds(KindsArguments),
     /// List the architectures and what their published checkpoints ask for
+    #[command(long_about = about::MODELS)]
     Models(ModelsArguments),
     /// Print the JSON Schema of workflow files
     Schema(SchemaArguments),
@@ -273,16 +280,8 @@ pub struct RunArguments {
     pub remotes: Vec<String>,
 }
 
-/// Nothing is run. Nodes are counted by what a run would do with them:
-///
-///   reused        its result is in the store
-///   remote        its result is at a remote (--remote)
-///   would run     its key is known and has no result
-///   unknown       something that it needs must run first; if that comes out as before, the
-///                 node's result may still be found
-///   missing data  its data, or an environment variable, is not here
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::PLAN)]
+#[command(after_help = examples::PLAN)]
 pub struct PlanArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -329,21 +328,8 @@ pub struct GetArguments {
     pub output: PathBuf,
 }
 
-/// Nothing is run. Every published number and claim gets a verdict:
-///
-///   reproduced         the number differs by no more than its source's precision and twice the
-///                      standard deviation over repeats
-///   different          it differs by more
-///   same, opposite     the claim holds, or its contrary does
-///   indistinguishable  neither, beyond the spread over repeats
-///   difference only    there is one repeat only, so nobody knows how far it varies
-///   other setting      something is not as published: fewer images, other epochs
-///   not calibrated     numbers that must come out right first have not
-///   not run            it has no result
-///
-/// Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::VERIFY)]
+#[command(after_help = examples::VERIFY)]
 pub struct VerifyArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
@@ -357,16 +343,8 @@ pub struct VerifyArguments {
     pub complete: bool,
 }
 
-/// What a workflow takes from outside is written to FILE.lock, for the file and all its profiles:
-///
-///   checkpoints   of a hub that are named by a branch or a tag are looked up, not downloaded; the
-///                 commit and the digest that the hub names are taken from then on
-///   data          the digest of what lies in every folder and file that it reads
-///
-/// With the lock, everything can be keyed, planned, pulled, reported and verified by somebody who
-/// has neither the data nor the checkpoints. Where the data is, it must be what the lock says.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::LOCK)]
+#[command(after_help = examples::LOCK)]
 pub struct LockArguments {
     /// The workflow file
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
@@ -386,6 +364,7 @@ pub struct ExportArguments {
 #[derive(Clone, Debug, Subcommand)]
 pub enum ExportCommand {
     /// For a lab with no network in common
+    #[command(long_about = about::EXPORT_BUNDLE)]
     Bundle(bundle::BundleArguments),
 }
 
@@ -453,11 +432,8 @@ pub struct KindsArguments {
     pub kind: Option<String>,
 }
 
-/// Parameters and outputs of the published checkpoint, pixels on a side, mean and standard
-/// deviation of the channels, and the evaluation transform: the shorter side is resized to so
-/// many pixels, and the crop keeps this share of it.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::MODELS)]
+#[command(after_help = examples::MODELS)]
 pub struct ModelsArguments {
     /// Only those whose name begins so
     #[arg(value_name = "NAME")]

@@ -24,11 +24,11 @@ use crate::ui::words::{bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
 
-/// The workflow, its lock, what was published, its scripts, and the records of its nodes, signed
-/// with this lab's key, in one file that `ribflow import` takes. What a dataset's licence keeps
-/// here is never in it.
+/// A list of files, the only blob of which no record tells the size, has at most so many bytes.
+const MOST_UNTOLD: u64 = 2 << 30;
+
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::EXPORT_BUNDLE)]
+#[command(after_help = examples::EXPORT_BUNDLE)]
 pub struct BundleArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -42,11 +42,8 @@ pub struct BundleArguments {
     pub blobs: bool,
 }
 
-/// Everything in the bundle is checked before anything of it is kept: names, sizes, digests, and
-/// that somebody trusted has signed every record. Its `command` stages stay off until they are
-/// allowed, one by one, by digest.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::IMPORT)]
+#[command(after_help = examples::IMPORT)]
 pub struct ImportArguments {
     /// The bundle
     #[arg(value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
@@ -138,7 +135,11 @@ pub fn import(
         .map_err(|error| Failure::from_error(&error))?;
     let keys = reader.keys();
     let asked: Vec<Asked> = keys.iter().map(asked).collect();
-    let exchange = Arc::new(sharing::exchange_of("bundle", Box::new(reader))?);
+    let reader = Arc::new(reader);
+    let exchange = Arc::new(sharing::exchange_of(
+        "bundle",
+        Box::new(Arc::clone(&reader)),
+    )?);
     let found = exchange.look_up(&asked);
     sharing::tell(&exchange, &found.refused, common);
     if !found.refused.is_empty() || found.taken.len() < keys.len() {
@@ -150,17 +151,20 @@ pub fn import(
         );
         return Err(Failure::failed(message));
     }
+    let wanted = named(&found);
+    let sizes = wanted
+        .iter()
+        .filter_map(|one| Some((one.digest, one.bytes?)));
+    if let Some(digest) = reader.damaged(&sizes.collect(), MOST_UNTOLD) {
+        let message = format!("the bundle is damaged: blob {digest}; nothing was imported");
+        return Err(Failure::failed(message));
+    }
     // The folder is made first, so that the store may lie in it.
     fs::create_dir_all(&arguments.output).map_err(in_folder(&arguments.output))?;
     let places = Places::of(&workflow, common);
     let store = places::open_store(&places.store)?;
     store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
-    let wanted = named(&found);
     transfer::fetch(&store, &wanted);
-    let damaged = exchange.complaints();
-    if let Some(first) = damaged.first() {
-        return Err(Failure::failed(format!("the bundle is damaged: {first}")));
-    }
     for (relative, content) in &files {
         write_below(&arguments.output, relative, content)?;
     }

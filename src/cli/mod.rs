@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand; parses, calls, prints.
 
+mod about;
 pub mod arguments;
 mod bundle;
 mod cache;

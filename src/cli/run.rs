@@ -80,7 +80,10 @@ pub fn run(
     {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
-    let view = View::new(&graph, &records).expecting(expected.as_ref());
+    let taken_back = sharing::taken_back(&graph, &store, &records)?;
+    let view = View::new(&graph, &records)
+        .expecting(expected.as_ref())
+        .warning(&taken_back);
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder)?,
@@ -112,7 +115,10 @@ fn write_whole(
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
-    let view = View::new(&graph, &records).expecting(expected.as_ref());
+    let taken_back = sharing::taken_back(&graph, store, &records)?;
+    let view = View::new(&graph, &records)
+        .expecting(expected.as_ref())
+        .warning(&taken_back);
     Ok(report::write(&view, folder)?)
 }
 

@@ -90,6 +90,7 @@ impl Shared {
         }
         if let Some(write_back) = self.write_back.take() {
             self.written.replace(write_back.finish());
+            sharing::pass_on(exchange);
         }
         self.received.set(exchange.received());
         let written = self.written.borrow();

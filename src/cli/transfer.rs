@@ -20,13 +20,8 @@ use crate::store::{Elsewhere, Port, Store, StoredRecord, Wanted};
 use crate::ui::words::{bytes, count};
 use crate::workflow::graph::Graph;
 
-/// Results that are in the store go to a remote: the blobs first, then the records, signed with
-/// this lab's key. What is there already does not move again: a linear probe is a few kilobytes
-/// where the model that it was made from is known.
-///
-/// What a dataset's licence keeps here (`share:` of a `dataset`) never goes.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::PUSH)]
+#[command(after_help = examples::PUSH)]
 pub struct PushArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -44,10 +39,8 @@ pub struct PushArguments {
     pub dry_run: bool,
 }
 
-/// Records that somebody trusted has signed are taken from a remote, and the files that they name.
-/// With a lock file beside the workflow neither its data nor its checkpoints are needed.
 #[derive(Clone, Debug, Args)]
-#[command(verbatim_doc_comment, after_help = examples::PULL)]
+#[command(after_help = examples::PULL)]
 pub struct PullArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -86,6 +79,10 @@ pub fn push(
         let one = exchange.push(neighbour, &store, &records, pushing);
         pushed.add(&one.map_err(refused)?);
     }
+    if !arguments.dry_run {
+        sharing::pass_on(&exchange);
+    }
+    sharing::tell(&exchange, &[], common);
     let nodes = graph.dag.node_count();
     match common.json {
         true => writeln!(output, "{}", pushed_json(&pushed, arguments.dry_run))?,

@@ -14,6 +14,8 @@ const ROWS: usize = 40;
 /// metrics of every stage that has few nodes. Empty where there is nothing to say.
 pub fn summary_text(view: &View) -> String {
     let benchmarks = benchmarks(view);
+    let warnings = view.warnings.iter();
+    let warnings = warnings.map(|warning| format!("Taken back: {warning}\n"));
     let mut parts: Vec<String> = benchmarks
         .iter()
         .map(|benchmark| tables::mri(view, benchmark, ""))
@@ -31,7 +33,7 @@ pub fn summary_text(view: &View) -> String {
     if let Some(expected) = view.expected {
         parts.push(closing(&expected.judge(view)));
     }
-    parts.join("\n")
+    warnings.chain(parts).collect::<Vec<_>>().join("\n")
 }
 
 /// Everything that there is to say of published numbers: numbers, claims, what is not as

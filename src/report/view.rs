@@ -18,6 +18,8 @@ pub struct View<'a> {
     pub records: &'a BTreeMap<NodeIndex, StoredRecord>,
     /// Published numbers to set beside.
     pub expected: Option<&'a Expected>,
+    /// What whoever reads it must know of where its numbers come from, in sentences.
+    pub warnings: &'a [String],
 }
 
 /// What an axis stands for in the benchmark, as the `rib` nodes say under `with:`.
@@ -48,7 +50,13 @@ impl<'a> View<'a> {
             graph,
             records,
             expected: None,
+            warnings: &[],
         }
+    }
+
+    /// The same with warnings at its head.
+    pub fn warning(self, warnings: &'a [String]) -> Self {
+        Self { warnings, ..self }
     }
 
     /// The same beside published numbers.

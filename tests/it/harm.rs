@@ -224,7 +224,7 @@ fn signatures_that_do_not_speak_for_a_record_are_refused() {
     text["payloadType"] = "\u{1b}[2J".into();
     for (misdeed, expected) in [
         (Misdeed::Instead(of_another), "another record"),
-        (Misdeed::Instead(of_a_stranger), "does not fit"),
+        (Misdeed::Instead(of_a_stranger), "names another key"),
         (
             Misdeed::Instead(text.to_string().into_bytes()),
             "something else",

@@ -111,6 +111,10 @@ pub struct CheckArguments {
     /// Fetch what is damaged or missing from the remotes, and say what must run again for the rest
     #[arg(long)]
     pub repair: bool,
+
+    /// With --repair: where from, a name that `ribflow remote add` gave, or a URL; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = clap::ArgAction::Append)]
+    pub remotes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::arguments::CheckArguments;
 use super::labels::Labels;
 use crate::cli::arguments::Common;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::sharing;
 use crate::digest::Digest;
 use crate::engine::journal;
 use crate::remote::signing::PublicKey;
@@ -37,6 +38,9 @@ pub fn run(
         .map(|fault| Repair::of(fault, &inventory))
         .collect();
     if arguments.repair {
+        if !arguments.remotes.is_empty() {
+            store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes)?));
+        }
         let wanted = repairs.iter().flat_map(|repair| repair.wanted.clone());
         let wanted: Vec<Wanted> = wanted.chain(checked.elsewhere.clone()).collect();
         store.obtain(&wanted);

@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW, is_known};
 use crate::digest::Digest;
+use crate::remote::names;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};
 
 /// More entries than a grid of a million cells would need.
@@ -145,9 +146,7 @@ impl BundleReader {
         let names = self.entries.keys();
         let blobs = names.filter_map(|name| {
             let (prefix, rest) = name.strip_prefix("objects/")?.split_once('/')?;
-            let rest = rest
-                .strip_suffix(crate::remote::names::COMPRESSED)
-                .unwrap_or(rest);
+            let rest = rest.strip_suffix(names::COMPRESSED).unwrap_or(rest);
             format!("{prefix}{rest}").parse().ok()
         });
         let mut blobs: Vec<Digest> = blobs.collect();
@@ -156,11 +155,65 @@ impl BundleReader {
         blobs
     }
 
+    /// The first blob whose content is not what its name says. Those of which nobody has told the
+    /// size have at most `most` bytes.
+    pub fn damaged(&self, sizes: &BTreeMap<Digest, u64>, most: u64) -> Option<Digest> {
+        let mut blobs = self.blobs().into_iter();
+        blobs.find(|digest| {
+            let most = sizes.get(digest).copied().unwrap_or(most);
+            self.content(digest, most).ok() != Some(*digest)
+        })
+    }
+
+    /// The digest of what lies under a blob's name.
+    fn content(&self, digest: &Digest, most: u64) -> io::Result<Digest> {
+        let mut hashing = Hashing {
+            hasher: blake3::Hasher::new(),
+            left: most,
+        };
+        let all = Part {
+            from: 0,
+            most: u64::MAX,
+        };
+        let read = match self.entries.contains_key(&names::object(digest)) {
+            true => self.get(&names::object(digest), all, &mut hashing),
+            false => {
+                let mut decoder = zstd::stream::write::Decoder::new(&mut hashing)?;
+                let read = self.get(&names::compressed(digest), all, &mut decoder);
+                decoder.flush()?;
+                read
+            }
+        };
+        read.map_err(io::Error::other)?;
+        Ok(Digest::finish(&hashing.hasher))
+    }
+
     fn refuses<T>(&self) -> Result<T, RemoteError> {
         Err(RemoteError::Refused {
             remote: self.shown.clone(),
             why: "a finished bundle does not change".to_string(),
         })
+    }
+}
+
+/// Hashes what is written to it, up to a limit: a few bytes can claim to be any number.
+struct Hashing {
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+impl Write for Hashing {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.left = self
+            .left
+            .checked_sub(bytes.len() as u64)
+            .ok_or_else(|| io::Error::other("it has more bytes than it should"))?;
+        self.hasher.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -98,6 +98,9 @@ fn head(view: &View) -> Markup {
                     (grouped(graph.dag.node_count() - view.records.len())) " of "
                     (plural(graph.dag.node_count(), "node")) " have no result yet; means that need them are left out." }
             }
+            @for warning in view.warnings {
+                p.note.warn { b { "Taken back. " } (warning) }
+            }
             @if has_drawn_images(view) {
                 p.note { b { "Procedural images. " }
                     "A built-in dataset is drawn by a program. These numbers are evidence about the software, "

@@ -46,7 +46,14 @@ fn a_lock_stands_for_data_that_is_not_here() {
     assert!(locked.stdout.contains("1 source"), "{locked}");
     a.run(&["run", "photos.yaml", "--quiet"]).ok();
     a.add_remote("shared", &url, &["--write"]);
-    a.run(&["push", "photos.yaml", "--remote", "shared", "--records-only"]).ok();
+    a.run(&[
+        "push",
+        "photos.yaml",
+        "--remote",
+        "shared",
+        "--records-only",
+    ])
+    .ok();
 
     let b = Laboratory::new();
     b.run(&["trust", "add", &key]).ok();
@@ -56,20 +63,34 @@ fn a_lock_stands_for_data_that_is_not_here() {
         let plan: Value = serde_json::from_str(&plan).unwrap();
         let nodes = plan["nodes"].as_array().unwrap().iter();
         let nodes = nodes.filter(|node| node["derived"] == false);
-        nodes.map(|node| node["state"].as_str().unwrap().to_string()).collect()
+        nodes
+            .map(|node| node["state"].as_str().unwrap().to_string())
+            .collect()
     };
     assert!(plan(&b).contains(&"missing_data".to_string()));
-    b.space.write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
-    let pulled = b.run(&["pull", "photos.yaml", "--remote", &url, "--records-only"]).expect(0);
+    b.space
+        .write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
+    let pulled = b
+        .run(&["pull", "photos.yaml", "--remote", &url, "--records-only"])
+        .expect(0);
     assert!(pulled.stdout.contains("5 records"), "{pulled}");
     assert_eq!(plan(&b), ["reused"; 5]);
     let outcome = b.run(&["run", "photos.yaml", "--json"]).expect(0);
     let summary = outcome.json_lines().pop().unwrap();
-    assert_eq!((number(&summary, "ran"), number(&summary, "reused")), (0, 5));
+    assert_eq!(
+        (number(&summary, "ran"), number(&summary, "reused")),
+        (0, 5)
+    );
     let results = "out/photos/results.json";
     assert_eq!(b.space.read(results), a.space.read(results));
     // No blob was needed for that, and no variable.
-    assert!(!b.space.path("cache/objects").read_dir().unwrap().any(|_| true));
+    assert!(
+        !b.space
+            .path("cache/objects")
+            .read_dir()
+            .unwrap()
+            .any(|_| true)
+    );
 
     // A node that has to run asks for the data, and then it must be what the lock says.
     let forced = ["run", "photos.yaml", "--force", "images", "--json"];
@@ -77,14 +98,26 @@ fn a_lock_stands_for_data_that_is_not_here() {
     assert!(missing.stdout.contains("it has to run here"), "{missing}");
     photos(&b.space, "photos");
     b.run(&forced).ok();
-    let first = std::fs::read_dir(b.space.path("photos")).unwrap().next().unwrap().unwrap();
+    let first = std::fs::read_dir(b.space.path("photos"))
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap();
     std::fs::copy(
-        std::fs::read_dir(first.path()).unwrap().next().unwrap().unwrap().path(),
+        std::fs::read_dir(first.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path(),
         first.path().join("more.jpg"),
     )
     .unwrap();
     let other = b.run(&["run", "photos.yaml", "--json"]).expect(1);
-    assert!(other.stdout.contains("is not what the lock file says"), "{other}");
+    assert!(
+        other.stdout.contains("is not what the lock file says"),
+        "{other}"
+    );
     b.run(&["lock", "photos.yaml", "--update"]).ok();
     b.run(&["run", "photos.yaml", "--quiet"]).ok();
 }

@@ -17,7 +17,14 @@ fn share(url: &str, options: &[&str], environment: &[(String, String)]) {
     a.add_remote("shared", url, options);
     let (ran, _) = a.mini_rib(&[]);
     assert!(number(&ran, "ran") > 0);
-    let push = ["push", "mini-rib.yaml", "--profile", "tiny", "--remote", "shared"];
+    let push = [
+        "push",
+        "mini-rib.yaml",
+        "--profile",
+        "tiny",
+        "--remote",
+        "shared",
+    ];
     let pushed = a.run(&push).expect(0);
     assert!(pushed.stdout.contains("went to `shared`"), "{pushed}");
     let again = a.run(&[&push[..], &["--json"]].concat()).expect(0);
@@ -73,7 +80,10 @@ fn an_s3_server_that_knows_its_users() {
     let c = Laboratory::new().with(&wrong);
     c.add_remote("aachen", &url, &options);
     let (summary, said) = c.mini_rib(&["--remote", "aachen"]);
-    assert_eq!((number(&summary, "failed"), number(&summary, "skipped")), (0, 0));
+    assert_eq!(
+        (number(&summary, "failed"), number(&summary, "skipped")),
+        (0, 0)
+    );
     assert!(said.contains("warning"), "{said}");
 }
 
@@ -93,7 +103,14 @@ struct Serving {
 
 impl Serving {
     fn of(lab: &Laboratory, options: &[&str]) -> Self {
-        let words = ["serve", "--address", "127.0.0.1:0", "--json", "--store", "cache"];
+        let words = [
+            "serve",
+            "--address",
+            "127.0.0.1:0",
+            "--json",
+            "--store",
+            "cache",
+        ];
         let mut command = lab.command(&[&words[..], options].concat());
         let mut process = command
             .stdout(Stdio::piped())
@@ -126,7 +143,14 @@ fn a_lab_without_a_bucket() {
     let signed = crate::space::TestSpace::new();
     let url = format!("file://{}", signed.path("x").display());
     a.add_remote("own", &url, &["--write"]);
-    let push = ["push", "mini-rib.yaml", "--profile", "tiny", "--remote", "own"];
+    let push = [
+        "push",
+        "mini-rib.yaml",
+        "--profile",
+        "tiny",
+        "--remote",
+        "own",
+    ];
     a.run(&push).ok();
 
     let serving = Serving::of(&a, &[]);
@@ -137,10 +161,22 @@ fn a_lab_without_a_bucket() {
 
     // What is only read is fetched only then.
     let get = |id: &str, to: &str| {
-        let words = ["get", "mini-rib.yaml", id, "--profile", "tiny", "--remote", "aachen", "-o", to];
+        let words = [
+            "get",
+            "mini-rib.yaml",
+            id,
+            "--profile",
+            "tiny",
+            "--remote",
+            "aachen",
+            "-o",
+            to,
+        ];
         b.run(&words)
     };
-    let model = b.run(&["plan", "mini-rib.yaml", "--profile", "tiny", "--json"]).expect(0);
+    let model = b
+        .run(&["plan", "mini-rib.yaml", "--profile", "tiny", "--json"])
+        .expect(0);
     let plan: Value = serde_json::from_str(&model.stdout).unwrap();
     let nodes = plan["nodes"].as_array().unwrap();
     let tuned = nodes.iter().find(|node| node["stage"] == "tuned").unwrap();
