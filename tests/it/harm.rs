@@ -268,7 +268,7 @@ fn signatures_that_do_not_speak_for_a_record_are_refused() {
     signer = scene.author.key.public().in_names();
     assert_ne!(signer, stranger.key.public().in_names());
     fs::rename(root.join(&foreign), root.join(&name)).unwrap();
-    assert!(scene.refuses().contains("does not fit what it signs"));
+    assert!(scene.refuses().contains("names another key"));
     fs::write(root.join(&name), honest).unwrap();
     scene.is_taken_in_the_end();
 }
