@@ -13,7 +13,7 @@ use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
-use super::{about, bundle, examples, transfer};
+use super::{about, bundle, examples, ro_crate, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -366,6 +366,8 @@ pub enum ExportCommand {
     /// For a lab with no network in common
     #[command(long_about = about::EXPORT_BUNDLE)]
     Bundle(bundle::BundleArguments),
+    /// A Workflow Run RO-Crate, for research repositories
+    RoCrate(ro_crate::CrateArguments),
 }
 
 #[derive(Clone, Debug, Args)]

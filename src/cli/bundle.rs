@@ -20,7 +20,7 @@ use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
 use crate::store::Elsewhere;
-use crate::ui::words::{bytes, count};
+use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
 
@@ -86,6 +86,8 @@ pub fn export(
     };
     let pushed = exchange.push(&exchange.neighbours()[0], &store, &records, pushing);
     let pushed = pushed.map_err(transfer::refused)?;
+    sharing::pass_on(&exchange);
+    sharing::tell(&exchange, &[], common);
     drop(exchange);
     // Nobody else holds it any more.
     let Some(writer) = Arc::into_inner(writer) else {
@@ -110,6 +112,13 @@ pub fn export(
             count(pushed.records, "record"),
             count(pushed.blobs, "blob"),
         )?;
+        if pushed.absent > 0 {
+            writeln!(
+                output,
+                "{} not in this store, so not in the bundle",
+                are(pushed.absent, "blob")
+            )?;
+        }
         if pushed.withheld > 0 {
             writeln!(
                 output,
@@ -186,7 +195,7 @@ pub fn import(
         if !commands.is_empty() {
             writeln!(
                 output,
-                "{} stay off until you allow them; `ribflow run` shows each of them",
+                "off until you allow them: {}; `ribflow run` shows each of them",
                 count(commands.len(), "command stage")
             )?;
         }
@@ -229,7 +238,7 @@ fn note_commands(
 }
 
 /// The files that a workflow consists of, by their paths relative to its folder.
-fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
     let mut paths = vec![graph.file.clone()];
     let lock = Lock::path(file);
@@ -256,12 +265,12 @@ fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>
     Ok(files)
 }
 
-fn file_name(path: &Path) -> String {
+pub fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default();
     name.to_string_lossy().into_owned()
 }
 
-fn refuse_occupied(folder: &Path) -> Result<(), Failure> {
+pub fn refuse_occupied(folder: &Path) -> Result<(), Failure> {
     let occupied = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     match occupied || folder.is_file() {
         false => Ok(()),
@@ -274,7 +283,7 @@ fn refuse_occupied(folder: &Path) -> Result<(), Failure> {
 }
 
 /// Writes a file of the workflow. The path has been checked to be plain.
-fn write_below(folder: &Path, relative: &str, content: &[u8]) -> Result<(), Failure> {
+pub fn write_below(folder: &Path, relative: &str, content: &[u8]) -> Result<(), Failure> {
     let path = folder.join(relative);
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(in_folder(parent))?;
@@ -282,7 +291,7 @@ fn write_below(folder: &Path, relative: &str, content: &[u8]) -> Result<(), Fail
     fs::write(&path, content).map_err(in_folder(&path))
 }
 
-fn in_folder(path: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
+pub fn in_folder(path: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
     |error| Failure::failed(format!("{}: {error}", path.display()))
 }
 

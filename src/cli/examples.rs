@@ -244,3 +244,11 @@ pub const CACHE_CHOOSE: &str = "\
 Examples:
   ribflow cache choose grid.yaml 'accuracy[seed=0]'                their metrics side by side
   ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this one from now on";
+
+pub const EXPORT_RO_CRATE: &str = "\
+Examples:
+  ribflow export ro-crate grid.yaml -o crate/
+  ribflow export ro-crate grid.yaml -o crate/ --license https://spdx.org/licenses/CC-BY-4.0
+
+The folder is what Zenodo, WorkflowHub and others take: the workflow, its results and report, and
+ro-crate-metadata.json, which says what each file is.";

@@ -54,6 +54,9 @@ pub fn run(
             let folders = folders_of_sources(&graph, *node);
             export(&*store, &artifact, &folders, target)
         });
+        if let (Err(_), Some(exchange)) = (&written, &exchange) {
+            sharing::tell(exchange, &[], common);
+        }
         if let Err(error) = written {
             return Err(lost(error, &arguments.workflow.file, &graph.dag[*node].id));
         }

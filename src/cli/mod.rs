@@ -24,6 +24,7 @@ mod plan;
 pub mod refusals;
 mod remote;
 mod revoke;
+mod ro_crate;
 mod run;
 mod schema;
 mod serve;
@@ -95,6 +96,7 @@ fn dispatch(
         Command::Pull(arguments) => transfer::pull(arguments, common, output),
         Command::Export(arguments) => match &arguments.command {
             ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
+            ExportCommand::RoCrate(arguments) => ro_crate::export(arguments, common, output),
         },
         Command::Import(arguments) => bundle::import(arguments, common, output),
         Command::Cache(arguments) => cache::run(arguments, common, output),

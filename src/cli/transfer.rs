@@ -17,7 +17,7 @@ use crate::remote::Exchange;
 use crate::remote::exchange::{PushError, Pushed, Pushing};
 use crate::stages;
 use crate::store::{Elsewhere, Port, Store, StoredRecord, Wanted};
-use crate::ui::words::{bytes, count};
+use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 
 #[derive(Clone, Debug, Args)]
@@ -161,8 +161,8 @@ fn pushed_lines(
     }
     if pushed.absent > 0 {
         lines.push(format!(
-            "{} are not in this store: they were never fetched",
-            count(pushed.absent, "blob")
+            "{} not in this store: never fetched, or lost",
+            are(pushed.absent, "blob")
         ));
     }
     if records < nodes {
@@ -203,7 +203,7 @@ pub fn pull(
         true => Vec::new(),
         false => wanted(&graph, &arguments.target.targets, survey),
     };
-    let missing: Vec<Wanted> = wanted
+    let mut missing: Vec<Wanted> = wanted
         .into_iter()
         .filter(|wanted| !store.has(&wanted.digest))
         .collect();
@@ -212,7 +212,7 @@ pub fn pull(
             .adopt(store)
             .map_err(|error| Failure::from_error(&error))?;
         store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
-        fetch(store, &missing);
+        missing = fetch(store, &missing);
     }
     let pulled = Pulled::of(&gathered, store, &missing, &exchange, arguments.dry_run);
     sharing::tell(&exchange, &gathered.refused, common);
@@ -222,14 +222,16 @@ pub fn pull(
         false => writeln!(output, "{}", pulled.line(arguments))?,
     }
     // What was asked for and can't be had must not look like success.
-    Ok(match pulled.records == 0 && !gathered.refused.is_empty() {
+    let down = exchange.neighbours().iter().any(|one| one.remote.is_down());
+    let refused = pulled.records == 0 && !gathered.refused.is_empty();
+    Ok(match down || refused {
         true => Exit::Failed,
         false => Exit::Done,
     })
 }
 
-/// Fetches blobs, and then those that the artifacts among them name.
-pub fn fetch(store: &Store, missing: &[Wanted]) {
+/// Fetches blobs, and then those that the artifacts among them name; all that were asked for.
+pub fn fetch(store: &Store, missing: &[Wanted]) -> Vec<Wanted> {
     store.obtain(missing);
     let mut named = Vec::new();
     for wanted in missing.iter().filter(|wanted| wanted.bytes.is_none()) {
@@ -241,7 +243,12 @@ pub fn fetch(store: &Store, missing: &[Wanted]) {
             }));
         }
     }
+    named.retain(|wanted| !store.has(&wanted.digest));
+    named.sort_unstable();
+    named.dedup();
     store.obtain(&named);
+    named.extend(missing);
+    named
 }
 
 /// The blobs of the nodes that were asked for; of all where none was named.
@@ -334,7 +341,7 @@ impl Pulled {
             bytes(self.bytes),
         );
         if self.missing > 0 {
-            line.push_str(&format!("; {} are not there", count(self.missing, "blob")));
+            line.push_str(&format!("; {} not there", are(self.missing, "blob")));
         }
         line
     }

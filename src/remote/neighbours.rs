@@ -124,7 +124,11 @@ impl Lab {
     /// As [`Lab::exchange`], with remotes that are open.
     pub fn exchange_with(mut self, neighbours: Vec<Neighbour>) -> Result<Exchange, NeighbourError> {
         let mut complaints = std::mem::take(&mut self.complaints);
-        let key = self.key()?;
+        // Whoever only reads needs none.
+        let key = self.key().unwrap_or_else(|error| {
+            complaints.push(format!("nothing can be signed: {error}"));
+            None
+        });
         for neighbour in &neighbours {
             complaints.extend(self.unmet(neighbour));
             match revocations::pull(&neighbour.remote, &self.home, &mut self.trust) {
@@ -145,7 +149,10 @@ impl Lab {
             }));
             taken_back.is_none()
         });
-        let exchange = Exchange::new(neighbours, self.trust, signing.map(|key| key.secret));
+        let own = keys::all(&self.home)?.into_iter();
+        let own: Vec<_> = own.map(|key| key.secret.public()).collect();
+        let exchange = Exchange::new(neighbours, self.trust, signing.map(|key| key.secret))
+            .with_own_keys(own.into_iter());
         for complaint in complaints {
             exchange.complain(complaint);
         }
@@ -224,10 +231,10 @@ pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> 
     Ok(address::open(&url(&configured.url), &options)?)
 }
 
-/// Tells every neighbour that is written to what has been taken back; where that fails it costs a
+/// Tells every neighbour what has been taken back, after something was written to them; where that fails it costs a
 /// complaint, and the next time brings it there.
 pub fn pass_on(home: &Home, exchange: &Exchange) {
-    for neighbour in exchange.neighbours().iter().filter(|one| one.writes) {
+    for neighbour in exchange.neighbours() {
         if let Err(error) = revocations::push(&neighbour.remote, home) {
             let name = &neighbour.name;
             exchange.complain(format!(

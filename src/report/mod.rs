@@ -9,6 +9,7 @@ mod page;
 mod provenance;
 mod relation;
 mod results;
+pub mod ro_crate;
 mod robustness;
 mod sheets;
 mod summary;

@@ -79,15 +79,19 @@ impl Store {
             let missing = self.missing_of(outcome);
             // A cleaning may have taken both.
             let there = |one: &Outcome| self.record_path(&one.key, &one.digest).exists();
-            match signatures.is_empty() {
-                _ if missing.is_empty() || !there(outcome) => {}
-                false => checked.elsewhere.extend(missing),
-                true => faults.extend(missing.into_iter().map(|wanted| Fault::Missing {
-                    key: outcome.key,
-                    record: outcome.digest,
-                    digest: wanted.digest,
-                })),
+            if missing.is_empty() || !there(outcome) {
+                continue;
             }
+            // What was here and was set aside is lost, even where others may have it.
+            let (lost, elsewhere): (Vec<Wanted>, Vec<Wanted>) = missing
+                .into_iter()
+                .partition(|one| signatures.is_empty() || self.was_set_aside(&one.digest));
+            checked.elsewhere.extend(elsewhere);
+            faults.extend(lost.into_iter().map(|wanted| Fault::Missing {
+                key: outcome.key,
+                record: outcome.digest,
+                digest: wanted.digest,
+            }));
         }
         checked.elsewhere.sort_unstable();
         checked.elsewhere.dedup_by_key(|wanted| wanted.digest);

@@ -237,6 +237,12 @@ impl Store {
         }
     }
 
+    /// Whether a blob of this name has been found damaged.
+    pub(super) fn was_set_aside(&self, digest: &Digest) -> bool {
+        let folder = self.root.join(DAMAGED).join("objects");
+        folder.join(digest.to_hex()).exists()
+    }
+
     fn known_good(&self, digest: &Digest) -> Option<Stamp> {
         let verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
         verified.get(digest).copied()

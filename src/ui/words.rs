@@ -20,6 +20,12 @@ pub fn count(number: usize, noun: &str) -> String {
     format!("{} {noun}{plural}", grouped(number))
 }
 
+/// `1 node is`, `495 nodes are`.
+pub fn are(number: usize, noun: &str) -> String {
+    let verb = if number == 1 { "is" } else { "are" };
+    format!("{} {verb}", count(number, noun))
+}
+
 /// Digits in groups of three: `18,439`.
 pub fn grouped(number: usize) -> String {
     let digits = number.to_string();

@@ -265,3 +265,10 @@ iam.put_user_policy(UserName="lab", PolicyName="s3", PolicyDocument=json.dumps(a
 boto3.client("s3", **words).create_bucket(Bucket=bucket)
 print(key["AccessKeyId"], key["SecretAccessKey"])
 "#;
+
+/// The Python that has the validator of research object crates.
+pub fn crate_validator() -> Option<PathBuf> {
+    let how = "target/test-tools/venv/bin/pip install roc-validator==0.13.0 rocrate==0.13.0";
+    let program = tool(&["rocrate-validator"], how)?;
+    Some(program.with_file_name("python"))
+}

@@ -3,6 +3,7 @@
 //! the other is down, unknown, or not to be believed.
 
 mod bundles;
+mod crates;
 mod lock;
 mod places;
 mod policies;

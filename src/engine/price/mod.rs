@@ -80,7 +80,7 @@ pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
     for &node in &graph.order {
         let left = surveyed
             .get(&node)
-            .is_none_or(|one| one.state != PlanState::Reused);
+            .is_none_or(|one| !matches!(one.state, PlanState::Reused | PlanState::Remote));
         let Some(price) = prices[node.index()].as_ref().filter(|_| left) else {
             continue;
         };

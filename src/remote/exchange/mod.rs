@@ -15,7 +15,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::patience::Patient;
-use super::signing::SecretKey;
+use super::signing::{PublicKey, SecretKey};
 use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
@@ -39,6 +39,8 @@ pub struct Exchange {
     trust: Trust,
     /// What this lab signs with.
     key: Option<SecretKey>,
+    /// What it signs or has signed with.
+    own: BTreeSet<PublicKey>,
     /// Bytes that have come, and that have gone.
     received: AtomicU64,
     sent: AtomicU64,
@@ -52,6 +54,7 @@ pub struct Exchange {
 impl Exchange {
     pub fn new(neighbours: Vec<Neighbour>, trust: Trust, key: Option<SecretKey>) -> Self {
         Self {
+            own: key.iter().map(SecretKey::public).collect(),
             neighbours,
             trust,
             key,
@@ -61,6 +64,12 @@ impl Exchange {
             complaints: Mutex::default(),
             absent: Mutex::default(),
         }
+    }
+
+    /// The keys that were this lab's before: what they have signed was made here.
+    pub fn with_own_keys(mut self, keys: impl Iterator<Item = PublicKey>) -> Self {
+        self.own.extend(keys);
+        self
     }
 
     pub fn neighbours(&self) -> &[Neighbour] {

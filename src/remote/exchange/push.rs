@@ -9,9 +9,10 @@ use super::parallel;
 use super::{Exchange, Neighbour};
 use crate::digest::Digest;
 use crate::remote::names::{self, InRecords, in_records};
-use crate::remote::signing::SecretKey;
+use crate::remote::signing::{PublicKey, SecretKey};
 use crate::remote::statement;
 use crate::remote::transport::{Content, Remote, RemoteError};
+use crate::remote::trust::Standing;
 use crate::store::{BlobError, Blobs, Signature, Store, StoreError, StoredRecord};
 
 /// From this size on it is tried whether a blob compresses.
@@ -136,9 +137,9 @@ impl Push<'_> {
         total.withheld += held.len();
         let parcels = parallel::map(&records, |stored| self.parcel(stored));
         let parcels: Vec<Parcel> = parcels.into_iter().collect::<Result<_, _>>()?;
-        let new: Vec<&Parcel> = parcels.iter().filter(|parcel| !parcel.there).collect();
         if !self.pushing.records_only {
-            self.blobs(&new, total)?;
+            // Also of records that are there: a blob may have been lost since, or come only now.
+            self.blobs(&parcels, total)?;
         }
         let sent = parallel::map(&parcels, |parcel| self.send(parcel));
         for (parcel, sent) in parcels.iter().zip(sent) {
@@ -177,7 +178,7 @@ impl Push<'_> {
     /// Who vouches for a record. What nobody else has signed was made here, so this lab does.
     fn signatures(&self, stored: &StoredRecord) -> Result<Vec<Signature>, PushError> {
         let known = self.store.signatures(&stored.record.key, &stored.digest)?;
-        if !known.is_empty() {
+        if !known.is_empty() && !self.is_to_sign_again(&known, &stored.digest) {
             return Ok(known);
         }
         let key = match (&self.exchange.key, self.pushing.dry_run) {
@@ -190,11 +191,27 @@ impl Push<'_> {
             self.store
                 .add_signature(&stored.record.key, &stored.digest, &signature)?;
         }
-        Ok(vec![signature])
+        Ok(known.into_iter().chain([signature]).collect())
+    }
+
+    /// Whether all that vouches for a record is this lab's own word under keys that have been
+    /// taken back, and it has another key by now.
+    fn is_to_sign_again(&self, known: &[Signature], record: &Digest) -> bool {
+        let Some(key) = &self.exchange.key else {
+            return false;
+        };
+        known.iter().all(|signature| {
+            let signer = PublicKey::from_name(&signature.signer);
+            let trust = &self.exchange.trust;
+            signer != key.public()
+                && self.exchange.own.contains(&signer)
+                && trust.taken_back(&signer).is_some()
+                && matches!(trust.standing(&signer, record), Standing::Revoked(_))
+        })
     }
 
     /// Sends the blobs that are not there.
-    fn blobs(&self, parcels: &[&Parcel], total: &mut Pushed) -> Result<(), PushError> {
+    fn blobs(&self, parcels: &[Parcel], total: &mut Pushed) -> Result<(), PushError> {
         let mut named: BTreeMap<Digest, u64> = BTreeMap::new();
         for parcel in parcels {
             named.extend(self.named(parcel.stored, total)?);

@@ -62,7 +62,9 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
 
     let imported = b.run(&["import", bundle, "-o", "got"]).expect(0);
     assert!(
-        imported.stdout.contains("1 command stage stay off"),
+        imported
+            .stdout
+            .contains("off until you allow them: 1 command stage"),
         "{imported}"
     );
     let run = ["run", "got/shell.yaml", "--json"];

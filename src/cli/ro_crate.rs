@@ -1,0 +1,104 @@
+//! `ribflow export ro-crate`: a run as research repositories take it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueHint};
+use serde_json::json;
+
+use super::arguments::{Common, TargetArguments};
+use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
+use super::failure::{Exit, Failure};
+use super::places::{self, Places};
+use super::{examples, load};
+use crate::engine;
+use crate::report::ro_crate::{self, Contents};
+use crate::report::{self, View};
+use crate::stages;
+use crate::ui::words::count;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::EXPORT_RO_CRATE)]
+pub struct CrateArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// The folder to write; new or empty
+    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+
+    /// The address of the licence that the results are under, as of <https://spdx.org/licenses/>
+    #[arg(long, value_name = "URL")]
+    pub license: Option<String>,
+}
+
+pub fn export(
+    arguments: &CrateArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    refuse_occupied(&arguments.output)?;
+    let registry = stages::registry();
+    let graph = load::graph(&arguments.target, common, &registry)?;
+    let file = &arguments.target.workflow.file;
+    let expected = load::expected(&graph)?;
+    let workflow = workflow_files(&graph, file)?;
+    let places = Places::of(file, common);
+    let store = places::look_at_store(&places.store, common)?;
+    let records = engine::survey(&graph, &store, &common.device.to_string())?.into_records();
+    if records.is_empty() {
+        return Err(Failure::failed("nothing of it has a result yet").hint("`ribflow run FILE`"));
+    }
+    let folder = &arguments.output;
+    fs::create_dir_all(folder).map_err(in_folder(folder))?;
+    let view = View::new(&graph, &records).expecting(expected.as_ref());
+    report::write(&view, folder)?;
+    let results = sizes(folder, folder)?;
+    for (relative, content) in &workflow {
+        write_below(folder, relative, content)?;
+    }
+    let name = file_name(file);
+    let mut inputs: BTreeMap<String, u64> = workflow
+        .iter()
+        .map(|(relative, content)| (relative.clone(), content.len() as u64))
+        .collect();
+    inputs.remove(&name);
+    let contents = Contents {
+        workflow: &name,
+        inputs: &inputs,
+        results: &results,
+        license: arguments.license.as_deref(),
+    };
+    let metadata = serde_json::to_vec_pretty(&ro_crate::metadata(&view, &contents))?;
+    write_below(folder, "ro-crate-metadata.json", &metadata)?;
+    let files = results.len() + inputs.len() + 1;
+    if common.json {
+        writeln!(output, "{}", json!({ "crate": folder, "files": files }))?;
+    } else if !common.quiet {
+        writeln!(
+            output,
+            "{}: {}",
+            places::shown(folder),
+            count(files, "file")
+        )?;
+    }
+    Ok(Exit::Done)
+}
+
+/// The files below a folder with their sizes, by paths relative to it.
+fn sizes(root: &Path, folder: &Path) -> Result<BTreeMap<String, u64>, Failure> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(in_folder(folder))? {
+        let path = entry.map_err(in_folder(folder))?.path();
+        if path.is_dir() {
+            found.extend(sizes(root, &path)?);
+            continue;
+        }
+        let size = fs::metadata(&path).map_err(in_folder(&path))?.len();
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        found.insert(relative.to_string_lossy().into_owned(), size);
+    }
+    Ok(found)
+}
