@@ -7,7 +7,7 @@
 //! 0  digest · fsx · rng · diag     digests and canonical encoding; atomic files, claims; named random streams; diagnostics
 //! 1  workflow                      text → spans → spec → expansion → checked node graph; trait Kind
 //! 2  store                         objects, records, index, claims, verification
-//! 3  remote                        transport: downloads
+//! 3  remote                        downloads; other stores, signatures, trust, bundles; the lock file
 //! 4  ml: data · models · train · ot · metrics     the machine-learning library; knows nothing of workflows or stores
 //! 5  stages                        one file per kind: implements Kind and Task on top of ml
 //! 6  engine                        decide (pure) → claim → execute → record; events out, no printing

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
+use serde_json::json;
+
 use super::arguments::{Common, LockArguments, WorkflowArguments};
 use super::failure::{Exit, Failure};
 use super::pins::{self, Loose};
@@ -37,7 +39,7 @@ pub fn run(
             Some(locked) => locked.clone(),
             None => resolved(&loose)?,
         };
-        if !common.quiet {
+        if !common.quiet && !common.json {
             let Loose { hub, revision, .. } = &loose;
             writeln!(output, "{hub} {revision}: {}", locked.commit)?;
         }
@@ -47,7 +49,15 @@ pub fn run(
     let number = (checkpoints.len(), sources.len());
     let lock = Lock::of(checkpoints, sources);
     let path = lock.write(file)?;
-    if !common.quiet {
+    if common.json {
+        let told = json!({
+            "lock": path,
+            "checkpoints": number.0,
+            "sources": number.1,
+            "not_locked": missing,
+        });
+        writeln!(output, "{told}")?;
+    } else if !common.quiet {
         for (node, why) in &missing {
             writeln!(output, "not locked: {node}: {why}")?;
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 
 use petgraph::graph::NodeIndex;
 
@@ -22,6 +23,22 @@ use crate::workflow::graph::Graph;
 /// The remotes of these names, or at these URLs.
 pub fn exchange(names: &[String]) -> Result<Exchange, Failure> {
     Ok(lab()?.exchange(names)?)
+}
+
+/// Complains of remotes that are folders of this machine and are not there, a mistyped one for
+/// instance; whether there are any.
+pub fn lacks_folder(exchange: &Exchange) -> bool {
+    let folders = exchange.neighbours().iter().filter_map(|neighbour| {
+        let folder = neighbour.remote.shown().strip_prefix("file://")?;
+        Some((&neighbour.name, folder))
+    });
+    let lacking: Vec<_> = folders
+        .filter(|(_, folder)| !Path::new(folder).is_dir())
+        .collect();
+    for (name, folder) in &lacking {
+        exchange.complain(format!("`{name}`: there is no folder {folder}"));
+    }
+    !lacking.is_empty()
 }
 
 /// One remote that is known to nobody else, under the usual policy.

@@ -185,6 +185,7 @@ pub fn pull(
     let places = Places::of(&arguments.target.workflow.file, common);
     let exchange = Arc::new(sharing::exchange(std::slice::from_ref(&arguments.remote))?);
     let device = common.device.to_string();
+    let lacks = sharing::lacks_folder(&exchange);
     let looked;
     let opened;
     let store: &Store = match arguments.dry_run {
@@ -224,7 +225,7 @@ pub fn pull(
     // What was asked for and can't be had must not look like success.
     let down = exchange.neighbours().iter().any(|one| one.remote.is_down());
     let refused = pulled.records == 0 && !gathered.refused.is_empty();
-    Ok(match down || refused {
+    Ok(match down || lacks || refused {
         true => Exit::Failed,
         false => Exit::Done,
     })

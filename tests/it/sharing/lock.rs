@@ -75,6 +75,10 @@ fn a_lock_stands_for_data_that_is_not_here() {
         .expect(0);
     assert!(pulled.stdout.contains("5 records"), "{pulled}");
     assert_eq!(plan(&b), ["reused"; 5]);
+    let nowhere = b.space.path("nowhere");
+    let mistyped = ["pull", "photos.yaml", "--remote", nowhere.to_str().unwrap()];
+    let mistyped = b.run(&mistyped).expect(1);
+    assert!(mistyped.stderr.contains("there is no folder"), "{mistyped}");
     let outcome = b.run(&["run", "photos.yaml", "--json"]).expect(0);
     let summary = outcome.json_lines().pop().unwrap();
     assert_eq!(
@@ -118,6 +122,9 @@ fn a_lock_stands_for_data_that_is_not_here() {
         other.stdout.contains("is not what the lock file says"),
         "{other}"
     );
-    b.run(&["lock", "photos.yaml", "--update"]).ok();
+    let locked = b
+        .run(&["lock", "photos.yaml", "--update", "--json"])
+        .expect(0);
+    assert_eq!(locked.json()["sources"], 1);
     b.run(&["run", "photos.yaml", "--quiet"]).ok();
 }
