@@ -238,10 +238,7 @@ pub fn fetch(store: &Store, missing: &[Wanted]) -> Vec<Wanted> {
     for wanted in missing.iter().filter(|wanted| wanted.bytes.is_none()) {
         // What can't be had is counted by the caller.
         if let Ok(artifact) = store.read_artifact(&wanted.digest) {
-            named.extend(artifact.blobs().into_iter().map(|blob| Wanted {
-                digest: blob.digest,
-                bytes: Some(blob.bytes),
-            }));
+            named.extend(artifact.wanted());
         }
     }
     named.retain(|wanted| !store.has(&wanted.digest));
@@ -268,14 +265,7 @@ fn wanted(graph: &Graph, targets: &[String], survey: engine::Survey) -> Vec<Want
 /// The blobs of a port, as far as its record tells.
 pub fn wanted_of(port: &Port) -> Vec<Wanted> {
     match &port.inline {
-        Some(artifact) => artifact
-            .blobs()
-            .into_iter()
-            .map(|blob| Wanted {
-                digest: blob.digest,
-                bytes: Some(blob.bytes),
-            })
-            .collect(),
+        Some(artifact) => artifact.wanted().collect(),
         None => vec![Wanted {
             digest: port.digest,
             bytes: None,

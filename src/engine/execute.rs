@@ -14,7 +14,7 @@ use super::job::{Job, JobInput, Outcome, Product};
 use crate::stages::derived::Derived;
 use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
-use crate::store::{Artifact, BlobError, Store, Wanted};
+use crate::store::{Artifact, BlobError, Store};
 
 /// What a job is executed with.
 pub(super) struct Bench<'a> {
@@ -87,11 +87,8 @@ impl Bench<'_> {
     /// when it is read.
     fn obtain(&self, inputs: &BTreeMap<String, Vec<TaskInput>>) {
         let artifacts = inputs.values().flatten().map(|input| &input.artifact);
-        let blobs = artifacts.flat_map(Artifact::blobs).map(|blob| Wanted {
-            digest: blob.digest,
-            bytes: Some(blob.bytes),
-        });
-        self.store.obtain(&blobs.collect::<Vec<_>>());
+        self.store
+            .obtain(&artifacts.flat_map(Artifact::wanted).collect::<Vec<_>>());
     }
 
     fn task(&self, job: &Job) -> Result<Box<dyn Task>, TaskError> {

@@ -13,7 +13,7 @@ use super::inventory::{Inventory, Outcome};
 use super::layout::DAMAGED;
 use super::objects::move_aside;
 use super::records::file_name;
-use super::{Record, Signature, Store, StoreError, Wanted};
+use super::{Artifact, Record, Signature, Store, StoreError, Wanted};
 use crate::digest::Digest;
 use crate::fsx;
 
@@ -112,11 +112,7 @@ impl Store {
                 });
             }
             let artifact = self.artifact_here(port);
-            let blobs = artifact.iter().flat_map(|artifact| artifact.blobs());
-            wanted.extend(blobs.map(|blob| Wanted {
-                digest: blob.digest,
-                bytes: Some(blob.bytes),
-            }));
+            wanted.extend(artifact.iter().flat_map(Artifact::wanted));
         }
         wanted.retain(|wanted| !self.has(&wanted.digest));
         wanted

@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::artifact::BlobError;
+use super::artifact::{Artifact, BlobError};
 use super::record::Record;
 use super::records::list;
 use super::{Store, StoreError};
@@ -34,6 +34,16 @@ pub struct Signature {
 pub struct Wanted {
     pub digest: Digest,
     pub bytes: Option<u64>,
+}
+
+impl Artifact {
+    /// What [`Artifact::blobs`] names, to be fetched.
+    pub fn wanted(&self) -> impl Iterator<Item = Wanted> {
+        self.blobs().into_iter().map(|blob| Wanted {
+            digest: blob.digest,
+            bytes: Some(blob.bytes),
+        })
+    }
 }
 
 /// Where blobs may be had that are not in the store.

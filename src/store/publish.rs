@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Record;
 use super::records::{MARKER, choose, file_name, list, read_marker};
-use super::{Blob, Store, StoreError, Wanted};
+use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
 
@@ -95,7 +95,7 @@ impl Store {
                 needed.push(port.digest);
             }
             let blobs = artifact.blobs();
-            self.obtain(&wanted(&blobs));
+            self.obtain(&artifact.wanted().collect::<Vec<_>>());
             needed.extend(blobs.iter().map(|blob| blob.digest));
         }
         if self.check_there(&record.key, &needed).is_err() {
@@ -163,14 +163,6 @@ fn check_key(record: &Record) -> Result<(), StoreError> {
             found,
         }),
     }
-}
-
-fn wanted(blobs: &[Blob]) -> Vec<Wanted> {
-    let wanted = blobs.iter().map(|blob| Wanted {
-        digest: blob.digest,
-        bytes: Some(blob.bytes),
-    });
-    wanted.collect()
 }
 
 struct Staged {

@@ -15,7 +15,7 @@ use crate::remote::transport::{Part, Remote, RemoteError};
 use crate::store::{BlobError, Elsewhere, Store, Wanted};
 
 /// A blob whose size nobody has told (a long list of files) has at most so many bytes.
-const MOST_UNTOLD: u64 = 2 << 30;
+pub const MOST_UNTOLD: u64 = 2 << 30;
 /// Blobs from here on are fetched in parts.
 const LARGE: u64 = 32 << 20;
 

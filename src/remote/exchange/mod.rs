@@ -20,6 +20,7 @@ use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
 pub use agreement::{Agreement, same_outcome};
+pub use blobs::MOST_UNTOLD;
 pub use push::{PushError, Pushed, Pushing};
 pub use records::{Asked, Found, Refusal, Taken, Why};
 

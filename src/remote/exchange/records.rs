@@ -10,7 +10,7 @@ use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement;
-use crate::remote::transport::{self, RemoteError};
+use crate::remote::transport::{self, Remote, RemoteError};
 use crate::remote::trust::Standing;
 use crate::store::{Foreign, Record, Signature, Store, StoreError, StoredRecord};
 use crate::workflow::kind::Comparison;
@@ -183,7 +183,7 @@ struct Hearing<'a> {
 impl Hearing<'_> {
     fn candidates(&mut self) -> Result<Vec<Candidate>, RemoteError> {
         let key = self.asked.key;
-        let names = self.neighbour.remote_list(&names::records(&key))?;
+        let names = self.neighbour.remote.list(&names::records(&key))?;
         let mut records: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         let mut signers: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
         for name in names
@@ -352,11 +352,4 @@ fn agreement(comparison: Comparison, candidates: &[Candidate]) -> Agreement {
         }
     }
     agreement
-}
-
-impl Neighbour {
-    fn remote_list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
-        use crate::remote::Remote;
-        self.remote.list(folder)
-    }
 }
