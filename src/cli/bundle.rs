@@ -9,13 +9,13 @@ use std::sync::Arc;
 use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::arguments::{Common, TargetArguments, WorkflowArguments};
+use super::arguments::{Common, TargetArguments};
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::{commands, examples, load, sharing, transfer};
 use crate::engine;
 use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleReader, BundleWriter};
-use crate::remote::exchange::{Asked, Found, Pushing};
+use crate::remote::exchange::{Asked, Found, MOST_UNTOLD, Pushing};
 use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
@@ -23,9 +23,6 @@ use crate::store::Elsewhere;
 use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
-
-/// A list of files, the only blob of which no record tells the size, has at most so many bytes.
-const MOST_UNTOLD: u64 = 2 << 30;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::EXPORT_BUNDLE)]
@@ -181,7 +178,7 @@ pub fn import(
     store
         .adopt(&outcomes.collect::<Vec<_>>())
         .map_err(|error| Failure::from_error(&error))?;
-    let commands = note_commands(&workflow, &about.profiles, common)?;
+    let commands = note_commands(&workflow, common)?;
     if common.json {
         let told = json!({
             "workflow": workflow,
@@ -218,21 +215,14 @@ fn named(found: &Found) -> Vec<crate::store::Wanted> {
     wanted.into_iter().collect()
 }
 
-/// Notes the `command` stages of an imported workflow: they run only once they are allowed.
-fn note_commands(
-    workflow: &Path,
-    profiles: &[String],
-    common: &Common,
-) -> Result<Vec<String>, Failure> {
-    let registry = stages::registry();
-    let arguments = WorkflowArguments {
-        file: workflow.to_path_buf(),
-        sets: Vec::new(),
-        profiles: profiles.to_vec(),
-    };
-    let graph = load::whole(&arguments, common, &registry)?;
-    let found = commands::of(&graph, common)?;
-    commands::note_imported(&found)?;
+/// Notes the `command` stages of an imported workflow, those of every profile, and the file: they
+/// run only once they are allowed.
+fn note_commands(workflow: &Path, common: &Common) -> Result<Vec<String>, Failure> {
+    let mut found = Vec::new();
+    for graph in load::every_profile(workflow, &stages::registry())? {
+        found.extend(commands::of(&graph, common)?);
+    }
+    commands::note_imported(workflow, &found)?;
     let digests: BTreeSet<String> = found.iter().map(|one| one.digest.to_hex()).collect();
     Ok(digests.into_iter().collect())
 }

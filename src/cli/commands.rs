@@ -76,11 +76,20 @@ fn digest(node: &Node, stats: &StatCache, base: &Path) -> Digest {
     Digest::finish(&hasher)
 }
 
-/// From now on these run only once they are allowed.
-pub fn note_imported(commands: &[CommandNode]) -> Result<(), Failure> {
-    let digests: BTreeSet<Digest> = commands.iter().map(|one| one.digest).collect();
+/// From now on these run only once they are allowed, and so does whatever else `workflow` would
+/// run with other parameters.
+pub fn note_imported(workflow: &Path, commands: &[CommandNode]) -> Result<(), Failure> {
+    let mut digests: BTreeSet<Digest> = commands.iter().map(|one| one.digest).collect();
+    if !commands.is_empty() {
+        digests.extend(file_digest(workflow));
+    }
     let home = Home::of_user().map_err(NeighbourError::from)?;
     imported::note(&home, &digests).map_err(|error| Failure::from_error(&error))
+}
+
+/// The digest of a workflow file; `None` where it can't be read, so that nothing of it runs either.
+fn file_digest(workflow: &Path) -> Option<Digest> {
+    Some(Digest::of(&std::fs::read(workflow).ok()?))
 }
 
 /// The nodes that must not run, and why.
@@ -98,8 +107,11 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
         return Ok(Vec::new());
     }
     let allowed = Config::read(&home)?.commands;
-    let is_off =
-        |one: &CommandNode| imported.contains(&one.digest) && !allowed.contains(&one.digest);
+    let file = file_digest(&graph.file);
+    let is_imported = file.is_some_and(|file| imported.contains(&file));
+    let is_off = |one: &CommandNode| {
+        (is_imported || imported.contains(&one.digest)) && !allowed.contains(&one.digest)
+    };
     let refused = commands.into_iter().filter(is_off);
     Ok(refused
         .map(|CommandNode { node, digest, line }| {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::path::Path;
 
 use super::arguments::{Common, TargetArguments, WorkflowArguments};
 use super::failure::Failure;
@@ -37,9 +38,23 @@ pub fn whole(
 }
 
 /// The graph of all stages as the file alone has it, whatever its lock says.
-pub fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph, Failure> {
+fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph, Failure> {
     let options = all_stages(arguments);
     Ok(load(&arguments.file, &options, registry.kinds())?.0)
+}
+
+/// The graphs of all stages of a file and of each of its profiles, whatever its lock says.
+pub fn every_profile(file: &Path, registry: &Registry) -> Result<Vec<Graph>, Failure> {
+    let with = |profiles: Vec<String>| WorkflowArguments {
+        file: file.to_path_buf(),
+        sets: Vec::new(),
+        profiles,
+    };
+    let mut graphs = vec![unlocked(&with(Vec::new()), registry)?];
+    for profile in graphs[0].known_profiles.clone() {
+        graphs.push(unlocked(&with(vec![profile]), registry)?);
+    }
+    Ok(graphs)
 }
 
 /// The graph of `targets`, and warnings.

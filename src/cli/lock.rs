@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use super::arguments::{Common, LockArguments, WorkflowArguments};
+use super::arguments::{Common, LockArguments};
 use super::failure::{Exit, Failure};
 use super::pins::{self, Loose};
 use super::places::Places;
@@ -31,7 +31,7 @@ pub fn run(
         false => Lock::read(file)?,
     };
     let known = known.unwrap_or_else(|| Lock::of(Vec::new(), Vec::new()));
-    let graphs = graphs(arguments)?;
+    let graphs = load::every_profile(file, &stages::registry())?;
     let loose: BTreeSet<Loose> = graphs.iter().flat_map(pins::loose).collect();
     let mut checkpoints = Vec::new();
     for loose in loose {
@@ -69,21 +69,6 @@ pub fn run(
         writeln!(output, "{written}: {}", parts.join(", "))?;
     }
     Ok(Exit::Done)
-}
-
-/// The graphs of the file and of all its profiles.
-fn graphs(arguments: &LockArguments) -> Result<Vec<Graph>, Failure> {
-    let registry = stages::registry();
-    let with = |profiles: Vec<String>| WorkflowArguments {
-        file: arguments.file.clone(),
-        sets: Vec::new(),
-        profiles,
-    };
-    let mut graphs = vec![load::unlocked(&with(Vec::new()), &registry)?];
-    for profile in graphs[0].known_profiles.clone() {
-        graphs.push(load::unlocked(&with(vec![profile]), &registry)?);
-    }
-    Ok(graphs)
 }
 
 /// Digests of outside data, and of what there are none, by node.

@@ -7,12 +7,15 @@ use super::Laboratory;
 const WORKFLOW: &str = "\
 ribflow: 1
 name: shell
+params: { extra: \"\" }
+profiles:
+  other: { params: { extra: -empty } }
 stages:
   pool: { use: dataset, with: { builtin: mini-rib, domain: narrow, images: 20 } }
   listed:
     use: command
     needs: { pool: pool }
-    with: { run: \"sh count.sh > out/numbers\", files: [tools/count.sh], outputs: [numbers] }
+    with: { run: \"sh count.sh ${params.extra} > out/numbers\", files: [tools/count.sh], outputs: [numbers] }
 ";
 
 #[test]
@@ -64,7 +67,7 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     assert!(
         imported
             .stdout
-            .contains("off until you allow them: 1 command stage"),
+            .contains("off until you allow them: 2 command stages"),
         "{imported}"
     );
     let run = ["run", "got/shell.yaml", "--json"];
@@ -72,6 +75,13 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     assert_eq!((&reused["ran"], &reused["reused"]), (&0.into(), &2.into()));
     let get = ["get", "got/shell.yaml", "listed.numbers", "-o", "numbers"];
     b.run(&get).ok();
+
+    // Neither a profile nor a value that its author did not use lets another line run.
+    for other in [["--profile", "other"], ["--set", "params.extra=; ls"]] {
+        let words = [&["run", "got/shell.yaml", "--json", "listed"][..], &other].concat();
+        let off = b.run(&words).expect(1);
+        assert!(off.stdout.contains("came from elsewhere"), "{off}");
+    }
 
     // Its command does not run before it is allowed, wherever the file lies.
     let forced = [&run[..], &["--force", "listed"]].concat();
