@@ -4,7 +4,7 @@
 //! `tests/it/house.rs` enforces it.
 //!
 //! ```text
-//! 0  digest · fsx · rng · diag     digests and canonical encoding; atomic files, claims; named random streams; diagnostics
+//! 0  digest · fsx · memory · rng · diag     digests and canonical encoding; atomic files, claims; the allocator; named random streams; diagnostics
 //! 1  workflow                      text → spans → spec → expansion → checked node graph; trait Kind
 //! 2  store                         objects, records, index, claims, verification
 //! 3  remote                        downloads; other stores, signatures, trust, bundles; the lock file
@@ -17,6 +17,7 @@
 
 pub mod digest;
 pub mod fsx;
+pub mod memory;
 pub mod rng;
 
 pub mod diag;

@@ -1,9 +1,10 @@
 use std::process::ExitCode;
 
-/// Keeps freed memory for the next tensor: training allocates and frees the same sizes for ever.
+/// See [`ribflow::memory`].
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    ribflow::memory::keep_freed();
     ribflow::cli::main()
 }

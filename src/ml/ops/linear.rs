@@ -49,12 +49,19 @@ impl Tape {
         activation: Activation,
         residual: Option<&Value>,
     ) -> Result<Value> {
-        if self.precision() == Precision::F32 {
-            return self.linear_exactly(x, weight, bias, activation, residual);
+        let operands = [Some(x), Some(weight), bias, residual];
+        let tensors: Vec<&Tensor> = operands.iter().flatten().map(|it| it.tensor()).collect();
+        let precision = self.precision();
+        if cpu::serves(&tensors) && cpu::product::serves(precision) {
+            return self.linear_in(x, weight, bias, activation, residual, Some(precision));
+        }
+        if precision == Precision::F32 {
+            return self.linear_in(x, weight, bias, activation, residual, None);
         }
         let (x, weight) = (self.rounded(x)?, self.rounded(weight)?);
         let bias = bias.map(|bias| self.rounded(bias)).transpose()?;
-        let product = self.linear_exactly(&x, &weight, bias.as_ref(), Activation::None, None)?;
+        let fused = cpu::serves(&tensors).then_some(Precision::F32);
+        let product = self.linear_in(&x, &weight, bias.as_ref(), Activation::None, None, fused)?;
         let output = self.activated(&self.rounded(&product)?, activation)?;
         match residual {
             Some(residual) => self.add(&output, residual),
@@ -62,13 +69,15 @@ impl Tape {
         }
     }
 
-    fn linear_exactly(
+    /// With the kernels of the CPU in that precision where there is one, else composed in f32.
+    fn linear_in(
         &self,
         x: &Value,
         weight: &Value,
         bias: Option<&Value>,
         activation: Activation,
         residual: Option<&Value>,
+        fused: Option<Precision>,
     ) -> Result<Value> {
         let shape = sizes(x, weight, bias, residual)?;
         let cpu::linear::Shape {
@@ -80,9 +89,6 @@ impl Tape {
         let matrix = weight.tensor().reshape((outputs, inputs))?;
         let extra = |value: Option<&Value>| value.map(|value| value.tensor().clone());
         let (bias_tensor, residual_tensor) = (extra(bias), extra(residual));
-        let mut tensors = vec![&flat, &matrix];
-        tensors.extend(bias_tensor.iter().chain(&residual_tensor));
-        let fused = cpu::serves(&tensors);
         let layer = Layer {
             flat,
             matrix,
@@ -153,7 +159,8 @@ struct Layer {
     bias: Option<Tensor>,
     residual: Option<Tensor>,
     shape: cpu::linear::Shape,
-    fused: bool,
+    /// The precision of the kernels of the CPU, where they serve.
+    fused: Option<Precision>,
 }
 
 impl Layer {
@@ -163,9 +170,9 @@ impl Layer {
         activation: Activation,
         with_slope: bool,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        if !self.fused {
+        let Some(precision) = self.fused else {
             return self.composed_forward(activation, with_slope);
-        }
+        };
         let empty = Tensor::zeros(0, self.flat.dtype(), self.flat.device())?;
         let bias = self.bias.as_ref().unwrap_or(&empty);
         let residual = self.residual.as_ref().unwrap_or(&empty);
@@ -173,7 +180,7 @@ impl Layer {
             [&self.flat, &self.matrix, bias, residual],
             |[x, weight, bias, residual]| {
                 let layer = (x, weight, bias, residual);
-                cpu::linear::forward(self.shape, layer, activation, with_slope)
+                cpu::linear::forward(self.shape, layer, activation, with_slope, precision)
             },
         )?;
         let dims = (self.shape.rows, self.shape.outputs);
@@ -202,7 +209,7 @@ impl Layer {
         let gradient = gradient.reshape(dims)?;
         match slope {
             None => Ok(gradient),
-            Some(slope) if self.fused => {
+            Some(slope) if self.fused.is_some() => {
                 let product = cpu::read([&gradient, &slope], |[gradient, slope]| {
                     cpu::linear::through_activation(gradient, slope)
                 })?;
@@ -213,31 +220,31 @@ impl Layer {
     }
 
     fn to_x(&self, gradient: &Tensor) -> Result<Tensor> {
-        if !self.fused {
+        let Some(precision) = self.fused else {
             return Ok(gradient.matmul(&self.matrix)?);
-        }
+        };
         let values = cpu::read([gradient, &self.matrix], |[gradient, weight]| {
-            cpu::linear::to_x(self.shape, gradient, weight)
+            cpu::linear::to_x(self.shape, gradient, weight, precision)
         });
         cpu::tensor(values?, (self.shape.rows, self.shape.inputs))
     }
 
     fn to_weight(&self, gradient: &Tensor) -> Result<Tensor> {
-        if !self.fused {
+        let Some(precision) = self.fused else {
             return Ok(gradient.t()?.matmul(&self.flat)?);
-        }
+        };
         let values = cpu::read([gradient, &self.flat], |[gradient, x]| {
-            cpu::linear::to_weight(self.shape, gradient, x)
+            cpu::linear::to_weight(self.shape, gradient, x, precision)
         });
         cpu::tensor(values?, (self.shape.outputs, self.shape.inputs))
     }
 
     fn to_bias(&self, gradient: &Tensor) -> Result<Tensor> {
-        if !self.fused {
+        let Some(precision) = self.fused else {
             return Ok(gradient.sum(0)?);
-        }
+        };
         let values = cpu::read([gradient], |[gradient]| {
-            cpu::linear::to_bias(self.shape.outputs, gradient)
+            cpu::linear::to_bias(self.shape.outputs, gradient, precision)
         });
         cpu::tensor(values?, self.shape.outputs)
     }

@@ -36,6 +36,7 @@ mod tests;
 
 pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
 pub use convolution::Window;
+pub(in crate::ml) use cpu::math::vectorised;
 pub use cross_entropy::Targets;
 pub use frame::Frame;
 pub use linear::Activation;

@@ -1,6 +1,7 @@
 //! Batch normalisation with the addition and the rectifier behind it.
 
-use super::math::{sum_of, vectorised};
+use super::fresh;
+use super::math::{sum_of, sums_of, vectorised};
 use crate::ml::ops::parallel;
 
 /// Sizes of a batch of images.
@@ -20,30 +21,49 @@ impl Shape {
         (self.batch * self.pixels) as f64
     }
 
-    /// Σ over a channel's pixels of f(index of the pixel), planes in lanes of f32, the planes'
-    /// sums in f64.
+    fn range(&self, image: usize) -> std::ops::Range<usize> {
+        image * self.image()..(image + 1) * self.image()
+    }
+
+    /// Σ over a channel's pixels of both values of f(value of a, value of b), planes in lanes of
+    /// f32, the planes' sums in f64.
     #[inline(always)]
-    fn channel_sum(&self, channel: usize, f: impl Fn(usize) -> f32) -> f64 {
-        (0..self.batch)
-            .map(|image| {
-                let from = image * self.image() + channel * self.pixels;
-                f64::from(sum_of(self.pixels, |pixel| f(from + pixel)))
-            })
-            .sum()
+    fn channel_sums(
+        &self,
+        channel: usize,
+        a: &[f32],
+        b: &[f32],
+        f: impl Fn(f32, f32) -> [f32; 2],
+    ) -> [f64; 2] {
+        let mut sums = [0.0; 2];
+        for image in 0..self.batch {
+            let from = image * self.image() + channel * self.pixels;
+            let plane = from..from + self.pixels;
+            let found = sums_of(&a[plane.clone()], &b[plane], &f);
+            for (sum, found) in sums.iter_mut().zip(found) {
+                *sum += f64::from(found);
+            }
+        }
+        sums
     }
 }
 
-/// The mean and the biased variance of each channel.
+/// The mean and the biased variance of each channel, in one pass: sums of what lies above the mean
+/// of the channel's first plane, and of its square.
 pub fn moments(shape: Shape, x: &[f32]) -> Vec<[f32; 2]> {
     let mut moments = vec![[0.0; 2]; shape.channels];
     parallel::each_piece(&mut moments, 1, |channel, moments| {
         vectorised(
             #[inline(always)]
             || {
-                let mean = shape.channel_sum(channel, |index| x[index]) / shape.count();
-                let middle = mean as f32;
-                let squares = shape.channel_sum(channel, |index| (x[index] - middle).powi(2));
-                moments[0] = [middle, (squares / shape.count()) as f32];
+                let plane = &x[channel * shape.pixels..][..shape.pixels];
+                let middle = sum_of(shape.pixels, |pixel| plane[pixel]) / shape.pixels as f32;
+                let squares = |x: f32, _| [x - middle, (x - middle) * (x - middle)];
+                let [level, square] = shape
+                    .channel_sums(channel, x, x, squares)
+                    .map(|sum| sum / shape.count());
+                let variance = (square - level * level).max(0.0);
+                moments[0] = [(f64::from(middle) + level) as f32, variance as f32];
             },
         );
     });
@@ -68,52 +88,45 @@ pub fn forward(
     residual: &[f32],
     rectify: bool,
 ) -> Vec<f32> {
-    let mut output = vec![0.0; x.len()];
-    parallel::each_piece(&mut output, shape.image(), |image, target| {
-        let from = image * shape.image();
-        let x = &x[from..][..target.len()];
+    let bound = if rectify { 0.0 } else { f32::NEG_INFINITY };
+    fresh::vector(x.len(), shape.image(), |image, target| {
+        let range = shape.range(image);
+        let x = &x[range.clone()];
+        let normal = |x: f32, channel: &Channel| {
+            let scale = channel.inverse * channel.weight;
+            (x - channel.mean).mul_add(scale, channel.bias)
+        };
+        let bounded = |value: f32| if value > bound { value } else { bound };
         vectorised(
             #[inline(always)]
-            || {
-                let planes = x
-                    .chunks_exact(shape.pixels)
-                    .zip(target.chunks_exact_mut(shape.pixels));
-                for ((x, target), channel) in planes.zip(channels) {
-                    let scale = channel.inverse * channel.weight;
-                    for (x, target) in x.iter().zip(target) {
-                        *target = (x - channel.mean).mul_add(scale, channel.bias);
-                    }
-                }
-                if !residual.is_empty() {
-                    let residual = &residual[from..][..target.len()];
-                    super::math::add_to(target, residual);
-                }
-                if rectify {
-                    for value in target.iter_mut() {
-                        *value = if *value > 0.0 { *value } else { 0.0 };
-                    }
-                }
+            || match residual.is_empty() {
+                true => fresh::planes(target, shape.pixels, x, x, |index| {
+                    let channel = channels[index];
+                    move |x, _| bounded(normal(x, &channel))
+                }),
+                false => fresh::planes(target, shape.pixels, x, &residual[range], |index| {
+                    let channel = channels[index];
+                    move |x, residual| bounded(normal(x, &channel) + residual)
+                }),
             },
-        );
-    });
-    output
+        )
+    })
 }
 
 /// `gradient` where `output` is positive, else 0.
 pub fn through_rectifier(shape: Shape, gradient: &[f32], output: &[f32]) -> Vec<f32> {
-    let mut target = gradient.to_vec();
-    parallel::each_piece(&mut target, shape.image(), |image, target| {
-        let output = &output[image * shape.image()..][..target.len()];
+    fresh::vector(gradient.len(), shape.image(), |image, target| {
+        let range = shape.range(image);
+        let (gradient, output) = (&gradient[range.clone()], &output[range]);
         vectorised(
             #[inline(always)]
             || {
-                for (value, output) in target.iter_mut().zip(output) {
-                    *value = if *output > 0.0 { *value } else { 0.0 };
-                }
+                fresh::planes(target, shape.pixels, gradient, output, |_| {
+                    |gradient, output| if output > 0.0 { gradient } else { 0.0 }
+                })
             },
-        );
-    });
-    target
+        )
+    })
 }
 
 /// The gradients of weight and bias: for each channel Σ gradient·normal and Σ gradient.
@@ -126,13 +139,15 @@ pub fn to_channels(
     let mut sums = vec![[0.0; 2]; shape.channels];
     parallel::each_piece(&mut sums, 1, |index, sums| {
         let channel = channels[index];
+        let along = |gradient: f32, x: f32| {
+            let normal = (x - channel.mean) * channel.inverse;
+            [gradient * normal, gradient]
+        };
         vectorised(
             #[inline(always)]
             || {
-                let normal = |index: usize| (x[index] - channel.mean) * channel.inverse;
-                let along = shape.channel_sum(index, |pixel| gradient[pixel] * normal(pixel));
-                let level = shape.channel_sum(index, |pixel| gradient[pixel]);
-                sums[0] = [along as f32, level as f32];
+                let both = shape.channel_sums(index, gradient, x, along);
+                sums[0] = both.map(|sum| sum as f32);
             },
         );
     });
@@ -149,28 +164,23 @@ pub fn to_x(
     sums: Option<&[[f32; 2]]>,
 ) -> Vec<f32> {
     let share = (1.0 / shape.count()) as f32;
-    let mut target = vec![0.0; x.len()];
-    parallel::each_piece(&mut target, shape.image(), |image, target| {
-        let range = image * shape.image()..(image + 1) * shape.image();
+    fresh::vector(x.len(), shape.image(), |image, target| {
+        let range = shape.range(image);
+        let (x, gradient) = (&x[range.clone()], &gradient[range]);
         vectorised(
             #[inline(always)]
             || {
-                let planes = x[range.clone()]
-                    .chunks_exact(shape.pixels)
-                    .zip(gradient[range].chunks_exact(shape.pixels))
-                    .zip(target.chunks_exact_mut(shape.pixels));
-                for (index, ((x, gradient), target)) in planes.enumerate() {
+                fresh::planes(target, shape.pixels, x, gradient, |index| {
                     let channel = channels[index];
                     let [along, level] =
-                        sums.map_or([0.0; 2], |sums| sums[index].map(|s| s * share));
+                        sums.map_or([0.0; 2], |sums| sums[index].map(|sum| sum * share));
                     let scale = channel.inverse * channel.weight;
-                    for ((x, gradient), target) in x.iter().zip(gradient).zip(target) {
+                    move |x, gradient| {
                         let normal = (x - channel.mean) * channel.inverse;
-                        *target = (gradient - level - normal * along) * scale;
+                        (gradient - level - normal * along) * scale
                     }
-                }
+                })
             },
-        );
-    });
-    target
+        )
+    })
 }

@@ -1,8 +1,13 @@
 //! The linear layer.
 
-use super::gemm::{Matrix, Write, multiply};
-use super::math::{add_to, gelu, quick_gelu, vectorised};
+use std::borrow::Cow;
+
+use super::fresh::{self, Blank};
+use super::gemm::Matrix;
+use super::math::{add_to, gelu, quick_gelu, to_bf16, vectorised};
+use super::product::{Base, Right};
 use super::{piece_rows, sum_in_order};
+use crate::ml::ops::Precision;
 use crate::ml::ops::linear::Activation;
 use crate::ml::ops::parallel;
 
@@ -17,93 +22,128 @@ pub struct Shape {
 /// x, weight, bias and residual; the last two empty where there is none.
 pub type Layer<'a> = (&'a [f32], &'a [f32], &'a [f32], &'a [f32]);
 
-/// x·Wᵀ + bias + residual, then `activation`; with its slope where `with_slope`.
+/// x·Wᵀ + bias + residual, then `activation`; with its slope where `with_slope`. In half precision
+/// the product with its bias is rounded too.
 pub fn forward(
     shape: Shape,
     (x, weight, bias, residual): Layer,
     activation: Activation,
     with_slope: bool,
+    precision: Precision,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
     let Shape {
         rows,
         inputs,
         outputs,
     } = shape;
-    let mut output = start(shape, bias, residual);
-    let piece = piece_rows(rows);
-    let product = |index: usize, target: &mut [f32]| {
-        let rows = target.len() / outputs;
-        let from = index * piece * inputs;
-        let x = Matrix::new(&x[from..from + rows * inputs], rows, inputs);
-        let weight = Matrix::new(weight, outputs, inputs).t();
-        multiply(target, outputs, x, weight, Write::Add);
-        if !residual.is_empty() && !bias.is_empty() {
-            vectorised(
-                #[inline(always)]
-                || {
-                    for row in target.chunks_exact_mut(outputs) {
-                        add_to(row, bias);
-                    }
-                },
-            );
-        }
+    let right = Right::new(Matrix::new(weight, outputs, inputs).t(), precision);
+    let bias = rounded(bias, precision);
+    let base = match bias.is_empty() {
+        true => Base::Nothing,
+        false => Base::Row(&bias),
     };
-    let size = piece * outputs;
-    if activation == Activation::None {
-        parallel::each_piece(&mut output, size, product);
-        return (output, None);
-    }
-    let mut slope = vec![0.0; if with_slope { output.len() } else { 0 }];
-    if with_slope {
-        parallel::each_pair(
-            &mut output,
-            size,
-            &mut slope,
-            size,
-            |index, target, slope| {
-                product(index, target);
-                vectorised(
-                    #[inline(always)]
-                    || activate_with_slope(target, slope, activation),
-                );
-            },
-        );
+    let piece = piece_rows(rows);
+    let pass = Forward {
+        shape,
+        piece,
+        x,
+        right,
+        base,
+        residual,
+        precision,
+    };
+    let (count, size) = (rows * outputs, piece * outputs);
+    if with_slope && activation != Activation::None {
+        let (output, slope) = fresh::vectors(count, size, |index, target, slope| {
+            let target = pass.product(index, target);
+            let slope = vectorised(
+                #[inline(always)]
+                || activate_with_slope(target, slope, activation),
+            );
+            (target, slope)
+        });
         return (output, Some(slope));
     }
-    parallel::each_piece(&mut output, size, |index, target| {
-        product(index, target);
+    let output = fresh::vector(count, size, |index, target| {
+        let target = pass.product(index, target);
         vectorised(
             #[inline(always)]
             || activate(target, activation),
         );
+        target
     });
     (output, None)
 }
 
-/// What the product is added to: the residual if there is one, else the bias in every row.
-fn start(shape: Shape, bias: &[f32], residual: &[f32]) -> Vec<f32> {
-    if !residual.is_empty() {
-        return residual.to_vec();
+/// What every piece of a forward pass needs.
+struct Forward<'a> {
+    shape: Shape,
+    /// Rows of a piece.
+    piece: usize,
+    x: &'a [f32],
+    right: Right<'a>,
+    base: Base<'a>,
+    residual: &'a [f32],
+    precision: Precision,
+}
+
+impl Forward<'_> {
+    /// The output of a piece before its activation.
+    fn product<'b>(&self, index: usize, target: &'b mut Blank) -> &'b mut [f32] {
+        let Shape {
+            inputs, outputs, ..
+        } = self.shape;
+        let (count, rows) = (target.len(), target.len() / outputs);
+        let x = &self.x[index * self.piece * inputs..][..rows * inputs];
+        let target = self
+            .right
+            .write(target, Matrix::new(x, rows, inputs), self.base);
+        vectorised(
+            #[inline(always)]
+            || {
+                round(target, self.precision);
+                if !self.residual.is_empty() {
+                    add_to(
+                        target,
+                        &self.residual[index * self.piece * outputs..][..count],
+                    );
+                }
+            },
+        );
+        target
     }
-    if bias.is_empty() {
-        return vec![0.0; shape.rows * shape.outputs];
+}
+
+/// `values` rounded to `precision`, if that is any work.
+fn rounded(values: &[f32], precision: Precision) -> Cow<'_, [f32]> {
+    if precision == Precision::F32 {
+        return Cow::Borrowed(values);
     }
-    let mut output = Vec::with_capacity(shape.rows * shape.outputs);
-    for _ in 0..shape.rows {
-        output.extend_from_slice(bias);
+    let mut values = values.to_vec();
+    round(&mut values, precision);
+    Cow::Owned(values)
+}
+
+/// Rounds to the nearest bf16, ties to even, if that is the precision.
+#[inline(always)]
+fn round(values: &mut [f32], precision: Precision) {
+    if precision == Precision::Bf16 {
+        for value in values {
+            *value = to_bf16(*value);
+        }
     }
-    output
 }
 
 #[inline(always)]
-fn activate_with_slope(values: &mut [f32], slopes: &mut [f32], activation: Activation) {
-    let pairs = values.iter_mut().zip(slopes);
+fn activate_with_slope<'a>(
+    values: &mut [f32],
+    slopes: &'a mut Blank,
+    activation: Activation,
+) -> &'a mut [f32] {
     match activation {
-        Activation::None => {}
-        Activation::Gelu => pairs.for_each(|(value, slope)| (*value, *slope) = gelu(*value)),
-        Activation::QuickGelu => {
-            pairs.for_each(|(value, slope)| (*value, *slope) = quick_gelu(*value));
-        }
+        Activation::None => fresh::fill(slopes, 1.0),
+        Activation::Gelu => fresh::beside(values, slopes, gelu),
+        Activation::QuickGelu => fresh::beside(values, slopes, quick_gelu),
     }
 }
 
@@ -122,10 +162,11 @@ fn activate(values: &mut [f32], activation: Activation) {
 
 /// gradient·slope, element by element.
 pub fn through_activation(gradient: &[f32], slope: &[f32]) -> Vec<f32> {
-    let mut product = gradient.to_vec();
-    let size = product.len().div_ceil(16).max(4096);
-    parallel::each_piece(&mut product, size, |index, target| {
-        let slope = &slope[index * size..][..target.len()];
+    let size = gradient.len().div_ceil(16).max(4096);
+    fresh::vector(gradient.len(), size, |index, blank| {
+        let from = index * size;
+        let slope = &slope[from..][..blank.len()];
+        let target = fresh::copy(blank, &gradient[from..][..slope.len()]);
         vectorised(
             #[inline(always)]
             || {
@@ -134,51 +175,57 @@ pub fn through_activation(gradient: &[f32], slope: &[f32]) -> Vec<f32> {
                 }
             },
         );
-    });
-    product
+        target
+    })
 }
 
 /// gradient·W: the gradient of x.
-pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32], precision: Precision) -> Vec<f32> {
     let Shape {
         rows,
         inputs,
         outputs,
     } = shape;
-    let mut target = vec![0.0; rows * inputs];
+    let right = Right::new(Matrix::new(weight, outputs, inputs), precision);
     let piece = piece_rows(rows);
-    parallel::each_piece(&mut target, piece * inputs, |index, target| {
-        let rows = target.len() / inputs;
+    fresh::vector(rows * inputs, piece * inputs, |index, blank| {
+        let rows = blank.len() / inputs;
         let from = index * piece * outputs;
         let gradient = Matrix::new(&gradient[from..from + rows * outputs], rows, outputs);
-        let weight = Matrix::new(weight, outputs, inputs);
-        multiply(target, inputs, gradient, weight, Write::Replace);
-    });
-    target
+        let target = right.write(blank, gradient, Base::Nothing);
+        vectorised(
+            #[inline(always)]
+            || round(target, precision),
+        );
+        target
+    })
 }
 
 /// gradientᵀ·x: the gradient of W. Cut by rows of W, so that each sum over the batch is one
 /// thread's.
-pub fn to_weight(shape: Shape, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+pub fn to_weight(shape: Shape, gradient: &[f32], x: &[f32], precision: Precision) -> Vec<f32> {
     let Shape {
         rows,
         inputs,
         outputs,
     } = shape;
-    let mut target = vec![0.0; outputs * inputs];
+    let right = Right::new(Matrix::new(x, rows, inputs), precision);
     let piece = outputs.div_ceil(16).max(32);
-    parallel::each_piece(&mut target, piece * inputs, |index, target| {
-        let columns = target.len() / inputs;
+    fresh::vector(outputs * inputs, piece * inputs, |index, blank| {
+        let columns = blank.len() / inputs;
         let gradient = &gradient[(index * piece).min(gradient.len())..];
         let gradient = Matrix::strided(gradient, rows, columns, outputs).t();
-        let x = Matrix::new(x, rows, inputs);
-        multiply(target, inputs, gradient, x, Write::Replace);
-    });
-    target
+        let target = right.write(blank, gradient, Base::Nothing);
+        vectorised(
+            #[inline(always)]
+            || round(target, precision),
+        );
+        target
+    })
 }
 
 /// The sum of the rows of `gradient`: the gradient of the bias.
-pub fn to_bias(outputs: usize, gradient: &[f32]) -> Vec<f32> {
+pub fn to_bias(outputs: usize, gradient: &[f32], precision: Precision) -> Vec<f32> {
     let rows = gradient.len() / outputs.max(1);
     let piece = rows.div_ceil(8).max(64) * outputs;
     let mut partials = vec![Vec::new(); gradient.len().div_ceil(piece.max(1))];
@@ -189,11 +236,23 @@ pub fn to_bias(outputs: usize, gradient: &[f32]) -> Vec<f32> {
             #[inline(always)]
             || {
                 for row in rows.chunks_exact(outputs) {
-                    add_to(&mut sum, row);
+                    match precision {
+                        Precision::Bf16 => add_rounded_to(&mut sum, row),
+                        _ => add_to(&mut sum, row),
+                    }
                 }
             },
         );
         partial[0] = sum;
     });
-    sum_in_order(&partials)
+    let mut sum = sum_in_order(&partials);
+    round(&mut sum, precision);
+    sum
+}
+
+#[inline(always)]
+fn add_rounded_to(sum: &mut [f32], values: &[f32]) {
+    for (sum, value) in sum.iter_mut().zip(values) {
+        *sum += to_bf16(*value);
+    }
 }

@@ -72,6 +72,18 @@ pub fn quick_gelu(x: f32) -> (f32, f32) {
     (x * gate, gate * (1.0 + bend))
 }
 
+/// The nearest number of 8 bits with the range of f32, ties to even; not a number stays so.
+#[inline(always)]
+pub fn to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000;
+    f32::from_bits(if x.is_nan() {
+        bits | 0x0040_0000
+    } else {
+        rounded
+    })
+}
+
 /// Σ f(i) for i in 0..count, in lanes.
 #[inline(always)]
 pub fn sum_of(count: usize, f: impl Fn(usize) -> f32) -> f32 {
@@ -91,6 +103,32 @@ pub fn sum_of(count: usize, f: impl Fn(usize) -> f32) -> f32 {
         }
     }
     lanes[0]
+}
+
+/// Σ of both values of f(a, b) over neighbours, in lanes.
+#[inline(always)]
+pub fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f32; 2] {
+    let mut lanes = [[0.0_f32; LANES]; 2];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            let [first, second] = f(a[lane], b[lane]);
+            lanes[0][lane] += first;
+            lanes[1][lane] += second;
+        }
+    }
+    for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+        let [first, second] = f(*a, *b);
+        lanes[0][lane] += first;
+        lanes[1][lane] += second;
+    }
+    for half in [8, 4, 2, 1] {
+        for lane in 0..half {
+            lanes[0][lane] += lanes[0][lane + half];
+            lanes[1][lane] += lanes[1][lane + half];
+        }
+    }
+    [lanes[0][0], lanes[1][0]]
 }
 
 /// The largest value; −∞ of none.

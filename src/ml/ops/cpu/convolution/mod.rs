@@ -1,0 +1,161 @@
+//! Convolution and pooling over windows of images.
+
+mod columns;
+mod pool;
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+mod slide;
+
+pub use self::pool::{max_pool, max_pool_backward, mean_pool, mean_pool_backward};
+use crate::ml::ops::convolution::Window;
+
+/// Sizes of a convolution or a pooling.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub batch: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+    pub window: Window,
+    /// Places of the window.
+    pub down: usize,
+    pub across: usize,
+}
+
+impl Shape {
+    fn image(&self) -> usize {
+        self.channels * self.height * self.width
+    }
+
+    fn places(&self) -> usize {
+        self.down * self.across
+    }
+
+    /// Values under the window.
+    fn taps(&self) -> usize {
+        self.channels * self.window.size * self.window.size
+    }
+
+    /// The image itself is the matrix of its windows.
+    fn is_pointwise(&self) -> bool {
+        let Window {
+            size,
+            stride,
+            padding,
+        } = self.window;
+        (size, stride, padding) == (1, 1, 0)
+    }
+
+    /// Whether the kernels for AVX-512 are the faster ones, and run here.
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    fn slides(&self) -> bool {
+        use super::wide::{Format, available};
+        // An image that is the matrix of its windows already has nothing to gain but full panels.
+        let gains = !self.is_pointwise() || self.places() < FEW_PLACES;
+        gains && available(Format::Single)
+    }
+}
+
+/// Places of an image below which panels that go from one image to the next are fuller.
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+const FEW_PLACES: usize = 200;
+
+/// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.
+pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    if shape.slides() {
+        return slide::forward(shape, x, weight);
+    }
+    columns::forward(shape, x, weight)
+}
+
+/// The gradient of x.
+pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    if shape.slides() {
+        return slide::to_x(shape, gradient, weight);
+    }
+    columns::to_x(shape, gradient, weight)
+}
+
+/// The gradient of the weight `[outputs, taps]`.
+pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    if shape.slides() && !shape.is_pointwise() {
+        return slide::to_weight(shape, outputs, gradient, x);
+    }
+    columns::to_weight(shape, outputs, gradient, x)
+}
+
+#[cfg(all(test, target_arch = "x86_64", feature = "avx512"))]
+mod tests {
+    use super::*;
+    use crate::ml::ops::cpu::wide::{Format, available};
+    use crate::rng::Stream;
+
+    /// A machine without AVX-512 runs the other way, which no test here would reach otherwise.
+    #[test]
+    fn both_ways_agree() {
+        if !available(Format::Single) {
+            println!("skipped: this processor has no AVX-512");
+            return;
+        }
+        let mut stream = Stream::new(0, "convolution");
+        for (batch, channels, side, size, stride, outputs) in [
+            (2, 3, 8, 3, 1, 4),
+            (3, 5, 9, 3, 2, 17),
+            (2, 4, 12, 1, 2, 33),
+            (1, 3, 30, 7, 2, 16),
+            (5, 6, 4, 3, 1, 40),
+            (2, 70, 7, 3, 1, 20),
+            (2, 4, 9, 5, 3, 3),
+            (3, 4, 9, 1, 1, 3),
+        ] {
+            let window = Window {
+                size,
+                stride,
+                padding: size / 2,
+            };
+            let places = window.places(side).unwrap();
+            let shape = Shape {
+                batch,
+                channels,
+                height: side,
+                width: side,
+                window,
+                down: places,
+                across: places,
+            };
+            let mut random = |count: usize| -> Vec<f32> {
+                (0..count).map(|_| stream.range(-1.0, 1.0) as f32).collect()
+            };
+            let x = random(batch * shape.image());
+            let weight = random(outputs * shape.taps());
+            let gradient = random(batch * outputs * shape.places());
+            let near = |what: &str, a: Vec<f32>, b: Vec<f32>| {
+                assert_eq!(a.len(), b.len());
+                let largest = b.iter().fold(0.0_f32, |top, value| top.max(value.abs()));
+                for (a, b) in a.iter().zip(&b) {
+                    assert!(
+                        (a - b).abs() <= 4e-6 * largest,
+                        "{what} of {window:?}: {a}, {b}"
+                    );
+                }
+            };
+            near(
+                "output",
+                slide::forward(shape, &x, &weight),
+                columns::forward(shape, &x, &weight),
+            );
+            near(
+                "gradient of x",
+                slide::to_x(shape, &gradient, &weight),
+                columns::to_x(shape, &gradient, &weight),
+            );
+            near(
+                "gradient of the weight",
+                slide::to_weight(shape, outputs, &gradient, &x),
+                columns::to_weight(shape, outputs, &gradient, &x),
+            );
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Pooling.
+
+use super::Shape;
+use crate::ml::ops::convolution::Window;
+use crate::ml::ops::cpu::math::{sum_of, vectorised};
+use crate::ml::ops::parallel;
+
+impl Shape {
+    /// The places in a row or column whose window's pixel `offset` falls inside `length` pixels.
+    fn inside(&self, offset: usize, length: usize, places: usize) -> std::ops::Range<usize> {
+        let Window {
+            stride, padding, ..
+        } = self.window;
+        let first = padding.saturating_sub(offset).div_ceil(stride);
+        let end = (length + padding).saturating_sub(offset).div_ceil(stride);
+        first.min(places)..end.min(places)
+    }
+
+    /// Calls `line` for each run of places of one row and one tap: index in the columns, index in
+    /// the image of the first pixel, number of places.
+    pub(super) fn each_line(&self, mut line: impl FnMut(usize, usize, usize)) {
+        let Window {
+            size,
+            stride,
+            padding,
+        } = self.window;
+        for channel in 0..self.channels {
+            for dy in 0..size {
+                let rows = self.inside(dy, self.height, self.down);
+                for dx in 0..size {
+                    let columns = self.inside(dx, self.width, self.across);
+                    if columns.is_empty() {
+                        continue;
+                    }
+                    let tap = (channel * size + dy) * size + dx;
+                    let x = columns.start * stride + dx - padding;
+                    for row in rows.clone() {
+                        let y = row * stride + dy - padding;
+                        let to = tap * self.places() + row * self.across + columns.start;
+                        let from = (channel * self.height + y) * self.width + x;
+                        line(to, from, columns.len());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The largest pixel under each window, `[batch, channels, places]`, and its place in its plane.
+pub fn max_pool(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
+    let (plane, places) = (shape.height * shape.width, shape.places());
+    let count = shape.batch * shape.channels * places;
+    let (mut output, mut best) = (vec![f32::NEG_INFINITY; count], vec![0; count]);
+    let one = Shape {
+        channels: 1,
+        ..shape
+    };
+    let stride = shape.window.stride;
+    parallel::each_pair(
+        &mut output,
+        places,
+        &mut best,
+        places,
+        |index, output, best| {
+            let x = &x[index * plane..][..plane];
+            one.each_line(|to, from, count| {
+                let to = to % places;
+                for step in 0..count {
+                    let pixel = from + step * stride;
+                    if x[pixel] > output[to + step] {
+                        (output[to + step], best[to + step]) = (x[pixel], pixel as u32);
+                    }
+                }
+            });
+        },
+    );
+    (output, best)
+}
+
+/// The gradient of what [`max_pool`] took its values from.
+pub fn max_pool_backward(shape: Shape, gradient: &[f32], best: &[u32]) -> Vec<f32> {
+    let (plane, places) = (shape.height * shape.width, shape.places());
+    let mut target = vec![0.0; shape.batch * shape.channels * plane];
+    parallel::each_piece(&mut target, plane, |index, target| {
+        let range = index * places..(index + 1) * places;
+        for (gradient, best) in gradient[range.clone()].iter().zip(&best[range]) {
+            target[*best as usize] += gradient;
+        }
+    });
+    target
+}
+
+/// The mean of each plane of `pixels` values.
+pub fn mean_pool(x: &[f32], pixels: usize) -> Vec<f32> {
+    let share = 1.0 / pixels as f32;
+    vectorised(
+        #[inline(always)]
+        || {
+            x.chunks_exact(pixels)
+                .map(|plane| sum_of(pixels, |index| plane[index]) * share)
+                .collect()
+        },
+    )
+}
+
+/// The gradient of what [`mean_pool`] took the means of.
+pub fn mean_pool_backward(gradient: &[f32], pixels: usize) -> Vec<f32> {
+    let share = 1.0 / pixels as f32;
+    let mut target = Vec::with_capacity(gradient.len() * pixels);
+    for gradient in gradient {
+        target.resize(target.len() + pixels, gradient * share);
+    }
+    target
+}

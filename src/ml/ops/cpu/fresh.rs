@@ -1,0 +1,146 @@
+//! Vectors that are written piece by piece, on all threads, and never filled with zeros first.
+
+use std::mem::MaybeUninit;
+
+use crate::ml::ops::parallel;
+
+/// Memory that a piece of work is to write.
+pub type Blank = [MaybeUninit<f32>];
+
+/// A vector of `count` values whose pieces of `size` values `work` writes. It gives back the
+/// piece that it was given, written.
+///
+/// # Panics
+/// Where it gives back another one.
+pub fn vector(
+    count: usize,
+    size: usize,
+    work: impl for<'a> Fn(usize, &'a mut Blank) -> &'a mut [f32] + Send + Sync,
+) -> Vec<f32> {
+    let mut values = Vec::with_capacity(count);
+    let blank = &mut values.spare_capacity_mut()[..count];
+    parallel::each_piece(blank, size, |index, piece| {
+        written(piece, |it| work(index, it))
+    });
+    // SAFETY: `written` saw every piece come back as initialised values.
+    unsafe { values.set_len(count) };
+    values
+}
+
+/// As [`vector`], two of one length and one cut.
+pub fn vectors(
+    count: usize,
+    size: usize,
+    work: impl for<'a> Fn(usize, &'a mut Blank, &'a mut Blank) -> (&'a mut [f32], &'a mut [f32])
+    + Send
+    + Sync,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut first, mut second) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let blanks = (
+        &mut first.spare_capacity_mut()[..count],
+        &mut second.spare_capacity_mut()[..count],
+    );
+    parallel::each_pair(blanks.0, size, blanks.1, size, |index, first, second| {
+        let places = (place(first), place(second));
+        let (first, second) = work(index, first, second);
+        assert!((first.as_ptr_range(), second.as_ptr_range()) == places);
+    });
+    // SAFETY: every piece of both came back as initialised values just now.
+    unsafe {
+        first.set_len(count);
+        second.set_len(count);
+    }
+    (first, second)
+}
+
+fn written(piece: &mut Blank, work: impl for<'a> FnOnce(&'a mut Blank) -> &'a mut [f32]) {
+    let expected = place(piece);
+    assert!(
+        work(piece).as_ptr_range() == expected,
+        "another piece came back"
+    );
+}
+
+fn place(piece: &Blank) -> std::ops::Range<*const f32> {
+    let range = piece.as_ptr_range();
+    range.start.cast()..range.end.cast()
+}
+
+/// `piece` with `value` everywhere.
+pub fn fill(piece: &mut Blank, value: f32) -> &mut [f32] {
+    for slot in piece.iter_mut() {
+        slot.write(value);
+    }
+    // SAFETY: every value was written just now.
+    unsafe { initialised(piece) }
+}
+
+/// `piece` with copies of `row` one after the other; they fill it.
+pub fn repeat<'a>(piece: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
+    assert!(!row.is_empty() && piece.len().is_multiple_of(row.len()));
+    for target in piece.chunks_exact_mut(row.len()) {
+        for (slot, value) in target.iter_mut().zip(row) {
+            slot.write(*value);
+        }
+    }
+    // SAFETY: whole rows filled the piece.
+    unsafe { initialised(piece) }
+}
+
+/// `piece` as a copy of `values`, which are as many.
+pub fn copy<'a>(piece: &'a mut Blank, values: &[f32]) -> &'a mut [f32] {
+    assert_eq!(piece.len(), values.len());
+    for (slot, value) in piece.iter_mut().zip(values) {
+        slot.write(*value);
+    }
+    // SAFETY: as many values were written as there are slots.
+    unsafe { initialised(piece) }
+}
+
+/// Puts the first result of `function` of each of `values` in its place, and the second one into
+/// `piece`, which has as many.
+#[inline(always)]
+pub fn beside<'a>(
+    values: &mut [f32],
+    piece: &'a mut Blank,
+    function: impl Fn(f32) -> (f32, f32),
+) -> &'a mut [f32] {
+    assert_eq!(piece.len(), values.len());
+    for (value, slot) in values.iter_mut().zip(piece.iter_mut()) {
+        let (here, beside) = function(*value);
+        *value = here;
+        slot.write(beside);
+    }
+    // SAFETY: as many values were written as there are slots.
+    unsafe { initialised(piece) }
+}
+
+/// Fills planes of `size` values with what `plane` of their number makes of neighbours in `x` and
+/// `y`, which are as many as `piece`.
+#[inline(always)]
+pub fn planes<'a, F: Fn(f32, f32) -> f32>(
+    piece: &'a mut Blank,
+    size: usize,
+    x: &[f32],
+    y: &[f32],
+    plane: impl Fn(usize) -> F,
+) -> &'a mut [f32] {
+    assert!(size > 0 && piece.len().is_multiple_of(size));
+    assert!(x.len() == piece.len() && y.len() == piece.len());
+    let sources = x.chunks_exact(size).zip(y.chunks_exact(size));
+    for (index, (target, (x, y))) in piece.chunks_exact_mut(size).zip(sources).enumerate() {
+        let function = plane(index);
+        for (slot, (x, y)) in target.iter_mut().zip(x.iter().zip(y)) {
+            slot.write(function(*x, *y));
+        }
+    }
+    // SAFETY: whole planes filled the piece.
+    unsafe { initialised(piece) }
+}
+
+/// # Safety
+/// Every value of `piece` has been written.
+pub unsafe fn initialised(piece: &mut Blank) -> &mut [f32] {
+    // SAFETY: f32 and MaybeUninit<f32> have one layout, and the caller vouches for the values.
+    unsafe { &mut *(std::ptr::from_mut(piece) as *mut [f32]) }
+}

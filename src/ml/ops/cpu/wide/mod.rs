@@ -1,0 +1,377 @@
+//! Matrix products on AVX-512 with packed operands.
+//!
+//! `gemm` packs the right matrix again for every piece of the left one and knows no bf16. Here the
+//! right matrix is packed once for all threads, and packed operands can be made straight from an
+//! image or a softmax. Everything that needs `unsafe` in these kernels lies in this folder: raw
+//! pointers into packed buffers, and instructions that the processor must have. [`available`] is
+//! asked before any of it is used.
+
+pub mod pack;
+pub mod runs;
+pub mod segment;
+pub mod tile;
+
+use std::cell::RefCell;
+
+pub use self::pack::Format;
+use self::pack::Move;
+use self::tile::{LANES, Start, TALL, WIDE, Work};
+use super::fresh::{self, Blank};
+use super::gemm::Matrix;
+use crate::ml::ops::parallel;
+
+/// Steps of the inner dimension for which a block of the left matrix is packed: it and a panel of
+/// the right one share the second-level cache.
+const DEEP: usize = 512;
+/// Rows of such a block.
+const BLOCK: usize = 8 * TALL;
+
+/// Whether this processor runs the kernels here.
+pub fn available(format: Format) -> bool {
+    let single = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
+    match format {
+        Format::Single => single,
+        Format::Half => single && is_x86_feature_detected!("avx512bf16"),
+    }
+}
+
+/// A right matrix `[inner, columns]`, cut into panels of 32 columns, the last one of 16 where that
+/// is enough.
+pub struct Panels {
+    words: Vec<f32>,
+    inner: usize,
+    columns: usize,
+    format: Format,
+}
+
+/// Registers that `columns` need.
+pub fn vectors(columns: usize) -> usize {
+    columns.div_ceil(LANES).min(2)
+}
+
+/// Words in all panels of a matrix.
+pub fn panel_words(steps: usize, columns: usize) -> usize {
+    steps * columns.next_multiple_of(LANES)
+}
+
+impl Panels {
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Packs `right`, whose rows or columns must be neighbours.
+    pub fn pack(right: Matrix, format: Format) -> Self {
+        let (inner, columns) = (right.rows, right.columns);
+        let steps = format.words(inner);
+        let total = panel_words(steps, columns);
+        let mut words = Vec::with_capacity(total);
+        let size = (steps * WIDE).max(1);
+        let room = &mut words.spare_capacity_mut()[..total];
+        parallel::each_piece(room, size, |index, panel| {
+            let count = (columns - index * WIDE).min(WIDE);
+            for half in 0..vectors(count) {
+                let from = index * WIDE + half * LANES;
+                let lines = (columns - from).min(LANES);
+                let to = &mut panel[half * LANES..];
+                pack_right(right, from, lines, to, vectors(count) * LANES, format);
+            }
+        });
+        // SAFETY: every panel wrote all of its words: `steps` rows of 16 or 32.
+        unsafe { words.set_len(total) };
+        Self {
+            words,
+            inner,
+            columns,
+            format,
+        }
+    }
+}
+
+/// Packs up to 32 columns of `right` as one panel, on the calling thread.
+pub fn pack_columns(panel: &mut [f32], right: Matrix) {
+    let pitch = vectors(right.columns) * LANES;
+    assert!(right.columns <= WIDE && panel.len() >= right.rows * pitch);
+    for from in (0..right.columns).step_by(LANES) {
+        let lines = (right.columns - from).min(LANES);
+        let values = &right.values[from * right.column_stride..];
+        let to = panel[from..].as_mut_ptr();
+        pack_lines(right.t(), values, lines, to, pitch, Format::Single);
+    }
+}
+
+/// Writes columns `from` to `from + lines` of `right`.
+fn pack_right(
+    right: Matrix,
+    from: usize,
+    lines: usize,
+    to: &mut Blank,
+    pitch: usize,
+    format: Format,
+) {
+    let steps = format.words(right.rows);
+    assert!(steps == 0 || to.len() >= (steps - 1) * pitch + LANES);
+    let values = &right.values[(from * right.column_stride).min(right.values.len())..];
+    pack_lines(
+        right.t(),
+        values,
+        lines,
+        to.as_mut_ptr().cast(),
+        pitch,
+        format,
+    );
+}
+
+/// Packs the first `lines` rows of a left matrix of `matrix`'s shape whose first value is
+/// `values`'s.
+fn pack_lines(
+    matrix: Matrix,
+    values: &[f32],
+    lines: usize,
+    to: *mut f32,
+    pitch: usize,
+    format: Format,
+) {
+    let inner = matrix.columns;
+    if inner == 0 || lines == 0 {
+        return;
+    }
+    let last = (lines - 1) * matrix.row_stride + (inner - 1) * matrix.column_stride;
+    assert!(last < values.len(), "a matrix does not fit its values");
+    let neighbours = matrix.column_stride == 1;
+    assert!(neighbours || matrix.row_stride == 1 || lines == 1);
+    let work = Move {
+        from: values.as_ptr(),
+        stride: if neighbours {
+            matrix.row_stride
+        } else {
+            matrix.column_stride
+        },
+        lines,
+        inner,
+        to,
+        pitch,
+    };
+    // SAFETY: the values hold every line; the callers hold all steps of `to`; the processor was
+    // asked for the instructions.
+    unsafe {
+        match neighbours {
+            true => pack::along(work, format),
+            false => pack::across(work, format),
+        }
+    }
+}
+
+/// The cut of `rows` into tiles of nearly equal height: (first row, rows).
+pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
+    let count = rows.div_ceil(TALL).max(1);
+    let (height, taller) = (rows / count, rows % count);
+    (0..count).map(move |index| {
+        let first = index * height + index.min(taller);
+        (first, height + usize::from(index < taller))
+    })
+}
+
+/// A left matrix `[rows, inner]`, or a block of one, cut into [`tiles`].
+#[derive(Default)]
+pub struct Tiles {
+    words: Vec<f32>,
+    rows: usize,
+    steps: usize,
+}
+
+impl Tiles {
+    pub fn pack(left: Matrix, format: Format) -> Self {
+        let mut tiles = Self::default();
+        tiles.refill(left, format);
+        tiles
+    }
+
+    /// Packs another matrix into the same memory.
+    pub fn refill(&mut self, left: Matrix, format: Format) {
+        let (rows, steps) = (left.rows, format.words(left.columns));
+        // The last step of a tile writes 16 words whatever its height.
+        let total = rows * steps + LANES;
+        if self.words.len() < total {
+            self.words.resize(total, 0.0);
+        }
+        (self.rows, self.steps) = (rows, steps);
+        for (first, height) in tiles(rows) {
+            let values = &left.values[(first * left.row_stride).min(left.values.len())..];
+            let to = self.words[first * steps..].as_mut_ptr();
+            pack_lines(left, values, height, to, height, format);
+        }
+    }
+}
+
+/// Some steps of packed [`Tiles`].
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    words: &'a [f32],
+    rows: usize,
+    /// Steps of the whole.
+    all: usize,
+    from: usize,
+    steps: usize,
+}
+
+impl Tiles {
+    /// The steps `from` to `from + steps`.
+    pub fn part(&self, from: usize, steps: usize) -> Part<'_> {
+        assert!(from + steps <= self.steps);
+        Part {
+            words: &self.words,
+            rows: self.rows,
+            all: self.steps,
+            from,
+            steps,
+        }
+    }
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub enum Base<'a> {
+    Nothing,
+    /// What stands in the target.
+    Target,
+    /// The same values in every row.
+    Row(&'a [f32]),
+}
+
+thread_local! {
+    static ROOM: RefCell<Tiles> = RefCell::default();
+}
+
+/// Whole rows of `target`, into which nothing was written yet, become `base` + left·right, on the
+/// calling thread. `base` is not [`Base::Target`].
+pub fn write<'a>(target: &'a mut Blank, left: Matrix, right: &Panels, base: Base) -> &'a mut [f32] {
+    assert!(!matches!(base, Base::Target));
+    if left.columns == 0 {
+        return match base {
+            Base::Row(values) if left.rows > 0 => fresh::repeat(target, &values[..right.columns]),
+            _ => fresh::fill(target, 0.0),
+        };
+    }
+    // SAFETY: the base is not the target; afterwards every row and column has been written.
+    unsafe {
+        into_rows(target, left, right, base);
+        fresh::initialised(target)
+    }
+}
+
+/// # Safety
+/// Under [`Base::Target`] the target is initialised.
+unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base) {
+    let (rows, inner, columns) = (left.rows, left.columns, right.columns);
+    assert_eq!(inner, right.inner, "inner sizes differ");
+    assert_eq!(target.len(), rows * columns);
+    if let Base::Row(values) = base {
+        assert!(values.len() >= columns);
+    }
+    // An even depth, so that no pair of bf16 is torn.
+    let parts = inner.div_ceil(DEEP).max(1);
+    let deep = inner.div_ceil(parts).next_multiple_of(2).max(2);
+    ROOM.with_borrow_mut(|room| {
+        for (index, target) in target.chunks_mut((BLOCK * columns).max(1)).enumerate() {
+            let first = index * BLOCK;
+            for from in (0..inner).step_by(deep) {
+                let from_value = first * left.row_stride + from * left.column_stride;
+                let part = Matrix {
+                    values: &left.values[from_value..],
+                    rows: target.len() / columns,
+                    columns: (inner - from).min(deep),
+                    ..left
+                };
+                room.refill(part, right.format);
+                let base = if from > 0 { Base::Target } else { base };
+                block_product(target, columns, room, right, right.format.words(from), base);
+            }
+        }
+    });
+}
+
+/// Adds the product of a packed block with the words of `right` from step `from` on.
+fn block_product(
+    target: &mut Blank,
+    pitch: usize,
+    left: &Tiles,
+    right: &Panels,
+    from: usize,
+    base: Base,
+) {
+    let steps = right.format.words(right.inner);
+    for panel in (0..right.columns).step_by(WIDE) {
+        let columns = (right.columns - panel).min(WIDE);
+        let words = &right.words[panel * steps + from * vectors(columns) * LANES..];
+        let base = match base {
+            Base::Row(values) => Base::Row(&values[panel..]),
+            other => other,
+        };
+        let target = &mut target[panel..];
+        into_panel(
+            target,
+            pitch,
+            left.part(0, left.steps),
+            words,
+            columns,
+            base,
+            right.format,
+        );
+    }
+}
+
+/// `target` (rows `pitch` apart) becomes `base` + the packed `left` times one panel of up to 32
+/// `columns`.
+pub fn multiply(
+    target: &mut [f32],
+    pitch: usize,
+    left: Part,
+    panel: &[f32],
+    columns: usize,
+    base: Base,
+) {
+    // SAFETY: a slice of values is one of values that may be anything; nothing unwritten is put
+    // into it.
+    let target = unsafe { &mut *(std::ptr::from_mut(target) as *mut Blank) };
+    into_panel(target, pitch, left, panel, columns, base, Format::Single);
+}
+
+fn into_panel(
+    target: &mut Blank,
+    pitch: usize,
+    left: Part,
+    panel: &[f32],
+    columns: usize,
+    base: Base,
+    format: Format,
+) {
+    let vectors = vectors(columns);
+    assert!(columns <= WIDE && panel.len() >= left.steps * vectors * LANES);
+    assert!(left.rows == 0 || target.len() >= (left.rows - 1) * pitch + columns);
+    let start = match base {
+        Base::Nothing => Start::Zero,
+        Base::Target => Start::Keep,
+        Base::Row(values) => Start::Row(values[..columns].as_ptr()),
+    };
+    let kernels = match format {
+        Format::Single => &tile::SINGLE,
+        Format::Half => &tile::HALF,
+    };
+    if columns == 0 || left.rows == 0 {
+        return;
+    }
+    for (first, height) in tiles(left.rows) {
+        let from = first * left.all + height * left.from;
+        let work = Work {
+            inner: left.steps,
+            left: left.words[from..].as_ptr(),
+            right: panel.as_ptr(),
+            target: target[first * pitch..].as_mut_ptr().cast(),
+            pitch,
+            columns,
+            start,
+        };
+        // SAFETY: the target and the panel were checked; the tiles hold `steps` steps.
+        unsafe { kernels[vectors - 1][height - 1](work) };
+    }
+}

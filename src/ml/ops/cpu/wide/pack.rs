@@ -1,0 +1,177 @@
+//! Bringing matrices into the order in which the tiles read them.
+
+use std::arch::x86_64::*;
+
+use super::tile::{LANES, mask};
+
+/// What a word of a packed matrix holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One f32.
+    Single,
+    /// Two bf16 that follow each other in the inner dimension, the first in the low half.
+    Half,
+}
+
+impl Format {
+    /// Words for `inner` values.
+    pub fn words(self, inner: usize) -> usize {
+        match self {
+            Self::Single => inner,
+            Self::Half => inner.div_ceil(2),
+        }
+    }
+
+    fn values(self) -> usize {
+        match self {
+            Self::Single => 1,
+            Self::Half => 2,
+        }
+    }
+}
+
+/// Where values come from and words go to.
+#[derive(Clone, Copy)]
+pub struct Move {
+    pub from: *const f32,
+    /// Values from a line to the next.
+    pub stride: usize,
+    /// Up to 16 neighbours side by side in the packed matrix.
+    pub lines: usize,
+    /// Values of the inner dimension.
+    pub inner: usize,
+    pub to: *mut f32,
+    /// Words from a step of the inner dimension to the next.
+    pub pitch: usize,
+}
+
+/// Lines along the inner dimension: transposes. Writes 16 words at each step, zeros beyond
+/// `lines`.
+///
+/// # Safety
+/// The processor has AVX-512F, and AVX512-BF16 for [`Format::Half`]; `from` holds the lines, `to`
+/// all steps at `pitch` and 16 words from the last one on.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn along(m: Move, format: Format) {
+    let group = LANES * format.values();
+    let mut at = 0;
+    let mut step = 0;
+    while at < m.inner {
+        let count = (m.inner - at).min(group);
+        let mut rows = [_mm512_setzero_ps(); LANES];
+        for (line, row) in rows.iter_mut().enumerate().take(m.lines) {
+            // SAFETY: the line holds `inner` values, of which `count` are read from `at` on.
+            *row = unsafe {
+                let from = m.from.add(line * m.stride + at);
+                match format {
+                    Format::Single => _mm512_maskz_loadu_ps(mask(count), from),
+                    Format::Half => paired(from, count),
+                }
+            };
+        }
+        let columns = transposed(rows);
+        let steps = count.div_ceil(format.values());
+        for column in columns.iter().take(steps) {
+            // SAFETY: the caller vouches for 16 words at every step.
+            unsafe { _mm512_storeu_ps(m.to.add(step * m.pitch), *column) };
+            step += 1;
+        }
+        at += count;
+    }
+}
+
+/// Lines across the inner dimension: value k of a line stands `stride`·k behind its first, lines
+/// are neighbours.
+///
+/// # Safety
+/// As [`along`]; `from` holds `inner` rows of `lines` neighbours.
+#[target_feature(enable = "avx512f,avx512bw")]
+pub unsafe fn across(m: Move, format: Format) {
+    let lines = mask(m.lines);
+    for step in 0..format.words(m.inner) {
+        // SAFETY: masked loads read `lines` values of rows below `inner`.
+        unsafe {
+            let words = match format {
+                Format::Single => _mm512_maskz_loadu_ps(lines, m.from.add(step * m.stride)),
+                Format::Half => {
+                    let first = m.from.add(2 * step * m.stride);
+                    let low = _mm512_maskz_loadu_ps(lines, first);
+                    let high = match 2 * step + 1 < m.inner {
+                        true => _mm512_maskz_loadu_ps(lines, first.add(m.stride)),
+                        false => _mm512_setzero_ps(),
+                    };
+                    interleaved(low, high)
+                }
+            };
+            _mm512_storeu_ps(m.to.add(step * m.pitch), words);
+        }
+    }
+}
+
+/// The first `count` of 32 values from `from` on, rounded to bf16, in pairs.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn paired(from: *const f32, count: usize) -> __m512 {
+    // SAFETY: masked loads read `count` values.
+    unsafe {
+        let low = _mm512_maskz_loadu_ps(mask(count), from);
+        let rest = count.saturating_sub(LANES);
+        let high = _mm512_maskz_loadu_ps(mask(rest), from.wrapping_add(LANES));
+        std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
+    }
+}
+
+/// `low` and `high` rounded to bf16, in the halves of each word.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn interleaved(low: __m512, high: __m512) -> __m512 {
+    // SAFETY: both are 32 bytes without invalid values.
+    let [low, high] = unsafe {
+        [
+            std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)),
+            std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high)),
+        ]
+    };
+    let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
+    _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
+}
+
+/// The transpose of 16 × 16 words.
+///
+/// No closures: they would not inherit the instructions, and thus not be inlined.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {
+    let zero = _mm512_setzero_si512();
+    let mut pairs = [zero; LANES];
+    for i in (0..LANES).step_by(2) {
+        let (a, b) = (
+            _mm512_castps_si512(rows[i]),
+            _mm512_castps_si512(rows[i + 1]),
+        );
+        pairs[i] = _mm512_unpacklo_epi32(a, b);
+        pairs[i + 1] = _mm512_unpackhi_epi32(a, b);
+    }
+    // fours[4g + c]: in quarter q of the register, column 4q + c of the rows 4g to 4g + 3.
+    let mut fours = [zero; LANES];
+    for i in (0..LANES).step_by(4) {
+        fours[i] = _mm512_unpacklo_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 1] = _mm512_unpackhi_epi64(pairs[i], pairs[i + 2]);
+        fours[i + 2] = _mm512_unpacklo_epi64(pairs[i + 1], pairs[i + 3]);
+        fours[i + 3] = _mm512_unpackhi_epi64(pairs[i + 1], pairs[i + 3]);
+    }
+    const EVEN: i32 = 0x88;
+    const ODD: i32 = 0xdd;
+    let mut columns = [_mm512_setzero_ps(); LANES];
+    for c in 0..4 {
+        let top = _mm512_shuffle_i32x4::<EVEN>(fours[c], fours[4 + c]);
+        let bottom = _mm512_shuffle_i32x4::<EVEN>(fours[8 + c], fours[12 + c]);
+        columns[c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<EVEN>(top, bottom));
+        columns[8 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<ODD>(top, bottom));
+        let top = _mm512_shuffle_i32x4::<ODD>(fours[c], fours[4 + c]);
+        let bottom = _mm512_shuffle_i32x4::<ODD>(fours[8 + c], fours[12 + c]);
+        columns[4 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<EVEN>(top, bottom));
+        columns[12 + c] = _mm512_castsi512_ps(_mm512_shuffle_i32x4::<ODD>(top, bottom));
+    }
+    columns
+}

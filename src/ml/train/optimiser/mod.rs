@@ -1,0 +1,170 @@
+//! Optimisers, with the formulas of PyTorch. Parameters are updated in place, in the order of
+//! their names.
+
+mod composed;
+mod cpu;
+
+use std::collections::BTreeMap;
+
+use candle_core::{DType, Tensor};
+
+use crate::ml::Result;
+
+/// How a gradient moves a parameter.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Rule {
+    /// v ← momentum·v + g, p ← p − rate·v.
+    Sgd { momentum: f64 },
+    /// Adam with decoupled weight decay (Loshchilov and Hutter 2019).
+    AdamW { beta1: f64, beta2: f64, eps: f64 },
+}
+
+impl Rule {
+    /// PyTorch's defaults for AdamW.
+    pub const ADAMW: Self = Self::AdamW {
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+    };
+}
+
+/// A parameter in training. Its tensor is its own: the updates write into it.
+#[derive(Debug)]
+pub struct Parameter {
+    pub tensor: Tensor,
+    /// Weight decay applies to it.
+    pub decays: bool,
+}
+
+/// What a rule remembers of a parameter.
+enum Memory {
+    /// On the CPU under SGD.
+    Velocity(Vec<f32>),
+    /// On the CPU under AdamW: the running means of the gradient and of its square.
+    Moments(Vec<[f32; 2]>),
+    /// Elsewhere: the velocity, or the two means.
+    Tensors(Vec<Tensor>),
+}
+
+impl Memory {
+    fn new(rule: Rule, parameter: &Tensor) -> Result<Self> {
+        let count = parameter.elem_count();
+        let own = parameter.device().is_cpu() && parameter.dtype() == DType::F32;
+        Ok(match rule {
+            Rule::Sgd { .. } if own => Self::Velocity(vec![0.0; count]),
+            Rule::AdamW { .. } if own => Self::Moments(vec![[0.0; 2]; count]),
+            Rule::Sgd { .. } => Self::Tensors(vec![parameter.zeros_like()?]),
+            Rule::AdamW { .. } => {
+                Self::Tensors(vec![parameter.zeros_like()?, parameter.zeros_like()?])
+            }
+        })
+    }
+}
+
+/// A rule with what it remembers.
+pub struct Optimiser {
+    rule: Rule,
+    weight_decay: f64,
+    steps: i32,
+    memory: BTreeMap<String, Memory>,
+}
+
+/// One step of SGD.
+#[derive(Clone, Copy)]
+struct SgdStep {
+    rate: f64,
+    momentum: f64,
+    decay: f64,
+}
+
+/// One step of AdamW.
+#[derive(Clone, Copy)]
+struct AdamStep {
+    rate: f64,
+    decay: f64,
+    beta1: f64,
+    beta2: f64,
+    eps: f64,
+    correction1: f64,
+    correction2: f64,
+}
+
+impl Optimiser {
+    /// SGD adds `weight_decay`·p to the gradient; AdamW shrinks p by rate·`weight_decay`.
+    pub fn new(rule: Rule, weight_decay: f64) -> Self {
+        Self {
+            rule,
+            weight_decay,
+            steps: 0,
+            memory: BTreeMap::new(),
+        }
+    }
+
+    /// Moves every parameter that has a gradient. A rate of 0 leaves them bit-equal.
+    pub fn step(
+        &mut self,
+        rate: f64,
+        parameters: &mut BTreeMap<String, Parameter>,
+        gradients: &BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        self.steps += 1;
+        for (name, parameter) in parameters {
+            let Some(gradient) = gradients.get(name) else {
+                continue;
+            };
+            let decay = match parameter.decays {
+                true => self.weight_decay,
+                false => 0.0,
+            };
+            let tensor = &mut parameter.tensor;
+            let memory = match self.memory.remove(name) {
+                Some(memory) => memory,
+                None => Memory::new(self.rule, tensor)?,
+            };
+            let memory = match self.rule {
+                Rule::Sgd { momentum } => {
+                    let step = SgdStep {
+                        rate,
+                        momentum,
+                        decay,
+                    };
+                    sgd(tensor, gradient, memory, step)?
+                }
+                Rule::AdamW { beta1, beta2, eps } => {
+                    let step = AdamStep {
+                        rate,
+                        decay,
+                        beta1,
+                        beta2,
+                        eps,
+                        correction1: 1.0 - libm::pow(beta1, self.steps.into()),
+                        correction2: 1.0 - libm::pow(beta2, self.steps.into()),
+                    };
+                    adamw(tensor, gradient, memory, step)?
+                }
+            };
+            self.memory.insert(name.clone(), memory);
+        }
+        Ok(())
+    }
+}
+
+fn sgd(tensor: &mut Tensor, gradient: &Tensor, memory: Memory, step: SgdStep) -> Result<Memory> {
+    Ok(match memory {
+        Memory::Velocity(velocity) => Memory::Velocity(cpu::sgd(tensor, gradient, velocity, step)?),
+        Memory::Tensors(tensors) => {
+            Memory::Tensors(composed::sgd(tensor, gradient, tensors, step)?)
+        }
+        moments @ Memory::Moments(_) => moments,
+    })
+}
+
+fn adamw(tensor: &mut Tensor, gradient: &Tensor, memory: Memory, step: AdamStep) -> Result<Memory> {
+    Ok(match memory {
+        Memory::Moments(moments) => Memory::Moments(cpu::adamw(tensor, gradient, moments, step)?),
+        Memory::Tensors(tensors) => {
+            Memory::Tensors(composed::adamw(tensor, gradient, tensors, step)?)
+        }
+        velocity @ Memory::Velocity(_) => velocity,
+    })
+}
