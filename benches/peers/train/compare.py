@@ -8,7 +8,8 @@
 A NAME is one of `ribflow bench --list`'s model/…, any batch. Every measurement is a process of its
 own, so that its peak memory is its own: ribflow's, then PyTorch's in each of its forms, and so on,
 `rounds` times. Told are medians of the rounds' medians, and the ratio of PyTorch to ribflow in one
-round each, its median and its least: what else the machine does falls on both. PyTorch is
+round each, its median and its least: what else the machine does falls on both. The ratio of
+processor time is less sensitive to that, but counts what PyTorch's threads spend waiting. PyTorch is
 represented by the form that was fastest over all rounds. Of its peak memory the libraries
 themselves take what stands in brackets.
 
@@ -207,13 +208,18 @@ def torch_side(name, form, seconds, threads):
     imports = peak_bytes()
     work = work_of(name, form)
     work()
-    work()
-    rounds, begin = [], time.perf_counter()
+    rounds, begin, cpu = [], time.perf_counter(), time.process_time()
     while len(rounds) < 3 or time.perf_counter() - begin < seconds:
         start = time.perf_counter()
         work()
         rounds.append(1e3 * (time.perf_counter() - start))
-    found = {"median": statistics.median(rounds), "least": min(rounds), "peak": peak_bytes(), "imports": imports}
+    found = {
+        "median": statistics.median(rounds),
+        "least": min(rounds),
+        "cpu": 1e3 * (time.process_time() - cpu) / len(rounds),
+        "peak": peak_bytes(),
+        "imports": imports,
+    }
     print(json.dumps(found))
 
 
@@ -237,7 +243,8 @@ def ours(name, options):
     document = measured(command + ["--seconds", str(options.seconds)])
     (found,) = document["results"]
     wall = found["wall_ms"]
-    return {"median": wall["median"], "least": wall["least"], "peak": found["peak_bytes"]}, document["machine"]
+    times = {"median": wall["median"], "least": wall["least"], "cpu": found["cpu_ms"]}
+    return times | {"peak": found["peak_bytes"]}, document["machine"]
 
 
 def compare(name, options):
@@ -250,7 +257,8 @@ def compare(name, options):
             rounds[form].append(peer(name, form, options))
     median = lambda who, what: statistics.median(each[what] for each in rounds[who])
     best = min(forms(name), key=lambda form: median(form, "median"))
-    ratios = [theirs["median"] / own["median"] for theirs, own in zip(rounds[best], rounds["ribflow"])]
+    pairs = list(zip(rounds[best], rounds["ribflow"]))
+    ratios = [theirs["median"] / own["median"] for theirs, own in pairs]
     return {
         "name": name,
         "ribflow_ms": median("ribflow", "median"),
@@ -260,6 +268,7 @@ def compare(name, options):
         "torch_form": best,
         "ratio": statistics.median(ratios),
         "ratio_least": min(ratios),
+        "ratio_cpu": statistics.median(theirs["cpu"] / own["cpu"] for theirs, own in pairs),
         "ribflow_mib": median("ribflow", "peak") / MIB,
         "torch_mib": median(best, "peak") / MIB,
         "torch_imports_mib": median(best, "imports") / MIB,
@@ -274,7 +283,7 @@ def show(found):
     print(
         f"| {found['name'].removeprefix('model/')} | {found['ribflow_ms']:.0f} ({found['ribflow_least_ms']:.0f})"
         f" | {found['torch_ms']:.0f} ({found['torch_least_ms']:.0f}) {found['torch_form']}"
-        f" | {found['ratio']:.2f} | {found['ratio_least']:.2f}"
+        f" | {found['ratio']:.2f} | {found['ratio_least']:.2f} | {found['ratio_cpu']:.2f}"
         f" | {found['ribflow_mib']:.0f} | {found['torch_mib']:.0f} ({found['torch_imports_mib']:.0f}) | {memory:.2f} |",
         flush=True,
     )
@@ -294,8 +303,8 @@ def main():
     versions = subprocess.run([sys.executable, "-c", versions], capture_output=True, text=True, check=True).stdout.split()
     versions = dict(zip(["torch", "torchvision", "timm"], versions), python=platform.python_version())
     print(f"{versions}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s")
-    print("| work | ribflow, ms (least) | torch, ms (least) | torch/ribflow | least | ribflow, MiB | torch, MiB (imports) | torch/ribflow |")
-    print("|---|---|---|---|---|---|---|---|", flush=True)
+    print("| work | ribflow, ms (least) | torch, ms (least) | torch/ribflow | least | of CPU time | ribflow, MiB | torch, MiB (imports) | torch/ribflow |")
+    print("|---|---|---|---|---|---|---|---|---|", flush=True)
     results = []
     for name in options.names:
         results.append(compare(name, options))
