@@ -24,11 +24,15 @@ use crate::rng::Stream;
 use crate::store::shelf::{About, Budget};
 
 pub(super) const FAMILY: Family = Family {
-    form: "data/jpeg224|shards",
-    about: "`jpeg224`: JPEG to 224 x 224 pixels as torchvision evaluates (256, bilinear, centre), \
+    form: "data/jpeg|jpeg224|shards",
+    about: "`jpeg`: decoding alone; `jpeg224`: JPEG to 224 x 224 pixels as torchvision evaluates (256, bilinear, centre), \
             of --images or of 32 made ones of 500 x 375; `shards`: pieces of a store to normalised \
             batches of 64",
-    names: || ["data/jpeg224", "data/shards"].map(str::to_string).to_vec(),
+    names: || {
+        ["data/jpeg", "data/jpeg224", "data/shards"]
+            .map(str::to_string)
+            .to_vec()
+    },
     usual: &["data/jpeg224", "data/shards"],
     find,
 };
@@ -44,7 +48,8 @@ const MADE: usize = 32;
 
 fn find(parts: &[&str]) -> Option<Prepare> {
     let prepare = match parts {
-        ["jpeg224"] => jpeg,
+        ["jpeg"] => jpeg,
+        ["jpeg224"] => jpeg224,
         ["shards"] => shards,
         _ => return None,
     };
@@ -52,22 +57,33 @@ fn find(parts: &[&str]) -> Option<Prepare> {
 }
 
 fn jpeg(setting: &Setting) -> Result<Work> {
-    let files = match &setting.images {
-        Some(folder) => read(folder)?,
-        None => made()?,
-    };
+    on_all(photographs(setting)?, |file| Ok(decoded(file)?.pixels))
+}
+
+fn jpeg224(setting: &Setting) -> Result<Work> {
+    let files = photographs(setting)?;
     let digest = match setting.images {
         Some(_) => Some(digest(&files)?),
         None => None,
     };
+    let work = on_all(files, pixels)?;
+    Ok(Work { digest, ..work })
+}
+
+fn on_all(files: Vec<Photograph>, make: fn(&Photograph) -> Result<Vec<u8>>) -> Result<Work> {
     let amount = Amount::of(files.len(), "images", "images/s");
-    let mut work = Work::new(amount, move || {
-        let done: Result<Vec<Vec<u8>>> = files.par_iter().map(pixels).collect();
+    Ok(Work::new(amount, move || {
+        let done: Result<Vec<Vec<u8>>> = files.par_iter().map(make).collect();
         std::hint::black_box(done?);
         Ok(())
-    });
-    work.digest = digest;
-    Ok(work)
+    }))
+}
+
+fn photographs(setting: &Setting) -> Result<Vec<Photograph>> {
+    match &setting.images {
+        Some(folder) => read(folder),
+        None => made(),
+    }
 }
 
 /// Of all pixels, one photograph after the other.
@@ -85,13 +101,15 @@ struct Photograph {
     bytes: Vec<u8>,
 }
 
-fn pixels(file: &Photograph) -> Result<Vec<u8>> {
-    let path = || file.path.clone();
-    let picture = decode(&file.bytes).map_err(|error| BenchError::Image {
-        path: path(),
+fn decoded(file: &Photograph) -> Result<Picture> {
+    decode(&file.bytes).map_err(|error| BenchError::Image {
+        path: file.path.clone(),
         error,
-    })?;
-    Ok(TRANSFORM.apply(&picture)?)
+    })
+}
+
+fn pixels(file: &Photograph) -> Result<Vec<u8>> {
+    Ok(TRANSFORM.apply(&decoded(file)?)?)
 }
 
 /// The JPEG files below `folder`, by path.

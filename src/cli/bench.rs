@@ -27,9 +27,9 @@ pub struct BenchArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
-    /// Photographs for data/jpeg224: the JPEG files of a folder and those below it
+    /// Photographs for data/jpeg and data/jpeg224: the JPEG files of a folder and those below it
     ///
-    /// The result then tells the SHA-256 of all pixels in the order of the paths, for whoever
+    /// The result of data/jpeg224 then tells the SHA-256 of all pixels in the order of the paths, for whoever
     /// compares them.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub images: Option<PathBuf>,

@@ -8,10 +8,10 @@
 A NAME is one of `ribflow bench --list`'s model/…, any batch. Every measurement is a process of its
 own, so that its peak memory is its own: ribflow's, then PyTorch's in each of its forms, and so on,
 `rounds` times. Told are medians of the rounds' medians, and the ratio of PyTorch to ribflow in one
-round each, its median and its least: what else the machine does falls on both. The ratio of
-processor time is less sensitive to that, but counts what PyTorch's threads spend waiting. PyTorch is
-represented by the form that was fastest over all rounds. Of its peak memory the libraries
-themselves take what stands in brackets.
+round each, its median and its least: what else the machine does falls on both. On a busy machine
+the ratio of processor time with `--threads 1` says more; with more threads it counts what
+PyTorch's spend waiting for each other. PyTorch is represented by the form that was fastest over
+all rounds. Of its peak memory `import torch` alone takes what stands in brackets.
 
 The work is the same on both sides: random images of the same shape in memory; forward in evaluation
 mode (PyTorch under inference_mode), or zero_grad(set_to_none), forward, cross-entropy, backward and
@@ -200,9 +200,6 @@ def torch_side(name, form, seconds, threads):
     """One measurement, as `ribflow bench` takes its own; printed as JSON."""
     import torch
 
-    import timm
-    import torchvision
-
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     imports = peak_bytes()
@@ -303,7 +300,7 @@ def main():
     versions = subprocess.run([sys.executable, "-c", versions], capture_output=True, text=True, check=True).stdout.split()
     versions = dict(zip(["torch", "torchvision", "timm"], versions), python=platform.python_version())
     print(f"{versions}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s")
-    print("| work | ribflow, ms (least) | torch, ms (least) | torch/ribflow | least | of CPU time | ribflow, MiB | torch, MiB (imports) | torch/ribflow |")
+    print("| work | ribflow, ms (least) | torch, ms (least) | torch/ribflow | least | of CPU time | ribflow, MiB | torch, MiB (import) | torch/ribflow |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     results = []
     for name in options.names:
