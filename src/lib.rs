@@ -11,8 +11,9 @@
 //! 4  ml: data · models · train · ot · metrics     the machine-learning library; knows nothing of workflows or stores
 //! 5  stages                        one file per kind: implements Kind and Task on top of ml
 //! 6  engine                        decide (pure) → claim → execute → record; events out, no printing
-//! 7  report · ui                   HTML, plots, tables as views; terminal display: fed by events and records
-//! 8  cli                           one file per subcommand; parses, calls, prints
+//! 7  bench                         what `ribflow bench` measures
+//! 8  report · ui                   HTML, plots, tables as views; terminal display: fed by events and records
+//! 9  cli                           one file per subcommand; parses, calls, prints
 //! ```
 
 pub mod digest;
@@ -35,6 +36,8 @@ pub use ml::ot;
 pub mod stages;
 
 pub mod engine;
+
+pub mod bench;
 
 pub mod report;
 pub mod ui;

@@ -76,3 +76,14 @@ Take a workflow with its results from a file
 Everything in the bundle is checked before anything of it is kept: names, sizes, digests, and
 that somebody trusted has signed every record. Its `command` stages stay off until they are
 allowed, one by one, by digest.";
+
+pub const BENCH: &str = "\
+Measure how fast ribflow is on this machine
+
+Kernels, models, images, transport, hashing, the store, and a run that has nothing to do. Every
+benchmark runs in a process of its own, so that its peak memory is its own: a warm-up first, then
+rounds of which the least, the median and the largest are told. On a machine that does other
+things too, the least says most.
+
+Without names a short selection runs, for about a minute. What works on files makes them in the
+system's folder for temporary files and takes them away again.";

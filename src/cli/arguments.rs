@@ -13,7 +13,7 @@ use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
-use super::{about, bundle, examples, ro_crate, transfer};
+use super::{about, bench, bundle, examples, ro_crate, transfer};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -197,6 +197,9 @@ pub enum Command {
     /// List the architectures and what their published checkpoints ask for
     #[command(long_about = about::MODELS)]
     Models(ModelsArguments),
+    /// Measure how fast ribflow is on this machine
+    #[command(long_about = about::BENCH)]
+    Bench(bench::BenchArguments),
     /// Print the JSON Schema of workflow files
     Schema(SchemaArguments),
     /// Print completions for a shell

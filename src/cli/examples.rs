@@ -160,6 +160,19 @@ Examples:
   ribflow models vit_base_patch16_224   one architecture with its checkpoints
   ribflow models resnet --json          for scripts";
 
+pub const BENCH: &str = "\
+Examples:
+  ribflow bench                                           a short selection, about a minute
+  ribflow bench --list                                    every name, and what a name may say
+  ribflow bench model/resnet18                            all that begins so
+  ribflow bench 'model/*/train' --threads 2               all that match
+  ribflow bench model/vit_base_patch32_224/train/b4/bf16  another model, batch and precision
+  ribflow bench data/jpeg224 --images photographs/        on real photographs
+  ribflow bench gemm --json | jq '.results[] | [.name, .wall_ms.median, .rate]'
+
+benches/peers/ in the sources has the same work in PyTorch and others, and scripts that measure
+both in turn.";
+
 pub const SCHEMA: &str = "\
 Examples:
   ribflow schema > ribflow.schema.json

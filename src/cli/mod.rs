@@ -2,6 +2,7 @@
 
 mod about;
 pub mod arguments;
+mod bench;
 mod bundle;
 mod cache;
 mod commands;
@@ -110,6 +111,7 @@ fn dispatch(
         Command::Data(arguments) => data::run(&arguments.command, common, output),
         Command::Kinds(arguments) => kinds::run(arguments, common, output),
         Command::Models(arguments) => models::run(arguments, common, output),
+        Command::Bench(arguments) => bench::run(arguments, common, output),
         Command::Schema(_) => schema::run(output),
         Command::Completions(arguments) => completions::run(arguments, output),
         Command::Worker(arguments) => return worker::run(arguments, common),

@@ -12,6 +12,7 @@ const FLOORS: &[&[&str]] = &[
     &["ml"],
     &["stages"],
     &["engine"],
+    &["bench"],
     &["report", "ui"],
     &["cli"],
 ];

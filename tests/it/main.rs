@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 
 mod adversary;
+mod bench;
 mod checkpoint;
 mod cli;
 mod cli_docs;

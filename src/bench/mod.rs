@@ -1,0 +1,229 @@
+//! What `ribflow bench` measures: the machine-learning library's kernels and models, images,
+//! transport, hashing, the store, and a run that has nothing to do.
+//!
+//! A benchmark is a name. Families understand more names than they list: batch sizes, shapes and
+//! precisions are part of a name, so that a script can ask for exactly what it compares. Names
+//! are found before anything starts; only the one that runs is prepared.
+
+mod data;
+mod error;
+mod gemm;
+mod hashing;
+pub mod machine;
+pub mod measure;
+mod models;
+mod noop;
+mod numbers;
+mod ops;
+mod store;
+mod transport;
+
+use std::path::PathBuf;
+
+use candle_core::Device;
+
+pub use error::BenchError;
+pub use measure::Measured;
+
+use self::measure::Amount;
+use crate::diag::nearest;
+use crate::ml::ops::parallel;
+
+type Result<T> = std::result::Result<T, BenchError>;
+
+/// What a benchmark runs with.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub threads: usize,
+    /// Rounds go on at least so long.
+    pub seconds: f64,
+    /// Where models run; everything else is measured on the CPU.
+    pub device: Device,
+    /// A folder of photographs, in place of made ones.
+    pub images: Option<PathBuf>,
+}
+
+/// A benchmark, ready to run.
+struct Work {
+    /// One call is what a time is of.
+    run: Box<dyn FnMut() -> Result<()>>,
+    /// What one call gets done.
+    amount: Amount,
+    /// SHA-256 of what came out, where another program can be held against it.
+    digest: Option<String>,
+}
+
+impl Work {
+    fn new(amount: Amount, run: impl FnMut() -> Result<()> + 'static) -> Self {
+        Self {
+            run: Box::new(run),
+            amount,
+            digest: None,
+        }
+    }
+}
+
+/// Makes ready what a name stands for.
+type Prepare = Box<dyn FnOnce(&Setting) -> Result<Work> + Send>;
+
+/// The benchmarks whose names begin with one word.
+struct Family {
+    /// What names look like.
+    pub form: &'static str,
+    pub about: &'static str,
+    /// The names that are listed.
+    pub names: fn() -> Vec<String>,
+    /// Those that run where nothing is asked for.
+    pub usual: &'static [&'static str],
+    /// What the parts of a name after the first word stand for.
+    pub find: fn(&[&str]) -> Option<Prepare>,
+}
+
+const FAMILIES: &[(&str, Family)] = &[
+    ("gemm", gemm::FAMILY),
+    ("op", ops::FAMILY),
+    ("model", models::FAMILY),
+    ("data", data::FAMILY),
+    ("ot", transport::FAMILY),
+    ("hash", hashing::FAMILY),
+    ("store", store::FAMILY),
+    ("noop", noop::FAMILY),
+];
+
+/// A family for people.
+pub struct Description {
+    pub form: &'static str,
+    pub about: &'static str,
+    /// Each with whether it runs where nothing is asked for.
+    pub names: Vec<(String, bool)>,
+}
+
+/// All families with the names they list.
+pub fn families() -> Vec<Description> {
+    let described = |(_, family): &(&str, Family)| Description {
+        form: family.form,
+        about: family.about,
+        names: (family.names)()
+            .into_iter()
+            .map(|name| {
+                let usual = family.usual.contains(&name.as_str());
+                (name, usual)
+            })
+            .collect(),
+    };
+    FAMILIES.iter().map(described).collect()
+}
+
+/// The benchmarks that `patterns` name, each once and in the order asked for; without patterns
+/// the usual ones. A pattern is a name, the beginning of listed names up to a `/`, or has a `*`
+/// for anything.
+pub fn select(patterns: &[String]) -> Result<Vec<String>> {
+    if patterns.is_empty() {
+        let usual = FAMILIES.iter().flat_map(|(_, family)| family.usual);
+        return Ok(usual.map(|name| name.to_string()).collect());
+    }
+    let listed: Vec<String> = FAMILIES
+        .iter()
+        .flat_map(|(_, family)| (family.names)())
+        .collect();
+    let mut chosen: Vec<String> = Vec::new();
+    for pattern in patterns {
+        let found = match find(pattern) {
+            Some(_) => vec![pattern.clone()],
+            None => listed
+                .iter()
+                .filter(|name| matches(pattern, name))
+                .cloned()
+                .collect(),
+        };
+        if found.is_empty() {
+            return Err(unknown(pattern, &listed));
+        }
+        for name in found {
+            if !chosen.contains(&name) {
+                chosen.push(name);
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn find(name: &str) -> Option<Prepare> {
+    let parts: Vec<&str> = name.split('/').collect();
+    let (first, rest) = parts.split_first()?;
+    let (_, family) = FAMILIES.iter().find(|(word, _)| word == first)?;
+    (family.find)(rest)
+}
+
+fn unknown(name: &str, listed: &[String]) -> BenchError {
+    let hint = match nearest(name, listed.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`ribflow bench --list` lists them".to_string(),
+    };
+    BenchError::Unknown {
+        name: name.to_string(),
+        hint,
+    }
+}
+
+/// Whether `name` is what `pattern` says, or goes on with a `/` after it.
+fn matches(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.trim_end_matches('/');
+    let Some((before, after)) = pattern.split_once('*') else {
+        let rest = name.strip_prefix(pattern);
+        return rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    };
+    let Some(rest) = name.strip_prefix(before) else {
+        return false;
+    };
+    let places = rest.char_indices().map(|(place, _)| place);
+    let mut places = places.chain([rest.len()]);
+    places.any(|place| matches(after, &rest[place..]))
+}
+
+/// Prepares and measures the benchmark `name`.
+pub fn run(name: &str, setting: &Setting) -> Result<Measured> {
+    let prepare = find(name).ok_or_else(|| unknown(name, &[]))?;
+    parallel::scope(setting.threads, || {
+        let work = prepare(setting)?;
+        measure::measure(name, work, setting.seconds)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_listed_name_is_understood_and_patterns_choose_among_them() {
+        for family in families() {
+            for (name, _) in &family.names {
+                assert!(find(name).is_some(), "{name}");
+            }
+        }
+        for (_, family) in FAMILIES {
+            for name in family.usual {
+                assert!((family.names)().iter().any(|it| it == name), "{name}");
+            }
+        }
+        let chosen = |patterns: &[&str]| {
+            let patterns: Vec<String> = patterns.iter().map(|it| it.to_string()).collect();
+            select(&patterns)
+        };
+        let names = chosen(&["model/resnet18", "model/*18/train"]).unwrap();
+        assert!(names.len() > 3 && names.iter().all(|name| name.starts_with("model/resnet18/")));
+        assert_eq!(
+            chosen(&["model/resnet50/train/b3/bf16", "gemm/2x3x4"]).unwrap(),
+            ["model/resnet50/train/b3/bf16", "gemm/2x3x4"]
+        );
+        for wrong in [
+            "gem",
+            "model/resnet18/train/b0",
+            "gemm/2x3",
+            "op*/nothing",
+            "",
+        ] {
+            assert!(chosen(&[wrong]).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Numbers to calculate with. What they are does not matter to a time as long as they are of the
+//! usual size, so a short list of random ones is repeated: a ViT-B starts in no time.
+
+use candle_core::{DType, Device, Tensor};
+
+use super::Result;
+use crate::ml::models::{Config, Initial, Model, TensorSpec};
+use crate::rng::Stream;
+
+/// A prime, so that rows of a matrix differ.
+const PERIOD: usize = 4099;
+
+/// `count` normal numbers times `scale`, of which [`PERIOD`] differ.
+pub fn normal(count: usize, scale: f32) -> Vec<f32> {
+    let mut stream = Stream::new(0, "bench");
+    let few: Vec<f32> = (0..PERIOD.min(count))
+        .map(|_| scale * stream.normal() as f32)
+        .collect();
+    few.iter().cycle().take(count).copied().collect()
+}
+
+/// A tensor of them.
+pub fn tensor(shape: &[usize], scale: f32, device: &Device) -> Result<Tensor> {
+    let values = normal(shape.iter().product(), scale);
+    Ok(Tensor::from_vec(values, shape, device)?)
+}
+
+/// A model that starts about as a new one does.
+pub fn model(config: Config, device: &Device) -> Result<Model> {
+    let tensors = config
+        .tensors()
+        .into_iter()
+        .map(|spec| Ok((spec.name.clone(), start(&spec, device)?)))
+        .collect::<Result<_>>()?;
+    Ok(Model::from_tensors(config, tensors)?)
+}
+
+fn start(spec: &TensorSpec, device: &Device) -> Result<Tensor> {
+    let shape = spec.shape.as_slice();
+    match spec.initial {
+        Initial::Constant(value) => Ok(Tensor::full(value, shape, device)?),
+        Initial::Normal { deviation } => tensor(shape, deviation as f32, device),
+        // Of the same deviation.
+        Initial::Uniform { bound } => tensor(shape, bound as f32 / 3.0f32.sqrt(), device),
+        Initial::Counter => Ok(Tensor::zeros(shape, DType::I64, device)?),
+    }
+}

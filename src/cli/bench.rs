@@ -1,0 +1,228 @@
+//! `ribflow bench [NAME…]`: how fast things are on this machine.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use clap::{Args, ValueHint};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::arguments::Common;
+use super::examples;
+use super::failure::{Exit, Failure};
+use crate::bench::machine::Machine;
+use crate::bench::{self, BenchError, Measured, Setting};
+use crate::engine::device;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::BENCH)]
+pub struct BenchArguments {
+    /// What to measure: a name, the beginning of names up to a /, or with * for anything
+    /// [default: a short selection]
+    #[arg(value_name = "NAME")]
+    pub names: Vec<String>,
+
+    /// Measure each for at least so long, three rounds in any case
+    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
+    pub seconds: f64,
+
+    /// Photographs for data/jpeg and data/jpeg224: the JPEG files of a folder and those below it
+    ///
+    /// The result of data/jpeg224 then tells the SHA-256 of all pixels in the order of the paths, for whoever
+    /// compares them.
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub images: Option<PathBuf>,
+
+    /// List the names; a * marks the short selection
+    #[arg(long)]
+    pub list: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
+        _ => Err("seconds are a number from 0 to 86400".to_string()),
+    }
+}
+
+pub fn run(
+    arguments: &BenchArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if arguments.list {
+        return list(common, output);
+    }
+    let names = bench::select(&arguments.names).map_err(failure)?;
+    let machine = Machine::here();
+    if !common.json {
+        head(&machine, common, output)?;
+    }
+    let mut lines = Lines::new(&names);
+    let mut results = Vec::new();
+    for name in &names {
+        let measured = match names.len() {
+            1 => here(name, arguments, common)?,
+            _ => elsewhere(name, arguments, common)?,
+        };
+        if !common.json {
+            lines.show(&measured, output)?;
+        }
+        results.push(measured);
+    }
+    if common.json {
+        let document = json!({
+            "machine": machine,
+            "threads": common.threads(),
+            "seconds": arguments.seconds,
+            "results": results,
+        });
+        writeln!(output, "{document}")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn failure(error: BenchError) -> Failure {
+    match &error {
+        BenchError::Unknown { hint, .. } => {
+            Failure::usage("unknown-benchmark", error.to_string()).hint(hint)
+        }
+        BenchError::NoImages(_) => Failure::usage("no-images", error.to_string())
+            .hint("--images takes a folder with .jpg or .jpeg files, which may lie in folders"),
+        _ => Failure::from_error(&error),
+    }
+}
+
+fn here(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measured, Failure> {
+    let unusable = |error: device::DeviceError| Failure::usage("device", error.to_string());
+    let device = device::resolve(&common.device.to_string()).map_err(unusable)?;
+    let setting = Setting {
+        threads: common.threads(),
+        seconds: arguments.seconds,
+        device: device::open(&device).map_err(unusable)?,
+        images: arguments.images.clone(),
+    };
+    bench::run(name, &setting).map_err(failure)
+}
+
+/// In a process of its own.
+fn elsewhere(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measured, Failure> {
+    let stopped = |why: String| Failure::failed(format!("`{name}` was not measured: {why}"));
+    let program = std::env::current_exe().map_err(|error| stopped(error.to_string()))?;
+    let mut command = Command::new(program);
+    command
+        .args(["bench", name, "--json", "--threads"])
+        .arg(common.threads().to_string())
+        .args(["--seconds", &arguments.seconds.to_string()])
+        .args(["--device", &common.device.to_string()]);
+    if let Some(images) = &arguments.images {
+        command.arg("--images").arg(images);
+    }
+    let child = command.stdin(Stdio::null()).stderr(Stdio::inherit());
+    let found = child.output().map_err(|error| stopped(error.to_string()))?;
+    #[derive(Deserialize)]
+    struct Found {
+        results: Vec<Measured>,
+    }
+    let document = serde_json::from_slice::<Found>(&found.stdout).ok();
+    let result = document.and_then(|document| document.results.into_iter().next());
+    result.ok_or_else(|| stopped(format!("its process ended with {}", found.status)))
+}
+
+fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let families = bench::families();
+    if common.json {
+        let names = families.iter().flat_map(|family| &family.names);
+        let names: Vec<_> = names
+            .map(|(name, usual)| json!({ "name": name, "usual": usual }))
+            .collect();
+        writeln!(output, "{}", json!({ "benchmarks": names }))?;
+        return Ok(Exit::Done);
+    }
+    for family in families {
+        writeln!(output, "{}", family.form)?;
+        writeln!(output, "    {}", family.about)?;
+        for (name, usual) in family.names {
+            writeln!(output, "  {} {name}", if usual { '*' } else { ' ' })?;
+        }
+        writeln!(output)?;
+    }
+    Ok(Exit::Done)
+}
+
+fn head(machine: &Machine, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
+    let Machine {
+        processor,
+        cores,
+        device_class,
+        os,
+        ribflow,
+        load,
+    } = machine;
+    writeln!(output, "{processor}, {cores} cores, {device_class}, {os}")?;
+    let load = load.map_or_else(String::new, |load| format!(", load {load}"));
+    let threads = common.threads();
+    writeln!(output, "ribflow {ribflow}, {threads} threads{load}\n")?;
+    Ok(())
+}
+
+/// Lines of one table that come one by one.
+struct Lines {
+    width: usize,
+    begun: bool,
+}
+
+impl Lines {
+    fn new(names: &[String]) -> Self {
+        let width = names.iter().map(String::len).max().unwrap_or(0);
+        Self {
+            width,
+            begun: false,
+        }
+    }
+
+    fn show(&mut self, measured: &Measured, output: &mut dyn Write) -> Result<(), Failure> {
+        let width = self.width;
+        if !self.begun {
+            self.begun = true;
+            writeln!(
+                output,
+                "{:<width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>22}  {:>8}",
+                "", "median ms", "least", "largest", "CPU ms", "", "peak MiB"
+            )?;
+        }
+        let wall = &measured.wall_ms;
+        let cpu = measured.cpu_ms.map_or_else(String::new, digits);
+        let peak = measured.peak_bytes.map_or_else(String::new, |bytes| {
+            format!("{:.0}", bytes as f64 / f64::from(1 << 20))
+        });
+        writeln!(
+            output,
+            "{:<width$}  {:>9}  {:>9}  {:>9}  {:>9}  {:>22}  {:>8}",
+            measured.name,
+            digits(wall.median),
+            digits(wall.least),
+            digits(wall.largest),
+            cpu,
+            format!("{} {}", digits(measured.rate), measured.rate_unit),
+            peak
+        )?;
+        if let Some(digest) = &measured.digest {
+            writeln!(output, "  SHA-256 of the pixels {digest}")?;
+        }
+        // Whoever waits sees how far it is.
+        output.flush()?;
+        Ok(())
+    }
+}
+
+/// About three digits that mean something.
+fn digits(value: f64) -> String {
+    match value {
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value if value >= 1.0 => format!("{value:.2}"),
+        value => format!("{value:.4}"),
+    }
+}
