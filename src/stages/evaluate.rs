@@ -40,7 +40,7 @@ pub struct Evaluate {
 
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "Top-1 and top-5 accuracy, loss, accuracy of each class and the confusion matrix";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);

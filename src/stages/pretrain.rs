@@ -166,7 +166,7 @@ impl Pretrain {
 
 impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "Trains a new model on a dataset";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
 

@@ -13,7 +13,7 @@
 
 /// Raised when a kernel may give other bits for the same input: what was derived with older ones
 /// is then computed again.
-pub const KERNELS: u32 = 1;
+pub const KERNELS: u32 = 2;
 
 mod anchor;
 mod attention;

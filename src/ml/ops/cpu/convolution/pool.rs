@@ -46,16 +46,12 @@ impl Shape {
     }
 }
 
-/// The largest pixel under each window, `[batch, channels, places]`, and its place in its plane.
+/// The largest pixel under each window, `[batch, channels, places]`, and its place in its plane;
+/// the first by rows among equals.
 pub fn max_pool(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
     let (plane, places) = (shape.height * shape.width, shape.places());
     let count = shape.batch * shape.channels * places;
     let (mut output, mut best) = (vec![f32::NEG_INFINITY; count], vec![0; count]);
-    let one = Shape {
-        channels: 1,
-        ..shape
-    };
-    let stride = shape.window.stride;
     parallel::each_pair(
         &mut output,
         places,
@@ -63,18 +59,62 @@ pub fn max_pool(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
         places,
         |index, output, best| {
             let x = &x[index * plane..][..plane];
-            one.each_line(|to, from, count| {
-                let to = to % places;
-                for step in 0..count {
-                    let pixel = from + step * stride;
-                    if x[pixel] > output[to + step] {
-                        (output[to + step], best[to + step]) = (x[pixel], pixel as u32);
-                    }
-                }
-            });
+            let (mut tops, mut pixels) = (vec![0.0; shape.width], vec![0; shape.width]);
+            let rows = output
+                .chunks_exact_mut(shape.across)
+                .zip(best.chunks_exact_mut(shape.across));
+            for (row, (output, best)) in rows.enumerate() {
+                vectorised(
+                    #[inline(always)]
+                    || tallest(shape, x, row, &mut tops, &mut pixels),
+                );
+                widest(shape, &tops, &pixels, output, best);
+            }
         },
     );
     (output, best)
+}
+
+/// For each column the largest pixel of the rows that the windows of row `row` cover.
+#[inline(always)]
+fn tallest(shape: Shape, x: &[f32], row: usize, tops: &mut [f32], pixels: &mut [u32]) {
+    let Window {
+        size,
+        stride,
+        padding,
+    } = shape.window;
+    let first = (row * stride).saturating_sub(padding);
+    let end = (row * stride + size - padding).min(shape.height);
+    tops.fill(f32::NEG_INFINITY);
+    pixels.fill(0);
+    for y in first..end {
+        let from = y * shape.width;
+        let columns = tops.iter_mut().zip(pixels.iter_mut());
+        for (x, ((top, pixel), value)) in columns.zip(&x[from..from + shape.width]).enumerate() {
+            let larger = *value > *top;
+            *top = if larger { *value } else { *top };
+            *pixel = if larger { (from + x) as u32 } else { *pixel };
+        }
+    }
+}
+
+/// For each window the largest of its columns' tops, the smallest index among equals.
+fn widest(shape: Shape, tops: &[f32], pixels: &[u32], output: &mut [f32], best: &mut [u32]) {
+    let Window {
+        size,
+        stride,
+        padding,
+    } = shape.window;
+    for (place, (output, best)) in output.iter_mut().zip(best).enumerate() {
+        let first = (place * stride).saturating_sub(padding);
+        let end = (place * stride + size - padding).min(shape.width);
+        for (top, pixel) in tops[first..end].iter().zip(&pixels[first..end]) {
+            let before = *top == *output && *pixel < *best;
+            if *top > *output || before {
+                (*output, *best) = (*top, *pixel);
+            }
+        }
+    }
 }
 
 /// The gradient of what [`max_pool`] took its values from.

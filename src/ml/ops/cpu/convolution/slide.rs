@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use super::Shape;
+use crate::ml::ops::cpu::fresh;
 use crate::ml::ops::cpu::gemm::Matrix;
 use crate::ml::ops::cpu::wide::runs::{Left, Right, add_along_runs};
 use crate::ml::ops::cpu::wide::segment::{Segment, copy_segment};
@@ -11,7 +12,6 @@ use crate::ml::ops::cpu::wide::tile::{LANES, TALL, WIDE};
 use crate::ml::ops::cpu::wide::{
     Base, Format, Tiles, multiply, pack_columns, panel_words, vectors,
 };
-use crate::ml::ops::parallel;
 
 /// Taps whose values are packed at once.
 const DEEP: usize = 512;
@@ -193,19 +193,22 @@ pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
         Matrix::new(weight, outputs, slide.taps.len()),
         Format::Single,
     )];
-    let mut output = vec![0.0; shape.batch * outputs * shape.places()];
-    over_images(&[slide], &weight, outputs, x, &mut output);
-    output
+    over_images(&[slide], &weight, outputs, x)
 }
 
 /// Slides of one source and target over all images.
-fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32], output: &mut [f32]) {
-    let Some(first) = slides.first() else { return };
+fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -> Vec<f32> {
+    let Some(first) = slides.first() else {
+        return Vec::new();
+    };
     let (source, plane) = (first.source, first.target.plane);
     let batch = x.len() / source.values().max(1);
     let group = PLACES.div_ceil(first.places()).clamp(1, batch.max(1));
-    parallel::each_piece(output, group * outputs * plane, |index, target| {
-        let count = target.len() / (outputs * plane);
+    let image = outputs * plane;
+    fresh::vector(batch * image, group * image, |index, blank| {
+        // Pixels that no tap reaches stay zero; the piece is in the cache afterwards.
+        let target = fresh::fill(blank, 0.0);
+        let count = target.len() / image;
         let images = &x[index * group * source.values()..][..count * source.values()];
         ROOM.with_borrow_mut(|room| {
             let Room {
@@ -242,7 +245,8 @@ fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32], o
                 }
             }
         });
-    });
+        target
+    })
 }
 
 /// Up to [`PANELS`] panels of places, through all taps.
@@ -363,9 +367,7 @@ pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
             )
         })
         .collect();
-    let mut target = vec![0.0; shape.batch * shape.image()];
-    over_images(&slides, &weights, shape.channels, gradient, &mut target);
-    target
+    over_images(&slides, &weights, shape.channels, gradient)
 }
 
 /// For each pair of remainders the slide over the gradient, and for each of its taps the index of
@@ -447,9 +449,9 @@ pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> V
     let padded = padded(&slide.source, x);
     let images = padded.as_deref().unwrap_or(x);
     let columns = by_place(gradient, shape.batch, outputs, places);
-    let mut transposed = vec![0.0; taps * outputs];
     let piece = taps.div_ceil(TALL).div_ceil(16).max(3) * TALL;
-    parallel::each_piece(&mut transposed, piece * outputs, |index, target| {
+    let transposed = fresh::vector(taps * outputs, piece * outputs, |index, blank| {
+        let target = fresh::fill(blank, 0.0);
         let taps = &slide.taps[index * piece..][..target.len() / outputs];
         let rows = (1024 / slide.across).clamp(1, slide.down);
         for image in 0..shape.batch {
@@ -474,6 +476,7 @@ pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> V
                 add_along_runs(target, left, right);
             }
         }
+        target
     });
     let mut weight = vec![0.0; taps * outputs];
     for (tap, row) in transposed.chunks_exact(outputs).enumerate() {
@@ -489,24 +492,27 @@ fn padded(source: &Source, x: &[f32]) -> Option<Vec<f32>> {
     if source.is_bare() {
         return None;
     }
-    let mut padded = vec![0.0; x.len() / source.values() * source.padded()];
-    parallel::each_piece(&mut padded, source.padded(), |index, target| {
+    let count = x.len() / source.values() * source.padded();
+    let images = fresh::vector(count, source.padded(), |index, blank| {
+        let target = fresh::fill(blank, 0.0);
         source.pad(&x[index * source.values()..][..source.values()], target);
+        target
     });
-    Some(padded)
+    Some(images)
 }
 
 /// `[batch, outputs, places]` as a packed right matrix `[batch·places, outputs]`.
 fn by_place(gradient: &[f32], batch: usize, outputs: usize, places: usize) -> Vec<f32> {
-    let mut words = vec![0.0; panel_words(batch * places, outputs)];
-    parallel::each_piece(&mut words, batch * places * WIDE, |panel, words| {
+    let (count, size) = (panel_words(batch * places, outputs), batch * places * WIDE);
+    fresh::vector(count, size, |panel, blank| {
         let count = (outputs - panel * WIDE).min(WIDE);
-        let width = vectors(count) * LANES;
-        for (image, words) in words.chunks_exact_mut(places * width).enumerate() {
-            let from = (image * outputs + panel * WIDE) * places;
+        let image = places * vectors(count) * LANES;
+        for (index, blank) in blank.chunks_exact_mut(image).enumerate() {
+            let from = (index * outputs + panel * WIDE) * places;
             let lines = Matrix::new(&gradient[from..from + count * places], count, places);
-            pack_columns(words, lines.t());
+            pack_columns(fresh::fill(blank, 0.0), lines.t());
         }
-    });
-    words
+        // SAFETY: the images fill the panel, and each was written.
+        unsafe { fresh::initialised(blank) }
+    })
 }
