@@ -65,7 +65,12 @@ pub fn run(
         }
         if let Err(error) = written {
             let stays = withheld.is_withheld(*node, name);
-            return Err(lost(error, stays, &arguments.workflow, &graph.dag[*node].id));
+            return Err(lost(
+                error,
+                stays,
+                &arguments.workflow,
+                &graph.dag[*node].id,
+            ));
         }
     }
     if common.json {
@@ -98,9 +103,7 @@ fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str)
             let (workflow, node) = (workflow.typed(), quoted(id));
             let again = format!("`ribflow run {workflow} {node} --force {node}` makes it");
             match stays {
-                false => {
-                    Failure::failed(format!("{id}: {error}")).hint(format!("{again} again"))
-                }
+                false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
                 true => Failure::failed(format!(
                     "{id}: {error}: a dataset's licence keeps it in the lab that made it"
                 ))

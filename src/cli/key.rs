@@ -149,7 +149,10 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     if keys.is_empty() {
-        writeln!(output, "there is no key yet: `ribflow key generate` makes one")?;
+        writeln!(
+            output,
+            "there is no key yet: `ribflow key generate` makes one"
+        )?;
         return Ok(Exit::Done);
     }
     let mut table = Table::new(["name", "public key", ""]);

@@ -74,8 +74,9 @@ pub fn run(
         false => {
             let file = quoted(&file.display().to_string());
             let message = "the data here is not what the lock says, which stays as it is";
-            Err(Failure::failed(message)
-                .hint(format!("`ribflow lock {file} --update` takes the data as it is")))
+            Err(Failure::failed(message).hint(format!(
+                "`ribflow lock {file} --update` takes the data as it is"
+            )))
         }
     }
 }
@@ -168,7 +169,10 @@ impl Told {
         }
         let Some(path) = &self.path else {
             let file = arguments.file.display();
-            writeln!(output, "{file} takes nothing from outside: it needs no lock")?;
+            writeln!(
+                output,
+                "{file} takes nothing from outside: it needs no lock"
+            )?;
             return Ok(());
         };
         let mut parts = vec![count(number.0, "checkpoint")];

@@ -57,7 +57,9 @@ pub fn run(
     let gathered = engine::gather(&graph, store, &device, &exchange)?;
     let survey = engine::survey_with(&graph, store, &device, &gathered)?;
     let nodes = survey.nodes.iter();
-    let lacks_data = nodes.filter(|node| node.state == PlanState::MissingData).count();
+    let lacks_data = nodes
+        .filter(|node| node.state == PlanState::MissingData)
+        .count();
     let records = survey.into_records();
     let goals = goals(&graph, &moving.target.targets);
     let found = goals.iter().any(|node| records.contains_key(node));
@@ -97,9 +99,11 @@ fn nothing_there(moving: &Moving, lacks_data: usize) -> Failure {
     };
     let message = format!("nothing {what} is at `{}`", moving.remote);
     Failure::failed(message).hint(match lacks_data {
-        0 => "the workflow, its data, the versions and, with `determinism: strict`, the device must \
+        0 => {
+            "the workflow, its data, the versions and, with `determinism: strict`, the device must \
               be those of whoever pushed: `ribflow why` shows what a key is made of"
-            .to_string(),
+                .to_string()
+        }
         some => format!(
             "{} no key without data that is not here: the file that `ribflow lock` writes where \
              the data is stands for it",

@@ -353,9 +353,8 @@ fn check(
         (true, false) => Ok(Exit::Done),
         (true, true) => {
             let message = format!("`{name}` is to be written (`--write`), and can't be");
-            Err(Failure::failed(message).hint(
-                "until it can, `run` only reads it; without `--write` that is no error",
-            ))
+            Err(Failure::failed(message)
+                .hint("until it can, `run` only reads it; without `--write` that is no error"))
         }
     }
 }

@@ -65,7 +65,10 @@ pub fn run(
     let reason = reason(&arguments.reason)?;
     let (revoked, keys) = match (&arguments.record, &arguments.key) {
         (Some(record), _) => (Revoked::Record(*record), signed_with(&lab, record, common)?),
-        (None, name) => (Revoked::Key, vec![own_key(&lab, name.iter().flatten().next())?]),
+        (None, name) => (
+            Revoked::Key,
+            vec![own_key(&lab, name.iter().flatten().next())?],
+        ),
     };
     // Unknown remotes are told before anything is signed.
     let remotes = remotes(&lab, &arguments.remotes)?;
@@ -87,7 +90,10 @@ pub fn run(
         Revoked::Key => {
             let names = keys.iter().map(|key| key.name.as_str());
             let names: Vec<&str> = names.collect();
-            format!("the key `{}` and everything that it has signed", names.concat())
+            format!(
+                "the key `{}` and everything that it has signed",
+                names.concat()
+            )
         }
     };
     if !common.quiet && !common.json {

@@ -100,6 +100,10 @@ pub fn run(
     };
     summary.report = page.display().to_string();
     if common.json {
+        for sentence in &taken_back {
+            let message = format!("taken back: {sentence}");
+            write_line(output, &Event::Warning { message })?;
+        }
         write_line(output, &Event::Summary(summary.clone()))?;
     } else if !common.quiet {
         write!(output, "{}", report::summary_text(&view))?;

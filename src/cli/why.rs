@@ -182,7 +182,11 @@ fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Fai
             [] => String::new(),
             names => format!(", signed by {}", listed(names.iter().map(String::as_str))),
         };
-        writeln!(output, "    also record {}: {outcome}{signers}", other.record.short())?;
+        writeln!(
+            output,
+            "    also record {}: {outcome}{signers}",
+            other.record.short()
+        )?;
     }
     Ok(())
 }

@@ -56,7 +56,9 @@ impl Store {
     /// record must ([`Store::may_share`]).
     pub fn holding(&self, record: &Record) -> impl Iterator<Item = Digest> {
         let ports = record.ports.values();
-        ports.filter(|port| holds_data(port)).map(|port| port.digest)
+        ports
+            .filter(|port| holds_data(port))
+            .map(|port| port.digest)
     }
 
     /// From now on these blobs stay in this store, whether they are here yet or not.

@@ -262,8 +262,9 @@ impl Hearing<'_> {
         // Anybody can put a false word beside a true one: it must not take that away.
         for why in invalid {
             let (name, short) = (&self.neighbour.name, digest.short());
-            self.exchange
-                .complain(format!("`{name}`: record {short}, {why}; it is passed over"));
+            self.exchange.complain(format!(
+                "`{name}`: record {short}, {why}; it is passed over"
+            ));
         }
         let foreign = Foreign { record, signatures };
         Ok(Ok(Candidate {

@@ -199,7 +199,8 @@ impl Guarded {
         send: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = send(Pin::new(&mut self.stream), context) {
-            self.pace.sent(*result.as_ref().unwrap_or(&0), Instant::now());
+            self.pace
+                .sent(*result.as_ref().unwrap_or(&0), Instant::now());
             self.connection.has_sent();
             return Poll::Ready(result);
         }
