@@ -93,8 +93,7 @@ pub fn records(survey: &Survey) -> impl Iterator<Item = (NodeIndex, &StoredRecor
 
 fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value {
     let node = &graph.dag[surveyed.node];
-    let standing = standings.get(&surveyed.node).cloned().unwrap_or_default();
-    json!({
+    let mut entry = json!({
         "id": node.id,
         "stage": node.stage,
         "kind": node.kind.name(),
@@ -102,8 +101,13 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
         "state": surveyed.state,
         "derived": false,
         "why": surveyed.why,
-        "taken_back": standing.taken_back,
-    })
+    });
+    // Only where there is something to say: scripts know the fields above.
+    let standing = standings.get(&surveyed.node);
+    if let Some(standing) = standing.filter(|standing| !standing.taken_back.is_empty()) {
+        entry["taken_back"] = json!(standing.taken_back);
+    }
+    entry
 }
 
 fn derived_entry(surveyed: &SharedWork) -> Value {

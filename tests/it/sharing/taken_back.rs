@@ -11,12 +11,8 @@ const NODE: &str = "baseline[source=narrow,seed=0,test=own]";
 fn node(lab: &Laboratory, command: &[&str]) -> Value {
     let words = [command, &["--profile", "tiny", "--json"]].concat();
     let document = lab.run(&words).expect(0).json();
-    let nodes = document["nodes"].as_array().unwrap().iter();
-    nodes
-        .filter(|node| node["id"] == NODE)
-        .cloned()
-        .next()
-        .unwrap()
+    let mut nodes = document["nodes"].as_array().unwrap().iter();
+    nodes.find(|node| node["id"] == NODE).unwrap().clone()
 }
 
 fn record(lab: &Laboratory) -> String {
@@ -28,12 +24,8 @@ fn record(lab: &Laboratory) -> String {
 fn provenance(lab: &Laboratory) -> Value {
     let document = lab.space.read("out/mini-rib-tiny/provenance.json");
     let document: Value = serde_json::from_str(&document).unwrap();
-    let nodes = document["nodes"].as_array().unwrap().iter();
-    nodes
-        .filter(|node| node["id"] == NODE)
-        .cloned()
-        .next()
-        .unwrap()
+    let mut nodes = document["nodes"].as_array().unwrap().iter();
+    nodes.find(|node| node["id"] == NODE).unwrap().clone()
 }
 
 fn page(lab: &Laboratory) -> String {

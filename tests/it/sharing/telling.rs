@@ -92,3 +92,18 @@ fn what_a_licence_keeps_is_not_called_lost() {
     let kept = b.run(&get).expect(1);
     assert!(kept.stderr.contains("licence"), "{kept}");
 }
+
+#[test]
+fn a_token_that_is_not_there_is_told_where_the_push_fails() {
+    let lab = Laboratory::new();
+    lab.key("aachen");
+    lab.space.write("twins.yaml", TWINS);
+    lab.run(&["run", "twins.yaml", "--quiet"]).ok();
+    let options = ["--write", "--token-env", "NO_SUCH_TOKEN"];
+    lab.add_remote("server", "http://127.0.0.1:9", &options);
+    let failed = lab
+        .run(&["push", "twins.yaml", "--remote", "server"])
+        .expect(1);
+    let told = "asked without a token: NO_SUCH_TOKEN is not set";
+    assert!(failed.stderr.contains(told), "{failed}");
+}
