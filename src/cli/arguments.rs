@@ -13,7 +13,7 @@ use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
-use super::{about, bench, bundle, examples, ro_crate, transfer};
+use super::{about, bench, bundle, examples, pull, push, ro_crate};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -155,10 +155,10 @@ pub enum Command {
     Lock(LockArguments),
     /// Send results to a remote
     #[command(long_about = about::PUSH)]
-    Push(transfer::PushArguments),
+    Push(push::PushArguments),
     /// Take results from a remote
     #[command(long_about = about::PULL)]
-    Pull(transfer::PullArguments),
+    Pull(pull::PullArguments),
     /// Write a workflow with its results as one file
     Export(ExportArguments),
     /// Take a workflow with its results from a file

@@ -132,6 +132,20 @@ pub fn import(
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let imported = take_in(arguments, common, output);
+    if let (Err(failure), true) = (&imported, common.json)
+        && let Some(document) = failure.document()
+    {
+        writeln!(output, "{document}")?;
+    }
+    imported
+}
+
+fn take_in(
+    arguments: &ImportArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
     refuse_occupied(&arguments.output)?;
     let reader = BundleReader::open(&arguments.bundle).map_err(failed)?;
     let about = reader.about().clone();

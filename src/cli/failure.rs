@@ -4,8 +4,9 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::again::quoted;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
 use crate::remote::config::ConfigError;
@@ -111,6 +112,19 @@ impl Failure {
         }
     }
 
+    /// `{"errors": […]}` for a command that prints one document, where it would print none: the
+    /// words go to standard error as ever.
+    pub fn document(&self) -> Option<Value> {
+        let Self::Failed { message, hint } = self else {
+            return None;
+        };
+        let problem = Diagnostic {
+            hint: hint.clone(),
+            ..Diagnostic::nowhere("failed", "", message.as_str())
+        };
+        Some(json!({ "errors": [problem] }))
+    }
+
     /// Tells the user: in words on standard error, or, where scripts listen and the exit code is
     /// 2, as `{"errors": […]}` on standard output.
     pub fn report(&self, json: bool) {
@@ -199,8 +213,11 @@ impl From<ExportError> for Failure {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let hint = match &error {
-            LockError::Later { .. } => "a later ribflow wrote it",
-            _ => "`ribflow lock FILE --update` writes it anew",
+            LockError::Later { .. } => "a later ribflow wrote it".to_string(),
+            LockError::Io { path, .. } | LockError::Format { path, .. } => {
+                let workflow = quoted(&path.with_extension("").display().to_string());
+                format!("`ribflow lock {workflow} --update` writes it anew")
+            }
         };
         Self::usage("lock", error.to_string()).hint(hint)
     }

@@ -9,7 +9,8 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::arguments::{Common, GetArguments, TargetArguments};
+use super::again::quoted;
+use super::arguments::{Common, GetArguments, TargetArguments, WorkflowArguments};
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
@@ -21,6 +22,7 @@ use crate::store::record::Port;
 use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
+use crate::workflow::withheld::Withheld;
 
 pub fn run(
     arguments: &GetArguments,
@@ -38,15 +40,19 @@ pub fn run(
     let store = places::look_at_store(&places.store, common)?;
     let exchange = match arguments.remotes.as_slice() {
         [] => None,
-        names => Some(Arc::new(sharing::exchange(names)?)),
+        names => Some(Arc::new(sharing::exchange(names, &store)?)),
     };
     if let Some(exchange) = &exchange {
         store.look_elsewhere(Arc::clone(exchange) as Arc<dyn Elsewhere>);
     }
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let wanted = wanted(&graph, &survey, &selected, &arguments.output)?;
+    let wanted = wanted(&graph, &survey, &selected, arguments)?;
+    let withheld = Withheld::of(&graph);
     for Wanted {
-        node, port, target, ..
+        node,
+        name,
+        port,
+        target,
     } in &wanted
     {
         let written = store.artifact(port).map_err(ExportError::from);
@@ -58,7 +64,13 @@ pub fn run(
             sharing::tell(exchange, &[], common);
         }
         if let Err(error) = written {
-            return Err(lost(error, &arguments.workflow.file, &graph.dag[*node].id));
+            let stays = withheld.is_withheld(*node, name);
+            return Err(lost(
+                error,
+                stays,
+                &arguments.workflow,
+                &graph.dag[*node].id,
+            ));
         }
     }
     if common.json {
@@ -80,17 +92,24 @@ pub fn run(
 }
 
 /// Why a result could not be written, and where it was damaged or deleted, how to make it again.
-fn lost(error: ExportError, file: &Path, id: &str) -> Failure {
+fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str) -> Failure {
     let blob = matches!(
         error,
         ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_))
     );
     match blob {
         false => error.into(),
-        true => Failure::failed(format!("{id}: {error}")).hint(format!(
-            "`ribflow run {} '{id}' --force '{id}'` makes it again",
-            file.display()
-        )),
+        true => {
+            let (workflow, node) = (workflow.typed(), quoted(id));
+            let again = format!("`ribflow run {workflow} {node} --force {node}` makes it");
+            match stays {
+                false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
+                true => Failure::failed(format!(
+                    "{id}: {error}: a dataset's licence keeps it in the lab that made it"
+                ))
+                .hint(format!("where the data is, {again}")),
+            }
+        }
     }
 }
 
@@ -129,18 +148,19 @@ fn wanted<'a>(
     graph: &Graph,
     survey: &'a Survey,
     selected: &Selected,
-    folder: &Path,
+    arguments: &GetArguments,
 ) -> Result<Vec<Wanted<'a>>, Failure> {
+    let folder = &arguments.output;
     let mut wanted = Vec::new();
     for &node in &selected.nodes {
         let id = &graph.dag[node].id;
-        let stored = record(survey, node, id)?;
+        let stored = record(survey, node, id, &arguments.workflow)?;
         let (name, port) = match &selected.name {
             Some(name) => port(id, stored, name)?,
             None => first_port(graph, node, stored)?,
         };
         let target = match selected.nodes.len() {
-            1 => folder.to_path_buf(),
+            1 => folder.clone(),
             _ => folder.join(id),
         };
         wanted.push(Wanted {
@@ -153,14 +173,21 @@ fn wanted<'a>(
     Ok(wanted)
 }
 
-fn record<'a>(survey: &'a Survey, node: NodeIndex, id: &str) -> Result<&'a StoredRecord, Failure> {
+fn record<'a>(
+    survey: &'a Survey,
+    node: NodeIndex,
+    id: &str,
+    workflow: &WorkflowArguments,
+) -> Result<&'a StoredRecord, Failure> {
     let surveyed = survey.get(node);
     surveyed
         .and_then(|surveyed| surveyed.record.as_deref())
         .ok_or_else(|| {
             let why = surveyed.map_or("", |surveyed| surveyed.why.as_str());
             Failure::failed(format!("{id} has no result yet: {why}")).hint(format!(
-                "`ribflow run FILE '{id}'` makes it, with what it needs"
+                "`ribflow run {} {}` makes it, with what it needs",
+                workflow.typed(),
+                quoted(id)
             ))
         })
 }

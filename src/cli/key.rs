@@ -149,7 +149,11 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     if keys.is_empty() {
-        return Err(no_key());
+        writeln!(
+            output,
+            "there is no key yet: `ribflow key generate` makes one"
+        )?;
+        return Ok(Exit::Done);
     }
     let mut table = Table::new(["name", "public key", ""]);
     for key in &keys {

@@ -3,15 +3,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde_json::json;
 
+use super::again::quoted;
 use super::arguments::{Common, LockArguments};
 use super::failure::{Exit, Failure};
 use super::pins::{self, Loose};
 use super::places::Places;
 use super::{load, places};
+use crate::digest::Digest;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
 use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
@@ -26,11 +29,12 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let file = &arguments.file;
-    let known = match arguments.update {
-        true => None,
-        false => Lock::read(file)?,
+    let nothing = || Lock::of(Vec::new(), Vec::new());
+    let (known, before) = match arguments.update {
+        // One that can't be read is written anew.
+        true => (nothing(), Lock::read(file).ok().flatten()),
+        false => (Lock::read(file)?.unwrap_or_else(nothing), None),
     };
-    let known = known.unwrap_or_else(|| Lock::of(Vec::new(), Vec::new()));
     let graphs = load::every_profile(file, &stages::registry())?;
     let loose: BTreeSet<Loose> = graphs.iter().flat_map(pins::loose).collect();
     let mut checkpoints = Vec::new();
@@ -45,37 +49,179 @@ pub fn run(
         }
         checkpoints.push(locked);
     }
-    let Surveyed { sources, missing } = sources(&graphs, &known, file, common)?;
-    let number = (checkpoints.len(), sources.len());
-    let lock = Lock::of(checkpoints, sources);
-    let path = lock.write(file)?;
-    if common.json {
-        let told = json!({
-            "lock": path,
-            "checkpoints": number.0,
-            "sources": number.1,
-            "not_locked": missing,
-        });
-        writeln!(output, "{told}")?;
-    } else if !common.quiet {
-        for (node, why) in &missing {
+    let mut surveyed = sources(&graphs, &known, file, common)?;
+    let lock = Lock::of(checkpoints, std::mem::take(&mut surveyed.sources));
+    if let Some(before) = before {
+        surveyed.changed = changes(&before, &lock);
+    }
+    let is_empty = lock.checkpoints.is_empty() && lock.sources.is_empty();
+    if is_empty && !surveyed.missing.is_empty() {
+        return Err(nothing_to_lock(&surveyed.missing));
+    }
+    let path = match is_empty && !Lock::path(file).exists() {
+        true => None,
+        false => Some(lock.write(file)?),
+    };
+    let told = Told {
+        lock,
+        path,
+        changed: surveyed.changed,
+        missing: surveyed.missing,
+    };
+    told.tell(arguments, common, output)?;
+    match told.changed.is_empty() || arguments.update {
+        true => Ok(Exit::Done),
+        false => {
+            let file = quoted(&file.display().to_string());
+            let message = "the data here is not what the lock says, which stays as it is";
+            Err(Failure::failed(message).hint(format!(
+                "`ribflow lock {file} --update` takes the data as it is"
+            )))
+        }
+    }
+}
+
+/// There is outside data, and none of it is here.
+fn nothing_to_lock(missing: &BTreeMap<String, String>) -> Failure {
+    let why = missing.iter().next();
+    let why = why.map_or(String::new(), |(node, why)| format!("; {node}: {why}"));
+    let message = format!(
+        "none of the data is here ({} without), so there is nothing to write down{why}",
+        count(missing.len(), "node")
+    );
+    Failure::failed(message).hint("a lock is written where the data is, and goes with the workflow")
+}
+
+/// Data that is another than a lock says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Changed {
+    node: String,
+    source: String,
+    /// What the lock had said.
+    locked: Digest,
+    found: Digest,
+}
+
+/// What of `before` is another now.
+fn changes(before: &Lock, now: &Lock) -> Vec<Changed> {
+    let pairs = now.sources.iter().filter_map(|source| {
+        let locked = before.sources.iter().find(|one| one.is_of_same(source))?;
+        (locked.digest != source.digest).then(|| Changed {
+            node: source.node.clone(),
+            source: source.source.clone(),
+            locked: locked.digest,
+            found: source.digest,
+        })
+    });
+    pairs.collect()
+}
+
+/// What has come of it.
+struct Told {
+    lock: Lock,
+    /// Where it was written; `None` where there is nothing to lock.
+    path: Option<PathBuf>,
+    changed: Vec<Changed>,
+    missing: BTreeMap<String, String>,
+}
+
+impl Told {
+    fn tell(
+        &self,
+        arguments: &LockArguments,
+        common: &Common,
+        output: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        let number = (self.lock.checkpoints.len(), self.lock.sources.len());
+        if common.json {
+            let told = json!({
+                "lock": self.path,
+                "checkpoints": number.0,
+                "sources": number.1,
+                "changed": self.changed,
+                "not_locked": self.missing,
+            });
+            return Ok(writeln!(output, "{told}")?);
+        }
+        if common.quiet {
+            return Ok(());
+        }
+        for Changed {
+            node,
+            source,
+            locked,
+            found,
+        } in &self.changed
+        {
+            let (was, is) = match arguments.update {
+                true => ("was", "is now"),
+                false => ("the lock says", "here it is"),
+            };
+            writeln!(
+                output,
+                "changed: {node}: {source}: {was} {}, {is} {}",
+                locked.short(),
+                found.short()
+            )?;
+        }
+        for (node, why) in &self.missing {
             writeln!(output, "not locked: {node}: {why}")?;
         }
+        let Some(path) = &self.path else {
+            let file = arguments.file.display();
+            writeln!(
+                output,
+                "{file} takes nothing from outside: it needs no lock"
+            )?;
+            return Ok(());
+        };
         let mut parts = vec![count(number.0, "checkpoint")];
         if number.1 > 0 {
             parts.push(count(number.1, "source"));
         }
-        let written = places::shown(&path);
+        let written = places::shown(path);
         writeln!(output, "{written}: {}", parts.join(", "))?;
+        Ok(())
     }
-    Ok(Exit::Done)
 }
 
 /// Digests of outside data, and of what there are none, by node.
 #[derive(Default)]
 struct Surveyed {
     sources: Vec<LockedSource>,
+    /// What is known, and another here.
+    changed: Vec<Changed>,
     missing: BTreeMap<String, String>,
+}
+
+impl Surveyed {
+    /// What is known stays, and where the data here is another, that is told.
+    fn take(
+        &mut self,
+        node: &Node,
+        known: Option<&LockedSource>,
+        found: Result<LockedSource, String>,
+    ) {
+        match (known, found) {
+            (Some(known), found) => {
+                if let Ok(found) = found.as_ref()
+                    && found.digest != known.digest
+                {
+                    self.changed.push(Changed {
+                        node: known.node.clone(),
+                        source: known.source.clone(),
+                        locked: known.digest,
+                        found: found.digest,
+                    });
+                }
+                self.sources.push(known.clone());
+            }
+            (None, Ok(found)) => self.sources.push(found),
+            (None, Err(why)) => {
+                self.missing.insert(node.id.clone(), why);
+            }
+        }
+    }
 }
 
 /// What the outside data of all nodes is. What is known stays; data that is not here is told.
@@ -102,20 +248,13 @@ fn sources(
                 if !seen.insert((node.id.clone(), source.name.clone(), parameters)) {
                     continue;
                 }
+                let found = look(node, &source, &stats, base);
                 let mut entries = known.sources.iter();
                 let entry = entries.find(|known| {
                     (&known.node, &known.source, &known.parameters)
                         == (&node.id, &source.name, &parameters)
                 });
-                match entry
-                    .cloned()
-                    .map_or_else(|| look(node, &source, &stats, base), Ok)
-                {
-                    Ok(locked) => surveyed.sources.push(locked),
-                    Err(why) => {
-                        surveyed.missing.insert(node.id.clone(), why);
-                    }
-                }
+                surveyed.take(node, entry, found);
             }
         }
     }

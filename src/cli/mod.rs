@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; parses, calls, prints.
 
 mod about;
+mod again;
 pub mod arguments;
 mod bench;
 mod bundle;
@@ -22,6 +23,8 @@ mod models;
 mod pins;
 pub mod places;
 mod plan;
+mod pull;
+mod push;
 pub mod refusals;
 mod remote;
 mod revoke;
@@ -31,6 +34,7 @@ mod schema;
 mod serve;
 mod shared_run;
 mod sharing;
+mod standing;
 mod status;
 mod transfer;
 mod trust;
@@ -93,8 +97,8 @@ fn dispatch(
         Command::Get(arguments) => get::run(arguments, common, output),
         Command::Verify(arguments) => verify::run(arguments, common, output),
         Command::Lock(arguments) => lock::run(arguments, common, output),
-        Command::Push(arguments) => transfer::push(arguments, common, output),
-        Command::Pull(arguments) => transfer::pull(arguments, common, output),
+        Command::Push(arguments) => push::run(arguments, common, output),
+        Command::Pull(arguments) => pull::run(arguments, common, output),
         Command::Export(arguments) => match &arguments.command {
             ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
             ExportCommand::RoCrate(arguments) => ro_crate::export(arguments, common, output),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::again::quoted;
 use super::arguments::Common;
 use super::failure::Failure;
 use crate::remote::lock::Lock;
@@ -64,7 +65,9 @@ pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
         let wrong = |_| {
             let path = Lock::path(workflow).display().to_string();
             let message = format!("{path}: the entry of {} is not sound", loose.hub);
-            Failure::usage("lock", message).hint("`ribflow lock FILE --update` writes it anew")
+            let file = quoted(&workflow.display().to_string());
+            Failure::usage("lock", message)
+                .hint(format!("`ribflow lock {file} --update` writes it anew"))
         };
         let parameters = node.kind.parse(&with).map_err(wrong)?;
         node.parameters = Arc::from(parameters);
@@ -87,7 +90,7 @@ fn sources(lock: &Lock) -> Locked {
 }
 
 /// Warns of checkpoints that neither the workflow nor its lock pins.
-pub fn warn(graph: &Graph, common: &Common) {
+pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
     let is_loose = |node: &&Node| Loose::of(node).is_some();
     let loose: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
     if loose.is_empty() || common.quiet {
@@ -99,8 +102,9 @@ pub fn warn(graph: &Graph, common: &Common) {
     let _ = writeln!(
         std::io::stderr(),
         "warning: {} of {} may change under the same key: a branch or tag can move\n\
-         hint: `ribflow lock FILE` writes down the commits",
+         hint: `ribflow lock {}` writes down the commits",
         count(loose.len(), "checkpoint"),
-        stages.join(", ")
+        stages.join(", "),
+        quoted(&workflow.display().to_string())
     );
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::Common;
 use super::failure::Failure;
+use super::standing;
 use crate::store::Store;
 
 /// The folders of one command, absolute.
@@ -41,9 +42,11 @@ pub fn shown(path: &Path) -> String {
 
 /// Opens the store, making it where there is none.
 pub fn open_store(root: &Path) -> Result<Store, Failure> {
-    Store::open(root).map_err(|error| {
+    let store = Store::open(root).map_err(|error| {
         Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
-    })
+    })?;
+    standing::tell(&store)?;
+    Ok(store)
 }
 
 /// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so

@@ -12,10 +12,12 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::sharing;
+use super::standing::{self, Standings};
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates};
-use crate::engine::{self, Gathered, SharedWork, SurveyedNode};
+use crate::engine::{self, Gathered, SharedWork, Survey, SurveyedNode};
 use crate::stages;
+use crate::store::StoredRecord;
 use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
@@ -33,9 +35,9 @@ pub fn run(
     let gathered = match arguments.remotes.as_slice() {
         [] => Gathered::default(),
         names => {
-            let exchange = sharing::exchange(names)?;
+            let exchange = sharing::exchange(names, &store)?;
             let gathered = engine::gather(&graph, &store, &device, &exchange)?;
-            sharing::tell(&exchange, &gathered.refused, common);
+            sharing::tell_gathered(&exchange, &gathered, common);
             gathered
         }
     };
@@ -43,8 +45,10 @@ pub fn run(
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store));
+    let standings = standing::of(&graph, &store, records(&survey))?;
     if common.json {
-        let nodes = survey.nodes.iter().map(|node| entry(&graph, node));
+        let nodes = survey.nodes.iter();
+        let nodes = nodes.map(|node| entry(&graph, node, &standings));
         let derived = derived.iter().map(derived_entry);
         let nodes: Vec<Value> = nodes.chain(derived).collect();
         serde_json::to_writer(
@@ -67,6 +71,9 @@ pub fn run(
     for line in derived_lines(&derived) {
         writeln!(output, "{line}")?;
     }
+    for sentence in standing::sentences(&graph, &standings) {
+        writeln!(output, "Taken back: {sentence}")?;
+    }
     for line in cost::lines(&price, &hours) {
         writeln!(output, "{line}")?;
     }
@@ -77,9 +84,16 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
+/// The records that are here.
+pub fn records(survey: &Survey) -> impl Iterator<Item = (NodeIndex, &StoredRecord)> {
+    let nodes = survey.nodes.iter();
+    let here = nodes.filter(|node| node.state == PlanState::Reused);
+    here.filter_map(|node| Some((node.node, node.record.as_deref()?)))
+}
+
+fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value {
     let node = &graph.dag[surveyed.node];
-    json!({
+    let mut entry = json!({
         "id": node.id,
         "stage": node.stage,
         "kind": node.kind.name(),
@@ -87,7 +101,13 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
         "state": surveyed.state,
         "derived": false,
         "why": surveyed.why,
-    })
+    });
+    // Only where there is something to say: scripts know the fields above.
+    let standing = standings.get(&surveyed.node);
+    if let Some(standing) = standing.filter(|standing| !standing.taken_back.is_empty()) {
+        entry["taken_back"] = json!(standing.taken_back);
+    }
+    entry
 }
 
 fn derived_entry(surveyed: &SharedWork) -> Value {

@@ -94,8 +94,9 @@ impl Reason {
         let (why, hint) = match self {
             Self::Unknown(signer) => {
                 let name = match is_name(remote) && taken.insert(remote.to_string()) {
-                    true => remote,
-                    false => "NAME",
+                    true => remote.to_string(),
+                    // Part of the key: nobody else is called so.
+                    false => format!("lab-{}", &signer.in_names().to_hex()[..8]),
                 };
                 (
                     format!("signed by {signer}, whom you do not trust"),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -43,8 +44,9 @@ pub enum RemoteCommand {
     List,
     /// Try whether a remote answers, and what it can do
     ///
-    /// Writes a small file there under tmp/ and removes it again. Ends with 1 where it does not
-    /// answer or can't be read.
+    /// Writes a small file there under tmp/ and removes it again; a folder that is not there is not
+    /// made. Ends with 1 where it does not answer, can't be read, or is to be written (`--write`)
+    /// and can't be.
     Check(NameArguments),
 }
 
@@ -163,7 +165,14 @@ fn add(
 fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
     if Configured::has_secret(&arguments.url) {
         let message = "a URL in the configuration holds no user and no password";
-        let hint = "`--token-env VARIABLE` names the variable that holds the token";
+        let is_web = arguments.url.to_ascii_lowercase().starts_with("http");
+        let hint = match is_web {
+            true => "`--token-env VARIABLE` names the variable that holds the token",
+            false => {
+                "a bucket's credentials come from the environment: AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, AZURE_…"
+            }
+        };
         return Err(Failure::usage("secret", message).hint(hint));
     }
     let variable = arguments.token_env.as_deref();
@@ -310,7 +319,9 @@ fn check(
 ) -> Result<Exit, Failure> {
     let name = &arguments.name;
     let lab = Lab::open(home)?;
-    let remote = neighbours::open(&lab.configured(name)?)?;
+    let configured = lab.configured(name)?;
+    let remote = neighbours::open(&configured)?;
+    refuse_lacking(name, &configured, remote.shown())?;
     let abilities = probe(&*remote).map_err(|error| {
         let failure = Failure::failed(format!("`{name}` does not answer: {error}"));
         failure.hint("a run goes on without it: only the reuse is lost")
@@ -321,6 +332,7 @@ fn check(
             "lists": abilities.lists,
             "writes": abilities.writes,
             "conditional": abilities.conditional,
+            "write": configured.write,
             "why": abilities.why,
         });
         writeln!(output, "{document}")?;
@@ -336,11 +348,30 @@ fn check(
             writeln!(output, "{}", crate::ui::words::printable(why))?;
         }
     }
-    Ok(if abilities.lists {
-        Exit::Done
-    } else {
-        Exit::Failed
-    })
+    match (abilities.lists, configured.write && !abilities.writes) {
+        (false, _) => Ok(Exit::Failed),
+        (true, false) => Ok(Exit::Done),
+        (true, true) => {
+            let message = format!("`{name}` is to be written (`--write`), and can't be");
+            Err(Failure::failed(message)
+                .hint("until it can, `run` only reads it; without `--write` that is no error"))
+        }
+    }
+}
+
+/// A folder that is not there: looking must not make it, since it may be mistyped.
+fn refuse_lacking(name: &str, remote: &Configured, shown: &str) -> Result<(), Failure> {
+    let Some(folder) = shown.strip_prefix("file://") else {
+        return Ok(());
+    };
+    if Path::new(folder).is_dir() {
+        return Ok(());
+    }
+    let message = format!("`{name}`: there is no folder {folder}");
+    Err(Failure::failed(message).hint(match remote.write {
+        true => "if it is not mistyped: the first `ribflow push` makes it",
+        false => "is it mistyped, or not mounted?",
+    }))
 }
 
 fn rows(abilities: &Abilities) -> [(&'static str, bool); 3] {

@@ -7,15 +7,21 @@ use clap::Args;
 use serde_json::json;
 
 use super::arguments::Common;
+use super::cache;
 use super::examples;
 use super::failure::{Exit, Failure};
 use super::key::no_key;
+use super::places;
+use crate::diag::listed;
 use crate::digest::Digest;
 use crate::remote::home::Home;
+use crate::remote::keys::{self, OwnKey};
 use crate::remote::neighbours::{self, Lab, NeighbourError};
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::revocations::{self, MOST_REASON};
-use crate::remote::statement::{Revocation, Revoked};
+use crate::remote::signing::PublicKey;
+use crate::remote::statement::{self, Revocation, Revoked};
+use crate::store::{Signature, StoreError};
 use crate::ui::words::printable;
 
 /// What `ribflow revoke --help` begins with.
@@ -30,16 +36,16 @@ It can't be taken back.";
 #[command(after_help = examples::REVOKE)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct RevokeArguments {
-    /// This record: its digest, 64 hexadecimal digits
+    /// This record, which you have signed: its digest, 64 hexadecimal digits
     #[arg(long, value_name = "DIGEST", group = "what")]
     pub record: Option<Digest>,
 
-    /// The key that signs, and with it everything that it has signed
+    /// A key of your own, and with it everything that it has signed [default: the one that signs]
     ///
     /// For a key that somebody else may have, or that is lost. Then `ribflow key generate` makes
     /// a new one.
-    #[arg(long, group = "what")]
-    pub key: bool,
+    #[arg(long, value_name = "NAME", num_args = 0..=1, group = "what")]
+    pub key: Option<Option<String>>,
 
     /// Why, in a sentence: whoever used it reads it
     #[arg(long, value_name = "TEXT", default_value = "no reason given")]
@@ -57,23 +63,38 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let lab = Lab::open(Home::of_user().map_err(NeighbourError::from)?)?;
     let reason = reason(&arguments.reason)?;
-    let Some(key) = lab.key()? else {
-        return Err(no_key());
+    let (revoked, keys) = match (&arguments.record, &arguments.key) {
+        (Some(record), _) => (Revoked::Record(*record), signed_with(&lab, record, common)?),
+        (None, name) => (
+            Revoked::Key,
+            vec![own_key(&lab, name.iter().flatten().next())?],
+        ),
     };
     // Unknown remotes are told before anything is signed.
     let remotes = remotes(&lab, &arguments.remotes)?;
     let revocation = Revocation {
-        revoked: arguments.record.map_or(Revoked::Key, Revoked::Record),
+        revoked,
         reason,
         at: SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |elapsed| elapsed.as_secs()),
     };
-    let envelope = revocation.sign(&key.secret);
-    let kept = revocations::keep(&lab.home, &envelope, key.secret.public())?;
+    let mut digests = Vec::new();
+    for key in &keys {
+        let envelope = revocation.sign(&key.secret);
+        let kept = revocations::keep(&lab.home, &envelope, key.secret.public())?;
+        digests.push(kept.digest);
+    }
     let what = match revocation.revoked {
         Revoked::Record(record) => format!("the record {record}"),
-        Revoked::Key => format!("the key `{}` and everything that it has signed", key.name),
+        Revoked::Key => {
+            let names = keys.iter().map(|key| key.name.as_str());
+            let names: Vec<&str> = names.collect();
+            format!(
+                "the key `{}` and everything that it has signed",
+                names.concat()
+            )
+        }
     };
     if !common.quiet && !common.json {
         writeln!(output, "taken back: {what}")?;
@@ -93,7 +114,7 @@ pub fn run(
             .collect();
         let document = json!({
             "revoked": revocation.revoked,
-            "digest": kept.digest,
+            "digests": digests,
             "told": told,
             "failed": failed,
         });
@@ -114,6 +135,95 @@ pub fn run(
             Err(Failure::failed(message).hint("it is kept, and goes there with the next push"))
         }
     }
+}
+
+/// The key of that name, or else the one that signs.
+fn own_key(lab: &Lab, name: Option<&String>) -> Result<OwnKey, Failure> {
+    let Some(name) = name else {
+        return lab.key()?.ok_or_else(no_key);
+    };
+    let mut own = keys::all(&lab.home)?;
+    match own.iter().position(|key| key.name == *name) {
+        Some(at) => Ok(own.swap_remove(at)),
+        None => {
+            let message = match lab.config.trust.contains_key(name) {
+                true => format!("`{name}` is not a key of your own: only they can take it back"),
+                false => format!("there is no key `{name}` here"),
+            };
+            let known: Vec<&str> = own.iter().map(|key| key.name.as_str()).collect();
+            let hint = match known.is_empty() {
+                true => "`ribflow trust remove NAME` takes no further results of a lab".to_string(),
+                false => format!("your own keys: {}", listed(known.into_iter())),
+            };
+            Err(Failure::usage("unknown-key", message).hint(hint))
+        }
+    }
+}
+
+/// The keys of this lab that have signed a record. Nobody else's word can be taken back, and
+/// nothing that nobody was given.
+fn signed_with(lab: &Lab, record: &Digest, common: &Common) -> Result<Vec<OwnKey>, Failure> {
+    let own = keys::all(&lab.home)?;
+    if own.is_empty() {
+        return Err(no_key());
+    }
+    let store = cache::existing(None, common)?;
+    let of_record = |key: &Digest| -> Result<bool, StoreError> {
+        Ok(store.record_names(key)?.contains(record))
+    };
+    for key in store.keys()? {
+        if of_record(&key)? {
+            let signatures = store.signatures(&key, record)?;
+            let stored = store.records(&key)?;
+            let stored = stored.into_iter().find(|one| one.digest == *record);
+            let Some(stored) = stored else {
+                break;
+            };
+            let has_signed = |own: &OwnKey| {
+                let signer = own.secret.public();
+                let mut signatures = signatures.iter();
+                signatures.any(|one| {
+                    one.signer == signer.in_names()
+                        && statement::verify(&one.envelope, &signer, record, &stored.record).is_ok()
+                })
+            };
+            let keys: Vec<OwnKey> = own.into_iter().filter(has_signed).collect();
+            return match keys.is_empty() {
+                false => Ok(keys),
+                true => Err(not_signed(lab, record, &signatures)),
+            };
+        }
+    }
+    let shown = places::shown(store.root());
+    let message = format!("there is no record {} in the store {shown}", record.short());
+    Err(Failure::usage("unknown-record", message).hint(
+        "`ribflow cache ls --long` lists the records with who signed them; `--store` names the \
+         store that it was pushed from; if that is lost, only `revoke --key` is left",
+    ))
+}
+
+/// A record that is here and that no key of this lab has signed.
+fn not_signed(lab: &Lab, record: &Digest, signatures: &[Signature]) -> Failure {
+    let short = record.short();
+    if signatures.is_empty() {
+        let message = format!("nobody has signed record {short}, so nobody else has taken it");
+        let hint = format!("`ribflow cache forget {record} --yes` removes it from the store");
+        return Failure::usage("not-signed", message).hint(hint);
+    }
+    let signers = signatures.iter().map(|one| {
+        let signer = PublicKey::from_name(&one.signer);
+        let name = lab.trust.name(&signer).map(str::to_string);
+        name.unwrap_or_else(|| signer.to_string())
+    });
+    let signers: Vec<String> = signers.collect();
+    let message = format!(
+        "record {short} is signed by {}, not by you: only they can take it back",
+        listed(signers.iter().map(String::as_str))
+    );
+    Failure::usage("not-signed", message).hint(
+        "`ribflow cache choose` says which of several outcomes is used here; `ribflow trust remove` \
+         takes no further results of a lab",
+    )
 }
 
 fn reason(text: &str) -> Result<String, Failure> {

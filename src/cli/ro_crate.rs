@@ -12,7 +12,7 @@ use super::arguments::{Common, TargetArguments};
 use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
-use super::{examples, load};
+use super::{examples, load, standing};
 use crate::engine;
 use crate::report::ro_crate::{self, Contents};
 use crate::report::{self, View};
@@ -49,11 +49,19 @@ pub fn export(
     let store = places::look_at_store(&places.store, common)?;
     let records = engine::survey(&graph, &store, &common.device.to_string())?.into_records();
     if records.is_empty() {
-        return Err(Failure::failed("nothing of it has a result yet").hint("`ribflow run FILE`"));
+        let again = arguments.target.workflow.typed();
+        return Err(Failure::failed("nothing of it has a result yet")
+            .hint(format!("`ribflow run {again}`")));
     }
     let folder = &arguments.output;
     fs::create_dir_all(folder).map_err(in_folder(folder))?;
-    let view = View::new(&graph, &records).expecting(expected.as_ref());
+    let here = records.iter().map(|(node, stored)| (*node, stored));
+    let standings = standing::of(&graph, &store, here)?;
+    let taken_back = standing::sentences(&graph, &standings);
+    let view = View::new(&graph, &records)
+        .expecting(expected.as_ref())
+        .standing(&standings)
+        .warning(&taken_back);
     report::write(&view, folder)?;
     let results = sizes(folder, folder)?;
     for (relative, content) in &workflow {

@@ -18,7 +18,7 @@ use super::load;
 use super::pins;
 use super::places::{self, Places};
 use super::shared_run::Shared;
-use super::{commands, sharing};
+use super::{commands, sharing, standing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
@@ -46,11 +46,17 @@ pub fn run(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let force = forced(&graph, &arguments.force)?;
     let expected = load::expected(&graph)?;
-    pins::warn(&graph, common);
+    pins::warn(&graph, &arguments.target.workflow.file, common);
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
     let device = common.device.to_string();
-    let shared = Shared::open(&arguments.remotes, &graph, &store, common)?;
+    let shared = Shared::open(
+        &arguments.remotes,
+        &arguments.target.workflow,
+        &graph,
+        &store,
+        common,
+    )?;
     let options = RunOptions {
         threads: common.threads(),
         force: shared.forced(force),
@@ -80,9 +86,12 @@ pub fn run(
     {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
-    let taken_back = sharing::taken_back(&graph, &store, &records)?;
+    let here = records.iter().map(|(node, stored)| (*node, stored));
+    let standings = standing::of(&graph, &store, here)?;
+    let taken_back = standing::sentences(&graph, &standings);
     let view = View::new(&graph, &records)
         .expecting(expected.as_ref())
+        .standing(&standings)
         .warning(&taken_back);
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
@@ -91,6 +100,10 @@ pub fn run(
     };
     summary.report = page.display().to_string();
     if common.json {
+        for sentence in &taken_back {
+            let message = format!("taken back: {sentence}");
+            write_line(output, &Event::Warning { message })?;
+        }
         write_line(output, &Event::Summary(summary.clone()))?;
     } else if !common.quiet {
         write!(output, "{}", report::summary_text(&view))?;
@@ -115,9 +128,12 @@ fn write_whole(
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
-    let taken_back = sharing::taken_back(&graph, store, &records)?;
+    let here = records.iter().map(|(node, stored)| (*node, stored));
+    let standings = standing::of(&graph, store, here)?;
+    let taken_back = standing::sentences(&graph, &standings);
     let view = View::new(&graph, &records)
         .expecting(expected.as_ref())
+        .standing(&standings)
         .warning(&taken_back);
     Ok(report::write(&view, folder)?)
 }

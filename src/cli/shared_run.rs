@@ -8,7 +8,7 @@ use std::sync::mpsc::Sender;
 
 use petgraph::graph::NodeIndex;
 
-use super::arguments::Common;
+use super::arguments::{Common, WorkflowArguments};
 use super::failure::Failure;
 use super::refusals::{self, Notice};
 use super::sharing;
@@ -30,12 +30,15 @@ pub struct Shared {
     write_back: RefCell<Option<WriteBack>>,
     written: RefCell<Written>,
     received: Cell<u64>,
+    /// The workflow as it is typed.
+    again: String,
 }
 
 impl Shared {
     /// Takes what the remotes of these names have for `graph`.
     pub fn open(
         names: &[String],
+        workflow: &WorkflowArguments,
         graph: &Graph,
         store: &Arc<Store>,
         common: &Common,
@@ -47,18 +50,19 @@ impl Shared {
             write_back: RefCell::default(),
             written: RefCell::default(),
             received: Cell::new(0),
+            again: workflow.typed(),
         };
         if names.is_empty() {
             return Ok(nothing);
         }
-        let exchange = Arc::new(sharing::exchange(names)?);
+        let exchange = Arc::new(sharing::exchange(names, store)?);
         store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
         let device = common.device.to_string();
         let gathered = engine::gather(graph, store, &device, &exchange)?;
         gathered
             .adopt(store)
             .map_err(|error| Failure::from_error(&error))?;
-        sharing::tell(&exchange, &gathered.refused, common);
+        sharing::tell_gathered(&exchange, &gathered, common);
         let rechecked = rechecked(graph, store, &device, &exchange, &gathered)?;
         Ok(Self {
             taken: gathered.taken.len(),
@@ -94,9 +98,12 @@ impl Shared {
         }
         self.received.set(exchange.received());
         let written = self.written.borrow();
-        let notices = written.problems.iter().map(|message| Notice {
-            message: message.clone(),
-            hint: Some("`ribflow push FILE --remote NAME` goes on with it".to_string()),
+        let notices = written.problems.iter().map(|notice| Notice {
+            message: notice.message.clone(),
+            hint: Some(format!(
+                "`ribflow push {} --remote {}` goes on with it",
+                self.again, notice.remote
+            )),
         });
         if !common.quiet {
             refusals::warn(&notices.collect::<Vec<_>>());

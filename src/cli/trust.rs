@@ -12,6 +12,7 @@ use crate::diag;
 use crate::digest::Digest;
 use crate::remote::config::Config;
 use crate::remote::home::Home;
+use crate::remote::imported;
 use crate::remote::keys::{self, is_name};
 use crate::remote::neighbours::{Lab, NeighbourError};
 use crate::remote::signing::PublicKey;
@@ -187,10 +188,20 @@ fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Done, Failure> {
         };
         Ok::<_, Failure>(())
     })?;
+    // One of an imported workflow with other parameters is not among them, so it is no error.
+    let imported = imported::read(home).map_err(|error| Failure::from_error(&error))?;
+    let known = imported.contains(&digest);
     let word = if allowed { "may run" } else { "may not run" };
+    let mut words = format!("command stages with the digest {digest} {word}");
+    if allowed && !known {
+        words.push_str(
+            "\nnote: no command stage that was imported here has this digest; if you mistyped it, \
+             `ribflow trust disallow` takes it back",
+        );
+    }
     Ok(Done {
-        words: format!("command stages with the digest {digest} {word}"),
-        document: json!({ "digest": digest, "allowed": allowed }),
+        words,
+        document: json!({ "digest": digest, "allowed": allowed, "known": known }),
     })
 }
 

@@ -11,14 +11,17 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::plan;
+use super::standing::{self, Standings};
+use crate::diag::listed;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey, SurveyedNode};
+use crate::report::standing::{Agrees, Standing, TakenBack};
 use crate::report::utc;
 use crate::stages;
 use crate::store::StoredRecord;
 use crate::ui::Detail;
 use crate::ui::paint::Paint;
-use crate::ui::words::{bytes, count, duration, grouped};
+use crate::ui::words::{bytes, count, duration, grouped, printable};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
@@ -41,8 +44,10 @@ pub fn run(
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
+    let standings = standing::of(&graph, &store, plan::records(&survey))?;
     if common.json {
-        let nodes: Vec<Value> = nodes.iter().map(|node| entry(&graph, node)).collect();
+        let nodes = nodes.iter().map(|node| entry(&graph, node, &standings));
+        let nodes: Vec<Value> = nodes.collect();
         serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
         writeln!(output)?;
         return Ok(Exit::Done);
@@ -51,7 +56,7 @@ pub fn run(
         if index > 0 {
             writeln!(output)?;
         }
-        write_node(&graph, node, common.detail(), output)?;
+        write_node(&graph, node, &standings, common.detail(), output)?;
         if node.state == PlanState::Unknown {
             write_reasons(&graph, &survey, node.node, output)?;
         }
@@ -59,8 +64,9 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
+fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value {
     let record = surveyed.record.as_ref();
+    let standing = standings.get(&surveyed.node).cloned().unwrap_or_default();
     json!({
         "id": graph.dag[surveyed.node].id,
         "state": surveyed.state,
@@ -69,12 +75,15 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode) -> Value {
         "recipe": surveyed.recipe,
         "record": record.map(|stored| stored.digest),
         "provenance": record.map(|stored| &stored.record.provenance),
+        "taken_back": standing.taken_back,
+        "others": standing.others,
     })
 }
 
 fn write_node(
     graph: &Graph,
     surveyed: &SurveyedNode,
+    standings: &Standings,
     detail: Detail,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -92,6 +101,9 @@ fn write_node(
     }
     if let Some(stored) = &surveyed.record {
         write_record(stored, output)?;
+    }
+    if let Some(standing) = standings.get(&surveyed.node) {
+        write_standing(standing, output)?;
     }
     match &surveyed.recipe {
         Some(recipe) if detail >= Detail::Verbose => write_recipe(graph, surveyed, recipe, output),
@@ -149,6 +161,31 @@ fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Fai
             "    {name}: {} {}",
             port.digest.short(),
             bytes(port.bytes)
+        )?;
+    }
+    Ok(())
+}
+
+/// Who has taken the record back, and what else came out.
+fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Failure> {
+    for TakenBack { by, reason } in &standing.taken_back {
+        let (by, reason) = (printable(by), printable(reason));
+        writeln!(output, "    taken back by {by}: {reason}")?;
+    }
+    for other in &standing.others {
+        let outcome = match other.outcome {
+            Agrees::Equal => "equal to the last bit",
+            Agrees::Within => "equal within the tolerance",
+            Agrees::Different => "different",
+        };
+        let signers = match other.signers.as_slice() {
+            [] => String::new(),
+            names => format!(", signed by {}", listed(names.iter().map(String::as_str))),
+        };
+        writeln!(
+            output,
+            "    also record {}: {outcome}{signers}",
+            other.record.short()
         )?;
     }
     Ok(())

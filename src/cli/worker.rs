@@ -17,7 +17,7 @@ pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Fai
     })?;
     let store = places::open_store(root)?;
     if !arguments.remotes.is_empty() {
-        store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes)?));
+        store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes, &store)?));
     }
     Ok(engine::serve_worker(&store, &stages::registry()))
 }

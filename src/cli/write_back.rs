@@ -23,7 +23,14 @@ pub struct WriteBack {
 #[derive(Debug, Default)]
 pub struct Written {
     pub pushed: Pushed,
-    pub problems: BTreeSet<String>,
+    pub problems: BTreeSet<Problem>,
+}
+
+/// Why a remote did not take what was made.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub remote: String,
+    pub message: String,
 }
 
 impl WriteBack {
@@ -74,9 +81,10 @@ fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Writ
                 Err(error) => {
                     failed.insert(&neighbour.name);
                     let name = &neighbour.name;
-                    written
-                        .problems
-                        .insert(format!("`{name}` did not take what was made here: {error}"));
+                    written.problems.insert(Problem {
+                        remote: name.clone(),
+                        message: format!("`{name}` did not take what was made here: {error}"),
+                    });
                 }
             }
         }

@@ -54,11 +54,15 @@ impl Bench<'_> {
             inputs.insert(name.clone(), members?);
         }
         self.obtain(&inputs);
+        let marking = self.store.marking();
         let downloads = self.store.downloads();
         let device_class = class_of(&self.device);
         let mut context = Context {
             inputs,
-            blobs: self.store,
+            blobs: match job.withheld {
+                true => &marking,
+                false => self.store,
+            },
             scratch: &job.scratch,
             downloads: &downloads,
             threads: job.threads,

@@ -10,7 +10,7 @@ use super::keys::Keys;
 use super::why;
 use crate::digest::Digest;
 use crate::remote::Exchange;
-use crate::remote::exchange::{Asked, Refusal, Taken};
+use crate::remote::exchange::{Agreement, Asked, Refusal, Taken};
 use crate::store::{Store, StoreError};
 use crate::workflow::graph::Graph;
 
@@ -21,6 +21,8 @@ pub struct Gathered {
     pub taken: BTreeMap<Digest, Taken>,
     /// What was there and was not to be trusted.
     pub refused: Vec<Refusal>,
+    /// How far several labs agree, by key.
+    pub agreements: BTreeMap<Digest, Agreement>,
 }
 
 impl Gathered {
@@ -31,7 +33,8 @@ impl Gathered {
     }
 }
 
-/// Looks for a record of every node of `graph` that has none in `store`. Writes nothing.
+/// Looks for a record of every node of `graph` that has none in `store`, or only one that has been
+/// taken back. Writes nothing.
 ///
 /// `device` is what `run` would be given: it enters the keys of a strict workflow.
 pub fn gather(
@@ -43,9 +46,9 @@ pub fn gather(
     let class = device::class_named(device)?;
     let mut keys = Keys::new(graph, store, &class);
     let mut gathered = Gathered::default();
-    let mut asked = BTreeSet::new();
+    let mut answered = BTreeSet::new();
     loop {
-        let mut asking = Vec::new();
+        let mut asking = BTreeMap::new();
         for &node in &graph.order {
             let known = keys.record(node).is_some();
             if known || !why::without_record(graph, &keys, node).is_empty() {
@@ -55,27 +58,29 @@ pub fn gather(
                 continue;
             };
             let key = recipe.key();
-            let found = match gathered.taken.get(&key) {
-                Some(taken) => taken.first().map(Arc::new),
+            let taken = gathered.taken.get(&key).and_then(Taken::first);
+            let found = match taken {
+                Some(taken) => Some(Arc::new(taken)),
                 None => keys.find(node, &key)?,
             };
-            match found {
-                Some(record) => keys.set_record(node, record),
-                None if asked.insert(key) => asking.push(Asked {
-                    key,
-                    comparison: graph.dag[node].kind.comparison(),
-                }),
-                None => {}
+            let stands = match &found {
+                Some(found) => !store.is_taken_back(&key, &found.digest)?,
+                None => false,
+            };
+            if !stands && !answered.contains(&key) {
+                let comparison = graph.dag[node].kind.comparison();
+                asking.insert(key, Asked { key, comparison });
+            } else if let Some(record) = found {
+                keys.set_record(node, record);
             }
         }
         if asking.is_empty() {
             break;
         }
-        let found = exchange.look_up(&asking);
+        let found = exchange.look_up(&asking.values().copied().collect::<Vec<_>>());
+        answered.extend(asking.into_keys());
         gathered.refused.extend(found.refused);
-        if found.taken.is_empty() {
-            break;
-        }
+        gathered.agreements.extend(found.agreements);
         gathered.taken.extend(found.taken);
     }
     keys.save();

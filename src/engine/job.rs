@@ -36,6 +36,9 @@ pub struct Job {
     pub threads: usize,
     /// `cpu` or `cuda:0`.
     pub device: String,
+    /// Whether all that it keeps may not be passed on: marked before it is there.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub withheld: bool,
     /// How much derived work may be kept.
     pub derived: Budget,
     /// An empty folder of its own, removed by whoever gives the job.

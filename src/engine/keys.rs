@@ -28,14 +28,16 @@ pub enum Missing {
     /// The data is here, and is not what the lock file says.
     #[error(
         "the data of `{name}` is not what the lock file says (BLAKE3 {}, not {}); \
-         `ribflow lock FILE --update` takes it as it is",
+         `ribflow lock {} --update` takes it as it is",
         found.short(),
-        locked.short()
+        locked.short(),
+        workflow.display()
     )]
     Differs {
         name: String,
         locked: Digest,
         found: Digest,
+        workflow: PathBuf,
     },
 }
 
@@ -148,6 +150,7 @@ impl<'a> Keys<'a> {
                         name,
                         locked,
                         found,
+                        workflow: graph.file.clone(),
                     });
                 }
                 (Err(error), Some(locked)) if error.is_absence() => locked,

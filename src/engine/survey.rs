@@ -110,8 +110,9 @@ fn look(
     };
     let key = recipe.key();
     let here = keys.find(node, &key)?;
-    let taken = gathered.taken.get(&key).filter(|_| here.is_none());
-    let record = here.or_else(|| taken.and_then(Taken::first).map(Arc::new));
+    // What remotes were asked for was not here, or has been taken back.
+    let taken = gathered.taken.get(&key);
+    let record = taken.and_then(Taken::first).map(Arc::new).or(here);
     if let Some(record) = &record {
         keys.set_record(node, Arc::clone(record));
     }

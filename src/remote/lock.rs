@@ -42,6 +42,14 @@ pub struct LockedSource {
     pub bytes: u64,
 }
 
+impl LockedSource {
+    /// Whether both say what the same data of the same node is.
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        let place = |one: &Self| (one.node.clone(), one.source.clone(), one.parameters);
+        place(self) == place(other)
+    }
+}
+
 /// A file of a repository at a branch or tag, and the commit that it was.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -14,6 +14,7 @@ pub mod home;
 pub mod http;
 pub mod imported;
 pub mod keys;
+mod limited;
 pub mod lock;
 pub mod names;
 pub mod neighbours;

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::signing::PublicKey;
 use super::statement::{Revocation, Revoked};
 use crate::digest::Digest;
+use crate::store::Doubt;
 
 /// The signers that are believed, by name, and everything that is known to be taken back.
 #[derive(Clone, Debug, Default)]
@@ -69,9 +70,47 @@ impl Trust {
         self.revoked_keys.get(key).map(String::as_str)
     }
 
+    /// Who of `signers` has taken back a record, by name or else by key, and why.
+    pub fn taken_back_by(&self, record: &Digest, signers: &[Digest]) -> Vec<(String, String)> {
+        let signers = signers.iter().map(PublicKey::from_name);
+        let revoked = signers.filter_map(|signer| match self.standing(&signer, record) {
+            Standing::Revoked(reason) => {
+                let name = self.name(&signer).map(str::to_string);
+                Some((name.unwrap_or_else(|| signer.to_string()), reason))
+            }
+            _ => None,
+        });
+        revoked.collect()
+    }
+
+    /// Whether nothing is known to be taken back.
+    pub fn takes_all(&self) -> bool {
+        self.revoked_keys.is_empty() && self.revoked_records.is_empty()
+    }
+
     /// Whether nobody is trusted.
     pub fn is_empty(&self) -> bool {
         self.signers.is_empty()
+    }
+}
+
+impl Doubt for Trust {
+    fn is_none(&self) -> bool {
+        self.takes_all()
+    }
+
+    fn is_taken_back(&self, record: &Digest, signers: &[Digest]) -> bool {
+        let signers = signers.iter().map(PublicKey::from_name);
+        let standings: Vec<Standing> = signers
+            .map(|signer| self.standing(&signer, record))
+            .collect();
+        let stands = standings
+            .iter()
+            .any(|one| matches!(one, Standing::Trusted(_)));
+        let revoked = standings
+            .iter()
+            .any(|one| matches!(one, Standing::Revoked(_)));
+        revoked && !stands
     }
 }
 

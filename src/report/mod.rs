@@ -12,6 +12,7 @@ mod results;
 pub mod ro_crate;
 mod robustness;
 mod sheets;
+pub mod standing;
 mod summary;
 mod table;
 mod tables;

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::document::document;
 use super::number::utc;
+use super::standing::Standing;
 use super::view::View;
 use crate::digest::Digest;
 
@@ -38,6 +39,8 @@ struct NodeProvenance<'a> {
     ribflow: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     notes: &'a BTreeMap<String, Value>,
+    #[serde(flatten)]
+    standing: Option<&'a Standing>,
 }
 
 /// The digest of everything that the report of `view` shows.
@@ -79,6 +82,12 @@ pub fn fingerprint(view: &View) -> Digest {
         Some(expected) => text(&expected.digest.to_hex()),
         None => text(""),
     }
+    view.warnings.iter().for_each(|warning| text(warning));
+    for (index, standing) in view.standings.into_iter().flatten() {
+        text(&graph.dag[*index].id);
+        // Names, digests and words always encode.
+        text(&serde_json::to_string(standing).unwrap_or_default());
+    }
     for index in graph.dag.node_indices() {
         let node = &graph.dag[index];
         text(&node.id);
@@ -97,8 +106,8 @@ pub fn fingerprint(view: &View) -> Digest {
 pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
     let lines: Result<Vec<String>, _> = view
         .nodes()
-        .filter_map(|(index, node)| Some((node, view.records.get(&index)?)))
-        .map(|(node, stored)| {
+        .filter_map(|(index, node)| Some((index, node, view.records.get(&index)?)))
+        .map(|(index, node, stored)| {
             let provenance = &stored.record.provenance;
             serde_json::to_string(&NodeProvenance {
                 id: &node.id,
@@ -112,6 +121,7 @@ pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
                 threads: provenance.threads,
                 ribflow: &provenance.ribflow,
                 notes: &provenance.notes,
+                standing: view.standings.and_then(|known| known.get(&index)),
             })
         })
         .collect();

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
+use super::standing::Standing;
 use super::verdict::Expected;
 use crate::store::StoredRecord;
 use crate::store::artifact::{Artifact, Metric, Table};
@@ -20,6 +21,8 @@ pub struct View<'a> {
     pub expected: Option<&'a Expected>,
     /// What whoever reads it must know of where its numbers come from, in sentences.
     pub warnings: &'a [String],
+    /// How records stand, where there is something to say of that.
+    pub standings: Option<&'a BTreeMap<NodeIndex, Standing>>,
 }
 
 /// What an axis stands for in the benchmark, as the `rib` nodes say under `with:`.
@@ -51,12 +54,21 @@ impl<'a> View<'a> {
             records,
             expected: None,
             warnings: &[],
+            standings: None,
         }
     }
 
     /// The same with warnings at its head.
     pub fn warning(self, warnings: &'a [String]) -> Self {
         Self { warnings, ..self }
+    }
+
+    /// The same with how the records stand.
+    pub fn standing(self, standings: &'a BTreeMap<NodeIndex, Standing>) -> Self {
+        Self {
+            standings: Some(standings),
+            ..self
+        }
     }
 
     /// The same beside published numbers.

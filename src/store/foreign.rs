@@ -127,20 +127,25 @@ impl Store {
     pub fn signatures(&self, key: &Digest, record: &Digest) -> Result<Vec<Signature>, StoreError> {
         let folder = self.record_folder(key);
         let mut signatures = Vec::new();
-        let prefix = format!("{record}.");
-        for name in names(&folder)? {
-            let middle = name
-                .strip_prefix(&prefix)
-                .and_then(|rest| rest.strip_suffix(".sig"));
-            let Some(Ok(signer)) = middle.map(str::parse) else {
-                continue;
-            };
-            let path = folder.join(&name);
+        for signer in self.signers(key, record)? {
+            let path = folder.join(format!("{record}.{signer}.sig"));
             let envelope = fs::read(&path).map_err(StoreError::io(&path))?;
             signatures.push(Signature { signer, envelope });
         }
-        signatures.sort_by_key(|signature| signature.signer);
         Ok(signatures)
+    }
+
+    /// Whose signatures lie beside a record, unread, in order.
+    pub fn signers(&self, key: &Digest, record: &Digest) -> Result<Vec<Digest>, StoreError> {
+        let prefix = format!("{record}.");
+        let names = names(&self.record_folder(key))?;
+        let signers = names.iter().filter_map(|name| {
+            let middle = name.strip_prefix(&prefix)?.strip_suffix(".sig")?;
+            middle.parse().ok()
+        });
+        let mut signers: Vec<Digest> = signers.collect();
+        signers.sort_unstable();
+        Ok(signers)
     }
 
     /// The digests of every record of `key`, lowest first, unread.

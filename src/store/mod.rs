@@ -7,6 +7,7 @@
 pub mod artifact;
 pub mod check;
 mod claims;
+mod doubt;
 mod error;
 pub mod export;
 mod foreign;
@@ -38,6 +39,7 @@ use crate::fsx::Stamp;
 
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
+pub use doubt::Doubt;
 pub use error::StoreError;
 pub use export::{ExportError, export};
 pub use foreign::{Elsewhere, Foreign, Signature, Wanted};
@@ -46,7 +48,7 @@ pub use layout::STORE_FORMAT;
 pub use record::{Port, Record, StoredRecord};
 pub use sources::{ResolvedSource, SourceError};
 pub use statcache::StatCache;
-pub use withheld::Named;
+pub use withheld::{Marking, Named};
 
 /// An open store. Cheap to open; used from many threads, and by many processes at once.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub struct Store {
     listed: Mutex<withheld::Lists>,
     /// Where missing blobs are asked for.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    /// Who knows what has been taken back.
+    doubt: Mutex<Option<Arc<dyn Doubt>>>,
 }
 
 impl Store {
@@ -79,6 +83,7 @@ impl Store {
             pieces: Mutex::default(),
             listed: Mutex::default(),
             elsewhere: OnceLock::new(),
+            doubt: Mutex::default(),
         })
     }
 

@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
-use super::records::{MARKER, choose, file_name, list, read_marker};
+use super::records::{MARKER, file_name, list, read_marker};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
@@ -127,6 +127,7 @@ impl Store {
         let mut appeared = Vec::new();
         for Staged {
             folder,
+            key,
             digest,
             file,
             ..
@@ -137,11 +138,16 @@ impl Store {
             if there.contains(&digest) {
                 continue;
             }
-            if let Some(chosen) = choose(&folder, &there)?
-                && read_marker(&folder.join(MARKER))? != Some(chosen)
-            {
-                mark(&folder, tmp, &chosen)?;
-                appeared.push(folder.join(MARKER));
+            if let Some(chosen) = self.choice(&key, &there)? {
+                // One that has been taken back gives way.
+                let stays = match self.is_taken_back(&key, &chosen)? {
+                    true => digest,
+                    false => chosen,
+                };
+                if read_marker(&folder.join(MARKER))? != Some(stays) {
+                    mark(&folder, tmp, &stays)?;
+                    appeared.push(folder.join(MARKER));
+                }
             }
             fsx::place(file, &path).map_err(StoreError::io(&path))?;
             appeared.push(path);

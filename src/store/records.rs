@@ -14,20 +14,37 @@ use crate::digest::Digest;
 pub(super) const MARKER: &str = "chosen";
 
 impl Store {
-    /// The record of `key` that this store stays with: the first it accepted.
+    /// The record of `key` that this store stays with: the first it accepted. One that has been
+    /// taken back gives way to any other.
     ///
     /// Damaged records are set aside; if the chosen one is among them, the remaining one with
     /// the lowest digest takes its place.
     pub fn chosen(&self, key: &Digest) -> Result<Option<StoredRecord>, StoreError> {
         let folder = self.record_folder(key);
         let mut candidates = list(&folder)?;
-        while let Some(name) = choose(&folder, &candidates)? {
+        while let Some(name) = self.choice(key, &candidates)? {
             if let Some(record) = self.load(key, &folder, &name)? {
                 return Ok(Some(record));
             }
             candidates.retain(|candidate| *candidate != name);
         }
         Ok(None)
+    }
+
+    /// Which of `candidates` (sorted) the store stays with: the one that is marked, else the lowest,
+    /// of those that have not been taken back.
+    pub(super) fn choice(
+        &self,
+        key: &Digest,
+        candidates: &[Digest],
+    ) -> Result<Option<Digest>, StoreError> {
+        if candidates.len() < 2 {
+            return Ok(candidates.first().copied());
+        }
+        let candidates = self.undoubted(key, candidates)?;
+        let marked = read_marker(&self.record_folder(key).join(MARKER))?;
+        let marked = marked.filter(|marked| candidates.contains(marked));
+        Ok(marked.or_else(|| candidates.first().copied()))
     }
 
     /// Every record of `key`, in the order of their digests.
@@ -118,16 +135,6 @@ pub(super) fn list(folder: &Path) -> Result<Vec<Digest>, StoreError> {
     }
     names.sort();
     Ok(names)
-}
-
-/// Which of `candidates` (sorted) the folder's marker names, else the lowest.
-pub(super) fn choose(folder: &Path, candidates: &[Digest]) -> Result<Option<Digest>, StoreError> {
-    if candidates.len() < 2 {
-        return Ok(candidates.first().copied());
-    }
-    let marked = read_marker(&folder.join(MARKER))?;
-    let marked = marked.filter(|marked| candidates.contains(marked));
-    Ok(marked.or_else(|| candidates.first().copied()))
 }
 
 /// `None`: no marker, or one that names nothing.

@@ -3,7 +3,7 @@
 //!
 //! A blob has a marker of its own, an empty file. Encoded images can be a million, and mostly lie
 //! outside the store: those of one dataset are one list, `withheld/images/<artifact>`, their
-//! digests in order, 32 bytes each.
+//! digests in order, 32 bytes each. While a node makes some, each has a marker of its own.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::artifact::{Artifact, Tensors};
+use super::artifact::{Artifact, Blob, Blobs, Tensors};
 use super::layout::WITHHELD;
 use super::{BlobError, Port, Record, Store, StoreError};
 use crate::digest::Digest;
@@ -49,8 +49,16 @@ impl Store {
     /// Whether a record may be passed on. It may not where it holds itself what must stay: small
     /// arrays stand in it whole.
     pub fn may_share(&self, record: &Record) -> bool {
-        let mut ports = record.ports.values();
-        !ports.any(|port| holds_data(port) && self.is_withheld(&port.digest))
+        !self.holding(record).any(|port| self.is_withheld(&port))
+    }
+
+    /// The artifacts whose content stands in a record itself: where one of them must stay, the
+    /// record must ([`Store::may_share`]).
+    pub fn holding(&self, record: &Record) -> impl Iterator<Item = Digest> {
+        let ports = record.ports.values();
+        ports
+            .filter(|port| holds_data(port))
+            .map(|port| port.digest)
     }
 
     /// From now on these blobs stay in this store, whether they are here yet or not.
@@ -75,6 +83,10 @@ impl Store {
             images.dedup();
             let bytes: Vec<u8> = images.iter().flat_map(|one| *one.as_bytes()).collect();
             self.place_marker(&list, &bytes)?;
+            // Markers of their own, from while they were made, are no longer needed.
+            for image in &images {
+                let _ = fs::remove_file(self.marker(image));
+            }
         }
         // Last: where it is there, the others are.
         self.withhold(std::slice::from_ref(digest))
@@ -185,5 +197,51 @@ fn holds_data(port: &Port) -> bool {
             tensors.values().any(|entry| entry.inline.is_some())
         }
         _ => false,
+    }
+}
+
+/// A store in which a blob is marked before it is there, so that nobody can be handed it between
+/// its writing and its record's.
+pub struct Marking<'a>(&'a Store);
+
+impl Store {
+    /// See [`Marking`].
+    pub fn marking(&self) -> Marking<'_> {
+        Marking(self)
+    }
+}
+
+impl Marking<'_> {
+    fn mark(&self, digest: &Digest) -> Result<(), BlobError> {
+        let marked = self.0.withhold(std::slice::from_ref(digest));
+        marked.map_err(|error| match error {
+            StoreError::Io { path, source } => BlobError::Io { path, source },
+            other => BlobError::Io {
+                path: self.0.marker(digest),
+                source: io::Error::other(other.to_string()),
+            },
+        })
+    }
+}
+
+impl Blobs for Marking<'_> {
+    fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
+        self.0.read(digest)
+    }
+
+    fn path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
+        self.0.path(digest)
+    }
+
+    fn write(&self, bytes: &[u8]) -> Result<Blob, BlobError> {
+        self.mark(&Digest::of(bytes))?;
+        self.0.write(bytes)
+    }
+
+    fn write_file(&self, path: &Path) -> Result<Blob, BlobError> {
+        let mut file = fs::File::open(path).map_err(BlobError::io(path))?;
+        let (digest, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
+        self.mark(&digest)?;
+        self.0.write_file(path)
     }
 }

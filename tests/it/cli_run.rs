@@ -395,7 +395,7 @@ fn results_leave_the_store_as_ordinary_files() {
     --- stderr
     note: there is no store at cache yet
     error: text has no result yet: it has not run before
-    hint: `ribflow run FILE 'text'` makes it, with what it needs
+    hint: `ribflow run letters.yaml text` makes it, with what it needs
     [exit code 1]
     ");
     space.run(&["run", "letters.yaml", "-q"]).ok();

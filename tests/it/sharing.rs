@@ -7,6 +7,8 @@ mod crates;
 mod lock;
 mod places;
 mod policies;
+mod taken_back;
+mod telling;
 
 use std::collections::BTreeSet;
 use std::path::Path;

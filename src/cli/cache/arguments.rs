@@ -108,7 +108,8 @@ pub struct GcArguments {
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::CACHE_VERIFY)]
 pub struct CheckArguments {
-    /// Fetch what is damaged or missing from the remotes, and say what must run again for the rest
+    /// Fetch what is damaged or missing from where --remote says, and tell what must run again for the
+    /// rest
     #[arg(long)]
     pub repair: bool,
 

@@ -6,7 +6,8 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use super::arguments::ChooseArguments;
-use crate::cli::arguments::{Common, TargetArguments};
+use crate::cli::again::quoted;
+use crate::cli::arguments::{Common, TargetArguments, WorkflowArguments};
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
 use crate::digest::Digest;
@@ -42,7 +43,16 @@ pub fn run(
     match &arguments.record {
         None => outcomes.show(id, common, output)?,
         Some(digits) => {
-            let record = outcomes.find(id, digits)?;
+            let record = outcomes.find(id, digits, &arguments.workflow)?;
+            if outcomes.records.len() > 1 && store.is_taken_back(&key, &record)? {
+                let message = format!("record {} has been taken back", record.short());
+                let hint = format!(
+                    "`ribflow why {} {}` says by whom and why; another one is used",
+                    arguments.workflow.typed(),
+                    quoted(id)
+                );
+                return Err(Failure::failed(message).hint(hint));
+            }
             store.choose(&key, &record)?;
             if common.json {
                 writeln!(output, "{}", json!({ "key": key, "chosen": record }))?;
@@ -85,7 +95,12 @@ impl Outcomes {
         })
     }
 
-    fn find(&self, id: &str, digits: &str) -> Result<Digest, Failure> {
+    fn find(
+        &self,
+        id: &str,
+        digits: &str,
+        workflow: &WorkflowArguments,
+    ) -> Result<Digest, Failure> {
         let digests = self.records.iter().map(|stored| stored.digest);
         let found: Vec<Digest> = digests
             .filter(|digest| digest.to_hex().starts_with(digits))
@@ -94,7 +109,9 @@ impl Outcomes {
             [one] if !digits.is_empty() => Ok(*one),
             [] => Err(
                 Failure::usage("no-record", format!("{id} has no record {digits}")).hint(format!(
-                    "`ribflow cache choose FILE '{id}'` shows its records"
+                    "`ribflow cache choose {} {}` shows its records",
+                    workflow.typed(),
+                    quoted(id)
                 )),
             ),
             _ => Err(Failure::usage(

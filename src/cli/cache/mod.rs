@@ -46,7 +46,7 @@ fn places_of(workflow: Option<&Path>, common: &Common) -> Places {
 }
 
 /// A store that is there: a mistyped `--store` must not be made and then cleaned.
-fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
+pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
     let root = places_of(workflow, common).store;
     if !root.join("store.json").exists() {
         let message = format!("there is no store at {}", places::shown(&root));

@@ -11,6 +11,7 @@ use crate::cli::arguments::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
 use crate::engine;
+use crate::report::utc;
 use crate::stages;
 use crate::store::pins::{Pin, Pinned};
 use crate::ui::words::count;
@@ -39,8 +40,8 @@ pub fn pin(
         .collect();
     if nodes.is_empty() {
         let message = "none of these nodes has a result: there is nothing to pin";
-        let file = arguments.target.workflow.file.display();
-        return Err(Failure::failed(message).hint(format!("`ribflow run {file}` first")));
+        let workflow = arguments.target.workflow.typed();
+        return Err(Failure::failed(message).hint(format!("`ribflow run {workflow}` first")));
     }
     let name = arguments.name.as_ref().unwrap_or(&graph.name);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -51,15 +52,33 @@ pub fn pin(
         since.unwrap_or_default().as_secs(),
         nodes,
     );
+    let replaced = store.pins()?.into_iter().find(|pin| pin.name == *name);
     store.pin(&pin)?;
     if common.json {
         writeln!(
             output,
             "{}",
-            json!({ "name": name, "nodes": pinned, "without_result": total - pinned })
+            json!({
+                "name": name,
+                "nodes": pinned,
+                "without_result": total - pinned,
+                "replaced": replaced.map(|pin| json!({
+                    "workflow": pin.workflow,
+                    "nodes": pin.nodes.len(),
+                    "at": pin.at,
+                })),
+            })
         )?;
     } else if !common.quiet {
         writeln!(output, "{name}: {} kept.", count(pinned, "node"))?;
+        if let Some(pin) = replaced {
+            let (nodes, date) = (count(pin.nodes.len(), "node"), utc(pin.at));
+            writeln!(
+                output,
+                "In place of a pin of that name of {date}: {nodes} of {}. `--name` keeps both.",
+                pin.workflow
+            )?;
+        }
         if total > pinned {
             let others = count(total - pinned, "node");
             writeln!(
@@ -88,7 +107,9 @@ pub fn unpin(
             None => failure.hint("`ribflow cache pins` lists them"),
         });
     }
-    if !common.quiet && !common.json {
+    if common.json {
+        writeln!(output, "{}", json!({ "name": name, "unpinned": true }))?;
+    } else if !common.quiet {
         writeln!(output, "{name}: no longer kept.")?;
     }
     Ok(Exit::Done)

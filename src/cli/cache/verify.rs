@@ -20,6 +20,11 @@ use crate::store::inventory::Inventory;
 use crate::store::{Record, Signature, Store, Wanted};
 use crate::ui::words::{bytes, count};
 
+/// What may make good what has been found.
+const FETCH: &str = "\
+`ribflow cache verify --repair --remote NAME` fetches what another lab has; without `--remote` there \
+is nowhere to fetch from.";
+
 pub fn run(
     arguments: &CheckArguments,
     common: &Common,
@@ -39,7 +44,7 @@ pub fn run(
         .collect();
     if arguments.repair {
         if !arguments.remotes.is_empty() {
-            store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes)?));
+            store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes, &store)?));
         }
         let wanted = repairs.iter().flat_map(|repair| repair.wanted.clone());
         let wanted: Vec<Wanted> = wanted.chain(checked.elsewhere.clone()).collect();
@@ -57,6 +62,9 @@ pub fn run(
         writeln!(output)?;
     } else {
         show(&checked, &open, &labels, common, output)?;
+        if !open.is_empty() && arguments.remotes.is_empty() && !common.quiet {
+            writeln!(output, "{FETCH}")?;
+        }
     }
     Ok(match open.is_empty() {
         true => Exit::Done,

@@ -22,6 +22,7 @@ use crate::engine::pool::{Limits, Pool};
 use crate::fsx;
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Artifact, Claim, StoreError};
+use crate::workflow::kind::PortType;
 use crate::workflow::recipe::Recipe;
 
 /// Trees of more files than this travel to a worker as a blob rather than inline.
@@ -201,10 +202,22 @@ impl Coordinator<'_> {
             inputs,
             threads,
             device: self.device.clone(),
+            withheld: self.keeps_to_itself(node),
             derived: self.budget,
             scratch,
             log: self.journal.log(&at.id).0,
         })
+    }
+
+    /// Whether every output of `node` that is kept as blobs may not be passed on. Where only some
+    /// may not, those are marked when its record is written.
+    fn keeps_to_itself(&self, node: NodeIndex) -> bool {
+        let withheld = self.withheld.ports(node);
+        let outputs = self.graph.dag[node].parameters.outputs();
+        let mut in_blobs = outputs
+            .iter()
+            .filter(|output| !matches!(output.gives, PortType::Metrics | PortType::Table));
+        !withheld.is_empty() && in_blobs.all(|output| withheld.contains(&output.name))
     }
 
     /// Executes a job on a thread of this process.

@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW, is_known};
 use crate::digest::Digest;
+use crate::remote::limited::Limited;
 use crate::remote::names;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};
 
@@ -167,10 +168,7 @@ impl BundleReader {
 
     /// The digest of what lies under a blob's name.
     fn content(&self, digest: &Digest, most: u64) -> io::Result<Digest> {
-        let mut hashing = Hashing {
-            hasher: blake3::Hasher::new(),
-            left: most,
-        };
+        let mut hashing = Limited::new(blake3::Hasher::new(), most);
         let all = Part {
             from: 0,
             most: u64::MAX,
@@ -185,7 +183,7 @@ impl BundleReader {
             }
         };
         read.map_err(io::Error::other)?;
-        Ok(Digest::finish(&hashing.hasher))
+        Ok(Digest::finish(&hashing.into_inner()))
     }
 
     fn refuses<T>(&self) -> Result<T, RemoteError> {
@@ -193,27 +191,6 @@ impl BundleReader {
             remote: self.shown.clone(),
             why: "a finished bundle does not change".to_string(),
         })
-    }
-}
-
-/// Hashes what is written to it, up to a limit: a few bytes can claim to be any number.
-struct Hashing {
-    hasher: blake3::Hasher,
-    left: u64,
-}
-
-impl Write for Hashing {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.left = self
-            .left
-            .checked_sub(bytes.len() as u64)
-            .ok_or_else(|| io::Error::other("it has more bytes than it should"))?;
-        self.hasher.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@ use super::parallel;
 use super::parts::Parts;
 use super::{Exchange, Neighbour};
 use crate::fsx::{self, Lock};
+use crate::remote::limited::Limited;
 use crate::remote::names;
 use crate::remote::transport::{Part, Remote, RemoteError};
 use crate::store::{BlobError, Elsewhere, Store, Wanted};
@@ -162,9 +163,9 @@ impl Fetch<'_> {
         let name = names::compressed(&self.wanted.digest);
         let most = self.most();
         let file = open(path, false).map_err(Trouble::io(path))?;
-        let bounded = Bounded { file, left: most };
+        let limited = Limited::new(file, most);
         let mut decoder =
-            zstd::stream::write::Decoder::new(bounded).map_err(Trouble::Compressed)?;
+            zstd::stream::write::Decoder::new(limited).map_err(Trouble::Compressed)?;
         let part = Part { from: 0, most };
         let fetched = self.get(&name, part, &mut decoder);
         let flushed = decoder.flush();
@@ -200,25 +201,4 @@ fn open(path: &Path, keep: bool) -> io::Result<File> {
         false => options.write(true).truncate(true),
     };
     options.open(path)
-}
-
-/// Refuses to grow beyond what is expected: a few bytes can claim to be any number.
-struct Bounded {
-    file: File,
-    left: u64,
-}
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("it has more bytes than it should"));
-        }
-        let count = self.file.write(bytes)?;
-        self.left -= count as u64;
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

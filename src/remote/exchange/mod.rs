@@ -19,7 +19,7 @@ use super::signing::{PublicKey, SecretKey};
 use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
-pub use agreement::{Agreement, same_outcome};
+pub use agreement::{Agreement, same_bits, same_outcome};
 pub use blobs::MOST_UNTOLD;
 pub use push::{PushError, Pushed, Pushing};
 pub use records::{Asked, Found, Refusal, Taken, Why};

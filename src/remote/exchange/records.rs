@@ -246,18 +246,25 @@ impl Hearing<'_> {
         };
         let mut labs = BTreeSet::new();
         let mut signatures = Vec::new();
+        let mut invalid = Vec::new();
         for (signer, lab) in trusted {
-            let name = names::signature(&self.asked.key, digest, &signer.in_names());
-            let envelope = self.read(&name, MOST_ENVELOPE)?;
-            if let Err(error) = statement::verify(&envelope, &signer, digest, &record) {
-                let why = checked::shown(&error.to_string());
-                return Ok(Err(Why::Bad(format!("signed as {lab}: {why}"))));
+            match self.signature(digest, &record, &signer)? {
+                Ok(signature) => {
+                    labs.insert(lab);
+                    signatures.push(signature);
+                }
+                Err(why) => invalid.push(format!("signed as {lab}: {why}")),
             }
-            labs.insert(lab);
-            signatures.push(Signature {
-                signer: signer.in_names(),
-                envelope,
-            });
+        }
+        if signatures.is_empty() {
+            return Ok(Err(Why::Bad(invalid.join("; "))));
+        }
+        // Anybody can put a false word beside a true one: it must not take that away.
+        for why in invalid {
+            let (name, short) = (&self.neighbour.name, digest.short());
+            self.exchange.complain(format!(
+                "`{name}`: record {short}, {why}; it is passed over"
+            ));
         }
         let foreign = Foreign { record, signatures };
         Ok(Ok(Candidate {
@@ -265,6 +272,32 @@ impl Hearing<'_> {
             digest: *digest,
             labs,
         }))
+    }
+
+    /// `signer`'s word for a record, or in words why it is none.
+    fn signature(
+        &self,
+        digest: &Digest,
+        record: &Record,
+        signer: &PublicKey,
+    ) -> Result<Result<Signature, String>, RemoteError> {
+        let name = names::signature(&self.asked.key, digest, &signer.in_names());
+        let envelope = match self.read(&name, MOST_ENVELOPE) {
+            Ok(envelope) => envelope,
+            Err(error) if error.is_passing() => return Err(error),
+            Err(RemoteError::Missing { .. }) => {
+                return Ok(Err("it is listed and not there".to_string()));
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let verified = statement::verify(&envelope, signer, digest, record);
+        Ok(match verified {
+            Ok(()) => Ok(Signature {
+                signer: signer.in_names(),
+                envelope,
+            }),
+            Err(error) => Err(checked::shown(&error.to_string())),
+        })
     }
 
     /// Those of `signers` that are trusted, with their names.

@@ -245,7 +245,8 @@ impl Talk {
                 "; it asks for a token, or lists no folders (nginx: `autoindex on`)"
             }
             (401 | 403, None) => "; it asks for a token, or may only be read",
-            (401 | 403, Some(_)) => "; is the token the right one, and may it do this?",
+            (401, Some(_)) => "; the token that was shown is refused: is it the right one?",
+            (403, Some(_)) => "; the token that was shown may not do this",
             (405 | 501, _) => "; this server can't be written to",
             (409, _) => "; nginx wants `create_full_put_path on`",
             (413, _) => "; that is larger than it takes (nginx: `client_max_body_size`)",

@@ -1,8 +1,8 @@
 //! Answers without a file.
 
 use axum::body::Body;
-use axum::http::header::{ALLOW, CONTENT_TYPE, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
@@ -33,8 +33,12 @@ pub fn not_allowed(allow: &'static str, message: &str) -> Response {
     response
 }
 
-pub fn who_are_you() -> Response {
-    let message = "a token is needed: `Authorization: Bearer TOKEN`";
+/// To whoever shows no token, or none of the right ones.
+pub fn who_are_you(headers: &HeaderMap) -> Response {
+    let message = match headers.contains_key(AUTHORIZATION) {
+        true => "this token is refused: it is none of those that are known here",
+        false => "a token is needed: `Authorization: Bearer TOKEN`",
+    };
     let mut response = text(StatusCode::UNAUTHORIZED, message);
     let bearer = HeaderValue::from_static("Bearer");
     response.headers_mut().insert(WWW_AUTHENTICATE, bearer);

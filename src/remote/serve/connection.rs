@@ -15,19 +15,23 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
+use super::Limits;
+
 /// A listener that keeps to limits.
 pub struct Listening {
     listener: TcpListener,
     permits: Arc<Semaphore>,
     patience: Duration,
+    slowest: u64,
 }
 
 impl Listening {
-    pub fn new(listener: TcpListener, connections: usize, patience: Duration) -> Self {
+    pub fn new(listener: TcpListener, limits: &Limits) -> Self {
         Self {
             listener,
-            permits: Arc::new(Semaphore::new(connections)),
-            patience,
+            permits: Arc::new(Semaphore::new(limits.connections)),
+            patience: limits.patience,
+            slowest: limits.slowest,
         }
     }
 }
@@ -45,7 +49,8 @@ impl Listener for Listening {
                 Ok((stream, address)) => {
                     // Only ever a help.
                     let _ = stream.set_nodelay(true);
-                    return (Guarded::new(stream, self.patience, permit), address);
+                    let pace = Pace::new(self.patience, self.slowest);
+                    return (Guarded::new(stream, pace, permit), address);
                 }
                 Err(error) => {
                     tracing::warn!("a connection could not be taken: {error}");
@@ -119,46 +124,88 @@ impl Drop for Busy {
     }
 }
 
+/// How fast a client takes what is sent. Only the time counts in which it could not be sent: what
+/// this side takes to read a file is no fault of the client.
+#[derive(Debug)]
+struct Pace {
+    patience: Duration,
+    /// Bytes that must be taken within the patience.
+    least: u64,
+    /// Since when nothing could be sent.
+    stalled: Option<Instant>,
+    /// Waited, and taken, since so much was last taken in time.
+    waited: Duration,
+    taken: u64,
+}
+
+impl Pace {
+    fn new(patience: Duration, slowest: u64) -> Self {
+        Self {
+            patience,
+            least: slowest.saturating_mul(patience.as_secs().max(1)).max(1),
+            stalled: None,
+            waited: Duration::ZERO,
+            taken: 0,
+        }
+    }
+
+    fn sent(&mut self, bytes: usize, now: Instant) {
+        if let Some(since) = self.stalled.take() {
+            self.waited += now - since;
+        }
+        self.taken = self.taken.saturating_add(bytes as u64);
+        if self.taken >= self.least {
+            self.waited = Duration::ZERO;
+            self.taken = 0;
+        }
+    }
+
+    /// Until when a client that takes nothing right now is borne with.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let since = *self.stalled.get_or_insert(now);
+        since + self.patience.saturating_sub(self.waited)
+    }
+}
+
 /// A stream that fails when its client is too slow: a request's head must come within the
-/// patience, however its bytes are spread, and what is sent must go on being taken.
+/// patience, however its bytes are spread, and what is sent must be taken, at no less than the
+/// lowest rate: whoever takes a byte now and then would hold a connection for ever.
 pub struct Guarded {
     stream: TcpStream,
     connection: Connection,
-    patience: Duration,
+    pace: Pace,
     reading: Pin<Box<Sleep>>,
     writing: Pin<Box<Sleep>>,
-    /// Since when nothing could be sent.
-    stalled: Option<Instant>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Guarded {
-    fn new(stream: TcpStream, patience: Duration, permit: Option<OwnedSemaphorePermit>) -> Self {
+    fn new(stream: TcpStream, pace: Pace, permit: Option<OwnedSemaphorePermit>) -> Self {
         let now = Instant::now();
         Self {
             stream,
             connection: Connection::new(),
-            patience,
+            pace,
             reading: Box::pin(sleep_until(now)),
             writing: Box::pin(sleep_until(now)),
-            stalled: None,
             _permit: permit,
         }
     }
 
     /// What came of sending, with an eye on the clock.
-    fn sending<T>(
+    fn sending(
         &mut self,
         context: &mut Context<'_>,
-        send: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> Poll<io::Result<T>> {
+        send: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
         if let Poll::Ready(result) = send(Pin::new(&mut self.stream), context) {
-            self.stalled = None;
+            self.pace
+                .sent(*result.as_ref().unwrap_or(&0), Instant::now());
             self.connection.has_sent();
             return Poll::Ready(result);
         }
-        let since = *self.stalled.get_or_insert_with(Instant::now);
-        self.writing.as_mut().reset(since + self.patience);
+        let deadline = self.pace.deadline(Instant::now());
+        self.writing.as_mut().reset(deadline);
         ready!(self.writing.as_mut().poll(context));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -170,7 +217,7 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let deadline = self.connection.deadline(self.patience);
+        let deadline = self.connection.deadline(self.pace.patience);
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -215,5 +262,35 @@ impl AsyncWrite for Guarded {
         self.sending(context, |stream, context| {
             stream.poll_write_vectored(context, slices)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_takes_a_little_now_and_then_is_not_borne_with_for_ever() {
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let mut pace = Pace::new(Duration::from_secs(30), 1024);
+        // A byte every ten seconds: the third wait is the last.
+        for begin in [0, 10, 20] {
+            assert_eq!(pace.deadline(after(begin)), after(30));
+            pace.sent(1, after(begin + 10));
+        }
+        assert_eq!(pace.deadline(after(30)), after(30));
+
+        // As fast as the lowest rate, in one piece every ten seconds: never.
+        let mut pace = Pace::new(Duration::from_secs(30), 1024);
+        for begin in (0..600).step_by(10) {
+            assert!(pace.deadline(after(begin)) > after(begin + 9), "{begin}");
+            pace.sent(10 * 1024, after(begin + 10));
+        }
+
+        // Time in which this side had nothing to send is no fault of the client.
+        let mut pace = Pace::new(Duration::from_secs(30), 1024);
+        pace.sent(1, after(1000));
+        assert_eq!(pace.deadline(after(2000)), after(2030));
     }
 }

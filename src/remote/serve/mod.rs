@@ -41,7 +41,8 @@ pub struct Limits {
     pub connections: usize,
     /// How long a client may take for a request's head, or do nothing in the middle of a transfer.
     pub patience: Duration,
-    /// Bytes a second that an upload must come with once the patience is over.
+    /// Bytes a second that an upload must come with once the patience is over, and that an answer
+    /// must be taken with.
     pub slowest: u64,
     /// Bytes of an uploaded blob, plain.
     pub blob: u64,
@@ -109,7 +110,7 @@ impl Server {
     /// Answers until `stop` is done, then finishes what is under way, for a while.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let limits = self.shared.limits;
-        let listening = Listening::new(self.listener, limits.connections, limits.patience);
+        let listening = Listening::new(self.listener, &limits);
         // One place reads every path, letter for letter; a router would decode it first.
         let router = Router::new()
             .fallback(routes::answer)

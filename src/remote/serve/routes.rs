@@ -39,7 +39,7 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
     let refusal = match (&parts.method, name) {
         (&Method::POST, "has") => match shared.access.reading(&parts.headers) {
             Verdict::Allowed => return reading::has(shared, body).await,
-            _ => answers::who_are_you(),
+            _ => answers::who_are_you(&parts.headers),
         },
         _ if reads && name == "has" => {
             answers::not_allowed("POST", "POST a JSON list of names here")
@@ -49,7 +49,7 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
                 return reading::read(shared, target, &parts).await;
             }
             (Verdict::Allowed, None) => answers::nothing_there(),
-            _ => answers::who_are_you(),
+            _ => answers::who_are_you(&parts.headers),
         },
         (&Method::PUT, _) => match may_write(shared, name, &parts) {
             Ok(target) => return upload::put(shared, target, &parts.headers, body).await,
@@ -94,7 +94,7 @@ fn may_write(
             "this store is served read-only; `ribflow serve --tokens FILE` lets those write who \
              have a token",
         ),
-        Verdict::Unknown => answers::who_are_you(),
+        Verdict::Unknown => answers::who_are_you(&parts.headers),
         Verdict::ReadsOnly => answers::text(
             StatusCode::FORBIDDEN,
             "this token is good for reading only; writing needs one of `ribflow serve --tokens`",

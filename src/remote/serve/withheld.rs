@@ -1,4 +1,5 @@
-//! Records that hold themselves what a licence withholds: small artifacts stand in them whole.
+//! Records that hold themselves what a licence withholds: `Store::may_share`, of records that are
+//! asked for again and again.
 
 use std::collections::HashMap;
 use std::fs;
@@ -9,19 +10,19 @@ use std::sync::{Arc, Mutex};
 use crate::digest::Digest;
 use crate::store::{Record, Store};
 
-/// Which artifacts stand in which records, as far as they have been read.
+/// What stands in which records, as far as they have been read.
 #[derive(Debug, Default)]
 pub struct Inline(Mutex<HashMap<Digest, Arc<[Digest]>>>);
 
 impl Inline {
     /// Whether the record `digest`, which lies at `path`, may be passed on.
     pub fn may_go(&self, store: &Store, digest: &Digest, path: &Path) -> io::Result<bool> {
-        let held = self.of(digest, path)?;
+        let held = self.of(store, digest, path)?;
         // Asked anew each time: what may be passed on can change, what a record holds can't.
         Ok(!held.iter().any(|artifact| store.is_withheld(artifact)))
     }
 
-    fn of(&self, digest: &Digest, path: &Path) -> io::Result<Arc<[Digest]>> {
+    fn of(&self, store: &Store, digest: &Digest, path: &Path) -> io::Result<Arc<[Digest]>> {
         let lock = || self.0.lock().unwrap_or_else(|held| held.into_inner());
         if let Some(known) = lock().get(digest) {
             return Ok(known.clone());
@@ -36,9 +37,7 @@ impl Inline {
         let Some(record) = record.ok().filter(|_| Digest::of(&bytes) == *digest) else {
             return Ok(Arc::new([]));
         };
-        let ports = record.ports.values();
-        let inline = ports.filter(|port| port.inline.is_some());
-        let inline: Arc<[Digest]> = inline.map(|port| port.digest).collect();
+        let inline: Arc<[Digest]> = store.holding(&record).collect();
         lock().insert(*digest, inline.clone());
         Ok(inline)
     }

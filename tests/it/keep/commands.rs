@@ -131,6 +131,7 @@ fn verify_finds_every_flipped_bit() {
     let node = bad["faults"][0]["nodes"][0].as_str().unwrap().to_string();
     let told = space.run(&["cache", "verify", "--repair"]).expect(1);
     assert!(told.stdout.contains(&node), "{told}");
+    assert!(told.stdout.contains("--repair --remote NAME"), "{told}");
     space
         .run(&["run", "small.yaml", "--force", &node, "--quiet"])
         .ok();
@@ -172,6 +173,16 @@ fn cleaning_keeps_what_runs_and_pins_need() {
             "paper",
         ])
         .ok();
+    let again = [
+        "cache",
+        "pin",
+        "small.yaml",
+        "images[domain=v2]",
+        "--name",
+        "paper",
+    ];
+    let again = space.run(&again).expect(0);
+    assert!(again.stdout.contains("In place of a pin"), "{again}");
     let pins = space.run(&["cache", "pins", "--json"]).expect(0).json();
     assert_eq!(pins["pins"][0]["nodes"][0]["id"], "images[domain=v2]");
     assert_eq!(
@@ -195,7 +206,8 @@ fn cleaning_keeps_what_runs_and_pins_need() {
     assert!(told.stderr.contains("ribflow cache unpin paper"), "{told}");
     let wrong = space.run(&["cache", "unpin", "papre"]).expect(2);
     assert!(wrong.stderr.contains("did you mean `paper`?"), "{wrong}");
-    space.run(&["cache", "unpin", "paper"]).ok();
+    let gone = space.run(&["cache", "unpin", "paper", "--json"]).expect(0);
+    assert_eq!(gone.json()["unpinned"], true);
     age(&space);
     assert_eq!(
         gc(&["--keep-runs", "0"])["records"]

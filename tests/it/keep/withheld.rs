@@ -238,3 +238,25 @@ fn markers_come_back_with_the_next_run_and_go_on_request() {
     store.release_port(port).unwrap();
     assert!(!store.is_withheld(&image) && !store.is_withheld(&port.digest));
 }
+
+#[test]
+fn what_stays_is_marked_before_it_is_there() {
+    let space = space();
+    let store = Store::open(&space.path("cache")).unwrap();
+    let run = ["run", "licences.yaml", "foggy[of=private]", "--quiet"];
+    let mut run = space.command(&run).spawn().unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    // Whoever looks while the node writes is handed nothing, at any moment.
+    while run.try_wait().unwrap().is_none() {
+        for digest in store.objects().unwrap().into_keys() {
+            if seen.insert(digest) {
+                assert!(store.is_withheld(&digest), "{digest}");
+            }
+        }
+    }
+    assert!(!seen.is_empty());
+    // Afterwards a list stands for the images, and what was marked stays marked.
+    assert!(seen.iter().all(|digest| store.is_withheld(digest)));
+    let markers = files(&space.path("cache/withheld"));
+    assert!(markers.len() < seen.len(), "{markers:?}");
+}

@@ -31,6 +31,14 @@ fn writing_needs_leave() {
             let answer = both.ask(method, name, headers, b"new");
             assert_eq!(answer.status, 401, "{method}");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
+            // Whoever has shown one hears that this one is wrong.
+            let words = answer.words();
+            let expected = if headers.is_empty() {
+                "needed"
+            } else {
+                "refused"
+            };
+            assert!(method == "HEAD" || words.contains(expected), "{words}");
         }
     }
     assert_eq!(both.ask("PUT", &name, &[reads], b"new").status, 403);

@@ -60,8 +60,10 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     }
     b.space
         .write("short.ribbundle", &whole[..whole.len() - 100]);
-    let short = b.run(&["import", "short.ribbundle", "-o", "got"]).expect(1);
-    assert!(short.stderr.contains("is no bundle"), "{short}");
+    let short = ["import", "short.ribbundle", "-o", "got", "--json"];
+    let short = b.run(&short).expect(1);
+    let told = short.json()["errors"][0]["message"].to_string();
+    assert!(told.contains("is no bundle"), "{short}");
 
     let imported = b.run(&["import", bundle, "-o", "got"]).expect(0);
     assert!(

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Laboratory, number};
 use crate::space::TestSpace;
 
-const WORKFLOW: &str = "\
+pub const WORKFLOW: &str = "\
 ribflow: 1
 name: photos
 params: { root: \"${env.PHOTOS?photos}\" }
@@ -20,9 +20,9 @@ stages:
   accuracy: { use: evaluate, needs: { model: tuned, data: images } }
 ";
 
-fn photos(space: &TestSpace, folder: &str) {
+pub fn photos(space: &TestSpace, folder: &str, number: usize) {
     let set = mini_rib::render(Collection::R, Split::Test, 40, 3);
-    for index in 0..12 {
+    for index in 0..number {
         let picture = Picture {
             pixels: set.image(index).unwrap().to_vec(),
             width: set.width,
@@ -41,7 +41,7 @@ fn a_lock_stands_for_data_that_is_not_here() {
     let a = Laboratory::new();
     let key = a.key("aachen");
     a.space.write("photos.yaml", WORKFLOW);
-    photos(&a.space, "photos");
+    photos(&a.space, "photos", 12);
     let locked = a.run(&["lock", "photos.yaml"]).expect(0);
     assert!(locked.stdout.contains("1 source"), "{locked}");
     a.run(&["run", "photos.yaml", "--quiet"]).ok();
@@ -68,6 +68,10 @@ fn a_lock_stands_for_data_that_is_not_here() {
             .collect()
     };
     assert!(plan(&b).contains(&"missing_data".to_string()));
+    // Without the data there is nothing to lock.
+    let empty = b.run(&["lock", "photos.yaml"]).expect(1);
+    assert!(empty.stderr.contains("where the data is"), "{empty}");
+    assert!(!b.space.path("photos.yaml.lock").exists());
     b.space
         .write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
     let pulled = b
@@ -100,7 +104,7 @@ fn a_lock_stands_for_data_that_is_not_here() {
     let forced = ["run", "photos.yaml", "--force", "images", "--json"];
     let missing = b.run(&forced).expect(1);
     assert!(missing.stdout.contains("it has to run here"), "{missing}");
-    photos(&b.space, "photos");
+    photos(&b.space, "photos", 12);
     b.run(&forced).ok();
     let first = std::fs::read_dir(b.space.path("photos"))
         .unwrap()
@@ -122,9 +126,17 @@ fn a_lock_stands_for_data_that_is_not_here() {
         other.stdout.contains("is not what the lock file says"),
         "{other}"
     );
+    // The lock stays, and which entries no longer fit is told.
+    let before = b.space.read("photos.yaml.lock");
+    let told = b.run(&["lock", "photos.yaml"]).expect(1);
+    assert!(told.stdout.contains("changed: images: "), "{told}");
+    assert!(told.stderr.contains("photos.yaml --update"), "{told}");
+    assert_eq!(b.space.read("photos.yaml.lock"), before);
     let locked = b
         .run(&["lock", "photos.yaml", "--update", "--json"])
-        .expect(0);
-    assert_eq!(locked.json()["sources"], 1);
+        .expect(0)
+        .json();
+    assert_eq!(locked["sources"], 1);
+    assert_eq!(locked["changed"][0]["node"], "images");
     b.run(&["run", "photos.yaml", "--quiet"]).ok();
 }

@@ -1,6 +1,8 @@
 //! The same exchange through every kind of place.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use serde_json::Value;
@@ -43,8 +45,38 @@ fn takes_everything(a: &Laboratory, b: &Laboratory, remote: &str) {
     assert_eq!(counts, [0, NODES, 0, 0], "{said}");
     assert!(!said.contains("warning"), "{said}");
     assert_eq!(b.results(), a.results());
-    // The report's artifact is one of them.
     assert_eq!(b.records(), a.records());
+    // The report's artifact, and the page and the tables that are views of it.
+    for lab in [a, b] {
+        let get = [
+            "get",
+            "mini-rib.yaml",
+            "--profile",
+            "tiny",
+            "summary",
+            "-o",
+            "summary",
+        ];
+        lab.run(&get).ok();
+    }
+    for folder in ["summary", "out/mini-rib-tiny/tables"] {
+        assert!(!files(&a.space.path(folder)).is_empty());
+        assert_eq!(files(&a.space.path(folder)), files(&b.space.path(folder)));
+    }
+    let page = "out/mini-rib-tiny/report.html";
+    assert_eq!(a.space.read(page), b.space.read(page));
+}
+
+/// The files of a folder with their content.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap());
+    let files = entries.map(|entry| {
+        let name = entry.file_name().into_string().unwrap();
+        (name, std::fs::read(entry.path()).unwrap())
+    });
+    files.collect()
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 
 use ribflow::digest::Digest;
-use ribflow::remote::signing::PublicKey;
-use ribflow::remote::statement::{Revocation, Revoked};
+use ribflow::remote::keys;
+use ribflow::remote::signing::{PublicKey, SecretKey};
+use ribflow::remote::statement::{self, Revocation, Revoked};
+use ribflow::store::{Record, Signature, Store};
 
-use super::key;
+use super::{home, key, record, secret};
 use crate::space::TestSpace;
 
 const KEYS: &str = "home/.local/share/ribflow/keys";
@@ -223,6 +225,10 @@ fn remotes_are_named_listed_and_tried() {
         (&["remote", "add", "a/b", "/x"], "can't be the name"),
         (&["remote", "add", "x", "s4://x"], "did you mean `s3`?"),
         (
+            &["remote", "add", "x", "s3://KEY:word@bucket"],
+            "AWS_SECRET_ACCESS_KEY",
+        ),
+        (
             &["remote", "add", "x", "https://me:word@x/"],
             "no user and no password",
         ),
@@ -246,6 +252,11 @@ fn remotes_are_named_listed_and_tried() {
         assert!(refused.stderr.contains(told), "{told}: {refused}");
         assert!(!refused.stderr.contains("word@"), "{refused}");
     }
+    // Looking at a folder that may be mistyped does not make it.
+    let lacking = space.run(&["remote", "check", "disk"]).expect(1);
+    assert!(lacking.stderr.contains("there is no folder"), "{lacking}");
+    assert!(!space.path("shared").exists());
+    fs::create_dir_all(space.path("shared/a b")).unwrap();
     let checked = space
         .run(&["remote", "check", "disk", "--json"])
         .expect(0)
@@ -254,6 +265,13 @@ fn remotes_are_named_listed_and_tried() {
         assert_eq!(checked[ability], true, "{checked}");
     }
     space.run(&["remote", "check", "disk"]).ok();
+    // To be written, and can't be: `tmp` is no folder there.
+    space
+        .run(&["remote", "add", "sealed", "sealed", "--write"])
+        .ok();
+    space.write("sealed/tmp", "");
+    let sealed = space.run(&["remote", "check", "sealed"]).expect(1);
+    assert!(sealed.stderr.contains("is to be written"), "{sealed}");
     space.run(&["remote", "remove", "disk"]).ok();
     assert!(
         space.path("shared/a b").is_dir(),
@@ -283,17 +301,109 @@ fn a_wrong_configuration_is_told_by_place_and_never_rewritten() {
     assert_eq!(json["errors"][0]["line"], 2);
 }
 
+/// A record in the store of `space`, which nobody has signed.
+fn published(space: &TestSpace, name: &str) -> Record {
+    let store = Store::open(&space.path("cache")).unwrap();
+    let record = record(name, 0.5);
+    store.publish(std::slice::from_ref(&record)).unwrap();
+    record
+}
+
+fn sign(space: &TestSpace, record: &Record, key: &SecretKey) {
+    let signature = Signature {
+        signer: key.public().in_names(),
+        envelope: statement::sign(record, key),
+    };
+    let store = Store::open(&space.path("cache")).unwrap();
+    store
+        .add_signature(&record.key, &record.digest(), &signature)
+        .unwrap();
+}
+
+fn own_key(space: &TestSpace) -> SecretKey {
+    let mut keys = keys::all(&home(&space.path("home"))).unwrap();
+    keys.remove(0).secret
+}
+
+#[test]
+fn only_what_this_lab_has_signed_can_be_taken_back() {
+    let space = TestSpace::new();
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    let kyoto = format!("kyoto:{}", key(1));
+    space.run(&["trust", "add", &kyoto]).ok();
+    let [unsigned, theirs, forged] = ["a", "b", "c"].map(|name| published(&space, name));
+    sign(&space, &theirs, &secret(1));
+    // Another record's envelope under this lab's name.
+    let signature = Signature {
+        signer: own_key(&space).public().in_names(),
+        envelope: statement::sign(&theirs, &own_key(&space)),
+    };
+    let store = Store::open(&space.path("cache")).unwrap();
+    store
+        .add_signature(&forged.key, &forged.digest(), &signature)
+        .unwrap();
+    for (record, told, hint) in [
+        (
+            Digest::of(b"nobody's"),
+            "there is no record",
+            "ribflow cache ls --long",
+        ),
+        (unsigned.digest(), "nobody has signed", "cache forget"),
+        (
+            theirs.digest(),
+            "is signed by `kyoto`, not by you",
+            "choose",
+        ),
+        (forged.digest(), "not by you", "choose"),
+    ] {
+        let refused = space
+            .run(&["revoke", "--record", &record.to_hex()])
+            .expect(2);
+        assert!(refused.stderr.contains(told), "{told}: {refused}");
+        assert!(refused.stderr.contains(hint), "{hint}: {refused}");
+    }
+    for (name, told) in [("kyoto", "only they can take it back"), ("em", "`me`")] {
+        let refused = space.run(&["revoke", "--key", name]).expect(2);
+        assert!(refused.stderr.contains(told), "{refused}");
+    }
+    assert!(!space.path("home/.local/share/ribflow/revocations").exists());
+}
+
+#[test]
+fn a_record_is_taken_back_with_every_key_that_has_signed_it() {
+    let space = TestSpace::new();
+    let record = published(&space, "ours");
+    for name in ["one", "two"] {
+        space.run(&["key", "generate", "--name", name]).ok();
+    }
+    let own = keys::all(&home(&space.path("home"))).unwrap();
+    own.iter()
+        .for_each(|key| sign(&space, &record, &key.secret));
+    let digest = record.digest().to_hex();
+    let told = space
+        .run(&["revoke", "--record", &digest, "--json"])
+        .expect(0);
+    assert_eq!(told.json()["digests"].as_array().unwrap().len(), 2);
+    space.run(&["revoke", "--key", "one"]).ok();
+    let shown = space.run(&["key", "show"]).expect(0).stdout;
+    assert!(shown.starts_with("two:"), "{shown}");
+}
+
 #[test]
 fn what_is_taken_back_is_signed_kept_and_told() {
     let space = TestSpace::new();
-    let digest = Digest::of(b"a record").to_hex();
+    let record = published(&space, "ours");
+    let digest = record.digest().to_hex();
     let nothing = space.run(&["revoke", "--record", &digest]).expect(2);
     assert!(
         nothing.stderr.contains("there is no key to sign with"),
         "{nothing}"
     );
     drop(space.run(&["revoke"]).expect(2));
+    let none = space.run(&["key", "list"]).expect(0);
+    assert!(none.stdout.contains("ribflow key generate"), "{none}");
     space.run(&["key", "generate", "--name", "me"]).ok();
+    sign(&space, &record, &own_key(&space));
     space
         .run(&["remote", "add", "disk", "shared", "--write"])
         .ok();
@@ -356,6 +466,9 @@ fn what_is_taken_back_is_signed_kept_and_told() {
     );
     let list = space.run(&["key", "list"]).expect(0);
     assert!(list.stdout.contains("taken back"), "{list}");
+    // A digest that no imported command has is allowed, and remarked on.
+    let allowed = space.run(&["trust", "allow", &digest]).expect(0);
+    assert!(allowed.stdout.contains("no command stage"), "{allowed}");
     space.run(&["key", "generate", "--name", "new"]).ok();
     assert!(
         space

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use ribflow::digest::Digest;
 use ribflow::remote::config::{Config, Configured};
@@ -157,6 +158,33 @@ fn one_record_with_two_signatures_makes_a_quorum_and_two_outcomes_make_none() {
 }
 
 #[test]
+fn a_false_word_beside_a_true_one_is_named_and_passed_over() {
+    let place = Place::new(Policy::default());
+    let record = record("a", 0.5);
+    place.publish(&record, &[1]);
+    let signer = key(2).in_names();
+    let name = names::signature(&record.key, &record.digest(), &signer);
+    place.put(&name, &sign(&record, &secret(9)));
+    let asked = Asked {
+        key: record.key,
+        comparison: Comparison::BitEqual,
+    };
+    let exchange = place.exchange();
+    let found = exchange.bring(&place.store, &[asked]).unwrap();
+    assert_eq!((found.taken.len(), found.refused.len()), (1, 0));
+    let signers = place.store.signers(&record.key, &record.digest()).unwrap();
+    assert_eq!(signers, [key(1).in_names()], "the false one is not kept");
+    let told = exchange.complaints().join("; ");
+    assert!(told.contains("signed as kyoto"), "{told}");
+
+    // Nor does it count: two labs are asked for, and one has spoken.
+    let place = Place::new(quorum(2));
+    place.publish(&record, &[1]);
+    place.put(&name, &sign(&record, &secret(9)));
+    assert!(place.look_up(record.key).taken.is_empty());
+}
+
+#[test]
 fn one_of_those_who_are_required_must_have_signed() {
     let policy = Policy {
         require: names(&["aachen", "oslo"]),
@@ -217,6 +245,44 @@ fn what_is_taken_back_is_refused_with_the_reason_and_for_good() {
         trust.standing(&key(1), &kyoto.digest()),
         Standing::Trusted(_)
     ));
+}
+
+#[test]
+fn a_record_that_was_taken_back_gives_way_to_any_other() {
+    let place = Place::new(Policy::default());
+    let [mine, other] = [0.25, 0.75].map(|accuracy| record("a", accuracy));
+    let chosen = || place.store.chosen(&mine.key).unwrap().unwrap().digest;
+    place.publish(&mine, &[1, 2]);
+    place.look_up(mine.key);
+    let doubt = |labs: &[u8]| {
+        for lab in labs {
+            place.revoke(*lab, Revoked::Record(mine.digest()));
+        }
+        let exchange = place.exchange();
+        place.store.doubt(Arc::new(exchange.trust().clone()));
+    };
+    // One of two has taken it back: the other one's word stands.
+    doubt(&[1]);
+    assert!(
+        !place
+            .store
+            .is_taken_back(&mine.key, &mine.digest())
+            .unwrap()
+    );
+    doubt(&[2]);
+    assert!(
+        place
+            .store
+            .is_taken_back(&mine.key, &mine.digest())
+            .unwrap()
+    );
+    assert_eq!(chosen(), mine.digest(), "there is no other");
+    place.store.publish(std::slice::from_ref(&other)).unwrap();
+    assert_eq!(chosen(), other.digest());
+    // Written down, for those who do not know what was taken back.
+    let unknowing = Store::open(place.store.root()).unwrap();
+    let marked = unknowing.chosen(&mine.key).unwrap().unwrap();
+    assert_eq!(marked.digest, other.digest());
 }
 
 #[test]

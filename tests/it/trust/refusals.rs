@@ -48,7 +48,7 @@ fn refusals_are_told_by_signer_and_reason() {
     let mut trust = Trust::default();
     trust.add("aachen", key(9));
     let unknown = notices(&refused[..1], &trust);
-    assert!(text(&unknown).contains("add NAME:"), "a name that is free");
+    assert!(text(&unknown).contains("add lab-"), "a name that is free");
 }
 
 #[test]

@@ -1,0 +1,45 @@
+//! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
+
+use super::arguments::WorkflowArguments;
+
+impl WorkflowArguments {
+    /// `grid.yaml --profile tiny --set 'axes.seed=[0, 1]'`
+    pub fn typed(&self) -> String {
+        let mut words = vec![quoted(&self.file.display().to_string())];
+        let profiles = self.profiles.iter().map(|profile| ("--profile", profile));
+        let sets = self.sets.iter().map(|set| ("--set", set));
+        for (option, value) in profiles.chain(sets) {
+            words.push(option.to_string());
+            words.push(quoted(value));
+        }
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+pub fn quoted(word: &str) -> String {
+    let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
+    match !word.is_empty() && word.chars().all(is_plain) {
+        true => word.to_string(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_proposed_can_be_typed() {
+        let workflow = WorkflowArguments {
+            file: "my grid.yaml".into(),
+            sets: vec!["axes.seed=[0, 1]".to_string()],
+            profiles: vec!["tiny".to_string()],
+        };
+        assert_eq!(
+            workflow.typed(),
+            "'my grid.yaml' --profile tiny --set 'axes.seed=[0, 1]'"
+        );
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,245 @@
+//! `ribflow pull`: results from another store.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::sync::Arc;
+
+use clap::Args;
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::arguments::Common;
+use super::failure::{Exit, Failure};
+use super::places::{self, Places};
+use super::transfer::{self, Moving};
+use super::{examples, load, sharing};
+use crate::digest::Digest;
+use crate::engine::event::PlanState;
+use crate::engine::{self, Gathered};
+use crate::remote::Exchange;
+use crate::stages;
+use crate::store::{Elsewhere, Store, StoredRecord, Wanted};
+use crate::ui::words::{are, bytes, count};
+use crate::workflow::graph::Graph;
+use crate::workflow::withheld::Withheld;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::PULL)]
+pub struct PullArguments {
+    #[command(flatten)]
+    pub moving: Moving,
+}
+
+pub fn run(
+    PullArguments { moving }: &PullArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::graph(&moving.target, common, &registry)?;
+    let places = Places::of(&moving.target.workflow.file, common);
+    let device = common.device.to_string();
+    let looked;
+    let opened;
+    let store: &Store = match moving.dry_run {
+        true => {
+            looked = places::look_at_store(&places.store, common)?;
+            &looked
+        }
+        false => {
+            opened = places::open_store(&places.store)?;
+            &opened
+        }
+    };
+    let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), store)?;
+    let exchange = Arc::new(exchange);
+    let lacks = sharing::lacks_folder(&exchange);
+    let gathered = engine::gather(&graph, store, &device, &exchange)?;
+    let survey = engine::survey_with(&graph, store, &device, &gathered)?;
+    let nodes = survey.nodes.iter();
+    let lacks_data = nodes
+        .filter(|node| node.state == PlanState::MissingData)
+        .count();
+    let records = survey.into_records();
+    let goals = goals(&graph, &moving.target.targets);
+    let found = goals.iter().any(|node| records.contains_key(node));
+    let mut asked = match moving.records_only {
+        true => Asked::default(),
+        false => Asked::of(&graph, &goals, &records, store),
+    };
+    if !moving.dry_run {
+        gathered
+            .adopt(store)
+            .map_err(|error| Failure::from_error(&error))?;
+        store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+        asked.blobs = transfer::fetch(store, &asked.blobs);
+    }
+    let pulled = Pulled::of(&gathered, store, &asked, &exchange, moving.dry_run);
+    sharing::tell_gathered(&exchange, &gathered, common);
+    match common.json {
+        true => writeln!(output, "{}", pulled.document(moving.dry_run))?,
+        false if common.quiet => {}
+        false => writeln!(output, "{}", pulled.line(moving))?,
+    }
+    // What was asked for and can't be had must not look like success.
+    let down = exchange.neighbours().iter().any(|one| one.remote.is_down());
+    let refused = pulled.records == 0 && !gathered.refused.is_empty();
+    match down || lacks || refused {
+        true => Ok(Exit::Failed),
+        false if found => Ok(Exit::Done),
+        false => Err(nothing_there(moving, lacks_data)),
+    }
+}
+
+/// The remote answers, has nothing of what was asked for, and neither has the store.
+fn nothing_there(moving: &Moving, lacks_data: usize) -> Failure {
+    let what = match moving.target.targets.as_slice() {
+        [] => format!("of {}", moving.target.workflow.file.display()),
+        targets => format!("of {}", targets.join(", ")),
+    };
+    let message = format!("nothing {what} is at `{}`", moving.remote);
+    Failure::failed(message).hint(match lacks_data {
+        0 => {
+            "the workflow, its data, the versions and, with `determinism: strict`, the device must \
+              be those of whoever pushed: `ribflow why` shows what a key is made of"
+                .to_string()
+        }
+        some => format!(
+            "{} no key without data that is not here: the file that `ribflow lock` writes where \
+             the data is stands for it",
+            have(some)
+        ),
+    })
+}
+
+fn have(nodes: usize) -> String {
+    let verb = if nodes == 1 { "has" } else { "have" };
+    format!("{} {verb}", count(nodes, "node"))
+}
+
+/// The nodes whose files are fetched: those that were named, or all.
+fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
+    match targets {
+        [] => graph.dag.node_indices().collect(),
+        _ => graph.goals.iter().copied().collect(),
+    }
+}
+
+/// The blobs that are asked for.
+#[derive(Default)]
+struct Asked {
+    blobs: Vec<Wanted>,
+    /// Those of them, or of what they name, that a licence keeps in the lab that made them.
+    stay: BTreeSet<Digest>,
+}
+
+impl Asked {
+    /// What is not here of the files of `goals`.
+    fn of(
+        graph: &Graph,
+        goals: &BTreeSet<NodeIndex>,
+        records: &BTreeMap<NodeIndex, StoredRecord>,
+        store: &Store,
+    ) -> Self {
+        let withheld = Withheld::of(graph);
+        let mut blobs = BTreeSet::new();
+        let mut stay = BTreeSet::new();
+        for (node, stored) in records.iter().filter(|(node, _)| goals.contains(node)) {
+            for (name, port) in &stored.record.ports {
+                let wanted = transfer::wanted_of(port);
+                if withheld.is_withheld(*node, name) {
+                    stay.extend(wanted.iter().map(|one| one.digest));
+                }
+                blobs.extend(wanted);
+            }
+        }
+        let missing = blobs.into_iter().filter(|one| !store.has(&one.digest));
+        Self {
+            blobs: missing.collect(),
+            stay,
+        }
+    }
+}
+
+/// What came.
+struct Pulled {
+    records: usize,
+    blobs: usize,
+    /// Blobs that a licence keeps where they were made.
+    withheld: usize,
+    missing: usize,
+    bytes: u64,
+    /// Artifacts that would come name further blobs.
+    at_least: bool,
+}
+
+impl Pulled {
+    fn of(
+        gathered: &Gathered,
+        store: &Store,
+        Asked { blobs: asked, stay }: &Asked,
+        exchange: &Exchange,
+        dry_run: bool,
+    ) -> Self {
+        // Nobody can say of a blob before it comes whether it is there.
+        let comes = |wanted: &&Wanted| match dry_run {
+            true => !stay.contains(&wanted.digest),
+            false => store.has(&wanted.digest),
+        };
+        let (come, missing): (Vec<&Wanted>, Vec<&Wanted>) = asked.iter().partition(comes);
+        let withheld = missing.iter().filter(|one| stay.contains(&one.digest));
+        let withheld = withheld.count();
+        Self {
+            records: gathered.taken.len(),
+            blobs: come.len(),
+            withheld,
+            missing: missing.len() - withheld,
+            bytes: match dry_run {
+                true => come.iter().filter_map(|wanted| wanted.bytes).sum(),
+                false => exchange.received(),
+            },
+            at_least: dry_run && come.iter().any(|wanted| wanted.bytes.is_none()),
+        }
+    }
+
+    fn document(&self, dry_run: bool) -> Value {
+        json!({
+            "records": self.records,
+            "blobs": self.blobs,
+            "withheld": self.withheld,
+            "missing": self.missing,
+            "bytes": self.bytes,
+            "at_least": self.at_least,
+            "dry_run": dry_run,
+        })
+    }
+
+    fn line(&self, moving: &Moving) -> String {
+        let verb = match moving.dry_run {
+            true => "would come",
+            false => "came",
+        };
+        let at_least = if self.at_least { "at least " } else { "" };
+        let mut line = format!(
+            "{} and {at_least}{} {verb} from `{}`: {at_least}{}",
+            count(self.records, "record"),
+            count(self.blobs, "blob"),
+            moving.remote,
+            bytes(self.bytes),
+        );
+        if self.withheld > 0 {
+            let kept = match self.withheld {
+                1 => "is kept by the lab that made it",
+                _ => "are kept by the lab that made them",
+            };
+            line.push_str(&format!(
+                "; {} {kept}, because of a dataset's licence",
+                count(self.withheld, "blob")
+            ));
+        }
+        if self.missing > 0 {
+            line.push_str(&format!("; {} not there", are(self.missing, "blob")));
+        }
+        line
+    }
+}

@@ -1,0 +1,133 @@
+//! `ribflow push`: results to another store.
+
+use std::io::Write;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::arguments::Common;
+use super::failure::{Exit, Failure};
+use super::places::{self, Places};
+use super::transfer::{self, Moving};
+use super::{examples, load, sharing};
+use crate::engine;
+use crate::remote::Exchange;
+use crate::remote::exchange::{Pushed, Pushing};
+use crate::stages;
+use crate::store::{Store, StoredRecord};
+use crate::ui::words::{are, bytes, count};
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::PUSH)]
+pub struct PushArguments {
+    #[command(flatten)]
+    pub moving: Moving,
+}
+
+pub fn run(
+    PushArguments { moving }: &PushArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::graph(&moving.target, common, &registry)?;
+    let places = Places::of(&moving.target.workflow.file, common);
+    let store = places::look_at_store(&places.store, common)?;
+    let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), &store)?;
+    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let records = survey.into_records();
+    let nodes = (records.len(), graph.dag.node_count());
+    let records = transfer::distinct(records.into_values());
+    let pushed = push(&exchange, &store, &records, moving);
+    if pushed.is_ok() && !moving.dry_run {
+        sharing::pass_on(&exchange);
+    }
+    // Also where it failed: that no token was shown may be why.
+    sharing::tell(&exchange, &[], common);
+    let pushed = pushed?;
+    match common.json {
+        true => writeln!(output, "{}", document(&pushed, moving.dry_run))?,
+        false if common.quiet => {}
+        false => {
+            for line in lines(&pushed, moving, nodes) {
+                writeln!(output, "{line}")?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn push(
+    exchange: &Exchange,
+    store: &Store,
+    records: &[StoredRecord],
+    moving: &Moving,
+) -> Result<Pushed, Failure> {
+    let pushing = Pushing {
+        records_only: moving.records_only,
+        dry_run: moving.dry_run,
+    };
+    let mut pushed = Pushed::default();
+    for neighbour in exchange.neighbours() {
+        let one = exchange.push(neighbour, store, records, pushing);
+        pushed.add(&one.map_err(transfer::refused)?);
+    }
+    Ok(pushed)
+}
+
+fn document(pushed: &Pushed, dry_run: bool) -> Value {
+    json!({
+        "records": pushed.records,
+        "there": pushed.there,
+        "blobs": pushed.blobs,
+        "bytes": pushed.bytes,
+        "sent": pushed.sent,
+        "spared": pushed.spared,
+        "withheld": pushed.withheld,
+        "absent": pushed.absent,
+        "dry_run": dry_run,
+    })
+}
+
+/// What went, in words. Of the nodes so many have a result, of so many.
+fn lines(pushed: &Pushed, moving: &Moving, (with_result, nodes): (usize, usize)) -> Vec<String> {
+    let verb = match moving.dry_run {
+        true => "would go",
+        false => "went",
+    };
+    let mut lines = vec![format!(
+        "{} and {} {verb} to `{}`: {}",
+        count(pushed.records, "record"),
+        count(pushed.blobs, "blob"),
+        moving.remote,
+        bytes(pushed.sent),
+    )];
+    if pushed.there > 0 {
+        lines.push(format!("{} there already", count(pushed.there, "record")));
+    }
+    if pushed.spared > 0 {
+        lines.push(format!(
+            "{} of blobs were there already",
+            bytes(pushed.spared)
+        ));
+    }
+    if pushed.withheld > 0 {
+        lines.push(format!(
+            "{} stayed here: a dataset's licence keeps them (`share:`)",
+            count(pushed.withheld, "blob")
+        ));
+    }
+    if pushed.absent > 0 {
+        lines.push(format!(
+            "{} not in this store: never fetched, or lost",
+            are(pushed.absent, "blob")
+        ));
+    }
+    if with_result < nodes {
+        lines.push(format!(
+            "{with_result} of {} have a result here",
+            count(nodes, "node")
+        ));
+    }
+    lines
+}

@@ -1,0 +1,129 @@
+//! How records stand: who has taken one back, and what else came out of the same key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::failure::Failure;
+use crate::digest::Digest;
+use crate::remote::exchange::{same_bits, same_outcome};
+use crate::remote::home::Home;
+use crate::remote::neighbours::Lab;
+use crate::remote::signing::PublicKey;
+use crate::remote::trust::Trust;
+use crate::report::standing::{Agrees, Other, Standing, TakenBack};
+use crate::store::{Store, StoredRecord};
+use crate::ui::words::{count, printable};
+use crate::workflow::graph::Graph;
+
+/// By node, for those of which there is something to say.
+pub type Standings = BTreeMap<NodeIndex, Standing>;
+
+/// Lets `store` know what has been taken back, as far as that is known here.
+pub fn tell(store: &Store) -> Result<(), Failure> {
+    // Without a home, or without any revocation, nothing has been.
+    if let Ok(home) = Home::of_user()
+        && home.revocations().is_dir()
+    {
+        store.doubt(Arc::new(Lab::open(home)?.trust));
+    }
+    Ok(())
+}
+
+/// How the records of some nodes stand.
+pub fn of<'a>(
+    graph: &Graph,
+    store: &Store,
+    records: impl IntoIterator<Item = (NodeIndex, &'a StoredRecord)>,
+) -> Result<Standings, Failure> {
+    // Whoever can't be named is called by their key.
+    let lab = Home::of_user().ok().and_then(|home| Lab::open(home).ok());
+    let trust = lab.map(|lab| lab.trust).unwrap_or_default();
+    let mut standings = Standings::new();
+    for (node, stored) in records {
+        let taken_back = taken_back(store, &trust, &stored.record.key, &stored.digest)?;
+        let others = others(graph, node, store, &trust, stored)?;
+        if !taken_back.is_empty() || !others.is_empty() {
+            standings.insert(node, Standing { taken_back, others });
+        }
+    }
+    Ok(standings)
+}
+
+fn taken_back(
+    store: &Store,
+    trust: &Trust,
+    key: &Digest,
+    record: &Digest,
+) -> Result<Vec<TakenBack>, Failure> {
+    // Costs no look at the store where nothing has been.
+    if trust.takes_all() {
+        return Ok(Vec::new());
+    }
+    let taken_back = trust.taken_back_by(record, &store.signers(key, record)?);
+    let taken_back = taken_back.into_iter();
+    Ok(taken_back
+        .map(|(by, reason)| TakenBack { by, reason })
+        .collect())
+}
+
+fn others(
+    graph: &Graph,
+    node: NodeIndex,
+    store: &Store,
+    trust: &Trust,
+    stored: &StoredRecord,
+) -> Result<Vec<Other>, Failure> {
+    let key = &stored.record.key;
+    if store.record_names(key)?.len() < 2 {
+        return Ok(Vec::new());
+    }
+    let comparison = graph.dag[node].kind.comparison();
+    let records = store.records(key)?.into_iter();
+    let others = records.filter(|other| other.digest != stored.digest);
+    others
+        .map(|other| {
+            let signers = store.signers(key, &other.digest)?;
+            let signers = signers.iter().map(PublicKey::from_name);
+            Ok(Other {
+                record: other.digest,
+                signers: signers.map(|signer| named(trust, &signer)).collect(),
+                outcome: match () {
+                    () if same_bits(&stored.record, &other.record) => Agrees::Equal,
+                    () if same_outcome(comparison, &stored.record, &other.record) => Agrees::Within,
+                    () => Agrees::Different,
+                },
+            })
+        })
+        .collect()
+}
+
+fn named(trust: &Trust, signer: &PublicKey) -> String {
+    let name = trust.name(signer).map(str::to_string);
+    name.unwrap_or_else(|| signer.to_string())
+}
+
+/// What has been taken back, in sentences: one for each signer and reason.
+pub fn sentences(graph: &Graph, standings: &Standings) -> Vec<String> {
+    let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for (node, standing) in standings {
+        for TakenBack { by, reason } in &standing.taken_back {
+            let ids = groups.entry((by, reason)).or_default();
+            ids.push(&graph.dag[*node].id);
+        }
+    }
+    let sentences = groups.into_iter().map(|((by, reason), ids)| {
+        let others = match ids.len() {
+            1 => String::new(),
+            more => format!(" and {}", count(more - 1, "other")),
+        };
+        format!(
+            "{} has taken back its word for {}{others}: {}.",
+            printable(by),
+            ids.first().unwrap_or(&""),
+            printable(reason)
+        )
+    });
+    sentences.collect()
+}

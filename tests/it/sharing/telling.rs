@@ -1,0 +1,109 @@
+//! What push and pull say of what did not come, or would: counts, licences, empty places.
+
+use super::Laboratory;
+use super::lock::{WORKFLOW, photos};
+use crate::space::TestSpace;
+
+/// Two nodes of one recipe.
+const TWINS: &str = "\
+ribflow: 1
+name: twins
+stages:
+  one: { use: dataset, with: { builtin: mini-rib, domain: v2, images: 20 } }
+  two: { use: dataset, with: { builtin: mini-rib, domain: v2, images: 20 } }
+";
+
+#[test]
+fn a_place_without_anything_of_it_is_no_success() {
+    let place = TestSpace::new();
+    std::fs::create_dir(place.path("empty")).unwrap();
+    let url = format!("file://{}", place.path("empty").display());
+    let lab = Laboratory::new();
+    let pull = [
+        "pull",
+        "mini-rib.yaml",
+        "--profile",
+        "tiny",
+        "--remote",
+        &url,
+    ];
+    for nodes in [&[][..], &["summary"], &["--records-only"]] {
+        let nothing = lab.run(&[&pull[..], nodes].concat()).expect(1);
+        assert!(nothing.stderr.contains("nothing of"), "{nothing}");
+    }
+    // Where all of it is here already there is nothing to fetch.
+    lab.mini_rib(&[]);
+    lab.run(&[&pull[..], &["--records-only"]].concat()).ok();
+}
+
+#[test]
+fn counts_are_of_nodes_and_bytes_that_nobody_knows_yet_are_at_least() {
+    let place = TestSpace::new();
+    let url = format!("file://{}", place.path("shared").display());
+    let [a, b] = [Laboratory::new(), Laboratory::new()];
+    let key = a.key("aachen");
+    a.space.write("twins.yaml", TWINS);
+    a.run(&["run", "twins.yaml", "--quiet"]).ok();
+    let twins = a.run(&["push", "twins.yaml", "--remote", &url]).expect(0);
+    assert!(twins.stdout.starts_with("1 record"), "{twins}");
+    assert!(!twins.stdout.contains("have a result here"), "{twins}");
+    a.mini_rib(&[]);
+    let remote = ["mini-rib.yaml", "--profile", "tiny", "--remote", &url];
+    a.run(&[&["push"], &remote[..]].concat()).ok();
+
+    b.run(&["trust", "add", &key]).ok();
+    let dry = [&["pull", "--dry-run"], &remote[..]].concat();
+    let told = b.run(&dry).expect(0);
+    assert!(told.stdout.contains("at least"), "{told}");
+    let told = b.run(&[&dry[..], &["--json"]].concat()).expect(0).json();
+    let pull = [&["pull", "--json"], &remote[..]].concat();
+    let came = b.run(&pull).expect(0).json();
+    assert_eq!(told["at_least"], true);
+    let bytes = |document: &serde_json::Value| document["bytes"].as_u64().unwrap();
+    assert!(bytes(&told) < bytes(&came), "{told} {came}");
+    assert_eq!(
+        (&came["at_least"], &came["missing"]),
+        (&false.into(), &0.into())
+    );
+}
+
+#[test]
+fn what_a_licence_keeps_is_not_called_lost() {
+    let place = TestSpace::new();
+    let url = format!("file://{}", place.path("shared").display());
+    let [a, b] = [Laboratory::new(), Laboratory::new()];
+    let key = a.key("aachen");
+    a.space.write("photos.yaml", WORKFLOW);
+    // So many that their list does not stand in the record.
+    photos(&a.space, "photos", 40);
+    a.run(&["lock", "photos.yaml"]).ok();
+    a.run(&["run", "photos.yaml", "--quiet"]).ok();
+    a.run(&["push", "photos.yaml", "--remote", &url]).ok();
+
+    b.run(&["trust", "add", &key]).ok();
+    b.space.write("photos.yaml", WORKFLOW);
+    b.space
+        .write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
+    let pull = ["pull", "photos.yaml", "--remote", &url];
+    let told = b.run(&pull).expect(0);
+    assert!(told.stdout.contains("a dataset's licence"), "{told}");
+    assert!(!told.stdout.contains("not there"), "{told}");
+    let get = ["get", "photos.yaml", "images", "-o", "images"];
+    let kept = b.run(&get).expect(1);
+    assert!(kept.stderr.contains("licence"), "{kept}");
+}
+
+#[test]
+fn a_token_that_is_not_there_is_told_where_the_push_fails() {
+    let lab = Laboratory::new();
+    lab.key("aachen");
+    lab.space.write("twins.yaml", TWINS);
+    lab.run(&["run", "twins.yaml", "--quiet"]).ok();
+    let options = ["--write", "--token-env", "NO_SUCH_TOKEN"];
+    lab.add_remote("server", "http://127.0.0.1:9", &options);
+    let failed = lab
+        .run(&["push", "twins.yaml", "--remote", "server"])
+        .expect(1);
+    let told = "asked without a token: NO_SUCH_TOKEN is not set";
+    assert!(failed.stderr.contains(told), "{failed}");
+}
