@@ -112,6 +112,11 @@ pub fn hash_value(hasher: &mut blake3::Hasher, value: &Value) {
     }
 }
 
+/// As [`hash_value`] of a text.
+pub fn hash_string(hasher: &mut blake3::Hasher, text: &str) {
+    hash_text(hasher, b's', text);
+}
+
 fn hash_number(hasher: &mut blake3::Hasher, number: &serde_json::Number) {
     if let Some(unsigned) = number.as_u64() {
         hasher.update(b"u").update(&unsigned.to_le_bytes());

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::{Digest, hash_value};
+use crate::digest::{Digest, hash_string, hash_value};
 
 /// Everything that decides a node's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -103,7 +103,7 @@ struct HashParts(blake3::Hasher);
 
 impl Visitor for HashParts {
     fn part(&mut self, path: &str, value: &Value) {
-        hash_value(&mut self.0, &Value::from(path));
+        hash_string(&mut self.0, path);
         hash_value(&mut self.0, value);
     }
 }

@@ -5,6 +5,7 @@ mod figures;
 mod processes;
 mod records;
 mod sources;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fs;

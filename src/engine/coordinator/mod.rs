@@ -55,6 +55,8 @@ pub struct RunOptions {
     pub limit: Option<usize>,
     /// Run these even where they have a record.
     pub force: Vec<NodeIndex>,
+    /// Look at the files of sealed datasets too.
+    pub check_sealed: bool,
     /// Bytes of derived work that the store may keep.
     pub derived_max: u64,
     /// The command line of a worker.
@@ -210,7 +212,7 @@ impl<'a> Coordinator<'a> {
             forced: options.force.iter().copied().collect(),
             withheld: Withheld::of(graph),
             unmarked: Vec::new(),
-            keys: Keys::new(graph, store, &class),
+            keys: Keys::new(graph, store, &class).checking_sealed(options.check_sealed),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
             decide: Decide::new(&Shape::of(graph), policy, capacity),
