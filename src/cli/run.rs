@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
@@ -45,7 +46,8 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let registry = stages::registry();
-    let graph = load::graph(&arguments.target, common, &registry)?;
+    // The program is about to end: taking every node and record apart would be for nothing.
+    let graph = ManuallyDrop::new(load::graph(&arguments.target, common, &registry)?);
     let force = forced(&graph, &arguments.force)?;
     let expected = load::expected(&graph)?;
     pins::warn(&graph, common);
@@ -76,6 +78,7 @@ pub fn run(
     } = drive(
         &graph, &store, &registry, &options, &shared, display, console,
     )?;
+    let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
     // Only ever a help to `plan`.
     if summary.ran > 0

@@ -57,7 +57,7 @@ pub fn gather(
             let key = recipe.key();
             let found = match gathered.taken.get(&key) {
                 Some(taken) => taken.first().map(Arc::new),
-                None => keys.find(node, &key)?,
+                None => keys.find(node, &key, recipe)?.record(),
             };
             match found {
                 Some(record) => keys.set_record(node, record),

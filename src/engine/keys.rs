@@ -2,6 +2,7 @@
 //! sources. Nodes are keyed in any order in which inputs come first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -53,6 +54,22 @@ fn list(names: &[String]) -> String {
 
 type Identified = Result<Arc<IdentifiedSource>, Arc<SourceError>>;
 
+/// What the store has for a recipe.
+pub(super) enum Found {
+    Record(Arc<StoredRecord>),
+    /// The recipe again.
+    Nothing(Recipe),
+}
+
+impl Found {
+    pub fn record(self) -> Option<Arc<StoredRecord>> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Nothing(_) => None,
+        }
+    }
+}
+
 /// What has been found out about a graph's nodes: their sources, recipes and records.
 pub(super) struct Keys<'a> {
     graph: &'a Graph,
@@ -64,7 +81,8 @@ pub(super) struct Keys<'a> {
     stats: StatCache,
     /// Sealed data is looked at like any other.
     check_sealed: bool,
-    sources: HashMap<(PathBuf, SourceShape, bool), Identified>,
+    /// By place, as bytes: comparing paths part by part takes longer.
+    sources: HashMap<(OsString, SourceShape, bool), Identified>,
     /// The canonical parameters, by the address of the parameters that many nodes share.
     canonical: HashMap<usize, Value>,
     found: HashMap<Digest, Option<Arc<StoredRecord>>>,
@@ -182,7 +200,10 @@ impl<'a> Keys<'a> {
     }
 
     /// Which outside data a node has, by name, as it is now; each source is looked at once a run.
-    pub fn sources(&mut self, node: &Node) -> Result<Vec<(Source, Arc<IdentifiedSource>)>, Missing> {
+    pub fn sources(
+        &mut self,
+        node: &Node,
+    ) -> Result<Vec<(Source, Arc<IdentifiedSource>)>, Missing> {
         let sources = node.parameters.sources();
         let mut identified = Vec::with_capacity(sources.len());
         for source in sources {
@@ -233,7 +254,8 @@ impl<'a> Keys<'a> {
     }
 
     fn source(&mut self, source: &Source) -> Identified {
-        let what = (source.location.clone(), source.shape.clone(), source.sealed);
+        let place = source.location.as_os_str().to_os_string();
+        let what = (place, source.shape.clone(), source.sealed);
         if let Some(identified) = self.sources.get(&what) {
             return identified.clone();
         }
@@ -252,16 +274,33 @@ impl<'a> Keys<'a> {
         identified
     }
 
-    /// The record that the store has for `key` and that fits `node`; looked for once.
+    /// The record that the store has for `key`, the key of `recipe`, and that fits `node`; looked for
+    /// once.
     pub fn find(
         &mut self,
         node: NodeIndex,
         key: &Digest,
-    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        recipe: Recipe,
+    ) -> Result<Found, EngineError> {
         if let Some(found) = self.found.get(key) {
-            return Ok(found.clone());
+            return Ok(match found {
+                Some(record) => Found::Record(Arc::clone(record)),
+                None => Found::Nothing(recipe),
+            });
         }
-        self.find_again(node, key)
+        let recipe = match self.index.copy(key, recipe) {
+            Err(recipe) => recipe,
+            Ok(copy) if fits(&self.graph.dag[node], &copy) => {
+                let record = Arc::new(copy);
+                self.found.insert(*key, Some(Arc::clone(&record)));
+                return Ok(Found::Record(record));
+            }
+            Ok(copy) => copy.record.recipe,
+        };
+        Ok(match self.find_again(node, key)? {
+            Some(record) => Found::Record(record),
+            None => Found::Nothing(recipe),
+        })
     }
 
     /// As [`Keys::find`], but looks even where none was found before.

@@ -109,7 +109,7 @@ fn look(
         Err(missing) => return Ok(blank(PlanState::MissingData, missing.to_string())),
     };
     let key = recipe.key();
-    let here = keys.find(node, &key)?;
+    let here = keys.find(node, &key, recipe.clone())?.record();
     let taken = gathered.taken.get(&key).filter(|_| here.is_none());
     let record = here.or_else(|| taken.and_then(Taken::first).map(Arc::new));
     if let Some(record) = &record {

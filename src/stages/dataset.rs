@@ -58,7 +58,7 @@ pub struct DatasetStage {
     share: Handling,
     /// Of `folder` or `preset`: your word that the files do not change. Once hashed, they are not
     /// looked at again while the folder itself has the same inode and times, which millions of
-    /// files are worth. `ribflow lock` looks at all of them. Not part of the key.
+    /// files are worth. `ribflow run --check-sealed` looks at all of them. Not part of the key.
     sealed: Handling,
 }
 

@@ -54,7 +54,10 @@ fn limited(
     look: Look,
 ) -> Result<Vec<walk::Folder>, SourceError> {
     let paths = class_images(root, class, limit)?;
-    let paths: Vec<(&str, &str)> = paths.iter().filter_map(|path| path.rsplit_once('/')).collect();
+    let paths: Vec<(&str, &str)> = paths
+        .iter()
+        .filter_map(|path| path.rsplit_once('/'))
+        .collect();
     let folders = paths.chunk_by(|one, next| one.0 == next.0);
     let folders = folders.map(|files| {
         let mut rows = Vec::new();
@@ -137,7 +140,11 @@ pub fn class_images(
     let folders = images_walk(root, Look::Names).under(class)?;
     let mut images: Vec<String> = folders
         .iter()
-        .flat_map(|folder| folder.files().map(|(name, _)| walk::join(&folder.path, name)))
+        .flat_map(|folder| {
+            folder
+                .files()
+                .map(|(name, _)| walk::join(&folder.path, name))
+        })
         .collect();
     images.sort_by(|a, b| image_folder_order(a).cmp(&image_folder_order(b)));
     images.truncate(limit.unwrap_or(usize::MAX));

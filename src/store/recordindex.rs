@@ -2,13 +2,14 @@
 //! everything done reads one file rather than a folder and a file for each node.
 //!
 //! ```text
-//! "ribflow records 1\n"  count:u64  count × row  copies  BLAKE3 of all before
-//! row: key  record  stamp of the key's folder  stamp of the record's file  end of its copy:u64
+//! "ribflow records 3\n"  count:u64  count × row  copies  BLAKE3 of all before
+//! row: key  record  stamp of the key's folder  end of its copy:u64
 //! ```
 //!
-//! Rows are in the order of the keys. A copy holds only for as long as both stamps do: a record or
-//! a choice that comes or goes changes that of the folder, and whoever writes to the file that of
-//! the file. Derived: without it, records are read where they lie.
+//! Rows are in the order of the keys. A copy holds for as long as the stamp of the key's folder does:
+//! a record or a choice that comes or goes changes that. A record that is damaged in its place is
+//! not seen here, and not served either: the copy was whole when it was made. Derived: without it,
+//! records are read where they lie.
 
 mod copy;
 
@@ -20,15 +21,16 @@ use std::path::PathBuf;
 use memmap2::Mmap;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
+use self::copy::Copied;
 use super::layout::{RECORD_INDEX, RECORDS, TMP};
-use super::records::file_name;
 use super::{Store, StoreError, StoredRecord};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
+use crate::workflow::recipe::Recipe;
 
-const MAGIC: &[u8] = b"ribflow records 1\n";
+const MAGIC: &[u8] = b"ribflow records 3\n";
 const DIGEST: usize = 32;
-const ROW: usize = 2 * DIGEST + 2 * Stamp::BYTES + 8;
+const ROW: usize = 2 * DIGEST + Stamp::BYTES + 8;
 
 /// The copies for one workflow, and what this process has learnt.
 pub struct RecordIndex<'a> {
@@ -48,7 +50,6 @@ struct Row {
     key: Digest,
     record: Digest,
     folder: Stamp,
-    file: Stamp,
 }
 
 impl<'a> RecordIndex<'a> {
@@ -69,24 +70,30 @@ impl<'a> RecordIndex<'a> {
         }
     }
 
-    /// As [`Store::chosen`].
+    /// The copy of the chosen record of `key`, which is that of `recipe`; without a copy that still
+    /// holds, the recipe again.
+    pub fn copy(&mut self, key: &Digest, recipe: Recipe) -> Result<StoredRecord, Recipe> {
+        let Some((record, copied)) = self.look(key) else {
+            return Err(recipe);
+        };
+        Ok(StoredRecord {
+            digest: record,
+            record: copied.into_record(*key, recipe),
+        })
+    }
+
+    /// As [`Store::chosen`], and a copy of it for the next run.
     pub fn chosen(&mut self, key: &Digest) -> Result<Option<StoredRecord>, StoreError> {
-        if let Some(found) = self.copy(key) {
-            return Ok(Some(found));
-        }
         let now = nanoseconds_since_1970();
         let folder = self.stamp(&folder_path(key));
         let found = self.store.chosen(key)?;
         if let (Some(found), Some(folder)) = (&found, folder)
-            && let Some(file) = self.stamp(&file_path(key, &found.digest))
             && !folder.is_young(now)
-            && !file.is_young(now)
         {
             let row = Row {
                 key: *key,
                 record: found.digest,
                 folder,
-                file,
             };
             self.fresh.insert(*key, (row, copy::encode(&found.record)));
         }
@@ -113,18 +120,14 @@ impl<'a> RecordIndex<'a> {
             .map_err(StoreError::io(&self.path))
     }
 
-    fn copy(&mut self, key: &Digest) -> Option<StoredRecord> {
+    fn look(&mut self, key: &Digest) -> Option<(Digest, Copied)> {
         let loaded = self.loaded.as_ref()?;
         let index = loaded.find(key)?;
         let (row, copy) = loaded.at(index)?;
-        let holds = self.stamp(&folder_path(key))? == row.folder
-            && self.stamp(&file_path(key, &row.record))? == row.file;
-        let record = holds.then(|| copy::decode(row.key, copy)).flatten()?;
+        let holds = self.stamp(&folder_path(key))? == row.folder;
+        let copied = holds.then(|| copy::decode(copy)).flatten()?;
         self.used.insert(index);
-        Some(StoredRecord {
-            digest: row.record,
-            record,
-        })
+        Some((row.record, copied))
     }
 
     fn stamp(&self, path: &str) -> Option<Stamp> {
@@ -139,10 +142,6 @@ fn folder_path(key: &Digest) -> String {
     [&hex[..2], "/", &hex].concat()
 }
 
-fn file_path(key: &Digest, record: &Digest) -> String {
-    [&folder_path(key), "/", &file_name(record)].concat()
-}
-
 fn encode(rows: &BTreeMap<Digest, (Row, Vec<u8>)>) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.extend((rows.len() as u64).to_le_bytes());
@@ -152,7 +151,6 @@ fn encode(rows: &BTreeMap<Digest, (Row, Vec<u8>)>) -> Vec<u8> {
         bytes.extend(row.key.as_bytes());
         bytes.extend(row.record.as_bytes());
         bytes.extend(row.folder.to_bytes());
-        bytes.extend(row.file.to_bytes());
         bytes.extend(end.to_le_bytes());
     }
     rows.values().for_each(|(_, copy)| bytes.extend(copy));
@@ -206,7 +204,6 @@ impl Loaded {
             key: Digest::from_bytes(*take(&mut rest)?),
             record: Digest::from_bytes(*take(&mut rest)?),
             folder: Stamp::from_bytes(take(&mut rest)?),
-            file: Stamp::from_bytes(take(&mut rest)?),
         };
         let start = index.checked_sub(1).map_or(Some(0), |one| self.end(one))?;
         let copies = self.bytes.get(HEAD + self.count * ROW..)?;

@@ -11,8 +11,8 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::artifact::{Artifact, Blob, Files, Table};
-pub use super::imagefolder::{IMAGE_ENDINGS, class_images, first_place, image_folder_order};
 use super::imagefolder::images;
+pub use super::imagefolder::{IMAGE_ENDINGS, class_images, first_place, image_folder_order};
 use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};
 use super::walk::{self, Look, Walk};
@@ -42,7 +42,7 @@ pub struct IdentifiedSource {
     /// How many files it has, and how many bytes they hold.
     pub files: u64,
     pub bytes: u64,
-    /// The content, where telling its digest took reading it.
+    /// The content, where telling its digest took reading it and it is more than a file.
     pub content: Option<Arc<ResolvedSource>>,
 }
 
@@ -154,6 +154,10 @@ impl StatCache {
         }
         let Place { root, counts } = place(source, base)?;
         match counts {
+            // Ten thousand nodes may have a file each, and one is soon looked at again.
+            Counts::Paths(paths) if paths.len() == 1 => {
+                self.paths(root, paths).map(|file| count(&file))
+            }
             Counts::Paths(paths) => self.paths(root, paths).map(identified),
             counts => match self.confirm(&root, &counts, source.sealed) {
                 Some(tree) => Ok(IdentifiedSource {

@@ -7,6 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -34,7 +35,8 @@ pub struct StatCache {
     trees: PathBuf,
     /// Where they are written first.
     tmp: PathBuf,
-    folders: Mutex<HashMap<PathBuf, Arc<Folder>>>,
+    /// By path, as bytes: comparing paths part by part takes longer.
+    folders: Mutex<HashMap<OsString, Arc<Folder>>>,
 }
 
 impl StatCache {
@@ -61,7 +63,7 @@ impl StatCache {
     /// What is known of the files under the absolute folder `root`.
     pub(super) fn folder(&self, root: &Path) -> Arc<Folder> {
         let mut folders = lock(&self.folders);
-        if let Some(folder) = folders.get(root) {
+        if let Some(folder) = folders.get(root.as_os_str()) {
             return Arc::clone(folder);
         }
         let name = index_name(root);
@@ -74,7 +76,7 @@ impl StatCache {
             trees: OnceLock::new(),
             fresh_trees: Mutex::default(),
         });
-        folders.insert(root.to_path_buf(), Arc::clone(&folder));
+        folders.insert(root.as_os_str().to_os_string(), Arc::clone(&folder));
         folder
     }
 }
@@ -161,7 +163,9 @@ impl Folder {
         });
         let hashed: Vec<Hashed> = hashed.collect::<Result<_, SourceError>>()?;
         let settled = hashed.iter().all(|file| file.settled);
-        let learnt = hashed.iter().filter_map(|file| Some((&file.name, file.learnt?)));
+        let learnt = hashed
+            .iter()
+            .filter_map(|file| Some((&file.name, file.learnt?)));
         self.learn(&listed.path, learnt);
         let files = hashed.into_iter();
         let files = files.map(|file| (walk::join(&listed.path, &file.name), file.blob));

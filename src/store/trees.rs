@@ -42,7 +42,10 @@ pub(super) fn encode(folder: &str, trees: &Trees) -> Vec<u8> {
     let document = Document {
         format: FORMAT,
         folder: folder.to_string(),
-        trees: trees.iter().map(|(shape, tree)| (*shape, tree.clone())).collect(),
+        trees: trees
+            .iter()
+            .map(|(shape, tree)| (*shape, tree.clone()))
+            .collect(),
     };
     // Texts and numbers always encode.
     let text = serde_json::to_string(&document).unwrap_or_default();
@@ -66,7 +69,12 @@ pub(super) fn fingerprint(folders: &[Folder]) -> Digest {
     for folder in folders {
         hasher.update(&(folder.path.len() as u64).to_le_bytes());
         hasher.update(folder.path.as_bytes());
-        hasher.update(folder.digest.unwrap_or(Digest::from_bytes([0; 32])).as_bytes());
+        hasher.update(
+            folder
+                .digest
+                .unwrap_or(Digest::from_bytes([0; 32]))
+                .as_bytes(),
+        );
     }
     Digest::finish(&hasher)
 }

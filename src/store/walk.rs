@@ -47,7 +47,11 @@ pub(super) struct Folder {
 impl Folder {
     pub fn new(path: String, rows: Vec<u8>, look: Look) -> Self {
         let digest = (look != Look::Names).then(|| Digest::of(&rows));
-        let rows = if look == Look::Digests { Vec::new() } else { rows };
+        let rows = if look == Look::Digests {
+            Vec::new()
+        } else {
+            rows
+        };
         Self { path, rows, digest }
     }
 
@@ -91,8 +95,13 @@ struct Around<'a> {
 }
 
 impl<'a> Around<'a> {
-    fn of(folder: &OwnedFd, full: &Path, above: Option<&'a Around<'a>>) -> Result<Self, SourceError> {
-        let stat = rustix::fs::fstat(folder).map_err(|error| SourceError::io(full)(error.into()))?;
+    fn of(
+        folder: &OwnedFd,
+        full: &Path,
+        above: Option<&'a Around<'a>>,
+    ) -> Result<Self, SourceError> {
+        let stat =
+            rustix::fs::fstat(folder).map_err(|error| SourceError::io(full)(error.into()))?;
         let Stamp { device, inode, .. } = Stamp::of_stat(&stat);
         Ok(Self {
             device,
@@ -168,9 +177,10 @@ impl Walk<'_> {
             let plain = kind == FileType::RegularFile;
             if kind == FileType::Directory {
                 inner.push(text.to_string());
-            } else if plain && !wanted {
-            } else if plain && self.look == Look::Names {
-                put_row(&mut rows, Stamp::default(), text);
+            } else if plain && (!wanted || self.look == Look::Names) {
+                if wanted {
+                    put_row(&mut rows, Stamp::default(), text);
+                }
             } else {
                 // A link counts as what it leads to.
                 match rustix::fs::statat(opened, name, AtFlags::empty()) {

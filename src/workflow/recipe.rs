@@ -2,6 +2,7 @@
 //! comparing, so that the three can't drift apart.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -63,9 +64,14 @@ impl Recipe {
 
     /// The recipe key.
     pub fn key(&self) -> Digest {
-        let mut visitor = HashParts(blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
+        // Making ready for a context costs as much as a key itself.
+        static READY: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
+        let mut visitor = HashParts(Vec::with_capacity(1024));
         self.visit(&mut visitor);
-        Digest::finish(&visitor.0)
+        let mut hasher = READY.clone();
+        hasher.update(&visitor.0);
+        Digest::finish(&hasher)
     }
 
     /// The parts in words, by path.
@@ -99,7 +105,8 @@ pub struct Change {
     pub now: Option<Value>,
 }
 
-struct HashParts(blake3::Hasher);
+/// The bytes that are hashed.
+struct HashParts(Vec<u8>);
 
 impl Visitor for HashParts {
     fn part(&mut self, path: &str, value: &Value) {

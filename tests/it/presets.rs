@@ -211,9 +211,20 @@ fn a_seal_is_no_part_of_a_key_and_stands_in_for_a_look() {
     // What must be read in earnest must be what its key says.
     written(", sealed: true");
     space.write("photos/cat/1.png", "four");
-    let failed = space.run(&["run", "photos.yaml", "--force", "photos"]).expect(1);
-    assert!(failed.stderr.contains("is `sealed` and has changed"), "{failed}");
+    let failed = space
+        .run(&["run", "photos.yaml", "--force", "photos"])
+        .expect(1);
+    assert!(
+        failed.stderr.contains("is `sealed` and has changed"),
+        "{failed}"
+    );
     assert!(ran(&[]));
     written(", sealed: 1");
-    space.run(&["validate", "photos.yaml"]).expect(2).stderr.contains("sealed").then_some(()).unwrap();
+    space
+        .run(&["validate", "photos.yaml"])
+        .expect(2)
+        .stderr
+        .contains("sealed")
+        .then_some(())
+        .unwrap();
 }

@@ -3,6 +3,7 @@
 mod export;
 mod figures;
 mod processes;
+mod recordindex;
 mod records;
 mod sources;
 mod trees;

@@ -24,7 +24,7 @@ use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::journal::Journal;
-use super::keys::Keys;
+use super::keys::{Found, Keys};
 use super::pool::{Pool, Worker, until_true};
 use super::publish::{Executed, Published};
 use super::roots::Roots;
@@ -295,16 +295,16 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
-        let record = match self.must_run(node) {
-            true => None,
-            false => self.keys.find(node, &key)?,
+        let found = match self.must_run(node) {
+            true => Found::Nothing(recipe),
+            false => self.keys.find(node, &key, recipe)?,
         };
-        match record {
-            Some(record) => {
+        match found {
+            Found::Record(record) => {
                 self.set_record(node, record)?;
                 self.decide.keyed(node, key, Keyed::Found);
             }
-            None => {
+            Found::Nothing(recipe) => {
                 self.recipes.insert(node, (key, Arc::new(recipe)));
                 let demand = self.demand(node);
                 self.decide.keyed(node, key, Keyed::ToRun(demand));

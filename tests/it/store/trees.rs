@@ -130,7 +130,10 @@ fn a_torn_or_foreign_tree_index_is_not_believed() {
         assert!(found.content.is_some());
     }
     fs::remove_dir_all(indices).unwrap();
-    assert_eq!(identify(&store, &source, folder.path()).digest, usual.digest);
+    assert_eq!(
+        identify(&store, &source, folder.path()).digest,
+        usual.digest
+    );
 }
 
 #[test]
@@ -159,7 +162,10 @@ fn a_sealed_tree_is_looked_at_once() {
     fs::rename(base.join("photos"), base.join("before")).unwrap();
     fs::create_dir(base.join("photos")).unwrap();
     for class in ["cat", "dog"] {
-        let (from, to) = (base.join("before").join(class), base.join("photos").join(class));
+        let (from, to) = (
+            base.join("before").join(class),
+            base.join("photos").join(class),
+        );
         fs::rename(from, to).unwrap();
     }
     assert_eq!(identify(&store, &sealed, base).digest, anew(&open, base));
