@@ -82,17 +82,35 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
+/// What takes in bytes to be hashed: a hasher, or a buffer where many short pieces are taken in,
+/// each of which would cost a hasher more than its bytes do.
+pub trait Feed {
+    fn feed(&mut self, bytes: &[u8]);
+}
+
+impl Feed for blake3::Hasher {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.update(bytes);
+    }
+}
+
+impl Feed for Vec<u8> {
+    fn feed(&mut self, bytes: &[u8]) {
+        self.extend_from_slice(bytes);
+    }
+}
+
 /// Feeds `value` to `hasher` so that no two different values feed the same bytes.
 ///
 /// Every part is preceded by a tag of its own; texts, lists and maps by their length; maps go in
 /// the order of their names; floats go by their bits. `1` and `1.0` are different values.
-pub fn hash_value(hasher: &mut blake3::Hasher, value: &Value) {
+pub fn hash_value(hasher: &mut impl Feed, value: &Value) {
     match value {
         Value::Null => {
-            hasher.update(b"n");
+            hasher.feed(b"n");
         }
         Value::Bool(flag) => {
-            hasher.update(if *flag { b"t" } else { b"f" });
+            hasher.feed(if *flag { b"t" } else { b"f" });
         }
         Value::Number(number) => hash_number(hasher, number),
         Value::String(text) => hash_text(hasher, b's', text),
@@ -112,26 +130,36 @@ pub fn hash_value(hasher: &mut blake3::Hasher, value: &Value) {
     }
 }
 
-fn hash_number(hasher: &mut blake3::Hasher, number: &serde_json::Number) {
+/// As [`hash_value`] of a text.
+pub fn hash_string(hasher: &mut impl Feed, text: &str) {
+    hash_text(hasher, b's', text);
+}
+
+fn hash_number(hasher: &mut impl Feed, number: &serde_json::Number) {
     if let Some(unsigned) = number.as_u64() {
-        hasher.update(b"u").update(&unsigned.to_le_bytes());
+        feed_number(hasher, b'u', unsigned.to_le_bytes());
     } else if let Some(signed) = number.as_i64() {
-        hasher.update(b"i").update(&signed.to_le_bytes());
+        feed_number(hasher, b'i', signed.to_le_bytes());
     } else {
         // serde_json holds no NaN and no infinity, so every float has bits worth hashing.
         let float = number.as_f64().unwrap_or_default();
         let float = if float == 0.0 { 0.0 } else { float }; // -0.0 is 0.0
-        hasher.update(b"d").update(&float.to_bits().to_le_bytes());
+        feed_number(hasher, b'd', float.to_bits().to_le_bytes());
     }
 }
 
-fn hash_text(hasher: &mut blake3::Hasher, tag: u8, text: &str) {
+fn hash_text(hasher: &mut impl Feed, tag: u8, text: &str) {
     hash_length(hasher, tag, text.len());
-    hasher.update(text.as_bytes());
+    hasher.feed(text.as_bytes());
 }
 
-fn hash_length(hasher: &mut blake3::Hasher, tag: u8, length: usize) {
-    hasher.update(&[tag]).update(&(length as u64).to_le_bytes());
+fn hash_length(hasher: &mut impl Feed, tag: u8, length: usize) {
+    feed_number(hasher, tag, (length as u64).to_le_bytes());
+}
+
+fn feed_number(hasher: &mut impl Feed, tag: u8, number: [u8; 8]) {
+    hasher.feed(&[tag]);
+    hasher.feed(&number);
 }
 
 /// `value` as JSON with names sorted and no white space: the bytes that documents are named by.

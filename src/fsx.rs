@@ -9,7 +9,9 @@ use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
@@ -19,7 +21,7 @@ pub const SEALED: u32 = 0o444;
 pub const SHARED: u32 = 0o644;
 
 /// What tells one state of a file from another without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     pub device: u64,
     pub inode: u64,
@@ -32,9 +34,10 @@ pub struct Stamp {
 }
 
 impl Stamp {
+    /// Bytes of [`Stamp::to_bytes`].
+    pub const BYTES: usize = 40;
+
     pub fn of(metadata: &fs::Metadata) -> Self {
-        let nanoseconds =
-            |seconds: i64, rest: i64| seconds.saturating_mul(1_000_000_000).saturating_add(rest);
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -43,6 +46,66 @@ impl Stamp {
             changed: nanoseconds(metadata.ctime(), metadata.ctime_nsec()),
         }
     }
+
+    /// The same from a call that takes a name in an open folder.
+    #[allow(clippy::unnecessary_cast)] // systems differ in the widths and signs of the fields
+    pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
+        Self {
+            device: stat.st_dev as u64,
+            inode: stat.st_ino as u64,
+            size: stat.st_size as u64,
+            modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+            changed: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
+        }
+    }
+
+    pub fn to_bytes(self) -> [u8; Self::BYTES] {
+        let numbers = [
+            self.device,
+            self.inode,
+            self.size,
+            self.modified as u64,
+            self.changed as u64,
+        ];
+        let mut bytes = [0; Self::BYTES];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Self {
+        let (numbers, _) = bytes.as_chunks::<8>();
+        let number = |index: usize| u64::from_le_bytes(numbers[index]);
+        Self {
+            device: number(0),
+            inode: number(1),
+            size: number(2),
+            modified: number(3) as i64,
+            changed: number(4) as i64,
+        }
+    }
+
+    /// Whether a later change could leave the same stamp: what changed less than two seconds
+    /// before `now`, in nanoseconds since 1970, where times move in steps (FAT: two seconds).
+    ///
+    /// A modification time in the future was set by hand and says nothing; the time of the last
+    /// change can't be set.
+    pub fn is_young(&self, now: i64) -> bool {
+        const YOUNG: i64 = 2_000_000_000;
+        let limit = now.saturating_sub(YOUNG);
+        self.changed > limit || (self.modified > limit && self.modified <= now)
+    }
+}
+
+fn nanoseconds(seconds: i64, rest: i64) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(rest)
+}
+
+/// The time that a stamp's youth is told by.
+pub fn nanoseconds_since_1970() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
 }
 
 /// A temporary file in `folder` with exactly the permission bits `mode`, whatever the umask says.

@@ -256,6 +256,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
+    /// Look at every file of datasets that are `sealed: true`, as if they were not
+    #[arg(long)]
+    pub check_sealed: bool,
+
     /// Most bytes of derived work that the store keeps: 64GB, 500GiB, 0 for none
     ///
     /// Decoded images, features and logits that many nodes need are made once and kept in the

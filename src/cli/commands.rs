@@ -68,7 +68,7 @@ fn digest(node: &Node, stats: &StatCache, base: &Path) -> Digest {
         if source.location.as_os_str().is_empty() {
             continue;
         }
-        let content = stats.resolve(&source, base);
+        let content = stats.identify(&source, base);
         let content = content.map_or_else(|_| String::new(), |found| found.digest.to_hex());
         hash_value(&mut hasher, &Value::from(source.name));
         hash_value(&mut hasher, &Value::from(content));
@@ -94,18 +94,16 @@ fn file_digest(workflow: &Path) -> Option<Digest> {
 
 /// The nodes that must not run, and why.
 pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)>, Failure> {
-    let commands = of(graph, common)?;
     // Without a home there is nothing that could have been imported.
     let Ok(home) = Home::of_user() else {
         return Ok(Vec::new());
     };
-    if commands.is_empty() {
-        return Ok(Vec::new());
-    }
     let imported = imported::read(&home).map_err(|error| Failure::from_error(&error))?;
     if imported.is_empty() {
         return Ok(Vec::new());
     }
+    // Only now is it worth looking at the files of every command.
+    let commands = of(graph, common)?;
     let allowed = Config::read(&home)?.commands;
     let file = file_digest(&graph.file);
     let is_imported = file.is_some_and(|file| imported.contains(&file));

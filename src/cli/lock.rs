@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
 use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
-use crate::store::{Artifact, StatCache};
+use crate::store::StatCache;
 use crate::ui::words::count;
 use crate::workflow::graph::{Graph, Node, source_selection};
 use crate::workflow::kind::Source;
@@ -275,20 +275,21 @@ fn look(
     if !node.missing_env.is_empty() {
         return Err(format!("{} is not set", node.missing_env.join(", ")));
     }
-    let found = stats
-        .resolve(source, base)
-        .map_err(|error| error.to_string())?;
-    let files = match &found.artifact {
-        Artifact::Files(tree) => tree.files.len(),
-        _ => 0,
+    // What is written down for others is looked at in full.
+    let unsealed = Source {
+        sealed: false,
+        ..source.clone()
     };
+    let found = stats
+        .identify(&unsealed, base)
+        .map_err(|error| error.to_string())?;
     Ok(LockedSource {
         node: node.id.clone(),
         source: source.name.clone(),
         parameters: source_selection(node, source),
         digest: found.digest,
-        files,
-        bytes: found.artifact.content_bytes(),
+        files: found.files as usize,
+        bytes: found.bytes,
     })
 }
 

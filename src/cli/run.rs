@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 
@@ -43,7 +46,8 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let registry = stages::registry();
-    let graph = load::graph(&arguments.target, common, &registry)?;
+    // The program is about to end: taking every node and record apart would be for nothing.
+    let graph = ManuallyDrop::new(load::graph(&arguments.target, common, &registry)?);
     let force = forced(&graph, &arguments.force)?;
     let expected = load::expected(&graph)?;
     pins::warn(&graph, &arguments.target.workflow.file, common);
@@ -63,6 +67,7 @@ pub fn run(
         device,
         keep_going: arguments.keep_going,
         limit: arguments.limit,
+        check_sealed: arguments.check_sealed,
         derived_max: arguments.derived_max.0,
         worker: worker(&store, &arguments.remotes)?,
         exchange: shared.exchange.clone(),
@@ -79,6 +84,7 @@ pub fn run(
     } = drive(
         &graph, &store, &registry, &options, &shared, display, console,
     )?;
+    let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
     // Only ever a help to `plan`.
     if summary.ran > 0
@@ -226,8 +232,10 @@ fn show(
     mut events: UnboundedReceiver<Event>,
     made: Option<Sender<Digest>>,
 ) {
+    /// Events come in bursts, and waking for each costs more than showing it.
+    const PAUSE: Duration = Duration::from_millis(2);
     let mut readable = true;
-    while let Some(event) = events.blocking_recv() {
+    while let Some(event) = next(&mut events, PAUSE) {
         if let (Event::NodeFinished { key, .. }, Some(made)) = (&event, &made) {
             // Whoever writes back may have given up.
             let _ = made.send(*key);
@@ -235,6 +243,19 @@ fn show(
         readable = readable && display.show(&event).is_ok();
     }
     display.close();
+}
+
+/// The next event. Where none is there yet, it is waited for, and then for those that follow.
+fn next(events: &mut UnboundedReceiver<Event>, pause: Duration) -> Option<Event> {
+    match events.try_recv() {
+        Ok(event) => Some(event),
+        Err(TryRecvError::Disconnected) => None,
+        Err(TryRecvError::Empty) => {
+            let event = events.blocking_recv();
+            std::thread::sleep(pause);
+            event
+        }
+    }
 }
 
 /// What was done and how long it took.

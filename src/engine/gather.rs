@@ -61,7 +61,7 @@ pub fn gather(
             let taken = gathered.taken.get(&key).and_then(Taken::first);
             let found = match taken {
                 Some(taken) => Some(Arc::new(taken)),
-                None => keys.find(node, &key)?,
+                None => keys.find(node, &key, recipe)?.record(),
             };
             let stands = match &found {
                 Some(found) => !store.is_taken_back(&key, &found.digest)?,

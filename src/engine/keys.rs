@@ -2,6 +2,7 @@
 //! sources. Nodes are keyed in any order in which inputs come first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,9 +11,12 @@ use serde_json::Value;
 
 use super::EngineError;
 use crate::digest::Digest;
-use crate::store::{Port, ResolvedSource, SourceError, StatCache, Store, StoredRecord};
+use crate::store::{
+    IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
+    StoredRecord,
+};
 use crate::workflow::graph::{Graph, Member, Node};
-use crate::workflow::kind::Source;
+use crate::workflow::kind::{Source, SourceShape};
 use crate::workflow::recipe::{Recipe, RecipeInput};
 
 /// Why a node can't be keyed here.
@@ -50,18 +54,37 @@ fn list(names: &[String]) -> String {
     quoted.join(", ")
 }
 
-type Resolved = Result<Arc<ResolvedSource>, Arc<SourceError>>;
+type Identified = Result<Arc<IdentifiedSource>, Arc<SourceError>>;
+
+/// What the store has for a recipe.
+pub(super) enum Found {
+    Record(Arc<StoredRecord>),
+    /// The recipe again.
+    Nothing(Recipe),
+}
+
+impl Found {
+    pub fn record(self) -> Option<Arc<StoredRecord>> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Nothing(_) => None,
+        }
+    }
+}
 
 /// What has been found out about a graph's nodes: their sources, recipes and records.
 pub(super) struct Keys<'a> {
     graph: &'a Graph,
-    store: &'a Store,
+    index: RecordIndex<'a>,
     /// The folder that relative locations start from.
     base: PathBuf,
     /// The device class, where it is part of the keys.
     device: Option<String>,
     stats: StatCache,
-    sources: HashMap<String, Resolved>,
+    /// Sealed data is looked at like any other.
+    check_sealed: bool,
+    /// By place, as bytes: comparing paths part by part takes longer.
+    sources: HashMap<(OsString, SourceShape, bool), Identified>,
     /// The canonical parameters, by the address of the parameters that many nodes share.
     canonical: HashMap<usize, Value>,
     found: HashMap<Digest, Option<Arc<StoredRecord>>>,
@@ -73,14 +96,23 @@ impl<'a> Keys<'a> {
     pub fn new(graph: &'a Graph, store: &'a Store, device: &str) -> Self {
         Self {
             graph,
-            store,
+            index: RecordIndex::open(store, &index_name(graph)),
             base: graph.file.parent().map_or_else(PathBuf::new, PathBuf::from),
             device: graph.strict.then(|| device.to_string()),
             stats: StatCache::open(store),
+            check_sealed: false,
             sources: HashMap::new(),
             canonical: HashMap::new(),
             found: HashMap::new(),
             records: vec![None; graph.dag.node_count()],
+        }
+    }
+
+    /// The same, but sealed data is looked at like any other.
+    pub fn checking_sealed(self, check_sealed: bool) -> Self {
+        Self {
+            check_sealed,
+            ..self
         }
     }
 
@@ -170,13 +202,16 @@ impl<'a> Keys<'a> {
         self.sources(node).map(|_| ())
     }
 
-    /// The outside data of a node, by name, as it is now; each source is read once a run.
-    pub fn sources(&mut self, node: &Node) -> Result<Vec<(String, Arc<ResolvedSource>)>, Missing> {
+    /// Which outside data a node has, by name, as it is now; each source is looked at once a run.
+    pub fn sources(
+        &mut self,
+        node: &Node,
+    ) -> Result<Vec<(Source, Arc<IdentifiedSource>)>, Missing> {
         let sources = node.parameters.sources();
-        let mut resolved = Vec::with_capacity(sources.len());
+        let mut identified = Vec::with_capacity(sources.len());
         for source in sources {
             match self.source(&source) {
-                Ok(content) => resolved.push((source.name, content)),
+                Ok(found) => identified.push((source, found)),
                 Err(error) => {
                     return Err(Missing::Data {
                         name: source.name,
@@ -185,30 +220,90 @@ impl<'a> Keys<'a> {
                 }
             }
         }
-        Ok(resolved)
+        Ok(identified)
     }
 
-    fn source(&mut self, source: &Source) -> Resolved {
-        let what = format!("{:?} {:?}", source.location, source.shape);
-        if let Some(resolved) = self.sources.get(&what) {
-            return resolved.clone();
+    /// The outside data of a node, by name. It is what the node was keyed by.
+    pub fn contents(&mut self, node: &Node) -> Result<Vec<(String, Arc<ResolvedSource>)>, Missing> {
+        let sources = self.sources(node)?;
+        let contents = sources.into_iter().map(|(source, identified)| {
+            let content = match &identified.content {
+                Some(content) => Ok(Arc::clone(content)),
+                None => self.read_again(&source, &identified),
+            };
+            match content {
+                Ok(content) => Ok((source.name, content)),
+                Err(error) => Err(Missing::Data {
+                    name: source.name,
+                    source: Arc::new(error),
+                }),
+            }
+        });
+        contents.collect()
+    }
+
+    /// The content of a source that was known by its digest alone.
+    fn read_again(
+        &self,
+        source: &Source,
+        identified: &IdentifiedSource,
+    ) -> Result<Arc<ResolvedSource>, SourceError> {
+        let content = self.stats.resolve(source, &self.base)?;
+        match content.digest == identified.digest {
+            true => Ok(Arc::new(content)),
+            false if source.sealed => Err(SourceError::Unsealed(content.root)),
+            false => Err(SourceError::Changing(content.root)),
         }
-        let resolved = self.stats.resolve(source, &self.base);
-        let resolved = resolved.map(Arc::new).map_err(Arc::new);
-        self.sources.insert(what, resolved.clone());
-        resolved
     }
 
-    /// The record that the store has for `key` and that fits `node`; looked for once.
+    fn source(&mut self, source: &Source) -> Identified {
+        let place = source.location.as_os_str().to_os_string();
+        let what = (place, source.shape.clone(), source.sealed);
+        if let Some(identified) = self.sources.get(&what) {
+            return identified.clone();
+        }
+        let identified = match source.sealed && self.check_sealed {
+            true => {
+                let unsealed = Source {
+                    sealed: false,
+                    ..source.clone()
+                };
+                self.stats.identify(&unsealed, &self.base)
+            }
+            false => self.stats.identify(source, &self.base),
+        };
+        let identified = identified.map(Arc::new).map_err(Arc::new);
+        self.sources.insert(what, identified.clone());
+        identified
+    }
+
+    /// The record that the store has for `key`, the key of `recipe`, and that fits `node`; looked for
+    /// once.
     pub fn find(
         &mut self,
         node: NodeIndex,
         key: &Digest,
-    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        recipe: Recipe,
+    ) -> Result<Found, EngineError> {
         if let Some(found) = self.found.get(key) {
-            return Ok(found.clone());
+            return Ok(match found {
+                Some(record) => Found::Record(Arc::clone(record)),
+                None => Found::Nothing(recipe),
+            });
         }
-        self.find_again(node, key)
+        let recipe = match self.index.copy(key, recipe) {
+            Err(recipe) => recipe,
+            Ok(copy) if fits(&self.graph.dag[node], &copy) => {
+                let record = Arc::new(copy);
+                self.found.insert(*key, Some(Arc::clone(&record)));
+                return Ok(Found::Record(record));
+            }
+            Ok(copy) => copy.record.recipe,
+        };
+        Ok(match self.find_again(node, key)? {
+            Some(record) => Found::Record(record),
+            None => Found::Nothing(recipe),
+        })
     }
 
     /// As [`Keys::find`], but looks even where none was found before.
@@ -217,7 +312,7 @@ impl<'a> Keys<'a> {
         node: NodeIndex,
         key: &Digest,
     ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
-        let found = self.store.chosen(key)?;
+        let found = self.index.chosen(key)?;
         let fits = found.filter(|found| fits(&self.graph.dag[node], found));
         let fits = fits.map(Arc::new);
         self.found.insert(*key, fits.clone());
@@ -252,12 +347,21 @@ impl<'a> Keys<'a> {
             .collect()
     }
 
-    /// Keeps what was learnt about outside files. It is derived, so a failure costs time only.
-    pub fn save(&self) {
+    /// Keeps what was learnt about outside files and records. It is derived, so a failure costs
+    /// time only.
+    pub fn save(&mut self) {
         if let Err(error) = self.stats.save() {
             tracing::warn!("the stat cache could not be kept: {error}");
         }
+        if let Err(error) = self.index.save() {
+            tracing::warn!("the record index could not be kept: {error}");
+        }
     }
+}
+
+/// Tells the records that this graph uses from those of others.
+fn index_name(graph: &Graph) -> String {
+    format!("{:?}", (&graph.name, &graph.profiles, &graph.overrides))
 }
 
 /// Whether a record has every output that `node` declares. (Published records do; one from a

@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use petgraph::graph::NodeIndex;
 
 use super::keys::Keys;
-use crate::store::Artifact;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::PortType;
 
@@ -27,7 +26,8 @@ impl Roots {
         let mut roots = BTreeSet::new();
         // The sources of a node that has been keyed are known, so this reads nothing.
         for (_, source) in keys.sources(&graph.dag[node]).unwrap_or_default() {
-            if matches!(source.artifact, Artifact::Files(_)) {
+            // Variables lie nowhere.
+            if !source.root.as_os_str().is_empty() {
                 roots.insert(source.root.clone());
             }
         }

@@ -109,7 +109,7 @@ fn look(
         Err(missing) => return Ok(blank(PlanState::MissingData, missing.to_string())),
     };
     let key = recipe.key();
-    let here = keys.find(node, &key)?;
+    let here = keys.find(node, &key, recipe.clone())?.record();
     // What remotes were asked for was not here, or has been taken back.
     let taken = gathered.taken.get(&key);
     let record = taken.and_then(Taken::first).map(Arc::new).or(here);

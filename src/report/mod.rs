@@ -108,8 +108,8 @@ fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
 
 /// What the report that lies in `folder` says of itself.
 fn stamp(folder: &Path) -> Option<Stamp> {
-    let text = std::fs::read(folder.join(PROVENANCE)).ok()?;
-    serde_json::from_slice(&text).ok()
+    let text = std::fs::read_to_string(folder.join(PROVENANCE)).ok()?;
+    serde_json::from_str(&document::head(&text, provenance::NODES)?).ok()
 }
 
 fn is_current(folder: &Path, stamp: &Stamp, fingerprint: &Digest) -> bool {

@@ -16,6 +16,9 @@ use crate::digest::Digest;
 /// then rendered anew.
 const RENDERING: u32 = 2;
 
+/// The list of the document.
+pub const NODES: &str = "nodes";
+
 /// What an earlier report says of itself.
 #[derive(Deserialize, Serialize)]
 pub struct Stamp {
@@ -46,10 +49,10 @@ struct NodeProvenance<'a> {
 /// The digest of everything that the report of `view` shows.
 pub fn fingerprint(view: &View) -> Digest {
     let graph = view.graph;
-    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 report view v1");
+    let mut fed = Vec::new();
     let mut text = |text: &str| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text.as_bytes());
+        fed.extend((text.len() as u64).to_le_bytes());
+        fed.extend(text.as_bytes());
     };
     text(env!("CARGO_PKG_VERSION"));
     text(&RENDERING.to_string());
@@ -99,6 +102,8 @@ pub fn fingerprint(view: &View) -> Digest {
             text(&member.node.index().to_string());
         }
     }
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 report view v1");
+    hasher.update(&fed);
     Digest::finish(&hasher)
 }
 
@@ -125,5 +130,5 @@ pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
             })
         })
         .collect();
-    document(stamp, &[("nodes", lines?)])
+    document(stamp, &[(NODES, lines?)])
 }

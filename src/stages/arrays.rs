@@ -53,6 +53,7 @@ impl Stage for Arrays {
             name: "path".to_string(),
             location: PathBuf::from(&self.path.0),
             shape: SourceShape::File,
+            sealed: false,
         }]
     }
 

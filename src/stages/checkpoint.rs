@@ -145,6 +145,7 @@ impl Stage for Checkpoint {
             name: "path".to_string(),
             location: PathBuf::from(&path.0),
             shape: SourceShape::Sharded(USUAL.map(str::to_string).to_vec()),
+            sealed: false,
         };
         self.path.iter().map(source).collect()
     }

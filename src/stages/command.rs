@@ -80,11 +80,13 @@ impl Stage for Command {
             name: format!("{FILE_SOURCE}{}", base_name(file).unwrap_or_default()),
             location: PathBuf::from(&file.0),
             shape: SourceShape::File,
+            sealed: false,
         });
         let variables = Source {
             name: ENVIRONMENT_SOURCE.to_string(),
             location: PathBuf::new(),
             shape: SourceShape::Environment(self.env.clone()),
+            sealed: false,
         };
         files
             .chain((!self.env.is_empty()).then_some(variables))

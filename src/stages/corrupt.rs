@@ -68,6 +68,7 @@ impl Stage for Corrupt {
             name: "textures".to_string(),
             location: PathBuf::from(&folder.0),
             shape: SourceShape::Tree,
+            sealed: false,
         };
         self.textures.iter().map(source).collect()
     }

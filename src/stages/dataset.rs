@@ -56,6 +56,10 @@ pub struct DatasetStage {
     /// Whoever may pass these images on says so. Otherwise neither they nor what is made of their
     /// pixels ever leaves this machine. Not part of the key.
     share: Handling,
+    /// Of `folder` or `preset`: your word that the files do not change. Once hashed, they are not
+    /// looked at again while the folder itself has the same inode and times, which millions of
+    /// files are worth. `ribflow run --check-sealed` looks at all of them. Not part of the key.
+    sealed: Handling,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -91,6 +95,7 @@ impl Stage for DatasetStage {
             name: "folder".to_string(),
             location: folder.0.clone().into(),
             shape: SourceShape::ImageFolder(self.selection()),
+            sealed: self.sealed.0,
         };
         let preset = self.preset.zip(self.root.as_ref());
         let preset = preset.map(|(preset, root)| Source {
@@ -100,6 +105,7 @@ impl Stage for DatasetStage {
                 places: preset.places(self.part.as_deref()),
                 selection: self.preset_selection(preset),
             },
+            sealed: self.sealed.0,
         });
         self.folder.iter().map(source).chain(preset).collect()
     }
@@ -117,6 +123,7 @@ impl Stage for DatasetStage {
         let mut problems = Vec::from_iter(self.check_origin(needs_folder));
         problems.extend(self.check_preset());
         problems.extend(self.check_builtin());
+        problems.extend(self.check_sealed());
         problems.extend(self.check_selection());
         problems
     }
@@ -231,6 +238,16 @@ impl DatasetStage {
             }
         };
         Some(problem)
+    }
+
+    fn check_sealed(&self) -> Option<ParameterProblem> {
+        let outside = self.folder.is_some() || self.preset.is_some();
+        (self.sealed.0 && !outside).then(|| {
+            let message = "`sealed` belongs to `folder` and `preset`: only files can change";
+            let mut problem = ParameterProblem::value("sealed", message);
+            problem.at_name = true;
+            problem
+        })
     }
 
     fn check_builtin(&self) -> Vec<ParameterProblem> {

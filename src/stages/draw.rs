@@ -57,6 +57,7 @@ impl Stage for Draw {
             name: "pattern".to_string(),
             location: file.0.clone().into(),
             shape: SourceShape::File,
+            sealed: false,
         };
         self.pattern.iter().map(source).collect()
     }

@@ -28,8 +28,11 @@ pub(super) const DAMAGED: &str = "damaged";
 pub(super) const PINS: &str = "pins";
 /// Markers for blobs that stay here.
 pub(super) const WITHHELD: &str = "withheld";
-/// The stat cache. Derived: deletable at any time.
+/// The stat cache, of files and of whole trees. Derived: deletable at any time.
 pub(super) const STAT_INDEX: &str = "index.stat";
+pub(super) const TREE_INDEX: &str = "index.trees";
+/// Copies of chosen records. Derived likewise.
+pub(super) const RECORD_INDEX: &str = "index.records";
 const DESCRIPTION: &str = "store.json";
 
 const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];

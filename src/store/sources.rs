@@ -1,16 +1,21 @@
 //! Outside data as content: which files of a folder count, and the tree of digests they make.
 //! Where the data lies, when it was written and what lies beside it do not matter.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::artifact::{Artifact, Blob, Files, Table};
-use super::statcache::StatCache;
+use super::imagefolder::images;
+pub use super::imagefolder::{IMAGE_ENDINGS, class_images, first_place, image_folder_order};
+use super::statcache::{Contents, StatCache};
+use super::trees::{self, Tree};
+use super::walk::{self, Look, Walk};
 use crate::digest::Digest;
 use crate::fsx::Stamp;
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
@@ -27,6 +32,20 @@ pub struct ResolvedSource {
     pub root: PathBuf,
 }
 
+/// Which content a source has, without that content.
+#[derive(Clone, Debug)]
+pub struct IdentifiedSource {
+    /// The digest of the artifact's canonical bytes.
+    pub digest: Digest,
+    /// As in [`ResolvedSource`].
+    pub root: PathBuf,
+    /// How many files it has, and how many bytes they hold.
+    pub files: u64,
+    pub bytes: u64,
+    /// The content, where telling its digest took reading it and it is more than a file.
+    pub content: Option<Arc<ResolvedSource>>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("{} does not exist", .0.display())]
@@ -39,7 +58,7 @@ pub enum SourceError {
     Empty(PathBuf),
     #[error("{} holds no class folder: one sub-folder a class is expected", .0.display())]
     NoClasses(PathBuf),
-    #[error("the class folder {} holds no image ({})", .0.display(), IMAGE_ENDINGS.join(", "))]
+    #[error("the class folder {} holds no image ({})", .0.display(), super::imagefolder::IMAGE_ENDINGS.join(", "))]
     EmptyClass(PathBuf),
     #[error("{} has no class folder `{class}`{}", root.display(), suggestion(nearest))]
     NoSuchClass {
@@ -57,6 +76,11 @@ pub enum SourceError {
     Name(PathBuf),
     #[error("{} changed while it was read", .0.display())]
     Changing(PathBuf),
+    #[error(
+        "{} is `sealed` and has changed since it was hashed: run again, and it is taken as it is now",
+        .0.display()
+    )]
+    Unsealed(PathBuf),
     #[error("the environment variable {0} is not set")]
     Unset(String),
     #[error("the value of the environment variable {0} is not valid UTF-8")]
@@ -90,60 +114,195 @@ impl SourceError {
     }
 }
 
-/// What torchvision's `ImageFolder` takes for an image (`IMG_EXTENSIONS`), in any case.
-pub const IMAGE_ENDINGS: [&str; 9] = [
-    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
-];
+/// Where a source lies and what of it counts.
+struct Place<'a> {
+    root: PathBuf,
+    counts: Counts<'a>,
+}
 
-/// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
-/// folder, then by name. (A tree of files is in the order of whole paths, which differs where
-/// folders are nested.)
-pub fn image_folder_order(path: &str) -> (&str, &str, &str) {
-    let class = path.split('/').next().unwrap_or_default();
-    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    (class, folder, name)
+enum Counts<'a> {
+    /// These files.
+    Paths(Vec<String>),
+    /// Every file.
+    Tree,
+    /// The images, as torchvision lists them.
+    Images(&'a ImageSelection),
 }
 
 impl StatCache {
-    /// Lists `source`, hashes what is new or changed, and gives its content.
+    /// Lists `source`, hashes what is new or changed, and gives its content. Every file is looked
+    /// at, even where the source is sealed.
     ///
     /// Relative locations start from `base`, the folder of the workflow file.
     pub fn resolve(&self, source: &Source, base: &Path) -> Result<ResolvedSource, SourceError> {
-        let place = base.join(&source.location);
-        let place = std::path::absolute(&place).map_err(SourceError::io(&place))?;
-        match &source.shape {
-            SourceShape::File => {
-                let (root, path) = one_file(&place)?;
-                self.content(root, vec![path])
-            }
-            SourceShape::Tree => self.content(place.clone(), tree(&place)?),
-            SourceShape::Sharded(names) => {
-                let (root, paths) = sharded(&place, names)?;
-                self.content(root, paths)
-            }
-            SourceShape::ImageFolder(selection) => {
-                self.content(place.clone(), image_folder(&place, selection)?)
-            }
-            SourceShape::ImageFolderAt { places, selection } => {
-                let root = first_place(&place, places, selection)?;
-                let files = image_folder(&root, selection)?;
-                self.content(root, files)
-            }
-            SourceShape::Environment(names) => {
-                environment(names).map(|table| resolved(Artifact::Table(table), PathBuf::new()))
-            }
+        if let SourceShape::Environment(names) = &source.shape {
+            return variables(names);
+        }
+        let Place { root, counts } = place(source, base)?;
+        match counts {
+            Counts::Paths(paths) => self.paths(root, paths),
+            counts => self.tree(root, &counts),
         }
     }
 
-    fn content(&self, root: PathBuf, paths: Vec<String>) -> Result<ResolvedSource, SourceError> {
+    /// As [`StatCache::resolve`], but tells the digest of a tree without its content where that is
+    /// known: because every file in it has the stamp that it had, or because it is sealed and its
+    /// folder has.
+    pub fn identify(&self, source: &Source, base: &Path) -> Result<IdentifiedSource, SourceError> {
+        if let SourceShape::Environment(names) = &source.shape {
+            return variables(names).map(identified);
+        }
+        let Place { root, counts } = place(source, base)?;
+        match counts {
+            // Ten thousand nodes may have a file each, and one is soon looked at again.
+            Counts::Paths(paths) if paths.len() == 1 => {
+                self.paths(root, paths).map(|file| count(&file))
+            }
+            Counts::Paths(paths) => self.paths(root, paths).map(identified),
+            counts => match self.confirm(&root, &counts, source.sealed) {
+                Some(tree) => Ok(IdentifiedSource {
+                    digest: tree.digest,
+                    root,
+                    files: tree.files,
+                    bytes: tree.bytes,
+                    content: None,
+                }),
+                None => self.tree(root, &counts).map(identified),
+            },
+        }
+    }
+
+    fn paths(&self, root: PathBuf, paths: Vec<String>) -> Result<ResolvedSource, SourceError> {
         let folder = self.folder(&root);
-        let hashed = paths.into_par_iter().map(|path| {
+        let blob = |path: String| {
             let blob = folder.blob(&path)?;
             Ok((path, blob))
-        });
-        let files: Result<Vec<(String, Blob)>, SourceError> = hashed.collect();
-        let files = files?.into_iter().collect();
-        Ok(resolved(Artifact::Files(Files { files }), root))
+        };
+        // Waking other threads takes longer than looking at one file.
+        let files: Result<BTreeMap<String, Blob>, SourceError> = match paths.len() {
+            1 => paths.into_iter().map(blob).collect(),
+            _ => paths.into_par_iter().map(blob).collect(),
+        };
+        Ok(resolved(Artifact::Files(Files { files: files? }), root))
+    }
+
+    /// What is known of a tree, if that still holds. What is wrong with it is told by whoever
+    /// reads it.
+    fn confirm(&self, root: &Path, counts: &Counts, sealed: bool) -> Option<Tree> {
+        let tree = self.folder(root).tree(&counts.shape())?;
+        if sealed && tree.root == root_stamp(root).ok()? {
+            return Some(tree);
+        }
+        let known = tree.fingerprint?;
+        let folders = counts.list(root, Look::Digests).ok()?;
+        (trees::fingerprint(&folders) == known).then_some(tree)
+    }
+
+    fn tree(&self, root: PathBuf, counts: &Counts) -> Result<ResolvedSource, SourceError> {
+        let stamp = root_stamp(&root)?;
+        let listed = counts.list(&root, Look::Rows)?;
+        if listed.iter().all(walk::Folder::is_empty) {
+            return Err(SourceError::Empty(root));
+        }
+        let folder = self.folder(&root);
+        let contents: Vec<Contents> = listed
+            .par_iter()
+            .map(|listed| folder.contents(listed))
+            .collect::<Result<_, SourceError>>()?;
+        let settled = contents.iter().all(|folder| folder.settled);
+        let files = contents.into_iter().flat_map(|folder| folder.files);
+        let files: BTreeMap<String, Blob> = files.collect();
+        let resolved = resolved(Artifact::Files(Files { files }), root);
+        let IdentifiedSource { files, bytes, .. } = count(&resolved);
+        let tree = Tree {
+            fingerprint: settled.then(|| trees::fingerprint(&listed)),
+            root: stamp,
+            digest: resolved.digest,
+            files,
+            bytes,
+        };
+        folder.remember_tree(counts.shape(), tree);
+        Ok(resolved)
+    }
+}
+
+impl Counts<'_> {
+    /// Names what counts among the trees of one folder.
+    fn shape(&self) -> Digest {
+        let text = match self {
+            Counts::Paths(paths) => format!("paths {paths:?}"),
+            Counts::Tree => "tree".to_string(),
+            Counts::Images(selection) => format!("images {selection:?}"),
+        };
+        Digest::of(text.as_bytes())
+    }
+
+    fn list(&self, root: &Path, look: Look) -> Result<Vec<walk::Folder>, SourceError> {
+        let every = |_: &str| true;
+        let tree = Walk {
+            root,
+            wanted: every,
+            look,
+        };
+        match self {
+            Counts::Paths(_) => Ok(Vec::new()),
+            Counts::Tree => tree.under(""),
+            Counts::Images(selection) => images(root, selection, look),
+        }
+    }
+}
+
+fn place<'a>(source: &'a Source, base: &Path) -> Result<Place<'a>, SourceError> {
+    let place = base.join(&source.location);
+    let place = std::path::absolute(&place).map_err(SourceError::io(&place))?;
+    let (root, counts) = match &source.shape {
+        SourceShape::File => {
+            let (root, name) = parted(&place)?;
+            (root, Counts::Paths(vec![name]))
+        }
+        SourceShape::Sharded(names) => {
+            let (root, paths) = sharded(&place, names)?;
+            (root, Counts::Paths(paths))
+        }
+        // Variables lie nowhere.
+        SourceShape::Tree | SourceShape::Environment(_) => (place, Counts::Tree),
+        SourceShape::ImageFolder(selection) => (place, Counts::Images(selection)),
+        SourceShape::ImageFolderAt { places, selection } => (
+            first_place(&place, places, selection)?,
+            Counts::Images(selection),
+        ),
+    };
+    Ok(Place { root, counts })
+}
+
+fn root_stamp(root: &Path) -> Result<Stamp, SourceError> {
+    let metadata = fs::metadata(root).map_err(SourceError::io(root))?;
+    Ok(Stamp::of(&metadata))
+}
+
+fn identified(resolved: ResolvedSource) -> IdentifiedSource {
+    let counted = count(&resolved);
+    IdentifiedSource {
+        content: Some(Arc::new(resolved)),
+        ..counted
+    }
+}
+
+/// What is to be told of a source, but for its content.
+fn count(resolved: &ResolvedSource) -> IdentifiedSource {
+    let (files, bytes) = match &resolved.artifact {
+        Artifact::Files(tree) => (
+            tree.files.len() as u64,
+            tree.files.values().map(|blob| blob.bytes).sum(),
+        ),
+        artifact => (0, artifact.content_bytes()),
+    };
+    IdentifiedSource {
+        digest: resolved.digest,
+        root: resolved.root.clone(),
+        files,
+        bytes,
+        content: None,
     }
 }
 
@@ -153,6 +312,11 @@ fn resolved(artifact: Artifact, root: PathBuf) -> ResolvedSource {
         artifact,
         root,
     }
+}
+
+fn variables(names: &[String]) -> Result<ResolvedSource, SourceError> {
+    let table = environment(names)?;
+    Ok(resolved(Artifact::Table(table), PathBuf::new()))
 }
 
 /// Names and values, in the order of the names.
@@ -170,10 +334,8 @@ fn environment(names: &[String]) -> Result<Table, SourceError> {
 }
 
 /// The folder of a file, and its name.
-fn one_file(path: &Path) -> Result<(PathBuf, String), SourceError> {
-    let metadata = fs::metadata(path).map_err(SourceError::io(path))?;
-    let (Some(parent), Some(name), true) = (path.parent(), path.file_name(), metadata.is_file())
-    else {
+fn parted(path: &Path) -> Result<(PathBuf, String), SourceError> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(SourceError::NotAFile(path.to_path_buf()));
     };
     let name = name
@@ -199,7 +361,7 @@ fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), Sou
             })?
         }
     };
-    let (root, name) = one_file(&file)?;
+    let (root, name) = parted(&file)?;
     let shards = match name.ends_with(SHARD_INDEX) {
         true => shards(&file)?,
         false => BTreeSet::new(),
@@ -217,162 +379,4 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
         names.map(|name| name.map(str::to_string)).collect()
     });
     named.ok_or_else(|| SourceError::NotAnIndex(index.to_path_buf()))
-}
-
-fn tree(root: &Path) -> Result<Vec<String>, SourceError> {
-    let mut walk = Walk::default();
-    walk.folder(root, "")?;
-    match walk.files.is_empty() {
-        true => Err(SourceError::Empty(root.to_path_buf())),
-        false => Ok(walk.files),
-    }
-}
-
-/// The images of `root` as torchvision lists them, cut to `selection`.
-fn image_folder(root: &Path, selection: &ImageSelection) -> Result<Vec<String>, SourceError> {
-    let classes = class_folders(root)?;
-    let wanted = match &selection.classes {
-        None => classes,
-        Some(wanted) => {
-            for class in wanted {
-                check_class(root, class, &classes)?;
-            }
-            let wanted = |class: &String| wanted.contains(class);
-            classes.into_iter().filter(wanted).collect()
-        }
-    };
-    let listed: Result<Vec<Vec<String>>, SourceError> = wanted
-        .into_par_iter()
-        .map(|class| class_images(root, &class, selection.limit))
-        .collect();
-    Ok(listed?.into_iter().flatten().collect())
-}
-
-/// The first of `places` below `root` that has a class folder of the selection.
-pub fn first_place(
-    root: &Path,
-    places: &[String],
-    selection: &ImageSelection,
-) -> Result<PathBuf, SourceError> {
-    if !root.exists() {
-        return Err(SourceError::Missing(root.to_path_buf()));
-    }
-    let fits = |folder: &PathBuf| match &selection.classes {
-        Some(classes) => classes.iter().any(|class| folder.join(class).is_dir()),
-        None => folder.is_dir(),
-    };
-    let mut folders = places.iter().map(|place| root.join(place));
-    folders.find(fits).ok_or_else(|| SourceError::NoPlace {
-        root: root.to_path_buf(),
-        places: places.to_vec(),
-    })
-}
-
-fn class_folders(root: &Path) -> Result<Vec<String>, SourceError> {
-    let mut classes: Vec<String> = entries(root)?
-        .into_iter()
-        .filter(|entry| entry.folder)
-        .map(|entry| entry.name)
-        .collect();
-    classes.sort();
-    match classes.is_empty() {
-        true => Err(SourceError::NoClasses(root.to_path_buf())),
-        false => Ok(classes),
-    }
-}
-
-fn check_class(root: &Path, class: &str, classes: &[String]) -> Result<(), SourceError> {
-    if classes.iter().any(|known| known == class) {
-        return Ok(());
-    }
-    let nearest = crate::diag::nearest(class, classes.iter().map(String::as_str));
-    Err(SourceError::NoSuchClass {
-        root: root.to_path_buf(),
-        class: class.to_string(),
-        nearest: nearest.map(str::to_string),
-    })
-}
-
-/// The images of one class folder, in torchvision's order, as paths below `root`.
-pub fn class_images(
-    root: &Path,
-    class: &str,
-    limit: Option<usize>,
-) -> Result<Vec<String>, SourceError> {
-    let folder = root.join(class);
-    let mut walk = Walk::default();
-    walk.around.push(identity(root)?);
-    walk.folder(&folder, class)?;
-    let mut images = walk.files;
-    images.retain(|path| is_image(path));
-    images.sort_by(|a, b| image_folder_order(a).cmp(&image_folder_order(b)));
-    images.truncate(limit.unwrap_or(usize::MAX));
-    match images.is_empty() {
-        true => Err(SourceError::EmptyClass(folder)),
-        false => Ok(images),
-    }
-}
-
-fn is_image(path: &str) -> bool {
-    let path = path.to_lowercase();
-    IMAGE_ENDINGS.iter().any(|ending| path.ends_with(ending))
-}
-
-/// Every file under a folder, links followed.
-#[derive(Default)]
-struct Walk {
-    files: Vec<String>,
-    /// Device and inode of the folders around the one that is being read.
-    around: Vec<(u64, u64)>,
-}
-
-impl Walk {
-    fn folder(&mut self, folder: &Path, prefix: &str) -> Result<(), SourceError> {
-        let identity = identity(folder)?;
-        if self.around.contains(&identity) {
-            return Err(SourceError::Loop(folder.to_path_buf()));
-        }
-        self.around.push(identity);
-        for entry in entries(folder)? {
-            let path = match prefix {
-                "" => entry.name.clone(),
-                prefix => format!("{prefix}/{}", entry.name),
-            };
-            match entry.folder {
-                true => self.folder(&folder.join(&entry.name), &path)?,
-                false => self.files.push(path),
-            }
-        }
-        self.around.pop();
-        Ok(())
-    }
-}
-
-fn identity(folder: &Path) -> Result<(u64, u64), SourceError> {
-    let metadata = fs::metadata(folder).map_err(SourceError::io(folder))?;
-    let stamp = Stamp::of(&metadata);
-    Ok((stamp.device, stamp.inode))
-}
-
-struct Entry {
-    name: String,
-    folder: bool,
-}
-
-fn entries(folder: &Path) -> Result<Vec<Entry>, SourceError> {
-    let read = fs::read_dir(folder).map_err(|error| match error.kind() {
-        io::ErrorKind::NotADirectory => SourceError::NotAFolder(folder.to_path_buf()),
-        _ => SourceError::io(folder)(error),
-    })?;
-    read.map(|entry| {
-        let entry = entry.map_err(SourceError::io(folder))?;
-        let kind = entry.file_type().map_err(SourceError::io(folder))?;
-        // A link counts as what it leads to; one that leads nowhere is a file that can't be read.
-        let folder = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
-        match entry.file_name().into_string() {
-            Ok(name) => Ok(Entry { name, folder }),
-            Err(_) => Err(SourceError::Name(entry.path())),
-        }
-    })
-    .collect()
 }

@@ -1,37 +1,42 @@
 //! The stat cache: the digests of outside files, trusted for as long as a file's stamp (device,
-//! inode, size, both times in nanoseconds) stays the same.
+//! inode, size, both times in nanoseconds) stays the same; and those of whole trees of them,
+//! trusted for as long as every file in them shows the same stamp.
 //!
-//! One index file for each folder that sources were read from, so that a run loads only what it
-//! uses. All of it is derived: without it, files are hashed again.
+//! One index file of either kind for each folder that sources were read from, so that a run loads
+//! only what it uses. All of it is derived: without it, files are hashed again.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::fs::{self, File};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+
+use memmap2::Mmap;
+use rayon::prelude::*;
 
 use super::artifact::Blob;
-use super::layout::{STAT_INDEX, TMP};
+use super::layout::{STAT_INDEX, TMP, TREE_INDEX};
 use super::sources::SourceError;
-use super::statindex::{Entries, Known, decode, encode};
+use super::statindex::{self, Entries, Index, Known};
+use super::trees::{self, Tree, Trees};
+use super::walk;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::fsx::{self, Stamp};
-
-/// Files that changed less than this many nanoseconds before they were hashed are not
-/// remembered: a file system whose times move in steps (FAT: two seconds) could show a later
-/// edit with the same stamp.
-const YOUNG: i64 = 2_000_000_000;
+use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
 /// Digests of outside files. Used from many threads; what is learnt is kept by
 /// [`StatCache::save`].
 #[derive(Debug)]
 pub struct StatCache {
-    /// The folder of the index files.
+    /// The folders of the index files.
     indices: PathBuf,
+    trees: PathBuf,
     /// Where they are written first.
     tmp: PathBuf,
-    folders: Mutex<HashMap<PathBuf, Arc<Folder>>>,
+    /// By path, as bytes: comparing paths part by part takes longer.
+    folders: Mutex<HashMap<OsString, Arc<Folder>>>,
 }
 
 impl StatCache {
@@ -40,6 +45,7 @@ impl StatCache {
     pub fn open(store: &Store) -> Self {
         Self {
             indices: store.root().join(STAT_INDEX),
+            trees: store.root().join(TREE_INDEX),
             tmp: store.root().join(TMP),
             folders: Mutex::default(),
         }
@@ -57,15 +63,21 @@ impl StatCache {
     /// What is known of the files under the absolute folder `root`.
     pub(super) fn folder(&self, root: &Path) -> Arc<Folder> {
         let mut folders = lock(&self.folders);
-        let folder = folders.entry(root.to_path_buf()).or_insert_with(|| {
-            Arc::new(Folder {
-                root: root.to_path_buf(),
-                index: index_path(&self.indices, root),
-                loaded: OnceLock::new(),
-                fresh: Mutex::default(),
-            })
+        if let Some(folder) = folders.get(root.as_os_str()) {
+            return Arc::clone(folder);
+        }
+        let name = index_name(root);
+        let folder = Arc::new(Folder {
+            root: root.to_path_buf(),
+            index: self.indices.join(&name),
+            tree_index: self.trees.join(&name),
+            loaded: OnceLock::new(),
+            fresh: Mutex::default(),
+            trees: OnceLock::new(),
+            fresh_trees: Mutex::default(),
         });
-        Arc::clone(folder)
+        folders.insert(root.as_os_str().to_os_string(), Arc::clone(&folder));
+        folder
     }
 }
 
@@ -74,10 +86,31 @@ impl StatCache {
 pub(super) struct Folder {
     root: PathBuf,
     index: PathBuf,
+    tree_index: PathBuf,
     /// From the index file.
-    loaded: OnceLock<Entries>,
+    loaded: OnceLock<Option<Index<Mmap>>>,
     /// Learnt by this process.
     fresh: Mutex<Entries>,
+    trees: OnceLock<Trees>,
+    fresh_trees: Mutex<Trees>,
+}
+
+/// What a file holds.
+struct Hashed {
+    name: String,
+    blob: Blob,
+    /// What may be remembered of it, if that is new.
+    learnt: Option<Known>,
+    /// It is known for the stamp that it was listed with.
+    settled: bool,
+}
+
+/// What the files of a listed folder hold.
+pub(super) struct Contents {
+    /// By path below the root.
+    pub files: Vec<(String, Blob)>,
+    /// Every file is known for the stamp that it was listed with.
+    pub settled: bool,
 }
 
 impl Folder {
@@ -85,86 +118,196 @@ impl Folder {
     pub fn blob(&self, path: &str) -> Result<Blob, SourceError> {
         let full = self.root.join(path);
         let metadata = fs::metadata(&full).map_err(SourceError::io(&full))?;
+        if metadata.is_dir() {
+            return Err(SourceError::NotAFile(full));
+        }
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         let stamp = Stamp::of(&metadata);
-        match self.known(path, &stamp) {
-            Some(digest) => Ok(Blob {
-                digest,
-                bytes: stamp.size,
-            }),
-            None => self.hash(path, &full),
+        let fresh = || lock(&self.fresh).get(folder)?.get(name).copied();
+        let known = self.known(folder, name, &stamp);
+        let known = known.or_else(|| fresh().filter(|known| known.stamp == stamp));
+        if let Some(Known { digest, .. }) = known {
+            let bytes = stamp.size;
+            return Ok(Blob { digest, bytes });
+        }
+        let hashed = hash(&full, name, &stamp)?;
+        if let Some(known) = hashed.learnt {
+            let mut fresh = lock(&self.fresh);
+            let files = fresh.entry(folder.to_string()).or_default();
+            files.insert(name.to_string(), known);
+        }
+        Ok(hashed.blob)
+    }
+
+    /// The content of the files of a folder below this one, as it was listed.
+    pub fn contents(&self, listed: &walk::Folder) -> Result<Contents, SourceError> {
+        let fresh = lock(&self.fresh).get(&listed.path).cloned();
+        let fresh = fresh.unwrap_or_default();
+        let folder = self.root.join(&listed.path);
+        let files: Vec<(&str, Stamp)> = listed.files().collect();
+        let hashed = files.into_par_iter().map(|(name, stamp)| {
+            let fresh = || fresh.get(name).filter(|known| known.stamp == stamp);
+            let known = self.known(&listed.path, name, &stamp);
+            match known.or_else(|| fresh().copied()) {
+                Some(Known { digest, .. }) => Ok(Hashed {
+                    name: name.to_string(),
+                    blob: Blob {
+                        digest,
+                        bytes: stamp.size,
+                    },
+                    learnt: None,
+                    settled: true,
+                }),
+                None => hash(&folder.join(name), name, &stamp),
+            }
+        });
+        let hashed: Vec<Hashed> = hashed.collect::<Result<_, SourceError>>()?;
+        let settled = hashed.iter().all(|file| file.settled);
+        let learnt = hashed
+            .iter()
+            .filter_map(|file| Some((&file.name, file.learnt?)));
+        self.learn(&listed.path, learnt);
+        let files = hashed.into_iter();
+        let files = files.map(|file| (walk::join(&listed.path, &file.name), file.blob));
+        Ok(Contents {
+            files: files.collect(),
+            settled,
+        })
+    }
+
+    /// What is known of a tree in this folder.
+    pub fn tree(&self, shape: &Digest) -> Option<Tree> {
+        let fresh = lock(&self.fresh_trees).get(shape).cloned();
+        fresh.or_else(|| self.loaded_trees().get(shape).cloned())
+    }
+
+    pub fn remember_tree(&self, shape: Digest, tree: Tree) {
+        if self.tree(&shape).as_ref() != Some(&tree) {
+            lock(&self.fresh_trees).insert(shape, tree);
         }
     }
 
-    fn known(&self, path: &str, stamp: &Stamp) -> Option<Digest> {
-        let trusted = |known: &&Known| known.stamp == *stamp;
-        let loaded = self.loaded().get(path).filter(trusted);
-        loaded
-            .copied()
-            .or_else(|| lock(&self.fresh).get(path).filter(trusted).copied())
-            .map(|known| known.digest)
+    fn learn<'a>(&self, folder: &str, learnt: impl Iterator<Item = (&'a String, Known)>) {
+        let learnt: BTreeMap<String, Known> =
+            learnt.map(|(name, known)| (name.clone(), known)).collect();
+        if !learnt.is_empty() {
+            let mut fresh = lock(&self.fresh);
+            fresh.entry(folder.to_string()).or_default().extend(learnt);
+        }
     }
 
-    /// Hashes a file that must hold still meanwhile, and remembers it if it is old enough.
-    fn hash(&self, path: &str, full: &Path) -> Result<Blob, SourceError> {
-        let now = nanoseconds_since_1970();
-        let mut file = File::open(full).map_err(SourceError::io(full))?;
-        let stamp = |file: &File| file.metadata().map(|metadata| Stamp::of(&metadata));
-        let before = stamp(&file).map_err(SourceError::io(full))?;
-        let (digest, bytes) = fsx::hash_reader(&mut file).map_err(SourceError::io(full))?;
-        let after = stamp(&file).map_err(SourceError::io(full))?;
-        if before != after || bytes != after.size {
-            return Err(SourceError::Changing(full.to_path_buf()));
-        }
-        if !is_young(&after, now) {
-            let known = Known {
-                stamp: after,
-                digest,
-            };
-            lock(&self.fresh).insert(path.to_string(), known);
-        }
-        Ok(Blob { digest, bytes })
+    fn known(&self, folder: &str, name: &str, stamp: &Stamp) -> Option<Known> {
+        let known = self.loaded()?.block(folder).find(name)?;
+        (known.stamp == *stamp).then_some(known)
     }
 
-    fn loaded(&self) -> &Entries {
-        self.loaded.get_or_init(|| {
+    fn loaded(&self) -> Option<&Index<Mmap>> {
+        let loaded = self.loaded.get_or_init(|| {
             let name = self.root.to_str().unwrap_or_default();
-            let bytes = fs::read(&self.index).unwrap_or_default();
-            decode(name, &bytes).unwrap_or_default()
+            statindex::open(&self.index, name)
+        });
+        loaded.as_ref()
+    }
+
+    fn loaded_trees(&self) -> &Trees {
+        self.trees.get_or_init(|| {
+            let name = self.root.to_str().unwrap_or_default();
+            let bytes = fs::read(&self.tree_index).unwrap_or_default();
+            trees::decode(name, &bytes).unwrap_or_default()
         })
     }
 
     fn save(&self, tmp: &Path) -> Result<(), StoreError> {
         // A folder whose path is no text is looked up all the same, but not remembered.
-        let (Some(name), fresh) = (self.root.to_str(), lock(&self.fresh).clone()) else {
+        let Some(name) = self.root.to_str() else {
             return Ok(());
         };
-        if fresh.is_empty() {
-            return Ok(());
+        let replace = |path: &Path, bytes: &[u8]| {
+            fsx::replace(path, tmp, fsx::SHARED, bytes).map_err(StoreError::io(path))
+        };
+        let fresh = std::mem::take(&mut *lock(&self.fresh));
+        if !fresh.is_empty() {
+            let mut entries = self.loaded().map(Index::entries).unwrap_or_default();
+            for (folder, files) in fresh {
+                entries.entry(folder).or_default().extend(files);
+            }
+            replace(&self.index, &statindex::encode(name, &entries))?;
         }
-        let mut entries = self.loaded().clone();
-        entries.extend(fresh);
-        fsx::replace(&self.index, tmp, fsx::SHARED, &encode(name, &entries))
-            .map_err(StoreError::io(&self.index))
+        let fresh = std::mem::take(&mut *lock(&self.fresh_trees));
+        if !fresh.is_empty() {
+            let mut trees = self.loaded_trees().clone();
+            trees.extend(fresh);
+            replace(&self.tree_index, &trees::encode(name, &trees))?;
+        }
+        Ok(())
     }
 }
 
-fn index_path(indices: &Path, root: &Path) -> PathBuf {
+/// Hashes a file that must hold still meanwhile. It may be remembered if it is old enough: a later
+/// edit of a young one could leave the same stamp.
+fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> {
+    let now = nanoseconds_since_1970();
+    let mut file = File::open(full).map_err(SourceError::io(full))?;
+    let stamp = |file: &File| file.metadata().map(|metadata| Stamp::of(&metadata));
+    let read = digest_of(&mut file, listed.size).map_err(SourceError::io(full))?;
+    let after = stamp(&file).map_err(SourceError::io(full))?;
+    let (digest, bytes) = match after == *listed && read.1 == after.size {
+        true => read,
+        // It has changed since it was listed, or just now.
+        false => {
+            let mut file = File::open(full).map_err(SourceError::io(full))?;
+            let read = digest_of(&mut file, after.size).map_err(SourceError::io(full))?;
+            let again = stamp(&file).map_err(SourceError::io(full))?;
+            if again != after || read.1 != after.size {
+                return Err(SourceError::Changing(full.to_path_buf()));
+            }
+            read
+        }
+    };
+    let known = Known {
+        stamp: after,
+        digest,
+    };
+    let learnt = (!after.is_young(now)).then_some(known);
+    Ok(Hashed {
+        name: name.to_string(),
+        blob: Blob { digest, bytes },
+        settled: learnt.is_some() && after == *listed,
+        learnt,
+    })
+}
+
+/// Files up to this size are read in one piece.
+const PIECE: usize = 1 << 18;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The digest and length of a file that should hold `size` bytes.
+fn digest_of(file: &mut File, size: u64) -> io::Result<(Digest, u64)> {
+    if size >= PIECE as u64 {
+        return fsx::hash_reader(file);
+    }
+    BUFFER.with_borrow_mut(|buffer| {
+        buffer.resize(PIECE, 0);
+        let mut filled = 0;
+        // Whether it has grown shows in its stamp.
+        while filled < size as usize {
+            match file.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok((Digest::of(&buffer[..filled]), filled as u64))
+    })
+}
+
+fn index_name(root: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
-    indices.join(Digest::of(root.as_os_str().as_bytes()).to_hex())
-}
-
-/// Whether the file changed so shortly before `now` that a later change could look the same.
-///
-/// A modification time in the future was set by hand and says nothing; the time of the last
-/// change can't be set.
-fn is_young(stamp: &Stamp, now: i64) -> bool {
-    let limit = now.saturating_sub(YOUNG);
-    stamp.changed > limit || (stamp.modified > limit && stamp.modified <= now)
-}
-
-fn nanoseconds_since_1970() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+    Digest::of(root.as_os_str().as_bytes()).to_hex()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,19 +1,29 @@
 //! The file format of the stat cache: what was known of the files under one folder.
 //!
 //! ```text
-//! "ribflow stat 1\n"  folder  count:u64  count × (path  device inode size modified changed  digest)  BLAKE3 of all before
+//! "ribflow stat 2\n"  folder  count × (path  files:u32 names:u32  names  files × row)  BLAKE3 of all before
+//! row: end of its name:u32  device inode size modified changed  digest
 //! ```
 //!
-//! Texts are preceded by their length as u32, numbers are little-endian, times are nanoseconds
-//! since 1970. Whatever is torn, foreign or of another version reads as nothing.
+//! The folders below are in the order of their paths, the files of each in that of their names,
+//! which stand one after another. So an index is used as it lies in memory: a file is found by
+//! halving, and nothing is read of folders that nobody asks for. Texts are preceded by their
+//! length as u32, numbers are little-endian, times are nanoseconds since 1970. Whatever is torn,
+//! foreign or of another version reads as nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::ops::Range;
+use std::path::Path;
+
+use memmap2::Mmap;
 
 use crate::digest::Digest;
 use crate::fsx::Stamp;
 
-const MAGIC: &[u8] = b"ribflow stat 1\n";
+const MAGIC: &[u8] = b"ribflow stat 2\n";
 const DIGEST: usize = 32;
+const ROW: usize = 4 + Stamp::BYTES + DIGEST;
 
 /// What is known of one file.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,53 +32,152 @@ pub(super) struct Known {
     pub digest: Digest,
 }
 
-/// By path relative to the folder.
-pub(super) type Entries = HashMap<String, Known>;
+/// By the path of the folder below the root, then by the name of the file.
+pub(super) type Entries = BTreeMap<String, BTreeMap<String, Known>>;
 
 pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     put_text(&mut bytes, folder);
-    bytes.extend((entries.len() as u64).to_le_bytes());
-    for (path, Known { stamp, digest }) in entries {
+    for (path, files) in entries {
         put_text(&mut bytes, path);
-        for number in [stamp.device, stamp.inode, stamp.size] {
-            bytes.extend(number.to_le_bytes());
+        let names: usize = files.keys().map(String::len).sum();
+        for length in [files.len(), names] {
+            bytes.extend((length as u32).to_le_bytes());
         }
-        bytes.extend(stamp.modified.to_le_bytes());
-        bytes.extend(stamp.changed.to_le_bytes());
-        bytes.extend(digest.as_bytes());
+        files.keys().for_each(|name| bytes.extend(name.as_bytes()));
+        let mut end = 0;
+        for (name, Known { stamp, digest }) in files {
+            end += name.len() as u32;
+            bytes.extend(end.to_le_bytes());
+            bytes.extend(stamp.to_bytes());
+            bytes.extend(digest.as_bytes());
+        }
     }
     let seal = seal(&bytes);
     bytes.extend(seal.as_bytes());
     bytes
 }
 
-/// The entries for `folder`; `None` for bytes that are not exactly what [`encode`] wrote for it.
-pub(super) fn decode(folder: &str, bytes: &[u8]) -> Option<Entries> {
-    let (content, found) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
-    if seal(content).as_bytes() != found {
+/// An index as it lies in its file.
+#[derive(Debug, Default)]
+pub(super) struct Index<B> {
+    bytes: B,
+    folders: HashMap<String, Place>,
+}
+
+/// Where the parts of a folder lie.
+#[derive(Debug)]
+struct Place {
+    names: Range<usize>,
+    rows: Range<usize>,
+}
+
+/// Empty where there is no such file, or where it is not one for `folder`.
+pub(super) fn open(path: &Path, folder: &str) -> Option<Index<Mmap>> {
+    let file = File::open(path).ok()?;
+    // SAFETY: an index is written under another name and replaced as a whole, never changed.
+    let bytes = unsafe { Mmap::map(&file) }.ok()?;
+    decode(folder, bytes)
+}
+
+/// The index for `folder`; `None` for bytes that are not exactly what [`encode`] wrote for it.
+fn decode<B: AsRef<[u8]>>(folder: &str, bytes: B) -> Option<Index<B>> {
+    let all = bytes.as_ref();
+    let (content, found) = all.split_at_checked(all.len().checked_sub(DIGEST)?)?;
+    if seal(content).as_bytes() != found || !content.starts_with(MAGIC) {
         return None;
     }
-    let mut reader = Reader(content.strip_prefix(MAGIC)?);
+    let mut reader = Reader {
+        bytes: content,
+        at: MAGIC.len(),
+    };
     if reader.text()? != folder {
         return None;
     }
-    let count = reader.number()?;
-    // The seal is no secret: a count that the bytes can't hold must not reserve memory.
-    let mut entries = Entries::with_capacity((count as usize).min(content.len() / 76));
-    for _ in 0..count {
+    let mut folders = HashMap::new();
+    while reader.at < content.len() {
         let path = reader.text()?.to_string();
-        let stamp = Stamp {
-            device: reader.number()?,
-            inode: reader.number()?,
-            size: reader.number()?,
-            modified: reader.number()? as i64,
-            changed: reader.number()? as i64,
-        };
-        let digest = Digest::from_bytes(reader.take(DIGEST)?.try_into().ok()?);
-        entries.insert(path, Known { stamp, digest });
+        let (files, names) = (reader.length()?, reader.length()?);
+        let names = reader.take(names)?;
+        let rows = reader.take(files.checked_mul(ROW)?)?;
+        folders.insert(path, Place { names, rows });
     }
-    reader.0.is_empty().then_some(entries)
+    Some(Index { bytes, folders })
+}
+
+impl<B: AsRef<[u8]>> Index<B> {
+    /// What is known of the files of a folder.
+    pub fn block(&self, folder: &str) -> Block<'_> {
+        let place = self.folders.get(folder);
+        place.map_or_else(Block::default, |place| self.at(place))
+    }
+
+    pub fn entries(&self) -> Entries {
+        let folders = self.folders.iter().map(|(path, place)| {
+            let block = self.at(place);
+            let files = (0..block.len()).filter_map(|index| {
+                let known = block.known(index)?;
+                Some((block.name(index).to_string(), known))
+            });
+            (path.clone(), files.collect())
+        });
+        folders.collect()
+    }
+
+    fn at(&self, place: &Place) -> Block<'_> {
+        let bytes = self.bytes.as_ref();
+        let (rows, _) = bytes[place.rows.clone()].as_chunks::<ROW>();
+        Block {
+            names: &bytes[place.names.clone()],
+            rows,
+        }
+    }
+}
+
+/// The files of one folder.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Block<'a> {
+    names: &'a [u8],
+    rows: &'a [[u8; ROW]],
+}
+
+impl Block<'_> {
+    pub fn find(&self, name: &str) -> Option<Known> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            match self.name(middle).cmp(name) {
+                std::cmp::Ordering::Less => low = middle + 1,
+                std::cmp::Ordering::Greater => high = middle,
+                std::cmp::Ordering::Equal => return self.known(middle),
+            }
+        }
+        None
+    }
+
+    fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Empty where the index is sealed nonsense: its seal is no secret.
+    fn name(&self, index: usize) -> &str {
+        let start = index.checked_sub(1).map_or(0, |before| self.end(before));
+        let bytes = self.names.get(start..self.end(index)).unwrap_or_default();
+        std::str::from_utf8(bytes).unwrap_or_default()
+    }
+
+    fn end(&self, index: usize) -> usize {
+        let (end, _) = self.rows[index].as_chunks::<4>();
+        u32::from_le_bytes(end[0]) as usize
+    }
+
+    fn known(&self, index: usize) -> Option<Known> {
+        let (stamp, digest) = self.rows[index][4..].split_first_chunk()?;
+        Some(Known {
+            stamp: Stamp::from_bytes(stamp),
+            digest: Digest::from_bytes(digest.try_into().ok()?),
+        })
+    }
 }
 
 fn seal(content: &[u8]) -> blake3::Hash {
@@ -80,22 +189,28 @@ fn put_text(bytes: &mut Vec<u8>, text: &str) {
     bytes.extend(text.as_bytes());
 }
 
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(count)?;
-        self.0 = rest;
-        Some(taken)
+    fn take(&mut self, count: usize) -> Option<Range<usize>> {
+        let range = self.at..self.at.checked_add(count)?;
+        self.bytes.get(range.clone())?;
+        self.at = range.end;
+        Some(range)
     }
 
-    fn number(&mut self) -> Option<u64> {
-        Some(u64::from_le_bytes(self.take(8)?.try_into().ok()?))
+    fn length(&mut self) -> Option<usize> {
+        let range = self.take(4)?;
+        Some(u32::from_le_bytes(self.bytes[range].try_into().ok()?) as usize)
     }
 
     fn text(&mut self) -> Option<&'a str> {
-        let length = u32::from_le_bytes(self.take(4)?.try_into().ok()?);
-        std::str::from_utf8(self.take(length as usize)?).ok()
+        let length = self.length()?;
+        let range = self.take(length)?;
+        std::str::from_utf8(&self.bytes[range]).ok()
     }
 }
 
@@ -119,7 +234,8 @@ mod tests {
                 digest: Digest::from_bytes(digest),
             },
         );
-        prop::collection::hash_map(".{0,12}", known, 0..6)
+        let files = prop::collection::btree_map(".{0,12}", known, 0..6);
+        prop::collection::btree_map(".{0,5}", files, 0..3)
     }
 
     proptest! {
@@ -128,21 +244,31 @@ mod tests {
             entries in entries(), at in any::<prop::sample::Index>(), bit in 0..8u8,
         ) {
             let bytes = encode("/data", &entries);
-            prop_assert_eq!(decode("/data", &bytes), Some(entries));
-            prop_assert_eq!(decode("/other", &bytes), None);
-            prop_assert_eq!(decode("/data", &bytes[..at.index(bytes.len())]), None);
+            let index = decode("/data", &bytes).unwrap();
+            for (folder, files) in &entries {
+                for (name, known) in files {
+                    prop_assert_eq!(index.block(folder).find(name), Some(*known));
+                }
+                prop_assert_eq!(index.block(folder).find("no such name at all"), None);
+            }
+            prop_assert_eq!(index.entries(), entries);
+            prop_assert!(decode("/other", &bytes).is_none());
+            prop_assert!(decode("/data", &bytes[..at.index(bytes.len())]).is_none());
             let mut flipped = bytes.clone();
             flipped[at.index(bytes.len())] ^= 1 << bit;
-            prop_assert_eq!(decode("/data", &flipped), None);
+            prop_assert!(decode("/data", &flipped).is_none());
         }
 
         #[test]
         fn sealed_nonsense_is_refused_without_harm(content in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut bytes = [MAGIC, &content].concat();
+            let mut bytes = [MAGIC, &[0; 4], &content].concat();
             let seal = seal(&bytes);
             bytes.extend(seal.as_bytes());
             // Whatever comes out, nothing panics and no memory is reserved on its word.
-            let _ = decode("", &bytes);
+            if let Some(index) = decode("", &bytes) {
+                index.block("").find("a");
+                index.entries();
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A run as plain lines, for a pipe, a file or a terminal that can't do more.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::time::Instant;
 
@@ -45,8 +46,7 @@ impl<W: Write + Send> Display for PlainLines<W> {
 /// for starts and ends, which its bars show.
 pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
     let (detail, paint) = (wording.detail, wording.paint);
-    let width = tally.nodes.to_string().len();
-    let at = format!("[{:>width$}/{}]", tally.ended(), tally.nodes);
+    let at = At(tally);
     let normal = detail >= Detail::Normal;
     let verbose = detail >= Detail::Verbose;
     match event {
@@ -122,6 +122,17 @@ pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
             )]
         }
         _ => Vec::new(),
+    }
+}
+
+/// How many nodes of all have ended, written only where an event is worth a line.
+struct At<'a>(&'a Tally);
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let Self(tally) = self;
+        let width = tally.nodes.to_string().len();
+        write!(formatter, "[{:>width$}/{}]", tally.ended(), tally.nodes)
     }
 }
 

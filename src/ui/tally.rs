@@ -1,6 +1,6 @@
 //! Where a run stands: counts, rate and time left, from events and a clock that the caller reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::event::Event;
 
@@ -14,7 +14,7 @@ pub struct Tally {
     pub skipped: usize,
     running: BTreeMap<String, Running>,
     /// How nodes ended, by id. One whose result was lost may start, and end, once more.
-    ends: BTreeMap<String, End>,
+    ends: HashMap<String, End>,
     stages: BTreeMap<String, StageTally>,
     /// Seconds of work done by nodes that ended.
     worked: f64,

@@ -2,11 +2,11 @@
 //! the same work for every one of its values. Where that axis is meant to repeat something, every
 //! repeat would be the same number.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use petgraph::graph::NodeIndex;
 
-use super::graph::{Graph, Node};
+use super::graph::Graph;
 use crate::digest::Digest;
 
 /// Beyond so many nodes nobody looks: the file is not a small one that somebody is writing.
@@ -17,17 +17,21 @@ pub fn idle_axes(graph: &Graph) -> Vec<(String, String)> {
     if graph.order.len() > MOST_NODES {
         return Vec::new();
     }
-    let works = works(graph);
+    let mut nodes: HashMap<&str, Vec<NodeIndex>> = HashMap::new();
+    for index in &graph.order {
+        let stage = graph.dag[*index].stage.as_str();
+        nodes.entry(stage).or_default().push(*index);
+    }
+    let mut works = Works {
+        graph,
+        numbers: HashMap::new(),
+        of: HashMap::new(),
+    };
     let mut found = Vec::new();
     for stage in &graph.stages {
-        let nodes: Vec<NodeIndex> = graph
-            .order
-            .iter()
-            .copied()
-            .filter(|index| graph.dag[*index].stage == stage.name)
-            .collect();
+        let nodes = nodes.remove(stage.name.as_str()).unwrap_or_default();
         for (place, axis) in stage.axes.iter().enumerate() {
-            if is_idle(graph, &nodes, place, &works) {
+            if is_idle(&nodes, place, &mut works) {
                 found.push((stage.name.clone(), axis.clone()));
             }
         }
@@ -35,39 +39,44 @@ pub fn idle_axes(graph: &Graph) -> Vec<(String, String)> {
     found
 }
 
-/// For each node a number that equal work shares: the same kind, parameters and inputs.
-fn works(graph: &Graph) -> HashMap<NodeIndex, usize> {
-    let mut numbers: HashMap<Digest, usize> = HashMap::new();
-    let mut works = HashMap::new();
-    for index in &graph.order {
-        let digest = digest(&graph.dag[*index], &works);
-        let next = numbers.len();
-        works.insert(*index, *numbers.entry(digest).or_insert(next));
-    }
-    works
+/// For each node that was asked for a number that equal work shares: the same kind, parameters and
+/// inputs.
+struct Works<'a> {
+    graph: &'a Graph,
+    numbers: HashMap<Digest, usize>,
+    of: HashMap<NodeIndex, usize>,
 }
 
-fn digest(node: &Node, works: &HashMap<NodeIndex, usize>) -> Digest {
-    let mut text = format!("{} {}", node.kind.name(), node.with);
-    for input in &node.inputs {
-        text.push_str(&format!("\n{}:", input.name));
-        for member in &input.members {
-            let work = works.get(&member.node).copied().unwrap_or_default();
-            text.push_str(&format!(" {work}.{} {:?}", member.port, member.axes));
+impl Works<'_> {
+    fn of(&mut self, index: NodeIndex) -> usize {
+        if let Some(work) = self.of.get(&index) {
+            return *work;
         }
+        let node = &self.graph.dag[index];
+        let mut text = format!("{} {}", node.kind.name(), node.with);
+        for input in &node.inputs {
+            text.push_str(&format!("\n{}:", input.name));
+            for member in &input.members {
+                let work = self.of(member.node);
+                text.push_str(&format!(" {work}.{} {:?}", member.port, member.axes));
+            }
+        }
+        let next = self.numbers.len();
+        let work = *self
+            .numbers
+            .entry(Digest::of(text.as_bytes()))
+            .or_insert(next);
+        self.of.insert(index, work);
+        work
     }
-    Digest::of(text.as_bytes())
 }
 
-fn is_idle(
-    graph: &Graph,
-    nodes: &[NodeIndex],
-    place: usize,
-    works: &HashMap<NodeIndex, usize>,
-) -> bool {
-    // By the other axes' ids: the ids on this one, and the works.
-    type Seen<'a> = (BTreeSet<&'a str>, BTreeSet<usize>);
-    let mut groups: BTreeMap<Vec<&str>, Seen> = BTreeMap::new();
+/// Most axes make a difference, which mostly shows at the second node.
+fn is_idle(nodes: &[NodeIndex], place: usize, works: &mut Works) -> bool {
+    // By the other axes' ids: the id on this one, and the work, of the first node.
+    let mut groups: BTreeMap<Vec<&str>, (&str, usize)> = BTreeMap::new();
+    let graph = works.graph;
+    let mut several = false;
     for index in nodes {
         let axes = &graph.dag[*index].axes;
         let Some((_, id)) = axes.get(place) else {
@@ -75,10 +84,12 @@ fn is_idle(
         };
         let others = axes.iter().enumerate().filter(|it| it.0 != place);
         let others = others.map(|(_, (_, id))| id.as_str()).collect();
-        let (ids, seen) = groups.entry(others).or_default();
-        ids.insert(id);
-        seen.extend(works.get(index));
+        let work = works.of(*index);
+        let (first, same) = *groups.entry(others).or_insert((id, work));
+        if work != same {
+            return false;
+        }
+        several |= first != id;
     }
-    let several = groups.values().any(|(ids, _)| ids.len() > 1);
-    several && groups.values().all(|(_, works)| works.len() == 1)
+    several
 }

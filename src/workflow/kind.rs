@@ -110,9 +110,12 @@ pub struct Source {
     /// Absolute, or relative to the folder of the workflow file. Empty for variables.
     pub location: PathBuf,
     pub shape: SourceShape,
+    /// The user's word that it does not change: once hashed it is not looked at again, as long as
+    /// its folder itself is the same. Says nothing of what it holds, so it is in no key.
+    pub sealed: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SourceShape {
     /// One file; in the tree it stands under its base name.
     File,
@@ -134,7 +137,7 @@ pub enum SourceShape {
 }
 
 /// Which images of an image folder count. Taken by name, before anything is hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ImageSelection {
     /// These class folders only; `None`: all.
     pub classes: Option<Vec<String>>,

@@ -168,7 +168,7 @@ impl Maker<'_, '_> {
     /// takes no text is left out instead, so that everything else is still checked.
     fn parse(&mut self, with: With) -> Option<(Value, Arc<dyn Parameters>)> {
         let kind = &self.variant.kind;
-        let value = Value::Object(with.fields.clone());
+        let mut value = Value::Object(with.fields);
         let found = match kind.parse(&value) {
             Ok(parameters) => return Some((value, Arc::from(parameters))),
             Err(found) => found,
@@ -177,9 +177,9 @@ impl Maker<'_, '_> {
             found.into_iter().for_each(|problem| self.report(problem));
             return None;
         }
-        let mut fields = with.fields;
-        fields.retain(|name, _| !with.waiting.contains(name));
-        let value = Value::Object(fields);
+        if let Value::Object(fields) = &mut value {
+            fields.retain(|name, _| !with.waiting.contains(name));
+        }
         if let Ok(parameters) = kind.parse(&value) {
             return Some((value, Arc::from(parameters)));
         }

@@ -2,11 +2,12 @@
 //! comparing, so that the three can't drift apart.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::digest::{Digest, hash_value};
+use crate::digest::{Digest, hash_string, hash_value};
 
 /// Everything that decides a node's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,9 +64,14 @@ impl Recipe {
 
     /// The recipe key.
     pub fn key(&self) -> Digest {
-        let mut visitor = HashParts(blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
+        // Making ready for a context costs as much as a key itself.
+        static READY: LazyLock<blake3::Hasher> =
+            LazyLock::new(|| blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
+        let mut visitor = HashParts(Vec::with_capacity(1024));
         self.visit(&mut visitor);
-        Digest::finish(&visitor.0)
+        let mut hasher = READY.clone();
+        hasher.update(&visitor.0);
+        Digest::finish(&hasher)
     }
 
     /// The parts in words, by path.
@@ -99,11 +105,12 @@ pub struct Change {
     pub now: Option<Value>,
 }
 
-struct HashParts(blake3::Hasher);
+/// The bytes that are hashed.
+struct HashParts(Vec<u8>);
 
 impl Visitor for HashParts {
     fn part(&mut self, path: &str, value: &Value) {
-        hash_value(&mut self.0, &Value::from(path));
+        hash_string(&mut self.0, path);
         hash_value(&mut self.0, value);
     }
 }

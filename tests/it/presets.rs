@@ -154,6 +154,7 @@ fn wrong_presets_are_told_apart_at_load_time() {
         "preset: imagenet-objectnet, classes: 3",
         "preset: imagenet-r, classes: [n01440764]",
         "builtin: mini-rib, domain: v2",
+        "builtin: mini-rib, sealed: true",
     ] {
         space.write("x.yaml", workflow(with));
         told.push_str(&space.run(&["validate", "x.yaml"]).expect(2).stderr);
@@ -176,4 +177,54 @@ fn who_may_pass_images_on_is_no_part_of_a_key() {
     assert!(usual.iter().all(|key| key.len() > 60), "{usual:?}");
     assert_eq!(keys(", share: true"), usual);
     assert_eq!(keys(", share: false"), usual);
+}
+
+#[test]
+fn a_seal_is_no_part_of_a_key_and_stands_in_for_a_look() {
+    let space = TestSpace::new();
+    let written = |sealed: &str| {
+        let stage = format!("use: dataset, with: {{ folder: photos{sealed} }}");
+        let text = format!("ribflow: 1\nname: photos\nstages:\n  photos: {{ {stage} }}\n");
+        space.write("photos.yaml", text);
+    };
+    // Whether the one node ran.
+    let ran = |more: &[&str]| {
+        let words = [&["run", "photos.yaml", "--json"], more].concat();
+        let events = space.run(&words).expect(0).json_lines();
+        events.last().unwrap()["ran"] == 1
+    };
+    space.write("photos/cat/1.png", "one");
+    written(", sealed: true");
+    assert!(ran(&[]));
+    written("");
+    assert!(!ran(&[]));
+    written(", sealed: true");
+    assert!(!ran(&[]));
+    space.write("photos/cat/1.png", "two");
+    assert!(!ran(&[]));
+    // Once somebody has looked, that is what it is.
+    assert!(ran(&["--check-sealed"]));
+    assert!(!ran(&[]));
+    space.write("photos/cat/1.png", "three");
+    written("");
+    assert!(ran(&[]));
+    // What must be read in earnest must be what its key says.
+    written(", sealed: true");
+    space.write("photos/cat/1.png", "four");
+    let failed = space
+        .run(&["run", "photos.yaml", "--force", "photos"])
+        .expect(1);
+    assert!(
+        failed.stderr.contains("is `sealed` and has changed"),
+        "{failed}"
+    );
+    assert!(ran(&[]));
+    written(", sealed: 1");
+    space
+        .run(&["validate", "photos.yaml"])
+        .expect(2)
+        .stderr
+        .contains("sealed")
+        .then_some(())
+        .unwrap();
 }

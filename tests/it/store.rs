@@ -3,8 +3,10 @@
 mod export;
 mod figures;
 mod processes;
+mod recordindex;
 mod records;
 mod sources;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::fs;

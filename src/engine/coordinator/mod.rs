@@ -24,7 +24,7 @@ use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::journal::Journal;
-use super::keys::Keys;
+use super::keys::{Found, Keys};
 use super::pool::{Pool, Worker, until_true};
 use super::publish::{Executed, Published};
 use super::roots::Roots;
@@ -55,6 +55,8 @@ pub struct RunOptions {
     pub limit: Option<usize>,
     /// Run these even where they have a record.
     pub force: Vec<NodeIndex>,
+    /// Look at the files of sealed datasets too.
+    pub check_sealed: bool,
     /// Bytes of derived work that the store may keep.
     pub derived_max: u64,
     /// The command line of a worker.
@@ -210,7 +212,7 @@ impl<'a> Coordinator<'a> {
             forced: options.force.iter().copied().collect(),
             withheld: Withheld::of(graph),
             unmarked: Vec::new(),
-            keys: Keys::new(graph, store, &class),
+            keys: Keys::new(graph, store, &class).checking_sealed(options.check_sealed),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
             decide: Decide::new(&Shape::of(graph), policy, capacity),
@@ -293,16 +295,16 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
-        let record = match self.must_run(node) {
-            true => None,
-            false => self.keys.find(node, &key)?,
+        let found = match self.must_run(node) {
+            true => Found::Nothing(recipe),
+            false => self.keys.find(node, &key, recipe)?,
         };
-        match record {
-            Some(record) => {
+        match found {
+            Found::Record(record) => {
                 self.set_record(node, record)?;
                 self.decide.keyed(node, key, Keyed::Found);
             }
-            None => {
+            Found::Nothing(recipe) => {
                 self.recipes.insert(node, (key, Arc::new(recipe)));
                 let demand = self.demand(node);
                 self.decide.keyed(node, key, Keyed::ToRun(demand));

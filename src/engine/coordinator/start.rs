@@ -18,15 +18,27 @@ use crate::engine::device;
 use crate::engine::event::Event;
 use crate::engine::execute::Bench;
 use crate::engine::job::{Job, JobInput, Outcome};
+use crate::engine::keys::Missing;
 use crate::engine::pool::{Limits, Pool};
 use crate::fsx;
 use crate::stages::task::{Progress, Weight};
-use crate::store::{Artifact, Claim, StoreError};
+use crate::store::{Artifact, BlobError, Claim, StoreError};
 use crate::workflow::kind::PortType;
 use crate::workflow::recipe::Recipe;
 
 /// Trees of more files than this travel to a worker as a blob rather than inline.
 const INLINE_FILES: usize = 1000;
+
+/// Why a node that was to start has nothing to start with.
+#[derive(Debug, thiserror::Error)]
+enum NoJob {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Blob(#[from] BlobError),
+    #[error(transparent)]
+    Missing(#[from] Missing),
+}
 
 impl Coordinator<'_> {
     /// What a node asks for.
@@ -143,7 +155,7 @@ impl Coordinator<'_> {
         self.history.why(&self.keys, node, recipe)
     }
 
-    fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), StoreError> {
+    fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), NoJob> {
         let scratch = self.store.scratch()?;
         let job = self.job(node, key, threads, scratch.path().to_path_buf())?;
         let tiny = self.decide.is_tiny(node);
@@ -160,7 +172,7 @@ impl Coordinator<'_> {
         key: Digest,
         threads: usize,
         scratch: PathBuf,
-    ) -> Result<Job, StoreError> {
+    ) -> Result<Job, NoJob> {
         let graph = self.graph;
         let at = &graph.dag[node];
         let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
@@ -180,8 +192,7 @@ impl Coordinator<'_> {
             }
             inputs.insert(input.name.clone(), members);
         }
-        // They were read when the node was keyed.
-        for (name, source) in self.keys.sources(at).unwrap_or_default() {
+        for (name, source) in self.keys.contents(at)? {
             let large = matches!(&source.artifact, Artifact::Files(tree) if tree.files.len() > INLINE_FILES);
             if large {
                 self.store.write_artifact(&source.artifact)?;

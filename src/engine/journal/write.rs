@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::name::{log_name, run_id};
-use super::{Entry, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, Started};
+use super::{Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, Started};
 use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::fsx::{self, Lock};
@@ -24,6 +24,13 @@ pub struct Journal {
     events: BufWriter<File>,
     recipes: Option<BufWriter<File>>,
     _lock: Lock,
+}
+
+/// An [`Entry`](super::Entry) that is only written.
+#[derive(Serialize)]
+struct Noted<'a> {
+    at: f64,
+    what: &'a Event,
 }
 
 impl Journal {
@@ -69,9 +76,9 @@ impl Journal {
             return Ok(());
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let entry = Entry {
+        let entry = Noted {
             at: since.unwrap_or_default().as_millis() as f64 / 1000.0,
-            what: event.clone(),
+            what: event,
         };
         let written = line(&mut self.events, &entry);
         self.check(JOURNAL, written)

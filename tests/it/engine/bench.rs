@@ -192,6 +192,7 @@ fn options(store: &Path) -> RunOptions {
         threads: 2,
         device: "cpu".to_string(),
         keep_going: false,
+        check_sealed: false,
         limit: None,
         derived_max: 0,
         force: Vec::new(),

@@ -91,6 +91,7 @@ impl Stage for Probe {
             name: "data".to_string(),
             location: location.0.clone().into(),
             shape: SourceShape::Tree,
+            sealed: false,
         });
         sources.collect()
     }

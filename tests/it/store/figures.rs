@@ -68,6 +68,7 @@ fn stat_cache() {
         name: "folder".to_string(),
         location: "photos".into(),
         shape: SourceShape::ImageFolder(ImageSelection::default()),
+        sealed: false,
     };
     let cache = StatCache::open(&store);
     timed("100,000 files hashed", || {

@@ -25,6 +25,7 @@ fn resolve(
         name: "folder".to_string(),
         location: PathBuf::from(location),
         shape,
+        sealed: false,
     };
     StatCache::open(store).resolve(&source, base)
 }
@@ -237,6 +238,7 @@ fn an_edit_is_seen_whatever_the_clock_says() {
             name: "folder".to_string(),
             location: "photos".into(),
             shape: images(None, None),
+            sealed: false,
         };
         let resolved = cache.resolve(&source, folder.path()).unwrap();
         cache.save().unwrap();
@@ -255,6 +257,7 @@ fn an_edit_is_seen_whatever_the_clock_says() {
         name: "folder".to_string(),
         location: "photos".into(),
         shape: images(None, None),
+        sealed: false,
     };
     cache.resolve(&source, folder.path()).unwrap();
     cache.save().unwrap();

@@ -1,0 +1,163 @@
+//! A folder of images as torchvision's `ImageFolder` lists it: a class a sub-folder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::sources::SourceError;
+use super::walk::{self, Look, Walk};
+use crate::fsx::Stamp;
+use crate::workflow::kind::ImageSelection;
+
+/// What torchvision's `ImageFolder` takes for an image (`IMG_EXTENSIONS`), in any case.
+pub const IMAGE_ENDINGS: [&str; 9] = [
+    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
+];
+
+/// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
+/// folder, then by name. (A tree of files is in the order of whole paths, which differs where
+/// folders are nested.)
+pub fn image_folder_order(path: &str) -> (&str, &str, &str) {
+    let class = path.split('/').next().unwrap_or_default();
+    let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+    (class, folder, name)
+}
+
+/// The images of `root` as torchvision takes them, cut to `selection`, class by class.
+pub(super) fn images(
+    root: &Path,
+    selection: &ImageSelection,
+    look: Look,
+) -> Result<Vec<walk::Folder>, SourceError> {
+    let walk = images_walk(root, look);
+    let classes = selected(root, walk.folders()?, selection)?;
+    let listed = classes.into_par_iter().map(|class| match selection.limit {
+        Some(_) => limited(root, &class, selection.limit, look),
+        None => {
+            let folders = walk.under(&class)?;
+            match look == Look::Rows && folders.iter().all(walk::Folder::is_empty) {
+                true => Err(SourceError::EmptyClass(root.join(&class))),
+                false => Ok(folders),
+            }
+        }
+    });
+    let listed: Vec<Vec<walk::Folder>> = listed.collect::<Result<_, SourceError>>()?;
+    Ok(listed.into_iter().flatten().collect())
+}
+
+/// The first images of a class: only these are looked at.
+fn limited(
+    root: &Path,
+    class: &str,
+    limit: Option<usize>,
+    look: Look,
+) -> Result<Vec<walk::Folder>, SourceError> {
+    let paths = class_images(root, class, limit)?;
+    let paths: Vec<(&str, &str)> = paths
+        .iter()
+        .filter_map(|path| path.rsplit_once('/'))
+        .collect();
+    let folders = paths.chunk_by(|one, next| one.0 == next.0);
+    let folders = folders.map(|files| {
+        let mut rows = Vec::new();
+        for (folder, name) in files {
+            let full = root.join(folder).join(name);
+            let metadata = fs::metadata(&full).map_err(SourceError::io(&full))?;
+            walk::put_row(&mut rows, Stamp::of(&metadata), name);
+        }
+        let folder = files[0].0.to_string();
+        Ok(walk::Folder::new(folder, rows, look))
+    });
+    folders.collect()
+}
+
+/// The class folders of a selection.
+fn selected(
+    root: &Path,
+    classes: Vec<String>,
+    selection: &ImageSelection,
+) -> Result<Vec<String>, SourceError> {
+    if classes.is_empty() {
+        return Err(SourceError::NoClasses(root.to_path_buf()));
+    }
+    let Some(wanted) = &selection.classes else {
+        return Ok(classes);
+    };
+    for class in wanted {
+        check_class(root, class, &classes)?;
+    }
+    let wanted = |class: &String| wanted.contains(class);
+    Ok(classes.into_iter().filter(wanted).collect())
+}
+
+fn images_walk(root: &Path, look: Look) -> Walk<'_> {
+    Walk {
+        root,
+        wanted: is_image,
+        look,
+    }
+}
+
+/// The first of `places` below `root` that has a class folder of the selection.
+pub fn first_place(
+    root: &Path,
+    places: &[String],
+    selection: &ImageSelection,
+) -> Result<PathBuf, SourceError> {
+    if !root.exists() {
+        return Err(SourceError::Missing(root.to_path_buf()));
+    }
+    let fits = |folder: &PathBuf| match &selection.classes {
+        Some(classes) => classes.iter().any(|class| folder.join(class).is_dir()),
+        None => folder.is_dir(),
+    };
+    let mut folders = places.iter().map(|place| root.join(place));
+    folders.find(fits).ok_or_else(|| SourceError::NoPlace {
+        root: root.to_path_buf(),
+        places: places.to_vec(),
+    })
+}
+
+fn check_class(root: &Path, class: &str, classes: &[String]) -> Result<(), SourceError> {
+    if classes.iter().any(|known| known == class) {
+        return Ok(());
+    }
+    let nearest = crate::diag::nearest(class, classes.iter().map(String::as_str));
+    Err(SourceError::NoSuchClass {
+        root: root.to_path_buf(),
+        class: class.to_string(),
+        nearest: nearest.map(str::to_string),
+    })
+}
+
+/// The images of one class folder, in torchvision's order, as paths below `root`.
+pub fn class_images(
+    root: &Path,
+    class: &str,
+    limit: Option<usize>,
+) -> Result<Vec<String>, SourceError> {
+    let folders = images_walk(root, Look::Names).under(class)?;
+    let mut images: Vec<String> = folders
+        .iter()
+        .flat_map(|folder| {
+            folder
+                .files()
+                .map(|(name, _)| walk::join(&folder.path, name))
+        })
+        .collect();
+    images.sort_by(|a, b| image_folder_order(a).cmp(&image_folder_order(b)));
+    images.truncate(limit.unwrap_or(usize::MAX));
+    match images.is_empty() {
+        true => Err(SourceError::EmptyClass(root.join(class))),
+        false => Ok(images),
+    }
+}
+
+fn is_image(name: &str) -> bool {
+    let name = name.as_bytes();
+    IMAGE_ENDINGS.iter().any(|ending| {
+        let start = name.len().checked_sub(ending.len());
+        start.is_some_and(|start| name[start..].eq_ignore_ascii_case(ending.as_bytes()))
+    })
+}

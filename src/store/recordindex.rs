@@ -1,0 +1,225 @@
+//! The record index: copies of the chosen records that one workflow uses, so that a run which finds
+//! everything done reads one file rather than a folder and a file for each node.
+//!
+//! ```text
+//! "ribflow records 3\n"  count:u64  count × row  copies  BLAKE3 of all before
+//! row: key  record  stamp of the key's folder  end of its copy:u64
+//! ```
+//!
+//! Rows are in the order of the keys. A copy holds for as long as the stamp of the key's folder does:
+//! a record or a choice that comes or goes changes that. A record that is damaged in its place is
+//! not seen here, and not served either: the copy was whole when it was made. Derived: without it,
+//! records are read where they lie.
+
+mod copy;
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+
+use memmap2::Mmap;
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use self::copy::Copied;
+use super::layout::{RECORD_INDEX, RECORDS, TMP};
+use super::{Store, StoreError, StoredRecord};
+use crate::digest::Digest;
+use crate::fsx::{self, Stamp, nanoseconds_since_1970};
+use crate::workflow::recipe::Recipe;
+
+const MAGIC: &[u8] = b"ribflow records 3\n";
+const DIGEST: usize = 32;
+const ROW: usize = 2 * DIGEST + Stamp::BYTES + 8;
+
+/// The copies for one workflow, and what this process has learnt.
+pub struct RecordIndex<'a> {
+    store: &'a Store,
+    path: PathBuf,
+    /// The store's folder of records.
+    records: Option<OwnedFd>,
+    loaded: Option<Loaded>,
+    /// Rows of the index that still hold.
+    used: HashSet<usize>,
+    fresh: BTreeMap<Digest, (Row, Vec<u8>)>,
+}
+
+/// What a copy holds for.
+#[derive(Clone, Copy)]
+struct Row {
+    key: Digest,
+    record: Digest,
+    folder: Stamp,
+}
+
+impl<'a> RecordIndex<'a> {
+    /// `name` tells the workflow from others; an index that is missing, torn or of another version
+    /// counts as empty.
+    pub fn open(store: &'a Store, name: &str) -> Self {
+        let name = Digest::of(name.as_bytes()).to_hex();
+        let path = store.root().join(RECORD_INDEX).join(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let records = rustix::fs::open(store.root().join(RECORDS), flags, Mode::empty());
+        Self {
+            store,
+            records: records.ok(),
+            loaded: Loaded::open(&path),
+            path,
+            used: HashSet::new(),
+            fresh: BTreeMap::new(),
+        }
+    }
+
+    /// The copy of the chosen record of `key`, which is that of `recipe`; without a copy that still
+    /// holds, the recipe again.
+    pub fn copy(&mut self, key: &Digest, recipe: Recipe) -> Result<StoredRecord, Recipe> {
+        let Some((record, copied)) = self.look(key) else {
+            return Err(recipe);
+        };
+        Ok(StoredRecord {
+            digest: record,
+            record: copied.into_record(*key, recipe),
+        })
+    }
+
+    /// As [`Store::chosen`], and a copy of it for the next run.
+    pub fn chosen(&mut self, key: &Digest) -> Result<Option<StoredRecord>, StoreError> {
+        let now = nanoseconds_since_1970();
+        let folder = self.stamp(&folder_path(key));
+        let found = self.store.chosen(key)?;
+        if let (Some(found), Some(folder)) = (&found, folder)
+            && !folder.is_young(now)
+        {
+            let row = Row {
+                key: *key,
+                record: found.digest,
+                folder,
+            };
+            self.fresh.insert(*key, (row, copy::encode(&found.record)));
+        }
+        Ok(found)
+    }
+
+    /// Keeps what was learnt for the next run.
+    pub fn save(&mut self) -> Result<(), StoreError> {
+        if self.fresh.is_empty() {
+            return Ok(());
+        }
+        let mut rows = std::mem::take(&mut self.fresh);
+        if let Some(loaded) = &self.loaded {
+            // What other goals of the workflow use stays, while that is not most of it.
+            let all = loaded.rows().len() <= 2 * (self.used.len() + rows.len());
+            for index in (0..loaded.rows().len()).filter(|index| all || self.used.contains(index)) {
+                if let Some((row, copy)) = loaded.at(index) {
+                    rows.entry(row.key).or_insert((row, copy.to_vec()));
+                }
+            }
+        }
+        let tmp = self.store.root().join(TMP);
+        fsx::replace(&self.path, &tmp, fsx::SHARED, &encode(&rows))
+            .map_err(StoreError::io(&self.path))
+    }
+
+    fn look(&mut self, key: &Digest) -> Option<(Digest, Copied)> {
+        let loaded = self.loaded.as_ref()?;
+        let index = loaded.find(key)?;
+        let (row, copy) = loaded.at(index)?;
+        // What has been taken back since is for the store to weigh against the others.
+        let holds = self.stamp(&folder_path(key))? == row.folder
+            && !self.store.is_taken_back(key, &row.record).unwrap_or(true);
+        let copied = holds.then(|| copy::decode(copy)).flatten()?;
+        self.used.insert(index);
+        Some((row.record, copied))
+    }
+
+    fn stamp(&self, path: &str) -> Option<Stamp> {
+        let stat = rustix::fs::statat(self.records.as_ref()?, path, AtFlags::empty());
+        Some(Stamp::of_stat(&stat.ok()?))
+    }
+}
+
+/// Below the folder of records.
+fn folder_path(key: &Digest) -> String {
+    let hex = key.to_hex();
+    [&hex[..2], "/", &hex].concat()
+}
+
+fn encode(rows: &BTreeMap<Digest, (Row, Vec<u8>)>) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend((rows.len() as u64).to_le_bytes());
+    let mut end = 0;
+    for (row, copy) in rows.values() {
+        end += copy.len() as u64;
+        bytes.extend(row.key.as_bytes());
+        bytes.extend(row.record.as_bytes());
+        bytes.extend(row.folder.to_bytes());
+        bytes.extend(end.to_le_bytes());
+    }
+    rows.values().for_each(|(_, copy)| bytes.extend(copy));
+    let seal = seal(&bytes);
+    bytes.extend(seal.as_bytes());
+    bytes
+}
+
+fn seal(content: &[u8]) -> blake3::Hash {
+    blake3::Hasher::new().update_rayon(content).finalize()
+}
+
+/// An index as it lies in its file.
+struct Loaded {
+    bytes: Mmap,
+    count: usize,
+}
+
+const HEAD: usize = MAGIC.len() + 8;
+
+impl Loaded {
+    fn open(path: &std::path::Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        // SAFETY: an index is written under another name and replaced as a whole, never changed.
+        let bytes = unsafe { Mmap::map(&file) }.ok()?;
+        let (content, found) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
+        if seal(content).as_bytes() != found {
+            return None;
+        }
+        let (count, rest) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
+        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
+        rest.get(..count.checked_mul(ROW)?)?;
+        Some(Self { bytes, count })
+    }
+
+    fn rows(&self) -> &[[u8; ROW]] {
+        let (rows, _) = self.bytes[HEAD..HEAD + self.count * ROW].as_chunks();
+        rows
+    }
+
+    fn find(&self, key: &Digest) -> Option<usize> {
+        let rows = self.rows();
+        let found = rows.binary_search_by(|row| row[..DIGEST].cmp(key.as_bytes()));
+        found.ok()
+    }
+
+    /// A row and the copy that belongs to it.
+    fn at(&self, index: usize) -> Option<(Row, &[u8])> {
+        let mut rest = self.rows().get(index)?.as_slice();
+        let row = Row {
+            key: Digest::from_bytes(*take(&mut rest)?),
+            record: Digest::from_bytes(*take(&mut rest)?),
+            folder: Stamp::from_bytes(take(&mut rest)?),
+        };
+        let start = index.checked_sub(1).map_or(Some(0), |one| self.end(one))?;
+        let copies = self.bytes.get(HEAD + self.count * ROW..)?;
+        Some((row, copies.get(start..self.end(index)?)?))
+    }
+
+    fn end(&self, index: usize) -> Option<usize> {
+        let end = self.rows().get(index)?.last_chunk()?;
+        usize::try_from(u64::from_le_bytes(*end)).ok()
+    }
+}
+
+fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
+    let (taken, left) = rest.split_first_chunk()?;
+    *rest = left;
+    Some(taken)
+}

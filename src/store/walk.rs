@@ -1,0 +1,278 @@
+//! Folders as they lie on disk, read with few calls and no copy of a file's own: what a folder
+//! holds is one block of rows, a stamp and a name each, in the order in which the file system
+//! gives them. The digest of that block tells whether anything in it has changed.
+
+use std::ffi::{CStr, OsStr};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+
+use super::sources::SourceError;
+use crate::digest::Digest;
+use crate::fsx::Stamp;
+
+/// What a walk brings back of each file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Names alone; the stamps are all zero.
+    Names,
+    /// Names and stamps.
+    Rows,
+    /// Nothing: the digests of the folders are enough.
+    Digests,
+}
+
+/// How a tree is walked.
+#[derive(Clone, Copy)]
+pub(super) struct Walk<'a> {
+    pub root: &'a Path,
+    /// Which files count, by their names.
+    pub wanted: fn(&str) -> bool,
+    pub look: Look,
+}
+
+/// The files of one folder.
+#[derive(Debug, Default)]
+pub(super) struct Folder {
+    /// Below the root of the walk; empty: the root.
+    pub path: String,
+    /// A stamp, a name and a zero byte for each file.
+    rows: Vec<u8>,
+    pub digest: Option<Digest>,
+}
+
+impl Folder {
+    pub fn new(path: String, rows: Vec<u8>, look: Look) -> Self {
+        let digest = (look != Look::Names).then(|| Digest::of(&rows));
+        let rows = if look == Look::Digests {
+            Vec::new()
+        } else {
+            rows
+        };
+        Self { path, rows, digest }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = (&str, Stamp)> {
+        let mut rest = self.rows.as_slice();
+        std::iter::from_fn(move || {
+            let (stamp, named) = rest.split_first_chunk()?;
+            let end = named.iter().position(|byte| *byte == 0)?;
+            rest = &named[end + 1..];
+            // Only names that are text become rows.
+            let name = std::str::from_utf8(&named[..end]).ok()?;
+            Some((name, Stamp::from_bytes(stamp)))
+        })
+    }
+}
+
+/// Adds a file to a block of rows.
+pub(super) fn put_row(rows: &mut Vec<u8>, stamp: Stamp, name: &str) {
+    rows.extend(stamp.to_bytes());
+    rows.extend(name.as_bytes());
+    rows.push(0);
+}
+
+/// The path of `name` in `folder`.
+pub(super) fn join(folder: &str, name: &str) -> String {
+    match folder {
+        "" => name.to_string(),
+        folder => [folder, "/", name].concat(),
+    }
+}
+
+/// The folders around the one that is read, the nearest first.
+struct Around<'a> {
+    device: u64,
+    inode: u64,
+    above: Option<&'a Around<'a>>,
+}
+
+impl<'a> Around<'a> {
+    fn of(
+        folder: &OwnedFd,
+        full: &Path,
+        above: Option<&'a Around<'a>>,
+    ) -> Result<Self, SourceError> {
+        let stat =
+            rustix::fs::fstat(folder).map_err(|error| SourceError::io(full)(error.into()))?;
+        let Stamp { device, inode, .. } = Stamp::of_stat(&stat);
+        Ok(Self {
+            device,
+            inode,
+            above,
+        })
+    }
+
+    fn leads_back(&self) -> bool {
+        let mut above = self.above;
+        while let Some(folder) = above {
+            if (folder.device, folder.inode) == (self.device, self.inode) {
+                return true;
+            }
+            above = folder.above;
+        }
+        false
+    }
+}
+
+impl Walk<'_> {
+    /// The names of the folders in the root, sorted.
+    pub fn folders(&self) -> Result<Vec<String>, SourceError> {
+        let opened = open(self.root)?;
+        let mut folders = Vec::new();
+        each_entry(&opened, self.root, |name, text, kind| {
+            if leads_to_folder(&opened, name, kind) {
+                folders.push(text.to_string());
+            }
+            Ok(())
+        })?;
+        folders.sort_unstable();
+        Ok(folders)
+    }
+
+    /// The folder `path` below the root and all that are in it; links are followed.
+    pub fn under(&self, path: &str) -> Result<Vec<Folder>, SourceError> {
+        if path.is_empty() {
+            return self.folder(String::new(), None);
+        }
+        let root = Around::of(&open(self.root)?, self.root, None)?;
+        self.folder(path.to_string(), Some(&root))
+    }
+
+    fn folder(&self, path: String, above: Option<&Around>) -> Result<Vec<Folder>, SourceError> {
+        let full = self.full(&path);
+        let opened = open(&full)?;
+        let around = Around::of(&opened, &full, above)?;
+        if around.leads_back() {
+            return Err(SourceError::Loop(full));
+        }
+        let (rows, mut inner) = self.rows(&opened, &full)?;
+        // Folders in folders must not use up the files that a process may have open.
+        drop(opened);
+        inner.sort_unstable();
+        let below: Result<Vec<Vec<Folder>>, SourceError> = match inner.is_empty() {
+            true => Ok(Vec::new()),
+            false => inner
+                .into_par_iter()
+                .map(|name| self.folder(join(&path, &name), Some(&around)))
+                .collect(),
+        };
+        let mut folders = vec![Folder::new(path, rows, self.look)];
+        folders.extend(below?.into_iter().flatten());
+        Ok(folders)
+    }
+
+    /// The files of an open folder, and the names of the folders in it.
+    fn rows(&self, opened: &OwnedFd, full: &Path) -> Result<(Vec<u8>, Vec<String>), SourceError> {
+        let (mut rows, mut inner) = (Vec::new(), Vec::new());
+        each_entry(opened, full, |name, text, kind| {
+            let wanted = (self.wanted)(text);
+            let plain = kind == FileType::RegularFile;
+            if kind == FileType::Directory {
+                inner.push(text.to_string());
+            } else if plain && (!wanted || self.look == Look::Names) {
+                if wanted {
+                    put_row(&mut rows, Stamp::default(), text);
+                }
+            } else {
+                // A link counts as what it leads to.
+                match rustix::fs::statat(opened, name, AtFlags::empty()) {
+                    Ok(stat) if is_folder(&stat) => inner.push(text.to_string()),
+                    Ok(stat) if wanted => put_row(&mut rows, Stamp::of_stat(&stat), text),
+                    Err(_) if wanted && self.look == Look::Names => {
+                        put_row(&mut rows, Stamp::default(), text);
+                    }
+                    Err(error) if wanted => {
+                        return Err(SourceError::io(&full.join(text))(error.into()));
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        })?;
+        Ok((rows, inner))
+    }
+
+    fn full(&self, path: &str) -> PathBuf {
+        match path {
+            "" => self.root.to_path_buf(),
+            path => self.root.join(path),
+        }
+    }
+}
+
+fn open(folder: &Path) -> Result<OwnedFd, SourceError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(folder, flags, Mode::empty()).map_err(|error| match error {
+        rustix::io::Errno::NOTDIR => SourceError::NotAFolder(folder.to_path_buf()),
+        error => SourceError::io(folder)(error.into()),
+    })
+}
+
+fn is_folder(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+}
+
+/// One that leads nowhere is a file that can't be read.
+fn leads_to_folder(opened: &OwnedFd, name: &CStr, kind: FileType) -> bool {
+    match kind {
+        FileType::Directory => true,
+        FileType::RegularFile => false,
+        _ => rustix::fs::statat(opened, name, AtFlags::empty()).is_ok_and(|stat| is_folder(&stat)),
+    }
+}
+
+/// Shows every entry of an open folder: its name, as text too, and its type, where the file
+/// system tells it.
+fn each_entry(
+    opened: &OwnedFd,
+    full: &Path,
+    mut look: impl FnMut(&CStr, &str, FileType) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    each_raw_entry(opened, full, |name, kind| {
+        let bytes = name.to_bytes();
+        if matches!(bytes, b"." | b"..") {
+            return Ok(());
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => look(name, text, kind),
+            Err(_) => Err(SourceError::Name(full.join(OsStr::from_bytes(bytes)))),
+        }
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn each_raw_entry(
+    opened: &OwnedFd,
+    full: &Path,
+    mut look: impl FnMut(&CStr, FileType) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    let mut buffer: Vec<u8> = Vec::with_capacity(1 << 16);
+    let mut entries = rustix::fs::RawDir::new(opened, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
+        let entry = entry.map_err(|error| SourceError::io(full)(error.into()))?;
+        look(entry.file_name(), entry.file_type())?;
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn each_raw_entry(
+    opened: &OwnedFd,
+    full: &Path,
+    mut look: impl FnMut(&CStr, FileType) -> Result<(), SourceError>,
+) -> Result<(), SourceError> {
+    let entries = rustix::fs::Dir::read_from(opened);
+    for entry in entries.map_err(|error| SourceError::io(full)(error.into()))? {
+        let entry = entry.map_err(|error| SourceError::io(full)(error.into()))?;
+        look(entry.file_name(), entry.file_type())?;
+    }
+    Ok(())
+}
