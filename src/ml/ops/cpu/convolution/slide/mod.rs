@@ -1,8 +1,11 @@
 //! Convolution on AVX-512: panels of 32 places, made straight from the padded images, against
 //! packed weights. No matrix of all windows is ever written.
 
+mod plan;
+
 use std::cell::RefCell;
 
+use self::plan::{Slide, Source, Spread, phases};
 use super::Shape;
 use crate::ml::ops::cpu::fresh;
 use crate::ml::ops::cpu::gemm::Matrix;
@@ -19,153 +22,6 @@ const DEEP: usize = 512;
 const PANELS: usize = 6;
 /// Places that a piece of work has at least, so that panels are full.
 const PLACES: usize = 192;
-
-/// A padded source image, the places of a window in it, and where results go.
-#[derive(Clone)]
-struct Slide {
-    source: Source,
-    /// Source values from a place to the next, in both directions.
-    step: usize,
-    down: usize,
-    across: usize,
-    /// For each tap its offset in the padded image at the first place.
-    taps: Vec<usize>,
-    target: Spread,
-}
-
-/// Planes with a margin of zeros.
-#[derive(Clone, Copy)]
-struct Source {
-    planes: usize,
-    height: usize,
-    width: usize,
-    /// Zeros before and after, in both directions.
-    before: usize,
-    after: usize,
-}
-
-/// Where a place's result lies in a plane of the target.
-#[derive(Clone, Copy)]
-struct Spread {
-    plane: usize,
-    width: usize,
-    first: usize,
-    step: usize,
-}
-
-impl Source {
-    fn values(&self) -> usize {
-        self.planes * self.height * self.width
-    }
-
-    fn tall(&self) -> usize {
-        self.before + self.height + self.after
-    }
-
-    fn wide(&self) -> usize {
-        self.before + self.width + self.after
-    }
-
-    fn padded(&self) -> usize {
-        self.planes * self.tall() * self.wide()
-    }
-
-    fn is_bare(&self) -> bool {
-        self.before + self.after == 0
-    }
-
-    fn pad(&self, image: &[f32], target: &mut [f32]) {
-        let planes = image.chunks_exact(self.height * self.width);
-        for (plane, target) in planes.zip(target.chunks_exact_mut(self.tall() * self.wide())) {
-            let (top, rest) = target.split_at_mut(self.before * self.wide());
-            let (middle, bottom) = rest.split_at_mut(self.height * self.wide());
-            top.fill(0.0);
-            bottom.fill(0.0);
-            let rows = plane.chunks_exact(self.width);
-            for (row, target) in rows.zip(middle.chunks_exact_mut(self.wide())) {
-                target[..self.before].fill(0.0);
-                target[self.before..self.before + self.width].copy_from_slice(row);
-                target[self.before + self.width..].fill(0.0);
-            }
-        }
-    }
-}
-
-impl Slide {
-    fn forward(shape: &Shape) -> Self {
-        let padding = shape.window.padding;
-        let source = Source {
-            planes: shape.channels,
-            height: shape.height,
-            width: shape.width,
-            before: padding,
-            after: padding,
-        };
-        let size = shape.window.size;
-        let mut taps = Vec::with_capacity(shape.taps());
-        for channel in 0..shape.channels {
-            for dy in 0..size {
-                taps.extend((0..size).map(|dx| source.at(channel, dy, dx)));
-            }
-        }
-        let target = Spread {
-            plane: shape.places(),
-            width: shape.across,
-            first: 0,
-            step: 1,
-        };
-        let slide = Self {
-            source,
-            step: shape.window.stride,
-            down: shape.down,
-            across: shape.across,
-            taps,
-            target,
-        };
-        slide.merged()
-    }
-
-    /// Rows that follow each other without a gap, in source and target, count as one.
-    fn merged(mut self) -> Self {
-        let dense = self.source.is_bare() && self.step == 1 && self.across == self.source.width;
-        if dense && self.target.step == 1 && self.target.width == self.across {
-            self.across *= self.down;
-            self.target.width = self.across;
-            self.down = 1;
-        }
-        self
-    }
-
-    fn places(&self) -> usize {
-        self.down * self.across
-    }
-
-    /// The runs of neighbouring places, of one row of one image each, among 32 places from
-    /// `first` on; places of all images are counted through.
-    fn segments(&self, first: usize, count: usize, segments: &mut Vec<Segment>) {
-        segments.clear();
-        let mut place = first;
-        while place < first + count {
-            let (image, within) = (place / self.places(), place % self.places());
-            let (y, x) = (within / self.across, within % self.across);
-            let length = (self.across - x).min(first + count - place);
-            segments.push(Segment {
-                lane: place - first,
-                length,
-                source: image * self.source.padded() + (y * self.source.wide() + x) * self.step,
-                image,
-                target: self.target.first + (y * self.target.width + x) * self.target.step,
-            });
-            place += length;
-        }
-    }
-}
-
-impl Source {
-    fn at(&self, plane: usize, y: usize, x: usize) -> usize {
-        (plane * self.tall() + y) * self.wide() + x
-    }
-}
 
 #[derive(Default)]
 struct Room {
@@ -368,76 +224,6 @@ pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
         })
         .collect();
     over_images(&slides, &weights, shape.channels, gradient)
-}
-
-/// For each pair of remainders the slide over the gradient, and for each of its taps the index of
-/// its weight for channel 0.
-fn phases(shape: &Shape, outputs: usize) -> Vec<(Slide, Vec<usize>)> {
-    let (size, stride, padding) = (
-        shape.window.size as isize,
-        shape.window.stride as isize,
-        shape.window.padding as isize,
-    );
-    // A pixel stride·u + remainder takes tap d from the place u + (remainder + padding − d)/stride.
-    let offsets = |remainder: isize| {
-        (0..size)
-            .filter(move |tap| (remainder + padding - tap).rem_euclid(stride) == 0)
-            .map(move |tap| (tap, (remainder + padding - tap) / stride))
-    };
-    let pixels = |remainder: isize, length: usize| {
-        (length as isize - remainder + stride - 1)
-            .div_euclid(stride)
-            .max(0)
-    };
-    let (mut before, mut after) = (0, 0);
-    for remainder in 0..stride {
-        for (_, offset) in offsets(remainder) {
-            before = before.max(-offset);
-            for (length, places) in [(shape.height, shape.down), (shape.width, shape.across)] {
-                let last = pixels(remainder, length) - 1 + offset;
-                after = after.max(last - (places as isize - 1));
-            }
-        }
-    }
-    let source = Source {
-        planes: outputs,
-        height: shape.down,
-        width: shape.across,
-        before: before as usize,
-        after: after as usize,
-    };
-    let mut phases = Vec::new();
-    for (py, px) in (0..stride).flat_map(|py| (0..stride).map(move |px| (py, px))) {
-        let (down, across) = (pixels(py, shape.height), pixels(px, shape.width));
-        let (mut taps, mut weights) = (Vec::new(), Vec::new());
-        for output in 0..outputs {
-            for (dy, ey) in offsets(py) {
-                for (dx, ex) in offsets(px) {
-                    taps.push(source.at(output, (before + ey) as usize, (before + ex) as usize));
-                    weights.push(output * shape.taps() + (dy * size + dx) as usize);
-                }
-            }
-        }
-        if taps.is_empty() || down == 0 || across == 0 {
-            continue;
-        }
-        let target = Spread {
-            plane: shape.height * shape.width,
-            width: shape.width,
-            first: py as usize * shape.width + px as usize,
-            step: stride as usize,
-        };
-        let slide = Slide {
-            source,
-            step: 1,
-            down: down as usize,
-            across: across as usize,
-            taps,
-            target,
-        };
-        phases.push((slide.merged(), weights));
-    }
-    phases
 }
 
 /// The gradient of the weight `[outputs, taps]`.
