@@ -28,7 +28,7 @@ pub fn serves(precision: Precision) -> bool {
     match precision {
         Precision::F32 => true,
         #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-        Precision::Bf16 => wide::available(Format::Half),
+        Precision::Bf16 => wide::available(),
         _ => false,
     }
 }
@@ -42,7 +42,7 @@ impl<'a> Right<'a> {
                 Precision::Bf16 => Format::Half,
                 _ => Format::Single,
             };
-            if wide::available(format) {
+            if wide::available() {
                 return Self::Packed(Panels::pack(matrix, format));
             }
         }

@@ -48,10 +48,10 @@ impl Shape {
     /// Whether the kernels for AVX-512 are the faster ones, and run here.
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     fn slides(&self) -> bool {
-        use super::wide::{Format, available};
+        use super::wide::available;
         // An image that is the matrix of its windows already has nothing to gain but full panels.
         let gains = !self.is_pointwise() || self.places() < FEW_PLACES;
-        gains && available(Format::Single)
+        gains && available()
     }
 }
 
@@ -89,13 +89,13 @@ pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> V
 #[cfg(all(test, target_arch = "x86_64", feature = "avx512"))]
 mod tests {
     use super::*;
-    use crate::ml::ops::cpu::wide::{Format, available};
+    use crate::ml::ops::cpu::wide::available;
     use crate::rng::Stream;
 
     /// A machine without AVX-512 runs the other way, which no test here would reach otherwise.
     #[test]
     fn both_ways_agree() {
-        if !available(Format::Single) {
+        if !available() {
             println!("skipped: this processor has no AVX-512");
             return;
         }

@@ -27,12 +27,13 @@ const DEEP: usize = 512;
 const BLOCK: usize = 8 * TALL;
 
 /// Whether this processor runs the kernels here.
-pub fn available(format: Format) -> bool {
-    let single = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw");
-    match format {
-        Format::Single => single,
-        Format::Half => single && is_x86_feature_detected!("avx512bf16"),
-    }
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+}
+
+/// Whether it has the instructions for bf16, which do at once what is otherwise done by hand.
+fn has_pairs() -> bool {
+    is_x86_feature_detected!("avx512bf16")
 }
 
 /// A right matrix `[inner, columns]`, cut into panels of 32 columns, the last one of 16 where that
@@ -355,7 +356,8 @@ fn into_panel(
     };
     let kernels = match format {
         Format::Single => &tile::SINGLE,
-        Format::Half => &tile::HALF,
+        Format::Half if has_pairs() => &tile::HALF,
+        Format::Half => &tile::HALF_BY_HAND,
     };
     if columns == 0 || left.rows == 0 {
         return;

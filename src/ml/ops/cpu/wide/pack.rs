@@ -49,8 +49,8 @@ pub struct Move {
 /// `lines`.
 ///
 /// # Safety
-/// The processor has AVX-512F, and AVX512-BF16 for [`Format::Half`]; `from` holds the lines, `to`
-/// all steps at `pitch` and 16 words from the last one on.
+/// The processor has AVX-512F and BW; `from` holds the lines, `to` all steps at `pitch` and 16 words
+/// from the last one on.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub unsafe fn along(m: Move, format: Format) {
     let group = LANES * format.values();
@@ -108,32 +108,49 @@ pub unsafe fn across(m: Move, format: Format) {
     }
 }
 
-/// The first `count` of 32 values from `from` on, rounded to bf16, in pairs.
+/// The first `count` of 32 values from `from` on, rounded to bf16, in pairs of neighbours.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn paired(from: *const f32, count: usize) -> __m512 {
     // SAFETY: masked loads read `count` values.
-    unsafe {
-        let low = _mm512_maskz_loadu_ps(mask(count), from);
-        let rest = count.saturating_sub(LANES);
-        let high = _mm512_maskz_loadu_ps(mask(rest), from.wrapping_add(LANES));
-        std::mem::transmute::<__m512bh, __m512>(_mm512_cvtne2ps_pbh(high, low))
-    }
+    let (first, second) = unsafe {
+        let first = _mm512_maskz_loadu_ps(mask(count), from);
+        let rest = mask(count.saturating_sub(LANES));
+        let second = _mm512_maskz_loadu_ps(rest, from.wrapping_add(LANES));
+        (first, second)
+    };
+    let first = _mm512_cvtepi32_epi16(rounded(first));
+    let second = _mm512_cvtepi32_epi16(rounded(second));
+    let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
+    _mm512_castsi512_ps(both)
 }
 
 /// `low` and `high` rounded to bf16, in the halves of each word.
 #[inline]
-#[target_feature(enable = "avx512f,avx512bf16")]
+#[target_feature(enable = "avx512f,avx512bw")]
 fn interleaved(low: __m512, high: __m512) -> __m512 {
-    // SAFETY: both are 32 bytes without invalid values.
-    let [low, high] = unsafe {
-        [
-            std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(low)),
-            std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(high)),
-        ]
-    };
-    let high = _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(high));
-    _mm512_castsi512_ps(_mm512_or_si512(_mm512_cvtepu16_epi32(low), high))
+    let high = _mm512_slli_epi32::<16>(rounded(high));
+    _mm512_castsi512_ps(_mm512_or_si512(rounded(low), high))
+}
+
+/// The nearest bf16, ties to even, in the low half of each word. What is too small for a normal
+/// number becomes 0, as the instructions for bf16 have it.
+///
+/// By hand, so that processors with and without those instructions agree.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn rounded(values: __m512) -> __m512i {
+    let bits = _mm512_castps_si512(values);
+    let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let half = _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff));
+    let nearest = _mm512_add_epi32(bits, half);
+    let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(values, values);
+    let quiet = _mm512_or_si512(bits, _mm512_set1_epi32(0x0040_0000));
+    let nearest = _mm512_mask_mov_epi32(nearest, no_number, quiet);
+    let small = _mm512_testn_epi32_mask(bits, _mm512_set1_epi32(0x7f80_0000));
+    let sign = _mm512_and_si512(bits, _mm512_set1_epi32(i32::MIN));
+    let nearest = _mm512_mask_mov_epi32(nearest, small, sign);
+    _mm512_srli_epi32::<16>(nearest)
 }
 
 /// The transpose of 16 × 16 words.

@@ -148,6 +148,27 @@ packed_tile!(half, "avx512f,avx512bf16", |down, across, sum| {
     _mm512_dpbf16_ps(sum, as_pairs(down), as_pairs(across))
 });
 
+packed_tile!(half_by_hand, "avx512f", add_pairs);
+
+/// What the instruction for pairs of bf16 does, but for numbers below 2⁻¹²⁶: the second of each
+/// pair first.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_pairs(down: __m512, across: __m512, sum: __m512) -> __m512 {
+    let high = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let [down, across] = [_mm512_castps_si512(down), _mm512_castps_si512(across)];
+    let sum = _mm512_fmadd_ps(
+        _mm512_castsi512_ps(_mm512_and_si512(down, high)),
+        _mm512_castsi512_ps(_mm512_and_si512(across, high)),
+        sum,
+    );
+    _mm512_fmadd_ps(
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(down)),
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(across)),
+        sum,
+    )
+}
+
 /// The same bits as sixteen pairs of bf16.
 #[inline(always)]
 fn as_pairs(words: __m512) -> __m512bh {
@@ -218,5 +239,45 @@ macro_rules! by_rows {
 /// By registers of columns − 1, then rows − 1.
 pub static SINGLE: [[unsafe fn(Work); TALL]; 2] = [by_rows!(single, 1), by_rows!(single, 2)];
 pub static HALF: [[unsafe fn(Work); TALL]; 2] = [by_rows!(half, 1), by_rows!(half, 2)];
+pub static HALF_BY_HAND: [[unsafe fn(Work); TALL]; 2] =
+    [by_rows!(half_by_hand, 1), by_rows!(half_by_hand, 2)];
 pub static ALONG_RUNS: [[for<'a> unsafe fn(Runs<'a>); TALL]; 2] =
     [by_rows!(along_runs, 1), by_rows!(along_runs, 2)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_by_hand_are_those_of_the_instruction() {
+        if !is_x86_feature_detected!("avx512bf16") {
+            println!("skipped: this processor has no instructions for bf16");
+            return;
+        }
+        let mut stream = crate::rng::Stream::new(0, "pairs");
+        let mut half = || (stream.range(-8.0, 8.0) as f32).to_bits() >> 16;
+        let mut word = || f32::from_bits(half() << 16 | half());
+        let (inner, rows) = (37, 5);
+        let left: Vec<f32> = (0..inner * rows).map(|_| word()).collect();
+        let right: Vec<f32> = (0..inner * WIDE).map(|_| word()).collect();
+        let run = |kernel: unsafe fn(Work)| {
+            let mut target = vec![0.0_f32; rows * WIDE];
+            let work = Work {
+                inner,
+                left: left.as_ptr(),
+                right: right.as_ptr(),
+                target: target.as_mut_ptr(),
+                pitch: WIDE,
+                columns: WIDE,
+                start: Start::Zero,
+            };
+            // SAFETY: both operands hold `inner` steps, the target all rows and columns.
+            unsafe { kernel(work) };
+            target
+                .iter()
+                .map(|value| value.to_bits())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(run(HALF[1][rows - 1]), run(HALF_BY_HAND[1][rows - 1]));
+    }
+}
