@@ -14,6 +14,7 @@ use super::store::temporary;
 use super::{BenchError, Family, Prepare, Result, Setting, Work};
 use crate::digest::Digest;
 use crate::ml::data::decode::decode;
+use crate::ml::data::photograph::{self, PhotographError};
 use crate::ml::data::picture::Picture;
 use crate::ml::data::pixels::{Pixels, Rows, Shard};
 use crate::ml::data::resize::{Filter, Transform};
@@ -24,12 +25,12 @@ use crate::rng::Stream;
 use crate::store::shelf::{About, Budget};
 
 pub(super) const FAMILY: Family = Family {
-    form: "data/jpeg|jpeg224|shards",
+    form: "data/jpeg|jpeg224|tensor224|shards",
     about: "`jpeg`: decoding alone; `jpeg224`: JPEG to 224 x 224 pixels as torchvision evaluates (256, bilinear, centre), \
-            of --images or of 32 made ones of 500 x 375; `shards`: pieces of a store to normalised \
+            of --images or of 32 made ones of 500 x 375; `tensor224`: the same, normalised to f32; `shards`: pieces of a store to normalised \
             batches of 64",
     names: || {
-        ["data/jpeg", "data/jpeg224", "data/shards"]
+        ["data/jpeg", "data/jpeg224", "data/tensor224", "data/shards"]
             .map(str::to_string)
             .to_vec()
     },
@@ -50,6 +51,7 @@ fn find(parts: &[&str]) -> Option<Prepare> {
     let prepare = match parts {
         ["jpeg"] => jpeg,
         ["jpeg224"] => jpeg224,
+        ["tensor224"] => tensor224,
         ["shards"] => shards,
         _ => return None,
     };
@@ -70,12 +72,25 @@ fn jpeg224(setting: &Setting) -> Result<Work> {
     Ok(Work { digest, ..work })
 }
 
-fn on_all(files: Vec<Photograph>, make: fn(&Photograph) -> Result<Vec<u8>>) -> Result<Work> {
+fn tensor224(setting: &Setting) -> Result<Work> {
+    let normaliser = normaliser()?;
+    on_all(photographs(setting)?, move |file| {
+        let pixels = pixels(file)?;
+        Ok(normaliser.images(std::iter::once(&pixels[..]), SIDE, SIDE)?)
+    })
+}
+
+/// What `make` gives lives until the next image only, as a model's input does.
+fn on_all<T>(
+    files: Vec<Photograph>,
+    make: impl Fn(&Photograph) -> Result<T> + Send + Sync + 'static,
+) -> Result<Work> {
     let amount = Amount::of(files.len(), "images", "images/s");
     Ok(Work::new(amount, move || {
-        let done: Result<Vec<Vec<u8>>> = files.par_iter().map(make).collect();
-        std::hint::black_box(done?);
-        Ok(())
+        files.par_iter().try_for_each(|file| {
+            std::hint::black_box(make(file)?);
+            Ok(())
+        })
     }))
 }
 
@@ -109,7 +124,19 @@ fn decoded(file: &Photograph) -> Result<Picture> {
 }
 
 fn pixels(file: &Photograph) -> Result<Vec<u8>> {
-    Ok(TRANSFORM.apply(&decoded(file)?)?)
+    photograph::pixels(&file.bytes, &TRANSFORM).map_err(|error| match error {
+        PhotographError::Decode(error) => BenchError::Image {
+            path: file.path.clone(),
+            error,
+        },
+        PhotographError::Transform(error) => error.into(),
+    })
+}
+
+fn normaliser() -> Result<Normaliser> {
+    let input = catalogue::find("resnet50").map(|found| found.input);
+    let input = input.ok_or_else(|| BenchError::Run("there is no resnet50".to_string()))?;
+    Ok(Normaliser::new(&input, &Device::Cpu))
 }
 
 /// The JPEG files below `folder`, by path.
@@ -196,9 +223,7 @@ fn shards(_: &Setting) -> Result<Work> {
     let count = pieces.len() * EACH;
     let rows: Arc<dyn Pixels> = Arc::new(Rows::new(SIDE * SIDE * 3, EACH, pieces));
     let set = image_set(rows, count);
-    let input = catalogue::find("resnet50").map(|found| found.input);
-    let input = input.ok_or_else(|| BenchError::Run("there is no resnet50".to_string()))?;
-    let normaliser = Normaliser::new(&input, &Device::Cpu);
+    let normaliser = normaliser()?;
     // As an epoch of training reads them.
     let order = Stream::new(0, "bench order").permutation(count);
     Ok(Work::new(

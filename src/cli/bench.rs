@@ -27,7 +27,7 @@ pub struct BenchArguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
-    /// Photographs for data/jpeg and data/jpeg224: the JPEG files of a folder and those below it
+    /// Photographs for data/jpeg, data/jpeg224 and data/tensor224: the JPEG files of a folder and those below it
     ///
     /// The result of data/jpeg224 then tells the SHA-256 of all pixels in the order of the paths, for whoever
     /// compares them.

@@ -14,6 +14,7 @@ use super::task::{Context, TaskError, TaskInput};
 use crate::digest::Digest;
 use crate::ml;
 use crate::ml::data::decode::decode;
+use crate::ml::data::photograph;
 use crate::ml::data::picture::Picture;
 use crate::ml::data::pixels::{Joined, Pixels, Rows};
 use crate::ml::data::resize::Transform;
@@ -125,9 +126,19 @@ impl Origin<'_> {
         match &self.part.images {
             Images::Encoded { files, border } => {
                 let file = &files[index];
-                let picture = picture(self.context, self.input, file, *border)?;
-                transformed(picture, self.target.as_ref())
-                    .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
+                let made = match self.target {
+                    Some(target) if *border == 0 => {
+                        let bytes = read_file(self.context, self.input, file)?;
+                        photograph::pixels(&bytes, &target)
+                            .map(|pixels| cropped(pixels, &target))
+                            .map_err(|error| error.to_string())
+                    }
+                    _ => {
+                        let picture = picture(self.context, self.input, file, *border)?;
+                        transformed(picture, self.target.as_ref())
+                    }
+                };
+                made.map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
             }
             Images::Packed { .. } => {
                 let mut pictures = self.packed(index..index + 1)?;
@@ -398,11 +409,15 @@ fn transformed(picture: Picture, target: Option<&Transform>) -> Result<Picture, 
         return Ok(picture);
     };
     let pixels = target.apply(&picture).map_err(|error| error.to_string())?;
-    Ok(Picture {
+    Ok(cropped(pixels, target))
+}
+
+fn cropped(pixels: Vec<u8>, target: &Transform) -> Picture {
+    Picture {
         pixels,
         width: target.crop,
         height: target.crop,
-    })
+    }
 }
 
 /// The bytes of a file that have its digest: from a root, else from the blobs.

@@ -11,6 +11,7 @@ const SMALL: &[&str] = &[
     "model/vit_mini/train/b2",
     "model/resnet_mini/forward/b2/bf16",
     "data/jpeg224",
+    "data/tensor224",
     "ot/sinkhorn/n20",
     "ot/exact/n20",
     "ot/otdd/n40",
@@ -44,7 +45,7 @@ fn everything_that_is_named_is_measured_and_told_as_json() {
         }
     }
     assert_eq!(results[2]["amount"], 2.0);
-    assert_eq!(results[10]["unit"], "nodes");
+    assert_eq!(results[11]["unit"], "nodes");
 }
 
 /// What the pixels come to is what another program makes of the same files in the same order.

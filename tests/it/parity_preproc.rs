@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ribflow::ml::data::decode::{DecodeError, decode};
+use ribflow::ml::data::photograph;
 use ribflow::ml::data::picture::Picture;
 use ribflow::ml::data::resize::{Filter, Transform, resize};
 use safetensors::SafeTensors;
@@ -126,6 +127,37 @@ fn parity_every_kind_of_file_decodes_as_pillow_decodes_it() {
             Some(&*sha256(&picture.pixels)),
             "{name}"
         );
+    }
+}
+
+/// What lies beside the crop isn't decoded: the pixels are the same, for crops up to every edge.
+#[test]
+fn files_straight_to_pixels_give_the_same_bytes() {
+    let expected = json(&own_images().join("expected.json"));
+    for name in expected["files"].as_object().unwrap().keys() {
+        let bytes = fs::read(own_images().join(name)).unwrap();
+        let picture = decode(&bytes).unwrap();
+        for (resize, filter) in [
+            (7, Filter::Bilinear),
+            (16, Filter::Box),
+            (31, Filter::Bicubic),
+            (64, Filter::Bilinear),
+            (150, Filter::Bicubic),
+        ] {
+            for crop in [1, resize / 3, resize - 1, resize] {
+                let transform = Transform {
+                    resize,
+                    crop,
+                    filter,
+                };
+                let straight = photograph::pixels(&bytes, &transform).unwrap();
+                let (width, height) = (picture.width, picture.height);
+                assert!(
+                    straight == transform.apply(&picture).unwrap(),
+                    "{name} of {width} x {height} to {transform:?}"
+                );
+            }
+        }
     }
 }
 

@@ -185,10 +185,9 @@ class Prompted(torch.nn.Module):
         return self.model(x + torch.cat([self.up, middle, self.down], 2))
 
 
-def train(method, seed, start, init, data, dtype):
-    """The trained module; `start` is the pre-trained state, `init` where this training begins."""
-    pixels, labels = data
-    pixels = pixels.to(dtype)
+def prepared(method, seed, start, init, dtype, strength=0.1):
+    """The module to train, its trained parameters requiring gradients, and what its loss adds for
+    logits and a batch; `start` is the pre-trained state, `init` where this training begins."""
     model = network(init, dtype).train()
     outer = ("cls_token", "pos_embed", "norm.")
     penalty = lambda logits, batch: 0.0
@@ -219,10 +218,18 @@ def train(method, seed, start, init, data, dtype):
 
         def penalty(logits, batch):
             pulls = [((value - anchor[name]) ** 2).sum() for name, value in model.named_parameters()]
-            return 0.1 * sum(pulls)
+            return strength * sum(pulls)
 
     for name, value in model.named_parameters():
         value.requires_grad = trained(name)
+    return model, penalty
+
+
+def train(method, seed, start, init, data, dtype):
+    """The trained module."""
+    pixels, labels = data
+    pixels = pixels.to(dtype)
+    model, penalty = prepared(method, seed, start, init, dtype)
     parameters = [value for value in model.parameters() if value.requires_grad]
     optimiser = torch.optim.SGD(parameters, lr=LR, momentum=0.9)
     steps = -(-len(labels) // BATCH)
@@ -368,4 +375,5 @@ def main():
     print(f"\n{total} predictions: {100 * equal32 / total:.4f} % equal; PyTorch's f32 and f64: {100 * equal64 / total_double:.4f} %")
 
 
-main()
+if __name__ == "__main__":
+    main()

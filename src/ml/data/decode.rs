@@ -4,13 +4,14 @@
 //! DCT, fancy upsampling), which are Pillow's. EXIF orientation is ignored, as Pillow does.
 
 use std::cell::Cell;
-use std::io::{self, BufRead, Cursor, Read};
+use std::io::{self, Cursor};
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use image::codecs::png::PngDecoder;
 use image::{ColorType, ImageDecoder, ImageError, Limits};
-use mozjpeg::{ColorSpace, Decompress};
 
+use super::jpeg::{Colours, Columns, Jpeg};
 use super::picture::Picture;
 
 /// What decodes, for the provenance and for whoever compares pixels.
@@ -35,7 +36,7 @@ pub enum DecodeError {
 /// Decodes the bytes of a file, whatever its name says.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     match bytes {
-        [0xFF, 0xD8, ..] => jpeg(bytes),
+        _ if is_jpeg(bytes) => jpeg(bytes),
         [0x89, b'P', b'N', b'G', ..] => png(bytes),
         _ => Err(DecodeError::Unknown),
     }
@@ -50,73 +51,74 @@ fn check_size(width: usize, height: usize) -> Result<(), DecodeError> {
 }
 
 fn jpeg(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    let mut pixels = Vec::new();
+    let part = jpeg_part(bytes, &|width, _| 0..width, &mut pixels)?;
+    Ok(Picture {
+        pixels,
+        width: part.width,
+        height: part.height,
+    })
+}
+
+/// Which part of a JPEG file was decoded: all its lines, `columns.width` pixels of each.
+pub(super) struct JpegPart {
+    pub width: usize,
+    pub height: usize,
+    pub columns: Columns,
+}
+
+/// Replaces `pixels` by at least the columns that `wanted` names for a width and height.
+pub(super) fn jpeg_part(
+    bytes: &[u8],
+    wanted: &dyn Fn(usize, usize) -> Range<usize>,
+    pixels: &mut Vec<u8>,
+) -> Result<JpegPart, DecodeError> {
     let starved = Cell::new(false);
     // The library reports damage by unwinding through its own frames; nothing outlives them.
-    let decoded = catch_unwind(AssertUnwindSafe(|| jpeg_unwinding(bytes, &starved)));
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        jpeg_unwinding(bytes, &starved, wanted, pixels)
+    }));
     if starved.get() {
         return Err(DecodeError::Truncated);
     }
     decoded.unwrap_or_else(|payload| {
         let message = match payload.downcast::<String>() {
-            Ok(text) => text.trim_start_matches("libjpeg fatal error: ").to_string(),
+            Ok(text) => *text,
             Err(_) => "the JPEG library gave up".to_string(),
         };
         Err(DecodeError::Damaged(message))
     })
 }
 
-fn jpeg_unwinding(bytes: &[u8], starved: &Cell<bool>) -> Result<Picture, DecodeError> {
-    let damaged = |error: io::Error| DecodeError::Damaged(error.to_string());
-    let source = Watched {
-        rest: bytes,
-        starved,
-    };
-    let header = Decompress::new_reader(source).map_err(damaged)?;
-    let (width, height) = header.size();
+fn jpeg_unwinding(
+    bytes: &[u8],
+    starved: &Cell<bool>,
+    wanted: &dyn Fn(usize, usize) -> Range<usize>,
+    pixels: &mut Vec<u8>,
+) -> Result<JpegPart, DecodeError> {
+    let damaged = |why: &str| DecodeError::Damaged(why.to_string());
+    let opened = Jpeg::open(bytes, starved);
+    let file = opened.ok_or_else(|| damaged("no image in the JPEG file"))?;
+    let (width, height) = file.size();
     check_size(width, height)?;
-    let space = match header.components().len() {
-        1 => ColorSpace::JCS_GRAYSCALE,
-        4 => ColorSpace::JCS_CMYK,
-        _ => ColorSpace::JCS_RGB,
-    };
-    let mut body = header.to_colorspace(space).map_err(damaged)?;
-    let samples: Vec<u8> = body.read_scanlines().map_err(damaged)?;
-    body.finish().map_err(damaged)?;
-    let pixels = match space {
-        ColorSpace::JCS_GRAYSCALE => samples.iter().flat_map(|&grey| [grey; 3]).collect(),
-        ColorSpace::JCS_CMYK => samples.chunks_exact(4).flat_map(inverted_cmyk).collect(),
-        _ => samples,
-    };
-    Ok(Picture {
-        pixels,
+    let colours = file.colours();
+    let columns = file.read(wanted(width, height), pixels);
+    let columns = columns.ok_or_else(|| damaged("the JPEG library stopped early"))?;
+    match colours {
+        Colours::Grey => *pixels = pixels.iter().flat_map(|&grey| [grey; 3]).collect(),
+        Colours::Cmyk => *pixels = pixels.chunks_exact(4).flat_map(inverted_cmyk).collect(),
+        Colours::Rgb => {}
+    }
+    Ok(JpegPart {
         width,
         height,
+        columns,
     })
 }
 
-/// The bytes of a file, noticing when more are asked for: libjpeg itself would go on with grey.
-struct Watched<'a> {
-    rest: &'a [u8],
-    starved: &'a Cell<bool>,
-}
-
-impl Read for Watched<'_> {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
-        self.rest.read(target)
-    }
-}
-
-impl BufRead for Watched<'_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.rest.is_empty() {
-            self.starved.set(true);
-        }
-        Ok(self.rest)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.rest = &self.rest[amount..];
-    }
+/// Whether a file is decoded by [`jpeg_part`].
+pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xFF, 0xD8])
 }
 
 /// Adobe stores CMYK inverted, and Pillow takes every CMYK file for Adobe's; the rest is its

@@ -43,9 +43,10 @@ impl Normaliser {
         let (count, plane) = (images.len(), height * width);
         let mut values = Vec::with_capacity(count * 3 * plane);
         for image in images {
+            let (pixels, _) = image.as_chunks::<3>();
             for (channel, table) in self.table.iter().enumerate() {
-                let bytes = image.iter().skip(channel).step_by(3);
-                values.extend(bytes.map(|byte| table[*byte as usize]));
+                // An iterator that knows its length: the vector is asked for room once.
+                values.extend(pixels.iter().map(|pixel| table[pixel[channel] as usize]));
             }
         }
         Ok(Tensor::from_vec(
