@@ -122,8 +122,8 @@ macro_rules! packed_tile {
                 let (mut left, mut right) = (work.left, work.right);
                 for _ in 0..work.inner {
                     let mut across = [_mm512_setzero_ps(); VECTORS];
-                    for vector in 0..VECTORS {
-                        across[vector] = _mm512_loadu_ps(right.add(vector * LANES));
+                    for (vector, across) in across.iter_mut().enumerate() {
+                        *across = _mm512_loadu_ps(right.add(vector * LANES));
                     }
                     for row in 0..ROWS {
                         let down = _mm512_set1_ps(*left.add(row));
@@ -195,8 +195,8 @@ pub unsafe fn along_runs<const ROWS: usize, const VECTORS: usize>(runs: Runs) {
             let mut left = runs.left.add(*start);
             for _ in 0..runs.length {
                 let mut across = [_mm512_setzero_ps(); VECTORS];
-                for vector in 0..VECTORS {
-                    across[vector] = _mm512_loadu_ps(right.add(vector * LANES));
+                for (vector, across) in across.iter_mut().enumerate() {
+                    *across = _mm512_loadu_ps(right.add(vector * LANES));
                 }
                 for row in 0..ROWS {
                     let down = _mm512_set1_ps(*left.add(offsets[row]));
