@@ -147,18 +147,17 @@ fn block(vit: &Vit, pass: &Pass, name: &str, x: &Value, leaving: usize) -> Resul
         true => Activation::QuickGelu,
         false => Activation::Gelu,
     };
-    let h = linear(pass, &format!("{name}.mlp.fc1"), &h, activation)?;
-    residual(pass, &format!("{name}.mlp.fc2"), &h, &x)
+    let layer = |name: String| -> Result<[Value; 2]> {
+        Ok([pass.of(&name, "weight")?, pass.of(&name, "bias")?])
+    };
+    let first = layer(format!("{name}.mlp.fc1"))?;
+    let second = layer(format!("{name}.mlp.fc2"))?;
+    tape.perceptron(&h, first.each_ref(), activation, second.each_ref(), &x)
 }
 
 fn norm(vit: &Vit, pass: &Pass, name: &str, x: &Value) -> Result<Value> {
     let (weight, bias) = (pass.of(name, "weight")?, pass.of(name, "bias")?);
     pass.tape.layer_norm(x, &weight, &bias, vit.norm_eps)
-}
-
-fn linear(pass: &Pass, name: &str, x: &Value, activation: Activation) -> Result<Value> {
-    let (weight, bias) = (pass.of(name, "weight")?, pass.of(name, "bias")?);
-    pass.tape.linear(x, &weight, Some(&bias), activation)
 }
 
 fn residual(pass: &Pass, name: &str, h: &Value, x: &Value) -> Result<Value> {

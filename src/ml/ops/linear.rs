@@ -41,6 +41,77 @@ impl Tape {
         self.linear_and(x, weight, bias, Activation::None, Some(residual))
     }
 
+    /// `residual` + a₂(a(x·W₁ᵀ + b₁)), a being the activation and a₂ the second layer.
+    ///
+    /// In training it keeps what goes into the activation and nothing else between the layers: the
+    /// activation is made again in the backward pass.
+    pub fn perceptron(
+        &self,
+        x: &Value,
+        first: [&Value; 2],
+        activation: Activation,
+        second: [&Value; 2],
+        residual: &Value,
+    ) -> Result<Value> {
+        let [weight, bias] = first;
+        let operands = [x, weight, bias, second[0], second[1], residual];
+        let serves = cpu::serves(&operands.map(Value::tensor));
+        let fused = serves && cpu::product::serves(self.precision());
+        if !fused || !operands.iter().any(|operand| operand.is_tracked()) {
+            let hidden = self.linear(x, weight, Some(bias), activation)?;
+            return self.linear_residual(&hidden, second[0], Some(second[1]), residual);
+        }
+        let hidden = self.linear(x, weight, Some(bias), Activation::None)?;
+        self.linear_of_activated(&hidden, activation, second, residual)
+    }
+
+    fn linear_of_activated(
+        &self,
+        x: &Value,
+        activation: Activation,
+        [weight, bias]: [&Value; 2],
+        residual: &Value,
+    ) -> Result<Value> {
+        let shape = sizes(x, weight, Some(bias), Some(residual))?;
+        let precision = self.precision();
+        let (rows, inputs, outputs) = (shape.rows, shape.inputs, shape.outputs);
+        let raw = x.tensor().reshape((rows, inputs))?;
+        let layer = Layer {
+            flat: activated_again(&raw, activation, false)?.0,
+            matrix: weight.tensor().reshape((outputs, inputs))?,
+            bias: Some(bias.tensor().clone()),
+            residual: Some(residual.tensor().clone()),
+            shape,
+            fused: Some(precision),
+        };
+        let (output, _) = layer.forward(Activation::None, false)?;
+        let output = output.reshape(residual.tensor().shape())?;
+        let layer = Layer {
+            flat: raw,
+            residual: None,
+            ..layer
+        };
+        let (x_shape, weight_shape) = (x.tensor().shape().clone(), weight.tensor().shape().clone());
+        let parents = [x, weight, bias, residual];
+        Ok(self.record(output, &parents, move |whole, wanted| {
+            let gradient = whole.reshape((rows, outputs))?;
+            let (flat, slope) = activated_again(&layer.flat, activation, true)?;
+            let layer = Layer { flat, ..layer };
+            let to_x = || {
+                let gradient = layer.to_x(&gradient)?;
+                let through = layer.through(&gradient, slope)?;
+                Ok(through.reshape(&x_shape)?)
+            };
+            let to_weight = || Ok(layer.to_weight(&gradient)?.reshape(&weight_shape)?);
+            Ok(vec![
+                want(wanted[0], to_x)?,
+                want(wanted[1], to_weight)?,
+                want(wanted[2], || layer.to_bias(&gradient))?,
+                want(wanted[3], || Ok(whole.clone()))?,
+            ])
+        }))
+    }
+
     fn linear_and(
         &self,
         x: &Value,
@@ -121,6 +192,19 @@ impl Tape {
             ])
         }))
     }
+}
+
+/// The activation of `[rows, columns]` on the CPU and, where wanted, its slope.
+fn activated_again(
+    x: &Tensor,
+    activation: Activation,
+    with_slope: bool,
+) -> Result<(Tensor, Option<Tensor>)> {
+    let (output, slope) = cpu::read([x], |[x]| cpu::linear::activated(x, activation, with_slope))?;
+    let slope = slope
+        .map(|slope| cpu::tensor(slope, x.shape()))
+        .transpose()?;
+    Ok((cpu::tensor(output, x.shape())?, slope))
 }
 
 fn sizes(
@@ -206,14 +290,18 @@ impl Layer {
     /// The gradient before the activation, `[rows, out]`.
     fn before_activation(&self, gradient: &Tensor, slope: Option<Tensor>) -> Result<Tensor> {
         let dims = (self.shape.rows, self.shape.outputs);
-        let gradient = gradient.reshape(dims)?;
+        self.through(&gradient.reshape(dims)?, slope)
+    }
+
+    /// gradient·slope.
+    fn through(&self, gradient: &Tensor, slope: Option<Tensor>) -> Result<Tensor> {
         match slope {
-            None => Ok(gradient),
+            None => Ok(gradient.clone()),
             Some(slope) if self.fused.is_some() => {
-                let product = cpu::read([&gradient, &slope], |[gradient, slope]| {
+                let product = cpu::read([gradient, &slope], |[gradient, slope]| {
                     cpu::linear::through_activation(gradient, slope)
                 })?;
-                cpu::tensor(product, dims)
+                cpu::tensor(product, gradient.shape())
             }
             Some(slope) => Ok((gradient * slope)?),
         }

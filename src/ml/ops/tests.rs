@@ -158,6 +158,14 @@ fn linear_layers() {
     check("large", &[&[2, 120, 600], &[70, 600], &[70]], |tape, x| {
         tape.linear(&x[0], &x[1], Some(&x[2]), Activation::Gelu)
     });
+    check(
+        "perceptron",
+        &[&[2, 70, 8], &[20, 8], &[20], &[6, 20], &[6], &[2, 70, 6]],
+        |tape, x| {
+            let (first, second) = ([&x[1], &x[2]], [&x[3], &x[4]]);
+            tape.perceptron(&x[0], first, Activation::Gelu, second, &x[5])
+        },
+    );
     check("no bias", &[&[7, 12], &[9, 3, 2, 2]], |tape, x| {
         tape.linear(&x[0], &x[1], None, Activation::None)
     });

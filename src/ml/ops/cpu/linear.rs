@@ -114,6 +114,38 @@ impl Forward<'_> {
     }
 }
 
+/// The activation of `values`, and its slope where `with_slope`.
+pub fn activated(
+    values: &[f32],
+    activation: Activation,
+    with_slope: bool,
+) -> (Vec<f32>, Option<Vec<f32>>) {
+    let size = values.len().div_ceil(16).max(4096);
+    let piece = |index: usize, count: usize| &values[index * size..][..count];
+    if with_slope {
+        let (output, slope) = fresh::vectors(values.len(), size, |index, target, slope| {
+            let count = target.len();
+            let target = fresh::copy(target, piece(index, count));
+            let slope = vectorised(
+                #[inline(always)]
+                || activate_with_slope(target, slope, activation),
+            );
+            (target, slope)
+        });
+        return (output, Some(slope));
+    }
+    let output = fresh::vector(values.len(), size, |index, target| {
+        let count = target.len();
+        let target = fresh::copy(target, piece(index, count));
+        vectorised(
+            #[inline(always)]
+            || activate(target, activation),
+        );
+        target
+    });
+    (output, None)
+}
+
 /// `values` rounded to `precision`, if that is any work.
 fn rounded(values: &[f32], precision: Precision) -> Cow<'_, [f32]> {
     if precision == Precision::F32 {
