@@ -100,7 +100,8 @@ fn options(arguments: &WorkflowArguments, targets: &[String]) -> LoadOptions {
     }
 }
 
-fn warn(warnings: Vec<Diagnostic>, common: &Common) {
+/// Says what is odd about a workflow, on standard error.
+pub fn warn(warnings: Vec<Diagnostic>, common: &Common) {
     if !common.quiet && !warnings.is_empty() {
         let text = Diagnostics(warnings).render(Paint::for_stderr().color);
         // A warning that can't be shown is no reason to stop.

@@ -38,6 +38,7 @@ mod standing;
 mod status;
 mod transfer;
 mod trust;
+mod unchanged;
 mod validate;
 mod verify;
 mod why;

@@ -7,7 +7,7 @@ use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::error::TryRecvError;
@@ -21,6 +21,7 @@ use super::load;
 use super::pins;
 use super::places::{self, Places};
 use super::shared_run::Shared;
+use super::unchanged::Words;
 use super::{commands, sharing, standing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
@@ -30,6 +31,7 @@ use crate::report::{self, View};
 use crate::stages;
 use crate::stages::registry::Registry;
 use crate::store::Store;
+use crate::store::receipt::Receipt;
 use crate::ui::json::{JsonLines, write_line};
 use crate::ui::live::Live;
 use crate::ui::log::Console;
@@ -45,13 +47,25 @@ pub fn run(
     console: &Console,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    let places = Places::of(&arguments.target.workflow.file, common);
+    let words = Words::of(arguments, common, &places);
+    if let Some(receipt) = words.as_ref().and_then(|words| words.hold(&places)) {
+        return unchanged(&receipt, begun, common, output);
+    }
     let registry = stages::registry();
+    let (graph, warnings) = load::checked(
+        &arguments.target.workflow,
+        &arguments.target.targets,
+        &registry,
+    )?;
     // The program is about to end: taking every node and record apart would be for nothing.
-    let graph = ManuallyDrop::new(load::graph(&arguments.target, common, &registry)?);
+    let graph = ManuallyDrop::new(graph);
+    let words = words.filter(|_| warnings.is_empty());
+    load::warn(warnings, common);
     let force = forced(&graph, &arguments.force)?;
     let expected = load::expected(&graph)?;
     pins::warn(&graph, &arguments.target.workflow.file, common);
-    let places = Places::of(&arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
     let device = common.device.to_string();
     let shared = Shared::open(
@@ -80,7 +94,8 @@ pub fn run(
     let RunResult {
         mut summary,
         records,
-        ..
+        run,
+        grounds,
     } = drive(
         &graph, &store, &registry, &options, &shared, display, console,
     )?;
@@ -104,6 +119,9 @@ pub fn run(
         [] => report::write(&view, &folder)?,
         _ => write_whole(arguments, common, &registry, &store, &folder)?,
     };
+    if let (Some(words), Some(grounds)) = (words, grounds) {
+        words.leave(&store, run, grounds, &view, &page);
+    }
     summary.report = page.display().to_string();
     if common.json {
         for sentence in &taken_back {
@@ -118,6 +136,29 @@ pub fn run(
             writeln!(output, "{line}")?;
         }
         writeln!(output, "report: {}", places::shown(&page))?;
+    }
+    Ok(exit(&summary))
+}
+
+/// Says what the last run said, which holds now.
+fn unchanged(
+    receipt: &Receipt,
+    begun: Instant,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let nodes = usize::try_from(receipt.nodes).unwrap_or(usize::MAX);
+    let summary = Summary {
+        workflow: receipt.workflow.clone(),
+        nodes,
+        reused: nodes,
+        wall_s: begun.elapsed().as_secs_f64(),
+        ..Summary::default()
+    };
+    if !common.quiet {
+        write!(output, "{}", receipt.text)?;
+        writeln!(output, "{}", closing(&summary, Paint::for_stdout()))?;
+        writeln!(output, "report: {}", places::shown(&receipt.page))?;
     }
     Ok(exit(&summary))
 }

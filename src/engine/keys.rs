@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::EngineError;
 use crate::digest::Digest;
+use crate::store::receipt::{Ground, Grounds};
 use crate::store::{
     IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
     StoredRecord,
@@ -345,6 +346,29 @@ impl<'a> Keys<'a> {
                 Some((NodeIndex::new(index), Arc::unwrap_or_clone(record?)))
             })
             .collect()
+    }
+
+    /// What all keys and records rest on; `None` where that can't be told at a glance: a node
+    /// without a record, a key with several, data that is not here, or what has only just changed.
+    pub fn grounds(&self) -> Option<Grounds> {
+        let records = self.index.folders()?;
+        if self.records.iter().any(Option::is_none) || records.len() != self.found.len() {
+            return None;
+        }
+        let mut sources = Vec::with_capacity(self.sources.len());
+        for ((place, shape, sealed), identified) in &self.sources {
+            let source = Source {
+                name: String::new(),
+                location: PathBuf::from(place),
+                shape: shape.clone(),
+                sealed: *sealed,
+            };
+            let digest = identified.as_ref().ok()?.digest;
+            sources.push(Ground::new(source, digest, &self.stats, &self.base));
+        }
+        // Those of one folder are looked at together.
+        sources.sort_unstable_by(|one, two| one.source.location.cmp(&two.source.location));
+        Some(Grounds { records, sources })
     }
 
     /// Keeps what was learnt about outside files and records. It is derived, so a failure costs

@@ -86,6 +86,23 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     Ok(page)
 }
 
+/// The files of the report in `folder` with the digests of their bytes; `None` where there is none,
+/// or it is not as it was left.
+pub fn written(folder: &Path) -> Option<BTreeMap<PathBuf, Digest>> {
+    let stamp = stamp(folder)?;
+    if !is_current(folder, &stamp, &stamp.view) {
+        return None;
+    }
+    let provenance = Digest::of(&std::fs::read(folder.join(PROVENANCE)).ok()?);
+    let files = stamp.files.into_iter();
+    let files = files.chain([(PROVENANCE.to_string(), provenance)]);
+    Some(
+        files
+            .map(|(path, digest)| (folder.join(path), digest))
+            .collect(),
+    )
+}
+
 const PAGE: &str = "report.html";
 const RESULTS: &str = "results.json";
 const PROVENANCE: &str = "provenance.json";

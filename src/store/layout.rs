@@ -33,6 +33,8 @@ pub(super) const STAT_INDEX: &str = "index.stat";
 pub(super) const TREE_INDEX: &str = "index.trees";
 /// Copies of chosen records. Derived likewise.
 pub(super) const RECORD_INDEX: &str = "index.records";
+/// What runs that found everything done rested on. Derived likewise.
+pub(super) const RECEIPTS: &str = "index.runs";
 const DESCRIPTION: &str = "store.json";
 
 const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];

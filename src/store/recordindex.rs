@@ -2,8 +2,8 @@
 //! everything done reads one file rather than a folder and a file for each node.
 //!
 //! ```text
-//! "ribflow records 3\n"  count:u64  count × row  copies  BLAKE3 of all before
-//! row: key  record  stamp of the key's folder  end of its copy:u64
+//! "ribflow records 4\n"  count:u64  count × row  copies  BLAKE3 of all before
+//! row: key  record  alone:u8  stamp of the key's folder  end of its copy:u64
 //! ```
 //!
 //! Rows are in the order of the keys. A copy holds for as long as the stamp of the key's folder does:
@@ -28,9 +28,9 @@ use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 use crate::workflow::recipe::Recipe;
 
-const MAGIC: &[u8] = b"ribflow records 3\n";
+const MAGIC: &[u8] = b"ribflow records 4\n";
 const DIGEST: usize = 32;
-const ROW: usize = 2 * DIGEST + Stamp::BYTES + 8;
+const ROW: usize = 2 * DIGEST + 1 + Stamp::BYTES + 8;
 
 /// The copies for one workflow, and what this process has learnt.
 pub struct RecordIndex<'a> {
@@ -49,6 +49,8 @@ pub struct RecordIndex<'a> {
 struct Row {
     key: Digest,
     record: Digest,
+    /// The key has no other record.
+    alone: bool,
     folder: Stamp,
 }
 
@@ -93,11 +95,26 @@ impl<'a> RecordIndex<'a> {
             let row = Row {
                 key: *key,
                 record: found.digest,
+                alone: self.store.record_names(key)?.len() == 1,
                 folder,
             };
             self.fresh.insert(*key, (row, copy::encode(&found.record)));
         }
         Ok(found)
+    }
+
+    /// The keys of all records that were taken, with the stamps of their folders, by which they can
+    /// be told to be the same later; `None` where a key has several records.
+    pub fn folders(&self) -> Option<Vec<(Digest, Stamp)>> {
+        let mut used: Vec<usize> = self.used.iter().copied().collect();
+        used.sort_unstable();
+        let used = used.into_iter().filter_map(|index| {
+            let (row, _) = self.loaded.as_ref()?.at(index)?;
+            Some(row)
+        });
+        let rows = used.chain(self.fresh.values().map(|(row, _)| *row));
+        rows.map(|row| row.alone.then_some((row.key, row.folder)))
+            .collect()
     }
 
     /// Keeps what was learnt for the next run.
@@ -139,7 +156,7 @@ impl<'a> RecordIndex<'a> {
 }
 
 /// Below the folder of records.
-fn folder_path(key: &Digest) -> String {
+pub(super) fn folder_path(key: &Digest) -> String {
     let hex = key.to_hex();
     [&hex[..2], "/", &hex].concat()
 }
@@ -152,6 +169,7 @@ fn encode(rows: &BTreeMap<Digest, (Row, Vec<u8>)>) -> Vec<u8> {
         end += copy.len() as u64;
         bytes.extend(row.key.as_bytes());
         bytes.extend(row.record.as_bytes());
+        bytes.push(u8::from(row.alone));
         bytes.extend(row.folder.to_bytes());
         bytes.extend(end.to_le_bytes());
     }
@@ -205,6 +223,7 @@ impl Loaded {
         let row = Row {
             key: Digest::from_bytes(*take(&mut rest)?),
             record: Digest::from_bytes(*take(&mut rest)?),
+            alone: *take(&mut rest)? == [1],
             folder: Stamp::from_bytes(take(&mut rest)?),
         };
         let start = index.checked_sub(1).map_or(Some(0), |one| self.end(one))?;

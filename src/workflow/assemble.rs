@@ -85,6 +85,7 @@ pub fn graph(
         stages: stages(workflow),
         order: at(&points.order),
         goals: at(&points.goals),
+        variables: names.variables.clone(),
         locked: Locked::default(),
         skipped: skipped(expansion),
         dag,

@@ -34,6 +34,8 @@ pub struct Graph {
     pub skipped: BTreeMap<String, usize>,
     /// The nodes that were asked for, by goal or pattern.
     pub goals: Vec<NodeIndex>,
+    /// The variables of the environment that the workflow reads, and what they held.
+    pub variables: BTreeMap<String, Option<String>>,
     /// What a lock file says that outside data is.
     pub locked: Locked,
 }

@@ -101,7 +101,7 @@ pub struct BoundInput {
 
 /// Outside data that a node reads: its content enters the key, its place does not. The task gets
 /// it as a tree of files, or as a table where it is variables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// The input name under which the task finds its content and the key records it. An input
     /// under `needs:` is an identifier; a kind that takes inputs of any name gives its sources
@@ -115,7 +115,7 @@ pub struct Source {
     pub sealed: bool,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SourceShape {
     /// One file; in the tree it stands under its base name.
     File,
@@ -137,7 +137,7 @@ pub enum SourceShape {
 }
 
 /// Which images of an image folder count. Taken by name, before anything is hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageSelection {
     /// These class folders only; `None`: all.
     pub classes: Option<Vec<String>>,

@@ -20,6 +20,8 @@ pub struct Names<'a> {
     param_index: HashMap<String, usize>,
     pub axes: Arc<Vec<AxisLayers>>,
     environment: &'a BTreeMap<String, String>,
+    /// Those that were read, and what they held.
+    pub variables: BTreeMap<String, Option<String>>,
     /// Resolved axes; `None` inside where one could not be resolved.
     pub(super) resolved_axes: Vec<Option<Option<Arc<AxisValues>>>>,
     /// Resolved texts of params and axes, by place.
@@ -70,6 +72,7 @@ impl<'a> Names<'a> {
             resolved_axes: axes.iter().map(|_| None).collect(),
             axes: Arc::new(axes),
             environment,
+            variables: BTreeMap::new(),
             memo: HashMap::new(),
             open: Vec::new(),
             trail: Vec::new(),
@@ -192,7 +195,7 @@ impl<'a> Names<'a> {
     }
 
     fn variable(
-        &self,
+        &mut self,
         names: &[String],
         place: Place,
         problems: &mut Problems,
@@ -212,7 +215,9 @@ impl<'a> Names<'a> {
             found.hint("stages that need credentials read them themselves");
             return None;
         }
-        Some(match self.environment.get(name) {
+        let found = self.environment.get(name);
+        self.variables.insert(name.clone(), found.cloned());
+        Some(match found {
             Some(value) => Resolved::of(value.as_str()),
             None => Resolved {
                 value: Some(format!("${{env.{name}}}").into()),

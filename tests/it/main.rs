@@ -50,5 +50,6 @@ mod space;
 mod store;
 mod tiny;
 mod trust;
+mod unchanged;
 mod verify;
 mod workflows;

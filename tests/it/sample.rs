@@ -46,6 +46,7 @@ impl Sample {
             order: Vec::new(),
             skipped: BTreeMap::new(),
             goals: Vec::new(),
+            variables: BTreeMap::new(),
             locked: Default::default(),
         };
         Self {

@@ -33,6 +33,7 @@ use super::{EngineError, device, machine};
 use crate::digest::Digest;
 use crate::remote::Exchange;
 use crate::stages::registry::Registry;
+use crate::store::receipt::Grounds;
 use crate::store::shelf::Budget;
 use crate::store::{Claim, Store, StoredRecord};
 use crate::workflow::graph::Graph;
@@ -76,6 +77,8 @@ pub struct RunResult {
     pub records: BTreeMap<NodeIndex, StoredRecord>,
     /// The id of the run: its folder under the store's `runs/`.
     pub run: String,
+    /// What a run that had nothing to do rested on, where that can be told at a glance.
+    pub grounds: Option<Grounds>,
 }
 
 /// Runs what `graph` needs and `store` does not have.
@@ -396,8 +399,10 @@ impl<'a> Coordinator<'a> {
 
     fn result(mut self, started: Instant) -> Result<RunResult, EngineError> {
         self.withhold_rest()?;
-        self.keys.save();
         let counts = self.decide.counts();
+        let all_reused = counts.reused == self.graph.dag.node_count();
+        let grounds = all_reused.then(|| self.keys.grounds()).flatten();
+        self.keys.save();
         let summary = Summary {
             workflow: self.graph.name.clone(),
             nodes: self.graph.dag.node_count(),
@@ -417,6 +422,7 @@ impl<'a> Coordinator<'a> {
             summary,
             records: self.keys.into_records(),
             run,
+            grounds,
         })
     }
 }

@@ -8,16 +8,19 @@
 //!           lock            held while the run lives
 //! ```
 //!
-//! Ids begin with the time, so their order is that of the runs. Nothing here is flushed to the
+//! Ids begin with the time, so their order is that of the runs; but a run that finds all as an
+//! earlier one left it makes the journal of that one young again ([`renew`]). Nothing here is flushed to the
 //! disk: after a crash of the machine a journal may end early, and readers take what is there.
 
 mod name;
 mod read;
+mod renew;
 mod uses;
 mod write;
 
 pub use read::{LastRun, NodeStatus, latest};
 pub(super) use read::{Past, folders};
+pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
 

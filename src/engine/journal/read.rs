@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use serde::de::DeserializeOwned;
 
@@ -40,7 +41,9 @@ pub struct NodeStatus {
 
 /// The newest run of `workflow` in `store`.
 pub fn latest(store: &Store, workflow: &str) -> Result<Option<LastRun>, EngineError> {
-    let newest = folders(store).into_iter().rev().find_map(|folder| {
+    let mut folders = folders(store);
+    folders.sort_by_key(|folder| last_change(folder));
+    let newest = folders.into_iter().rev().find_map(|folder| {
         let (header, lines) = journal_of(&folder, workflow)?;
         Some((folder, header, lines))
     });
@@ -116,6 +119,17 @@ pub fn folders(store: &Store) -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     folders.sort();
     folders
+}
+
+/// When the run in `folder` last did something, or another found all as it had left it.
+pub(super) fn last_change(folder: &Path) -> SystemTime {
+    let files = [folder.join(JOURNAL), folder.to_path_buf()];
+    let mut times = files.iter().filter_map(|file| {
+        let metadata = fs::metadata(file).ok()?;
+        metadata.modified().ok()
+    });
+    // Of what is gone meanwhile nothing is needed.
+    times.next().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// The journal in `folder`, if it is one of `workflow`.

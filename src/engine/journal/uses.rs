@@ -1,12 +1,12 @@
 //! Which runs there are and which keys they name: what the cleaning of a store goes by.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::read::{Lines, folders, is_running};
+use super::read::{Lines, folders, is_running, last_change};
 use super::{Entry, JOURNAL, JOURNAL_FORMAT, RECIPES, Started};
 use crate::digest::Digest;
 use crate::engine::event::Event;
@@ -42,7 +42,9 @@ impl SeenRun {
 /// A journal of a newer format, since what it names can't be told.
 pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
     let folders = folders(store).into_iter().filter(|path| path.is_dir());
-    folders.map(read).collect()
+    let mut runs: Vec<SeenRun> = folders.map(read).collect::<Result<_, _>>()?;
+    runs.sort_by_key(|run| run.last);
+    Ok(runs)
 }
 
 /// What `runs` use. The newest `keep` of each workflow stay, and those that go on.
@@ -124,16 +126,6 @@ fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
         path: path.to_path_buf(),
         source,
     }
-}
-
-fn last_change(folder: &Path) -> SystemTime {
-    let files = [folder.join(JOURNAL), folder.to_path_buf()];
-    let mut times = files.iter().filter_map(|file| {
-        let metadata = fs::metadata(file).ok()?;
-        metadata.modified().ok()
-    });
-    // Of what is gone meanwhile nothing is needed.
-    times.next().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 /// Goes through all that the runs of the store have noted.

@@ -1,0 +1,155 @@
+//! A run that has nothing to do, told at a glance: everything that the last run of the same words
+//! rested on is as it was, and so is everything that it wrote.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Common, RunArguments};
+use super::pins;
+use super::places::Places;
+use super::standing::Standings;
+use crate::digest::{Digest, hash_string};
+use crate::engine::journal;
+use crate::fsx::Stamp;
+use crate::remote::home::Home;
+use crate::remote::lock::Lock;
+use crate::report::verdict::expected_file;
+use crate::report::{self, View};
+use crate::store::Store;
+use crate::store::receipt::{Grounds, Receipt};
+use crate::ui::Detail;
+use crate::workflow::graph::Graph;
+
+/// The words of a run that may be over at a glance.
+pub struct Words {
+    /// Tells them from other words about the same file.
+    name: Digest,
+    /// Of them, of the files that they name, and of this program.
+    asked: Digest,
+    /// The folder of the workflow file.
+    base: PathBuf,
+}
+
+impl Words {
+    /// `None` where more is asked for than that everything be done: a part of the graph, an event
+    /// for each node, a look at other stores; or where something must be said in any case.
+    pub fn of(arguments: &RunArguments, common: &Common, places: &Places) -> Option<Self> {
+        let is_plain = arguments.target.targets.is_empty()
+            && arguments.force.is_empty()
+            && arguments.remotes.is_empty()
+            && arguments.limit.is_none()
+            && !arguments.check_sealed
+            && !common.json
+            && common.detail() <= Detail::Normal;
+        // Whoever has taken back something has a say in which records are taken.
+        let is_doubted = Home::of_user().is_ok_and(|home| home.revocations().is_dir());
+        if !is_plain || is_doubted {
+            return None;
+        }
+        let workflow = &arguments.target.workflow;
+        let file = std::path::absolute(&workflow.file).ok()?;
+        let device = common.device.to_string();
+        let lists = [&workflow.profiles, &workflow.sets];
+        let mut words = vec![file.to_str()?, places.out.to_str()?, &device];
+        for list in lists {
+            words.extend(list.iter().map(String::as_str));
+            // Ends the list.
+            words.push("");
+        }
+        let name = digest(&words);
+        let contents = [&workflow.file, &Lock::path(&workflow.file)].map(|path| {
+            let content = content(path);
+            content.map_or_else(String::new, |digest| digest.to_hex())
+        });
+        let program = program()?.to_hex();
+        words.extend(contents.iter().map(String::as_str));
+        words.push(&program);
+        Some(Self {
+            name,
+            asked: digest(&words),
+            base: file.parent()?.to_path_buf(),
+        })
+    }
+
+    /// The receipt of the last run, if everything is as it was then.
+    pub fn hold(&self, places: &Places) -> Option<Receipt> {
+        // Looking makes no store.
+        if !places.store.join("store.json").is_file() {
+            return None;
+        }
+        let store = Store::open(&places.store).ok()?;
+        let receipt = Receipt::read(&store, &self.name)?;
+        let variable = |(name, value): (&String, &Option<String>)| {
+            std::env::var_os(name).and_then(|value| value.into_string().ok()) == *value
+        };
+        let file = |(path, digest): (&String, &Option<Digest>)| content(Path::new(path)) == *digest;
+        let holds = receipt.asked == self.asked
+            && receipt.variables.iter().all(variable)
+            && receipt.files.iter().all(file)
+            && receipt.grounds.hold(&store, &self.base)
+            && journal::renew(&store, &receipt.run);
+        holds.then_some(receipt)
+    }
+
+    /// Leaves a receipt of the run of this id to the next one, if there is nothing to say of it but
+    /// its results.
+    pub fn leave(&self, store: &Store, run: String, grounds: Grounds, view: &View, page: &Path) {
+        let said = !view.warnings.is_empty()
+            || view
+                .standings
+                .is_some_and(|known: &Standings| !known.is_empty())
+            || pins::loose(view.graph).next().is_some();
+        let files = page.parent().and_then(|folder| files(view.graph, folder));
+        let (false, Some(files)) = (said, files) else {
+            return;
+        };
+        let receipt = Receipt {
+            asked: self.asked,
+            variables: view.graph.variables.clone(),
+            files,
+            grounds,
+            run,
+            workflow: view.graph.name.clone(),
+            nodes: view.graph.dag.node_count() as u64,
+            text: report::summary_text(view),
+            page: page.to_path_buf(),
+        };
+        // Only ever saves time.
+        if let Err(error) = receipt.write(store, &self.name) {
+            tracing::warn!("the receipt of the run could not be kept: {error}");
+        }
+    }
+}
+
+/// The published numbers that `graph` names, and the report in `folder`.
+fn files(graph: &Graph, folder: &Path) -> Option<BTreeMap<String, Option<Digest>>> {
+    let expected = expected_file(graph).map(|path| {
+        let digest = content(&path);
+        (path, digest)
+    });
+    let written = report::written(folder)?.into_iter();
+    let written = written.map(|(path, digest)| (path, Some(digest)));
+    let files = written.chain(expected);
+    files
+        .map(|(path, digest)| Some((path.to_str()?.to_string(), digest)))
+        .collect()
+}
+
+fn content(path: &Path) -> Option<Digest> {
+    Some(Digest::of(&std::fs::read(path).ok()?))
+}
+
+/// Tells this build from any other.
+fn program() -> Option<Digest> {
+    let file = std::env::current_exe().ok()?;
+    let stamp = Stamp::of(&std::fs::metadata(file).ok()?);
+    Some(Digest::of(&stamp.to_bytes()))
+}
+
+fn digest(words: &[&str]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 words of a run v1");
+    for word in words {
+        hash_string(&mut hasher, word);
+    }
+    Digest::finish(&hasher)
+}

@@ -1,0 +1,216 @@
+//! Receipts: what a run that found everything done rested on. While all of that is as it was, a run
+//! of the same words has nothing to do and nothing to write, and need not even read the workflow.
+//!
+//! Derived: without a receipt, a run looks at every node.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, Mode, OFlags};
+
+use super::layout::{RECEIPTS, RECORDS, TMP};
+use super::packed::{Reader, Writer};
+use super::recordindex::folder_path;
+use super::statcache::StatCache;
+use super::{Store, StoreError};
+use crate::digest::Digest;
+use crate::fsx::{self, Stamp, nanoseconds_since_1970};
+use crate::workflow::kind::{Source, SourceShape};
+
+const MAGIC: &[u8] = b"ribflow receipt 1\n";
+const DIGEST: usize = 32;
+
+/// What one run rested on, and what it said.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Receipt {
+    /// What was asked for, and of which program.
+    pub asked: Digest,
+    /// The variables of the environment that the workflow reads, and what they held.
+    pub variables: BTreeMap<String, Option<String>>,
+    /// Further files that it read, and those that it wrote, by absolute path; `None`: not there.
+    pub files: BTreeMap<String, Option<Digest>>,
+    pub grounds: Grounds,
+    /// The id of the run.
+    pub run: String,
+    /// Name of the workflow.
+    pub workflow: String,
+    pub nodes: u64,
+    /// What it had to say of the results.
+    pub text: String,
+    /// The page of the report.
+    pub page: PathBuf,
+}
+
+/// What the keys and the records of all nodes of a run rest on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Grounds {
+    /// The keys of the records, each the only one of its key, with the stamps of their folders.
+    pub records: Vec<(Digest, Stamp)>,
+    pub sources: Vec<Ground>,
+}
+
+/// Outside data.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ground {
+    pub source: Source,
+    /// Of its content.
+    pub digest: Digest,
+    /// Of a single file, where it tells that the content is the same.
+    pub stamp: Option<Stamp>,
+}
+
+impl Ground {
+    /// `digest` is what `source` was found to hold.
+    pub fn new(source: Source, digest: Digest, stats: &StatCache, base: &Path) -> Self {
+        let stamp = match source.shape {
+            SourceShape::File => settled(&source, &digest, stats, base),
+            _ => None,
+        };
+        Self {
+            source,
+            digest,
+            stamp,
+        }
+    }
+
+    fn holds(&self, stats: &StatCache, base: &Path, folder: Option<impl AsFd>) -> bool {
+        let is_settled = || {
+            let stamp = stamp_at(folder?, &self.source.location)?;
+            Some(stamp == self.stamp?)
+        };
+        is_settled() == Some(true)
+            || stats
+                .identify(&self.source, base)
+                .is_ok_and(|found| found.digest == self.digest)
+    }
+}
+
+/// The stamp by which a file can be told to have the content of this digest.
+fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> Option<Stamp> {
+    let now = nanoseconds_since_1970();
+    let stamp = || {
+        let metadata = fs::metadata(base.join(&source.location)).ok()?;
+        Some(Stamp::of(&metadata))
+    };
+    let before = stamp()?;
+    let found = stats.identify(source, base).ok()?;
+    let settled = found.digest == *digest && stamp()? == before && !before.is_young(now);
+    settled.then_some(before)
+}
+
+fn stamp_at(folder: impl AsFd, path: &Path) -> Option<Stamp> {
+    let stat = rustix::fs::statat(folder, path, AtFlags::empty()).ok()?;
+    Some(Stamp::of_stat(&stat))
+}
+
+fn open_folder(path: &Path) -> Option<rustix::fd::OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
+}
+
+impl Grounds {
+    /// Whether everything is as it was. `base` is the folder that relative locations start from.
+    pub fn hold(&self, store: &Store, base: &Path) -> bool {
+        let Some(records) = open_folder(&store.root().join(RECORDS)) else {
+            return false;
+        };
+        let same = |(key, folder): &(Digest, Stamp)| {
+            stamp_at(&records, Path::new(&folder_path(key))) == Some(*folder)
+        };
+        let stats = StatCache::open(store);
+        let folder = open_folder(base);
+        let holds = |ground: &Ground| ground.holds(&stats, base, folder.as_ref());
+        let hold = self.records.iter().all(same) && self.sources.iter().all(holds);
+        // Only ever saves time.
+        if let Err(error) = stats.save() {
+            tracing::warn!("the stat cache could not be kept: {error}");
+        }
+        hold
+    }
+}
+
+impl Receipt {
+    /// The receipt of this name; `None` where there is none, or none of this version.
+    pub fn read(store: &Store, name: &Digest) -> Option<Self> {
+        let bytes = fs::read(path(store, name)).ok()?;
+        let (content, seal) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
+        if Digest::of(content).as_bytes() != seal {
+            return None;
+        }
+        decode(content.strip_prefix(MAGIC)?)
+    }
+
+    /// Keeps it for the next run.
+    pub fn write(&self, store: &Store, name: &Digest) -> Result<(), StoreError> {
+        let path = path(store, name);
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(encode(self));
+        let seal = Digest::of(&bytes);
+        bytes.extend(seal.as_bytes());
+        let tmp = store.root().join(TMP);
+        fsx::replace(&path, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&path))
+    }
+}
+
+fn path(store: &Store, name: &Digest) -> PathBuf {
+    store.root().join(RECEIPTS).join(name.to_hex())
+}
+
+fn encode(receipt: &Receipt) -> Vec<u8> {
+    let mut writer = Writer(Vec::new());
+    writer.digest(&receipt.asked);
+    writer.json(&receipt.variables);
+    writer.json(&receipt.files);
+    writer.text(&receipt.run);
+    writer.text(&receipt.workflow);
+    writer.number(receipt.nodes);
+    writer.text(&receipt.text);
+    writer.json(&receipt.page);
+    writer.length(receipt.grounds.records.len());
+    for (key, folder) in &receipt.grounds.records {
+        writer.digest(key);
+        writer.0.extend(folder.to_bytes());
+    }
+    writer.length(receipt.grounds.sources.len());
+    for ground in &receipt.grounds.sources {
+        writer.json(&ground.source);
+        writer.digest(&ground.digest);
+        writer.0.push(u8::from(ground.stamp.is_some()));
+        writer.0.extend(ground.stamp.unwrap_or_default().to_bytes());
+    }
+    writer.0
+}
+
+fn decode(bytes: &[u8]) -> Option<Receipt> {
+    let mut reader = Reader(bytes);
+    Some(Receipt {
+        asked: reader.digest()?,
+        variables: reader.json()?,
+        files: reader.json()?,
+        run: reader.text()?.to_string(),
+        workflow: reader.text()?.to_string(),
+        nodes: reader.number()?,
+        text: reader.text()?.to_string(),
+        page: reader.json()?,
+        grounds: Grounds {
+            records: reader.list(|reader| Some((reader.digest()?, stamp(reader)?)))?,
+            sources: reader.list(ground)?,
+        },
+    })
+}
+
+fn ground(reader: &mut Reader) -> Option<Ground> {
+    let (source, digest) = (reader.json()?, reader.digest()?);
+    let (is_settled, stamp) = (reader.tag()? == 1, stamp(reader)?);
+    Some(Ground {
+        source,
+        digest,
+        stamp: is_settled.then_some(stamp),
+    })
+}
+
+fn stamp(reader: &mut Reader) -> Option<Stamp> {
+    Some(Stamp::from_bytes(&reader.array()?))
+}
