@@ -307,18 +307,42 @@ impl Lock {
     /// be the one at `path`; then nothing is held. While `path` leads to a locked file only its
     /// holder removes it, so two holders can't both be confirmed.
     fn confirm(path: &Path, file: File) -> io::Result<Option<Self>> {
-        let held = Stamp::of(&file.metadata()?);
-        let there = match fs::metadata(path) {
-            Ok(metadata) => Stamp::of(&metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let same = (held.device, held.inode) == (there.device, there.inode);
-        Ok(same.then(|| Self {
+        Ok(is_at(path, &file)?.then(|| Self {
             path: path.to_path_buf(),
             _file: file,
         }))
     }
+}
+
+/// A lock that several may hold at once, and none beside a [`Lock`] on the same file. It leaves the
+/// file, which others may hold.
+#[derive(Debug)]
+pub struct SharedLock {
+    _file: File,
+}
+
+impl SharedLock {
+    /// The lock at `path`, waiting for who holds it alone. The file's folder must exist.
+    pub fn acquire(path: &Path) -> io::Result<Self> {
+        loop {
+            let file = Lock::open(path)?;
+            file.lock_shared()?;
+            if is_at(path, &file)? {
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+}
+
+/// Whether an open file is the one at `path`.
+fn is_at(path: &Path, file: &File) -> io::Result<bool> {
+    let held = Stamp::of(&file.metadata()?);
+    let there = match fs::metadata(path) {
+        Ok(metadata) => Stamp::of(&metadata),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok((held.device, held.inode) == (there.device, there.inode))
 }
 
 impl Drop for Lock {

@@ -5,7 +5,10 @@ use std::io;
 use super::layout::CLAIMS;
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::fsx::{self, Lock};
+use crate::fsx::{self, Lock, SharedLock};
+
+/// The file that whoever takes records shares, and who cleans locks alone.
+const CLEANING: &str = "cleaning";
 
 /// The right to run the node of one key. Released on drop and when the process dies.
 #[derive(Debug)]
@@ -35,6 +38,17 @@ impl Store {
     /// Held for the moment in which records appear, so that one is the first.
     pub(super) fn publishing(&self) -> Result<Lock, StoreError> {
         self.lock("publishing", Lock::acquire)
+    }
+
+    /// Held from finding a record until the run that takes it has noted that, so that no cleaning
+    /// goes by what was noted before.
+    pub fn taking(&self) -> Result<SharedLock, StoreError> {
+        self.lock(CLEANING, SharedLock::acquire)
+    }
+
+    /// Held while a store is cleaned.
+    pub(super) fn cleaning(&self) -> Result<Lock, StoreError> {
+        self.lock(CLEANING, Lock::acquire)
     }
 
     fn lock<T>(

@@ -31,6 +31,7 @@ use super::roots::Roots;
 use super::why::History;
 use super::{EngineError, device, machine};
 use crate::digest::Digest;
+use crate::fsx::SharedLock;
 use crate::remote::Exchange;
 use crate::stages::registry::Registry;
 use crate::store::receipt::Grounds;
@@ -143,6 +144,8 @@ struct Coordinator<'a> {
     cancelled: Arc<AtomicBool>,
     inbox: UnboundedReceiver<Message>,
     outbox: UnboundedSender<Message>,
+    /// While records have been taken and that is not noted yet.
+    taking: Option<SharedLock>,
 }
 
 /// What is kept of a job while it is executed.
@@ -239,6 +242,7 @@ impl<'a> Coordinator<'a> {
             cancelled: Arc::new(AtomicBool::new(false)),
             inbox,
             outbox,
+            taking: None,
         })
     }
 
@@ -259,7 +263,7 @@ impl<'a> Coordinator<'a> {
             if self.advance()? {
                 return Ok(());
             }
-            self.journal.flush()?;
+            self.note()?;
             let held = self.decide.any_held();
             tokio::select! {
                 message = self.inbox.recv() => {
@@ -271,6 +275,21 @@ impl<'a> Coordinator<'a> {
                 () = tokio::time::sleep(POLL), if held => self.look_at_held()?,
             }
         }
+    }
+
+    /// Lets others see what was done.
+    fn note(&mut self) -> Result<(), EngineError> {
+        self.journal.flush()?;
+        self.taking = None;
+        Ok(())
+    }
+
+    /// To be called before a record is looked for: it stays until [`Coordinator::note`].
+    fn about_to_take(&mut self) -> Result<(), EngineError> {
+        if self.taking.is_none() {
+            self.taking = Some(self.store.taking()?);
+        }
+        Ok(())
     }
 
     /// Does what can be done without waiting; true: the run is over.
@@ -298,6 +317,7 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
+        self.about_to_take()?;
         let found = match self.must_run(node) {
             true => Found::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
@@ -345,6 +365,7 @@ impl<'a> Coordinator<'a> {
         if self.must_run(node) {
             return Ok(false);
         }
+        self.about_to_take()?;
         let Some(record) = self.keys.find_again(node, key)? else {
             return Ok(false);
         };
@@ -416,7 +437,7 @@ impl<'a> Coordinator<'a> {
             interrupted: *self.cancel.borrow() && self.decide.interrupted(),
         };
         self.journal.note(&Event::Summary(summary.clone()))?;
-        self.journal.flush()?;
+        self.note()?;
         let run = self.journal.id().to_string();
         Ok(RunResult {
             summary,

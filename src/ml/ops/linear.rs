@@ -1,6 +1,6 @@
 //! x·Wᵀ + b, with an activation or a residual behind it.
 
-use candle_core::Tensor;
+use candle_core::{Shape, Tensor};
 
 use super::tape::want;
 use super::{Precision, Tape, Value, cpu};
@@ -95,20 +95,9 @@ impl Tape {
         let parents = [x, weight, bias, residual];
         Ok(self.record(output, &parents, move |whole, wanted| {
             let gradient = whole.reshape((rows, outputs))?;
-            let (flat, slope) = activated_again(&layer.flat, activation, true)?;
+            let (flat, slope) = activated_again(&layer.flat, activation, wanted[0])?;
             let layer = Layer { flat, ..layer };
-            let to_x = || {
-                let gradient = layer.to_x(&gradient)?;
-                let through = layer.through(&gradient, slope)?;
-                Ok(through.reshape(&x_shape)?)
-            };
-            let to_weight = || Ok(layer.to_weight(&gradient)?.reshape(&weight_shape)?);
-            Ok(vec![
-                want(wanted[0], to_x)?,
-                want(wanted[1], to_weight)?,
-                want(wanted[2], || layer.to_bias(&gradient))?,
-                want(wanted[3], || Ok(whole.clone()))?,
-            ])
+            layer.back(whole, &gradient, slope, [&x_shape, &weight_shape], wanted)
         }))
     }
 
@@ -180,16 +169,8 @@ impl Tape {
         let parents = parents.map(|parent| parent.unwrap_or(&none));
         let (x_shape, weight_shape) = (x.tensor().shape().clone(), weight.tensor().shape().clone());
         Ok(self.record(output, &parents, move |gradient, wanted| {
-            let whole = gradient;
-            let gradient = layer.before_activation(gradient, slope)?;
-            let to_x = || Ok(layer.to_x(&gradient)?.reshape(&x_shape)?);
-            let to_weight = || Ok(layer.to_weight(&gradient)?.reshape(&weight_shape)?);
-            Ok(vec![
-                want(wanted[0], to_x)?,
-                want(wanted[1], to_weight)?,
-                want(wanted[2], || layer.to_bias(&gradient))?,
-                want(wanted[3], || Ok(whole.clone()))?,
-            ])
+            let before = layer.before_activation(gradient, slope)?;
+            layer.back(gradient, &before, None, [&x_shape, &weight_shape], wanted)
         }))
     }
 }
@@ -285,6 +266,31 @@ impl Layer {
             pre = (&pre + residual.reshape(pre.shape())?)?;
         }
         activate(&pre, activation, with_slope)
+    }
+
+    /// What goes back to x, weight, bias and residual, as far as it is wanted. `whole` is the
+    /// gradient of the output, `gradient` that before the activation, and `slope` that of what
+    /// made x.
+    fn back(
+        &self,
+        whole: &Tensor,
+        gradient: &Tensor,
+        slope: Option<Tensor>,
+        [x_shape, weight_shape]: [&Shape; 2],
+        wanted: &[bool],
+    ) -> Result<Vec<Option<Tensor>>> {
+        let to_x = || {
+            Ok(self
+                .through(&self.to_x(gradient)?, slope)?
+                .reshape(x_shape)?)
+        };
+        let to_weight = || Ok(self.to_weight(gradient)?.reshape(weight_shape)?);
+        Ok(vec![
+            want(wanted[0], to_x)?,
+            want(wanted[1], to_weight)?,
+            want(wanted[2], || self.to_bias(gradient))?,
+            want(wanted[3], || Ok(whole.clone()))?,
+        ])
     }
 
     /// The gradient before the activation, `[rows, out]`.

@@ -99,7 +99,8 @@ impl Collected {
 }
 
 impl Store {
-    /// Cleans the store. `uses` is asked for once nothing can be published any more.
+    /// Cleans the store. `uses` is asked for once nothing can be published any more and no run is
+    /// about to note what it takes.
     ///
     /// # Errors
     /// What lies in the store can't be told: then nothing goes. Or something can't be removed:
@@ -110,6 +111,8 @@ impl Store {
         uses: impl FnOnce() -> Result<Vec<Use>, StoreError>,
     ) -> Result<Collected, StoreError> {
         let tmp = self.session_folder()?;
+        // In this order: whoever takes records may wait for a publisher, and no publisher for them.
+        let _cleaning = self.cleaning()?;
         let _publishing = self.publishing()?;
         let now = SystemTime::now();
         let young = now.checked_sub(cleaning.grace).unwrap_or(now);

@@ -53,6 +53,19 @@ pub fn vectors(
     (first, second)
 }
 
+/// `blank`, whose pieces of `size` values `work` writes one after the other, as in [`vector`].
+pub fn pieces(
+    blank: &mut Blank,
+    size: usize,
+    work: impl for<'a> Fn(usize, &'a mut Blank) -> &'a mut [f32],
+) -> &mut [f32] {
+    for (index, piece) in blank.chunks_mut(size.max(1)).enumerate() {
+        written(piece, |it| work(index, it));
+    }
+    // SAFETY: `written` saw every piece come back as initialised values.
+    unsafe { initialised(blank) }
+}
+
 fn written(piece: &mut Blank, work: impl for<'a> FnOnce(&'a mut Blank) -> &'a mut [f32]) {
     let expected = place(piece);
     assert!(

@@ -2,9 +2,9 @@
 //!
 //! `gemm` packs the right matrix again for every piece of the left one and knows no bf16. Here the
 //! right matrix is packed once for all threads, and packed operands can be made straight from an
-//! image or a softmax. Everything that needs `unsafe` in these kernels lies in this folder: raw
-//! pointers into packed buffers, and instructions that the processor must have. [`available`] is
-//! asked before any of it is used.
+//! image or a softmax. What these kernels need of `unsafe` lies in this folder (raw pointers into
+//! packed buffers, and instructions that the processor must have) and in `fresh` (memory that is
+//! not yet written). [`available`] is asked before any of it is used.
 
 pub mod pack;
 pub mod runs;
@@ -18,7 +18,6 @@ use self::pack::Move;
 use self::tile::{LANES, Start, TALL, WIDE, Work};
 use super::fresh::{self, Blank};
 use super::gemm::Matrix;
-use crate::ml::ops::parallel;
 
 /// Steps of the inner dimension for which a block of the left matrix is packed: it and a panel of
 /// the right one share the second-level cache.
@@ -64,21 +63,16 @@ impl Panels {
     pub fn pack(right: Matrix, format: Format) -> Self {
         let (inner, columns) = (right.rows, right.columns);
         let steps = format.words(inner);
-        let total = panel_words(steps, columns);
-        let mut words = Vec::with_capacity(total);
         let size = (steps * WIDE).max(1);
-        let room = &mut words.spare_capacity_mut()[..total];
-        parallel::each_piece(room, size, |index, panel| {
-            let count = (columns - index * WIDE).min(WIDE);
-            for half in 0..vectors(count) {
-                let from = index * WIDE + half * LANES;
-                let lines = (columns - from).min(LANES);
-                let to = &mut panel[half * LANES..];
-                pack_right(right, from, lines, to, vectors(count) * LANES, format);
-            }
+        let words = fresh::vector(panel_words(steps, columns), size, |index, panel| {
+            let from = index * WIDE;
+            let part = Matrix {
+                values: &right.values[(from * right.column_stride).min(right.values.len())..],
+                columns: (columns - from).min(WIDE),
+                ..right
+            };
+            pack_columns(panel, part, format)
         });
-        // SAFETY: every panel wrote all of its words: `steps` rows of 16 or 32.
-        unsafe { words.set_len(total) };
         Self {
             words,
             inner,
@@ -88,38 +82,20 @@ impl Panels {
     }
 }
 
-/// Packs up to 32 columns of `right` as one panel, on the calling thread.
-pub fn pack_columns(panel: &mut [f32], right: Matrix) {
+/// Packs up to 32 columns, whose rows or columns must be neighbours, as one panel, on the calling
+/// thread.
+pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> &'a mut [f32] {
     let pitch = vectors(right.columns) * LANES;
-    assert!(right.columns <= WIDE && panel.len() >= right.rows * pitch);
+    assert!(right.columns <= WIDE && panel.len() == format.words(right.rows) * pitch);
     for from in (0..right.columns).step_by(LANES) {
         let lines = (right.columns - from).min(LANES);
-        let values = &right.values[from * right.column_stride..];
-        let to = panel[from..].as_mut_ptr();
-        pack_lines(right.t(), values, lines, to, pitch, Format::Single);
+        let values = &right.values[(from * right.column_stride).min(right.values.len())..];
+        let start = from.min(panel.len());
+        let to = panel[start..].as_mut_ptr().cast();
+        pack_lines(right.t(), values, lines, to, pitch, format);
     }
-}
-
-/// Writes columns `from` to `from + lines` of `right`.
-fn pack_right(
-    right: Matrix,
-    from: usize,
-    lines: usize,
-    to: &mut Blank,
-    pitch: usize,
-    format: Format,
-) {
-    let steps = format.words(right.rows);
-    assert!(steps == 0 || to.len() >= (steps - 1) * pitch + LANES);
-    let values = &right.values[(from * right.column_stride).min(right.values.len())..];
-    pack_lines(
-        right.t(),
-        values,
-        lines,
-        to.as_mut_ptr().cast(),
-        pitch,
-        format,
-    );
+    // SAFETY: every step wrote its 16 or 32 words.
+    unsafe { fresh::initialised(panel) }
 }
 
 /// Packs the first `lines` rows of a left matrix of `matrix`'s shape whose first value is

@@ -293,12 +293,10 @@ fn by_place(gradient: &[f32], batch: usize, outputs: usize, places: usize) -> Ve
     fresh::vector(count, size, |panel, blank| {
         let count = (outputs - panel * WIDE).min(WIDE);
         let image = places * vectors(count) * LANES;
-        for (index, blank) in blank.chunks_exact_mut(image).enumerate() {
+        fresh::pieces(blank, image, |index, blank| {
             let from = (index * outputs + panel * WIDE) * places;
             let lines = Matrix::new(&gradient[from..from + count * places], count, places);
-            pack_columns(fresh::fill(blank, 0.0), lines.t());
-        }
-        // SAFETY: the images fill the panel, and each was written.
-        unsafe { fresh::initialised(blank) }
+            pack_columns(blank, lines.t(), Format::Single)
+        })
     })
 }
