@@ -177,11 +177,13 @@ fn train(model: Model, images: Tensor, precision: Precision) -> Result<Work> {
         seed: 0,
     };
     let mut trainer = Trainer::new(model, &WHOLE, &objective)?;
+    let device = images.device().clone();
     let batch = Batch::from(Fed::Images(images));
     Ok(Work::new(amount, move || {
         // So slow that no loss ever leaves the numbers.
         trainer.step(&batch, &labels, 1e-4)?;
-        Ok(())
+        // The parameters may still be on the move.
+        Ok(device.synchronize()?)
     }))
 }
 

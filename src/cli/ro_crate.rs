@@ -12,10 +12,11 @@ use super::arguments::{Common, TargetArguments};
 use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
-use super::{examples, load, standing};
+use super::standing::Told;
+use super::{examples, load};
 use crate::engine;
+use crate::report;
 use crate::report::ro_crate::{self, Contents};
-use crate::report::{self, View};
 use crate::stages;
 use crate::ui::words::count;
 
@@ -55,13 +56,8 @@ pub fn export(
     }
     let folder = &arguments.output;
     fs::create_dir_all(folder).map_err(in_folder(folder))?;
-    let here = records.iter().map(|(node, stored)| (*node, stored));
-    let standings = standing::of(&graph, &store, here)?;
-    let taken_back = standing::sentences(&graph, &standings);
-    let view = View::new(&graph, &records)
-        .expecting(expected.as_ref())
-        .standing(&standings)
-        .warning(&taken_back);
+    let told = Told::of(&graph, &store, &records)?;
+    let view = told.view(&graph, &records, expected.as_ref());
     report::write(&view, folder)?;
     let results = sizes(folder, folder)?;
     for (relative, content) in &workflow {

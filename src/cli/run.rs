@@ -21,13 +21,14 @@ use super::load;
 use super::pins;
 use super::places::{self, Places};
 use super::shared_run::Shared;
+use super::standing::Told;
 use super::unchanged::Words;
-use super::{commands, sharing, standing};
+use super::{commands, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
 use crate::engine::{self, RunOptions, RunResult};
-use crate::report::{self, View};
+use crate::report;
 use crate::stages;
 use crate::stages::registry::Registry;
 use crate::store::Store;
@@ -107,13 +108,8 @@ pub fn run(
     {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
-    let here = records.iter().map(|(node, stored)| (*node, stored));
-    let standings = standing::of(&graph, &store, here)?;
-    let taken_back = standing::sentences(&graph, &standings);
-    let view = View::new(&graph, &records)
-        .expecting(expected.as_ref())
-        .standing(&standings)
-        .warning(&taken_back);
+    let told = Told::of(&graph, &store, &records)?;
+    let view = told.view(&graph, &records, expected.as_ref());
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder)?,
@@ -124,7 +120,7 @@ pub fn run(
     }
     summary.report = page.display().to_string();
     if common.json {
-        for sentence in &taken_back {
+        for sentence in &told.sentences {
             let message = format!("taken back: {sentence}");
             write_line(output, &Event::Warning { message })?;
         }
@@ -175,14 +171,11 @@ fn write_whole(
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
-    let here = records.iter().map(|(node, stored)| (*node, stored));
-    let standings = standing::of(&graph, store, here)?;
-    let taken_back = standing::sentences(&graph, &standings);
-    let view = View::new(&graph, &records)
-        .expecting(expected.as_ref())
-        .standing(&standings)
-        .warning(&taken_back);
-    Ok(report::write(&view, folder)?)
+    let told = Told::of(&graph, store, &records)?;
+    Ok(report::write(
+        &told.view(&graph, &records, expected.as_ref()),
+        folder,
+    )?)
 }
 
 fn exit(summary: &Summary) -> Exit {

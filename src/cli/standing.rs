@@ -12,13 +12,50 @@ use crate::remote::home::Home;
 use crate::remote::neighbours::Lab;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
+use crate::report::View;
 use crate::report::standing::{Agrees, Other, Standing, TakenBack};
+use crate::report::verdict::Expected;
 use crate::store::{Store, StoredRecord};
 use crate::ui::words::{count, printable};
 use crate::workflow::graph::Graph;
 
 /// By node, for those of which there is something to say.
 pub type Standings = BTreeMap<NodeIndex, Standing>;
+
+/// How the records of a report stand, and what there is to say of that.
+pub struct Told {
+    standings: Standings,
+    pub sentences: Vec<String>,
+}
+
+impl Told {
+    pub fn of(
+        graph: &Graph,
+        store: &Store,
+        records: &BTreeMap<NodeIndex, StoredRecord>,
+    ) -> Result<Self, Failure> {
+        let records = records.iter().map(|(node, stored)| (*node, stored));
+        let standings = of(graph, store, records)?;
+        let sentences = sentences(graph, &standings);
+        Ok(Self {
+            standings,
+            sentences,
+        })
+    }
+
+    /// The records of `graph` beside published numbers, and how they stand.
+    pub fn view<'a>(
+        &'a self,
+        graph: &'a Graph,
+        records: &'a BTreeMap<NodeIndex, StoredRecord>,
+        expected: Option<&'a Expected>,
+    ) -> View<'a> {
+        View::new(graph, records)
+            .expecting(expected)
+            .standing(&self.standings)
+            .warning(&self.sentences)
+    }
+}
 
 /// Lets `store` know what has been taken back, as far as that is known here.
 pub fn tell(store: &Store) -> Result<(), Failure> {

@@ -1,5 +1,7 @@
 //! Devices by name, and their class: what a result's bits may depend on.
 
+use std::sync::Once;
+
 use candle_core::Device;
 
 /// A device that this build or this machine does not have.
@@ -18,7 +20,14 @@ pub enum DeviceError {
 /// `auto` is the first CUDA device where this build and this machine have one, else the CPU.
 pub fn resolve(wish: &str) -> Result<String, DeviceError> {
     match wish {
-        "auto" if cfg!(feature = "cuda") && open("cuda:0").is_ok() => Ok("cuda:0".to_string()),
+        "auto" if cfg!(feature = "cuda") => Ok(match open("cuda:0") {
+            Ok(_) => "cuda:0".to_string(),
+            Err(error) => {
+                static TOLD: Once = Once::new();
+                TOLD.call_once(|| tracing::warn!("no GPU is used: {error}"));
+                "cpu".to_string()
+            }
+        }),
         "auto" | "cpu" => Ok("cpu".to_string()),
         "cuda" => resolve("cuda:0"),
         _ => match (ordinal(wish), cfg!(feature = "cuda")) {

@@ -25,8 +25,20 @@ pub enum Error {
     /// What gives the images failed, in its own words.
     #[error(transparent)]
     Images(Box<dyn std::error::Error + Send + Sync>),
-    #[error(transparent)]
+    #[error("{}", told(.0))]
     Tensor(#[from] candle_core::Error),
+}
+
+/// What Candle says; where the memory of a GPU was not enough, what to do about it.
+fn told(error: &candle_core::Error) -> String {
+    let text = error.to_string();
+    match text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
+        true => format!(
+            "the GPU has too little memory for this: a smaller `batch` or `precision: bf16` \
+             needs less ({text})"
+        ),
+        false => text,
+    }
 }
 
 pub type Result<T> = std::result::Result<T, Error>;

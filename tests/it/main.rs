@@ -15,6 +15,8 @@ mod documentation;
 mod engine;
 mod examples;
 mod fixtures;
+mod gpu;
+mod gpu_kernels;
 mod harm;
 mod house;
 mod hub;

@@ -3,7 +3,7 @@
     python -m venv /tmp/peers && /tmp/peers/bin/pip install torch torchvision timm
     cargo build --release
     /tmp/peers/bin/python benches/peers/train/compare.py target/release/ribflow [NAME…]
-        [--rounds 3] [--seconds 4] [--threads 2] [--json FILE]
+        [--rounds 3] [--seconds 4] [--threads 2] [--device cpu] [--json FILE]
 
 A NAME is one of `ribflow bench --list`'s model/…, any batch. Every measurement is a process of its
 own, so that its peak memory is its own: ribflow's, then PyTorch's in each of its forms, and so on,
@@ -17,6 +17,9 @@ The work is the same on both sides: random images of the same shape in memory; f
 mode (PyTorch under inference_mode), or zero_grad(set_to_none), forward, cross-entropy, backward and
 a step of SGD with momentum 0.9. Models are timm's and torchvision's; the two small ones are written
 out below. bf16 is ribflow's precision of that name and PyTorch's autocast.
+
+With `--device cuda` both work there: PyTorch as it is and with torch.compile, TF32 off for f32 as ribflow has
+it, every call waited for; memory is then the host's. ribflow must be built with the feature `cuda`.
 """
 
 import argparse
@@ -60,9 +63,10 @@ def parts(name):
     return arch, work, int(batch[1:]), precision[0] if precision else "f32"
 
 
-def forms(name):
+def forms(name, device):
     """The ways in which PyTorch is tried."""
-    return ["nchw", "channels_last"] if "resnet" in name else ["eager"]
+    layouts = ["nchw", "channels_last"] if "resnet" in name else ["eager"]
+    return layouts if device == "cpu" else layouts + [layouts[-1] + ", compiled"]
 
 
 def tiny_vit():
@@ -158,33 +162,38 @@ def network(arch):
     return model, model.patch_embed.img_size[0]
 
 
-def work_of(name, form):
+def work_of(name, form, device):
     """What PyTorch does in one call."""
     import torch
 
     arch, work, batch, precision = parts(name)
     model, size = network(arch)
-    images = torch.randn(batch, 3, size, size)
-    if form == "channels_last":
+    model = model.to(device)
+    images = torch.randn(batch, 3, size, size, device=device)
+    if form.startswith("channels_last"):
         model = model.to(memory_format=torch.channels_last)
         images = images.to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        classes = model.eval()(images[:2]).shape[1]
+    if form.endswith("compiled"):
+        model = torch.compile(model)
     autocast = lambda: contextlib.nullcontext()
     if precision != "f32":
-        autocast = lambda: torch.autocast("cpu", getattr(torch, {"bf16": "bfloat16", "f16": "float16"}[precision]))
+        autocast = lambda: torch.autocast(device, getattr(torch, {"bf16": "bfloat16", "f16": "float16"}[precision]))
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     if work == "forward":
         model.eval()
 
         def forward():
             with torch.inference_mode(), autocast():
                 model(images)
+            wait()
 
         return forward
 
     model.train()
     optimiser = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
-    with torch.no_grad():
-        classes = model(images[:2]).shape[1]
-    labels = torch.arange(batch) % classes
+    labels = torch.arange(batch, device=device) % classes
 
     def step():
         optimiser.zero_grad(set_to_none=True)
@@ -192,18 +201,21 @@ def work_of(name, form):
             loss = torch.nn.functional.cross_entropy(model(images), labels)
         loss.backward()
         optimiser.step()
+        wait()
 
     return step
 
 
-def torch_side(name, form, seconds, threads):
+def torch_side(name, form, seconds, threads, device):
     """One measurement, as `ribflow bench` takes its own; printed as JSON."""
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     imports = peak_bytes()
-    work = work_of(name, form)
+    work = work_of(name, form, device)
+    # A compiled one takes a second call to come to rest.
+    work()
     work()
     rounds, begin, cpu = [], time.perf_counter(), time.process_time()
     while len(rounds) < 3 or time.perf_counter() - begin < seconds:
@@ -231,13 +243,13 @@ def measured(command):
 
 def peer(name, form, options):
     command = [sys.executable, os.path.abspath(__file__), "--torch", name, form]
-    return measured(command + [str(options.seconds), str(options.threads)])
+    return measured(command + [str(options.seconds), str(options.threads), options.device])
 
 
 def ours(name, options):
     """The measurement, and the machine in ribflow's words."""
     command = [options.binary, "bench", name, "--json", "--threads", str(options.threads)]
-    document = measured(command + ["--seconds", str(options.seconds)])
+    document = measured(command + ["--seconds", str(options.seconds), "--device", options.device])
     (found,) = document["results"]
     wall = found["wall_ms"]
     times = {"median": wall["median"], "least": wall["least"], "cpu": found["cpu_ms"]}
@@ -246,14 +258,14 @@ def ours(name, options):
 
 def compare(name, options):
     """All rounds of one work, and what comes of them."""
-    rounds = {"ribflow": [], **{form: [] for form in forms(name)}}
+    rounds = {"ribflow": [], **{form: [] for form in forms(name, options.device)}}
     for _ in range(options.rounds):
         found, machine = ours(name, options)
         rounds["ribflow"].append(found)
-        for form in forms(name):
+        for form in forms(name, options.device):
             rounds[form].append(peer(name, form, options))
     median = lambda who, what: statistics.median(each[what] for each in rounds[who])
-    best = min(forms(name), key=lambda form: median(form, "median"))
+    best = min(forms(name, options.device), key=lambda form: median(form, "median"))
     pairs = list(zip(rounds[best], rounds["ribflow"]))
     ratios = [theirs["median"] / own["median"] for theirs, own in pairs]
     return {
@@ -293,13 +305,14 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement, at least")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--json", metavar="FILE", help="write everything there")
     options = parser.parse_args()
     options.binary = os.path.abspath(options.binary)
     versions = "import torch, torchvision, timm; print(torch.__version__, torchvision.__version__, timm.__version__)"
     versions = subprocess.run([sys.executable, "-c", versions], capture_output=True, text=True, check=True).stdout.split()
     versions = dict(zip(["torch", "torchvision", "timm"], versions), python=platform.python_version())
-    print(f"{versions}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s")
+    print(f"{versions}, {options.device}, {options.threads} threads, {options.rounds} rounds of {options.seconds} s")
     print("| work | ribflow, ms (least) | torch, ms (least) | torch/ribflow | least | of CPU time | ribflow, MiB | torch, MiB (import) | torch/ribflow |")
     print("|---|---|---|---|---|---|---|---|---|", flush=True)
     results = []
@@ -314,7 +327,7 @@ def main():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--torch"]:
-        name, form, seconds, threads = sys.argv[2:]
-        torch_side(name, form, float(seconds), int(threads))
+        name, form, seconds, threads, device = sys.argv[2:]
+        torch_side(name, form, float(seconds), int(threads), device)
     else:
         main()

@@ -132,8 +132,9 @@ impl Config {
             pass.of(self.head(), "weight")?,
             pass.of(self.head(), "bias")?,
         );
-        pass.tape
-            .linear(features, &weight, Some(&bias), Activation::None)
+        let tape = pass.tape;
+        let logits = tape.linear(features, &weight, Some(&bias), Activation::None)?;
+        tape.widened(&logits)
     }
 }
 

@@ -25,6 +25,9 @@ impl Tape {
             heads,
             size: packed / 3 / heads,
         };
+        if self.is_on_gpu(qkv) {
+            return self.gpu_attention(qkv, shape);
+        }
         match cpu::serves(&[qkv.tensor()]) {
             true => self.fused_attention(qkv, shape),
             false => self.composed_attention(qkv, shape),

@@ -23,6 +23,10 @@ impl Tape {
             let labels = targets.labels.len();
             return Err(Error::Invalid(format!("{labels} labels for {rows} rows")));
         }
+        check_labels(targets.labels, classes)?;
+        if self.is_on_gpu(logits) {
+            return self.gpu_cross_entropy(logits, targets.labels, targets.smoothing);
+        }
         let target = distribution(targets, classes, logits.tensor())?;
         let shifted = logits
             .tensor()
@@ -37,15 +41,21 @@ impl Tape {
     }
 }
 
-/// The target distributions `[rows, classes]`, like `logits` in type and place.
+fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
+    let outside = labels.iter().find(|label| **label as usize >= classes);
+    outside.map_or(Ok(()), |label| {
+        Err(Error::Invalid(format!(
+            "label {label} is not among {classes} classes"
+        )))
+    })
+}
+
+/// The target distributions of labels that have been checked `[rows, classes]`, like `logits` in type and place.
 fn distribution(targets: Targets, classes: usize, logits: &Tensor) -> Result<Tensor> {
     let spread = targets.smoothing / classes as f64;
     let mut values = vec![spread; targets.labels.len() * classes];
     for (row, label) in values.chunks_mut(classes).zip(targets.labels) {
-        let cell = row.get_mut(*label as usize).ok_or_else(|| {
-            Error::Invalid(format!("label {label} is not among {classes} classes"))
-        })?;
-        *cell += 1.0 - targets.smoothing;
+        row[*label as usize] += 1.0 - targets.smoothing;
     }
     let shape = (targets.labels.len(), classes);
     Ok(Tensor::from_vec(values, shape, logits.device())?.to_dtype(logits.dtype())?)

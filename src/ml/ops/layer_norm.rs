@@ -15,6 +15,9 @@ impl Tape {
             let message = format!("a layer norm does not fit {:?}", x.tensor().dims());
             return Err(Error::Invalid(message));
         }
+        if self.is_on_gpu(x) {
+            return self.gpu_layer_norm(x, weight, bias, eps);
+        }
         match cpu::serves(&[x.tensor(), weight.tensor(), bias.tensor()]) {
             true => self.fused_layer_norm(x, weight, bias, eps),
             false => self.composed_layer_norm(x, weight, bias, eps),

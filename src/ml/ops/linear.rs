@@ -56,7 +56,7 @@ impl Tape {
         let [weight, bias] = first;
         let operands = [x, weight, bias, second[0], second[1], residual];
         let serves = cpu::serves(&operands.map(Value::tensor));
-        let fused = serves && cpu::product::serves(self.precision());
+        let fused = serves && cpu::product::serves(self.precision()) && !self.is_on_gpu(x);
         if !fused || !operands.iter().any(|operand| operand.is_tracked()) {
             let hidden = self.linear(x, weight, Some(bias), activation)?;
             return self.linear_residual(&hidden, second[0], Some(second[1]), residual);
@@ -109,6 +109,10 @@ impl Tape {
         activation: Activation,
         residual: Option<&Value>,
     ) -> Result<Value> {
+        sizes(x, weight, bias, residual)?;
+        if self.is_on_gpu(x) {
+            return self.gpu_linear(x, weight, bias, activation, residual);
+        }
         let operands = [Some(x), Some(weight), bias, residual];
         let tensors: Vec<&Tensor> = operands.iter().flatten().map(|it| it.tensor()).collect();
         let precision = self.precision();

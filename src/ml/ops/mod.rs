@@ -4,7 +4,7 @@
 //! states its backward pass itself, so a step keeps only what that pass needs, nothing starts
 //! from zeros, and no upstream parameter can silently lose its gradient. Operations exist twice:
 //! as a composition of Candle's tensor operations, which serves every device and number type, and
-//! as a fused kernel for `f32` on the CPU.
+//! as a fused kernel for `f32` on the CPU; those of a transformer also as a GPU has them (`gpu`).
 //!
 //! The kernels run on the threads of the current [`parallel`] scope and cut their work by the
 //! shapes alone, so the same input gives the same bits whatever the number of threads.
@@ -24,6 +24,7 @@ mod cross_entropy;
 mod distillation;
 mod elementwise;
 mod frame;
+mod gpu;
 mod layer_norm;
 mod linear;
 mod low_rank;
@@ -39,6 +40,8 @@ pub use convolution::Window;
 pub(in crate::ml) use cpu::math::vectorised;
 pub use cross_entropy::Targets;
 pub use frame::Frame;
+#[cfg(feature = "cuda")]
+pub(in crate::ml) use gpu::launch;
 pub use linear::Activation;
 pub use precision::Precision;
 pub use tape::{Gradients, Tape, Value};

@@ -54,6 +54,7 @@ impl Tape {
     /// Puts the class token before the patches and adds the positions: `patches`
     /// `[batch, n, width]`, `class` `[1, 1, width]`, `positions` `[1, n + 1, width]`.
     pub fn embed(&self, patches: &Value, class: &Value, positions: &Value) -> Result<Value> {
+        let patches = &self.widened(patches)?;
         let (batch, count, width) = patches.tensor().dims3()?;
         let fits = width > 0
             && class.tensor().dims() == [1, 1, width]

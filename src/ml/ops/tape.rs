@@ -61,6 +61,8 @@ struct Step {
 pub struct Tape {
     steps: RefCell<Vec<Step>>,
     precision: Precision,
+    /// Takes the layers of a GPU on any device.
+    acts_as_gpu: bool,
 }
 
 impl Tape {
@@ -74,6 +76,19 @@ impl Tape {
             precision,
             ..Self::default()
         }
+    }
+
+    /// The same with the layers that a GPU has, on any device.
+    #[cfg(test)]
+    pub(super) fn acting_as_gpu(self) -> Self {
+        Self {
+            acts_as_gpu: true,
+            ..self
+        }
+    }
+
+    pub(super) fn acts_as_gpu(&self) -> bool {
+        self.acts_as_gpu
     }
 
     pub(super) fn precision(&self) -> Precision {

@@ -3,6 +3,8 @@
 
 mod composed;
 mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
 
 use std::collections::BTreeMap;
 
@@ -42,6 +44,9 @@ enum Memory {
     Velocity(Vec<f32>),
     /// On the CPU under AdamW: the running means of the gradient and of its square.
     Moments(Vec<[f32; 2]>),
+    /// On a GPU: the velocity, or the two means one after the other.
+    #[cfg(feature = "cuda")]
+    Joint(Tensor),
     /// Elsewhere: the velocity, or the two means.
     Tensors(Vec<Tensor>),
 }
@@ -108,14 +113,15 @@ impl Optimiser {
         gradients: &BTreeMap<String, Tensor>,
     ) -> Result<()> {
         self.steps += 1;
+        #[cfg(feature = "cuda")]
+        if parameters.values().any(|it| it.tensor.device().is_cuda()) {
+            return self.step_on_gpu(rate, parameters, gradients);
+        }
         for (name, parameter) in parameters {
             let Some(gradient) = gradients.get(name) else {
                 continue;
             };
-            let decay = match parameter.decays {
-                true => self.weight_decay,
-                false => 0.0,
-            };
+            let decay = self.decay(parameter);
             let tensor = &mut parameter.tensor;
             let memory = match self.memory.remove(name) {
                 Some(memory) => memory,
@@ -130,15 +136,10 @@ impl Optimiser {
                     };
                     sgd(tensor, gradient, memory, step)?
                 }
-                Rule::AdamW { beta1, beta2, eps } => {
+                Rule::AdamW { .. } => {
                     let step = AdamStep {
-                        rate,
                         decay,
-                        beta1,
-                        beta2,
-                        eps,
-                        correction1: 1.0 - libm::pow(beta1, self.steps.into()),
-                        correction2: 1.0 - libm::pow(beta2, self.steps.into()),
+                        ..self.adam(rate)
                     };
                     adamw(tensor, gradient, memory, step)?
                 }
@@ -146,6 +147,71 @@ impl Optimiser {
             self.memory.insert(name.clone(), memory);
         }
         Ok(())
+    }
+
+    fn decay(&self, parameter: &Parameter) -> f64 {
+        match parameter.decays {
+            true => self.weight_decay,
+            false => 0.0,
+        }
+    }
+
+    /// This step of AdamW, without decay.
+    fn adam(&self, rate: f64) -> AdamStep {
+        let (beta1, beta2, eps) = match self.rule {
+            Rule::AdamW { beta1, beta2, eps } => (beta1, beta2, eps),
+            Rule::Sgd { .. } => (0.0, 0.0, 0.0),
+        };
+        AdamStep {
+            rate,
+            decay: 0.0,
+            beta1,
+            beta2,
+            eps,
+            correction1: 1.0 - libm::pow(beta1, self.steps.into()),
+            correction2: 1.0 - libm::pow(beta2, self.steps.into()),
+        }
+    }
+
+    /// Moves all at once.
+    #[cfg(feature = "cuda")]
+    fn step_on_gpu(
+        &mut self,
+        rate: f64,
+        parameters: &BTreeMap<String, Parameter>,
+        gradients: &BTreeMap<String, Tensor>,
+    ) -> Result<()> {
+        let means = match self.rule {
+            Rule::Sgd { .. } => 1,
+            Rule::AdamW { .. } => 2,
+        };
+        let mut all = Vec::with_capacity(parameters.len());
+        for (name, parameter) in parameters {
+            let Some(gradient) = gradients.get(name) else {
+                continue;
+            };
+            let tensor = &parameter.tensor;
+            let memory = match self.memory.get(name) {
+                Some(Memory::Joint(memory)) => memory.clone(),
+                _ => Tensor::zeros(means * tensor.elem_count(), DType::F32, tensor.device())?,
+            };
+            self.memory
+                .insert(name.clone(), Memory::Joint(memory.clone()));
+            let decay = self.decay(parameter);
+            all.push(cuda::Moved::new(tensor, gradient, memory, decay)?);
+        }
+        match self.rule {
+            Rule::Sgd { momentum } => {
+                let decay = self.weight_decay;
+                let step = SgdStep {
+                    rate,
+                    momentum,
+                    decay,
+                };
+                cuda::sgd(&all, step)
+            }
+            Rule::AdamW { .. } => cuda::adamw(&all, self.adam(rate)),
+        }
     }
 }
 
@@ -155,7 +221,8 @@ fn sgd(tensor: &mut Tensor, gradient: &Tensor, memory: Memory, step: SgdStep) ->
         Memory::Tensors(tensors) => {
             Memory::Tensors(composed::sgd(tensor, gradient, tensors, step)?)
         }
-        moments @ Memory::Moments(_) => moments,
+        // Not reached: a rule remembers its own.
+        other => other,
     })
 }
 
@@ -165,6 +232,6 @@ fn adamw(tensor: &mut Tensor, gradient: &Tensor, memory: Memory, step: AdamStep)
         Memory::Tensors(tensors) => {
             Memory::Tensors(composed::adamw(tensor, gradient, tensors, step)?)
         }
-        velocity @ Memory::Velocity(_) => velocity,
+        other => other,
     })
 }

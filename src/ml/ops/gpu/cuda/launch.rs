@@ -1,0 +1,234 @@
+//! Launching a kernel. The one place that hands raw addresses to the device.
+//!
+//! The kernels are machine code for one kind of GPU, made by `build.rs`; they are loaded once a
+//! process. All work goes to the stream of the device that Candle uses, in order, and memory is
+//! given back in the same order, so a tensor that is dropped after a launch outlives the kernel.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use candle_core::cuda_backend::cudarc::driver::{
+    CudaFunction, CudaModule, CudaStream, DevicePtr, LaunchConfig, PushKernelArg,
+};
+use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
+use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
+use candle_core::{DType, Device, DeviceLocation, Shape, Storage, Tensor};
+
+use crate::ml::{Error, Result};
+
+/// By the name of their file.
+const MODULES: [&[u8]; 6] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/columns.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/cross_entropy.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/linear.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/optimiser.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/softmax.cubin")),
+];
+
+/// Threads of a block.
+const BLOCK: usize = 256;
+const WARP: usize = 32;
+
+/// How many blocks there are, in two directions.
+#[derive(Clone, Copy)]
+pub struct Grid(usize, usize);
+
+impl Grid {
+    /// A thread for each of `count` values.
+    pub fn over(count: usize) -> Self {
+        Self(count.div_ceil(BLOCK), 1)
+    }
+
+    /// A warp for each row.
+    pub fn of_rows(rows: usize) -> Self {
+        Self(rows.div_ceil(BLOCK / WARP), 1)
+    }
+
+    /// A block for 32 columns of each chunk of rows.
+    pub fn of_columns(columns: usize, chunks: usize) -> Self {
+        Self(columns.div_ceil(WARP), chunks)
+    }
+
+    /// A block for each of `count` pieces.
+    pub fn of_pieces(count: usize) -> Self {
+        Self(count, 1)
+    }
+}
+
+/// What a kernel is given.
+#[derive(Clone, Copy)]
+pub enum Argument<'a> {
+    /// The address of a contiguous tensor's first value.
+    Tensor(&'a Tensor),
+    /// u64
+    Count(usize),
+    /// int
+    Size(usize),
+    Integer(i32),
+    /// float
+    Number(f64),
+}
+
+enum Raw {
+    Wide(u64),
+    Integer(i32),
+    Number(f32),
+}
+
+/// Runs kernel `name` on the device of its first tensor.
+///
+/// # Errors
+/// There is no such kernel, a size does not fit, a tensor is not contiguous or lies elsewhere, or
+/// the device refuses.
+pub fn launch(name: &str, Grid(across, down): Grid, arguments: &[Argument]) -> Result<()> {
+    let tensors = arguments.iter().find_map(|argument| match argument {
+        Argument::Tensor(tensor) => Some(*tensor),
+        _ => None,
+    });
+    let device = cuda(tensors.map(Tensor::device))?;
+    if across == 0 || down == 0 {
+        return Ok(());
+    }
+    let stream = device.cuda_stream();
+    let raw = arguments
+        .iter()
+        .map(|argument| raw(argument, &stream))
+        .collect::<Result<Vec<Raw>>>()?;
+    let function = function(device, &stream, name)?;
+    let mut builder = stream.launch_builder(&function);
+    for argument in &raw {
+        match argument {
+            Raw::Wide(value) => builder.arg(value),
+            Raw::Integer(value) => builder.arg(value),
+            Raw::Number(value) => builder.arg(value),
+        };
+    }
+    let grid = |count: usize| u32::try_from(count).map_err(|_| too_large(name));
+    let config = LaunchConfig {
+        grid_dim: (grid(across)?, grid(down)?, 1),
+        block_dim: (BLOCK as u32, 1, 1),
+        shared_mem_bytes: 0,
+    };
+    // SAFETY: the arguments are those of the kernel, in its order (checked for each of them by the
+    // tests that run the kernels); it stays within the sizes it is told, which are the tensors'.
+    unsafe { builder.launch(config) }.map_err(|error| failed(name, &error))?;
+    Ok(())
+}
+
+fn too_large(name: &str) -> Error {
+    Error::Invalid(format!("`{name}` can't be run on so many values"))
+}
+
+fn failed(name: &str, error: &dyn std::fmt::Display) -> Error {
+    Error::Invalid(format!("kernel `{name}`: {error}"))
+}
+
+fn cuda(device: Option<&Device>) -> Result<&CudaDevice> {
+    match device {
+        Some(Device::Cuda(device)) => Ok(device),
+        _ => Err(Error::Invalid(
+            "a kernel of the GPU met another device".to_string(),
+        )),
+    }
+}
+
+fn raw(argument: &Argument, stream: &CudaStream) -> Result<Raw> {
+    Ok(match *argument {
+        Argument::Tensor(tensor) => Raw::Wide(address(tensor, stream)?),
+        Argument::Count(count) => Raw::Wide(count as u64),
+        Argument::Size(size) => {
+            Raw::Integer(i32::try_from(size).map_err(|_| too_large("a kernel"))?)
+        }
+        Argument::Integer(value) => Raw::Integer(value),
+        Argument::Number(value) => Raw::Number(value as f32),
+    })
+}
+
+/// Where the values of a contiguous tensor begin.
+fn address(tensor: &Tensor, stream: &CudaStream) -> Result<u64> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let (Storage::Cuda(storage), Some((start, _))) = (&*storage, layout.contiguous_offsets())
+    else {
+        let message = "a kernel of the GPU needs contiguous tensors that lie there";
+        return Err(Error::Invalid(message.to_string()));
+    };
+    let first = match &storage.slice {
+        CudaStorageSlice::U8(slice) => slice.device_ptr(stream).0,
+        CudaStorageSlice::U32(slice) => slice.device_ptr(stream).0,
+        CudaStorageSlice::BF16(slice) => slice.device_ptr(stream).0,
+        CudaStorageSlice::F32(slice) => slice.device_ptr(stream).0,
+        _ => return Err(Error::Invalid("no kernel takes such numbers".to_string())),
+    };
+    Ok(first + (start * tensor.dtype().size_in_bytes()) as u64)
+}
+
+/// A tensor that a kernel is about to write whole.
+pub fn blank(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
+    // SAFETY: every caller has a kernel write all of it before anything reads it.
+    Ok(unsafe { Tensor::empty(shape, dtype, device)? })
+}
+
+/// Numbers that a kernel reads as a table of structures.
+pub struct Table(Tensor);
+
+impl Table {
+    /// `bytes`, a multiple of four, in the memory of `device`.
+    pub fn new(bytes: &[u8], device: &Device) -> Result<Self> {
+        let (words, _) = bytes.as_chunks::<4>();
+        let words: Vec<u32> = words.iter().map(|word| u32::from_le_bytes(*word)).collect();
+        let count = words.len();
+        Ok(Self(Tensor::from_vec(words, count, device)?))
+    }
+
+    pub fn argument(&self) -> Argument<'_> {
+        Argument::Tensor(&self.0)
+    }
+
+    /// The address of a tensor, to stand in a table.
+    pub fn address(tensor: &Tensor) -> Result<u64> {
+        let stream = cuda(Some(tensor.device()))?.cuda_stream();
+        address(tensor, &stream)
+    }
+}
+
+/// The modules of a device.
+type Loaded = Arc<Vec<Arc<CudaModule>>>;
+
+fn function(device: &CudaDevice, stream: &CudaStream, name: &str) -> Result<CudaFunction> {
+    static LOADED: OnceLock<Mutex<HashMap<usize, Loaded>>> = OnceLock::new();
+    let place = match candle_core::backend::BackendDevice::location(device) {
+        DeviceLocation::Cuda { gpu_id } => gpu_id,
+        _ => 0,
+    };
+    let loaded = {
+        let loaded = LOADED.get_or_init(Mutex::default);
+        let mut loaded = loaded.lock().unwrap_or_else(|held| held.into_inner());
+        match loaded.get(&place) {
+            Some(modules) => Arc::clone(modules),
+            None => {
+                let load = |bytes: &&[u8]| {
+                    stream
+                        .context()
+                        .load_module(Ptx::from_binary(bytes.to_vec()))
+                };
+                let modules = MODULES
+                    .iter()
+                    .map(load)
+                    .collect::<std::result::Result<Vec<_>, _>>();
+                let modules = Arc::new(modules.map_err(|error| {
+                    Error::Invalid(format!(
+                        "this build's kernels are for another kind of GPU ({error}); \
+                         CUDA_COMPUTE_CAP names one when ribflow is built"
+                    ))
+                })?);
+                loaded.insert(place, Arc::clone(&modules));
+                modules
+            }
+        }
+    };
+    let found = loaded
+        .iter()
+        .find_map(|module| module.load_function(name).ok());
+    found.ok_or_else(|| Error::Invalid(format!("there is no kernel `{name}`")))
+}

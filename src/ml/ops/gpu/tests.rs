@@ -1,0 +1,152 @@
+//! The layers of a GPU, on the CPU: in f32 and in bf16 against the same layers composed in f64.
+
+use candle_core::{DType, Device, Tensor};
+
+use crate::ml::Result;
+use crate::ml::ops::{Activation, Precision, Tape, Targets, Value};
+use crate::rng::Stream;
+
+/// Of one layer, relative to the largest value of a tensor.
+const FLOAT: f64 = 2e-6;
+/// Half a unit in the last of bf16's eight bits is 2⁻⁹; several roundings follow each other.
+const HALF: f64 = 0.02;
+
+fn random(name: &str, shape: &[usize]) -> Tensor {
+    let mut stream = Stream::new(0, name);
+    let count = shape.iter().product();
+    let values: Vec<f32> = (0..count).map(|_| stream.range(-1.5, 1.5) as f32).collect();
+    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    let wide = tensor.to_dtype(DType::F64).unwrap();
+    wide.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |top, value| value.abs().max(top))
+}
+
+fn error(found: &Tensor, exact: &Tensor) -> f64 {
+    assert_eq!(found.dims(), exact.dims());
+    let (found, exact) = (values(found), values(exact));
+    let gaps: Vec<f64> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
+    largest(&gaps) / largest(&exact).max(1e-3)
+}
+
+/// What an operation gives and the gradient of each input, all of its inputs' types.
+fn run(
+    tape: Tape,
+    inputs: &[Tensor],
+    operation: &dyn Fn(&Tape, &[Value]) -> Result<Value>,
+) -> Vec<Tensor> {
+    let leaves: Vec<Value> = inputs
+        .iter()
+        .map(|input| tape.leaf(input.clone()))
+        .collect();
+    let output = operation(&tape, &leaves).unwrap();
+    let seed = random("seed", output.tensor().dims());
+    let seed = seed.to_dtype(output.tensor().dtype()).unwrap();
+    let mut gradients = tape.backward_from(&output, seed).unwrap();
+    let mut all = vec![output.into_tensor()];
+    for (leaf, input) in leaves.iter().zip(inputs) {
+        let gradient = gradients.take(leaf).expect("a gradient");
+        assert_eq!(gradient.dtype(), input.dtype());
+        all.push(gradient);
+    }
+    all
+}
+
+fn check(name: &str, shapes: &[&[usize]], operation: &dyn Fn(&Tape, &[Value]) -> Result<Value>) {
+    check_layers(1.0, name, shapes, operation);
+}
+
+/// The same for so many layers, one after the other.
+fn check_layers(
+    layers: f64,
+    name: &str,
+    shapes: &[&[usize]],
+    operation: &dyn Fn(&Tape, &[Value]) -> Result<Value>,
+) {
+    let input = |(index, shape): (usize, &&[usize])| random(&format!("{name}/{index}"), shape);
+    let inputs: Vec<Tensor> = shapes.iter().enumerate().map(input).collect();
+    let wide: Vec<Tensor> = inputs
+        .iter()
+        .map(|input| input.to_dtype(DType::F64).unwrap())
+        .collect();
+    let exact = run(Tape::new(), &wide, operation);
+    for (precision, most) in [(Precision::F32, FLOAT), (Precision::Bf16, HALF)] {
+        let tape = Tape::with_precision(precision).acting_as_gpu();
+        let found = run(tape, &inputs, operation);
+        for (index, (found, exact)) in found.iter().zip(&exact).enumerate() {
+            let error = error(found, exact);
+            assert!(
+                error < layers * most,
+                "{name}, {precision:?}, {index}: {error}"
+            );
+        }
+    }
+}
+
+#[test]
+fn layers_of_a_gpu_are_the_same_layers() {
+    for activation in [Activation::None, Activation::Gelu, Activation::QuickGelu] {
+        let name = format!("linear {activation:?}");
+        check(&name, &[&[3, 5, 24], &[17, 24], &[17]], &|tape, v| {
+            tape.linear(&v[0], &v[1], Some(&v[2]), activation)
+        });
+    }
+    check("no bias", &[&[4, 8], &[6, 8]], &|tape, v| {
+        tape.linear(&v[0], &v[1], None, Activation::None)
+    });
+    let shapes: &[&[usize]] = &[&[2, 3, 8], &[16, 8], &[16], &[8, 16], &[8], &[2, 3, 8]];
+    check("perceptron", shapes, &|tape, v| {
+        let (first, second) = ([&v[1], &v[2]], [&v[3], &v[4]]);
+        tape.perceptron(&v[0], first, Activation::Gelu, second, &v[5])
+    });
+    check("layer norm", &[&[2, 7, 40], &[40], &[40]], &|tape, v| {
+        tape.layer_norm(&v[0], &v[1], &v[2], 1e-6)
+    });
+    for queries in [9, 1] {
+        check("attention", &[&[2, 9, 3 * 32]], &|tape, v| {
+            tape.attention(&v[0], 4, queries)
+        });
+    }
+    for smoothing in [0.0, 0.1] {
+        check("cross-entropy", &[&[5, 11]], &|tape, v| {
+            let labels = &[3, 0, 10, 10, 7];
+            tape.cross_entropy(&v[0], Targets { labels, smoothing })
+        });
+    }
+}
+
+/// A whole transformer's block in bf16: what is stored in half precision, and what is not.
+#[test]
+fn a_block_stores_in_half_precision_what_goes_between_its_layers() {
+    let shapes: &[&[usize]] = &[
+        &[2, 5, 32],
+        &[32],
+        &[32],
+        &[96, 32],
+        &[96],
+        &[32, 32],
+        &[32],
+    ];
+    check_layers(4.0, "block", shapes, &|tape, v| {
+        let h = tape.layer_norm(&v[0], &v[1], &v[2], 1e-6)?;
+        let qkv = tape.linear(&h, &v[3], Some(&v[4]), Activation::None)?;
+        let h = tape.attention(&qkv, 4, 5)?;
+        tape.linear_residual(&h, &v[5], Some(&v[6]), &v[0])
+    });
+    let tape = Tape::with_precision(Precision::Bf16).acting_as_gpu();
+    let x = Value::constant(random("x", &[2, 4]));
+    let weight = Value::constant(random("weight", &[4, 4]));
+    let half = tape.linear(&x, &weight, None, Activation::Gelu).unwrap();
+    assert_eq!(half.tensor().dtype(), DType::BF16);
+    let wide = tape.linear_residual(&half, &weight, None, &x).unwrap();
+    assert_eq!(wide.tensor().dtype(), DType::F32);
+    let bias = Value::constant(random("bias", &[4]));
+    let normal = tape.layer_norm(&wide, &bias, &bias, 1e-6).unwrap();
+    assert_eq!(normal.tensor().dtype(), DType::BF16);
+    assert_eq!(tape.widened(&normal).unwrap().tensor().dtype(), DType::F32);
+}
