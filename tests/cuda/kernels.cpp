@@ -34,6 +34,9 @@ namespace of_pixels {
 namespace of_softmax {
 #include "softmax.cu"
 }
+namespace of_windows {
+#include "windows.cu"
+}
 
 using of_optimiser::Parameter;
 using of_optimiser::Piece;
@@ -98,6 +101,7 @@ int main() {
     using namespace of_linear;
     using namespace of_pixels;
     using namespace of_softmax;
+    using namespace of_windows;
     std::map<std::string, std::function<void(dim3, unsigned)>> kernels{
         KERNEL(activate_bf16), KERNEL(activate_f32), KERNEL(adamw_of_one), KERNEL(columns_bf16),
         KERNEL(columns_f32), KERNEL(cross_entropy_back_bf16), KERNEL(cross_entropy_back_f32),
@@ -106,6 +110,7 @@ int main() {
         KERNEL(layer_norm_to_x_f32), KERNEL(layer_norm_to_x_mixed), KERNEL(normalise), KERNEL(residual_bf16),
         KERNEL(residual_f32), KERNEL(sgd_of_one), KERNEL(softmax_back_bf16), KERNEL(softmax_back_f32),
         KERNEL(softmax_bf16), KERNEL(softmax_f32), KERNEL(through_bf16), KERNEL(through_f32),
+        KERNEL(unfold_back_bf16), KERNEL(unfold_back_f32), KERNEL(unfold_bf16), KERNEL(unfold_f32),
     };
     char name[64];
     unsigned x, y, block;

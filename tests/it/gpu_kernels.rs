@@ -556,3 +556,71 @@ fn gpu_updates_on_the_host() {
         }
     }
 }
+
+#[test]
+fn gpu_windows_on_the_host() {
+    if !can_run("gpu_windows_on_the_host") {
+        return;
+    }
+    let f32 = Stored::F32;
+    let (batch, channels) = (2, 3);
+    for (height, width, size, stride, padding) in
+        [(7, 8, 3, 2, 1), (6, 5, 1, 2, 0), (9, 9, 7, 2, 3)]
+    {
+        let places = |length: usize| (length + 2 * padding - size) / stride + 1;
+        let (down, across, taps) = (places(height), places(width), channels * size * size);
+        let rows = batch * down * across;
+        let pixels = batch * channels * height * width;
+        // For each value of the rows the pixel that it is of, if it lies inside.
+        let mut from = Vec::new();
+        for (image, y, x) in (0..rows).map(|row| {
+            let place = row % (down * across);
+            (row / (down * across), place / across, place % across)
+        }) {
+            for tap in 0..taps {
+                let (channel, dy, dx) = (tap / (size * size), tap / size % size, tap % size);
+                let i = (y * stride + dy)
+                    .checked_sub(padding)
+                    .filter(|i| *i < height);
+                let j = (x * stride + dx)
+                    .checked_sub(padding)
+                    .filter(|j| *j < width);
+                let pixel = i
+                    .zip(j)
+                    .map(|(i, j)| ((image * channels + channel) * height + i) * width + j);
+                from.push(pixel);
+            }
+        }
+        let numbers = || {
+            [channels, height, width, size, stride, padding, down, across]
+                .map(|number| Given::Integer(number as i32))
+        };
+        let image = f32.random("image", pixels);
+        for stored in BOTH {
+            let mut given = vec![read(f32, &image), blank(stored, rows * taps)];
+            given.push(Given::Count((rows * taps) as u64));
+            given.extend(numbers());
+            let name = format!("unfold_{}", stored.suffix());
+            let found = run(&name, [(rows * taps).div_ceil(64), 1], 64, &given);
+            let exact: Vec<f64> = from
+                .iter()
+                .map(|at| at.map_or(0.0, |at| image[at]))
+                .collect();
+            stored.check(&name, &stored.values(&found[0]), &exact);
+
+            let gradient = stored.random("rows", rows * taps);
+            let mut exact = vec![0.0; pixels];
+            for (at, value) in from.iter().zip(&gradient) {
+                if let Some(at) = at {
+                    exact[*at] += value;
+                }
+            }
+            let mut given = vec![read(stored, &gradient), blank(f32, pixels)];
+            given.push(Given::Count(pixels as u64));
+            given.extend(numbers());
+            let name = format!("unfold_back_{}", stored.suffix());
+            let found = run(&name, [pixels.div_ceil(64), 1], 64, &given);
+            f32.check(&name, &f32.values(&found[0]), &exact);
+        }
+    }
+}

@@ -55,6 +55,9 @@ impl Tape {
                 x.tensor().dims()
             )));
         }
+        if self.is_on_gpu(x) {
+            return self.gpu_convolution(x, weight, shape);
+        }
         let (x, weight) = (&self.rounded(x)?, &self.rounded(weight)?);
         let output = match cpu::serves(&[x.tensor(), weight.tensor()]) {
             true => self.fused_convolution(x, weight, shape),
@@ -184,15 +187,15 @@ impl Tape {
 }
 
 /// The pixels under a window at every place, and the way back.
-struct Gather {
+pub(super) struct Gather {
     /// `[batch, channels, window·places]`
-    columns: Tensor,
+    pub columns: Tensor,
     index: Tensor,
     shape: Shape,
 }
 
 impl Gather {
-    fn new(x: &Tensor, shape: Shape, outside: f64) -> Result<Self> {
+    pub fn new(x: &Tensor, shape: Shape, outside: f64) -> Result<Self> {
         let index = Tensor::new(padded_index(shape), x.device())?;
         let pad = shape.window.padding;
         let pixels = (shape.height + 2 * pad) * (shape.width + 2 * pad);
@@ -206,7 +209,7 @@ impl Gather {
     }
 
     /// Adds `gradient` (as many elements as `columns`) up at the pixels it came from.
-    fn back(&self, gradient: &Tensor) -> Result<Tensor> {
+    pub fn back(&self, gradient: &Tensor) -> Result<Tensor> {
         let Shape {
             batch,
             channels,

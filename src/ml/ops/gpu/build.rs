@@ -7,13 +7,14 @@ use std::path::Path;
 use std::process::Command;
 
 const KERNELS: &str = "src/ml/ops/gpu/kernels";
-const FILES: [&str; 6] = [
+const FILES: [&str; 7] = [
     "columns",
     "cross_entropy",
     "layer_norm",
     "linear",
     "optimiser",
     "softmax",
+    "windows",
 ];
 
 fn main() {

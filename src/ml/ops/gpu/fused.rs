@@ -9,6 +9,8 @@ use candle_core::{D, DType, Tensor};
 use super::cuda;
 use crate::ml::Result;
 use crate::ml::ops::Activation;
+use crate::ml::ops::convolution::Gather;
+use crate::ml::ops::cpu::convolution::Shape;
 use crate::ml::ops::linear::activate as activate_and_slope;
 
 /// Calls the kernel where the tensor lies on a GPU.
@@ -166,4 +168,32 @@ pub fn cross_entropy_back(
     let shares = logits.broadcast_sub(&logs.unsqueeze(1)?)?.exp()?;
     let error = ((shares - target)? * (1.0 / rows as f64))?;
     Ok(error.broadcast_mul(seed)?)
+}
+
+/// The pixels under a window at every place of f32 `x` `[batch, channels, height, width]`, stored as
+/// `stored`: `[batch·places, channels·window]`.
+pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
+    on_gpu!(x, cuda::unfold(x, shape, stored));
+    let window = shape.window.size * shape.window.size;
+    let places = shape.down * shape.across;
+    let columns = Gather::new(x, shape, 0.0)?.columns;
+    let rows = columns
+        .reshape((shape.batch, shape.channels * window, places))?
+        .transpose(1, 2)?
+        .reshape((shape.batch * places, shape.channels * window))?;
+    Ok(rows.contiguous()?.to_dtype(stored)?)
+}
+
+/// The gradient of `x` in [`unfold`], f32.
+pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
+    on_gpu!(rows, cuda::unfold_back(rows, shape));
+    let window = shape.window.size * shape.window.size;
+    let places = shape.down * shape.across;
+    let like = (shape.batch, shape.channels, shape.height, shape.width);
+    let gather = Gather::new(&Tensor::zeros(like, DType::F32, rows.device())?, shape, 0.0)?;
+    let columns = wide(rows)?
+        .reshape((shape.batch, places, shape.channels * window))?
+        .transpose(1, 2)?
+        .contiguous()?;
+    gather.back(&columns)
 }

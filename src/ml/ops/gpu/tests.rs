@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::ml::Result;
-use crate::ml::ops::{Activation, Precision, Tape, Targets, Value};
+use crate::ml::ops::{Activation, Precision, Tape, Targets, Value, Window};
 use crate::rng::Stream;
 
 /// Of one layer, relative to the largest value of a tensor.
@@ -110,6 +110,17 @@ fn layers_of_a_gpu_are_the_same_layers() {
     for queries in [9, 1] {
         check("attention", &[&[2, 9, 3 * 32]], &|tape, v| {
             tape.attention(&v[0], 4, queries)
+        });
+    }
+    for (size, stride, padding) in [(3, 1, 1), (3, 2, 1), (1, 2, 0)] {
+        let window = Window {
+            size,
+            stride,
+            padding,
+        };
+        let shapes: &[&[usize]] = &[&[2, 3, 7, 8], &[5, 3, size, size]];
+        check("convolution", shapes, &|tape, v| {
+            tape.convolution(&v[0], &v[1], window)
         });
     }
     for smoothing in [0.0, 0.1] {

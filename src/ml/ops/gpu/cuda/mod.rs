@@ -6,6 +6,7 @@ use candle_core::{DType, Tensor};
 
 use self::launch::{Argument, Grid, blank, launch};
 use crate::ml::ops::Activation;
+use crate::ml::ops::cpu::convolution::Shape;
 use crate::ml::{Error, Result};
 
 /// Rows that one block adds up.
@@ -293,4 +294,56 @@ pub fn cross_entropy_back(
         ],
     )?;
     Ok(back)
+}
+
+fn windows(shape: Shape) -> [Argument<'static>; 8] {
+    let window = shape.window;
+    [
+        shape.channels,
+        shape.height,
+        shape.width,
+        window.size,
+        window.stride,
+        window.padding,
+        shape.down,
+        shape.across,
+    ]
+    .map(Argument::Size)
+}
+
+pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
+    let taps = shape.channels * shape.window.size * shape.window.size;
+    let dims = (shape.batch * shape.down * shape.across, taps);
+    let rows = blank(dims, stored, x.device())?;
+    let count = dims.0 * dims.1;
+    let mut arguments = vec![
+        Argument::Tensor(x),
+        Argument::Tensor(&rows),
+        Argument::Count(count),
+    ];
+    arguments.extend(windows(shape));
+    launch(
+        &format!("unfold_{}", suffix(&rows)?),
+        Grid::over(count),
+        &arguments,
+    )?;
+    Ok(rows)
+}
+
+pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
+    let dims = (shape.batch, shape.channels, shape.height, shape.width);
+    let x = blank(dims, DType::F32, rows.device())?;
+    let count = x.elem_count();
+    let mut arguments = vec![
+        Argument::Tensor(rows),
+        Argument::Tensor(&x),
+        Argument::Count(count),
+    ];
+    arguments.extend(windows(shape));
+    launch(
+        &format!("unfold_back_{}", suffix(rows)?),
+        Grid::over(count),
+        &arguments,
+    )?;
+    Ok(x)
 }

@@ -1,0 +1,56 @@
+//! Convolution on the tape: one product over all places of all images.
+
+use candle_core::{DType, Tensor};
+
+use super::fused;
+use crate::ml::Result;
+use crate::ml::ops::cpu::convolution::Shape;
+use crate::ml::ops::tape::want;
+use crate::ml::ops::{Tape, Value};
+
+impl Tape {
+    /// As [`Tape::convolution`], as f32; sizes have been checked. The pixels under the windows are
+    /// kept, in the tape's precision.
+    pub(in crate::ml::ops) fn gpu_convolution(
+        &self,
+        x: &Value,
+        weight: &Value,
+        shape: Shape,
+    ) -> Result<Value> {
+        let stored = self.stored();
+        let outputs = weight.tensor().dim(0)?;
+        let (batch, places) = (shape.batch, shape.down * shape.across);
+        let taps = shape.channels * shape.window.size * shape.window.size;
+        let rows = fused::unfold(
+            &x.tensor().to_dtype(DType::F32)?.contiguous()?,
+            shape,
+            stored,
+        )?;
+        let matrix = weight.tensor().to_dtype(stored)?.reshape((outputs, taps))?;
+        let product = rows.matmul(&matrix.t()?)?;
+        let output = product
+            .reshape((batch, places, outputs))?
+            .transpose(1, 2)?
+            .to_dtype(DType::F32)?
+            .contiguous()?
+            .reshape((batch, outputs, shape.down, shape.across))?;
+        let (x_type, weight_dims) = (x.tensor().dtype(), weight.tensor().shape().clone());
+        Ok(self.record(output, &[x, weight], move |gradient, wanted| {
+            let gradient = gradient
+                .reshape((batch, outputs, places))?
+                .to_dtype(stored)?
+                .transpose(1, 2)?
+                .contiguous()?
+                .reshape((batch * places, outputs))?;
+            let to_x = || {
+                let back = fused::unfold_back(&gradient.matmul(&matrix)?, shape)?;
+                Ok(back.to_dtype(x_type)?)
+            };
+            let to_weight = || -> Result<Tensor> {
+                let product = gradient.t()?.matmul(&rows)?.to_dtype(DType::F32)?;
+                Ok(product.reshape(&weight_dims)?)
+            };
+            Ok(vec![want(wanted[0], to_x)?, want(wanted[1], to_weight)?])
+        }))
+    }
+}
