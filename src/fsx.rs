@@ -314,23 +314,29 @@ impl Lock {
     }
 }
 
-/// A lock that several may hold at once, and none beside a [`Lock`] on the same file. It leaves the
-/// file, which others may hold.
+/// A lock on a file that stays: held by several together or by one alone, until dropped.
 #[derive(Debug)]
-pub struct SharedLock {
+pub struct StandingLock {
     _file: File,
 }
 
-impl SharedLock {
-    /// The lock at `path`, waiting for who holds it alone. The file's folder must exist.
-    pub fn acquire(path: &Path) -> io::Result<Self> {
-        loop {
-            let file = Lock::open(path)?;
-            file.lock_shared()?;
-            if is_at(path, &file)? {
-                return Ok(Self { _file: file });
-            }
-        }
+impl StandingLock {
+    /// The lock at `path` together with others, waiting for who holds it alone.
+    pub fn together(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        file.lock_shared()?;
+        Ok(Self { _file: file })
+    }
+
+    /// The lock at `path` alone, waiting for all others.
+    pub fn alone(path: &Path) -> io::Result<Self> {
+        let file = match File::options().read(true).write(true).open(path) {
+            // Another user's: most systems lock what is only read as well.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path)?,
+            file => file?,
+        };
+        file.lock()?;
+        Ok(Self { _file: file })
     }
 }
 

@@ -207,6 +207,6 @@ cat >"$prefix/env.sh" <<EOE
 export CUDA_HOME='$home'
 export PATH="\$CUDA_HOME/bin:\$PATH"
 export NVCC='$nvcc'
-export CUDA_COMPUTE_CAP=90   # H100, H200 (cudaforge builds sm_90a from it)
+export CUDA_COMPUTE_CAP="\${CUDA_COMPUTE_CAP:-90}"   # H100, H200 (cudaforge builds sm_90a from it)
 EOE
 cat "$prefix/env.sh"

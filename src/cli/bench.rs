@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use candle_core::Device;
 use clap::{Args, ValueHint};
 use serde::Deserialize;
 use serde_json::json;
@@ -55,6 +56,7 @@ pub fn run(
         return list(common, output);
     }
     let names = bench::select(&arguments.names).map_err(failure)?;
+    opened(common)?;
     let machine = Machine::here();
     if !common.json {
         head(&machine, common, output)?;
@@ -94,13 +96,18 @@ fn failure(error: BenchError) -> Failure {
     }
 }
 
+/// The device that was asked for.
+fn opened(common: &Common) -> Result<Device, Failure> {
+    let name = device::resolve(&common.device.to_string());
+    let device = name.and_then(|name| device::open(&name));
+    device.map_err(|error| Failure::usage("device", error.to_string()))
+}
+
 fn here(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measured, Failure> {
-    let unusable = |error: device::DeviceError| Failure::usage("device", error.to_string());
-    let device = device::resolve(&common.device.to_string()).map_err(unusable)?;
     let setting = Setting {
         threads: common.threads(),
         seconds: arguments.seconds,
-        device: device::open(&device).map_err(unusable)?,
+        device: opened(common)?,
         images: arguments.images.clone(),
     };
     bench::run(name, &setting).map_err(failure)

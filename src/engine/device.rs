@@ -20,8 +20,8 @@ pub enum DeviceError {
 /// `auto` is the first CUDA device where this build and this machine have one, else the CPU.
 pub fn resolve(wish: &str) -> Result<String, DeviceError> {
     match wish {
-        "auto" if cfg!(feature = "cuda") => Ok(match open("cuda:0") {
-            Ok(_) => "cuda:0".to_string(),
+        "auto" if cfg!(feature = "cuda") => Ok(match check(0) {
+            Ok(()) => "cuda:0".to_string(),
             Err(error) => {
                 static TOLD: Once = Once::new();
                 TOLD.call_once(|| tracing::warn!("no GPU is used: {error}"));
@@ -33,9 +33,40 @@ pub fn resolve(wish: &str) -> Result<String, DeviceError> {
         _ => match (ordinal(wish), cfg!(feature = "cuda")) {
             (None, _) => Err(DeviceError::Unknown(wish.to_string())),
             (Some(_), false) => Err(DeviceError::NotBuilt(wish.to_string())),
-            (Some(ordinal), true) => Ok(format!("cuda:{ordinal}")),
+            (Some(ordinal), true) => check(ordinal).map(|()| format!("cuda:{ordinal}")),
         },
     }
+}
+
+/// Whether this machine has the GPU of this number. Takes nothing of its memory.
+fn check(ordinal: usize) -> Result<(), DeviceError> {
+    let why = match count() {
+        Ok(count) if ordinal < count => return Ok(()),
+        Ok(0) => "there is no GPU here".to_string(),
+        Ok(1) => "the only GPU here is cuda:0".to_string(),
+        Ok(count) => format!("the GPUs here are cuda:0 to cuda:{}", count - 1),
+        Err(why) => why,
+    };
+    let name = format!("cuda:{ordinal}");
+    Err(DeviceError::Unusable { name, why })
+}
+
+#[cfg(feature = "cuda")]
+fn count() -> Result<usize, String> {
+    use candle_core::cuda_backend::cudarc::driver::result;
+    let count = result::init().and_then(|()| result::device::get_count());
+    match count {
+        Ok(count) => Ok(usize::try_from(count).unwrap_or(0)),
+        Err(error) => Err(format!(
+            "there is no GPU here, or no driver that serves it ({:?})",
+            error.0
+        )),
+    }
+}
+
+#[cfg(not(feature = "cuda"))]
+fn count() -> Result<usize, String> {
+    Ok(0)
 }
 
 fn ordinal(name: &str) -> Option<usize> {
@@ -47,7 +78,8 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     match ordinal(name) {
         Some(ordinal) => Device::new_cuda(ordinal).map_err(|error| DeviceError::Unusable {
             name: name.to_string(),
-            why: error.to_string(),
+            // What follows is where in the program that was.
+            why: error.to_string().lines().take(1).collect(),
         }),
         None if name == "cpu" => Ok(Device::Cpu),
         None => Err(DeviceError::Unknown(name.to_string())),

@@ -1,7 +1,7 @@
 //! Recipes and keys of nodes, from the port digests of their inputs and the content of their
 //! sources. Nodes are keyed in any order in which inputs come first.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use crate::workflow::recipe::{Recipe, RecipeInput};
 pub enum Missing {
     #[error("the environment variable{} {} {} not set", plural(.0), list(.0), if .0.len() == 1 { "is" } else { "are" })]
     Environment(Vec<String>),
-    #[error("the data of `{name}` can't be read: {source}")]
+    #[error("{}", unread(name, source))]
     Data {
         name: String,
         source: Arc<SourceError>,
@@ -44,6 +44,14 @@ pub enum Missing {
         found: Digest,
         workflow: PathBuf,
     },
+}
+
+fn unread(name: &str, source: &SourceError) -> String {
+    match source {
+        // The name of what a command reads of the environment is none that anybody wrote.
+        SourceError::Unset(_) | SourceError::Value(_) => source.to_string(),
+        _ => format!("the data of `{name}` can't be read: {source}"),
+    }
 }
 
 fn plural(names: &[String]) -> &'static str {
@@ -86,6 +94,8 @@ pub(super) struct Keys<'a> {
     check_sealed: bool,
     /// By place, as bytes: comparing paths part by part takes longer.
     sources: HashMap<(OsString, SourceShape, bool), Identified>,
+    /// Whether sealed data that was looked at is other data than was taken for it.
+    seals: HashMap<(OsString, SourceShape), bool>,
     /// The canonical parameters, by the address of the parameters that many nodes share.
     canonical: HashMap<usize, Value>,
     found: HashMap<Digest, Option<Arc<StoredRecord>>>,
@@ -103,6 +113,7 @@ impl<'a> Keys<'a> {
             stats: StatCache::open(store),
             check_sealed: false,
             sources: HashMap::new(),
+            seals: HashMap::new(),
             canonical: HashMap::new(),
             found: HashMap::new(),
             records: vec![None; graph.dag.node_count()],
@@ -255,6 +266,50 @@ impl<'a> Keys<'a> {
             false if source.sealed => Err(SourceError::Unsealed(content.root)),
             false => Err(SourceError::Changing(content.root)),
         }
+    }
+
+    /// The sealed data above `node` that is not what it was when it was hashed. It is looked at, so
+    /// that the next run takes it as it is.
+    pub fn broken_seals(&mut self, node: NodeIndex) -> Vec<SourceError> {
+        let (mut todo, mut above) = (vec![node], BTreeSet::new());
+        while let Some(node) = todo.pop() {
+            if above.insert(node) {
+                let inputs = self.graph.dag[node].inputs.iter();
+                todo.extend(inputs.flat_map(|input| input.members.iter().map(|it| it.node)));
+            }
+        }
+        let mut places = BTreeSet::new();
+        for node in above {
+            let sources = self.graph.dag[node].parameters.sources();
+            for source in sources.into_iter().filter(|source| source.sealed) {
+                let Ok(taken) = self.source(&source) else {
+                    continue;
+                };
+                if self.is_broken(source, &taken.digest) {
+                    places.insert(taken.root.clone());
+                }
+            }
+        }
+        places.into_iter().map(SourceError::Unsealed).collect()
+    }
+
+    /// Looks at sealed data, once a run.
+    fn is_broken(&mut self, source: Source, taken: &Digest) -> bool {
+        let what = (
+            source.location.as_os_str().to_os_string(),
+            source.shape.clone(),
+        );
+        if let Some(known) = self.seals.get(&what) {
+            return *known;
+        }
+        let unsealed = Source {
+            sealed: false,
+            ..source
+        };
+        let found = self.stats.identify(&unsealed, &self.base);
+        let broken = found.is_ok_and(|found| found.digest != *taken);
+        self.seals.insert(what, broken);
+        broken
     }
 
     fn source(&mut self, source: &Source) -> Identified {

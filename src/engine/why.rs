@@ -146,12 +146,10 @@ fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> Str
                 let name = rest.split_once('[').map_or(rest, |(name, _)| name);
                 inputs.entry(name).or_default().push(change);
             }
-            None => words.push(format!(
-                "{}: {} → {}",
-                change.path,
-                value(change.before.as_ref()),
-                value(change.now.as_ref())
-            )),
+            None => {
+                let [before, now] = both(change.before.as_ref(), change.now.as_ref());
+                words.push(format!("{}: {before} → {now}", change.path));
+            }
         }
     }
     for (name, changes) in inputs {
@@ -167,11 +165,10 @@ fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&
         return match (&count.before, &count.now) {
             (None, _) => format!("inputs.{name} is new"),
             (_, None) => format!("inputs.{name} is gone"),
-            (before, now) => format!(
-                "inputs.{name}: {} → {} members",
-                value(before.as_ref()),
-                value(now.as_ref())
-            ),
+            (before, now) => {
+                let [before, now] = both(before.as_ref(), now.as_ref());
+                format!("inputs.{name}: {before} → {now} members")
+            }
         };
     }
     let Some(input) = node.inputs.iter().find(|input| input.name == name) else {
@@ -186,15 +183,31 @@ fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&
     format!("inputs.{name} changed: produced by {}", some_of(names))
 }
 
-fn value(value: Option<&Value>) -> String {
-    let Some(value) = value else {
-        return "default".to_string();
+/// Two different values, cut so that it shows where they differ.
+fn both(before: Option<&Value>, now: Option<&Value>) -> [String; 2] {
+    /// Of what they share before that.
+    const LEAD: usize = 12;
+    let texts = [before, now].map(|value| match value {
+        Some(value) => value.to_string().chars().collect::<Vec<char>>(),
+        None => "default".chars().collect(),
+    });
+    let [one, two] = &texts;
+    let shared = one.iter().zip(two).take_while(|(a, b)| a == b).count();
+    let long = texts.iter().any(|text| text.len() > VALUE_WIDTH);
+    let from = match long && shared > LEAD {
+        true => shared - LEAD,
+        false => 0,
     };
-    let text = value.to_string();
-    match text.char_indices().nth(VALUE_WIDTH) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
+    texts.map(|text| {
+        let to = text.len().min(from + VALUE_WIDTH);
+        let (head, tail) = (from > 0, to < text.len());
+        let part: String = text[from.min(to)..to].iter().collect();
+        format!(
+            "{}{part}{}",
+            if head { "…" } else { "" },
+            if tail { "…" } else { "" }
+        )
+    })
 }
 
 /// The first three of some names, and how many more there are.
@@ -204,5 +217,28 @@ fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     match names.len() - names.len().min(3) {
         0 => shown,
         more => format!("{shown} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_differs_is_seen_however_long_it_is() {
+        let shown = |before: &str, now: &str| both(Some(&before.into()), Some(&now.into()));
+        assert_eq!(shown("a", "b"), ["\"a\"", "\"b\""]);
+        let long = "python3 train.py --epochs 10 --data images > out/log.txt";
+        let [before, now] = shown(long, &format!("{long}; true"));
+        assert_eq!(before, "… out/log.txt\"");
+        assert_eq!(now, "… out/log.txt; true\"");
+        let [before, now] = shown(&long.replace("10", "12"), &format!("{long}{long}"));
+        assert!(
+            before.contains("--epochs 12 ") && before.ends_with('…'),
+            "{before}"
+        );
+        assert!(now.contains("--epochs 10 ") && now.ends_with('…'), "{now}");
+        assert_eq!(both(None, Some(&3.into())), ["default", "3"]);
+        assert_eq!(both(Some(&long.into()), None)[1], "default");
     }
 }

@@ -453,12 +453,12 @@ pub fn file_bytes(
         }
     }
     context.blobs.read(&blob.digest).map_err(|error| {
-        let place = match (&changed, roots.first()) {
-            (Some(path), _) => format!("{} has another content now", path.display()),
-            (None, Some(root)) => format!("it is not under {}", root.display()),
+        let what = match (&changed, roots.first()) {
+            (Some(path), _) => format!("has changed: {} has another content", path.display()),
+            (None, Some(root)) => format!("is missing: it is not under {}", root.display()),
             // A node made it: whoever runs nodes can have it made again.
             (None, None) => return TaskError::Blob(error),
         };
-        TaskError::Input(format!("`{name}` is missing: {place}, and {error}"))
+        TaskError::Input(format!("`{name}` {what}, and {error}"))
     })
 }

@@ -2,13 +2,10 @@
 
 use std::io;
 
-use super::layout::CLAIMS;
+use super::layout::{CLAIMS, DESCRIPTION};
 use super::{Store, StoreError};
 use crate::digest::Digest;
-use crate::fsx::{self, Lock, SharedLock};
-
-/// The file that whoever takes records shares, and who cleans locks alone.
-const CLEANING: &str = "cleaning";
+use crate::fsx::{self, Lock, StandingLock};
 
 /// The right to run the node of one key. Released on drop and when the process dies.
 #[derive(Debug)]
@@ -42,13 +39,15 @@ impl Store {
 
     /// Held from finding a record until the run that takes it has noted that, so that no cleaning
     /// goes by what was noted before.
-    pub fn taking(&self) -> Result<SharedLock, StoreError> {
-        self.lock(CLEANING, SharedLock::acquire)
+    pub fn taking(&self) -> Result<StandingLock, StoreError> {
+        let path = self.root.join(DESCRIPTION);
+        StandingLock::together(&path).map_err(StoreError::io(&path))
     }
 
     /// Held while a store is cleaned.
-    pub(super) fn cleaning(&self) -> Result<Lock, StoreError> {
-        self.lock(CLEANING, Lock::acquire)
+    pub(super) fn cleaning(&self) -> Result<StandingLock, StoreError> {
+        let path = self.root.join(DESCRIPTION);
+        StandingLock::alone(&path).map_err(StoreError::io(&path))
     }
 
     fn lock<T>(

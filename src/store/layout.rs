@@ -35,7 +35,7 @@ pub(super) const TREE_INDEX: &str = "index.trees";
 pub(super) const RECORD_INDEX: &str = "index.records";
 /// What runs that found everything done rested on. Derived likewise.
 pub(super) const RECEIPTS: &str = "index.runs";
-const DESCRIPTION: &str = "store.json";
+pub(super) const DESCRIPTION: &str = "store.json";
 
 const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];
 

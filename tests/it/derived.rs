@@ -149,3 +149,38 @@ fn damage(folder: &Path) {
         }
     }
 }
+
+/// A node that reads sealed images that have changed fails and says so; the next run takes them.
+#[test]
+fn a_broken_seal_fails_one_run_and_no_more() {
+    let space = TestSpace::new();
+    photos(&space);
+    let folder = WORKFLOW
+        .lines()
+        .find(|line| line.contains("photos"))
+        .unwrap();
+    let sealed = folder.replace("folder: photos", "folder: photos, sealed: true");
+    assert_ne!(folder, sealed);
+    space.write("shared.yaml", WORKFLOW.replace(folder, &sealed));
+    let _ = run(&space, &["baseline"]);
+    std::thread::sleep(std::time::Duration::from_millis(2100));
+    let _ = run(&space, &["baseline"]);
+    let classes = std::fs::read_dir(space.path("photos")).unwrap();
+    let class = classes.map(|class| class.unwrap().path()).min().unwrap();
+    let images = std::fs::read_dir(&class).unwrap();
+    let mut images: Vec<_> = images.map(|image| image.unwrap().path()).collect();
+    images.sort();
+    let other = std::fs::read(&images[1]).unwrap();
+    std::fs::write(&images[0], other).unwrap();
+    std::fs::remove_dir_all(space.path("cache/derived")).unwrap();
+    let words = ["run", "shared.yaml", "baseline", "--force", "baseline"];
+    let failed = space.run(&words).expect(1);
+    assert!(failed.stderr.contains("has changed: "), "{failed}");
+    assert!(
+        failed.stderr.contains("is `sealed` and has changed"),
+        "{failed}"
+    );
+    let (_, summary) = run(&space, &["baseline"]);
+    assert_eq!(summary["failed"], 0);
+    assert!(summary["ran"].as_u64() >= Some(2), "{summary}");
+}

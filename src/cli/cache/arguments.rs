@@ -83,7 +83,7 @@ pub struct GcArguments {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// What no run has needed for so long goes: 30d, 12h, 0 for all
+    /// What no run has needed for so long goes: 30d, 12h, 0 for all that is older than an hour
     #[arg(
         long,
         value_name = "TIME",
@@ -223,7 +223,7 @@ impl std::str::FromStr for Age {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
+        match text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic()) {
             "0" => Ok(Self(0)),
             _ => seconds(&text.into()).map(Self),
         }

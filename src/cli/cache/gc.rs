@@ -128,6 +128,12 @@ fn show(
         )?,
         false => writeln!(output, "{size} gone, {left} left.")?,
     }
+    if collected.bytes() == 0 && collected.left > 0 && !collected.too_much {
+        writeln!(
+            output,
+            "What is less than an hour old stays, whatever it is, and so does what a run or a pin needs."
+        )?;
+    }
     if collected.too_much {
         writeln!(
             output,

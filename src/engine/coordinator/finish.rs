@@ -191,6 +191,9 @@ impl Coordinator<'_> {
             return self.emit(Event::Warning { message });
         }
         let log = written.then_some(shown);
+        let broken = self.keys.broken_seals(node);
+        let broken = broken.iter().map(|seal| format!("; {seal}"));
+        let message = message + &broken.collect::<String>();
         self.failures.insert(node, Failure { message, log });
         Ok(())
     }

@@ -31,7 +31,7 @@ use super::roots::Roots;
 use super::why::History;
 use super::{EngineError, device, machine};
 use crate::digest::Digest;
-use crate::fsx::SharedLock;
+use crate::fsx::StandingLock;
 use crate::remote::Exchange;
 use crate::stages::registry::Registry;
 use crate::store::receipt::Grounds;
@@ -145,7 +145,7 @@ struct Coordinator<'a> {
     inbox: UnboundedReceiver<Message>,
     outbox: UnboundedSender<Message>,
     /// While records have been taken and that is not noted yet.
-    taking: Option<SharedLock>,
+    taking: Option<StandingLock>,
 }
 
 /// What is kept of a job while it is executed.

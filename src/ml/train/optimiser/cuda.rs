@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::{AdamStep, SgdStep};
 use crate::ml::Result;
-use crate::ml::ops::launch::{Argument, Grid, Table, launch};
+use crate::ml::ops::launch::{Grid, Kernel, Table};
 
 /// Values that one block moves.
 const PIECE: usize = 1 << 14;
@@ -73,11 +73,12 @@ fn update(name: &str, all: &[Moved], numbers: &[f64]) -> Result<()> {
         Table::new(&parameters, device)?,
         Table::new(&pieces, device)?,
     );
-    let mut arguments = vec![
-        parameters.argument(),
-        pieces.argument(),
-        Argument::Size(PIECE),
-    ];
-    arguments.extend(numbers.iter().map(|number| Argument::Number(*number)));
-    launch(name, Grid::of_pieces(count), &arguments)
+    let kernel = Kernel::new(name)
+        .tensor(parameters.tensor())
+        .tensor(pieces.tensor())
+        .size(PIECE);
+    numbers
+        .iter()
+        .fold(kernel, |kernel, number| kernel.number(*number))
+        .launch(Grid::of_pieces(count))
 }

@@ -57,9 +57,14 @@ impl Grid {
     }
 }
 
-/// What a kernel is given.
+/// A kernel and what it is given, in its order.
+pub struct Kernel<'a> {
+    name: String,
+    given: Vec<Argument<'a>>,
+}
+
 #[derive(Clone, Copy)]
-pub enum Argument<'a> {
+enum Argument<'a> {
     /// The address of a contiguous tensor's first value.
     Tensor(&'a Tensor),
     /// u64
@@ -77,44 +82,82 @@ enum Raw {
     Number(f32),
 }
 
-/// Runs kernel `name` on the device of its first tensor.
-///
-/// # Errors
-/// There is no such kernel, a size does not fit, a tensor is not contiguous or lies elsewhere, or
-/// the device refuses.
-pub fn launch(name: &str, Grid(across, down): Grid, arguments: &[Argument]) -> Result<()> {
-    let tensors = arguments.iter().find_map(|argument| match argument {
-        Argument::Tensor(tensor) => Some(*tensor),
-        _ => None,
-    });
-    let device = cuda(tensors.map(Tensor::device))?;
-    if across == 0 || down == 0 {
-        return Ok(());
+impl<'a> Kernel<'a> {
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            given: Vec::new(),
+        }
     }
-    let stream = device.cuda_stream();
-    let raw = arguments
-        .iter()
-        .map(|argument| raw(argument, &stream))
-        .collect::<Result<Vec<Raw>>>()?;
-    let function = function(device, &stream, name)?;
-    let mut builder = stream.launch_builder(&function);
-    for argument in &raw {
-        match argument {
-            Raw::Wide(value) => builder.arg(value),
-            Raw::Integer(value) => builder.arg(value),
-            Raw::Number(value) => builder.arg(value),
+
+    fn and(mut self, argument: Argument<'a>) -> Self {
+        self.given.push(argument);
+        self
+    }
+
+    /// A pointer to the values of a contiguous tensor.
+    pub fn tensor(self, tensor: &'a Tensor) -> Self {
+        self.and(Argument::Tensor(tensor))
+    }
+
+    /// A u64.
+    pub fn count(self, count: usize) -> Self {
+        self.and(Argument::Count(count))
+    }
+
+    /// An int that is a size.
+    pub fn size(self, size: usize) -> Self {
+        self.and(Argument::Size(size))
+    }
+
+    /// An int.
+    pub fn integer(self, value: i32) -> Self {
+        self.and(Argument::Integer(value))
+    }
+
+    /// A float.
+    pub fn number(self, value: f64) -> Self {
+        self.and(Argument::Number(value))
+    }
+
+    /// Runs it on the device of its first tensor.
+    ///
+    /// # Errors
+    /// There is no such kernel, a size does not fit, a tensor is not contiguous or lies elsewhere,
+    /// or the device refuses.
+    pub fn launch(self, Grid(across, down): Grid) -> Result<()> {
+        let name = self.name.as_str();
+        let first = self.given.iter().find_map(|argument| match argument {
+            Argument::Tensor(tensor) => Some(tensor.device()),
+            _ => None,
+        });
+        let device = cuda(first)?;
+        if across == 0 || down == 0 {
+            return Ok(());
+        }
+        let stream = device.cuda_stream();
+        let raw = |argument: &Argument| raw(name, argument, &stream);
+        let given = self.given.iter().map(raw).collect::<Result<Vec<Raw>>>()?;
+        let function = function(device, &stream, name)?;
+        let mut builder = stream.launch_builder(&function);
+        for argument in &given {
+            match argument {
+                Raw::Wide(value) => builder.arg(value),
+                Raw::Integer(value) => builder.arg(value),
+                Raw::Number(value) => builder.arg(value),
+            };
+        }
+        let blocks = |count: usize| u32::try_from(count).map_err(|_| too_large(name));
+        let config = LaunchConfig {
+            grid_dim: (blocks(across)?, blocks(down)?, 1),
+            block_dim: (BLOCK as u32, 1, 1),
+            shared_mem_bytes: 0,
         };
+        // SAFETY: the arguments are those of the kernel, in its order; it stays within the sizes
+        // that it is told, which are the tensors'.
+        unsafe { builder.launch(config) }.map_err(|error| failed(name, &error))?;
+        Ok(())
     }
-    let grid = |count: usize| u32::try_from(count).map_err(|_| too_large(name));
-    let config = LaunchConfig {
-        grid_dim: (grid(across)?, grid(down)?, 1),
-        block_dim: (BLOCK as u32, 1, 1),
-        shared_mem_bytes: 0,
-    };
-    // SAFETY: the arguments are those of the kernel, in its order (checked for each of them by the
-    // tests that run the kernels); it stays within the sizes it is told, which are the tensors'.
-    unsafe { builder.launch(config) }.map_err(|error| failed(name, &error))?;
-    Ok(())
 }
 
 fn too_large(name: &str) -> Error {
@@ -134,13 +177,11 @@ fn cuda(device: Option<&Device>) -> Result<&CudaDevice> {
     }
 }
 
-fn raw(argument: &Argument, stream: &CudaStream) -> Result<Raw> {
+fn raw(name: &str, argument: &Argument, stream: &CudaStream) -> Result<Raw> {
     Ok(match *argument {
         Argument::Tensor(tensor) => Raw::Wide(address(tensor, stream)?),
         Argument::Count(count) => Raw::Wide(count as u64),
-        Argument::Size(size) => {
-            Raw::Integer(i32::try_from(size).map_err(|_| too_large("a kernel"))?)
-        }
+        Argument::Size(size) => Raw::Integer(i32::try_from(size).map_err(|_| too_large(name))?),
         Argument::Integer(value) => Raw::Integer(value),
         Argument::Number(value) => Raw::Number(value as f32),
     })
@@ -182,8 +223,9 @@ impl Table {
         Ok(Self(Tensor::from_vec(words, count, device)?))
     }
 
-    pub fn argument(&self) -> Argument<'_> {
-        Argument::Tensor(&self.0)
+    /// What a kernel is given.
+    pub fn tensor(&self) -> &Tensor {
+        &self.0
     }
 
     /// The address of a tensor, to stand in a table.

@@ -4,7 +4,7 @@ pub mod launch;
 
 use candle_core::{DType, Tensor};
 
-use self::launch::{Argument, Grid, blank, launch};
+use self::launch::{Grid, Kernel, blank};
 use crate::ml::ops::Activation;
 use crate::ml::ops::cpu::convolution::Shape;
 use crate::ml::{Error, Result};
@@ -33,18 +33,14 @@ fn kind(activation: Activation) -> i32 {
 pub fn activate(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let output = blank((rows, columns), x.dtype(), x.device())?;
-    launch(
-        &format!("activate_{}", suffix(x)?),
-        Grid::over(rows * columns),
-        &[
-            Argument::Tensor(x),
-            Argument::Tensor(bias),
-            Argument::Tensor(&output),
-            Argument::Count(rows * columns),
-            Argument::Size(columns),
-            Argument::Integer(kind(activation)),
-        ],
-    )?;
+    Kernel::new(format!("activate_{}", suffix(x)?))
+        .tensor(x)
+        .tensor(bias)
+        .tensor(&output)
+        .count(rows * columns)
+        .size(columns)
+        .integer(kind(activation))
+        .launch(Grid::over(rows * columns))?;
     Ok(output)
 }
 
@@ -56,37 +52,29 @@ pub fn through(
 ) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let output = blank((rows, columns), x.dtype(), x.device())?;
-    launch(
-        &format!("through_{}", suffix(x)?),
-        Grid::over(rows * columns),
-        &[
-            Argument::Tensor(gradient),
-            Argument::Tensor(x),
-            Argument::Tensor(bias),
-            Argument::Tensor(&output),
-            Argument::Count(rows * columns),
-            Argument::Size(columns),
-            Argument::Integer(kind(activation)),
-        ],
-    )?;
+    Kernel::new(format!("through_{}", suffix(x)?))
+        .tensor(gradient)
+        .tensor(x)
+        .tensor(bias)
+        .tensor(&output)
+        .count(rows * columns)
+        .size(columns)
+        .integer(kind(activation))
+        .launch(Grid::over(rows * columns))?;
     Ok(output)
 }
 
 pub fn residual(x: &Tensor, bias: &Tensor, before: &Tensor) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let output = blank((rows, columns), DType::F32, x.device())?;
-    launch(
-        &format!("residual_{}", suffix(x)?),
-        Grid::over(rows * columns),
-        &[
-            Argument::Tensor(x),
-            Argument::Tensor(bias),
-            Argument::Tensor(before),
-            Argument::Tensor(&output),
-            Argument::Count(rows * columns),
-            Argument::Size(columns),
-        ],
-    )?;
+    Kernel::new(format!("residual_{}", suffix(x)?))
+        .tensor(x)
+        .tensor(bias)
+        .tensor(before)
+        .tensor(&output)
+        .count(rows * columns)
+        .size(columns)
+        .launch(Grid::over(rows * columns))?;
     Ok(output)
 }
 
@@ -94,17 +82,13 @@ pub fn columns(x: &Tensor) -> Result<Tensor> {
     let (rows, columns) = x.dims2()?;
     let chunks = rows.div_ceil(DEEP);
     let parts = blank((chunks, columns), DType::F32, x.device())?;
-    launch(
-        &format!("columns_{}", suffix(x)?),
-        Grid::of_columns(columns, chunks),
-        &[
-            Argument::Tensor(x),
-            Argument::Tensor(&parts),
-            Argument::Size(rows),
-            Argument::Size(columns),
-            Argument::Size(DEEP),
-        ],
-    )?;
+    Kernel::new(format!("columns_{}", suffix(x)?))
+        .tensor(x)
+        .tensor(&parts)
+        .size(rows)
+        .size(columns)
+        .size(DEEP)
+        .launch(Grid::of_columns(columns, chunks))?;
     fold(&parts)
 }
 
@@ -112,16 +96,12 @@ pub fn columns(x: &Tensor) -> Result<Tensor> {
 fn fold(parts: &Tensor) -> Result<Tensor> {
     let (chunks, columns) = parts.dims2()?;
     let sum = blank(columns, DType::F32, parts.device())?;
-    launch(
-        "fold",
-        Grid::over(columns),
-        &[
-            Argument::Tensor(parts),
-            Argument::Tensor(&sum),
-            Argument::Size(chunks),
-            Argument::Size(columns),
-        ],
-    )?;
+    Kernel::new("fold")
+        .tensor(parts)
+        .tensor(&sum)
+        .size(chunks)
+        .size(columns)
+        .launch(Grid::over(columns))?;
     Ok(sum)
 }
 
@@ -146,20 +126,16 @@ pub fn layer_norm(
     let (rows, width) = x.dims2()?;
     let output = blank((rows, width), stored, x.device())?;
     let moments = blank((rows, 2), DType::F32, x.device())?;
-    launch(
-        &format!("layer_norm_{}", norm_suffix(stored)?),
-        Grid::of_rows(rows),
-        &[
-            Argument::Tensor(x),
-            Argument::Tensor(weight),
-            Argument::Tensor(bias),
-            Argument::Tensor(&output),
-            Argument::Tensor(&moments),
-            Argument::Size(rows),
-            Argument::Size(width),
-            Argument::Number(eps),
-        ],
-    )?;
+    Kernel::new(format!("layer_norm_{}", norm_suffix(stored)?))
+        .tensor(x)
+        .tensor(weight)
+        .tensor(bias)
+        .tensor(&output)
+        .tensor(&moments)
+        .size(rows)
+        .size(width)
+        .number(eps)
+        .launch(Grid::of_rows(rows))?;
     Ok((output, moments))
 }
 
@@ -171,19 +147,16 @@ pub fn layer_norm_to_x(
 ) -> Result<Tensor> {
     let (rows, width) = x.dims2()?;
     let output = blank((rows, width), DType::F32, x.device())?;
-    launch(
-        &format!("layer_norm_to_x_{}", norm_suffix(gradient.dtype())?),
-        Grid::of_rows(rows),
-        &[
-            Argument::Tensor(gradient),
-            Argument::Tensor(x),
-            Argument::Tensor(weight),
-            Argument::Tensor(moments),
-            Argument::Tensor(&output),
-            Argument::Size(rows),
-            Argument::Size(width),
-        ],
-    )?;
+    let suffix = norm_suffix(gradient.dtype())?;
+    Kernel::new(format!("layer_norm_to_x_{suffix}"))
+        .tensor(gradient)
+        .tensor(x)
+        .tensor(weight)
+        .tensor(moments)
+        .tensor(&output)
+        .size(rows)
+        .size(width)
+        .launch(Grid::of_rows(rows))?;
     Ok(output)
 }
 
@@ -195,22 +168,16 @@ pub fn layer_norm_to_parameters(
     let (rows, width) = x.dims2()?;
     let chunks = rows.div_ceil(DEEP);
     let parts = blank((chunks, 2 * width), DType::F32, x.device())?;
-    launch(
-        &format!(
-            "layer_norm_to_parameters_{}",
-            norm_suffix(gradient.dtype())?
-        ),
-        Grid::of_columns(width, chunks),
-        &[
-            Argument::Tensor(gradient),
-            Argument::Tensor(x),
-            Argument::Tensor(moments),
-            Argument::Tensor(&parts),
-            Argument::Size(rows),
-            Argument::Size(width),
-            Argument::Size(DEEP),
-        ],
-    )?;
+    let suffix = norm_suffix(gradient.dtype())?;
+    Kernel::new(format!("layer_norm_to_parameters_{suffix}"))
+        .tensor(gradient)
+        .tensor(x)
+        .tensor(moments)
+        .tensor(&parts)
+        .size(rows)
+        .size(width)
+        .size(DEEP)
+        .launch(Grid::of_columns(width, chunks))?;
     let both = fold(&parts)?;
     Ok([both.narrow(0, 0, width)?, both.narrow(0, width, width)?])
 }
@@ -218,35 +185,27 @@ pub fn layer_norm_to_parameters(
 pub fn softmax(scores: &Tensor, scale: f64) -> Result<Tensor> {
     let (rows, columns) = scores.dims2()?;
     let shares = blank((rows, columns), scores.dtype(), scores.device())?;
-    launch(
-        &format!("softmax_{}", suffix(scores)?),
-        Grid::of_rows(rows),
-        &[
-            Argument::Tensor(scores),
-            Argument::Tensor(&shares),
-            Argument::Size(rows),
-            Argument::Size(columns),
-            Argument::Number(scale),
-        ],
-    )?;
+    Kernel::new(format!("softmax_{}", suffix(scores)?))
+        .tensor(scores)
+        .tensor(&shares)
+        .size(rows)
+        .size(columns)
+        .number(scale)
+        .launch(Grid::of_rows(rows))?;
     Ok(shares)
 }
 
 pub fn softmax_back(gradient: &Tensor, shares: &Tensor, scale: f64) -> Result<Tensor> {
     let (rows, columns) = shares.dims2()?;
     let back = blank((rows, columns), shares.dtype(), shares.device())?;
-    launch(
-        &format!("softmax_back_{}", suffix(shares)?),
-        Grid::of_rows(rows),
-        &[
-            Argument::Tensor(gradient),
-            Argument::Tensor(shares),
-            Argument::Tensor(&back),
-            Argument::Size(rows),
-            Argument::Size(columns),
-            Argument::Number(scale),
-        ],
-    )?;
+    Kernel::new(format!("softmax_back_{}", suffix(shares)?))
+        .tensor(gradient)
+        .tensor(shares)
+        .tensor(&back)
+        .size(rows)
+        .size(columns)
+        .number(scale)
+        .launch(Grid::of_rows(rows))?;
     Ok(back)
 }
 
@@ -254,19 +213,15 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor, smoothing: f64) -> Result
     let (rows, classes) = logits.dims2()?;
     let logs = blank(rows, DType::F32, logits.device())?;
     let losses = blank(rows, DType::F32, logits.device())?;
-    launch(
-        "cross_entropy_f32",
-        Grid::of_rows(rows),
-        &[
-            Argument::Tensor(logits),
-            Argument::Tensor(labels),
-            Argument::Tensor(&logs),
-            Argument::Tensor(&losses),
-            Argument::Size(rows),
-            Argument::Size(classes),
-            Argument::Number(smoothing),
-        ],
-    )?;
+    Kernel::new("cross_entropy_f32")
+        .tensor(logits)
+        .tensor(labels)
+        .tensor(&logs)
+        .tensor(&losses)
+        .size(rows)
+        .size(classes)
+        .number(smoothing)
+        .launch(Grid::of_rows(rows))?;
     Ok((losses, logs))
 }
 
@@ -279,54 +234,44 @@ pub fn cross_entropy_back(
 ) -> Result<Tensor> {
     let (rows, classes) = logits.dims2()?;
     let back = blank((rows, classes), DType::F32, logits.device())?;
-    launch(
-        "cross_entropy_back_f32",
-        Grid::over(rows * classes),
-        &[
-            Argument::Tensor(seed),
-            Argument::Tensor(logits),
-            Argument::Tensor(labels),
-            Argument::Tensor(logs),
-            Argument::Tensor(&back),
-            Argument::Size(rows),
-            Argument::Size(classes),
-            Argument::Number(smoothing),
-        ],
-    )?;
+    Kernel::new("cross_entropy_back_f32")
+        .tensor(seed)
+        .tensor(logits)
+        .tensor(labels)
+        .tensor(logs)
+        .tensor(&back)
+        .size(rows)
+        .size(classes)
+        .number(smoothing)
+        .launch(Grid::over(rows * classes))?;
     Ok(back)
 }
 
-fn windows(shape: Shape) -> [Argument<'static>; 8] {
-    let window = shape.window;
-    [
-        shape.channels,
-        shape.height,
-        shape.width,
-        window.size,
-        window.stride,
-        window.padding,
-        shape.down,
-        shape.across,
-    ]
-    .map(Argument::Size)
+impl<'a> Kernel<'a> {
+    fn windows(self, shape: Shape) -> Self {
+        let window = shape.window;
+        self.size(shape.channels)
+            .size(shape.height)
+            .size(shape.width)
+            .size(window.size)
+            .size(window.stride)
+            .size(window.padding)
+            .size(shape.down)
+            .size(shape.across)
+    }
 }
 
 pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
     let taps = shape.channels * shape.window.size * shape.window.size;
     let dims = (shape.batch * shape.down * shape.across, taps);
     let rows = blank(dims, stored, x.device())?;
-    let count = dims.0 * dims.1;
-    let mut arguments = vec![
-        Argument::Tensor(x),
-        Argument::Tensor(&rows),
-        Argument::Count(count),
-    ];
-    arguments.extend(windows(shape));
-    launch(
-        &format!("unfold_{}", suffix(&rows)?),
-        Grid::over(count),
-        &arguments,
-    )?;
+    let count = rows.elem_count();
+    Kernel::new(format!("unfold_{}", suffix(&rows)?))
+        .tensor(x)
+        .tensor(&rows)
+        .count(count)
+        .windows(shape)
+        .launch(Grid::over(count))?;
     Ok(rows)
 }
 
@@ -334,16 +279,11 @@ pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
     let dims = (shape.batch, shape.channels, shape.height, shape.width);
     let x = blank(dims, DType::F32, rows.device())?;
     let count = x.elem_count();
-    let mut arguments = vec![
-        Argument::Tensor(rows),
-        Argument::Tensor(&x),
-        Argument::Count(count),
-    ];
-    arguments.extend(windows(shape));
-    launch(
-        &format!("unfold_back_{}", suffix(rows)?),
-        Grid::over(count),
-        &arguments,
-    )?;
+    Kernel::new(format!("unfold_back_{}", suffix(rows)?))
+        .tensor(rows)
+        .tensor(&x)
+        .count(count)
+        .windows(shape)
+        .launch(Grid::over(count))?;
     Ok(x)
 }
