@@ -39,11 +39,11 @@ pub struct Files {
 pub struct Dataset {
     /// Class names; an image's label is an index into them.
     pub classes: Vec<String>,
-    /// One part, or several where datasets were joined.
-    pub parts: Vec<Part>,
     /// What its licence says against training on it, if it does.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clause: Option<String>,
+    /// One part, or several where datasets were joined.
+    pub parts: Vec<Part>,
 }
 
 /// A part of a dataset that evaluation reports on its own.
@@ -60,17 +60,17 @@ pub struct Part {
 pub enum Images {
     /// Pixels in one blob: u8, row-major `[count, height, width, 3]`, RGB.
     Packed {
-        pixels: Blob,
         height: usize,
-        width: usize,
         labels: Vec<u32>,
+        pixels: Blob,
+        width: usize,
     },
     /// Encoded image files, in order.
     Encoded {
-        files: Vec<ImageFile>,
         /// Pixels to cut off each side after decoding.
         #[serde(skip_serializing_if = "is_zero", default)]
         border: usize,
+        files: Vec<ImageFile>,
     },
 }
 
@@ -81,9 +81,9 @@ fn is_zero(value: &usize) -> bool {
 /// One encoded image. `path` is relative to the folder it came from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ImageFile {
-    pub path: String,
     pub blob: Blob,
     pub label: u32,
+    pub path: String,
 }
 
 /// A tree of tensors with a config: a checkpoint, or arrays.

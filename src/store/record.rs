@@ -77,13 +77,77 @@ impl Record {
 impl Artifact {
     /// The canonical bytes; their digest names the artifact.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A tree of files may hold a hundred thousand of them. Its maps and fields are in the
+        // Trees of files and datasets may hold millions of them. Their maps and fields are in the
         // order of their names as they are, so what serde writes is canonical already.
-        if let Artifact::Files(_) = self {
+        if let Artifact::Files(_) | Artifact::Dataset(_) = self {
             return serde_json::to_vec(self).unwrap_or_default();
         }
         // As above: always encodes.
         let value = serde_json::to_value(self).unwrap_or_default();
         canonical_json(&value).into_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::artifact::{Blob, Dataset, Files, ImageFile, Images, Part};
+
+    /// What serde writes of these is what their keys rest on, so the order of their fields is too.
+    #[test]
+    fn what_is_written_as_it_stands_is_canonical() {
+        let blob = |text: &str| Blob {
+            bytes: text.len() as u64,
+            digest: Digest::of(text.as_bytes()),
+        };
+        let odd = "a \"b\"\\\n\u{7f}\u{1}/é😀";
+        let file = |path: &str, label| ImageFile {
+            blob: blob(path),
+            label,
+            path: path.to_string(),
+        };
+        let encoded = |border| Images::Encoded {
+            border,
+            files: vec![file(odd, 1), file("z/a", 0)],
+        };
+        let packed = Images::Packed {
+            height: 3,
+            labels: vec![2, 0, 1],
+            pixels: blob("pixels"),
+            width: 4,
+        };
+        let axes: BTreeMap<String, String> = [("seed", "10"), ("domain", odd)]
+            .map(|(axis, id)| (axis.to_string(), id.to_string()))
+            .into();
+        let part = |axes: &BTreeMap<String, String>, images| Part {
+            axes: axes.clone(),
+            images,
+        };
+        let dataset = |clause: Option<&str>, parts| {
+            Artifact::Dataset(Dataset {
+                classes: vec![odd.to_string(), "dog".to_string()],
+                clause: clause.map(str::to_string),
+                parts,
+            })
+        };
+        let none = BTreeMap::new();
+        let files = [(odd, blob("one")), ("", blob("two"))];
+        for artifact in [
+            dataset(None, vec![part(&none, packed.clone())]),
+            dataset(
+                Some(odd),
+                vec![part(&axes, encoded(0)), part(&none, encoded(2))],
+            ),
+            dataset(Some(""), Vec::new()),
+            Artifact::Files(Files {
+                files: files.map(|(path, blob)| (path.to_string(), blob)).into(),
+            }),
+        ] {
+            let value = serde_json::to_value(&artifact).unwrap();
+            let canonical = canonical_json(&value).into_bytes();
+            assert_eq!(artifact.to_bytes(), canonical);
+            let back: Artifact = serde_json::from_slice(&canonical).unwrap();
+            assert_eq!(back, artifact);
+        }
     }
 }

@@ -624,3 +624,36 @@ fn gpu_windows_on_the_host() {
         }
     }
 }
+
+#[test]
+fn gpu_pixels_on_the_host() {
+    if !can_run("gpu_pixels_on_the_host") {
+        return;
+    }
+    let (batch, size) = (2, 35);
+    let (means, deviations) = ([0.485_f32, 0.456, 0.406], [0.229_f32, 0.224, 0.225]);
+    let mut stream = Stream::new(0, "pixels");
+    let pixels: Vec<u8> = (0..batch * size * 3)
+        .map(|_| stream.below(256) as u8)
+        .collect();
+    let scales = [means, deviations].concat();
+    let given = [
+        Given::Read(pixels.clone()),
+        Given::Read(scales.iter().flat_map(|it| it.to_le_bytes()).collect()),
+        blank(Stored::F32, pixels.len()),
+        Given::Count(pixels.len() as u64),
+        Given::Integer(size as i32),
+    ];
+    let found = run("normalise", [pixels.len().div_ceil(64), 1], 64, &given);
+    let mut exact = Vec::new();
+    for image in pixels.chunks(3 * size) {
+        for channel in 0..3 {
+            exact.extend(image.iter().skip(channel).step_by(3).flat_map(|pixel| {
+                let value = (f32::from(*pixel) / 255.0 - means[channel]) / deviations[channel];
+                value.to_le_bytes()
+            }));
+        }
+    }
+    // Bit for bit: keys say nothing of where images were normalised.
+    assert!(found[0] == exact);
+}

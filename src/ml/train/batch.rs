@@ -1,5 +1,7 @@
 //! From stored pixels to the tensors a model takes.
 
+#[cfg(feature = "cuda")]
+use candle_core::DType;
 use candle_core::{Device, Tensor};
 
 use crate::ml::data::ImageSet;
@@ -10,6 +12,9 @@ use crate::ml::{Error, Result};
 pub struct Normaliser {
     /// For each channel the f32 of every byte.
     table: [[f32; 256]; 3],
+    /// The means of the channels and their deviations.
+    #[cfg(feature = "cuda")]
+    scales: [f32; 6],
     device: Device,
 }
 
@@ -23,7 +28,15 @@ impl Normaliser {
             })
         });
         let device = device.clone();
-        Self { table, device }
+        Self {
+            table,
+            #[cfg(feature = "cuda")]
+            scales: {
+                let ([a, b, c], [d, e, f]) = (input.mean, input.std);
+                [a, b, c, d, e, f].map(|value| value as f32)
+            },
+            device,
+        }
     }
 
     /// The images `indices` of `set` as `[batch, 3, height, width]`.
@@ -41,6 +54,10 @@ impl Normaliser {
         width: usize,
     ) -> Result<Tensor> {
         let (count, plane) = (images.len(), height * width);
+        #[cfg(feature = "cuda")]
+        if self.device.is_cuda() {
+            return self.on_gpu(images, height, width);
+        }
         let mut values = Vec::with_capacity(count * 3 * plane);
         for image in images {
             let (pixels, _) = image.as_chunks::<3>();
@@ -54,6 +71,31 @@ impl Normaliser {
             (count, 3, height, width),
             &self.device,
         )?)
+    }
+
+    /// The same values, made where they are needed of a quarter of the bytes.
+    #[cfg(feature = "cuda")]
+    fn on_gpu<'a>(
+        &self,
+        images: impl ExactSizeIterator<Item = &'a [u8]>,
+        height: usize,
+        width: usize,
+    ) -> Result<Tensor> {
+        use crate::ml::ops::launch::{Grid, Kernel, blank};
+        let (count, plane) = (images.len(), height * width);
+        let mut pixels = Vec::with_capacity(3 * count * plane);
+        images.for_each(|image| pixels.extend_from_slice(image));
+        let pixels = Tensor::from_vec(pixels, (count, height, width, 3), &self.device)?;
+        let scales = Tensor::new(&self.scales, &self.device)?;
+        let values = blank((count, 3, height, width), DType::F32, &self.device)?;
+        Kernel::new("normalise")
+            .tensor(&pixels)
+            .tensor(&scales)
+            .tensor(&values)
+            .count(3 * count * plane)
+            .size(plane)
+            .launch(Grid::over(3 * count * plane))?;
+        Ok(values)
     }
 }
 

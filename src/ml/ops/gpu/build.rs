@@ -7,12 +7,13 @@ use std::path::Path;
 use std::process::Command;
 
 const KERNELS: &str = "src/ml/ops/gpu/kernels";
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     "columns",
     "cross_entropy",
     "layer_norm",
     "linear",
     "optimiser",
+    "pixels",
     "softmax",
     "windows",
 ];

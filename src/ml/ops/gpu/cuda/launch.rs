@@ -17,12 +17,13 @@ use candle_core::{DType, Device, DeviceLocation, Shape, Storage, Tensor};
 use crate::ml::{Error, Result};
 
 /// By the name of their file.
-const MODULES: [&[u8]; 7] = [
+const MODULES: [&[u8]; 8] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/columns.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/cross_entropy.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/linear.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/optimiser.cubin")),
+    include_bytes!(concat!(env!("OUT_DIR"), "/pixels.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/softmax.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/windows.cubin")),
 ];
