@@ -13,6 +13,9 @@
 #include <tuple>
 #include <type_traits>
 
+namespace of_batch_norm {
+#include "batch_norm.cu"
+}
 namespace of_columns {
 #include "columns.cu"
 }
@@ -95,6 +98,7 @@ template <class... A> std::function<void(dim3, unsigned)> asked(void (*kernel)(A
 
 int main() {
 #define KERNEL(NAME) {#NAME, asked(NAME)}
+    using namespace of_batch_norm;
     using namespace of_columns;
     using namespace of_cross_entropy;
     using namespace of_layer_norm;
@@ -103,7 +107,9 @@ int main() {
     using namespace of_softmax;
     using namespace of_windows;
     std::map<std::string, std::function<void(dim3, unsigned)>> kernels{
-        KERNEL(activate_bf16), KERNEL(activate_f32), KERNEL(adamw_of_one), KERNEL(columns_bf16),
+        KERNEL(activate_bf16), KERNEL(activate_f32), KERNEL(adamw_of_one), KERNEL(batch_norm),
+        KERNEL(batch_norm_to_x), KERNEL(channel_gradients), KERNEL(channel_sums), KERNEL(rectifier_back),
+        KERNEL(columns_bf16),
         KERNEL(columns_f32), KERNEL(cross_entropy_back_bf16), KERNEL(cross_entropy_back_f32),
         KERNEL(cross_entropy_bf16), KERNEL(cross_entropy_f32), KERNEL(fold), KERNEL(layer_norm_f32),
         KERNEL(layer_norm_mixed), KERNEL(layer_norm_to_parameters_f32), KERNEL(layer_norm_to_parameters_mixed),

@@ -657,3 +657,115 @@ fn gpu_pixels_on_the_host() {
     // Bit for bit: keys say nothing of where images were normalised.
     assert!(found[0] == exact);
 }
+
+#[test]
+fn gpu_batch_norm_on_the_host() {
+    if !can_run("gpu_batch_norm_on_the_host") {
+        return;
+    }
+    let f32 = Stored::F32;
+    let (batch, channels, pixels) = (5, 3, 300);
+    let count = batch * channels * pixels;
+    let of = |at: usize| at / pixels % channels;
+    let random = |name: &str, count: usize| f32.random(name, count);
+    let (x, gradient) = (random("x", count), random("gradient", count));
+    let (mean, weight) = (random("mean", channels), random("weight", channels));
+    let (bias, residual) = (random("bias", channels), random("residual", count));
+    let inverse: Vec<f64> = random("inverse", channels)
+        .iter()
+        .map(|it| it.abs() + 0.5)
+        .collect();
+    let inverse = f32.values(&f32.bytes(&inverse));
+    let normal: Vec<f64> = (0..count)
+        .map(|at| (x[at] - mean[of(at)]) * inverse[of(at)])
+        .collect();
+    let number = |value: usize| Given::Integer(value as i32);
+    let total = |term: &dyn Fn(usize) -> f64| -> Vec<f64> {
+        let mut sums = vec![0.0; channels];
+        (0..count).for_each(|at| sums[of(at)] += term(at));
+        sums
+    };
+    let deep = 2;
+    let chunks = batch.div_ceil(deep);
+    for squares in [0, 1] {
+        let given = [
+            read(f32, &x),
+            read(f32, &mean),
+            blank(f32, chunks * channels),
+            number(batch),
+            number(channels),
+            number(pixels),
+            number(deep),
+            number(squares),
+        ];
+        let parts = run("channel_sums", [channels, chunks], 256, &given);
+        let exact = total(&|at| (x[at] - mean[of(at)]).powi(squares as i32 + 1));
+        f32.check("channel_sums", &folded(&parts[0], chunks, channels), &exact);
+    }
+    let exact: Vec<f64> = (0..count)
+        .map(|at| normal[at] * weight[of(at)] + bias[of(at)] + residual[at])
+        .collect();
+    let channelled = || vec![read(f32, &mean), read(f32, &inverse), read(f32, &weight)];
+    for rectify in [0, 1] {
+        let mut given = vec![read(f32, &x)];
+        given.extend(channelled());
+        given.extend([read(f32, &bias), read(f32, &residual), blank(f32, count)]);
+        given.push(Given::Count(count as u64));
+        given.extend([number(channels), number(pixels), number(1), number(rectify)]);
+        let found = run("batch_norm", [count.div_ceil(256), 1], 256, &given);
+        let least = if rectify == 1 { 0.0 } else { f64::MIN };
+        let exact: Vec<f64> = exact.iter().map(|y| y.max(least)).collect();
+        f32.check("batch_norm", &f32.values(&found[0]), &exact);
+    }
+    let given = [
+        read(f32, &gradient),
+        read(f32, &exact),
+        blank(f32, count),
+        Given::Count(count as u64),
+    ];
+    let found = run("rectifier_back", [count.div_ceil(256), 1], 256, &given);
+    let passed: Vec<f64> = (0..count)
+        .map(|at| if exact[at] > 0.0 { gradient[at] } else { 0.0 })
+        .collect();
+    f32.check("rectifier_back", &f32.values(&found[0]), &passed);
+
+    let given = [
+        read(f32, &gradient),
+        read(f32, &x),
+        read(f32, &mean),
+        read(f32, &inverse),
+        blank(f32, chunks * 2 * channels),
+        number(batch),
+        number(channels),
+        number(pixels),
+        number(deep),
+    ];
+    let parts = run("channel_gradients", [channels, chunks], 256, &given);
+    let sums = folded(&parts[0], chunks, 2 * channels);
+    let exact = [
+        total(&|at| gradient[at] * normal[at]),
+        total(&|at| gradient[at]),
+    ]
+    .concat();
+    f32.check("channel_gradients", &sums, &exact);
+    for own in [0, 1] {
+        let mut given = vec![read(f32, &gradient), read(f32, &x)];
+        given.extend(channelled());
+        given.extend([
+            read(f32, &exact),
+            blank(f32, count),
+            Given::Count(count as u64),
+        ]);
+        given.extend([number(channels), number(pixels), number(own)]);
+        let found = run("batch_norm_to_x", [count.div_ceil(256), 1], 256, &given);
+        let share = own as f64 / (batch * pixels) as f64;
+        let exact: Vec<f64> = (0..count)
+            .map(|at| {
+                let (along, plain) = (exact[of(at)], exact[channels + of(at)]);
+                let inner = gradient[at] - plain * share - normal[at] * along * share;
+                inner * weight[of(at)] * inverse[of(at)]
+            })
+            .collect();
+        f32.check("batch_norm_to_x", &f32.values(&found[0]), &exact);
+    }
+}

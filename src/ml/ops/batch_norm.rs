@@ -66,6 +66,9 @@ impl Tape {
             let message = format!("a batch norm does not fit {:?}", x.tensor().dims());
             return Err(Error::Invalid(message));
         }
+        if self.is_on_gpu(x) {
+            return self.gpu_batch_norm(x, affine, statistics, follow);
+        }
         match cpu::serves(&tensors) {
             true => self.fused_batch_norm(x, affine, statistics, follow),
             false => self.composed_batch_norm(x, affine, statistics, follow),

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 const KERNELS: &str = "src/ml/ops/gpu/kernels";
-const FILES: [&str; 8] = [
+const FILES: [&str; 9] = [
+    "batch_norm",
     "columns",
     "cross_entropy",
     "layer_norm",

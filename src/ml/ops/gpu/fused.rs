@@ -197,3 +197,82 @@ pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
         .contiguous()?;
     gather.back(&columns)
 }
+
+/// `[channels]` as `[1, channels, 1, 1]`.
+fn cross(of: &Tensor) -> Result<Tensor> {
+    let channels = of.elem_count();
+    Ok(of.reshape((1, channels, 1, 1))?)
+}
+
+/// The mean and the biased variance of each channel of f32 `x` `[batch, channels, height, width]`.
+pub fn channel_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
+    on_gpu!(x, cuda::channel_moments(x));
+    let count = (x.elem_count() / x.dim(1)?) as f64;
+    let mean = (x.sum((0, 2, 3))? / count)?;
+    let squares = x.broadcast_sub(&cross(&mean)?)?.sqr()?.sum((0, 2, 3))?;
+    Ok((mean, (squares / count)?))
+}
+
+/// `gradient` where `y`, what a rectifier gave, is above zero.
+pub fn rectifier_back(gradient: &Tensor, y: &Tensor) -> Result<Tensor> {
+    on_gpu!(y, cuda::rectifier_back(gradient, y));
+    Ok((gradient * y.gt(0.0)?.to_dtype(DType::F32)?)?)
+}
+
+/// What the channels `[channels]` of an image are normalised by, f32.
+pub struct Channels {
+    pub mean: Tensor,
+    /// 1/√(variance + eps)
+    pub inverse: Tensor,
+    pub weight: Tensor,
+}
+
+impl Channels {
+    fn normal(&self, x: &Tensor) -> Result<Tensor> {
+        let centred = x.broadcast_sub(&cross(&self.mean)?)?;
+        Ok(centred.broadcast_mul(&cross(&self.inverse)?)?)
+    }
+
+    /// The normalised `x`, with `residual` added and what is below zero cut off where asked for.
+    pub fn norm(
+        &self,
+        x: &Tensor,
+        bias: &Tensor,
+        residual: Option<&Tensor>,
+        rectify: bool,
+    ) -> Result<Tensor> {
+        on_gpu!(x, cuda::batch_norm(self, x, bias, residual, rectify));
+        let mut output = self
+            .normal(x)?
+            .broadcast_mul(&cross(&self.weight)?)?
+            .broadcast_add(&cross(bias)?)?;
+        if let Some(residual) = residual {
+            output = (output + residual)?;
+        }
+        match rectify {
+            true => Ok(output.relu()?),
+            false => Ok(output),
+        }
+    }
+
+    /// `[2, channels]`: the gradients of weight and bias.
+    pub fn sums(&self, gradient: &Tensor, x: &Tensor) -> Result<Tensor> {
+        on_gpu!(x, cuda::channel_gradients(self, gradient, x));
+        let along = (gradient * self.normal(x)?)?.sum((0, 2, 3))?;
+        Ok(Tensor::stack(&[along, gradient.sum((0, 2, 3))?], 0)?)
+    }
+
+    /// The gradient of `x`; `sums` where mean and variance are its own.
+    pub fn to_x(&self, gradient: &Tensor, x: &Tensor, sums: Option<&Tensor>) -> Result<Tensor> {
+        on_gpu!(x, cuda::batch_norm_to_x(self, gradient, x, sums));
+        let mut inner = gradient.clone();
+        if let Some(sums) = sums {
+            let share = x.dim(1)? as f64 / x.elem_count() as f64;
+            let of = |index: usize| cross(&(sums.get(index)? * share)?);
+            inner = inner
+                .broadcast_sub(&of(1)?)?
+                .sub(&self.normal(x)?.broadcast_mul(&of(0)?)?)?;
+        }
+        Ok(inner.broadcast_mul(&cross(&(&self.weight * &self.inverse)?)?)?)
+    }
+}

@@ -10,6 +10,7 @@
 //! The layers here know no device: [`fused`] has a kernel where the tensors lie on a GPU, and the
 //! same formula in tensor operations elsewhere, by which the layers are tested.
 
+mod batch_norm;
 mod convolution;
 #[cfg(feature = "cuda")]
 mod cuda;

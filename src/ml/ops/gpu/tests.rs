@@ -3,7 +3,9 @@
 use candle_core::{DType, Device, Tensor};
 
 use crate::ml::Result;
-use crate::ml::ops::{Activation, Precision, Tape, Targets, Value, Window};
+use crate::ml::ops::{
+    Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window,
+};
 use crate::rng::Stream;
 
 /// Of one layer, relative to the largest value of a tensor.
@@ -121,6 +123,38 @@ fn layers_of_a_gpu_are_the_same_layers() {
         let shapes: &[&[usize]] = &[&[2, 3, 7, 8], &[5, 3, size, size]];
         check("convolution", shapes, &|tape, v| {
             tape.convolution(&v[0], &v[1], window)
+        });
+    }
+    let (mean, variance) = (
+        random("mean", &[3]),
+        (random("variance", &[3]) + 2.0).unwrap(),
+    );
+    for (own, residual, rectify) in [
+        (true, true, true),
+        (true, false, false),
+        (false, true, true),
+    ] {
+        let mut shapes: Vec<&[usize]> = vec![&[4, 3, 5, 6], &[3], &[3]];
+        if residual {
+            shapes.push(&[4, 3, 5, 6]);
+        }
+        check("batch norm", &shapes, &|tape, v| {
+            let affine = Affine {
+                weight: &v[1],
+                bias: &v[2],
+                eps: 1e-5,
+            };
+            let dtype = v[0].tensor().dtype();
+            let (mean, variance) = (mean.to_dtype(dtype)?, variance.to_dtype(dtype)?);
+            let statistics = match own {
+                true => Statistics::Batch,
+                false => Statistics::Running(&mean, &variance),
+            };
+            let follow = Follow {
+                residual: v.get(3),
+                rectify,
+            };
+            Ok(tape.batch_norm(&v[0], affine, statistics, follow)?.0)
         });
     }
     for smoothing in [0.0, 0.1] {

@@ -17,7 +17,8 @@ use candle_core::{DType, Device, DeviceLocation, Shape, Storage, Tensor};
 use crate::ml::{Error, Result};
 
 /// By the name of their file.
-const MODULES: [&[u8]; 8] = [
+const MODULES: [&[u8]; 9] = [
+    include_bytes!(concat!(env!("OUT_DIR"), "/batch_norm.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/columns.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/cross_entropy.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/layer_norm.cubin")),
@@ -50,6 +51,11 @@ impl Grid {
     /// A block for 32 columns of each chunk of rows.
     pub fn of_columns(columns: usize, chunks: usize) -> Self {
         Self(columns.div_ceil(WARP), chunks)
+    }
+
+    /// A block for each channel of each chunk of images.
+    pub fn of_channels(channels: usize, chunks: usize) -> Self {
+        Self(channels, chunks)
     }
 
     /// A block for each of `count` pieces.

@@ -1,9 +1,13 @@
 //! The kernels of `../kernels`, launched: see [`super::fused`] for what each gives.
 
+mod channels;
 pub mod launch;
 
 use candle_core::{DType, Tensor};
 
+pub use self::channels::{
+    batch_norm, batch_norm_to_x, channel_gradients, channel_moments, rectifier_back,
+};
 use self::launch::{Grid, Kernel, blank};
 use crate::ml::ops::Activation;
 use crate::ml::ops::cpu::convolution::Shape;
