@@ -84,6 +84,7 @@ fn study(source: Collection, settings: &Settings) -> Outcome<()> {
         rule: Rule::ADAMW,
         weight_decay: 0.05,
         smoothing: settings.number("smoothing", 0.1)?,
+        clip: None,
         augment: Augment {
             flip: settings.number("flip", 1.0)? != 0.0,
             shift: settings.number("shift", 0.0)? as usize,
@@ -157,6 +158,7 @@ fn tune(
                 rule: Rule::Sgd { momentum: 0.9 },
                 weight_decay: 0.0,
                 smoothing: 0.0,
+                clip: None,
                 augment: Augment {
                     flip: part == Part::All && settings.number("tune_flip", 1.0)? != 0.0,
                     shift: settings.number("tune_shift", 0.0)? as usize,

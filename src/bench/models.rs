@@ -172,6 +172,7 @@ fn train(model: Model, images: Tensor, precision: Precision) -> Result<Work> {
         rule: Rule::Sgd { momentum: 0.9 },
         weight_decay: 0.0,
         smoothing: 0.0,
+        clip: None,
         classes: None,
         precision,
         seed: 0,

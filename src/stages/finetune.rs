@@ -105,6 +105,9 @@ pub struct Finetune {
     pub weight_decay: f64,
     /// In [0, 1).
     pub label_smoothing: f64,
+    /// The largest norm of all gradients together; beyond it they are scaled down, as by PyTorch's
+    /// `clip_grad_norm_`. Left out: none.
+    pub clip: Option<f64>,
     /// Mirror images left and right at random. Not where only the classifier trains.
     pub flip: bool,
     /// Shift images at random by up to so many pixels, as a random crop of the padded image. Not
@@ -147,6 +150,7 @@ impl Default for Finetune {
             momentum: 0.9,
             weight_decay: 0.0,
             label_smoothing: 0.0,
+            clip: None,
             flip: false,
             shift: 0,
             seed: 0,
@@ -236,6 +240,7 @@ impl Finetune {
             },
             weight_decay: self.weight_decay,
             smoothing: self.label_smoothing,
+            clip: self.clip,
             augment: Augment {
                 flip: self.flip,
                 shift: self.shift,
@@ -407,6 +412,7 @@ impl Stage for Finetune {
         share("momentum", self.momentum, &mut problems);
         training::rate("weight_decay", self.weight_decay, &mut problems);
         share("label_smoothing", self.label_smoothing, &mut problems);
+        training::clip(self.clip, &mut problems);
         if self.method == MethodName::Lp && self.train == Some(Train::All) {
             let problem = ParameterProblem::value("train", "`lp` does not train everything");
             problems.push(problem.hint("method: ft trains everything"));

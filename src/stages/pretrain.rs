@@ -62,6 +62,10 @@ pub struct Pretrain {
     /// In [0, 1).
     #[serde(default)]
     pub label_smoothing: f64,
+    /// The largest norm of all gradients together; beyond it they are scaled down, as by PyTorch's
+    /// `clip_grad_norm_`. Left out: none.
+    #[serde(default)]
+    pub clip: Option<f64>,
     /// Mirror images left and right at random.
     #[serde(default)]
     pub flip: bool,
@@ -121,6 +125,7 @@ impl Default for Pretrain {
             momentum: defaults::momentum(),
             weight_decay: defaults::weight_decay(),
             label_smoothing: 0.0,
+            clip: None,
             flip: false,
             shift: 0,
             precision: Precision::F32,
@@ -144,6 +149,7 @@ impl Pretrain {
             },
             weight_decay: self.weight_decay,
             smoothing: self.label_smoothing,
+            clip: self.clip,
             augment: Augment {
                 flip: self.flip,
                 shift: self.shift,
@@ -199,6 +205,7 @@ impl Stage for Pretrain {
         share("momentum", self.momentum, &mut problems);
         training::rate("weight_decay", self.weight_decay, &mut problems);
         share("label_smoothing", self.label_smoothing, &mut problems);
+        training::clip(self.clip, &mut problems);
         problems
     }
 

@@ -112,6 +112,17 @@ pub(super) fn share(name: &str, value: f64, problems: &mut Vec<ParameterProblem>
     }
 }
 
+/// Above 0 and finite, if there is one.
+pub(super) fn clip(value: Option<f64>, problems: &mut Vec<ParameterProblem>) {
+    if let Some(value) = value
+        && !(value.is_finite() && value > 0.0)
+    {
+        let message = format!("`clip` must be above 0, not {value}");
+        let found = ParameterProblem::value("clip", message);
+        problems.push(found.hint("leave it out, and no gradient is scaled down"));
+    }
+}
+
 /// A share below 1, or a whole number.
 pub(super) fn warmup(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
     if !(value.is_finite() && value >= 0.0) || (value >= 1.0 && value.fract() != 0.0) {

@@ -48,6 +48,7 @@ fn trained(name: &str, precision: Precision, device: &Device) -> (f64, BTreeMap<
         rule: Rule::ADAMW,
         weight_decay: 0.05,
         smoothing: 0.1,
+        clip: None,
         classes: None,
         precision,
         seed: 3,

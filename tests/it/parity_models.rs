@@ -258,6 +258,7 @@ fn step(place: &str, model: &Model, images: &Tensor, case: Case) -> Model {
         rule: Update::Sgd { momentum: 0.0 },
         weight_decay: 0.0,
         smoothing: 0.0,
+        clip: None,
         classes,
         precision: Precision::F32,
         seed: 0,

@@ -40,6 +40,7 @@ fn train(precision: Precision, steps: usize) -> Steps {
         rule: Rule::Sgd { momentum: 0.9 },
         weight_decay: 0.0,
         smoothing: 0.0,
+        clip: None,
         classes: None,
         precision,
         seed: 0,

@@ -5,6 +5,15 @@ use candle_core::{DType, Tensor};
 use super::{Tape, Value, cpu};
 use crate::ml::{Error, Result};
 
+/// Σ x² over all values of a tensor; on the CPU added up in f64.
+pub(in crate::ml) fn sum_of_squares(x: &Tensor) -> Result<f64> {
+    if cpu::serves(&[x]) {
+        return cpu::read([x], |[x]| cpu::anchor::sum_of_squares(x));
+    }
+    let sum = x.to_dtype(DType::F32)?.sqr()?.sum_all()?;
+    Ok(f64::from(sum.to_scalar::<f32>()?))
+}
+
 impl Tape {
     /// `strength`·Σ w·(x − a)², a scalar; `anchor` a and `weights` w (all 1 where absent) are of
     /// `x`'s shape.

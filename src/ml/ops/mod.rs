@@ -35,6 +35,7 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
+pub(in crate::ml) use anchor::sum_of_squares;
 pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
 pub use convolution::Window;
 pub(in crate::ml) use cpu::math::vectorised;

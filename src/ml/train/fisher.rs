@@ -45,6 +45,7 @@ fn sum(
         rule: Rule::Sgd { momentum: 0.0 },
         weight_decay: 0.0,
         smoothing: 0.0,
+        clip: None,
         classes: None,
         precision: Precision::F32,
         seed,

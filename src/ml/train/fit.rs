@@ -31,6 +31,8 @@ pub struct Plan {
     pub rule: Rule,
     pub weight_decay: f64,
     pub smoothing: f64,
+    /// The largest norm of all gradients together.
+    pub clip: Option<f64>,
     pub augment: Augment,
     /// Only the classifier trains behind a backbone in evaluation mode, so the features are
     /// computed once. This is the definition of head-only training, not an approximation of it.
@@ -124,6 +126,7 @@ fn run(
         weight_decay: plan.weight_decay,
         smoothing: plan.smoothing,
         classes,
+        clip: plan.clip,
         precision: plan.precision,
         seed: plan.seed,
     };

@@ -2,6 +2,7 @@
 
 pub mod augment;
 pub mod batch;
+pub mod clip;
 pub mod evaluate;
 pub mod fisher;
 pub mod fit;

@@ -64,6 +64,7 @@ fn plan() -> Plan {
         rule: Rule::Sgd { momentum: 0.9 },
         weight_decay: 0.0,
         smoothing: 0.1,
+        clip: None,
         augment: Augment::default(),
         frozen_backbone: false,
         precision: Precision::F32,
@@ -117,6 +118,38 @@ fn weights(model: &Model) -> BTreeMap<String, Vec<u64>> {
     bits
 }
 
+/// A first step of SGD along gradients that were clipped is as long as they are.
+#[test]
+fn clipped_gradients_move_a_model_so_far() {
+    let clip = 0.01;
+    let objective = Objective {
+        rule: Rule::Sgd { momentum: 0.9 },
+        weight_decay: 0.0,
+        smoothing: 0.0,
+        clip: Some(clip),
+        classes: None,
+        precision: Precision::F32,
+        seed: 0,
+    };
+    let method = Plain { part: Part::All };
+    let start = model("vit_mini", 4);
+    let set = images(8);
+    let normaliser = Normaliser::new(&start.config().input, &Device::Cpu);
+    let batch = normaliser.batch(&set, &[0, 1, 2, 3]).unwrap();
+    let mut trainer = Trainer::new(start.clone(), &method, &objective).unwrap();
+    trainer
+        .step(&Fed::Images(batch).into(), &[0, 1, 2, 3], 0.5)
+        .unwrap();
+    let moved = trainer.finish().unwrap();
+    let squares = moved.tensors().iter().map(|(name, tensor)| {
+        let gap = (tensor - &start.tensors()[name]).unwrap();
+        let gap = gap.to_dtype(DType::F64).unwrap().sqr().unwrap();
+        gap.sum_all().unwrap().to_scalar::<f64>().unwrap()
+    });
+    let length = squares.sum::<f64>().sqrt();
+    assert!((length / (0.5 * clip) - 1.0).abs() < 1e-3, "{length}");
+}
+
 #[test]
 fn every_parameter_gets_a_gradient() {
     for arch in SMALL {
@@ -125,6 +158,7 @@ fn every_parameter_gets_a_gradient() {
             rule: Rule::ADAMW,
             weight_decay: 0.0,
             smoothing: 0.0,
+            clip: None,
             classes: None,
             precision: Precision::F32,
             seed: 0,
@@ -445,6 +479,7 @@ fn a_teacher_is_asked_once_or_for_every_batch() {
         rule: Rule::Sgd { momentum: 0.9 },
         weight_decay: 0.0,
         smoothing: 0.0,
+        clip: None,
         classes: None,
         precision: Precision::F32,
         seed: 0,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+use super::clip::clip;
 use super::method::{Method, Step};
 use super::optimiser::{Optimiser, Parameter, Rule};
 use super::scaler::LossScale;
@@ -55,6 +56,7 @@ pub struct Trainer<'a> {
     optimiser: Optimiser,
     classes: Option<Vec<u32>>,
     smoothing: f64,
+    clip: Option<f64>,
     precision: Precision,
     /// Under f16.
     scale: Option<LossScale>,
@@ -77,6 +79,8 @@ pub struct Objective {
     pub smoothing: f64,
     /// The columns of the logits that compete, ascending; `None`: all. Labels count within them.
     pub classes: Option<Vec<u32>>,
+    /// The largest norm of all gradients together.
+    pub clip: Option<f64>,
     /// Of matrix products and convolutions.
     pub precision: Precision,
     /// Draws the method's own tensors.
@@ -117,6 +121,7 @@ impl<'a> Trainer<'a> {
             optimiser: Optimiser::new(objective.rule, objective.weight_decay),
             classes: objective.classes.clone(),
             smoothing: objective.smoothing,
+            clip: objective.clip,
             precision: objective.precision,
             scale: (objective.precision == Precision::F16).then(LossScale::default),
         })
@@ -217,7 +222,10 @@ impl<'a> Trainer<'a> {
     }
 
     /// Moves the parameters along `gradients` and takes over the buffers of that forward pass.
-    pub fn apply(&mut self, gradients: Gradients, rate: f64) -> Result<()> {
+    pub fn apply(&mut self, mut gradients: Gradients, rate: f64) -> Result<()> {
+        if let Some(most) = self.clip {
+            clip(&mut gradients.by_name, most)?;
+        }
         self.fixed.extend(gradients.buffers);
         self.optimiser
             .step(rate, &mut self.parameters, &gradients.by_name)

@@ -25,6 +25,16 @@ pub fn squared_distance(x: &[f32], anchor: &[f32], weights: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
+/// Σ x², added up in f64.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    let square = |value: &f32| f64::from(*value) * f64::from(*value);
+    let pieces = x.par_chunks(PIECE);
+    let sums: Vec<f64> = pieces
+        .map(|piece| piece.iter().map(square).sum::<f64>())
+        .collect();
+    sums.iter().sum()
+}
+
 /// factor·w·(x − a).
 pub fn gradient(x: &[f32], anchor: &[f32], weights: &[f32], factor: f32) -> Vec<f32> {
     let mut output = vec![0.0; x.len()];
