@@ -86,16 +86,27 @@ fn listens(process: &mut Child, port: u16) -> bool {
 /// Where a tool is: in the folder of the test tools, or on the path. Under `RIBFLOW_TEST_ALL` a
 /// missing one is a failure, otherwise a line that says so.
 fn tool(names: &[&str], how: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let elsewhere = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
+    tool_in(&[own_folders(), elsewhere.collect()].concat(), names, how)
+}
+
+/// Of those that `.ci/run` installs only: an older one on the path may do other things.
+fn own_tool(names: &[&str], how: &str) -> Option<PathBuf> {
+    tool_in(&own_folders(), names, how)
+}
+
+fn own_folders() -> Vec<PathBuf> {
     let tools = std::env::var_os("RIBFLOW_TEST_TOOLS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-tools"),
         PathBuf::from,
     );
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = [tools.join("bin"), tools.join("venv/bin")]
-        .into_iter()
-        .chain(std::env::split_paths(&path))
-        .chain([PathBuf::from("/usr/sbin")]);
+    vec![tools.join("bin"), tools.join("venv/bin")]
+}
+
+fn tool_in(folders: &[PathBuf], names: &[&str], how: &str) -> Option<PathBuf> {
     let found = folders
+        .iter()
         .flat_map(|folder| names.iter().map(move |name| folder.join(name)))
         .find(|path| path.is_file());
     assert!(
@@ -224,7 +235,7 @@ fn is_root() -> bool {
 /// once win; with the user's variables.
 pub fn s3_of_a_lab() -> Option<(Server, Vec<(String, String)>)> {
     let how = "python3 -m venv target/test-tools/venv, target/test-tools/venv/bin/pip install 'moto[server]'";
-    let program = tool(&["moto_server"], how)?;
+    let program = own_tool(&["moto_server"], how)?;
     let python = program.with_file_name("python");
     let server = Server::start(TestSpace::new(), |_, port| {
         let mut command = Command::new(&program);
