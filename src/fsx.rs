@@ -7,10 +7,12 @@
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
@@ -57,6 +59,12 @@ impl Stamp {
             modified: nanoseconds(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
             changed: nanoseconds(stat.st_ctime as i64, stat.st_ctime_nsec as i64),
         }
+    }
+
+    /// That of `path` in an open folder; `None` where it can't be told.
+    pub fn at(folder: impl AsFd, path: impl rustix::path::Arg) -> Option<Self> {
+        let stat = rustix::fs::statat(folder, path, AtFlags::empty());
+        Some(Self::of_stat(&stat.ok()?))
     }
 
     pub fn to_bytes(self) -> [u8; Self::BYTES] {
@@ -106,6 +114,12 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
 pub fn nanoseconds_since_1970() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
+}
+
+/// A folder to look into by [`Stamp::at`].
+pub fn open_folder(path: &Path) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::empty()).ok()
 }
 
 /// A temporary file in `folder` with exactly the permission bits `mode`, whatever the umask says.

@@ -62,7 +62,7 @@ pub fn run(
     )?;
     // The program is about to end: taking every node and record apart would be for nothing.
     let graph = ManuallyDrop::new(graph);
-    let words = words.filter(|_| warnings.is_empty());
+    let words = words.filter(|words| warnings.is_empty() && words.may_leave(&graph));
     load::warn(warnings, common);
     let force = forced(&graph, &arguments.force)?;
     let expected = load::expected(&graph)?;
@@ -83,6 +83,7 @@ pub fn run(
         keep_going: arguments.keep_going,
         limit: arguments.limit,
         check_sealed: arguments.check_sealed,
+        tell_grounds: words.is_some(),
         derived_max: arguments.derived_max.0,
         worker: worker(&store, &arguments.remotes)?,
         exchange: shared.exchange.clone(),

@@ -92,15 +92,20 @@ impl Words {
         holds.then_some(receipt)
     }
 
+    /// Whether a run of `graph` may leave a receipt: its keys don't depend on the machine, which
+    /// another one that shares the store could not tell, and nothing must be said of it in any case.
+    pub fn may_leave(&self, graph: &Graph) -> bool {
+        !graph.strict && pins::loose(graph).next().is_none()
+    }
+
     /// Leaves a receipt of the run of this id to the next one, if there is nothing to say of it but
     /// its results.
     pub fn leave(&self, store: &Store, run: String, grounds: Grounds, view: &View, page: &Path) {
         let said = !view.warnings.is_empty()
             || view
                 .standings
-                .is_some_and(|known: &Standings| !known.is_empty())
-            || pins::loose(view.graph).next().is_some();
-        let files = page.parent().and_then(|folder| files(view.graph, folder));
+                .is_some_and(|known: &Standings| !known.is_empty());
+        let files = page.parent().and_then(|folder| files(view, folder));
         let (false, Some(files)) = (said, files) else {
             return;
         };
@@ -122,13 +127,11 @@ impl Words {
     }
 }
 
-/// The published numbers that `graph` names, and the report in `folder`.
-fn files(graph: &Graph, folder: &Path) -> Option<BTreeMap<String, Option<Digest>>> {
-    let expected = expected_file(graph).map(|path| {
-        let digest = content(&path);
-        (path, digest)
-    });
-    let written = report::written(folder)?.into_iter();
+/// The published numbers as they were read, and the report in `folder`.
+fn files(view: &View, folder: &Path) -> Option<BTreeMap<String, Option<Digest>>> {
+    let digest = view.expected.map(|expected| expected.digest);
+    let expected = expected_file(view.graph).map(|path| (path, digest));
+    let written = report::written(view, folder)?.into_iter();
     let written = written.map(|(path, digest)| (path, Some(digest)));
     let files = written.chain(expected);
     files

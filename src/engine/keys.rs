@@ -405,7 +405,8 @@ impl<'a> Keys<'a> {
 
     /// What all keys and records rest on; `None` where that can't be told at a glance: a node
     /// without a record, a key with several, data that is not here, or what has only just changed.
-    pub fn grounds(&self) -> Option<Grounds> {
+    pub fn grounds(&self, store: &Store) -> Option<Grounds> {
+        let markers = store.markers()?;
         let records = self.index.folders()?;
         if self.records.iter().any(Option::is_none) || records.len() != self.found.len() {
             return None;
@@ -423,7 +424,11 @@ impl<'a> Keys<'a> {
         }
         // Those of one folder are looked at together.
         sources.sort_unstable_by(|one, two| one.source.location.cmp(&two.source.location));
-        Some(Grounds { records, sources })
+        Some(Grounds {
+            records,
+            sources,
+            markers,
+        })
     }
 
     /// Keeps what was learnt about outside files and records. It is derived, so a failure costs

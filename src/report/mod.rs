@@ -86,11 +86,11 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     Ok(page)
 }
 
-/// The files of the report in `folder` with the digests of their bytes; `None` where there is none,
-/// or it is not as it was left.
-pub fn written(folder: &Path) -> Option<BTreeMap<PathBuf, Digest>> {
+/// The files of the report in `folder` with the digests of their bytes; `None` where it is not that
+/// of `view`, or not as it was left.
+pub fn written(view: &View, folder: &Path) -> Option<BTreeMap<PathBuf, Digest>> {
     let stamp = stamp(folder)?;
-    if !is_current(folder, &stamp, &stamp.view) {
+    if !is_current(folder, &stamp, &provenance::fingerprint(view)) {
         return None;
     }
     let provenance = Digest::of(&std::fs::read(folder.join(PROVENANCE)).ok()?);

@@ -8,8 +8,6 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
-
 use super::layout::{RECEIPTS, RECORDS, TMP};
 use super::packed::{Reader, Writer};
 use super::recordindex::folder_path;
@@ -44,11 +42,14 @@ pub struct Receipt {
 }
 
 /// What the keys and the records of all nodes of a run rest on.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Grounds {
     /// The keys of the records, each the only one of its key, with the stamps of their folders.
     pub records: Vec<(Digest, Stamp)>,
     pub sources: Vec<Ground>,
+    /// Of the markers of what may not be passed on, as [`Store::markers`] tells them: a run sets
+    /// those that it misses.
+    pub markers: Digest,
 }
 
 /// Outside data.
@@ -77,7 +78,7 @@ impl Ground {
 
     fn holds(&self, stats: &StatCache, base: &Path, folder: Option<impl AsFd>) -> bool {
         let is_settled = || {
-            let stamp = stamp_at(folder?, &self.source.location)?;
+            let stamp = Stamp::at(folder?, &self.source.location)?;
             Some(stamp == self.stamp?)
         };
         is_settled() == Some(true)
@@ -100,29 +101,21 @@ fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> 
     settled.then_some(before)
 }
 
-fn stamp_at(folder: impl AsFd, path: &Path) -> Option<Stamp> {
-    let stat = rustix::fs::statat(folder, path, AtFlags::empty()).ok()?;
-    Some(Stamp::of_stat(&stat))
-}
-
-fn open_folder(path: &Path) -> Option<rustix::fd::OwnedFd> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok()
-}
-
 impl Grounds {
     /// Whether everything is as it was. `base` is the folder that relative locations start from.
     pub fn hold(&self, store: &Store, base: &Path) -> bool {
-        let Some(records) = open_folder(&store.root().join(RECORDS)) else {
+        let Some(records) = fsx::open_folder(&store.root().join(RECORDS)) else {
             return false;
         };
         let same = |(key, folder): &(Digest, Stamp)| {
-            stamp_at(&records, Path::new(&folder_path(key))) == Some(*folder)
+            Stamp::at(&records, folder_path(key)) == Some(*folder)
         };
         let stats = StatCache::open(store);
-        let folder = open_folder(base);
+        let folder = fsx::open_folder(base);
         let holds = |ground: &Ground| ground.holds(&stats, base, folder.as_ref());
-        let hold = self.records.iter().all(same) && self.sources.iter().all(holds);
+        let hold = store.markers() == Some(self.markers)
+            && self.records.iter().all(same)
+            && self.sources.iter().all(holds);
         // Only ever saves time.
         if let Err(error) = stats.save() {
             tracing::warn!("the stat cache could not be kept: {error}");
@@ -168,6 +161,7 @@ fn encode(receipt: &Receipt) -> Vec<u8> {
     writer.number(receipt.nodes);
     writer.text(&receipt.text);
     writer.json(&receipt.page);
+    writer.digest(&receipt.grounds.markers);
     writer.length(receipt.grounds.records.len());
     for (key, folder) in &receipt.grounds.records {
         writer.digest(key);
@@ -195,6 +189,7 @@ fn decode(bytes: &[u8]) -> Option<Receipt> {
         text: reader.text()?.to_string(),
         page: reader.json()?,
         grounds: Grounds {
+            markers: reader.digest()?,
             records: reader.list(|reader| Some((reader.digest()?, stamp(reader)?)))?,
             sources: reader.list(ground)?,
         },

@@ -19,10 +19,10 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use memmap2::Mmap;
-use rustix::fs::{AtFlags, Mode, OFlags};
 
 use self::copy::Copied;
 use super::layout::{RECORD_INDEX, RECORDS, TMP};
+use super::packed::Reader;
 use super::{Store, StoreError, StoredRecord};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
@@ -60,11 +60,9 @@ impl<'a> RecordIndex<'a> {
     pub fn open(store: &'a Store, name: &str) -> Self {
         let name = Digest::of(name.as_bytes()).to_hex();
         let path = store.root().join(RECORD_INDEX).join(name);
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let records = rustix::fs::open(store.root().join(RECORDS), flags, Mode::empty());
         Self {
             store,
-            records: records.ok(),
+            records: fsx::open_folder(&store.root().join(RECORDS)),
             loaded: Loaded::open(&path),
             path,
             used: HashSet::new(),
@@ -150,8 +148,7 @@ impl<'a> RecordIndex<'a> {
     }
 
     fn stamp(&self, path: &str) -> Option<Stamp> {
-        let stat = rustix::fs::statat(self.records.as_ref()?, path, AtFlags::empty());
-        Some(Stamp::of_stat(&stat.ok()?))
+        Stamp::at(self.records.as_ref()?, path)
     }
 }
 
@@ -219,12 +216,12 @@ impl Loaded {
 
     /// A row and the copy that belongs to it.
     fn at(&self, index: usize) -> Option<(Row, &[u8])> {
-        let mut rest = self.rows().get(index)?.as_slice();
+        let mut reader = Reader(self.rows().get(index)?);
         let row = Row {
-            key: Digest::from_bytes(*take(&mut rest)?),
-            record: Digest::from_bytes(*take(&mut rest)?),
-            alone: *take(&mut rest)? == [1],
-            folder: Stamp::from_bytes(take(&mut rest)?),
+            key: reader.digest()?,
+            record: reader.digest()?,
+            alone: reader.tag()? == 1,
+            folder: Stamp::from_bytes(&reader.array()?),
         };
         let start = index.checked_sub(1).map_or(Some(0), |one| self.end(one))?;
         let copies = self.bytes.get(HEAD + self.count * ROW..)?;
@@ -235,10 +232,4 @@ impl Loaded {
         let end = self.rows().get(index)?.last_chunk()?;
         usize::try_from(u64::from_le_bytes(*end)).ok()
     }
-}
-
-fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-    let (taken, left) = rest.split_first_chunk()?;
-    *rest = left;
-    Some(taken)
 }

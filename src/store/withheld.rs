@@ -15,7 +15,7 @@ use super::artifact::{Artifact, Blob, Blobs, Tensors};
 use super::layout::WITHHELD;
 use super::{BlobError, Port, Record, Store, StoreError};
 use crate::digest::Digest;
-use crate::fsx;
+use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
 /// The folder of the lists.
 const IMAGES: &str = "images";
@@ -140,6 +140,30 @@ impl Store {
         // First: what is half released is still marked, and released or marked anew.
         self.release(&port.digest)?;
         named.blobs.iter().try_for_each(|blob| self.release(blob))
+    }
+
+    /// Tells one state of all markers from any other; `None` where that is too young to be told.
+    pub fn markers(&self) -> Option<Digest> {
+        let now = nanoseconds_since_1970();
+        let root = self.root().join(WITHHELD);
+        let mut folders = vec![root.clone()];
+        for entry in fs::read_dir(&root).into_iter().flatten() {
+            folders.push(entry.ok()?.path());
+        }
+        folders.sort();
+        let mut hasher = blake3::Hasher::new();
+        for folder in folders {
+            let stamp = match fs::metadata(&folder) {
+                Ok(metadata) => Stamp::of(&metadata),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp::default(),
+                Err(_) => return None,
+            };
+            if stamp.is_young(now) {
+                return None;
+            }
+            hasher.update(&stamp.to_bytes());
+        }
+        Some(Digest::finish(&hasher))
     }
 
     fn place_marker(&self, marker: &Path, bytes: &[u8]) -> Result<(), StoreError> {

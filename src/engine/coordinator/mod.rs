@@ -59,6 +59,8 @@ pub struct RunOptions {
     pub force: Vec<NodeIndex>,
     /// Look at the files of sealed datasets too.
     pub check_sealed: bool,
+    /// Find out what a run that has nothing to do rested on.
+    pub tell_grounds: bool,
     /// Bytes of derived work that the store may keep.
     pub derived_max: u64,
     /// The command line of a worker.
@@ -422,7 +424,10 @@ impl<'a> Coordinator<'a> {
         self.withhold_rest()?;
         let counts = self.decide.counts();
         let all_reused = counts.reused == self.graph.dag.node_count();
-        let grounds = all_reused.then(|| self.keys.grounds()).flatten();
+        let grounds = match self.options.tell_grounds && all_reused {
+            true => self.keys.grounds(self.store),
+            false => None,
+        };
         self.keys.save();
         let summary = Summary {
             workflow: self.graph.name.clone(),

@@ -58,13 +58,7 @@ impl Tape {
             size,
         } = shape;
         let scale = 1.0 / (size as f64).sqrt();
-        let split = qkv
-            .tensor()
-            .reshape((batch, tokens, 3, heads, size))?
-            .permute((2, 0, 3, 1, 4))?;
-        let q = split.get(0)?.narrow(2, 0, queries)?.contiguous()?;
-        let k = split.get(1)?.contiguous()?;
-        let v = split.get(2)?.contiguous()?;
+        let [q, k, v] = heads_of(qkv.tensor(), shape)?;
         let shares = softmax(&(q.matmul(&k.t()?)? * scale)?)?;
         let output = shares
             .matmul(&v)?
@@ -89,6 +83,24 @@ impl Tape {
             Ok(vec![Some(packed)])
         }))
     }
+}
+
+/// Queries, keys and values `[batch, heads, …, size]` of packed ones; the queries of those that ask.
+pub(super) fn heads_of(qkv: &Tensor, shape: Shape) -> Result<[Tensor; 3]> {
+    let Shape {
+        batch,
+        tokens,
+        queries,
+        heads,
+        size,
+    } = shape;
+    let split = qkv
+        .reshape((batch, tokens, 3, heads, size))?
+        .permute((2, 0, 3, 1, 4))?;
+    let part = |index: usize, count: usize| -> Result<Tensor> {
+        Ok(split.get(index)?.narrow(2, 0, count)?.contiguous()?)
+    };
+    Ok([part(0, queries)?, part(1, tokens)?, part(2, tokens)?])
 }
 
 fn softmax(scores: &Tensor) -> Result<Tensor> {

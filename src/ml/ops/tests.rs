@@ -76,7 +76,15 @@ fn run(
     operation: &(impl Fn(&Tape, &[Value]) -> Result<Value> + Sync),
     inputs: &[Tensor],
 ) -> (Tensor, Vec<Tensor>) {
-    let tape = Tape::new();
+    run_on(Tape::new(), operation, inputs)
+}
+
+/// The same on another tape.
+pub(super) fn run_on(
+    tape: Tape,
+    operation: &(impl Fn(&Tape, &[Value]) -> Result<Value> + ?Sized),
+    inputs: &[Tensor],
+) -> (Tensor, Vec<Tensor>) {
     let leaves: Vec<Value> = inputs
         .iter()
         .map(|input| tape.leaf(input.clone()))
@@ -99,14 +107,14 @@ fn near(name: &str, what: &str, found: &Tensor, exact: &Tensor) {
     assert!(error < FLOAT, "{name}: {what} is off by {error}");
 }
 
-fn random(name: &str, shape: &[usize]) -> Tensor {
+pub(super) fn random(name: &str, shape: &[usize]) -> Tensor {
     let mut stream = Stream::new(0, name);
     let count = shape.iter().product();
     let values: Vec<f32> = (0..count).map(|_| stream.range(-1.5, 1.5) as f32).collect();
     Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
 }
 
-fn double(tensor: &Tensor) -> Tensor {
+pub(super) fn double(tensor: &Tensor) -> Tensor {
     tensor.to_dtype(DType::F64).unwrap()
 }
 
@@ -114,7 +122,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.flatten_all().unwrap().to_vec1().unwrap()
 }
 
-fn largest(tensor: &Tensor) -> f64 {
+pub(super) fn largest(tensor: &Tensor) -> f64 {
     flat(tensor)
         .iter()
         .fold(0.0, |top, value| value.abs().max(top))

@@ -43,7 +43,7 @@ use published::Published;
 pub struct Expected {
     pub(super) published: Published,
     /// Of the file.
-    pub(super) digest: Digest,
+    pub digest: Digest,
     values: Vec<Bound>,
     claims: Vec<BoundClaim>,
     pub deviations: Vec<Deviation>,

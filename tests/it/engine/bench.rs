@@ -193,6 +193,7 @@ fn options(store: &Path) -> RunOptions {
         device: "cpu".to_string(),
         keep_going: false,
         check_sealed: false,
+        tell_grounds: false,
         limit: None,
         derived_max: 0,
         force: Vec::new(),

@@ -4,6 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::{flat, fused};
 use crate::ml::Result;
+use crate::ml::ops::attention::heads_of;
 use crate::ml::ops::cpu::attention::Shape;
 use crate::ml::ops::tape::want;
 use crate::ml::ops::{Activation, Tape, Value};
@@ -108,12 +109,7 @@ impl Tape {
         } = shape;
         let scale = 1.0 / (size as f64).sqrt();
         let like = Like::of(qkv);
-        let split = qkv.tensor().to_dtype(stored)?;
-        let split = split.reshape((batch, tokens, 3, heads, size))?;
-        let split = split.permute((2, 0, 3, 1, 4))?;
-        let q = split.get(0)?.narrow(2, 0, queries)?.contiguous()?;
-        let k = split.get(1)?.contiguous()?;
-        let v = split.get(2)?.contiguous()?;
+        let [q, k, v] = heads_of(&qkv.tensor().to_dtype(stored)?, shape)?;
         let dims = (batch, heads, queries, tokens);
         let scores = flat(&q.matmul(&k.t()?)?)?;
         let shares = fused::softmax(&scores, scale)?;

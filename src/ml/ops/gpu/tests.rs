@@ -1,39 +1,22 @@
 //! The layers of a GPU, on the CPU: in f32 and in bf16 against the same layers composed in f64.
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 
 use crate::ml::Result;
+use crate::ml::ops::tests::{double, largest, random, run_on};
 use crate::ml::ops::{
     Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window,
 };
-use crate::rng::Stream;
 
 /// Of one layer, relative to the largest value of a tensor.
 const FLOAT: f64 = 2e-6;
 /// Half a unit in the last of bf16's eight bits is 2⁻⁹; several roundings follow each other.
 const HALF: f64 = 0.02;
 
-fn random(name: &str, shape: &[usize]) -> Tensor {
-    let mut stream = Stream::new(0, name);
-    let count = shape.iter().product();
-    let values: Vec<f32> = (0..count).map(|_| stream.range(-1.5, 1.5) as f32).collect();
-    Tensor::from_vec(values, shape, &Device::Cpu).unwrap()
-}
-
-fn values(tensor: &Tensor) -> Vec<f64> {
-    let wide = tensor.to_dtype(DType::F64).unwrap();
-    wide.flatten_all().unwrap().to_vec1().unwrap()
-}
-
-fn largest(values: &[f64]) -> f64 {
-    values.iter().fold(0.0, |top, value| value.abs().max(top))
-}
-
 fn error(found: &Tensor, exact: &Tensor) -> f64 {
     assert_eq!(found.dims(), exact.dims());
-    let (found, exact) = (values(found), values(exact));
-    let gaps: Vec<f64> = found.iter().zip(&exact).map(|(a, b)| a - b).collect();
-    largest(&gaps) / largest(&exact).max(1e-3)
+    let gap = (double(found) - double(exact)).unwrap();
+    largest(&gap) / largest(&double(exact)).max(1e-3)
 }
 
 /// What an operation gives and the gradient of each input, all of its inputs' types.
@@ -42,21 +25,11 @@ fn run(
     inputs: &[Tensor],
     operation: &dyn Fn(&Tape, &[Value]) -> Result<Value>,
 ) -> Vec<Tensor> {
-    let leaves: Vec<Value> = inputs
-        .iter()
-        .map(|input| tape.leaf(input.clone()))
-        .collect();
-    let output = operation(&tape, &leaves).unwrap();
-    let seed = random("seed", output.tensor().dims());
-    let seed = seed.to_dtype(output.tensor().dtype()).unwrap();
-    let mut gradients = tape.backward_from(&output, seed).unwrap();
-    let mut all = vec![output.into_tensor()];
-    for (leaf, input) in leaves.iter().zip(inputs) {
-        let gradient = gradients.take(leaf).expect("a gradient");
+    let (output, gradients) = run_on(tape, operation, inputs);
+    for (gradient, input) in gradients.iter().zip(inputs) {
         assert_eq!(gradient.dtype(), input.dtype());
-        all.push(gradient);
     }
-    all
+    std::iter::once(output).chain(gradients).collect()
 }
 
 fn check(name: &str, shapes: &[&[usize]], operation: &dyn Fn(&Tape, &[Value]) -> Result<Value>) {
@@ -72,10 +45,7 @@ fn check_layers(
 ) {
     let input = |(index, shape): (usize, &&[usize])| random(&format!("{name}/{index}"), shape);
     let inputs: Vec<Tensor> = shapes.iter().enumerate().map(input).collect();
-    let wide: Vec<Tensor> = inputs
-        .iter()
-        .map(|input| input.to_dtype(DType::F64).unwrap())
-        .collect();
+    let wide: Vec<Tensor> = inputs.iter().map(double).collect();
     let exact = run(Tape::new(), &wide, operation);
     for (precision, most) in [(Precision::F32, FLOAT), (Precision::Bf16, HALF)] {
         let tape = Tape::with_precision(precision).acting_as_gpu();
