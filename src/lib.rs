@@ -5,15 +5,16 @@
 //!
 //! ```text
 //! 0  digest · fsx · memory · rng · diag     digests and canonical encoding; atomic files, claims; the allocator; named random streams; diagnostics
-//! 1  workflow                      text → spans → spec → expansion → checked node graph; trait Kind
-//! 2  store                         objects, records, index, claims, verification
-//! 3  remote                        downloads; other stores, signatures, trust, bundles; the lock file
-//! 4  ml: data · models · train · ot · metrics     the machine-learning library; knows nothing of workflows or stores
-//! 5  stages                        one file per kind: implements Kind and Task on top of ml
-//! 6  engine                        decide (pure) → claim → execute → record; events out, no printing
-//! 7  bench                         what `ribflow bench` measures
-//! 8  report · ui                   HTML, plots, tables as views; terminal display: fed by events and records
-//! 9  cli                           one file per subcommand; parses, calls, prints
+//! 1  yaml                          YAML with places, within limits
+//! 2  workflow                      places → spec → expansion → checked node graph; trait Kind
+//! 3  store                         objects, records, index, claims, verification
+//! 4  remote                        downloads; other stores, signatures, trust, bundles; the lock file
+//! 5  ml: data · models · train · ot · metrics     the machine-learning library; knows nothing of workflows or stores
+//! 6  stages                        one file per kind: implements Kind and Task on top of ml
+//! 7  engine                        decide (pure) → claim → execute → record; events out, no printing
+//! 8  bench                         what `ribflow bench` measures
+//! 9  report · ui                   HTML, plots, tables as views; terminal display: fed by events and records
+//! 10 cli                           one file per subcommand; parses, calls, prints
 //! ```
 
 pub mod digest;
@@ -22,6 +23,8 @@ pub mod memory;
 pub mod rng;
 
 pub mod diag;
+
+pub mod yaml;
 
 pub mod workflow;
 

@@ -1,15 +1,24 @@
 //! The lock file beside a workflow: what the moving names in it stood for when it was written.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::diag::SourceText;
 use crate::digest::Digest;
 use crate::fsx;
+use crate::yaml;
 
 /// The version of the format; a later one is refused.
 const FORMAT: u32 = 1;
+
+/// A lock names every source of millions of nodes.
+const LIMITS: yaml::Limits = yaml::Limits {
+    bytes: 2 << 30,
+    depth: 64,
+};
 
 const HEAD: &str = "\
 # Written by `ribflow lock`: what the moving names of the workflow stood for. Keep it beside the
@@ -67,11 +76,8 @@ pub struct LockedCheckpoint {
 pub enum LockError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path} is no lock file: {source}")]
-    Format {
-        path: PathBuf,
-        source: serde_yaml::Error,
-    },
+    #[error("{path} is no lock file: {why}")]
+    Format { path: PathBuf, why: String },
     #[error("{path} has format {found}, this ribflow reads {FORMAT}")]
     Later { path: PathBuf, found: u32 },
 }
@@ -102,14 +108,18 @@ impl Lock {
     /// Where there is one that can't be read.
     pub fn read(workflow: &Path) -> Result<Option<Self>, LockError> {
         let path = Self::path(workflow);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let mut bytes = Vec::new();
+        // One byte more than allowed, to tell a file that is too large from one that just fits.
+        let read =
+            File::open(&path).and_then(|file| file.take(LIMITS.bytes + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(source) => return Err(LockError::Io { path, source }),
-        };
-        let lock: Self = match serde_yaml::from_str(&text) {
+        }
+        let lock: Self = match parse(&path, bytes) {
             Ok(lock) => lock,
-            Err(source) => return Err(LockError::Format { path, source }),
+            Err(why) => return Err(LockError::Format { path, why }),
         };
         match lock.ribflow_lock {
             FORMAT => Ok(Some(lock)),
@@ -120,10 +130,12 @@ impl Lock {
     /// Writes it beside `workflow`, and returns where.
     pub fn write(&self, workflow: &Path) -> Result<PathBuf, LockError> {
         let path = Self::path(workflow);
-        let yaml = serde_yaml::to_string(self);
-        let yaml = match yaml {
+        let yaml = match yaml::encode(self) {
             Ok(yaml) => yaml,
-            Err(source) => return Err(LockError::Format { path, source }),
+            Err(error) => {
+                let why = error.to_string();
+                return Err(LockError::Format { path, why });
+            }
         };
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         let text = format!("{HEAD}{yaml}");
@@ -143,4 +155,15 @@ impl Lock {
         let mut known = self.checkpoints.iter();
         known.find(|known| known.hub == hub && known.revision == revision && known.file == file)
     }
+}
+
+/// A lock, or what is wrong with it, by line.
+fn parse(path: &Path, bytes: Vec<u8>) -> Result<Lock, String> {
+    let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
+    let source = SourceText::new(path.display().to_string(), text);
+    yaml::decode(source, &LIMITS).map_err(|found| match found.0.first() {
+        Some(first) if first.line > 0 => format!("line {}: {}", first.line, first.message),
+        Some(first) => first.message.clone(),
+        None => "it can't be read".to_string(),
+    })
 }

@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::expression::template::{Fallback, Template};
 use super::fields::is_label;
 use super::names::Names;
-use super::tree::{Content, Entry, Tree};
 use super::values::{AxisPoint, AxisValues, Resolved, label_of};
 use crate::diag::{Place, Problems, listed, nearest};
+use crate::yaml::{Content, Entry, Tree};
 
 /// The axis that an item of the form `${axes.x}` takes in.
 pub fn spliced(text: &str) -> Option<String> {

@@ -5,9 +5,9 @@ use super::expression::condition::{Condition, Members, Operand};
 use super::expression::template::{Fallback, Part, Reference, Template};
 use super::expression::{Path, Range, SyntaxError};
 use super::names::{Names, Scope};
-use super::tree::{Content, Tree};
 use super::values::{Resolved, label_of};
 use crate::diag::{Place, Problems, nearest};
+use crate::yaml::{Content, Tree};
 
 /// A text in which expressions stand.
 #[derive(Clone, Copy)]

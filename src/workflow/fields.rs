@@ -2,8 +2,8 @@
 //! they stand, and reading goes on.
 
 use super::spec::Text;
-use super::tree::{Content, Entry, Tree};
 use crate::diag::{Place, Problems, nearest};
+use crate::yaml::{Content, Entry, Tree};
 
 /// The fields of a map.
 pub struct Fields<'a> {

@@ -9,6 +9,7 @@ use super::assemble::{self, Points};
 use super::expand::{self, Expansion};
 use super::goals;
 use super::graph::Graph;
+use super::idle;
 use super::inputs::{Checker, Given};
 use super::kind::Kinds;
 use super::names::Names;
@@ -16,8 +17,8 @@ use super::overrides::{self, Layered};
 use super::prepare::{Preparations, Prepared};
 use super::spec::{self, Workflow};
 use super::stages::{self, Head, Stage};
-use super::{idle, text, tree};
 use crate::diag::{Diagnostic, Diagnostics, Problems};
+use crate::yaml;
 
 /// What `load` may be asked for beside the file.
 #[derive(Clone, Debug, Default)]
@@ -48,10 +49,21 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let yaml::Limits { bytes, depth } = yaml::Limits::default();
         Self {
-            bytes: 64 << 20,
-            depth: 64,
+            bytes,
+            depth,
             nodes: 1_000_000,
+        }
+    }
+}
+
+impl Limits {
+    /// Of the text alone.
+    pub fn of_text(&self) -> yaml::Limits {
+        yaml::Limits {
+            bytes: self.bytes,
+            depth: self.depth,
         }
     }
 }
@@ -69,10 +81,10 @@ pub fn load(
     options: &LoadOptions,
     kinds: &Kinds,
 ) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
-    let source = text::read(file, &options.limits)?;
+    let source = yaml::read(file, &options.limits.of_text())?;
     let mut problems = Problems::default();
     let source = problems.add_source(source);
-    let tree = tree::parse(&mut problems, source, &options.limits);
+    let tree = yaml::parse(&mut problems, source, &options.limits.of_text());
     let workflow = tree.and_then(|tree| spec::read(&tree, &mut problems));
     let graph = workflow.and_then(|workflow| plan(file, &workflow, options, kinds, &mut problems));
     let warnings = problems.finish()?;

@@ -1,9 +1,8 @@
-//! The workflow language: text → spans → spec → expansion → a checked graph of nodes.
+//! The workflow language: YAML with places → spec → expansion → a checked graph of nodes.
 //! It owns what a workflow file means and knows no stage kind, no store and no engine: kinds come
 //! in as a [`kind::Kinds`] registry.
 //!
 //! ```text
-//! text · yaml · places → tree      a bounded file as values with places
 //! fields → spec                    what the file says, name by name
 //! overrides                        profiles and --set laid over params and axes
 //! expression                       the grammars of references, conditions, selectors
@@ -30,7 +29,6 @@ mod load;
 mod names;
 mod overrides;
 mod parameter_words;
-mod places;
 mod prepare;
 pub mod reading;
 pub mod recipe;
@@ -39,12 +37,8 @@ mod schema;
 mod select;
 mod spec;
 mod stages;
-mod syntax_hint;
-mod text;
-pub mod tree;
 mod values;
 pub mod withheld;
-mod yaml;
 
 pub use load::{Limits, LoadOptions, load};
 pub use schema::schema;

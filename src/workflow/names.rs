@@ -7,9 +7,9 @@ use std::sync::Arc;
 use super::compiled::Bound;
 use super::expression::Path;
 use super::overrides::AxisLayers;
-use super::tree::{Content, Entry, Tree};
 use super::values::{AxisValues, Resolved, descend, label_of, weight};
 use crate::diag::{Place, Problems, listed, nearest};
+use crate::yaml::{Content, Entry, Tree};
 
 /// References may lead to references so many times.
 const CHAIN: usize = 64;

@@ -5,8 +5,8 @@ use super::compile::report_syntax;
 use super::expression::selector::Selector;
 use super::fields::is_identifier;
 use super::spec::{AxisSpec, ProfileSpec, Text, Workflow};
-use super::tree::{self, Content, Entry, Tree};
 use crate::diag::{Diagnostic, Place, Problems, SourceText, Span, suggest};
+use crate::yaml::{self, Content, Entry, Tree};
 
 /// The file with its overrides laid over it.
 pub struct Layered {
@@ -110,7 +110,7 @@ impl Layered {
         // The value is read where it stands in the flag, so that its errors point there.
         let blank = " ".repeat(equals + 1);
         problems.replace_source(source, SourceText::new("--set", blank + &set[equals + 1..]));
-        let value = tree::parse(problems, source, &options.limits);
+        let value = yaml::parse(problems, source, &options.limits.of_text());
         problems.replace_source(source, SourceText::new("--set", set));
         let Some(value) = value else {
             return;

@@ -11,9 +11,9 @@ use super::graph::Resources;
 use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters};
 use super::resources;
 use super::stages::{Field, Variant};
-use super::tree::{Content, Tree};
 use super::values::{AxisPoint, weight};
 use crate::diag::{Place, Problems};
+use crate::yaml::{Content, Tree};
 
 /// What a node does, and what its kind says about it.
 pub struct Prepared {

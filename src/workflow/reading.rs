@@ -6,5 +6,4 @@ pub use super::expression::SyntaxError;
 pub use super::expression::selector::{Pick, Picked, Selector};
 pub use super::fields::{Fields, strings};
 pub use super::spec::Text;
-pub use super::text::read;
-pub use super::tree::{Content, Entry, Tree, parse};
+pub use crate::yaml::{Content, Entry, Tree, parse, read};

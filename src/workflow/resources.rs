@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::graph::Resources;
-use super::tree::Entry;
 use crate::diag::Problems;
+use crate::yaml::Entry;
 
 const NAMES: &[&str] = &[
     "cpus", "mem", "gpus", "gpu_mem", "time", "retries", "timeout",

@@ -2,8 +2,8 @@
 //! names of the language and where they stand, and nothing of kinds.
 
 use super::fields::{Fields, is_identifier, is_label, strings};
-use super::tree::{Content, Entry, Tree};
 use crate::diag::{Place, Problems, nearest};
+use crate::yaml::{Content, Entry, Tree};
 
 /// A text and where it stands.
 #[derive(Clone, Debug)]

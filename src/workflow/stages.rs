@@ -11,9 +11,9 @@ use super::kind::{Kind, Kinds};
 use super::names::{Names, Scope};
 use super::resources;
 use super::spec::{Block, Body, NeedSpec, StageSpec, Text};
-use super::tree::{Entry, Tree};
 use super::values::AxisValues;
 use crate::diag::{Place, Problems};
+use crate::yaml::{Entry, Tree};
 
 /// What other stages need to know of a stage to join it.
 pub struct Head {

@@ -9,9 +9,8 @@ use crate::digest::Digest;
 use crate::remote::keys::is_name;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::{Policy, share};
-use crate::workflow::Limits;
 use crate::workflow::fields::{Fields, strings};
-use crate::workflow::tree::{self, Content, Entry, Tree};
+use crate::yaml::{self, Content, Entry, Limits, Tree};
 
 const TOP: &[&str] = &["remotes", "trust", "commands", "key"];
 /// The code of what may hold a password or a token.
@@ -30,7 +29,7 @@ const REMOTE: &[&str] = &[
 pub fn read(source: SourceText) -> Result<Config, ConfigError> {
     let mut problems = Problems::default();
     let id = problems.add_source(source);
-    let tree = tree::parse(&mut problems, id, &Limits::default());
+    let tree = yaml::parse(&mut problems, id, &Limits::default());
     let config = tree.and_then(|tree| config(&tree, &mut problems));
     problems.finish().map_err(without_secrets)?;
     // Whoever gives up says why, and that has ended it.

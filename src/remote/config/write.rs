@@ -8,6 +8,7 @@ use super::{Config, Configured};
 use crate::digest::Digest;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::{Policy, shown_share};
+use crate::yaml;
 
 const HEAD: &str = "\
 # What ribflow knows of other labs: docs/sharing.md says what may stand here. It is rewritten by
@@ -75,7 +76,7 @@ pub fn text(config: &Config, old: Option<&str>) -> String {
         commands: &config.commands,
     };
     // Maps with text keys, texts and numbers: always encodes.
-    let body = serde_yaml::to_string(&document).unwrap_or_default();
+    let body = yaml::encode(&document).unwrap_or_default();
     let head = old.map(head).filter(|head| !head.trim().is_empty());
     format!("{}{body}", head.unwrap_or_else(|| HEAD.to_string()))
 }

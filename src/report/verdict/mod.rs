@@ -31,9 +31,9 @@ pub(super) use tables::{claims_table, values_table};
 use super::view::{Role, View, roles};
 use crate::diag::{Diagnostics, Problems};
 use crate::digest::Digest;
-use crate::workflow::Limits;
 use crate::workflow::graph::Graph;
 use crate::workflow::reading;
+use crate::yaml;
 use bind::{Binder, Bound, BoundClaim};
 use judge::Judge;
 use observe::Behind;
@@ -74,7 +74,7 @@ impl Expected {
     /// # Errors
     /// Everything that is wrong with the file, by place.
     pub fn read(file: &Path, graph: &Graph) -> Result<Self, Diagnostics> {
-        let limits = Limits::default();
+        let limits = yaml::Limits::default();
         let source = reading::read(file, &limits)?;
         let digest = Digest::of(source.text().as_bytes());
         let mut problems = Problems::default();

@@ -1,11 +1,12 @@
 //! A YAML document as a tree of values with places: what the rest of the language reads.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use super::Limits;
-use super::places::{Outline, Shape, outline};
+use super::outline::{Outline, Refused, Shape, outline};
 use super::syntax_hint::syntax_hint;
-use super::yaml::{self, Key, Yaml};
+use super::values::{self, Key, Yaml, YamlError};
 use crate::diag::{Place, Problems, SourceId, Span, char_boundary};
 
 /// A value and where it stands.
@@ -36,16 +37,15 @@ pub struct Entry {
 
 /// Reads the document in `source`; `None` after a problem that leaves nothing to go on with.
 pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Tree> {
-    let outline = outline(problems, source, limits).ok()?;
-    let value = match yaml::parse(problems.text(source)) {
+    let outline = passed(problems, source, limits)?;
+    let value = match values::parse(problems.text(source)) {
         Ok(value) => value,
         Err(error) => {
-            let at = error.index.unwrap_or(0).min(problems.text(source).len());
-            let span = Span { start: at, end: at };
             let text = problems.text(source);
+            let at = error.index.unwrap_or(0).min(text.len());
             let hint = syntax_hint(text, char_boundary(text, at), &error.message);
             let message = format!("this is not valid YAML: {}", error.message);
-            let found = problems.error(Place { source, span }, "syntax", message);
+            let found = problems.error(place_of(&error, problems, source), "syntax", message);
             found.maybe_hint(hint);
             return None;
         }
@@ -63,6 +63,44 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
         }),
         (None, _) => disagreement(problems, nothing),
     }
+}
+
+/// Reads the document in `source` as a value of its own type; `None` after a problem.
+pub fn decode<T: DeserializeOwned>(
+    problems: &mut Problems,
+    source: SourceId,
+    limits: &Limits,
+) -> Option<T> {
+    passed(problems, source, limits)?;
+    match values::decode(problems.text(source)) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let place = place_of(&error, problems, source);
+            problems.error(place, "wrong-value", error.message);
+            None
+        }
+    }
+}
+
+/// The outline of a document that is within the limits. Nothing else is given to serde_yaml.
+fn passed(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Option<Outline>> {
+    if problems.text(source).len() as u64 > limits.bytes {
+        let span = Span::default();
+        let message = format!("it has more than {} bytes", limits.bytes);
+        problems.error(Place { source, span }, "too-large", message);
+        return None;
+    }
+    match outline(problems, source, limits) {
+        Ok(outline) => Some(outline),
+        Err(Refused) => None,
+    }
+}
+
+fn place_of(error: &YamlError, problems: &Problems, source: SourceId) -> Place {
+    let text = problems.text(source);
+    let at = char_boundary(text, error.index.unwrap_or(0).min(text.len()));
+    let span = Span { start: at, end: at };
+    Place { source, span }
 }
 
 /// Puts values and places together. Where the two readers of YAML differ, that is reported, never

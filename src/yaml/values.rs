@@ -1,6 +1,8 @@
 //! The only module that calls serde_yaml. It decides what a scalar is (`no` is a text, `1e3` a
-//! number), and so what enters a key; places come from [`super::places`].
+//! number), and so what enters a key; places come from [`super::outline`].
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Number;
 use serde_yaml::Value;
 
@@ -30,14 +32,22 @@ pub struct YamlError {
     pub index: Option<usize>,
 }
 
-/// Reads one document. Anchors and tags must have been refused before.
+/// Reads one document, which [`super::outline`] has passed.
 pub fn parse(text: &str) -> Result<Yaml, YamlError> {
-    serde_yaml::from_str(text)
-        .map(convert)
-        .map_err(|error| YamlError {
-            message: error.to_string(),
-            index: error.location().map(|location| location.index()),
-        })
+    decode(text).map(convert)
+}
+
+/// The same as a value of another type.
+pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
+    serde_yaml::from_str(text).map_err(|error| YamlError {
+        message: error.to_string(),
+        index: error.location().map(|location| location.index()),
+    })
+}
+
+/// The text of a value.
+pub fn encode(value: &impl Serialize) -> Result<String, String> {
+    serde_yaml::to_string(value).map_err(|error| error.to_string())
 }
 
 fn convert(value: Value) -> Yaml {
