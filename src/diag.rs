@@ -8,6 +8,7 @@ mod source;
 use serde::Serialize;
 
 pub use problems::Problems;
+pub use render::is_unseen;
 pub use source::{Place, SourceId, SourceText, Span, char_boundary};
 
 /// One problem with the workflow or the command line.

@@ -13,7 +13,7 @@ use super::remote::{self, RemoteArguments};
 use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
-use super::{about, bench, bundle, examples, pull, push, ro_crate};
+use super::{about, bench, bundle, examples, import, pull, push, ro_crate};
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -163,7 +163,7 @@ pub enum Command {
     Export(ExportArguments),
     /// Take a workflow with its results from a file
     #[command(long_about = about::IMPORT)]
-    Import(bundle::ImportArguments),
+    Import(import::ImportArguments),
     /// Look after the store: clean it, check it, keep results, see what takes room
     ///
     /// The store is a folder of records, which say what came out, and of blobs, which records name.

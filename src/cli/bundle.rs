@@ -1,9 +1,9 @@
-//! `ribflow export bundle` and `ribflow import`: a workflow with its results in one file.
+//! `ribflow export bundle`: a workflow with its results in one file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueHint};
@@ -13,16 +13,15 @@ use super::arguments::{Common, TargetArguments};
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::{commands, examples, load, sharing, transfer};
+use crate::digest::Digest;
 use crate::engine;
-use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleReader, BundleWriter};
-use crate::remote::exchange::{Asked, Found, MOST_UNTOLD, Pushing};
+use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleError, BundleWriter};
+use crate::remote::exchange::Pushing;
 use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
-use crate::store::Elsewhere;
 use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
-use crate::workflow::kind::Comparison;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::EXPORT_BUNDLE)]
@@ -37,18 +36,6 @@ pub struct BundleArguments {
     /// With the files that the records name: models, arrays, trees of files
     #[arg(long)]
     pub blobs: bool,
-}
-
-#[derive(Clone, Debug, Args)]
-#[command(after_help = examples::IMPORT)]
-pub struct ImportArguments {
-    /// The bundle
-    #[arg(value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
-    pub bundle: PathBuf,
-
-    /// The folder for its workflow; made where there is none
-    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
-    pub output: PathBuf,
 }
 
 pub fn export(
@@ -68,6 +55,8 @@ pub fn export(
         ribflow_bundle: BUNDLE_FORMAT,
         workflow: file_name(&workflow.file),
         profiles: graph.profiles.clone(),
+        overrides: graph.overrides.clone(),
+        files: digests(&files),
     };
     let writer = BundleWriter::create(&arguments.output, &about).map_err(failed)?;
     for (relative, content) in &files {
@@ -127,146 +116,63 @@ pub fn export(
     Ok(Exit::Done)
 }
 
-pub fn import(
-    arguments: &ImportArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
-    let imported = take_in(arguments, common, output);
-    if let (Err(failure), true) = (&imported, common.json)
-        && let Some(document) = failure.document()
-    {
-        writeln!(output, "{document}")?;
-    }
-    imported
-}
-
-fn take_in(
-    arguments: &ImportArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
-    refuse_occupied(&arguments.output)?;
-    let reader = BundleReader::open(&arguments.bundle).map_err(failed)?;
-    let about = reader.about().clone();
-    let workflow = arguments.output.join(&about.workflow);
-    let files = reader
-        .workflow_files()
-        .map_err(|error| Failure::from_error(&error))?;
-    let keys = reader.keys();
-    let asked: Vec<Asked> = keys.iter().map(asked).collect();
-    let reader = Arc::new(reader);
-    let exchange = Arc::new(sharing::exchange_of(
-        "bundle",
-        Box::new(Arc::clone(&reader)),
-    )?);
-    let found = exchange.look_up(&asked);
-    sharing::tell(&exchange, &found.refused, common);
-    if !found.refused.is_empty() || found.taken.len() < keys.len() {
-        let refused = keys.len() - found.taken.len();
-        let message = format!(
-            "{} of {} can't be trusted: nothing was imported",
-            count(refused.max(1), "record"),
-            count(keys.len(), "record")
-        );
-        return Err(Failure::failed(message));
-    }
-    let wanted = named(&found);
-    let sizes = wanted
-        .iter()
-        .filter_map(|one| Some((one.digest, one.bytes?)));
-    if let Some(digest) = reader.damaged(&sizes.collect(), MOST_UNTOLD) {
-        let message = format!("the bundle is damaged: blob {digest}; nothing was imported");
-        return Err(Failure::failed(message));
-    }
-    // The folder is made first, so that the store may lie in it.
-    fs::create_dir_all(&arguments.output).map_err(in_folder(&arguments.output))?;
-    let places = Places::of(&workflow, common);
-    let store = places::open_store(&places.store)?;
-    store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
-    transfer::fetch(&store, &wanted);
-    for (relative, content) in &files {
-        write_below(&arguments.output, relative, content)?;
-    }
-    let outcomes = found.taken.into_values().flat_map(|taken| taken.outcomes);
-    store
-        .adopt(&outcomes.collect::<Vec<_>>())
-        .map_err(|error| Failure::from_error(&error))?;
-    let commands = note_commands(&workflow, common)?;
-    if common.json {
-        let told = json!({
-            "workflow": workflow,
-            "records": keys.len(),
-            "commands": commands,
-        });
-        writeln!(output, "{told}")?;
-    } else if !common.quiet {
-        let shown = places::shown(&workflow);
-        writeln!(output, "{shown}: {}", count(keys.len(), "record"))?;
-        if !commands.is_empty() {
-            writeln!(
-                output,
-                "off until you allow them: {}; `ribflow run` shows each of them",
-                count(commands.len(), "command stage")
-            )?;
-        }
-    }
-    Ok(Exit::Done)
-}
-
-/// How outcomes compare matters only where several labs have to agree.
-fn asked(key: &crate::digest::Digest) -> Asked {
-    Asked {
-        key: *key,
-        comparison: Comparison::BitEqual,
-    }
-}
-
-fn named(found: &Found) -> Vec<crate::store::Wanted> {
-    let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
-    let ports = outcomes.flat_map(|outcome| outcome.record.ports.values());
-    let wanted: BTreeSet<_> = ports.flat_map(transfer::wanted_of).collect();
-    wanted.into_iter().collect()
-}
-
-/// Notes the `command` stages of an imported workflow, those of every profile, and the file: they
-/// run only once they are allowed.
-fn note_commands(workflow: &Path, common: &Common) -> Result<Vec<String>, Failure> {
-    let mut found = Vec::new();
-    for graph in load::every_profile(workflow, &stages::registry())? {
-        found.extend(commands::of(&graph, common)?);
-    }
-    commands::note_imported(workflow, &found)?;
-    let digests: BTreeSet<String> = found.iter().map(|one| one.digest.to_hex()).collect();
-    Ok(digests.into_iter().collect())
-}
-
 /// The files that a workflow consists of, by their paths relative to its folder.
 pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
-    let mut paths = vec![graph.file.clone()];
+    let mut paths = declared(graph);
     let lock = Lock::path(file);
     paths.extend(lock.is_file().then(|| folder.join(file_name(&lock))));
-    paths.extend(expected_file(graph));
-    for node in graph.dag.node_weights() {
-        if node.kind.name() == commands::KIND {
-            let sources = node.parameters.sources().into_iter();
-            let places = sources.filter(|source| !source.location.as_os_str().is_empty());
-            paths.extend(places.map(|source| folder.join(source.location)));
-        }
-    }
     let mut files = BTreeMap::new();
     for path in paths {
-        let relative = path.strip_prefix(folder).ok().and_then(Path::to_str);
-        let relative = relative.filter(|relative| !relative.contains(".."));
-        let Some(relative) = relative else {
+        let Some(relative) = below(folder, &path) else {
             let message = format!("{} lies outside the workflow's folder", path.display());
             return Err(Failure::failed(message).hint("move it beside the workflow file"));
         };
         let content = fs::read(&path).map_err(in_folder(&path))?;
-        files.insert(relative.to_string(), content);
+        files.insert(relative, content);
     }
     Ok(files)
+}
+
+/// The workflow file, its published values, and the files of its commands.
+fn declared(graph: &Graph) -> Vec<PathBuf> {
+    let folder = graph.file.parent().unwrap_or(Path::new("/"));
+    let mut paths = vec![graph.file.clone()];
+    paths.extend(expected_file(graph));
+    for node in graph.dag.node_weights() {
+        if node.kind.name() == commands::KIND {
+            let places = commands::file_sources(node);
+            paths.extend(places.map(|source| folder.join(source.location)));
+        }
+    }
+    paths
+}
+
+/// The paths, relative to the workflow's folder, of everything that `graphs` declare there.
+pub fn declared_paths(graphs: &[Graph]) -> BTreeSet<String> {
+    let of_graph = |graph: &Graph| {
+        let folder = graph.file.parent().unwrap_or(Path::new("/"));
+        let paths = declared(graph).into_iter();
+        let paths: Vec<String> = paths.filter_map(|path| below(folder, &path)).collect();
+        paths
+    };
+    graphs.iter().flat_map(of_graph).collect()
+}
+
+/// The path from `folder` to a file below it; `None` for one that is not.
+fn below(folder: &Path, path: &Path) -> Option<String> {
+    let parts = path.strip_prefix(folder).ok()?.components();
+    let names = parts.map(|part| match part {
+        Component::Normal(name) => name.to_str(),
+        _ => None,
+    });
+    Some(names.collect::<Option<Vec<&str>>>()?.join("/"))
+}
+
+fn digests(files: &BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Digest> {
+    let files = files.iter();
+    let digests = files.map(|(relative, content)| (relative.clone(), Digest::of(content)));
+    digests.collect()
 }
 
 pub fn file_name(path: &Path) -> String {
@@ -299,6 +205,10 @@ pub fn in_folder(path: &Path) -> impl FnOnce(std::io::Error) -> Failure + '_ {
     |error| Failure::failed(format!("{}: {error}", path.display()))
 }
 
-fn failed(error: crate::remote::bundle::BundleError) -> Failure {
-    Failure::from_error(&error)
+pub fn failed(error: BundleError) -> Failure {
+    let failure = Failure::from_error(&error);
+    match error {
+        BundleError::Name { .. } => failure.hint("give it another name, or move it"),
+        _ => failure,
+    }
 }

@@ -1,10 +1,12 @@
 //! `command` stages of workflows that came from elsewhere: what each of them would run, and
 //! whether the user has allowed it.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use petgraph::graph::NodeIndex;
+use serde::Serialize;
 use serde_json::Value;
 
 use super::arguments::Common;
@@ -13,10 +15,11 @@ use super::places::{self, Places};
 use crate::digest::{Digest, hash_value};
 use crate::remote::config::Config;
 use crate::remote::home::Home;
-use crate::remote::imported;
-use crate::remote::neighbours::NeighbourError;
+use crate::remote::{imported, mark};
 use crate::store::StatCache;
+use crate::ui::words::visible;
 use crate::workflow::graph::{Graph, Node};
+use crate::workflow::kind::{Source, SourceShape};
 
 /// The kind that runs a program of the workflow's own.
 pub const KIND: &str = "command";
@@ -25,15 +28,29 @@ pub const KIND: &str = "command";
 #[derive(Clone, Debug)]
 pub struct CommandNode {
     pub node: NodeIndex,
-    /// Of the line and the content of its files: what the user allows.
+    pub terms: Rc<Terms>,
+}
+
+/// What a command would run: what the user allows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Terms {
+    /// Of everything below, and of all other parameters but for the places of files.
     pub digest: Digest,
+    /// As ribflow counted before it looked at more than the line and its files.
+    #[serde(skip)]
+    earlier: Digest,
     pub line: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<String>,
+    /// By name; `None` for one that can't be read.
+    pub files: BTreeMap<String, Option<Digest>>,
+    /// The environment variables that it is given.
+    pub variables: Vec<String>,
 }
 
 /// The nodes of `graph` that run programs.
 pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
-    let is_command = |node: &NodeIndex| graph.dag[*node].kind.name() == KIND;
-    let nodes: Vec<NodeIndex> = graph.dag.node_indices().filter(is_command).collect();
+    let nodes = nodes(graph);
     if nodes.is_empty() {
         return Ok(Vec::new());
     }
@@ -45,79 +62,180 @@ pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
     let store = places::look_at_store(&places.store, &quiet)?;
     let stats = StatCache::open(&store);
     let base = graph.file.parent().unwrap_or(Path::new("/"));
-    let commands = nodes.into_iter().map(|node| CommandNode {
-        node,
-        digest: digest(&graph.dag[node], &stats, base),
-        line: line(&graph.dag[node]),
+    // Equal nodes share their parameters.
+    let mut known: HashMap<*const Value, Rc<Terms>> = HashMap::new();
+    let commands = nodes.into_iter().map(|node| {
+        let with = std::sync::Arc::as_ptr(&graph.dag[node].with);
+        let terms = known.entry(with);
+        let terms = terms.or_insert_with(|| Rc::new(Terms::of(&graph.dag[node], &stats, base)));
+        let terms = Rc::clone(terms);
+        CommandNode { node, terms }
     });
     Ok(commands.collect())
 }
 
-fn line(node: &Node) -> String {
-    let line = node.with.get("run").and_then(Value::as_str);
-    line.unwrap_or_default().to_string()
+fn nodes(graph: &Graph) -> Vec<NodeIndex> {
+    let is_command = |node: &NodeIndex| graph.dag[*node].kind.name() == KIND;
+    graph.dag.node_indices().filter(is_command).collect()
 }
 
-/// The digest of what would run. A file that can't be read has a digest of its own: the node
-/// can't run either, and is asked about again when it can.
-fn digest(node: &Node, stats: &StatCache, base: &Path) -> Digest {
-    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v1");
-    hash_value(&mut hasher, &Value::from(line(node)));
-    for source in node.parameters.sources() {
-        // Variables are the user's own.
-        if source.location.as_os_str().is_empty() {
-            continue;
+impl Terms {
+    fn of(node: &Node, stats: &StatCache, base: &Path) -> Self {
+        // A file that can't be read counts as one: the node can't run either, and is asked about
+        // again when it can.
+        let content = |source: &Source| stats.identify(source, base).ok().map(|it| it.digest);
+        let files: Vec<(String, Option<Digest>)> = file_sources(node)
+            .map(|source| (source.name.clone(), content(&source)))
+            .collect();
+        let text = |field: &str| node.with.get(field).and_then(Value::as_str);
+        let names = |field: &str| node.with.get(field).and_then(Value::as_array);
+        let variables = ["env", "pass"].into_iter().filter_map(names).flatten();
+        Self {
+            digest: digest(node, &files),
+            earlier: earlier_digest(node, &files),
+            line: text("run").unwrap_or_default().to_string(),
+            shell: text("shell").map(str::to_string),
+            files: files.into_iter().collect(),
+            variables: variables
+                .filter_map(|name| name.as_str().map(str::to_string))
+                .collect(),
         }
-        let content = stats.identify(&source, base);
-        let content = content.map_or_else(|_| String::new(), |found| found.digest.to_hex());
-        hash_value(&mut hasher, &Value::from(source.name));
+    }
+}
+
+/// The files of a command. Variables are the user's own.
+pub fn file_sources(node: &Node) -> impl Iterator<Item = Source> {
+    let sources = node.parameters.sources().into_iter();
+    sources.filter(|source| !matches!(source.shape, SourceShape::Environment(_)))
+}
+
+/// The digest of everything that decides what runs: the parameters as they are typed and as they
+/// are written, so that those count that enter no key, and the content of the files.
+fn digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v2");
+    hash_value(&mut hasher, &Value::from(node.kind.version()));
+    hash_value(&mut hasher, &node.parameters.canonical());
+    let mut with = (*node.with).clone();
+    if let Value::Object(fields) = &mut with {
+        // Where a file is says nothing of what it holds.
+        fields.remove("files");
+    }
+    hash_value(&mut hasher, &with);
+    for (name, content) in files {
+        hash_value(&mut hasher, &Value::from(name.as_str()));
+        hash_value(&mut hasher, &Value::from(content.map(|it| it.to_hex())));
+    }
+    Digest::finish(&hasher)
+}
+
+/// The digest by which an older ribflow noted an imported command.
+fn earlier_digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
+    let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v1");
+    let line = node.with.get("run").and_then(Value::as_str);
+    hash_value(&mut hasher, &Value::from(line.unwrap_or_default()));
+    for (name, content) in files {
+        let content = content.map_or_else(String::new, |it| it.to_hex());
+        hash_value(&mut hasher, &Value::from(name.as_str()));
         hash_value(&mut hasher, &Value::from(content));
     }
     Digest::finish(&hasher)
 }
 
-/// From now on these run only once they are allowed, and so does whatever else `workflow` would
-/// run with other parameters.
-pub fn note_imported(workflow: &Path, commands: &[CommandNode]) -> Result<(), Failure> {
-    let mut digests: BTreeSet<Digest> = commands.iter().map(|one| one.digest).collect();
-    if !commands.is_empty() {
-        digests.extend(file_digest(workflow));
-    }
-    let home = Home::of_user().map_err(NeighbourError::from)?;
-    imported::note(&home, &digests).map_err(|error| Failure::from_error(&error))
+/// Where the commands of a workflow come from, as far as it can be known.
+struct Origin {
+    /// Why every command counts as from elsewhere, if that is so.
+    all: Option<String>,
+    /// What was imported.
+    imported: BTreeSet<Digest>,
+    /// Whether a folder of files is below a mark.
+    marked: HashMap<PathBuf, bool>,
+    base: PathBuf,
 }
 
-/// The digest of a workflow file; `None` where it can't be read, so that nothing of it runs either.
-fn file_digest(workflow: &Path) -> Option<Digest> {
-    Some(Digest::of(&std::fs::read(workflow).ok()?))
+impl Origin {
+    fn of(graph: &Graph, home: &Home) -> Self {
+        const ELSEWHERE: &str = "came from elsewhere";
+        let (imported, unread) = match imported::read(home) {
+            Ok(imported) => (imported, None),
+            Err(error) => {
+                let why = format!("may have come from elsewhere ({error})");
+                (BTreeSet::new(), Some(why))
+            }
+        };
+        let is_imported = match std::fs::read(&graph.file) {
+            Ok(bytes) => imported.contains(&Digest::of(&bytes)),
+            // It has just been read, and now nobody knows what it was.
+            Err(_) => true,
+        };
+        let is_marked = mark::above(&graph.file).is_some();
+        Self {
+            all: (is_imported || is_marked)
+                .then(|| ELSEWHERE.to_string())
+                .or(unread),
+            imported,
+            marked: HashMap::new(),
+            base: graph.file.parent().unwrap_or(Path::new("/")).to_path_buf(),
+        }
+    }
+
+    /// Whether a file of the node is in a folder that came from elsewhere.
+    fn has_marked_file(&mut self, node: &Node) -> bool {
+        file_sources(node).any(|source| {
+            let path = self.base.join(source.location);
+            // A link may lead there; links are rare enough to be looked at each.
+            let is_link = path.is_symlink();
+            let folder = path.parent().unwrap_or(&path).to_path_buf();
+            let below = self.marked.entry(folder);
+            *below.or_insert_with(|| mark::above(&path).is_some())
+                || is_link && mark::above(&path).is_some()
+        })
+    }
 }
 
 /// The nodes that must not run, and why.
 pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)>, Failure> {
-    // Without a home there is nothing that could have been imported.
-    let Ok(home) = Home::of_user() else {
-        return Ok(Vec::new());
-    };
-    let imported = imported::read(&home).map_err(|error| Failure::from_error(&error))?;
-    if imported.is_empty() {
+    let nodes = nodes(graph);
+    if nodes.is_empty() {
         return Ok(Vec::new());
     }
-    // Only now is it worth looking at the files of every command.
-    let commands = of(graph, common)?;
-    let allowed = Config::read(&home)?.commands;
-    let file = file_digest(&graph.file);
-    let is_imported = file.is_some_and(|file| imported.contains(&file));
-    let is_off = |one: &CommandNode| {
-        (is_imported || imported.contains(&one.digest)) && !allowed.contains(&one.digest)
+    let Ok(home) = Home::of_user() else {
+        let why = "it runs a command, and without a home folder nothing says whether that came \
+                   from elsewhere or is allowed: set HOME";
+        let refused = nodes.into_iter().map(|node| (node, why.to_string()));
+        return Ok(refused.collect());
     };
-    let refused = commands.into_iter().filter(is_off);
-    Ok(refused
-        .map(|CommandNode { node, digest, line }| {
+    let mut origin = Origin::of(graph, &home);
+    let marked = nodes
+        .iter()
+        .filter(|node| origin.has_marked_file(&graph.dag[**node]));
+    let marked: BTreeSet<NodeIndex> = marked.copied().collect();
+    if origin.all.is_none() && origin.imported.is_empty() && marked.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Only now is it worth looking at what is in the files of every command.
+    let allowed = Config::read(&home)?.commands;
+    let file = places::shown(&graph.file);
+    let mut refused = Vec::new();
+    for CommandNode { node, terms } in of(graph, common)? {
+        let digest = terms.digest;
+        let is_known = [digest, terms.earlier]
+            .iter()
+            .any(|digest| origin.imported.contains(digest));
+        let elsewhere = match &origin.all {
+            Some(why) => why,
+            None if is_known || marked.contains(&node) => "came from elsewhere",
+            None => continue,
+        };
+        if !allowed.contains(&digest) {
             let why = format!(
-                "it runs a command that came from elsewhere: `{line}`; once you have looked at \
-                 it and its files, `ribflow trust allow {digest}` lets it run"
+                "it runs a command that {elsewhere}: `{}`; once you have looked at it and its \
+                 files, `ribflow trust allow {digest}` lets it run (`ribflow trust allow --all \
+                 {}` shows every command of the file)",
+                visible(&terms.line),
+                super::again::quoted(&file)
             );
-            (node, why)
-        })
-        .collect())
+            refused.push((node, why));
+        }
+    }
+    Ok(refused)
 }

@@ -111,6 +111,7 @@ Examples:
   ribflow trust add aachen:mS1o…=    what `ribflow key show` printed there
   ribflow trust list                 who is trusted, and who took their key back
   ribflow trust remove aachen        take nothing more from them
+  ribflow trust allow --all grid/grid.yaml    show the commands of an imported workflow, then ask
 
 Ask them for the key over a way that you trust: it is all that tells them from others. The list
 lies in $XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";
@@ -208,9 +209,10 @@ Examples:
 pub const IMPORT: &str = "\
 Examples:
   ribflow import grid.ribbundle -o grid/
+  ribflow trust allow --all grid/grid.yaml     read its commands, and let them run
   ribflow verify grid/grid.yaml
 
-`ribflow trust add NAME:KEY` says whose results are taken.";
+After an import that was killed, the same command begins again. `ribflow trust add NAME:KEY` says whose results are taken.";
 
 pub const CACHE: &str = "\
 Examples:

@@ -6,8 +6,9 @@ use std::path::Path;
 
 use super::arguments::{Common, TargetArguments, WorkflowArguments};
 use super::failure::Failure;
-use super::pins;
+use super::{pins, places};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
@@ -45,16 +46,32 @@ fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph,
 
 /// The graphs of all stages of a file and of each of its profiles, whatever its lock says.
 pub fn every_profile(file: &Path, registry: &Registry) -> Result<Vec<Graph>, Failure> {
-    let with = |profiles: Vec<String>| WorkflowArguments {
-        file: file.to_path_buf(),
-        sets: Vec::new(),
-        profiles,
-    };
-    let mut graphs = vec![unlocked(&with(Vec::new()), registry)?];
+    let mut graphs = vec![unlocked(&with_profile(file, None), registry)?];
     for profile in graphs[0].known_profiles.clone() {
-        graphs.push(unlocked(&with(vec![profile]), registry)?);
+        graphs.push(unlocked(&with_profile(file, Some(profile)), registry)?);
     }
     Ok(graphs)
+}
+
+/// The graph of all stages as `arguments` ask for it, then those of the file alone and of each of
+/// its profiles, as far as they are sound.
+pub fn variants(arguments: &WorkflowArguments, registry: &Registry) -> Result<Vec<Graph>, Failure> {
+    let first = unlocked(arguments, registry)?;
+    let profiles = first.known_profiles.clone().into_iter().map(Some);
+    let others = std::iter::once(None).chain(profiles).filter_map(|profile| {
+        let arguments = with_profile(&arguments.file, profile);
+        unlocked(&arguments, registry).ok()
+    });
+    let others: Vec<Graph> = others.collect();
+    Ok(std::iter::once(first).chain(others).collect())
+}
+
+fn with_profile(file: &Path, profile: Option<String>) -> WorkflowArguments {
+    WorkflowArguments {
+        file: file.to_path_buf(),
+        sets: Vec::new(),
+        profiles: profile.into_iter().collect(),
+    }
 }
 
 /// The graph of `targets`, and warnings.
@@ -72,9 +89,24 @@ fn locked(
     options: &LoadOptions,
     registry: &Registry,
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
+    refuse_unfinished(&arguments.file)?;
     let (mut graph, warnings) = load(&arguments.file, options, registry.kinds())?;
     pins::apply(&mut graph, &arguments.file)?;
     Ok((graph, warnings))
+}
+
+/// Of a workflow whose import stopped half-way a part may be missing.
+pub fn refuse_unfinished(file: &Path) -> Result<(), Failure> {
+    let Some(marked) = mark::above(file).filter(|marked| !marked.finished) else {
+        return Ok(());
+    };
+    let folder = places::shown(&marked.folder);
+    let message = format!("the import into {folder} did not come to its end");
+    let hint = format!(
+        "`ribflow import BUNDLE -o {}` with the same bundle begins again",
+        super::again::quoted(&folder)
+    );
+    Err(Failure::usage("unfinished-import", message).hint(hint))
 }
 
 fn all_stages(arguments: &WorkflowArguments) -> LoadOptions {

@@ -29,6 +29,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let file = &arguments.file;
+    load::refuse_unfinished(file)?;
     let nothing = || Lock::of(Vec::new(), Vec::new());
     let (known, before) = match arguments.update {
         // One that can't be read is written anew.

@@ -2,6 +2,7 @@
 
 mod about;
 mod again;
+mod allow;
 pub mod arguments;
 mod bench;
 mod bundle;
@@ -14,6 +15,7 @@ mod examples;
 pub mod failure;
 mod get;
 mod graph;
+mod import;
 mod interrupts;
 mod key;
 mod kinds;
@@ -104,7 +106,7 @@ fn dispatch(
             ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
             ExportCommand::RoCrate(arguments) => ro_crate::export(arguments, common, output),
         },
-        Command::Import(arguments) => bundle::import(arguments, common, output),
+        Command::Import(arguments) => import::run(arguments, common, output),
         Command::Cache(arguments) => cache::run(arguments, common, output),
         Command::Validate(arguments) => validate::run(arguments, common, output),
         Command::Graph(arguments) => graph::run(arguments, common, output),

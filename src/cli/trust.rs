@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::allow::{self, AllowArguments};
 use super::arguments::Common;
 use super::examples;
 use super::failure::{Exit, Failure};
@@ -42,9 +43,11 @@ pub enum TrustCommand {
     List,
     /// Let a command stage of a workflow from elsewhere run
     ///
-    /// Command stages run any program, so those of a workflow that came in a bundle or from a
-    /// remote are off. Read what they do; the refusal names the digest.
-    Allow(DigestArguments),
+    /// Command stages run any program, so those of a workflow that came in a bundle are off. Read
+    /// what they do; the refusal names the digest, and `--all FILE` shows every command of a file.
+    /// The digest covers the line, its shell, the content of its files and the names of the
+    /// environment variables that it is given.
+    Allow(AllowArguments),
     /// Let it run no more
     Disallow(DigestArguments),
 }
@@ -80,7 +83,10 @@ pub fn run(
     let done = match &arguments.command {
         TrustCommand::Add(arguments) => add(&home, arguments)?,
         TrustCommand::Remove(arguments) => remove(&home, arguments)?,
-        TrustCommand::Allow(arguments) => allow(&home, arguments.digest, true)?,
+        TrustCommand::Allow(arguments) => match &arguments.digest {
+            Some(digest) => allow(&home, *digest, true)?,
+            None => return allow::all(&home, arguments, common, output),
+        },
         TrustCommand::Disallow(arguments) => allow(&home, arguments.digest, false)?,
         TrustCommand::List => return list(home, common, output),
     };

@@ -109,6 +109,17 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
+/// Whether a letter shows nothing, or changes how others are shown: what text that is not one's own
+/// could hide something with.
+pub fn is_unseen(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
+            | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{e0000}'..='\u{e0fff}')
+}
+
 /// The cells of a terminal that `text` takes.
 fn cells(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)

@@ -1,5 +1,5 @@
-//! The `command` stages of workflows that came from elsewhere, by digest: they run only once the
-//! user has allowed them, wherever the workflow file lies by then.
+//! What came from elsewhere, by digest: the files of imported workflows and their `command` stages.
+//! They run only once the user has allowed them, wherever they are by then.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,31 +7,64 @@ use std::io;
 use std::path::PathBuf;
 
 use super::home::Home;
+use super::mark;
 use crate::digest::Digest;
 use crate::fsx;
 
+/// Begins the last line, which holds the digest of the lines above it. A list without one is of an
+/// older ribflow, and gains one when it is next written.
+const CHECKSUM: &str = "checksum ";
+
 /// The list can't be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
-pub struct ImportedError {
-    path: PathBuf,
-    source: io::Error,
+pub enum ImportedError {
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{} is damaged: line {line} is not what was written", path.display())]
+    Damaged { path: PathBuf, line: usize },
 }
 
 /// The digests that came from elsewhere so far.
+///
+/// # Errors
+/// A list that can't be read, or of which a part is lost: then nothing says what is missing.
 pub fn read(home: &Home) -> Result<BTreeSet<Digest>, ImportedError> {
     let path = home.imported();
     match fs::read_to_string(&path) {
-        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).collect()),
+        Ok(text) => parse(&text).map_err(|line| ImportedError::Damaged { path, line }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
-        Err(source) => Err(ImportedError { path, source }),
+        Err(source) => Err(ImportedError::Io { path, source }),
     }
 }
 
-/// Adds digests to the list.
+/// The digests of a list, or the number of the first line that is wrong.
+fn parse(text: &str) -> Result<BTreeSet<Digest>, usize> {
+    let mut digests = BTreeSet::new();
+    let mut read = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let wrong = index + 1;
+        let content = line.strip_suffix('\n').ok_or(wrong)?;
+        match content.strip_prefix(CHECKSUM) {
+            Some(checksum) => {
+                let above = Digest::of(&text.as_bytes()[..read]);
+                let is_last = read + line.len() == text.len();
+                if !is_last || checksum.parse().ok() != Some(above) {
+                    return Err(wrong);
+                }
+            }
+            None => {
+                digests.insert(content.parse().map_err(|_| wrong)?);
+            }
+        }
+        read += line.len();
+    }
+    Ok(digests)
+}
+
+/// Adds digests to the list: they are durable when this returns.
 pub fn note(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
     let path = home.imported();
-    let failed = |source| ImportedError {
+    let failed = |source| ImportedError::Io {
         path: path.clone(),
         source,
     };
@@ -40,6 +73,41 @@ pub fn note(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError
     let _lock = fsx::Lock::acquire(&folder.join("imported.lock")).map_err(failed)?;
     let mut all = read(home)?;
     all.extend(digests);
-    let text: String = all.iter().map(|digest| format!("{digest}\n")).collect();
-    fsx::replace(&path, folder, fsx::SHARED, text.as_bytes()).map_err(failed)
+    let lines: String = all.iter().map(|digest| format!("{digest}\n")).collect();
+    let checksum = Digest::of(lines.as_bytes());
+    let text = format!("{lines}{CHECKSUM}{checksum}\n");
+    fsx::replace(&path, folder, fsx::SHARED, text.as_bytes()).map_err(failed)?;
+    mark::flush(&path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_bit_of_the_list_is_lost_without_a_word() {
+        let space = tempfile::tempdir().unwrap();
+        let folder = space.path().to_path_buf();
+        let home = Home::of(|name| (name == "HOME").then(|| folder.clone().into_os_string()));
+        let home = home.unwrap();
+        assert!(read(&home).unwrap().is_empty());
+        let (one, two) = (Digest::of(b"one"), Digest::of(b"two"));
+        note(&home, &BTreeSet::from([one])).unwrap();
+        note(&home, &BTreeSet::from([two])).unwrap();
+        let both = BTreeSet::from([one, two]);
+        assert_eq!(read(&home).unwrap(), both);
+
+        let whole = fs::read(home.imported()).unwrap();
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            fs::write(home.imported(), damaged).unwrap();
+            assert!(read(&home).is_err(), "bit {bit}");
+        }
+        // As an older ribflow wrote it.
+        fs::write(home.imported(), format!("{one}\n{two}\n")).unwrap();
+        assert_eq!(read(&home).unwrap(), both);
+        fs::write(home.imported(), format!("{one}\n{}", &two.to_hex()[..9])).unwrap();
+        assert!(read(&home).is_err(), "a list that breaks off");
+    }
 }

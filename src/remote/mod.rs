@@ -16,6 +16,7 @@ pub mod imported;
 pub mod keys;
 mod limited;
 pub mod lock;
+pub mod mark;
 pub mod names;
 pub mod neighbours;
 pub mod pace;

@@ -1,5 +1,7 @@
 //! Numbers as people write them.
 
+use crate::diag::is_unseen;
+
 /// `4 ms`, `0.42 s`, `3.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.max(0.0).round() as u64;
@@ -62,6 +64,18 @@ pub fn printable(text: &str) -> String {
         .collect()
 }
 
+/// `text` with everything written out that is not seen: `\n`, `\u{1b}`, `\u{202e}`.
+pub fn visible(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match is_unseen(letter) {
+            true => shown.extend(letter.escape_default()),
+            false => shown.push(letter),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +117,6 @@ mod tests {
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(printable("a\x1b[2Jb\r\nc\t"), "a[2Jb\nc");
+        assert_eq!(visible("a\x1b[2J\n\u{202e}é"), r"a\u{1b}[2J\n\u{202e}é");
     }
 }

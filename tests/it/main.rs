@@ -55,3 +55,4 @@ mod trust;
 mod unchanged;
 mod verify;
 mod workflows;
+mod zips;

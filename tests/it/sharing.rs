@@ -2,6 +2,7 @@
 //! folder, an S3 server, a web server, `ribflow serve`, a bundle; and what one of them does when
 //! the other is down, unknown, or not to be believed.
 
+mod archives;
 mod bundles;
 mod crates;
 mod lock;

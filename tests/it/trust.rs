@@ -2,6 +2,7 @@
 
 mod commands;
 mod config;
+mod foreign;
 mod forgeries;
 mod labs;
 mod refusals;

@@ -7,19 +7,39 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use zip::{CompressionMethod, ZipArchive};
-
-use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW, is_known};
+use super::archive::{self, ArchiveError, Entry};
+use super::names::{Paths, fault};
+use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW};
 use crate::digest::Digest;
 use crate::remote::limited::Limited;
-use crate::remote::names;
+use crate::remote::names as at;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};
 
-/// More entries than a grid of a million cells would need.
-const MOST_ENTRIES: usize = 5_000_000;
 /// Largest file of a workflow: YAML, scripts.
 const MOST_WORKFLOW_FILE: u64 = 64 << 20;
+/// Largest files of a workflow together.
+const MOST_WORKFLOW: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
+
+const OBJECTS: &str = "objects/";
+const WHOLE: Part = Part {
+    from: 0,
+    most: u64::MAX,
+};
+
+/// What is written to it is counted into a CRC-32.
+struct Checksum(crc32fast::Hasher);
+
+impl Write for Checksum {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A finished bundle.
 pub struct BundleReader {
@@ -32,7 +52,8 @@ pub struct BundleReader {
 }
 
 impl BundleReader {
-    /// Opens the bundle at `path` and looks at every name and size in it.
+    /// Opens the bundle at `path`: looks at every name and size in it, and at the checksum of
+    /// everything but blobs, which have their digests.
     ///
     /// # Errors
     /// Anything that a bundle of this format does not have.
@@ -46,36 +67,24 @@ impl BundleReader {
             why,
         };
         let file = File::open(path).map_err(io)?;
-        let length = file.metadata().map_err(io)?.len();
-        let copy = file.try_clone().map_err(io)?;
-        let mut archive = ZipArchive::new(copy).map_err(|error| format(error.to_string()))?;
-        if archive.len() > MOST_ENTRIES {
-            return Err(format("it has too many entries".to_string()));
+        if !file.metadata().map_err(io)?.is_file() {
+            return Err(format("it is no file".to_string()));
         }
+        let found = archive::entries(&file).map_err(|error| match error {
+            ArchiveError::Io(source) => io(source),
+            ArchiveError::Format(why) => format(why),
+        })?;
+        let mut paths = Paths::default();
         let mut entries = BTreeMap::new();
-        let mut total = 0u64;
-        for index in 0..archive.len() {
-            let entry = archive
-                .by_index(index)
-                .map_err(|error| format(error.to_string()))?;
-            let name = entry.name();
-            let name = name
-                .map_err(|error| format(error.to_string()))?
-                .into_owned();
-            if !is_known(&name) {
-                return Err(format(format!("{name:?} has no place in a bundle")));
+        for Entry {
+            name, from, bytes, ..
+        } in &found
+        {
+            let among_others = || paths.add(name);
+            if let Some(why) = fault(name).or_else(among_others) {
+                return Err(format(why));
             }
-            if entry.compression() != CompressionMethod::Stored {
-                return Err(format(format!("{name} is compressed")));
-            }
-            total = total.saturating_add(entry.size());
-            let from = entry.data_start().unwrap_or(u64::MAX);
-            if total > length || from.saturating_add(entry.size()) > length {
-                return Err(format(format!("{name} claims more bytes than there are")));
-            }
-            if entries.insert(name.clone(), (from, entry.size())).is_some() {
-                return Err(format(format!("{name} comes twice")));
-            }
+            entries.insert(name.clone(), (*from, *bytes));
         }
         let mut reader = Self {
             path: path.to_path_buf(),
@@ -86,17 +95,28 @@ impl BundleReader {
                 ribflow_bundle: BUNDLE_FORMAT,
                 workflow: String::new(),
                 profiles: Vec::new(),
+                overrides: Vec::new(),
+                files: BTreeMap::new(),
             },
         };
+        for entry in found.iter().filter(|one| !one.name.starts_with(OBJECTS)) {
+            if reader.crc(&entry.name).map_err(io)? != entry.crc {
+                return Err(format(format!("{:?} is damaged", entry.name)));
+            }
+        }
         reader.about = reader.read_about()?;
         Ok(reader)
     }
 
+    fn crc(&self, name: &str) -> io::Result<u32> {
+        let mut hashing = Checksum(crc32fast::Hasher::new());
+        let read = self.get(name, WHOLE, &mut hashing);
+        read.map_err(io::Error::other)?;
+        Ok(hashing.0.finalize())
+    }
+
     fn read_about(&self) -> Result<About, BundleError> {
-        let format = |why: String| BundleError::Format {
-            path: self.path.clone(),
-            why,
-        };
+        let format = |why: String| self.format(why);
         let bytes = transport::read(self, ABOUT, MOST_WORKFLOW_FILE);
         let bytes = bytes.map_err(|error| format(error.to_string()))?;
         let about: About =
@@ -108,10 +128,30 @@ impl BundleReader {
             });
         }
         let workflow = format!("{WORKFLOW}{}", about.workflow);
-        match self.entries.contains_key(&workflow) {
-            true => Ok(about),
-            false => Err(format("its workflow is not in it".to_string())),
+        if !self.entries.contains_key(&workflow) {
+            return Err(format("its workflow is not in it".to_string()));
         }
+        let of_workflow = self.workflow_names();
+        let bytes = of_workflow.filter_map(|name| self.entries.get(&format!("{WORKFLOW}{name}")));
+        if bytes.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add) > MOST_WORKFLOW {
+            return Err(format("its workflow has more than 1 GiB".to_string()));
+        }
+        // Where it says what its files are, these and no others are in it.
+        let named = about.files.keys().map(String::as_str);
+        match about.files.is_empty() || named.eq(self.workflow_names()) {
+            true => Ok(about),
+            false => Err(format("its files are not those that it names".to_string())),
+        }
+    }
+
+    fn workflow_names(&self) -> impl Iterator<Item = &str> {
+        let names = self.entries.keys();
+        names.filter_map(|name| name.strip_prefix(WORKFLOW))
+    }
+
+    /// Whether the bundle says what the digests of the workflow's files are.
+    pub fn is_checked(&self) -> bool {
+        !self.about.files.is_empty()
     }
 
     pub fn about(&self) -> &About {
@@ -119,18 +159,29 @@ impl BundleReader {
     }
 
     /// The workflow's files: plain relative paths and their bytes.
-    pub fn workflow_files(&self) -> Result<BTreeMap<String, Vec<u8>>, RemoteError> {
-        let files = self
-            .entries
-            .keys()
-            .filter_map(|name| name.strip_prefix(WORKFLOW));
-        files
-            .map(|relative| {
-                let name = format!("{WORKFLOW}{relative}");
-                let bytes = transport::read(self, &name, MOST_WORKFLOW_FILE)?;
-                Ok((relative.to_string(), bytes))
-            })
-            .collect()
+    ///
+    /// # Errors
+    /// A file that has another digest than the bundle says.
+    pub fn workflow_files(&self) -> Result<BTreeMap<String, Vec<u8>>, BundleError> {
+        let read = |relative: &str| {
+            let name = format!("{WORKFLOW}{relative}");
+            let bytes = transport::read(self, &name, MOST_WORKFLOW_FILE);
+            let bytes = bytes.map_err(|error| self.format(error.to_string()))?;
+            match self.about.files.get(relative) {
+                Some(digest) if *digest != Digest::of(&bytes) => {
+                    Err(self.format(format!("{name:?} is damaged")))
+                }
+                _ => Ok((relative.to_string(), bytes)),
+            }
+        };
+        self.workflow_names().map(read).collect()
+    }
+
+    fn format(&self, why: String) -> BundleError {
+        BundleError::Format {
+            path: self.path.clone(),
+            why,
+        }
     }
 
     /// The keys of which there are records.
@@ -147,7 +198,7 @@ impl BundleReader {
         let names = self.entries.keys();
         let blobs = names.filter_map(|name| {
             let (prefix, rest) = name.strip_prefix("objects/")?.split_once('/')?;
-            let rest = rest.strip_suffix(names::COMPRESSED).unwrap_or(rest);
+            let rest = rest.strip_suffix(at::COMPRESSED).unwrap_or(rest);
             format!("{prefix}{rest}").parse().ok()
         });
         let mut blobs: Vec<Digest> = blobs.collect();
@@ -169,15 +220,11 @@ impl BundleReader {
     /// The digest of what lies under a blob's name.
     fn content(&self, digest: &Digest, most: u64) -> io::Result<Digest> {
         let mut hashing = Limited::new(blake3::Hasher::new(), most);
-        let all = Part {
-            from: 0,
-            most: u64::MAX,
-        };
-        let read = match self.entries.contains_key(&names::object(digest)) {
-            true => self.get(&names::object(digest), all, &mut hashing),
+        let read = match self.entries.contains_key(&at::object(digest)) {
+            true => self.get(&at::object(digest), WHOLE, &mut hashing),
             false => {
                 let mut decoder = zstd::stream::write::Decoder::new(&mut hashing)?;
-                let read = self.get(&names::compressed(digest), all, &mut decoder);
+                let read = self.get(&at::compressed(digest), WHOLE, &mut decoder);
                 decoder.flush()?;
                 read
             }
@@ -255,5 +302,109 @@ impl Remote for BundleReader {
 
     fn remove(&self, _: &str) -> Result<(), RemoteError> {
         self.refuses()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::BundleWriter;
+    use super::*;
+
+    const FILES: [(&str, &str); 2] = [
+        ("grid.yaml", "run: \"echo 1 > out/x\"\n"),
+        ("tools/x.sh", "true\n"),
+    ];
+
+    fn made(folder: &Path, with_digests: bool) -> PathBuf {
+        let path = folder.join("grid.ribbundle");
+        let digests = FILES.map(|(path, text)| (path.to_string(), Digest::of(text.as_bytes())));
+        let about = About {
+            ribflow_bundle: BUNDLE_FORMAT,
+            workflow: "grid.yaml".to_string(),
+            profiles: vec!["tiny".to_string()],
+            overrides: Vec::new(),
+            files: BTreeMap::from(digests),
+        };
+        let about = match with_digests {
+            true => about,
+            false => About {
+                files: BTreeMap::new(),
+                ..about
+            },
+        };
+        let writer = BundleWriter::create(&path, &about).unwrap();
+        for (relative, text) in FILES {
+            writer.add_workflow_file(relative, text.as_bytes()).unwrap();
+        }
+        writer.finish().unwrap();
+        path
+    }
+
+    /// What the bundle says and holds.
+    type Held = (About, BTreeMap<String, Vec<u8>>);
+
+    fn read(path: &Path) -> Result<Held, BundleError> {
+        let reader = BundleReader::open(path)?;
+        Ok((reader.about().clone(), reader.workflow_files()?))
+    }
+
+    #[test]
+    fn no_flipped_bit_changes_what_is_imported() {
+        let space = tempfile::tempdir().unwrap();
+        for with_digests in [true, false] {
+            let path = made(space.path(), with_digests);
+            let held = read(&path).unwrap();
+            assert_eq!(held.0.files.is_empty(), !with_digests);
+            let whole = std::fs::read(&path).unwrap();
+            let mut idle = 0;
+            for bit in 0..whole.len() * 8 {
+                let mut damaged = whole.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                std::fs::write(&path, damaged).unwrap();
+                if let Ok(found) = read(&path) {
+                    assert_eq!(found, held, "bit {bit}");
+                    idle += 1;
+                }
+            }
+            // Of each entry: who made it and what is needed to read it, twice, whether it is text,
+            // and its permissions.
+            assert!(
+                idle <= 3 * 8 * (2 + 2 + 2 + 2 + 4),
+                "{idle} bits say nothing"
+            );
+            for length in 0..whole.len() {
+                std::fs::write(&path, &whole[..length]).unwrap();
+                assert!(read(&path).is_err(), "{length} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn what_no_reader_takes_is_not_written() {
+        let space = tempfile::tempdir().unwrap();
+        let about = About {
+            ribflow_bundle: BUNDLE_FORMAT,
+            workflow: "grid.yaml".to_string(),
+            profiles: Vec::new(),
+            overrides: Vec::new(),
+            files: BTreeMap::new(),
+        };
+        let writer = BundleWriter::create(&space.path().join("x"), &about).unwrap();
+        let add = |relative: &str| writer.add_workflow_file(relative, b"");
+        add("grid.yaml").unwrap();
+        for relative in [
+            ".env",
+            "cache/x.py",
+            "../x",
+            "grid.yaml",
+            "Grid.yaml",
+            "grid.yaml/x",
+        ] {
+            let refused = add(relative);
+            assert!(
+                matches!(refused, Err(BundleError::Name { .. })),
+                "{relative}"
+            );
+        }
     }
 }

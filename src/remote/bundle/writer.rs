@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
+use super::names::{Paths, path_fault};
 use super::{ABOUT, About, BundleError, WORKFLOW};
 use crate::fsx;
 use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
@@ -17,6 +18,8 @@ use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
 pub struct BundleWriter {
     path: PathBuf,
     shown: String,
+    /// Of the workflow's files.
+    paths: Mutex<Paths>,
     inner: Mutex<Inner>,
 }
 
@@ -38,6 +41,7 @@ impl BundleWriter {
         let writer = Self {
             path: path.to_path_buf(),
             shown: path.display().to_string(),
+            paths: Mutex::default(),
             inner: Mutex::new(Inner {
                 zip: ZipWriter::new(file),
                 written: BTreeMap::new(),
@@ -50,7 +54,19 @@ impl BundleWriter {
     }
 
     /// Adds a file of the workflow, at a path relative to the workflow's folder.
+    ///
+    /// # Errors
+    /// A path that no reader would take.
     pub fn add_workflow_file(&self, relative: &str, bytes: &[u8]) -> Result<(), BundleError> {
+        let mut paths = self.paths.lock().unwrap_or_else(|held| held.into_inner());
+        let among_others = || paths.add(relative);
+        let why = path_fault(relative)
+            .map(str::to_string)
+            .or_else(among_others);
+        if let Some(why) = why {
+            let relative = relative.to_string();
+            return Err(BundleError::Name { relative, why });
+        }
         self.add(&format!("{WORKFLOW}{relative}"), Content::Bytes(bytes))
     }
 

@@ -52,9 +52,12 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
         damaged[at] ^= 1;
         b.space.write("damaged.ribbundle", damaged);
         let outcome = b.run(&["import", "damaged.ribbundle", "-o", "got"]);
-        // Headers of the archive hold times and other things that say nothing.
+        // Who made an entry, and whether it is text, says nothing.
         match outcome.code {
-            Some(0) => std::fs::remove_dir_all(b.space.path("got")).unwrap(),
+            Some(0) => {
+                assert_eq!(b.space.read("got/shell.yaml"), WORKFLOW, "{at}");
+                std::fs::remove_dir_all(b.space.path("got")).unwrap();
+            }
             _ => assert!(!b.space.path("got").exists(), "{at}: {outcome}"),
         }
     }

@@ -1,0 +1,192 @@
+//! `ribflow trust allow --all FILE`: every command of a workflow, to be read and allowed at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use clap::{ArgAction, Args, ValueHint};
+use serde_json::json;
+
+use super::arguments::{Common, WorkflowArguments};
+use super::commands::{self, Terms};
+use super::failure::{Exit, Failure};
+use super::{load, places};
+use crate::digest::Digest;
+use crate::remote::config::Config;
+use crate::remote::home::Home;
+use crate::stages;
+use crate::ui::words::{count, visible};
+
+#[derive(Clone, Debug, Args)]
+pub struct AllowArguments {
+    /// Of the command stage: 64 hexadecimal digits
+    #[arg(
+        value_name = "DIGEST",
+        required_unless_present = "all",
+        conflicts_with = "all"
+    )]
+    pub digest: Option<Digest>,
+
+    /// Show every distinct command of this workflow and its profiles, and ask once for all
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub all: Option<PathBuf>,
+
+    /// With `--all`: the commands that this override leads to, too; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append, conflicts_with = "digest")]
+    pub sets: Vec<String>,
+
+    /// With `--all`: the commands of these profiles together, too; repeatable
+    #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append, conflicts_with = "digest")]
+    pub profiles: Vec<String>,
+
+    /// With `--all`: allow what is shown without a question
+    #[arg(long, conflicts_with = "digest")]
+    pub yes: bool,
+}
+
+pub fn all(
+    home: &Home,
+    arguments: &AllowArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let Some(file) = &arguments.all else {
+        return Err(Failure::usage("command-line", "a DIGEST or `--all FILE`"));
+    };
+    let found = every_command(file, arguments, common)?;
+    let allowed = Config::read(home)?.commands;
+    if !common.json {
+        show(&found, &allowed, file, output)?;
+    }
+    let new: BTreeSet<Digest> = found
+        .iter()
+        .map(|command| command.terms.digest)
+        .filter(|digest| !allowed.contains(digest))
+        .collect();
+    if !new.is_empty() {
+        ask(arguments, common, new.len(), output)?;
+        Config::edit(home, |config| {
+            config.commands.extend(&new);
+            Ok::<_, Failure>(())
+        })?;
+    }
+    if common.json {
+        let commands = found.iter();
+        let commands: Vec<_> = commands
+            .map(|command| json!({ "stages": command.stages, "terms": *command.terms }))
+            .collect();
+        let told = json!({ "commands": commands, "newly_allowed": new });
+        writeln!(output, "{told}")?;
+    } else if !common.quiet {
+        writeln!(output, "newly allowed: {}", count(new.len(), "command"))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// A command, and the stages that have it.
+struct Command {
+    terms: Rc<Terms>,
+    stages: BTreeSet<String>,
+}
+
+/// The distinct commands of a workflow with each of its profiles and with what the command line
+/// changes, in the order of the file.
+fn every_command(
+    file: &Path,
+    arguments: &AllowArguments,
+    common: &Common,
+) -> Result<Vec<Command>, Failure> {
+    load::refuse_unfinished(file)?;
+    let asked = WorkflowArguments {
+        file: file.to_path_buf(),
+        sets: arguments.sets.clone(),
+        profiles: arguments.profiles.clone(),
+    };
+    let graphs = load::variants(&asked, &stages::registry())?;
+    let mut found: Vec<Command> = Vec::new();
+    let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
+    for graph in &graphs {
+        for command in commands::of(graph, common)? {
+            let stage = graph.dag[command.node].stage.clone();
+            let place = *places.entry(command.terms.digest).or_insert(found.len());
+            match found.get_mut(place) {
+                Some(known) => {
+                    known.stages.insert(stage);
+                }
+                None => found.push(Command {
+                    terms: command.terms,
+                    stages: BTreeSet::from([stage]),
+                }),
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn show(
+    found: &[Command],
+    allowed: &BTreeSet<Digest>,
+    file: &Path,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    if found.is_empty() {
+        writeln!(output, "{} has no command stage", places::shown(file))?;
+    }
+    for Command { terms, stages } in found {
+        let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
+        let is_allowed = match allowed.contains(&terms.digest) {
+            true => " (allowed)",
+            false => "",
+        };
+        writeln!(output, "{}{is_allowed}:", stages.join(", "))?;
+        for line in terms.line.split('\n') {
+            writeln!(output, "    {}", visible(line))?;
+        }
+        if let Some(shell) = &terms.shell {
+            writeln!(output, "  shell: {}", visible(shell))?;
+        }
+        for (name, content) in &terms.files {
+            let content = content.map_or("can't be read".to_string(), |digest| digest.short());
+            writeln!(output, "  {}: {content}", visible(name))?;
+        }
+        if !terms.variables.is_empty() {
+            writeln!(
+                output,
+                "  variables: {}",
+                visible(&terms.variables.join(", "))
+            )?;
+        }
+        writeln!(output, "  digest: {}", terms.digest)?;
+    }
+    Ok(())
+}
+
+/// Goes on only if the user says so: at the terminal, or by `--yes`.
+fn ask(
+    arguments: &AllowArguments,
+    common: &Common,
+    number: usize,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
+    if arguments.yes {
+        return Ok(());
+    }
+    let commands = count(number, "command");
+    if common.json || !io::stdin().is_terminal() {
+        let message = format!("nobody is there to be asked: {commands} stay off");
+        return Err(Failure::usage("not-allowed", message)
+            .hint("once you have read them, `--yes` allows them"));
+    }
+    output.flush()?;
+    write!(
+        io::stderr(),
+        "Let these run: {commands}, with their files? [y/N] "
+    )?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::failed(format!("{commands} stay off"))),
+    }
+}

@@ -1,0 +1,286 @@
+//! `ribflow import`: a workflow with its results out of one file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::{Args, ValueHint};
+use serde_json::json;
+
+use super::arguments::{Common, WorkflowArguments};
+use super::bundle::{declared_paths, failed};
+use super::failure::{Exit, Failure};
+use super::places::{self, Places};
+use super::{commands, examples, load, sharing, transfer};
+use crate::digest::Digest;
+use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
+use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD};
+use crate::remote::home::Home;
+use crate::remote::imported;
+use crate::remote::lock::Lock;
+use crate::remote::neighbours::NeighbourError;
+use crate::stages;
+use crate::store::{Elsewhere, Wanted};
+use crate::ui::words::count;
+use crate::workflow::graph::Graph;
+use crate::workflow::kind::Comparison;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::IMPORT)]
+pub struct ImportArguments {
+    /// The bundle
+    #[arg(value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
+    pub bundle: PathBuf,
+
+    /// The folder for its workflow; made where there is none
+    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+}
+
+pub fn run(
+    arguments: &ImportArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let imported = import(arguments, common, output);
+    if let (Err(failure), true) = (&imported, common.json)
+        && let Some(document) = failure.document()
+    {
+        writeln!(output, "{document}")?;
+    }
+    imported
+}
+
+fn import(
+    arguments: &ImportArguments,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let bundle = Bundle::open(&arguments.bundle)?;
+    Landing::check(&arguments.output, &bundle.files).map_err(landing_failed)?;
+    let results = bundle.results(common)?;
+    // Whatever comes of it, from here on the folder is known to hold what came from elsewhere.
+    let landing = Landing::begin(&arguments.output, &bundle.files).map_err(landing_failed)?;
+    let commands = match bundle.prepare(&landing, common) {
+        Ok(commands) => commands,
+        Err(failure) => {
+            landing.abandon();
+            return Err(failure);
+        }
+    };
+    let workflow = arguments.output.join(&bundle.about.workflow);
+    results.keep(&workflow, common)?;
+    landing
+        .place(&bundle.files, &bundle.about.workflow)
+        .map_err(landing_failed)?;
+    landing.finish().map_err(landing_failed)?;
+    let told = Told {
+        workflow,
+        records: bundle.reader.keys().len(),
+        commands,
+        checked: bundle.reader.is_checked(),
+    };
+    told.tell(common, output)?;
+    Ok(Exit::Done)
+}
+
+/// A bundle whose names, sizes and checksums have been looked at.
+struct Bundle {
+    reader: Arc<BundleReader>,
+    about: About,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+impl Bundle {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let reader = BundleReader::open(path).map_err(failed)?;
+        Ok(Self {
+            about: reader.about().clone(),
+            files: reader.workflow_files().map_err(failed)?,
+            reader: Arc::new(reader),
+        })
+    }
+
+    /// Its records, all of which are to be trusted, and its blobs, none of which is damaged.
+    fn results(&self, common: &Common) -> Result<Results, Failure> {
+        let keys = self.reader.keys();
+        let asked: Vec<Asked> = keys.iter().map(asked).collect();
+        let remote = Box::new(Arc::clone(&self.reader));
+        let exchange = Arc::new(sharing::exchange_of("bundle", remote)?);
+        let found = exchange.look_up(&asked);
+        sharing::tell(&exchange, &found.refused, common);
+        if !found.refused.is_empty() || found.taken.len() < keys.len() {
+            let refused = keys.len() - found.taken.len();
+            let message = format!(
+                "{} of {} can't be trusted: nothing was imported",
+                count(refused.max(1), "record"),
+                count(keys.len(), "record")
+            );
+            return Err(Failure::failed(message));
+        }
+        let wanted = named(&found);
+        let sizes = wanted
+            .iter()
+            .filter_map(|one| Some((one.digest, one.bytes?)));
+        if let Some(digest) = self.reader.damaged(&sizes.collect(), MOST_UNTOLD) {
+            let message = format!("the bundle is damaged: blob {digest}; nothing was imported");
+            return Err(Failure::failed(message));
+        }
+        Ok(Results {
+            exchange,
+            found,
+            wanted,
+        })
+    }
+
+    /// Notes that its files and commands came from elsewhere, before any of them is where it could
+    /// be run. Returns the digests of the commands.
+    fn prepare(&self, landing: &Landing, common: &Common) -> Result<BTreeSet<Digest>, Failure> {
+        let home = Home::of_user().map_err(NeighbourError::from)?;
+        let note = |digests: &BTreeSet<Digest>| {
+            imported::note(&home, digests).map_err(|error| Failure::from_error(&error))
+        };
+        note(
+            &self
+                .files
+                .values()
+                .map(|content| Digest::of(content))
+                .collect(),
+        )?;
+        let staged = landing.stage(&self.files).map_err(landing_failed)?;
+        let graphs = self.graphs(&staged.join(&self.about.workflow))?;
+        self.refuse_undeclared(&graphs)?;
+        let mut commands = BTreeSet::new();
+        for graph in &graphs {
+            let found = commands::of(graph, common)?;
+            commands.extend(found.iter().map(|one| one.terms.digest));
+        }
+        note(&commands)?;
+        Ok(commands)
+    }
+
+    /// The workflow as it was exported, alone, and with each of its profiles.
+    fn graphs(&self, file: &Path) -> Result<Vec<Graph>, Failure> {
+        let exported = WorkflowArguments {
+            file: file.to_path_buf(),
+            sets: self.about.overrides.clone(),
+            profiles: self.about.profiles.clone(),
+        };
+        load::variants(&exported, &stages::registry())
+    }
+
+    fn refuse_undeclared(&self, graphs: &[Graph]) -> Result<(), Failure> {
+        let declared = declared_paths(graphs);
+        let folder = match self.about.workflow.rsplit_once('/') {
+            Some((folder, _)) => format!("{folder}/"),
+            None => String::new(),
+        };
+        let lock = Lock::path(Path::new(&self.about.workflow));
+        let is_declared = |path: &&String| {
+            let relative = path.strip_prefix(&folder);
+            relative.is_some_and(|relative| declared.contains(relative)) || lock == Path::new(path)
+        };
+        match self.files.keys().find(|path| !is_declared(path)) {
+            None => Ok(()),
+            Some(path) => {
+                let message = format!(
+                    "{path:?} in the bundle is no file that its workflow declares: nothing was \
+                     imported"
+                );
+                Err(Failure::failed(message))
+            }
+        }
+    }
+}
+
+/// Records and blobs of a bundle.
+struct Results {
+    exchange: Arc<Exchange>,
+    found: Found,
+    wanted: Vec<Wanted>,
+}
+
+impl Results {
+    /// Takes them into the store of `workflow`.
+    fn keep(self, workflow: &Path, common: &Common) -> Result<(), Failure> {
+        let places = Places::of(workflow, common);
+        let store = places::open_store(&places.store)?;
+        store.look_elsewhere(self.exchange as Arc<dyn Elsewhere>);
+        transfer::fetch(&store, &self.wanted);
+        let taken = self.found.taken.into_values();
+        let outcomes: Vec<_> = taken.flat_map(|taken| taken.outcomes).collect();
+        store
+            .adopt(&outcomes)
+            .map_err(|error| Failure::from_error(&error))
+    }
+}
+
+/// How outcomes compare matters only where several labs have to agree.
+fn asked(key: &Digest) -> Asked {
+    Asked {
+        key: *key,
+        comparison: Comparison::BitEqual,
+    }
+}
+
+fn named(found: &Found) -> Vec<Wanted> {
+    let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
+    let ports = outcomes.flat_map(|outcome| outcome.record.ports.values());
+    let wanted: BTreeSet<_> = ports.flat_map(transfer::wanted_of).collect();
+    wanted.into_iter().collect()
+}
+
+/// What was imported.
+struct Told {
+    workflow: PathBuf,
+    records: usize,
+    commands: BTreeSet<Digest>,
+    checked: bool,
+}
+
+impl Told {
+    fn tell(&self, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
+        if !self.checked && !common.quiet {
+            // A warning that can't be shown is no reason to stop.
+            let _ = writeln!(
+                std::io::stderr(),
+                "warning: the bundle has no digests of the workflow's files: an older ribflow, or \
+                 another program, made it, and nothing shows whether they are as they were"
+            );
+        }
+        if common.json {
+            let told = json!({
+                "workflow": self.workflow,
+                "records": self.records,
+                "commands": self.commands,
+                "checked": self.checked,
+            });
+            writeln!(output, "{told}")?;
+        } else if !common.quiet {
+            let shown = places::shown(&self.workflow);
+            writeln!(output, "{shown}: {}", count(self.records, "record"))?;
+            if !self.commands.is_empty() {
+                writeln!(
+                    output,
+                    "off until you allow them: {}; `ribflow trust allow --all {}` shows them",
+                    count(self.commands.len(), "command stage"),
+                    super::again::quoted(&shown)
+                )?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn landing_failed(error: LandingError) -> Failure {
+    match &error {
+        LandingError::Occupied(_) => Failure::usage("output-exists", error.to_string())
+            .hint("`-o` takes a folder that is new or empty"),
+        LandingError::Another { .. } => Failure::usage("output-exists", error.to_string())
+            .hint("import the same bundle again, or remove the folder"),
+        LandingError::Busy(_) => Failure::failed(error.to_string()),
+        LandingError::Io { .. } => Failure::from_error(&error)
+            .hint("`ribflow import` with the same bundle and folder begins again"),
+    }
+}

@@ -1,0 +1,300 @@
+//! Where an import puts a workflow's files. The folder is marked before anything else is in it;
+//! files are written whole below a hidden folder and renamed into place, the workflow last. An
+//! import that stops anywhere leaves a marked folder that says so, into which the same bundle can
+//! be imported again.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::fsx;
+use crate::remote::mark::{self, MARK};
+
+/// The files of a workflow: plain relative paths and their bytes.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+const STAGING: &str = ".ribflow-import.new";
+const LOCK: &str = ".ribflow-import.lock";
+/// An import may have made its store here.
+const STORE: &str = "cache";
+
+#[derive(Debug, thiserror::Error)]
+pub enum LandingError {
+    #[error("{} is not empty", .0.display())]
+    Occupied(PathBuf),
+    #[error("an import into {} stopped half-way, and {held:?} there is not of this bundle", folder.display())]
+    Another { folder: PathBuf, held: String },
+    #[error("another import into {} is going on", .0.display())]
+    Busy(PathBuf),
+    #[error("{}: {source}", path.display())]
+    Io { path: PathBuf, source: io::Error },
+}
+
+impl LandingError {
+    fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        |source| Self::Io {
+            path: path.to_path_buf(),
+            source,
+        }
+    }
+}
+
+/// A folder that an import is writing.
+#[derive(Debug)]
+pub struct Landing {
+    folder: PathBuf,
+    /// The folder was not there.
+    made: bool,
+    /// An earlier import stopped half-way here.
+    resumed: bool,
+    lock: Option<fsx::Lock>,
+}
+
+impl Landing {
+    /// Whether an import of `files` can begin in `folder`: it is new, empty, or holds nothing but
+    /// what an import of them left that stopped half-way.
+    pub fn check(folder: &Path, files: &Files) -> Result<(), LandingError> {
+        let metadata = match fs::symlink_metadata(folder) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(LandingError::io(folder)(error)),
+        };
+        if metadata.is_file() {
+            return Err(LandingError::Occupied(folder.to_path_buf()));
+        }
+        let entries = fs::read_dir(folder).map_err(LandingError::io(folder))?;
+        let names: Result<Vec<_>, io::Error> = entries
+            .map(|entry| entry.map(|entry| entry.file_name()))
+            .collect();
+        let mut names = names.map_err(LandingError::io(folder))?;
+        // Another import makes its lock first; whether it goes on is asked when this one begins.
+        names.retain(|name| name != LOCK);
+        match mark::of(folder) {
+            _ if names.is_empty() => Ok(()),
+            Some(marked) if !marked.finished => check_rest(folder, folder, files),
+            _ => Err(LandingError::Occupied(folder.to_path_buf())),
+        }
+    }
+
+    /// Marks `folder`, making it where there is none.
+    pub fn begin(folder: &Path, files: &Files) -> Result<Self, LandingError> {
+        let made = !folder.exists();
+        fs::create_dir_all(folder).map_err(LandingError::io(folder))?;
+        let lock = folder.join(LOCK);
+        let lock = fsx::Lock::try_acquire(&lock).map_err(LandingError::io(&lock))?;
+        let Some(lock) = lock else {
+            return Err(LandingError::Busy(folder.to_path_buf()));
+        };
+        // Again, now that no other import can begin here.
+        Self::check(folder, files)?;
+        let landing = Self {
+            folder: folder.to_path_buf(),
+            made,
+            resumed: mark::of(folder).is_some(),
+            lock: Some(lock),
+        };
+        match mark::begin(folder) {
+            Ok(()) => Ok(landing),
+            Err(source) => {
+                landing.abandon();
+                Err(LandingError::io(folder)(source))
+            }
+        }
+    }
+
+    /// Writes the files where they are not found by chance, and returns that folder.
+    pub fn stage(&self, files: &Files) -> Result<PathBuf, LandingError> {
+        let staging = self.folder.join(STAGING);
+        fsx::remove_tree(&staging).map_err(LandingError::io(&staging))?;
+        for (relative, content) in files {
+            let path = staging.join(relative);
+            write(&path, content).map_err(LandingError::io(&path))?;
+        }
+        Ok(staging)
+    }
+
+    /// Moves the staged files into place, `workflow` after all others.
+    pub fn place(&self, files: &Files, workflow: &str) -> Result<(), LandingError> {
+        let others = files.keys().map(String::as_str);
+        let others = others.filter(|relative| *relative != workflow);
+        for relative in others.chain([workflow]) {
+            let path = self.folder.join(relative);
+            let staged = self.folder.join(STAGING).join(relative);
+            fsx::rename(&staged, &path).map_err(LandingError::io(&path))?;
+        }
+        Ok(())
+    }
+
+    /// The import has come to its end: everything is durable, then the mark says so.
+    pub fn finish(self) -> Result<(), LandingError> {
+        let folder = self.folder.as_path();
+        let failed = || LandingError::io(folder);
+        fsx::sync_filesystem(folder, &[]).map_err(failed())?;
+        let staging = folder.join(STAGING);
+        fs::create_dir_all(&staging).map_err(LandingError::io(&staging))?;
+        mark::finish(folder, &staging).map_err(failed())?;
+        fsx::remove_tree(&staging).map_err(LandingError::io(&staging))
+    }
+
+    /// Takes back what this import has made, as long as nothing has been placed. What an earlier
+    /// one left stays, and so does its mark.
+    pub fn abandon(mut self) {
+        // What can't be removed is of no use to anybody, and the mark stays beside it.
+        let staged = fsx::remove_tree(&self.folder.join(STAGING));
+        if !self.resumed && staged.is_ok() {
+            let _ = fs::remove_file(self.folder.join(MARK));
+        }
+        drop(self.lock.take());
+        if self.made {
+            // Only if it is empty.
+            let _ = fs::remove_dir(&self.folder);
+        }
+    }
+}
+
+/// What an import that stopped left below `folder`: files of the bundle, and its own.
+fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingError> {
+    for entry in fs::read_dir(folder).map_err(LandingError::io(folder))? {
+        let entry = entry.map_err(LandingError::io(folder))?;
+        let path = entry.path();
+        let kind = entry.file_type().map_err(LandingError::io(&path))?;
+        let relative = path.strip_prefix(root).unwrap_or(&path);
+        let relative = relative.to_string_lossy().into_owned();
+        let is_own = match relative.as_str() {
+            MARK | LOCK => kind.is_file(),
+            STAGING | STORE => kind.is_dir(),
+            _ => false,
+        };
+        let below = format!("{relative}/");
+        match kind {
+            _ if is_own => {}
+            kind if kind.is_file() && files.contains_key(&relative) => {}
+            kind if kind.is_dir() && files.keys().any(|file| file.starts_with(&below)) => {
+                check_rest(root, &path, files)?;
+            }
+            _ => {
+                return Err(LandingError::Another {
+                    folder: root.to_path_buf(),
+                    held: relative,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write(path: &Path, content: &[u8]) -> io::Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut file = File::create_new(path)?;
+    file.write_all(content)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem;
+
+    use super::*;
+
+    fn files() -> Files {
+        let files = [
+            ("grid.yaml", "a"),
+            ("grid.yaml.lock", "b"),
+            ("tools/x.sh", "c"),
+        ];
+        let files = files.map(|(path, text)| (path.to_string(), text.as_bytes().to_vec()));
+        BTreeMap::from(files)
+    }
+
+    /// Goes `steps` steps, then stops as a killed process does.
+    fn import(folder: &Path, steps: usize) -> Result<(), LandingError> {
+        let files = files();
+        Landing::check(folder, &files)?;
+        let landing = Landing::begin(folder, &files)?;
+        if steps > 1 {
+            landing.stage(&files)?;
+        }
+        let placed = steps.saturating_sub(2).min(files.len());
+        let some: Files = files.clone().into_iter().rev().take(placed).collect();
+        if let Some((last, _)) = some.first_key_value() {
+            landing.place(&some, last)?;
+        }
+        if steps > files.len() + 2 {
+            return landing.finish();
+        }
+        // The lock of a process that is gone is free, and its file stays.
+        let lock = folder.join(LOCK);
+        let kept = fs::read(&lock).unwrap();
+        let mut landing = landing;
+        drop(landing.lock.take());
+        fs::write(&lock, kept).unwrap();
+        mem::forget(landing);
+        Ok(())
+    }
+
+    #[test]
+    fn an_import_that_stops_anywhere_is_marked_and_can_be_repeated() {
+        let steps = files().len() + 3;
+        for stop in 1..steps {
+            let space = tempfile::tempdir().unwrap();
+            let folder = space.path().join("a/got");
+            import(&folder, stop).unwrap();
+            let marked = mark::of(&folder).unwrap();
+            assert!(!marked.finished, "{stop}");
+            // And stops again.
+            import(&folder, stop).unwrap();
+            fs::create_dir(folder.join("cache")).unwrap();
+            import(&folder, steps).unwrap();
+            assert!(mark::of(&folder).unwrap().finished, "{stop}");
+            for (relative, content) in files() {
+                assert_eq!(fs::read(folder.join(relative)).unwrap(), content, "{stop}");
+            }
+            let names = fs::read_dir(&folder).unwrap().count();
+            assert_eq!(names, 5, "{stop}: files, tools, cache and the mark");
+            let again = import(&folder, steps);
+            assert!(matches!(again, Err(LandingError::Occupied(_))), "{stop}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_somebody_elses_is_written_over() {
+        let space = tempfile::tempdir().unwrap();
+        let own = space.path().join("own");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("grid.yaml"), "mine").unwrap();
+        assert!(matches!(import(&own, 9), Err(LandingError::Occupied(_))));
+        assert!(mark::of(&own).is_none());
+
+        // A folder that says that it was half imported, with links where files would go.
+        for planted in ["grid.yaml", "tools", "cache", "other"] {
+            let folder = space.path().join(format!("planted-{planted}"));
+            fs::create_dir(&folder).unwrap();
+            mark::begin(&folder).unwrap();
+            std::os::unix::fs::symlink(&own, folder.join(planted)).unwrap();
+            let refused = import(&folder, 9);
+            let is_named =
+                matches!(&refused, Err(LandingError::Another { held, .. }) if held == planted);
+            assert!(is_named, "{planted}: {refused:?}");
+        }
+        assert_eq!(fs::read(own.join("grid.yaml")).unwrap(), b"mine");
+        assert_eq!(fs::read_dir(&own).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_begun_in_vain_is_taken_back() {
+        let space = tempfile::tempdir().unwrap();
+        let (made, empty) = (space.path().join("made"), space.path().join("empty"));
+        fs::create_dir(&empty).unwrap();
+        for folder in [&made, &empty] {
+            let landing = Landing::begin(folder, &files()).unwrap();
+            landing.stage(&files()).unwrap();
+            let busy = Landing::begin(folder, &files());
+            assert!(matches!(busy, Err(LandingError::Busy(_))));
+            landing.abandon();
+        }
+        assert!(!made.exists());
+        assert_eq!(fs::read_dir(&empty).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,492 @@
+//! Commands of workflows that came in a bundle: none runs before it is allowed, whatever is
+//! changed, moved, killed or lacking in between.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::space::{Outcome, TestSpace};
+use crate::zips::{Entry, about_with, archive, bundle};
+
+/// A workflow whose command leaves the file `ran`, and the branch of which `branch` decides.
+fn workflow(space: &TestSpace, branch: &str) -> String {
+    let ran = space.path("ran").display().to_string();
+    format!(
+        "\
+ribflow: 1
+name: grid
+params: {{ go: 0, word: one }}
+profiles:
+  off: {{ params: {{ go: 0 }} }}
+stages:
+  pool: {{ use: dataset, with: {{ builtin: mini-rib, domain: narrow, images: 20 }} }}
+  shell:
+{branch}
+",
+    )
+    .replace(
+        "$RUN",
+        &format!("run: \"echo ${{params.word}} >> {ran}; echo 1 > out/x\""),
+    )
+}
+
+const PLAIN: &str = "    use: command\n    with: { $RUN, outputs: [x] }";
+const SKIPPED: &str =
+    "    skip: params.go == 0\n    use: command\n    with: { $RUN, outputs: [x] }";
+const CASES: &str = "    cases:
+      - { when: params.go == 1, use: command, with: { $RUN, outputs: [x] } }
+      - { when: params.go != 1, use: dataset, with: { builtin: mini-rib, domain: r } }";
+
+fn imported(space: &TestSpace, text: &str) {
+    space.write("grid.ribbundle", bundle(&[("grid.yaml", text)]));
+    space.run(&["import", "grid.ribbundle", "-o", "got"]).ok();
+}
+
+/// Fails the test unless the command was refused, and did not run. Returns what was said.
+#[track_caller]
+fn off(space: &TestSpace, outcome: Outcome) -> String {
+    let outcome = outcome.expect(1);
+    assert!(outcome.stdout.contains("it runs a command"), "{outcome}");
+    assert!(!space.path("ran").exists(), "{outcome}");
+    outcome.stdout
+}
+
+fn ran(space: &TestSpace) -> String {
+    let text = space.read("ran");
+    fs::remove_file(space.path("ran")).unwrap();
+    text
+}
+
+/// The digest that a refusal names.
+fn digest(refusal: &str) -> String {
+    let rest = refusal.split("trust allow ").nth(1).unwrap();
+    rest.split('`').next().unwrap().to_string()
+}
+
+const RUN: [&str; 3] = ["run", "got/grid.yaml", "--json"];
+
+#[test]
+fn no_branch_profile_or_parameter_lets_a_command_run() {
+    for branch in [PLAIN, SKIPPED, CASES] {
+        let space = TestSpace::new();
+        // One that skips a whole stage is imported as it was exported.
+        let text = workflow(&space, branch);
+        let more = match branch {
+            SKIPPED => json!({ "overrides": ["params.go=1"] }),
+            _ => Value::Null,
+        };
+        let about = about_with("grid.yaml", &[("grid.yaml", &text)], more);
+        let entries = [about, Entry::new("workflow/grid.yaml", &text)];
+        space.write("grid.ribbundle", archive(&entries));
+        space.run(&["import", "grid.ribbundle", "-o", "got"]).ok();
+        let forms: [&[&str]; 3] = [
+            &["--set", "params.go=1"],
+            &["--profile", "off", "--set", "params.go=1"],
+            &["--set", "params.go=1", "--set", "params.word=two"],
+        ];
+        for form in forms {
+            let words = [&RUN[..], form].concat();
+            off(&space, space.run(&words));
+        }
+    }
+}
+
+#[test]
+fn neither_an_edit_nor_another_place_lets_a_command_run() {
+    let space = TestSpace::new();
+    let text = workflow(&space, PLAIN);
+    imported(&space, &text);
+    off(&space, space.run(&RUN));
+    // Edited where it is, by whatever program.
+    for edited in [
+        text.replace("word: one", "word: two"),
+        text.replace("outputs: [x]", "outputs: [x], env: [HOME]"),
+        format!("# mine\n{text}"),
+    ] {
+        space.write("got/grid.yaml", edited);
+        off(&space, space.run(&RUN));
+    }
+    // Beside it, below it, by a link to it, in a copy of the folder, in the folder moved away.
+    let edited = text.replace("word: one", "word: three");
+    space.write("got/other.yaml", &edited);
+    space.write("got/sub/sub/other.yaml", &edited);
+    fs::create_dir(space.path("mine")).unwrap();
+    symlink(space.path("got/other.yaml"), space.path("mine/link.yaml")).unwrap();
+    symlink(space.path("got/sub"), space.path("mine/folder")).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-r").args([space.path("got"), space.path("copy")]);
+    assert!(copy.status().unwrap().success());
+    for file in [
+        "got/other.yaml",
+        "got/sub/sub/other.yaml",
+        "mine/link.yaml",
+        "mine/folder/sub/other.yaml",
+        "copy/other.yaml",
+    ] {
+        off(&space, space.run(&["run", file, "--json"]));
+    }
+    fs::rename(space.path("got"), space.path("moved")).unwrap();
+    off(&space, space.run(&["run", "moved/other.yaml", "--json"]));
+    // The file alone, without the folder, as it came; and its command in another file.
+    space.write("mine/grid.yaml", &text);
+    off(&space, space.run(&["run", "mine/grid.yaml", "--json"]));
+    off(
+        &space,
+        space.run(&[
+            "run",
+            "mine/grid.yaml",
+            "--json",
+            "--set",
+            "params.word=two",
+        ]),
+    );
+    space.write("mine/same.yaml", format!("# mine\n{text}"));
+    off(&space, space.run(&["run", "mine/same.yaml", "--json"]));
+    // What is one's own runs.
+    space.write("mine/own.yaml", text.replace("word: one", "word: own"));
+    space.run(&["run", "mine/own.yaml", "--json"]).ok();
+    assert_eq!(ran(&space), "own\n");
+}
+
+#[test]
+fn no_home_and_another_home_let_no_command_run() {
+    let space = TestSpace::new();
+    imported(&space, &workflow(&space, PLAIN));
+    let with = |names: &[(&str, &str)], without: &[&str], file: &str| {
+        let mut command = space.command(&["run", file, "--json"]);
+        command.envs(names.iter().map(|(name, path)| (name, space.path(path))));
+        for name in without {
+            command.env_remove(name);
+        }
+        space.finish(&mut command)
+    };
+    let got = "got/grid.yaml";
+    off(&space, with(&[], &["HOME"], got));
+    off(&space, with(&[("HOME", "other")], &[], got));
+    off(&space, with(&[("XDG_DATA_HOME", "other")], &[], got));
+    off(&space, with(&[("XDG_CONFIG_HOME", "other")], &[], got));
+    off(
+        &space,
+        with(
+            &[("XDG_DATA_HOME", "a"), ("XDG_CONFIG_HOME", "b")],
+            &["HOME"],
+            got,
+        ),
+    );
+    // Without a home nobody knows what is one's own.
+    space.write("own.yaml", workflow(&space, PLAIN).replace("one", "own"));
+    let refused = off(&space, with(&[], &["HOME"], "own.yaml"));
+    assert!(refused.contains("set HOME"), "{refused}");
+    with(&[], &[], "own.yaml").ok();
+    assert_eq!(ran(&space), "own\n");
+    // A list that is damaged says nothing of what is missing from it.
+    let list = "home/.local/share/ribflow/imported";
+    let text = space.read(list);
+    space.write(list, text.replacen(|it: char| it.is_ascii_digit(), "a", 1));
+    space.write("own.yaml", workflow(&space, PLAIN).replace("one", "mine"));
+    let refused = off(&space, with(&[], &[], "own.yaml"));
+    assert!(refused.contains("is damaged"), "{refused}");
+}
+
+#[test]
+fn what_is_allowed_is_the_line_its_files_and_its_variables() {
+    let space = TestSpace::new();
+    let ran_at = space.path("ran").display().to_string();
+    let text = "\
+ribflow: 1
+name: grid
+stages:
+  shell:
+    use: command
+    with: { run: \"sh count.sh && echo 1 > out/x\", files: [tools/count.sh], outputs: [x] }
+";
+    let script = format!("echo ran >> {ran_at}\n");
+    let files = [("grid.yaml", text), ("tools/count.sh", script.as_str())];
+    space.write("grid.ribbundle", bundle(&files));
+    space.run(&["import", "grid.ribbundle", "-o", "got"]).ok();
+    let allow = |refusal: String| space.run(&["trust", "allow", &digest(&refusal)]).ok();
+    let run = || space.run(&[&RUN[..], &["--force", "shell"]].concat());
+    allow(off(&space, run()));
+    run().ok();
+    assert_eq!(ran(&space), "ran\n");
+    // Each of these is another command.
+    space.write("got/tools/count.sh", format!("{script}# more\n"));
+    let first = off(&space, run());
+    space.write(
+        "got/grid.yaml",
+        text.replace("outputs", "env: [PATH], outputs"),
+    );
+    let second = off(&space, run());
+    space.write("got/grid.yaml", text.replace("&& echo", "; echo"));
+    let third = off(&space, run());
+    let digests = [digest(&first), digest(&second), digest(&third)];
+    assert!(digests[0] != digests[1] && digests[1] != digests[2]);
+    // As it was allowed.
+    space.write("got/grid.yaml", text);
+    space.write("got/tools/count.sh", &script);
+    run().ok();
+    assert_eq!(ran(&space), "ran\n");
+    // A file of an imported folder makes a command of one's own one from elsewhere.
+    space.write(
+        "own.yaml",
+        text.replace("tools/", "got/tools/").replace("&&", ";"),
+    );
+    off(&space, space.run(&["run", "own.yaml", "--json"]));
+}
+
+#[test]
+fn every_command_is_shown_before_all_are_allowed() {
+    let space = TestSpace::new();
+    let text = workflow(&space, CASES);
+    let text = text.replace(
+        "  shell:\n",
+        "  other: { use: command, with: { run: \"echo a\\u202e\\e[2J > out/y\", outputs: [y], env: [PATH] } }\n  shell:\n",
+    );
+    imported(&space, &text);
+    let allow = |more: &[&str]| {
+        space.run(&[&["trust", "allow", "--all", "got/grid.yaml"][..], more].concat())
+    };
+    let asked = allow(&[]).expect(2);
+    assert!(
+        asked.stdout.contains(r"echo a\u{202e}\u{1b}[2J > out/y"),
+        "{asked}"
+    );
+    assert!(asked.stdout.contains("variables: PATH"), "{asked}");
+    assert!(
+        !asked.stdout.contains("params.word") && !asked.stdout.contains(">> "),
+        "{asked}"
+    );
+    assert!(asked.stderr.contains("--yes"), "{asked}");
+    let run = || space.run(&[&RUN[..], &["--set", "params.go=1"]].concat());
+    off(&space, run());
+    // Those that only an override leads to are allowed with that override.
+    allow(&["--yes"]).ok();
+    off(&space, run());
+    let all = allow(&["--set", "params.go=1", "--yes", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(all["commands"].as_array().map(Vec::len), Some(2), "{all}");
+    assert_eq!(
+        all["newly_allowed"].as_array().map(Vec::len),
+        Some(1),
+        "{all}"
+    );
+    run().ok();
+    assert_eq!(ran(&space), "one\n");
+    let again = allow(&["--set", "params.go=1"]).expect(0);
+    assert!(
+        again.stdout.contains("newly allowed: 0 commands"),
+        "{again}"
+    );
+
+    drop(space.run(&["trust", "allow"]).expect(2));
+    drop(
+        space
+            .run(&["trust", "allow", &"ab".repeat(32), "--all", "x"])
+            .expect(2),
+    );
+    drop(
+        space
+            .run(&["trust", "allow", &"ab".repeat(32), "--yes"])
+            .expect(2),
+    );
+}
+
+/// Whatever is in the folder: nothing of the bundle is there without the mark.
+#[track_caller]
+fn marked_or_empty(space: &TestSpace) {
+    let folder = space.path("got");
+    let names: Vec<String> = match fs::read_dir(&folder) {
+        Ok(entries) => entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect(),
+        Err(_) => return,
+    };
+    let is_marked = folder.join(".ribflow-import").exists();
+    let is_idle = names.iter().all(|name| name == ".ribflow-import.lock");
+    assert!(is_marked || is_idle, "{names:?}");
+}
+
+#[test]
+fn an_import_that_can_not_note_it_leaves_nothing() {
+    let space = TestSpace::new();
+    space.write(
+        "grid.ribbundle",
+        bundle(&[("grid.yaml", &workflow(&space, PLAIN))]),
+    );
+    let import = ["import", "grid.ribbundle", "-o", "got"];
+    // No folder can be made there.
+    space.write("full", "");
+    for (name, value) in [("XDG_DATA_HOME", Some("full")), ("HOME", None)] {
+        let mut command = space.command(&import);
+        match value {
+            Some(path) => command.env(name, space.path(path)),
+            None => command.env_remove(name),
+        };
+        let failed = space.finish(&mut command);
+        assert!(matches!(failed.code, Some(1 | 2)), "{failed}");
+        assert!(!space.path("got").exists(), "{failed}");
+    }
+    space.run(&import).ok();
+    off(&space, space.run(&RUN));
+}
+
+#[test]
+fn a_full_disk_leaves_no_command_that_runs() {
+    let space = TestSpace::new();
+    let (data, target) = (space.path("data"), space.path("small"));
+    for (folder, size) in [(&data, "size=64k"), (&target, "size=1m")] {
+        fs::create_dir(folder).unwrap();
+        if !mount(folder, size) {
+            eprintln!("skipped: a small file system can be mounted by root only");
+            return;
+        }
+    }
+    let _mounted = [Mounted(&data), Mounted(&target)];
+    space.write(
+        "grid.ribbundle",
+        bundle(&[("grid.yaml", &workflow(&space, PLAIN))]),
+    );
+    let import = |output: &str| {
+        let mut command = space.command(&["import", "grid.ribbundle", "-o", output]);
+        space.finish(command.env("XDG_DATA_HOME", &data))
+    };
+    let run = |file: &str| {
+        let mut command = space.command(&["run", file, "--json"]);
+        space.finish(command.env("XDG_DATA_HOME", &data))
+    };
+    // The user's data folder is full.
+    fill(&data);
+    let failed = import("got").expect(1);
+    assert!(failed.stderr.contains("No space left"), "{failed}");
+    assert!(!space.path("got").exists());
+    fs::remove_file(data.join("filling")).unwrap();
+    // The folder of the import is, at every number of bytes that are left.
+    for left in (0..24).map(|step| step * 4096) {
+        fill(&target);
+        let filling = target.join("filling");
+        let length = fs::metadata(&filling).unwrap().len().saturating_sub(left);
+        let file = fs::File::options().write(true).open(&filling).unwrap();
+        file.set_len(length).unwrap();
+        // What is open keeps its room.
+        drop(file);
+        let tried = import("small/got");
+        if tried.code != Some(0) {
+            let workflow = target.join("got/grid.yaml");
+            if workflow.exists() {
+                assert_ne!(run("small/got/grid.yaml").code, Some(0));
+            }
+            assert!(!space.path("ran").exists());
+            fs::remove_file(target.join("filling")).unwrap();
+            import("small/got").ok();
+        }
+        off(&space, run("small/got/grid.yaml"));
+        fs::remove_dir_all(target.join("got")).unwrap();
+        let _ = fs::remove_file(target.join("filling"));
+    }
+}
+
+fn mount(folder: &Path, size: &str) -> bool {
+    let mut mount = Command::new("mount");
+    mount.args(["-t", "tmpfs", "-o", size, "tmpfs"]).arg(folder);
+    let status = mount.stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+struct Mounted<'a>(&'a Path);
+
+impl Drop for Mounted<'_> {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(self.0).status();
+    }
+}
+
+/// Leaves no byte on a small file system.
+fn fill(folder: &Path) {
+    use std::io::Write;
+    let mut file = fs::File::create(folder.join("filling")).unwrap();
+    while file.write_all(&[0; 4096]).is_ok() {}
+}
+
+#[test]
+fn an_import_that_is_killed_anywhere_can_be_repeated() {
+    let space = TestSpace::new();
+    let text = workflow(&space, PLAIN);
+    let files: Vec<(String, String)> = (0..20)
+        .map(|number| (format!("tools/{number}.sh"), "x".repeat(1000)))
+        .collect();
+    let declared: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();
+    let list = format!("files: [{}], outputs: [x]", declared.join(", "));
+    let text = text.replace("outputs: [x]", &list);
+    let mut all = vec![("grid.yaml", text.as_str())];
+    all.extend(
+        files
+            .iter()
+            .map(|(path, content)| (path.as_str(), content.as_str())),
+    );
+    space.write("grid.ribbundle", bundle(&all));
+    let import = ["import", "grid.ribbundle", "-o", "got"];
+    let started = std::time::Instant::now();
+    space.run(&import).ok();
+    let whole = started.elapsed();
+    fs::remove_dir_all(space.path("got")).unwrap();
+    const KILLS: u32 = 30;
+    for kill in 0..KILLS {
+        let mut child = space.command(&import);
+        let child = child.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = child.spawn().unwrap();
+        std::thread::sleep(whole * kill / KILLS + Duration::from_micros(u64::from(kill)));
+        let _ = child.kill();
+        child.wait().unwrap();
+        marked_or_empty(&space);
+        if space.path("got/grid.yaml").exists() {
+            let outcome = space.run(&RUN);
+            assert!(matches!(outcome.code, Some(1 | 2)), "{outcome}");
+            assert!(!space.path("ran").exists(), "{outcome}");
+        }
+        let again = space.run(&import);
+        // The one that was to be killed may have been done before.
+        match again.code {
+            Some(0) => {}
+            _ => assert!(again.stderr.contains("is not empty"), "{kill}: {again}"),
+        }
+        let outcome = off(&space, space.run(&RUN));
+        assert!(outcome.contains("came from elsewhere"), "{outcome}");
+        assert_eq!(space.read("got/tools/19.sh").len(), 1000);
+        fs::remove_dir_all(space.path("got")).unwrap();
+    }
+}
+
+#[test]
+fn an_import_that_stopped_says_so() {
+    let space = TestSpace::new();
+    imported(&space, &workflow(&space, PLAIN));
+    let mark = space.read("got/.ribflow-import");
+    space.write(
+        "got/.ribflow-import",
+        mark.replace("finished", "unfinished"),
+    );
+    for command in ["run", "plan", "status", "lock"] {
+        let refused = space.run(&[command, "got/grid.yaml"]).expect(2);
+        assert!(
+            refused.stderr.contains("did not come to its end"),
+            "{refused}"
+        );
+        assert!(refused.stderr.contains("ribflow import"), "{refused}");
+    }
+    let json = space.run(&RUN).expect(2).json();
+    assert_eq!(json["errors"][0]["code"], Value::from("unfinished-import"));
+    // Something that is not of this bundle is not written over.
+    space.write("got/notes.txt", "mine");
+    let import = ["import", "grid.ribbundle", "-o", "got"];
+    let refused = space.run(&import).expect(2);
+    assert!(refused.stderr.contains("notes.txt"), "{refused}");
+    assert_eq!(space.read("got/notes.txt"), "mine");
+    fs::remove_file(space.path("got/notes.txt")).unwrap();
+    space.run(&import).ok();
+    off(&space, space.run(&RUN));
+}
