@@ -174,7 +174,7 @@ fn ask(
     }
     let commands = count(number, "command");
     if common.json || !io::stdin().is_terminal() {
-        let message = format!("nobody is there to be asked: {commands} stay off");
+        let message = "standard input is not a terminal: nothing was asked, nothing was allowed";
         return Err(Failure::usage("not-allowed", message)
             .hint("once you have read them, `--yes` allows them"));
     }
@@ -187,6 +187,6 @@ fn ask(
     io::stdin().read_line(&mut answer)?;
     match answer.trim() {
         "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::failed(format!("{commands} stay off"))),
+        _ => Err(Failure::failed("nothing was allowed")),
     }
 }

@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use super::Limits;
-use super::outline::{Outline, Refused, Shape, outline};
+use super::outline::{Outline, Shape, outline};
 use super::syntax_hint::syntax_hint;
 use super::values::{self, Key, Yaml, YamlError};
 use crate::diag::{Place, Problems, SourceId, Span, char_boundary};
@@ -90,10 +90,7 @@ fn passed(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<
         problems.error(Place { source, span }, "too-large", message);
         return None;
     }
-    match outline(problems, source, limits) {
-        Ok(outline) => Some(outline),
-        Err(Refused) => None,
-    }
+    outline(problems, source, limits).ok()
 }
 
 fn place_of(error: &YamlError, problems: &Problems, source: SourceId) -> Place {

@@ -134,7 +134,9 @@ impl Landing {
         let staging = folder.join(STAGING);
         fs::create_dir_all(&staging).map_err(LandingError::io(&staging))?;
         mark::finish(folder, &staging).map_err(failed())?;
-        fsx::remove_tree(&staging).map_err(LandingError::io(&staging))
+        // The import is done: an empty folder that stays is not worth an error.
+        let _ = fsx::remove_tree(&staging);
+        Ok(())
     }
 
     /// Takes back what this import has made, as long as nothing has been placed. What an earlier
@@ -163,8 +165,9 @@ fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingEr
         let relative = relative.to_string_lossy().into_owned();
         let is_own = match relative.as_str() {
             MARK | LOCK => kind.is_file(),
-            STAGING | STORE => kind.is_dir(),
-            _ => false,
+            STAGING => kind.is_dir(),
+            // No bundle holds anything of that name.
+            _ => kind.is_dir() && path.file_name().is_some_and(|name| name == STORE),
         };
         let below = format!("{relative}/");
         match kind {

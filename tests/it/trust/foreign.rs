@@ -296,6 +296,52 @@ fn every_command_is_shown_before_all_are_allowed() {
     );
 }
 
+/// Runs the program it is given on a terminal, and types the first word.
+const TERMINAL: &str = "\
+import os, pty, sys
+child, terminal = pty.fork()
+if child == 0:
+    os.execvp(sys.argv[2], sys.argv[2:])
+os.write(terminal, sys.argv[1].encode() + b'\\n')
+said = b''
+while True:
+    try:
+        more = os.read(terminal, 4096)
+    except OSError:
+        break
+    if not more:
+        break
+    said += more
+sys.stdout.write(said.decode())
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
+#[test]
+fn a_terminal_is_asked_once() {
+    let space = TestSpace::new();
+    imported(&space, &workflow(&space, PLAIN));
+    let answered = |word: &str| {
+        let ribflow = env!("CARGO_BIN_EXE_ribflow");
+        let mut command = Command::new("python3");
+        command
+            .args(["-c", TERMINAL, word, ribflow])
+            .args(["trust", "allow", "--all", "got/grid.yaml"])
+            .current_dir(space.root())
+            .env("HOME", space.path("home"));
+        space.finish(&mut command)
+    };
+    for word in ["n", "", "maybe"] {
+        let refused = answered(word).expect(1);
+        assert!(refused.stdout.contains("[y/N]"), "{refused}");
+        assert!(refused.stdout.contains("nothing was allowed"), "{refused}");
+        off(&space, space.run(&RUN));
+    }
+    let allowed = answered("y").expect(0);
+    assert_eq!(allowed.stdout.matches("[y/N]").count(), 1, "{allowed}");
+    space.run(&RUN).ok();
+    assert_eq!(ran(&space), "one\n");
+}
+
 /// Whatever is in the folder: nothing of the bundle is there without the mark.
 #[track_caller]
 fn marked_or_empty(space: &TestSpace) {
