@@ -27,7 +27,18 @@ Nothing is run. Every published number and claim gets a verdict:
   not calibrated     numbers that must come out right first have not
   not run            it has no result
 
-Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.";
+Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.
+
+With --recompute a sample of the workflow's own results is computed again instead, and compared
+with their records:
+
+  equal      to the last bit
+  within     the tolerance that the kind declares for its metrics
+  different  anything else
+  failed     the node failed
+  not here   its data, or a file that it reads, is not here
+
+Ends with 0, 3 and 4 likewise, and with 1 where a node failed.";
 
 pub const LOCK: &str = "\
 Write down what a workflow takes from outside

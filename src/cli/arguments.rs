@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::accepting::{AcceptArguments, Older};
 use super::cache::arguments::CacheArguments;
 use super::key::{self, KeyArguments};
 use super::remote::{self, RemoteArguments};
@@ -14,6 +15,7 @@ use super::revoke::{self, RevokeArguments};
 use super::serve::{self, ServeArguments};
 use super::trust::{self, TrustArguments};
 use super::{about, bench, bundle, examples, import, pull, push, ro_crate};
+use crate::remote::trust::share;
 use crate::ui::Detail;
 use crate::workflow::resources::bytes;
 
@@ -252,6 +254,9 @@ pub struct RunArguments {
     #[arg(long, value_name = "NODE", action = ArgAction::Append)]
     pub force: Vec<String>,
 
+    #[command(flatten)]
+    pub accept: AcceptArguments,
+
     /// Start at most N nodes, then stop
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
@@ -296,6 +301,9 @@ pub struct PlanArguments {
     /// Look there too: a name that `ribflow remote add` gave, or a URL; repeatable
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
+
+    #[command(flatten)]
+    pub accept: AcceptArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -314,6 +322,9 @@ pub struct WhyArguments {
     /// The nodes: 'tuned[method=ft,seed=0]', or a stage for all of its nodes
     #[arg(value_name = "NODE")]
     pub node: String,
+
+    #[command(flatten)]
+    pub accept: AcceptArguments,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -348,6 +359,26 @@ pub struct VerifyArguments {
     /// End with 4 also where anything is left that could not be judged
     #[arg(long)]
     pub complete: bool,
+
+    /// Recompute a share of the reused nodes instead, and compare: 5%, 0.05; all: 100%
+    ///
+    /// Without a share: 5%. Of each kind at least one node is drawn; the same records give the same
+    /// draw. The nodes are executed in a scratch store, with the inputs that their records name;
+    /// nothing in the store changes.
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "5%")]
+    #[arg(conflicts_with = "expect")]
+    pub recompute: Option<Share>,
+
+    /// With --recompute: draw from the records that an older version of a kind made: evaluate@2
+    ///
+    /// If the sample agrees, `ribflow run --accept KIND@OLD` takes these records. Repeatable.
+    #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append, requires = "recompute")]
+    pub accept: Vec<Older>,
+
+    /// With --recompute: look there for records and files that are not here; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    #[arg(requires = "recompute")]
+    pub remotes: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -455,6 +486,10 @@ pub struct SchemaArguments {}
 
 #[derive(Clone, Debug, Args)]
 pub struct WorkerArguments {
+    /// Another store that blobs are read from
+    #[arg(long, value_name = "DIR")]
+    pub beside: Option<PathBuf>,
+
     /// Where missing blobs are fetched from
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
@@ -478,5 +513,21 @@ impl std::str::FromStr for Size {
             "0" => Ok(Self(0)),
             _ => bytes(&text.into()).map(Self),
         }
+    }
+}
+
+/// A share of some nodes: `5%`, `0.05`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let share = share(text).filter(|share| *share > 0.0);
+        share.map(Self).ok_or_else(|| {
+            "a share is expected: 5%, 0.05, at most 100%; FILE stands before --recompute"
+                .to_string()
+        })
     }
 }

@@ -19,7 +19,7 @@ Exit codes:
   0    done
   1    a node failed
   2    the workflow or the command line is wrong; nothing was started
-  3    verify: a published number or claim did not come out
+  3    verify: a published number, a claim or a recomputed result did not come out
   4    verify: nothing could be judged
   130  interrupted
 
@@ -36,6 +36,7 @@ Examples:
   ribflow run grid.yaml --set params.epochs=2     with another value
   ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and what they need
   ribflow run grid.yaml --force 'tuned[seed=0]'   once more, to see whether it comes out the same
+  ribflow run grid.yaml --accept evaluate@2       after an upgrade: with the records of version 2
   ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
 
 Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
@@ -75,6 +76,8 @@ Examples:
   ribflow verify grid.yaml                                  every published number, and the claims
   ribflow verify grid.yaml --profile calibrate              what the pre-trained models come to
   ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
+  ribflow verify grid.yaml --recompute                      a sample of the results, once more
+  ribflow verify grid.yaml --recompute 10% --accept evaluate@2   so that `run --accept` takes them
   ribflow verify grid.yaml --json | jq -r '.values[] | select(.verdict == \"different\") | .metric'";
 
 pub const LOCK: &str = "\

@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; parses, calls, prints.
 
 mod about;
+mod accepting;
 mod again;
 mod allow;
 pub mod arguments;
@@ -27,6 +28,7 @@ pub mod places;
 mod plan;
 mod pull;
 mod push;
+mod recompute;
 pub mod refusals;
 mod remote;
 mod revoke;
@@ -98,7 +100,7 @@ fn dispatch(
         Command::Status(arguments) => status::run(arguments, common, output),
         Command::Why(arguments) => why::run(arguments, common, output),
         Command::Get(arguments) => get::run(arguments, common, output),
-        Command::Verify(arguments) => verify::run(arguments, common, output),
+        Command::Verify(arguments) => verify::run(arguments, common, console, output),
         Command::Lock(arguments) => lock::run(arguments, common, output),
         Command::Push(arguments) => push::run(arguments, common, output),
         Command::Pull(arguments) => pull::run(arguments, common, output),

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::arguments::Common;
 use super::failure::Failure;
@@ -52,8 +53,14 @@ pub fn open_store(root: &Path) -> Result<Store, Failure> {
 /// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so
 /// that looking leaves nothing behind.
 pub struct Looked {
-    store: Store,
+    store: Arc<Store>,
     _passing: Option<tempfile::TempDir>,
+}
+
+impl Looked {
+    pub fn shared(&self) -> &Arc<Store> {
+        &self.store
+    }
 }
 
 impl std::ops::Deref for Looked {
@@ -68,7 +75,7 @@ impl std::ops::Deref for Looked {
 pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
     if root.join("store.json").exists() || root.is_file() {
         return Ok(Looked {
-            store: open_store(root)?,
+            store: Arc::new(open_store(root)?),
             _passing: None,
         });
     }
@@ -83,7 +90,7 @@ pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
     let passing = tempfile::tempdir()
         .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
     Ok(Looked {
-        store: open_store(passing.path())?,
+        store: Arc::new(open_store(passing.path())?),
         _passing: Some(passing),
     })
 }

@@ -6,6 +6,7 @@ use std::io::Write;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
+use super::accepting;
 use super::arguments::{Common, PlanArguments};
 use super::cost;
 use super::failure::{Exit, Failure};
@@ -15,9 +16,9 @@ use super::sharing;
 use super::standing::{self, Standings};
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates};
-use crate::engine::{self, Gathered, SharedWork, Survey, SurveyedNode};
+use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
 use crate::stages;
-use crate::store::StoredRecord;
+use crate::store::{Store, StoredRecord};
 use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
@@ -32,16 +33,17 @@ pub fn run(
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
     let device = common.device.to_string();
+    let accepting = arguments.accept.checked(&registry, &graph)?;
     let gathered = match arguments.remotes.as_slice() {
         [] => Gathered::default(),
         names => {
             let exchange = sharing::exchange(names, &store)?;
-            let gathered = engine::gather(&graph, &store, &device, &exchange)?;
+            let gathered = engine::gather(&graph, &store, &device, &exchange, &accepting)?;
             sharing::tell_gathered(&exchange, &gathered, common);
             gathered
         }
     };
-    let survey = engine::survey_with(&graph, &store, &device, &gathered)?;
+    let survey = engine::survey_with(&graph, &store, &device, &gathered, &accepting)?;
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store));
@@ -66,6 +68,12 @@ pub fn run(
     )?;
     write_table(&graph, &survey.nodes, output)?;
     for line in closing(&graph, &survey.nodes) {
+        writeln!(output, "{line}")?;
+    }
+    for line in older_lines(&graph, &survey.nodes) {
+        writeln!(output, "{line}")?;
+    }
+    if let Some(line) = unsampled_line(arguments, &graph, &store, &survey, &accepting)? {
         writeln!(output, "{line}")?;
     }
     for line in derived_lines(&derived) {
@@ -103,11 +111,69 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
         "why": surveyed.why,
     });
     // Only where there is something to say: scripts know the fields above.
+    let record = surveyed.record.as_ref();
+    let accepted = record.map(|stored| &stored.record.provenance.accepted);
+    if let Some(accepted) = accepted.filter(|accepted| !accepted.is_empty()) {
+        entry["accepted"] = json!(accepted);
+    }
     let standing = standings.get(&surveyed.node);
     if let Some(standing) = standing.filter(|standing| !standing.taken_back.is_empty()) {
         entry["taken_back"] = json!(standing.taken_back);
     }
     entry
+}
+
+/// How records of older versions are taken, or that they are.
+fn older_lines(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
+    let mut versions: BTreeMap<(&str, u32, bool), usize> = BTreeMap::new();
+    for surveyed in nodes {
+        let record = surveyed.record.as_ref();
+        let accepted = record.and_then(|stored| stored.record.provenance.accepted.first());
+        let accepted = accepted.filter(|_| surveyed.would_accept);
+        let version = accepted.map(|one| one.version).or(surveyed.older);
+        if let Some(version) = version {
+            let kind = graph.dag[surveyed.node].kind.name();
+            let taken = surveyed.would_accept;
+            *versions.entry((kind, version, taken)).or_default() += 1;
+        }
+    }
+    let line = |((kind, version, taken), nodes): ((&str, u32, bool), usize)| match taken {
+        true => format!(
+            "{} of version {version} of `{kind}` would be accepted.",
+            count(nodes, "record")
+        ),
+        false => format!(
+            "{} would not run with `--accept {kind}@{version}`: {} of version {version}.",
+            count(nodes, "node"),
+            if nodes == 1 {
+                "it has a record"
+            } else {
+                "they have records"
+            }
+        ),
+    };
+    versions.into_iter().map(line).collect()
+}
+
+/// That a run would refuse to accept what the plan accepts.
+fn unsampled_line(
+    arguments: &PlanArguments,
+    graph: &Graph,
+    store: &Store,
+    survey: &Survey,
+    accepting: &Accepting,
+) -> Result<Option<String>, Failure> {
+    let sampled = accepting::sampled(store, graph, accepting)?;
+    let accepted = survey.nodes.iter().filter(|node| node.would_accept);
+    let mut origins = accepted.filter_map(|node| {
+        let accepted = &node.record.as_ref()?.record.provenance.accepted;
+        accepted.first().map(|one| one.record)
+    });
+    let lacks = origins.any(|record| !sampled.contains(&record));
+    Ok(lacks.then(|| {
+        let command = accepting::sampling(&arguments.target.workflow, &arguments.accept);
+        format!("No recomputed sample stands for them yet: {command}.")
+    }))
 }
 
 fn derived_entry(surveyed: &SharedWork) -> Value {

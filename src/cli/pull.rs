@@ -15,7 +15,7 @@ use super::transfer::{self, Moving};
 use super::{examples, load, sharing};
 use crate::digest::Digest;
 use crate::engine::event::PlanState;
-use crate::engine::{self, Gathered};
+use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
 use crate::stages;
 use crate::store::{Elsewhere, Store, StoredRecord, Wanted};
@@ -54,8 +54,9 @@ pub fn run(
     let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), store)?;
     let exchange = Arc::new(exchange);
     let lacks = sharing::lacks_folder(&exchange);
-    let gathered = engine::gather(&graph, store, &device, &exchange)?;
-    let survey = engine::survey_with(&graph, store, &device, &gathered)?;
+    let accepting = Accepting::default();
+    let gathered = engine::gather(&graph, store, &device, &exchange, &accepting)?;
+    let survey = engine::survey_with(&graph, store, &device, &gathered, &accepting)?;
     let nodes = survey.nodes.iter();
     let lacks_data = nodes
         .filter(|node| node.state == PlanState::MissingData)

@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::error::TryRecvError;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
+use super::accepting;
 use super::arguments::{Common, RunArguments};
 use super::failure::{Exit, Failure};
 use super::interrupts;
@@ -27,7 +28,7 @@ use super::{commands, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
-use crate::engine::{self, RunOptions, RunResult};
+use crate::engine::{self, EngineError, RunOptions, RunResult};
 use crate::report;
 use crate::stages;
 use crate::stages::registry::Registry;
@@ -65,6 +66,7 @@ pub fn run(
     let words = words.filter(|words| warnings.is_empty() && words.may_leave(&graph));
     load::warn(warnings, common);
     let force = forced(&graph, &arguments.force)?;
+    let accepting = arguments.accept.checked(&registry, &graph)?;
     let expected = load::expected(&graph)?;
     pins::warn(&graph, &arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
@@ -74,7 +76,17 @@ pub fn run(
         &arguments.target.workflow,
         &graph,
         &store,
+        &accepting,
         common,
+    )?;
+    let (accepting, accepted) = accepting::take(
+        &arguments.accept,
+        &arguments.target.workflow,
+        &graph,
+        &store,
+        &device,
+        accepting,
+        &force,
     )?;
     let options = RunOptions {
         threads: common.threads(),
@@ -85,7 +97,8 @@ pub fn run(
         check_sealed: arguments.check_sealed,
         tell_grounds: words.is_some(),
         derived_max: arguments.derived_max.0,
-        worker: worker(&store, &arguments.remotes)?,
+        worker: worker(store.root(), None, &arguments.remotes)?,
+        accepting,
         exchange: shared.exchange.clone(),
         refused: commands::refused(&graph, common)?.into_iter().collect(),
     };
@@ -98,9 +111,10 @@ pub fn run(
         records,
         run,
         grounds,
-    } = drive(
-        &graph, &store, &registry, &options, &shared, display, console,
-    )?;
+    } = drive(display, console, shared.made(), |stopped, events| {
+        let store = Arc::clone(&store);
+        engine::run(&graph, store, &registry, &options, stopped, events)
+    })?;
     let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
     // Only ever a help to `plan`.
@@ -125,10 +139,18 @@ pub fn run(
             let message = format!("taken back: {sentence}");
             write_line(output, &Event::Warning { message })?;
         }
+        for sentence in report::accepted_sentences(&view) {
+            let message = format!("accepted: {sentence}");
+            write_line(output, &Event::Warning { message })?;
+        }
         write_line(output, &Event::Summary(summary.clone()))?;
     } else if !common.quiet {
         write!(output, "{}", report::summary_text(&view))?;
         writeln!(output, "{}", closing(&summary, Paint::for_stdout()))?;
+        if accepted > 0 {
+            let records = count(accepted, "record");
+            writeln!(output, "{records} of older versions accepted")?;
+        }
         for line in shared.lines() {
             writeln!(output, "{line}")?;
         }
@@ -198,15 +220,23 @@ fn forced(graph: &Graph, patterns: &[String]) -> Result<Vec<NodeIndex>, Failure>
 }
 
 /// The command line of a worker: this very program.
-fn worker(store: &Store, remotes: &[String]) -> Result<Vec<OsString>, Failure> {
+/// `beside` is another store that it reads blobs of.
+pub(super) fn worker(
+    store: &Path,
+    beside: Option<&Path>,
+    remotes: &[String],
+) -> Result<Vec<OsString>, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program can't be found: {error}")))?;
     let mut words = vec![
         program.into(),
         "worker".into(),
         "--store".into(),
-        store.root().into(),
+        store.into(),
     ];
+    if let Some(beside) = beside {
+        words.extend(["--beside".into(), beside.into()]);
+    }
     words.extend(sharing::worker_arguments(remotes));
     Ok(words)
 }
@@ -230,16 +260,17 @@ fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> 
     }
 }
 
-/// Runs the graph on this thread, and shows it on another.
-fn drive(
-    graph: &Graph,
-    store: &Arc<Store>,
-    registry: &Registry,
-    options: &RunOptions,
-    shared: &Shared,
+/// Does the work of a run on this thread, and shows it on another. The keys of what is made go to
+/// `made`.
+pub(super) fn drive<T, F>(
     display: Box<dyn Display>,
     console: &Console,
-) -> Result<RunResult, Failure> {
+    made: Option<Sender<Digest>>,
+    work: impl FnOnce(watch::Receiver<bool>, UnboundedSender<Event>) -> F,
+) -> Result<T, Failure>
+where
+    F: Future<Output = Result<T, EngineError>>,
+{
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -247,11 +278,10 @@ fn drive(
     let (events, received) = unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     std::thread::scope(|scope| {
-        let made = shared.made();
         let shown = scope.spawn(move || show(display, received, made));
         let result = runtime.block_on(async {
             tokio::spawn(interrupts::listen(stop, console.clone()));
-            engine::run(graph, Arc::clone(store), registry, options, stopped, events).await
+            work(stopped, events).await
         });
         // The run is over and has dropped its end of the channel, so the display ends too.
         if shown.join().is_err() {

@@ -14,7 +14,7 @@ use super::refusals::{self, Notice};
 use super::sharing;
 use super::write_back::{WriteBack, Written};
 use crate::digest::Digest;
-use crate::engine::{self, Gathered};
+use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
 use crate::store::{Elsewhere, Store};
 use crate::ui::words::{bytes, count};
@@ -41,6 +41,7 @@ impl Shared {
         workflow: &WorkflowArguments,
         graph: &Graph,
         store: &Arc<Store>,
+        accepting: &Accepting,
         common: &Common,
     ) -> Result<Self, Failure> {
         let nothing = Self {
@@ -58,7 +59,7 @@ impl Shared {
         let exchange = Arc::new(sharing::exchange(names, store)?);
         store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
         let device = common.device.to_string();
-        let gathered = engine::gather(graph, store, &device, &exchange)?;
+        let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
         gathered
             .adopt(store)
             .map_err(|error| Failure::from_error(&error))?;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::failure::Failure;
-use crate::digest::Digest;
 use crate::remote::exchange::{same_bits, same_outcome};
 use crate::remote::home::Home;
 use crate::remote::neighbours::Lab;
@@ -79,7 +78,7 @@ pub fn of<'a>(
     let trust = lab.map(|lab| lab.trust).unwrap_or_default();
     let mut standings = Standings::new();
     for (node, stored) in records {
-        let taken_back = taken_back(store, &trust, &stored.record.key, &stored.digest)?;
+        let taken_back = taken_back(store, &trust, stored)?;
         let others = others(graph, node, store, &trust, stored)?;
         if !taken_back.is_empty() || !others.is_empty() {
             standings.insert(node, Standing { taken_back, others });
@@ -91,14 +90,20 @@ pub fn of<'a>(
 fn taken_back(
     store: &Store,
     trust: &Trust,
-    key: &Digest,
-    record: &Digest,
+    stored: &StoredRecord,
 ) -> Result<Vec<TakenBack>, Failure> {
     // Costs no look at the store where nothing has been.
     if trust.takes_all() {
         return Ok(Vec::new());
     }
-    let taken_back = trust.taken_back_by(record, &store.signers(key, record)?);
+    let signers = store.signers(&stored.record.key, &stored.digest)?;
+    let mut taken_back = trust.taken_back_by(&stored.digest, &signers);
+    for accepted in &stored.record.provenance.accepted {
+        let signers = store.signers_of_accepted(accepted)?;
+        taken_back.extend(trust.taken_back_by(&accepted.record, &signers));
+    }
+    taken_back.sort();
+    taken_back.dedup();
     let taken_back = taken_back.into_iter();
     Ok(taken_back
         .map(|(by, reason)| TakenBack { by, reason })

@@ -37,6 +37,7 @@ impl Words {
         let is_plain = arguments.target.targets.is_empty()
             && arguments.force.is_empty()
             && arguments.remotes.is_empty()
+            && arguments.accept.accept.is_empty()
             && arguments.limit.is_none()
             && !arguments.check_sealed
             && !common.json

@@ -6,19 +6,25 @@ use super::arguments::{Common, VerifyArguments};
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
+use super::recompute;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey};
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
+use crate::ui::log::Console;
 use crate::ui::words::count;
 use crate::workflow::graph::Graph;
 
 pub fn run(
     arguments: &VerifyArguments,
     common: &Common,
+    console: &Console,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    if let Some(share) = arguments.recompute {
+        return recompute::run(arguments, share, common, console, output);
+    }
     let registry = stages::registry();
     let graph = load::whole(&arguments.workflow, common, &registry)?;
     let file = arguments.expect.clone().or_else(|| expected_file(&graph));

@@ -14,11 +14,11 @@ use super::plan;
 use super::standing::{self, Standings};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
-use crate::engine::{self, Survey, SurveyedNode};
+use crate::engine::{self, Gathered, Survey, SurveyedNode};
 use crate::report::standing::{Agrees, Standing, TakenBack};
 use crate::report::utc;
 use crate::stages;
-use crate::store::StoredRecord;
+use crate::store::{Accepted, StoredRecord};
 use crate::ui::Detail;
 use crate::ui::paint::Paint;
 use crate::ui::words::{bytes, count, duration, grouped, printable};
@@ -41,7 +41,9 @@ pub fn run(
     let graph = load::graph(&target, common, &registry)?;
     let places = Places::of(&arguments.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
-    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
+    let accepting = arguments.accept.checked(&registry, &graph)?;
+    let device = common.device.to_string();
+    let survey = engine::survey_with(&graph, &store, &device, &Gathered::default(), &accepting)?;
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
     let standings = standing::of(&graph, &store, plan::records(&survey))?;
@@ -155,6 +157,19 @@ fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Fai
         provenance.device_class,
         count(provenance.threads, "thread"),
     )?;
+    for Accepted {
+        kind,
+        version,
+        record,
+        ..
+    } in &provenance.accepted
+    {
+        let (kind, record) = (printable(kind), record.short());
+        writeln!(
+            output,
+            "    repeats record {record} of version {version} of `{kind}`, which was accepted"
+        )?;
+    }
     for (name, port) in &stored.record.ports {
         writeln!(
             output,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::arguments::{Common, WorkerArguments};
 use super::failure::Failure;
 use super::{places, sharing};
+use crate::store::{Beside, Store};
 use crate::{engine, stages};
 
 pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Failure> {
@@ -16,8 +17,20 @@ pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Fai
         )
     })?;
     let store = places::open_store(root)?;
-    if !arguments.remotes.is_empty() {
-        store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes, &store)?));
+    match &arguments.beside {
+        None => look_at_remotes(&store, &arguments.remotes)?,
+        Some(beside) => {
+            let beside = places::open_store(beside)?;
+            look_at_remotes(&beside, &arguments.remotes)?;
+            store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
+        }
     }
     Ok(engine::serve_worker(&store, &stages::registry()))
+}
+
+fn look_at_remotes(store: &Store, remotes: &[String]) -> Result<(), Failure> {
+    if !remotes.is_empty() {
+        store.look_elsewhere(Arc::new(sharing::exchange(remotes, store)?));
+    }
+    Ok(())
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::EngineError;
+use super::accept::Accepting;
 use super::device;
 use super::keys::Keys;
 use super::why;
 use crate::digest::Digest;
 use crate::remote::Exchange;
 use crate::remote::exchange::{Agreement, Asked, Refusal, Taken};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 
 /// What remotes have for a graph and the store does not.
@@ -36,15 +37,17 @@ impl Gathered {
 /// Looks for a record of every node of `graph` that has none in `store`, or only one that has been
 /// taken back. Writes nothing.
 ///
-/// `device` is what `run` would be given: it enters the keys of a strict workflow.
+/// `device` is what `run` would be given: it enters the keys of a strict workflow. Records of older
+/// versions that are accepted are looked for, too.
 pub fn gather(
     graph: &Graph,
     store: &Store,
     device: &str,
     exchange: &Exchange,
+    accepting: &Accepting,
 ) -> Result<Gathered, EngineError> {
     let class = device::class_named(device)?;
-    let mut keys = Keys::new(graph, store, &class);
+    let mut keys = Keys::new(graph, store, &class).accepting(accepting.clone());
     let mut gathered = Gathered::default();
     let mut answered = BTreeSet::new();
     loop {
@@ -61,7 +64,7 @@ pub fn gather(
             let taken = gathered.taken.get(&key).and_then(Taken::first);
             let found = match taken {
                 Some(taken) => Some(Arc::new(taken)),
-                None => keys.find(node, &key, recipe)?.record(),
+                None => keys.find(node, &key, recipe.clone())?.record(),
             };
             let stands = match &found {
                 Some(found) => !store.is_taken_back(&key, &found.digest)?,
@@ -69,9 +72,14 @@ pub fn gather(
             };
             if !stands && !answered.contains(&key) {
                 let comparison = graph.dag[node].kind.comparison();
-                asking.insert(key, Asked { key, comparison });
+                let older = accepting.older_keys(&recipe).into_iter();
+                for key in older.chain([key]).filter(|key| !answered.contains(key)) {
+                    asking.insert(key, Asked { key, comparison });
+                }
             } else if let Some(record) = found {
                 keys.set_record(node, record);
+            } else if let Some(found) = keys.accept(node, &recipe, &gathered.taken)? {
+                keys.set_record(node, Arc::new(StoredRecord::of(found.record)));
             }
         }
         if asking.is_empty() {

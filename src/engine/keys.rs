@@ -10,7 +10,9 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
 use super::EngineError;
+use super::accept::{Acceptable, Accepting};
 use crate::digest::Digest;
+use crate::remote::exchange::Taken;
 use crate::store::receipt::{Ground, Grounds};
 use crate::store::{
     IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
@@ -84,6 +86,8 @@ impl Found {
 /// What has been found out about a graph's nodes: their sources, recipes and records.
 pub(super) struct Keys<'a> {
     graph: &'a Graph,
+    store: &'a Store,
+    accepting: Accepting,
     index: RecordIndex<'a>,
     /// The folder that relative locations start from.
     base: PathBuf,
@@ -107,6 +111,8 @@ impl<'a> Keys<'a> {
     pub fn new(graph: &'a Graph, store: &'a Store, device: &str) -> Self {
         Self {
             graph,
+            store,
+            accepting: Accepting::default(),
             index: RecordIndex::open(store, &index_name(graph)),
             base: graph.file.parent().map_or_else(PathBuf::new, PathBuf::from),
             device: graph.strict.then(|| device.to_string()),
@@ -126,6 +132,11 @@ impl<'a> Keys<'a> {
             check_sealed,
             ..self
         }
+    }
+
+    /// The same, and [`Keys::accept`] takes these.
+    pub fn accepting(self, accepting: Accepting) -> Self {
+        Self { accepting, ..self }
     }
 
     /// The recipe of a node whose inputs all have records.
@@ -373,6 +384,68 @@ impl<'a> Keys<'a> {
         let fits = fits.map(Arc::new);
         self.found.insert(*key, fits.clone());
         Ok(fits)
+    }
+
+    /// The accepted record of an older version for `node`, which has none under the key of `recipe`:
+    /// from the store, or else from `taken`, by key, what remotes were found to have.
+    pub fn accept(
+        &self,
+        node: NodeIndex,
+        recipe: &Recipe,
+        taken: &BTreeMap<Digest, Taken>,
+    ) -> Result<Option<Acceptable>, EngineError> {
+        for version in self.accepting.versions_of(&recipe.kind) {
+            let here = self.of_version(node, recipe, version)?;
+            let is_here = here.is_some();
+            let there = || {
+                let taken = taken.get(&recipe.of_version(version).key())?.first()?;
+                fits(&self.graph.dag[node], &taken).then_some(taken)
+            };
+            if let Some(older) = here.or_else(there)
+                && self.accepting.takes(&older.digest)
+            {
+                let signers = self.store.signers(&older.record.key, &older.digest)?;
+                let record = older.accepted_for(recipe, signers);
+                return Ok(Some(Acceptable {
+                    node,
+                    older,
+                    record,
+                    is_here,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The newest older version of the kind by which `node` has a record that could be accepted.
+    pub fn older_version(
+        &self,
+        node: NodeIndex,
+        recipe: &Recipe,
+    ) -> Result<Option<u32>, EngineError> {
+        for version in (1..recipe.version).rev() {
+            if self.of_version(node, recipe, version)?.is_some() {
+                return Ok(Some(version));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The record that the store itself would use if `version` were the kind's. One that has been
+    /// taken back has nobody's word.
+    fn of_version(
+        &self,
+        node: NodeIndex,
+        recipe: &Recipe,
+        version: u32,
+    ) -> Result<Option<StoredRecord>, EngineError> {
+        let key = recipe.of_version(version).key();
+        let Some(found) = self.store.chosen(&key)? else {
+            return Ok(None);
+        };
+        let is_good = fits(&self.graph.dag[node], &found)
+            && !self.store.is_taken_back(&key, &found.digest)?;
+        Ok(is_good.then_some(found))
     }
 
     /// From now on `record` is what `node` gave.

@@ -1,5 +1,6 @@
 //! The engine: decides what is ready, claims it, has it executed, records it. It prints nothing.
 
+mod accept;
 mod coordinator;
 pub mod decide;
 pub mod device;
@@ -14,12 +15,14 @@ mod machine;
 mod pool;
 pub mod price;
 mod publish;
+pub mod recompute;
 mod roots;
 mod shared;
 mod survey;
 mod why;
 mod worker;
 
+pub use accept::{Acceptable, Accepting, acceptable};
 pub use coordinator::{RunOptions, RunResult, run};
 pub use device::device_class;
 pub use error::EngineError;

@@ -169,6 +169,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
             started: executed.started,
             wall_seconds: product.wall_seconds,
             notes: product.notes,
+            accepted: Vec::new(),
         },
     };
     Ok((record, claim))

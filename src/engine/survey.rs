@@ -7,6 +7,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::EngineError;
+use super::accept::{Acceptable, Accepting};
 use super::device;
 use super::event::PlanState;
 use super::gather::Gathered;
@@ -31,6 +32,11 @@ pub struct SurveyedNode {
     pub key: Option<Digest>,
     pub recipe: Option<Recipe>,
     pub record: Option<Arc<StoredRecord>>,
+    /// Its record repeats one of an older version, and is not in the store yet.
+    pub would_accept: bool,
+    /// Where it has no record: the newest older version of its kind by which it has one that could
+    /// be accepted.
+    pub older: Option<u32>,
     /// Why it is in that state, in words.
     pub why: String,
     /// Whether its data and variables are here, so that it could run. Looked at only where it is
@@ -58,18 +64,25 @@ impl Survey {
 /// Looks at every node of `graph`. `device` is what `run` would be given: it enters the keys of a
 /// strict workflow.
 pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, EngineError> {
-    survey_with(graph, store, device, &Gathered::default())
+    survey_with(
+        graph,
+        store,
+        device,
+        &Gathered::default(),
+        &Accepting::default(),
+    )
 }
 
-/// As [`survey`], with what remotes were found to have.
+/// As [`survey`], with what remotes were found to have, and with older versions that are accepted.
 pub fn survey_with(
     graph: &Graph,
     store: &Store,
     device: &str,
     gathered: &Gathered,
+    accepting: &Accepting,
 ) -> Result<Survey, EngineError> {
     let class = device::class_named(device)?;
-    let mut keys = Keys::new(graph, store, &class);
+    let mut keys = Keys::new(graph, store, &class).accepting(accepting.clone());
     let mut history = History::new(graph, store, None);
     let mut nodes = Vec::with_capacity(graph.order.len());
     for &node in &graph.order {
@@ -92,6 +105,8 @@ fn look(
         key: None,
         recipe: None,
         record: None,
+        would_accept: false,
+        older: None,
         why,
         can_run: false,
     };
@@ -112,27 +127,62 @@ fn look(
     let here = keys.find(node, &key, recipe.clone())?.record();
     // What remotes were asked for was not here, or has been taken back.
     let taken = gathered.taken.get(&key);
-    let record = taken.and_then(Taken::first).map(Arc::new).or(here);
+    let found = taken.and_then(Taken::first).map(Arc::new).or(here);
+    let accepted = match found {
+        Some(_) => None,
+        None => keys.accept(node, &recipe, &gathered.taken)?,
+    };
+    let missing = keys.can_run(node).err();
+    let mut older = None;
+    let (state, why) = match (&found, taken, &accepted) {
+        (Some(_), Some(Taken { remote, .. }), _) => {
+            (PlanState::Remote, format!("its record is at `{remote}`"))
+        }
+        (Some(_), None, _) => (PlanState::Reused, "its record is in the store".to_string()),
+        (None, _, Some(accepted)) => accepted_words(accepted, gathered),
+        (None, _, None) => {
+            older = keys.older_version(node, &recipe)?;
+            let (state, why) = match &missing {
+                None => (PlanState::WouldRun, history.why(keys, node, &recipe)),
+                Some(missing) => (PlanState::MissingData, missing.to_string()),
+            };
+            (state, why + &flag_words(&recipe, older))
+        }
+    };
+    let would_accept = accepted.is_some();
+    let accepted = accepted.map(|one| Arc::new(StoredRecord::of(one.record)));
+    let record = found.or(accepted);
     if let Some(record) = &record {
         keys.set_record(node, Arc::clone(record));
     }
-    let missing = keys.can_run(node).err();
-    let (state, why) = match (&record, taken) {
-        (Some(_), Some(Taken { remote, .. })) => {
-            (PlanState::Remote, format!("its record is at `{remote}`"))
-        }
-        (Some(_), None) => (PlanState::Reused, "its record is in the store".to_string()),
-        (None, _) => match &missing {
-            None => (PlanState::WouldRun, history.why(keys, node, &recipe)),
-            Some(missing) => (PlanState::MissingData, missing.to_string()),
-        },
-    };
     Ok(SurveyedNode {
         key: Some(key),
         recipe: Some(recipe),
         record,
+        would_accept,
+        older,
         can_run: missing.is_none(),
         ..blank(state, why)
+    })
+}
+
+fn accepted_words(accepted: &Acceptable, gathered: &Gathered) -> (PlanState, String) {
+    let Recipe { kind, version, .. } = &accepted.older.record.recipe;
+    let record = format!("its record of version {version} of `{kind}`");
+    match gathered.taken.get(&accepted.older.record.key) {
+        Some(Taken { remote, .. }) if !accepted.is_here => (
+            PlanState::Remote,
+            format!("{record} is at `{remote}` and accepted"),
+        ),
+        _ => (PlanState::Reused, format!("{record} is accepted")),
+    }
+}
+
+/// How an older record can be taken.
+fn flag_words(recipe: &Recipe, older: Option<u32>) -> String {
+    older.map_or_else(String::new, |version| {
+        let kind = &recipe.kind;
+        format!("; `--accept {kind}@{version}` takes its record of version {version}")
     })
 }
 

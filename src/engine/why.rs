@@ -138,6 +138,13 @@ pub(super) fn waits(graph: &Graph, producers: &[NodeIndex], also: &str) -> Strin
 
 fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> String {
     let node = &graph.dag[node];
+    if let [only] = changes
+        && only.path == "version"
+    {
+        let [before, now] = both(only.before.as_ref(), only.now.as_ref());
+        let kind = node.kind.name();
+        return format!("only the version of `{kind}` differs: {before} → {now}");
+    }
     let mut words = Vec::new();
     let mut inputs: BTreeMap<&str, Vec<&Change>> = BTreeMap::new();
     for change in changes {

@@ -1,6 +1,7 @@
 //! The report: views of a run's records as files that people and scripts read. It computes no
 //! result; every number here stands in some record, and the page says in which.
 
+mod accepted;
 mod atlas;
 mod classes;
 mod document;
@@ -23,6 +24,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub use accepted::sentences as accepted_sentences;
 pub use number::utc;
 pub use summary::{summary_text, verdict_text};
 pub use view::View;

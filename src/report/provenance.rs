@@ -11,6 +11,7 @@ use super::number::utc;
 use super::standing::Standing;
 use super::view::View;
 use crate::digest::Digest;
+use crate::store::Accepted;
 
 /// Raised when the same view is written as other bytes than before: a report of an older build is
 /// then rendered anew.
@@ -42,6 +43,9 @@ struct NodeProvenance<'a> {
     ribflow: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     notes: &'a BTreeMap<String, Value>,
+    /// The records of older versions that it repeats, the nearest first.
+    #[serde(skip_serializing_if = "<[Accepted]>::is_empty")]
+    accepted: &'a [Accepted],
     #[serde(flatten)]
     standing: Option<&'a Standing>,
 }
@@ -126,6 +130,7 @@ pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
                 threads: provenance.threads,
                 ribflow: &provenance.ribflow,
                 notes: &provenance.notes,
+                accepted: &provenance.accepted,
                 standing: view.standings.and_then(|known| known.get(&index)),
             })
         })

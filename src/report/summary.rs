@@ -1,5 +1,6 @@
 //! The result of a run in a terminal: a few aligned lines of plain text.
 
+use super::accepted;
 use super::number::Number;
 use super::relation::{Relation, relations};
 use super::robustness::benchmarks;
@@ -16,6 +17,7 @@ pub fn summary_text(view: &View) -> String {
     let benchmarks = benchmarks(view);
     let warnings = view.warnings.iter();
     let warnings = warnings.map(|warning| format!("Taken back: {warning}\n"));
+    let warnings = warnings.chain(accepted_lines(view));
     let mut parts: Vec<String> = benchmarks
         .iter()
         .map(|benchmark| tables::mri(view, benchmark, ""))
@@ -36,10 +38,15 @@ pub fn summary_text(view: &View) -> String {
     warnings.chain(parts).collect::<Vec<_>>().join("\n")
 }
 
+fn accepted_lines(view: &View) -> Vec<String> {
+    let sentences = accepted::sentences(view).into_iter();
+    sentences.map(|it| format!("Accepted: {it}\n")).collect()
+}
+
 /// Everything that there is to say of published numbers: numbers, claims, what is not as
 /// published, what predicts the drop, and what it comes to.
 pub fn verdict_text(view: &View, verdicts: &Verdicts) -> String {
-    let mut parts = Vec::new();
+    let mut parts = accepted_lines(view);
     if !verdicts.values.is_empty() {
         parts.push(values_table(verdicts).to_text());
     }

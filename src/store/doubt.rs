@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use super::record::Accepted;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 
@@ -23,14 +24,48 @@ impl Store {
         *self.doubt.lock().unwrap_or_else(|held| held.into_inner()) = Some(doubt);
     }
 
-    /// Whether a record has been taken back by those who vouched for it.
+    /// Whether a record, or one of an older version that it repeats, has been taken back by those
+    /// who vouched for it.
     pub fn is_taken_back(&self, key: &Digest, record: &Digest) -> Result<bool, StoreError> {
-        let doubt = self.doubt.lock().unwrap_or_else(|held| held.into_inner());
-        let doubt = doubt.clone().filter(|doubt| !doubt.is_none());
-        match doubt {
-            None => Ok(false),
-            Some(doubt) => Ok(doubt.is_taken_back(record, &self.signers(key, record)?)),
+        if self.doubts().is_none() {
+            return Ok(false);
         }
+        // One that can't be read is not used either.
+        let stored = self.record(key, record).ok().flatten();
+        let accepted = stored.map(|stored| stored.record.provenance.accepted);
+        self.is_repetition_taken_back(key, record, &accepted.unwrap_or_default())
+    }
+
+    /// As [`Store::is_taken_back`], of a record that is known to repeat those of `accepted`.
+    pub(super) fn is_repetition_taken_back(
+        &self,
+        key: &Digest,
+        record: &Digest,
+        accepted: &[Accepted],
+    ) -> Result<bool, StoreError> {
+        let Some(doubt) = self.doubts() else {
+            return Ok(false);
+        };
+        let mut taken_back = doubt.is_taken_back(record, &self.signers(key, record)?);
+        for one in accepted {
+            taken_back |= doubt.is_taken_back(&one.record, &self.signers_of_accepted(one)?);
+        }
+        Ok(taken_back)
+    }
+
+    /// Who vouches for an accepted record: those who did when it was accepted, and those whose
+    /// signatures have come since.
+    pub fn signers_of_accepted(&self, accepted: &Accepted) -> Result<Vec<Digest>, StoreError> {
+        let mut signers = self.signers(&accepted.key, &accepted.record)?;
+        signers.extend(&accepted.signers);
+        signers.sort_unstable();
+        signers.dedup();
+        Ok(signers)
+    }
+
+    fn doubts(&self) -> Option<Arc<dyn Doubt>> {
+        let doubt = self.doubt.lock().unwrap_or_else(|held| held.into_inner());
+        doubt.clone().filter(|doubt| !doubt.is_none())
     }
 
     /// Those of `records` that nobody has taken back; all of them where there is no such one.

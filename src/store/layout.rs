@@ -26,6 +26,8 @@ pub(super) const DERIVED: &str = "derived";
 pub(super) const DAMAGED: &str = "damaged";
 /// What no cleaning takes away, by name.
 pub(super) const PINS: &str = "pins";
+/// Recomputed samples that agreed.
+pub(super) const SAMPLES: &str = "samples";
 /// Markers for blobs that stay here.
 pub(super) const WITHHELD: &str = "withheld";
 /// The stat cache, of files and of whole trees. Derived: deletable at any time.

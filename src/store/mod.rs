@@ -5,6 +5,7 @@
 //! whatever is derived from them may be deleted at any time.
 
 pub mod artifact;
+mod beside;
 pub mod check;
 mod claims;
 mod doubt;
@@ -25,6 +26,7 @@ pub mod receipt;
 pub mod record;
 mod recordindex;
 mod records;
+pub mod samples;
 mod session;
 pub mod shelf;
 pub mod sources;
@@ -44,6 +46,7 @@ use crate::digest::Digest;
 use crate::fsx::Stamp;
 
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
+pub use beside::{Beside, ScratchStore};
 pub use claims::Claim;
 pub use doubt::Doubt;
 pub use error::StoreError;
@@ -51,7 +54,7 @@ pub use export::{ExportError, export};
 pub use foreign::{Elsewhere, Foreign, Signature, Wanted};
 pub use incoming::Incoming;
 pub use layout::STORE_FORMAT;
-pub use record::{Port, Record, StoredRecord};
+pub use record::{Accepted, Port, Record, StoredRecord};
 pub use recordindex::RecordIndex;
 pub use sources::{IdentifiedSource, ResolvedSource, SourceError};
 pub use statcache::StatCache;

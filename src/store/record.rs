@@ -52,6 +52,25 @@ pub struct Provenance {
     /// What a kind has to say of how it ran: decoder, images per second.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub notes: BTreeMap<String, Value>,
+    /// The records of older versions of the kind that this one repeats, the nearest first; empty
+    /// where its own version made it. Everything above is of the execution that gave the outcome.
+    ///
+    /// Needs no higher format: a build that does not know it is older than the version of the kind,
+    /// and never looks for such a record.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub accepted: Vec<Accepted>,
+}
+
+/// A record of an older version of a kind that was taken for good.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    pub kind: String,
+    pub version: u32,
+    pub key: Digest,
+    pub record: Digest,
+    /// Who had signed it by then: what they take back later, they take back of its repetition too.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub signers: Vec<Digest>,
 }
 
 /// A record with its own name.
@@ -59,6 +78,36 @@ pub struct Provenance {
 pub struct StoredRecord {
     pub digest: Digest,
     pub record: Record,
+}
+
+impl StoredRecord {
+    pub fn of(record: Record) -> Self {
+        Self {
+            digest: record.digest(),
+            record,
+        }
+    }
+
+    /// The record of `recipe`, which is that of this record but for the version of the kind, that
+    /// repeats this outcome. `signers` have signed this one.
+    pub fn accepted_for(&self, recipe: &Recipe, signers: Vec<Digest>) -> Record {
+        let mut record = self.record.clone();
+        record.provenance.accepted.insert(
+            0,
+            Accepted {
+                kind: record.recipe.kind.clone(),
+                version: record.recipe.version,
+                key: record.key,
+                record: self.digest,
+                signers,
+            },
+        );
+        Record {
+            key: recipe.key(),
+            recipe: recipe.clone(),
+            ..record
+        }
+    }
 }
 
 impl Record {

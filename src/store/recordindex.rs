@@ -2,7 +2,7 @@
 //! everything done reads one file rather than a folder and a file for each node.
 //!
 //! ```text
-//! "ribflow records 4\n"  count:u64  count × row  copies  BLAKE3 of all before
+//! "ribflow records 5\n"  count:u64  count × row  copies  BLAKE3 of all before
 //! row: key  record  alone:u8  stamp of the key's folder  end of its copy:u64
 //! ```
 //!
@@ -28,7 +28,7 @@ use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 use crate::workflow::recipe::Recipe;
 
-const MAGIC: &[u8] = b"ribflow records 4\n";
+const MAGIC: &[u8] = b"ribflow records 5\n";
 const DIGEST: usize = 32;
 const ROW: usize = 2 * DIGEST + 1 + Stamp::BYTES + 8;
 
@@ -139,10 +139,16 @@ impl<'a> RecordIndex<'a> {
         let loaded = self.loaded.as_ref()?;
         let index = loaded.find(key)?;
         let (row, copy) = loaded.at(index)?;
+        let is_same = self.stamp(&folder_path(key))? == row.folder;
+        let copied = is_same.then(|| copy::decode(copy)).flatten()?;
         // What has been taken back since is for the store to weigh against the others.
-        let holds = self.stamp(&folder_path(key))? == row.folder
-            && !self.store.is_taken_back(key, &row.record).unwrap_or(true);
-        let copied = holds.then(|| copy::decode(copy)).flatten()?;
+        let accepted = &copied.provenance().accepted;
+        let taken_back = self
+            .store
+            .is_repetition_taken_back(key, &row.record, accepted);
+        if taken_back.unwrap_or(true) {
+            return None;
+        }
         self.used.insert(index);
         Some((row.record, copied))
     }

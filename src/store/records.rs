@@ -57,6 +57,11 @@ impl Store {
             .collect()
     }
 
+    /// One record of `key`; `None` if it is gone or was damaged.
+    pub fn record(&self, key: &Digest, name: &Digest) -> Result<Option<StoredRecord>, StoreError> {
+        self.load(key, &self.record_folder(key), name)
+    }
+
     /// One record, verified; `None` if it is gone or was damaged.
     fn load(
         &self,

@@ -74,6 +74,14 @@ impl Recipe {
         Digest::finish(&hasher)
     }
 
+    /// The same recipe by another version of its kind.
+    pub fn of_version(&self, version: u32) -> Recipe {
+        Recipe {
+            version,
+            ..self.clone()
+        }
+    }
+
     /// The parts in words, by path.
     pub fn explain(&self) -> BTreeMap<String, Value> {
         let mut visitor = CollectParts(BTreeMap::new());

@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module per subject.
 
+mod accept;
 mod adversary;
 mod bench;
 mod checkpoint;

@@ -149,6 +149,7 @@ impl Sample {
                 started: 1_772_000_000 + index.index() as u64,
                 wall_seconds: 0.25,
                 notes: BTreeMap::new(),
+                accepted: Vec::new(),
             },
         };
         let stored = StoredRecord {

@@ -17,19 +17,28 @@ impl Coordinator<'_> {
         let Some(exchange) = &self.options.exchange else {
             return false;
         };
-        if self.must_run(node) || exchange.is_absent(&key) {
+        if self.must_run(node) {
+            return false;
+        }
+        let mut keys = vec![key];
+        if let Some((_, recipe)) = self.recipes.get(&node) {
+            keys.extend(self.options.accepting.older_keys(recipe));
+        }
+        keys.retain(|key| !exchange.is_absent(key));
+        if keys.is_empty() {
             return false;
         }
         let exchange = Arc::clone(exchange);
         let store = Arc::clone(self.store);
         let outbox = self.outbox.clone();
-        let asked = Asked {
-            key,
-            comparison: self.graph.dag[node].kind.comparison(),
-        };
+        let comparison = self.graph.dag[node].kind.comparison();
+        let asked: Vec<Asked> = keys
+            .into_iter()
+            .map(|key| Asked { key, comparison })
+            .collect();
         self.jobs.spawn_blocking(move || {
             // What can't be kept is computed instead.
-            if let Err(error) = exchange.bring(&store, &[asked]) {
+            if let Err(error) = exchange.bring(&store, &asked) {
                 tracing::warn!("a record from a remote could not be kept: {error}");
             }
             let _ = outbox.send(Message::Looked(node));

@@ -4,6 +4,7 @@
 //! only send messages here, so nothing is shared and the order of what is observed is the order
 //! of what is told.
 
+mod accept;
 mod elsewhere;
 mod finish;
 mod start;
@@ -20,6 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::accept::Accepting;
 use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
@@ -69,6 +71,8 @@ pub struct RunOptions {
     pub exchange: Option<Arc<Exchange>>,
     /// Nodes that may be reused but not run, and why.
     pub refused: HashMap<NodeIndex, String>,
+    /// Older versions of kinds whose records are taken for good.
+    pub accepting: Accepting,
 }
 
 /// What a run leaves behind.
@@ -220,7 +224,9 @@ impl<'a> Coordinator<'a> {
             forced: options.force.iter().copied().collect(),
             withheld: Withheld::of(graph),
             unmarked: Vec::new(),
-            keys: Keys::new(graph, store, &class).checking_sealed(options.check_sealed),
+            keys: Keys::new(graph, store, &class)
+                .checking_sealed(options.check_sealed)
+                .accepting(options.accepting.clone()),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
             decide: Decide::new(&Shape::of(graph), policy, capacity),
@@ -324,6 +330,7 @@ impl<'a> Coordinator<'a> {
             true => Found::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
         };
+        let found = self.or_accepted(node, found)?;
         match found {
             Found::Record(record) => {
                 self.set_record(node, record)?;
@@ -368,7 +375,11 @@ impl<'a> Coordinator<'a> {
             return Ok(false);
         }
         self.about_to_take()?;
-        let Some(record) = self.keys.find_again(node, key)? else {
+        let found = match self.keys.find_again(node, key)? {
+            Some(record) => Some(record),
+            None => self.accepted_again(node)?,
+        };
+        let Some(record) = found else {
             return Ok(false);
         };
         self.set_record(node, record)?;

@@ -11,8 +11,8 @@ use crate::remote::names::{self, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement;
 use crate::remote::transport::{self, Remote, RemoteError};
-use crate::remote::trust::Standing;
-use crate::store::{Foreign, Record, Signature, Store, StoreError, StoredRecord};
+use crate::remote::trust::{Policy, Standing};
+use crate::store::{Accepted, Foreign, Record, Signature, Store, StoreError, StoredRecord};
 use crate::workflow::kind::Comparison;
 
 /// Of the records and signatures that a remote names for one key, so many are looked at.
@@ -250,7 +250,9 @@ impl Hearing<'_> {
         for (signer, lab) in trusted {
             match self.signature(digest, &record, &signer)? {
                 Ok(signature) => {
-                    labs.insert(lab);
+                    if self.counts(&record, &signer) {
+                        labs.insert(lab);
+                    }
                     signatures.push(signature);
                 }
                 Err(why) => invalid.push(format!("signed as {lab}: {why}")),
@@ -272,6 +274,18 @@ impl Hearing<'_> {
             digest: *digest,
             labs,
         }))
+    }
+
+    /// Whether `signer` counts as a lab behind a record. Where the policy asks who has come to a
+    /// result, what a lab has accepted from another one is that one's computation.
+    fn counts(&self, record: &Record, signer: &PublicKey) -> bool {
+        let mut accepted = record.provenance.accepted.iter();
+        let is_own =
+            |one: &Accepted| one.signers.is_empty() || one.signers.contains(&signer.in_names());
+        let Policy {
+            require, quorum, ..
+        } = &self.neighbour.policy;
+        (require.is_empty() && *quorum <= 1) || accepted.all(is_own)
     }
 
     /// `signer`'s word for a record, or in words why it is none.

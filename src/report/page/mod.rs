@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use super::accepted;
 use super::number::{duration, grouped, plural, utc};
 use super::relation::relations;
 use super::robustness::benchmarks;
@@ -100,6 +101,9 @@ fn head(view: &View) -> Markup {
             }
             @for warning in view.warnings {
                 p.note.warn { b { "Taken back. " } (warning) }
+            }
+            @for sentence in accepted::sentences(view) {
+                p.note.warn { b { "Accepted. " } (sentence) }
             }
             @if has_drawn_images(view) {
                 p.note { b { "Procedural images. " }

@@ -221,5 +221,19 @@ fn holds(ground: &Ground, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
     }
     let pinned = ground.pins.iter().flat_map(|pin| &pin.nodes);
     pinned.for_each(|node| hold(&node.key, Hold::Firm));
+    hold_origins(ground, &mut holds);
     holds
+}
+
+/// What holds a record holds those that it repeats: who signs them has a say in it.
+fn hold_origins(ground: &Ground, holds: &mut HashMap<Digest, Hold>) {
+    for outcome in &ground.inventory.outcomes {
+        let Some(by) = holds.get(&outcome.key).copied() else {
+            continue;
+        };
+        for accepted in &outcome.record.provenance.accepted {
+            let held = holds.entry(accepted.key).or_insert(by);
+            *held = (*held).max(by);
+        }
+    }
 }

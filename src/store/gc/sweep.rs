@@ -38,7 +38,20 @@ impl Store {
         for folder in &doomed.runs {
             remove(folder)?;
         }
+        self.remove_samples(ground, doomed)?;
         self.remove_markers(ground, doomed)
+    }
+
+    /// Takes away samples of which no record is left.
+    fn remove_samples(&self, ground: &Ground, doomed: &Doomed) -> Result<(), StoreError> {
+        if doomed.outcomes.is_empty() {
+            return Ok(());
+        }
+        let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
+        let outcomes = ground.inventory.outcomes.iter().enumerate();
+        let left = outcomes.filter(|(index, _)| !gone.contains(index));
+        self.drop_stale_samples(&left.map(|(_, outcome)| outcome.digest).collect())
+            .map(|_| ())
     }
 
     /// Takes a record away, with what vouches for it, and its folder when that is empty.

@@ -33,6 +33,10 @@ pub(super) struct Copied {
 }
 
 impl Copied {
+    pub fn provenance(&self) -> &Provenance {
+        &self.provenance
+    }
+
     pub fn into_record(self, key: Digest, recipe: Recipe) -> Record {
         Record {
             format: self.format,
@@ -91,6 +95,8 @@ impl Writer {
         self.number(provenance.started);
         self.number(provenance.wall_seconds.to_bits());
         self.map(&provenance.notes, |writer, note| writer.json(note));
+        self.length(provenance.accepted.len());
+        provenance.accepted.iter().for_each(|one| self.json(one));
     }
 }
 
@@ -125,6 +131,7 @@ impl Reader<'_> {
             started: self.number()?,
             wall_seconds: f64::from_bits(self.number()?),
             notes: self.map(Self::json)?,
+            accepted: self.list(Self::json)?,
         })
     }
 }
@@ -155,6 +162,8 @@ mod tests {
             "provenance": {
                 "ribflow": "0.1.0", "device_class": "cpu", "threads": 2, "started": 17,
                 "wall_seconds": 0.25, "notes": { "decoder": "mozjpeg" },
+                "accepted": [{ "kind": "command", "version": 2, "key": digest, "record": digest,
+                               "signers": [digest] }],
             },
         });
         serde_json::from_value(text).unwrap()

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use ribflow::digest::Digest;
 use ribflow::engine::event::{Event, Summary};
 use ribflow::engine::{EngineError, RunOptions, RunResult, Survey};
+use ribflow::stages::registry::Registry;
 use ribflow::store::Store;
 use ribflow::workflow::graph::Graph;
 use ribflow::workflow::{LoadOptions, load};
@@ -74,7 +75,12 @@ impl Bench {
     }
 
     pub fn graph(&self) -> Graph {
-        graph(&self.file())
+        self.graph_of(&registry())
+    }
+
+    /// The graph as a build with these kinds sees it.
+    pub fn graph_of(&self, registry: &Registry) -> Graph {
+        graph(&self.file(), registry)
     }
 
     pub fn options(&self) -> RunOptions {
@@ -105,7 +111,14 @@ impl Bench {
         options: &RunOptions,
         interrupt: watch::Receiver<bool>,
     ) -> Result<Ran, EngineError> {
-        run(&self.graph(), self.store(), options, interrupt)
+        run(&registry(), &self.graph(), self.store(), options, interrupt)
+    }
+
+    /// A run by a build with these kinds.
+    pub fn run_by(&self, registry: &Registry, options: &RunOptions) -> Ran {
+        let (_keep, interrupt) = watch::channel(false);
+        let graph = self.graph_of(registry);
+        run(registry, &graph, self.store(), options, interrupt).unwrap()
     }
 
     pub fn survey(&self) -> BTreeMap<String, (String, String)> {
@@ -168,8 +181,8 @@ pub fn counts(summary: &Summary) -> [usize; 4] {
     counts
 }
 
-fn graph(file: &Path) -> Graph {
-    let (graph, _) = load(file, &LoadOptions::default(), registry().kinds())
+fn graph(file: &Path, registry: &Registry) -> Graph {
+    let (graph, _) = load(file, &LoadOptions::default(), registry.kinds())
         .unwrap_or_else(|problems| panic!("{}", problems.render(false)));
     graph
 }
@@ -189,6 +202,7 @@ fn options(store: &Path) -> RunOptions {
     RunOptions {
         exchange: None,
         refused: Default::default(),
+        accepting: Default::default(),
         threads: 2,
         device: "cpu".to_string(),
         keep_going: false,
@@ -202,6 +216,7 @@ fn options(store: &Path) -> RunOptions {
 }
 
 fn run(
+    registry: &Registry,
     graph: &Graph,
     store: Arc<Store>,
     options: &RunOptions,
@@ -209,8 +224,7 @@ fn run(
 ) -> Result<Ran, EngineError> {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (sender, mut receiver) = mpsc::unbounded_channel();
-    let registry = registry();
-    let run = ribflow::engine::run(graph, store, &registry, options, interrupt, sender);
+    let run = ribflow::engine::run(graph, store, registry, options, interrupt, sender);
     let result = runtime.block_on(run)?;
     let mut events = Vec::new();
     while let Ok(event) = receiver.try_recv() {
@@ -219,7 +233,7 @@ fn run(
     Ok(Ran { result, events })
 }
 
-fn words(graph: &Graph, survey: &Survey) -> BTreeMap<String, (String, String)> {
+pub fn words(graph: &Graph, survey: &Survey) -> BTreeMap<String, (String, String)> {
     let nodes = survey.nodes.iter().map(|surveyed| {
         let state = serde_json::to_value(surveyed.state).unwrap();
         let state = state.as_str().unwrap().to_string();
@@ -252,8 +266,8 @@ fn run_entry() {
         let (_keep, interrupt) = watch::channel(false);
         let folder = root.join("store");
         let store = Arc::new(Store::open(&folder).unwrap());
-        let graph = graph(&root.join("bench.yaml"));
-        let ran = run(&graph, store, &options(&folder), interrupt).unwrap();
+        let graph = graph(&root.join("bench.yaml"), &registry());
+        let ran = run(&registry(), &graph, store, &options(&folder), interrupt).unwrap();
         println!("counts {}", serde_json::json!(ran.counts()));
         i32::from(ran.result.summary.failed > 0)
     };

@@ -1,5 +1,6 @@
 //! The engine with real workers, which are this test binary started again.
 
+mod accept;
 mod bench;
 mod documents;
 mod probe;

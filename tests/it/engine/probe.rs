@@ -238,3 +238,59 @@ fn note(trace: &Path, file: &str, line: &str) {
 pub fn registry() -> Registry {
     Registry::default().with::<Probe>()
 }
+
+/// The probe of a later ribflow: version 2 of the same kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Later(Probe);
+
+impl Stage for Later {
+    const NAME: &'static str = Probe::NAME;
+    const VERSION: u32 = 2;
+    const SUMMARY: &'static str = Probe::SUMMARY;
+    const COMPARISON: Comparison = Probe::COMPARISON;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        self.0.inputs()
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        self.0.outputs()
+    }
+
+    fn open_inputs(&self) -> bool {
+        self.0.open_inputs()
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        self.0.sources()
+    }
+
+    fn withholds(&self) -> ribflow::workflow::kind::Withholds {
+        self.0.withholds()
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        self.0.check(inputs)
+    }
+
+    fn price(&self, foreseen: &Foreseen) -> Price {
+        self.0.price(foreseen)
+    }
+
+    fn weight(&self) -> Weight {
+        self.0.weight()
+    }
+
+    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+        self.0.derived(given, device_class)
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        self.0.run(context)
+    }
+}
+
+pub fn later_registry() -> Registry {
+    Registry::default().with::<Later>()
+}

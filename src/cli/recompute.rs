@@ -1,0 +1,446 @@
+//! `ribflow verify FILE --recompute [SHARE]`: a sample of the reused nodes is executed again and
+//! compared with their records; a sample of older records that agrees lets `run --accept` take
+//! the others.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use serde_json::{Value, json};
+
+use super::accepting::AcceptArguments;
+use super::arguments::{Common, Share, VerifyArguments};
+use super::failure::{Exit, Failure};
+use super::places::{self, Places};
+use super::{commands, load, run, sharing};
+use crate::digest::Digest;
+use crate::engine::recompute::{Came, Group, Recomputation, Recomputed, pick};
+use crate::engine::{self, Accepting, Gathered, RunOptions, Survey};
+use crate::remote::trust::shown_share;
+use crate::stages;
+use crate::stages::registry::Registry;
+use crate::store::samples::Sample;
+use crate::store::{Elsewhere, Store, StoreError};
+use crate::ui::log::Console;
+use crate::ui::paint::Paint;
+use crate::ui::plain::PlainLines;
+use crate::ui::words::{count, grouped, printable};
+use crate::ui::{Detail, Display, Wording};
+use crate::workflow::graph::Graph;
+
+/// Most bytes of derived work in the scratch store: as `run` has it.
+const DERIVED_MAX: u64 = 64_000_000_000;
+
+pub fn run(
+    arguments: &VerifyArguments,
+    Share(share): Share,
+    common: &Common,
+    console: &Console,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let registry = stages::registry();
+    let graph = load::whole(&arguments.workflow, common, &registry)?;
+    let accept = AcceptArguments {
+        accept: arguments.accept.clone(),
+    };
+    let accepting = accept.checked(&registry, &graph)?;
+    let places = Places::of(&arguments.workflow.file, common);
+    let looked;
+    let store = match arguments.remotes.is_empty() {
+        true => {
+            looked = places::look_at_store(&places.store, common)?;
+            looked.shared()
+        }
+        // What comes from them is kept.
+        false => &Arc::new(places::open_store(&places.store)?),
+    };
+    let device = common.device.to_string();
+    gather(arguments, &graph, store, &accepting, common)?;
+    let survey = engine::survey_with(&graph, store, &device, &Gathered::default(), &accepting)?;
+    let refused = commands::refused(&graph, common)?.into_iter().collect();
+    let groups = pick(&graph, store, &survey, share, &refused, &accepting);
+    let verification = Verification {
+        graph: &graph,
+        store,
+        survey: &survey,
+        arguments,
+        share,
+    };
+    let came = verification.execute(&groups, &registry, common, console)?;
+    if came.interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    let kept = verification.settle(&groups, &came, &accepting)?;
+    let exit = exit(&groups, &came, &accepting, arguments.complete);
+    if common.json {
+        writeln!(output, "{}", verification.document(&groups, &came, &kept))?;
+    } else if !common.quiet {
+        verification.tell(&groups, &came, &kept, &accept, output)?;
+    }
+    Ok(exit)
+}
+
+/// Brings the records that remotes have, so that they can be recomputed.
+fn gather(
+    arguments: &VerifyArguments,
+    graph: &Graph,
+    store: &Arc<Store>,
+    accepting: &Accepting,
+    common: &Common,
+) -> Result<(), Failure> {
+    if arguments.remotes.is_empty() {
+        return Ok(());
+    }
+    let exchange = Arc::new(sharing::exchange(&arguments.remotes, store)?);
+    store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+    let device = common.device.to_string();
+    let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
+    gathered.adopt(store).map_err(store_failure)?;
+    sharing::tell_gathered(&exchange, &gathered, common);
+    Ok(())
+}
+
+fn store_failure(error: StoreError) -> Failure {
+    Failure::from_error(&error)
+}
+
+/// One draw of nodes and what it is drawn from.
+struct Verification<'a> {
+    graph: &'a Graph,
+    store: &'a Arc<Store>,
+    survey: &'a Survey,
+    arguments: &'a VerifyArguments,
+    share: f64,
+}
+
+/// What a sample of older records has led to.
+struct Kept {
+    kind: String,
+    version: u32,
+    /// So many records can be accepted now; `None`: the sample stands for nothing.
+    records: Option<usize>,
+}
+
+impl Verification<'_> {
+    fn execute(
+        &self,
+        groups: &[Group],
+        registry: &Registry,
+        common: &Common,
+        console: &Console,
+    ) -> Result<Recomputed, Failure> {
+        let nodes: Vec<NodeIndex> = groups
+            .iter()
+            .flat_map(|group| group.sample.clone())
+            .collect();
+        if nodes.is_empty() {
+            return Ok(Recomputed {
+                outcomes: BTreeMap::new(),
+                device_class: String::new(),
+                interrupted: false,
+            });
+        }
+        let recomputation = Recomputation::beside(self.store, self.graph, self.survey)?;
+        let (scratch, beside) = (recomputation.root(), Some(self.store.root()));
+        let options = RunOptions {
+            threads: common.threads(),
+            device: common.device.to_string(),
+            keep_going: true,
+            limit: None,
+            force: Vec::new(),
+            check_sealed: false,
+            tell_grounds: false,
+            derived_max: DERIVED_MAX,
+            worker: run::worker(scratch, beside, &self.arguments.remotes)?,
+            exchange: None,
+            refused: Default::default(),
+            accepting: Accepting::default(),
+        };
+        let display = self.display(&nodes, common);
+        run::drive(display, console, None, |stopped, events| {
+            recomputation.run(registry, &options, &nodes, stopped, events)
+        })
+    }
+
+    fn display(&self, nodes: &[NodeIndex], common: &Common) -> Box<dyn Display> {
+        let mut stages: BTreeMap<String, usize> = BTreeMap::new();
+        for node in nodes {
+            let stage = self.graph.dag[*node].stage.clone();
+            *stages.entry(stage).or_default() += 1;
+        }
+        let wording = Wording {
+            detail: if common.json {
+                Detail::Quiet
+            } else {
+                common.detail()
+            },
+            paint: Paint::for_stderr(),
+            store: places::shown(self.store.root()),
+        };
+        Box::new(PlainLines::new(io::stderr(), wording, stages))
+    }
+
+    /// Keeps what samples of older records have shown: that they agree, or that they do not.
+    fn settle(
+        &self,
+        groups: &[Group],
+        came: &Recomputed,
+        accepting: &Accepting,
+    ) -> Result<Vec<Kept>, Failure> {
+        let mut kept = Vec::new();
+        for group in groups {
+            let Some(version) = group.from else {
+                continue;
+            };
+            for node in &group.sample {
+                if let Some(Came::Different(_)) = came.outcomes.get(node)
+                    && let Some(origin) = self.origin(*node)
+                {
+                    self.store.drop_samples_of(&origin).map_err(store_failure)?;
+                }
+            }
+            if accepting.is_empty() {
+                continue;
+            }
+            let records = match agrees(group, came) {
+                true => Some(self.keep(group, version, came)?),
+                false => None,
+            };
+            kept.push(Kept {
+                kind: group.kind.clone(),
+                version,
+                records,
+            });
+        }
+        Ok(kept)
+    }
+
+    /// Keeps a sample that agreed, and says how many records it stands for.
+    fn keep(&self, group: &Group, version: u32, came: &Recomputed) -> Result<usize, Failure> {
+        let today = group.nodes.first();
+        let today = today.map_or(0, |node| self.graph.dag[*node].kind.version());
+        let at = std::time::UNIX_EPOCH.elapsed();
+        let at = at.map_or(0, |since| since.as_secs());
+        let origins = |nodes: &[NodeIndex]| -> Vec<Digest> {
+            let mut origins: Vec<Digest> =
+                nodes.iter().filter_map(|node| self.origin(*node)).collect();
+            origins.sort_unstable();
+            origins
+        };
+        let sample = Sample::new(&group.kind, [version, today], &came.device_class, at)
+            .of(origins(&group.sample), origins(&group.nodes));
+        self.store.keep_sample(&sample).map_err(store_failure)?;
+        let nodes = self.survey.nodes.iter();
+        let waiting = nodes.filter(|node| node.would_accept && group.nodes.contains(&node.node));
+        Ok(waiting.count())
+    }
+
+    /// The older record that the record of a node repeats.
+    fn origin(&self, node: NodeIndex) -> Option<Digest> {
+        let record = self.survey.get(node)?.record.as_ref()?;
+        Some(record.record.provenance.accepted.first()?.record)
+    }
+
+    fn tell(
+        &self,
+        groups: &[Group],
+        came: &Recomputed,
+        kept: &[Kept],
+        accept: &AcceptArguments,
+        output: &mut dyn Write,
+    ) -> Result<(), Failure> {
+        for group in groups {
+            for node in &group.sample {
+                if let Some(came) = came.outcomes.get(node) {
+                    let (word, more) = words(came);
+                    let id = self.named(*node, group);
+                    writeln!(output, "{word:<12}  {id}{}", printable(&more))?;
+                }
+            }
+            if let Some((node, why)) = group.unable.first() {
+                let id = self.named(*node, group);
+                let others = match group.unable.len() - 1 {
+                    0 => String::new(),
+                    more => format!(" and {} more", grouped(more)),
+                };
+                writeln!(output, "not here      {id}{others}: {}", printable(why))?;
+            }
+        }
+        writeln!(output, "{}", self.closing(groups, came))?;
+        for line in self.kept_lines(kept, accept) {
+            writeln!(output, "{line}")?;
+        }
+        if came
+            .outcomes
+            .values()
+            .any(|one| matches!(one, Came::Different(_)))
+        {
+            writeln!(
+                output,
+                "The records stay as they are; `ribflow run {} --force NODE` computes a node anew, \
+                 `ribflow cache choose` says which result is used.",
+                self.arguments.workflow.typed()
+            )?;
+        }
+        Ok(())
+    }
+
+    /// The id of a node, with the version that made its record where that is older.
+    fn named(&self, node: NodeIndex, group: &Group) -> String {
+        let id = &self.graph.dag[node].id;
+        match group.from {
+            None => id.clone(),
+            Some(version) => format!("{id} (record of {}@{version})", group.kind),
+        }
+    }
+
+    fn closing(&self, groups: &[Group], came: &Recomputed) -> String {
+        let all = groups.iter().map(|group| group.nodes.len()).sum();
+        if all == 0 {
+            return match self.arguments.accept.is_empty() {
+                true => "nothing to recompute: no node has a record in the store".to_string(),
+                false => "nothing to recompute: no record of these versions could be accepted"
+                    .to_string(),
+            };
+        }
+        let number = |is_meant: fn(&Came) -> bool| {
+            let outcomes = came.outcomes.values();
+            outcomes.filter(|came| is_meant(came)).count()
+        };
+        let recomputed = number(|came| came.agrees() || matches!(came, Came::Different(_)));
+        let mut parts = vec![
+            format!(
+                "{} equal to the last bit",
+                number(|came| *came == Came::Equal)
+            ),
+            format!(
+                "{} equal within the tolerance",
+                number(|came| matches!(came, Came::Within(_)))
+            ),
+            format!(
+                "{} different",
+                number(|came| matches!(came, Came::Different(_)))
+            ),
+        ];
+        let failed = number(|came| matches!(came, Came::Failed(_)));
+        if failed > 0 {
+            parts.push(format!("{failed} failed"));
+        }
+        format!(
+            "recomputed {} of {} (a share of {}, at least one of each kind): {}",
+            grouped(recomputed),
+            count(all, "node"),
+            shown_share(self.share),
+            parts.join(", ")
+        )
+    }
+
+    fn kept_lines(&self, kept: &[Kept], accept: &AcceptArguments) -> Vec<String> {
+        let workflow = self.arguments.workflow.typed();
+        let line = |one: &Kept| {
+            let (kind, version) = (&one.kind, one.version);
+            match one.records {
+                Some(0) => format!("Every record of {kind}@{version} has been accepted already."),
+                Some(records) => format!(
+                    "{} of {kind}@{version} can be accepted: `ribflow run {workflow}{}`",
+                    count(records, "record"),
+                    accept.typed()
+                ),
+                None => format!("The sample stands for no record of {kind}@{version}."),
+            }
+        };
+        kept.iter().map(line).collect()
+    }
+
+    fn document(&self, groups: &[Group], came: &Recomputed, kept: &[Kept]) -> Value {
+        let mut nodes = Vec::new();
+        for group in groups {
+            for node in &group.sample {
+                if let Some(came) = came.outcomes.get(node) {
+                    nodes.push(self.entry(*node, group, came));
+                }
+            }
+            for (node, why) in &group.unable {
+                nodes.push(self.entry(*node, group, &Came::Unable(why.clone())));
+            }
+        }
+        let kept = kept.iter().map(|one| {
+            json!({ "kind": one.kind, "version": one.version,
+                    "agrees": one.records.is_some(), "records": one.records.unwrap_or(0) })
+        });
+        json!({
+            "share": self.share,
+            "of": groups.iter().map(|group| group.nodes.len()).sum::<usize>(),
+            "device_class": came.device_class,
+            "recomputed": nodes,
+            "accept": kept.collect::<Vec<Value>>(),
+        })
+    }
+
+    fn entry(&self, node: NodeIndex, group: &Group, came: &Came) -> Value {
+        let record = self.survey.get(node).and_then(|node| node.record.as_ref());
+        let (differences, why) = match came {
+            Came::Equal => (Vec::new(), None),
+            Came::Within(differences) | Came::Different(differences) => (differences.clone(), None),
+            Came::Failed(why) | Came::Unable(why) => (Vec::new(), Some(why)),
+        };
+        json!({
+            "id": self.graph.dag[node].id,
+            "kind": group.kind,
+            "key": record.map(|stored| stored.record.key),
+            "record": self.origin(node).or(record.map(|stored| stored.digest)),
+            "accepted_from": group.from,
+            "recorded_on": record.map(|stored| &stored.record.provenance.device_class),
+            "outcome": match came {
+                Came::Equal => "equal",
+                Came::Within(_) => "within",
+                Came::Different(_) => "different",
+                Came::Failed(_) => "failed",
+                Came::Unable(_) => "not_here",
+            },
+            "differences": differences,
+            "why": why,
+        })
+    }
+}
+
+/// Whether a sample stands for its group: something was recomputed, and all of it agreed.
+fn agrees(group: &Group, came: &Recomputed) -> bool {
+    let mut outcomes = group
+        .sample
+        .iter()
+        .filter_map(|node| came.outcomes.get(node));
+    !group.sample.is_empty() && outcomes.all(Came::agrees)
+}
+
+fn words(came: &Came) -> (&'static str, String) {
+    let listed = |differences: &[String]| match differences {
+        [] => String::new(),
+        _ => format!("  {}", differences.join(", ")),
+    };
+    match came {
+        Came::Equal => ("equal", String::new()),
+        Came::Within(differences) => ("within", listed(differences)),
+        Came::Different(differences) => ("different", listed(differences)),
+        Came::Failed(why) => ("failed", format!(": {why}")),
+        Came::Unable(why) => ("not here", format!(": {why}")),
+    }
+}
+
+fn exit(groups: &[Group], came: &Recomputed, accepting: &Accepting, complete: bool) -> Exit {
+    let outcomes = || came.outcomes.values();
+    if outcomes().any(|came| matches!(came, Came::Different(_))) {
+        return Exit::Different;
+    }
+    if outcomes().any(|came| matches!(came, Came::Failed(_))) {
+        return Exit::Failed;
+    }
+    let all_agree = groups.iter().all(|group| agrees(group, came));
+    let strict = complete || !accepting.is_empty();
+    match outcomes().any(Came::agrees) {
+        false => Exit::Unjudged,
+        true if strict && !all_agree => Exit::Unjudged,
+        true => Exit::Done,
+    }
+}

@@ -1,0 +1,60 @@
+//! Nodes without a record of today's version: one of an older version may be accepted.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+
+use super::Coordinator;
+use crate::engine::EngineError;
+use crate::engine::keys::Found;
+use crate::store::{Foreign, StoredRecord};
+use crate::workflow::recipe::Recipe;
+
+impl Coordinator<'_> {
+    /// What was found, or else what is accepted in its place.
+    pub(super) fn or_accepted(
+        &mut self,
+        node: NodeIndex,
+        found: Found,
+    ) -> Result<Found, EngineError> {
+        let Found::Nothing(recipe) = found else {
+            return Ok(found);
+        };
+        Ok(match self.accept(node, &recipe)? {
+            Some(record) => Found::Record(record),
+            None => Found::Nothing(recipe),
+        })
+    }
+
+    /// As [`Coordinator::or_accepted`], of a node that was keyed before: older records may have come
+    /// from elsewhere since.
+    pub(super) fn accepted_again(
+        &mut self,
+        node: NodeIndex,
+    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        match self.recipes.get(&node).cloned() {
+            Some((_, recipe)) => self.accept(node, &recipe),
+            None => Ok(None),
+        }
+    }
+
+    fn accept(
+        &mut self,
+        node: NodeIndex,
+        recipe: &Recipe,
+    ) -> Result<Option<Arc<StoredRecord>>, EngineError> {
+        if self.options.accepting.is_empty() || self.must_run(node) {
+            return Ok(None);
+        }
+        let Some(acceptable) = self.keys.accept(node, recipe, &BTreeMap::new())? else {
+            return Ok(None);
+        };
+        // Its blobs need not be here: they are asked for when something reads them.
+        self.store.adopt(&[Foreign {
+            record: acceptable.record,
+            signatures: Vec::new(),
+        }])?;
+        self.keys.find_again(node, &recipe.key())
+    }
+}

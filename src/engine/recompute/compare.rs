@@ -1,0 +1,89 @@
+//! How a fresh outcome compares with the recorded one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::remote::exchange::{same_bits, same_outcome};
+use crate::store::{Artifact, Record};
+use crate::workflow::kind::Comparison;
+
+/// What came of executing a node again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// The same bits.
+    Equal,
+    /// The same within the tolerance of the kind; what differs, in words.
+    Within(Vec<String>),
+    /// Something else; what differs, in words.
+    Different(Vec<String>),
+    /// It was executed and failed.
+    Failed(String),
+    /// It can't be executed here.
+    Unable(String),
+}
+
+impl Came {
+    /// Whether there is an outcome to compare, and it agrees.
+    pub fn agrees(&self) -> bool {
+        matches!(self, Self::Equal | Self::Within(_))
+    }
+}
+
+/// Compares `fresh` with what is `recorded`, as the kind declares it.
+pub fn compare(comparison: Comparison, recorded: &Record, fresh: &Record) -> Came {
+    if same_bits(recorded, fresh) {
+        return Came::Equal;
+    }
+    let differences = differences(recorded, fresh);
+    match same_outcome(comparison, recorded, fresh) {
+        true => Came::Within(differences),
+        false => Came::Different(differences),
+    }
+}
+
+/// The metrics that differ, with both values, and the other outputs that do.
+fn differences(recorded: &Record, fresh: &Record) -> Vec<String> {
+    let ports: BTreeSet<&String> = recorded.ports.keys().chain(fresh.ports.keys()).collect();
+    let mut words = Vec::new();
+    for name in ports {
+        let (before, now) = (recorded.ports.get(name), fresh.ports.get(name));
+        let digest = |port: Option<&crate::store::Port>| port.map(|port| port.digest);
+        if digest(before) == digest(now) {
+            continue;
+        }
+        let numbers = [recorded, fresh].map(|record| metrics(record, name));
+        let before = words.len();
+        words.extend(changed_metrics(name, &numbers));
+        if words.len() == before {
+            words.push(format!("{name} has other bytes"));
+        }
+    }
+    words
+}
+
+fn metrics<'a>(record: &'a Record, port: &str) -> BTreeMap<&'a str, f64> {
+    let inline = record.ports.get(port).and_then(|port| port.inline.as_ref());
+    match inline {
+        Some(Artifact::Metrics(metrics)) => {
+            let values = metrics.values.iter();
+            values
+                .map(|(name, metric)| (&**name, metric.value))
+                .collect()
+        }
+        _ => BTreeMap::new(),
+    }
+}
+
+fn changed_metrics(port: &str, [before, now]: &[BTreeMap<&str, f64>; 2]) -> Vec<String> {
+    let names: BTreeSet<&&str> = before.keys().chain(now.keys()).collect();
+    let shown = |value: Option<&f64>| value.map_or("none".to_string(), f64::to_string);
+    names
+        .into_iter()
+        .filter(|name| {
+            before.get(**name).map(|it| it.to_bits()) != now.get(**name).map(|it| it.to_bits())
+        })
+        .map(|name| {
+            let (before, now) = (shown(before.get(name)), shown(now.get(name)));
+            format!("{port}.{name}: {before} → {now}")
+        })
+        .collect()
+}

@@ -1,0 +1,181 @@
+//! Nodes that have a record are executed again, in a scratch store, and compared with it. The
+//! store itself, its records and what is chosen stay as they are.
+
+mod compare;
+mod pick;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use petgraph::graph::NodeIndex;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use super::coordinator::{RunOptions, run};
+use super::event::Event;
+use super::{EngineError, Survey};
+use crate::stages::registry::Registry;
+use crate::store::{ScratchStore, Store, StoredRecord};
+use crate::workflow::graph::Graph;
+pub use compare::{Came, compare};
+pub use pick::{Group, pick};
+
+/// A scratch store in which nodes of one graph are executed again.
+pub struct Recomputation<'a> {
+    graph: &'a Graph,
+    records: BTreeMap<NodeIndex, Arc<StoredRecord>>,
+    scratch: ScratchStore,
+}
+
+/// What came of executing some nodes again.
+#[derive(Debug)]
+pub struct Recomputed {
+    pub outcomes: BTreeMap<NodeIndex, Came>,
+    /// The class of the device that they were executed on.
+    pub device_class: String,
+    pub interrupted: bool,
+}
+
+impl<'a> Recomputation<'a> {
+    /// Beside `store`, with the records that `survey` has of it.
+    pub fn beside(
+        store: &Arc<Store>,
+        graph: &'a Graph,
+        survey: &Survey,
+    ) -> Result<Self, EngineError> {
+        let nodes = survey.nodes.iter();
+        let records: BTreeMap<NodeIndex, Arc<StoredRecord>> = nodes
+            .filter_map(|surveyed| Some((surveyed.node, Arc::clone(surveyed.record.as_ref()?))))
+            .collect();
+        let copies = records.values().map(|stored| stored.record.clone());
+        Ok(Self {
+            graph,
+            scratch: ScratchStore::beside(store, copies)?,
+            records,
+        })
+    }
+
+    /// The folder of the scratch store, for workers.
+    pub fn root(&self) -> &Path {
+        self.scratch.store().root()
+    }
+
+    /// Executes `nodes` again, each with the inputs that its record names, and compares. Events are
+    /// those of these nodes.
+    pub async fn run(
+        &self,
+        registry: &Registry,
+        options: &RunOptions,
+        nodes: &[NodeIndex],
+        interrupt: watch::Receiver<bool>,
+        events: UnboundedSender<Event>,
+    ) -> Result<Recomputed, EngineError> {
+        let sample: HashSet<NodeIndex> = nodes.iter().copied().collect();
+        let options = RunOptions {
+            keep_going: true,
+            force: nodes.to_vec(),
+            // What they need is taken as it is recorded: nothing else runs.
+            refused: self.all_but(&sample),
+            ..options.clone()
+        };
+        let (sender, receiver) = unbounded_channel();
+        let store = Arc::clone(self.scratch.store());
+        let run = run(self.graph, store, registry, &options, interrupt, sender);
+        let ids = nodes.iter().map(|node| (&*self.graph.dag[*node].id, *node));
+        let watch = follow(ids.collect(), receiver, events);
+        let (result, fates) = tokio::join!(run, watch);
+        let result = result?;
+        let mut outcomes = BTreeMap::new();
+        for node in nodes {
+            outcomes.insert(*node, self.outcome(*node, fates.get(node))?);
+        }
+        Ok(Recomputed {
+            outcomes,
+            device_class: super::device::class_named(&options.device)?,
+            interrupted: result.summary.interrupted,
+        })
+    }
+
+    fn all_but(&self, sample: &HashSet<NodeIndex>) -> HashMap<NodeIndex, String> {
+        let others = self.graph.dag.node_indices();
+        let others = others.filter(|node| !sample.contains(node));
+        others
+            .map(|node| (node, "it is not in the sample".to_string()))
+            .collect()
+    }
+
+    fn outcome(&self, node: NodeIndex, fate: Option<&Fate>) -> Result<Came, EngineError> {
+        let Some(recorded) = self.records.get(&node) else {
+            return Ok(Came::Unable("it has no record".to_string()));
+        };
+        match fate {
+            Some(Fate::Finished) => {}
+            Some(Fate::Failed(message)) => return Ok(Came::Failed(message.clone())),
+            Some(Fate::Skipped(why)) => return Ok(Came::Unable(why.clone())),
+            None => return Ok(Came::Unable("it was not started".to_string())),
+        }
+        let found = self.scratch.store().records(&recorded.record.key)?;
+        let fresh = found.iter().find(|one| one.digest != recorded.digest);
+        // An equal record has an equal name.
+        let fresh = fresh.map_or(&recorded.record, |fresh| &fresh.record);
+        let comparison = self.graph.dag[node].kind.comparison();
+        Ok(compare(comparison, &recorded.record, fresh))
+    }
+}
+
+/// How the execution of a node ended.
+enum Fate {
+    Finished,
+    Failed(String),
+    Skipped(String),
+}
+
+/// Passes on what happens to some nodes, by id, and keeps how they ended.
+async fn follow(
+    ids: HashMap<&str, NodeIndex>,
+    mut received: UnboundedReceiver<Event>,
+    events: UnboundedSender<Event>,
+) -> HashMap<NodeIndex, Fate> {
+    let mut fates = HashMap::new();
+    while let Some(mut event) = received.recv().await {
+        let id = match &mut event {
+            Event::RunStarted { nodes, .. } => {
+                *nodes = ids.len();
+                None
+            }
+            Event::NodeStarted { id, why, .. } => {
+                why.clear();
+                Some(&*id)
+            }
+            Event::NodeReused { id, .. }
+            | Event::NodeWaiting { id, .. }
+            | Event::NodeProgress { id, .. }
+            | Event::DerivedMade { id, .. }
+            | Event::NodeFinished { id, .. }
+            | Event::NodeFailed { id, .. }
+            | Event::NodeSkipped { id, .. } => Some(&*id),
+            // They are about the scratch store.
+            Event::Warning { .. } | Event::Summary(_) => continue,
+        };
+        let node = id.map(|id| ids.get(id.as_str()).copied());
+        let fate = match &event {
+            Event::NodeFinished { .. } => Some(Fate::Finished),
+            Event::NodeFailed { message, .. } => Some(Fate::Failed(message.clone())),
+            Event::NodeSkipped { why, .. } => Some(Fate::Skipped(format!(
+                "what it reads is not in the store: {why}"
+            ))),
+            _ => None,
+        };
+        match (node, fate) {
+            (Some(None), _) => continue,
+            (Some(Some(node)), Some(fate)) => {
+                fates.insert(node, fate);
+            }
+            _ => {}
+        }
+        // Whoever showed it may have given up.
+        let _ = events.send(event);
+    }
+    fates
+}

@@ -1,0 +1,165 @@
+//! Which nodes are executed again: of each kind a share of those that have a record, at least one.
+//!
+//! The draw follows from the records alone, so whoever repeats it gets the same nodes, and a larger
+//! share holds a smaller one.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use petgraph::graph::NodeIndex;
+
+use crate::digest::Digest;
+use crate::engine::event::PlanState;
+use crate::engine::{Accepting, Survey, SurveyedNode};
+use crate::store::{Store, StoredRecord};
+use crate::workflow::graph::{Graph, Member};
+
+/// Nodes that one sample stands for: those of one kind whose records one version has made.
+#[derive(Clone, Debug, Default)]
+pub struct Group {
+    pub kind: String,
+    /// The older version that made the records; `None`: the version of today.
+    pub from: Option<u32>,
+    /// All of them, one for each key, in the order of the draw.
+    pub nodes: Vec<NodeIndex>,
+    /// Those that are executed again.
+    pub sample: Vec<NodeIndex>,
+    /// Those that were drawn and can't be executed here, and why.
+    pub unable: Vec<(NodeIndex, String)>,
+}
+
+/// Draws `share` of the nodes that `survey` found a record of in `store`; where `accepting` names
+/// versions, of those records only. Nodes in `refused` are not executed here.
+pub fn pick(
+    graph: &Graph,
+    store: &Store,
+    survey: &Survey,
+    share: f64,
+    refused: &HashMap<NodeIndex, String>,
+    accepting: &Accepting,
+) -> Vec<Group> {
+    let means = Means::of(graph, store, survey);
+    let mut groups: BTreeMap<(&str, Option<u32>), Group> = BTreeMap::new();
+    let mut seen = HashSet::new();
+    for surveyed in &survey.nodes {
+        let Some(record) = reused(surveyed) else {
+            continue;
+        };
+        let kind = graph.dag[surveyed.node].kind.name();
+        let from = record
+            .record
+            .provenance
+            .accepted
+            .first()
+            .map(|one| one.version);
+        if !is_asked(accepting, kind, from) || !seen.insert(record.record.key) {
+            continue;
+        }
+        let group = groups.entry((kind, from)).or_default();
+        group.kind = kind.to_string();
+        group.from = from;
+        group.nodes.push(surveyed.node);
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    for group in &mut groups {
+        let quota = quota(share, group.nodes.len());
+        group.nodes.sort_by_cached_key(|node| means.lot(*node));
+        for node in &group.nodes {
+            if group.sample.len() == quota {
+                break;
+            }
+            let why = refused.get(node).cloned();
+            match why.or_else(|| means.lacking(*node)) {
+                None => group.sample.push(*node),
+                Some(why) => group.unable.push((*node, why)),
+            }
+        }
+    }
+    groups
+}
+
+fn reused(surveyed: &SurveyedNode) -> Option<&StoredRecord> {
+    let record = surveyed.record.as_deref();
+    record.filter(|_| surveyed.state == PlanState::Reused)
+}
+
+fn is_asked(accepting: &Accepting, kind: &str, from: Option<u32>) -> bool {
+    let mut versions = accepting.versions_of(kind);
+    accepting.is_empty() || from.is_some_and(|from| versions.any(|version| version == from))
+}
+
+/// `share` of so many, rounded up.
+fn quota(share: f64, count: usize) -> usize {
+    // What a share in percent loses to binary must not add a node.
+    let most = (share * count as f64 - 1e-9).ceil();
+    (most as usize).clamp(1, count.max(1))
+}
+
+/// What nodes need to be executed here.
+struct Means<'a> {
+    graph: &'a Graph,
+    store: &'a Store,
+    surveyed: HashMap<NodeIndex, &'a SurveyedNode>,
+}
+
+impl<'a> Means<'a> {
+    fn of(graph: &'a Graph, store: &'a Store, survey: &'a Survey) -> Self {
+        let nodes = survey.nodes.iter();
+        Self {
+            graph,
+            store,
+            surveyed: nodes.map(|surveyed| (surveyed.node, surveyed)).collect(),
+        }
+    }
+
+    /// The place of a node's record in the draw: lowest first.
+    fn lot(&self, node: NodeIndex) -> Option<Digest> {
+        let record = self.surveyed.get(&node)?.record.as_ref()?;
+        let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 recomputed sample v1");
+        hasher.update(record.digest.as_bytes());
+        Some(Digest::finish(&hasher))
+    }
+
+    /// Why a node can't be executed here, as far as that can be told beforehand.
+    fn lacking(&self, node: NodeIndex) -> Option<String> {
+        if !self.can_run(node) {
+            return Some("its data is not here".to_string());
+        }
+        let inputs = self.graph.dag[node].inputs.iter();
+        let mut members = inputs.flat_map(|input| &input.members);
+        let lacking = members.find(|member| !self.is_readable(member))?;
+        let id = &self.graph.dag[lacking.node].id;
+        Some(format!("the files of `{id}` are not here"))
+    }
+
+    fn can_run(&self, node: NodeIndex) -> bool {
+        self.surveyed
+            .get(&node)
+            .is_some_and(|surveyed| surveyed.can_run)
+    }
+
+    /// Whether what a member holds is here: its blobs, and the images that lie with the data.
+    fn is_readable(&self, member: &Member) -> bool {
+        let surveyed = self.surveyed.get(&member.node);
+        let record = surveyed.and_then(|surveyed| surveyed.record.as_ref());
+        let Some(port) = record.and_then(|stored| stored.record.ports.get(&member.port)) else {
+            return false;
+        };
+        // What is missing is fetched where a remote has it.
+        let Ok(artifact) = self.store.artifact(port) else {
+            return false;
+        };
+        self.store.obtain(&artifact.wanted().collect::<Vec<_>>());
+        let images = artifact.encoded_images();
+        self.store.missing(&artifact).is_empty()
+            && (images.is_empty()
+                || self.has_data_above(member.node)
+                || images.iter().all(|image| self.store.has(image)))
+    }
+
+    /// Whether all outside data that a node was made of is here.
+    fn has_data_above(&self, node: NodeIndex) -> bool {
+        let inputs = self.graph.dag[node].inputs.iter();
+        let mut above = inputs.flat_map(|input| input.members.iter().map(|member| member.node));
+        self.can_run(node) && above.all(|node| self.has_data_above(node))
+    }
+}

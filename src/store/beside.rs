@@ -1,0 +1,93 @@
+//! A scratch store beside another one: what is written goes into the scratch store, blobs that it
+//! lacks are read from the other. So nodes can be executed again without a trace in the store.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::artifact::Blobs;
+use super::layout::{STAT_INDEX, TREE_INDEX};
+use super::{Elsewhere, Foreign, Record, Store, StoreError, Wanted};
+use crate::digest::Digest;
+
+/// Gives another store's blobs.
+#[derive(Debug)]
+pub struct Beside(pub Arc<Store>);
+
+impl Elsewhere for Beside {
+    fn fetch(&self, store: &Store, wanted: &[Wanted]) {
+        self.0.obtain(wanted);
+        for Wanted { digest, .. } in wanted {
+            // Verified. What is missing is missing here, too.
+            let Ok(path) = self.0.path(digest) else {
+                continue;
+            };
+            if let Err(error) = bring(store, &path, digest) {
+                tracing::warn!("{}: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// Gives `store` the blob in the file `path`, by a link where that is possible.
+fn bring(store: &Store, path: &Path, digest: &Digest) -> Result<(), StoreError> {
+    let folder = store.scratch()?;
+    let link = folder.path().join("blob");
+    let linked = link_or_copy(path, &link).map_err(StoreError::io(&link));
+    linked.and_then(|()| Ok(store.take_in(&link, digest)?))
+}
+
+/// Another user's file can be read where it can't be linked.
+fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
+    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
+}
+
+/// A store in another one's `tmp/`, gone with this value.
+#[derive(Debug)]
+pub struct ScratchStore {
+    store: Arc<Store>,
+    _folder: tempfile::TempDir,
+}
+
+impl ScratchStore {
+    /// Beside `other`, with these of its records and what it knows of outside files.
+    pub fn beside(
+        other: &Arc<Store>,
+        records: impl Iterator<Item = Record>,
+    ) -> Result<Self, StoreError> {
+        let folder = other.scratch()?;
+        let store = Arc::new(Store::open(folder.path())?);
+        for index in [STAT_INDEX, TREE_INDEX] {
+            copy_index(&other.root.join(index), &store.root.join(index));
+        }
+        let records: Vec<Foreign> = records
+            .map(|record| Foreign {
+                record,
+                signatures: Vec::new(),
+            })
+            .collect();
+        store.adopt(&records)?;
+        store.look_elsewhere(Arc::new(Beside(Arc::clone(other))));
+        Ok(Self {
+            store,
+            _folder: folder,
+        })
+    }
+
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+}
+
+/// Copies the files of an index. Only ever saves time; they are replaced as a whole, never changed,
+/// so a link is as good.
+fn copy_index(from: &Path, to: &Path) {
+    let Ok(entries) = fs::read_dir(from) else {
+        return;
+    };
+    if fs::create_dir_all(to).is_ok() {
+        for entry in entries.flatten() {
+            let _ = link_or_copy(&entry.path(), &to.join(entry.file_name()));
+        }
+    }
+}
