@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Common, DataCheckArguments, DataCommand};
 use super::failure::{Exit, Failure};
-use crate::ml::data::decode::decode;
+use crate::ml::data::decode::decode_warned;
 use crate::ml::data::presets::{CORRUPTIONS, Facts, ObjectnetLabels, Preset};
 use crate::store::sources::{self, SourceError};
 use crate::ui::table::Table;
@@ -162,7 +162,7 @@ fn look_at(
     true
 }
 
-/// The files that can't be decoded, in their order.
+/// The files that can't be decoded, or that the decoder warns of, in their order.
 fn damaged(place: &Path, files: &[String]) -> Vec<String> {
     let problem = |name: &String| {
         let path = place.join(name);
@@ -170,8 +170,10 @@ fn damaged(place: &Path, files: &[String]) -> Vec<String> {
             Ok(bytes) => bytes,
             Err(error) => return Some(format!("{}: {error}", path.display())),
         };
-        let error = decode(&bytes).err()?;
-        Some(format!("{} {error}", path.display()))
+        match decode_warned(&bytes) {
+            Ok((_, warning)) => warning.map(|it| format!("{}: {it}", path.display())),
+            Err(error) => Some(format!("{} {error}", path.display())),
+        }
     };
     files.par_iter().filter_map(problem).collect()
 }

@@ -164,7 +164,7 @@ impl<'a> View<'a> {
         named
     }
 
-    /// One metric of a node.
+    /// One metric of a node: by its bare name, or as `port.name`.
     pub fn metric(&self, index: NodeIndex, name: &str) -> Option<&'a Metric> {
         let stored = self.records.get(&index)?;
         self.node(index)
@@ -173,7 +173,12 @@ impl<'a> View<'a> {
             .iter()
             .find_map(
                 |output| match stored.record.ports.get(&output.name)?.inline.as_ref()? {
-                    Artifact::Metrics(metrics) => metrics.values.get(name),
+                    Artifact::Metrics(metrics) => {
+                        let behind = name.strip_prefix(&output.name);
+                        let own = behind.and_then(|rest| rest.strip_prefix('.'));
+                        let of_port = own.and_then(|own| metrics.values.get(own));
+                        metrics.values.get(name).or(of_port)
+                    }
                     _ => None,
                 },
             )

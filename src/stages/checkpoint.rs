@@ -50,8 +50,12 @@ pub struct Checkpoint {
     pub file: String,
     /// What the file must be: `sha256:…` or `blake3:…`.
     pub digest: Option<String>,
-    /// The names of the classes: a list, or left out for ImageNet's where there are a thousand
-    /// outputs, and for none elsewhere.
+    /// Which of the weights in the file are taken: a key (`state_dict`), a prefix of the tensors'
+    /// names, or several joined by dots. Left out: those that timm takes, averaged weights
+    /// (`state_dict_ema`, `model_ema`) before those of the last step.
+    pub weights: Option<String>,
+    /// The names of the classes: a list, or left out for ImageNet's WordNet ids where there are a
+    /// thousand outputs, and for none elsewhere. Each name stands once.
     pub classes: Option<Vec<String>>,
     /// How images become its input, where not as the architecture's entry says: `torchvision`
     /// (shorter side to 256, bilinear, the middle 224, ImageNet's mean and deviation), or a map.
@@ -120,7 +124,7 @@ impl OwnTransform {
 
 impl Stage for Checkpoint {
     const NAME: &'static str = "checkpoint";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "A published model, from a file, a URL or a Hugging Face repository";
     const COMPARISON: Comparison = Comparison::BitEqual;
@@ -132,7 +136,7 @@ impl Stage for Checkpoint {
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
             OutputSpec::new("model", PortType::Model),
-            OutputSpec::new("summary", PortType::Metrics),
+            OutputSpec::metrics("summary", &["parameters"]),
         ]
     }
 
@@ -165,6 +169,16 @@ impl Stage for Checkpoint {
         problems.extend(self.check_origin());
         problems.extend(self.check_url().or_else(|| self.check_digest()));
         problems.extend(self.check_hub());
+        problems.extend(self.check_classes());
+        if self
+            .weights
+            .as_deref()
+            .is_some_and(|it| it.trim().is_empty())
+        {
+            let message = "`weights` is a key or a prefix of the file";
+            let problem = ParameterProblem::value("weights", message);
+            problems.push(problem.hint("for example `weights: state_dict`"));
+        }
         problems
     }
 
@@ -194,9 +208,13 @@ impl Stage for Checkpoint {
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let place = self.obtained(context)?;
         context.check_cancelled()?;
-        let found = read(&place)?;
-        let config = self.config(&found)?;
-        let fitted = fit(config, found)?;
+        let found = read(&place, self.weights.as_deref())?;
+        let taken = found.place.join(".");
+        if let Some(line) = self.choice(&taken, &found.beside) {
+            context.progress.log(&line);
+        }
+        let config = self.config(&found.tensors)?;
+        let fitted = fit(config, found.tensors)?;
         let specs = fitted.config().tensors();
         let trained = specs.iter().filter(|spec| spec.role == Role::Parameter);
         let count: usize = trained.map(|it| it.shape.iter().product::<usize>()).sum();
@@ -204,8 +222,12 @@ impl Stage for Checkpoint {
         let summary = Metrics {
             values: values.into(),
         };
-        Ok(Outputs::one("model", model::write(context, &fitted)?)
-            .and("summary", Artifact::Metrics(summary)))
+        let outputs = Outputs::one("model", model::write(context, &fitted)?)
+            .and("summary", Artifact::Metrics(summary));
+        Ok(match taken.is_empty() {
+            true => outputs,
+            false => outputs.note("weights", taken),
+        })
     }
 }
 
@@ -240,6 +262,31 @@ impl Checkpoint {
             }
         };
         Some(problem)
+    }
+
+    /// A name that stands twice could not be found again.
+    fn check_classes(&self) -> Option<ParameterProblem> {
+        let twice = classes::twice(self.classes.as_deref()?)?;
+        let message = format!(
+            "class `{}` is at {} and again at {}: a dataset's class could be either",
+            twice.name, twice.first, twice.second
+        );
+        let mut problem = ParameterProblem::value("classes", message);
+        problem.path.push(twice.second.to_string());
+        Some(problem.hint(
+            "give each class a name of its own, such as `crane (bird)`, the same in the datasets; \
+             ImageNet's classes have WordNet ids, which stand here where `classes` is left out",
+        ))
+    }
+
+    /// What the log says of the weights that were taken, where there are others.
+    fn choice(&self, taken: &str, beside: &[String]) -> Option<String> {
+        let first = beside.first().filter(|_| self.weights.is_none())?;
+        let others: Vec<String> = beside.iter().map(|it| format!("`{it}`")).collect();
+        Some(format!(
+            "weights: `{taken}` is taken; the file also holds {} (`weights: {first}` takes that)",
+            others.join(", ")
+        ))
     }
 
     fn check_origin(&self) -> Option<ParameterProblem> {
@@ -408,6 +455,20 @@ mod tests {
         let own =
             input(json!({ "hub": hub, "transform": { "crop": 1.0, "std": [0.2, 0.2, 0.2] } }));
         assert_eq!((own.crop, own.std, own.mean), (1.0, [0.2; 3], [0.5; 3]));
+    }
+
+    #[test]
+    fn the_log_names_the_weights_that_are_left() {
+        let beside = ["state_dict".to_string(), "swa".to_string()];
+        let line = checkpoint(json!({})).choice("state_dict_ema", &beside);
+        assert_eq!(
+            line.unwrap(),
+            "weights: `state_dict_ema` is taken; the file also holds `state_dict`, `swa` \
+             (`weights: state_dict` takes that)"
+        );
+        assert_eq!(checkpoint(json!({})).choice("state_dict", &[]), None);
+        let chosen = checkpoint(json!({ "weights": "swa" }));
+        assert_eq!(chosen.choice("swa", &beside), None);
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Stage for Concat {
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
             OutputSpec::new("images", PortType::Dataset),
-            OutputSpec::new("summary", PortType::Metrics),
+            OutputSpec::metrics("summary", &["images", "classes"]),
         ]
     }
 

@@ -44,7 +44,7 @@ pub struct Corrupt {
 
 impl Stage for Corrupt {
     const NAME: &'static str = "corrupt";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "A dataset with one of ImageNet-C's corruptions";
     const COMPARISON: Comparison = Comparison::BitEqual;
 
@@ -55,7 +55,7 @@ impl Stage for Corrupt {
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
             OutputSpec::new("images", PortType::Dataset),
-            OutputSpec::new("summary", PortType::Metrics),
+            OutputSpec::metrics("summary", &["images", "classes"]),
         ]
     }
 

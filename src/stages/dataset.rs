@@ -82,7 +82,7 @@ impl Stage for DatasetStage {
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
             OutputSpec::new("images", PortType::Dataset),
-            OutputSpec::new("summary", PortType::Metrics),
+            OutputSpec::metrics("summary", &["images", "classes"]),
         ]
     }
 

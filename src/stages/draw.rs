@@ -33,7 +33,7 @@ pub struct Draw {
 
 impl Stage for Draw {
     const NAME: &'static str = "draw";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str = "A dataset as pencil drawings";
     const COMPARISON: Comparison = Comparison::BitEqual;
 
@@ -44,7 +44,7 @@ impl Stage for Draw {
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
             OutputSpec::new("images", PortType::Dataset),
-            OutputSpec::new("summary", PortType::Metrics),
+            OutputSpec::metrics("summary", &["images", "classes"]),
         ]
     }
 

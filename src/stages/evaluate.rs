@@ -38,9 +38,12 @@ pub struct Evaluate {
     pub mask: ClassMask,
 }
 
+/// Of the whole, and of each part where there are several.
+const METRICS: [&str; 6] = ["top1", "top5", "loss", "top1/*", "top5/*", "loss/*"];
+
 impl Stage for Evaluate {
     const NAME: &'static str = "evaluate";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str =
         "Top-1 and top-5 accuracy, loss, accuracy of each class and the confusion matrix";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
@@ -54,7 +57,7 @@ impl Stage for Evaluate {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
-            OutputSpec::new("metrics", PortType::Metrics),
+            OutputSpec::metrics("metrics", &METRICS),
             OutputSpec::new("classes", PortType::Table),
             OutputSpec::new("confusion", PortType::Arrays),
         ]

@@ -20,7 +20,7 @@ pub struct Features {}
 
 impl Stage for Features {
     const NAME: &'static str = "features";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str =
         "Pooled features of every image before the model's classifier, with the labels";
     const COMPARISON: Comparison = Comparison::BitEqual;

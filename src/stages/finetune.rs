@@ -358,7 +358,7 @@ impl Finetune {
 
 impl Stage for Finetune {
     const NAME: &'static str = "finetune";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains a model further on a dataset by SGD";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
 

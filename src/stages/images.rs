@@ -1,11 +1,12 @@
 //! From a dataset artifact to pixels in memory, for every kind that reads images.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 use std::ops::Range;
 use std::path::{Component, Path};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -13,7 +14,7 @@ use super::derived::{self, Work};
 use super::task::{Context, TaskError, TaskInput};
 use crate::digest::Digest;
 use crate::ml;
-use crate::ml::data::decode::decode;
+use crate::ml::data::decode::decode_warned;
 use crate::ml::data::photograph;
 use crate::ml::data::picture::Picture;
 use crate::ml::data::pixels::{Joined, Pixels, Rows};
@@ -121,29 +122,41 @@ impl Origin<'_> {
         }
     }
 
-    /// Image `index` of the part as it will be seen.
+    /// Image `index` of the part as it will be seen. What the decoder warns of goes to the log.
     fn picture(&self, index: usize) -> Result<Picture, TaskError> {
+        let (picture, warning) = self.picture_warned(index)?;
+        if let Some(warning) = warning {
+            self.context.progress.log(&warning);
+        }
+        Ok(picture)
+    }
+
+    /// As [`Self::picture`], with the line for the log.
+    fn picture_warned(&self, index: usize) -> Result<(Picture, Option<String>), TaskError> {
         match &self.part.images {
             Images::Encoded { files, border } => {
                 let file = &files[index];
                 let made = match self.target {
                     Some(target) if *border == 0 => {
                         let bytes = read_file(self.context, self.input, file)?;
-                        photograph::pixels(&bytes, &target)
-                            .map(|pixels| cropped(pixels, &target))
+                        photograph::pixels_warned(&bytes, &target)
+                            .map(|(pixels, warning)| (cropped(pixels, &target), warning))
                             .map_err(|error| error.to_string())
                     }
                     _ => {
-                        let picture = picture(self.context, self.input, file, *border)?;
-                        transformed(picture, self.target.as_ref())
+                        let (picture, warning) =
+                            undecorated(self.context, self.input, file, *border)?;
+                        let made = transformed(picture, self.target.as_ref());
+                        made.map(|picture| (picture, warning))
                     }
                 };
+                let made = made.map(|(picture, warning)| (picture, line(file, warning)));
                 made.map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
             }
             Images::Packed { .. } => {
                 let mut pictures = self.packed(index..index + 1)?;
                 let none = || TaskError::Input(format!("there is no packed image {index}"));
-                pictures.pop().ok_or_else(none)
+                Ok((pictures.pop().ok_or_else(none)?, None))
             }
         }
     }
@@ -210,6 +223,8 @@ struct Streamed<'a> {
     origin: Origin<'a>,
     work: Work,
     pieces: Vec<Option<Rows>>,
+    /// Images whose warning is in the log: every epoch decodes them again.
+    warned: Mutex<BTreeSet<usize>>,
 }
 
 impl Pixels for Streamed<'_> {
@@ -218,10 +233,15 @@ impl Pixels for Streamed<'_> {
         if let Some(Some(rows)) = self.pieces.get(piece) {
             return Ok(Cow::Borrowed(rows.row(row)?));
         }
-        match self.origin.picture(index) {
-            Ok(picture) => Ok(Cow::Owned(picture.pixels)),
-            Err(error) => Err(ml::Error::Images(Box::new(error))),
+        let made = self.origin.picture_warned(index);
+        let (picture, warning) = made.map_err(|error| ml::Error::Images(Box::new(error)))?;
+        if let Some(warning) = warning {
+            let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+            if warned.insert(index) {
+                self.origin.context.progress.log(&warning);
+            }
         }
+        Ok(Cow::Owned(picture.pixels))
     }
 }
 
@@ -320,6 +340,7 @@ impl<'a> Gathered<'a> {
             origin,
             work,
             pieces,
+            warned: Mutex::default(),
         }))
     }
 
@@ -367,18 +388,39 @@ pub fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Ve
     Ok(bytes)
 }
 
-/// A file's picture, without `border` pixels on each side.
+/// A file's picture, without `border` pixels on each side. What the decoder warns of goes to the
+/// log.
 pub fn picture(
     context: &Context,
     input: &TaskInput,
     file: &ImageFile,
     border: usize,
 ) -> Result<Picture, TaskError> {
+    let (picture, warning) = undecorated(context, input, file, border)?;
+    if let Some(warning) = line(file, warning) {
+        context.progress.log(&warning);
+    }
+    Ok(picture)
+}
+
+/// A file's picture without its border, and what the decoder warns of.
+fn undecorated(
+    context: &Context,
+    input: &TaskInput,
+    file: &ImageFile,
+    border: usize,
+) -> Result<(Picture, Option<String>), TaskError> {
     let bytes = read_file(context, input, file)?;
-    let picture = decode(&bytes).map_err(|error| error.to_string());
-    picture
-        .and_then(|picture| without_border(picture, border))
+    let decoded = decode_warned(&bytes).map_err(|error| error.to_string());
+    decoded
+        .and_then(|(picture, warning)| Ok((without_border(picture, border)?, warning)))
         .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
+}
+
+/// What the log says of a file that the decoder warns of.
+fn line(file: &ImageFile, warning: Option<String>) -> Option<String> {
+    let warning = warning?;
+    Some(format!("warning: image `{}`: {warning}", file.path))
 }
 
 /// The picture without `border` pixels on each side.

@@ -125,7 +125,7 @@ impl Default for Ot {
 
 impl Stage for Ot {
     const NAME: &'static str = "ot";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str =
         "How far two datasets are from each other, by optimal transport or one of its relatives";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.01);
@@ -146,7 +146,7 @@ impl Stage for Ot {
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        let mut outputs = vec![OutputSpec::new("metrics", PortType::Metrics)];
+        let mut outputs = vec![OutputSpec::metrics("metrics", &found::METRICS)];
         if self.distance == Distance::Otdd {
             outputs.push(OutputSpec::new("classes", PortType::Arrays));
             outputs.push(OutputSpec::new("pairs", PortType::Table));

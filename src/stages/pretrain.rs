@@ -172,7 +172,7 @@ impl Pretrain {
 
 impl Stage for Pretrain {
     const NAME: &'static str = "pretrain";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains a new model on a dataset";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
 

@@ -42,7 +42,7 @@ impl Stage for Report {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
-            OutputSpec::new("metrics", PortType::Metrics),
+            OutputSpec::metrics("metrics", &relation::METRICS),
             OutputSpec::new("table", PortType::Table),
             OutputSpec::new("relation", PortType::Table),
             OutputSpec::new("correlation", PortType::Table),

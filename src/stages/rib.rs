@@ -62,6 +62,9 @@ impl Default for Rib {
     }
 }
 
+/// Means, and what there is of every dataset tuned on.
+const METRICS: [&str; 6] = ["mri", "before", "after", "drop", "ri[*]", "drop[*]"];
+
 impl Stage for Rib {
     const NAME: &'static str = "rib";
     const VERSION: u32 = 1;
@@ -86,7 +89,7 @@ impl Stage for Rib {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         vec![
-            OutputSpec::new("metrics", PortType::Metrics),
+            OutputSpec::metrics("metrics", &METRICS),
             OutputSpec::new("table", PortType::Table),
         ]
     }

@@ -15,7 +15,7 @@ use crate::workflow::kind::{OutputSpec, ParameterProblem, PortType};
 pub(super) fn outputs() -> Vec<OutputSpec> {
     vec![
         OutputSpec::new("model", PortType::Model),
-        OutputSpec::new("metrics", PortType::Metrics),
+        OutputSpec::metrics("metrics", &["loss", "train_accuracy", "images", "steps"]),
         OutputSpec::new("history", PortType::Table),
     ]
 }

@@ -80,6 +80,10 @@ pub enum Gathers {
 pub struct OutputSpec {
     pub name: String,
     pub gives: PortType,
+    /// Of a port of metrics, the names that it can have. `*` stands for any text: behind a name
+    /// for a part (`ri[*]`), before it for an input (`*_drop_pearson`). `None` where only a record
+    /// shows them.
+    pub metrics: Option<Vec<String>>,
 }
 
 impl OutputSpec {
@@ -87,6 +91,15 @@ impl OutputSpec {
         Self {
             name: name.to_string(),
             gives,
+            metrics: None,
+        }
+    }
+
+    /// A port of metrics with these names and no others.
+    pub fn metrics(name: &str, metrics: &[&str]) -> Self {
+        Self {
+            metrics: Some(metrics.iter().map(|name| name.to_string()).collect()),
+            ..Self::new(name, PortType::Metrics)
         }
     }
 }

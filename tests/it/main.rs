@@ -55,5 +55,6 @@ mod tiny;
 mod trust;
 mod unchanged;
 mod verify;
+mod weights;
 mod workflows;
 mod zips;

@@ -4,7 +4,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ribflow::ml::data::decode::{DecodeError, decode};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ribflow::ml::data::decode::{DecodeError, decode, decode_warned};
 use ribflow::ml::data::photograph;
 use ribflow::ml::data::picture::Picture;
 use ribflow::ml::data::resize::{Filter, Transform, resize};
@@ -14,6 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::fixtures;
 use super::rule::Rule;
+use super::space::TestSpace;
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
@@ -127,6 +130,85 @@ fn parity_every_kind_of_file_decodes_as_pillow_decodes_it() {
             Some(&*sha256(&picture.pixels)),
             "{name}"
         );
+    }
+}
+
+/// Every kind of PNG with and without transparency, JPEG files whose coefficients leave the range
+/// of an encoder, and damage: the pixels are Pillow's, or the file is refused. Where Pillow raises,
+/// it is always refused.
+#[test]
+fn parity_variants_of_files_are_decoded_as_pillow_decodes_them_or_refused() {
+    let expected = json(&own_images().join("variants.json"));
+    for (name, expected) in expected["files"].as_object().unwrap() {
+        let bytes = STANDARD.decode(expected["file"].as_str().unwrap()).unwrap();
+        let found = decode_warned(&bytes);
+        if expected["error"].is_string() || expected["ours"] == "refused" {
+            assert!(found.is_err(), "{name} is decoded");
+            continue;
+        }
+        let (picture, warning) = found.unwrap_or_else(|error| panic!("{name} {error}"));
+        let size = serde_json::json!([expected["width"], expected["height"]]);
+        assert_eq!(
+            size,
+            serde_json::json!([picture.width, picture.height]),
+            "{name}"
+        );
+        let digest = expected["sha256"].as_str();
+        assert_eq!(digest, Some(&*sha256(&picture.pixels)), "{name}");
+        assert_eq!(
+            warning.is_some(),
+            expected["warns"] == true,
+            "{name}: {warning:?}"
+        );
+    }
+}
+
+/// Damage that libjpeg decodes past gives Pillow's pixels, and a line in the log of the node.
+#[test]
+fn what_libjpeg_warns_of_is_in_the_log_of_the_node() {
+    let space = TestSpace::new();
+    let variants = json(&own_images().join("variants.json"));
+    let file = variants["files"]["jpeg/an early end"]["file"].as_str();
+    let bytes = STANDARD.decode(file.unwrap()).unwrap();
+    space.write("photos/dog/early.jpg", bytes);
+    let sound = fs::read(own_images().join("420.jpg")).unwrap();
+    space.write("photos/dog/sound.jpg", sound);
+    space.write(
+        "drawn.yaml",
+        "ribflow: 1
+name: drawn
+stages:
+  photos: { use: dataset, with: { folder: photos } }
+  drawn: { use: draw, needs: { images: photos } }
+",
+    );
+    space.run(&["run", "drawn.yaml"]).ok();
+    let runs = fs::read_dir(space.path("cache/runs")).unwrap();
+    let logs = runs.map(|run| run.unwrap().path().join("logs/drawn.log"));
+    let log: String = logs
+        .filter_map(|log| fs::read_to_string(log).ok())
+        .collect();
+    let warned = "warning: image `dog/early.jpg`: Corrupt JPEG data: premature end of data segment";
+    assert!(log.contains(warned), "{log}");
+    assert!(!log.contains("sound.jpg"), "{log}");
+}
+
+/// The same without what lies beside the crop.
+#[test]
+fn variants_of_files_straight_to_pixels_give_the_same_bytes() {
+    let expected = json(&own_images().join("variants.json"));
+    for (name, expected) in expected["files"].as_object().unwrap() {
+        let bytes = STANDARD.decode(expected["file"].as_str().unwrap()).unwrap();
+        let transform = Transform {
+            resize: 9,
+            crop: 5,
+            filter: Filter::Bicubic,
+        };
+        let straight = photograph::pixels_warned(&bytes, &transform).ok();
+        let decoded = decode_warned(&bytes).ok();
+        let by_steps =
+            decoded.map(|(picture, warning)| (transform.apply(&picture).unwrap(), warning));
+        assert_eq!(straight, by_steps, "{name}");
     }
 }
 

@@ -238,13 +238,130 @@ values:
   - { metric: \"robustnes.mri\", tolerance: 1, from: here, published: three }
 claims:
   - { says: two checks, positive: \"summary.x\", negative: \"summary.x\" }
-  - { says: several at once, ascending: [\"robustness[method=ft].mri\"] }
+  - { says: several at once, ascending: [\"robustness[method=ft].mri\", \"robustness[source=rich, method=ft].mri\"] }
 ",
     );
     let found = space.run(&["verify", "grid.yaml", "--expect", "published.yaml"]);
     insta::assert_snapshot!(found.expect(2).stderr);
     let none = space.run(&["verify", "grid.yaml"]).expect(2).stderr;
     assert!(none.contains("names no published values"), "{none}");
+}
+
+/// What is written in a published file and belongs to nothing is never "not run".
+#[test]
+fn names_that_belong_to_nothing_are_errors_with_their_place() {
+    let space = TestSpace::new();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/workflows/mini-rib.yaml");
+    space.write("grid.yaml", std::fs::read(file).unwrap());
+    let values = |entry: &str| {
+        format!("sources: {{ bars: {{ precision: 1 }} }}\nvalues:\n  - {{ {entry} }}\n")
+    };
+    let claim = |check: &str| format!("claims:\n  - {{ says: so, {check} }}\n");
+    let cases = [
+        (
+            values("metric: \"accuracy[source=rich].topp1\", from: bars, published: 1"),
+            "3:15",
+            "stage `accuracy` has no metric `topp1`",
+            "did you mean `top1`?",
+        ),
+        (
+            values(
+                "metric: \"robustness[source=rich, method=ft].rii[r]\", from: bars, published: 1",
+            ),
+            "3:15",
+            "stage `robustness` has no metric `rii[r]`",
+            "did you mean `ri[*]`?",
+        ),
+        (
+            values(
+                "metric: \"robustness[source=rich, method=ft].ri[sketsh]\", from: bars, published: 1",
+            ),
+            "3:15",
+            "no axis has a value `sketsh`",
+            "did you mean `sketch`?",
+        ),
+        (
+            values("metric: \"baseline[source=rich].metrics\", from: bars, published: 1"),
+            "3:15",
+            "stage `baseline` has no metric `metrics`",
+            "it has the metrics `loss`",
+        ),
+        (
+            claim("positive: summary.distanc_drop_spearman"),
+            "2:27",
+            "stage `summary` has no metric `distanc_drop_spearman`",
+            "did you mean",
+        ),
+        (
+            claim(
+                "highest: \"robustness[source=rich, method=ft].mri\", among: \"robustness[*].mrri\"",
+            ),
+            "2:79",
+            "stage `robustness` has no metric `mrri`",
+            "did you mean `mri`?",
+        ),
+        (
+            values(
+                "metric: \"robustness[source=rich, method=ft].mri\", from: bar, published: 1, tolerance: 1",
+            ),
+            "3:65",
+            "there is no source `bar`",
+            "the only one is `bars`",
+        ),
+        (
+            values(
+                "metric: \"robustness[source=rich, method=ft].mri\", by: source, from: bars, published: { narrow: 1 }",
+            ),
+            "3:102",
+            "`metric` pins `source` to other values",
+            "leave the axis out",
+        ),
+        (
+            values("metric: \"robustness[method=ft].mri\", by: source, from: bars, published: {}"),
+            "3:79",
+            "`published` holds no number",
+            "",
+        ),
+        (
+            values(
+                "metric: \"robustness[source=rich, method=ft].mri\", from: bars, published: 1 }\n  - { metric: \"robustness[source=rich, method=ft].mri\", from: bars, published: 2",
+            ),
+            "4:15",
+            "is published twice by `bars`",
+            "",
+        ),
+        (
+            claim(
+                "positive: \"robustness[source=rich, method=ft].mri\", among: \"robustness[*].mri\"",
+            ),
+            "2:7",
+            "`among` belongs to `highest` or `lowest`",
+            "",
+        ),
+        (
+            claim("ascending: [\"robustness[source=rich, method=ft].mri\"]"),
+            "2:7",
+            "`ascending` compares two numbers or more",
+            "",
+        ),
+        (
+            "sources: { bars: { precision: -1 } }\n".to_string(),
+            "1:31",
+            "`precision` is 0 or more",
+            "",
+        ),
+    ];
+    for (published, place, message, hint) in cases {
+        space.write("published.yaml", &published);
+        let found = space.run(&["verify", "grid.yaml", "--expect", "published.yaml"]);
+        let told = found.expect(2).stderr;
+        for part in [&format!("published.yaml:{place}"), message, hint] {
+            assert!(
+                told.contains(part),
+                "{part} is not in\n{told}\nfor\n{published}"
+            );
+        }
+    }
 }
 
 /// The distance beside its rivals, each with how likely chance is as good and how far a line

@@ -4,7 +4,7 @@
 //! the crop need neither inverse transforms nor colours, and the library can leave them out. All
 //! `unsafe` of decoding lies here: the library is C and writes where it is told to.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::mem;
 use std::ops::Range;
@@ -13,8 +13,11 @@ use std::ptr::{self, NonNull};
 
 use mozjpeg_sys as library;
 use mozjpeg_sys::{
-    J_COLOR_SPACE, jpeg_common_struct, jpeg_decompress_struct, jpeg_error_mgr, jpeg_source_mgr,
+    J_COLOR_SPACE, JCOEF, JSAMPARRAY_MUT, jpeg_common_struct, jpeg_component_info,
+    jpeg_decompress_struct, jpeg_error_mgr, jpeg_source_mgr,
 };
+
+use super::idct;
 
 /// Lines that the library is offered at a time.
 const LINES: usize = 16;
@@ -48,13 +51,48 @@ pub struct Columns {
     pub width: usize,
 }
 
+/// What the library reports beside the pixels.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// More bytes were asked for than there are; the library itself would go on with grey.
+    pub starved: Cell<bool>,
+    /// Damage that the library decodes past.
+    warnings: RefCell<Warnings>,
+}
+
+#[derive(Debug, Default)]
+struct Warnings {
+    first: String,
+    count: usize,
+}
+
+impl Findings {
+    /// The first warning, and how many there are; none of a sound file.
+    pub fn warning(&self) -> Option<String> {
+        let warnings = self.warnings.borrow();
+        match warnings.count {
+            0 => None,
+            1 => Some(warnings.first.clone()),
+            count => Some(format!("{} ({count} warnings)", warnings.first)),
+        }
+    }
+
+    fn add(&self, warning: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if warnings.count == 0 {
+            warnings.first = warning;
+        }
+        warnings.count += 1;
+    }
+}
+
 /// A file whose header has been read.
 ///
 /// Damage unwinds with a `String` from every function here: whoever calls catches that.
 pub struct Jpeg<'a> {
     state: NonNull<State>,
     /// The library keeps pointers to both.
-    borrowed: PhantomData<(&'a [u8], &'a Cell<bool>)>,
+    borrowed: PhantomData<(&'a [u8], &'a Findings)>,
 }
 
 /// What the library holds pointers to: it never moves.
@@ -65,9 +103,8 @@ struct State {
 }
 
 impl<'a> Jpeg<'a> {
-    /// Reads the header, if the bytes hold an image. `starved` becomes true as soon as more bytes
-    /// are asked for than there are; the library itself would go on with grey.
-    pub fn open(bytes: &'a [u8], starved: &'a Cell<bool>) -> Option<Self> {
+    /// Reads the header, if the bytes hold an image.
+    pub fn open(bytes: &'a [u8], findings: &'a Findings) -> Option<Self> {
         // SAFETY: zeros are valid in all of these structures of C, and what the library makes of
         // them. What it keeps pointers to outlives `Self`, whose drop ends its work.
         unsafe {
@@ -79,11 +116,12 @@ impl<'a> Jpeg<'a> {
             let errors = &raw mut (*state).errors;
             library::jpeg_std_error(&mut *errors);
             (*errors).error_exit = Some(unwind);
-            (*errors).emit_message = Some(keep_silent);
+            (*errors).emit_message = Some(note);
             let info = &raw mut (*state).info;
             (*info).common.err = errors;
             library::jpeg_create_decompress(info);
-            (*info).common.client_data = ptr::from_ref(starved).cast_mut().cast();
+            (*info).common.client_data = ptr::from_ref(findings).cast_mut().cast();
+            jpeg_set_idct_method_selector(info, select);
             (*state).source = source(bytes);
             (*info).src = &raw mut (*state).source;
             (library::jpeg_read_header(&mut *info, 0) == 1).then_some(opened)
@@ -216,7 +254,7 @@ unsafe extern "C-unwind" fn starve(info: &mut jpeg_decompress_struct) -> library
     static ENDS: [u8; 4] = [0xFF, 0xD9, 0xFF, 0xD9];
     // SAFETY: `open` set both pointers.
     unsafe {
-        (*info.common.client_data.cast::<Cell<bool>>()).set(true);
+        findings(&info.common).starved.set(true);
         (*info.src).next_input_byte = ENDS.as_ptr();
         (*info.src).bytes_in_buffer = ENDS.len();
     }
@@ -236,11 +274,28 @@ unsafe extern "C-unwind" fn skip(info: &mut jpeg_decompress_struct, count: c_lon
     }
 }
 
-unsafe extern "C-unwind" fn keep_silent(_: &mut jpeg_common_struct, _: c_int) {}
+/// Keeps warnings, whose level is negative; the others are traces.
+unsafe extern "C-unwind" fn note(info: &mut jpeg_common_struct, level: c_int) {
+    if level < 0 {
+        // SAFETY: the library has just set the message.
+        let message = unsafe { message(info) };
+        // SAFETY: `open` made the structure.
+        unsafe { findings(info) }.add(message);
+    }
+}
 
-/// Leaves the library, which has no other way out, without the handler of panics.
-#[cold]
-unsafe extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
+/// # Safety
+/// `open` made the structure.
+unsafe fn findings(info: &jpeg_common_struct) -> &Findings {
+    // SAFETY: `open` set the pointer to what outlives the structure.
+    unsafe { &*info.client_data.cast() }
+}
+
+/// The library's last message.
+///
+/// # Safety
+/// The library has set one.
+unsafe fn message(info: &mut jpeg_common_struct) -> String {
     let mut text = [0; 80];
     // SAFETY: the library set the function. It writes to its buffer, whatever its type here says.
     unsafe {
@@ -251,6 +306,67 @@ unsafe extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
         }
     }
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
-    let message = String::from_utf8_lossy(text).into_owned();
+    String::from_utf8_lossy(text).into_owned()
+}
+
+/// Leaves the library, which has no other way out, without the handler of panics.
+#[cold]
+unsafe extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
+    // SAFETY: the library calls this with a message.
+    let message = unsafe { message(info) };
     std::panic::resume_unwind(Box::new(message));
+}
+
+type Transform = unsafe extern "C-unwind" fn(
+    *mut jpeg_decompress_struct,
+    *mut jpeg_component_info,
+    *const JCOEF,
+    JSAMPARRAY_MUT,
+    u32,
+);
+
+type Select = unsafe extern "C-unwind" fn(
+    *mut jpeg_decompress_struct,
+    *mut jpeg_component_info,
+    *mut Transform,
+    *mut c_int,
+);
+
+unsafe extern "C-unwind" {
+    /// mozjpeg's, whose package declares it for compression.
+    fn jpeg_set_idct_method_selector(info: *mut jpeg_decompress_struct, select: Select);
+}
+
+/// Puts [`transform`] in the place of the library's own, which depends on how it was built.
+unsafe extern "C-unwind" fn select(
+    _: *mut jpeg_decompress_struct,
+    _: *mut jpeg_component_info,
+    method: *mut Transform,
+    _: *mut c_int,
+) {
+    // SAFETY: the library reads the method from there. Blocks keep their size, as no other scale
+    // is ever asked for.
+    unsafe { *method = transform };
+}
+
+/// The samples of one block, to eight rows from a column on.
+unsafe extern "C-unwind" fn transform(
+    _: *mut jpeg_decompress_struct,
+    component: *mut jpeg_component_info,
+    coefficients: *const JCOEF,
+    rows: JSAMPARRAY_MUT,
+    column: u32,
+) {
+    // SAFETY: the library passes the 64 coefficients of a block, the component's own copy of its
+    // table, none where no scan has shown the component, and eight rows that hold eight bytes
+    // behind the column.
+    unsafe {
+        let table = (*component).quant_table.as_ref();
+        let table = table.map_or(&[0; 64], |table| &table.quantval);
+        let samples = idct::samples(&*coefficients.cast(), table);
+        for (row, samples) in samples.iter().enumerate() {
+            let target = (*rows.add(row)).add(column as usize);
+            ptr::copy_nonoverlapping(samples.as_ptr(), target, idct::SIDE);
+        }
+    }
 }

@@ -5,12 +5,15 @@ pub mod corrupt;
 pub mod decode;
 pub mod drawing;
 pub mod encode;
+mod idct;
 mod jpeg;
 pub mod mini_rib;
 pub mod photograph;
 pub mod picture;
 pub mod pixels;
+mod png;
 pub mod presets;
+mod refusal;
 pub mod resize;
 
 use std::borrow::Cow;

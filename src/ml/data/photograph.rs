@@ -26,9 +26,18 @@ const KEPT: usize = 3 << 22;
 /// The same bytes as [`decode::decode`] and [`Transform::apply`] give, one after the other. Of a
 /// JPEG file, what lies beside the crop is neither transformed nor coloured.
 pub fn pixels(bytes: &[u8], transform: &Transform) -> Result<Vec<u8>, PhotographError> {
+    pixels_warned(bytes, transform).map(|(pixels, _)| pixels)
+}
+
+/// As [`pixels`], with what the decoder warns of.
+pub fn pixels_warned(
+    bytes: &[u8],
+    transform: &Transform,
+) -> Result<(Vec<u8>, Option<String>), PhotographError> {
     transform.check()?;
     if !decode::is_jpeg(bytes) {
-        return Ok(transform.apply(&decode::decode(bytes)?)?);
+        let (picture, warning) = decode::decode_warned(bytes)?;
+        return Ok((transform.apply(&picture)?, warning));
     }
     DECODED.with_borrow_mut(|decoded| {
         let wanted = |width, height| transform.columns(width, height);
@@ -43,6 +52,6 @@ pub fn pixels(bytes: &[u8], transform: &Transform) -> Result<Vec<u8>, Photograph
         if decoded.capacity() > KEPT {
             *decoded = Vec::new();
         }
-        Ok(pixels)
+        Ok((pixels, part.warning))
     })
 }

@@ -1,8 +1,10 @@
 //! How well a model classifies a dataset.
 
+use std::collections::HashMap;
+
 use super::infer::each_logits;
 use crate::ml::data::pixels::Rows;
-use crate::ml::data::{ImagePart, ImageSet};
+use crate::ml::data::{ImagePart, ImageSet, classes};
 use crate::ml::models::Model;
 use crate::ml::{Error, Observer, Result};
 
@@ -36,12 +38,11 @@ pub struct Score {
 
 /// For each class of `names` the indices of its classes in `model`: the one of that name, or
 /// several where the name joins theirs by `+` (any of them is right).
+///
+/// # Errors
+/// A class that the model does not have; and one that can't be told from another: a name that
+/// stands twice in either list, or two names that share a class of the model.
 pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>> {
-    let places: std::collections::HashMap<&str, u32> = model
-        .iter()
-        .enumerate()
-        .map(|(index, name)| (name.as_str(), index as u32))
-        .collect();
     if model.is_empty() {
         return Err(Error::Invalid(
             "the model's outputs name no classes: give it a classifier first (finetune with \
@@ -49,19 +50,62 @@ pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>
                 .to_string(),
         ));
     }
-    let column = |name: &str| {
-        places.get(name).copied().ok_or_else(|| {
-            Error::Invalid(format!(
-                "the dataset's class `{name}` is not among the model's {} classes",
-                model.len()
-            ))
-        })
+    if let Some(twice) = classes::twice(names) {
+        return Err(Error::Invalid(format!(
+            "the dataset has two classes `{}` (labels {} and {}): give each a name of its own",
+            twice.name, twice.first, twice.second
+        )));
+    }
+    let mut places: HashMap<&str, Vec<u32>> = HashMap::new();
+    for (index, name) in model.iter().enumerate() {
+        places.entry(name).or_default().push(index as u32);
+    }
+    let column = |name: &str| match places.get(name).map(Vec::as_slice) {
+        Some([only]) => Ok(*only),
+        Some(several) => Err(Error::Invalid(format!(
+            "the model has {} classes `{name}` (outputs {}), so which of them the dataset's \
+             `{name}` is can't be told: give each a name of its own, in `classes` of its \
+             checkpoint and in the dataset",
+            several.len(),
+            joined(several)
+        ))),
+        None => Err(Error::Invalid(format!(
+            "the dataset's class `{name}` is not among the model's {} classes",
+            model.len()
+        ))),
     };
-    let columns = |name: &String| match places.get(name.as_str()) {
-        Some(only) => Ok(vec![*only]),
-        None => name.split('+').map(column).collect(),
+    let columns = |name: &String| match places.contains_key(name.as_str()) {
+        true => Ok(vec![column(name)?]),
+        false => name.split('+').map(column).collect(),
     };
-    names.iter().map(columns).collect()
+    let columns = names.iter().map(columns).collect::<Result<Vec<_>>>()?;
+    check_apart(model, names, &columns)?;
+    Ok(columns)
+}
+
+fn joined(numbers: &[u32]) -> String {
+    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
+    numbers.join(", ")
+}
+
+/// Each class of the model belongs to one class of the dataset at most.
+fn check_apart(model: &[String], names: &[String], columns: &[Vec<u32>]) -> Result<()> {
+    let mut owners: HashMap<u32, &String> = HashMap::new();
+    for (name, columns) in names.iter().zip(columns) {
+        for column in columns {
+            let Some(owner) = owners.insert(*column, name) else {
+                continue;
+            };
+            let class = &model[*column as usize];
+            return Err(Error::Invalid(match owner == name {
+                true => format!("the dataset's class `{name}` names `{class}` twice"),
+                false => format!(
+                    "the dataset's classes `{owner}` and `{name}` are both the model's `{class}`"
+                ),
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// Evaluates `model` on `set`. Its classes are found among the model's by name. With `masked`,
@@ -136,7 +180,7 @@ impl<'a> Count<'a> {
             top5: 0,
             loss: 0.0,
         };
-        let classes = set.classes.len();
+        let count = set.classes.len();
         Ok(Self {
             set,
             width,
@@ -145,9 +189,9 @@ impl<'a> Count<'a> {
             class_of_column,
             evaluation: Evaluation {
                 parts: set.parts.iter().map(score).collect(),
-                confusion: vec![0; classes * classes],
+                confusion: vec![0; count * count],
                 classes: set.classes.clone(),
-                images: vec![0; classes],
+                images: vec![0; count],
             },
         })
     }

@@ -1,23 +1,16 @@
 //! What published numbers and claims belong to: from selectors to the nodes of a graph.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
+use super::metric::{self, Declared};
 use super::published::{Check, Claim, Published, Values};
+use super::target::Target;
 use crate::diag::{Place, Problems, listed, suggest};
 use crate::workflow::graph::{Graph, StageInfo};
 use crate::workflow::reading::{Picked, Selector, Text, report_syntax};
-
-/// One number, and the nodes that are to reproduce it: one for every repeat, none where the run
-/// has no such nodes.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// As a selector of its own: `robustness[source=laion2b,method=ft].mri`.
-    pub name: String,
-    pub metric: String,
-    pub nodes: Vec<NodeIndex>,
-}
 
 /// A published number with its target.
 #[derive(Debug)]
@@ -94,6 +87,15 @@ impl<'a> Binder<'a> {
                     continue;
                 }
                 self.known_id(&by.text, id, problems);
+                if !takes(&selector, &by.text, &id.text) {
+                    let message = format!(
+                        "`metric` pins `{}` to other values, so no node has this number",
+                        by.text
+                    );
+                    let found = problems.error(id.place, "bad-value", message);
+                    found.hint("leave the axis out of `metric`, or leave out `by`");
+                    return None;
+                }
             }
             let also = also.map(|(by, id)| (by.text.as_str(), id.text.as_str()));
             let found = self.targets(&selector, also);
@@ -162,12 +164,39 @@ impl<'a> Binder<'a> {
     /// A selector that names a metric of a stage of this graph, with axes and ids that there are.
     fn selector(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
         let (selector, stage) = self.parsed(text, problems)?;
-        if selector.name.is_none() {
+        let Some((name, _)) = &selector.name else {
             let found = problems.error(text.place, "bad-value", "this names no metric");
             found.hint(format!("write `{}.top1`", text.text));
             return None;
+        };
+        self.known_metric(&selector.stage, name, text.place, problems)
+            .then_some((selector, stage))
+    }
+
+    /// Whether some node of the stage can have the metric; reports it where none can.
+    fn known_metric(&self, stage: &str, name: &str, place: Place, problems: &mut Problems) -> bool {
+        let nodes = self.stages.get(stage).into_iter().flatten();
+        let nodes = nodes.map(|index| &self.graph.dag[*index]);
+        // Equal nodes share their parameters.
+        let mut seen = HashSet::new();
+        let mut nodes = nodes
+            .filter(|node| seen.insert(Arc::as_ptr(&node.with)))
+            .peekable();
+        if nodes.peek().is_none() {
+            return true;
         }
-        Some((selector, stage))
+        let mut names = BTreeSet::new();
+        for node in nodes {
+            match metric::declared(node, name) {
+                Declared::No => names.extend(metric::names(node)),
+                Declared::Part => return self.known_part(name, place, problems),
+                Declared::Open | Declared::Yes => return true,
+            }
+        }
+        let message = format!("stage `{stage}` has no metric `{name}`");
+        let found = problems.error(place, "unknown-metric", message);
+        found.hint(suggest(name, "metrics", names.iter().map(String::as_str)));
+        false
     }
 
     fn parsed(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
@@ -202,6 +231,30 @@ impl<'a> Binder<'a> {
             }
         }
         Some((selector, stage))
+    }
+
+    /// Whether the part in `ri[r]` is a value of some axis, unless a profile or `--set` may have
+    /// left it out; reports it where it is none.
+    fn known_part(&self, name: &str, place: Place, problems: &mut Problems) -> bool {
+        let part = name
+            .split_once('[')
+            .and_then(|(_, rest)| rest.strip_suffix(']'));
+        let Some(part) = part.filter(|_| self.complete) else {
+            return true;
+        };
+        let ids = || {
+            let values = self.graph.axes.iter().flat_map(|axis| &axis.values);
+            values.map(|value| value.id.as_str())
+        };
+        let mut axes = self.graph.axes.iter();
+        if ids().any(|id| id == part) || axes.any(|axis| axis.elsewhere.contains(part)) {
+            return true;
+        }
+        let message = format!("no axis has a value `{part}`, of which `{name}` could be");
+        let found = problems.error(place, "unknown-value", message);
+        let ids: BTreeSet<&str> = ids().collect();
+        found.hint(suggest(part, "values", ids));
+        false
     }
 
     fn no_axis(&self, stage: &StageInfo, axis: &str, place: Place, problems: &mut Problems) {
@@ -267,14 +320,9 @@ impl<'a> Binder<'a> {
     /// The targets of a selector: nodes that differ in repeats only are one.
     fn targets(&self, selector: &Selector, also: Option<(&str, &str)>) -> Vec<Target> {
         let takes = |(axis, id): &(String, String)| {
-            let picked = selector.picks.iter().find(|pick| pick.axis == *axis);
-            let by_pick = picked.is_none_or(|pick| match &pick.values {
-                Picked::All => true,
-                Picked::Values(values) => values.iter().any(|value| value.word == *id),
-            });
-            by_pick && also.is_none_or(|(by, wanted)| by != axis || wanted == id)
+            takes(selector, axis, id) && also.is_none_or(|(by, wanted)| by != axis || wanted == id)
         };
-        let metric = metric(selector);
+        let metric = metric_of(selector);
         let mut targets: Vec<(Vec<(&str, &str)>, Target)> = Vec::new();
         for index in self
             .stages
@@ -326,7 +374,7 @@ impl<'a> Binder<'a> {
         let order = stage.map_or(&[][..], |stage| &stage.axes);
         axes.sort_by_key(|(axis, _)| order.iter().position(|known| known == axis));
         let axes: Vec<(&str, &str)> = axes.iter().map(|(axis, id)| (*axis, id.as_str())).collect();
-        let metric = metric(selector);
+        let metric = metric_of(selector);
         Target {
             name: name(&selector.stage, &axes, &metric),
             metric,
@@ -335,7 +383,16 @@ impl<'a> Binder<'a> {
     }
 }
 
-fn metric(selector: &Selector) -> String {
+/// Whether the picks of a selector let through an id of an axis.
+fn takes(selector: &Selector, axis: &str, id: &str) -> bool {
+    let picked = selector.picks.iter().find(|pick| pick.axis == axis);
+    picked.is_none_or(|pick| match &pick.values {
+        Picked::All => true,
+        Picked::Values(values) => values.iter().any(|value| value.word == id),
+    })
+}
+
+fn metric_of(selector: &Selector) -> String {
     selector
         .name
         .as_ref()

@@ -1,9 +1,10 @@
 //! Verdicts on published numbers and claims.
 
-use super::bind::{Bound, BoundClaim, Target};
+use super::bind::{Bound, BoundClaim};
 use super::observe::{Behind, Observed, Repeats, observe};
 use super::published::{Check, Claim, Published, Take};
 use super::setting::Deviation;
+use super::target::Target;
 use crate::report::view::View;
 
 /// What is to be said of a published number or a claim.

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! published    the file as it is written
+//! metric       which metrics a node can have
 //! bind         selectors → nodes of the graph
 //! setting      where a run is not as published, and what that touches
 //! observe      what came out, and how far it varies over repeats
@@ -12,12 +13,14 @@
 
 mod bind;
 mod judge;
+mod metric;
 mod observe;
 mod published;
 mod setting;
 mod tables;
+mod target;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use petgraph::graph::NodeIndex;
@@ -85,6 +88,7 @@ impl Expected {
         let binder = Binder::new(graph, repeats(graph));
         let values = binder.values(&published, &mut problems);
         let claims = binder.claims(&published.claims, &mut problems);
+        check_apart(&published, &values, &mut problems);
         let deviations = setting::deviations(graph, &binder, &published.setting, &mut problems);
         problems.finish()?;
         Ok(Self {
@@ -128,6 +132,21 @@ impl Expected {
         let touching = self.deviations.iter().filter(touches);
         let texts: BTreeSet<&str> = touching.map(|deviation| deviation.text.as_str()).collect();
         texts.into_iter().collect()
+    }
+}
+
+/// One source gives one number of a metric.
+fn check_apart(published: &Published, values: &[Bound], problems: &mut Problems) {
+    let mut seen = HashSet::new();
+    for bound in values {
+        let entry = &published.values[bound.entry];
+        if !seen.insert((&entry.from, &bound.target.name)) {
+            let message = format!(
+                "`{}` is published twice by `{}`",
+                bound.target.name, entry.from
+            );
+            problems.error(entry.metric.place, "duplicate-value", message);
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use petgraph::graph::NodeIndex;
 
-use super::bind::Target;
 use super::setting::behind;
+use super::target::Target;
 use crate::ml::metrics::estimate::{Estimate, estimate};
 use crate::report::view::{Role, View};
 use crate::store::artifact::Metric;

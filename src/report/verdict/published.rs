@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::diag::Problems;
+use crate::diag::{Problems, suggest};
 use crate::workflow::reading::{Content, Entry, Fields, Text, Tree, strings};
 
 /// The whole file.
@@ -150,6 +150,7 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
     let sources: BTreeMap<String, Source> = sources
         .filter_map(|entry| Some((entry.key.clone(), source(entry, problems)?)))
         .collect();
+    check_precision(&fields, problems);
     let items = |name: &str, problems: &mut Problems| fields.list(name, problems);
     let setting = items("setting", problems).iter();
     let setting = setting.filter_map(|item| read_setting(item, problems));
@@ -158,7 +159,7 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
     let values = values.filter_map(|item| read_values(item, &sources, problems));
     let values = values.collect();
     let claims = items("claims", problems).iter();
-    let claims = claims.filter_map(|item| claim(item, problems));
+    let claims = claims.filter_map(|item| claim(item, &sources, problems));
     let claims = claims.collect();
     Published {
         paper,
@@ -167,6 +168,22 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
         setting,
         values,
         claims,
+    }
+}
+
+/// How exact a source is can't be less than 0: no number would come out right.
+fn check_precision(file: &Fields, problems: &mut Problems) {
+    for entry in file.map("sources", &mut Problems::default()) {
+        let Content::Map(fields) = &entry.value.content else {
+            continue;
+        };
+        for field in fields.iter().filter(|field| field.key == "precision") {
+            let precision = field.value.scalar().and_then(|value| value.as_f64());
+            if precision.is_some_and(|precision| precision < 0.0) {
+                let message = "`precision` is 0 or more";
+                problems.error(field.value.place, "bad-value", message);
+            }
+        }
     }
 }
 
@@ -273,6 +290,7 @@ fn read_values(
         None => None,
     };
     let from = fields.text("from", problems)?;
+    known_source(&from, sources, problems);
     let known = sources.get(&from.text).and_then(|source| source.precision);
     let tolerance = optional_number(&fields, "tolerance", problems).or(known);
     let Some(tolerance) = tolerance.filter(|tolerance| *tolerance >= 0.0) else {
@@ -301,6 +319,10 @@ fn published(
     problems: &mut Problems,
 ) -> Option<Vec<(Option<Text>, f64)>> {
     let tree = fields.value("published")?;
+    if matches!(&tree.content, Content::Map(entries) if entries.is_empty()) {
+        problems.error(tree.place, "missing-field", "`published` holds no number");
+        return None;
+    }
     if by.is_none() {
         return Some(vec![(None, number(tree, problems)?)]);
     }
@@ -320,7 +342,22 @@ fn published(
     values.into_iter().collect()
 }
 
-fn claim(item: &Tree, problems: &mut Problems) -> Option<Claim> {
+/// Where the file lists its sources, every number and claim names one of them.
+fn known_source(from: &Text, sources: &BTreeMap<String, Source>, problems: &mut Problems) {
+    if sources.is_empty() || sources.contains_key(&from.text) {
+        return;
+    }
+    let message = format!("there is no source `{}`", from.text);
+    let found = problems.error(from.place, "unknown-source", message);
+    let names = sources.keys().map(String::as_str);
+    found.hint(suggest(&from.text, "sources", names));
+}
+
+fn claim(
+    item: &Tree,
+    sources: &BTreeMap<String, Source>,
+    problems: &mut Problems,
+) -> Option<Claim> {
     let fields = Fields::of_value(item, "a claim", &CLAIM, problems)?;
     let says = fields.text("says", problems);
     if fields.lacks("says") {
@@ -333,6 +370,10 @@ fn claim(item: &Tree, problems: &mut Problems) -> Option<Claim> {
             _ => Some(vec![fields.text(name, problems)?]),
         }
     };
+    let from = fields.text("from", problems);
+    if let Some(from) = &from {
+        known_source(from, sources, problems);
+    }
     let among = many("among", problems);
     let mut checks = Vec::new();
     checks.extend(many("ascending", problems).map(Check::Ascending));
@@ -356,9 +397,9 @@ fn claim(item: &Tree, problems: &mut Problems) -> Option<Claim> {
     match (checks.pop(), checks.is_empty()) {
         (Some(check), true) => Some(Claim {
             says: says?.text,
-            from: fields.text("from", problems).map(|text| text.text),
+            from: from.map(|text| text.text),
             take: take(&fields, problems),
-            check,
+            check: compares(check, &fields, problems)?,
         }),
         _ => {
             let message = "a claim has one check";
@@ -367,6 +408,27 @@ fn claim(item: &Tree, problems: &mut Problems) -> Option<Claim> {
             None
         }
     }
+}
+
+/// The check, if it has numbers enough to compare.
+fn compares(check: Check, fields: &Fields, problems: &mut Problems) -> Option<Check> {
+    let message = match &check {
+        Check::Ascending(texts) if texts.len() < 2 => "`ascending` compares two numbers or more",
+        Check::Positive(texts) | Check::Negative(texts) if texts.is_empty() => {
+            "a claim names the numbers that it is about"
+        }
+        Check::Highest { among, .. } | Check::Lowest { among, .. } if among.is_empty() => {
+            "`among` names the numbers to compare with"
+        }
+        Check::Ascending(_) | Check::Positive(_) | Check::Negative(_)
+            if fields.value("among").is_some() =>
+        {
+            "`among` belongs to `highest` or `lowest`"
+        }
+        _ => return Some(check),
+    };
+    problems.error(fields.place, "bad-value", message);
+    None
 }
 
 fn take(fields: &Fields, problems: &mut Problems) -> Option<Take> {

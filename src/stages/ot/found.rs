@@ -8,6 +8,9 @@ use crate::stages::task::{Context, TaskError};
 use crate::store::artifact::{Metric, Metrics, Tensors};
 use crate::store::tensors;
 
+/// What a distance can have beside itself.
+pub(super) const METRICS: [&str; 4] = ["distance", "value", "marginal_error", "dual_gap"];
+
 /// What is told of a distance.
 pub(super) struct Found {
     /// The distance itself, in the unit of the features where it has one.
@@ -93,6 +96,7 @@ impl Found {
         }
     }
 
+    /// Named in [`METRICS`].
     pub fn metrics(&self) -> Metrics {
         let [a, b] = self.points;
         let distance = Metric {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::ml::data::classes;
 use crate::ml::models::Model;
 use crate::ml::ot::{Labelled, Points};
 use crate::stages::derived::Frozen;
@@ -120,6 +121,14 @@ impl Side {
         if let Some(missing) = names.iter().find(|name| !present.contains(*name)) {
             return Err(TaskError::Input(format!(
                 "`{side}` has no points of the class `{missing}` that `mask` names"
+            )));
+        }
+        if let Some(twice) = classes::twice(&self.classes)
+            && names.contains(&twice.name)
+        {
+            return Err(TaskError::Input(format!(
+                "`{side}` has two classes `{}`, which `mask` can't tell apart",
+                twice.name
             )));
         }
         let labels = self.set.labels().iter().enumerate();

@@ -154,6 +154,16 @@ fn domain_axis<'a>(
     candidates.next().is_none().then_some(axis)
 }
 
+/// The names of [`Relation::metrics`], behind that of the input.
+pub const METRICS: [&str; 6] = [
+    "*_drop_pearson",
+    "*_drop_pearson_p",
+    "*_drop_spearman",
+    "*_drop_spearman_p",
+    "*_drop_loo",
+    "*_drop_loo_mean",
+];
+
 impl Relation {
     /// The headline numbers, named after the input: `distance_drop_spearman` and so on.
     pub fn metrics(&self) -> Vec<(String, Metric)> {

@@ -1,5 +1,7 @@
 //! Class lists. Where they come from stands in docs/NOTICE.md.
 
+use std::collections::HashMap;
+
 /// The WordNet ids of ImageNet-1K's classes in the order of their labels, which is the sorted
 /// one.
 pub fn imagenet() -> Vec<String> {
@@ -14,6 +16,28 @@ pub fn imagenet_a() -> Vec<String> {
 /// The 200 classes of ImageNet-R, sorted.
 pub fn imagenet_r() -> Vec<String> {
     list(include_str!("imagenet_r_wnids.json"))
+}
+
+/// A name that stands in a list of classes twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Twice {
+    pub name: String,
+    /// Its labels.
+    pub first: usize,
+    pub second: usize,
+}
+
+/// The first name that stands in `classes` twice: such classes can't be found by name.
+pub fn twice(classes: &[String]) -> Option<Twice> {
+    let mut places = HashMap::new();
+    classes.iter().enumerate().find_map(|(second, name)| {
+        let first = places.insert(name.as_str(), second)?;
+        Some(Twice {
+            name: name.clone(),
+            first,
+            second,
+        })
+    })
 }
 
 fn list(json: &str) -> Vec<String> {

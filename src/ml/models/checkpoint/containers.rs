@@ -8,7 +8,8 @@ use std::path::{Component, Path, PathBuf};
 use candle_core::{DType, Tensor};
 use serde_json::Value;
 
-use super::{StateDict, safetensors, torch};
+use super::choice::{Part, prefixed};
+use super::{StateDict, Weights, safetensors, torch};
 use crate::ml::{Error, Result};
 
 /// Beside the files of a folder of shards: which tensor lies in which.
@@ -26,20 +27,23 @@ const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "_orig_mod.", "model."];
 /// Reads the state dict in `path`: a safetensors file, the index of a sharded one, a file of
 /// `torch.save`, or a folder with one of these under its usual name.
 ///
-/// Pickles are read, never executed. A state dict under `state_dict` or `model`, and the prefix
-/// `module.` before all names, are seen through.
-pub fn read(path: &Path) -> Result<StateDict> {
+/// Pickles are read, never executed. Of several state dicts in one file the one at `wanted` is
+/// taken: keys and a prefix of names, joined by dots. Without it, it is the one that timm's
+/// `load_state_dict` takes: `state_dict_ema`, `model_ema`, `state_dict`, `model`; and
+/// `model_state_dict`. A prefix such as `module.` before all names is seen through.
+pub fn read(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     if path.is_dir() {
-        return read(&usual(path)?);
+        return read(&usual(path)?, wanted);
     }
-    let tensors = match is_index(path) {
-        true => sharded(path)?,
-        false => single(path)?,
+    let weights = match is_index(path) {
+        true => sharded(path, wanted)?,
+        false => single(path, wanted)?,
     };
-    unwrapped(tensors)
-        .into_iter()
-        .map(|(name, tensor)| Ok((name, plain(tensor)?)))
-        .collect()
+    let mut weights = unwrapped(weights);
+    for tensor in weights.tensors.values_mut() {
+        *tensor = plain(tensor)?;
+    }
+    Ok(weights)
 }
 
 /// Whether `path` names the index of a sharded file.
@@ -68,18 +72,30 @@ fn usual(folder: &Path) -> Result<PathBuf> {
     })
 }
 
-fn single(path: &Path) -> Result<StateDict> {
+fn single(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     let start = start(path).map_err(|error| damaged(path, &error))?;
-    let tensors = if start.starts_with(torch::ZIP) {
-        torch::zipped(path)
+    let weights = if start.starts_with(torch::ZIP) {
+        torch::zipped(path, wanted)
     } else if start.starts_with(torch::LEGACY) {
-        torch::legacy(path)
+        torch::legacy(path, wanted)
     } else if safetensors::is_meant(&start) {
-        safetensors::read(path)
+        safetensors::read(path).and_then(|tensors| part(tensors, wanted))
     } else {
         Err("it is neither a safetensors file nor one of `torch.save`".to_string())
     };
-    tensors.map_err(|why| damaged(path, &why))
+    weights.map_err(|why| damaged(path, &why))
+}
+
+/// Of tensors without keys around them.
+fn part(tensors: StateDict, wanted: Option<&str>) -> std::result::Result<Weights, String> {
+    match wanted {
+        Some(wanted) => prefixed(tensors, wanted),
+        None => Ok(Part {
+            tensors,
+            place: Vec::new(),
+            beside: Vec::new(),
+        }),
+    }
 }
 
 fn start(path: &Path) -> std::io::Result<Vec<u8>> {
@@ -89,10 +105,15 @@ fn start(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// The tensors of all shards that the index names.
-fn sharded(index: &Path) -> Result<StateDict> {
+fn sharded(index: &Path, wanted: Option<&str>) -> Result<Weights> {
     let mut tensors = StateDict::new();
     for shard in shards(index)? {
-        tensors.extend(single(&index.with_file_name(shard))?);
+        let found = single(&index.with_file_name(&shard), None)?.tensors;
+        if let Some(name) = found.keys().find(|name| tensors.contains_key(*name)) {
+            let why = format!("`{name}` is in `{shard}` and in another of its shards");
+            return Err(damaged(index, &why));
+        }
+        tensors.extend(found);
     }
     let mut names = weight_map(index)?.into_iter().map(|(name, _)| name);
     match names.find(|name| !tensors.contains_key(name)) {
@@ -100,7 +121,7 @@ fn sharded(index: &Path) -> Result<StateDict> {
             index,
             &format!("`{name}` is in none of its shards"),
         )),
-        None => Ok(tensors),
+        None => part(tensors, wanted).map_err(|why| damaged(index, &why)),
     }
 }
 
@@ -127,21 +148,24 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
 }
 
 /// The same without a prefix that stands before all names.
-fn unwrapped(mut tensors: StateDict) -> StateDict {
+fn unwrapped(mut weights: Weights) -> Weights {
     for prefix in PREFIXES {
+        let tensors = &weights.tensors;
         if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)) {
-            tensors = tensors
+            weights.tensors = std::mem::take(&mut weights.tensors)
                 .into_iter()
                 .map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor))
                 .collect();
+            let prefix = prefix.trim_end_matches('.');
+            weights.place.push(prefix.to_string());
         }
     }
-    tensors
+    weights
 }
 
-fn plain(tensor: Tensor) -> Result<Tensor> {
+fn plain(tensor: &Tensor) -> Result<Tensor> {
     Ok(match tensor.dtype() {
-        DType::F32 | DType::I64 => tensor,
+        DType::F32 | DType::I64 => tensor.clone(),
         DType::U8 | DType::U32 | DType::I16 | DType::I32 => tensor.to_dtype(DType::I64)?,
         _ => tensor.to_dtype(DType::F32)?,
     })

@@ -43,6 +43,10 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
         return Model::from_tensors(config, tensors);
     }
     let hint = match likeness(&given) {
+        _ if !under(&given, &config).is_empty() => format!(
+            "the file has them under {}: `weights` takes one",
+            under(&given, &config).join(" and ")
+        ),
         Some(name) if name != config.arch => format!("its tensors are those of `{name}`"),
         Some(_) => "its tensors are those of another size".to_string(),
         None if 2 * missing.len() > tensors.len() => {
@@ -55,6 +59,17 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
         config.arch,
         problems.join("; ")
     )))
+}
+
+/// The prefixes under which the file has a backbone's tensors.
+fn under(found: &StateDict, config: &Config) -> Vec<String> {
+    let specs = config.tensors();
+    let Some(first) = specs.iter().find(|spec| !spec.head) else {
+        return Vec::new();
+    };
+    let end = format!(".{}", first.name);
+    let prefixes = found.keys().filter_map(|name| name.strip_suffix(&end));
+    prefixes.map(|prefix| format!("`{prefix}`")).collect()
 }
 
 fn counter() -> Result<Tensor> {

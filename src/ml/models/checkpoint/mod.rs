@@ -2,6 +2,7 @@
 //!
 //! Knows files and tensors; where a file comes from is the caller's business.
 
+mod choice;
 mod containers;
 mod fit;
 mod pickle;
@@ -13,9 +14,12 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
+pub use choice::Part;
 pub use containers::{USUAL, is_index, read, shards};
 pub use fit::fit;
 pub use positions::resample;
 
 /// Tensors by name: floating ones as f32, integers as i64, all on the CPU.
 pub type StateDict = BTreeMap<String, Tensor>;
+/// A state dict and where in its file it stands.
+pub type Weights = Part<Tensor>;

@@ -1,7 +1,7 @@
 //! Pickles, read and never executed: Candle's stack machine, watched so that no pickle can exhaust
-//! the memory or the stack, and the state dict that one holds.
+//! the memory or the stack, and the tensors that one describes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use candle_core::DType;
 use candle_core::pickle::{Object, OpCode, Stack};
@@ -10,8 +10,6 @@ use candle_core::pickle::{Object, OpCode, Stack};
 const DEEPEST: usize = 100;
 /// Objects made in all, copies included: a state dict needs some twenty a tensor.
 const MOST_OBJECTS: usize = 5_000_000;
-/// Keys under which training scripts keep the state dict.
-const WRAPPERS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
 
 /// A tensor as a pickle describes it: part of a storage.
 #[derive(Debug)]
@@ -140,56 +138,8 @@ impl Watch {
     }
 }
 
-/// The state dict that `root` is, or holds under one of the usual keys.
-pub(super) fn state_dict(root: Object) -> Result<BTreeMap<String, Stored>, String> {
-    let Object::Dict(mut entries) = root else {
-        return Err(match called(&root) {
-            Some(name) => format!(
-                "it is not a state dict but a `{name}`, which is not made here; \
-                 `torch.save(model.state_dict(), …)` writes one"
-            ),
-            None => "it is not a state dict".to_string(),
-        });
-    };
-    while let Some(inner) = wrapped(&mut entries) {
-        entries = inner;
-    }
-    let mut found = BTreeMap::new();
-    let mut calls = Vec::new();
-    for (name, value) in entries {
-        let Object::Unicode(name) = name else {
-            continue;
-        };
-        match stored(&value).map_err(|why| format!("`{name}`: {why}"))? {
-            Some(tensor) => drop(found.insert(name, tensor)),
-            None => calls.extend(called(&value)),
-        }
-    }
-    match (found.is_empty(), calls.first()) {
-        (false, _) => Ok(found),
-        (true, Some(call)) => Err(format!(
-            "there is no state dict in it, but a call of `{call}`, which is not made here"
-        )),
-        (true, None) => Err("there is no state dict in it".to_string()),
-    }
-}
-
-/// The dict under a wrapper's key, whatever lies beside it.
-fn wrapped(entries: &mut Vec<(Object, Object)>) -> Option<Vec<(Object, Object)>> {
-    let place = WRAPPERS.iter().find_map(|wrapper| {
-        entries.iter().position(|(key, value)| {
-            let named = matches!(key, Object::Unicode(name) if name == wrapper);
-            named && matches!(value, Object::Dict(inner) if !inner.is_empty())
-        })
-    });
-    match entries.swap_remove(place?).1 {
-        Object::Dict(inner) => Some(inner),
-        _ => None,
-    }
-}
-
 /// What an object would have been made by.
-fn called(object: &Object) -> Option<String> {
+pub(super) fn called(object: &Object) -> Option<String> {
     match object {
         Object::Reduce { callable, .. } | Object::Build { callable, .. } => called(callable),
         Object::Class {
@@ -201,7 +151,7 @@ fn called(object: &Object) -> Option<String> {
 }
 
 /// The tensor that `object` describes; `None` for anything else.
-fn stored(object: &Object) -> Result<Option<Stored>, String> {
+pub(super) fn stored(object: &Object) -> Result<Option<Stored>, String> {
     let Object::Reduce { callable, args } = object else {
         return Ok(None);
     };
@@ -349,25 +299,5 @@ mod tests {
         assert!(read(b"\x8a\xff12345678").unwrap_err().contains("64 bits"));
         assert!(read(b"\x95frame").unwrap_err().contains("protocol"));
         assert!(object(&mut [].as_slice()).unwrap_err().contains("short"));
-    }
-
-    #[test]
-    fn calls_are_seen_but_not_made() {
-        let root = read(b"cposix\nsystem\n(X\x02\0\0\0lstR").unwrap();
-        let told = state_dict(root).unwrap_err();
-        assert!(told.contains("`posix.system`, which is not made"), "{told}");
-    }
-
-    #[test]
-    fn malformed_tensors_are_told() {
-        for body in [
-            // Too few arguments; a storage that is none; a shape that is none.
-            b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n)Rs".as_slice(),
-            b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NK\0))tRs",
-            b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NQK\0))tRs",
-        ] {
-            let told = state_dict(read(body).unwrap()).unwrap_err();
-            assert!(told.starts_with("`a`: its pickle"), "{told}");
-        }
     }
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use candle_core::{Device, Tensor};
 
-use super::StateDict;
+use super::choice::{Part, state_dict};
 use super::pickle::{self, Storage, Stored};
 
 /// What a zip archive begins with.
@@ -27,8 +27,8 @@ struct Place {
     bytes: u64,
 }
 
-/// The state dict of a zip archive.
-pub(super) fn zipped(path: &Path) -> Found<StateDict> {
+/// The state dict of a zip archive: the one at `wanted`, else the usual one.
+pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
     let file = BufReader::new(File::open(path).map_err(text)?);
     let cut = |why| format!("it is cut short, or no zip archive: {why}");
     let mut archive = zip::ZipArchive::new(file).map_err(cut)?;
@@ -47,9 +47,9 @@ pub(super) fn zipped(path: &Path) -> Found<StateDict> {
     }
     let bytes = contents(&mut archive, pickled)?;
     let root = pickle::object(&mut bytes.as_slice())?;
-    let tensors = pickle::state_dict(root)?;
+    let part = state_dict(&root, wanted)?;
     let mut places = HashMap::new();
-    for tensor in tensors.values() {
+    for tensor in part.tensors.values() {
         let name = format!("{folder}data/{}", tensor.storage);
         let entry = archive
             .by_name(&name)
@@ -62,7 +62,7 @@ pub(super) fn zipped(path: &Path) -> Found<StateDict> {
         let place = place.ok_or_else(|| format!("{name} is compressed"))?;
         places.insert(tensor.storage.clone(), place);
     }
-    tensors_of(path, tensors, &places)
+    tensors_of(path, part, &places)
 }
 
 fn contents(archive: &mut zip::ZipArchive<BufReader<File>>, name: &str) -> Found<Vec<u8>> {
@@ -83,7 +83,7 @@ fn bounded(from: impl Read, name: &str) -> Found<Vec<u8>> {
 
 /// The state dict of a file from before PyTorch 1.6: four pickles and a list of keys, then each
 /// storage with its number of elements before it.
-pub(super) fn legacy(path: &Path) -> Found<StateDict> {
+pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
     let file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     let mut head = Vec::new();
@@ -116,14 +116,14 @@ pub(super) fn legacy(path: &Path) -> Found<StateDict> {
         places.insert(key, Place { begin, bytes });
         begin = end;
     }
-    tensors_of(path, pickle::state_dict(root)?, &places)
+    tensors_of(path, state_dict(&root, wanted)?, &places)
 }
 
 fn tensors_of(
     path: &Path,
-    tensors: impl IntoIterator<Item = (String, Stored)>,
+    part: Part<Stored>,
     places: &HashMap<String, Place>,
-) -> Found<StateDict> {
+) -> Found<Part<Tensor>> {
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     // No room is made for more than the file can hold.
@@ -131,7 +131,8 @@ fn tensors_of(
         let end = place.begin.checked_add(place.bytes);
         end.is_some_and(|end| end <= length)
     };
-    tensors
+    let tensors = part
+        .tensors
         .into_iter()
         .map(|(name, stored)| {
             let place = places.get(&stored.storage).filter(held);
@@ -143,7 +144,12 @@ fn tensors_of(
                 tensor.map_err(|why| format!("`{name}`: {why}"))?,
             ))
         })
-        .collect()
+        .collect::<Found<_>>()?;
+    Ok(Part {
+        tensors,
+        place: part.place,
+        beside: part.beside,
+    })
 }
 
 fn tensor(file: &mut File, stored: &Stored, place: Place) -> Found<Tensor> {

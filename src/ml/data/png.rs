@@ -1,0 +1,152 @@
+//! PNG to RGB, bit for bit as Pillow's `Image.open(…).convert("RGB")` gives it.
+//!
+//! Transparency, gamma, profiles and orientation are left aside, as Pillow leaves them. Of an
+//! animation the picture is taken that viewers without animations show.
+
+use std::io::{Cursor, ErrorKind};
+
+use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Info, Limits};
+
+use super::picture::Picture;
+use super::refusal::{DecodeError, MAX_PIXELS, check_size};
+
+/// Decodes the bytes of a file.
+pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
+    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options());
+    decoder.set_limits(Limits {
+        bytes: MAX_PIXELS * 8,
+    });
+    let header = decoder.read_header_info().map_err(refused)?;
+    let (width, height) = (header.width as usize, header.height as usize);
+    check_size(width, height)?;
+    let mut reader = decoder.read_info().map_err(refused)?;
+    check_transparency(bytes, reader.info().color_type)?;
+    let size = reader.output_buffer_size().unwrap_or_default();
+    let mut samples = vec![0; size];
+    let frame = reader.next_frame(&mut samples).map_err(refused)?;
+    if (frame.width as usize, frame.height as usize) != (width, height) {
+        let why = "its first frame does not fill the picture";
+        return Err(DecodeError::Damaged(why.to_string()));
+    }
+    Ok(Picture {
+        pixels: to_rgb(&samples, frame.line_size, reader.info())?,
+        width,
+        height,
+    })
+}
+
+/// As strict as Pillow about what stands before the pixels, and about the sum of their bytes.
+fn options() -> DecodeOptions {
+    let mut options = DecodeOptions::default();
+    options.set_ignore_adler32(false);
+    options.set_skip_ancillary_crc_failures(false);
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    options
+}
+
+/// A transparent colour that is cut short is damage, which `png` passes over.
+fn check_transparency(bytes: &[u8], colour: ColorType) -> Result<(), DecodeError> {
+    let least = match colour {
+        ColorType::Grayscale => 2,
+        ColorType::Rgb => 6,
+        _ => 0,
+    };
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    while let Some(([l0, l1, l2, l3, kind @ ..], _)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([*l0, *l1, *l2, *l3]) as usize;
+        match kind {
+            b"IDAT" => break,
+            b"tRNS" if length < least => {
+                let why = "its transparent colour is cut short";
+                return Err(DecodeError::Damaged(why.to_string()));
+            }
+            _ => {}
+        }
+        // Length, kind and checksum stand around the content.
+        let next = length.saturating_add(12);
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    Ok(())
+}
+
+fn refused(error: DecodingError) -> DecodeError {
+    match &error {
+        DecodingError::IoError(inner) if inner.kind() == ErrorKind::UnexpectedEof => {
+            DecodeError::Truncated
+        }
+        _ => DecodeError::Damaged(error.to_string()),
+    }
+}
+
+/// The colours of samples as they are stored, line by line.
+///
+/// Of 16-bit colours and of grey with alpha Pillow takes the high byte. 16-bit grey alone is its
+/// mode `I;16`, which it clips at 255 with and without a transparent value, so that such files
+/// come out nearly white.
+fn to_rgb(samples: &[u8], line: usize, info: &Info) -> Result<Vec<u8>, DecodeError> {
+    let wide = info.bit_depth == BitDepth::Sixteen;
+    Ok(match info.color_type {
+        ColorType::Rgb if wide => first_three(samples, 6, 2),
+        ColorType::Rgb => samples.to_vec(),
+        ColorType::Rgba if wide => first_three(samples, 8, 2),
+        ColorType::Rgba => first_three(samples, 4, 1),
+        ColorType::GrayscaleAlpha if wide => greys(samples.iter().step_by(4).copied()),
+        ColorType::GrayscaleAlpha => greys(samples.iter().step_by(2).copied()),
+        ColorType::Grayscale if wide => greys(samples.chunks_exact(2).map(clipped)),
+        ColorType::Grayscale => {
+            let bits = info.bit_depth as u8;
+            let scale = 255 / (u8::MAX >> (8 - bits));
+            let values = values(samples, line, info).map(|value| value * scale);
+            greys(values)
+        }
+        ColorType::Indexed => {
+            let palette = palette(info)?;
+            let values = values(samples, line, info);
+            values.flat_map(|value| palette[value as usize]).collect()
+        }
+    })
+}
+
+/// The first byte of each of three channels.
+fn first_three(samples: &[u8], pixel: usize, channel: usize) -> Vec<u8> {
+    let pixels = samples.chunks_exact(pixel);
+    pixels
+        .flat_map(|pixel| [pixel[0], pixel[channel], pixel[2 * channel]])
+        .collect()
+}
+
+fn greys(values: impl Iterator<Item = u8>) -> Vec<u8> {
+    values.flat_map(|value| [value; 3]).collect()
+}
+
+fn clipped(pair: &[u8]) -> u8 {
+    match pair[0] {
+        0 => pair[1],
+        _ => u8::MAX,
+    }
+}
+
+/// Samples of at most eight bits, one a pixel. Lines begin at whole bytes.
+fn values<'a>(samples: &'a [u8], line: usize, info: &Info) -> impl Iterator<Item = u8> + 'a {
+    let (bits, width) = (info.bit_depth as usize, info.width as usize);
+    let each = 8 / bits;
+    let mask = u8::MAX >> (8 - bits);
+    samples.chunks_exact(line.max(1)).flat_map(move |line| {
+        (0..width).map(move |at| {
+            let shift = 8 - bits * (at % each + 1);
+            (line[at / each] >> shift) & mask
+        })
+    })
+}
+
+/// All colours that a pixel can name. Those beyond the file's palette are black.
+fn palette(info: &Info) -> Result<[[u8; 3]; 256], DecodeError> {
+    let given = info.palette.as_deref();
+    let given = given.ok_or_else(|| DecodeError::Damaged("it has no palette".to_string()))?;
+    let mut palette = [[0; 3]; 256];
+    for (colour, given) in palette.iter_mut().zip(given.chunks_exact(3)) {
+        colour.copy_from_slice(given);
+    }
+    Ok(palette)
+}
