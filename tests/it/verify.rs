@@ -296,7 +296,7 @@ fn names_that_belong_to_nothing_are_errors_with_their_place() {
             claim(
                 "highest: \"robustness[source=rich, method=ft].mri\", among: \"robustness[*].mrri\"",
             ),
-            "2:79",
+            "2:75",
             "stage `robustness` has no metric `mrri`",
             "did you mean `mri`?",
         ),
@@ -304,7 +304,7 @@ fn names_that_belong_to_nothing_are_errors_with_their_place() {
             values(
                 "metric: \"robustness[source=rich, method=ft].mri\", from: bar, published: 1, tolerance: 1",
             ),
-            "3:65",
+            "3:63",
             "there is no source `bar`",
             "the only one is `bars`",
         ),
@@ -312,7 +312,7 @@ fn names_that_belong_to_nothing_are_errors_with_their_place() {
             values(
                 "metric: \"robustness[source=rich, method=ft].mri\", by: source, from: bars, published: { narrow: 1 }",
             ),
-            "3:102",
+            "3:94",
             "`metric` pins `source` to other values",
             "leave the axis out",
         ),
