@@ -20,14 +20,14 @@ pub fn samples(coefficients: &[i16; 64], quantisers: &[u16; 64]) -> [[u8; SIDE];
 #[target_feature(enable = "sse2")]
 fn transformed(coefficients: &[i16; 64], quantisers: &[u16; 64]) -> [[u8; SIDE]; SIDE] {
     let (mut block, mut others) = ([_mm_setzero_si128(); SIDE], _mm_setzero_si128());
-    for row in 0..SIDE {
+    for (row, block) in block.iter_mut().enumerate() {
         // SAFETY: row `row` of eight is inside both.
         let (values, by) = unsafe {
             let values = coefficients.as_ptr().add(SIDE * row);
             let by = quantisers.as_ptr().add(SIDE * row);
             (_mm_loadu_si128(values.cast()), _mm_loadu_si128(by.cast()))
         };
-        block[row] = _mm_mullo_epi16(values, by);
+        *block = _mm_mullo_epi16(values, by);
         if row > 0 {
             others = _mm_or_si128(others, values);
         }
