@@ -54,7 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn compare(photographs: &Path, weights: &Path, expected: &Expected) -> Result<(), Box<dyn Error>> {
     let classes: Vec<String> = (0..1000).map(|class| class.to_string()).collect();
-    let model = fit(Config::named(&expected.model, &classes)?, read(weights)?)?;
+    let weights = read(weights, None)?.tensors;
+    let model = fit(Config::named(&expected.model, &classes)?, weights)?;
     let transform = model.config().input.transform();
     let mut pixels = Vec::new();
     let mut equal = 0;
