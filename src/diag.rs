@@ -4,6 +4,7 @@
 mod problems;
 mod render;
 mod source;
+pub mod terminal;
 
 use serde::Serialize;
 

@@ -5,6 +5,8 @@
 //! which is then renamed. Whether they are also durable is the caller's to decide, so that many
 //! files can share one flush ([`sync_filesystem`]).
 
+mod removal;
+
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +18,8 @@ use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+
+pub use removal::remove_tree;
 
 /// Everybody may read, nobody may write: content that is named by its digest.
 pub const SEALED: u32 = 0o444;
@@ -373,23 +377,6 @@ impl Drop for Lock {
     }
 }
 
-/// Removes a tree even where its folders are read-only.
-pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
-        return Ok(());
-    };
-    if !metadata.is_dir() {
-        return fs::remove_file(path);
-    }
-    if metadata.mode() & 0o700 != 0o700 {
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
-    }
-    for entry in fs::read_dir(path)? {
-        remove_tree(&entry?.path())?;
-    }
-    fs::remove_dir(path)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,16 +419,5 @@ mod tests {
         replace(&path, folder.path(), SEALED, b"two").unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"two");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, SEALED);
-    }
-
-    #[test]
-    fn read_only_trees_are_removed() {
-        let folder = tempfile::tempdir().unwrap();
-        let tree = folder.path().join("tree");
-        fs::create_dir_all(tree.join("inner")).unwrap();
-        fs::write(tree.join("inner/file"), b"x").unwrap();
-        fs::set_permissions(tree.join("inner"), Permissions::from_mode(0o555)).unwrap();
-        remove_tree(&tree).unwrap();
-        assert!(!tree.exists());
     }
 }

@@ -17,6 +17,7 @@ use crate::remote::revocations::RevocationError;
 use crate::report::ReportError;
 use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
+use crate::ui::streams;
 
 /// How the process ends. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +134,7 @@ impl Failure {
             Self::Workflow(_) | Self::Usage { .. } if json => print_problems(&self.problems()),
             Self::Workflow(problems) => {
                 let color = Paint::for_stderr().color;
-                io::stderr().write_all(problems.render(color).as_bytes())
+                streams::stderr().write_all(problems.render(color).as_bytes())
             }
             Self::Usage { message, hint, .. } | Self::Failed { message, hint } => {
                 print_message(message, hint.as_deref())
@@ -146,12 +147,12 @@ impl Failure {
 
 /// `{"errors": […]}`, as `validate --json` prints it.
 fn print_problems(problems: &[Diagnostic]) -> io::Result<()> {
-    writeln!(io::stdout(), "{}", json!({ "errors": problems }))
+    writeln!(streams::stdout(true), "{}", json!({ "errors": problems }))
 }
 
 fn print_message(message: &str, hint: Option<&str>) -> io::Result<()> {
     let paint = Paint::for_stderr();
-    let mut stderr = io::stderr();
+    let mut stderr = streams::stderr();
     writeln!(stderr, "{} {message}", paint.red("error:"))?;
     match hint {
         Some(hint) => writeln!(stderr, "{} {hint}", paint.green("hint:")),

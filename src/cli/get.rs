@@ -18,6 +18,7 @@ use super::sharing;
 use crate::diag::nearest;
 use crate::engine::{self, Survey};
 use crate::stages;
+use crate::store::export::folder_name;
 use crate::store::record::Port;
 use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
@@ -161,7 +162,7 @@ fn wanted<'a>(
         };
         let target = match selected.nodes.len() {
             1 => folder.clone(),
-            _ => folder.join(id),
+            _ => folder.join(folder_name(id)),
         };
         wanted.push(Wanted {
             node,

@@ -1,7 +1,7 @@
 //! From the workflow that the command line names to a checked graph.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use super::arguments::{Common, TargetArguments, WorkflowArguments};
@@ -137,7 +137,7 @@ pub fn warn(warnings: Vec<Diagnostic>, common: &Common) {
     if !common.quiet && !warnings.is_empty() {
         let text = Diagnostics(warnings).render(Paint::for_stderr().color);
         // A warning that can't be shown is no reason to stop.
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(crate::ui::streams::stderr(), "{text}");
     }
 }
 

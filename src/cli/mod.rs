@@ -38,6 +38,7 @@ mod schema;
 mod serve;
 mod shared_run;
 mod sharing;
+mod shells;
 mod standing;
 mod status;
 mod transfer;
@@ -59,6 +60,7 @@ use self::arguments::{Arguments, Command, ExportCommand};
 use self::failure::{Exit, Failure};
 use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
+use crate::ui::streams;
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
@@ -75,7 +77,7 @@ fn execute(arguments: &Arguments) -> ExitCode {
     let filter = std::env::var("RIBFLOW_LOG").ok();
     let color = Paint::for_stderr().color;
     log::start(&console, filter.as_deref(), common.verbose, color);
-    let mut output = BufWriter::new(std::io::stdout());
+    let mut output = BufWriter::new(streams::stdout(common.json));
     let result = dispatch(arguments, &console, &mut output);
     // What was printed before a failure comes before its message.
     let result = output.flush().map_err(Failure::Output).and(result);

@@ -100,7 +100,7 @@ pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
     let stages: Vec<&str> = stages.into_iter().collect();
     // A warning that can't be shown is no reason to stop.
     let _ = writeln!(
-        std::io::stderr(),
+        crate::ui::streams::stderr(),
         "warning: {} of {} may change under the same key: a branch or tag can move\n\
          hint: `ribflow lock {}` writes down the commits",
         count(loose.len(), "checkpoint"),

@@ -82,7 +82,7 @@ pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
     if !common.quiet {
         // A note that can't be shown is no reason to stop.
         let _ = writeln!(
-            std::io::stderr(),
+            crate::ui::streams::stderr(),
             "note: there is no store at {} yet",
             shown(root)
         );

@@ -13,6 +13,7 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::sharing;
+use super::shells;
 use super::standing::{self, Standings};
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates};
@@ -44,6 +45,7 @@ pub fn run(
         }
     };
     let survey = engine::survey_with(&graph, &store, &device, &gathered, &accepting)?;
+    shells::check(&graph, &survey, &[])?;
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store));

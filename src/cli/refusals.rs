@@ -2,7 +2,7 @@
 //! agree: a line for each signer and reason, not for each record.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Write};
+use std::io::Write;
 
 use crate::diag::listed;
 use crate::digest::Digest;
@@ -11,6 +11,7 @@ use crate::remote::keys::is_name;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
 use crate::ui::paint::Paint;
+use crate::ui::streams;
 use crate::ui::words::{count, printable};
 
 /// So many lines of one kind are shown, and so many letters of what others have written.
@@ -27,7 +28,7 @@ pub struct Notice {
 /// Writes notices to standard error as warnings.
 pub fn warn(notices: &[Notice]) {
     let paint = Paint::for_stderr();
-    let mut stderr = io::stderr();
+    let mut stderr = streams::stderr();
     for Notice { message, hint } in notices {
         // A warning that can't be shown is no reason to stop.
         let _ = writeln!(stderr, "{} {message}", paint.yellow("warning:"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use super::load;
 use super::pins;
 use super::places::{self, Places};
 use super::shared_run::Shared;
+use super::shells;
 use super::standing::Told;
 use super::unchanged::Words;
 use super::{commands, sharing};
@@ -29,6 +30,7 @@ use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
+use crate::process;
 use crate::report;
 use crate::stages;
 use crate::stages::registry::Registry;
@@ -39,6 +41,7 @@ use crate::ui::live::Live;
 use crate::ui::log::Console;
 use crate::ui::paint::{self, Paint};
 use crate::ui::plain::PlainLines;
+use crate::ui::streams;
 use crate::ui::words::{count, duration, grouped};
 use crate::ui::{Detail, Display, Wording};
 use crate::workflow::graph::Graph;
@@ -88,9 +91,11 @@ pub fn run(
         accepting,
         &force,
     )?;
+    let force = shared.forced(force);
+    shells::check_run(&graph, &store, &force, &device, &accepting)?;
     let options = RunOptions {
         threads: common.threads(),
-        force: shared.forced(force),
+        force,
         device,
         keep_going: arguments.keep_going,
         limit: arguments.limit,
@@ -243,7 +248,7 @@ pub(super) fn worker(
 
 fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> Box<dyn Display> {
     if common.json {
-        return Box::new(JsonLines::new(io::stdout()));
+        return Box::new(JsonLines::new(streams::stdout(true)));
     }
     let mut stages: BTreeMap<String, usize> = BTreeMap::new();
     for node in graph.dag.node_weights() {
@@ -256,7 +261,7 @@ fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> 
     };
     match paint::stderr_is_live() && wording.detail > Detail::Quiet {
         true => Box::new(Live::new(console, wording, stages)),
-        false => Box::new(PlainLines::new(io::stderr(), wording, stages)),
+        false => Box::new(PlainLines::new(streams::stderr(), wording, stages)),
     }
 }
 
@@ -275,6 +280,8 @@ where
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("no runtime can be started: {error}")))?;
+    // What a worker that died has left running can only be found among the orphans here.
+    process::adopt_orphans();
     let (events, received) = unbounded_channel();
     let (stop, stopped) = watch::channel(false);
     std::thread::scope(|scope| {

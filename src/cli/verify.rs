@@ -64,7 +64,7 @@ fn say_unknown(graph: &Graph, survey: &Survey) {
     let id = &graph.dag[first.node].id;
     // A note that can't be shown is no reason to stop.
     let _ = writeln!(
-        std::io::stderr(),
+        crate::ui::streams::stderr(),
         "note: {nodes} can't be looked up, nor what follows from them; {id}: {}",
         first.why
     );

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::terminal::steers;
 use super::{Diagnostic, Diagnostics, Severity};
 
 /// Characters of a source line that are shown; longer ones are cut around the place.
@@ -103,7 +104,7 @@ fn printable(text: &str) -> String {
         .flat_map(|letter| match letter {
             '\t' => "    ".chars().collect::<Vec<char>>(),
             '\n' => vec![letter],
-            letter if letter.is_control() => vec!['\u{fffd}'],
+            letter if steers(letter) => vec!['\u{fffd}'],
             letter => vec![letter],
         })
         .collect()
@@ -112,7 +113,7 @@ fn printable(text: &str) -> String {
 /// Whether a letter shows nothing, or changes how others are shown: what text that is not one's own
 /// could hide something with.
 pub fn is_unseen(letter: char) -> bool {
-    letter.is_control()
+    steers(letter)
         || matches!(letter,
             '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

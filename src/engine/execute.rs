@@ -5,7 +5,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use candle_core::Device;
 
@@ -70,6 +70,7 @@ impl Bench<'_> {
             derived: Derived::new(self.store.shelf(job.derived), &device_class),
             progress: self.progress,
             cancelled: self.cancelled,
+            grace: Duration::from_secs(job.grace),
         };
         let started = Instant::now();
         let outputs = task.run(&mut context)?;

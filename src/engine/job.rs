@@ -39,6 +39,9 @@ pub struct Job {
     /// Whether all that it keeps may not be passed on: marked before it is there.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withheld: bool,
+    /// Seconds that it has, once cancelled, to stop by itself.
+    #[serde(default)]
+    pub grace: u64,
     /// How much derived work may be kept.
     pub derived: Budget,
     /// An empty folder of its own, removed by whoever gives the job.

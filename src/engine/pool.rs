@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Signal, kill_process_group};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::watch;
@@ -16,9 +16,10 @@ use tokio::task::JoinSet;
 
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::fsx;
+use crate::process::{self, Family, Known};
 
-/// A cancelled job has this long to stop by itself.
-const GRACE: Duration = Duration::from_secs(3);
+/// A worker has this long, beyond the grace of its job, to end what a command left and to say so.
+const REPORT: Duration = Duration::from_secs(2);
 /// A worker without a job has this long to end once its input is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Longer than any run.
@@ -43,7 +44,8 @@ pub(super) struct Pool {
 /// A worker process, without a job.
 pub(super) struct Worker {
     child: Child,
-    group: Option<Pid>,
+    /// While it has not been waited for.
+    known: Known,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// Its cores, for life: the pools of its libraries are as wide.
@@ -109,6 +111,8 @@ impl Pool {
 /// When a job is stopped.
 pub(super) struct Limits {
     pub timeout: Option<Duration>,
+    /// What a job has, once cancelled, to stop by itself.
+    pub grace: Duration,
     /// Becomes true when the run is interrupted.
     pub cancelled: watch::Receiver<bool>,
 }
@@ -117,7 +121,8 @@ impl Worker {
     fn start(command: &[OsString], threads: usize, log: &Path) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let errors = fsx::append_shared(log)?;
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(arguments)
             .env("RAYON_NUM_THREADS", threads.to_string())
             .stdin(Stdio::piped())
@@ -125,14 +130,12 @@ impl Worker {
             .stderr(errors)
             // Ctrl-C in a terminal reaches the coordinator only, and whatever a job starts can
             // be ended with its worker.
-            .process_group(0)
-            .spawn()?;
+            .process_group(0);
+        let (mut child, known) = process::start(|| command.spawn(), Child::id)?;
         let missing = || io::Error::other("a worker without pipes");
         let output = BufReader::new(child.stdout.take().ok_or_else(missing)?);
         Ok(Self {
-            group: child
-                .id()
-                .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)),
+            known,
             input: child.stdin.take().ok_or_else(missing)?,
             output: output.lines(),
             child,
@@ -199,7 +202,7 @@ impl Worker {
                 },
                 () = until_true(&mut limits.cancelled), if !cancelling => {
                     cancelling = true;
-                    grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+                    grace.as_mut().reset(tokio::time::Instant::now() + limits.grace + REPORT);
                     // One that can't be told is dead, which is noticed above.
                     let _ = self.send(&Request::Cancel).await;
                 }
@@ -244,36 +247,46 @@ impl Worker {
         })
     }
 
-    /// Kills the worker, if it still lives, with whatever its job started.
+    /// Kills the worker, if it still lives, with whatever its job started, and returns once
+    /// nothing is left.
     async fn kill(&mut self) -> Option<ExitStatus> {
-        kill_group(self.group);
-        self.child.wait().await.ok()
+        if let Some(id) = self.known.id() {
+            // While it lives, what its job started is found below it. It starts nothing more.
+            let _ = kill_process_group(id, Signal::STOP);
+            end(Family::Below(id)).await;
+            let _ = kill_process_group(id, Signal::KILL);
+        }
+        let status = self.child.wait().await.ok();
+        // What it had started when it died by itself.
+        end(Family::Orphans).await;
+        status
     }
 
     /// Lets a worker without a job end by itself, so that it can tidy up.
     async fn leave(self) {
         let Self {
             mut child,
-            group,
+            known,
             input,
             ..
         } = self;
         drop(input);
         let ended = tokio::time::timeout(FAREWELL, child.wait()).await.is_ok();
-        // What its jobs left running. A number that a group still bears is not given to another
-        // process, so this reaches that group or nobody.
-        kill_group(group);
+        if let Some(id) = known.id() {
+            // What its jobs left running. A number that a group still bears is not given to
+            // another process, so this reaches that group or nobody.
+            let _ = kill_process_group(id, Signal::KILL);
+        }
         if !ended {
             let _ = child.wait().await;
         }
     }
 }
 
-fn kill_group(group: Option<Pid>) {
-    if let Some(group) = group {
-        // There may be nobody left to kill.
-        let _ = rustix::process::kill_process_group(group, Signal::KILL);
-    }
+/// Ends processes without holding up what else goes on here.
+async fn end(family: Family) {
+    // Only a panic in there is an error, and the run goes on without.
+    let _ = tokio::task::spawn_blocking(move || family.end(None)).await;
 }
 
 /// How a worker's job came to its end.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::job::Product;
 use crate::digest::Digest;
 use crate::store::artifact::Artifact;
-use crate::store::record::{Provenance, RECORD_FORMAT};
+use crate::store::record::{Provenance, format_of};
 use crate::store::{BlobError, Claim, Named, Record, Store, StoreError, StoredRecord};
 use crate::workflow::kind::{OutputSpec, PortType};
 use crate::workflow::recipe::Recipe;
@@ -142,6 +142,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
     };
     check_outputs(&outputs, &product.ports).map_err(refused)?;
     let mut artifacts = product.ports;
+    let format = format_of(artifacts.values());
     let mut ports = BTreeMap::new();
     for output in outputs {
         if let Some(artifact) = artifacts.remove(&output.name) {
@@ -158,7 +159,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
         }
     }
     let record = Record {
-        format: RECORD_FORMAT,
+        format,
         key: *claim.key(),
         recipe: Arc::unwrap_or_clone(recipe),
         ports,

@@ -5,8 +5,8 @@
 //! standard input, and what it prints goes to the job's log.
 //!
 //! A worker does not outlive its coordinator: at the end of standard input, or when the parent
-//! dies, one that has a job is killed with every process that the job started. One without a job
-//! ends by itself.
+//! dies, one that has a job ends with every process that the job started, those included that
+//! have left its group. One without a job ends by itself.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,7 +15,7 @@ use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -27,27 +27,31 @@ use super::device::{self, DeviceError};
 use super::execute::Bench;
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::fsx;
+use crate::process::{self, Family};
 use crate::stages::registry::Registry;
 use crate::stages::task::Progress;
 use crate::store::Store;
 
 /// Progress messages are at least this far apart.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// A job that is cancelled by a signal has this long to stop by itself.
-const GRACE: Duration = Duration::from_secs(5);
+/// Killed processes are waited for so long before this one goes too.
+const DEATH: Duration = Duration::from_secs(5);
+/// After the grace of a job that a signal cancelled: to end what is left and to say so.
+const REPORT: Duration = Duration::from_secs(2);
 
 /// Executes jobs from standard input until it ends.
 pub fn serve_worker(store: &Store, registry: &Registry) -> ExitCode {
     match serve(store, registry) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("ribflow worker: {error}");
+            tell(&format!("ribflow worker: {error}"));
             ExitCode::FAILURE
         }
     }
 }
 
 fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
+    process::adopt_orphans();
     let requests = take_stdin()?;
     let messages = Messages(Arc::new(Mutex::new(take_stdout()?)));
     let flags = Arc::new(Flags::default());
@@ -59,9 +63,14 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
         let _ = rayon::ThreadPoolBuilder::new()
             .num_threads(job.threads)
             .build_global();
-        redirect_output(&job.log)?;
-        let outcome = match open(&mut devices, &job.device) {
-            Err(error) => Outcome::failed(error.to_string()),
+        let ready = redirect_output(&job.log)
+            .map_err(|error| format!("its log {}: {error}", job.log.display()));
+        let device = ready.and_then(|()| {
+            let device = open(&mut devices, &job.device);
+            device.map_err(|error| error.to_string())
+        });
+        let outcome = match device {
+            Err(error) => Outcome::failed(error),
             Ok(device) => Bench {
                 store,
                 registry,
@@ -90,6 +99,8 @@ struct Flags {
     busy: AtomicBool,
     /// The job is to stop.
     cancelled: AtomicBool,
+    /// Seconds that it has then.
+    grace: AtomicU64,
 }
 
 /// Opening a GPU takes long and loads its kernels anew, so each is opened once.
@@ -108,7 +119,7 @@ fn listen(requests: File, flags: Arc<Flags>) -> Receiver<Job> {
     let (jobs, receiver) = channel();
     std::thread::spawn(move || {
         if let Err(error) = hear(BufReader::new(requests), &jobs, &flags) {
-            eprintln!("ribflow worker: {error}");
+            tell(&format!("ribflow worker: {error}"));
         }
         if flags.busy.load(Ordering::SeqCst) {
             die();
@@ -121,6 +132,7 @@ fn hear(requests: impl BufRead, jobs: &Sender<Job>, flags: &Flags) -> io::Result
     for line in requests.lines() {
         match serde_json::from_str(&line?)? {
             Request::Run(job) => {
+                flags.grace.store(job.grace, Ordering::SeqCst);
                 flags.busy.store(true, Ordering::SeqCst);
                 if jobs.send(*job).is_err() {
                     break;
@@ -142,6 +154,7 @@ fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
     let entered = runtime.enter();
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
     drop(entered);
     // The kernel watches the *thread* that started this process, so the signal alone says
     // nothing: only a new parent does.
@@ -160,26 +173,36 @@ fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
                         }
                     }
                     _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
                 }
             }
         });
         flags.cancelled.store(true, Ordering::SeqCst);
         if flags.busy.load(Ordering::SeqCst) {
-            std::thread::sleep(GRACE);
+            let grace = Duration::from_secs(flags.grace.load(Ordering::SeqCst));
+            std::thread::sleep(grace + REPORT);
         }
         die();
     });
     Ok(())
 }
 
-/// Ends this process and, where it leads a group of its own, every process in it.
+/// Ends every descendant of this process, then the process itself and, where it leads a group of
+/// its own, every process in it.
 fn die() -> ! {
+    Family::Mine.end(Some(DEATH));
     let me = rustix::process::getpid();
     if rustix::process::getpgrp() == me {
         // On success this does not return.
         let _ = rustix::process::kill_process_group(me, Signal::KILL);
     }
     std::process::exit(0)
+}
+
+/// Writes a line to standard error, which is the log of the job. A full disk costs the line, not
+/// the job.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Standard output as it was; whatever else writes there writes to standard error from now on.
@@ -248,6 +271,6 @@ impl Progress for Reported<'_> {
     }
 
     fn log(&self, line: &str) {
-        eprintln!("{line}");
+        tell(line);
     }
 }

@@ -1,5 +1,6 @@
 //! What a record must be before it is anything, whoever hands it in.
 
+use crate::diag::terminal::steers;
 use crate::digest::Digest;
 use crate::store::Record;
 use crate::store::record::RECORD_FORMAT;
@@ -35,7 +36,7 @@ pub fn shown(words: &str) -> String {
     const MOST: usize = 300;
     let letters = words.chars().take(MOST);
     letters
-        .map(|letter| match letter.is_control() {
+        .map(|letter| match steers(letter) {
             true => char::REPLACEMENT_CHARACTER,
             false => letter,
         })
@@ -50,6 +51,13 @@ fn artifacts(record: &Record) -> Result<(), String> {
         {
             let name = shown(name);
             return Err(format!("its output `{name}` does not have its digest"));
+        }
+        // A build that knows this format only would lose part of the output.
+        if let Some(artifact) = &port.inline
+            && artifact.format() > record.format
+        {
+            let name = shown(name);
+            return Err(format!("its format is too old for its output `{name}`"));
         }
     }
     Ok(())

@@ -45,7 +45,8 @@ pub enum ReportError {
 /// The folder of a graph's report inside the folder for results: `<name>[-<profile>…]`.
 pub fn folder_name(graph: &crate::workflow::graph::Graph) -> String {
     let parts = std::iter::once(&graph.name).chain(&graph.profiles);
-    parts.map(String::as_str).collect::<Vec<&str>>().join("-")
+    let parts: Vec<&str> = parts.map(String::as_str).collect();
+    crate::store::export::folder_name(&parts.join("-"))
 }
 
 /// Writes `results.json`, `provenance.json`, `report.html` and `tables/` into `folder`, and

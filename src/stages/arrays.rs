@@ -88,10 +88,10 @@ impl Stage for Arrays {
             Artifact::Files(files) => files.files.first_key_value(),
             _ => None,
         };
-        let Some((name, blob)) = file else {
+        let Some((name, found)) = file else {
             return Err(wrong("is no file".to_string()));
         };
-        let bytes = images::file_bytes(context, input, name, blob)?;
+        let bytes = images::file_bytes(context, input, name, &found.blob())?;
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("{name} is no safetensors file: {error}")))?;
         let points = self.features.as_deref().unwrap_or("features");

@@ -8,20 +8,26 @@
 //! it, so pin them with a lock file under `files`.
 
 mod child;
+mod collect;
+mod lines;
+mod shell;
 mod space;
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use self::child::Child;
+use self::child::{Child, Line};
+pub use self::shell::Shell;
 use self::space::Space;
 use super::derived::{Given, Work};
 use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::{Artifact, Files};
+use crate::workflow::credentials;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
     Withholds,
@@ -31,9 +37,14 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The line, run by `/bin/sh` in the node's own folder: inputs lie under their names, `files`
+    /// The line or script, run in the node's own folder: inputs lie under their names, `files`
     /// under their base names, outputs go to `out/`.
     pub run: String,
+    /// What runs the line. `bash`: as `bash -euo pipefail -c`, so that the first program that fails
+    /// ends the line and fails the node. `sh`: as `/bin/sh -c`, which goes on to the next line and
+    /// fails with the last one only.
+    #[serde(default)]
+    pub shell: Shell,
     /// What to keep: each name is a file or folder `out/NAME`, and an output of the node.
     pub outputs: Vec<String>,
     /// Scripts, lock files and whatever else the line reads; their content enters the key.
@@ -42,6 +53,10 @@ pub struct Command {
     /// Environment variables to pass on; their values enter the key.
     #[serde(default, skip_serializing)]
     pub env: Vec<String>,
+    /// Environment variables to pass on that stand in no key, record or log: credentials. What the
+    /// line leaves must not depend on them.
+    #[serde(default, skip_serializing)]
+    pub pass: Vec<String>,
 }
 
 /// The output that holds all others under their names: what the node stands for as a whole.
@@ -51,11 +66,10 @@ const OUT: &str = "out";
 /// Names of sources hold a `/`, which names under `needs:` can't.
 const FILE_SOURCE: &str = "files/";
 const ENVIRONMENT_SOURCE: &str = "env/variables";
-const SECRET_WORDS: [&str; 4] = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
 
 impl Stage for Command {
     const NAME: &'static str = "command";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "A shell line in a folder of its own, on declared inputs, files and outputs";
     const COMPARISON: Comparison = Comparison::BitEqual;
@@ -122,23 +136,25 @@ impl Stage for Command {
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let program = self.shell.program().ok_or_else(|| no_program(self.shell))?;
         let space = Space::lay_out(context)?;
-        let variables = variables(context)?;
-        Child::start(&self.run, &space, &variables, context)?.watch(context)?;
+        let line = Line {
+            program: &program,
+            shell: self.shell,
+            text: &self.run,
+            variables: variables(context)?,
+            secrets: self.secrets()?,
+        };
+        Child::start(&line, &space, context)?.watch(context)?;
         let mut outputs = Outputs::default();
         let mut whole = Files::default();
         for name in &self.outputs {
             let files = space.collect(name, context)?;
-            for (path, blob) in &files.files {
-                let path = match path.as_str() {
-                    "" => name.clone(),
-                    path => format!("{name}/{path}"),
-                };
-                whole.files.insert(path, blob.clone());
-            }
+            collect::add(&mut whole, name, &files);
             outputs = outputs.and(name, Artifact::Files(files));
         }
         space.log_undeclared(&self.outputs, context)?;
+        let outputs = outputs.note("shell", shown(&program));
         Ok(outputs.and(WHOLE, Artifact::Files(whole)))
     }
 }
@@ -190,20 +206,40 @@ impl Command {
     }
 
     fn check_variables(&self) -> Vec<ParameterProblem> {
-        let problem = |(index, name): (usize, &String)| {
-            let upper = name.to_uppercase();
-            if !is_identifier(name) {
+        let named = |field: &'static str, names: &'_ [String]| -> Vec<ParameterProblem> {
+            let problem = |(index, name): (usize, &String)| {
                 let message = format!("`{name}` is no name of an environment variable");
-                return Some(at("env", index, message));
-            }
-            if SECRET_WORDS.iter().any(|word| upper.contains(word)) {
-                let message = format!("`{name}` looks like a secret, and values enter the key");
-                let hint = "let the command read it from a file of its own";
-                return Some(at("env", index, message).hint(hint));
-            }
-            None
+                (!is_identifier(name)).then(|| at(field, index, message))
+            };
+            names.iter().enumerate().filter_map(problem).collect()
         };
-        self.env.iter().enumerate().filter_map(problem).collect()
+        let kept = |(index, name): (usize, &String)| {
+            let value = std::env::var(name).ok();
+            let why = credentials::sign(name, value.as_deref())?;
+            let message = format!("`{name}` {why}, and values under `env` enter the key");
+            let hint = "under `pass` a variable is handed on without entering key or record";
+            Some(at("env", index, message).hint(hint))
+        };
+        let twice = |(index, name): (usize, &String)| {
+            let message = format!("`{name}` is under `env` too, and its value enters the key");
+            self.env.contains(name).then(|| at("pass", index, message))
+        };
+        let mut problems = named("env", &self.env);
+        problems.extend(self.env.iter().enumerate().filter_map(kept));
+        problems.extend(named("pass", &self.pass));
+        problems.extend(self.pass.iter().enumerate().filter_map(twice));
+        problems
+    }
+
+    /// The variables under `pass`, as they are now.
+    fn secrets(&self) -> Result<Vec<(String, OsString)>, TaskError> {
+        let secret = |name: &String| match std::env::var_os(name) {
+            Some(value) => Ok((name.clone(), value)),
+            None => Err(TaskError::Failed(format!(
+                "`{name}`, which `pass` hands on, is not set"
+            ))),
+        };
+        self.pass.iter().map(secret).collect()
     }
 
     fn check_names(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
@@ -220,6 +256,23 @@ impl Command {
             .filter_map(|input| Some(ParameterProblem::input(&input.name, problem(input)?)))
             .collect()
     }
+}
+
+/// Where a program is, for a record that others may see: without the name of the user's folder.
+fn shown(program: &Path) -> String {
+    let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
+    let in_home = home.and_then(|home| program.strip_prefix(home).ok());
+    match in_home {
+        Some(rest) => format!("~/{}", rest.display()),
+        None => program.display().to_string(),
+    }
+}
+
+fn no_program(shell: Shell) -> TaskError {
+    TaskError::Failed(format!(
+        "PATH has no `{}`: install it, or write `shell: sh`",
+        shell.name()
+    ))
 }
 
 /// The values that the key holds, as they were when it was computed.

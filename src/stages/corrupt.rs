@@ -16,7 +16,7 @@ use crate::ml::data::decode::decode;
 use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
 use crate::rng::Stream;
-use crate::store::artifact::{Artifact, Blob, Dataset, ImageFile, Images, Part};
+use crate::store::artifact::{Artifact, Dataset, ImageFile, Images, Part, TreeFile};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
     Withholds,
@@ -135,8 +135,8 @@ impl Corrupt {
         let Artifact::Files(files) = &input.artifact else {
             return Err(TaskError::Input("`textures` holds no files".to_string()));
         };
-        let picture = |(name, blob): (&String, &Blob)| {
-            let bytes = images::file_bytes(context, input, name, blob)?;
+        let picture = |(name, file): (&String, &TreeFile)| {
+            let bytes = images::file_bytes(context, input, name, &file.blob())?;
             decode(&bytes).map_err(|error| TaskError::Input(format!("texture `{name}` {error}")))
         };
         let found: Vec<Picture> = files.files.iter().map(picture).collect::<Result<_, _>>()?;

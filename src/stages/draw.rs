@@ -101,10 +101,10 @@ fn pattern(context: &Context) -> Result<Pattern, TaskError> {
     let Artifact::Files(files) = &input.artifact else {
         return Err(TaskError::Input("`pattern` is no file".to_string()));
     };
-    let Some((name, blob)) = files.files.first_key_value() else {
+    let Some((name, file)) = files.files.first_key_value() else {
         return Err(TaskError::Input("`pattern` is no file".to_string()));
     };
-    let bytes = images::file_bytes(context, input, name, blob)?;
+    let bytes = images::file_bytes(context, input, name, &file.blob())?;
     let wrong = |error: String| TaskError::Input(format!("pattern `{name}` {error}"));
     let picture = decode(&bytes).map_err(|error| wrong(error.to_string()))?;
     Pattern::of(&picture).map_err(|error| wrong(format!("can't be used: {error}")))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::task::{TaskError, TaskInput};
 use crate::diag::nearest;
-use crate::store::artifact::{Artifact, Blob, Files, ImageFile};
+use crate::store::artifact::{Artifact, Files, ImageFile, TreeFile};
 use crate::store::sources::{IMAGE_ENDINGS, image_folder_order};
 use crate::workflow::kind::ImageSelection;
 
@@ -41,9 +41,9 @@ pub fn images(
     let mut images = Vec::new();
     for (label, files) in classes.values().enumerate() {
         let limit = selection.limit.unwrap_or(files.len());
-        images.extend(files.iter().take(limit).map(|(path, blob)| ImageFile {
+        images.extend(files.iter().take(limit).map(|(path, file)| ImageFile {
             path: path.to_string(),
-            blob: (*blob).clone(),
+            blob: file.blob(),
             label: label as u32,
         }));
     }
@@ -59,15 +59,15 @@ pub fn images(
     Ok((classes.into_keys().map(str::to_string).collect(), images))
 }
 
-type ByClass<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a Blob)>>;
+type ByClass<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a TreeFile)>>;
 
 fn by_class(tree: &Files) -> ByClass<'_> {
     let mut classes = ByClass::new();
-    for (path, blob) in &tree.files {
+    for (path, file) in &tree.files {
         if let Some((class, rest)) = path.split_once('/')
             && ends_with(rest, &IMAGE_ENDINGS)
         {
-            classes.entry(class).or_default().push((path, blob));
+            classes.entry(class).or_default().push((path, file));
         }
     }
     for files in classes.values_mut() {

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -96,6 +97,8 @@ pub struct Context<'a> {
     pub derived: Derived<'a>,
     pub progress: &'a dyn Progress,
     pub cancelled: &'a AtomicBool,
+    /// How long it has, once cancelled, to stop by itself.
+    pub grace: Duration,
 }
 
 /// One member of an input.

@@ -1,7 +1,7 @@
 //! What a port holds, as plain data. A port's digest is the BLAKE3 of its artifact's canonical
 //! bytes; those bytes are themselves a blob, so an artifact is read by reading its digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -31,7 +31,62 @@ pub struct Blob {
 /// stands under the empty path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Files {
-    pub files: BTreeMap<String, Blob>,
+    /// Paths of folders that hold nothing; the empty path is the tree itself.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub empty_folders: BTreeSet<String>,
+    pub files: BTreeMap<String, TreeFile>,
+}
+
+/// A file of a tree.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TreeFile {
+    pub bytes: u64,
+    pub digest: Digest,
+    /// Its owner may run it.
+    #[serde(skip_serializing_if = "is_false", default)]
+    pub executable: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+impl TreeFile {
+    pub fn blob(&self) -> Blob {
+        Blob {
+            bytes: self.bytes,
+            digest: self.digest,
+        }
+    }
+}
+
+impl From<Blob> for TreeFile {
+    /// A file that is not executable.
+    fn from(blob: Blob) -> Self {
+        Self {
+            bytes: blob.bytes,
+            digest: blob.digest,
+            executable: false,
+        }
+    }
+}
+
+impl Files {
+    /// Whether content and paths are all there is to it, as in every record of format 1.
+    pub fn is_plain(&self) -> bool {
+        self.empty_folders.is_empty() && !self.files.values().any(|file| file.executable)
+    }
+}
+
+impl FromIterator<(String, Blob)> for Files {
+    /// A tree without executable files and empty folders.
+    fn from_iter<I: IntoIterator<Item = (String, Blob)>>(files: I) -> Self {
+        let files = files.into_iter();
+        Self {
+            empty_folders: BTreeSet::new(),
+            files: files.map(|(path, blob)| (path, blob.into())).collect(),
+        }
+    }
 }
 
 /// Labelled images: an index into blobs or into files on disk, never their place.
@@ -170,7 +225,7 @@ impl Artifact {
     /// Encoded images are not among them: they may lie in the folder they came from.
     pub fn blobs(&self) -> Vec<Blob> {
         match self {
-            Artifact::Files(files) => files.files.values().cloned().collect(),
+            Artifact::Files(files) => files.files.values().map(TreeFile::blob).collect(),
             Artifact::Dataset(dataset) => dataset
                 .parts
                 .iter()

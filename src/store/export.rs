@@ -2,14 +2,15 @@
 //!
 //! | artifact | becomes |
 //! | --- | --- |
-//! | files | the same tree; a single file under the empty path becomes the target itself |
+//! | files | the same tree with executable files and empty folders; a single file under the empty path becomes the target itself |
 //! | dataset | class folders of images: packed pixels as PNG, encoded files as they are |
 //! | tensors | `tensors.safetensors` and `config.json` |
 //! | metrics, table | `metrics.json` and `metrics.csv`, `table.json` and `table.csv` |
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -17,9 +18,10 @@ use serde_json::Value;
 
 use super::artifact::{
     Artifact, Blob, BlobError, Blobs, Dataset, Files, ImageFile, Images, Metrics, Part, Table,
-    Tensors,
+    Tensors, TreeFile,
 };
 use super::tensors;
+use crate::diag::char_boundary;
 use crate::digest::Digest;
 
 #[derive(Debug, thiserror::Error)]
@@ -90,13 +92,20 @@ fn export_files(
     roots: &[PathBuf],
     target: &Path,
 ) -> Result<(), ExportError> {
-    let single = files.files.len() == 1;
-    files.files.par_iter().try_for_each(|(path, blob)| {
-        let file = match path.is_empty() && single {
+    for path in &files.empty_folders {
+        let folder = match path.is_empty() {
             true => target.to_path_buf(),
             false => inside(target, path)?,
         };
-        copy(blobs, path, blob, roots, &file)
+        fs::create_dir_all(&folder).map_err(ExportError::io(&folder))?;
+    }
+    let single = files.files.len() == 1;
+    files.files.par_iter().try_for_each(|(path, file)| {
+        let place = match path.is_empty() && single {
+            true => target.to_path_buf(),
+            false => inside(target, path)?,
+        };
+        copy(blobs, path, file, roots, &place)
     })
 }
 
@@ -144,7 +153,19 @@ pub fn member_name(axes: &std::collections::BTreeMap<String, String>) -> Option<
         .iter()
         .map(|(axis, id)| format!("{axis}={id}"))
         .collect();
-    (!pairs.is_empty()).then(|| pairs.join(","))
+    (!pairs.is_empty()).then(|| folder_name(&pairs.join(",")))
+}
+
+/// `text` as the name of a folder. File systems take 255 bytes: of a longer text the start stays,
+/// and a digest that no other text has stands for the rest.
+pub fn folder_name(text: &str) -> String {
+    const MOST: usize = 255;
+    if text.len() <= MOST {
+        return text.to_string();
+    }
+    let digest = &Digest::of(text.as_bytes()).to_hex()[..16];
+    let start = char_boundary(text, MOST - digest.len() - 1);
+    format!("{}~{digest}", &text[..start])
 }
 
 fn export_part(
@@ -158,13 +179,8 @@ fn export_part(
         Images::Encoded { files, .. } => {
             let places = encoded_places(classes, files)?;
             files.par_iter().zip(places).try_for_each(|(file, place)| {
-                copy(
-                    blobs,
-                    &file.path,
-                    &file.blob,
-                    roots,
-                    &inside(target, &place)?,
-                )
+                let blob = TreeFile::from(file.blob.clone());
+                copy(blobs, &file.path, &blob, roots, &inside(target, &place)?)
             })
         }
         Images::Packed {
@@ -241,23 +257,38 @@ pub fn content(
 fn copy(
     blobs: &dyn Blobs,
     path: &str,
-    blob: &Blob,
+    file: &TreeFile,
     roots: &[PathBuf],
     target: &Path,
 ) -> Result<(), ExportError> {
     make_parent(target)?;
+    let mode = if file.executable { 0o777 } else { 0o666 };
     if !roots.is_empty() {
-        let bytes = content(blobs, path, blob, roots)?;
-        return create(target, |file| file.write_all(&bytes));
+        let bytes = content(blobs, path, &file.blob(), roots)?;
+        return create_as(mode, target, |file| file.write_all(&bytes));
     }
-    let sealed = blobs.path(&blob.digest)?;
+    let sealed = blobs.path(&file.digest)?;
     let mut from = File::open(&sealed).map_err(ExportError::io(&sealed))?;
     // File to file, the kernel copies, and shares the blocks where the file system can.
-    create(target, |file| io::copy(&mut from, file).map(|_| ()))
+    create_as(mode, target, |file| io::copy(&mut from, file).map(|_| ()))
 }
 
 fn create(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ExportError> {
-    File::create_new(path)
+    create_as(0o666, path, write)
+}
+
+/// A new file with the permission bits that the umask leaves of `mode`.
+fn create_as(
+    mode: u32,
+    path: &Path,
+    write: impl FnOnce(&mut File) -> io::Result<()>,
+) -> Result<(), ExportError> {
+    let mut options = OpenOptions::new();
+    options
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
         .and_then(|mut file| write(&mut file))
         .map_err(ExportError::io(path))
 }

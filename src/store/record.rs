@@ -10,8 +10,11 @@ use crate::digest::{Digest, canonical_json};
 use crate::workflow::kind::PortType;
 use crate::workflow::recipe::Recipe;
 
-/// The version of the record format that this build writes.
-pub const RECORD_FORMAT: u32 = 1;
+/// The newest record format that this build reads. A record has the oldest one that can express
+/// it ([`format_of`]), so that older builds read what they can.
+pub const RECORD_FORMAT: u32 = 2;
+/// The format of records whose trees hold neither executable files nor empty folders.
+const PLAIN_FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -123,7 +126,21 @@ impl Record {
     }
 }
 
+/// The format of a record with these outputs.
+pub fn format_of<'a>(outputs: impl IntoIterator<Item = &'a Artifact>) -> u32 {
+    let formats = outputs.into_iter().map(Artifact::format);
+    formats.max().unwrap_or(PLAIN_FORMAT)
+}
+
 impl Artifact {
+    /// The oldest record format that can express it.
+    pub fn format(&self) -> u32 {
+        match self {
+            Artifact::Files(files) if !files.is_plain() => RECORD_FORMAT,
+            _ => PLAIN_FORMAT,
+        }
+    }
+
     /// The canonical bytes; their digest names the artifact.
     pub fn to_bytes(&self) -> Vec<u8> {
         // Trees of files and datasets may hold millions of them. Their maps and fields are in the
@@ -140,7 +157,7 @@ impl Artifact {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::artifact::{Blob, Dataset, Files, ImageFile, Images, Part};
+    use crate::store::artifact::{Blob, Dataset, Files, ImageFile, Images, Part, TreeFile};
 
     /// What serde writes of these is what their keys rest on, so the order of their fields is too.
     #[test]
@@ -180,7 +197,14 @@ mod tests {
             })
         };
         let none = BTreeMap::new();
-        let files = [(odd, blob("one")), ("", blob("two"))];
+        let tree: Files = [(odd, blob("one")), ("", blob("two"))]
+            .map(|(path, blob)| (path.to_string(), blob))
+            .into_iter()
+            .collect();
+        let executable = |file: TreeFile| TreeFile {
+            executable: true,
+            ..file
+        };
         for artifact in [
             dataset(None, vec![part(&none, packed.clone())]),
             dataset(
@@ -188,8 +212,14 @@ mod tests {
                 vec![part(&axes, encoded(0)), part(&none, encoded(2))],
             ),
             dataset(Some(""), Vec::new()),
+            Artifact::Files(tree.clone()),
             Artifact::Files(Files {
-                files: files.map(|(path, blob)| (path.to_string(), blob)).into(),
+                empty_folders: ["z", "a/b", odd].map(str::to_string).into(),
+                files: tree
+                    .files
+                    .into_iter()
+                    .map(|(path, file)| (path, executable(file)))
+                    .collect(),
             }),
         ] {
             let value = serde_json::to_value(&artifact).unwrap();
@@ -198,5 +228,22 @@ mod tests {
             let back: Artifact = serde_json::from_slice(&canonical).unwrap();
             assert_eq!(back, artifact);
         }
+    }
+
+    /// Documents of builds that knew neither executable files nor empty folders keep their bytes.
+    #[test]
+    fn a_plain_tree_is_written_as_ever() {
+        let file = r#"{"bytes":3,"digest":"9c4b7d6de3e8b1b7bba1c6e4d5b0a1c2e3f405162738495a6b7c8d9eafb0c1d2"}"#;
+        let text = format!(r#"{{"files":{{"files":{{"a":{file}}}}}}}"#);
+        let plain: Artifact = serde_json::from_str(&text).unwrap();
+        assert_eq!(String::from_utf8(plain.to_bytes()).unwrap(), text);
+        assert_eq!(plain.format(), 1);
+        let marked = text.replace("}}}}", r#","executable":true}}}}"#);
+        let marked: Artifact = serde_json::from_str(&marked).unwrap();
+        assert_eq!(marked.format(), 2);
+        let folder = r#"{"files":{"empty_folders":["e"],"files":{}}}"#;
+        let folder: Artifact = serde_json::from_str(folder).unwrap();
+        assert_eq!(format_of([&plain, &folder]), 2);
+        assert_eq!(format_of([&plain]), 1);
     }
 }

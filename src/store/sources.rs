@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::artifact::{Artifact, Blob, Files, Table};
+use super::artifact::{Artifact, Files, Table, TreeFile};
 use super::imagefolder::images;
 pub use super::imagefolder::{IMAGE_ENDINGS, class_images, first_place, image_folder_order};
 use super::statcache::{Contents, StatCache};
@@ -176,14 +176,18 @@ impl StatCache {
         let folder = self.folder(&root);
         let blob = |path: String| {
             let blob = folder.blob(&path)?;
-            Ok((path, blob))
+            Ok((path, TreeFile::from(blob)))
         };
         // Waking other threads takes longer than looking at one file.
-        let files: Result<BTreeMap<String, Blob>, SourceError> = match paths.len() {
+        let files: Result<BTreeMap<String, TreeFile>, SourceError> = match paths.len() {
             1 => paths.into_iter().map(blob).collect(),
             _ => paths.into_par_iter().map(blob).collect(),
         };
-        Ok(resolved(Artifact::Files(Files { files: files? }), root))
+        let tree = Files {
+            files: files?,
+            ..Files::default()
+        };
+        Ok(resolved(Artifact::Files(tree), root))
     }
 
     /// What is known of a tree, if that still holds. What is wrong with it is told by whoever
@@ -211,8 +215,8 @@ impl StatCache {
             .collect::<Result<_, SourceError>>()?;
         let settled = contents.iter().all(|folder| folder.settled);
         let files = contents.into_iter().flat_map(|folder| folder.files);
-        let files: BTreeMap<String, Blob> = files.collect();
-        let resolved = resolved(Artifact::Files(Files { files }), root);
+        let tree: Files = files.collect();
+        let resolved = resolved(Artifact::Files(tree), root);
         let IdentifiedSource { files, bytes, .. } = count(&resolved);
         let tree = Tree {
             fingerprint: settled.then(|| trees::fingerprint(&listed)),

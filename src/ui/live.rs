@@ -7,9 +7,11 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log::Console;
+use super::streams::stderr_text;
 use super::tally::Tally;
-use super::words::{duration, grouped};
+use super::words::{self, duration, grouped};
 use super::{Detail, Display, Wording, plain};
+use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
 
 const OVERALL: &str = "{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}";
@@ -55,7 +57,7 @@ impl Live {
         }
         let bar = ProgressBar::no_length()
             .with_style(style(SILENT))
-            .with_prefix(id.to_string());
+            .with_prefix(words::printable(id));
         // Above the bar of the whole, which stays the last line.
         let bar = match &self.overall {
             Some(overall) => self.bars.insert_before(overall, bar),
@@ -74,7 +76,7 @@ impl Live {
         }
         bar.set_length(total);
         bar.set_position(done.min(total));
-        bar.set_message(unit.to_string());
+        bar.set_message(words::printable(unit));
     }
 
     fn end(&mut self, id: &str) {
@@ -112,7 +114,7 @@ impl Display for Live {
         }
         if self.wording.detail >= Detail::Verbose || !shown_by_bars(event) {
             for line in plain::lines(event, &self.wording, &self.tally) {
-                self.bars.println(line)?;
+                self.bars.println(cleaned(&line, stderr_text()))?;
             }
         }
         self.refresh(now);

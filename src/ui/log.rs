@@ -8,6 +8,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::streams::stderr_text;
+use crate::diag::terminal::cleaned;
+
 /// Standard error, shared with the progress bars of a live display.
 #[derive(Clone, Default)]
 pub struct Console {
@@ -29,7 +32,9 @@ impl Write for Console {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let write = || io::stderr().write_all(bytes);
+        let text = String::from_utf8_lossy(bytes);
+        let text = cleaned(&text, stderr_text());
+        let write = || io::stderr().write_all(text.as_bytes());
         match self.bars.get() {
             Some(bars) => bars.suspend(write),
             None => write(),
@@ -55,6 +60,8 @@ impl<'a> MakeWriter<'a> for Console {
 pub fn start(console: &Console, filter: Option<&str>, verbose: u8, color: bool) {
     let builder = tracing_subscriber::fmt()
         .with_writer(console.clone())
+        // They would go to the same place by `eprintln!`, which panics where it is full.
+        .log_internal_errors(false)
         .with_ansi(color)
         .with_target(filter.is_some() || verbose > 1);
     // A subscriber that is already there (a test's) stays.

@@ -9,6 +9,7 @@ pub mod log;
 pub mod overview;
 pub mod paint;
 pub mod plain;
+pub mod streams;
 pub mod table;
 pub mod tally;
 pub mod words;

@@ -1,6 +1,7 @@
 //! Numbers as people write them.
 
 use crate::diag::is_unseen;
+pub use crate::diag::terminal::printable;
 
 /// `4 ms`, `0.42 s`, `3.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`.
 pub fn duration(seconds: f64) -> String {
@@ -54,14 +55,6 @@ pub fn bytes(number: u64) -> String {
         0 => format!("{number} B"),
         _ => format!("{value:.1} {}", UNITS[unit]),
     }
-}
-
-/// `text` without control characters: what a stage's own program wrote must not move the cursor.
-/// Line breaks stay.
-pub fn printable(text: &str) -> String {
-    text.chars()
-        .filter(|letter| *letter == '\n' || !letter.is_control())
-        .collect()
 }
 
 /// `text` with everything written out that is not seen: `\n`, `\u{1b}`, `\u{202e}`.

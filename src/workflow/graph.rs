@@ -142,4 +142,15 @@ pub struct Resources {
     pub retries: u32,
     /// Seconds after which the node is stopped and failed.
     pub timeout: Option<u64>,
+    /// Seconds that the node has to stop by itself when the run is interrupted.
+    pub grace: Option<u64>,
+}
+
+impl Resources {
+    /// What a node has that says nothing.
+    const GRACE: u64 = 10;
+
+    pub fn grace(&self) -> u64 {
+        self.grace.unwrap_or(Self::GRACE)
+    }
 }

@@ -16,6 +16,7 @@ mod assemble;
 mod axes;
 mod compile;
 mod compiled;
+pub mod credentials;
 mod expand;
 mod expression;
 pub mod fields;

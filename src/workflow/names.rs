@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::compiled::Bound;
+use super::credentials;
 use super::expression::Path;
 use super::overrides::AxisLayers;
 use super::values::{AxisValues, Resolved, descend, label_of, weight};
@@ -205,17 +206,16 @@ impl<'a> Names<'a> {
             problems.error(place, "syntax", message);
             return None;
         };
-        let upper = name.to_ascii_uppercase();
-        let secret = ["TOKEN", "SECRET", "PASSWORD", "KEY"];
-        if secret.iter().any(|word| upper.contains(word)) {
-            let message = format!(
-                "`{name}` looks like a secret, and what a workflow reads enters keys and reports"
-            );
+        let found = self.environment.get(name);
+        if let Some(why) = credentials::sign(name, found.map(String::as_str)) {
+            let message =
+                format!("`{name}` {why}, and what a workflow reads enters keys and reports");
             let found = problems.error(place, "secret", message);
-            found.hint("stages that need credentials read them themselves");
+            found.hint(
+                "a `command` gets a credential by `pass`; other stages read theirs themselves",
+            );
             return None;
         }
-        let found = self.environment.get(name);
         self.variables.insert(name.clone(), found.cloned());
         Some(match found {
             Some(value) => Resolved::of(value.as_str()),

@@ -7,7 +7,7 @@ use crate::diag::Problems;
 use crate::yaml::Entry;
 
 const NAMES: &[&str] = &[
-    "cpus", "mem", "gpus", "gpu_mem", "time", "retries", "timeout",
+    "cpus", "mem", "gpus", "gpu_mem", "time", "retries", "timeout", "grace",
 ];
 
 /// Reports fields that `resources` does not have.
@@ -34,6 +34,7 @@ pub fn set(resources: &mut Resources, name: &str, value: &Value) -> Result<(), S
         "gpu_mem" => resources.gpu_mem = Some(bytes(value)?),
         "time" => resources.time = Some(seconds(value)?),
         "timeout" => resources.timeout = Some(seconds(value)?),
+        "grace" => resources.grace = Some(seconds_or_none(value)?),
         // Reported where the stage was compiled.
         _ => {}
     }
@@ -78,6 +79,14 @@ pub fn bytes(value: &Value) -> Result<u64, String> {
         .find(|(name, _)| *name == unit)
         .ok_or_else(expected)?;
     whole(number * unit.1 as f64).ok_or_else(expected)
+}
+
+/// As [`seconds`], or `0` for no time at all.
+fn seconds_or_none(value: &Value) -> Result<u64, String> {
+    match shown(value).as_str() {
+        "0" | "0s" => Ok(0),
+        _ => seconds(value),
+    }
 }
 
 /// `90s`, `30m`, `2h`, `1d`, `1h30m`, or a number of seconds.

@@ -142,6 +142,7 @@ fn resources() -> Value {
             "time": with_words(&amount, "Such as 30m or 2h."),
             "retries": { "type": ["integer", "string", "null"], "minimum": 0 },
             "timeout": with_words(&amount, "Such as 30m or 2h."),
+            "grace": with_words(&amount, "Such as 30s or 2m."),
         },
     })
 }

@@ -112,8 +112,8 @@ fn a_run_says_what_it_does_and_the_next_one_reuses_it() {
     report: out/letters/report.html
     --- stderr
     letters: 2 nodes, 1 thread, cpu, run [run]
-    [1/2] reused   text  a8535be8e42a
-    [2/2] reused   found[letter=h]  9844c2ae5ad0
+    [1/2] reused   text  2104628b4728
+    [2/2] reused   found[letter=h]  c4a20ce0ba0a
     ");
     insta::assert_snapshot!(run(&["-q"]), @"");
 }
@@ -326,7 +326,7 @@ fn why_names_what_differs() {
     insta::assert_snapshot!(space.run(&["why", "letters.yaml", "text"]), @"
     text
       would run: it has not run before
-      key a8535be8e42a1952ed8597f854839bb7ba9c1ed05af4093b5ea76f23c86799cb
+      key 2104628b472828b3c779a9bc4b6bcd9b474e90075e66e338ef9a1c97d25193d3
     --- stderr
     note: there is no store at cache yet
     ");
@@ -340,7 +340,7 @@ fn why_names_what_differs() {
     insta::assert_snapshot!(why(&["text", "--set", "params.word=hal"]), @r#"
     text
       would run: with.run: "echo 'hazel' > out/words" → "echo 'hal' > out/words"
-      key 49fba24ed0d84747b2e77036bc8bcff54693c03c6b70cd6cf6843cd9ceb13370
+      key 3a5dfc3cd461a403cad346a297986d22665103258d785223fc6f79fa554ce1de
     "#);
     let outcome = why(&["found[letter=h]", "--json"]).expect(0).json();
     let node = &outcome["nodes"][0];

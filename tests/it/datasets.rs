@@ -58,6 +58,7 @@ impl Bench {
             derived: Default::default(),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
+            grace: std::time::Duration::ZERO,
         })
     }
 

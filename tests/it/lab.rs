@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ribflow::remote::signing::SecretKey;
 use ribflow::remote::statement;
 use ribflow::store::artifact::{Artifact, Blobs, Files, Metric, Metrics};
-use ribflow::store::record::{Provenance, RECORD_FORMAT};
+use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Signature, Store};
 use ribflow::workflow::kind::PortType;
 use ribflow::workflow::recipe::Recipe;
@@ -57,11 +57,9 @@ pub fn outcome(store: &Store, parameter: &str, contents: &[&[u8]]) -> Record {
     };
     let blobs = contents.iter().map(|content| store.write(content).unwrap());
     let named = blobs.enumerate();
-    let files = Files {
-        files: named
-            .map(|(index, blob)| (format!("file-{index}"), blob))
-            .collect(),
-    };
+    let files: Files = named
+        .map(|(index, blob)| (format!("file-{index}"), blob))
+        .collect();
     let metrics = Metrics {
         values: BTreeMap::from([("top1".to_string(), Metric::new(61.5, "percent"))]),
     };
@@ -75,7 +73,7 @@ pub fn outcome(store: &Store, parameter: &str, contents: &[&[u8]]) -> Record {
     ];
     let ports = ports.map(|(name, port)| (name.to_string(), port));
     Record {
-        format: RECORD_FORMAT,
+        format: 1,
         key: recipe.key(),
         recipe,
         ports: BTreeMap::from(ports),

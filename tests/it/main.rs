@@ -7,6 +7,7 @@ mod checkpoint;
 mod cli;
 mod cli_docs;
 mod cli_run;
+mod cli_terminal;
 mod command;
 mod controls;
 mod corrupt;

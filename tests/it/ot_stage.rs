@@ -94,6 +94,7 @@ fn run(store: &Store, with: &Value, a: &Artifact, b: &Artifact) -> Result<Output
         derived: Default::default(),
         progress: &Silent,
         cancelled: &AtomicBool::new(false),
+        grace: std::time::Duration::ZERO,
     })
 }
 

@@ -109,6 +109,7 @@ impl Sides {
             derived: Default::default(),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
+            grace: std::time::Duration::ZERO,
         })
     }
 }

@@ -13,7 +13,7 @@ use ribflow::stages;
 use ribflow::stages::task::{Context, Progress, TaskInput};
 use ribflow::store::StoredRecord;
 use ribflow::store::artifact::{Artifact, Better, Blob, BlobError, Blobs, Metric, Metrics};
-use ribflow::store::record::{Port, Provenance, RECORD_FORMAT, Record};
+use ribflow::store::record::{Port, Provenance, Record};
 use ribflow::workflow::graph::{Axis, AxisValue, Graph, Input, Member, Node, Resources, StageInfo};
 use ribflow::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, OutputSpec, ParameterProblem, Parameters, PortType,
@@ -132,7 +132,7 @@ impl Sample {
             (name, port)
         });
         let record = Record {
-            format: RECORD_FORMAT,
+            format: 1,
             key: Digest::of(node.id.as_bytes()),
             recipe: Recipe {
                 kind: node.kind.name().to_string(),
@@ -212,6 +212,7 @@ impl Sample {
             derived: Default::default(),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
+            grace: std::time::Duration::ZERO,
         };
         let registry = stages::registry();
         let task = registry.task(kind, &with).unwrap().unwrap();

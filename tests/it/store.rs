@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use ribflow::digest::Digest;
 use ribflow::store::artifact::{Artifact, BlobError, Blobs, Files, Metric, Metrics};
-use ribflow::store::record::{Provenance, RECORD_FORMAT};
+use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Store, StoreError};
 use ribflow::workflow::kind::PortType;
 use ribflow::workflow::recipe::Recipe;
@@ -44,18 +44,16 @@ pub fn recipe(parameter: &str) -> Recipe {
 pub fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) -> Record {
     let blobs = contents.iter().map(|content| store.write(content).unwrap());
     let named = blobs.enumerate();
-    let files = Files {
-        files: named
-            .map(|(index, blob)| (format!("file-{index}"), blob))
-            .collect(),
-    };
+    let files: Files = named
+        .map(|(index, blob)| (format!("file-{index}"), blob))
+        .collect();
     let metrics = Metrics {
         values: BTreeMap::from([("top1".to_string(), Metric::new(0.1 + 0.2, "percent"))]),
     };
     let port = |gives, artifact| store.port(gives, artifact).unwrap();
     let recipe = recipe(parameter);
     Record {
-        format: RECORD_FORMAT,
+        format: 1,
         key: recipe.key(),
         recipe,
         ports: BTreeMap::from([

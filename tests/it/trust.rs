@@ -14,7 +14,7 @@ use ribflow::digest::Digest;
 use ribflow::remote::home::Home;
 use ribflow::remote::signing::{PublicKey, SecretKey};
 use ribflow::store::artifact::{Artifact, Metric, Metrics};
-use ribflow::store::record::{Port, Provenance, RECORD_FORMAT, Record};
+use ribflow::store::record::{Port, Provenance, Record};
 use ribflow::workflow::kind::PortType;
 use ribflow::workflow::recipe::Recipe;
 use serde_json::json;
@@ -53,7 +53,7 @@ fn record(name: &str, accuracy: f64) -> Record {
         device: None,
     };
     Record {
-        format: RECORD_FORMAT,
+        format: 1,
         key: recipe.key(),
         recipe,
         ports: BTreeMap::from([("metrics".to_string(), port)]),

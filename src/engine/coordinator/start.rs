@@ -214,6 +214,7 @@ impl Coordinator<'_> {
             threads,
             device: self.device.clone(),
             withheld: self.keeps_to_itself(node),
+            grace: at.resources.grace(),
             derived: self.budget,
             scratch,
             log: self.journal.log(&at.id).0,
@@ -274,6 +275,7 @@ impl Coordinator<'_> {
             }
         };
         let limits = Limits {
+            grace: Duration::from_secs(job.grace),
             timeout: self.graph.dag[node]
                 .resources
                 .timeout

@@ -93,8 +93,8 @@ fn placed(context: &Context, input: &TaskInput, files: &Files) -> Result<PathBuf
     if let Some(root) = input.roots.iter().find(|root| unchanged(root)) {
         return Ok(root.clone());
     }
-    for (name, blob) in &files.files {
-        let bytes = images::file_bytes(context, input, name, blob)?;
+    for (name, file) in &files.files {
+        let bytes = images::file_bytes(context, input, name, &file.blob())?;
         let target = context.scratch.join(name);
         fs::write(&target, bytes).map_err(io_error(&target))?;
     }

@@ -2,11 +2,13 @@
 //! ends or the node is cancelled.
 //!
 //! The group is led by a guard, a second shell that waits for the end of a pipe which only this
-//! process holds open. However this process dies, by SIGKILL too, the guard ends the group.
+//! process holds open. However this process dies, by SIGKILL too, the guard ends the group. What
+//! has left the group is found by its ancestry ([`crate::process`]).
 
-use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,7 +17,10 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::super::task::{Context, TaskError};
+use super::lines::{Lines, Secrets};
+use super::shell::Shell;
 use super::space::Space;
+use crate::process::{self, Family, Known};
 
 /// What a program needs in order to be found and to find itself at home. Everything else is
 /// cleared: what a line may depend on is in its key.
@@ -27,95 +32,125 @@ const NECESSITIES: [&str; 6] = [
     "LOGNAME",
     "CUDA_VISIBLE_DEVICES",
 ];
-/// Between asking a cancelled line to end and ending it.
-const GRACE: Duration = Duration::from_secs(5);
-/// How many last lines an error shows.
-const TAIL: usize = 20;
-/// A line of output that is longer is cut into several.
-const LONGEST_LINE: usize = 64 << 10;
+/// What the guard runs: `0` is its own group, whose other signals it survives. It says when it
+/// does, so that no signal comes too early.
+const GUARD: &str = "trap '' HUP INT QUIT TERM; echo; read -r _; kill -9 0";
+/// The exit code of a program that was ended by SIGPIPE, as a shell tells it.
+const BROKEN_PIPE: i32 = 141;
 
-/// What the guard runs: `0` is its own group.
-const GUARD: &str = "read -r _; kill -9 0";
+/// What is run.
+pub(super) struct Line<'a> {
+    pub program: &'a Path,
+    pub shell: Shell,
+    pub text: &'a str,
+    /// Names and values that the key holds.
+    pub variables: Vec<(String, String)>,
+    /// Names and values that nothing may show.
+    pub secrets: Vec<(String, OsString)>,
+}
 
 pub(super) struct Child {
     /// Holds the pipe's end as its standard input.
     guard: std::process::Child,
     process: std::process::Child,
     id: Pid,
+    family: Family,
     group: Pid,
     output: PipeReader,
     lines: Lines,
+    shell: Shell,
+    /// Until both have been waited for.
+    _known: [Known; 2],
 }
 
 impl Child {
-    pub fn start(
-        line: &str,
-        space: &Space,
-        variables: &[(String, String)],
-        context: &Context,
-    ) -> Result<Self, TaskError> {
-        let failed = |error: io::Error| TaskError::Failed(format!("/bin/sh: {error}"));
+    pub fn start(line: &Line, space: &Space, context: &Context) -> Result<Self, TaskError> {
+        let program = line.program.display();
+        let failed = |error: io::Error| TaskError::Failed(format!("{program}: {error}"));
         // One pipe for both, so that the log keeps their order.
         let (output, writer) = io::pipe().map_err(failed)?;
         // The watcher has several things to look at, so none may block it.
         fcntl_setfl(&output, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
-        let mut guard = Command::new("/bin/sh")
-            .args(["-c", GUARD])
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .map_err(failed)?;
+        let (mut guard, guard_known) = guard().map_err(failed)?;
         let errors = writer.try_clone().map_err(failed)?;
-        let started = command(line, space, variables, context.threads)
+        let mut command = command(line, space, context.threads);
+        command
             .stdin(Stdio::null())
             .stdout(writer)
             .stderr(errors)
-            .process_group(guard.id() as i32)
-            .spawn();
-        let process = match started {
-            Ok(process) => process,
+            .process_group(guard.id() as i32);
+        let started = process::start(|| command.spawn(), |child| Some(child.id()));
+        // It holds the writing end of the pipe, which must end with the line.
+        drop(command);
+        let (process, known) = match started {
+            Ok(started) => started,
             Err(error) => {
                 let _ = guard.kill();
                 let _ = guard.wait();
                 return Err(failed(error));
             }
         };
+        let id = Pid::from_child(&process);
+        let group = Pid::from_child(&guard);
+        let secrets = line.secrets.iter();
+        let secrets = secrets.map(|(_, value)| value.as_os_str());
         Ok(Self {
-            id: Pid::from_child(&process),
-            group: Pid::from_child(&guard),
+            id,
+            group,
+            family: Family::Line {
+                group,
+                child: id,
+                guard: group,
+            },
             guard,
             process,
             output,
-            lines: Lines::default(),
+            lines: Lines::hiding(Secrets::new(secrets)),
+            shell: line.shell,
+            _known: [guard_known, known],
         })
     }
 
     /// Passes the output on to the node's log until the line ends.
     ///
+    /// A cancelled line, with all that it started, is asked to end and has `grace` to do so.
+    ///
     /// # Errors
     /// An exit code other than 0, with the last lines; cancellation, once nothing is left running.
     pub fn watch(mut self, context: &Context) -> Result<(), TaskError> {
         let mut pause = Pause::default();
-        while !self.has_ended() {
+        let mut deadline = None;
+        while !self.is_over(deadline) {
             match self.pass_output(context) {
                 true => pause = Pause::default(),
                 false => pause.take(),
             }
-            if context.cancelled.load(Ordering::Relaxed) {
-                self.stop();
-                return Err(TaskError::Cancelled);
+            if deadline.is_none() && context.cancelled.load(Ordering::Relaxed) {
+                self.ask_to_end();
+                deadline = Some(Instant::now() + context.grace);
             }
         }
-        let status = self.end_group();
+        let status = self.end();
         self.pass_output(context);
         self.lines.finish(context);
+        if deadline.is_some() {
+            return Err(TaskError::Cancelled);
+        }
         match status {
             Ok(status) if status.success() => Ok(()),
-            Ok(status) => Err(TaskError::Failed(self.lines.describe(&status))),
-            Err(error) => Err(TaskError::Failed(format!("/bin/sh: {error}"))),
+            Ok(status) => Err(TaskError::Failed(self.describe(&status))),
+            Err(error) => Err(TaskError::Failed(format!("the command was lost: {error}"))),
+        }
+    }
+
+    /// Whether there is nothing more to wait for. A line that was asked to end is over once all
+    /// of it has ended: a shell may end at once, and what it started may still be saving.
+    fn is_over(&self, deadline: Option<Instant>) -> bool {
+        match deadline {
+            None => self.has_ended(),
+            Some(deadline) => {
+                Instant::now() >= deadline || (self.has_ended() && !self.family.is_alive())
+            }
         }
     }
 
@@ -125,19 +160,16 @@ impl Child {
         !matches!(waitid(WaitId::Pid(self.id), options), Ok(None))
     }
 
-    fn stop(&mut self) {
+    fn ask_to_end(&self) {
         let _ = kill_process_group(self.group, Signal::TERM);
-        let deadline = Instant::now() + GRACE;
-        let mut pause = Pause::default();
-        while !self.has_ended() && Instant::now() < deadline {
-            pause.take();
-        }
-        let _ = self.end_group();
+        // Once more to those that have it already would cut short what they do about it.
+        self.family.signal_outside(self.group, Signal::TERM);
     }
 
-    /// Ends whatever is left of the group: nothing that the line left running may outlive the
-    /// node. The guard is waited for last, so that until then the group's number is its own.
-    fn end_group(&mut self) -> io::Result<ExitStatus> {
+    /// Ends whatever is left of the line: nothing that it left running may outlive the node. The
+    /// line and the guard are waited for last, so that until then their numbers are their own.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        self.family.end(None);
         let _ = kill_process_group(self.group, Signal::KILL);
         let status = self.process.wait();
         let _ = self.guard.wait();
@@ -158,34 +190,78 @@ impl Child {
             any = true;
         }
     }
+
+    fn describe(&self, status: &ExitStatus) -> String {
+        let mut text = match (status.code(), status.signal()) {
+            (Some(code), _) => format!("the command ended with exit code {code}"),
+            (None, Some(signal)) => format!("the command was ended by signal {signal}"),
+            (None, None) => "the command failed".to_string(),
+        };
+        if self.lines.tail().len() == 0 {
+            text += "; it printed nothing";
+        }
+        for line in self.lines.tail() {
+            text += "\n  ";
+            text += line;
+        }
+        if self.shell == Shell::Bash && status.code() == Some(BROKEN_PIPE) {
+            text += "\n141 is a program whose reader had ended (`… | head`): write `(… || true) | \
+                     head`, or run the command by `shell: sh`";
+        }
+        text
+    }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
         // On the way out of a panic nothing may be left running; once all is over, nothing is.
         if let Ok(None) = self.guard.try_wait() {
-            let _ = self.end_group();
+            let _ = self.end();
         }
     }
 }
 
+/// Starts a guard, and returns once it survives what its group may be sent.
+fn guard() -> io::Result<(std::process::Child, Known)> {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", GUARD])
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
+    let (mut guard, known) = process::start(|| command.spawn(), |child| Some(child.id()))?;
+    if let Some(mut output) = guard.stdout.take() {
+        let mut ready = [0];
+        output.read_exact(&mut ready)?;
+    }
+    Ok((guard, known))
+}
+
 /// The line with its folder and environment.
-fn command(line: &str, space: &Space, variables: &[(String, String)], threads: usize) -> Command {
+fn command(line: &Line, space: &Space, threads: usize) -> Command {
     let threads = threads.to_string();
     let inherited = NECESSITIES.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;
         Some((*name, value))
     });
-    let mut command = Command::new("/bin/sh");
+    let variables = line.variables.iter();
+    let variables = variables.map(|(name, value)| (name, OsStr::new(value)));
+    let secrets = line.secrets.iter();
+    let secrets = secrets.map(|(name, value)| (name, value.as_os_str()));
+    let mut command = Command::new(line.program);
     command
-        .args(["-c", line])
+        .args(line.shell.arguments())
+        .arg(line.text)
         .current_dir(&space.folder)
         .env_clear()
         .envs(inherited)
         .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
         .envs([("OMP_NUM_THREADS", &threads), ("RIBFLOW_THREADS", &threads)])
         .env("TMPDIR", &space.temporary)
-        .envs(variables.iter().map(|(name, value)| (name, value)));
+        .envs(variables)
+        .envs(secrets);
     command
 }
 
@@ -202,61 +278,5 @@ impl Pause {
     fn take(&mut self) {
         std::thread::sleep(self.0);
         self.0 = (self.0 * 2).min(Duration::from_millis(50));
-    }
-}
-
-/// Output as lines, and the last of them.
-#[derive(Default)]
-struct Lines {
-    open: Vec<u8>,
-    tail: VecDeque<String>,
-}
-
-impl Lines {
-    fn take(&mut self, bytes: &[u8], context: &Context) {
-        for byte in bytes {
-            match byte {
-                b'\n' => self.close(context),
-                byte => self.open.push(*byte),
-            }
-            if self.open.len() >= LONGEST_LINE {
-                self.close(context);
-            }
-        }
-    }
-
-    fn finish(&mut self, context: &Context) {
-        if !self.open.is_empty() {
-            self.close(context);
-        }
-    }
-
-    fn close(&mut self, context: &Context) {
-        let line = String::from_utf8_lossy(&self.open);
-        // A progress bar redraws its line after `\r`: the last state is the one that stays.
-        let line = line.trim_end_matches('\r');
-        let line = line.rsplit('\r').next().unwrap_or_default().to_string();
-        self.open.clear();
-        context.progress.log(&line);
-        if self.tail.len() == TAIL {
-            self.tail.pop_front();
-        }
-        self.tail.push_back(line);
-    }
-
-    fn describe(&self, status: &ExitStatus) -> String {
-        let mut text = match (status.code(), status.signal()) {
-            (Some(code), _) => format!("the command ended with exit code {code}"),
-            (None, Some(signal)) => format!("the command was ended by signal {signal}"),
-            (None, None) => "the command failed".to_string(),
-        };
-        if self.tail.is_empty() {
-            text += "; it printed nothing";
-        }
-        for line in &self.tail {
-            text += "\n  ";
-            text += line;
-        }
-        text
     }
 }

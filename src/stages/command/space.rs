@@ -1,22 +1,20 @@
 //! The folder that a command runs in: what lies there before, and what is kept of it after.
 
-use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rayon::prelude::*;
-
 use super::super::task::{Context, TaskError, TaskInput};
+use super::collect::collect;
 use super::{FILE_SOURCE, OUT};
 use crate::fsx;
-use crate::store::artifact::{Artifact, Blob, Blobs, Files};
+use crate::store::artifact::{Artifact, Blobs, Files};
 use crate::store::export::{ExportError, content, export, member_name};
 
 /// A laid-out folder, emptied on drop.
 pub(super) struct Space {
-    /// Where the line runs.
+    /// Where the line runs, without links in its path.
     pub folder: PathBuf,
     /// For the line's temporary files: beside the folder, so that it holds nothing undeclared.
     pub temporary: PathBuf,
@@ -25,9 +23,12 @@ pub(super) struct Space {
 impl Space {
     /// Lays out the inputs and files of `context`, read-only, and an empty `out/`.
     pub fn lay_out(context: &Context) -> Result<Self, TaskError> {
+        // Before the line runs, which may put links anywhere.
+        let scratch = context.scratch.canonicalize();
+        let scratch = scratch.map_err(io_error(context.scratch))?;
         let space = Self {
-            folder: context.scratch.join("work"),
-            temporary: context.scratch.join("tmp"),
+            folder: scratch.join("work"),
+            temporary: scratch.join("tmp"),
         };
         for folder in [&space.folder, &space.temporary, &space.folder.join(OUT)] {
             fs::create_dir_all(folder).map_err(io_error(folder))?;
@@ -49,8 +50,9 @@ impl Space {
         let Artifact::Files(files) = &file.artifact else {
             return Err(TaskError::Input("a file is expected".to_string()));
         };
-        for (name, blob) in &files.files {
-            let bytes = content(blobs, name, blob, &file.roots).map_err(task_error)?;
+        for (name, content_of) in &files.files {
+            let bytes = content(blobs, name, &content_of.blob(), &file.roots);
+            let bytes = bytes.map_err(task_error)?;
             let target = self.folder.join(name);
             fs::write(&target, bytes)
                 .and_then(|()| fs::set_permissions(&target, Permissions::from_mode(0o555)))
@@ -82,66 +84,7 @@ impl Space {
 
     /// What the line left at `out/NAME`.
     pub fn collect(&self, name: &str, context: &Context) -> Result<Files, TaskError> {
-        let place = self.folder.join(OUT).join(name);
-        if fs::symlink_metadata(&place).is_err() {
-            let message = format!("the command left no `out/{name}`");
-            return Err(TaskError::Failed(message));
-        }
-        let mut found = BTreeMap::new();
-        self.walk(&place, String::new(), &mut found)?;
-        if found.is_empty() {
-            let message = format!("the command left `out/{name}` empty");
-            return Err(TaskError::Failed(message));
-        }
-        let kept: Result<BTreeMap<String, Blob>, TaskError> = found
-            .into_par_iter()
-            .map(|(path, file)| Ok((path, context.blobs.write_file(&file)?)))
-            .collect();
-        Ok(Files { files: kept? })
-    }
-
-    /// Regular files by path from the output. A link counts as the file inside the folder that
-    /// it leads to; anything else would be content that nobody declared.
-    fn walk(
-        &self,
-        place: &Path,
-        path: String,
-        found: &mut BTreeMap<String, PathBuf>,
-    ) -> Result<(), TaskError> {
-        let kind = fs::symlink_metadata(place)
-            .map_err(io_error(place))?
-            .file_type();
-        if kind.is_dir() {
-            for entry in fs::read_dir(place).map_err(io_error(place))? {
-                let entry = entry.map_err(io_error(place))?;
-                let name = entry.file_name().into_string().map_err(|name| {
-                    TaskError::Failed(format!("the name of the output {name:?} is no UTF-8"))
-                })?;
-                let path = match path.as_str() {
-                    "" => name,
-                    path => format!("{path}/{name}"),
-                };
-                self.walk(&entry.path(), path, found)?;
-            }
-            return Ok(());
-        }
-        let real = match kind.is_symlink() {
-            true => self.inside(place),
-            false => kind.is_file().then(|| place.to_path_buf()),
-        };
-        let shown = place.strip_prefix(&self.folder).unwrap_or(place).display();
-        let real = real.ok_or_else(|| {
-            let message = format!("`{shown}` is neither a folder nor a file of this node");
-            TaskError::Failed(message)
-        })?;
-        found.insert(path, real);
-        Ok(())
-    }
-
-    fn inside(&self, link: &Path) -> Option<PathBuf> {
-        let folder = self.folder.canonicalize().ok()?;
-        let real = link.canonicalize().ok()?;
-        (real.starts_with(folder) && real.is_file()).then_some(real)
+        collect(&self.folder, name, context.blobs)
     }
 
     /// Names in the node's log what is left under `out/` without being kept.
@@ -179,10 +122,15 @@ fn task_error(error: ExportError) -> TaskError {
     }
 }
 
-/// Takes everybody's right to write from a tree.
+/// Takes everybody's right to write from a tree. What the owner may run everybody may run.
 fn seal(path: &Path) -> io::Result<()> {
-    if !path.is_dir() {
-        return fs::set_permissions(path, Permissions::from_mode(fsx::SEALED));
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_dir() {
+        let mode = match metadata.mode() & 0o100 {
+            0 => fsx::SEALED,
+            _ => 0o555,
+        };
+        return fs::set_permissions(path, Permissions::from_mode(mode));
     }
     for entry in fs::read_dir(path)? {
         seal(&entry?.path())?;

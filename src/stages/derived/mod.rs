@@ -251,6 +251,7 @@ mod tests {
             derived: Derived::new(store.shelf(budget), "cpu"),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
+            grace: Duration::ZERO,
         };
         let mut make = |range: Range<usize>| {
             made.fetch_add(1, Ordering::Relaxed);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::digest::Digest;
-use crate::store::artifact::{Artifact, Blob, Files};
+use crate::store::artifact::{Artifact, Blob};
 use crate::store::packed::{Reader, Writer};
 use crate::store::record::{Port, Provenance, Record};
 use crate::workflow::kind::PortType;
@@ -12,6 +12,7 @@ use crate::workflow::recipe::Recipe;
 const NOTHING: u8 = 0;
 /// An artifact as JSON.
 const JSON: u8 = 1;
+/// A tree without executable files and empty folders.
 const TREE: u8 = 2;
 
 const PORT_TYPES: [PortType; 6] = [
@@ -74,7 +75,7 @@ impl Writer {
         self.number(port.bytes);
         match &port.inline {
             None => self.0.push(NOTHING),
-            Some(Artifact::Files(tree)) => {
+            Some(Artifact::Files(tree)) if tree.is_plain() => {
                 self.0.push(TREE);
                 self.map(&tree.files, |writer, blob| {
                     writer.number(blob.bytes);
@@ -108,9 +109,10 @@ impl Reader<'_> {
             bytes: self.number()?,
             inline: match self.tag()? {
                 NOTHING => None,
-                TREE => Some(Artifact::Files(Files {
-                    files: self.map(Self::blob)?,
-                })),
+                TREE => {
+                    let files = self.map(Self::blob)?;
+                    Some(Artifact::Files(files.into_iter().collect()))
+                }
                 _ => Some(self.json()?),
             },
         })
@@ -144,8 +146,9 @@ mod tests {
     fn record() -> Record {
         let digest = Digest::of(b"content");
         let blob = serde_json::json!({ "bytes": 7, "digest": digest });
+        let tool = serde_json::json!({ "bytes": 7, "digest": digest, "executable": true });
         let text = serde_json::json!({
-            "format": 1,
+            "format": 2,
             "key": Digest::of(b"key"),
             "recipe": {
                 "kind": "command", "version": 3, "with": { "run": "true", "rate": 0.1 },
@@ -155,6 +158,8 @@ mod tests {
             "ports": {
                 "all": { "type": "files", "digest": digest, "bytes": 7,
                          "inline": { "files": { "files": { "a/b": blob } } } },
+                "tools": { "type": "files", "digest": digest, "bytes": 7,
+                           "inline": { "files": { "empty_folders": ["c"], "files": { "a/b": tool } } } },
                 "numbers": { "type": "metrics", "digest": digest, "bytes": 9,
                              "inline": { "metrics": { "values": { "x": { "value": 0.3 } } } } },
                 "weights": { "type": "model", "digest": digest, "bytes": 1000 },

@@ -220,8 +220,8 @@ impl Probe {
             content += &format!("{} {times}", std::process::id());
         }
         let blob = context.blobs.write(content.as_bytes())?;
-        let files = [("data".to_string(), blob)].into();
-        Ok(outputs.and("files", Artifact::Files(Files { files })))
+        let files: Files = [("data".to_string(), blob)].into_iter().collect();
+        Ok(outputs.and("files", Artifact::Files(files)))
     }
 }
 

@@ -187,11 +187,13 @@ fn nothing_is_written_outside_the_target() {
     let (_folder, store) = new_store();
     let blob = store.write(b"x").unwrap();
     for path in ["../up", "/abs", "a//b", "a/../../b", "./a", "a/"] {
-        let files = BTreeMap::from([
-            (path.to_string(), blob.clone()),
-            ("b".to_string(), blob.clone()),
-        ]);
-        let error = exported(&store, &Artifact::Files(Files { files }), &[]).unwrap_err();
+        let files = [path, "b"].map(|path| (path.to_string(), blob.clone()));
+        let mut tree: Files = files.into_iter().collect();
+        let error = exported(&store, &Artifact::Files(tree.clone()), &[]).unwrap_err();
+        assert!(matches!(error, ExportError::Path(_)), "{path}");
+        tree.files.remove(path);
+        tree.empty_folders.insert(path.to_string());
+        let error = exported(&store, &Artifact::Files(tree), &[]).unwrap_err();
         assert!(matches!(error, ExportError::Path(_)), "{path}");
     }
 }

@@ -106,7 +106,7 @@ fn a_record_under_a_foreign_key_is_not_served() {
 fn a_record_of_a_newer_format_is_an_error_not_damage() {
     let (_folder, store) = new_store();
     let mut record = record(&store, "a", &[b"x"], 1.0);
-    record.format = RECORD_FORMAT + 1;
+    record.format = ribflow::store::record::RECORD_FORMAT + 1;
     let digest = store.publish(std::slice::from_ref(&record)).unwrap()[0];
     let error = store.chosen(&record.key).unwrap_err();
     assert!(matches!(error, StoreError::NewerRecord { .. }));
@@ -151,7 +151,7 @@ proptest! {
             let blob = Blob { bytes: path.len() as u64, digest: Digest::of(path.as_bytes()) };
             (path, blob)
         });
-        let artifact = Artifact::Files(Files { files: named.collect() });
+        let artifact = Artifact::Files(named.collect::<Files>());
         let value = serde_json::to_value(&artifact).unwrap();
         prop_assert_eq!(artifact.to_bytes(), canonical_json(&value).into_bytes());
     }

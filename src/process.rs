@@ -1,0 +1,301 @@
+//! Processes that this one is answerable for: which of its descendants live, and their end.
+//!
+//! A process that leaves its group or session, or whose parent ends, keeps its ancestry as long as
+//! one of its ancestors adopts orphans ([`adopt_orphans`]). So a descendant is found by its line
+//! of parents, not by its group. Where the system has no `/proc`, groups are all there is.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
+
+/// Whether orphaned descendants become children of this process.
+static ADOPTS: AtomicBool = AtomicBool::new(false);
+/// The children that this process has started and waits for itself. Held while one is started, so
+/// that none is taken for an orphan.
+static KNOWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// From now on the orphans among the descendants of this process become its children, and every
+/// child that is not [started](start) through this module counts as one of them.
+pub fn adopt_orphans() {
+    #[cfg(target_os = "linux")]
+    if rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok() {
+        ADOPTS.store(true, Ordering::SeqCst);
+    }
+}
+
+/// A child that is waited for by who started it; until then it is no orphan.
+#[derive(Debug)]
+pub struct Known(i32);
+
+impl Known {
+    pub fn id(&self) -> Option<Pid> {
+        Pid::from_raw(self.0)
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        known().remove(&self.0);
+    }
+}
+
+/// Starts a child. Whoever calls this keeps the mark until the child has been waited for.
+pub fn start<T>(
+    start: impl FnOnce() -> io::Result<T>,
+    id: impl FnOnce(&T) -> Option<u32>,
+) -> io::Result<(T, Known)> {
+    let mut known = known();
+    let child = start()?;
+    let id = id(&child).and_then(|id| i32::try_from(id).ok());
+    let id = id.ok_or_else(|| io::Error::other("a child without a number"))?;
+    known.insert(id);
+    Ok((child, Known(id)))
+}
+
+fn known() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
+    // A set of numbers is whole whatever a thread was doing that panicked.
+    KNOWN.lock().unwrap_or_else(|held| held.into_inner())
+}
+
+/// Processes that end together.
+#[derive(Clone, Debug)]
+pub enum Family {
+    /// Every descendant of this process, but not the process itself.
+    Below(Pid),
+    /// The members of a group, the descendants of a child, and all orphans that this process has
+    /// adopted; but not the process that watches over the group.
+    Line { group: Pid, child: Pid, guard: Pid },
+    /// The orphans that this process has adopted, and their descendants.
+    Orphans,
+    /// All descendants of this process.
+    Mine,
+}
+
+impl Family {
+    /// Whether any of them lives. Orphans that have ended are waited for.
+    pub fn is_alive(&self) -> bool {
+        !self.living().is_empty()
+    }
+
+    /// Sends `signal` to those that are not in `group`.
+    pub fn signal_outside(&self, group: Pid, signal: Signal) {
+        for process in self.living() {
+            if process.group != group.as_raw_pid() {
+                process.signal(signal);
+            }
+        }
+    }
+
+    /// Kills them until none is left, for at most `patience`; whether none is left.
+    ///
+    /// A process that this user may not signal (`sudo`) is left alone.
+    pub fn end(&self, patience: Option<Duration>) -> bool {
+        let begun = Instant::now();
+        let mut pause = Duration::from_millis(1);
+        loop {
+            let mut left = self.living();
+            left.retain(|process| process.signal(Signal::KILL));
+            if left.is_empty() {
+                return true;
+            }
+            if patience.is_some_and(|patience| begun.elapsed() >= patience) {
+                return false;
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(50));
+        }
+    }
+
+    fn living(&self) -> Vec<Seen> {
+        // Nothing is started while the list is made: a new child would look like an orphan.
+        let known = known();
+        let me = rustix::process::getpid();
+        for _ in 0..ATTEMPTS {
+            let seen = Snapshot::take();
+            let members = self.members(&seen, &known, me.as_raw_pid());
+            for orphan in &members {
+                let mine = orphan.parent == me.as_raw_pid() && !known.contains(&orphan.id);
+                if orphan.ended && mine && ADOPTS.load(Ordering::SeqCst) {
+                    orphan.reap();
+                }
+            }
+            let living: Vec<Seen> = members.into_iter().filter(|one| !one.ended).collect();
+            // A parent that ended while the list was made hides its children from it.
+            if seen.is_whole() || !living.is_empty() {
+                return living;
+            }
+        }
+        Vec::new()
+    }
+
+    fn members(&self, seen: &Snapshot, known: &BTreeSet<i32>, me: i32) -> Vec<Seen> {
+        let below = |root: i32| seen.below(&[root]);
+        let orphans = || {
+            let mine = seen.0.values().filter(|one| one.parent == me);
+            let orphans = mine.filter(|one| !known.contains(&one.id));
+            let orphans: Vec<i32> = orphans.map(|one| one.id).collect();
+            match ADOPTS.load(Ordering::SeqCst) {
+                true => &seen.below(&orphans) | &orphans.into_iter().collect(),
+                false => HashSet::new(),
+            }
+        };
+        let mut members = match self {
+            Self::Below(root) => below(root.as_raw_pid()),
+            Self::Mine => below(me),
+            Self::Orphans => orphans(),
+            Self::Line {
+                group,
+                child,
+                guard,
+            } => {
+                let in_group = seen.0.values();
+                let in_group = in_group.filter(|one| one.group == group.as_raw_pid());
+                let mut members = orphans();
+                members.extend(in_group.map(|one| one.id));
+                members.extend(below(child.as_raw_pid()));
+                members.insert(child.as_raw_pid());
+                members.remove(&guard.as_raw_pid());
+                members
+            }
+        };
+        members.remove(&me);
+        let found = members.iter().filter_map(|id| seen.0.get(id));
+        found.copied().collect()
+    }
+}
+
+/// A list is made so many times until it is whole.
+const ATTEMPTS: usize = 3;
+
+/// A process as `/proc` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    id: i32,
+    parent: i32,
+    group: i32,
+    /// When it began: together with the number this is one process for good.
+    begun: u64,
+    /// It has ended and waits to be waited for.
+    ended: bool,
+}
+
+impl Seen {
+    /// Sends a signal to this process, not to another that has its number by now; whether that is
+    /// allowed.
+    #[cfg(target_os = "linux")]
+    fn signal(&self, signal: Signal) -> bool {
+        use rustix::io::Errno;
+        use rustix::process::{PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
+        let Some(id) = Pid::from_raw(self.id) else {
+            return false;
+        };
+        let same = || Seen::read(self.id).is_some_and(|now| now.begun == self.begun);
+        let sent = match pidfd_open(id, PidfdFlags::empty()) {
+            Ok(process) => same().then(|| pidfd_send_signal(process, signal)),
+            // A kernel without such handles.
+            Err(Errno::NOSYS) => same().then(|| kill_process(id, signal)),
+            Err(_) => None,
+        };
+        sent != Some(Err(Errno::PERM))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn signal(&self, _signal: Signal) -> bool {
+        false
+    }
+
+    fn reap(&self) {
+        if let Some(id) = Pid::from_raw(self.id) {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+            // Another thread may have done it.
+            let _ = waitid(WaitId::Pid(id), options);
+        }
+    }
+
+    fn read(id: i32) -> Option<Self> {
+        let stat = std::fs::read(format!("/proc/{id}/stat")).ok()?;
+        Self::parse(id, &stat)
+    }
+
+    /// `id (name) state parent group …`: the name may hold anything.
+    fn parse(id: i32, stat: &[u8]) -> Option<Self> {
+        let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
+        let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = fields.next()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        Some(Self {
+            id,
+            parent,
+            group,
+            // The 20th field of the line is the number of threads: the first of several may have
+            // ended. The 22nd is the time.
+            ended: fields.nth(14)?.parse::<u32>().ok()? < 2 && matches!(state, "Z" | "X" | "x"),
+            begun: fields.nth(1)?.parse().ok()?,
+        })
+    }
+}
+
+/// All processes that this user can see.
+struct Snapshot(HashMap<i32, Seen>);
+
+impl Snapshot {
+    fn take() -> Self {
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let seen = ids.filter_map(Seen::read);
+        Self(seen.map(|one| (one.id, one)).collect())
+    }
+
+    /// Whether every process that is not the first of all has its parent in the list.
+    fn is_whole(&self) -> bool {
+        let has_parent = |one: &Seen| one.parent == 0 || self.0.contains_key(&one.parent);
+        self.0.values().all(has_parent)
+    }
+
+    /// The descendants of `roots`.
+    fn below(&self, roots: &[i32]) -> HashSet<i32> {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for one in self.0.values() {
+            children.entry(one.parent).or_default().push(one.id);
+        }
+        let mut found = HashSet::new();
+        let mut open = roots.to_vec();
+        while let Some(id) = open.pop() {
+            for child in children.get(&id).into_iter().flatten() {
+                if found.insert(*child) {
+                    open.push(*child);
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Signals that this process was started to ignore (`nohup`).
+pub fn is_ignored(signal: Signal) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & (1 << (signal.as_raw() - 1)) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// proc_pid_stat(5): the name stands in parentheses and may hold parentheses and spaces.
+    #[test]
+    fn a_line_of_stat_is_read_whatever_the_name() {
+        let line = b"17 (a) R 1 (b) S 4 5 6 0 -1 1 2 3 4 5 6 7 8 9 20 0 1 0 4711 8192 3";
+        let seen = Seen::parse(17, line).unwrap();
+        assert_eq!((seen.parent, seen.group, seen.begun), (4, 5, 4711));
+        assert!(!seen.ended);
+        assert!(Seen::parse(17, b"17 (a) Z 4 5").is_none());
+    }
+}

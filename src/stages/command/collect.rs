@@ -1,0 +1,237 @@
+//! What a line left under `out/`, as trees of files.
+//!
+//! A link counts as the file or the folder that it leads to, if that lies in the node's folder:
+//! a tree holds content, and content from elsewhere was declared by nobody.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, FileType, Metadata};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use rustix::io::Errno;
+
+use super::super::task::TaskError;
+use super::OUT;
+use crate::store::artifact::{BlobError, Blobs, Files, TreeFile};
+
+/// The bit that lets a file's owner run it.
+const OWNER_RUNS: u32 = 0o100;
+/// A path in a message is cut to this many letters at either end.
+const SHOWN: usize = 80;
+
+/// The output `name` of a line that ran in `folder`, which has no link in its path.
+///
+/// # Errors
+/// An output that is not there, and anything in it that is neither a readable file nor a folder
+/// of the node.
+pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Files, TaskError> {
+    let place = folder.join(OUT).join(name);
+    if fs::symlink_metadata(&place).is_err() {
+        let message = format!("the command left no `{OUT}/{name}`");
+        return Err(TaskError::Failed(message));
+    }
+    let mut walk = Walk {
+        folder,
+        name,
+        found: BTreeMap::new(),
+        empty_folders: BTreeSet::new(),
+        around: Vec::new(),
+    };
+    // The line may have put a link in the place of `out/` itself.
+    let out = walk.follow(&folder.join(OUT), &format!("`{OUT}`"))?;
+    walk.visit(&out.join(name), "")?;
+    let Walk {
+        found,
+        empty_folders,
+        ..
+    } = walk;
+    let kept: Result<BTreeMap<String, TreeFile>, TaskError> = found
+        .into_par_iter()
+        .map(|(path, file)| {
+            let kept = file.keep(blobs, &shown(name, &path))?;
+            Ok((path, kept))
+        })
+        .collect();
+    Ok(Files {
+        empty_folders,
+        files: kept?,
+    })
+}
+
+/// `part`, an output called `name`, as a part of the tree of all outputs.
+pub(super) fn add(whole: &mut Files, name: &str, part: &Files) {
+    let path = |path: &String| match path.as_str() {
+        "" => name.to_string(),
+        path => format!("{name}/{path}"),
+    };
+    let files = part.files.iter();
+    let files = files.map(|(place, file)| (path(place), file.clone()));
+    whole.files.extend(files);
+    whole
+        .empty_folders
+        .extend(part.empty_folders.iter().map(path));
+}
+
+struct Walk<'a> {
+    folder: &'a Path,
+    name: &'a str,
+    found: BTreeMap<String, Found>,
+    empty_folders: BTreeSet<String>,
+    /// The folders that lead to where the walk is, by device and inode.
+    around: Vec<(u64, u64)>,
+}
+
+/// A file to keep: where it is, links followed.
+struct Found {
+    place: PathBuf,
+    executable: bool,
+}
+
+impl Found {
+    fn keep(self, blobs: &dyn Blobs, shown: &str) -> Result<TreeFile, TaskError> {
+        match blobs.write_file(&self.place) {
+            Ok(blob) => Ok(TreeFile {
+                executable: self.executable,
+                ..blob.into()
+            }),
+            Err(BlobError::Io { path, source }) if path == self.place => {
+                Err(unreadable(shown, &source))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Walk<'_> {
+    /// Adds what is at `place`, which `path` names in the output.
+    fn visit(&mut self, place: &Path, path: &str) -> Result<(), TaskError> {
+        let shown = shown(self.name, path);
+        let unreadable = |error: io::Error| unreadable(&shown, &error);
+        let metadata = fs::symlink_metadata(place).map_err(unreadable)?;
+        if !metadata.is_symlink() {
+            return self.visit_real(place, &metadata, path);
+        }
+        let real = self.follow(place, &shown)?;
+        let metadata = fs::symlink_metadata(&real).map_err(unreadable)?;
+        self.visit_real(&real, &metadata, path)
+    }
+
+    fn visit_real(
+        &mut self,
+        place: &Path,
+        metadata: &Metadata,
+        path: &str,
+    ) -> Result<(), TaskError> {
+        if metadata.is_dir() {
+            return self.visit_folder(place, metadata, path);
+        }
+        if !metadata.is_file() {
+            let shown = shown(self.name, path);
+            let what = special(metadata.file_type());
+            let message = format!("{shown} is {what}: only files and folders are kept");
+            return Err(TaskError::Failed(message));
+        }
+        let file = Found {
+            place: place.to_path_buf(),
+            executable: metadata.mode() & OWNER_RUNS != 0,
+        };
+        self.found.insert(path.to_string(), file);
+        Ok(())
+    }
+
+    fn visit_folder(
+        &mut self,
+        place: &Path,
+        metadata: &Metadata,
+        path: &str,
+    ) -> Result<(), TaskError> {
+        let shown = shown(self.name, path);
+        let unreadable = |error: io::Error| unreadable(&shown, &error);
+        let identity = (metadata.dev(), metadata.ino());
+        if self.around.contains(&identity) {
+            let message = format!("{shown} is a link to a folder that contains it");
+            return Err(TaskError::Failed(message));
+        }
+        self.around.push(identity);
+        let mut is_empty = true;
+        for entry in fs::read_dir(place).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            is_empty = false;
+            let name = entry.file_name().into_string().map_err(|name| {
+                let message = format!("{shown} holds {name:?}, a name that is not UTF-8");
+                TaskError::Failed(message)
+            })?;
+            let path = match path {
+                "" => name,
+                path => format!("{path}/{name}"),
+            };
+            self.visit(&entry.path(), &path)?;
+        }
+        self.around.pop();
+        if is_empty {
+            self.empty_folders.insert(path.to_string());
+        }
+        Ok(())
+    }
+
+    /// Where `place` leads, which must be inside the node's folder.
+    fn follow(&self, place: &Path, shown: &str) -> Result<PathBuf, TaskError> {
+        let failed = |message: String| Err(TaskError::Failed(message));
+        let real = place.canonicalize();
+        // A folder above may be the link.
+        let target = fs::read_link(place).or_else(|_| place.canonicalize());
+        let target = target.unwrap_or_default();
+        let target = target.display();
+        match real {
+            Ok(real) if real.starts_with(self.folder) => Ok(real),
+            Ok(_) => failed(format!(
+                "{shown} is a link to `{target}`, outside of the node's folder: copy what it \
+                 leads to"
+            )),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => failed(format!(
+                "{shown} is a link to `{target}`, which does not exist"
+            )),
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => failed(
+                format!("{shown} is a link to `{target}`, a circle of links"),
+            ),
+            Err(error) => Err(unreadable(shown, &error)),
+        }
+    }
+}
+
+/// What a file is that is neither a folder nor a file with content.
+fn special(kind: FileType) -> &'static str {
+    match () {
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "no file with content",
+    }
+}
+
+/// The output's path as a message names it. A path may be thousands of letters long.
+fn shown(name: &str, path: &str) -> String {
+    let whole = match path {
+        "" => format!("{OUT}/{name}"),
+        path => format!("{OUT}/{name}/{path}"),
+    };
+    let letters: Vec<char> = whole.chars().collect();
+    if letters.len() <= 2 * SHOWN {
+        return format!("`{whole}`");
+    }
+    let part = |letters: &[char]| letters.iter().collect::<String>();
+    let end = &letters[letters.len() - SHOWN..];
+    format!("`{}…{}`", part(&letters[..SHOWN]), part(end))
+}
+
+fn unreadable(shown: &str, error: &io::Error) -> TaskError {
+    let message = match error.raw_os_error() {
+        Some(code) if code == Errno::NAMETOOLONG.raw_os_error() => {
+            format!("{shown} can't be kept: its path is longer than 4,095 bytes")
+        }
+        _ => format!("{shown} can't be read: {error}"),
+    };
+    TaskError::Failed(message)
+}
