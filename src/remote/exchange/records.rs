@@ -12,7 +12,7 @@ use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement;
 use crate::remote::transport::{self, Remote, RemoteError};
 use crate::remote::trust::{Policy, Standing};
-use crate::store::{Accepted, Foreign, Record, Signature, Store, StoreError, StoredRecord};
+use crate::store::{Accepted, Doubt, Foreign, Record, Signature, Store, StoreError, StoredRecord};
 use crate::workflow::kind::Comparison;
 
 /// Of the records and signatures that a remote names for one key, so many are looked at.
@@ -244,6 +244,9 @@ impl Hearing<'_> {
             Ok(record) => record,
             Err(why) => return Ok(Err(Why::Bad(why))),
         };
+        if let Some(reason) = self.origin_taken_back(&record) {
+            return Ok(Err(Why::Revoked(reason)));
+        }
         let mut labs = BTreeSet::new();
         let mut signatures = Vec::new();
         let mut invalid = Vec::new();
@@ -274,6 +277,15 @@ impl Hearing<'_> {
             digest: *digest,
             labs,
         }))
+    }
+
+    /// Why a record of an older version that this one repeats was taken back, if that is so.
+    fn origin_taken_back(&self, record: &Record) -> Option<String> {
+        let trust = &self.exchange.trust;
+        let mut accepted = record.provenance.accepted.iter();
+        let taken_back = accepted.find(|one| trust.is_taken_back(&one.record, &one.signers))?;
+        let by = trust.taken_back_by(&taken_back.record, &taken_back.signers);
+        by.into_iter().next().map(|(_, reason)| reason)
     }
 
     /// Whether `signer` counts as a lab behind a record. Where the policy asks who has come to a

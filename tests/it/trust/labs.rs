@@ -15,7 +15,7 @@ use ribflow::remote::revocations;
 use ribflow::remote::statement::{Revocation, Revoked, sign};
 use ribflow::remote::trust::{Policy, Standing, Trust, share, shown_share};
 use ribflow::remote::{keys, names};
-use ribflow::store::{Record, Store};
+use ribflow::store::{Record, Store, StoredRecord};
 use ribflow::workflow::kind::Comparison;
 
 use super::{home, key, record, secret};
@@ -155,6 +155,81 @@ fn one_record_with_two_signatures_makes_a_quorum_and_two_outcomes_make_none() {
     let only = |name: &str| Why::Policy(vec![name.to_string()]);
     assert_eq!(whys, [only("aachen"), only("kyoto")].into());
     assert!(place.store.record_names(&apart.key).unwrap().is_empty());
+}
+
+/// What `record` becomes when a lab accepts it by a later version of its kind.
+fn accepted(record: &Record, by: u8) -> Record {
+    let stored = StoredRecord::of(record.clone());
+    let recipe = record.recipe.of_version(record.recipe.version + 1);
+    stored.accepted_for(&recipe, vec![key(by).in_names()])
+}
+
+#[test]
+fn what_a_lab_accepted_from_another_is_not_its_own_result() {
+    // Kyoto has accepted what aachen computed; nobody else has computed it.
+    let of_aachen = accepted(&record("a", 0.5), 1);
+    let require = Policy {
+        require: names(&["kyoto"]),
+        ..Policy::default()
+    };
+    for policy in [quorum(2), require] {
+        let place = Place::new(policy);
+        place.publish(&of_aachen, &[1, 2]);
+        assert!(place.look_up(of_aachen.key).taken.is_empty());
+    }
+    // Where no more is asked than somebody's word, kyoto's is one.
+    let place = Place::new(Policy::default());
+    place.publish(&of_aachen, &[2]);
+    assert!(
+        place
+            .look_up(of_aachen.key)
+            .taken
+            .contains_key(&of_aachen.key)
+    );
+    // What kyoto has computed itself by the older version counts.
+    let place = Place::new(quorum(2));
+    let of_kyoto = accepted(&record("a", 0.505), 2);
+    place.publish(&of_aachen, &[1]);
+    place.publish(&of_kyoto, &[2]);
+    assert!(
+        place
+            .look_up(of_kyoto.key)
+            .taken
+            .contains_key(&of_kyoto.key)
+    );
+}
+
+#[test]
+fn what_repeats_a_record_that_was_taken_back_gives_way() {
+    let place = Place::new(Policy::default());
+    let old = record("a", 0.5);
+    let accepted = accepted(&old, 1);
+    place.publish(&accepted, &[2]);
+    let store = &place.store;
+    place.look_up(accepted.key);
+    assert_eq!(
+        store.chosen(&accepted.key).unwrap().unwrap().record,
+        accepted
+    );
+    // Aachen takes back the older one, which this store never had.
+    place.revoke(1, Revoked::Record(old.digest()));
+    store.doubt(Arc::new(place.exchange().trust().clone()));
+    assert!(
+        store
+            .is_taken_back(&accepted.key, &accepted.digest())
+            .unwrap()
+    );
+    let mut other = accepted.clone();
+    other.provenance.accepted.clear();
+    store.publish(std::slice::from_ref(&other)).unwrap();
+    assert_eq!(store.chosen(&accepted.key).unwrap().unwrap().record, other);
+    // Nobody takes it from a remote any more.
+    let found = place.exchange().look_up(&[Asked {
+        key: accepted.key,
+        comparison: Comparison::BitEqual,
+    }]);
+    assert!(found.taken.is_empty());
+    assert!(matches!(found.refused[0].why, Why::Revoked(_)));
 }
 
 #[test]
