@@ -77,6 +77,32 @@ fn moving_names_are_written_down_as_commits() {
     space.write("x.yaml.lock", "checkpoints: {");
     let broken = run(&space, &hub, &["plan", "x.yaml"]).expect(2);
     assert!(broken.stderr.contains("is no lock file"), "{broken}");
+    // A lock is a stranger's as often as not: what the language leaves out is left out here, too.
+    for (text, told) in [
+        ("ribflow_lock: &a 1\ncheckpoints: []\n", "line 1: anchors"),
+        ("ribflow_lock: 1\ncheckpoints: !x []\n", "line 2: tags"),
+        (
+            "ribflow_lock: 1\nribflow_lock: 1\n",
+            "line 2: `ribflow_lock` stands here",
+        ),
+        (
+            "ribflow_lock: 1\n---\nribflow_lock: 1\n",
+            "a second one begins here",
+        ),
+        (
+            "ribflow_lock: 1\nsuorces: []\n",
+            "line 2: unknown field `suorces`",
+        ),
+        (
+            &format!("ribflow_lock: 1\nsources: {}", "[".repeat(5000)),
+            "nested more than",
+        ),
+    ] {
+        space.write("x.yaml.lock", text);
+        let refused = run(&space, &hub, &["plan", "x.yaml"]).expect(2);
+        let is_told = refused.stderr.contains("is no lock file") && refused.stderr.contains(told);
+        assert!(is_told, "{told}: {refused}");
+    }
 }
 
 #[test]
