@@ -306,7 +306,7 @@ fn names_that_belong_to_nothing_are_errors_with_their_place() {
             ),
             "3:63",
             "there is no source `bar`",
-            "the only one is `bars`",
+            "did you mean `bars`?",
         ),
         (
             values(
