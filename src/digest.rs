@@ -1,5 +1,7 @@
 //! BLAKE3 digests, and the one canonical encoding of plain values that keys are computed from.
 
+pub mod check;
+
 use std::fmt;
 use std::str::FromStr;
 

@@ -5,12 +5,19 @@
 //! which is then renamed. Whether they are also durable is the caller's to decide, so that many
 //! files can share one flush ([`sync_filesystem`]).
 
+mod again;
+mod plain;
 mod removal;
+
+pub use again::again;
+pub use plain::{
+    entries, is_folder, is_link, open_below, open_plain, read_plain, refuse_links, unlink_if_link,
+};
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -228,6 +235,36 @@ pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Resul
     place(stage(folder, mode, bytes)?, path)
 }
 
+/// As [`replace`], and durable once it returns: for what must not be lost or emptied by a failure
+/// of power.
+pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let file = stage(folder, mode, bytes)?;
+    file.as_file().sync_all()?;
+    place(file, path)?;
+    sync_folder_of(path)
+}
+
+/// Makes a durable file of `bytes` at `path`, unless something is there already; false: it is.
+pub fn create_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<bool> {
+    let file = stage(folder, mode, bytes)?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        Ok(_) => sync_folder_of(path).map(|()| true),
+        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(failed) => Err(failed.error),
+    }
+}
+
+/// Makes the name of a file durable.
+pub fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    match File::open(folder.unwrap_or(Path::new(".")))?.sync_all() {
+        // Some file systems (FUSE, network) have no flush for folders.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Ok(()),
+        synced => synced,
+    }
+}
+
 /// Makes everything written so far to the file system of `folder` durable, by whichever process.
 ///
 /// One flush for many files: see docs/store.md for what it saves over flushing each.
@@ -301,12 +338,17 @@ impl Lock {
             match create_shared(path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 // Nothing may be made here, but what is there may be waited for.
+                Err(error) if is_unwritable(&error) && path.exists() => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 result => return result,
             }
-            let result = match File::options().write(true).open(path) {
+            // A lock is no link to another file, and no pipe that nobody reads.
+            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+            let mut options = File::options();
+            options.custom_flags(flags as i32);
+            let result = match options.write(true).open(path) {
                 // Another user's: reading is enough to wait for it.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path),
+                Err(error) if is_unwritable(&error) => open_plain(path),
                 result => result,
             };
             match result {
@@ -341,21 +383,43 @@ pub struct StandingLock {
 impl StandingLock {
     /// The lock at `path` together with others, waiting for who holds it alone.
     pub fn together(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        file.lock_shared()?;
-        Ok(Self { _file: file })
+        Self::take(path, || open_plain(path), File::lock_shared)
     }
 
     /// The lock at `path` alone, waiting for all others.
     pub fn alone(path: &Path) -> io::Result<Self> {
-        let file = match File::options().read(true).write(true).open(path) {
-            // Another user's: most systems lock what is only read as well.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => File::open(path)?,
-            file => file?,
+        let open = || match File::options().read(true).write(true).open(path) {
+            // Most systems lock what is only read as well.
+            Err(error) if is_unwritable(&error) => File::open(path),
+            file => file,
         };
-        file.lock()?;
-        Ok(Self { _file: file })
+        Self::take(path, open, File::lock)
     }
+
+    fn take(
+        path: &Path,
+        open: impl Fn() -> io::Result<File>,
+        lock: fn(&File) -> io::Result<()>,
+    ) -> io::Result<Self> {
+        loop {
+            let file = open()?;
+            lock(&file)?;
+            // Its holder may have replaced it meanwhile; then nothing is held.
+            if is_at(path, &file)? {
+                return Ok(Self { _file: file });
+            }
+        }
+    }
+}
+
+/// Whether an error says that nothing can be written here: another user's file, a read-only file
+/// system, a full one.
+pub fn is_unwritable(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(
+        error.kind(),
+        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+    )
 }
 
 /// Whether an open file is the one at `path`.

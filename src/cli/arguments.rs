@@ -48,7 +48,8 @@ pub struct Common {
     /// The store: where results are kept and found
     ///
     /// Default: cache/ in the nearest folder, from the workflow's own upwards, that holds
-    /// cache/store.json or cache/README.md; else cache/ beside the workflow.
+    /// cache/store.json or cache/README.md; else cache/ beside the workflow. The default store must
+    /// be one that you made or adopted (`ribflow cache adopt`).
     #[arg(long, global = true, value_name = "DIR", env = "RIBFLOW_STORE")]
     #[arg(hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub store: Option<PathBuf>,

@@ -82,7 +82,7 @@ pub fn export(
     let size = writer.finish().map_err(failed)?;
     if common.json {
         let told = json!({
-            "bundle": arguments.output,
+            "bundle": arguments.output.to_string_lossy(),
             "bytes": size,
             "records": pushed.records,
             "blobs": pushed.blobs,

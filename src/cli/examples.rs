@@ -227,6 +227,11 @@ Examples:
 
 The store is the one of the current folder, or the workflow's, or --store.";
 
+pub const CACHE_ADOPT: &str = "\
+Examples:
+  ribflow cache adopt cache                   the store beside the workflow
+  ribflow cache adopt /data/lab/cache         a store that a colleague made";
+
 pub const CACHE_GC: &str = "\
 Examples:
   ribflow cache gc --dry-run -v                       every record that would go

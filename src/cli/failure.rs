@@ -88,6 +88,15 @@ impl Failure {
         self
     }
 
+    /// What is wrong, in words.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Workflow(problems) => problems.render(false),
+            Self::Usage { message, .. } | Self::Failed { message, .. } => message.clone(),
+            Self::Output(error) => error.to_string(),
+        }
+    }
+
     pub fn exit(&self) -> Exit {
         match self {
             Self::Workflow(_) | Self::Usage { .. } => Exit::Wrong,

@@ -118,7 +118,7 @@ fn entry(graph: &Graph, wanted: &Wanted) -> Value {
     json!({
         "id": graph.dag[wanted.node].id,
         "output": wanted.name,
-        "path": wanted.target,
+        "path": wanted.target.to_string_lossy(),
     })
 }
 

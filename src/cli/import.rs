@@ -251,7 +251,7 @@ impl Told {
         }
         if common.json {
             let told = json!({
-                "workflow": self.workflow,
+                "workflow": self.workflow.to_string_lossy(),
                 "records": self.records,
                 "commands": self.commands,
                 "checked": self.checked,

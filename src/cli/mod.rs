@@ -2,6 +2,7 @@
 
 mod about;
 mod accepting;
+mod admission;
 mod again;
 mod allow;
 pub mod arguments;

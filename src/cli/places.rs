@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::admission::admitted;
 use super::arguments::Common;
 use super::failure::Failure;
 use super::standing;
@@ -12,23 +13,54 @@ use crate::store::Store;
 /// The folders of one command, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    pub store: PathBuf,
+    pub store: StorePlace,
     pub out: PathBuf,
+}
+
+/// Where a store lies, or will.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorePlace {
+    pub root: PathBuf,
+    /// The user has named it, by `--store` or RIBFLOW_STORE; else it was found.
+    pub named: bool,
+}
+
+impl StorePlace {
+    pub fn named(root: &Path) -> Self {
+        Self {
+            root: absolute(root.to_path_buf()),
+            named: true,
+        }
+    }
+
+    /// Whether a store is there.
+    pub fn exists(&self) -> bool {
+        // A link is refused when the store is opened.
+        self.root.join("store.json").symlink_metadata().is_ok()
+    }
 }
 
 impl Places {
     pub fn of(workflow: &Path, common: &Common) -> Self {
         let home = home(workflow);
-        let place = |asked: &Option<PathBuf>, name: &str| {
-            let place = asked.clone().unwrap_or_else(|| home.join(name));
-            // Fails only for an empty path or without a current folder; then it stays as it is.
-            std::path::absolute(&place).unwrap_or(place)
+        let store = match &common.store {
+            Some(root) => StorePlace::named(root),
+            None => StorePlace {
+                root: absolute(home.join("cache")),
+                named: false,
+            },
         };
+        let out = common.out.clone().unwrap_or_else(|| home.join("out"));
         Self {
-            store: place(&common.store, "cache"),
-            out: place(&common.out, "out"),
+            store,
+            out: absolute(out),
         }
     }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    // Fails only for an empty path or without a current folder; then it stays as it is.
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// `path` as a person at the prompt would write it: relative to the current folder, where it lies
@@ -42,10 +74,8 @@ pub fn shown(path: &Path) -> String {
 }
 
 /// Opens the store, making it where there is none.
-pub fn open_store(root: &Path) -> Result<Store, Failure> {
-    let store = Store::open(root).map_err(|error| {
-        Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
-    })?;
+pub fn open_store(place: &StorePlace) -> Result<Store, Failure> {
+    let store = admitted(place)?;
     standing::tell(&store)?;
     Ok(store)
 }
@@ -72,10 +102,10 @@ impl std::ops::Deref for Looked {
 }
 
 /// Opens the store for a command that only looks.
-pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
-    if root.join("store.json").exists() || root.is_file() {
+pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<Looked, Failure> {
+    if place.exists() || place.root.is_file() {
         return Ok(Looked {
-            store: Arc::new(open_store(root)?),
+            store: Arc::new(open_store(place)?),
             _passing: None,
         });
     }
@@ -84,13 +114,15 @@ pub fn look_at_store(root: &Path, common: &Common) -> Result<Looked, Failure> {
         let _ = writeln!(
             crate::ui::streams::stderr(),
             "note: there is no store at {} yet",
-            shown(root)
+            shown(&place.root)
         );
     }
     let passing = tempfile::tempdir()
         .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
+    let store = Store::open(passing.path())?;
+    standing::tell(&store)?;
     Ok(Looked {
-        store: Arc::new(open_store(passing.path())?),
+        store: Arc::new(store),
         _passing: Some(passing),
     })
 }

@@ -79,7 +79,11 @@ pub fn export(
     write_below(folder, "ro-crate-metadata.json", &metadata)?;
     let files = results.len() + inputs.len() + 1;
     if common.json {
-        writeln!(output, "{}", json!({ "crate": folder, "files": files }))?;
+        writeln!(
+            output,
+            "{}",
+            json!({ "crate": folder.to_string_lossy(), "files": files })
+        )?;
     } else if !common.quiet {
         writeln!(
             output,

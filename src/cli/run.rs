@@ -132,13 +132,23 @@ pub fn run(
     let view = told.view(&graph, &records, expected.as_ref());
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
-        [] => report::write(&view, &folder)?,
-        _ => write_whole(arguments, common, &registry, &store, &folder)?,
+        [] => report::write(&view, &folder).map_err(Failure::from),
+        _ => write_whole(arguments, common, &registry, &store, &folder),
     };
-    if let (Some(words), Some(grounds)) = (words, grounds) {
-        words.leave(&store, run, grounds, &view, &page);
+    let page = match page {
+        // Beside a store that can only be read, the report mostly can't be written either.
+        Err(failure) if run.is_none() => {
+            tracing::warn!("the report could not be written: {}", failure.message());
+            None
+        }
+        page => Some(page?),
+    };
+    if let (Some(words), Some(grounds), Some(run), Some(page)) = (words, grounds, run, &page) {
+        words.leave(&store, run, grounds, &view, page);
     }
-    summary.report = page.display().to_string();
+    summary.report = page
+        .as_ref()
+        .map_or_else(String::new, |page| page.display().to_string());
     if common.json {
         for sentence in &told.sentences {
             let message = format!("taken back: {sentence}");
@@ -159,7 +169,9 @@ pub fn run(
         for line in shared.lines() {
             writeln!(output, "{line}")?;
         }
-        writeln!(output, "report: {}", places::shown(&page))?;
+        if let Some(page) = &page {
+            writeln!(output, "report: {}", places::shown(page))?;
+        }
     }
     Ok(exit(&summary))
 }

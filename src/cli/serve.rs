@@ -117,13 +117,13 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
 }
 
 fn store(common: &Common, access: &Access) -> Result<Arc<Store>, Failure> {
-    let root = Places::of(Path::new("."), common).store;
-    if !access.is_writable() && !root.join("store.json").is_file() {
-        let message = format!("there is no store at {}", places::shown(&root));
+    let place = Places::of(Path::new("."), common).store;
+    if !access.is_writable() && !place.exists() {
+        let message = format!("there is no store at {}", places::shown(&place.root));
         return Err(Failure::usage("store", message)
             .hint("`--store DIR` names one; with `--tokens FILE` a new one is made"));
     }
-    places::open_store(&root).map(Arc::new)
+    places::open_store(&place).map(Arc::new)
 }
 
 fn access(arguments: &ServeArguments) -> Result<Access, Failure> {

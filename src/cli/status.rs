@@ -12,7 +12,7 @@ use super::load;
 use super::places::{self, Places};
 use crate::digest::Digest;
 use crate::engine::event::RunState;
-use crate::engine::journal::{self, LastRun};
+use crate::engine::journal::{self, LastRun, Whose};
 use crate::engine::{self, SurveyedNode};
 use crate::stages;
 use crate::ui::overview;
@@ -30,7 +30,7 @@ pub fn run(
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = places::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let last = journal::latest(&store, &graph.name)?;
+    let last = journal::latest(&store, &Whose::of(&graph, &store))?;
     let standings: Vec<Standing> = survey
         .nodes
         .into_iter()

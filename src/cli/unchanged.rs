@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::admission::admitted;
 use super::arguments::{Common, RunArguments};
 use super::pins;
 use super::places::Places;
@@ -75,10 +76,11 @@ impl Words {
     /// The receipt of the last run, if everything is as it was then.
     pub fn hold(&self, places: &Places) -> Option<Receipt> {
         // Looking makes no store.
-        if !places.store.join("store.json").is_file() {
+        if !places.store.exists() {
             return None;
         }
-        let store = Store::open(&places.store).ok()?;
+        // One that is refused is told of when the run opens it.
+        let store = admitted(&places.store).ok()?;
         let receipt = Receipt::read(&store, &self.name)?;
         let variable = |(name, value): (&String, &Option<String>)| {
             std::env::var_os(name).and_then(|value| value.into_string().ok()) == *value

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::arguments::{Common, WorkerArguments};
 use super::failure::Failure;
-use super::{places, sharing};
+use super::places::{self, StorePlace};
+use super::sharing;
 use crate::store::{Beside, Store};
 use crate::{engine, stages};
 
@@ -16,11 +17,12 @@ pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Fai
             "a worker needs the `--store` that it works for",
         )
     })?;
-    let store = places::open_store(root)?;
+    // Whoever started the worker has taken the store.
+    let store = places::open_store(&StorePlace::named(root))?;
     match &arguments.beside {
         None => look_at_remotes(&store, &arguments.remotes)?,
         Some(beside) => {
-            let beside = places::open_store(beside)?;
+            let beside = places::open_store(&StorePlace::named(beside))?;
             look_at_remotes(&beside, &arguments.remotes)?;
             store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
         }

@@ -45,8 +45,10 @@ pub struct Job {
     /// How much derived work may be kept.
     pub derived: Budget,
     /// An empty folder of its own, removed by whoever gives the job.
+    #[serde(with = "super::paths")]
     pub scratch: PathBuf,
     /// The file that everything it prints is appended to.
+    #[serde(with = "super::paths")]
     pub log: PathBuf,
 }
 
@@ -59,6 +61,7 @@ pub struct JobInput {
     /// The artifact, where the record holds it; else it is read from the blob `digest`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inline: Option<Artifact>,
+    #[serde(with = "super::paths::list")]
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub roots: Vec<PathBuf>,
 }

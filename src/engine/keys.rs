@@ -507,11 +507,18 @@ impl<'a> Keys<'a> {
     /// Keeps what was learnt about outside files and records. It is derived, so a failure costs
     /// time only.
     pub fn save(&mut self) {
-        if let Err(error) = self.stats.save() {
-            tracing::warn!("the stat cache could not be kept: {error}");
-        }
-        if let Err(error) = self.index.save() {
-            tracing::warn!("the record index could not be kept: {error}");
+        let saved = [
+            ("stat cache", self.stats.save()),
+            ("record index", self.index.save()),
+        ];
+        for (what, saved) in saved {
+            match saved {
+                Err(error) if error.is_unwritable() => {
+                    tracing::info!("the {what} could not be kept: {error}");
+                }
+                Err(error) => tracing::warn!("the {what} could not be kept: {error}"),
+                Ok(()) => {}
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod job;
 pub mod journal;
 mod keys;
 mod machine;
+mod paths;
 mod pool;
 pub mod price;
 mod publish;

@@ -154,7 +154,15 @@ impl Worker {
         progress: impl Fn(u64, u64, String),
     ) -> (Outcome, Option<Self>) {
         let log = job.log.clone();
-        let outcome = match self.send(&Request::Run(Box::new(job))).await {
+        let request = match encoded(&Request::Run(Box::new(job))) {
+            Ok(request) => request,
+            // The worker has not heard of it.
+            Err(error) => {
+                let message = format!("its job can't be passed to a worker: {error}");
+                return (Outcome::failed(message), Some(self));
+            }
+        };
+        let outcome = match self.send(&request).await {
             Err(_) => self.died(&log).await,
             Ok(()) => match self.end(&mut limits, progress).await {
                 End::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
@@ -204,7 +212,9 @@ impl Worker {
                     cancelling = true;
                     grace.as_mut().reset(tokio::time::Instant::now() + limits.grace + REPORT);
                     // One that can't be told is dead, which is noticed above.
-                    let _ = self.send(&Request::Cancel).await;
+                    if let Ok(request) = encoded(&Request::Cancel) {
+                        let _ = self.send(&request).await;
+                    }
                 }
                 () = &mut grace, if cancelling => return End::Deaf,
                 () = &mut overdue => return End::Overdue(timeout),
@@ -212,10 +222,8 @@ impl Worker {
         }
     }
 
-    async fn send(&mut self, request: &Request) -> io::Result<()> {
-        let mut line = serde_json::to_vec(request)?;
-        line.push(b'\n');
-        self.input.write_all(&line).await?;
+    async fn send(&mut self, line: &[u8]) -> io::Result<()> {
+        self.input.write_all(line).await?;
         self.input.flush().await
     }
 
@@ -287,6 +295,13 @@ impl Worker {
 async fn end(family: Family) {
     // Only a panic in there is an error, and the run goes on without.
     let _ = tokio::task::spawn_blocking(move || family.end(None)).await;
+}
+
+/// A request as a line.
+fn encoded(request: &Request) -> serde_json::Result<Vec<u8>> {
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    Ok(line)
 }
 
 /// How a worker's job came to its end.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::journal::{self, Past};
+use super::journal::{self, Past, Whose};
 use super::keys::Keys;
 use crate::store::Store;
 use crate::workflow::graph::{Graph, Node};
@@ -22,6 +22,7 @@ const VALUE_WIDTH: usize = 40;
 pub(super) struct History<'a> {
     graph: &'a Graph,
     store: &'a Store,
+    whose: Whose,
     /// Newest last; not read yet.
     folders: Option<Vec<PathBuf>>,
     /// The run that is going on, which is no history yet.
@@ -36,6 +37,7 @@ impl<'a> History<'a> {
         Self {
             graph,
             store,
+            whose: Whose::of(graph, store),
             folders: None,
             current,
             read: Vec::new(),
@@ -97,14 +99,14 @@ impl<'a> History<'a> {
 
     /// Reads the next older run; false: there is none.
     fn read_next(&mut self) -> bool {
-        let (graph, store) = (self.graph, self.store);
+        let store = self.store;
         let folders = self.folders.get_or_insert_with(|| journal::folders(store));
         while self.read.len() < DEPTH
             && let Some(folder) = folders.pop()
         {
             let name = folder.file_name().and_then(|name| name.to_str());
             if name != self.current.as_deref()
-                && let Some(past) = Past::read(&folder, &graph.name)
+                && let Some(past) = Past::read(&folder, &self.whose)
             {
                 self.read.push(past);
                 return true;

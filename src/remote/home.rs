@@ -58,6 +58,11 @@ impl Home {
         self.data.join("imported")
     }
 
+    /// The identities of the stores that were made or adopted here.
+    pub fn stores(&self) -> PathBuf {
+        self.data.join("stores")
+    }
+
     /// What this lab and others have taken back.
     pub fn revocations(&self) -> PathBuf {
         self.data.join("revocations")

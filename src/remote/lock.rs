@@ -139,7 +139,7 @@ impl Lock {
         };
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         let text = format!("{HEAD}{yaml}");
-        match fsx::replace(
+        match fsx::replace_durably(
             &path,
             folder.unwrap_or(Path::new(".")),
             0o644,

@@ -17,6 +17,7 @@ pub mod keys;
 mod limited;
 pub mod lock;
 pub mod mark;
+pub mod mine;
 pub mod names;
 pub mod neighbours;
 pub mod pace;

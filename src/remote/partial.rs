@@ -30,8 +30,11 @@ impl Partial {
         let Some(lock) = Lock::try_acquire(&lock_of(&folder))? else {
             return Ok(None);
         };
+        fsx::unlink_if_link(&folder)?;
         fsx::make_folders(&folder)?;
-        Ok(Some(Self { folder, lock }))
+        let partial = Self { folder, lock };
+        fsx::unlink_if_link(&partial.file())?;
+        Ok(Some(partial))
     }
 
     /// Where the content goes.
@@ -63,7 +66,7 @@ fn lock_of(folder: &Path) -> PathBuf {
 fn sweep(downloads: &Path) -> io::Result<()> {
     for entry in fs::read_dir(downloads)? {
         let folder = entry?.path();
-        if !folder.is_dir() || !is_forgotten(&folder) {
+        if !fsx::is_folder(&folder) || !is_forgotten(&folder) {
             continue;
         }
         if let Ok(Some(_held)) = Lock::try_acquire(&lock_of(&folder)) {
@@ -75,8 +78,8 @@ fn sweep(downloads: &Path) -> io::Result<()> {
 }
 
 fn is_forgotten(folder: &Path) -> bool {
-    let modified = fs::metadata(folder.join("content"))
-        .or_else(|_| fs::metadata(folder))
+    let modified = fs::symlink_metadata(folder.join("content"))
+        .or_else(|_| fs::symlink_metadata(folder))
         .and_then(|metadata| metadata.modified());
     let age = modified.map(|modified| SystemTime::now().duration_since(modified));
     matches!(age, Ok(Ok(age)) if age > FORGOTTEN)

@@ -65,7 +65,7 @@ pub fn keep(home: &Home, envelope: &[u8], signer: PublicKey) -> Result<Kept, Rev
     fs::create_dir_all(&folder).map_err(io_error(&folder))?;
     let path = folder.join(format!("{}.sig", kept.digest));
     if !path.exists() {
-        fsx::replace(&path, &folder, fsx::SEALED, envelope).map_err(io_error(&path))?;
+        fsx::replace_durably(&path, &folder, fsx::SEALED, envelope).map_err(io_error(&path))?;
     }
     Ok(kept)
 }

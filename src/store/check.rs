@@ -1,18 +1,18 @@
 //! Checking everything that lies in the store against its name. What is damaged is set aside and
 //! never served again.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
 use super::gc::Heap;
 use super::inventory::{Inventory, Outcome};
-use super::layout::DAMAGED;
-use super::objects::move_aside;
-use super::records::file_name;
+use super::layout::{DAMAGED, DERIVED, DOWNLOADS, OBJECTS, PINS, RECORDS, RUNS, WITHHELD};
+use super::records::{MARKER, Marker, file_name};
 use super::{Artifact, Record, Signature, Store, StoreError, Wanted};
 use crate::digest::Digest;
 use crate::fsx;
@@ -34,6 +34,16 @@ pub enum Fault {
         signer: Digest,
         why: String,
     },
+    /// A blob, a record or a small file that can't be read, which is no damage.
+    Unreadable {
+        path: PathBuf,
+        why: String,
+    },
+    /// A small file that decides something: it is not as it was written, and stays in its place.
+    Small {
+        path: PathBuf,
+        why: String,
+    },
     /// A record names it, nobody else has vouched for the record, and it is not here.
     Missing {
         key: Digest,
@@ -52,6 +62,8 @@ pub struct Checked {
     pub elsewhere: Vec<Wanted>,
     /// In the order of what they are.
     pub faults: Vec<Fault>,
+    /// Damaged files that could not be set aside, and why.
+    pub kept: Vec<(PathBuf, String)>,
 }
 
 /// Whether a signature, which lies beside a record, is one for it. In words why not.
@@ -66,17 +78,20 @@ impl Store {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Checked, StoreError> {
         let mut checked = Checked::default();
-        let mut faults = self.check_blobs(&mut checked.blobs, progress)?;
-        let inventory = self.inventory()?;
-        faults.extend(self.set_records_aside(&inventory)?);
+        let kept = Mutex::default();
+        let mut faults = self.check_blobs(&mut checked.blobs, &kept, progress)?;
+        let inventory = self.inventory_as_far()?;
+        faults.extend(self.set_records_aside(&inventory, &kept));
+        faults.extend(inventory.unreadable.iter().map(unreadable));
+        faults.extend(self.check_small_files()?);
         for outcome in &inventory.outcomes {
             checked.records += 1;
             let signatures = self.signatures(&outcome.key, &outcome.digest)?;
             for signature in &signatures {
                 checked.signatures += 1;
-                faults.extend(self.check_signature(outcome, signature, judge)?);
+                faults.extend(self.check_signature(outcome, signature, judge, &kept));
             }
-            let missing = self.missing_of(outcome);
+            let missing = self.missing_of(outcome)?;
             // A cleaning may have taken both.
             let there = |one: &Outcome| self.record_path(&one.key, &one.digest).exists();
             if missing.is_empty() || !there(outcome) {
@@ -98,11 +113,12 @@ impl Store {
         faults.sort();
         faults.dedup();
         checked.faults = faults;
+        checked.kept = kept.into_inner().unwrap_or_else(|held| held.into_inner());
         Ok(checked)
     }
 
     /// The blobs that a record must have here to be read in full, and has not.
-    pub fn missing_of(&self, outcome: &Outcome) -> Vec<Wanted> {
+    pub fn missing_of(&self, outcome: &Outcome) -> Result<Vec<Wanted>, StoreError> {
         let mut wanted = Vec::new();
         for port in outcome.record.ports.values() {
             if port.inline.is_none() {
@@ -111,16 +127,31 @@ impl Store {
                     bytes: None,
                 });
             }
-            let artifact = self.artifact_here(port);
+            let artifact = self.artifact_here(port)?;
             wanted.extend(artifact.iter().flat_map(Artifact::wanted));
         }
-        wanted.retain(|wanted| !self.has(&wanted.digest));
-        wanted
+        let mut missing = Vec::new();
+        for wanted in wanted {
+            if !self.is_there(&wanted.digest)? {
+                missing.push(wanted);
+            }
+        }
+        Ok(missing)
+    }
+
+    /// As [`Store::has`]; what can't be looked at is not missing.
+    fn is_there(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let path = self.object_path(digest);
+        match fsx::again(|| fs::symlink_metadata(&path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            metadata => Ok(metadata.map_err(StoreError::io(&path))?.is_file()),
+        }
     }
 
     fn check_blobs(
         &self,
         heap: &mut Heap,
+        kept: &Kept,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<Fault>, StoreError> {
         let objects = self.objects()?;
@@ -131,36 +162,37 @@ impl Store {
         let objects: Vec<_> = objects.into_iter().collect();
         let faults = objects.par_iter().map(|(digest, object)| {
             let path = self.object_path(digest);
-            let whole = whole(&path, digest)?;
+            let state = look(&path, digest);
             progress(
                 done.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes,
                 total,
             );
-            match whole {
-                true => Ok(None),
-                false => {
-                    let aside = self.root.join(DAMAGED).join("objects");
-                    let aside = aside.join(digest.to_hex());
-                    move_aside(&path, &aside).map_err(StoreError::io(&path))?;
-                    Ok(Some(Fault::Blob { digest: *digest }))
+            match state {
+                State::Whole | State::Gone => None,
+                State::Unreadable(why) => Some(unreadable(&(path, why))),
+                State::Damaged => {
+                    let aside = self.damaged_objects().join(digest.to_hex());
+                    self.set_aside_or_keep(&path, &aside, kept);
+                    Some(Fault::Blob { digest: *digest })
                 }
             }
         });
-        let faults: Vec<Option<Fault>> = faults.collect::<Result<_, StoreError>>()?;
+        let faults: Vec<Option<Fault>> = faults.collect();
         Ok(faults.into_iter().flatten().collect())
     }
 
-    fn set_records_aside(&self, inventory: &Inventory) -> Result<Vec<Fault>, StoreError> {
+    fn set_records_aside(&self, inventory: &Inventory, kept: &Kept) -> Vec<Fault> {
         let mut faults = Vec::new();
         for path in &inventory.damaged {
             let stem = |path: &Path| path.file_stem()?.to_str()?.parse::<Digest>().ok();
             let key = |path: &Path| path.parent()?.file_name()?.to_str()?.parse().ok();
             if let (Some(record), Some(key)) = (stem(path), key(path)) {
-                self.set_record_aside(path, &record)?;
+                let aside = self.damaged_records().join(file_name(&record));
+                self.set_aside_or_keep(path, &aside, kept);
                 faults.push(Fault::Record { key, record });
             }
         }
-        Ok(faults)
+        faults
     }
 
     fn check_signature(
@@ -168,20 +200,58 @@ impl Store {
         outcome: &Outcome,
         signature: &Signature,
         judge: &Judge,
-    ) -> Result<Option<Fault>, StoreError> {
-        let Err(why) = judge(&outcome.record, &outcome.digest, signature) else {
-            return Ok(None);
-        };
+        kept: &Kept,
+    ) -> Option<Fault> {
+        let why = judge(&outcome.record, &outcome.digest, signature).err()?;
         let name = format!("{}.{}.sig", outcome.digest, signature.signer);
         let path = self.record_folder(&outcome.key).join(&name);
-        let aside = self.root.join(DAMAGED).join("records").join(&name);
-        move_aside(&path, &aside).map_err(StoreError::io(&path))?;
-        Ok(Some(Fault::Signature {
+        self.set_aside_or_keep(&path, &self.damaged_records().join(&name), kept);
+        Some(Fault::Signature {
             key: outcome.key,
             record: outcome.digest,
             signer: signature.signer,
             why,
-        }))
+        })
+    }
+
+    fn damaged_records(&self) -> PathBuf {
+        self.root.join(DAMAGED).join("records")
+    }
+
+    fn set_aside_or_keep(&self, path: &Path, aside: &Path, kept: &Kept) {
+        if let Err(error) = self.move_aside(path, aside) {
+            let mut kept = kept.lock().unwrap_or_else(|held| held.into_inner());
+            kept.push((path.to_path_buf(), error.to_string()));
+        }
+    }
+
+    /// What decides which record is used, what is kept and what is passed on; and links, which
+    /// nothing follows.
+    fn check_small_files(&self) -> Result<Vec<Fault>, StoreError> {
+        let mut faults = Vec::new();
+        let small = |path: PathBuf, why: &str| Fault::Small {
+            path,
+            why: why.to_string(),
+        };
+        for key in self.keys()? {
+            let folder = self.record_folder(&key);
+            if Marker::read(&folder)? == Marker::Damaged {
+                faults.push(small(folder.join(MARKER), UNLIKE));
+            }
+        }
+        let damaged = self.damaged_pins()?.into_iter();
+        faults.extend(
+            damaged
+                .chain(self.damaged_lists()?)
+                .map(|path| small(path, UNLIKE)),
+        );
+        for name in [
+            OBJECTS, RECORDS, WITHHELD, PINS, RUNS, DERIVED, DAMAGED, DOWNLOADS,
+        ] {
+            let links = links(&self.root.join(name))?.into_iter();
+            faults.extend(links.map(|path| small(path, LINK)));
+        }
+        Ok(faults)
     }
 
     fn record_path(&self, key: &Digest, record: &Digest) -> std::path::PathBuf {
@@ -189,16 +259,62 @@ impl Store {
     }
 }
 
-/// Whether a blob has its name's content. One that is gone meanwhile is nothing to complain of.
-fn whole(path: &Path, digest: &Digest) -> Result<bool, StoreError> {
-    let mut file = match File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        file => file.map_err(StoreError::io(path))?,
-    };
-    match fsx::hash_reader(&mut file) {
-        Ok((found, _)) => Ok(found == *digest),
-        // What the disk can't read is damaged as well, as long as the file is there.
-        Err(_) if fs::metadata(path).is_ok() => Ok(false),
-        Err(error) => Err(StoreError::io(path)(error)),
+const UNLIKE: &str = "its content does not match its checksum";
+const LINK: &str = "it is a link, and links in a store are not followed";
+
+/// Damaged files that stay in their place.
+type Kept = Mutex<Vec<(PathBuf, String)>>;
+
+fn unreadable((path, why): &(PathBuf, String)) -> Fault {
+    Fault::Unreadable {
+        path: path.clone(),
+        why: why.clone(),
     }
+}
+
+/// What a blob was found to be.
+enum State {
+    Whole,
+    Damaged,
+    Unreadable(String),
+    /// Gone meanwhile, which is nothing to complain of.
+    Gone,
+}
+
+/// A blob is damaged only if it was read to its end, twice: what a disk or a busy system could not
+/// read once may be as it was.
+fn look(path: &Path, digest: &Digest) -> State {
+    let mut state = State::Gone;
+    for _ in 0..2 {
+        let hashed = fsx::again(|| fsx::hash_reader(&mut fsx::open_plain(path)?));
+        state = match hashed {
+            Ok((found, _)) if found == *digest => return State::Whole,
+            Ok(_) => State::Damaged,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return State::Gone,
+            Err(error) => return State::Unreadable(error.to_string()),
+        };
+    }
+    state
+}
+
+/// Every link below a folder.
+fn links(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let mut links = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(StoreError::io(&folder))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io(&folder))?;
+            let kind = entry.file_type().map_err(StoreError::io(&folder))?;
+            if kind.is_symlink() {
+                links.push(entry.path());
+            } else if kind.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(links)
 }

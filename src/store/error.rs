@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::artifact::BlobError;
 use crate::digest::Digest;
+use crate::fsx;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -28,6 +29,15 @@ pub enum StoreError {
     UnknownClaims { root: PathBuf, mechanism: String },
     #[error("{} is no store: {why}", root.display())]
     NotAStore { root: PathBuf, why: String },
+    #[error(
+        "{} is damaged: what it says can't be relied on; `ribflow cache adopt {}` writes it anew",
+        path.display(),
+        root.display()
+    )]
+    DamagedDescription { path: PathBuf, root: PathBuf },
+    /// A small file that decides something.
+    #[error("{} is damaged: {remedy}", path.display())]
+    Damaged { path: PathBuf, remedy: String },
     #[error(
         "the record {} has format {found}, which this ribflow does not read: a newer one wrote it",
         path.display()
@@ -56,6 +66,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether nothing can be written there: what was only to save time is then not worth a word.
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if fsx::is_unwritable(source))
+    }
+
     /// For `map_err`: an I/O error at `path`.
     pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Io {

@@ -88,7 +88,9 @@ impl Store {
         let sealed = fsx::seal(&file);
         sealed.map_err(BlobError::io(path))?;
         let target = self.object_path(digest);
-        fsx::rename(path, &target).map_err(BlobError::io(&target))?;
+        fsx::refuse_links(&self.root, &target)
+            .and_then(|()| fsx::rename(path, &target))
+            .map_err(BlobError::io(&target))?;
         let metadata = file.metadata().map_err(BlobError::io(&target))?;
         self.remember(digest, fsx::Stamp::of(&metadata));
         Ok(())
@@ -120,7 +122,9 @@ impl Store {
             return Ok(());
         }
         let tmp = self.session_folder()?;
-        fsx::replace(&path, &tmp, fsx::SEALED, &signature.envelope).map_err(StoreError::io(&path))
+        fsx::refuse_links(&self.root, &path)
+            .and_then(|()| fsx::replace(&path, &tmp, fsx::SEALED, &signature.envelope))
+            .map_err(StoreError::io(&path))
     }
 
     /// Every signature that lies beside a record, in the order of the signers.
@@ -129,7 +133,7 @@ impl Store {
         let mut signatures = Vec::new();
         for signer in self.signers(key, record)? {
             let path = folder.join(format!("{record}.{signer}.sig"));
-            let envelope = fs::read(&path).map_err(StoreError::io(&path))?;
+            let envelope = fsx::again(|| fsx::read_plain(&path)).map_err(StoreError::io(&path))?;
             signatures.push(Signature { signer, envelope });
         }
         Ok(signatures)

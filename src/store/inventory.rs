@@ -14,6 +14,7 @@ use super::layout::{DAMAGED, DERIVED, DOWNLOADS, OBJECTS, RECORDS};
 use super::records::{self, file_name};
 use super::{Record, Store, StoreError};
 use crate::digest::Digest;
+use crate::fsx;
 
 /// A blob as it lies there.
 #[derive(Clone, Copy, Debug)]
@@ -76,27 +77,48 @@ pub struct Inventory {
     pub pieces: Vec<Piece>,
     /// Files among the records that are none, or do not match their names.
     pub damaged: Vec<PathBuf>,
+    /// Files that can't be read, and why.
+    pub unreadable: Vec<(PathBuf, String)>,
+}
+
+/// What lies in the folder of a key.
+#[derive(Default)]
+struct OfKey {
+    outcomes: Vec<Outcome>,
+    damaged: Vec<PathBuf>,
+    unreadable: Vec<(PathBuf, String)>,
 }
 
 impl Store {
     /// Looks at everything in the store.
     ///
     /// # Errors
-    /// A folder that can't be read; a record of a newer format, since what it needs can't be told.
+    /// A file or folder that can't be read; a record of a newer format, since what it needs can't be
+    /// told.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
+        let inventory = self.inventory_as_far()?;
+        match inventory.unreadable.first() {
+            None => Ok(inventory),
+            Some((path, why)) => Err(StoreError::io(path)(io::Error::other(why.clone()))),
+        }
+    }
+
+    /// As [`Store::inventory`]; files that can't be read are listed.
+    pub fn inventory_as_far(&self) -> Result<Inventory, StoreError> {
         let mut inventory = Inventory {
             objects: self.objects()?,
             pieces: self.pieces()?,
             ..Inventory::default()
         };
         let keys = self.keys()?;
-        let read: Vec<(Vec<Outcome>, Vec<PathBuf>)> = keys
+        let read: Vec<OfKey> = keys
             .par_iter()
             .map(|key| self.outcomes(key))
             .collect::<Result<_, StoreError>>()?;
-        for (outcomes, damaged) in read {
-            inventory.outcomes.extend(outcomes);
-            inventory.damaged.extend(damaged);
+        for of_key in read {
+            inventory.outcomes.extend(of_key.outcomes);
+            inventory.damaged.extend(of_key.damaged);
+            inventory.unreadable.extend(of_key.unreadable);
         }
         Ok(inventory)
     }
@@ -132,58 +154,78 @@ impl Store {
         Ok(objects)
     }
 
-    fn outcomes(&self, key: &Digest) -> Result<(Vec<Outcome>, Vec<PathBuf>), StoreError> {
+    fn outcomes(&self, key: &Digest) -> Result<OfKey, StoreError> {
         let folder = self.record_folder(key);
-        let (mut outcomes, mut damaged) = (Vec::new(), Vec::new());
+        let mut of_key = OfKey::default();
         for digest in records::list(&folder)? {
             let path = folder.join(file_name(&digest));
             let Some(metadata) = file(&path)? else {
                 continue;
             };
-            let bytes = match fs::read(&path) {
+            let bytes = match fsx::again(|| fsx::read_plain(&path)) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                bytes => bytes.map_err(StoreError::io(&path))?,
+                Err(error) => {
+                    of_key.unreadable.push((path, error.to_string()));
+                    continue;
+                }
+                Ok(bytes) => bytes,
             };
             let Some(record) = records::whole(&path, &bytes, key, &digest)? else {
-                damaged.push(path);
+                of_key.damaged.push(path);
                 continue;
+            };
+            let names = match self.names(&record) {
+                Ok(names) => names,
+                Err(StoreError::Io { path, source }) => {
+                    of_key.unreadable.push((path, source.to_string()));
+                    continue;
+                }
+                Err(error) => return Err(error),
             };
             let signatures = self.signatures(key, &digest)?;
             let signed: usize = signatures.iter().map(|one| one.envelope.len()).sum();
-            outcomes.push(Outcome {
+            of_key.outcomes.push(Outcome {
                 key: *key,
                 digest,
-                names: self.names(&record),
+                names,
                 record,
                 bytes: metadata.len() + signed as u64,
                 time: modified(&path, &metadata)?,
             });
         }
-        Ok((outcomes, damaged))
+        Ok(of_key)
     }
 
     /// Every blob that a record names, as far as that can be told from what is here.
-    pub fn names(&self, record: &Record) -> Vec<Digest> {
+    ///
+    /// # Errors
+    /// An artifact that is here and can't be read: what it names must not pass for unneeded.
+    pub fn names(&self, record: &Record) -> Result<Vec<Digest>, StoreError> {
         let mut names = BTreeSet::new();
         for port in record.ports.values() {
             if port.inline.is_none() {
                 names.insert(port.digest);
             }
-            if let Some(artifact) = self.artifact_here(port) {
+            if let Some(artifact) = self.artifact_here(port)? {
                 names.extend(all_blobs(&artifact));
             }
         }
-        names.into_iter().collect()
+        Ok(names.into_iter().collect())
     }
 
     /// The artifact of a port where it is here and whole; nothing is fetched or set aside for it.
-    pub(super) fn artifact_here(&self, port: &super::Port) -> Option<Artifact> {
+    pub(super) fn artifact_here(&self, port: &super::Port) -> Result<Option<Artifact>, StoreError> {
         if let Some(artifact) = &port.inline {
-            return Some(artifact.clone());
+            return Ok(Some(artifact.clone()));
         }
-        let bytes = fs::read(self.object_path(&port.digest)).ok()?;
+        let path = self.object_path(&port.digest);
+        let bytes = match fsx::again(|| fsx::read_plain(&path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(_) if fsx::is_link(&path) => return Ok(None),
+            bytes => bytes.map_err(StoreError::io(&path))?,
+        };
         let whole = Digest::of(&bytes) == port.digest;
-        whole.then(|| serde_json::from_slice(&bytes).ok()).flatten()
+        Ok(whole.then(|| serde_json::from_slice(&bytes).ok()).flatten())
     }
 
     fn pieces(&self) -> Result<Vec<Piece>, StoreError> {
@@ -243,7 +285,7 @@ fn piece(kind: Passing, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     }))
 }
 
-/// Names and paths in a folder; none where it is missing.
+/// Names and paths in a folder, but for links; none where it is missing.
 pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Err(error)
@@ -259,8 +301,11 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreErro
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry.map_err(StoreError::io(folder))?;
+        let kind = entry.file_type().map_err(StoreError::io(folder))?;
         // No name that a store gives is anything but ASCII.
-        if let Ok(name) = entry.file_name().into_string() {
+        if let Ok(name) = entry.file_name().into_string()
+            && !kind.is_symlink()
+        {
             found.push((name, entry.path()));
         }
     }
@@ -270,7 +315,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreErro
 
 /// What is known of a file; `None` where it is gone, or is none.
 fn file(path: &Path) -> Result<Option<Metadata>, StoreError> {
-    match fs::metadata(path) {
+    match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         metadata => {
             let metadata = metadata.map_err(StoreError::io(path))?;

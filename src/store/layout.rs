@@ -4,8 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
+use super::description::{self, Description};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
@@ -41,17 +40,25 @@ pub(super) const DESCRIPTION: &str = "store.json";
 
 const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];
 
-/// `store.json`. Later formats keep these three names, so that every version can say who reads it.
-#[derive(Debug, Serialize, Deserialize)]
-struct Description {
-    format: u64,
-    /// How processes keep each other off a node: `flock`, locks of one host.
-    claims: String,
-    /// The first version of ribflow that reads this format.
-    needs_ribflow: String,
-}
-
-const CLAIMS_BY_FLOCK: &str = "flock";
+/// Everything that lies in a store's own folder.
+const NAMES: [&str; 16] = [
+    OBJECTS,
+    RECORDS,
+    CLAIMS,
+    RUNS,
+    TMP,
+    DOWNLOADS,
+    DERIVED,
+    DAMAGED,
+    PINS,
+    SAMPLES,
+    WITHHELD,
+    STAT_INDEX,
+    TREE_INDEX,
+    RECORD_INDEX,
+    RECEIPTS,
+    DESCRIPTION,
+];
 
 impl Store {
     pub(super) fn object_path(&self, digest: &Digest) -> PathBuf {
@@ -65,50 +72,46 @@ impl Store {
     }
 }
 
-/// Makes sure that `root` holds a store which this build may use.
-pub(super) fn prepare(root: &Path) -> Result<(), StoreError> {
+/// Makes sure that `root` holds a store which this build may use; a new one gets the identity `id`.
+pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
     if root.is_file() {
         return Err(StoreError::NotAStore {
             root: root.to_path_buf(),
             why: "it is a file; a store is a folder".to_string(),
         });
     }
-    let description = root.join(DESCRIPTION);
-    if !description.exists() {
-        refuse_other_content(root)?;
-        create(root, &description)?;
-    }
-    let bytes = fs::read(&description).map_err(StoreError::io(&description))?;
-    check(root, &bytes)?;
+    refuse_links(root)?;
+    let description = match Description::read(root)? {
+        Some(description) => description,
+        None => make(root, id)?,
+    };
     for folder in FOLDERS.map(|name| root.join(name)) {
-        fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
+        // Where it can't be made, whoever wants to write into it says so: what is there can be
+        // read all the same.
+        let _ = fsx::make_folders(&folder);
     }
-    Ok(())
+    Ok(description)
 }
 
-fn check(root: &Path, bytes: &[u8]) -> Result<(), StoreError> {
-    let not_a_store = |why: String| StoreError::NotAStore {
+fn make(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
+    refuse_other_content(root)?;
+    let id = id.map_or_else(description::new_id, Ok)?;
+    description::create(root, id)?;
+    Description::read(root)?.ok_or_else(|| StoreError::NotAStore {
         root: root.to_path_buf(),
-        why,
-    };
-    let value: serde_json::Value = serde_json::from_slice(bytes)
-        .map_err(|error| not_a_store(format!("{DESCRIPTION} can't be read ({error})")))?;
-    let format = value["format"]
-        .as_u64()
-        .ok_or_else(|| not_a_store(format!("{DESCRIPTION} names no format")))?;
-    if format > STORE_FORMAT {
-        let needs = value["needs_ribflow"].as_str();
-        return Err(StoreError::NewerStore {
+        why: format!("its {DESCRIPTION} was removed when it had just been made"),
+    })
+}
+
+/// A store lies in one piece. A link in place of one of its folders would have files written, or
+/// removed, that belong to somebody else.
+fn refuse_links(root: &Path) -> Result<(), StoreError> {
+    let links = NAMES.iter().find(|name| fsx::is_link(&root.join(name)));
+    match links {
+        None => Ok(()),
+        Some(name) => Err(StoreError::NotAStore {
             root: root.to_path_buf(),
-            found: format,
-            needs: needs.unwrap_or("(unknown)").to_string(),
-        });
-    }
-    match value["claims"].as_str() {
-        Some(CLAIMS_BY_FLOCK) => Ok(()),
-        mechanism => Err(StoreError::UnknownClaims {
-            root: root.to_path_buf(),
-            mechanism: mechanism.unwrap_or_default().to_string(),
+            why: format!("its `{name}` is a link, and links in a store are not followed"),
         }),
     }
 }
@@ -135,26 +138,4 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-/// Writes `store.json` before the folders, so that a half-made store is never mistaken for other
-/// files. If another process was faster, its file stays: it may be of a newer version.
-fn create(root: &Path, description: &Path) -> Result<(), StoreError> {
-    let tmp = root.join(TMP);
-    fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
-    let content = Description {
-        format: STORE_FORMAT,
-        claims: CLAIMS_BY_FLOCK.to_string(),
-        needs_ribflow: "0.1.0".to_string(),
-    };
-    // Two numbers and two texts always encode.
-    let mut bytes = serde_json::to_vec_pretty(&content).unwrap_or_default();
-    bytes.push(b'\n');
-    let file = fsx::stage(&tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&tmp))?;
-    match file.persist_noclobber(description) {
-        Err(failed) if failed.error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(StoreError::io(description)(failed.error))
-        }
-        _ => Ok(()),
-    }
 }

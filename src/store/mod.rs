@@ -8,6 +8,7 @@ pub mod artifact;
 mod beside;
 pub mod check;
 mod claims;
+mod description;
 mod doubt;
 mod error;
 pub mod export;
@@ -48,6 +49,7 @@ use crate::fsx::Stamp;
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use beside::{Beside, ScratchStore};
 pub use claims::Claim;
+pub use description::{Identity, new_id};
 pub use doubt::Doubt;
 pub use error::StoreError;
 pub use export::{ExportError, export};
@@ -64,6 +66,8 @@ pub use withheld::{Marking, Named};
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
+    /// `None`: it is older than identities.
+    id: Option<Digest>,
     /// This process's folder under `tmp/`, made when something is first written.
     session: Mutex<Option<session::Session>>,
     /// Blobs that this process has verified, with the stamp they had.
@@ -76,6 +80,8 @@ pub struct Store {
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
     /// Who knows what has been taken back.
     doubt: Mutex<Option<Arc<dyn Doubt>>>,
+    /// Where it can't be told any more which record is used, any will do.
+    any_choice: bool,
 }
 
 impl Store {
@@ -84,22 +90,44 @@ impl Store {
     /// # Errors
     /// A store of a newer format, a folder that holds something else, or one that can't be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        layout::prepare(root)?;
+        Self::open_with(root, None)
+    }
+
+    /// As [`Store::open`]; a store that is made gets the identity `id`.
+    pub fn open_as(root: &Path, id: Digest) -> Result<Self, StoreError> {
+        Self::open_with(root, Some(id))
+    }
+
+    fn open_with(root: &Path, id: Option<Digest>) -> Result<Self, StoreError> {
+        let description = layout::prepare(root, id)?;
         let root = std::path::absolute(root).map_err(StoreError::io(root))?;
         Ok(Self {
             root,
+            id: description.id,
             session: Mutex::default(),
             verified: Mutex::default(),
             pieces: Mutex::default(),
             listed: Mutex::default(),
             elsewhere: OnceLock::new(),
             doubt: Mutex::default(),
+            any_choice: false,
         })
+    }
+
+    /// For the command that says which record is used: a lost choice is no error.
+    pub fn with_any_choice(mut self) -> Self {
+        self.any_choice = true;
+        self
     }
 
     /// The store's folder, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// What tells it from all other stores; `None`: it is older than identities.
+    pub fn id(&self) -> Option<Digest> {
+        self.id
     }
 
     /// Where runs keep their plans, journals and logs.

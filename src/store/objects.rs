@@ -1,7 +1,7 @@
 //! Blobs: written once, named by content, verified before anything is made of them.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,7 +20,12 @@ const INLINE_ARTIFACT: usize = 4096;
 impl Blobs for Store {
     fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
         let path = self.object_path(digest);
-        let read = || fs::read(&path).map_err(|error| missing_or_io(digest, &path, error));
+        let read = || {
+            let mut bytes = Vec::new();
+            let mut file = self.open_blob(digest, &path)?;
+            file.read_to_end(&mut bytes).map_err(BlobError::io(&path))?;
+            Ok(bytes)
+        };
         let bytes = self.here_or_elsewhere(digest, read)?;
         if hash(&bytes) != *digest {
             return Err(self.set_aside(digest, &path));
@@ -66,14 +71,16 @@ impl Blobs for Store {
 impl Store {
     /// Whether a blob lies in the store, unverified.
     pub fn has(&self, digest: &Digest) -> bool {
-        self.object_path(digest).is_file()
+        fs::symlink_metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file())
     }
 
     /// The bytes of a blob that lies in the store, unverified.
     pub fn size(&self, digest: &Digest) -> Result<u64, BlobError> {
         let path = self.object_path(digest);
-        let metadata = fs::metadata(&path).map_err(|error| missing_or_io(digest, &path, error))?;
-        Ok(metadata.len())
+        let metadata = fs::symlink_metadata(&path);
+        Ok(metadata
+            .map_err(|error| missing_or_io(digest, &path, error))?
+            .len())
     }
 
     /// The blobs that `artifact` names and that are not here.
@@ -202,8 +209,8 @@ impl Store {
 
     /// Hashes the blob unless this process has done so and the file has not changed since.
     fn verify(&self, digest: &Digest, path: &Path) -> Result<(), BlobError> {
-        let open = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
-        let (metadata, mut file) = open.map_err(|error| missing_or_io(digest, path, error))?;
+        let mut file = self.open_blob(digest, path)?;
+        let metadata = file.metadata().map_err(BlobError::io(path))?;
         let stamp = Stamp::of(&metadata);
         if self.known_good(digest) == Some(stamp) {
             return Ok(());
@@ -216,31 +223,61 @@ impl Store {
         Ok(())
     }
 
+    /// Opens a blob for reading. A link in its place is as good as damage.
+    fn open_blob(&self, digest: &Digest, path: &Path) -> Result<File, BlobError> {
+        fsx::open_plain(path).map_err(|error| match fsx::is_link(path) {
+            true => self.set_aside(digest, path),
+            false => missing_or_io(digest, path, error),
+        })
+    }
+
     pub(super) fn keep(
         &self,
         file: tempfile::NamedTempFile,
         digest: &Digest,
     ) -> Result<(), BlobError> {
         let path = self.object_path(digest);
-        let kept = fsx::place(file, &path).and_then(|()| fs::metadata(&path));
+        let kept = fsx::refuse_links(&self.root, &path)
+            .and_then(|()| fsx::place(file, &path))
+            .and_then(|()| fs::metadata(&path));
         let metadata = kept.map_err(BlobError::io(&path))?;
         self.remember(digest, Stamp::of(&metadata));
         Ok(())
     }
 
-    /// Moves a damaged blob out of the way, so that it is never served and can be made again.
+    /// Moves a damaged blob out of the way, so that it is never served and can be made again. Where
+    /// it can't be moved it is not served either: whoever reads it finds it damaged.
     fn set_aside(&self, digest: &Digest, path: &Path) -> BlobError {
-        let folder = self.root.join(DAMAGED).join("objects");
-        match move_aside(path, &folder.join(digest.to_hex())) {
-            Ok(()) => BlobError::Damaged(*digest),
-            Err(error) => BlobError::io(path)(error),
+        let aside = self.damaged_objects().join(digest.to_hex());
+        if let Err(error) = self.move_aside(path, &aside) {
+            tracing::warn!(
+                "{} is damaged and can't be set aside: {error}",
+                path.display()
+            );
+        }
+        BlobError::Damaged(*digest)
+    }
+
+    pub(super) fn damaged_objects(&self) -> PathBuf {
+        self.root.join(DAMAGED).join("objects")
+    }
+
+    /// Renames a damaged file into `damaged/`. Another process may have done so already.
+    pub(super) fn move_aside(&self, path: &Path, aside: &Path) -> io::Result<()> {
+        fsx::refuse_links(&self.root, aside)?;
+        fsx::refuse_links(&self.root, path)?;
+        if let Some(folder) = aside.parent() {
+            fsx::make_folders(folder)?;
+        }
+        match fs::rename(path, aside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 
     /// Whether a blob of this name has been found damaged.
     pub(super) fn was_set_aside(&self, digest: &Digest) -> bool {
-        let folder = self.root.join(DAMAGED).join("objects");
-        folder.join(digest.to_hex()).exists()
+        self.damaged_objects().join(digest.to_hex()).exists()
     }
 
     fn known_good(&self, digest: &Digest) -> Option<Stamp> {
@@ -258,17 +295,6 @@ impl Store {
             StoreError::Io { path, source } => BlobError::Io { path, source },
             other => BlobError::io(&self.root)(io::Error::other(other.to_string())),
         })
-    }
-}
-
-/// Renames a damaged file into `damaged/`. Another process may have done so already.
-pub(super) fn move_aside(path: &Path, aside: &Path) -> io::Result<()> {
-    if let Some(folder) = aside.parent() {
-        fsx::make_folders(folder)?;
-    }
-    match fs::rename(path, aside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::inventory::entries;
 use super::layout::PINS;
 use super::{Store, StoreError};
-use crate::digest::Digest;
+use crate::digest::{Digest, check};
 use crate::fsx;
 
 /// The version of the file's format.
@@ -19,6 +20,7 @@ const LONGEST: usize = 100;
 
 /// What is kept, under a name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pin {
     format: u32,
     pub name: String,
@@ -31,6 +33,7 @@ pub struct Pin {
 
 /// A node that is kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Pinned {
     pub id: String,
     pub key: Digest,
@@ -76,10 +79,8 @@ impl Store {
         }
         let path = self.pin_path(&pin.name);
         // Names, numbers and digests always encode.
-        let mut bytes = serde_json::to_vec_pretty(pin).unwrap_or_default();
-        bytes.push(b'\n');
-        fsx::replace(&path, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&path))?;
-        fsx::sync_filesystem(&self.root, std::slice::from_ref(&path)).map_err(StoreError::io(&path))
+        let bytes = check::document(pin).unwrap_or_default();
+        fsx::replace_durably(&path, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&path))
     }
 
     /// Takes a pin away; false where there is none of that name.
@@ -101,25 +102,65 @@ impl Store {
     pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
         let mut pins = Vec::new();
         for (name, path) in entries(&self.root.join(PINS))? {
-            if !name.ends_with(".json") {
-                continue;
+            if let Some(name) = name.strip_suffix(".json") {
+                pins.push(read(name, &path)?);
             }
-            let bytes = fs::read(&path).map_err(StoreError::io(&path))?;
-            let pin: Pin = serde_json::from_slice(&bytes).map_err(|error| {
-                StoreError::io(&path)(io::Error::new(io::ErrorKind::InvalidData, error))
-            })?;
-            if pin.format > FORMAT {
-                return Err(StoreError::NewerRecord {
-                    path,
-                    found: u64::from(pin.format),
-                });
-            }
-            pins.push(pin);
         }
         Ok(pins)
+    }
+
+    /// The pin of this name; one that is damaged counts as none.
+    pub fn pin_named(&self, name: &str) -> Result<Option<Pin>, StoreError> {
+        let path = self.pin_path(name);
+        match read(name, &path) {
+            Ok(pin) => Ok(Some(pin)),
+            Err(StoreError::Damaged { .. }) => Ok(None),
+            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The pins that are not as they were written.
+    pub(super) fn damaged_pins(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let mut damaged = Vec::new();
+        for (name, path) in entries(&self.root.join(PINS))? {
+            let name = name.strip_suffix(".json");
+            match name.map(|name| read(name, &path)) {
+                Some(Err(StoreError::Damaged { path, .. })) => damaged.push(path),
+                Some(Err(error)) => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(damaged)
     }
 
     fn pin_path(&self, name: &str) -> PathBuf {
         self.root.join(PINS).join(format!("{name}.json"))
     }
+}
+
+fn read(name: &str, path: &Path) -> Result<Pin, StoreError> {
+    let bytes = fsx::read_plain(path).map_err(StoreError::io(path))?;
+    // First, since a later format may have other checksums.
+    let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    match value["format"].as_u64() {
+        Some(found) if found > u64::from(FORMAT) => {
+            return Err(StoreError::NewerRecord {
+                path: path.to_path_buf(),
+                found,
+            });
+        }
+        _ => {}
+    }
+    let pin = check::read_document(&bytes).ok();
+    let pin = pin.and_then(|(pin, _)| serde_json::from_value(pin).ok());
+    pin.ok_or_else(|| StoreError::Damaged {
+        path: path.to_path_buf(),
+        remedy: format!(
+            "what it keeps can't be told, so nothing is cleaned; `ribflow cache pin FILE --name \
+             {name}` writes it anew, `ribflow cache unpin {name}` takes it away"
+        ),
+    })
 }

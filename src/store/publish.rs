@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use super::record::Record;
-use super::records::{MARKER, file_name, list, read_marker};
+use super::records::{MARKER, Marker, file_name, list};
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
@@ -75,6 +75,7 @@ impl Store {
         let folder = self.record_folder(key);
         let tmp = self.session_folder()?;
         let _publishing = self.publishing()?;
+        fsx::refuse_links(&self.root, &folder.join(MARKER)).map_err(StoreError::io(&folder))?;
         if !list(&folder)?.contains(record) {
             return Err(StoreError::NoSuchRecord {
                 key: *key,
@@ -134,17 +135,23 @@ impl Store {
         } in staged
         {
             let path = folder.join(file_name(&digest));
+            fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
             let there = list(&folder)?;
             if there.contains(&digest) {
                 continue;
             }
-            if let Some(chosen) = self.choice(&key, &there)? {
+            // A damaged marker stays as it is, so that the user is asked.
+            let chosen = match self.choice(&key, &there) {
+                Err(StoreError::Damaged { .. }) => None,
+                chosen => chosen?,
+            };
+            if let Some(chosen) = chosen {
                 // One that has been taken back gives way.
                 let stays = match self.is_taken_back(&key, &chosen)? {
                     true => digest,
                     false => chosen,
                 };
-                if read_marker(&folder.join(MARKER))? != Some(stays) {
+                if Marker::read(&folder)? != Marker::Names(stays) {
                     mark(&folder, tmp, &stays)?;
                     appeared.push(folder.join(MARKER));
                 }
@@ -183,8 +190,6 @@ struct Staged {
 /// Rare, so flushed on its own: a marker that a crash empties would change the choice.
 fn mark(folder: &Path, tmp: &Path, chosen: &Digest) -> Result<(), StoreError> {
     let path = folder.join(MARKER);
-    fsx::stage(tmp, fsx::SHARED, format!("{chosen}\n").as_bytes())
-        .and_then(|file| file.as_file().sync_all().map(|()| file))
-        .and_then(|file| fsx::place(file, &path))
+    fsx::replace_durably(&path, tmp, fsx::SHARED, Marker::text(chosen).as_bytes())
         .map_err(StoreError::io(&path))
 }

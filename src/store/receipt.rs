@@ -117,7 +117,9 @@ impl Grounds {
             && self.records.iter().all(same)
             && self.sources.iter().all(holds);
         // Only ever saves time.
-        if let Err(error) = stats.save() {
+        if let Err(error) = stats.save()
+            && !error.is_unwritable()
+        {
             tracing::warn!("the stat cache could not be kept: {error}");
         }
         hold

@@ -2,16 +2,56 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::layout::DAMAGED;
-use super::objects::move_aside;
 use super::record::{RECORD_FORMAT, Record, StoredRecord};
 use super::{Store, StoreError};
-use crate::digest::Digest;
+use crate::digest::{Digest, check};
+use crate::fsx;
 
 /// The file beside several records that names the chosen one. A sole record needs none.
 pub(super) const MARKER: &str = "chosen";
+
+/// What a marker says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Marker {
+    /// There is none.
+    Absent,
+    Names(Digest),
+    /// Which record it named can't be told any more.
+    Damaged,
+}
+
+impl Marker {
+    /// The record's digest and a checksum.
+    pub fn text(record: &Digest) -> String {
+        let record = record.to_hex();
+        let sum = check::sum(record.as_bytes());
+        format!("{record} {sum}\n")
+    }
+
+    /// The marker of a key whose records lie in `folder`.
+    pub fn read(folder: &Path) -> Result<Self, StoreError> {
+        let path = folder.join(MARKER);
+        match fsx::read_plain(&path) {
+            Ok(bytes) => Ok(Self::parse(&bytes).map_or(Self::Damaged, Self::Names)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::Absent),
+            Err(error) => Err(StoreError::io(&path)(error)),
+        }
+    }
+
+    /// Earlier versions wrote the digest alone.
+    fn parse(bytes: &[u8]) -> Option<Digest> {
+        let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+        let (record, sum) = match line.split_once(' ') {
+            Some((record, sum)) => (record, Some(sum)),
+            None => (line, None),
+        };
+        let is_whole = sum.is_none_or(|sum| sum == check::sum(record.as_bytes()));
+        is_whole.then(|| record.parse().ok()).flatten()
+    }
+}
 
 impl Store {
     /// The record of `key` that this store stays with: the first it accepted. One that has been
@@ -42,9 +82,44 @@ impl Store {
             return Ok(candidates.first().copied());
         }
         let candidates = self.undoubted(key, candidates)?;
-        let marked = read_marker(&self.record_folder(key).join(MARKER))?;
-        let marked = marked.filter(|marked| candidates.contains(marked));
-        Ok(marked.or_else(|| candidates.first().copied()))
+        let folder = self.record_folder(key);
+        let lowest = candidates.first().copied();
+        match Marker::read(&folder)? {
+            Marker::Absent => Ok(lowest),
+            Marker::Names(marked) if candidates.contains(&marked) => Ok(Some(marked)),
+            Marker::Names(marked) => {
+                self.tell_of_lost_choice(&folder, &marked);
+                Ok(lowest)
+            }
+            Marker::Damaged if self.any_choice => Ok(lowest),
+            Marker::Damaged => Err(StoreError::Damaged {
+                path: folder.join(MARKER),
+                remedy: format!(
+                    "which of the {} records of this key is used can't be told; `ribflow cache \
+                     choose FILE NODE` shows them, and with the digits of one it is used",
+                    candidates.len()
+                ),
+            }),
+        }
+    }
+
+    /// Whether it can't be told any more which record of `key` is used.
+    pub fn is_choice_lost(&self, key: &Digest) -> Result<bool, StoreError> {
+        let folder = self.record_folder(key);
+        Ok(Marker::read(&folder)? == Marker::Damaged && list(&folder)?.len() > 1)
+    }
+
+    /// A marker that names no record is right where that was found damaged, or was taken back. Else
+    /// it was damaged itself, which one without a checksum can't tell.
+    fn tell_of_lost_choice(&self, folder: &Path, marked: &Digest) {
+        let there = folder.join(file_name(marked)).exists();
+        let aside = self.root.join(DAMAGED).join("records");
+        if !there && !aside.join(file_name(marked)).exists() {
+            tracing::warn!(
+                "{} names a record that is not here: the one with the lowest digest is used",
+                folder.join(MARKER).display()
+            );
+        }
     }
 
     /// Every record of `key`, in the order of their digests.
@@ -70,9 +145,10 @@ impl Store {
         name: &Digest,
     ) -> Result<Option<StoredRecord>, StoreError> {
         let path = folder.join(file_name(name));
-        let bytes = match fs::read(&path) {
+        let bytes = match fsx::read_plain(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(_) if fsx::is_link(&path) => return self.lose(&path, name),
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
         match whole(&path, &bytes, key, name)? {
@@ -80,13 +156,22 @@ impl Store {
                 digest: *name,
                 record,
             })),
-            None => self.set_record_aside(&path, name).map(|()| None),
+            None => self.lose(&path, name),
         }
+    }
+
+    /// A damaged record counts as none, also where it can't be set aside.
+    fn lose(&self, path: &Path, name: &Digest) -> Result<Option<StoredRecord>, StoreError> {
+        if let Err(error) = self.set_record_aside(path, name) {
+            tracing::warn!("a damaged record can't be set aside: {error}");
+        }
+        Ok(None)
     }
 
     pub(super) fn set_record_aside(&self, path: &Path, name: &Digest) -> Result<(), StoreError> {
         let folder = self.root.join(DAMAGED).join("records");
-        move_aside(path, &folder.join(file_name(name))).map_err(StoreError::io(path))
+        let aside = folder.join(file_name(name));
+        self.move_aside(path, &aside).map_err(StoreError::io(path))
     }
 }
 
@@ -140,14 +225,4 @@ pub(super) fn list(folder: &Path) -> Result<Vec<Digest>, StoreError> {
     }
     names.sort();
     Ok(names)
-}
-
-/// `None`: no marker, or one that names nothing.
-pub(super) fn read_marker(path: &PathBuf) -> Result<Option<Digest>, StoreError> {
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(text.trim().parse().ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
-        Err(error) => Err(StoreError::io(path)(error)),
-    }
 }

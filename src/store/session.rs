@@ -62,26 +62,33 @@ impl Store {
 }
 
 /// When the oldest process that may be writing to the store at `root` began to. The dead are swept.
-pub(super) fn oldest(root: &Path) -> Option<SystemTime> {
+///
+/// # Errors
+/// It can't be told: then everything may be wanted by somebody.
+pub(super) fn oldest(root: &Path) -> io::Result<Option<SystemTime>> {
     let tmp = root.join(TMP);
     // What can't be swept counts as alive.
     let _ = sweep(&tmp);
-    let entries = fs::read_dir(&tmp).ok()?.flatten();
-    // Its lock is written once; the folder's own time moves with every file in it.
-    let begun = entries.map(|entry| {
-        let folder = entry.path();
-        let lock = fs::metadata(lock_path(&folder)).or_else(|_| fs::metadata(&folder));
-        let begun = lock.and_then(|lock| lock.modified());
-        begun.unwrap_or_else(|_| SystemTime::now())
-    });
-    begun.min()
+    let mut oldest = None;
+    for folder in fsx::entries(&tmp)? {
+        // Its lock is written once; the folder's own time moves with every file in it.
+        let lock = fs::symlink_metadata(lock_path(&folder));
+        let begun = match lock.or_else(|_| fs::symlink_metadata(&folder)) {
+            // It has ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            metadata => metadata?.modified()?,
+        };
+        oldest = Some(oldest.map_or(begun, |oldest: SystemTime| oldest.min(begun)));
+    }
+    Ok(oldest)
 }
 
 fn lock_path(folder: &Path) -> PathBuf {
     folder.join("lock")
 }
 
-/// Removes what dead processes left in `tmp`.
+/// Removes what dead processes left in `tmp`. A link is removed itself: what it leads to is not
+/// this store's.
 fn sweep(tmp: &Path) -> io::Result<()> {
     for entry in fs::read_dir(tmp)? {
         let path = entry?.path();
@@ -104,5 +111,7 @@ fn is_young(path: &Path) -> bool {
 }
 
 fn is_abandoned(path: &Path) -> bool {
-    !path.is_dir() || matches!(Lock::try_acquire(&lock_path(path)), Ok(Some(_)))
+    let lock = lock_path(path);
+    // A process has a folder, and a file in it that it locks.
+    !fsx::is_folder(path) || fsx::is_link(&lock) || matches!(Lock::try_acquire(&lock), Ok(Some(_)))
 }

@@ -5,7 +5,7 @@
 //! `derived/<ab>/<key>/<piece>` holds the bytes and, after them, their BLAKE3.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -88,7 +88,7 @@ impl Shelf<'_> {
             return Ok(None);
         }
         let path = self.path(key, piece);
-        let file = match File::open(&path) {
+        let file = match fsx::open_plain(&path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(StoreError::io(&path)(error)),
@@ -109,7 +109,7 @@ impl Shelf<'_> {
 
     /// Says that `key` is being used, so that it stays.
     pub fn used(&self, key: &Digest) {
-        if let Ok(file) = File::open(self.folder(key).join(ABOUT)) {
+        if let Ok(file) = fsx::open_plain(&self.folder(key).join(ABOUT)) {
             let _ = file.set_modified(SystemTime::now()); // Another user's: it stays as it was.
         }
     }
@@ -159,6 +159,8 @@ impl Shelf<'_> {
         bytes: &[u8],
     ) -> Result<(), StoreError> {
         let folder = self.folder(key);
+        fsx::refuse_links(&self.store.root, &folder.join(ABOUT))
+            .map_err(StoreError::io(&folder))?;
         fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
         let session = self.store.session_folder()?;
         let label = folder.join(ABOUT);
@@ -214,13 +216,13 @@ struct Set {
 
 fn sets(root: &Path) -> io::Result<Vec<Set>> {
     let mut sets = Vec::new();
-    for first in entries(root)? {
-        for path in entries(&first)? {
+    for first in folders(root)? {
+        for path in folders(&first)? {
             let mut bytes = 0;
             let mut used = SystemTime::UNIX_EPOCH;
-            for file in entries(&path)? {
+            for file in fsx::entries(&path)? {
                 // Gone meanwhile: it takes no room.
-                if let Ok(metadata) = fs::metadata(&file) {
+                if let Ok(metadata) = fs::symlink_metadata(&file) {
                     bytes += metadata.len();
                     used = used.max(metadata.modified()?);
                 }
@@ -231,12 +233,10 @@ fn sets(root: &Path) -> io::Result<Vec<Set>> {
     Ok(sets)
 }
 
-fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => entries.map(|entry| Ok(entry?.path())).collect(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(error),
-    }
+fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut folders = fsx::entries(folder)?;
+    folders.retain(|folder| folder.is_dir());
+    Ok(folders)
 }
 
 fn sealed(map: &[u8]) -> bool {

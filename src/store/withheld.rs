@@ -3,7 +3,8 @@
 //!
 //! A blob has a marker of its own, an empty file. Encoded images can be a million, and mostly lie
 //! outside the store: those of one dataset are one list, `withheld/images/<artifact>`, their
-//! digests in order, 32 bytes each. While a node makes some, each has a marker of its own.
+//! digests in order, 32 bytes each, between a line that tells the format and a checksum. (Earlier
+//! versions wrote the digests alone.) While a node makes some, each has a marker of its own.
 
 use std::collections::HashMap;
 use std::fs;
@@ -66,7 +67,7 @@ impl Store {
         for digest in digests {
             let marker = self.marker(digest);
             if !marker.exists() {
-                self.place_marker(&marker, b"")?;
+                self.place_marker(&marker)?;
             }
         }
         Ok(())
@@ -81,8 +82,7 @@ impl Store {
             let mut images = named.images.clone();
             images.sort_unstable();
             images.dedup();
-            let bytes: Vec<u8> = images.iter().flat_map(|one| *one.as_bytes()).collect();
-            self.place_marker(&list, &bytes)?;
+            self.place_list(&list, &images)?;
             // Markers of their own, from while they were made, are no longer needed.
             for image in &images {
                 let _ = fs::remove_file(self.marker(image));
@@ -166,9 +166,20 @@ impl Store {
         Some(Digest::finish(&hasher))
     }
 
-    fn place_marker(&self, marker: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    fn place_marker(&self, marker: &Path) -> Result<(), StoreError> {
         let tmp = self.session_folder()?;
-        fsx::replace(marker, &tmp, fsx::SEALED, bytes).map_err(StoreError::io(marker))
+        fsx::refuse_links(&self.root, marker)
+            .and_then(|()| fsx::replace(marker, &tmp, fsx::SEALED, b""))
+            .map_err(StoreError::io(marker))
+    }
+
+    /// Durable: a list that a failure of power empties would withhold everything.
+    fn place_list(&self, list: &Path, images: &[Digest]) -> Result<(), StoreError> {
+        let tmp = self.session_folder()?;
+        let bytes = encode(images);
+        fsx::refuse_links(&self.root, list)
+            .and_then(|()| fsx::replace_durably(list, &tmp, fsx::SEALED, &bytes))
+            .map_err(StoreError::io(list))
     }
 
     fn is_listed(&self, digest: &Digest) -> bool {
@@ -193,15 +204,31 @@ impl Store {
         if let Some(list) = lists.get(&name) {
             return Some(Arc::clone(list));
         }
-        let bytes = fs::read(path).ok()?;
-        let (digests, rest) = bytes.as_chunks::<32>();
-        if !rest.is_empty() {
+        let bytes = fsx::read_plain(path).ok()?;
+        let Some(list) = decode(&bytes) else {
+            tracing::warn!(
+                "{} is damaged: until `ribflow cache release FILE` has set the markers of its workflow \
+                 anew, nothing is passed on",
+                path.display()
+            );
             return None;
-        }
-        let list = digests.iter().copied().map(Digest::from_bytes);
-        let list = Arc::new(list.collect::<Vec<Digest>>());
+        };
+        let list = Arc::new(list);
         lists.insert(name, Arc::clone(&list));
         Some(list)
+    }
+
+    /// The lists that are not as they were written.
+    pub(super) fn damaged_lists(&self) -> Result<Vec<PathBuf>, StoreError> {
+        let folder = self.lists();
+        let mut damaged = Vec::new();
+        for path in fsx::entries(&folder).map_err(StoreError::io(&folder))? {
+            let bytes = fsx::read_plain(&path).map_err(StoreError::io(&path))?;
+            if decode(&bytes).is_none() {
+                damaged.push(path);
+            }
+        }
+        Ok(damaged)
     }
 
     fn lists(&self) -> PathBuf {
@@ -212,6 +239,33 @@ impl Store {
         let hex = digest.to_hex();
         self.root().join(WITHHELD).join(&hex[..2]).join(&hex[2..])
     }
+}
+
+const MAGIC: &[u8] = b"ribflow images 1\n";
+
+fn encode(images: &[Digest]) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend(images.iter().flat_map(|one| *one.as_bytes()));
+    let seal = Digest::of(&bytes);
+    bytes.extend(seal.as_bytes());
+    bytes
+}
+
+/// `None`: it is not what was written. The digests are in order, which is all that tells one of an
+/// earlier version from a damaged one.
+fn decode(bytes: &[u8]) -> Option<Vec<Digest>> {
+    let digests = match bytes.strip_prefix(MAGIC) {
+        None => bytes,
+        Some(rest) => {
+            let (digests, seal) = rest.split_at(rest.len().checked_sub(32)?);
+            let written = &bytes[..MAGIC.len() + digests.len()];
+            (Digest::of(written).as_bytes() == seal).then_some(digests)?
+        }
+    };
+    let (digests, rest) = digests.as_chunks::<32>();
+    let digests = digests.iter().copied().map(Digest::from_bytes);
+    let digests: Vec<Digest> = digests.collect();
+    (rest.is_empty() && digests.is_sorted()).then_some(digests)
 }
 
 /// Whether the artifact stands in the record with bytes of what it is about.
@@ -267,5 +321,27 @@ impl Blobs for Marking<'_> {
         let (digest, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
         self.mark(&digest)?;
         self.0.write_file(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_flipped_bit_releases_an_image() {
+        let mut images = [b"a", b"b", b"c"].map(|one| Digest::of(one)).to_vec();
+        images.sort_unstable();
+        let bytes = encode(&images);
+        assert_eq!(decode(&bytes), Some(images.clone()));
+        for bit in 0..bytes.len() * 8 {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(decode(&flipped), None, "bit {bit}");
+        }
+        // One of an earlier version.
+        let old: Vec<u8> = images.iter().flat_map(|one| *one.as_bytes()).collect();
+        assert_eq!(decode(&old), Some(images));
+        assert_eq!(decode(&old[1..]), None);
     }
 }

@@ -3,4 +3,9 @@
 mod beside;
 mod clean;
 mod commands;
+mod links;
+mod owners;
+mod readonly;
+mod small;
+mod unreadable;
 mod withheld;

@@ -1,6 +1,7 @@
 //! The integration tests: one binary, one module per subject.
 
 mod accept;
+mod adoption;
 mod adversary;
 mod bench;
 mod checkpoint;
@@ -28,6 +29,7 @@ mod lab;
 mod language;
 mod lock;
 mod methods;
+mod odd_paths;
 mod odd_servers;
 mod ot;
 mod ot_exact;
@@ -53,6 +55,7 @@ mod smoke;
 mod space;
 mod store;
 mod tiny;
+mod tools;
 mod trust;
 mod unchanged;
 mod verify;

@@ -17,6 +17,17 @@ pub struct CacheArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum CacheCommand {
+    /// Take a store that came from elsewhere as your own
+    ///
+    /// A store that is found beside a workflow is used only where you made it or adopted it: one that
+    /// came with a clone, an archive or an import would pass its records off as your results. Adopt a
+    /// store only if you would publish its results under your own name.
+    ///
+    /// A store that you move or copy stays yours. One that an earlier ribflow made is adopted once,
+    /// which gives it an identity. `--store` and RIBFLOW_STORE name a store for one command without
+    /// adopting it.
+    #[command(verbatim_doc_comment)]
+    Adopt(AdoptArguments),
     /// Remove what nothing needs any more, by age and size
     ///
     /// What stays: what is pinned; what runs that go on need; what the newest run of each workflow
@@ -74,6 +85,14 @@ pub enum CacheCommand {
     Release(ReleaseArguments),
     /// Show how much is in the store and what it has saved
     Stats,
+}
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = examples::CACHE_ADOPT)]
+pub struct AdoptArguments {
+    /// The store's folder, which holds `store.json`
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
 }
 
 #[derive(Clone, Debug, Args)]

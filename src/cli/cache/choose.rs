@@ -27,7 +27,7 @@ pub fn run(
         targets: vec![arguments.node.clone()],
     };
     let graph = load::graph(&target, common, &stages::registry())?;
-    let store = super::existing(Some(&arguments.workflow.file), common)?;
+    let store = super::existing(Some(&arguments.workflow.file), common)?.with_any_choice();
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let nodes = graph.select(&arguments.node)?;
     let [node] = nodes.as_slice() else {
@@ -91,7 +91,10 @@ impl Outcomes {
             key,
             records,
             signers,
-            chosen: store.chosen(&key)?.map(|stored| stored.digest),
+            chosen: match store.is_choice_lost(&key)? {
+                true => None,
+                false => store.chosen(&key)?.map(|stored| stored.digest),
+            },
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::arguments::GcArguments;
 use super::labels::Labels;
+use super::owners::Owner;
 use crate::cli::arguments::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::engine::journal;
@@ -36,19 +37,32 @@ pub fn run(
         dry_run: arguments.dry_run,
     };
     let mut labels = Labels::default();
+    let mut seen = Vec::new();
     let collected = store.clean(&cleaning, || {
         let runs = journal::seen(&store)?;
         labels = Labels::of(&runs);
-        Ok(journal::uses(&runs, arguments.keep_runs))
+        seen.clone_from(&runs);
+        journal::uses(&runs, arguments.keep_runs)
     })?;
     match common.json {
         true => {
-            let document = document(&collected, &labels, arguments.dry_run);
+            let owners = Owner::all(&collected, &seen);
+            let document = document(&collected, &labels, &owners, arguments.dry_run);
             serde_json::to_writer(&mut *output, &document)?;
             writeln!(output)?;
         }
         false if common.quiet => {}
-        false => show(&collected, &labels, arguments.dry_run, common, output)?,
+        false => {
+            let owners = Owner::all(&collected, &seen);
+            show(
+                &collected,
+                &labels,
+                &owners,
+                arguments.dry_run,
+                common,
+                output,
+            )?;
+        }
     }
     Ok(match collected.too_much {
         true => Exit::Failed,
@@ -56,7 +70,7 @@ pub fn run(
     })
 }
 
-fn document(collected: &Collected, labels: &Labels, dry_run: bool) -> Value {
+fn document(collected: &Collected, labels: &Labels, owners: &[Owner], dry_run: bool) -> Value {
     let heap = |heap: &Heap| json!({ "count": heap.count, "bytes": heap.bytes });
     let records = collected.records.iter().map(|gone| {
         let nodes: Vec<&str> = labels.nodes(&gone.key).map(|(_, id)| id).collect();
@@ -71,6 +85,7 @@ fn document(collected: &Collected, labels: &Labels, dry_run: bool) -> Value {
     json!({
         "dry_run": dry_run,
         "records": records.collect::<Vec<Value>>(),
+        "of": owners.iter().map(Owner::document).collect::<Vec<Value>>(),
         "blobs": heap(&collected.blobs),
         "derived": heap(&collected.derived),
         "downloads": heap(&collected.downloads),
@@ -85,6 +100,7 @@ fn document(collected: &Collected, labels: &Labels, dry_run: bool) -> Value {
 fn show(
     collected: &Collected,
     labels: &Labels,
+    owners: &[Owner],
     dry_run: bool,
     common: &Common,
     output: &mut dyn Write,
@@ -116,6 +132,9 @@ fn show(
         for line in table.lines() {
             writeln!(output, "{line}")?;
         }
+    }
+    for owner in owners {
+        writeln!(output, "{}", owner.words())?;
     }
     if !collected.runs.is_empty() {
         writeln!(output, "Folders of {}.", count(collected.runs.len(), "run"))?;

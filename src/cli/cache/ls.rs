@@ -110,7 +110,7 @@ impl Line<'_> {
             "device_class": outcome.record.provenance.device_class,
             "signers": self.signers,
             "chosen": self.chosen,
-            "here": store.missing_of(outcome).is_empty(),
+            "here": store.missing_of(outcome).is_ok_and(|missing| missing.is_empty()),
         })
     }
 

@@ -1,5 +1,6 @@
 //! `ribflow cache …`: looking after the store.
 
+mod adopt;
 pub mod arguments;
 mod choose;
 mod du;
@@ -7,6 +8,7 @@ mod forget;
 mod gc;
 mod labels;
 mod ls;
+mod owners;
 mod pins;
 mod stats;
 mod verify;
@@ -26,6 +28,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     match &arguments.command {
+        CacheCommand::Adopt(arguments) => adopt::run(arguments, common, output),
         CacheCommand::Gc(arguments) => gc::run(arguments, common, output),
         CacheCommand::Verify(arguments) => verify::run(arguments, common, output),
         CacheCommand::Pin(arguments) => pins::pin(arguments, common, output),
@@ -47,13 +50,13 @@ fn places_of(workflow: Option<&Path>, common: &Common) -> Places {
 
 /// A store that is there: a mistyped `--store` must not be made and then cleaned.
 pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
-    let root = places_of(workflow, common).store;
-    if !root.join("store.json").exists() {
-        let message = format!("there is no store at {}", places::shown(&root));
+    let place = places_of(workflow, common).store;
+    if !place.exists() {
+        let message = format!("there is no store at {}", places::shown(&place.root));
         let hint = "`--store` or RIBFLOW_STORE names another";
         return Err(Failure::usage("no-store", message).hint(hint));
     }
-    places::open_store(&root)
+    places::open_store(&place)
 }
 
 fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<Looked, Failure> {

@@ -13,6 +13,7 @@ use crate::cli::load;
 use crate::engine;
 use crate::report::utc;
 use crate::stages;
+use crate::store::StoreError;
 use crate::store::pins::{Pin, Pinned};
 use crate::ui::words::count;
 use crate::workflow::withheld::Withheld;
@@ -52,7 +53,10 @@ pub fn pin(
         since.unwrap_or_default().as_secs(),
         nodes,
     );
-    let replaced = store.pins()?.into_iter().find(|pin| pin.name == *name);
+    if !Pin::is_name(name) {
+        return Err(StoreError::PinName(name.clone()).into());
+    }
+    let replaced = store.pin_named(name)?;
     store.pin(&pin)?;
     if common.json {
         writeln!(

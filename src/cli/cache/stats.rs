@@ -41,7 +41,7 @@ pub fn run(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
         if signed && !made_here.contains_key(&outcome.key) {
             stats.foreign += 1;
             stats.foreign_seconds += outcome.record.provenance.wall_seconds;
-            for wanted in store.missing_of(outcome) {
+            for wanted in store.missing_of(outcome)? {
                 stats.absent += 1;
                 stats.absent_bytes += wanted.bytes.unwrap_or_default();
             }

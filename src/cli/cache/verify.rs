@@ -34,9 +34,14 @@ pub fn run(
     let bar = Bar::new(!common.quiet && !common.json);
     let checked = store.check_all(&judge, &|done, total| bar.tell(done, total));
     bar.end();
-    let checked = checked?;
-    let inventory = store.inventory()?;
-    let labels = Labels::of(&journal::seen(&store)?);
+    let mut checked = checked?;
+    let inventory = store.inventory_as_far()?;
+    let runs = journal::seen(&store)?;
+    let unsound = runs.iter().filter_map(|run| run.unsound.clone());
+    checked
+        .faults
+        .extend(unsound.map(|(path, why)| Fault::Small { path, why }));
+    let labels = Labels::of(&runs);
     let repairs: Vec<Repair> = checked
         .faults
         .iter()
@@ -106,8 +111,8 @@ impl Repair {
                 wanted: Vec::new(),
                 keys: [*key].into(),
             },
-            // The record stays without it.
-            Fault::Signature { .. } => Self {
+            // The record stays without it, and what can't be read or lies in its place stays too.
+            Fault::Signature { .. } | Fault::Unreadable { .. } | Fault::Small { .. } => Self {
                 wanted: Vec::new(),
                 keys: BTreeSet::new(),
             },
@@ -125,6 +130,7 @@ impl Repair {
                 names.is_ok_and(|names| !names.is_empty())
             }
             Fault::Signature { .. } => true,
+            Fault::Unreadable { .. } | Fault::Small { .. } => false,
         }
     }
 }
@@ -142,6 +148,8 @@ fn in_words(fault: &Fault) -> String {
             let signer = PublicKey::from_name(signer);
             format!("damaged    signature of {signer} for record {record}: {why}")
         }
+        Fault::Unreadable { path, why } => format!("unreadable {}: {why}", path.display()),
+        Fault::Small { path, why } => format!("damaged    {}: {why}", path.display()),
         Fault::Missing { digest, record, .. } => {
             format!("missing    blob {digest} of record {record}")
         }
@@ -158,15 +166,18 @@ fn document(checked: &Checked, open: &[(&Fault, &Repair)], labels: &Labels) -> V
             .flat_map(|key| labels.nodes(key))
             .map(|(_, id)| id)
             .collect();
-        let (what, digest) = match fault {
-            Fault::Blob { digest } => ("damaged_blob", digest),
-            Fault::Record { record, .. } => ("damaged_record", record),
-            Fault::Signature { record, .. } => ("damaged_signature", record),
-            Fault::Missing { digest, .. } => ("missing_blob", digest),
+        let (what, digest, path) = match fault {
+            Fault::Blob { digest } => ("damaged_blob", Some(digest), None),
+            Fault::Record { record, .. } => ("damaged_record", Some(record), None),
+            Fault::Signature { record, .. } => ("damaged_signature", Some(record), None),
+            Fault::Unreadable { path, .. } => ("unreadable", None, Some(path)),
+            Fault::Small { path, .. } => ("damaged_file", None, Some(path)),
+            Fault::Missing { digest, .. } => ("missing_blob", Some(digest), None),
         };
         json!({
             "what": what,
             "digest": digest,
+            "path": path.map(|path| path.to_string_lossy()),
             "repaired": !open.iter().any(|(one, _)| *one == fault),
             "nodes": nodes,
         })
@@ -195,10 +206,37 @@ fn show(
     let keys: BTreeSet<Digest> = open.iter().flat_map(|(_, one)| one.keys.clone()).collect();
     let mut nodes: BTreeSet<(&str, &str)> = BTreeSet::new();
     keys.iter().for_each(|key| nodes.extend(labels.nodes(key)));
-    if !open.is_empty() {
+    if open.iter().any(|(fault, _)| is_set_aside(fault)) && checked.kept.is_empty() {
         writeln!(
             output,
             "\nWhat is damaged has been set aside and is not used."
+        )?;
+    }
+    for (path, why) in &checked.kept {
+        writeln!(
+            output,
+            "{} could not be set aside ({why}); it is not used either.",
+            path.display()
+        )?;
+    }
+    if open
+        .iter()
+        .any(|(fault, _)| matches!(fault, Fault::Unreadable { .. }))
+    {
+        writeln!(
+            output,
+            "What could not be read may be whole: nothing was done to it. The disk, the \
+             permissions, or the number of open files (`ulimit -n`) may be why."
+        )?;
+    }
+    if open
+        .iter()
+        .any(|(fault, _)| matches!(fault, Fault::Small { .. }))
+    {
+        writeln!(
+            output,
+            "Damaged files that decide something stay in their place, so that no other decision \
+             takes theirs; the command that needs one says how it is written anew."
         )?;
     }
     if repaired > 0 {
@@ -239,6 +277,14 @@ fn show(
         }
     )?;
     Ok(())
+}
+
+/// Whether a fault is one that has been moved out of the way.
+fn is_set_aside(fault: &Fault) -> bool {
+    matches!(
+        fault,
+        Fault::Blob { .. } | Fault::Record { .. } | Fault::Signature { .. }
+    )
 }
 
 /// How far it is, on a terminal.

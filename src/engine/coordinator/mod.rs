@@ -38,7 +38,7 @@ use crate::remote::Exchange;
 use crate::stages::registry::Registry;
 use crate::store::receipt::Grounds;
 use crate::store::shelf::Budget;
-use crate::store::{Claim, Store, StoredRecord};
+use crate::store::{Claim, Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 use crate::workflow::withheld::Withheld;
@@ -82,8 +82,9 @@ pub struct RunResult {
     pub summary: Summary,
     /// Of every node that has one.
     pub records: BTreeMap<NodeIndex, StoredRecord>,
-    /// The id of the run: its folder under the store's `runs/`.
-    pub run: String,
+    /// The id of the run: its folder under the store's `runs/`. `None`: the store can't be written,
+    /// and the run has left nothing.
+    pub run: Option<String>,
     /// What a run that had nothing to do rested on, where that can be told at a glance.
     pub grounds: Option<Grounds>,
 }
@@ -152,6 +153,8 @@ struct Coordinator<'a> {
     outbox: UnboundedSender<Message>,
     /// While records have been taken and that is not noted yet.
     taking: Option<StandingLock>,
+    /// It was told that the run leaves no journal.
+    told_of_journal: bool,
 }
 
 /// What is kept of a job while it is executed.
@@ -212,7 +215,7 @@ impl<'a> Coordinator<'a> {
             limit: options.limit,
         };
         let capacity = machine::capacity(options.threads, &device);
-        let journal = Journal::create(store, graph)?;
+        let journal = Journal::create(store, graph);
         let (outbox, inbox) = unbounded_channel();
         Ok(Self {
             graph,
@@ -251,6 +254,7 @@ impl<'a> Coordinator<'a> {
             inbox,
             outbox,
             taking: None,
+            told_of_journal: false,
         })
     }
 
@@ -263,6 +267,7 @@ impl<'a> Coordinator<'a> {
             threads: self.options.threads,
             device: self.device.clone(),
         })?;
+        self.tell_of_lost_journal()?;
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
@@ -288,14 +293,47 @@ impl<'a> Coordinator<'a> {
     /// Lets others see what was done.
     fn note(&mut self) -> Result<(), EngineError> {
         self.journal.flush()?;
+        self.tell_of_lost_journal()?;
         self.taking = None;
         Ok(())
     }
 
+    /// Says, once, that the run leaves no journal.
+    fn tell_of_lost_journal(&mut self) -> Result<(), EngineError> {
+        if let Some(why) = self.journal.lost()
+            && !self.told_of_journal
+        {
+            let message = format!(
+                "the store can't be written ({why}): the run leaves no journal, and what it uses \
+                 counts as unused for a cleaning"
+            );
+            self.told_of_journal = true;
+            self.emit(Event::Warning { message })?;
+        }
+        Ok(())
+    }
+
+    /// A node can only run where its result can be kept.
+    fn refuse_unwritable(&self, node: NodeIndex) -> Result<(), EngineError> {
+        match self.journal.lost() {
+            None => Ok(()),
+            Some(why) => Err(EngineError::Unwritable {
+                store: self.store.root().to_path_buf(),
+                node: self.graph.dag[node].id.clone(),
+                why: why.to_string(),
+            }),
+        }
+    }
+
     /// To be called before a record is looked for: it stays until [`Coordinator::note`].
     fn about_to_take(&mut self) -> Result<(), EngineError> {
-        if self.taking.is_none() {
-            self.taking = Some(self.store.taking()?);
+        if self.taking.is_none() && self.journal.lost().is_none() {
+            match self.store.taking() {
+                Ok(taking) => self.taking = Some(taking),
+                // A file system without locks: nothing can be claimed there, and nothing cleaned.
+                Err(StoreError::Io { source, .. }) => self.journal.give_up(&source),
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }
@@ -455,6 +493,7 @@ impl<'a> Coordinator<'a> {
         self.journal.note(&Event::Summary(summary.clone()))?;
         self.note()?;
         let run = self.journal.id().to_string();
+        let run = self.journal.lost().is_none().then_some(run);
         Ok(RunResult {
             summary,
             records: self.keys.into_records(),

@@ -67,6 +67,7 @@ impl Coordinator<'_> {
         let Some((key, _)) = self.recipes.get(&node).cloned() else {
             return self.failed(node, "it was started before it was keyed".to_string());
         };
+        self.refuse_unwritable(node)?;
         let claim = self.store.claim(&key)?;
         // Whoever held the claim may have made the record meanwhile.
         if self.take_record(node, &key)? {
@@ -108,6 +109,7 @@ impl Coordinator<'_> {
         self.warn_of_memory(node)?;
         let why = self.why(node, &recipe);
         self.journal.starts(self.graph, &id, &recipe)?;
+        self.refuse_unwritable(node)?;
         self.emit(Event::NodeStarted {
             id,
             key,

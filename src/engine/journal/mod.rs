@@ -10,8 +10,10 @@
 //!
 //! Ids begin with the time, so their order is that of the runs; but a run that finds all as an
 //! earlier one left it makes the journal of that one young again ([`renew`]). Nothing here is flushed to the
-//! disk: after a crash of the machine a journal may end early, and readers take what is there.
+//! disk: after a crash of the machine a journal may end early, and readers take what is there. Each
+//! line has a checksum, since a cleaning goes by the keys that it finds here.
 
+mod lines;
 mod name;
 mod read;
 mod renew;
@@ -24,9 +26,14 @@ pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::Event;
+use crate::digest::Digest;
+use crate::store::Store;
+use crate::workflow::graph::Graph;
 
 /// The version of the journal's format that this build writes.
 pub const JOURNAL_FORMAT: u32 = 1;
@@ -37,14 +44,54 @@ const PLAN: &str = "plan.json";
 const LOGS: &str = "logs";
 const LOCK: &str = "lock";
 
-/// The first line of a journal.
+/// The first line of a journal. A field that is added raises the format.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Header {
     pub format: u32,
     pub workflow: String,
     pub profiles: Vec<String>,
     pub overrides: Vec<String>,
     pub goals: usize,
+    /// Tells the workflow's file from others of the same name. Missing in journals of earlier
+    /// versions, and where the store has no identity.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub place: Option<Digest>,
+}
+
+/// Which workflow a journal is of. Edits leave it the same workflow; another file is another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Whose {
+    workflow: String,
+    place: Option<Digest>,
+}
+
+impl Whose {
+    pub fn of(graph: &Graph, store: &Store) -> Self {
+        Self {
+            workflow: graph.name.clone(),
+            place: place(&graph.file, store),
+        }
+    }
+
+    /// Whether a journal may be one of the workflow: those of earlier versions know only its name.
+    fn wrote(&self, header: &Header) -> bool {
+        let same_place = match (self.place, header.place) {
+            (Some(own), Some(other)) => own == other,
+            _ => true,
+        };
+        same_place && header.workflow == self.workflow
+    }
+}
+
+/// Tells the workflow file at `path` from others. No path can be told from it without the store's
+/// identity: journals may be passed on.
+fn place(path: &Path, store: &Store) -> Option<Digest> {
+    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut hasher = blake3::Hasher::new_keyed(store.id()?.as_bytes());
+    hasher.update(b"place of a workflow\n");
+    hasher.update(path.as_os_str().as_encoded_bytes());
+    Some(Digest::finish(&hasher))
 }
 
 /// Every further line.

@@ -2,18 +2,17 @@
 //! torn is passed over: a journal may end in the middle of a line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::de::DeserializeOwned;
-
-use super::{Entry, Header, JOURNAL, JOURNAL_FORMAT, LOCK, RECIPES, Started};
+use super::lines::{Beginning, Lines};
+use super::{Entry, Header, JOURNAL, LOCK, RECIPES, Started, Whose};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
-use crate::fsx::Lock;
+use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::recipe::Recipe;
 
@@ -39,10 +38,10 @@ pub struct NodeStatus {
     pub why: String,
 }
 
-/// The newest run of `workflow` in `store`.
-pub fn latest(store: &Store, workflow: &str) -> Result<Option<LastRun>, EngineError> {
+/// The newest run of a workflow in `store`.
+pub fn latest(store: &Store, workflow: &Whose) -> Result<Option<LastRun>, EngineError> {
     let mut folders = folders(store);
-    folders.sort_by_key(|folder| last_change(folder));
+    folders.sort_by_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
     let newest = folders.into_iter().rev().find_map(|folder| {
         let (header, lines) = journal_of(&folder, workflow)?;
         Some((folder, header, lines))
@@ -111,31 +110,34 @@ pub(super) fn is_running(folder: &Path) -> Result<bool, EngineError> {
         .map_err(|source| EngineError::Journal { path, source })
 }
 
-/// The folders of all runs in `store`, newest last.
+/// The folders of all runs in `store`, newest last, as far as they can be listed.
 pub fn folders(store: &Store) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(store.runs()) else {
-        return Vec::new();
-    };
-    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
-    folders.sort();
-    folders
+    all_folders(store).unwrap_or_default()
+}
+
+/// The folders of all runs in `store`, newest last.
+pub(super) fn all_folders(store: &Store) -> io::Result<Vec<PathBuf>> {
+    let mut folders = fsx::entries(&store.runs())?;
+    folders.retain(|folder| folder.is_dir());
+    Ok(folders)
 }
 
 /// When the run in `folder` last did something, or another found all as it had left it.
-pub(super) fn last_change(folder: &Path) -> SystemTime {
-    let files = [folder.join(JOURNAL), folder.to_path_buf()];
-    let mut times = files.iter().filter_map(|file| {
-        let metadata = fs::metadata(file).ok()?;
-        metadata.modified().ok()
-    });
-    // Of what is gone meanwhile nothing is needed.
-    times.next().unwrap_or(SystemTime::UNIX_EPOCH)
+pub(super) fn last_change(folder: &Path) -> io::Result<SystemTime> {
+    let journal = fs::symlink_metadata(folder.join(JOURNAL));
+    match journal.or_else(|_| fs::symlink_metadata(folder)) {
+        // Of what is gone meanwhile nothing is needed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SystemTime::UNIX_EPOCH),
+        metadata => metadata?.modified(),
+    }
 }
 
 /// The journal in `folder`, if it is one of `workflow`.
-fn journal_of(folder: &Path, workflow: &str) -> Option<(Header, Lines)> {
-    let journal = Lines::open(&folder.join(JOURNAL))?.header()?;
-    (journal.0.workflow == workflow).then_some(journal)
+fn journal_of(folder: &Path, workflow: &Whose) -> Option<(Header, Lines)> {
+    match Lines::begin(&folder.join(JOURNAL)).ok()? {
+        Beginning::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
+        Beginning::Nothing | Beginning::Newer(_) => None,
+    }
 }
 
 /// What an earlier run knew of keys.
@@ -149,9 +151,10 @@ pub struct Past {
 
 impl Past {
     /// `None`: not a run of `workflow`.
-    pub fn read(folder: &Path, workflow: &str) -> Option<Self> {
+    pub fn read(folder: &Path, workflow: &Whose) -> Option<Self> {
         let mut past = Self::default();
         let (_, lines) = journal_of(folder, workflow)?;
+        let checked = lines.are_checked();
         for entry in lines.values::<Entry>() {
             match entry.what {
                 Event::NodeReused { id, key }
@@ -162,32 +165,10 @@ impl Past {
                 _ => {}
             }
         }
-        let started = Lines::open(&folder.join(RECIPES));
+        let started = Lines::open(&folder.join(RECIPES), checked).ok().flatten();
         for Started { recipe, .. } in started.into_iter().flat_map(Lines::values) {
             past.recipes.insert(recipe.key(), recipe);
         }
         Some(past)
-    }
-}
-
-/// The lines of a file.
-pub(super) struct Lines(BufReader<File>);
-
-impl Lines {
-    pub(super) fn open(path: &Path) -> Option<Self> {
-        File::open(path).ok().map(|file| Self(BufReader::new(file)))
-    }
-
-    /// The first line of a journal that this build reads.
-    pub(super) fn header(mut self) -> Option<(Header, Self)> {
-        let mut line = String::new();
-        self.0.read_line(&mut line).ok()?;
-        let header: Header = serde_json::from_str(&line).ok()?;
-        (header.format <= JOURNAL_FORMAT).then_some((header, self))
-    }
-
-    pub(super) fn values<T: DeserializeOwned>(self) -> impl Iterator<Item = T> {
-        let lines = self.0.lines().map_while(Result::ok);
-        lines.filter_map(|line| serde_json::from_str(&line).ok())
     }
 }

@@ -1,17 +1,17 @@
 //! Which runs there are and which keys they name: what the cleaning of a store goes by.
 
-use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::read::{Lines, folders, is_running, last_change};
-use super::{Entry, JOURNAL, JOURNAL_FORMAT, RECIPES, Started};
+use super::lines::{Beginning, Lines, Unsound};
+use super::read::{all_folders, folders, is_running, last_change};
+use super::{Entry, Header, JOURNAL, RECIPES, Started};
 use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::store::gc::Use;
 use crate::store::{Store, StoreError};
+use crate::workflow::recipe::Recipe;
 
 /// A run of any workflow, going on or over.
 #[derive(Clone, Debug)]
@@ -19,13 +19,19 @@ pub struct SeenRun {
     pub folder: PathBuf,
     /// Empty where its journal has not begun.
     pub workflow: String,
+    /// `None`: its journal has not begun.
+    pub header: Option<Header>,
     pub running: bool,
+    /// It came to all its nodes.
+    pub complete: bool,
     /// When it last did something.
     pub last: SystemTime,
     /// Of its nodes that were keyed, by their ids.
     pub keys: BTreeMap<String, Digest>,
     /// Of all that it has named, also under another id.
     pub all_keys: Vec<Digest>,
+    /// A file of which not everything can be told, and why.
+    pub unsound: Option<(PathBuf, String)>,
 }
 
 impl SeenRun {
@@ -34,6 +40,25 @@ impl SeenRun {
         let name = self.folder.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
+
+    /// The workflow with its profiles and overrides, as it is typed.
+    pub fn title(&self) -> String {
+        let mut title = self.workflow.clone();
+        if let Some(header) = &self.header {
+            let profiles = header.profiles.iter().map(|name| ("--profile", name));
+            let overrides = header.overrides.iter().map(|set| ("--set", set));
+            for (option, value) in profiles.chain(overrides) {
+                title += &format!(" {option} {value}");
+            }
+        }
+        title
+    }
+
+    /// What its file, profiles and overrides are; `None` where the journal knows no file.
+    pub fn identity(&self) -> Option<(Digest, &[String], &[String])> {
+        let header = self.header.as_ref()?;
+        Some((header.place?, &header.profiles, &header.overrides))
+    }
 }
 
 /// Every run of the store, newest last.
@@ -41,102 +66,139 @@ impl SeenRun {
 /// # Errors
 /// A journal of a newer format, since what it names can't be told.
 pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
-    let folders = folders(store).into_iter().filter(|path| path.is_dir());
-    let mut runs: Vec<SeenRun> = folders.map(read).collect::<Result<_, _>>()?;
+    let folders = all_folders(store).map_err(unreadable(&store.runs()))?;
+    let mut runs: Vec<SeenRun> = folders.into_iter().map(read).collect::<Result<_, _>>()?;
     runs.sort_by_key(|run| run.last);
     Ok(runs)
 }
 
-/// What `runs` use. The newest `keep` of each workflow stay, and those that go on.
-pub fn uses(runs: &[SeenRun], keep: usize) -> Vec<Use> {
-    let mut newer: BTreeMap<&str, usize> = BTreeMap::new();
+/// What `runs` use. The newest `keep` of each workflow stay, and those that go on: a workflow is a
+/// file with its profiles and overrides, or where a journal does not know the file, a name. A run
+/// that did not come to all its nodes does not stand for those before it.
+///
+/// # Errors
+/// A journal that is damaged or can't be read, since what it names can't be told.
+pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<Use>, StoreError> {
+    let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut by_identity: BTreeMap<_, usize> = BTreeMap::new();
     let mut uses = Vec::with_capacity(runs.len());
     for run in runs.iter().rev() {
-        let newer = newer.entry(&run.workflow).or_default();
+        if let Some((path, why)) = &run.unsound {
+            return Err(StoreError::Damaged {
+                path: path.clone(),
+                remedy: format!(
+                    "{why}; what the run named can't be told, so nothing is cleaned; without the \
+                     folder {} it names nothing",
+                    run.folder.display()
+                ),
+            });
+        }
+        let of_name = by_name.entry(&run.workflow).or_default();
+        let newer = match run.identity() {
+            None => of_name.to_owned(),
+            Some(identity) => by_identity.get(&identity).copied().unwrap_or_default(),
+        };
         uses.push(Use {
             folder: run.folder.clone(),
             keys: run.all_keys.clone(),
             last: run.last,
-            stays: run.running || (*newer < keep && !run.workflow.is_empty()),
+            stays: run.running || (newer < keep && run.header.is_some()),
         });
-        *newer += 1;
+        if run.complete {
+            *of_name += 1;
+            if let Some(identity) = run.identity() {
+                *by_identity.entry(identity).or_default() += 1;
+            }
+        }
     }
-    uses
+    Ok(uses)
 }
 
 fn read(folder: PathBuf) -> Result<SeenRun, StoreError> {
     let journal = folder.join(JOURNAL);
-    check_format(&journal)?;
-    check_format(&folder.join(RECIPES))?;
     let mut run = SeenRun {
         workflow: String::new(),
+        header: None,
         // What can't be told counts as going on.
         running: is_running(&folder).unwrap_or(true),
-        last: last_change(&folder),
+        complete: false,
+        last: last_change(&folder).map_err(unreadable(&folder))?,
         keys: BTreeMap::new(),
         all_keys: Vec::new(),
+        unsound: None,
         folder,
     };
-    if let Some((header, lines)) = Lines::open(&journal).and_then(Lines::header) {
-        run.workflow = header.workflow;
-        for entry in lines.values::<Entry>() {
-            if let Event::NodeReused { id, key }
-            | Event::NodeStarted { id, key, .. }
-            | Event::NodeWaiting { id, key }
-            | Event::NodeFinished { id, key, .. } = entry.what
-            {
-                run.all_keys.push(key);
-                run.keys.insert(id, key);
-            }
+    let (header, lines) = match Lines::begin(&journal) {
+        Ok(Beginning::Nothing) => return Ok(run),
+        Ok(Beginning::Newer(found)) => {
+            return Err(StoreError::NewerRecord {
+                path: journal,
+                found,
+            });
         }
+        Ok(Beginning::Journal(header, lines)) => (header, lines),
+        Err(why) => {
+            run.unsound = Some((journal, why.to_string()));
+            return Ok(run);
+        }
+    };
+    run.workflow = header.workflow.clone();
+    run.header = Some(*header);
+    let recipes = run.folder.join(RECIPES);
+    let checked = lines.are_checked();
+    let mut keys = BTreeSet::new();
+    let events = lines.each(|entry: Entry| run.take(entry.what, &mut keys));
+    let events = events.map_err(|why| (journal, why));
+    let started = each_recipe(&recipes, checked, |recipe| {
+        keys.insert(recipe.key());
+    });
+    let started = started.map_err(|why| (recipes, why));
+    if let Err((path, why)) = events.and(started) {
+        run.unsound = Some((path, why.to_string()));
     }
-    let started = Lines::open(&run.folder.join(RECIPES));
-    for Started { recipe, .. } in started.into_iter().flat_map(Lines::values) {
-        run.all_keys.push(recipe.key());
-    }
-    run.all_keys.sort_unstable();
-    run.all_keys.dedup();
+    run.all_keys = keys.into_iter().collect();
     Ok(run)
 }
 
-/// What can't be read may name anything, so it must not pass for naming nothing.
-fn check_format(journal: &Path) -> Result<(), StoreError> {
-    let file = match File::open(journal) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        file => file.map_err(unreadable(journal))?,
-    };
-    let mut line = Vec::new();
-    let mut start = BufReader::new(file);
-    start
-        .read_until(b'\n', &mut line)
-        .map_err(unreadable(journal))?;
-    // One that was cut off in its first line names nothing.
-    let header: serde_json::Value = serde_json::from_slice(&line).unwrap_or_default();
-    match header["format"].as_u64() {
-        Some(found) if found > u64::from(JOURNAL_FORMAT) => Err(StoreError::NewerRecord {
-            path: journal.to_path_buf(),
-            found,
-        }),
-        _ => Ok(()),
+impl SeenRun {
+    fn take(&mut self, event: Event, keys: &mut BTreeSet<Digest>) {
+        match event {
+            Event::NodeReused { id, key }
+            | Event::NodeStarted { id, key, .. }
+            | Event::NodeWaiting { id, key }
+            | Event::NodeFinished { id, key, .. } => {
+                keys.insert(key);
+                self.keys.insert(id, key);
+            }
+            Event::Summary(summary) => {
+                // What a failure has kept from running is no less complete for it.
+                let all = summary.skipped == 0 || summary.failed > 0;
+                self.complete = all && !summary.interrupted;
+            }
+            _ => {}
+        }
     }
 }
 
-fn unreadable(path: &Path) -> impl FnOnce(io::Error) -> StoreError + '_ {
+fn each_recipe(path: &Path, checked: bool, mut look: impl FnMut(Recipe)) -> Result<(), Unsound> {
+    match Lines::open(path, checked)? {
+        None => Ok(()),
+        Some(lines) => lines.each(|started: Started| look(started.recipe)),
+    }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
     |source| StoreError::Io {
         path: path.to_path_buf(),
         source,
     }
 }
 
-/// Goes through all that the runs of the store have noted.
+/// Goes through all that the runs of the store have noted, as far as it can be read.
 pub fn each_event(store: &Store, mut look: impl FnMut(&Event)) {
     for folder in folders(store) {
-        let journal = Lines::open(&folder.join(JOURNAL)).and_then(Lines::header);
-        for entry in journal
-            .into_iter()
-            .flat_map(|(_, lines)| lines.values::<Entry>())
-        {
-            look(&entry.what);
+        if let Ok(Beginning::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) {
+            lines.values().for_each(|entry: Entry| look(&entry.what));
         }
     }
 }

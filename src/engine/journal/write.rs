@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::name::{log_name, run_id};
 use super::{Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, Started};
+use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::fsx::{self, Lock};
@@ -17,10 +18,22 @@ use crate::store::Store;
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
-/// The folder of the run that is going on.
+/// What is noted of the run that is going on. Where the store can't be written, nothing is: such a
+/// run can reuse what is there, and nothing else.
 pub struct Journal {
     id: String,
     folder: PathBuf,
+    kept: Kept,
+}
+
+enum Kept {
+    Files(Box<Files>),
+    /// In words why not.
+    Nothing(String),
+}
+
+/// The files of a run's folder.
+struct Files {
     events: BufWriter<File>,
     recipes: Option<BufWriter<File>>,
     _lock: Lock,
@@ -35,35 +48,55 @@ struct Noted<'a> {
 
 impl Journal {
     /// Starts the folder of a new run of `graph`.
-    pub fn create(store: &Store, graph: &Graph) -> Result<Self, EngineError> {
+    pub fn create(store: &Store, graph: &Graph) -> Self {
         let id = run_id(SystemTime::now());
-        let folder = store.runs().join(&id);
-        let open = || -> io::Result<(Lock, File)> {
-            fsx::make_folders(&folder)?;
-            let lock = Lock::acquire(&folder.join(LOCK))?;
-            Ok((lock, fsx::create_shared(&folder.join(JOURNAL))?))
-        };
-        let (lock, file) = open().map_err(|source| EngineError::Journal {
-            path: folder.clone(),
-            source,
-        })?;
         let mut journal = Self {
+            folder: store.runs().join(&id),
             id,
-            folder,
-            events: BufWriter::with_capacity(1 << 16, file),
-            recipes: None,
-            _lock: lock,
+            kept: Kept::Nothing(String::new()),
         };
+        match journal.begin(store, graph) {
+            Ok(files) => journal.kept = Kept::Files(Box::new(files)),
+            Err(error) => journal.give_up(&error),
+        }
+        journal
+    }
+
+    fn begin(&self, store: &Store, graph: &Graph) -> io::Result<Files> {
+        fsx::make_folders(&self.folder)?;
+        let lock = Lock::acquire(&self.folder.join(LOCK))?;
+        let file = fsx::create_shared(&self.folder.join(JOURNAL))?;
+        let mut events = BufWriter::with_capacity(1 << 16, file);
         let header = Header {
             format: JOURNAL_FORMAT,
             workflow: graph.name.clone(),
             profiles: graph.profiles.clone(),
             overrides: graph.overrides.clone(),
             goals: graph.goals.len(),
+            place: super::place(&graph.file, store),
         };
-        let written = line(&mut journal.events, &header);
-        journal.check(JOURNAL, written)?;
-        Ok(journal)
+        line(&mut events, &header)?;
+        // At once, so that a disk without room is noticed.
+        events.flush()?;
+        Ok(Files {
+            events,
+            recipes: None,
+            _lock: lock,
+        })
+    }
+
+    /// From now on nothing is noted. What was begun goes, as far as it can.
+    pub fn give_up(&mut self, why: &io::Error) {
+        self.kept = Kept::Nothing(why.to_string());
+        let _ = fsx::remove_tree(&self.folder);
+    }
+
+    /// Why nothing is noted, if that is so.
+    pub fn lost(&self) -> Option<&str> {
+        match &self.kept {
+            Kept::Files(_) => None,
+            Kept::Nothing(why) => Some(why),
+        }
     }
 
     pub fn id(&self) -> &str {
@@ -80,14 +113,20 @@ impl Journal {
             at: since.unwrap_or_default().as_millis() as f64 / 1000.0,
             what: event,
         };
-        let written = line(&mut self.events, &entry);
+        let written = match &mut self.kept {
+            Kept::Files(files) => line(&mut files.events, &entry),
+            Kept::Nothing(_) => Ok(()),
+        };
         self.check(JOURNAL, written)
     }
 
     /// Lets other processes see what was noted.
     pub fn flush(&mut self) -> Result<(), EngineError> {
-        let mut flushed = self.events.flush();
-        if let Some(recipes) = &mut self.recipes {
+        let Kept::Files(files) = &mut self.kept else {
+            return Ok(());
+        };
+        let mut flushed = files.events.flush();
+        if let Some(recipes) = &mut files.recipes {
             flushed = flushed.and(recipes.flush());
         }
         self.check(JOURNAL, flushed)
@@ -95,48 +134,24 @@ impl Journal {
 
     /// Notes that a node is about to start; the first time, also what the whole run is about.
     pub fn starts(&mut self, graph: &Graph, id: &str, recipe: &Recipe) -> Result<(), EngineError> {
-        if self.recipes.is_none() {
-            let begun = self.write_plan(graph);
-            self.check(PLAN, begun)?;
-        }
-        let Some(file) = &mut self.recipes else {
-            return Ok(());
-        };
         let started = Started {
             id: id.to_string(),
             recipe: recipe.clone(),
         };
-        let written = line(file, &started);
+        let (folder, Kept::Files(files)) = (&self.folder, &mut self.kept) else {
+            return Ok(());
+        };
+        let recipes = match &mut files.recipes {
+            Some(recipes) => Ok(recipes),
+            none => write_plan(folder, graph).map(|recipes| none.insert(recipes)),
+        };
+        let written = recipes.and_then(|recipes| line(recipes, &started));
         self.check(RECIPES, written)
     }
 
-    fn write_plan(&mut self, graph: &Graph) -> io::Result<()> {
-        fsx::make_folders(&self.folder.join(LOGS))?;
-        let nodes = graph.order.iter().map(|&index| {
-            let node = &graph.dag[index];
-            let needs = node.inputs.iter().map(|input| {
-                let members = input.members.iter().map(
-                    |member| json!({ "node": graph.dag[member.node].id, "port": member.port }),
-                );
-                (input.name.clone(), members.collect())
-            });
-            json!({
-                "id": node.id,
-                "stage": node.stage,
-                "kind": node.kind.name(),
-                "needs": needs.collect::<serde_json::Map<_, _>>(),
-            })
-        });
-        let plan = json!({
-            "format": JOURNAL_FORMAT,
-            "workflow": graph.name,
-            "nodes": nodes.collect::<Vec<_>>(),
-        });
-        let mut file = fsx::create_shared(&self.folder.join(PLAN))?;
-        file.write_all(format!("{plan}\n").as_bytes())?;
-        let recipes = fsx::create_shared(&self.folder.join(RECIPES))?;
-        self.recipes = Some(BufWriter::new(recipes));
-        Ok(())
+    /// Whether anything had to run.
+    fn has_started(&self) -> bool {
+        matches!(&self.kept, Kept::Files(files) if files.recipes.is_some())
     }
 
     /// The log of node `id`: absolute, and as it is shown, from the store's folder.
@@ -151,15 +166,52 @@ impl Journal {
         self.folder.join(LOGS).join("workers.txt")
     }
 
-    fn check<T>(&self, file: &str, result: io::Result<T>) -> Result<T, EngineError> {
-        result.map_err(|source| EngineError::Journal {
-            path: self.folder.join(Path::new(file)),
-            source,
-        })
+    /// A journal that can't be written any more is given up as long as nothing has run: a run that
+    /// reuses everything needs none.
+    fn check(&mut self, file: &str, result: io::Result<()>) -> Result<(), EngineError> {
+        match result {
+            Err(error) if !self.has_started() => {
+                self.give_up(&error);
+                Ok(())
+            }
+            result => result.map_err(|source| EngineError::Journal {
+                path: self.folder.join(file),
+                source,
+            }),
+        }
     }
 }
 
+/// Notes what the whole run is about, and begins the file of recipes.
+fn write_plan(folder: &Path, graph: &Graph) -> io::Result<BufWriter<File>> {
+    fsx::make_folders(&folder.join(LOGS))?;
+    let nodes = graph.order.iter().map(|&index| {
+        let node = &graph.dag[index];
+        let needs = node.inputs.iter().map(|input| {
+            let members = input
+                .members
+                .iter()
+                .map(|member| json!({ "node": graph.dag[member.node].id, "port": member.port }));
+            (input.name.clone(), members.collect())
+        });
+        json!({
+            "id": node.id,
+            "stage": node.stage,
+            "kind": node.kind.name(),
+            "needs": needs.collect::<serde_json::Map<_, _>>(),
+        })
+    });
+    let plan = json!({
+        "format": JOURNAL_FORMAT,
+        "workflow": graph.name,
+        "nodes": nodes.collect::<Vec<_>>(),
+    });
+    let mut file = fsx::create_shared(&folder.join(PLAN))?;
+    file.write_all(format!("{plan}\n").as_bytes())?;
+    let recipes = fsx::create_shared(&folder.join(RECIPES))?;
+    Ok(BufWriter::new(recipes))
+}
+
 fn line(file: &mut impl Write, value: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *file, value)?;
-    file.write_all(b"\n")
+    file.write_all(&check::line(value)?)
 }

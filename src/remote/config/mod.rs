@@ -110,7 +110,7 @@ fn write(path: &Path, config: &Config) -> Result<(), ConfigError> {
     });
     let content = write::text(config, old.as_deref());
     let folder = path.parent().unwrap_or(Path::new("."));
-    fsx::replace(&path, folder, mode, content.as_bytes()).map_err(ConfigError::io(&path))
+    fsx::replace_durably(&path, folder, mode, content.as_bytes()).map_err(ConfigError::io(&path))
 }
 
 /// The text of the file, if there is one.

@@ -194,6 +194,7 @@ impl Fetch<'_> {
 }
 
 fn open(path: &Path, keep: bool) -> io::Result<File> {
+    fsx::unlink_if_link(path)?;
     let mut options = OpenOptions::new();
     options.create(true);
     match keep {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use crate::fsx;
 use crate::remote::transport::{Part, Remote, RemoteError};
 
 /// Bytes of a part: a second at 130 Mbit/s.
@@ -30,6 +31,8 @@ impl Parts {
     /// The file at `path`, which is to have `bytes`, with the parts that are there already.
     pub fn open(path: &Path, bytes: u64) -> io::Result<Self> {
         let note = path.with_extension("parts");
+        fsx::unlink_if_link(path)?;
+        fsx::unlink_if_link(&note)?;
         let mut options = OpenOptions::new();
         let file = options
             .create(true)

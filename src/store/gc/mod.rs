@@ -120,7 +120,7 @@ impl Store {
             inventory: self.inventory()?,
             pins: self.pins()?,
             uses: uses()?,
-            young: match session::oldest(&self.root) {
+            young: match session::oldest(&self.root).map_err(StoreError::io(&tmp))? {
                 // It may have begun to write before it made its folder.
                 Some(oldest) => oldest
                     .checked_sub(cleaning.grace)

@@ -2,7 +2,7 @@
 //! first, and no blob before every record that names it is gone for good.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::fsx::{self, Lock};
 use crate::store::inventory::{Outcome, Passing, Piece, entries};
 use crate::store::layout::WITHHELD;
-use crate::store::records::{MARKER, file_name, list};
+use crate::store::records::{MARKER, Marker, file_name, list};
 use crate::store::{Store, StoreError};
 
 impl Store {
@@ -61,14 +61,20 @@ impl Store {
         record: &Digest,
     ) -> Result<(), StoreError> {
         let folder = self.record_folder(key);
-        remove(&folder.join(file_name(record)))?;
+        let path = folder.join(file_name(record));
+        fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
+        remove(&path)?;
         for (name, path) in entries(&folder)? {
             if name.starts_with(&record.to_hex()) && name.ends_with(".sig") {
                 remove(&path)?;
             }
         }
-        if list(&folder)?.is_empty() {
+        let left = list(&folder)?;
+        // A marker that names nothing would look damaged.
+        if left.is_empty() || Marker::read(&folder)? == Marker::Names(*record) {
             remove(&folder.join(MARKER))?;
+        }
+        if left.is_empty() {
             // Not empty: something else lies there, which is not this store's.
             let _ = fs::remove_dir(&folder);
         }
@@ -89,13 +95,16 @@ impl Store {
     ) -> Result<(), StoreError> {
         let path = self.object_path(digest);
         let aside = tmp.join(format!("{digest}.gone"));
+        fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
         match fs::rename(&path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             renamed => renamed.map_err(StoreError::io(&path))?,
         }
-        let time = File::open(&aside).and_then(|file| file.metadata()?.modified());
-        if time.map_err(StoreError::io(&aside))? >= young {
-            return fsx::rename(&aside, &path).map_err(StoreError::io(&path));
+        let time = fsx::again(|| fs::symlink_metadata(&aside)?.modified());
+        // One whose time can't be told may be wanted, too.
+        if !time.as_ref().is_ok_and(|time| *time < young) {
+            fsx::rename(&aside, &path).map_err(StoreError::io(&path))?;
+            return time.map(drop).map_err(StoreError::io(&path));
         }
         remove(&aside)
     }
@@ -130,7 +139,7 @@ impl Store {
 }
 
 fn is_old(path: &Path, young: SystemTime) -> bool {
-    let time = fs::metadata(path).and_then(|metadata| metadata.modified());
+    let time = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
     time.is_ok_and(|time| time < young)
 }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ribflow::digest::Digest;
 use ribflow::engine::event::{Event, Summary};
+use ribflow::engine::journal::Whose;
 use ribflow::engine::{EngineError, RunOptions, RunResult, Survey};
 use ribflow::stages::registry::Registry;
 use ribflow::store::Store;
@@ -81,6 +82,11 @@ impl Bench {
     /// The graph as a build with these kinds sees it.
     pub fn graph_of(&self, registry: &Registry) -> Graph {
         graph(&self.file(), registry)
+    }
+
+    /// Tells journals of the workflow from others.
+    pub fn whose(&self) -> Whose {
+        Whose::of(&self.graph(), &self.store())
     }
 
     pub fn options(&self) -> RunOptions {

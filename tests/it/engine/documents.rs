@@ -1,5 +1,6 @@
 //! The examples in docs/engine.md are what the engine reads and writes.
 
+use ribflow::digest::check::read_line;
 use ribflow::engine::job::{Request, WorkerMessage};
 use ribflow::engine::journal::{Entry, Header};
 use serde::Serialize;
@@ -30,7 +31,12 @@ fn the_documented_lines_are_read_and_written() {
     block("message")
         .iter()
         .for_each(|line| check::<WorkerMessage>(line));
-    let journal = block("journal");
+    let journal = block("journal").into_iter().map(|line| {
+        let (text, checked) = read_line(line.as_bytes()).unwrap();
+        assert!(checked, "{line}");
+        String::from_utf8(text).unwrap()
+    });
+    let journal: Vec<String> = journal.collect();
     check::<Header>(&journal[0]);
     journal[1..].iter().for_each(|line| check::<Entry>(line));
 }

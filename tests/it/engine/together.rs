@@ -118,11 +118,15 @@ fn a_killed_run_takes_its_workers_and_their_children_along() {
     {
         std::thread::sleep(Duration::from_millis(2));
     }
-    let live = journal::latest(&bench.store(), "bench").unwrap().unwrap();
+    let live = journal::latest(&bench.store(), &bench.whose())
+        .unwrap()
+        .unwrap();
     assert!(live.running);
     run.kill().unwrap();
     run.wait().unwrap();
     assert_gone(&children);
-    let dead = journal::latest(&bench.store(), "bench").unwrap().unwrap();
+    let dead = journal::latest(&bench.store(), &bench.whose())
+        .unwrap()
+        .unwrap();
     assert!(!dead.running);
 }

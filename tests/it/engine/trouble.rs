@@ -74,7 +74,9 @@ fn without_keep_going_nothing_new_starts_after_a_failure() {
     });
     assert_eq!(ran.counts(), [0, 0, 1, 10]);
     assert_eq!(bench.executed(), ["bad"]);
-    let last = journal::latest(&bench.store(), "bench").unwrap().unwrap();
+    let last = journal::latest(&bench.store(), &bench.whose())
+        .unwrap()
+        .unwrap();
     assert!(!last.running);
     assert_eq!(last.nodes["bad"].state, RunState::Failed);
     assert_eq!(last.nodes["later"].state, RunState::Skipped);
@@ -156,7 +158,7 @@ fn what_a_node_prints_lies_in_its_log() {
     let bench = Bench::new("talks: { with: { mode: chatter } }");
     let ran = bench.run();
     assert_eq!(ran.counts(), [1, 0, 0, 0]);
-    let log = format!("store/runs/{}/logs/talks.log", ran.result.run);
+    let log = format!("store/runs/{}/logs/talks.log", ran.result.run.unwrap());
     assert_eq!(
         bench.space.read(&log),
         "{\"finished\":\"cancelled\"}\nand more of it\nfrom a shell\nthe sum is 0\n"

@@ -243,7 +243,8 @@ fn markers_come_back_with_the_next_run_and_go_on_request() {
 fn what_stays_is_marked_before_it_is_there() {
     let space = space();
     let store = Store::open(&space.path("cache")).unwrap();
-    let run = ["run", "licences.yaml", "foggy[of=private]", "--quiet"];
+    let node = "foggy[of=private]";
+    let run = ["run", "licences.yaml", node, "--store", "cache", "--quiet"];
     let mut run = space.command(&run).spawn().unwrap();
     let mut seen = std::collections::BTreeSet::new();
     // Whoever looks while the node writes is handed nothing, at any moment.

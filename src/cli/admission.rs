@@ -1,0 +1,89 @@
+//! Whose store a command takes. One that was found beside a workflow may have come with it, from a
+//! clone, an archive or an import, and its records would count as the user's own. So it is taken
+//! only where this user made it, adopted it, or named it for this command.
+
+use super::failure::Failure;
+use super::places::{StorePlace, shown};
+use crate::digest::Digest;
+use crate::remote::home::Home;
+use crate::remote::mine;
+use crate::store::{Identity, Store, StoreError, new_id};
+
+/// Opens the store, making it where there is none. A new one is the user's.
+///
+/// # Errors
+/// A store that was found and is not known to be the user's.
+pub fn admitted(place: &StorePlace) -> Result<Store, Failure> {
+    let identity = Store::identity(&place.root).map_err(|error| unusable(&error))?;
+    let made = match identity {
+        Identity::NoStore => Some(new_id().map_err(|error| unusable(&error))?),
+        _ => None,
+    };
+    if made.is_none() && !place.named {
+        check(place, identity)?;
+    }
+    let Some(id) = made else {
+        return Store::open(&place.root).map_err(|error| unusable(&error));
+    };
+    // Before the store is there: one that is there and not listed would be refused.
+    let listed = list(&id);
+    let store = Store::open_as(&place.root, id);
+    if !store.as_ref().is_ok_and(|store| store.id() == made) {
+        take_off(&id);
+    }
+    let store = store.map_err(|error| unusable(&error))?;
+    match listed {
+        // Another process was faster.
+        _ if store.id() != made && !place.named => {
+            check(place, store.id().map_or(Identity::Unnamed, Identity::Of))?;
+        }
+        Err(why) if store.id() == made => tracing::warn!(
+            "the new store {} can't be noted as yours ({why}): from the next command on, name it \
+             with `--store` or RIBFLOW_STORE",
+            shown(&place.root)
+        ),
+        _ => {}
+    }
+    Ok(store)
+}
+
+fn unusable(error: &StoreError) -> Failure {
+    Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
+}
+
+/// Notes that a store is the user's; in words why not.
+pub fn list(id: &Digest) -> Result<(), String> {
+    let home = Home::of_user().map_err(|error| error.to_string())?;
+    mine::add(&home, id).map_err(|error| error.to_string())
+}
+
+fn take_off(id: &Digest) {
+    if let Ok(home) = Home::of_user() {
+        mine::remove(&home, id);
+    }
+}
+
+/// Refuses a store that is not known to be the user's.
+fn check(place: &StorePlace, identity: Identity) -> Result<(), Failure> {
+    let why = match (identity, Home::of_user()) {
+        (Identity::NoStore, _) => return Ok(()),
+        (Identity::Unnamed, _) => "it was made by an earlier ribflow, which gave it no identity",
+        (Identity::Of(_), Err(_)) => "HOME is not set, so the list of your stores can't be found",
+        (Identity::Of(id), Ok(home)) => match mine::knows(&home, &id) {
+            Ok(true) => return Ok(()),
+            Ok(false) => "you neither made it nor adopted it, so it may have come with these files",
+            Err(error) => return Err(refused(place, &error.to_string())),
+        },
+    };
+    Err(refused(place, why))
+}
+
+fn refused(place: &StorePlace, why: &str) -> Failure {
+    let root = shown(&place.root);
+    let message = format!("the store {root} is not known to be yours: {why}");
+    Failure::usage("foreign-store", message).hint(format!(
+        "`ribflow cache adopt {}` takes everything in it as your own results; for one command, \
+         `--store` or RIBFLOW_STORE names it or another",
+        super::again::quoted(&root)
+    ))
+}

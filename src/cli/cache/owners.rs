@@ -1,0 +1,89 @@
+//! Whose results a cleaning takes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::UNIX_EPOCH;
+
+use serde_json::{Value, json};
+
+use crate::digest::Digest;
+use crate::engine::journal::SeenRun;
+use crate::report::utc;
+use crate::store::gc::Collected;
+use crate::ui::words::{count, printable};
+
+/// A workflow, with its profiles and overrides, that used some of what goes; or no run at all.
+pub struct Owner {
+    /// As it is typed; `None`: no run names the records.
+    title: Option<String>,
+    records: usize,
+    /// The newest run, and when it last did something, in seconds since 1970.
+    run: String,
+    last: u64,
+}
+
+impl Owner {
+    /// Everybody who used the records that go. A record that several used counts for each.
+    pub fn all(collected: &Collected, runs: &[SeenRun]) -> Vec<Self> {
+        let gone = collected.records.iter().map(|gone| gone.key);
+        let mut records: HashMap<Digest, usize> = HashMap::new();
+        gone.for_each(|key| *records.entry(key).or_default() += 1);
+        let mut groups: BTreeMap<_, (Self, HashSet<Digest>)> = BTreeMap::new();
+        // The oldest first, so that the newest names the group.
+        for run in runs {
+            let used = run.all_keys.iter().filter(|key| records.contains_key(key));
+            let used: Vec<Digest> = used.copied().collect();
+            let place = run.identity().map(|(place, ..)| place);
+            let (owner, keys) = groups.entry((run.title(), place)).or_insert_with(|| {
+                let title = Some(run.title());
+                (Self::new(title), HashSet::new())
+            });
+            owner.run = run.id();
+            let since = run.last.duration_since(UNIX_EPOCH);
+            owner.last = since.unwrap_or_default().as_secs();
+            keys.extend(used);
+        }
+        let named: HashSet<Digest> = groups.values().flat_map(|(_, keys)| keys.clone()).collect();
+        let total = |keys: &HashSet<Digest>| keys.iter().map(|key| records[key]).sum();
+        let mut owners: Vec<Self> = Vec::new();
+        for (mut owner, keys) in groups.into_values() {
+            owner.records = total(&keys);
+            owners.push(owner);
+        }
+        let mut nobody = Self::new(None);
+        let unnamed = records.iter().filter(|(key, _)| !named.contains(key));
+        nobody.records = unnamed.map(|(_, records)| records).sum();
+        owners.push(nobody);
+        owners.retain(|owner| owner.records > 0);
+        owners
+    }
+
+    fn new(title: Option<String>) -> Self {
+        Self {
+            title,
+            records: 0,
+            run: String::new(),
+            last: 0,
+        }
+    }
+
+    pub fn words(&self) -> String {
+        let records = count(self.records, "record");
+        match &self.title {
+            Some(title) => format!(
+                "Of {}: {records}; its last run is {} of {}.",
+                printable(title),
+                self.run,
+                utc(self.last)
+            ),
+            None => format!("Of no run: {records}."),
+        }
+    }
+
+    pub fn document(&self) -> Value {
+        json!({
+            "workflow": self.title,
+            "records": self.records,
+            "last_run": self.title.as_ref().map(|_| &self.run),
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Reading once more what could not be read: a disk, a network, or a process with too many open
+//! files may fail once, and what could not be read is not damaged.
+
+use std::io;
+use std::thread::sleep;
+use std::time::Duration;
+
+/// How long is waited before each further attempt.
+const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
+
+/// What `read` gives, or the error of the last of three attempts. What is not there, or is no
+/// file, is not asked for again.
+pub fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for pause in PAUSES {
+        match read() {
+            Err(error) if may_pass(&error) => sleep(pause),
+            result => return result,
+        }
+    }
+    read()
+}
+
+fn may_pass(error: &io::Error) -> bool {
+    let is_final = matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory
+    );
+    error.raw_os_error().is_some() && !is_final
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The result of attempts that fail so often before one succeeds.
+    fn after(failures: usize, error: fn() -> io::Error) -> (io::Result<()>, usize) {
+        let mut attempts = 0;
+        let result = again(|| {
+            attempts += 1;
+            match attempts > failures {
+                true => Ok(()),
+                false => Err(error()),
+            }
+        });
+        (result, attempts)
+    }
+
+    #[test]
+    fn what_fails_once_is_read_again_and_what_is_gone_is_not() {
+        let disk = || io::Error::from_raw_os_error(5);
+        assert!(matches!(after(1, disk), (Ok(()), 2)));
+        assert!(matches!(after(9, disk), (Err(_), 3)));
+        let gone = || io::Error::from_raw_os_error(2);
+        assert!(matches!(after(9, gone), (Err(_), 1)));
+    }
+}

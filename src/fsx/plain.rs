@@ -1,0 +1,197 @@
+//! Files that a folder holds itself. What somebody else has made may hold links, and pipes that
+//! never answer: these calls follow no link below the folder that they are given, and open nothing
+//! but regular files and folders.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::CLOEXEC);
+/// A pipe is opened at once, and then refused.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+
+/// Opens the file `relative` below `root` for reading. `root` itself may be reached through links.
+///
+/// # Errors
+/// A link at any place below `root`, `..`, and whatever is no regular file.
+pub fn open_below(root: &Path, relative: &Path) -> io::Result<File> {
+    let mut names: Vec<&std::ffi::OsStr> = Vec::new();
+    for component in relative.components() {
+        match component {
+            Component::Normal(name) => names.push(name),
+            Component::CurDir => {}
+            _ => return Err(io::Error::other("it leads out of its folder")),
+        }
+    }
+    let Some((file, folders)) = names.split_last() else {
+        return Err(io::Error::other("it names no file"));
+    };
+    let mut folder: OwnedFd = rustix::fs::open(root, FOLDER, Mode::empty())?;
+    for name in folders {
+        let next = rustix::fs::openat(&folder, *name, FOLDER | OFlags::NOFOLLOW, Mode::empty());
+        folder = match next {
+            Ok(next) => next,
+            Err(error) => {
+                let stat = rustix::fs::statat(&folder, *name, AtFlags::SYMLINK_NOFOLLOW);
+                return Err(
+                    match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+                        Ok(FileType::Symlink) => link(),
+                        _ => error.into(),
+                    },
+                );
+            }
+        };
+    }
+    regular(rustix::fs::openat(&folder, *file, FILE, Mode::empty()))
+}
+
+/// Opens `path` for reading, if that is a regular file and no link to one.
+pub fn open_plain(path: &Path) -> io::Result<File> {
+    regular(rustix::fs::open(path, FILE, Mode::empty()))
+}
+
+/// The content of `path`, if that is a regular file and no link to one.
+pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_plain(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
+    let opened = match opened {
+        // A socket.
+        Err(Errno::NXIO) => return Err(io::Error::other("it is no regular file")),
+        Err(Errno::LOOP) => return Err(link()),
+        opened => opened?,
+    };
+    let stat = rustix::fs::fstat(&opened)?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+        _ => return Err(io::Error::other("it is no regular file")),
+    }
+    Ok(File::from(opened))
+}
+
+fn link() -> io::Error {
+    io::Error::other("it is a link, and links are not followed here")
+}
+
+/// Refuses `path` where a folder between `root` and it is a link, so that a file is written
+/// where its name says. Folders that are missing are no links.
+pub fn refuse_links(root: &Path, path: &Path) -> io::Result<()> {
+    let above = path.ancestors().skip(1);
+    for folder in above.take_while(|folder| *folder != root && folder.starts_with(root)) {
+        if is_link(folder) {
+            let message = format!(
+                "{} is a link, and links are not followed here",
+                folder.display()
+            );
+            return Err(io::Error::other(message));
+        }
+    }
+    Ok(())
+}
+
+/// Takes a link away that lies where a file of one's own is about to be opened for writing; what
+/// it leads to is somebody else's.
+pub fn unlink_if_link(path: &Path) -> io::Result<()> {
+    match is_link(path) {
+        true => fs::remove_file(path),
+        false => Ok(()),
+    }
+}
+
+/// Whether `path` is a link, wherever it leads.
+pub fn is_link(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+}
+
+/// Whether `path` is a folder and no link to one.
+pub fn is_folder(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+/// The paths of what a folder holds, but for links; none where there is no such folder.
+pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let mut paths = Vec::new();
+    for entry in listed {
+        let entry = entry?;
+        if !entry.file_type()?.is_symlink() {
+            paths.push(entry.path());
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn links_below_the_folder_are_not_followed() {
+        let space = tempfile::tempdir().unwrap();
+        let path = |name: &str| space.path().join(name);
+        fs::create_dir_all(path("real/inner")).unwrap();
+        fs::write(path("real/inner/file"), "content").unwrap();
+        fs::write(path("secret"), "secret").unwrap();
+        symlink(path("real"), path("root")).unwrap();
+        symlink("inner", path("real/linked")).unwrap();
+        symlink(path("secret"), path("real/inner/leak")).unwrap();
+        let open = |name: &str| open_below(&path("root"), Path::new(name));
+        let mut text = String::new();
+        open("inner/file")
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        assert_eq!(text, "content");
+        for name in ["linked/file", "inner/leak"] {
+            let error = open(name).unwrap_err().to_string();
+            assert!(error.contains("it is a link"), "{error}");
+        }
+        for name in [
+            "inner",
+            "../secret",
+            "inner/../../secret",
+            "",
+            "/etc/passwd",
+        ] {
+            assert!(open(name).is_err(), "{name}");
+        }
+        assert_eq!(
+            open("inner/none").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        assert!(open_plain(&path("real/inner/leak")).is_err());
+        assert!(refuse_links(&path("real"), &path("real/linked/new")).is_err());
+        assert!(refuse_links(&path("root"), &path("root/inner/new")).is_ok());
+        let names = entries(&path("real/inner")).unwrap();
+        assert_eq!(names, [path("real/inner/file")]);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_pipe_is_refused_at_once() {
+        let space = tempfile::tempdir().unwrap();
+        let pipe = space.path().join("pipe");
+        let mode = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        assert!(open_plain(&pipe).is_err());
+    }
+}
