@@ -3,6 +3,7 @@
 
 mod problems;
 mod render;
+pub mod secrets;
 mod source;
 pub mod terminal;
 

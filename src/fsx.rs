@@ -6,7 +6,10 @@
 //! files can share one flush ([`sync_filesystem`]).
 
 mod again;
+mod beneath;
+mod locks;
 mod plain;
+mod regular;
 mod removal;
 
 pub use again::again;
@@ -14,18 +17,23 @@ pub use plain::{
     entries, is_folder, is_link, open_below, open_plain, read_plain, refuse_links, unlink_if_link,
 };
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
+pub use beneath::{Beneath, Temporary, leads_over_link};
+pub use locks::{Lock, StandingLock, is_unwritable, shared_in};
+pub use regular::{
+    check_regular, open_regular, open_unless_waiting, read_regular, read_regular_text,
+};
 pub use removal::remove_tree;
 
 /// Everybody may read, nobody may write: content that is named by its digest.
@@ -211,6 +219,16 @@ pub fn append_shared(path: &Path) -> io::Result<File> {
     File::options().append(true).open(path)
 }
 
+/// Removes what another user has written at `path` and this one may not go on with. Who shares a
+/// folder may remove from it.
+pub fn give_way(path: &Path) {
+    let denied = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
+    if denied == Err(rustix::io::Errno::ACCESS) {
+        // Where that fails, so does the writing, which tells why.
+        let _ = fs::remove_file(path);
+    }
+}
+
 /// Renames `from` to `path` on the same file system, making the parent folder if it is missing.
 pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
     match fs::rename(from, path) {
@@ -294,186 +312,9 @@ pub fn hash_reader(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
     Ok((Digest::finish(&hasher), hasher.count()))
 }
 
-/// An exclusive lock on a file: held until dropped or until the process dies, against other
-/// processes and against other holders in this one.
-#[derive(Debug)]
-pub struct Lock {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Lock {
-    /// The lock at `path`, or `None` if someone holds it. The file's folder must exist.
-    pub fn try_acquire(path: &Path) -> io::Result<Option<Self>> {
-        loop {
-            let file = Self::open(path)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) => return Err(error),
-            }
-            if let Some(lock) = Self::confirm(path, file)? {
-                return Ok(Some(lock));
-            }
-        }
-    }
-
-    /// The lock at `path`, waiting for whoever holds it.
-    pub fn acquire(path: &Path) -> io::Result<Self> {
-        loop {
-            let file = Self::open(path)?;
-            file.lock()?;
-            if let Some(lock) = Self::confirm(path, file)? {
-                return Ok(lock);
-            }
-        }
-    }
-
-    fn open(path: &Path) -> io::Result<File> {
-        // Its maker is about to open it to others, or has just removed it.
-        const ATTEMPTS: usize = 50;
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            match create_shared(path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                // Nothing may be made here, but what is there may be waited for.
-                Err(error) if is_unwritable(&error) && path.exists() => {}
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
-                result => return result,
-            }
-            // A lock is no link to another file, and no pipe that nobody reads.
-            let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
-            let mut options = File::options();
-            options.custom_flags(flags as i32);
-            let result = match options.write(true).open(path) {
-                // Another user's: reading is enough to wait for it.
-                Err(error) if is_unwritable(&error) => open_plain(path),
-                result => result,
-            };
-            match result {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && attempt < ATTEMPTS => {}
-                Err(error)
-                    if error.kind() == io::ErrorKind::PermissionDenied && attempt < ATTEMPTS =>
-                {
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                result => return result,
-            }
-        }
-    }
-
-    /// A holder removes its file when it lets go, so the file that was just locked may no longer
-    /// be the one at `path`; then nothing is held. While `path` leads to a locked file only its
-    /// holder removes it, so two holders can't both be confirmed.
-    fn confirm(path: &Path, file: File) -> io::Result<Option<Self>> {
-        Ok(is_at(path, &file)?.then(|| Self {
-            path: path.to_path_buf(),
-            _file: file,
-        }))
-    }
-}
-
-/// A lock on a file that stays: held by several together or by one alone, until dropped.
-#[derive(Debug)]
-pub struct StandingLock {
-    _file: File,
-}
-
-impl StandingLock {
-    /// The lock at `path` together with others, waiting for who holds it alone.
-    pub fn together(path: &Path) -> io::Result<Self> {
-        Self::take(path, || open_plain(path), File::lock_shared)
-    }
-
-    /// The lock at `path` alone, waiting for all others.
-    pub fn alone(path: &Path) -> io::Result<Self> {
-        let open = || match File::options().read(true).write(true).open(path) {
-            // Most systems lock what is only read as well.
-            Err(error) if is_unwritable(&error) => File::open(path),
-            file => file,
-        };
-        Self::take(path, open, File::lock)
-    }
-
-    fn take(
-        path: &Path,
-        open: impl Fn() -> io::Result<File>,
-        lock: fn(&File) -> io::Result<()>,
-    ) -> io::Result<Self> {
-        loop {
-            let file = open()?;
-            lock(&file)?;
-            // Its holder may have replaced it meanwhile; then nothing is held.
-            if is_at(path, &file)? {
-                return Ok(Self { _file: file });
-            }
-        }
-    }
-}
-
-/// Whether an error says that nothing can be written here: another user's file, a read-only file
-/// system, a full one.
-pub fn is_unwritable(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
-    matches!(
-        error.kind(),
-        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded
-    )
-}
-
-/// Whether an open file is the one at `path`.
-fn is_at(path: &Path, file: &File) -> io::Result<bool> {
-    let held = Stamp::of(&file.metadata()?);
-    let there = match fs::metadata(path) {
-        Ok(metadata) => Stamp::of(&metadata),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    Ok((held.device, held.inode) == (there.device, there.inode))
-}
-
-impl Drop for Lock {
-    fn drop(&mut self) {
-        // Removed while still held; the lock goes when the file is closed. A file that can't be
-        // removed is harmless: the next holder takes it as it is.
-        let _ = fs::remove_file(&self.path);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_excludes_and_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("claim");
-        let held = Lock::try_acquire(&path).unwrap().unwrap();
-        assert!(Lock::try_acquire(&path).unwrap().is_none());
-        drop(held);
-        assert!(!path.exists());
-        assert!(Lock::try_acquire(&path).unwrap().is_some());
-    }
-
-    #[test]
-    fn of_many_contenders_one_holds_at_a_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("claim");
-        let inside = std::sync::atomic::AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..8 {
-                scope.spawn(|| {
-                    for _ in 0..200 {
-                        let lock = Lock::acquire(&path).unwrap();
-                        assert_eq!(inside.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
-                        inside.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
-                        drop(lock);
-                    }
-                });
-            }
-        });
-    }
 
     #[test]
     fn replaced_files_have_the_asked_for_bits() {

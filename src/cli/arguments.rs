@@ -494,6 +494,14 @@ pub struct WorkerArguments {
     /// Where missing blobs are fetched from
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
+
+    /// A server that has answered in this run: its slowness is borne with
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    pub answered: Vec<String>,
+
+    /// A server that has not answered in this run: it is not asked again
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    pub silent: Vec<String>,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -69,6 +69,7 @@ pub fn export(
     let pushing = Pushing {
         records_only: !arguments.blobs,
         dry_run: false,
+        check: false,
     };
     let pushed = exchange.push(&exchange.neighbours()[0], &store, &records, pushing);
     let pushed = pushed.map_err(transfer::refused)?;

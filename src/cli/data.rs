@@ -1,7 +1,6 @@
 //! `ribflow data check DIR`: which of the known datasets lie in a folder, and whether they are
 //! whole.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::arguments::{Common, DataCheckArguments, DataCommand};
 use super::failure::{Exit, Failure};
+use crate::fsx;
 use crate::ml::data::decode::decode_warned;
 use crate::ml::data::presets::{CORRUPTIONS, Facts, ObjectnetLabels, Preset};
 use crate::store::sources::{self, SourceError};
@@ -166,7 +166,7 @@ fn look_at(
 fn damaged(place: &Path, files: &[String]) -> Vec<String> {
     let problem = |name: &String| {
         let path = place.join(name);
-        let bytes = match fs::read(&path) {
+        let bytes = match fsx::read_regular(&path) {
             Ok(bytes) => bytes,
             Err(error) => return Some(format!("{}: {error}", path.display())),
         };

@@ -59,6 +59,7 @@ use clap::Parser;
 
 use self::arguments::{Arguments, Command, ExportCommand};
 use self::failure::{Exit, Failure};
+use crate::diag::secrets;
 use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
 use crate::ui::streams;
@@ -75,6 +76,7 @@ pub fn main() -> ExitCode {
 fn execute(arguments: &Arguments) -> ExitCode {
     let common = &arguments.common;
     let console = Console::default();
+    secrets::keep_environment();
     let filter = std::env::var("RIBFLOW_LOG").ok();
     let color = Paint::for_stderr().color;
     log::start(&console, filter.as_deref(), common.verbose, color);

@@ -85,7 +85,10 @@ pub fn run(
     // What was asked for and can't be had must not look like success.
     let down = exchange.neighbours().iter().any(|one| one.remote.is_down());
     let refused = pulled.records == 0 && !gathered.refused.is_empty();
-    match down || lacks || refused {
+    let is_damaged =
+        |wanted: &Wanted| exchange.refuses(&wanted.digest) && !store.has(&wanted.digest);
+    let damaged = asked.blobs.iter().any(is_damaged);
+    match down || lacks || refused || damaged || exchange.has_failed() {
         true => Ok(Exit::Failed),
         false if found => Ok(Exit::Done),
         false => Err(nothing_there(moving, lacks_data)),

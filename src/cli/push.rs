@@ -22,10 +22,17 @@ use crate::ui::words::{are, bytes, count};
 pub struct PushArguments {
     #[command(flatten)]
     pub moving: Moving,
+
+    /// Read what is there already, and send again what is damaged
+    ///
+    /// A folder and `ribflow serve` find that out by themselves; from a bucket, or another web
+    /// server, all of it comes back.
+    #[arg(long)]
+    pub check: bool,
 }
 
 pub fn run(
-    PushArguments { moving }: &PushArguments,
+    PushArguments { moving, check }: &PushArguments,
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
@@ -38,7 +45,7 @@ pub fn run(
     let records = survey.into_records();
     let nodes = (records.len(), graph.dag.node_count());
     let records = transfer::distinct(records.into_values());
-    let pushed = push(&exchange, &store, &records, moving);
+    let pushed = push(&exchange, &store, &records, moving, *check);
     if pushed.is_ok() && !moving.dry_run {
         sharing::pass_on(&exchange);
     }
@@ -62,10 +69,12 @@ fn push(
     store: &Store,
     records: &[StoredRecord],
     moving: &Moving,
+    check: bool,
 ) -> Result<Pushed, Failure> {
     let pushing = Pushing {
         records_only: moving.records_only,
         dry_run: moving.dry_run,
+        check,
     };
     let mut pushed = Pushed::default();
     for neighbour in exchange.neighbours() {

@@ -152,7 +152,7 @@ impl Verification<'_> {
             check_sealed: false,
             tell_grounds: false,
             derived_max: DERIVED_MAX,
-            worker: run::worker(scratch, beside, &self.arguments.remotes)?,
+            worker: run::worker(scratch, beside, &self.arguments.remotes, None)?,
             exchange: None,
             refused: Default::default(),
             accepting: Accepting::default(),

@@ -15,6 +15,7 @@ use super::places::{self, Places};
 use super::standing::Told;
 use super::{examples, load};
 use crate::engine;
+use crate::fsx;
 use crate::report;
 use crate::report::ro_crate::{self, Contents};
 use crate::stages;
@@ -55,7 +56,7 @@ pub fn export(
             .hint(format!("`ribflow run {again}`")));
     }
     let folder = &arguments.output;
-    fs::create_dir_all(folder).map_err(in_folder(folder))?;
+    fsx::make_folders(folder).map_err(in_folder(folder))?;
     let told = Told::of(&graph, &store, &records)?;
     let view = told.view(&graph, &records, expected.as_ref());
     report::write(&view, folder)?;

@@ -31,6 +31,7 @@ use crate::engine::event::{Event, Summary};
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
 use crate::process;
+use crate::remote::Exchange;
 use crate::report;
 use crate::stages;
 use crate::stages::registry::Registry;
@@ -102,7 +103,12 @@ pub fn run(
         check_sealed: arguments.check_sealed,
         tell_grounds: words.is_some(),
         derived_max: arguments.derived_max.0,
-        worker: worker(store.root(), None, &arguments.remotes)?,
+        worker: worker(
+            store.root(),
+            None,
+            &arguments.remotes,
+            shared.exchange.as_deref(),
+        )?,
         accepting,
         exchange: shared.exchange.clone(),
         refused: commands::refused(&graph, common)?.into_iter().collect(),
@@ -237,11 +243,13 @@ fn forced(graph: &Graph, patterns: &[String]) -> Result<Vec<NodeIndex>, Failure>
 }
 
 /// The command line of a worker: this very program.
-/// `beside` is another store that it reads blobs of.
+/// `beside` is another store that it reads blobs of. It is spared the remotes that `exchange` has
+/// given up.
 pub(super) fn worker(
     store: &Path,
     beside: Option<&Path>,
     remotes: &[String],
+    exchange: Option<&Exchange>,
 ) -> Result<Vec<OsString>, Failure> {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("this program can't be found: {error}")))?;
@@ -254,7 +262,7 @@ pub(super) fn worker(
     if let Some(beside) = beside {
         words.extend(["--beside".into(), beside.into()]);
     }
-    words.extend(sharing::worker_arguments(remotes));
+    words.extend(sharing::worker_arguments(remotes, exchange));
     Ok(words)
 }
 

@@ -15,6 +15,7 @@ use super::arguments::{Common, Size};
 use super::examples;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
+use crate::diag::secrets;
 use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
 use crate::store::Store;
 
@@ -158,6 +159,7 @@ fn listed(file: Option<&Path>, variable: &str) -> Result<Option<Vec<String>>, Fa
         _ => return Ok(None),
     };
     tokens(&text)
+        .inspect(|tokens| tokens.iter().for_each(|token| secrets::keep(token)))
         .map(Some)
         .map_err(|error| refuse(&place, &error))
 }

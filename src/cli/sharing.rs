@@ -11,9 +11,11 @@ use crate::engine::Gathered;
 use crate::remote::exchange::{Exchange, Neighbour, Refusal};
 use crate::remote::home::Home;
 use crate::remote::neighbours::{self, Lab, NeighbourError};
+use crate::remote::pace::Limits;
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::transport::Remote;
 use crate::remote::trust::Policy;
+use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
 
 /// The remotes of these names, or at these URLs. `store` learns what they say is taken back.
@@ -88,10 +90,21 @@ pub fn pass_on(exchange: &Exchange) {
     }
 }
 
-/// The arguments by which a worker gets the same remotes.
-pub fn worker_arguments(names: &[String]) -> Vec<OsString> {
-    let pairs = names
-        .iter()
-        .flat_map(|name| [OsString::from("--remote"), OsString::from(name)]);
-    pairs.collect()
+/// The arguments by which a worker gets the remotes of these names, but for those that `exchange`
+/// has given up, and what is known of their servers.
+pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<OsString> {
+    let neighbours = exchange.map_or(&[][..], Exchange::neighbours);
+    let is_down = |name: &String| {
+        let mut named = neighbours.iter().filter(|one| one.name == *name);
+        named.any(|one| one.remote.is_down())
+    };
+    let remotes = names.iter().filter(|name| !is_down(name));
+    let remotes = remotes.map(|name| ("--remote", name.clone()));
+    let Verdicts { answered, silent } = silence::verdicts(&Limits::default());
+    let answered = answered.into_iter().map(|server| ("--answered", server));
+    let silent = silent.into_iter().map(|server| ("--silent", server));
+    let pairs = remotes.chain(answered).chain(silent);
+    pairs
+        .flat_map(|(option, value)| [OsString::from(option), OsString::from(value)])
+        .collect()
 }

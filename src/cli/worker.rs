@@ -7,6 +7,7 @@ use super::arguments::{Common, WorkerArguments};
 use super::failure::Failure;
 use super::places::{self, StorePlace};
 use super::sharing;
+use crate::remote::web::silence::{self, Verdicts};
 use crate::store::{Beside, Store};
 use crate::{engine, stages};
 
@@ -19,6 +20,10 @@ pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Fai
     })?;
     // Whoever started the worker has taken the store.
     let store = places::open_store(&StorePlace::named(root))?;
+    silence::learn(&Verdicts {
+        answered: arguments.answered.clone(),
+        silent: arguments.silent.clone(),
+    });
     match &arguments.beside {
         None => look_at_remotes(&store, &arguments.remotes)?,
         Some(beside) => {

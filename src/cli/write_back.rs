@@ -75,6 +75,7 @@ fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Writ
             let pushing = Pushing {
                 records_only: false,
                 dry_run: false,
+                check: false,
             };
             match exchange.push(neighbour, store, &records, pushing) {
                 Ok(pushed) => written.pushed.add(&pushed),

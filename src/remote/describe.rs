@@ -1,20 +1,28 @@
 //! What a server says of a file, without the file.
 
-use super::download::{DownloadError, Fetched, Request, agent, linked, shown};
+use ureq::http::Method;
+
+use super::download::{self, DownloadError, Fetched, Request, linked, shown, web};
+use super::says;
+use super::web::WebError;
 
 /// The commit and the SHA-256 that a hub names for `request`; `bytes` stays 0.
 ///
 /// # Errors
 /// Where there is no answer, or none that says that the file is there.
 pub fn describe(request: &Request) -> Result<Fetched, DownloadError> {
-    let mut call = agent().head(&request.url);
-    if let Some(token) = &request.token {
-        call = call.header("authorization", format!("Bearer {token}"));
-    }
     let url = || shown(&request.url);
-    let response = call.call().map_err(|error| DownloadError::Unreachable {
+    let unreachable = |why: String| DownloadError::Unreachable {
         url: url(),
-        why: error.to_string(),
+        why: says::clear(&why),
+    };
+    let call = download::request(Method::HEAD, &request.url, request.token.as_deref());
+    let call = call
+        .body(())
+        .map_err(|error| unreachable(error.to_string()))?;
+    let response = web().run(call).map_err(|error| match error {
+        WebError::Silent(silent) => DownloadError::Silent { url: url(), silent },
+        error => unreachable(error.to_string()),
     })?;
     let status = response.status();
     if !status.is_success() && !status.is_redirection() {

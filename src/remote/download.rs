@@ -7,9 +7,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use ureq::Agent;
-use ureq::http::{Response, StatusCode, Uri};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::http::request::Builder;
+use ureq::http::{Method, Request as WebRequest, Response, StatusCode, Uri};
+
+use super::address::without_secrets;
+use super::pace::Limits;
+use super::says;
+use super::web::silence::Silent;
+use super::web::{Web, WebError};
+use crate::fsx;
 
 const MOST_REDIRECTS: usize = 10;
 /// Attempts in a row that bring nothing.
@@ -52,6 +58,8 @@ pub enum DownloadError {
     Redirects { url: String },
     #[error("{url} failed {MOST_FAILURES} times in a row: {last}")]
     Exhausted { url: String, last: String },
+    #[error("{url} can't be reached: {silent}")]
+    Silent { url: String, silent: Silent },
     #[error("{url} can't be reached: {why}")]
     Unreachable { url: String, why: String },
     #[error("{url} is not trusted: {why}; SSL_CERT_FILE can name further authorities")]
@@ -82,9 +90,11 @@ pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetche
         let url = shown(&request.url);
         return Err(DownloadError::Scheme { url });
     }
+    fsx::give_way(target);
+    fsx::give_way(&Note::place(target));
     let Note { told, tag, total } = Note::beside(target).unwrap_or_default();
     let mut transfer = Transfer {
-        agent: agent(),
+        web: web(),
         request,
         target,
         watch,
@@ -118,22 +128,23 @@ pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetche
     }
 }
 
-pub(super) fn agent() -> Agent {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::PlatformVerifier)
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .timeout_connect(Some(Duration::from_secs(30)))
-        .timeout_recv_response(Some(Duration::from_secs(60)))
-        .timeout_per_read(Some(LONGEST_SILENCE))
-        .user_agent(concat!("ribflow/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
+/// A client with a download's limits.
+pub(super) fn web() -> Web {
+    Web::new(Limits {
+        connect: Duration::from_secs(30),
+        answer: Duration::from_secs(60),
+        window: LONGEST_SILENCE,
+        ..Limits::default()
+    })
+}
+
+/// A request without a body, with the token if there is one to be shown.
+pub(super) fn request(method: Method, url: &str, token: Option<&str>) -> Builder {
+    let request = WebRequest::builder().method(method).uri(url);
+    match token {
+        Some(token) => request.header("authorization", format!("Bearer {token}")),
+        None => request,
+    }
 }
 
 /// Why to try again, and when the server wants that.
@@ -190,7 +201,7 @@ impl Note {
 }
 
 struct Transfer<'a> {
-    agent: Agent,
+    web: Web,
     request: &'a Request,
     target: &'a Path,
     watch: Watch<'a>,
@@ -249,18 +260,23 @@ impl Transfer<'_> {
     fn answer(&mut self) -> Result<Result<Response<ureq::Body>, Pause>, DownloadError> {
         let mut url = self.request.url.clone();
         for _ in 0..MOST_REDIRECTS {
-            let mut call = self.agent.get(&url);
-            if let (Some(token), true) =
-                (&self.request.token, is_same_host(&url, &self.request.url))
-            {
-                call = call.header("authorization", format!("Bearer {token}"));
-            }
+            let is_home = is_same_host(&url, &self.request.url);
+            let token = self.request.token.as_deref().filter(|_| is_home);
+            let mut call = request(Method::GET, &url, token);
             if let (Some(tag), true) = (&self.tag, self.fetched.bytes > 0) {
                 call = call.header("range", format!("bytes={}-", self.fetched.bytes));
                 call = call.header("if-range", tag);
             }
-            let response = match call.call() {
+            let call = match call.body(()) {
+                Ok(call) => call,
+                Err(error) => return self.failed(&url, error.to_string()).map(Err),
+            };
+            let response = match self.web.run(call) {
                 Ok(response) => response,
+                Err(WebError::Silent(silent)) => {
+                    let url = shown(&url);
+                    return Err(DownloadError::Silent { url, silent });
+                }
                 Err(error) => return self.failed(&url, error.to_string()).map(Err),
             };
             self.note(&response);
@@ -276,6 +292,7 @@ impl Transfer<'_> {
 
     /// Trying again helps against everything but a certificate.
     fn failed(&self, url: &str, why: String) -> Result<Pause, DownloadError> {
+        let why = says::clear(&why);
         if why.contains("invalid peer certificate") {
             let url = shown(url);
             return Err(DownloadError::Untrusted { url, why });
@@ -380,9 +397,9 @@ pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     host(one).is_some() && host(one) == host(other)
 }
 
-/// A URL without what may be a secret: its query.
+/// A URL without what may be a secret: its query, and user and password.
 pub fn shown(url: &str) -> String {
-    url.split(['?', '#']).next().unwrap_or_default().to_string()
+    without_secrets(url)
 }
 
 /// Takes down what a hub says of a file in the head of an answer.

@@ -1,19 +1,29 @@
 //! `file://`: a folder of this machine or of a shared disk, laid out as a store.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use tempfile::NamedTempFile;
-
+use super::names::COMPRESSED;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
-use crate::fsx;
+use crate::digest::Digest;
+use crate::fsx::{self, Beneath, Stamp, Temporary};
 
-/// A folder as a remote.
+/// Where files lie until they are whole.
+const TMP: &str = "tmp";
+/// Files there that this version has not made are left alone for so long.
+const OTHERS: Duration = Duration::from_secs(3600);
+
+/// A folder as a remote. Whoever else writes there may put links and pipes into it: none of them is
+/// followed or waited for.
 #[derive(Debug)]
 pub struct FolderRemote {
     root: PathBuf,
     shown: String,
+    /// What killed processes left was removed.
+    swept: AtomicBool,
 }
 
 impl FolderRemote {
@@ -22,55 +32,115 @@ impl FolderRemote {
         Self {
             root: root.to_path_buf(),
             shown: format!("file://{}", root.display()),
+            swept: AtomicBool::new(false),
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name)
+    fn below(&self) -> io::Result<Beneath> {
+        Beneath::open(&self.root)
+    }
+
+    /// The folder to write to.
+    fn made(&self) -> io::Result<Beneath> {
+        fsx::make_folders(&self.root)?;
+        let below = self.below()?;
+        if !self.swept.swap(true, Ordering::Relaxed) {
+            // What can't be swept takes room, and nothing else.
+            let _ = below.sweep(TMP, OTHERS);
+        }
+        Ok(below)
     }
 
     fn failed(&self, name: &str) -> impl FnOnce(io::Error) -> RemoteError + '_ {
-        let path = self.path(name);
-        let missing = RemoteError::Missing {
-            remote: self.shown.clone(),
-            name: name.to_string(),
-        };
+        let path = self.root.join(name);
+        let name = name.to_string();
         move |source| match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => missing,
+            _ if fsx::leads_over_link(&source) => RemoteError::Refused {
+                remote: self.shown.clone(),
+                why: source.to_string(),
+            },
+            io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => RemoteError::Missing {
+                remote: self.shown.clone(),
+                name,
+            },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 RemoteError::Refused {
                     remote: self.shown.clone(),
                     why: format!("{}: {source}", path.display()),
                 }
             }
+            io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => RemoteError::Wrong {
+                remote: self.shown.clone(),
+                name,
+                why: source.to_string(),
+            },
             _ => RemoteError::Io { path, source },
         }
     }
 
     /// The content in a temporary file beside its final place, ready to be renamed.
-    fn staged(&self, name: &str, content: Content) -> Result<NamedTempFile, RemoteError> {
+    fn staged(&self, below: &Beneath, content: Content) -> Result<Temporary, Failure> {
         let source = match content {
             Content::Bytes(_) => None,
             // What is wrong with this one is no fault of the remote.
-            Content::File(path) => Some(File::open(path).map_err(|source| RemoteError::Io {
-                path: path.to_path_buf(),
-                source,
+            Content::File(path) => Some(fsx::open_regular(path).map_err(|source| {
+                Failure::Here(RemoteError::Io {
+                    path: path.to_path_buf(),
+                    source,
+                })
             })?),
         };
-        let stage = || {
-            let folder = self.root.join("tmp");
-            fs::create_dir_all(&folder)?;
-            let mut file = fsx::temporary(&folder, fsx::SEALED)?;
-            match (content, source) {
-                (Content::Bytes(bytes), _) => file.write_all(bytes)?,
-                (_, Some(mut source)) => drop(io::copy(&mut source, file.as_file_mut())?),
-                _ => {}
-            }
-            file.as_file().sync_data()?;
-            Ok(file)
-        };
-        stage().map_err(self.failed(name))
+        let mut file = below.temporary(TMP, fsx::SEALED)?;
+        match (content, source) {
+            (Content::Bytes(bytes), _) => file.write_all(bytes)?,
+            (_, Some(mut source)) => drop(io::copy(&mut source, &mut file)?),
+            _ => {}
+        }
+        file.file().sync_data()?;
+        Ok(file)
     }
+
+    /// Writes `content` under a name of its own, and has it `placed`.
+    fn write<T>(
+        &self,
+        name: &str,
+        content: Content,
+        placed: fn(Temporary, &Beneath, &str) -> io::Result<T>,
+    ) -> Result<T, RemoteError> {
+        let attempt = || -> Result<T, Failure> {
+            let below = self.made()?;
+            let file = self.staged(&below, content)?;
+            Ok(placed(file, &below, name)?)
+        };
+        let written = match attempt() {
+            // Swept by a host that does not see the locks of this one.
+            Err(Failure::There(error)) if error.kind() == io::ErrorKind::NotFound => attempt(),
+            written => written,
+        };
+        written.map_err(|failure| match failure {
+            Failure::Here(error) => error,
+            Failure::There(error) => self.failed(name)(error),
+        })
+    }
+}
+
+/// What failed: this side's file, or the folder.
+enum Failure {
+    Here(RemoteError),
+    There(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::There(error)
+    }
+}
+
+/// Nothing of that name, or nothing that is a file.
+fn is_none(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+    let kinds = [NotFound, NotADirectory, InvalidInput, IsADirectory];
+    kinds.contains(&error.kind()) || fsx::leads_over_link(error)
 }
 
 impl Remote for FolderRemote {
@@ -79,60 +149,71 @@ impl Remote for FolderRemote {
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
-        let entries = match fs::read_dir(self.path(folder)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(self.failed(folder)(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            let entry = entry.map_err(self.failed(folder))?;
-            names.extend(entry.file_name().into_string());
+        match self.below().and_then(|below| below.names(folder)) {
+            Ok(names) => Ok(names.into_iter().map(|(name, _)| name).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(self.failed(folder)(error)),
         }
-        names.sort();
-        Ok(names)
     }
 
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
-        let size = |name: &String| match fs::metadata(self.path(name)) {
-            Ok(metadata) => Ok(metadata.is_file().then_some(metadata.len())),
-            Err(error) => match self.failed(name)(error) {
-                RemoteError::Missing { .. } => Ok(None),
-                error => Err(error),
-            },
+        let below = match self.below() {
+            Ok(below) => below,
+            Err(error) if is_none(&error) => return Ok(vec![None; names.len()]),
+            Err(error) => return Err(self.failed("")(error)),
+        };
+        let size = |name: &String| match below.stat(name) {
+            Ok(stat) => Ok(Some(Stamp::of_stat(&stat).size)),
+            Err(error) if is_none(&error) => Ok(None),
+            Err(error) => Err(self.failed(name)(error)),
         };
         names.iter().map(size).collect()
     }
 
-    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
-        let mut file = File::open(self.path(name)).map_err(self.failed(name))?;
-        if part.from > 0 {
-            file.seek(SeekFrom::Start(part.from))
-                .map_err(self.failed(name))?;
+    fn intact(&self, name: &str, digest: &Digest) -> Result<Option<bool>, RemoteError> {
+        let hash = || -> io::Result<Digest> {
+            let mut file = self.below()?.file(name)?;
+            let found = match name.ends_with(COMPRESSED) {
+                true => fsx::hash_reader(&mut zstd::stream::read::Decoder::new(file)?),
+                false => fsx::hash_reader(&mut file),
+            };
+            found.map(|(found, _)| found)
+        };
+        match hash() {
+            Ok(found) => Ok(Some(found == *digest)),
+            Err(error) if is_none(&error) => Ok(Some(false)),
+            // What does not decompress is damaged; what can't be read is not known to be.
+            Err(_) if name.ends_with(COMPRESSED) => Ok(Some(false)),
+            Err(error) => Err(self.failed(name)(error)),
         }
+    }
+
+    fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
+        let open = || -> io::Result<File> {
+            let mut file = self.below()?.file(name)?;
+            if part.from > 0 {
+                file.seek(SeekFrom::Start(part.from))?;
+            }
+            Ok(file)
+        };
+        let file = open().map_err(self.failed(name))?;
         io::copy(&mut file.take(part.most), into).map_err(self.failed(name))
     }
 
     fn put(&self, name: &str, content: Content) -> Result<(), RemoteError> {
-        let file = self.staged(name, content)?;
-        fsx::place(file, &self.path(name)).map_err(self.failed(name))
+        self.write(name, content, Temporary::place)
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError> {
-        let path = self.path(name);
-        let file = self.staged(name, Content::Bytes(bytes))?;
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder).map_err(self.failed(name))?;
-        }
-        match file.persist_noclobber(&path) {
-            Ok(_) => Ok(Created::New),
-            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(Created::There),
-            Err(error) => Err(self.failed(name)(error.error)),
+        match self.write(name, Content::Bytes(bytes), Temporary::place_new)? {
+            true => Ok(Created::New),
+            false => Ok(Created::There),
         }
     }
 
     fn remove(&self, name: &str) -> Result<(), RemoteError> {
-        match fs::remove_file(self.path(name)) {
+        let removed = self.below().and_then(|below| below.remove(name));
+        match removed {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(self.failed(name)(error)),
             _ => Ok(()),
         }

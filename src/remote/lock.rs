@@ -1,6 +1,5 @@
 //! The lock file beside a workflow: what the moving names in it stood for when it was written.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -110,8 +109,8 @@ impl Lock {
         let path = Self::path(workflow);
         let mut bytes = Vec::new();
         // One byte more than allowed, to tell a file that is too large from one that just fits.
-        let read =
-            File::open(&path).and_then(|file| file.take(LIMITS.bytes + 1).read_to_end(&mut bytes));
+        let read = fsx::open_regular(&path)
+            .and_then(|file| file.take(LIMITS.bytes + 1).read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -32,6 +32,7 @@ pub mod signing;
 pub mod statement;
 pub mod transport;
 pub mod trust;
+pub mod web;
 
 pub use exchange::{Exchange, Neighbour};
 pub use transport::{Remote, RemoteError};

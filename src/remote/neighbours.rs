@@ -12,7 +12,7 @@ use super::patience::{Patience, Patient};
 use super::revocations;
 use super::transport::{Remote, RemoteError};
 use super::trust::Trust;
-use crate::diag;
+use crate::diag::{self, secrets};
 
 /// The variable that names the key that signs.
 pub const KEY_VARIABLE: &str = "RIBFLOW_KEY";
@@ -194,7 +194,10 @@ fn lacks_token(name: &str, configured: &Configured) -> Option<String> {
 /// The token for a server, from the variable that the configuration names.
 fn token(configured: &Configured) -> Option<String> {
     let token = std::env::var(configured.token_env.as_ref()?).ok();
-    token.filter(|token| !token.is_empty())
+    let token = token.filter(|token| !token.is_empty());
+    // By its variable's name it may not be known for one.
+    token.as_deref().inspect(|token| secrets::keep(token));
+    token
 }
 
 /// Whether a word can't be a remote's name, and so is a URL or a path.

@@ -14,6 +14,10 @@ pub struct Limits {
     /// While bytes flow, at least `least` of them within each `window`.
     pub window: Duration,
     pub least: u64,
+    /// For everything together, as long as it has not answered anything in this process.
+    pub first: Duration,
+    /// After so much of that the user is told.
+    pub notice: Duration,
 }
 
 impl Default for Limits {
@@ -23,11 +27,23 @@ impl Default for Limits {
             answer: Duration::from_secs(60),
             window: Duration::from_secs(30),
             least: 256 * 1024,
+            first: Duration::from_secs(30),
+            notice: Duration::from_secs(3),
         }
     }
 }
 
 impl Limits {
+    /// The same, for a request that has only so much time.
+    pub fn within(&self, left: Duration) -> Self {
+        Self {
+            connect: self.connect.min(left),
+            answer: self.answer.min(left),
+            window: self.window.min(left),
+            ..*self
+        }
+    }
+
     /// The most that a request with an answer may take that move so many bytes together.
     pub fn of(&self, bytes: u64) -> Duration {
         let windows = bytes.div_ceil(self.least.max(1));

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use super::transport::{Content, Created, Part, Remote, RemoteError};
+use crate::digest::Digest;
 
 /// How long to hope for a remote.
 #[derive(Clone, Copy, Debug)]
@@ -64,6 +65,11 @@ impl Patient {
                 });
             }
             match attempt(&*self.remote) {
+                Err(error @ RemoteError::Silent { .. }) => {
+                    self.failed
+                        .fetch_max(self.patience.failures, Ordering::Relaxed);
+                    return Err(error);
+                }
                 Err(error) if error.is_passing() && left > 0 => {
                     left -= 1;
                     std::thread::sleep(pause);
@@ -96,6 +102,10 @@ impl Remote for Patient {
 
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
         self.call(|remote| remote.sizes(names))
+    }
+
+    fn intact(&self, name: &str, digest: &Digest) -> Result<Option<bool>, RemoteError> {
+        self.call(|remote| remote.intact(name, digest))
     }
 
     /// A transfer that broke off goes on where it was.

@@ -4,6 +4,8 @@ use std::env;
 use std::fs;
 use std::path::PathBuf;
 
+use crate::diag::secrets;
+
 /// A profile that has a key. Others (of roles, of single sign-on) are for AWS's own tools:
 /// `aws configure export-credentials --format env` turns them into variables.
 pub struct Profile {
@@ -35,12 +37,18 @@ fn find(name: &str, credentials: &str, config: &str) -> Option<Profile> {
         setting(credentials, &[name], key)
             .or_else(|| setting(config, &[name, &format!("profile {name}")], key))
     };
-    Some(Profile {
+    let profile = Profile {
         key: value("aws_access_key_id")?,
         secret: value("aws_secret_access_key")?,
         token: value("aws_session_token"),
         region: value("region"),
-    })
+    };
+    secrets::keep(&profile.secret);
+    profile
+        .token
+        .as_deref()
+        .inspect(|token| secrets::keep(token));
+    Some(profile)
 }
 
 /// What `key` is set to under one of the headings.

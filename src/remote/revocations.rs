@@ -6,7 +6,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::exchange::parallel;
+use super::exchange::{parallel, shuffle};
 use super::home::Home;
 use super::names;
 use super::signing::PublicKey;
@@ -18,9 +18,9 @@ use crate::fsx;
 
 /// Largest envelope of a revocation that is looked at: a sentence, signed.
 const MOST_BYTES: u64 = 16 << 10;
-/// Of one signer's revocations, so many are looked at: a remote that makes some up must not make
-/// every command fetch much.
-const MOST_NAMES: usize = 1024;
+/// Of one signer's revocations that are not known here, so many are looked at: a remote that makes
+/// some up must not make every command fetch much.
+const MOST_NAMES: usize = 4096;
 /// Longest reason.
 pub const MOST_REASON: usize = 500;
 
@@ -193,17 +193,21 @@ fn new_names(
 ) -> Result<Vec<Digest>, RemoteError> {
     let names = list(remote, &at_remote(&signer))?;
     let named: BTreeSet<Digest> = names.iter().filter_map(|name| digest_in(name)).collect();
-    if named.len() > MOST_NAMES {
-        let shown = remote.shown();
-        complaints.push(format!(
-            "{shown}: of the {} revocations by {signer} only {MOST_NAMES} are looked at",
-            named.len()
-        ));
-    }
     let here = folder(home, &signer);
     let is_new = |digest: &Digest| !here.join(format!("{digest}.sig")).exists();
-    let named = named.into_iter().take(MOST_NAMES);
-    Ok(named.filter(is_new).collect())
+    let mut new: Vec<Digest> = named.into_iter().filter(is_new).collect();
+    if new.len() > MOST_NAMES {
+        let shown = remote.shown();
+        complaints.push(format!(
+            "{shown}: of the {} revocations by {signer} that are new here only {MOST_NAMES} are \
+             looked at: what it has taken back is not known",
+            new.len()
+        ));
+        // In an order that nobody can choose, so that none is hidden by the others for good.
+        shuffle(&mut new);
+        new.truncate(MOST_NAMES);
+    }
+    Ok(new)
 }
 
 /// The envelope that `signer` is said to have signed, if it is one.

@@ -1,10 +1,14 @@
 //! What servers say, made fit for a message: they may say anything.
 
+use crate::diag::secrets;
+
 /// The longest word of a server that a message repeats.
 const LONGEST: usize = 300;
 
-/// One line without control characters, cut where it is long.
+/// One line without control characters and secrets (a server may repeat what it was shown), cut
+/// where it is long.
 pub fn clear(text: &str) -> String {
+    let text = secrets::masked(text);
     let words: Vec<&str> = text
         .split(|letter: char| letter.is_whitespace() || letter.is_control())
         .filter(|word| !word.is_empty())

@@ -57,6 +57,38 @@ pub fn sign(record: &Record, key: &SecretKey) -> Vec<u8> {
     seal(canonical_json(&statement).as_bytes(), key)
 }
 
+/// What a signer says of the record `digest` of `key`, which need not be at hand.
+#[derive(Clone, Debug)]
+pub struct Word(Outcome);
+
+impl Word {
+    /// The word in `envelope`, if it is `signer`'s and about that record.
+    pub fn open(
+        envelope: &[u8],
+        signer: &PublicKey,
+        digest: &Digest,
+        key: &Digest,
+    ) -> Result<Self, StatementError> {
+        let (subject, outcome) = opened::<Outcome>(envelope, signer, OUTCOME)?;
+        if subject != digest.to_hex() {
+            return Err(StatementError::Other("record"));
+        }
+        if outcome.key != *key {
+            return Err(StatementError::Other("key"));
+        }
+        Ok(Self(outcome))
+    }
+
+    /// Whether it says of `record` what that says itself.
+    pub fn holds_of(&self, record: &Record) -> Result<(), StatementError> {
+        let Self(outcome) = self;
+        match outcome.ports == ports(record) && outcome.provenance == record.provenance {
+            true => Ok(()),
+            false => Err(StatementError::Other("outcome")),
+        }
+    }
+}
+
 /// Whether `envelope` is `signer`'s word for `record`, which has `digest`.
 pub fn verify(
     envelope: &[u8],
@@ -64,17 +96,7 @@ pub fn verify(
     digest: &Digest,
     record: &Record,
 ) -> Result<(), StatementError> {
-    let (subject, outcome) = opened::<Outcome>(envelope, signer, OUTCOME)?;
-    if subject != digest.to_hex() {
-        return Err(StatementError::Other("record"));
-    }
-    if outcome.key != record.key {
-        return Err(StatementError::Other("key"));
-    }
-    if outcome.ports != ports(record) || outcome.provenance != record.provenance {
-        return Err(StatementError::Other("outcome"));
-    }
-    Ok(())
+    Word::open(envelope, signer, digest, &record.key)?.holds_of(record)
 }
 
 /// What a lab takes back: one record, or everything that a key of its own has signed.

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::digest::Digest;
+
 /// Another store, reached through names relative to its root, with `/` between folders.
 ///
 /// All calls block; they are made from several threads at once.
@@ -19,6 +21,10 @@ pub trait Remote: Send + Sync {
 
     /// For each of `names` its size in bytes, or `None` where it is not there.
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError>;
+
+    /// Whether the object `name` has the content that is named `digest`, where that can be found
+    /// out without sending it; a compressed one counts by what it decompresses to.
+    fn intact(&self, name: &str, digest: &Digest) -> Result<Option<bool>, RemoteError>;
 
     /// Copies `part` of an object into `into`, and returns how many bytes that were: fewer than
     /// asked for only where the object ends.
@@ -45,6 +51,10 @@ impl<R: Remote> Remote for Arc<R> {
 
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
         (**self).sizes(names)
+    }
+
+    fn intact(&self, name: &str, digest: &Digest) -> Result<Option<bool>, RemoteError> {
+        (**self).intact(name, digest)
     }
 
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
@@ -108,6 +118,9 @@ pub enum RemoteError {
     /// It is down, busy or slow; later it may answer.
     #[error("{remote} can't be reached: {why}")]
     Passing { remote: String, why: String },
+    /// It has had its time without a word, and is not asked again.
+    #[error("{remote} can't be reached: {why}")]
+    Silent { remote: String, why: String },
     /// An answer that makes no sense, or is larger than anything it could be.
     #[error("{remote}: {name}: {why}")]
     Wrong {
@@ -124,7 +137,7 @@ pub enum RemoteError {
 impl RemoteError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Passing { .. })
+        matches!(self, Self::Passing { .. } | Self::Silent { .. })
     }
 }
 

@@ -74,7 +74,7 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     };
     let io = |path: PathBuf| move |source| ReportError::Io { path, source };
     let tables = folder.join(TABLES);
-    std::fs::create_dir_all(&tables).map_err(io(tables))?;
+    fsx::make_folders(&tables).map_err(io(tables))?;
     for (path, text) in &files {
         let path = folder.join(path);
         replace(&path, text).map_err(io(path))?;

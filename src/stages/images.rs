@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
-use std::fs;
 use std::ops::Range;
 use std::path::{Component, Path};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,6 +12,7 @@ use rayon::prelude::*;
 use super::derived::{self, Work};
 use super::task::{Context, TaskError, TaskInput};
 use crate::digest::Digest;
+use crate::fsx;
 use crate::ml;
 use crate::ml::data::decode::decode_warned;
 use crate::ml::data::photograph;
@@ -488,7 +488,7 @@ pub fn file_bytes(
     let roots = if inside { &input.roots[..] } else { &[] };
     let mut changed = None;
     for path in roots.iter().map(|root| root.join(relative)) {
-        match fs::read(&path) {
+        match fsx::read_regular(&path) {
             Ok(bytes) if Digest::of(&bytes) == blob.digest => return Ok(bytes),
             Ok(_) => changed = Some(path),
             Err(_) => {} // Not there: another root, or the store, may have it.

@@ -23,6 +23,7 @@ use super::artifact::{
 use super::tensors;
 use crate::diag::char_boundary;
 use crate::digest::Digest;
+use crate::fsx;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -110,7 +111,7 @@ fn export_files(
 }
 
 fn export_tensors(blobs: &dyn Blobs, tensors: &Tensors, target: &Path) -> Result<(), ExportError> {
-    fs::create_dir_all(target).map_err(ExportError::io(target))?;
+    fsx::make_folders(target).map_err(ExportError::io(target))?;
     write_json(&target.join("config.json"), &tensors.config)?;
     tensors::export(blobs, tensors, &target.join("tensors.safetensors"))?;
     Ok(())
@@ -242,7 +243,7 @@ pub fn content(
 ) -> Result<Vec<u8>, ExportError> {
     let mut changed = None;
     for outside in roots.iter().map(|root| root.join(path)) {
-        match fs::read(&outside) {
+        match fsx::read_regular(&outside) {
             Ok(bytes) if Digest::of(&bytes) == blob.digest => return Ok(bytes),
             Ok(_) => changed = Some(outside),
             Err(_) => {}
@@ -295,7 +296,7 @@ fn create_as(
 
 fn make_parent(path: &Path) -> Result<(), ExportError> {
     match path.parent() {
-        Some(parent) => fs::create_dir_all(parent).map_err(ExportError::io(parent)),
+        Some(parent) => fsx::make_folders(parent).map_err(ExportError::io(parent)),
         None => Ok(()),
     }
 }

@@ -64,6 +64,9 @@ fn limited(
         for (folder, name) in files {
             let full = root.join(folder).join(name);
             let metadata = fs::metadata(&full).map_err(SourceError::io(&full))?;
+            if !metadata.is_file() {
+                return Err(SourceError::NotAFile(full));
+            }
             walk::put_row(&mut rows, Stamp::of(&metadata), name);
         }
         let folder = files[0].0.to_string();

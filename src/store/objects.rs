@@ -56,7 +56,7 @@ impl Blobs for Store {
     fn write_file(&self, path: &Path) -> Result<Blob, BlobError> {
         let folder = self.session_for_blob()?;
         let mut file = fsx::temporary(&folder, fsx::SEALED).map_err(BlobError::io(&folder))?;
-        let mut from = File::open(path).map_err(BlobError::io(path))?;
+        let mut from = fsx::open_regular(path).map_err(BlobError::io(path))?;
         // The copy is hashed, not the original: that one may still be changing.
         io::copy(&mut from, file.as_file_mut()).map_err(BlobError::io(path))?;
         let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;

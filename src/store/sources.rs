@@ -17,7 +17,7 @@ use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};
 use super::walk::{self, Look, Walk};
 use crate::digest::Digest;
-use crate::fsx::Stamp;
+use crate::fsx::{self, Stamp};
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
 
 /// What a source holds.
@@ -375,7 +375,7 @@ fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), Sou
 
 /// The files that an index names, which must lie beside it.
 fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
-    let bytes = fs::read(index).map_err(SourceError::io(index))?;
+    let bytes = fsx::read_regular(index).map_err(SourceError::io(index))?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let named = document["weight_map"].as_object().and_then(|map| {
         let plain = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "..";

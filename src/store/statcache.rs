@@ -118,7 +118,7 @@ impl Folder {
     pub fn blob(&self, path: &str) -> Result<Blob, SourceError> {
         let full = self.root.join(path);
         let metadata = fs::metadata(&full).map_err(SourceError::io(&full))?;
-        if metadata.is_dir() {
+        if !metadata.is_file() {
             return Err(SourceError::NotAFile(full));
         }
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
@@ -247,7 +247,7 @@ impl Folder {
 /// edit of a young one could leave the same stamp.
 fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> {
     let now = nanoseconds_since_1970();
-    let mut file = File::open(full).map_err(SourceError::io(full))?;
+    let mut file = fsx::open_unless_waiting(full).map_err(SourceError::io(full))?;
     let stamp = |file: &File| file.metadata().map(|metadata| Stamp::of(&metadata));
     let read = digest_of(&mut file, listed.size).map_err(SourceError::io(full))?;
     let after = stamp(&file).map_err(SourceError::io(full))?;
@@ -255,7 +255,7 @@ fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> 
         true => read,
         // It has changed since it was listed, or just now.
         false => {
-            let mut file = File::open(full).map_err(SourceError::io(full))?;
+            let mut file = fsx::open_unless_waiting(full).map_err(SourceError::io(full))?;
             let read = digest_of(&mut file, after.size).map_err(SourceError::io(full))?;
             let again = stamp(&file).map_err(SourceError::io(full))?;
             if again != after || read.1 != after.size {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::artifact::{BlobError, Blobs, TensorEntry, Tensors};
 use super::tensors::{bytes, dtype, keep, problem};
+use crate::fsx;
 
 /// As the format's own library: no header is larger.
 const LARGEST_HEADER: u64 = 100_000_000;
@@ -74,7 +75,7 @@ fn write_file<'a>(
 /// # Errors
 /// A file that is no whole `.safetensors`.
 pub fn import(blobs: &dyn Blobs, config: Value, path: &Path) -> Result<Tensors, BlobError> {
-    let mut file = File::open(path).map_err(BlobError::io(path))?;
+    let mut file = fsx::open_regular(path).map_err(BlobError::io(path))?;
     let metadata = read_header(&mut file).map_err(BlobError::io(path))?;
     let mut tensors = Tensors {
         config,

@@ -185,6 +185,9 @@ impl Walk<'_> {
                 // A link counts as what it leads to.
                 match rustix::fs::statat(opened, name, AtFlags::empty()) {
                     Ok(stat) if is_folder(&stat) => inner.push(text.to_string()),
+                    Ok(stat) if wanted && !is_file(&stat) => {
+                        return Err(SourceError::NotAFile(full.join(text)));
+                    }
                     Ok(stat) if wanted => put_row(&mut rows, Stamp::of_stat(&stat), text),
                     Err(_) if wanted && self.look == Look::Names => {
                         put_row(&mut rows, Stamp::default(), text);
@@ -214,6 +217,10 @@ fn open(folder: &Path) -> Result<OwnedFd, SourceError> {
         rustix::io::Errno::NOTDIR => SourceError::NotAFolder(folder.to_path_buf()),
         error => SourceError::io(folder)(error.into()),
     })
+}
+
+fn is_file(stat: &rustix::fs::Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
 
 fn is_folder(stat: &rustix::fs::Stat) -> bool {

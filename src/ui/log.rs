@@ -1,4 +1,5 @@
 //! Where log lines go: to standard error, between the lines of the progress bars, if there are any.
+//! No line shows a secret, whichever library words it.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -9,6 +10,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::streams::stderr_text;
+use crate::diag::secrets;
 use crate::diag::terminal::cleaned;
 
 /// Standard error, shared with the progress bars of a live display.
@@ -32,7 +34,9 @@ impl Write for Console {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // An event comes as a whole, so no secret is split.
         let text = String::from_utf8_lossy(bytes);
+        let text = secrets::masked(&text);
         let text = cleaned(&text, stderr_text());
         let write = || io::stderr().write_all(text.as_bytes());
         match self.bars.get() {
@@ -67,13 +71,21 @@ pub fn start(console: &Console, filter: Option<&str>, verbose: u8, color: bool) 
     // A subscriber that is already there (a test's) stays.
     let _ = match filter {
         Some(directives) => builder
-            .with_env_filter(EnvFilter::new(directives))
+            .with_env_filter(without_wires(EnvFilter::new(directives)))
             .try_init(),
         None => builder
             .with_max_level(level(verbose))
             .without_time()
             .try_init(),
     };
+}
+
+/// Without the libraries' dumps of what goes over a connection, in which no secret can be found:
+/// it is cut into rows of bytes.
+fn without_wires(filter: EnvFilter) -> EnvFilter {
+    const WIRES: [&str; 2] = ["ureq_proto=info", "reqwest::connect::verbose=off"];
+    let directives = WIRES.iter().filter_map(|directive| directive.parse().ok());
+    directives.fold(filter, EnvFilter::add_directive)
 }
 
 fn level(verbose: u8) -> LevelFilter {

@@ -15,13 +15,13 @@ use crate::remotes::{RECORD, bytes, failure, hurried, in_own_process, is_left, l
 use crate::servers::{KEY, SECRET};
 
 /// A server that answers every request with what `answer` writes, and remembers what was asked.
-struct Odd {
-    url: String,
+pub struct Odd {
+    pub url: String,
     seen: Arc<Mutex<Vec<String>>>,
 }
 
 impl Odd {
-    fn serving(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
+    pub fn serving(answer: impl Fn(&str, &mut TcpStream) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let seen: Arc<Mutex<Vec<String>>> = Arc::default();
@@ -53,13 +53,13 @@ impl Odd {
         open(&self.url, &options).unwrap()
     }
 
-    fn seen(&self) -> Vec<String> {
+    pub fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 }
 
 /// Writes a head and a body, and closes; whoever hangs up meanwhile may.
-fn reply(stream: &mut TcpStream, head: &str, body: &[u8]) {
+pub fn reply(stream: &mut TcpStream, head: &str, body: &[u8]) {
     let head = format!("HTTP/1.1 {head}\r\nConnection: close\r\n\r\n");
     let _ = stream.write_all(head.as_bytes());
     let _ = stream.write_all(body);

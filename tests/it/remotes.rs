@@ -206,6 +206,7 @@ pub fn limits() -> Limits {
         answer: Duration::from_secs(60),
         window: Duration::from_secs(30),
         least: 1024,
+        ..Limits::default()
     }
 }
 
@@ -434,6 +435,7 @@ pub fn hurried() -> Limits {
         answer: Duration::from_millis(700),
         window: Duration::from_millis(700),
         least: 1 << 20,
+        ..Limits::default()
     }
 }
 

@@ -2,34 +2,82 @@
 //! status becomes an error that still knows it.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use object_store::ClientOptions;
 use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
-    HttpResponseBody, HttpService, ReqwestConnector,
+    HttpResponseBody, HttpService,
 };
+use object_store::{ClientConfigKey, ClientOptions};
+use reqwest::redirect::Policy;
+
+use super::super::pace::Limits;
+use super::super::web::proxy::proxies;
+use super::super::web::silence::Server;
 
 use super::failure::Answered;
 
 /// The most of an answer that is no part of an object: a page of a list has a thousand names.
 const LARGEST_ANSWER: usize = 16 << 20;
 
-/// Connects as usual, and bounds what comes.
-#[derive(Debug, Default)]
-pub struct BoundedConnector(ReqwestConnector);
+/// Connects through the proxy that is named for a server, follows no redirect (what signs a
+/// request is for one server), and bounds what comes.
+#[derive(Debug)]
+pub struct BoundedConnector {
+    pub limits: Limits,
+    pub server: Arc<Server>,
+}
 
 impl HttpConnector for BoundedConnector {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        self.0
-            .connect(options)
-            .map(|client| HttpClient::new(Bounded(client)))
+        let failed = |error: reqwest::Error| object_store::Error::Generic {
+            store: "HTTP client",
+            source: Box::new(error),
+        };
+        let is_plain = options.get_config_value(&ClientConfigKey::AllowHttp);
+        let proxy = reqwest::Proxy::custom(|url| {
+            let uri = url.as_str().parse().ok()?;
+            // One that can't be used is refused by its scheme.
+            proxies().of(&uri).map_or_else(
+                |_| Some("unsupported://proxy".to_string()),
+                |proxy| proxy.map(|proxy| proxy.url().to_string()),
+            )
+        });
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("ribflow/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(connect_timeout(options).unwrap_or(self.limits.connect))
+            .redirect(Policy::none())
+            .no_gzip()
+            .no_brotli()
+            .no_zstd()
+            .no_deflate()
+            .no_proxy()
+            .proxy(proxy)
+            .https_only(is_plain.as_deref() != Some("true"))
+            .build()
+            .map_err(failed)?;
+        Ok(HttpClient::new(Bounded {
+            client: HttpClient::new(client),
+            server: self.server.clone(),
+        }))
     }
 }
 
+/// That of the machine's own credentials is short.
+fn connect_timeout(options: &ClientOptions) -> Option<Duration> {
+    let text = options.get_config_value(&ClientConfigKey::ConnectTimeout)?;
+    let seconds = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
 #[derive(Debug)]
-struct Bounded(HttpClient);
+struct Bounded {
+    client: HttpClient,
+    server: Arc<Server>,
+}
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
@@ -45,7 +93,8 @@ impl HttpService for Bounded {
 
 impl Bounded {
     async fn bounded(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        let response = self.0.execute(request).await?;
+        let response = self.client.execute(request).await?;
+        self.server.has_answered();
         let status = response.status();
         // Part of an object: whoever asked for it counts.
         if status.as_u16() == 206 {
@@ -54,6 +103,18 @@ impl Bounded {
         let (parts, body) = response.into_parts();
         let body = whole(body).await?;
         // For these `object_store` has errors of its own.
+        let leads_elsewhere = parts
+            .headers
+            .get("location")
+            .filter(|_| status.is_redirection());
+        if let Some(place) = leads_elsewhere {
+            let place = place.to_str().unwrap_or_default().split('?').next();
+            return Err(Answered {
+                status: status.as_u16(),
+                said: format!("it redirects to {}", place.unwrap_or_default()),
+            }
+            .into_error());
+        }
         let is_usual = status.is_success()
             || status.is_redirection()
             || [404, 409, 412].contains(&status.as_u16());

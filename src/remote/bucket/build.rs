@@ -10,6 +10,7 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::super::address::Options;
 use super::super::profile;
+use super::super::web::silence::Server;
 use super::bounded::BoundedConnector;
 use super::failure::Failure;
 
@@ -32,18 +33,31 @@ impl Kind {
 }
 
 /// Everything but where it is comes from the environment. Nothing is asked yet.
-pub fn store(kind: Kind, bucket: &str, options: &Options) -> Result<Arc<dyn ObjectStore>, Failure> {
+pub fn store(
+    kind: Kind,
+    bucket: &str,
+    options: &Options,
+    server: &Arc<Server>,
+) -> Result<Arc<dyn ObjectStore>, Failure> {
+    let connector = || BoundedConnector {
+        limits: options.limits,
+        server: server.clone(),
+    };
     // A second call changes nothing, and whoever came first chose well enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match kind {
-        Kind::S3 => s3(bucket, options),
-        Kind::Google => google(bucket, options),
-        Kind::Azure => azure(bucket, options),
+        Kind::S3 => s3(bucket, options, connector()),
+        Kind::Google => google(bucket, options, connector()),
+        Kind::Azure => azure(bucket, options, connector()),
     }
     .map_err(Failure::Store)
 }
 
-fn s3(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn s3(
+    bucket: &str,
+    options: &Options,
+    connector: BoundedConnector,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     if let Some(endpoint) = &options.endpoint {
         // One in the environment may be meant for S3 alone, and would win otherwise.
@@ -73,12 +87,16 @@ fn s3(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectSto
     let store = builder
         .with_client_options(client(options, is_plain))
         .with_retry(retry())
-        .with_http_connector(BoundedConnector::default())
+        .with_http_connector(connector)
         .build()?;
     Ok(Arc::new(store))
 }
 
-fn google(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn google(
+    bucket: &str,
+    options: &Options,
+    connector: BoundedConnector,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = GoogleCloudStorageBuilder::from_env().with_bucket_name(bucket);
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_base_url(endpoint);
@@ -86,12 +104,16 @@ fn google(bucket: &str, options: &Options) -> object_store::Result<Arc<dyn Objec
     let store = builder
         .with_client_options(client(options, false))
         .with_retry(retry())
-        .with_http_connector(BoundedConnector::default())
+        .with_http_connector(connector)
         .build()?;
     Ok(Arc::new(store))
 }
 
-fn azure(container: &str, options: &Options) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn azure(
+    container: &str,
+    options: &Options,
+    connector: BoundedConnector,
+) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = MicrosoftAzureBuilder::from_env().with_container_name(container);
     if let Some(endpoint) = &options.endpoint {
         builder = builder.with_endpoint(endpoint.clone());
@@ -99,7 +121,7 @@ fn azure(container: &str, options: &Options) -> object_store::Result<Arc<dyn Obj
     let store = builder
         .with_client_options(client(options, false))
         .with_retry(retry())
-        .with_http_connector(BoundedConnector::default())
+        .with_http_connector(connector)
         .build()?;
     Ok(Arc::new(store))
 }

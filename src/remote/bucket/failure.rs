@@ -9,11 +9,13 @@ use object_store::client::{HttpError, HttpErrorKind};
 
 use super::super::says;
 use super::super::transport::RemoteError;
+use super::super::web::silence::Silent;
 
 /// Why a request to a bucket failed.
 pub enum Failure {
     Store(Error),
     Slow(String),
+    Silent(Silent),
     /// Reading or writing on this side.
     Local(PathBuf, io::Error),
 }
@@ -57,6 +59,12 @@ impl Failure {
         let error = match self {
             Self::Store(error) => error,
             Self::Slow(why) => return passing(remote, why),
+            Self::Silent(silent) => {
+                return RemoteError::Silent {
+                    remote: remote.to_string(),
+                    why: silent.to_string(),
+                };
+            }
             Self::Local(path, source) => return RemoteError::Io { path, source },
         };
         let refused = |why: String| RemoteError::Refused {
@@ -98,6 +106,7 @@ impl Failure {
         match self {
             Self::Store(error) => says::clear(&innermost(&error)),
             Self::Slow(why) => why,
+            Self::Silent(silent) => silent.to_string(),
             Self::Local(path, source) => format!("{}: {source}", path.display()),
         }
     }

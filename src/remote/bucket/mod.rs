@@ -9,6 +9,7 @@ use std::future::Future;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -22,6 +23,8 @@ use tokio::task::JoinSet;
 use super::address::Options;
 use super::pace::{Limits, Pace};
 use super::transport::{Content, Created, Part, Remote, RemoteError};
+use super::web::silence::{self, Server};
+use crate::digest::Digest;
 use failure::Failure;
 
 pub use build::Kind;
@@ -46,6 +49,7 @@ pub struct BucketRemote {
     store: Arc<dyn ObjectStore>,
     prefix: String,
     limits: Limits,
+    server: Arc<Server>,
     /// `None` only while it is dropped.
     runtime: Option<Runtime>,
 }
@@ -66,7 +70,12 @@ impl BucketRemote {
             url: shown.clone(),
             why,
         };
-        let store = build::store(kind, bucket, options).map_err(|error| address(error.clear()))?;
+        let server = match &options.endpoint {
+            Some(endpoint) => silence::of_url(endpoint),
+            None => silence::of(&format!("{}://{bucket}", kind.scheme())),
+        };
+        let store = build::store(kind, bucket, options, &server);
+        let store = store.map_err(|error| address(error.clear()))?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("ribflow-bucket")
@@ -77,6 +86,7 @@ impl BucketRemote {
             store,
             prefix: prefix.to_string(),
             limits: options.limits,
+            server,
             runtime: Some(runtime),
             shown,
         })
@@ -116,9 +126,32 @@ impl BucketRemote {
         bytes: u64,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.limits.of(bytes), request).await {
-            Ok(result) => result.map_err(Failure::Store),
-            Err(_) => Err(Failure::Slow("no answer in time".to_string())),
+        let request = async { request.await.map_err(Failure::Store) };
+        let slow = || Failure::Slow("no answer in time".to_string());
+        self.limited(self.limits.of(bytes), request, slow).await
+    }
+
+    /// A request that may take so long, or less where the server has not answered anything yet.
+    async fn limited<T>(
+        &self,
+        limit: Duration,
+        request: impl Future<Output = Result<T, Failure>>,
+        slow: impl FnOnce() -> Failure,
+    ) -> Result<T, Failure> {
+        let wait = self.server.begin(&self.limits).map_err(Failure::Silent)?;
+        let first = wait.left.unwrap_or(limit).min(limit);
+        let mut request = std::pin::pin!(request);
+        let unanswered = |failure| wait.over().map_or(failure, Failure::Silent);
+        if !self.server.answered() {
+            match tokio::time::timeout(first, &mut request).await {
+                Ok(result) => return result.map_err(unanswered),
+                Err(_) if !self.server.answered() => return Err(unanswered(slow())),
+                Err(_) => {}
+            }
+        }
+        match tokio::time::timeout(limit, request).await {
+            Ok(result) => result,
+            Err(_) => Err(slow()),
         }
     }
 
@@ -224,12 +257,11 @@ impl BucketRemote {
     async fn names(&self, folder: Key) -> Result<Vec<String>, Failure> {
         let limit = self.limits.answer.saturating_mul(LIST_PAGES);
         let request = self.store.list_with_delimiter(Some(&folder));
-        let Ok(listed) = tokio::time::timeout(limit, request).await else {
-            return Err(Failure::Slow("the list has no end".to_string()));
-        };
-        let listed = match listed {
-            Err(Error::NotFound { .. }) => return Ok(Vec::new()),
-            listed => listed.map_err(Failure::Store)?,
+        let request = async { request.await.map_err(Failure::Store) };
+        let slow = || Failure::Slow("the list has no end".to_string());
+        let listed = match self.limited(limit, request, slow).await {
+            Err(Failure::Store(Error::NotFound { .. })) => return Ok(Vec::new()),
+            listed => listed?,
         };
         let objects = listed.objects.iter().map(|object| &object.location);
         let mut names: Vec<String> = objects
@@ -271,6 +303,10 @@ impl Remote for BucketRemote {
         let heads = stream::iter(heads).buffered(HEADS_AT_ONCE).try_collect();
         let first = names.first().map(String::as_str);
         self.wait(first.unwrap_or_default(), heads)
+    }
+
+    fn intact(&self, _: &str, _: &Digest) -> Result<Option<bool>, RemoteError> {
+        Ok(None)
     }
 
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {

@@ -11,6 +11,7 @@ use super::archive::{self, ArchiveError, Entry};
 use super::names::{Paths, fault};
 use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW};
 use crate::digest::Digest;
+use crate::fsx;
 use crate::remote::limited::Limited;
 use crate::remote::names as at;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};
@@ -66,7 +67,7 @@ impl BundleReader {
             path: path.to_path_buf(),
             why,
         };
-        let file = File::open(path).map_err(io)?;
+        let file = fsx::open_regular(path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
             return Err(format("it is no file".to_string()));
         }
@@ -260,6 +261,10 @@ impl Remote for BundleReader {
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError> {
         let sizes = names.iter().map(|name| self.entries.get(name));
         Ok(sizes.map(|entry| entry.map(|(_, bytes)| *bytes)).collect())
+    }
+
+    fn intact(&self, _: &str, _: &Digest) -> Result<Option<bool>, RemoteError> {
+        Ok(None)
     }
 
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {

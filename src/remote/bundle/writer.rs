@@ -11,6 +11,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::names::{Paths, path_fault};
 use super::{ABOUT, About, BundleError, WORKFLOW};
+use crate::digest::Digest;
 use crate::fsx;
 use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
 
@@ -144,6 +145,10 @@ impl Remote for BundleWriter {
             .iter()
             .map(|name| written.get(name).copied())
             .collect())
+    }
+
+    fn intact(&self, _: &str, _: &Digest) -> Result<Option<bool>, RemoteError> {
+        Ok(None)
     }
 
     fn get(&self, _: &str, _: Part, _: &mut dyn Write) -> Result<u64, RemoteError> {

@@ -50,6 +50,12 @@ impl Exchange {
                 Ok(()) => return,
                 Err(Trouble::Remote(RemoteError::Missing { .. })) => {}
                 Err(trouble) => {
+                    match trouble {
+                        Trouble::Forged | Trouble::Compressed(_) => {
+                            self.note_refused(&neighbour.name, wanted.digest);
+                        }
+                        _ => self.failed.store(true, Ordering::Relaxed),
+                    }
                     let digest = wanted.digest.short();
                     self.complain(format!("{}: blob {digest}: {trouble}", neighbour.name));
                 }
@@ -100,6 +106,7 @@ impl Fetch<'_> {
         if self.store.has(&self.wanted.digest) {
             return Ok(());
         }
+        fsx::give_way(&file);
         // What lies there from before may be another remote's, and wrong.
         let goes_on = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
         match self.bring(&file) {

@@ -46,10 +46,16 @@ pub struct Exchange {
     received: AtomicU64,
     sent: AtomicU64,
     cancelled: AtomicBool,
-    /// What was found wrong, to be told once.
-    complaints: Mutex<BTreeSet<String>>,
+    /// What was found wrong, to be told once, and how much more that was than is kept.
+    complaints: Mutex<(BTreeSet<String>, usize)>,
     /// Keys that no neighbour has, so that none is asked twice in one run.
     absent: Mutex<BTreeSet<Digest>>,
+    /// Blobs that a neighbour has and that are not what their name says.
+    refused: Mutex<BTreeSet<(String, Digest)>>,
+    /// What a neighbour has been found to have whole.
+    whole: Mutex<BTreeSet<(String, String)>>,
+    /// A neighbour did not answer as one does.
+    failed: AtomicBool,
 }
 
 impl Exchange {
@@ -64,6 +70,9 @@ impl Exchange {
             cancelled: AtomicBool::new(false),
             complaints: Mutex::default(),
             absent: Mutex::default(),
+            refused: Mutex::default(),
+            whole: Mutex::default(),
+            failed: AtomicBool::new(false),
         }
     }
 
@@ -100,13 +109,44 @@ impl Exchange {
         self.sent.load(Ordering::Relaxed)
     }
 
+    /// Whether a neighbour could not say what it has.
+    pub fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Whether a neighbour gave something else for a blob.
+    pub fn was_refused(&self, neighbour: &str, digest: &Digest) -> bool {
+        held(&self.refused).contains(&(neighbour.to_string(), *digest))
+    }
+
+    /// Whether any neighbour gave something else for a blob.
+    pub fn refuses(&self, digest: &Digest) -> bool {
+        held(&self.refused)
+            .iter()
+            .any(|(_, refused)| refused == digest)
+    }
+
+    fn note_refused(&self, neighbour: &str, digest: Digest) {
+        held(&self.refused).insert((neighbour.to_string(), digest));
+    }
+
+    fn is_known_whole(&self, name: &(String, String)) -> bool {
+        held(&self.whole).contains(name)
+    }
+
+    fn note_whole(&self, name: (String, String)) {
+        held(&self.whole).insert(name);
+    }
+
     /// What was found wrong with remotes since the last call, each thing once.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = self
             .complaints
             .lock()
             .unwrap_or_else(|held| held.into_inner());
-        std::mem::take(&mut *complaints).into_iter().collect()
+        let (complaints, more) = std::mem::take(&mut *complaints);
+        let more = (more > 0).then(|| format!("and {more} further complaints of this kind"));
+        complaints.into_iter().chain(more).collect()
     }
 
     /// Takes notice of something that is wrong with a remote, or with what it has.
@@ -116,10 +156,27 @@ impl Exchange {
             .lock()
             .unwrap_or_else(|held| held.into_inner());
         // Enough to see what is going on, whatever a remote comes up with.
-        if complaints.len() < 100 {
-            complaints.insert(complaint);
+        match complaints.0.len() < 100 || complaints.0.contains(&complaint) {
+            true => drop(complaints.0.insert(complaint)),
+            false => complaints.1 += 1,
         }
     }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|held| held.into_inner())
+}
+
+/// Puts digests into an order that nobody can know before.
+pub(super) fn shuffle(digests: &mut [Digest]) {
+    shuffle_by(digests, |digest| *digest);
+}
+
+fn shuffle_by<T>(items: &mut [T], digest: impl Fn(&T) -> Digest) {
+    let mut salt = [0; 32];
+    // Without random numbers the order can be known, which only helps who floods a list.
+    let _ = getrandom::fill(&mut salt);
+    items.sort_by_key(|item| *blake3::keyed_hash(&salt, digest(item).as_bytes()).as_bytes());
 }
 
 impl std::fmt::Debug for Exchange {

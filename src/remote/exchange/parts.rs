@@ -33,6 +33,7 @@ impl Parts {
         let note = path.with_extension("parts");
         fsx::unlink_if_link(path)?;
         fsx::unlink_if_link(&note)?;
+        fsx::give_way(&note);
         let mut options = OpenOptions::new();
         let file = options
             .create(true)

@@ -2,16 +2,17 @@
 //! whoever sees a record can have its blobs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::parallel;
 use super::{Exchange, Neighbour};
 use crate::digest::Digest;
-use crate::remote::names::{self, InRecords, in_records};
-use crate::remote::signing::{PublicKey, SecretKey};
+use crate::remote::names::{self, COMPRESSED, InRecords, in_records};
+use crate::remote::signing::{MOST_ENVELOPE, PublicKey, SecretKey};
 use crate::remote::statement;
-use crate::remote::transport::{Content, Remote, RemoteError};
+use crate::remote::transport::{self, Content, Part, Remote, RemoteError};
 use crate::remote::trust::Standing;
 use crate::store::{BlobError, Blobs, Signature, Store, StoreError, StoredRecord};
 
@@ -31,6 +32,8 @@ pub struct Pushing {
     pub records_only: bool,
     /// Find out what would move, and move nothing.
     pub dry_run: bool,
+    /// Read what is there already, where the remote can't say by itself that it is whole.
+    pub check: bool,
 }
 
 /// What has moved, or would.
@@ -121,6 +124,15 @@ struct Push<'a> {
     pushing: Pushing,
 }
 
+/// What a remote has of a blob.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// A plain one that is something else.
+    Damaged,
+    Missing,
+}
+
 /// One record with what has to go along.
 struct Parcel<'a> {
     stored: &'a StoredRecord,
@@ -159,9 +171,17 @@ impl Push<'_> {
         self.check_cancelled()?;
         let key = &stored.record.key;
         let listed = self.neighbour.remote.list(&names::records(key))?;
-        let listed: BTreeSet<InRecords> =
+        let mut listed: BTreeSet<InRecords> =
             listed.iter().filter_map(|name| in_records(name)).collect();
         let mut signatures = self.signatures(stored)?;
+        if listed.contains(&InRecords::Record(stored.digest)) {
+            let name = names::record(key, &stored.digest);
+            match self.is_whole(&name, &stored.digest)? {
+                Some(true) => signatures = self.damaged(stored, signatures, &mut listed)?,
+                Some(false) => listed.clear(),
+                None => {}
+            }
+        }
         signatures.retain(|signature| {
             !listed.contains(&InRecords::Signature {
                 record: stored.digest,
@@ -173,6 +193,88 @@ impl Push<'_> {
             signatures,
             there: listed.contains(&InRecords::Record(stored.digest)),
         })
+    }
+
+    /// Takes those of `signatures` off the list that do not speak for the record where they are.
+    fn damaged(
+        &self,
+        stored: &StoredRecord,
+        signatures: Vec<Signature>,
+        listed: &mut BTreeSet<InRecords>,
+    ) -> Result<Vec<Signature>, PushError> {
+        let (key, record) = (&stored.record.key, stored.digest);
+        for signature in &signatures {
+            let signer = signature.signer;
+            let name = names::signature(key, &record, &signer);
+            let there = InRecords::Signature { record, signer };
+            if !listed.contains(&there) {
+                continue;
+            }
+            let signer = PublicKey::from_name(&signer);
+            let speaks = match transport::read(&self.neighbour.remote, &name, MOST_ENVELOPE) {
+                Ok(envelope) => {
+                    statement::verify(&envelope, &signer, &record, &stored.record).is_ok()
+                }
+                Err(error) if error.is_passing() => return Err(error.into()),
+                Err(_) => false,
+            };
+            if !speaks {
+                listed.remove(&there);
+            }
+        }
+        Ok(signatures)
+    }
+
+    /// Whether what is at the remote is whole, where that can be known for what it costs.
+    fn is_whole(&self, name: &str, digest: &Digest) -> Result<Option<bool>, PushError> {
+        self.check_cancelled()?;
+        let seen = (self.neighbour.name.clone(), name.to_string());
+        if self.exchange.is_known_whole(&seen) {
+            return Ok(Some(true));
+        }
+        let whole = match self.neighbour.remote.intact(name, digest)? {
+            None if self.pushing.check => Some(self.reads_whole(name, digest)?),
+            whole => whole,
+        };
+        if whole == Some(true) {
+            self.exchange.note_whole(seen);
+        }
+        Ok(whole)
+    }
+
+    /// Reads all of an object to see whether it is whole.
+    fn reads_whole(&self, name: &str, digest: &Digest) -> Result<bool, PushError> {
+        let mut hasher = Hasher(blake3::Hasher::new());
+        let all = Part {
+            from: 0,
+            most: u64::MAX,
+        };
+        let remote = &self.neighbour.remote;
+        let read = match name.ends_with(COMPRESSED) {
+            false => remote.get(name, all, &mut hasher),
+            true => {
+                let mut decoder = zstd::stream::write::Decoder::new(&mut hasher)
+                    .map_err(io_error(Path::new(name)))?;
+                let read = remote.get(name, all, &mut decoder);
+                read.and_then(|read| {
+                    decoder
+                        .flush()
+                        .map(|()| read)
+                        .map_err(|source| RemoteError::Io {
+                            path: name.into(),
+                            source,
+                        })
+                })
+            }
+        };
+        match read {
+            Ok(_) => Ok(Digest::finish(&hasher.0) == *digest),
+            // It does not decompress, or is no file.
+            Err(
+                RemoteError::Io { .. } | RemoteError::Missing { .. } | RemoteError::Wrong { .. },
+            ) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Who vouches for a record. What nobody else has signed was made here, so this lab does.
@@ -220,9 +322,12 @@ impl Push<'_> {
         let there = self.there(&blobs)?;
         let (missing, spared): (Vec<_>, Vec<_>) = blobs
             .into_iter()
-            .partition(|(digest, _)| !there.contains(digest));
+            .partition(|(digest, _)| there.get(digest) != Some(&Form::Whole));
         total.spared += spared.iter().map(|(_, bytes)| bytes).sum::<u64>();
-        let sent = parallel::map(&missing, |(digest, bytes)| self.blob(digest, *bytes));
+        let sent = parallel::map(&missing, |(digest, bytes)| {
+            let replaces = there.get(digest) == Some(&Form::Damaged);
+            self.blob(digest, *bytes, replaces)
+        });
         for (sent, (_, bytes)) in sent.into_iter().zip(&missing) {
             total.blobs += 1;
             total.bytes += bytes;
@@ -267,8 +372,8 @@ impl Push<'_> {
         Ok(named)
     }
 
-    /// Which of `blobs` the remote has, in either form.
-    fn there(&self, blobs: &[(Digest, u64)]) -> Result<BTreeSet<Digest>, PushError> {
+    /// What the remote has of `blobs`.
+    fn there(&self, blobs: &[(Digest, u64)]) -> Result<BTreeMap<Digest, Form>, PushError> {
         let batches: Vec<&[(Digest, u64)]> = blobs.chunks(128).collect();
         let found = parallel::map(&batches, |batch| {
             self.check_cancelled()?;
@@ -278,23 +383,47 @@ impl Push<'_> {
             let sizes = self.neighbour.remote.sizes(&names)?;
             let (plain, compressed) = sizes.split_at(sizes.len() / 2);
             let there = batch.iter().zip(plain.iter().zip(compressed));
-            let there = there.filter(|((_, bytes), (plain, compressed))| {
-                // One of another size is damaged there, and written again.
-                **plain == Some(*bytes) || compressed.is_some()
-            });
-            let digests = there.map(|((digest, _), _)| *digest);
-            Ok::<Vec<Digest>, PushError>(digests.collect())
+            there
+                .map(|((digest, bytes), (plain, compressed))| {
+                    let form = self.form((digest, *bytes), *plain, *compressed)?;
+                    Ok((*digest, form))
+                })
+                .collect::<Result<Vec<_>, PushError>>()
         });
-        let found: Vec<Vec<Digest>> = found.into_iter().collect::<Result<_, _>>()?;
+        let found: Vec<Vec<_>> = found.into_iter().collect::<Result<_, _>>()?;
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Sends a blob, compressed where that pays; the bytes that went.
-    fn blob(&self, digest: &Digest, bytes: u64) -> Result<u64, PushError> {
+    /// What whoever fetches a blob would be given, by the sizes of its two forms there: the plain
+    /// form comes first.
+    fn form(
+        &self,
+        (digest, bytes): (&Digest, u64),
+        plain: Option<u64>,
+        compressed: Option<u64>,
+    ) -> Result<Form, PushError> {
+        let name = match (plain, compressed) {
+            (None, None) => return Ok(Form::Missing),
+            (Some(size), _) if size != bytes => return Ok(Form::Damaged),
+            (Some(_), _) => names::object(digest),
+            (None, Some(_)) => names::compressed(digest),
+        };
+        let refused = self.exchange.was_refused(&self.neighbour.name, digest);
+        let whole = !refused && self.is_whole(&name, digest)? != Some(false);
+        Ok(match (whole, plain) {
+            (true, _) => Form::Whole,
+            (false, Some(_)) => Form::Damaged,
+            // Sent again, it takes the place of what is there, or is preferred to it.
+            (false, None) => Form::Missing,
+        })
+    }
+
+    /// Sends a blob, compressed where that pays and it replaces no plain one; the bytes that went.
+    fn blob(&self, digest: &Digest, bytes: u64, replaces: bool) -> Result<u64, PushError> {
         self.check_cancelled()?;
         // Verified: what is damaged here must not spread.
         let path = self.store.path(digest)?;
-        if bytes >= WORTH_COMPRESSING && compresses(&path)? {
+        if !replaces && bytes >= WORTH_COMPRESSING && compresses(&path)? {
             let plain = self.store.read(digest)?;
             let small = zstd::bulk::compress(&plain, LEVEL).map_err(io_error(&path))?;
             self.put(&names::compressed(digest), Content::Bytes(&small))?;
@@ -338,6 +467,20 @@ impl Push<'_> {
             true => Err(PushError::Cancelled),
             false => Ok(()),
         }
+    }
+}
+
+/// Hashes what is written.
+struct Hasher(blake3::Hasher);
+
+impl Write for Hasher {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

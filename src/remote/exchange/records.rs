@@ -4,19 +4,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agreement::{Agreement, same_outcome};
 use super::parallel;
-use super::{Exchange, Neighbour};
+use super::{Exchange, Neighbour, shuffle_by};
 use crate::digest::Digest;
 use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
-use crate::remote::statement;
+use crate::remote::statement::Word;
 use crate::remote::transport::{self, Remote, RemoteError};
 use crate::remote::trust::{Policy, Standing};
 use crate::store::{Accepted, Doubt, Foreign, Record, Signature, Store, StoreError, StoredRecord};
 use crate::workflow::kind::Comparison;
 
-/// Of the records and signatures that a remote names for one key, so many are looked at.
-const MOST_NAMES: usize = 64;
+/// Of the outcomes of one key that trusted labs have signed, so many are taken.
+const MOST_OUTCOMES: usize = 64;
+/// For one key so many names that say a trusted lab has signed, and turn out not to be its word,
+/// are looked at.
+const MOST_FALSE: usize = 4096;
+/// So many names are looked at together.
+const TOGETHER: usize = 64;
+/// Of the records of one key that are not taken, so many are told apart.
+const MOST_TOLD: usize = 64;
+/// Of the strangers who signed one record, so many are told.
+const MOST_STRANGERS: usize = 8;
 
 /// A key that is looked for, and how two outcomes of it are compared.
 #[derive(Clone, Copy, Debug)]
@@ -158,18 +167,45 @@ impl Exchange {
                 exchange: self,
                 neighbour,
                 asked,
-                refused: &mut refused,
+                refused: Vec::new(),
             };
-            match hearing.candidates() {
+            let looked = hearing.candidates();
+            refused.append(&mut hearing.refused);
+            match looked {
                 Ok(candidates) if !candidates.is_empty() => {
                     return (Some((neighbour, candidates)), refused);
                 }
                 Ok(_) => {}
-                Err(error) => self.complain(format!("{}: {error}", neighbour.name)),
+                Err(error) => {
+                    self.failed
+                        .store(true, std::sync::atomic::Ordering::Relaxed);
+                    self.complain(format!("{}: {error}", neighbour.name));
+                }
             }
         }
         (None, refused)
     }
+}
+
+/// A record, and those trusted labs that are said to have signed it.
+type Signed = (Digest, BTreeMap<PublicKey, String>);
+
+/// The records that a list names, each with who is said to have signed it.
+fn listed(names: &[String]) -> BTreeMap<Digest, BTreeSet<Digest>> {
+    let mut records: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+    let mut signatures = Vec::new();
+    for name in names.iter().filter_map(|name| in_records(name)) {
+        match name {
+            InRecords::Record(record) => drop(records.entry(record).or_default()),
+            InRecords::Signature { record, signer } => signatures.push((record, signer)),
+        }
+    }
+    for (record, signer) in signatures {
+        if let Some(signers) = records.get_mut(&record) {
+            signers.insert(signer);
+        }
+    }
+    records
 }
 
 /// One key at one neighbour.
@@ -177,47 +213,90 @@ struct Hearing<'a> {
     exchange: &'a Exchange,
     neighbour: &'a Neighbour,
     asked: &'a Asked,
-    refused: &'a mut Vec<Refusal>,
+    refused: Vec<Refusal>,
 }
 
 impl Hearing<'_> {
+    /// The records that are to be taken. Anybody who may write to a remote can add names to its
+    /// list: those that no trusted lab is said to have signed cost nothing, and of the others the
+    /// signature is read first, which nobody else can make.
     fn candidates(&mut self) -> Result<Vec<Candidate>, RemoteError> {
-        let key = self.asked.key;
-        let names = self.neighbour.remote.list(&names::records(&key))?;
-        let mut records: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
-        let mut signers: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
-        for name in names
-            .iter()
-            .filter_map(|name| in_records(name))
-            .take(MOST_NAMES)
-        {
-            match name {
-                InRecords::Record(record) => {
-                    records.entry(record).or_default();
-                }
-                InRecords::Signature { record, signer } => {
-                    signers.entry(record).or_default().insert(signer);
-                }
-            }
+        let names = self
+            .neighbour
+            .remote
+            .list(&names::records(&self.asked.key))?;
+        let mut worth = self.worth_reading(&listed(&names));
+        if worth.len() > MOST_FALSE {
+            // In an order that nobody can choose, so that no name is hidden by the others for good.
+            shuffle_by(&mut worth, |(record, _)| *record);
         }
-        let mut candidates = Vec::new();
-        for record in records.keys() {
-            let signers = signers.remove(record).unwrap_or_default();
-            match self.candidate(record, &signers) {
-                Ok(Ok(candidate)) => candidates.push(candidate),
-                Ok(Err(why)) => self.refuse(*record, why),
-                Err(RemoteError::Missing { .. }) => {
-                    self.refuse(*record, Why::Bad("it is listed and not there".to_string()));
-                }
-                // One that can't be had must not hide the others.
-                Err(error) if error.is_passing() => {
-                    let name = &self.neighbour.name;
-                    self.exchange.complain(format!("{name}: {error}"));
-                }
-                Err(error) => self.refuse(*record, Why::Bad(error.to_string())),
+        let (mut candidates, mut wrong, mut seen) = (Vec::new(), 0, 0);
+        for some in worth.chunks(TOGETHER) {
+            if wrong >= MOST_FALSE || candidates.len() >= MOST_OUTCOMES {
+                break;
             }
+            let looked = parallel::map(some, |(record, trusted)| self.candidate(record, trusted));
+            for ((record, _), looked) in some.iter().zip(looked) {
+                let taken = self.judged(*record, looked);
+                wrong += usize::from(taken.is_none());
+                candidates.extend(taken);
+            }
+            seen += some.len();
         }
+        if wrong >= MOST_FALSE && seen < worth.len() {
+            let (name, key) = (&self.neighbour.name, self.asked.key.short());
+            self.exchange.complain(format!(
+                "`{name}`: {wrong} of the {} records that it names for {key} as signed by a \
+                 trusted lab are not, and the others were not looked at",
+                worth.len()
+            ));
+        }
+        candidates.truncate(MOST_OUTCOMES);
         Ok(self.agreed(candidates))
+    }
+
+    /// The records that somebody trusted is said to have signed, with those signers.
+    fn worth_reading(&mut self, listed: &BTreeMap<Digest, BTreeSet<Digest>>) -> Vec<Signed> {
+        let mut worth = Vec::new();
+        let mut untold = 0;
+        for (record, signers) in listed {
+            match self.trusted(record, signers) {
+                Ok(trusted) => worth.push((*record, trusted)),
+                Err(why) if self.refused.len() < MOST_TOLD => self.refuse(*record, why),
+                Err(_) => untold += 1,
+            }
+        }
+        if untold > 0 {
+            let (name, key) = (&self.neighbour.name, self.asked.key.short());
+            self.exchange.complain(format!(
+                "`{name}`: {untold} further records of {key} are not signed by a trusted lab"
+            ));
+        }
+        worth
+    }
+
+    /// What was found of a record, if it may be taken.
+    fn judged(
+        &mut self,
+        record: Digest,
+        looked: Result<Result<Candidate, Why>, RemoteError>,
+    ) -> Option<Candidate> {
+        let why = match looked {
+            Ok(Ok(candidate)) => return Some(candidate),
+            Ok(Err(why)) => why,
+            Err(RemoteError::Missing { .. }) => Why::Bad("it is listed and not there".to_string()),
+            // One that can't be had must not hide the others.
+            Err(error) if error.is_passing() => {
+                let name = &self.neighbour.name;
+                self.exchange.complain(format!("{name}: {error}"));
+                return None;
+            }
+            Err(error) => Why::Bad(error.to_string()),
+        };
+        if self.refused.len() < 2 * MOST_TOLD {
+            self.refuse(record, why);
+        }
+        None
     }
 
     fn refuse(&mut self, record: Digest, why: Why) {
@@ -229,17 +308,24 @@ impl Hearing<'_> {
         });
     }
 
-    /// One record with everything that vouches for it. Signers are looked at first, since a
-    /// record of strangers is not worth fetching.
+    /// One record with everything that vouches for it. Signatures are read first, since a record
+    /// that nobody vouches for is not worth fetching.
     fn candidate(
         &self,
         digest: &Digest,
-        signers: &BTreeSet<Digest>,
+        trusted: &BTreeMap<PublicKey, String>,
     ) -> Result<Result<Candidate, Why>, RemoteError> {
-        let trusted = match self.trusted(digest, signers) {
-            Ok(trusted) => trusted,
-            Err(why) => return Ok(Err(why)),
-        };
+        let mut words = Vec::new();
+        let mut invalid = Vec::new();
+        for (signer, lab) in trusted {
+            match self.word(digest, signer)? {
+                Ok((word, signature)) => words.push((signer, lab, word, signature)),
+                Err(why) => invalid.push(format!("signed as {lab}: {why}")),
+            }
+        }
+        if words.is_empty() {
+            return Ok(Err(Why::Bad(invalid.join("; "))));
+        }
         let record = match self.record(digest)? {
             Ok(record) => record,
             Err(why) => return Ok(Err(Why::Bad(why))),
@@ -249,16 +335,15 @@ impl Hearing<'_> {
         }
         let mut labs = BTreeSet::new();
         let mut signatures = Vec::new();
-        let mut invalid = Vec::new();
-        for (signer, lab) in trusted {
-            match self.signature(digest, &record, &signer)? {
-                Ok(signature) => {
-                    if self.counts(&record, &signer) {
-                        labs.insert(lab);
+        for (signer, lab, word, signature) in words {
+            match word.holds_of(&record) {
+                Ok(()) => {
+                    if self.counts(&record, signer) {
+                        labs.insert(lab.clone());
                     }
                     signatures.push(signature);
                 }
-                Err(why) => invalid.push(format!("signed as {lab}: {why}")),
+                Err(error) => invalid.push(format!("signed as {lab}: {error}")),
             }
         }
         if signatures.is_empty() {
@@ -301,12 +386,11 @@ impl Hearing<'_> {
     }
 
     /// `signer`'s word for a record, or in words why it is none.
-    fn signature(
+    fn word(
         &self,
         digest: &Digest,
-        record: &Record,
         signer: &PublicKey,
-    ) -> Result<Result<Signature, String>, RemoteError> {
+    ) -> Result<Result<(Word, Signature), String>, RemoteError> {
         let name = names::signature(&self.asked.key, digest, &signer.in_names());
         let envelope = match self.read(&name, MOST_ENVELOPE) {
             Ok(envelope) => envelope,
@@ -316,14 +400,15 @@ impl Hearing<'_> {
             }
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let verified = statement::verify(&envelope, signer, digest, record);
-        Ok(match verified {
-            Ok(()) => Ok(Signature {
-                signer: signer.in_names(),
-                envelope,
-            }),
-            Err(error) => Err(checked::shown(&error.to_string())),
-        })
+        Ok(
+            match Word::open(&envelope, signer, digest, &self.asked.key) {
+                Ok(word) => {
+                    let signer = signer.in_names();
+                    Ok((word, Signature { signer, envelope }))
+                }
+                Err(error) => Err(checked::shown(&error.to_string())),
+            },
+        )
     }
 
     /// Those of `signers` that are trusted, with their names.
@@ -340,7 +425,8 @@ impl Hearing<'_> {
                 Standing::Trusted(name) => {
                     trusted.insert(signer, name);
                 }
-                Standing::Unknown => unknown.push(signer),
+                Standing::Unknown if unknown.len() < MOST_STRANGERS => unknown.push(signer),
+                Standing::Unknown => {}
                 Standing::Revoked(reason) => revoked = Some(reason),
             }
         }

@@ -10,19 +10,65 @@ use super::names::decoded;
 /// No name of ours is longer.
 const LONGEST: usize = 255;
 
+/// What titles and headings of an index have, in lower case.
+const TITLES: [&str; 5] = [
+    "index of /",
+    "directory listing",
+    "directory: /",
+    "listing of /",
+    "listing: /",
+];
+
 /// The names right below the folder at `path`. What is no name that a store could have is passed
 /// over, so nothing a server writes can lead elsewhere.
-pub fn names(body: &str, path: &str) -> Vec<String> {
-    let found = match serde_json::from_str::<Vec<Entry>>(body) {
-        Ok(entries) => entries.into_iter().map(Entry::name).collect(),
-        Err(_) => links(body, path),
+///
+/// # Errors
+/// Says what the answer is where it is no list: an empty one, a page of something else, or part of
+/// a list.
+pub fn names(body: &str, path: &str) -> Result<Vec<String>, String> {
+    let body = body.trim_start_matches('\u{feff}').trim();
+    let found = match body.as_bytes().first() {
+        None => return Err("nothing".to_string()),
+        Some(b'[' | b'{' | b'"') => match serde_json::from_str::<Vec<Entry>>(body) {
+            Ok(entries) => entries.into_iter().map(Entry::name).collect(),
+            Err(error) => return Err(format!("JSON that is no list of names ({error})")),
+        },
+        Some(b'<') => page(body, path)?,
+        Some(_) => return Err("neither JSON nor HTML".to_string()),
     };
     let names: BTreeSet<String> = found
         .into_iter()
         .map(|name| name.trim_end_matches('/').to_string())
         .filter(|name| is_name(name))
         .collect();
-    names.into_iter().collect()
+    Ok(names.into_iter().collect())
+}
+
+/// The names in DAV's XML, or in a page that is the index of a folder.
+fn page(body: &str, path: &str) -> Result<Vec<String>, String> {
+    // Of one length with the body, so that places in one are places in the other.
+    let lower = body.to_ascii_lowercase();
+    let is_dav = lower.contains("multistatus");
+    let is_open = |element: &str| lower.contains(element);
+    let is_part = match is_dav {
+        true => !lower.ends_with("multistatus>") || lower.matches("multistatus").count() < 2,
+        false => is_open("<html") && !is_open("</html"),
+    };
+    if is_part {
+        return Err("part of a list".to_string());
+    }
+    let links = links(body, &lower, path);
+    let is_index = is_dav
+        || TITLES.iter().any(|title| lower.contains(title))
+        || links.iter().any(|link| link.leads_up)
+        || (links.iter().any(Link::is_named) && links.iter().all(|link| link.is_named()));
+    match is_index {
+        true => Ok(links.into_iter().filter_map(|link| link.name).collect()),
+        false => Err(match between(body, &lower, "<title>", "</title>") {
+            Some(title) => format!("a page: \"{}\"", title.trim()),
+            None => "a page of something else".to_string(),
+        }),
+    }
 }
 
 #[derive(Deserialize)]
@@ -45,21 +91,58 @@ fn is_name(name: &str) -> bool {
     (1..=LONGEST).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
-/// What `href="…"` and `<href>…</href>` lead to, where that is right below the folder.
-fn links(body: &str, path: &str) -> Vec<String> {
-    // Of one length with the body, so that places in one are places in the other.
-    let lower = body.to_ascii_lowercase();
+/// A link of a page.
+struct Link {
+    /// What it names right below the folder.
+    name: Option<String>,
+    /// What is written on it.
+    text: String,
+    /// To the folder above.
+    leads_up: bool,
+}
+
+impl Link {
+    /// An index writes on a link what it leads to, or the beginning of that.
+    fn is_named(&self) -> bool {
+        let text = self.text.trim_end_matches('/').replace("&gt;", ">");
+        let text = text.trim_end_matches(['.', '>', '…']);
+        self.name
+            .as_ref()
+            .is_some_and(|name| !text.is_empty() && name.starts_with(text))
+    }
+}
+
+/// What `href="…"` and `<href>…</href>` lead to.
+fn links(body: &str, lower: &str, path: &str) -> Vec<Link> {
     let mut found = Vec::new();
     for (at, _) in lower.match_indices("href") {
-        let rest = &body[at + "href".len()..];
-        let target = if let Some(inner) = rest.strip_prefix('>') {
-            inner.split('<').next()
-        } else {
-            quoted(rest)
+        let begin = at + "href".len();
+        let rest = &body[begin..];
+        let target = match rest.strip_prefix('>') {
+            Some(inner) => inner.split('<').next(),
+            None => quoted(rest),
         };
-        found.extend(target.and_then(|target| below(target, path)));
+        let Some(target) = target else { continue };
+        let text = between(rest, &lower[begin..], ">", "<").unwrap_or_default();
+        let says_up = |text: &str| text.contains("..") || text.contains("parent");
+        let is_relative = matches!(target.trim_end_matches('/'), ".." | "./..");
+        let is_above = target.ends_with('/')
+            && path.trim_end_matches('/').starts_with(target)
+            && says_up(&text.to_ascii_lowercase());
+        found.push(Link {
+            name: below(target, path),
+            text: text.trim().to_string(),
+            leads_up: is_relative || is_above,
+        });
     }
     found
+}
+
+/// What stands between two words, which are looked for in lower case.
+fn between<'a>(text: &'a str, lower: &str, from: &str, to: &str) -> Option<&'a str> {
+    let begin = lower.find(from)? + from.len();
+    let end = begin + lower[begin..].find(to)?;
+    Some(&text[begin..end])
 }
 
 /// The value of an attribute.
@@ -95,12 +178,12 @@ mod tests {
             r#"[{ "name":"x.json", "type":"file", "size":3 }, { "name":"y.sig" }, {"name":"..","type":"directory"}]"#,
             r#"["x.json", "y.sig", "../z", "a b"]"#,
             "<html><a href=\"../\">../</a>\n<a href=\"x.json\">x</a> <A HREF='./y.sig'>y</A>\
-             <a href=\"?C=N;O=D\">Name</a> <a href=\"/\">up</a> <a href=\"/other/z.json\">z</a>",
+             <a href=\"?C=N;O=D\">Name</a> <a href=\"/\">up</a> <a href=\"/other/z.json\">z</a></html>",
             "<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>/lab%20a/records/ab/abcd/</D:href>\
              </D:response><D:href>/lab%20a/records/ab/abcd/x.json</D:href><D:href>\
-             http://h:1/lab%20a/records/ab/abcd/y.sig/</D:href><D:href>/lab%20a/records/z.json</D:href>",
+             http://h:1/lab%20a/records/ab/abcd/y.sig/</D:href><D:href>/lab%20a/records/z.json</D:href></D:multistatus>",
         ] {
-            assert_eq!(names(body, FOLDER), ["x.json", "y.sig"], "{body}");
+            assert_eq!(names(body, FOLDER).unwrap(), ["x.json", "y.sig"], "{body}");
         }
     }
 
@@ -115,7 +198,74 @@ mod tests {
             "href>",
             "href",
         ] {
-            assert!(names(body, FOLDER).is_empty(), "{body}");
+            let found = names(body, FOLDER).unwrap_or_default();
+            assert!(found.is_empty(), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_list_is_an_error_that_names_it() {
+        for (body, expected) in [
+            ("", "nothing"),
+            (" \n", "nothing"),
+            ("Please log in", "neither JSON nor HTML"),
+            ("{\"error\":\"login\"}", "no list of names"),
+            ("[{\"name\":\"x.json\"},{\"na", "no list of names"),
+            ("\"x\"", "no list of names"),
+            (
+                "<html><body><a href=\"x/\">Please log in</a></body></html>",
+                "a page",
+            ),
+            (
+                "<!doctype html><html><head><title> Log in </title></head><body>\
+                 <form action=\"/login\"></form><a href=\"/\">Home</a></body></html>",
+                "\"Log in\"",
+            ),
+            (
+                "<html><title>Index of /x</title><a href=\"x.json\">x.json</a>",
+                "part of",
+            ),
+            (
+                "<D:multistatus><D:href>/lab%20a/records/ab/abcd/x.json</D:href>",
+                "part of",
+            ),
+        ] {
+            let error = names(body, FOLDER).unwrap_err();
+            assert!(error.contains(expected), "{body}: {error}");
+        }
+    }
+
+    #[test]
+    fn indexes_of_many_servers_are_known_for_what_they_are() {
+        for (body, expected) in [
+            // nginx, Apache, Python, Caddy, and a program of somebody's own; empty, or with a name.
+            (
+                "<html>\r\n<head><title>Index of /x/</title></head>\r\n<body>\r\n<h1>Index of \
+                 /x/</h1><hr><pre><a href=\"../\">../</a>\r\n</pre><hr></body>\r\n</html>",
+                &[][..],
+            ),
+            (
+                "<!DOCTYPE HTML PUBLIC \"-//W3C//DTD HTML 3.2 Final//EN\"><html><head><title>Index \
+                 of /lab a</title></head><body><table><tr><td><a href=\"/lab%20a/records/ab/\">Parent \
+                 Directory</a></td></tr></table></body></html>",
+                &[],
+            ),
+            (
+                "<!DOCTYPE HTML><html lang=\"en\"><head><title>Directory listing for /</title></head>\
+                 <body><ul><li><a href=\"x.json\">x.json</a></li></ul></body></html>",
+                &["x.json"],
+            ),
+            (
+                "<!DOCTYPE html><html><title>records</title><a href=\"..\">Up</a>\
+                 <a href=\"./x.json\"><svg/>x.json</a></html>",
+                &["x.json"],
+            ),
+            (
+                "<a href=\"0123456789.json\">01234567..&gt;</a>\n<a href=\"y/\">y/</a>",
+                &["0123456789.json", "y"],
+            ),
+        ] {
+            assert_eq!(names(body, FOLDER).unwrap(), expected, "{body}");
         }
     }
 }

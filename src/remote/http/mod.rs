@@ -16,7 +16,9 @@ use ureq::http::Method;
 
 use super::address::Options;
 use super::pace::Limits;
+use super::says;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
+use crate::digest::Digest;
 use talk::{Answer, Talk};
 
 pub use names::{decoded, encoded};
@@ -40,6 +42,8 @@ pub struct HttpRemote {
     lists_no_dav: AtomicBool,
     /// It answered once that it does not know `POST /has`.
     counts_no_batches: AtomicBool,
+    /// It has said once that something is not there.
+    is_honest: AtomicBool,
 }
 
 impl HttpRemote {
@@ -50,6 +54,7 @@ impl HttpRemote {
             limits: options.limits,
             lists_no_dav: AtomicBool::new(false),
             counts_no_batches: AtomicBool::new(false),
+            is_honest: AtomicBool::new(false),
         }
     }
 
@@ -98,9 +103,43 @@ impl HttpRemote {
     }
 
     fn listed(&self, folder: &str, answer: Answer) -> Result<Vec<String>, RemoteError> {
-        let path = answer.path.clone();
+        let (path, elsewhere) = (answer.path.clone(), answer.elsewhere.clone());
         let body = self.whole(folder, answer, LARGEST_LISTING)?;
-        Ok(listing::names(&String::from_utf8_lossy(&body), &path))
+        listing::names(&String::from_utf8_lossy(&body), &path).map_err(|what| {
+            let redirected = match elsewhere {
+                Some(place) => format!("it redirects to {place}, and that "),
+                None => "it ".to_string(),
+            };
+            let why = format!("{redirected}answers {what}, where a list of names is expected");
+            self.wrong(&as_folder(folder), says::clear(&why))
+        })
+    }
+
+    /// Whether the server answers with success for what nobody can have, as a login page or a
+    /// page for mistyped addresses does. Then nothing that it says counts.
+    fn check_honest(&self) -> Result<(), RemoteError> {
+        if self.is_honest.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let mut digest = [0; 32];
+        getrandom::fill(&mut digest).map_err(|error| self.wrong("objects/", error))?;
+        let name = super::names::object(&Digest::from_bytes(digest));
+        let answer = self.talk.ask(&Method::HEAD, &name, &[])?;
+        match answer.status {
+            200..=299 => Err(self.wrong(
+                &name,
+                format!(
+                    "it answers {} for a name that it can't have, so it is no store: a login \
+                     page, perhaps",
+                    answer.status
+                ),
+            )),
+            status if says::is_passing(status) => Err(self.talk.refusal(&name, answer)),
+            _ => {
+                self.is_honest.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        }
     }
 
     /// The sizes of many, by one question; `None` where the server does not know that.
@@ -169,7 +208,13 @@ impl HttpRemote {
         });
         match failed.into_inner().unwrap_or_else(|it| it.into_inner()) {
             Some(error) => Err(error),
-            None => Ok(sizes.into_inner().unwrap_or_else(|it| it.into_inner())),
+            None => {
+                let sizes = sizes.into_inner().unwrap_or_else(|it| it.into_inner());
+                match sizes.iter().all(Option::is_none) {
+                    true => Ok(sizes),
+                    false => self.check_honest().map(|()| sizes),
+                }
+            }
         }
     }
 
@@ -252,7 +297,7 @@ impl HttpRemote {
             answer = self.upload(name, content, headers)?;
         }
         match answer.status {
-            200 | 201 | 204 => Ok(Created::New),
+            200 | 201 | 204 => self.check_honest().map(|()| Created::New),
             412 if !headers.is_empty() => Ok(Created::There),
             _ => Err(self.talk.refusal(name, answer)),
         }
@@ -304,6 +349,10 @@ impl Remote for HttpRemote {
         Ok(sizes)
     }
 
+    fn intact(&self, _: &str, _: &Digest) -> Result<Option<bool>, RemoteError> {
+        Ok(None)
+    }
+
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
         if part.most == 0 {
             return Ok(0);
@@ -314,6 +363,9 @@ impl Remote for HttpRemote {
         };
         let headers = [("range", range.as_str())];
         let answer = self.talk.ask(&Method::GET, name, &headers)?;
+        if answer.is_page() && matches!(answer.status, 200 | 206) {
+            self.check_honest()?;
+        }
         match answer.status {
             206 => {
                 let Some((first, total)) = answer.range() else {

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io::{self, Read};
 
 use ureq::http::{Method, Request, Response, Uri};
-use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
-use ureq::{Agent, AsSendBody, Body, SendBody};
+use ureq::{AsSendBody, Body, SendBody};
 
 use super::super::address::Options;
-use super::super::download::{is_same_host, is_web, joined};
+use super::super::download::{is_same_host, is_web, joined, shown};
 use super::super::pace::{Limits, Paced};
 use super::super::says;
 use super::super::transport::RemoteError;
+use super::super::web::{Web, WebError};
 use super::names::encoded;
 
 const MOST_REDIRECTS: usize = 5;
@@ -20,7 +20,7 @@ const LARGEST_REFUSAL: u64 = 4096;
 
 /// One server, as this side speaks with it.
 pub struct Talk {
-    agent: Agent,
+    web: Web,
     /// Ends with `/`.
     root: String,
     pub shown: String,
@@ -33,6 +33,8 @@ pub struct Answer {
     pub status: u16,
     /// The path that answered, after redirects.
     pub path: String,
+    /// Where that was, if it was elsewhere than asked for.
+    pub elsewhere: Option<String>,
     response: Response<Body>,
 }
 
@@ -54,6 +56,12 @@ impl Answer {
         Some((first.trim().parse().ok()?, total.trim().parse().ok()))
     }
 
+    /// Whether it says that its body is a page for a browser.
+    pub fn is_page(&self) -> bool {
+        self.header("content-type")
+            .is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
+    }
+
     /// The body, at no less than the pace.
     pub fn reader(self, limits: Limits) -> impl Read {
         Paced::new(self.response.into_body().into_reader(), limits)
@@ -64,7 +72,7 @@ impl Talk {
     pub fn new(url: &str, options: &Options) -> Self {
         let root = format!("{}/", url.trim_end_matches('/'));
         Self {
-            agent: agent(options.limits),
+            web: Web::new(options.limits),
             shown: root.trim_end_matches('/').to_string(),
             root,
             token: options.token.clone(),
@@ -83,7 +91,8 @@ impl Talk {
         let mut url = first.clone();
         for _ in 0..=MOST_REDIRECTS {
             let is_home = is_same_host(&url, &first);
-            let answer = self.call(method, &url, headers, is_home, ())?;
+            let mut answer = self.call(method, &url, headers, is_home, ())?;
+            answer.elsewhere = (url != first).then(|| shown(&url));
             let place = answer.header("location").map(str::to_string);
             let (300..=399, Some(place)) = (answer.status, place) else {
                 return Ok(answer);
@@ -155,13 +164,11 @@ impl Talk {
             .body(body)
             .map_err(|error| self.refused(format!("the request can't be made: {error}")))?;
         let path = request.uri().path().to_string();
-        let response = self
-            .agent
-            .run(request)
-            .map_err(|error| self.failed(error))?;
+        let response = self.web.run(request).map_err(|error| self.failed(error))?;
         Ok(Answer {
             status: response.status().as_u16(),
             path,
+            elsewhere: None,
             response,
         })
     }
@@ -181,7 +188,17 @@ impl Talk {
     }
 
     /// What went wrong before there was an answer.
-    fn failed(&self, error: ureq::Error) -> RemoteError {
+    fn failed(&self, error: WebError) -> RemoteError {
+        let error = match error {
+            WebError::Silent(silent) => {
+                return RemoteError::Silent {
+                    remote: self.shown.clone(),
+                    why: silent.to_string(),
+                };
+            }
+            WebError::Proxy(why) => return self.refused(why),
+            WebError::Request(error) => error,
+        };
         let why = says::clear(&error.to_string());
         if why.contains("invalid peer certificate") {
             let hint = "SSL_CERT_FILE can name further authorities";
@@ -215,10 +232,7 @@ impl Talk {
     /// What an answer means that does not do as asked.
     pub fn refusal(&self, name: &str, answer: Answer) -> RemoteError {
         let status = answer.status;
-        let is_page = answer
-            .header("content-type")
-            .is_some_and(|kind| kind.contains("html"));
-        let said = match is_page {
+        let said = match answer.is_page() {
             true => String::new(),
             false => self.beginning(answer),
         };
@@ -253,29 +267,6 @@ impl Talk {
             _ => "",
         }
     }
-}
-
-fn agent(limits: Limits) -> Agent {
-    let tls = TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::PlatformVerifier)
-        .build();
-    Agent::config_builder()
-        .tls_config(tls)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .http_status_as_error(false)
-        .allow_non_standard_methods(true)
-        .timeout_resolve(Some(limits.connect))
-        .timeout_connect(Some(limits.connect))
-        .timeout_recv_response(Some(limits.answer))
-        .timeout_per_read(Some(limits.window))
-        .timeout_per_write(Some(limits.window))
-        .max_idle_connections(64)
-        .max_idle_connections_per_host(32)
-        .user_agent(concat!("ribflow/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .into()
 }
 
 /// Whether a URL has a host and no more than a host and a path.

@@ -3,13 +3,14 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use futures_util::task::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -23,7 +24,11 @@ pub struct Listening {
     permits: Arc<Semaphore>,
     patience: Duration,
     slowest: u64,
+    open: Vec<Weak<State>>,
 }
+
+/// How often a connection is looked for that can be ended.
+const EVICTION: Duration = Duration::from_millis(100);
 
 impl Listening {
     pub fn new(listener: TcpListener, limits: &Limits) -> Self {
@@ -32,6 +37,35 @@ impl Listening {
             permits: Arc::new(Semaphore::new(limits.connections)),
             patience: limits.patience,
             slowest: limits.slowest,
+            open: Vec::new(),
+        }
+    }
+}
+
+impl Listening {
+    /// The right to be one of the connections. Where all are taken, the one goes that has asked
+    /// for nothing for longest: a client that never sends a request must not keep out another.
+    async fn permit(&mut self) -> Option<OwnedSemaphorePermit> {
+        loop {
+            if let Ok(permit) = self.permits.clone().try_acquire_owned() {
+                return Some(permit);
+            }
+            self.evict();
+            let free = self.permits.clone().acquire_owned();
+            // Those that are answered now may have nothing to ask for soon. The semaphore is
+            // never closed, and without a permit a connection would only be one too many.
+            if let Ok(permit) = tokio::time::timeout(EVICTION, free).await {
+                return permit.ok();
+            }
+        }
+    }
+
+    fn evict(&mut self) {
+        self.open.retain(|state| state.strong_count() > 0);
+        let open = self.open.iter().filter_map(Weak::upgrade).map(Connection);
+        let waiting = open.filter_map(|one| Some((one.deadline(Duration::ZERO)?, one)));
+        if let Some((_, oldest)) = waiting.min_by_key(|(since, _)| *since) {
+            oldest.evict();
         }
     }
 }
@@ -41,16 +75,16 @@ impl Listener for Listening {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Guarded, SocketAddr) {
-        // Whoever comes when all are taken waits in the system's queue. The semaphore is never
-        // closed, and without a permit a connection would only be one too many.
-        let permit = self.permits.clone().acquire_owned().await.ok();
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     // Only ever a help.
                     let _ = stream.set_nodelay(true);
+                    let permit = self.permit().await;
                     let pace = Pace::new(self.patience, self.slowest);
-                    return (Guarded::new(stream, pace, permit), address);
+                    let guarded = Guarded::new(stream, pace, permit);
+                    self.open.push(Arc::downgrade(&guarded.connection.0));
+                    return (guarded, address);
                 }
                 Err(error) => {
                     tracing::warn!("a connection could not be taken: {error}");
@@ -77,6 +111,10 @@ struct State {
     busy: AtomicBool,
     /// When something was last sent, in milliseconds after `start`.
     sent: AtomicU64,
+    /// It is to end, since it asks for nothing and another wants its place.
+    evicted: AtomicBool,
+    /// Who waits for its next bytes.
+    reader: AtomicWaker,
 }
 
 impl Connection {
@@ -85,12 +123,21 @@ impl Connection {
             start: Instant::now(),
             busy: AtomicBool::new(false),
             sent: AtomicU64::new(0),
+            evicted: AtomicBool::new(false),
+            reader: AtomicWaker::new(),
         }))
+    }
+
+    fn evict(&self) {
+        self.0.evicted.store(true, Ordering::Relaxed);
+        self.0.reader.wake();
     }
 
     /// A request is being answered for as long as the result lives.
     pub fn busy(&self) -> Busy {
         self.0.busy.store(true, Ordering::Relaxed);
+        // Its request has come in time after all.
+        self.0.evicted.store(false, Ordering::Relaxed);
         Busy(self.clone())
     }
 
@@ -217,6 +264,11 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.connection.0.reader.register(context.waker());
+        let evicted = &self.connection.0.evicted;
+        if evicted.load(Ordering::Relaxed) && !self.connection.0.busy.load(Ordering::Relaxed) {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         let deadline = self.connection.deadline(self.pace.patience);
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

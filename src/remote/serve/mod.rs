@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 
 use self::connection::{Connection, Listening};
 use crate::digest::Digest;
-use crate::fsx::Stamp;
+use crate::fsx::{Beneath, Stamp};
 use crate::store::Store;
 
 pub use access::{Access, TokenError, tokens};
@@ -65,6 +65,8 @@ impl Default for Limits {
 /// What every request is answered from.
 struct Shared {
     store: Arc<Store>,
+    /// Its folder: what is a link in there is not handed out, and not written to.
+    below: Beneath,
     access: Access,
     limits: Limits,
     /// Compressed blobs that have been found whole, with the stamp they had.
@@ -89,11 +91,13 @@ impl Server {
         limits: Limits,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
+        let below = Beneath::open(store.root())?;
         Ok(Self {
             address: listener.local_addr()?,
             listener,
             shared: Arc::new(Shared {
                 store,
+                below,
                 access,
                 limits,
                 compressed: Mutex::default(),

@@ -1,9 +1,9 @@
 //! What is read: files whole or in part, listings, and which of many names are there.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::http::header::{
@@ -24,6 +24,7 @@ use super::target::Target;
 use super::{Shared, answers};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
+use crate::remote::checked::MOST_RECORD;
 use crate::remote::names::{InRecords, in_records};
 use crate::store::{BlobError, Blobs};
 
@@ -32,6 +33,8 @@ const PIECE: usize = 256 << 10;
 /// Names that one `has` may ask for, and the bytes they may take.
 const MOST_NAMES: usize = 10_000;
 const MOST_ASKED: u64 = 4 << 20;
+/// So long what is asked for is hashed before its size is told; a client waits for longer.
+const VERIFYING: Duration = Duration::from_secs(15);
 
 /// What a name stands for.
 enum Found {
@@ -97,7 +100,10 @@ pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
     }
     let looking = shared.clone();
     let sizes = blocking(move || {
-        let sizes = names.iter().map(|name| looking.size(name));
+        let until = Instant::now() + VERIFYING;
+        let sizes = names
+            .iter()
+            .map(|name| looking.size(name, Instant::now() < until));
         sizes.collect::<io::Result<Vec<Option<u64>>>>()
     });
     match sizes.await {
@@ -127,42 +133,53 @@ pub async fn blocking<T: Send + 'static>(
 impl Shared {
     /// What `target` is here. With `verify` only what is whole is found.
     fn find(&self, target: &Target, verify: bool) -> io::Result<Found> {
-        let path = self.store.root().join(target.name());
+        let name = target.name();
         match target {
-            Target::RecordsOf(_) => listing(&path, |name, is_file| {
-                let may_go = match in_records(name) {
-                    Some(InRecords::Record(record)) => {
-                        self.inline.may_go(&self.store, &record, &path.join(name))?
+            Target::RecordsOf(_) => self.listing(&name, |file, is_file| {
+                let may_go = match in_records(file) {
+                    Some(InRecords::Record(record)) if is_file => {
+                        self.may_go(&record, &format!("{name}{file}"))?
                     }
                     named => named.is_some(),
                 };
                 Ok(is_file && may_go)
             }),
-            Target::Revocations => listing(&path, |name, is_file| {
-                Ok(!is_file && name.parse::<Digest>().is_ok())
+            Target::Revocations => self.listing(&name, |file, is_file| {
+                Ok(!is_file && file.parse::<Digest>().is_ok())
             }),
-            Target::RevocationsOf(_) => listing(&path, |name, is_file| {
-                let digest = name.strip_suffix(".sig");
+            Target::RevocationsOf(_) => self.listing(&name, |file, is_file| {
+                let digest = file.strip_suffix(".sig");
                 Ok(is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok()))
             }),
             Target::Trials => Ok(Found::Listing(self.trials.listed())),
             Target::Trial(_) => Ok(Found::Nothing),
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Found::Nothing),
-            Target::Record { record, .. } if !self.inline.may_go(&self.store, record, &path)? => {
-                Ok(Found::Nothing)
-            }
-            _ if verify && !self.is_whole(target, &path)? => Ok(Found::Nothing),
-            _ => open(&path),
+            Target::Record { record, .. } if !self.may_go(record, &name)? => Ok(Found::Nothing),
+            _ if verify && !self.is_whole(target, &name)? => Ok(Found::Nothing),
+            _ => self.open(&name),
         }
     }
 
-    /// Whether what lies at `path` is what its name says.
-    fn is_whole(&self, target: &Target, path: &Path) -> io::Result<bool> {
+    /// Whether the record `digest`, which is called `name`, may be passed on.
+    fn may_go(&self, digest: &Digest, name: &str) -> io::Result<bool> {
+        let read = || match self.open(name)? {
+            Found::File { mut file, size } => {
+                let mut bytes = Vec::with_capacity(size.min(MOST_RECORD) as usize);
+                file.read_to_end(&mut bytes)?;
+                Ok(Some(bytes))
+            }
+            Found::Listing(_) | Found::Nothing => Ok(None),
+        };
+        self.inline.may_go(&self.store, digest, read)
+    }
+
+    /// Whether what is called `name` is what that says.
+    fn is_whole(&self, target: &Target, name: &str) -> io::Result<bool> {
         match target {
             Target::Object {
                 digest,
                 compressed: true,
-            } => self.decompresses(digest, path),
+            } => self.decompresses(digest, name),
             Target::Object { digest, .. } => match self.store.path(digest) {
                 Ok(_) => Ok(true),
                 Err(BlobError::Missing(_)) => Ok(false),
@@ -176,12 +193,12 @@ impl Shared {
             | Target::Revocation {
                 envelope: digest, ..
             } => {
-                let Found::File { mut file, .. } = open(path)? else {
+                let Found::File { mut file, .. } = self.open(name)? else {
                     return Ok(false);
                 };
                 let (found, _) = fsx::hash_reader(&mut file)?;
                 if found != *digest {
-                    tracing::warn!("not served, since it is damaged: {}", path.display());
+                    tracing::warn!("not served, since it is damaged: {name}");
                 }
                 Ok(found == *digest)
             }
@@ -191,8 +208,8 @@ impl Shared {
     }
 
     /// Whether a compressed blob holds what its name says, in constant memory.
-    fn decompresses(&self, digest: &Digest, path: &Path) -> io::Result<bool> {
-        let Found::File { file, .. } = open(path)? else {
+    fn decompresses(&self, digest: &Digest, name: &str) -> io::Result<bool> {
+        let Found::File { file, .. } = self.open(name)? else {
             return Ok(false);
         };
         let stamp = Stamp::of(&file.metadata()?);
@@ -214,75 +231,78 @@ impl Shared {
                     .unwrap_or_else(|held| held.into_inner());
                 known.insert(*digest, stamp);
             }
-            false => tracing::warn!("not served, since it is damaged: {}", path.display()),
+            false => tracing::warn!("not served, since it is damaged: {name}"),
         }
         Ok(whole)
     }
 
-    /// Bytes of what has this name, unverified.
-    fn size(&self, name: &str) -> io::Result<Option<u64>> {
+    /// Bytes of what has this name.
+    fn size(&self, name: &str, verify: bool) -> io::Result<Option<u64>> {
         let Some(target) = Target::parse(name) else {
             return Ok(None);
         };
         match target {
             Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_) => Ok(None),
-            _ => match self.find(&target, false)? {
+            _ => match self.find(&target, verify)? {
                 Found::File { size, .. } => Ok(Some(size)),
                 Found::Listing(_) | Found::Nothing => Ok(None),
             },
         }
     }
-}
 
-fn open(path: &Path) -> io::Result<Found> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            return Ok(Found::Nothing);
-        }
-        Err(error) => return Err(error),
-    };
-    let metadata = file.metadata()?;
-    Ok(match metadata.is_file() {
-        true => Found::File {
-            file,
-            size: metadata.len(),
-        },
-        false => Found::Nothing,
-    })
-}
-
-/// What of a folder is `wanted`, as nginx lists it (`autoindex_format json`).
-fn listing(folder: &Path, wanted: impl Fn(&str, bool) -> io::Result<bool>) -> io::Result<Found> {
-    let entries = match fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Ok(Found::Listing(json!([])));
-        }
-        Err(error) => return Err(error),
-    };
-    let mut listed = Vec::new();
-    for entry in entries {
-        let entry = entry?;
-        let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else {
-            continue;
-        };
-        if wanted(&name, metadata.is_file())? {
-            let entry = match metadata.is_file() {
-                true => json!({ "name": name, "type": "file", "size": metadata.len() }),
-                false => json!({ "name": name, "type": "directory" }),
-            };
-            listed.push((name, entry));
+    fn open(&self, name: &str) -> io::Result<Found> {
+        let opened = self.below.file(name).and_then(|file| {
+            let size = file.metadata()?.len();
+            Ok(Found::File { file, size })
+        });
+        match opened {
+            Err(error) if is_nothing(name, &error) => Ok(Found::Nothing),
+            opened => opened,
         }
     }
-    listed.sort_by(|one, two| one.0.cmp(&two.0));
-    let listed = listed.into_iter().map(|(_, entry)| entry);
-    Ok(Found::Listing(Value::Array(listed.collect())))
+
+    /// What of a folder is `wanted`, as nginx lists it (`autoindex_format json`).
+    fn listing(
+        &self,
+        folder: &str,
+        wanted: impl Fn(&str, bool) -> io::Result<bool>,
+    ) -> io::Result<Found> {
+        let names = match self.below.names(folder) {
+            Err(error) if is_nothing(folder, &error) => return Ok(Found::Listing(json!([]))),
+            names => names?,
+        };
+        let mut listed = Vec::new();
+        for (name, is_folder) in names {
+            if !wanted(&name, !is_folder)? {
+                continue;
+            }
+            let place = format!("{folder}{name}");
+            listed.push(match is_folder {
+                true => json!({ "name": name, "type": "directory" }),
+                false => match self.below.stat(&place) {
+                    Ok(stat) => {
+                        let size = Stamp::of_stat(&stat).size;
+                        json!({ "name": name, "type": "file", "size": size })
+                    }
+                    // It is gone by now, or no file.
+                    Err(_) => continue,
+                },
+            });
+        }
+        Ok(Found::Listing(Value::Array(listed)))
+    }
+}
+
+/// Whether there is nothing to be handed out under a name. Links and pipes that somebody put into
+/// the store are told in the log.
+pub(super) fn is_nothing(name: &str, error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
+    let is_absent = matches!(error.kind(), NotFound | NotADirectory);
+    let is_odd = fsx::leads_over_link(error) || matches!(error.kind(), InvalidInput | IsADirectory);
+    if is_odd {
+        tracing::warn!("not served: {name}: {error}");
+    }
+    is_absent || is_odd
 }
 
 /// `count` bytes of a file from `from` on.

@@ -2,7 +2,7 @@
 //! are what it says.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -13,6 +13,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::pieces::{Broken, Pieces, linger};
+use super::reading::is_nothing;
 use super::target::{Signed, Target};
 use super::{Shared, answers, reading};
 use crate::digest::Digest;
@@ -170,13 +171,54 @@ impl Shared {
                 Err(_) => Ok(false),
             },
             Target::Trial(number) => Ok(self.trials.has(*number)),
-            _ => Ok(self.store.root().join(target.name()).is_file()),
+            Target::Signature(signed) => self.has_signature(signed),
+            Target::Revocation { signer, envelope } => Ok(self
+                .small_file(&names::revocation(signer, envelope))?
+                .is_some_and(|bytes| Digest::of(&bytes) == *envelope)),
+            _ => Ok(false),
         }
+    }
+
+    /// Whether a signature is here that speaks for its record. One that does not makes room for
+    /// what is put.
+    fn has_signature(&self, signed: &Signed) -> io::Result<bool> {
+        let name = names::signature(&signed.key, &signed.record, &signed.signer);
+        let Some(envelope) = self.small_file(&name)? else {
+            return Ok(false);
+        };
+        let signer = PublicKey::from_name(&signed.signer);
+        let speaks = self
+            .record(&signed.key, &signed.record)
+            .is_ok_and(|record| {
+                statement::verify(&envelope, &signer, &signed.record, &record).is_ok()
+            });
+        if !speaks {
+            tracing::warn!("damaged, and removed: {name}");
+            self.below.remove(&name)?;
+        }
+        Ok(speaks)
+    }
+
+    /// The bytes of a file that is small, if it is here.
+    fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        match self.below.file(name) {
+            Ok(file) => file.take(MOST_RECORD).read_to_end(&mut bytes)?,
+            Err(error) if is_nothing(name, &error) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(bytes))
     }
 
     /// Takes what comes through `steps`, if it is what `target` says.
     fn take(&self, target: &Target, steps: mpsc::Receiver<Step>) -> Result<(), Refused> {
         let incoming = self.store.incoming().map_err(Refused::here)?;
+        // A link on the way to its place would lead out of the store.
+        let name = target.name();
+        let above = name.rsplit_once('/').map_or("", |(above, _)| above);
+        if !matches!(target, Target::Trial(_)) {
+            self.below.make_folders(above).map_err(Refused::here)?;
+        }
         match target {
             Target::Object {
                 digest,
@@ -227,11 +269,10 @@ impl Shared {
 
     /// A record that is here and whole.
     fn record(&self, key: &Digest, digest: &Digest) -> Result<Record, Refused> {
-        let path = self.store.root().join(names::record(key, digest));
-        match fs::read(&path) {
-            Ok(bytes) => checked::record(&bytes, key, digest).map_err(|_| Refused::NoRecord),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Refused::NoRecord),
-            Err(error) => Err(Refused::here(error)),
+        let bytes = self.small_file(&names::record(key, digest));
+        match bytes.map_err(Refused::here)? {
+            Some(bytes) => checked::record(&bytes, key, digest).map_err(|_| Refused::NoRecord),
+            None => Err(Refused::NoRecord),
         }
     }
 

@@ -2,9 +2,7 @@
 //! asked for again and again.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use crate::digest::Digest;
@@ -15,22 +13,30 @@ use crate::store::{Record, Store};
 pub struct Inline(Mutex<HashMap<Digest, Arc<[Digest]>>>);
 
 impl Inline {
-    /// Whether the record `digest`, which lies at `path`, may be passed on.
-    pub fn may_go(&self, store: &Store, digest: &Digest, path: &Path) -> io::Result<bool> {
-        let held = self.of(store, digest, path)?;
+    /// Whether the record `digest`, whose bytes `read` gives, may be passed on.
+    pub fn may_go(
+        &self,
+        store: &Store,
+        digest: &Digest,
+        read: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
+    ) -> io::Result<bool> {
+        let held = self.of(store, digest, read)?;
         // Asked anew each time: what may be passed on can change, what a record holds can't.
         Ok(!held.iter().any(|artifact| store.is_withheld(artifact)))
     }
 
-    fn of(&self, store: &Store, digest: &Digest, path: &Path) -> io::Result<Arc<[Digest]>> {
+    fn of(
+        &self,
+        store: &Store,
+        digest: &Digest,
+        read: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
+    ) -> io::Result<Arc<[Digest]>> {
         let lock = || self.0.lock().unwrap_or_else(|held| held.into_inner());
         if let Some(known) = lock().get(digest) {
             return Ok(known.clone());
         }
-        let bytes = match fs::read(path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Arc::new([])),
-            Err(error) => return Err(error),
+        let Some(bytes) = read()? else {
+            return Ok(Arc::new([]));
         };
         // What is no record, or not this one, is not handed out whole either.
         let record = serde_json::from_slice::<Record>(&bytes);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use crate::diag::secrets;
+
 const PUBLIC: &str = "https://huggingface.co";
 
 /// A repository at one of its commits, tags or branches.
@@ -39,6 +41,7 @@ pub(super) fn token() -> Option<String> {
     let file = file.or_else(|| Some(home()?.join("token")))?;
     let token = fs::read_to_string(file).ok()?;
     let token = token.trim();
+    secrets::keep(token);
     (!token.is_empty()).then(|| token.to_string())
 }
 

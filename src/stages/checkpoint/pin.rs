@@ -1,6 +1,5 @@
 //! The digest that a file must have.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -58,13 +57,13 @@ impl Pin {
 }
 
 pub(super) fn blake3(file: &Path) -> Result<Digest, TaskError> {
-    let mut reader = fs::File::open(file).map_err(io_error(file))?;
+    let mut reader = fsx::open_regular(file).map_err(io_error(file))?;
     let (digest, _) = fsx::hash_reader(&mut reader).map_err(io_error(file))?;
     Ok(digest)
 }
 
 pub(super) fn sha256(file: &Path) -> Result<String, TaskError> {
-    let mut reader = fs::File::open(file).map_err(io_error(file))?;
+    let mut reader = fsx::open_regular(file).map_err(io_error(file))?;
     let mut hasher = Sha256::new();
     io::copy(&mut reader, &mut hasher).map_err(io_error(file))?;
     let bytes = hasher.finalize();

@@ -173,6 +173,10 @@ impl Remote for Liar {
         Ok(names.iter().map(|_| Some(u64::MAX)).collect())
     }
 
+    fn intact(&self, _: &str, _: &Digest) -> Result<Option<bool>, RemoteError> {
+        Ok(None)
+    }
+
     /// Sends everything, whatever part was asked for, and says that it was none.
     fn get(&self, name: &str, _: Part, into: &mut dyn std::io::Write) -> Result<u64, RemoteError> {
         let objects = self.objects.lock().unwrap();

@@ -53,6 +53,7 @@ impl Scene {
             answer: Duration::from_millis(500),
             window: Duration::from_millis(300),
             least: 1024,
+            ..Limits::default()
         };
         let options = Options {
             limits,

@@ -3,11 +3,16 @@
 use std::fs;
 
 use ribflow::digest::Digest;
+use ribflow::remote::address::{Options, open};
+use ribflow::remote::home::Home;
 use ribflow::remote::names;
+use ribflow::remote::revocations;
+use ribflow::remote::statement::{Revocation, Revoked};
 
 use super::{SMALL, Scene, asked, copy};
 use crate::adversary::Misdeed;
 use crate::lab::Lab;
+use crate::space::TestSpace;
 
 #[test]
 fn records_that_are_not_what_they_should_be_are_refused() {
@@ -263,4 +268,110 @@ fn a_bad_record_does_not_hide_a_good_one() {
         let names = reader.store.record_names(&second.key).unwrap();
         assert_eq!(names, [scene.record.digest()]);
     }
+}
+
+/// Digests that come before any other, and have nothing behind them.
+fn low(number: usize) -> Digest {
+    format!("{number:064x}").parse().unwrap()
+}
+
+#[test]
+fn junk_does_not_hide_a_record_and_is_not_fetched() {
+    let scene = Scene::new();
+    let signer = scene.author.key.public().in_names();
+    let stranger = Lab::new(9).key.public().in_names();
+    let honest = [scene.record_name(), scene.signature_name()];
+    let honest = honest.map(|name| name.rsplit('/').next().unwrap().to_string());
+    let unsigned = |count| (0..count).map(|number| format!("{}.json", low(number)));
+    let signed = |count: usize, by: Digest| {
+        (0..count).flat_map(move |number| {
+            let record = low(number);
+            [format!("{record}.json"), format!("{record}.{by}.sig")]
+        })
+    };
+    let beside = (0..1000).map(|number| format!("{}.{}.sig", scene.record.digest(), low(number)));
+    let folder = format!("/{}/", names::records(&scene.record.key));
+    for (what, junk, most) in [
+        ("unsigned", unsigned(3000).collect::<Vec<_>>(), 3),
+        ("by a stranger", signed(3000, stranger).collect(), 3),
+        ("beside it", beside.collect(), 3),
+        // Whoever writes there can use the author's name, and not the author's key.
+        ("in the author's name", signed(300, signer).collect(), 303),
+    ] {
+        let listed: Vec<String> = junk.into_iter().chain(honest.clone()).collect();
+        let listed = serde_json::to_vec(&listed).unwrap();
+        scene.server.repents();
+        scene.server.does("/records/", Misdeed::NotThere);
+        scene.server.does(&folder, Misdeed::Instead(listed));
+        for name in [scene.record_name(), scene.signature_name()] {
+            scene
+                .server
+                .does(&format!("/{name}"), Misdeed::Swapped(name));
+        }
+        let before = scene.server.seen().len();
+        let exchange = scene.exchange();
+        let reader = Lab::new(2);
+        let found = exchange.bring(&reader.store, &[scene.asked()]).unwrap();
+        assert_eq!(found.taken.len(), 1, "{what}: {:?}", exchange.complaints());
+        let asked = scene.server.seen().len() - before;
+        assert!(asked <= most, "{what}: {asked} requests");
+        assert!(
+            found.refused.len() <= 200,
+            "{what}: {}",
+            found.refused.len()
+        );
+    }
+}
+
+#[test]
+fn more_false_signatures_than_are_read_are_told_of() {
+    let scene = Scene::new();
+    let signer = scene.author.key.public().in_names();
+    let folder = scene
+        .author
+        .store
+        .root()
+        .join(names::records(&scene.record.key));
+    for number in 0..5000 {
+        let record = low(number);
+        fs::write(folder.join(format!("{record}.json")), "{}").unwrap();
+        fs::write(folder.join(format!("{record}.{signer}.sig")), "{}").unwrap();
+    }
+    let url = format!("file://{}", scene.author.store.root().display());
+    let exchange = scene.exchange_with(&[("flooded", &url)]);
+    let found = scene.look_up(&exchange);
+    let told = exchange.complaints().join("; ");
+    assert!(
+        found.taken.len() == 1 || told.contains("the others were not looked at"),
+        "{told}"
+    );
+    assert!(found.refused.len() <= 200, "{}", found.refused.len());
+}
+
+#[test]
+fn junk_does_not_hide_a_revocation() {
+    let scene = Scene::new();
+    let space = TestSpace::new();
+    let home = |name: &str| {
+        let folder = space.path(name).into_os_string();
+        Home::of(|variable| (variable == "HOME").then(|| folder.clone())).unwrap()
+    };
+    let word = Revocation {
+        revoked: Revoked::Key,
+        reason: "stolen".to_string(),
+        at: 1,
+    };
+    let author = scene.author.key.public();
+    let envelope = word.sign(&scene.author.key);
+    let name = names::revocation(&author.in_names(), &Digest::of(&envelope));
+    let path = space.write(&format!("remote/{name}"), &envelope);
+    for number in 0..3000 {
+        fs::write(path.with_file_name(format!("{}.sig", low(number))), "{}").unwrap();
+    }
+    let url = format!("file://{}", space.path("remote").display());
+    let remote = open(&url, &Options::default()).unwrap();
+    let mut trust = scene.trust();
+    let pulled = revocations::pull(&*remote, &home("home"), &mut trust).unwrap();
+    assert_eq!(pulled.new.len(), 1);
+    assert_eq!(trust.taken_back(&author), Some("stolen"));
 }

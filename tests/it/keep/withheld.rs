@@ -128,6 +128,7 @@ fn push(store: &Store, records: &[StoredRecord], to: &Path) -> Pushed {
     let pushing = Pushing {
         records_only: false,
         dry_run: false,
+        check: false,
     };
     exchange
         .push(&neighbour(), store, records, pushing)

@@ -248,3 +248,119 @@ fn what_is_withheld_or_damaged_is_never_handed_out() {
     assert_eq!(serving.put(&record_name(&record), &record.to_bytes()), 201);
     assert_eq!(serving.get(&record_name(&record)).body, record.to_bytes());
 }
+
+#[test]
+fn links_in_the_store_are_not_handed_out() {
+    use std::os::unix::fs::symlink;
+    let lab = Lab::new(1);
+    let record = lab.publish("a", &[b"small"]);
+    let space = TestSpace::new();
+    let secret = space.write("secret", "a private file");
+    let root = lab.store.root();
+    let key = names::records(&record.key);
+    let stranger = Digest::of(b"somebody");
+    let digest = Digest::of(b"a private file");
+    let linked = [
+        names::signature(&record.key, &record.digest(), &stranger),
+        names::record(&record.key, &digest),
+        names::object(&digest),
+        names::compressed(&digest),
+        names::revocation(&stranger, &digest),
+    ];
+    for name in &linked {
+        let place = root.join(name);
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        symlink(&secret, place).unwrap();
+    }
+    // A folder of another store, or of anybody.
+    let other = Lab::new(2);
+    let elsewhere = other.publish("b", &[b"other"]);
+    let name = names::record(&elsewhere.key, &elsewhere.digest());
+    let folder = root.join(names::records(&elsewhere.key));
+    fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    symlink(
+        other.store.root().join(names::records(&elsewhere.key)),
+        &folder,
+    )
+    .unwrap();
+
+    let serving = Serving::writable(&lab, &[]);
+    for name in linked.iter().chain([&name]) {
+        for method in ["GET", "HEAD"] {
+            assert_eq!(
+                serving.ask(method, name, &[], b"").status,
+                404,
+                "{method} {name}"
+            );
+        }
+        assert_eq!(serving.has(&[name]), json!([null]), "{name}");
+    }
+    let listed = serving.get(&format!("{key}/")).words();
+    assert!(!listed.contains(&stranger.to_hex()), "{listed}");
+    assert!(!listed.contains(&format!("{digest}.json")), "{listed}");
+    let listed = serving.get(&format!("{}/", names::records(&elsewhere.key)));
+    assert_eq!(listed.json(), json!([]));
+    // What is put goes nowhere else.
+    let before = fs::read_dir(other.store.root().join(names::records(&elsewhere.key))).unwrap();
+    let before = before.count();
+    let signature = other.signature(&elsewhere);
+    fs::remove_file(root.join(&linked[2])).unwrap();
+    assert_eq!(serving.put(&linked[2], b"a private file"), 201);
+    assert_ne!(serving.put(&name, &elsewhere.to_bytes()), 201);
+    let name = names::signature(&elsewhere.key, &elsewhere.digest(), &stranger);
+    assert_ne!(serving.put(&name, &signature.envelope), 201);
+    let after = fs::read_dir(other.store.root().join(names::records(&elsewhere.key))).unwrap();
+    assert_eq!(after.count(), before);
+    assert_eq!(space.read("secret"), "a private file");
+    let log = serving.stop();
+    assert!(log.contains("is a link"), "{log}");
+}
+
+#[test]
+fn many_for_sizes_finds_what_is_damaged() {
+    let lab = Lab::new(1);
+    let record = lab.publish("a", &[b"small", b"other"]);
+    let serving = Serving::of(&lab);
+    let [small, other] = [&b"small"[..], b"other"].map(|bytes| names::object(&Digest::of(bytes)));
+    assert_eq!(serving.has(&[&small, &other]), json!([5, 5]));
+    let path = lab.store.root().join(&small);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "smell").unwrap();
+    let name = record_name(&record);
+    let path = lab.store.root().join(&name);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[9] ^= 1;
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(
+        serving.has(&[&small, &other, &name]),
+        json!([null, 5, null])
+    );
+}
+
+#[test]
+fn clients_that_ask_for_nothing_do_not_keep_out_others() {
+    let lab = Lab::new(1);
+    lab.publish("a", &[b"small"]);
+    let serving = Serving::of(&lab);
+    let half_open: Vec<TcpStream> = (0..600)
+        .map(|number| {
+            let mut stream = serving.connect();
+            if number % 2 == 0 {
+                stream.write_all(b"GET /store.json HTT").unwrap();
+            }
+            stream
+        })
+        .collect();
+    let begun = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(serving.get("store.json").status, 200);
+    }
+    // Each of them has 30 s.
+    assert!(
+        begun.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        begun.elapsed()
+    );
+    drop(half_open);
+}

@@ -105,6 +105,7 @@ fn labs_share_through_it() {
     let pushing = Pushing {
         records_only: false,
         dry_run: false,
+        check: false,
     };
     let neighbour = &push.neighbours()[0];
     let records = std::slice::from_ref(&stored);

@@ -1,0 +1,431 @@
+//! Files below a folder that others may write to: no link below it is followed, whoever made it
+//! and whenever, and nothing but regular files is opened.
+//!
+//! Each part of a name is opened in the folder before it, so that no part can be exchanged for a
+//! link in between.
+
+use std::fs::{File, Permissions};
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
+use rustix::io::Errno;
+
+use super::{Lock, regular};
+
+const FOLDER: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+/// A name leads over a link.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is a link: links inside of it are not followed", .0.display())]
+struct IsLink(PathBuf);
+
+/// Whether this is the error of a name that leads over a link.
+pub fn leads_over_link(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.is::<IsLink>())
+}
+
+/// An open folder. Names are relative to it, with `/` between their parts.
+#[derive(Debug)]
+pub struct Beneath {
+    folder: OwnedFd,
+    path: PathBuf,
+}
+
+impl Beneath {
+    /// The folder at `root`; links on the way there are followed.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self {
+            folder: rustix::fs::open(root, flags, Mode::empty())?,
+            path: root.to_path_buf(),
+        })
+    }
+
+    /// Opens a regular file for reading.
+    pub fn file(&self, name: &str) -> io::Result<File> {
+        let (folder, last) = self.above(name)?;
+        // Before it is opened: the opening of a device can have effects.
+        self.stat_in(&folder, last, name)?;
+        let opened = rustix::fs::openat(&folder, last, FILE, Mode::empty());
+        let file = File::from(opened.map_err(|error| self.explain(&folder, last, error))?);
+        regular::check_regular(file.metadata()?.file_type())?;
+        Ok(file)
+    }
+
+    /// The size and times of a regular file.
+    pub fn stat(&self, name: &str) -> io::Result<Stat> {
+        let (folder, last) = self.above(name)?;
+        self.stat_in(&folder, last, name)
+    }
+
+    /// The names in a folder that are text, in order, and which of them are folders. Links are
+    /// left out.
+    pub fn names(&self, name: &str) -> io::Result<Vec<(String, bool)>> {
+        let folder = self.folder(name)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&folder)? {
+            let entry = entry?;
+            let Ok(text) = entry.file_name().to_str() else {
+                continue;
+            };
+            if matches!(text, "." | "..") {
+                continue;
+            }
+            let kind = match entry.file_type() {
+                // Not every file system says.
+                FileType::Unknown => {
+                    match rustix::fs::statat(&folder, text, AtFlags::SYMLINK_NOFOLLOW) {
+                        Ok(stat) => FileType::from_raw_mode(stat.st_mode),
+                        Err(_) => continue,
+                    }
+                }
+                kind => kind,
+            };
+            if kind != FileType::Symlink {
+                names.push((text.to_string(), kind == FileType::Directory));
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Makes a folder and those above it that are missing, each open to whom the one above it is
+    /// open to.
+    pub fn make_folders(&self, name: &str) -> io::Result<OwnedFd> {
+        let mut folder = self.folder.try_clone()?;
+        for part in parts(name)? {
+            let next = match self.enter(&folder, part) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+                        Ok(()) => {
+                            let next = self.enter(&folder, part)?;
+                            open_as(&next, &folder);
+                            next
+                        }
+                        Err(Errno::EXIST) => self.enter(&folder, part)?,
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                next => next?,
+            };
+            folder = next;
+        }
+        Ok(folder)
+    }
+
+    /// Removes a file. One that is not there is none to remove.
+    pub fn remove(&self, name: &str) -> io::Result<()> {
+        let removed = self.above(name).and_then(|(folder, last)| {
+            // The link itself, where it is one.
+            Ok(rustix::fs::unlinkat(&folder, last, AtFlags::empty())?)
+        });
+        match removed {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
+    }
+
+    /// A new file in `folder`, which is made if it is missing, with exactly the permission bits
+    /// `mode`. It is locked while it is written, and gone when it is dropped before it has a name.
+    pub fn temporary(&self, folder: &str, mode: u32) -> io::Result<Temporary> {
+        let folder = self.make_folders(folder)?;
+        let name = random_name()?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let bits = Mode::from_raw_mode(0o600);
+        let file = File::from(rustix::fs::openat(&folder, &name, flags, bits)?);
+        let temporary = Temporary { folder, name, file };
+        // A file system without locks keeps what a killed process leaves.
+        let _ = temporary.file.try_lock();
+        let permissions = Permissions::from_mode(mode);
+        temporary.file.set_permissions(permissions)?;
+        Ok(temporary)
+    }
+
+    /// Removes what processes that have died left in a folder of temporary files. Of files that
+    /// [`Beneath::temporary`] has not named, it keeps those younger than `others`.
+    pub fn sweep(&self, folder: &str, others: Duration) -> io::Result<()> {
+        let names = match self.names(folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            names => names?,
+        };
+        let opened = self.folder(folder)?;
+        for (name, is_folder) in names {
+            let age = if is_random_name(&name) {
+                Duration::ZERO
+            } else {
+                others
+            };
+            if !is_folder && is_abandoned(&opened, &name, age) {
+                // Somebody else may be sweeping, too.
+                let _ = rustix::fs::unlinkat(&opened, &name, AtFlags::empty());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a folder.
+    pub fn folder(&self, name: &str) -> io::Result<OwnedFd> {
+        let mut folder = self.folder.try_clone()?;
+        for part in parts(name)? {
+            folder = self.enter(&folder, part)?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder that holds a name, and the last part of the name.
+    fn above<'a>(&self, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+        let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
+        is_part(last)?;
+        Ok((self.folder(above)?, last))
+    }
+
+    fn enter(&self, folder: &OwnedFd, part: &str) -> io::Result<OwnedFd> {
+        let opened = rustix::fs::openat(folder, part, FOLDER, Mode::empty());
+        opened.map_err(|error| self.explain(folder, part, error))
+    }
+
+    fn stat_in(&self, folder: &OwnedFd, last: &str, name: &str) -> io::Result<Stat> {
+        let stat = rustix::fs::statat(folder, last, AtFlags::SYMLINK_NOFOLLOW)?;
+        match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile => Ok(stat),
+            FileType::Symlink => Err(self.link(name)),
+            FileType::Directory => Err(regular::is_folder()),
+            FileType::Fifo => Err(regular::refused("a named pipe")),
+            FileType::Socket => Err(regular::refused("a socket")),
+            _ => Err(regular::refused("a device")),
+        }
+    }
+
+    /// Systems differ in what they call a link that is not followed.
+    fn explain(&self, folder: &OwnedFd, part: &str, error: Errno) -> io::Error {
+        let stat = rustix::fs::statat(folder, part, AtFlags::SYMLINK_NOFOLLOW);
+        let is_link = stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::Symlink);
+        match is_link {
+            true => self.link(part),
+            false => error.into(),
+        }
+    }
+
+    fn link(&self, name: &str) -> io::Error {
+        io::Error::other(IsLink(self.path.join(name)))
+    }
+}
+
+/// A file without its final name.
+#[derive(Debug)]
+pub struct Temporary {
+    folder: OwnedFd,
+    name: String,
+    file: File,
+}
+
+impl Temporary {
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Names it below `root`, in place of what had the name.
+    pub fn place(self, root: &Beneath, name: &str) -> io::Result<()> {
+        let (folder, last) = home(root, name)?;
+        // Renaming replaces a link, and does not follow it.
+        Ok(rustix::fs::renameat(
+            &self.folder,
+            &self.name,
+            &folder,
+            last,
+        )?)
+    }
+
+    /// Names it below `root` unless something has the name; whether it did.
+    pub fn place_new(self, root: &Beneath, name: &str) -> io::Result<bool> {
+        let (folder, last) = home(root, name)?;
+        let flags = RenameFlags::NOREPLACE;
+        let renamed = rustix::fs::renameat_with(&self.folder, &self.name, &folder, last, flags);
+        let placed = match renamed {
+            // Not every file system can.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(&self.folder, &self.name, &folder, last, AtFlags::empty())
+            }
+            renamed => renamed,
+        };
+        match placed {
+            Ok(()) => Ok(true),
+            Err(Errno::EXIST) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Write for Temporary {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // Nothing has this name once it was renamed: the digits are random.
+        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+    }
+}
+
+fn is_abandoned(folder: &OwnedFd, name: &str, age: Duration) -> bool {
+    let file = rustix::fs::openat(folder, name, FILE, Mode::empty()).map(File::from);
+    file.is_ok_and(|file| {
+        file.metadata().is_ok_and(|metadata| {
+            let since = metadata
+                .modified()
+                .ok()
+                .and_then(|time| time.elapsed().ok());
+            metadata.is_file() && since.unwrap_or_default() >= age
+        }) && Lock::is_free(&file)
+    })
+}
+
+/// The folder that a name is to lie in, made if it is missing, and the last part of the name.
+fn home<'a>(root: &Beneath, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
+    let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
+    is_part(last)?;
+    Ok((root.make_folders(above)?, last))
+}
+
+/// Opens a new folder to whom `above` is open to.
+fn open_as(folder: &OwnedFd, above: &OwnedFd) {
+    if let Ok(stat) = rustix::fs::fstat(above) {
+        let mode = Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o2777);
+        // Where that is not allowed, it stays as the umask has it.
+        let _ = rustix::fs::fchmod(folder, mode | Mode::RWXU);
+    }
+}
+
+fn parts(name: &str) -> io::Result<Vec<&str>> {
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    parts.iter().try_for_each(|part| is_part(part))?;
+    Ok(parts)
+}
+
+fn is_part(part: &str) -> io::Result<()> {
+    match part.is_empty() || matches!(part, "." | "..") || part.contains(['/', '\0']) {
+        true => Err(io::ErrorKind::InvalidInput.into()),
+        false => Ok(()),
+    }
+}
+
+const RANDOM: usize = 12;
+
+fn random_name() -> io::Result<String> {
+    let mut bytes = [0; RANDOM];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
+    Ok(digits.collect())
+}
+
+fn is_random_name(name: &str) -> bool {
+    name.len() == 2 * RANDOM && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Read;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn no_link_below_the_folder_is_followed() {
+        let space = tempfile::tempdir().unwrap();
+        let (root, outside) = (space.path().join("root"), space.path().join("outside"));
+        fs::create_dir_all(root.join("a")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        fs::write(outside.join("secret"), "secret").unwrap();
+        fs::write(root.join("a/file"), "content").unwrap();
+        symlink(outside.join("secret"), root.join("a/link")).unwrap();
+        symlink(&outside, root.join("b")).unwrap();
+        symlink(&root, space.path().join("to-root")).unwrap();
+        let below = Beneath::open(&space.path().join("to-root")).unwrap();
+        let mut content = String::new();
+        let mut file = below.file("a/file").unwrap();
+        file.read_to_string(&mut content).unwrap();
+        assert_eq!(content, "content");
+        assert_eq!(below.names("a").unwrap(), [("file".to_string(), false)]);
+        for name in ["a/link", "b/secret"] {
+            assert!(leads_over_link(&below.file(name).unwrap_err()), "{name}");
+            assert!(leads_over_link(&below.stat(name).unwrap_err()), "{name}");
+        }
+        assert!(leads_over_link(&below.names("b").unwrap_err()));
+        for name in ["../outside/secret", "a/../a/file", "/etc/passwd", "", "a/."] {
+            assert!(below.file(name).is_err(), "{name}");
+        }
+        // What is written goes nowhere else, and takes the place of a link.
+        let write = |name: &str| below.temporary("tmp", 0o444).unwrap().place(&below, name);
+        assert!(leads_over_link(&write("b/new").unwrap_err()));
+        write("a/link").unwrap();
+        assert!(root.join("a/link").symlink_metadata().unwrap().is_file());
+        assert_eq!(fs::read(outside.join("secret")).unwrap(), b"secret");
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(root.join("tmp")).unwrap().count(), 0);
+        symlink(&outside, root.join("c")).unwrap();
+        assert!(leads_over_link(&below.remove("c/secret").unwrap_err()));
+        assert!(below.temporary("c", 0o444).is_err());
+    }
+
+    #[test]
+    fn folders_are_open_to_whom_the_one_above_is_open_to() {
+        let space = tempfile::tempdir().unwrap();
+        fs::set_permissions(space.path(), Permissions::from_mode(0o2775)).unwrap();
+        let below = Beneath::open(space.path()).unwrap();
+        below.make_folders("x/y").unwrap();
+        let mode = fs::metadata(space.path().join("x/y")).unwrap().mode();
+        assert_eq!(mode & 0o2777, 0o2775);
+    }
+
+    #[test]
+    fn what_the_dead_leave_is_swept_and_nothing_else() {
+        let space = tempfile::tempdir().unwrap();
+        let below = Beneath::open(space.path()).unwrap();
+        let at = |name: &str| space.path().join("tmp").join(name);
+        let alive = below.temporary("tmp", 0o444).unwrap();
+        // Without a lock, as after a kill.
+        let dead = "0123456789abcdef01234567";
+        for name in [dead, "probe-1", "another"] {
+            fs::write(at(name), "half").unwrap();
+        }
+        below.sweep("tmp", Duration::from_secs(3600)).unwrap();
+        assert!(!at(dead).exists());
+        assert!(at(&alive.name).exists() && at("probe-1").exists() && at("another").exists());
+        below.sweep("tmp", Duration::ZERO).unwrap();
+        assert!(at(&alive.name).exists() && !at("probe-1").exists() && !at("another").exists());
+        drop(alive);
+        assert_eq!(fs::read_dir(space.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn one_of_several_gets_a_name_and_the_others_leave_it_alone() {
+        let space = tempfile::tempdir().unwrap();
+        let below = Beneath::open(space.path()).unwrap();
+        for (content, expected) in [("first", true), ("second", false)] {
+            let mut file = below.temporary("tmp", 0o444).unwrap();
+            file.write_all(content.as_bytes()).unwrap();
+            assert_eq!(file.place_new(&below, "a/name").unwrap(), expected);
+        }
+        assert_eq!(fs::read(space.path().join("a/name")).unwrap(), b"first");
+        assert_eq!(fs::read_dir(space.path().join("tmp")).unwrap().count(), 0);
+    }
+}

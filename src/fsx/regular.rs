@@ -1,0 +1,127 @@
+//! Files of unknown origin, opened without waiting: the path may lead to a named pipe, whose
+//! opening blocks until somebody writes, to a device, or to a socket.
+
+use std::fs::{self, File, FileType, Metadata};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+/// Why a path can't be read as a file.
+#[derive(Debug, thiserror::Error)]
+#[error("it is {0}, not a file")]
+struct NotRegular(&'static str);
+
+/// Opens a regular file for reading; links are followed.
+///
+/// # Errors
+/// A folder, a named pipe, a socket or a device is an error that names it; none of them is waited
+/// for.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    // Before it is opened: the opening of a device can have effects.
+    check_regular(fs::metadata(path)?.file_type())?;
+    let file = open_unless_waiting(path)?;
+    // Once more: it may have been replaced in between.
+    check_regular(file.metadata()?.file_type())?;
+    Ok(file)
+}
+
+/// Opens what was listed as a regular file. A named pipe that has taken its place reads as an
+/// empty file, and is not waited for.
+pub fn open_unless_waiting(path: &Path) -> io::Result<File> {
+    match open(path, OFlags::NONBLOCK) {
+        // Another program holds a lease on it, which a plain open waits for.
+        Err(error) if error.raw_os_error() == Some(Errno::WOULDBLOCK.raw_os_error()) => {
+            open(path, OFlags::empty())
+        }
+        file => file,
+    }
+}
+
+/// The content of a regular file; see [`open_regular`].
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = open_regular(path)?;
+    let mut bytes = Vec::with_capacity(size_hint(file.metadata()));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The text of a regular file; see [`open_regular`].
+pub fn read_regular_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    open_regular(path)?.read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn size_hint(metadata: io::Result<Metadata>) -> usize {
+    // Of a sparse file, or one whose size is a lie, the read decides.
+    const MOST: u64 = 64 << 20;
+    metadata.map_or(0, |metadata| metadata.len().min(MOST) as usize)
+}
+
+fn open(path: &Path, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
+    File::options()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)
+}
+
+/// An error for everything but a regular file.
+pub fn check_regular(kind: FileType) -> io::Result<()> {
+    let what = match () {
+        () if kind.is_file() => return Ok(()),
+        () if kind.is_dir() => return Err(is_folder()),
+        () if kind.is_fifo() => "a named pipe",
+        () if kind.is_socket() => "a socket",
+        () if kind.is_char_device() || kind.is_block_device() => "a device",
+        () => "something else",
+    };
+    Err(refused(what))
+}
+
+pub(super) fn is_folder() -> io::Error {
+    io::Error::new(io::ErrorKind::IsADirectory, NotRegular("a folder"))
+}
+
+/// The error for what is no file.
+pub(super) fn refused(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, NotRegular(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_regular_files_are_opened_and_none_of_the_others_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs::write(at("file"), "content").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        let status = std::process::Command::new("mkfifo")
+            .arg(at("pipe"))
+            .status();
+        assert!(status.unwrap().success());
+        std::os::unix::fs::symlink(at("pipe"), at("link-to-pipe")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(at("socket")).unwrap();
+        for name in ["file", "link"] {
+            assert_eq!(read_regular(&at(name)).unwrap(), b"content");
+        }
+        for (name, expected) in [
+            ("pipe", "a named pipe"),
+            ("link-to-pipe", "a named pipe"),
+            ("socket", "a socket"),
+            (".", "a folder"),
+        ] {
+            let error = open_regular(&at(name)).unwrap_err().to_string();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+        let error = open_regular(Path::new("/dev/null")).unwrap_err();
+        assert!(error.to_string().contains("a device"), "{error}");
+        let error = open_regular(&at("none")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

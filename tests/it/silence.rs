@@ -1,0 +1,142 @@
+//! Servers that accept and never answer: what they may cost in all.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use ribflow::remote::address::{Options, open};
+use ribflow::remote::pace::Limits;
+use ribflow::remote::patience::{Patience, Patient};
+use ribflow::remote::transport::Content;
+use ribflow::remote::{Remote, RemoteError};
+
+use crate::odd_servers::{Odd, reply};
+use crate::remotes::{RECORD, failure};
+use crate::servers::{KEY, SECRET};
+use crate::space::TestSpace;
+
+/// Whoever has not answered gets a second, in all; others get long.
+fn short() -> Limits {
+    Limits {
+        connect: Duration::from_secs(30),
+        answer: Duration::from_secs(60),
+        window: Duration::from_secs(60),
+        least: 1,
+        first: Duration::from_secs(1),
+        notice: Duration::from_millis(200),
+    }
+}
+
+fn silent() -> Odd {
+    Odd::serving(|_, _| std::thread::sleep(Duration::from_secs(3600)))
+}
+
+fn every_call_is_silent(remote: &dyn Remote) {
+    for _ in 0..3 {
+        for error in [
+            failure(remote.list("records")),
+            failure(remote.sizes(&[RECORD.to_string()])),
+            failure(remote.put(RECORD, Content::Bytes(b"{}"))),
+        ] {
+            assert!(matches!(error, RemoteError::Silent { .. }), "{error}");
+            assert!(error.to_string().contains("has not answered"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_web_server_that_never_answered_costs_its_time_once() {
+    let server = silent();
+    let options = Options {
+        limits: short(),
+        ..Options::default()
+    };
+    let begun = Instant::now();
+    let remote = Patient::new(open(&server.url, &options).unwrap(), Patience::default());
+    every_call_is_silent(&remote);
+    assert!(remote.is_down());
+    // Also by another name.
+    every_call_is_silent(&*open(&format!("{}/lab", server.url), &options).unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[test]
+fn one_that_has_answered_has_the_time_that_all_have() {
+    let server = Odd::serving(|head, stream| {
+        if head.starts_with("get /records/") {
+            std::thread::sleep(Duration::from_secs(3));
+        }
+        reply(stream, "200 X\r\nContent-Length: 2", b"[]");
+    });
+    let options = Options {
+        limits: short(),
+        ..Options::default()
+    };
+    let remote = open(&server.url, &options).unwrap();
+    assert!(remote.list("revocations").unwrap().is_empty());
+    assert!(remote.list("records").unwrap().is_empty());
+}
+
+/// S3's credentials are read from the environment, so this part runs in a process of its own.
+const INNER: &str = "RIBFLOW_TEST_SILENT";
+
+#[test]
+fn a_bucket_that_never_answered_costs_its_time_once() {
+    let server = silent();
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "silence::inner", "--ignored", "--nocapture"])
+        .env(INNER, &server.url)
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", SECRET)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(server.seen().len() <= 2, "{:?}", server.seen());
+}
+
+#[test]
+#[ignore = "part of another test"]
+fn inner() {
+    let Ok(endpoint) = std::env::var(INNER) else {
+        return;
+    };
+    let options = Options {
+        endpoint: Some(endpoint),
+        limits: short(),
+        ..Options::default()
+    };
+    let begun = Instant::now();
+    let remote = Patient::new(open("s3://bucket", &options).unwrap(), Patience::default());
+    every_call_is_silent(&remote);
+    assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+/// The promise as it stands, at the price of its half minute: the coordinator's word spares the
+/// workers.
+#[test]
+fn a_command_waits_half_a_minute_in_all_and_says_so_soon() {
+    let server = silent();
+    let space = TestSpace::new();
+    space.write(
+        "w.yaml",
+        "ribflow: 1\nname: hang\nstages:\n  a: { use: command, with: { run: \"echo x > out/r\", \
+         outputs: [r] } }\n  b: { use: command, needs: { r: a.r }, with: { run: \"cat r > out/q\", \
+         outputs: [q] } }\n",
+    );
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    space
+        .run(&["remote", "add", "lab", &server.url, "--write"])
+        .ok();
+    let begun = Instant::now();
+    let run = space.run(&["run", "w.yaml", "--remote", "lab"]).expect(0);
+    let took = begun.elapsed();
+    assert!(run.stderr.contains("has not answered yet"), "{run}");
+    assert!(
+        run.stderr.contains("has not answered anything for 30 s"),
+        "{run}"
+    );
+    // Half a minute, and what two nodes take on a machine that is busy.
+    assert!(took < Duration::from_secs(90), "{took:?}");
+    assert_eq!(server.seen().len(), 1, "{:?}", server.seen());
+}
