@@ -35,6 +35,8 @@ pub struct Patient {
     patience: Patience,
     /// Calls in a row that failed.
     failed: AtomicU32,
+    /// Answers in a row that were none of a store.
+    strange: AtomicU32,
 }
 
 impl Patient {
@@ -43,12 +45,16 @@ impl Patient {
             remote,
             patience,
             failed: AtomicU32::new(0),
+            strange: AtomicU32::new(0),
         }
     }
 
     /// Whether it was given up: every further call fails at once.
     pub fn is_down(&self) -> bool {
-        self.failed.load(Ordering::Relaxed) >= self.patience.failures
+        let most = self.patience.failures;
+        [&self.failed, &self.strange]
+            .iter()
+            .any(|count| count.load(Ordering::Relaxed) >= most)
     }
 
     fn call<T>(
@@ -79,10 +85,15 @@ impl Patient {
                     self.failed.fetch_add(1, Ordering::Relaxed);
                     return Err(error);
                 }
+                Err(error @ RemoteError::NoStore { .. }) => {
+                    self.strange.fetch_add(1, Ordering::Relaxed);
+                    return Err(error);
+                }
                 result => {
                     // It answers, whatever it says. One that is down stays down.
                     if !self.is_down() {
                         self.failed.store(0, Ordering::Relaxed);
+                        self.strange.store(0, Ordering::Relaxed);
                     }
                     return result;
                 }

@@ -121,6 +121,13 @@ pub enum RemoteError {
     /// It has had its time without a word, and is not asked again.
     #[error("{remote} can't be reached: {why}")]
     Silent { remote: String, why: String },
+    /// It answers, and not as a store does: a login page, for instance.
+    #[error("{remote}: {name}: {why}")]
+    NoStore {
+        remote: String,
+        name: String,
+        why: String,
+    },
     /// An answer that makes no sense, or is larger than anything it could be.
     #[error("{remote}: {name}: {why}")]
     Wrong {

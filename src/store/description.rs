@@ -113,7 +113,9 @@ pub(super) fn create(root: &Path, id: Digest) -> Result<(), StoreError> {
     let path = path(root);
     fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
     let bytes = Description::new(id).to_bytes();
-    let created = fsx::create_durably(&path, &tmp, fsx::SHARED, &bytes);
+    // It is a lock as well, which a group must be able to take where it shares the store.
+    let mode = fsx::shared_in(root);
+    let created = fsx::create_durably(&path, &tmp, mode, &bytes);
     created.map_err(StoreError::io(&path))?;
     // The folder itself may be new.
     fsx::sync_folder_of(root).map_err(StoreError::io(root))

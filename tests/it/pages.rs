@@ -85,12 +85,12 @@ fn what_is_no_store_is_named_and_nothing_counts_as_there() {
         (document, "no list of names"),
         (part_of_a_list, "no list of names"),
         (circle, "circles"),
-        (empty_list, "no store"),
+        (empty_list, "other names"),
     ] {
         let server = Odd::serving(answer);
         let url = format!("{}/", server.url);
         let lab = lab();
-        let is_list = word == "no store";
+        let is_list = word == "other names";
 
         // A run goes on without it, and says why.
         let run = lab.run(&["run", "w.yaml", "--remote", &url]).expect(0);

@@ -19,7 +19,7 @@ fn a_pipe_among_images_is_named() {
         make_pipe(&pipe);
         space.write(
             "w.yaml",
-            "ribflow: 1\nname: w\nstages:\n  a: { use: dataset, with: { path: data } }\n",
+            "ribflow: 1\nname: w\nstages:\n  a: { use: dataset, with: { folder: data } }\n",
         );
         let outcome = run(space, &["run", "w.yaml"]);
         assert_ne!(outcome.code, Some(0), "{outcome}");

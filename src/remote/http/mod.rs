@@ -66,6 +66,14 @@ impl HttpRemote {
         }
     }
 
+    fn no_store(&self, name: &str, why: String) -> RemoteError {
+        RemoteError::NoStore {
+            remote: self.shown().to_string(),
+            name: name.to_string(),
+            why,
+        }
+    }
+
     /// A whole answer, of at most `most` bytes.
     fn whole(&self, name: &str, answer: Answer, most: u64) -> Result<Vec<u8>, RemoteError> {
         let mut bytes = Vec::new();
@@ -111,7 +119,9 @@ impl HttpRemote {
                 None => "it ".to_string(),
             };
             let why = format!("{redirected}answers {what}, where a list of names is expected");
-            self.wrong(&as_folder(folder), says::clear(&why))
+            // One line for many folders of a kind.
+            let kind = folder.split('/').next().unwrap_or_default();
+            self.no_store(&as_folder(kind), says::clear(&why))
         })
     }
 
@@ -126,8 +136,8 @@ impl HttpRemote {
         let name = super::names::object(&Digest::from_bytes(digest));
         let answer = self.talk.ask(&Method::HEAD, &name, &[])?;
         match answer.status {
-            200..=299 => Err(self.wrong(
-                &name,
+            200..=299 => Err(self.no_store(
+                "objects/",
                 format!(
                     "it answers {} for a name that it can't have, so it is no store: a login \
                      page, perhaps",

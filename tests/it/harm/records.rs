@@ -7,6 +7,7 @@ use ribflow::remote::address::{Options, open};
 use ribflow::remote::home::Home;
 use ribflow::remote::names;
 use ribflow::remote::revocations;
+use ribflow::remote::signing::{seal, unseal};
 use ribflow::remote::statement::{Revocation, Revoked};
 
 use super::{SMALL, Scene, asked, copy};
@@ -78,10 +79,22 @@ fn records_with_the_right_name_and_nothing_else_are_refused() {
         scene.server.repents();
         scene.server.does(&folder, Misdeed::Instead(listed));
         scene.server.does(".json", Misdeed::Instead(bytes));
+        // Signed by the author all the same: it is the record that is looked at.
+        let word = word_for(&scene, &digest);
+        scene.server.does(".sig", Misdeed::Instead(word));
         let told = scene.refuses();
         assert!(told.contains(expected), "{expected}: {told}");
     }
     scene.is_taken_in_the_end();
+}
+
+/// The author's word for whatever has this digest.
+fn word_for(scene: &Scene, digest: &Digest) -> Vec<u8> {
+    let envelope = scene.author.signature(&scene.record).envelope;
+    let statement = unseal(&envelope, &scene.author.key.public()).unwrap();
+    let mut statement: serde_json::Value = serde_json::from_slice(&statement).unwrap();
+    statement["subject"][0]["digest"]["blake3"] = digest.to_hex().into();
+    seal(statement.to_string().as_bytes(), &scene.author.key)
 }
 
 #[test]
@@ -162,7 +175,8 @@ fn a_record_replayed_under_another_key_is_refused() {
     let found = exchange.bring(&scene.reader.store, &[asked(&other)]);
     let found = found.unwrap();
     assert!(found.taken.is_empty());
-    assert_eq!(found.refused[0].why.to_string(), "it is of another key");
+    let why = found.refused[0].why.to_string();
+    assert!(why.contains("the signature is of another key"), "{why}");
     assert_eq!(scene.reader.store.records(&other.key).unwrap(), []);
     assert_eq!(scene.reader.store.records(&scene.record.key).unwrap(), []);
 }
