@@ -2,6 +2,7 @@
 //! and what is logged or repeated from a server goes through [`masked`], whoever words it.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::sync::RwLock;
 
 use base64::Engine;
@@ -81,11 +82,14 @@ pub fn keep_environment() {
         };
         let mut words = name.split('_').map(str::to_ascii_uppercase);
         // A path says where a secret is, and this variable which key signs.
-        let is_place = value.starts_with('/') || name == "RIBFLOW_KEY";
+        let is_path = value.starts_with('/') && Path::new(value).exists();
+        let is_place = is_path || name == "RIBFLOW_KEY";
         if words.any(|word| WORDS.contains(&word.as_str())) && !is_place {
             value.split_whitespace().for_each(keep);
         }
-        keep_of_url(value);
+        if value.contains("://") {
+            keep_of_url(value);
+        }
     }
 }
 
