@@ -14,6 +14,10 @@ use ribflow::rng::Stream;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() {
+    if let Err(error) = ribflow::isa::hold() {
+        eprintln!("{error}");
+        std::process::exit(2);
+    }
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(place) = arguments.iter().position(|word| word == "peer") {
         match peer(&arguments[place + 1..]) {

@@ -4,7 +4,7 @@
 //! `tests/it/house.rs` enforces it.
 //!
 //! ```text
-//! 0  digest · fsx · process · memory · rng · diag     digests and canonical encoding; atomic files, claims; descendants; the allocator; named random streams; diagnostics
+//! 0  digest · fsx · process · memory · isa · rng · diag     digests and canonical encoding; atomic files, claims; descendants; the allocator; the instruction sets; named random streams; diagnostics
 //! 1  yaml                          YAML with places, within limits
 //! 2  workflow                      places → spec → expansion → checked node graph; trait Kind
 //! 3  store                         objects, records, index, claims, verification
@@ -19,6 +19,7 @@
 
 pub mod digest;
 pub mod fsx;
+pub mod isa;
 pub mod memory;
 pub mod process;
 pub mod rng;

@@ -60,15 +60,25 @@ use clap::Parser;
 use self::arguments::{Arguments, Command, ExportCommand};
 use self::failure::{Exit, Failure};
 use crate::diag::secrets;
+use crate::isa;
 use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
 use crate::ui::streams;
 
 /// Runs the command that the process's arguments name.
 pub fn main() -> ExitCode {
+    // Before anything that has code for several instruction sets.
+    let held = isa::hold();
     let words: Vec<OsString> = std::env::args_os().collect();
     match Arguments::try_parse_from(&words) {
-        Ok(arguments) => execute(&arguments),
+        Ok(arguments) => match held {
+            Ok(()) => execute(&arguments),
+            Err(error) => {
+                let failure = Failure::usage("isa", error.to_string());
+                failure.report(arguments.common.json);
+                failure.exit().into()
+            }
+        },
         Err(error) => refuse(&error, &words).into(),
     }
 }

@@ -88,26 +88,9 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 
 /// The class of the processor: `cpu/x86-64-v4`, `cpu/aarch64`.
 ///
-/// By the widest instructions that the matrix kernels of this build use on this machine.
+/// By the widest instructions that the matrix kernels of this build use in this process.
 pub fn device_class() -> String {
-    format!("cpu/{}", instruction_set())
-}
-
-#[cfg(target_arch = "x86_64")]
-fn instruction_set() -> &'static str {
-    use std::arch::is_x86_feature_detected as has;
-    let v3 = has!("avx2") && has!("fma") && has!("bmi2") && has!("f16c");
-    let v4 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
-    match (v3, v4 && cfg!(feature = "avx512")) {
-        (true, true) => "x86-64-v4",
-        (true, false) => "x86-64-v3",
-        (false, _) => "x86-64-v2",
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn instruction_set() -> &'static str {
-    std::env::consts::ARCH
+    format!("cpu/{}", crate::isa::level())
 }
 
 /// The class of an open device.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Top-level modules, lowest first; on one line, a module may import those to its left.
 const FLOORS: &[&[&str]] = &[
-    &["digest", "fsx", "process", "memory", "rng", "diag"],
+    &["digest", "fsx", "process", "memory", "isa", "rng", "diag"],
     &["yaml"],
     &["workflow"],
     &["store"],

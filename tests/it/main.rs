@@ -25,6 +25,7 @@ mod harm;
 mod house;
 mod hub;
 mod imagenet_rib;
+mod isa;
 mod keep;
 mod lab;
 mod language;
@@ -35,6 +36,7 @@ mod odd_servers;
 mod ot;
 mod ot_exact;
 mod ot_fixtures;
+mod ot_range;
 mod ot_reference;
 mod ot_reference_otdd;
 mod ot_stage;
@@ -68,3 +70,18 @@ mod verify;
 mod weights;
 mod workflows;
 mod zips;
+
+/// The tests are held to the cap that they hold the program to: first of all, since what is
+/// detected once stays.
+#[cfg(target_os = "linux")]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static HOLD: extern "C" fn() = {
+    extern "C" fn first() {
+        if let Err(error) = ribflow::isa::hold() {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    }
+    first
+};

@@ -65,6 +65,7 @@ impl TestSpace {
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.root().join("home"))
             .env("COLUMNS", "100")
+            .envs(std::env::var_os("RIBFLOW_ISA").map(|cap| ("RIBFLOW_ISA", cap)))
             .stdin(Stdio::null());
         command
     }

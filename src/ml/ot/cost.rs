@@ -1,10 +1,14 @@
 //! The ground cost between two sets of points, stored once: f64, or f32 where it is large.
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::kernel::CHUNKS;
+use super::near::{self, Near, SMALLEST_SQUARE};
 use super::points::Points;
 use super::real::Real;
 use super::sweep::LANES;
@@ -30,6 +34,8 @@ pub struct Cost {
     pub(super) store: Store,
     rows: usize,
     columns: usize,
+    /// What entries that are too small for f64 count as; `None` where there are none.
+    floor: Option<f64>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,14 +75,19 @@ impl Cost {
         if entries.iter().any(|entry| !entry.is_finite()) {
             return Err(Error::Numerical("a cost is not finite".to_string()));
         }
-        Ok(Self::build(rows, columns, precision, |row, line| {
-            line.copy_from_slice(&entries[row * columns..(row + 1) * columns]);
-        }))
+        Self::build_blocks(rows, columns, precision, |rows, block| {
+            block.copy_from_slice(&entries[rows.start * columns..rows.end * columns]);
+        })
     }
 
     /// `scale · |x - y|²`, plus what the labels add.
     ///
-    /// By Gram expansion around the common mean, clamped at 0: |x|² + |y|² - 2 x·y.
+    /// By Gram expansion around the common mean, |x|² + |y|² - 2 x·y, and by differences where that
+    /// would cancel: every entry is off by 1e-11 of itself at most (by 6e-8 in f32).
+    ///
+    /// # Errors
+    /// Different dimensions; coordinates or all squares beyond the range of f64, a cost beyond that
+    /// of f32 under [`Precision::Single`].
     pub fn squared_euclidean(
         a: &Points,
         b: &Points,
@@ -86,41 +97,56 @@ impl Cost {
     ) -> Result<Self> {
         a.check_same_space(b)?;
         let centre = common_mean(a, b);
-        let b = Centred::new(b.values(), &centre);
-        let (columns, d) = (b.norms.len(), a.dimension());
-        Ok(Self::build_blocks(
-            a.count(),
-            columns,
-            precision,
-            |rows, block| {
-                let a = Centred::new(&a.values()[rows.start * d..rows.end * d], &centre);
-                a.products(&b, block);
-                let lines = block.chunks_exact_mut(columns);
-                for ((row, line), norm) in rows.zip(lines).zip(&a.norms) {
-                    for (column, entry) in line.iter_mut().enumerate() {
-                        let square = norm + b.norms[column] - 2.0 * *entry;
-                        *entry = scale * if square > 0.0 { square } else { 0.0 };
-                    }
-                    if let Some(labels) = &labels {
-                        for (column, entry) in line.iter_mut().enumerate() {
-                            *entry += labels.between(row, column);
-                        }
-                    }
+        let expansion = Expansion {
+            bar: near::bar(a.dimension()),
+            of_b: Centred::new(b.values(), &centre),
+            is_floored: AtomicBool::new(false),
+            scale,
+            a,
+            b,
+            centre,
+        };
+        let labels_in_range = labels.is_none_or(|it| it.table.iter().all(|cost| cost.is_finite()));
+        if !expansion.is_in_range() || !labels_in_range {
+            return Err(Error::Numerical(TOO_LARGE.to_string()));
+        }
+        let cost = Self::build_blocks(a.count(), b.count(), precision, |rows, block| {
+            expansion.fill(rows.clone(), block);
+            let Some(labels) = &labels else { return };
+            for (row, line) in rows.zip(block.chunks_exact_mut(b.count())) {
+                for (column, entry) in line.iter_mut().enumerate() {
+                    *entry += labels.between(row, column);
                 }
-            },
-        ))
+            }
+        })?;
+        let is_floored = expansion.is_floored.into_inner();
+        let cost = Self {
+            floor: is_floored.then_some(scale * SMALLEST_SQUARE),
+            ..cost
+        };
+        cost.check_floor(cost.largest())?;
+        Ok(cost)
+    }
+
+    /// Whether `moved`, a sum over the plan, is more than what entries too small for f64 make of it.
+    pub(super) fn check_floor(&self, moved: f64) -> Result<()> {
+        match self.floor {
+            Some(floor) if moved <= 1e7 * floor => Err(Error::Numerical(TOO_SMALL.to_string())),
+            _ => Ok(()),
+        }
     }
 
     /// |x - y|: the root of [`Cost::squared_euclidean`].
     ///
     /// # Errors
-    /// Different dimensions.
+    /// As [`Cost::squared_euclidean`].
     pub fn euclidean(a: &Points, b: &Points, precision: Precision) -> Result<Self> {
         let mut cost = Self::squared_euclidean(a, b, 1.0, None, precision)?;
         match &mut cost.store {
             Store::Single(entries) => entries.par_iter_mut().for_each(|it| *it = it.sqrt()),
             Store::Double(entries) => entries.par_iter_mut().for_each(|it| *it = it.sqrt()),
         }
+        cost.floor = cost.floor.map(f64::sqrt);
         Ok(cost)
     }
 
@@ -181,6 +207,14 @@ impl Cost {
         }
     }
 
+    pub(super) fn is_nowhere_negative(&self) -> bool {
+        (0..self.rows).into_par_iter().all(|row| {
+            let mut sound = true;
+            self.for_row(row, |_, entry| sound &= entry >= 0.0);
+            sound
+        })
+    }
+
     /// The mean entry.
     pub fn mean(&self) -> f64 {
         let of_row = |row| {
@@ -192,41 +226,39 @@ impl Cost {
         rows.iter().sum::<f64>() / (self.rows * self.columns) as f64
     }
 
-    fn build(
-        rows: usize,
-        columns: usize,
-        precision: Precision,
-        fill: impl Fn(usize, &mut [f64]) + Sync,
-    ) -> Self {
-        Self::build_blocks(rows, columns, precision, |range, block| {
-            for (row, line) in range.zip(block.chunks_exact_mut(columns)) {
-                fill(row, line);
-            }
-        })
-    }
-
     /// Calls `fill(rows, block)` for runs of rows, `block` being row-major `[rows, columns]`.
     fn build_blocks(
         rows: usize,
         columns: usize,
         precision: Precision,
-        fill: impl Fn(std::ops::Range<usize>, &mut [f64]) + Sync,
-    ) -> Self {
-        let double = match precision {
-            Precision::Auto => rows * columns <= AUTO_DOUBLE,
-            Precision::Double => true,
-            Precision::Single => false,
+        fill: impl Fn(Range<usize>, &mut [f64]) + Sync,
+    ) -> Result<Self> {
+        let single = match precision {
+            Precision::Auto => rows * columns > AUTO_DOUBLE,
+            Precision::Double => false,
+            Precision::Single => true,
         };
-        let store = if double {
-            Store::Double(filled(rows, columns, &fill))
-        } else {
-            Store::Single(filled(rows, columns, &fill))
+        let found = single
+            .then(|| filled::<f32>(rows, columns, &fill))
+            .flatten();
+        let store = match found {
+            Some(entries) => Store::Single(entries),
+            None if precision == Precision::Single => {
+                return Err(Error::Numerical(
+                    "a cost is beyond the range of f32: f64 holds it".to_string(),
+                ));
+            }
+            None => match filled::<f64>(rows, columns, &fill) {
+                Some(entries) => Store::Double(entries),
+                None => return Err(Error::Numerical(TOO_LARGE.to_string())),
+            },
         };
-        Self {
+        Ok(Self {
             store,
             rows,
             columns,
-        }
+            floor: None,
+        })
     }
 }
 
@@ -238,37 +270,100 @@ pub(super) fn padded(columns: usize) -> usize {
 /// Entries that a thread holds in f64 before they are stored.
 const BLOCK: usize = 1 << 21;
 
+/// `None` where `T` has not the range for an entry.
 fn filled<T: Real>(
     rows: usize,
     columns: usize,
-    fill: &(impl Fn(std::ops::Range<usize>, &mut [f64]) + Sync),
-) -> Vec<T> {
+    fill: &(impl Fn(Range<usize>, &mut [f64]) + Sync),
+) -> Option<Vec<T>> {
     let stride = padded(columns);
     let mut entries = vec![T::from_f64(0.0); rows * stride];
     let height = rows.div_ceil(CHUNKS).min(BLOCK / columns).max(8);
-    entries
+    let in_range = entries
         .par_chunks_mut(height * stride)
         .enumerate()
-        .for_each(|(chunk, target)| {
+        .map(|(chunk, target)| {
             let first = chunk * height;
             let last = first + target.len() / stride;
             let mut block = vec![0.0; (last - first) * columns];
             fill(first..last, &mut block);
+            let mut in_range = true;
             for (line, target) in block
                 .chunks_exact(columns)
                 .zip(target.chunks_exact_mut(stride))
             {
                 for (entry, target) in line.iter().zip(target) {
                     *target = T::from_f64(*entry);
+                    in_range &= T::holds(*entry);
                 }
             }
+            in_range
         });
-    entries
+    // All of them: entries are only whole once every chunk is filled.
+    let in_range = in_range.reduce(|| true, |all, one| all & one);
+    in_range.then_some(entries)
 }
 
 fn common_mean(a: &Points, b: &Points) -> Vec<f64> {
     let (of_a, of_b) = (a.mean(), b.mean());
     of_a.iter().zip(&of_b).map(|(x, y)| 0.5 * (x + y)).collect()
+}
+
+const TOO_LARGE: &str = "the points are too far apart for their squared distances: coordinates \
+                         beyond 1e140, or a cost that is not finite; scale them down first";
+
+const TOO_SMALL: &str = "the points are so near each other that their squared distances are below \
+                         the range of f64 (1e-290): scale them up first";
+
+/// Beyond it, squares of coordinates may leave the range of f64.
+const LARGEST_COORDINATE: f64 = 1e140;
+
+/// `scale · |x - y|²` of all points of `a` with all of `b`.
+struct Expansion<'a> {
+    a: &'a Points,
+    b: &'a Points,
+    centre: Vec<f64>,
+    of_b: Centred,
+    bar: f64,
+    scale: f64,
+    /// Whether a square was too small.
+    is_floored: AtomicBool,
+}
+
+impl Expansion<'_> {
+    fn is_in_range(&self) -> bool {
+        let coordinates = || self.a.values().iter().chain(self.b.values());
+        coordinates().all(|value| value.abs() <= LARGEST_COORDINATE)
+    }
+
+    fn fill(&self, rows: Range<usize>, block: &mut [f64]) {
+        if self.scale == 0.0 {
+            return block.fill(0.0);
+        }
+        let d = self.a.dimension();
+        let of_a = Centred::new(&self.a.values()[rows.start * d..rows.end * d], &self.centre);
+        of_a.products(&self.of_b, block);
+        let norms = &self.of_b.norms;
+        let lines = block.chunks_exact_mut(norms.len());
+        for ((row, line), norm) in rows.zip(lines).zip(&of_a.norms) {
+            for (entry, of_column) in line.iter_mut().zip(norms) {
+                *entry = norm + of_column - 2.0 * *entry;
+            }
+            let near = Near {
+                point: self.a.row(row),
+                others: self.b.values(),
+                norm: *norm,
+                norms,
+                bar: self.bar,
+            };
+            if near.is_coarse(line) && near.correct(line) {
+                self.is_floored.store(true, Ordering::Relaxed);
+            }
+            for entry in line.iter_mut() {
+                *entry *= self.scale;
+            }
+        }
+    }
 }
 
 /// Points around a centre, with their squared norms.

@@ -19,6 +19,8 @@ use crate::ml::{Error, Result};
 pub struct Gaussian {
     count: usize,
     mean: Vec<f64>,
+    /// What `mean` is short of the mean, where its digits do not hold it.
+    rest: Vec<f64>,
     /// Sums to the trace of the covariance.
     variances: Vec<f64>,
     /// F with FᵀF the covariance: at most as many rows as coordinates.
@@ -29,7 +31,7 @@ impl Gaussian {
     /// From at least two points; the covariance is divided by their number less one.
     ///
     /// # Errors
-    /// Fewer than two points.
+    /// Fewer than two points; points out of range.
     pub fn fit(points: &Points) -> Result<Self> {
         let (count, dimension) = (points.count(), points.dimension());
         if count < 2 {
@@ -38,17 +40,29 @@ impl Gaussian {
             ));
         }
         let mean = points.mean();
+        let rest = rest_of_mean(points, &mean);
         let shrink = 1.0 / ((count - 1) as f64).sqrt();
         let centred = Mat::from_fn(count, dimension, |row, column| {
-            (points.row(row)[column] - mean[column]) * shrink
+            (points.row(row)[column] - mean[column] - rest[column]) * shrink
         });
         let variances = (0..dimension).map(|column| {
             let column = centred.col(column);
             column.iter().map(|value| value * value).sum()
         });
+        let variances: Vec<f64> = variances.collect();
+        let trace: f64 = variances.iter().sum();
+        let varies = || {
+            centred
+                .col_iter()
+                .flat_map(|it| it.iter())
+                .any(|it| *it != 0.0)
+        };
+        if !trace.is_finite() || (trace < SMALLEST_TRACE && varies()) {
+            return Err(out_of_range());
+        }
         Ok(Self {
             count,
-            variances: variances.collect(),
+            variances,
             // R of QR has the same products, with fewer rows.
             factor: if count > dimension {
                 centred.qr().thin_R().to_owned()
@@ -56,6 +70,7 @@ impl Gaussian {
                 centred
             },
             mean,
+            rest,
         })
     }
 
@@ -92,9 +107,11 @@ impl Gaussian {
     /// Squared Bures-Wasserstein distance: W2² between the Gaussians.
     ///
     /// # Errors
-    /// Different dimensions, or singular values that do not converge.
+    /// Different dimensions, singular values that do not converge, points out of range, or a
+    /// difference that can't be told to a millionth.
     pub fn bures(&self, other: &Self) -> Result<f64> {
-        Ok(self.between_means(other) + self.covariance_distance(other)?)
+        let means = self.between_means(other)?;
+        Ok(means + self.between_covariances(other, means)?)
     }
 
     /// The part of the covariances in it: tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½, the squared Bures
@@ -103,24 +120,58 @@ impl Gaussian {
     /// # Errors
     /// As [`Gaussian::bures`].
     pub fn covariance_distance(&self, other: &Self) -> Result<f64> {
+        self.between_covariances(other, 0.0)
+    }
+
+    /// The same, right to a millionth of its sum with `beside`.
+    fn between_covariances(&self, other: &Self, beside: f64) -> Result<f64> {
         self.check(other)?;
-        let (rows, columns) = (self.factor.nrows(), other.factor.nrows());
-        let mut cross = Mat::zeros(rows, columns);
-        let right: MatRef<f64> = other.factor.as_ref();
-        matmul(
-            cross.as_mut(),
-            Accum::Replace,
-            self.factor.as_ref(),
-            right.transpose(),
-            1.0,
-            Par::Seq,
-        );
-        let singular = cross.singular_values().map_err(|_| {
-            Error::Numerical("the singular values of two classes did not converge".to_string())
-        })?;
+        let size = self.trace() + other.trace();
+        if !size.is_finite() {
+            return Err(out_of_range());
+        }
+        let (long, short) = match self.factor.nrows() < other.factor.nrows() {
+            true => (other, self),
+            false => (self, other),
+        };
+        let cross = product(self.factor.as_ref(), other.factor.transpose());
+        let singular = cross.singular_values().map_err(|_| not_converged())?;
         let nuclear: f64 = singular.iter().sum();
-        let spread = self.trace() + other.trace() - 2.0 * nuclear;
-        Ok(spread.max(0.0))
+        let spread = (size - 2.0 * nuclear).max(0.0);
+        if TRACE_ERROR * size <= ERROR * (spread + beside) {
+            return Ok(spread);
+        }
+        let residual = long.turned_onto(short)?;
+        let error = TURN_ERROR * size.sqrt();
+        let off = error * (2.0 * residual + error);
+        // What is left of a set and itself, or of one that was only moved.
+        let noise = NOISE * error;
+        let counts = noise * noise > ERROR * beside && beside > error * error;
+        if residual <= noise && !counts {
+            return Ok(0.0);
+        }
+        match off <= ERROR * (residual * residual + beside) {
+            true => Ok(residual * residual),
+            false => Err(Error::Numerical(format!(
+                "two covariances are too alike for f64 to tell their distance, {residual:.1e}, to \
+                 a millionth: their points spread over {:.1e}",
+                size.sqrt()
+            ))),
+        }
+    }
+
+    /// The norm of F1 - Q F2, where Q turns F2 as near to F1 as can be (the orthogonal Procrustes
+    /// problem, Schönemann 1966). Its square is the squared Bures distance without the difference
+    /// of traces, and first-order errors of Q do not count.
+    ///
+    /// `other` must have no more rows.
+    fn turned_onto(&self, other: &Self) -> Result<f64> {
+        let cross = product(self.factor.as_ref(), other.factor.transpose());
+        let svd = cross.thin_svd().map_err(|_| not_converged())?;
+        let turn = product(svd.U(), svd.V().transpose());
+        let turned = product(turn.as_ref(), other.factor.as_ref());
+        let difference = &self.factor - &turned;
+        Ok(difference.norm_l2())
     }
 
     /// The same with the covariances replaced by their diagonals: Σ (√s1 - √s2)².
@@ -131,7 +182,7 @@ impl Gaussian {
         self.check(other)?;
         let pairs = self.variances.iter().zip(&other.variances);
         let spread: f64 = pairs.map(|(s, t)| (s.sqrt() - t.sqrt()).powi(2)).sum();
-        Ok(self.between_means(other) + spread)
+        Ok(self.between_means(other)? + spread)
     }
 
     /// |m1 - m2|² + tr S1 + tr S2: an upper bound of [`Gaussian::bures`].
@@ -140,12 +191,22 @@ impl Gaussian {
     /// Different dimensions.
     pub fn upper_bound(&self, other: &Self) -> Result<f64> {
         self.check(other)?;
-        Ok(self.between_means(other) + self.trace() + other.trace())
+        Ok(self.between_means(other)? + self.trace() + other.trace())
     }
 
-    fn between_means(&self, other: &Self) -> f64 {
-        let pairs = self.mean.iter().zip(&other.mean);
-        pairs.map(|(x, y)| (x - y) * (x - y)).sum()
+    fn between_means(&self, other: &Self) -> Result<f64> {
+        self.check(other)?;
+        let rests = self.rest.iter().zip(&other.rest);
+        let pairs = self.mean.iter().zip(&other.mean).zip(rests);
+        let square: f64 = pairs
+            .map(|((x, y), (x_rest, y_rest))| (x - y) + (x_rest - y_rest))
+            .map(|difference| difference * difference)
+            .sum();
+        let lost = square == 0.0 && self.mean != other.mean;
+        match square.is_finite() && !lost {
+            true => Ok(square),
+            false => Err(out_of_range()),
+        }
     }
 
     fn check(&self, other: &Self) -> Result<()> {
@@ -158,6 +219,63 @@ impl Gaussian {
         }
         Ok(())
     }
+}
+
+/// How much of a distance an error may be, the error of a difference of traces as a share of them,
+/// and that of a turned factor as a share of its norm.
+const ERROR: f64 = 1e-6;
+const TRACE_ERROR: f64 = 1e-13;
+const TURN_ERROR: f64 = 1e-15;
+
+/// Turned factors that are no further apart, in units of their error, are the same.
+const NOISE: f64 = 64.0;
+
+/// Variances below it may have lost digits to the end of the range of f64.
+const SMALLEST_TRACE: f64 = 1e-290;
+
+/// A rest of a mean below this share of the deviation does not count.
+const SMALLEST_REST: f64 = 1e-9;
+
+/// Of each coordinate, the mean of what `mean` leaves: 0 but where coordinates are so large against
+/// their deviation that their mean has no digits left for it.
+fn rest_of_mean(points: &Points, mean: &[f64]) -> Vec<f64> {
+    let count = points.count() as f64;
+    let (mut sums, mut squares) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+    for row in points.rows() {
+        for (column, value) in row.iter().enumerate() {
+            let rest = value - mean[column];
+            sums[column] += rest;
+            squares[column] += rest * rest;
+        }
+    }
+    let pairs = sums.into_iter().zip(squares);
+    pairs
+        .map(|(sum, square): (f64, f64)| (sum / count, (square / count).sqrt()))
+        .map(
+            |(rest, deviation)| match rest.abs() > SMALLEST_REST * deviation {
+                true => rest,
+                false => 0.0,
+            },
+        )
+        .collect()
+}
+
+fn product(left: MatRef<f64>, right: MatRef<f64>) -> Mat<f64> {
+    let mut product = Mat::zeros(left.nrows(), right.ncols());
+    matmul(product.as_mut(), Accum::Replace, left, right, 1.0, Par::Seq);
+    product
+}
+
+fn not_converged() -> Error {
+    Error::Numerical("the singular values of two classes did not converge".to_string())
+}
+
+fn out_of_range() -> Error {
+    Error::Numerical(
+        "the points are too far apart, or too near each other, for the range of f64 (variances \
+         of 1e-290 to 1e300): scale them first"
+            .to_string(),
+    )
 }
 
 /// The Fréchet distance, squared, between two sets: W2² of the Gaussians fitted to them (Heusel et

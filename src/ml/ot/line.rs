@@ -1,8 +1,14 @@
 //! Transport on the line, where sorting solves it, and the distances that are averages of it over
 //! projections: sliced Wasserstein, and s-OTDD for labelled sets.
 
+use std::cmp::Ordering;
+
+use qd::Quad;
 use rayon::prelude::*;
 
+use super::digits::Digits;
+use super::mass::Masses;
+use super::pairs::are_equal;
 use super::points::{Labelled, Points, normalised};
 use crate::ml::{Error, Result};
 use crate::rng::Stream;
@@ -10,7 +16,8 @@ use crate::rng::Stream;
 /// W_p^p between two sets of numbers with weights: ∫ |F⁻¹ - G⁻¹|^p over quantiles.
 ///
 /// # Errors
-/// Weights that are none (see [`normalised`]), numbers that are not finite, or p below 1.
+/// Weights that are none (see [`normalised`]), or whose rounding bears on the distance; numbers that
+/// are not finite, or out of range; p below 1.
 pub fn wasserstein_1d(x: &[f64], a: &[f64], y: &[f64], b: &[f64], p: f64) -> Result<f64> {
     let (a, b) = (normalised(a, x.len())?, normalised(b, y.len())?);
     if !(1.0..f64::INFINITY).contains(&p) {
@@ -19,52 +26,64 @@ pub fn wasserstein_1d(x: &[f64], a: &[f64], y: &[f64], b: &[f64], p: f64) -> Res
     if x.iter().chain(y).any(|value| !value.is_finite()) {
         return Err(Error::Numerical("a number is not finite".to_string()));
     }
-    Ok(sorted_transport(&sorted(x, &a), &sorted(y, &b), p))
+    let masses = Masses::of(&a, &b);
+    sorted_transport(sorted(x, &masses.a), sorted(y, &masses.b), &masses, p)
 }
 
-fn sorted(values: &[f64], weights: &[f64]) -> Vec<(f64, f64)> {
-    let mut pairs: Vec<(f64, f64)> = values
-        .iter()
-        .copied()
-        .zip(weights.iter().copied())
-        .collect();
-    pairs.sort_by(|left, right| left.0.total_cmp(&right.0));
+fn sorted<V: Digits>(values: &[V], masses: &[i64]) -> Vec<(V, i64)> {
+    let mut pairs: Vec<(V, i64)> = values.iter().copied().zip(masses.iter().copied()).collect();
+    let order = |x: &V, y: &V| x.partial_cmp(y).unwrap_or(Ordering::Equal);
+    pairs.sort_by(|left, right| order(&left.0, &right.0));
     pairs
 }
 
 /// Moves mass in order, always as much as both ends still have.
-fn sorted_transport(x: &[(f64, f64)], y: &[(f64, f64)], p: f64) -> f64 {
+fn sorted_transport<V: Digits>(
+    x: Vec<(V, i64)>,
+    y: Vec<(V, i64)>,
+    masses: &Masses,
+    p: f64,
+) -> Result<f64> {
     let power = |distance: f64| match p {
         1.0 => distance,
         2.0 => distance * distance,
         _ => libm::pow(distance, p),
     };
-    let (mut i, mut j, mut total) = (0, 0, 0.0);
-    let (mut left, mut right) = (x[0].1, y[0].1);
-    loop {
-        let moved = left.min(right);
-        total += moved * power((x[i].0 - y[j].0).abs());
-        left -= moved;
-        right -= moved;
-        // Equal ends move on together, so that no crumb of rounding is carried along.
-        let (next_left, next_right) = (left <= right, right <= left);
-        if next_left {
-            i += 1;
+    let (mut from, mut to) = (x.into_iter(), y.into_iter());
+    let (mut left, mut right) = (from.next(), to.next());
+    let (mut furthest, mut total, mut doubtful) = (0.0_f64, 0.0, 0.0);
+    while let (Some((x, of_x)), Some((y, of_y))) = (left, right) {
+        let whole = of_x.min(of_y);
+        if whole > 0 {
+            let (mass, distance) = (whole as f64 * masses.unit, (x - y).to_f64().abs());
+            let cost = power(distance);
+            furthest = furthest.max(distance);
+            total += mass * cost;
+            doubtful += masses.doubtful(mass) * cost;
         }
-        if next_right {
-            j += 1;
-        }
-        if i >= x.len() || j >= y.len() {
-            return total;
-        }
-        if next_left {
-            left = x[i].1;
-        }
-        if next_right {
-            right = y[j].1;
-        }
+        left = if of_x > whole {
+            Some((x, of_x - whole))
+        } else {
+            from.next()
+        };
+        right = if of_y > whole {
+            Some((y, of_y - whole))
+        } else {
+            to.next()
+        };
     }
+    masses.check(total, doubtful)?;
+    let lost = furthest > 0.0 && total < SMALLEST_TOTAL;
+    if !total.is_finite() || lost {
+        return Err(Error::Numerical(
+            "a power of a distance is beyond the range of f64: scale the points first".to_string(),
+        ));
+    }
+    Ok(total)
 }
+
+/// Totals below it may have lost digits to the end of the range of f64.
+const SMALLEST_TOTAL: f64 = 1e-280;
 
 /// W2² along each projection.
 #[derive(Clone, Debug, PartialEq)]
@@ -111,7 +130,8 @@ pub fn directions(count: usize, dimension: usize, stream: &mut Stream) -> Vec<f6
 /// `[projections, dimension]`.
 ///
 /// # Errors
-/// Different dimensions, or directions that are no directions of that space.
+/// Different dimensions, or directions that are no directions of that space; points out of range;
+/// a distance that can't be told to a millionth.
 pub fn sliced(a: &Points, b: &Points, directions: &[f64]) -> Result<Sliced> {
     let weights = [&a.uniform_weights()[..], &b.uniform_weights()[..]];
     sliced_weighted((a, b), weights, directions)
@@ -130,20 +150,78 @@ pub fn sliced_weighted(
     let directions = Points::new(directions.to_vec(), a.dimension())?;
     let mass_a = normalised(of_a, a.count())?;
     let mass_b = normalised(of_b, b.count())?;
+    let masses = Masses::of(&mass_a, &mass_b);
+    let centre: Vec<f64> = {
+        let (of_a, of_b) = (a.mean(), b.mean());
+        of_a.iter()
+            .zip(&of_b)
+            .map(|(x, y)| 0.5 * x + 0.5 * y)
+            .collect()
+    };
+    let (near_a, near_b) = (a.around(&centre), b.around(&centre));
+    let found = squares_along((&near_a, &near_b), &directions, &masses, projected)?;
+    let error = projection_error(a.dimension()) * (near_a.largest_norm() + near_b.largest_norm());
+    if 2.0 * error <= ERROR * found.distance() {
+        return Ok(found);
+    }
+    if are_equal(a, b) && mass_a.iter().chain(&mass_b).all(|mass| *mass == mass_a[0]) {
+        return Ok(found);
+    }
+    let found = squares_along((a, b), &directions, &masses, projected_in_double)?;
+    // Digits that are twice as many have the square of the error.
+    let error = error.max(a.largest_norm() + b.largest_norm()) * 1e-28;
+    match 2.0 * error <= ERROR * found.distance() || found.distance() == 0.0 {
+        true => Ok(found),
+        false => Err(too_alike()),
+    }
+}
+
+/// How much of a distance an error may be.
+const ERROR: f64 = 1e-6;
+
+/// By how much an inner product may be off, as a share of both norms. See [`super::near::bar`].
+fn projection_error(dimension: usize) -> f64 {
+    let terms = (dimension + 4) as f64;
+    terms.min(6.0 * terms.sqrt()) * f64::EPSILON
+}
+
+fn too_alike() -> Error {
+    Error::Numerical(
+        "the projections of the sets are too alike for their digits to tell a distance to a \
+         millionth: centre the points, and scale them to about 1"
+            .to_string(),
+    )
+}
+
+fn squares_along<V: Digits>(
+    (a, b): (&Points, &Points),
+    directions: &Points,
+    masses: &Masses,
+    project: impl Fn(&Points, &[f64]) -> Vec<V> + Sync,
+) -> Result<Sliced> {
     let squares = (0..directions.count()).into_par_iter().map(|index| {
         let direction = directions.row(index);
-        let (x, y) = (projected(a, direction), projected(b, direction));
-        sorted_transport(&sorted(&x, &mass_a), &sorted(&y, &mass_b), 2.0)
+        let (x, y) = (project(a, direction), project(b, direction));
+        sorted_transport(sorted(&x, &masses.a), sorted(&y, &masses.b), masses, 2.0)
     });
-    Ok(Sliced {
-        squares: squares.collect(),
-    })
+    let squares = squares.collect::<Result<_>>()?;
+    Ok(Sliced { squares })
 }
 
 fn projected(points: &Points, direction: &[f64]) -> Vec<f64> {
     let rows = points.rows();
     rows.map(|row| row.iter().zip(direction).map(|(x, w)| x * w).sum())
         .collect()
+}
+
+fn projected_in_double(points: &Points, direction: &[f64]) -> Vec<Quad> {
+    let of_row = |row: &[f64]| {
+        let pairs = row.iter().zip(direction);
+        pairs.fold(Quad::from(0.0), |sum, (x, w)| {
+            sum + Quad::from(*x).times(*w)
+        })
+    };
+    points.rows().map(of_row).collect()
 }
 
 /// The random numbers of s-OTDD: one row per projection.
@@ -205,8 +283,8 @@ fn zero_truncated_poisson(mean: f64, stream: &mut Stream) -> u32 {
 /// on the line.
 ///
 /// # Errors
-/// Different dimensions, projections that do not fit, or moments that overflow (scale the
-/// features to about 1 first).
+/// Different dimensions, projections that do not fit, moments that overflow or hide the distance
+/// (scale the features to about 1 first).
 pub fn s_otdd(a: &Labelled, b: &Labelled, projections: &LabelProjections) -> Result<Sliced> {
     a.points().check_same_space(b.points())?;
     let (count, moments) = (projections.projections, projections.moments);
@@ -221,21 +299,45 @@ pub fn s_otdd(a: &Labelled, b: &Labelled, projections: &LabelProjections) -> Res
         ));
     }
     let (mass_a, mass_b) = (a.weights(), b.weights());
+    let masses = Masses::of(&mass_a, &mass_b);
     let (classes_a, classes_b) = (Classes::of(a), Classes::of(b));
-    let squares = (0..count).into_par_iter().map(|index| {
-        let x = classes_a.embedded(a, projections, index);
-        let y = classes_b.embedded(b, projections, index);
-        let square = sorted_transport(&sorted(&x, &mass_a), &sorted(&y, &mass_b), 2.0);
-        match square.is_finite() {
-            true => Ok(square),
-            false => Err(Error::Numerical(
-                "a moment overflowed: scale the features to about 1".to_string(),
-            )),
-        }
-    });
-    Ok(Sliced {
-        squares: squares.collect::<Result<_>>()?,
-    })
+    let norms = [a.points().largest_norm(), b.points().largest_norm()];
+    let found: Vec<(f64, f64)> = (0..count)
+        .into_par_iter()
+        .map(|index| {
+            let x = classes_a.embedded(a, projections, index);
+            let y = classes_b.embedded(b, projections, index);
+            let error = x.error(norms[0]) + y.error(norms[1]);
+            let (x, y) = (sorted(&x.places, &masses.a), sorted(&y.places, &masses.b));
+            let square = sorted_transport(x, y, &masses, 2.0)?;
+            Ok((square, error * error))
+        })
+        .collect::<Result<_>>()?;
+    let (squares, errors): (Vec<f64>, Vec<f64>) = found.into_iter().unzip();
+    let found = Sliced { squares };
+    let error = (errors.iter().sum::<f64>() / count as f64).sqrt();
+    match 2.0 * error <= ERROR * found.distance() || same_embedding(a, b) {
+        true => Ok(found),
+        false => Err(too_alike()),
+    }
+}
+
+/// Whether both sets are the same points with the same labels and weights.
+fn same_embedding(a: &Labelled, b: &Labelled) -> bool {
+    let with_labels = |set: &Labelled| -> Result<Points> {
+        let weights = set.weights();
+        let tails = set.labels().iter().zip(weights);
+        let rows = set.points().rows().zip(tails);
+        let values = rows.flat_map(|(row, (label, weight))| {
+            let tail = [f64::from(*label), weight];
+            row.iter().copied().chain(tail).collect::<Vec<f64>>()
+        });
+        Points::new(values.collect(), set.points().dimension() + 2)
+    };
+    match (with_labels(a), with_labels(b)) {
+        (Ok(a), Ok(b)) => are_equal(&a, &b),
+        _ => false,
+    }
 }
 
 /// The classes of a set, numbered from 0.
@@ -257,12 +359,16 @@ impl Classes {
     }
 
     /// Every point as one number along projection `index`.
-    fn embedded(&self, set: &Labelled, projections: &LabelProjections, index: usize) -> Vec<f64> {
+    fn embedded(&self, set: &Labelled, projections: &LabelProjections, index: usize) -> Embedded {
         let (d, k) = (set.points().dimension(), projections.moments);
         let theta = &projections.theta[index * d..(index + 1) * d];
         let psi = &projections.psi[index * (k + 1)..(index + 1) * (k + 1)];
         let orders = &projections.orders[index * k..(index + 1) * k];
         let line = projected(set.points(), theta);
+        let furthest = line
+            .iter()
+            .fold(0.0, |most: f64, value| value.abs().max(most));
+        let (mut slope, mut size) = (psi[0].abs(), psi[0].abs() * furthest);
         let mut of_class = vec![0.0; self.counts.len()];
         for (order, weight) in orders.iter().zip(&psi[1..]) {
             let mut sums = vec![0.0; self.counts.len()];
@@ -273,11 +379,31 @@ impl Classes {
             for ((embedded, sum), count) in of_class.iter_mut().zip(sums).zip(&self.counts) {
                 *embedded += weight * sum / count / factorial;
             }
+            let share = weight.abs() / factorial;
+            slope += share * f64::from(*order) * furthest.powi(*order as i32 - 1);
+            size += share * furthest.powi(*order as i32);
         }
         let pairs = line.iter().zip(&self.of);
-        pairs
-            .map(|(value, class)| psi[0] * value + of_class[*class])
-            .collect()
+        let places = pairs.map(|(value, class)| psi[0] * value + of_class[*class]);
+        Embedded {
+            places: places.collect(),
+            slope: slope * projection_error(d),
+            size: size * 16.0 * f64::EPSILON,
+        }
+    }
+}
+
+/// The points of a set as numbers.
+struct Embedded {
+    places: Vec<f64>,
+    /// By how much a number may be off for each unit of a point's norm, and for its own size.
+    slope: f64,
+    size: f64,
+}
+
+impl Embedded {
+    fn error(&self, largest_norm: f64) -> f64 {
+        self.slope * largest_norm + self.size
     }
 }
 

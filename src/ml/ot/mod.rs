@@ -22,13 +22,17 @@
 
 mod ahead;
 mod cost;
+mod digits;
 mod divergence;
 mod exact;
 mod exponents;
 mod gaussian;
 mod kernel;
 mod line;
+mod mass;
+mod near;
 mod otdd;
+mod pairs;
 mod pairwise;
 mod points;
 mod real;

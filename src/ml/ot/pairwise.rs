@@ -1,8 +1,15 @@
 //! Distances made of means over all pairs of points: kernel mean discrepancy and energy.
+//!
+//! They are differences of means that may be as large as the largest distance. Where rounding
+//! could reach a millionth of the difference, the means are computed again in twice the digits, or,
+//! where that would take too long, refused.
 
+use qd::Quad;
 use rayon::prelude::*;
 
 use super::cost::{Cost, Precision};
+use super::near::EXPANSION_ERROR;
+use super::pairs;
 use super::points::Points;
 use super::real::Real;
 use crate::ml::{Error, Result};
@@ -21,7 +28,8 @@ pub struct Mmd {
 /// MMD² under `exp(-|x - y|² / (2 σ²))`; without a σ² the median of |x - y|² between the sets.
 ///
 /// # Errors
-/// Different dimensions, a set of one point, a σ² that is not positive (or a median of 0).
+/// Different dimensions, a set of one point, a σ² that is not positive (or a median of 0); points
+/// out of range; a difference that can't be told to a millionth.
 pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
     let (n, m) = (a.count() as f64, b.count() as f64);
     if a.count() < 2 || b.count() < 2 {
@@ -42,11 +50,50 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
     let aa = sum(&squares(a, a)?, kernel);
     let bb = sum(&squares(b, b)?, kernel);
     // A point is at 0 from itself, where the kernel is 1.
-    Ok(Mmd {
+    let found = Mmd {
         biased: aa / (n * n) + bb / (m * m) - 2.0 * ab,
         unbiased: (aa - n) / (n * (n - 1.0)) + (bb - m) / (m * (m - 1.0)) - 2.0 * ab,
         bandwidth,
-    })
+    };
+    // Of e^-x by a relative error of x: at most 1/e.
+    let error = 4.0 * (0.5 * EXPANSION_ERROR + rounding(a, b));
+    if found.is_told(error) {
+        return Ok(found);
+    }
+    if pairs::are_equal(a, b) {
+        return Ok(Mmd {
+            biased: 0.0,
+            ..found
+        });
+    }
+    pairs::check_size(a, b)?;
+    found.in_double(a, b)
+}
+
+impl Mmd {
+    /// Whether an error of this size is below a millionth. What is told of `unbiased`, which may
+    /// be 0 by chance, is held against what chance makes of it.
+    fn is_told(&self, error: f64) -> bool {
+        let chance = self.biased - self.unbiased;
+        let unbiased = self.unbiased.abs().max(chance);
+        error <= ERROR * self.biased.min(unbiased)
+    }
+
+    fn in_double(self, a: &Points, b: &Points) -> Result<Self> {
+        let factor = Quad::from(-0.5) / Quad::from(self.bandwidth);
+        let mean = |a: &Points, b: &Points| pairs::mean(a, b, |square| (square * factor).exp());
+        let (ab, aa, bb) = (mean(a, b), mean(a, a), mean(b, b));
+        let biased = aa + bb - ab - ab;
+        // What a set of n is short of for leaving out its n kernels of 1.
+        let short =
+            |mean: Quad, count: usize| (Quad::from(1.0) - mean) / Quad::from(count as f64 - 1.0);
+        let unbiased = biased - short(aa, a.count()) - short(bb, b.count());
+        Ok(Self {
+            biased: told(biased, 1.0)?,
+            unbiased: unbiased.0,
+            ..self
+        })
+    }
 }
 
 /// The energy distance, in geomloss's scale: E|x - y| - E|x - x'| / 2 - E|y - y'| / 2, half of
@@ -56,13 +103,58 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
 /// is the distance proper.
 ///
 /// # Errors
-/// Different dimensions.
+/// Different dimensions; points out of range; a difference that can't be told to a millionth.
 pub fn energy(a: &Points, b: &Points, floor: f64) -> Result<f64> {
     let mean = |a: &Points, b: &Points| -> Result<f64> {
         let distances = sum(&squares(a, b)?, |square| square.sqrt().max(floor));
         Ok(distances / (a.count() as f64 * b.count() as f64))
     };
-    Ok(mean(a, b)? - 0.5 * (mean(a, a)? + mean(b, b)?))
+    let (ab, within) = (mean(a, b)?, 0.5 * (mean(a, a)? + mean(b, b)?));
+    let found = ab - within;
+    // A root halves the relative error of a square.
+    let error = (ab + within) * (0.5 * EXPANSION_ERROR + rounding(a, b));
+    if error <= ERROR * found.abs() {
+        return Ok(found);
+    }
+    if pairs::are_equal(a, b) {
+        return Ok(0.0);
+    }
+    pairs::check_size(a, b)?;
+    let least = Quad::from(floor);
+    let mean = |a: &Points, b: &Points| {
+        pairs::mean(a, b, |square| {
+            let distance = square.sqrt();
+            if distance < least { least } else { distance }
+        })
+    };
+    let within = (mean(a, a) + mean(b, b)) * Quad::from(0.5);
+    let found = mean(a, b) - within;
+    told(found, within.0)
+}
+
+/// How much of a distance an error may be.
+const ERROR: f64 = 1e-6;
+
+/// The rounding of a sum over all pairs, as a share of it: of a row, then of the rows; and of the
+/// function that is summed.
+fn rounding(a: &Points, b: &Points) -> f64 {
+    let longest = a.count().max(b.count()) as f64;
+    (longest + 4.0) * f64::EPSILON
+}
+
+/// A difference of means of this size, if it has a millionth of itself left; 0 where it is
+/// rounding of 32 digits.
+fn told(found: Quad, size: f64) -> Result<f64> {
+    const ROUNDING: f64 = 1e-29;
+    match found.0.abs() / size {
+        share if share <= ROUNDING => Ok(0.0),
+        share if share * ERROR >= ROUNDING => Ok(found.0),
+        _ => Err(Error::Numerical(
+            "the distances between the sets and those within them cancel to less than 32 digits \
+             tell: the sets are the same but for rounding"
+                .to_string(),
+        )),
+    }
 }
 
 fn squares(a: &Points, b: &Points) -> Result<Cost> {

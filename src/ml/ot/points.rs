@@ -90,6 +90,22 @@ impl Points {
         mean
     }
 
+    /// The same points with `centre` taken away.
+    pub(super) fn around(&self, centre: &[f64]) -> Self {
+        let rows = self.rows();
+        let values = rows.flat_map(|row| row.iter().zip(centre).map(|(value, at)| value - at));
+        Self {
+            values: values.collect(),
+            dimension: self.dimension,
+        }
+    }
+
+    /// How far the furthest point is from 0.
+    pub(super) fn largest_norm(&self) -> f64 {
+        let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
+        self.rows().map(norm).fold(0.0, f64::max)
+    }
+
     /// Equal weights that sum to 1.
     pub fn uniform_weights(&self) -> Vec<f64> {
         vec![1.0 / self.count() as f64; self.count()]

@@ -8,6 +8,8 @@
 pub trait Real: Copy + Send + Sync + 'static {
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
+    /// Whether `value` is 0 or has all its digits here.
+    fn holds(value: f64) -> bool;
     /// e^self, with the argument clamped to where the result is a normal number: ±87 for f32,
     /// ±700 for f64. Relative error below 2e-7 and 4e-16.
     fn exp(self) -> Self;
@@ -27,6 +29,13 @@ impl Real for f32 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         f64::from(self)
+    }
+
+    #[inline(always)]
+    fn holds(value: f64) -> bool {
+        let size = value.abs();
+        let most = size <= f64::from(f32::MAX);
+        (most & (size >= f64::from(f32::MIN_POSITIVE))) | (size == 0.0)
     }
 
     #[inline(always)]
@@ -96,6 +105,11 @@ impl Real for f64 {
     #[inline(always)]
     fn to_f64(self) -> f64 {
         self
+    }
+
+    #[inline(always)]
+    fn holds(value: f64) -> bool {
+        value.is_finite()
     }
 
     #[inline(always)]

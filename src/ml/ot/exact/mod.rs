@@ -10,18 +10,24 @@
 //! lists. From there on it is the simplex proper, in f64 over whole masses, until no arc of the
 //! whole cost is cheaper than the potentials allow. The value comes with its gap to a dual solution
 //! made feasible, so nothing has to be believed.
+//!
+//! Potentials may be as large as the largest cost. Where f64 does not hold them finely enough for
+//! the value, the simplex goes on in twice the digits; what those do not settle is an error.
 
-mod mass;
+mod finish;
 mod prices;
 mod start;
 mod tree;
 
 use super::cost::{Cost, Precision};
+use super::digits::Digits;
+use super::mass::Masses;
 use super::points::{Points, normalised};
 use super::sinkhorn::Sinkhorn;
 use crate::ml::{Error, Observer, Result};
-use mass::Masses;
-use prices::{Arc, column_minima, row_minima, search};
+
+use prices::{Arc, search};
+use qd::Quad;
 use tree::Tree;
 
 /// How to solve an exact problem.
@@ -58,9 +64,6 @@ pub struct ExactTransport {
 /// Arcs of a row that a search gives to the simplex.
 const SHORT_LIST: usize = 24;
 
-/// Reduced costs above this share of the largest cost are rounding.
-const ROUNDING: f64 = 1e-13;
-
 impl ExactTransport {
     /// How much mass the plan moves between groups: row-major `[groups[0], groups[1]]`.
     /// `of_rows` and `of_columns` give the group of each point, from 0.
@@ -92,7 +95,8 @@ impl Exact {
     ///
     /// # Errors
     /// Weights out of range; a cost stored in f32, which could not be optimal to more than its
-    /// rounding; more pivots than allowed; interruption by `observer`.
+    /// rounding; a value that can't be told to a millionth (of the sum of what is moved, each at
+    /// its absolute cost); more pivots than allowed; interruption by `observer`.
     pub fn solve(
         &self,
         cost: &Cost,
@@ -118,21 +122,37 @@ impl Exact {
         let mut simplex = Simplex {
             tree: start::tree(cost, &masses, &ordered, &u, &v),
             rows: cost.rows(),
-            tolerance: ROUNDING * cost.largest().max(f64::MIN_POSITIVE),
+            tolerance: Simplex::<f64>::tolerance(cost),
             pivots: 0,
             limit: self.max_pivots.unwrap_or(u64::MAX),
             observer,
         };
-        loop {
-            simplex.settle(&mut first)?;
-            let (u, v) = simplex.potentials(&masses);
-            let found = search(cost, &u, &v, SHORT_LIST, -simplex.tolerance);
-            if found.is_empty() {
-                return finish(cost, &masses, &simplex, [&a, &b], (u, v));
-            }
-            first.extend(found);
+        let potentials = simplex.optimise(cost, &masses, &mut first)?;
+        let found = finish::in_single(cost, &simplex.plan(masses.unit), [&a, &b], potentials);
+        if let Some(found) = found.settled(cost, simplex.pivots) {
+            return checked(cost, &masses, found);
         }
+        let mut simplex = simplex.in_double(cost);
+        let potentials = simplex.optimise(cost, &masses, &mut first)?;
+        let found = finish::in_double(cost, &simplex.plan(1.0), &masses, potentials);
+        let settled = found.settled(cost, simplex.pivots);
+        checked(cost, &masses, settled.ok_or_else(|| found.unsettled(cost))?)
     }
+}
+
+/// `found`, if neither rounded masses nor the range of f64 bear on its value.
+fn checked(cost: &Cost, masses: &Masses, found: ExactTransport) -> Result<ExactTransport> {
+    let (mut moved, mut doubtful) = (0.0, 0.0);
+    for arc in &found.plan {
+        let cost = cost.at(arc.row, arc.column).abs();
+        moved += arc.mass * cost;
+        doubtful += masses.doubtful(arc.mass) * cost;
+    }
+    masses.check(moved, doubtful)?;
+    if found.value > 0.0 {
+        cost.check_floor(found.value)?;
+    }
+    Ok(found)
 }
 
 /// The power of the distance that is moved along.
@@ -185,8 +205,8 @@ fn rough_potentials(
     Ok((u, v))
 }
 
-struct Simplex<'a> {
-    tree: Tree,
+struct Simplex<'a, P> {
+    tree: Tree<P>,
     rows: usize,
     tolerance: f64,
     pivots: u64,
@@ -194,7 +214,47 @@ struct Simplex<'a> {
     observer: &'a dyn Observer,
 }
 
-impl Simplex<'_> {
+impl<'a> Simplex<'a, f64> {
+    /// The same in twice the digits.
+    fn in_double(self, cost: &Cost) -> Simplex<'a, Quad> {
+        let rows = self.rows;
+        let between = |row: u32, sink: u32| cost.at(row as usize, sink as usize - rows);
+        Simplex {
+            tree: self.tree.with_potentials(between),
+            rows,
+            tolerance: Simplex::<Quad>::tolerance(cost),
+            pivots: self.pivots,
+            limit: self.limit,
+            observer: self.observer,
+        }
+    }
+}
+
+impl<P: Digits> Simplex<'_, P> {
+    /// Reduced costs above it, taken negative, are rounding.
+    fn tolerance(cost: &Cost) -> f64 {
+        P::ROUNDING * cost.largest().max(f64::MIN_POSITIVE)
+    }
+
+    /// Pivots until no arc of the whole cost is too cheap, beginning with `arcs`. Gives the
+    /// potentials of the rows and of the columns.
+    fn optimise(
+        &mut self,
+        cost: &Cost,
+        masses: &Masses,
+        arcs: &mut Vec<Arc>,
+    ) -> Result<(Vec<P>, Vec<P>)> {
+        loop {
+            self.settle(arcs)?;
+            let (u, v) = self.potentials(masses);
+            let found = search(cost, &u, &v, SHORT_LIST, -self.tolerance);
+            if found.is_empty() {
+                return Ok((u, v));
+            }
+            arcs.extend(found);
+        }
+    }
+
     /// Pivots until none of `arcs` is too cheap: the best of a block enters, block after block.
     fn settle(&mut self, arcs: &mut [Arc]) -> Result<()> {
         let block = arcs.len().isqrt().max(32);
@@ -202,10 +262,10 @@ impl Simplex<'_> {
         while unchanged < arcs.len() {
             let last = (place + block).min(arcs.len());
             let potentials = &self.tree.potentials;
-            let (mut least, mut best) = (-self.tolerance, None);
+            let (mut least, mut best) = (P::from(-self.tolerance), None);
             for arc in &arcs[place..last] {
                 let sink = potentials[self.rows + arc.column as usize];
-                let reduced = arc.cost - potentials[arc.row as usize] + sink;
+                let reduced = P::from(arc.cost) - potentials[arc.row as usize] + sink;
                 if reduced < least {
                     (least, best) = (reduced, Some(*arc));
                 }
@@ -238,14 +298,14 @@ impl Simplex<'_> {
     }
 
     /// Of the rows and of the columns; -∞ for points without mass.
-    fn potentials(&self, masses: &Masses) -> (Vec<f64>, Vec<f64>) {
-        let of = |mass: &i64, value: f64| match mass {
-            0 => f64::NEG_INFINITY,
+    fn potentials(&self, masses: &Masses) -> (Vec<P>, Vec<P>) {
+        let of = |mass: &i64, value: P| match mass {
+            0 => P::from(f64::NEG_INFINITY),
             _ => value,
         };
         let (u, v) = self.tree.potentials.split_at(self.rows);
         let u = masses.a.iter().zip(u).map(|(mass, u)| of(mass, *u));
-        let v = masses.b.iter().zip(v).map(|(mass, v)| of(mass, -v));
+        let v = masses.b.iter().zip(v).map(|(mass, v)| of(mass, -*v));
         (u.collect(), v.collect())
     }
 
@@ -266,50 +326,4 @@ impl Simplex<'_> {
         plan.sort_by_key(|arc| (arc.row, arc.column));
         plan
     }
-}
-
-fn finish(
-    cost: &Cost,
-    masses: &Masses,
-    simplex: &Simplex,
-    [a, b]: [&[f64]; 2],
-    (u, v): (Vec<f64>, Vec<f64>),
-) -> Result<ExactTransport> {
-    let plan = simplex.plan(masses.unit);
-    let value = plan
-        .iter()
-        .map(|arc| arc.mass * cost.at(arc.row, arc.column))
-        .sum();
-    // What rounding left of infeasibility, and points without mass, are settled here.
-    let counts: Vec<bool> = a.iter().map(|weight| *weight > 0.0).collect();
-    let of_columns = column_minima(cost, &u, &counts);
-    let mut g: Vec<f64> = v
-        .iter()
-        .zip(&of_columns)
-        .map(|(v, least)| v.min(*least))
-        .collect();
-    for ((g, least), weight) in g.iter_mut().zip(&of_columns).zip(b) {
-        if *weight == 0.0 {
-            *g = *least;
-        }
-    }
-    let f = row_minima(cost, &g);
-    let dot = |weights: &[f64], values: &[f64]| -> f64 {
-        weights.iter().zip(values).map(|(a, f)| a * f).sum()
-    };
-    let dual = dot(a, &f) + dot(b, &g);
-    let value: f64 = value;
-    if !value.is_finite() || !dual.is_finite() {
-        return Err(Error::Numerical(
-            "exact transport gave a number that is not finite".to_string(),
-        ));
-    }
-    Ok(ExactTransport {
-        value,
-        dual_gap: value - dual,
-        f,
-        g,
-        plan,
-        pivots: simplex.pivots,
-    })
 }

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::ml::ot::cost::Cost;
+use crate::ml::ot::digits::Digits;
 
 /// An arc with its cost.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,15 +18,21 @@ pub(super) struct Arc {
 
 /// The `limit` arcs of each row with the smallest reduced costs `cost - u - v` below `below`, by
 /// row. Rows and columns with a potential of -∞ have none.
-pub(super) fn search(cost: &Cost, u: &[f64], v: &[f64], limit: usize, below: f64) -> Vec<Arc> {
+pub(super) fn search<P: Digits>(
+    cost: &Cost,
+    u: &[P],
+    v: &[P],
+    limit: usize,
+    below: f64,
+) -> Vec<Arc> {
     let of_row = |row: usize| -> Vec<Arc> {
-        if u[row] == f64::NEG_INFINITY {
+        if u[row].to_f64() == f64::NEG_INFINITY {
             return Vec::new();
         }
         let mut found: Vec<(f64, u32)> = Vec::new();
         let mut bar = below;
         cost.for_row(row, |column, cost| {
-            let reduced = cost - u[row] - v[column];
+            let reduced = (P::from(cost) - u[row] - v[column]).to_f64();
             if reduced < bar {
                 found.push((reduced, column as u32));
                 if found.len() >= 4 * limit {
@@ -56,33 +63,35 @@ fn keep(found: &mut Vec<(f64, u32)>, limit: usize) -> f64 {
 }
 
 /// For every row the smallest `cost - v`, +∞ where no column counts.
-pub(super) fn row_minima(cost: &Cost, v: &[f64]) -> Vec<f64> {
+pub(super) fn row_minima<P: Digits>(cost: &Cost, v: &[P]) -> Vec<P> {
     let of_row = |row: usize| {
-        let mut least = f64::INFINITY;
-        cost.for_row(row, |column, cost| least = least.min(cost - v[column]));
+        let mut least = P::from(f64::INFINITY);
+        cost.for_row(row, |column, cost| {
+            least = least.least(P::from(cost) - v[column]);
+        });
         least
     };
     (0..cost.rows()).into_par_iter().map(of_row).collect()
 }
 
 /// For every column the smallest `cost - u` over the rows that `counts`.
-pub(super) fn column_minima(cost: &Cost, u: &[f64], counts: &[bool]) -> Vec<f64> {
+pub(super) fn column_minima<P: Digits>(cost: &Cost, u: &[P], counts: &[bool]) -> Vec<P> {
     let chunk = cost.rows().div_ceil(32);
     let of_chunk = |first: usize| {
-        let mut least = vec![f64::INFINITY; cost.columns()];
+        let mut least = vec![P::from(f64::INFINITY); cost.columns()];
         for row in (first..(first + chunk).min(cost.rows())).filter(|row| counts[*row]) {
             cost.for_row(row, |column, cost| {
-                least[column] = least[column].min(cost - u[row]);
+                least[column] = least[column].least(P::from(cost) - u[row]);
             });
         }
         least
     };
     let starts: Vec<usize> = (0..cost.rows()).step_by(chunk).collect();
-    let chunks: Vec<Vec<f64>> = starts.into_par_iter().map(of_chunk).collect();
-    let mut least = vec![f64::INFINITY; cost.columns()];
+    let chunks: Vec<Vec<P>> = starts.into_par_iter().map(of_chunk).collect();
+    let mut least = vec![P::from(f64::INFINITY); cost.columns()];
     for part in chunks {
         for (least, part) in least.iter_mut().zip(part) {
-            *least = least.min(part);
+            *least = least.least(part);
         }
     }
     least

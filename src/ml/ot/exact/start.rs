@@ -1,10 +1,10 @@
 //! A plan to start from: mass is moved along the arcs that potentials make cheapest, and what
 //! stays is moved to whatever has room.
 
-use super::mass::Masses;
 use super::prices::Arc;
 use super::tree::{NONE, Tree};
 use crate::ml::ot::cost::Cost;
+use crate::ml::ot::mass::Masses;
 
 /// An arc that carries mass.
 struct Used {
@@ -18,7 +18,7 @@ struct Used {
 /// Each arc ends with a point that is done, so what carries mass is a forest; each of its trees
 /// hangs by a source below the root, on an arc without mass. `u` are the rows' potentials, which
 /// those sources keep.
-pub(super) fn tree(cost: &Cost, masses: &Masses, arcs: &[Arc], u: &[f64], v: &[f64]) -> Tree {
+pub(super) fn tree(cost: &Cost, masses: &Masses, arcs: &[Arc], u: &[f64], v: &[f64]) -> Tree<f64> {
     let used = moved(cost, masses, arcs, v);
     let (rows, columns) = (cost.rows(), cost.columns());
     let mut beside: Vec<Vec<(u32, i64)>> = vec![Vec::new(); rows + columns];

@@ -5,6 +5,8 @@
 //! feasible (Cunningham 1976): an arc of the tree that carries nothing leads towards the root. With
 //! the choice of the leaving arc below, that rules out cycling however degenerate the problem is.
 
+use crate::ml::ot::digits::Digits;
+
 /// No node.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -23,15 +25,15 @@ struct Node {
 }
 
 /// Sources `0..sources`, then sinks, then the root.
-pub(super) struct Tree {
+pub(super) struct Tree<P> {
     nodes: Vec<Node>,
     sources: u32,
     /// Of each node: u of a source, -v of a sink. Arcs of the tree cost `potential[source] -
     /// potential[sink]`.
-    pub potentials: Vec<f64>,
+    pub potentials: Vec<P>,
 }
 
-impl Tree {
+impl<P: Digits> Tree<P> {
     pub fn new(sources: usize, sinks: usize) -> Self {
         let alone = Node {
             parent: NONE,
@@ -44,7 +46,7 @@ impl Tree {
         Self {
             nodes: vec![alone; sources + sinks + 1],
             sources: sources as u32,
-            potentials: vec![0.0; sources + sinks + 1],
+            potentials: vec![P::from(0.0); sources + sinks + 1],
         }
     }
 
@@ -68,6 +70,39 @@ impl Tree {
     pub fn hang(&mut self, node: u32, parent: u32, flow: i64) {
         self.link(node, parent);
         self.nodes[node as usize].flow = flow;
+    }
+
+    /// The same tree with potentials in `Q`: those of the nodes below the root are kept, and all
+    /// others follow from the costs of the arcs, `cost(source, sink)`.
+    pub fn with_potentials<Q: Digits>(self, cost: impl Fn(u32, u32) -> f64) -> Tree<Q> {
+        let mut potentials: Vec<Q> = self
+            .potentials
+            .iter()
+            .map(|it| Q::from(it.to_f64()))
+            .collect();
+        let mut open = Vec::new();
+        let mut next = self.nodes[self.root() as usize].child;
+        while next != NONE {
+            open.push(next);
+            next = self.nodes[next as usize].next;
+        }
+        while let Some(node) = open.pop() {
+            let mut child = self.nodes[node as usize].child;
+            while child != NONE {
+                let known = potentials[node as usize];
+                potentials[child as usize] = match self.is_source(node) {
+                    true => known - Q::from(cost(node, child)),
+                    false => known + Q::from(cost(child, node)),
+                };
+                open.push(child);
+                child = self.nodes[child as usize].next;
+            }
+        }
+        Tree {
+            nodes: self.nodes,
+            sources: self.sources,
+            potentials,
+        }
     }
 
     /// Counts the nodes of every subtree, children before parents as `order` reversed has them.
@@ -120,7 +155,7 @@ impl Tree {
 
     /// Brings the arc from `source` to `sink` into the tree, whose cost is less than the
     /// potentials allow by `-reduced`.
-    pub fn enter(&mut self, source: u32, sink: u32, reduced: f64) {
+    pub fn enter(&mut self, source: u32, sink: u32, reduced: P) {
         let join = self.join(source, sink);
         // Mass runs from the join down to the source, over the new arc, and from the sink back up.
         // Against it lie the arcs of sources below, and of sinks on the way up; of those that
@@ -209,7 +244,7 @@ impl Tree {
 
     /// Shifts the potentials of the subtree of `top` against the rest, on the smaller side: only
     /// differences count.
-    fn shift(&mut self, top: u32, by: f64) {
+    fn shift(&mut self, top: u32, by: P) {
         let size = self.nodes[top as usize].size as usize;
         if 2 * size <= self.nodes.len() {
             self.shift_below(top, NONE, by);
@@ -219,7 +254,7 @@ impl Tree {
     }
 
     /// Shifts `start` and what hangs below it, without the subtree of `except`.
-    fn shift_below(&mut self, start: u32, except: u32, by: f64) {
+    fn shift_below(&mut self, start: u32, except: u32, by: P) {
         let mut node = start;
         loop {
             if node != except {

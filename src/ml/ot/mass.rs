@@ -1,7 +1,12 @@
 //! Masses as whole numbers, so that moving them is exact and nothing is left over.
 
+use crate::ml::{Error, Result};
+
 /// What all weights together are when they are not alike: a weight is rounded to 2⁻⁵² of the mass.
 const WHOLE: f64 = (1_i64 << 52) as f64;
+
+/// How much of what is moved an error may be.
+const ERROR: f64 = 1e-6;
 
 /// Whole masses of both sides with the same sum.
 pub(super) struct Masses {
@@ -9,6 +14,8 @@ pub(super) struct Masses {
     pub b: Vec<i64>,
     /// The share of the mass that 1 stands for.
     pub unit: f64,
+    /// By how much rounding may have changed what an arc carries; 0 for equal weights.
+    doubt: f64,
 }
 
 impl Masses {
@@ -22,13 +29,35 @@ impl Masses {
                 a: vec![of_a as i64; a.len()],
                 b: vec![of_b as i64; b.len()],
                 unit: 1.0 / (a.len() * of_a) as f64,
+                doubt: 0.0,
             };
         }
         Self {
             a: rounded(a),
             b: rounded(b),
             unit: 1.0 / WHOLE,
+            doubt: (a.len() + b.len()) as f64 / WHOLE,
         }
+    }
+
+    /// The part of `mass` that rounding may have put there.
+    pub fn doubtful(&self, mass: f64) -> f64 {
+        mass.min(self.doubt)
+    }
+
+    /// Whether the rounding of the masses does not bear on a value, of all moves and of their
+    /// [doubtful](Self::doubtful) parts: a crumb of mass that has to go to a cluster far away may
+    /// cost more than all else.
+    pub fn check(&self, value: f64, doubtful: f64) -> Result<()> {
+        if doubtful <= ERROR * value {
+            return Ok(());
+        }
+        Err(Error::Numerical(format!(
+            "the distance can't be told to a millionth: weights are known to {:.0e} of the mass, \
+             and moving that may cost {doubtful:.1e} of {value:.3e}; equal weights, or points less \
+             far apart, have a distance",
+            self.doubt
+        )))
     }
 }
 

@@ -1,0 +1,225 @@
+//! A cap on the instruction sets that this process uses.
+//!
+//! Our kernels, `gemm`, `pulp` and `faer` each choose their code by what the standard library has
+//! detected, which it keeps from the first question on. So the cap is held where that question is
+//! answered: while the library asks the processor for the first time, Linux lets `cpuid` trap
+//! (`arch_prctl`, ARCH_SET_CPUID), and the answer leaves out what lies beyond the cap. A processor
+//! at or below the cap needs none of it. [`hold`] is called before anything else; afterwards the
+//! device class is that of the cap, and so are all bits that depend on it.
+//!
+//! What asks the processor on its own account is not held: hashes and ciphers, whose bits are the
+//! same on every processor, and the C library's copies and elementary functions (the latter no
+//! kernel calls). The one place that handles a signal.
+
+use std::fmt;
+
+/// The variable that names the cap.
+pub const VARIABLE: &str = "RIBFLOW_ISA";
+
+/// A level of the x86-64 psABI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Up to SSE4.2.
+    V2,
+    /// With AVX2, FMA, F16C and BMI2.
+    V3,
+    /// With AVX-512 F, BW, CD, DQ and VL.
+    V4,
+}
+
+impl Level {
+    pub const ALL: [Self; 3] = [Self::V2, Self::V3, Self::V4];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::V2 => "x86-64-v2",
+            Self::V3 => "x86-64-v3",
+            Self::V4 => "x86-64-v4",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// Why a cap is not held.
+#[derive(Debug, thiserror::Error)]
+pub enum IsaError {
+    #[error("{VARIABLE}={0} is not an instruction set: {levels} is expected", levels = levels())]
+    Unknown(String),
+    #[error("{VARIABLE}={0} is for x86-64, and this processor is {arch}", arch = std::env::consts::ARCH)]
+    OtherProcessor(Level),
+    #[error(
+        "{VARIABLE}={0} can't be held here: this processor has more, and it or its kernel does not \
+         let a program hide that (cpuid faulting: {1})"
+    )]
+    Unheld(Level, std::io::Error),
+    #[error("{VARIABLE}={0} came too late: the processor has been asked already")]
+    Late(Level),
+}
+
+fn levels() -> String {
+    let names = Level::ALL.map(|level| format!("`{level}`"));
+    names.join(" or ")
+}
+
+/// The cap that the environment names.
+///
+/// # Errors
+/// A value that names none.
+pub fn wanted() -> Result<Option<Level>, IsaError> {
+    let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let name = value.to_string_lossy();
+    let found = Level::ALL.into_iter().find(|level| level.name() == name);
+    match found {
+        Some(level) => Ok(Some(level)),
+        None => Err(IsaError::Unknown(name.into_owned())),
+    }
+}
+
+/// Holds the cap that the environment names, if it names one. Called once, before there is another
+/// thread and before anything has asked what the processor has.
+///
+/// # Errors
+/// A value that names no cap, or a cap that can't be held.
+pub fn hold() -> Result<(), IsaError> {
+    match wanted()? {
+        Some(level) => processor::hold(level),
+        None => Ok(()),
+    }
+}
+
+/// The level of this process: that of the processor and of this build, or the cap where that is
+/// lower; the architecture's name where it has no levels.
+pub fn level() -> &'static str {
+    processor::level()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod processor {
+    use std::arch::is_x86_feature_detected as has;
+
+    use super::{IsaError, Level};
+
+    pub fn level() -> &'static str {
+        detected().name()
+    }
+
+    fn detected() -> Level {
+        let v3 = has!("avx2") && has!("fma") && has!("bmi2") && has!("f16c");
+        let v4 = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+        match (v3, v4 && cfg!(feature = "avx512")) {
+            (true, true) => Level::V4,
+            (true, false) => Level::V3,
+            (false, _) => Level::V2,
+        }
+    }
+
+    /// Whether the standard library knows of something beyond `level`.
+    fn exceeds(level: Level) -> bool {
+        let beyond_v4 = has!("avx512bf16") || has!("avx512vnni") || has!("avxvnni");
+        match level {
+            Level::V4 => beyond_v4,
+            Level::V3 => beyond_v4 || has!("avx512f"),
+            Level::V2 => beyond_v4 || has!("avx512f") || has!("avx") || has!("fma"),
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    pub fn hold(level: Level) -> Result<(), IsaError> {
+        super::trap::answering(level, || exceeds(level)).map_or_else(
+            |error| match error {
+                // Nothing was asked yet: the answer tells whether there is anything to hide.
+                _ if !exceeds(level) => Ok(()),
+                error => Err(IsaError::Unheld(level, error)),
+            },
+            |exceeds| match exceeds {
+                true => Err(IsaError::Late(level)),
+                false => Ok(()),
+            },
+        )
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub fn hold(level: Level) -> Result<(), IsaError> {
+        match exceeds(level) {
+            true => Err(IsaError::Unheld(
+                level,
+                std::io::ErrorKind::Unsupported.into(),
+            )),
+            false => Ok(()),
+        }
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+mod processor {
+    use super::{IsaError, Level};
+
+    pub fn level() -> &'static str {
+        std::env::consts::ARCH
+    }
+
+    pub fn hold(level: Level) -> Result<(), IsaError> {
+        Err(IsaError::OtherProcessor(level))
+    }
+}
+
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+mod trap;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_goes_by_its_name() {
+        assert_eq!(
+            Level::ALL.map(Level::name),
+            ["x86-64-v2", "x86-64-v3", "x86-64-v4"]
+        );
+        let message = IsaError::Unknown("avx3".to_string()).to_string();
+        assert!(message.contains("`x86-64-v3`"), "{message}");
+    }
+
+    /// Under a cap, what kernels choose by is what the cap has.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn the_cap_of_the_environment_is_held() {
+        use std::arch::is_x86_feature_detected as has;
+        let Some(cap) = wanted().unwrap() else { return };
+        assert!(
+            Level::ALL
+                .iter()
+                .any(|it| it.name() == level() && *it <= cap)
+        );
+        assert!(cap >= Level::V4 || !(has!("avx512f") || has!("avx512bw")));
+        assert!(cap >= Level::V3 || !(has!("avx") || has!("fma")));
+        assert!(!has!("avx512bf16") && !has!("avxvnni") && !has!("gfni"));
+        let arch = format!("{:?}", pulp::Arch::new());
+        assert_eq!(
+            arch.contains("V4"),
+            cap >= Level::V4 && has!("avx512f"),
+            "{arch}"
+        );
+    }
+}
+
+/// The tests of this library are held to the cap as the program is.
+#[cfg(all(test, target_os = "linux"))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static HOLD: extern "C" fn() = {
+    extern "C" fn first() {
+        if let Err(error) = hold() {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    }
+    first
+};
