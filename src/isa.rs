@@ -173,6 +173,20 @@ mod processor {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod trap;
 
+/// The tests of this library are held to the cap as the program is.
+#[cfg(all(test, target_os = "linux"))]
+#[used]
+#[unsafe(link_section = ".init_array")]
+static HOLD: extern "C" fn() = {
+    extern "C" fn first() {
+        if let Err(error) = hold() {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    }
+    first
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,17 +223,3 @@ mod tests {
         );
     }
 }
-
-/// The tests of this library are held to the cap as the program is.
-#[cfg(all(test, target_os = "linux"))]
-#[used]
-#[unsafe(link_section = ".init_array")]
-static HOLD: extern "C" fn() = {
-    extern "C" fn first() {
-        if let Err(error) = hold() {
-            eprintln!("{error}");
-            std::process::exit(2);
-        }
-    }
-    first
-};

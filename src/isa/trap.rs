@@ -59,7 +59,7 @@ extern "C" fn answer(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
     // handler's alone; a code fault's instruction pointer can be read from.
     unsafe {
         let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        let mut register = |name: libc::c_int| &mut *(&raw mut registers[name as usize]);
+        let register = |name: libc::c_int| (&raw mut *registers).cast::<i64>().add(name as usize);
         let place = *register(libc::REG_RIP) as *const [u8; 2];
         if place.read_unaligned() != INSTRUCTION || allow_cpuid(true).is_err() {
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);

@@ -71,7 +71,7 @@ mod tests {
         };
         near(
             Quad::from(2.0).sqrt(),
-            1.414_213_562_373_095_1,
+            std::f64::consts::SQRT_2,
             -9.667_293_313_452_913e-17,
         );
         near(
