@@ -58,8 +58,9 @@ extern "C" fn answer(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc
     // SAFETY: under SA_SIGINFO the kernel gives the interrupted thread's context, which is this
     // handler's alone; a code fault's instruction pointer can be read from.
     unsafe {
-        let registers = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs;
-        let register = |name: libc::c_int| (&raw mut *registers).cast::<i64>().add(name as usize);
+        let context = context.cast::<libc::ucontext_t>();
+        let registers = (&raw mut (*context).uc_mcontext.gregs).cast::<libc::greg_t>();
+        let register = |name: libc::c_int| registers.add(name as usize);
         let place = *register(libc::REG_RIP) as *const [u8; 2];
         if place.read_unaligned() != INSTRUCTION || allow_cpuid(true).is_err() {
             libc::signal(libc::SIGSEGV, libc::SIG_DFL);
