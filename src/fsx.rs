@@ -177,7 +177,8 @@ pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
 /// Makes `folder` and those above it that are missing. Each new one is open to whom the one above
 /// it is open to, whatever the umask says, so that a folder that a group shares stays shared.
 pub fn make_folders(folder: &Path) -> io::Result<()> {
-    if folder.is_dir() {
+    // The empty path is the current folder, as the one above a bare name.
+    if folder == Path::new("") || folder.is_dir() {
         return Ok(());
     }
     let above = folder.parent().filter(|above| *above != Path::new(""));

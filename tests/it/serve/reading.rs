@@ -304,7 +304,8 @@ fn links_in_the_store_are_not_handed_out() {
     let before = fs::read_dir(other.store.root().join(names::records(&elsewhere.key))).unwrap();
     let before = before.count();
     let signature = other.signature(&elsewhere);
-    fs::remove_file(root.join(&linked[2])).unwrap();
+    // The store may have removed the link when it was asked for that blob.
+    let _ = fs::remove_file(root.join(&linked[2]));
     assert_eq!(serving.put(&linked[2], b"a private file"), 201);
     assert_ne!(serving.put(&name, &elsewhere.to_bytes()), 201);
     let name = names::signature(&elsewhere.key, &elsewhere.digest(), &stranger);
