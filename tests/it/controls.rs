@@ -25,22 +25,29 @@ struct Controls {
 }
 
 impl Controls {
-    fn run() -> Self {
-        let workflow = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workflows/controls.yaml");
+    /// Runs `tests/workflows/NAME.yaml`.
+    fn run(name: &str) -> Self {
+        let file = format!("{name}.yaml");
+        let workflows = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/workflows");
         let space = TestSpace::new();
-        space.write("controls.yaml", std::fs::read(workflow).unwrap());
-        let _ = space.run(&["run", "controls.yaml", "-q"]).expect(0);
-        let results = serde_json::from_str(&space.read("out/controls/results.json")).unwrap();
+        space.write(&file, std::fs::read(workflows.join(&file)).unwrap());
+        let _ = space.run(&["run", &file, "-q"]).expect(0);
+        let results = space.read(&format!("out/{name}/results.json"));
+        let results = serde_json::from_str(&results).unwrap();
         Self { results, space }
     }
 
-    fn metric(&self, node: &str, name: &str) -> f64 {
+    fn found(&self, node: &str, name: &str) -> &Value {
         let nodes = self.results["nodes"].as_array().unwrap();
         let found = nodes.iter().find(|found| found["id"] == node);
-        let metrics = &found.unwrap_or_else(|| panic!("no {node}"))["metrics"];
-        metrics[name]["value"]
+        &found.unwrap_or_else(|| panic!("no {node}"))["metrics"][name]
+    }
+
+    fn metric(&self, node: &str, name: &str) -> f64 {
+        let metric = self.found(node, name);
+        metric["value"]
             .as_f64()
-            .unwrap_or_else(|| panic!("{node} has no metric {name}: {metrics}"))
+            .unwrap_or_else(|| panic!("{node} has no metric {name}: {metric}"))
     }
 
     fn robustness(&self, method: &str, metric: &str) -> f64 {
@@ -90,7 +97,7 @@ fn collect(folder: &Path, files: &mut Vec<std::path::PathBuf>) {
 
 #[test]
 fn controls_come_out_as_they_must() {
-    let controls = Controls::run();
+    let controls = Controls::run("controls");
 
     // A learning rate of 0 moves nothing: every difference is exactly 0.
     assert_eq!(controls.robustness("frozen", "mri"), 0.0);
@@ -104,9 +111,7 @@ fn controls_come_out_as_they_must() {
     assert!(controls.model(&tuned("all-after")) == after);
     assert!(after != pretrained);
 
-    // v2 is a fresh draw of what narrow is: nearest to it, and tuning on it changes little.
-    let ri = controls.robustness("ft", "ri[v2]");
-    assert!(ri.abs() < 2.0, "RI of v2: {ri}");
+    // v2 is a fresh draw of what narrow is, so it is nearest to it.
     let distances = controls.distances();
     assert!(
         distances[1..].iter().all(|other| *other > distances[0]),
@@ -138,6 +143,22 @@ fn controls_come_out_as_they_must() {
         seen.value,
         seen.p_value
     );
+}
+
+/// v2 is a fresh draw of what narrow is, so tuning on it changes little. One model of 300 images
+/// moves by points with the last bits of a product, so it is judged over seeds, each with a
+/// pre-training of its own: the 95 % interval of the mean must meet (-2, 2), and must be narrow
+/// enough to miss it if tuning cost what it costs on a shifted domain.
+#[test]
+fn tuning_on_a_fresh_draw_changes_little() {
+    let controls = Controls::run("fresh-draw");
+    let node = "robustness[source=narrow,method=ft]";
+    let mean = controls.metric(node, "mri");
+    let ends = &controls.found(node, "mri")["interval"];
+    let [low, high] = [&ends[0], &ends[1]].map(|end| end.as_f64().unwrap());
+    println!("RI of v2: {mean} ({low} to {high})");
+    assert!(low < 2.0 && high > -2.0, "RI of v2: {low} to {high}");
+    assert!(high - low < 5.0, "nothing is shown by {low} to {high}");
 }
 
 /// The correlation under 4,000 random assignments of distances to domains.

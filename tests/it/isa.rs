@@ -18,15 +18,11 @@ fn under(space: &TestSpace, cap: &str, arguments: &[&str]) -> crate::space::Outc
     space.finish(command.env("RIBFLOW_ISA", cap))
 }
 
-/// Whether this machine can hold a process to `cap`. Where it can't, the reason is printed.
+/// Whether this machine can hold a process to `cap`. Where it can't, the reason is printed: as with
+/// a GPU, nothing that could be installed would help.
 fn holds(space: &TestSpace, cap: &str) -> bool {
     let outcome = under(space, cap, &["models", "--json"]);
     if outcome.code == Some(2) && outcome.stderr.contains("can't be held here") {
-        assert!(
-            std::env::var_os("RIBFLOW_TEST_ALL").is_none(),
-            "{}",
-            outcome.stderr
-        );
         println!("skipped: {}", outcome.stderr);
         return false;
     }
