@@ -199,7 +199,7 @@ fn a_store_is_not_made_among_other_files() {
     fs::write(folder.path().join("store.json"), "{").unwrap();
     assert!(matches!(
         Store::open(folder.path()),
-        Err(StoreError::NotAStore { .. })
+        Err(StoreError::DamagedDescription { .. })
     ));
 }
 

@@ -306,6 +306,7 @@ fn published(space: &TestSpace, name: &str) -> Record {
     let store = Store::open(&space.path("cache")).unwrap();
     let record = record(name, 0.5);
     store.publish(std::slice::from_ref(&record)).unwrap();
+    space.run(&["cache", "adopt", "cache"]).ok();
     record
 }
 
