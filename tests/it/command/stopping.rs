@@ -1,6 +1,7 @@
 //! How a run that is interrupted ends: what runs has its grace, and nothing outlives the run.
 
 use std::fs;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -34,11 +35,16 @@ impl Running {
             ),
         );
         let mut command = space.command(&["run", "w.yaml"]);
-        let run = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        // The tests themselves may run under `nohup`, which is inherited.
+        // SAFETY: `signal` may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGHUP, libc::SIG_DFL);
+                Ok(())
+            });
+        }
+        let run = command.spawn().unwrap();
         let running = Self { space, run };
         running.wait_for("pids");
         running
