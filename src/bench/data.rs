@@ -20,8 +20,8 @@ use crate::ml::data::pixels::{Pixels, Rows, Shard};
 use crate::ml::data::resize::{Filter, Transform};
 use crate::ml::data::{ImagePart, ImageSet, encode};
 use crate::ml::models::catalogue;
+use crate::ml::rng::Stream;
 use crate::ml::train::batch::Normaliser;
-use crate::rng::Stream;
 use crate::store::shelf::{About, Budget};
 
 pub(super) const FAMILY: Family = Family {

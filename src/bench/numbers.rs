@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::Result;
 use crate::ml::models::{Config, Initial, Model, TensorSpec};
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 
 /// A prime, so that rows of a matrix differ.
 const PERIOD: usize = 4099;

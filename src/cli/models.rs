@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::arguments::{Common, ModelsArguments};
 use super::failure::{Exit, Failure};
 use crate::ml::models::{Architecture, Role, catalogue};
+use crate::stages::model::architecture_hint;
 use crate::ui::table::Table;
 
 pub fn run(
@@ -67,7 +68,7 @@ fn chosen(name: Option<&str>) -> Result<Vec<Architecture>, Failure> {
     match name {
         Some(name) if models.is_empty() => {
             let message = format!("there is no architecture `{name}`");
-            Err(Failure::usage("unknown-model", message).hint(catalogue::hint(name)))
+            Err(Failure::usage("unknown-model", message).hint(architecture_hint(name)))
         }
         _ => Ok(models),
     }

@@ -258,7 +258,7 @@ impl Checkpoint {
             }
             _ => {
                 let message = format!("there is no architecture `{arch}`");
-                ParameterProblem::value("arch", message).hint(catalogue::hint(arch))
+                ParameterProblem::value("arch", message).hint(model::architecture_hint(arch))
             }
         };
         Some(problem)

@@ -15,7 +15,7 @@ use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
 use crate::ml::data::decode::decode;
 use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, ImageFile, Images, Part, TreeFile};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,

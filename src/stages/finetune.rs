@@ -14,13 +14,13 @@ use super::{images, model};
 use crate::ml::data::ImageSet;
 use crate::ml::models::{Config, Model};
 use crate::ml::ops::Precision;
+use crate::ml::rng::Stream;
 use crate::ml::train::augment::Augment;
 use crate::ml::train::fisher::diagonal;
 use crate::ml::train::fit::{Known, Plan, fit_knowing};
 use crate::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
-use crate::rng::Stream;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
 };

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use candle_core::{DType, Tensor};
 
 use super::task::{Context, TaskError, TaskInput};
-use crate::ml::models::{Config, Model};
+use crate::diag::nearest;
+use crate::ml::models::{Config, Model, catalogue};
 use crate::store::artifact::{Artifact, TensorEntry, Tensors};
 use crate::store::tensors as stored;
 
@@ -89,4 +90,14 @@ fn decode(context: &Context, name: &str, entry: &TensorEntry) -> Result<Tensor, 
 fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
     let (chunks, _) = bytes.as_chunks::<N>();
     chunks.iter().map(|chunk| decode(*chunk)).collect()
+}
+
+/// A hint for a name that is not in the catalogue of architectures: the nearest name, or the
+/// command that lists all of them.
+pub fn architecture_hint(name: &str) -> String {
+    let names = catalogue::names();
+    match nearest(name, names.iter().map(String::as_str)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "`ribflow models` lists them".to_string(),
+    }
 }

@@ -31,7 +31,7 @@ use crate::ml::ot::{
     Gaussian, LabelDistance, LabelProjections, Labelled, Mode, Otdd, Power, Precision,
     SinkhornDistance, directions, energy, frechet, mmd, s_otdd, sliced_weighted, wasserstein,
 };
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Given, Work};
-use super::images;
 use super::price::{self, Cost, Foreseen, Outlook, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
+use super::{images, model};
 use crate::ml::models::{Config, Model, catalogue};
 use crate::ml::ops::Precision;
 use crate::ml::train::augment::Augment;
@@ -165,7 +165,7 @@ impl Pretrain {
             return None;
         }
         let message = format!("there is no architecture `{}`", self.arch);
-        let hint = catalogue::hint(&self.arch);
+        let hint = model::architecture_hint(&self.arch);
         Some(ParameterProblem::value("arch", message).hint(hint))
     }
 }

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::task::TaskError;
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 
 /// `count` images or a `share` of them, without replacement.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 /// Top-level modules, lowest first; on one line, a module may import those to its left.
 const FLOORS: &[&[&str]] = &[
-    &["digest", "fsx", "process", "memory", "isa", "rng", "diag"],
+    &["ml", "rng", "isa", "ot"],
+    &["digest", "fsx", "process", "memory", "diag"],
     &["yaml"],
     &["workflow"],
     &["store"],
     &["remote"],
-    &["ml"],
     &["stages"],
     &["engine"],
     &["bench"],
@@ -48,7 +48,8 @@ fn imports_go_one_way() {
         let relative = file.strip_prefix(&source).unwrap();
         let first = relative.components().next().unwrap().as_os_str();
         let module = first.to_str().unwrap().trim_end_matches(".rs");
-        if module == "lib" || module == "main" {
+        // A package of its own: the compiler sees to it that it imports nothing of ours.
+        if ["lib", "main", "ml"].contains(&module) {
             continue;
         }
         let here = place(module).unwrap_or_else(|| panic!("`{module}` has no place in FLOORS"));

@@ -76,12 +76,4 @@ mod zips;
 #[cfg(target_os = "linux")]
 #[used]
 #[unsafe(link_section = ".init_array")]
-static HOLD: extern "C" fn() = {
-    extern "C" fn first() {
-        if let Err(error) = ribflow::isa::hold() {
-            eprintln!("{error}");
-            std::process::exit(2);
-        }
-    }
-    first
-};
+static HOLD: extern "C" fn() = ribflow::isa::hold_or_exit;

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use mozjpeg::{ColorSpace, Compress};
 
 use super::picture::Picture;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// The bytes of a JPEG file of `quality` 1 to 100.
 pub fn jpeg(picture: &Picture, quality: u8) -> Result<Vec<u8>> {

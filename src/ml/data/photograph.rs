@@ -4,7 +4,6 @@ use std::cell::RefCell;
 
 use super::decode::{self, DecodeError};
 use super::resize::{Lines, Transform};
-use crate::ml;
 
 /// Why a file gives no pixels.
 #[derive(Debug, thiserror::Error)]
@@ -12,7 +11,7 @@ pub enum PhotographError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     #[error(transparent)]
-    Transform(#[from] ml::Error),
+    Transform(#[from] crate::Error),
 }
 
 thread_local! {

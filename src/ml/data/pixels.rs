@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Equally sized images by index.
 pub trait Pixels: fmt::Debug + Send + Sync {

@@ -1,8 +1,8 @@
 //! How well one number predicts another, from few points: correlations with permutation p-values
 //! and bootstrap intervals, and the error of leaving one point out.
 
-use crate::ml::{Error, Result};
 use crate::rng::Stream;
+use crate::{Error, Result};
 
 /// Which correlation coefficient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

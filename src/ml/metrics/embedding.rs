@@ -2,7 +2,7 @@
 
 use faer::{Mat, Side};
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Points in the plane whose distances come as near as they can to those given.
 #[derive(Clone, Debug, PartialEq)]

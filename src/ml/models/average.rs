@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Model;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// The weighted mean of `models` of one structure; `weights` are as many and sum to 1.
 ///
@@ -73,7 +73,7 @@ fn mean(members: &[(&Tensor, f64)]) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::models::Config;
+    use crate::models::Config;
     use candle_core::Device;
 
     fn model(seed: u64) -> Model {

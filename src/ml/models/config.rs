@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{TensorSpec, prompt, resnet, vit};
-use crate::ml::data::resize::{Filter, Transform};
-use crate::ml::{Error, Result};
+use crate::data::resize::{Filter, Transform};
+use crate::{Error, Result};
 
 /// A complete description of a model, stored with its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

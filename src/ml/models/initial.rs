@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::{Initial, TensorSpec};
-use crate::ml::Result;
+use crate::Result;
 use crate::rng::Stream;
 
 impl TensorSpec {

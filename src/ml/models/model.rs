@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Tensor};
 
 use super::pass::{Pass, Weights};
 use super::{Config, Initial, Network, TensorSpec, prompt, resnet, vit};
-use crate::ml::ops::{Activation, Tape, Value};
-use crate::ml::{Error, Result};
+use crate::ops::{Activation, Tape, Value};
+use crate::{Error, Result};
 
 /// A classifier. Its tensors are never changed in place; training makes new ones.
 #[derive(Clone, Debug)]

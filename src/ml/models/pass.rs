@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::ml::Result;
-use crate::ml::ops::{Tape, Value};
+use crate::Result;
+use crate::ops::{Tape, Value};
 
 /// Gives a network its tensors by name: as they are, as leaves to be trained, or computed from
 /// others.

@@ -2,8 +2,8 @@
 //! images.
 
 use super::{Initial, Role, TensorSpec};
-use crate::ml::Result;
-use crate::ml::ops::{Frame, Tape, Value};
+use crate::Result;
+use crate::ops::{Frame, Tape, Value};
 
 const SIDES: [&str; 4] = [
     "prompter.pad_up",

@@ -4,8 +4,8 @@
 use super::config::{Block, ResNet};
 use super::pass::Pass;
 use super::{Initial, Role, TensorSpec};
-use crate::ml::Result;
-use crate::ml::ops::{Affine, Follow, Statistics, Value, Window};
+use crate::Result;
+use crate::ops::{Affine, Follow, Statistics, Value, Window};
 
 /// PyTorch's defaults for batch norm.
 const EPS: f64 = 1e-5;

@@ -3,8 +3,8 @@
 use super::config::{Input, Vit, VitStart};
 use super::pass::Pass;
 use super::{Initial, Role, TensorSpec};
-use crate::ml::Result;
-use crate::ml::ops::{Activation, Value};
+use crate::Result;
+use crate::ops::{Activation, Value};
 
 /// timm's initialisation: 0.02 for positions, nearly nothing for the class token, PyTorch's
 /// default for the patch convolution, [`VitStart`] for linear layers.

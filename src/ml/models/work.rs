@@ -54,9 +54,7 @@ mod tests {
                 304_326_632,
             ),
         ] {
-            let config = crate::ml::models::catalogue::find(arch)
-                .unwrap()
-                .config(&[]);
+            let config = crate::models::catalogue::find(arch).unwrap().config(&[]);
             let found = config.multiplications() as f64 / 1e9;
             assert!((found / giga - 1.0).abs() < 0.005, "{arch}: {found}");
             let counted = config

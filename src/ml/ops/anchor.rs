@@ -3,10 +3,10 @@
 use candle_core::{DType, Tensor};
 
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Σ x² over all values of a tensor; on the CPU added up in f64.
-pub(in crate::ml) fn sum_of_squares(x: &Tensor) -> Result<f64> {
+pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     if cpu::serves(&[x]) {
         return cpu::read([x], |[x]| cpu::anchor::sum_of_squares(x));
     }

@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::cpu::attention::Shape;
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 impl Tape {
     /// softmax(q·kᵀ/√d)·v for every head.

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 use super::cpu::batch_norm::{Channel, Shape};
 use super::tape::want;
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// What the channels are normalised by.
 #[derive(Clone, Copy, Debug)]

@@ -5,7 +5,7 @@ use candle_core::{D, Tensor};
 use super::cpu::convolution::Shape;
 use super::tape::want;
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// A square window that slides over an image with zeros (for a maximum: nothing) around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// What the logits should say.
 #[derive(Clone, Copy, Debug)]

@@ -3,7 +3,7 @@
 use candle_core::{D, Tensor};
 
 use super::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 impl Tape {
     /// The mean over the rows of KL(softmax(teacher/T) ‖ softmax(student/T)), a scalar, without

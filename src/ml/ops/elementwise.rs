@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// a + b of equal shapes.
 pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {

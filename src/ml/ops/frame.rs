@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::tape::want;
 use super::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// The four sides of a frame `pad` pixels wide, for square images of `size` pixels. The upper and
 /// lower ones have the corners.

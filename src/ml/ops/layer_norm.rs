@@ -4,7 +4,7 @@ use candle_core::{D, Tensor};
 
 use super::tape::want;
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 impl Tape {
     /// (x − mean)/√(variance + eps) · weight + bias over the last dimension of `x` `[…, width]`;

@@ -4,7 +4,7 @@ use candle_core::{Shape, Tensor};
 
 use super::tape::want;
 use super::{Precision, Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// What follows a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

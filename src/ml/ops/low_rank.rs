@@ -4,7 +4,7 @@ use candle_core::Tensor;
 
 use super::tape::want;
 use super::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 impl Tape {
     /// The joint weight `[3·width, inputs]` of queries, keys and values with a low-rank change of

@@ -35,14 +35,14 @@ mod tape;
 #[cfg(test)]
 mod tests;
 
-pub(in crate::ml) use anchor::sum_of_squares;
+pub(crate) use anchor::sum_of_squares;
 pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
 pub use convolution::Window;
-pub(in crate::ml) use cpu::math::vectorised;
+pub(crate) use cpu::math::vectorised;
 pub use cross_entropy::Targets;
 pub use frame::Frame;
 #[cfg(feature = "cuda")]
-pub(in crate::ml) use gpu::launch;
+pub(crate) use gpu::launch;
 pub use linear::Activation;
 pub use precision::Precision;
 pub use tape::{Gradients, Tape, Value};

@@ -35,7 +35,7 @@ fn pool(threads: usize) -> Option<Arc<rayon::ThreadPool>> {
 
 /// Calls `work` for every piece of `values` with its index, in any order. All pieces but the
 /// last have `size` elements.
-pub(in crate::ml) fn each_piece<T: Send>(
+pub(crate) fn each_piece<T: Send>(
     values: &mut [T],
     size: usize,
     work: impl Fn(usize, &mut [T]) + Send + Sync,
@@ -54,7 +54,7 @@ pub(in crate::ml) fn each_piece<T: Send>(
 }
 
 /// As [`each_piece`], with a piece of `b` beside each of `a`.
-pub(in crate::ml) fn each_pair<T: Send, U: Send>(
+pub(crate) fn each_pair<T: Send, U: Send>(
     a: &mut [T],
     a_size: usize,
     b: &mut [U],

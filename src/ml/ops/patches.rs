@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::cpu::patches::Grid;
 use super::tape::want;
 use super::{Tape, Value, cpu};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 impl Tape {
     /// Cuts `images` `[batch, channels, height, width]` into squares of `size` pixels:

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::linear::{Activation, activate};
 use super::{Tape, Value};
-use crate::ml::Result;
+use crate::Result;
 
 /// The numbers that matrix products work on in training. Weights are f32 in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

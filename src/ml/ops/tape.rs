@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use candle_core::Tensor;
 
 use super::Precision;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Sends the gradient of an operation's output back: one entry for each parent, `None` where
 /// `wanted` is false.

@@ -4,7 +4,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::*;
-use crate::ml::Result;
+use crate::Result;
 use crate::rng::Stream;
 
 /// How far f32 may lie from f64, relative to the largest value of a tensor.

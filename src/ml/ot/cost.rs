@@ -12,7 +12,7 @@ use super::near::{self, Near, SMALLEST_SQUARE};
 use super::points::Points;
 use super::real::Real;
 use super::sweep::LANES;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// In which precision a cost is stored. Sums over it are always f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

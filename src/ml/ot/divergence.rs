@@ -5,7 +5,7 @@ use super::cost::{Cost, Precision};
 use super::points::{Points, normalised};
 use super::reference::{Schedule, box_diameter};
 use super::sinkhorn::{Sinkhorn, Transport};
-use crate::ml::{Error, Observer, Result};
+use crate::{Error, Observer, Result};
 
 /// How the entropic problems are solved.
 #[derive(Clone, Debug, PartialEq)]

@@ -226,7 +226,7 @@ impl Exponentials for Split {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::ot::{Cost, Precision};
+    use crate::ot::{Cost, Precision};
     use proptest::prelude::*;
 
     fn plan_of<'a>(cost: &'a Cost, f: &'a [f64; 1], g: &'a [f64; 1], epsilon: f64) -> Plan<'a> {

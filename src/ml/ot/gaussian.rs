@@ -12,7 +12,7 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
 
 use super::points::Points;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Mean and unbiased covariance of some points.
 #[derive(Clone, Debug)]

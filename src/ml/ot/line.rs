@@ -10,8 +10,8 @@ use super::digits::Digits;
 use super::mass::Masses;
 use super::pairs::are_equal;
 use super::points::{Labelled, Points, normalised};
-use crate::ml::{Error, Result};
 use crate::rng::Stream;
+use crate::{Error, Result};
 
 /// W_p^p between two sets of numbers with weights: ∫ |F⁻¹ - G⁻¹|^p over quantiles.
 ///

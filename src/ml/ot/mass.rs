@@ -1,6 +1,6 @@
 //! Masses as whole numbers, so that moving them is exact and nothing is left over.
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// What all weights together are when they are not alike: a weight is rounded to 2⁻⁵² of the mass.
 const WHOLE: f64 = (1_i64 << 52) as f64;

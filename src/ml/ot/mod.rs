@@ -7,8 +7,8 @@
 //! result says how far it converged.
 //!
 //! ```
-//! use ribflow::ml::Unobserved;
-//! use ribflow::ml::ot::{Labelled, Otdd, Points};
+//! use ribflow_ml::Unobserved;
+//! use ribflow_ml::ot::{Labelled, Otdd, Points};
 //!
 //! let a = Points::new(vec![0.0, 0.0, 1.0, 0.0, 0.0, 3.0, 1.0, 3.0], 2)?;
 //! let b = Points::new(vec![2.0, 0.0, 3.0, 0.0, 2.0, 3.0, 3.0, 3.0], 2)?;
@@ -17,7 +17,7 @@
 //! let found = Otdd::default().between(&a, &b, &Unobserved)?;
 //! // Both features and classes are moved by (2, 0): 4 for the points and 4 for their classes.
 //! assert!((found.distance() - 8f64.sqrt()).abs() < 1e-5);
-//! # Ok::<(), ribflow::ml::Error>(())
+//! # Ok::<(), ribflow_ml::Error>(())
 //! ```
 
 mod ahead;

@@ -17,7 +17,7 @@ use super::gaussian::Gaussian;
 use super::points::{Labelled, Points};
 use super::reference::box_diameter;
 use super::sinkhorn::Transport;
-use crate::ml::{Error, Observer, Result, Unobserved};
+use crate::{Error, Observer, Result, Unobserved};
 use rayon::prelude::*;
 
 /// How far two classes are from each other.

@@ -4,7 +4,7 @@ use qd::Quad;
 use rayon::prelude::*;
 
 use super::points::Points;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Differences of coordinates beyond which such a sum takes minutes of processor time.
 const MOST_DIFFERENCES: u64 = 1 << 33;

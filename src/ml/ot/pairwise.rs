@@ -12,7 +12,7 @@ use super::near::EXPANSION_ERROR;
 use super::pairs;
 use super::points::Points;
 use super::real::Real;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// The squared maximum mean discrepancy under a Gaussian kernel (Gretton et al. 2012).
 #[derive(Clone, Copy, Debug, PartialEq)]

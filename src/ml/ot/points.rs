@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::ml::{Error, Result};
 use crate::rng::Stream;
+use crate::{Error, Result};
 
 /// A set of points: row-major `[count, dimension]`, f64, finite, at least one.
 ///

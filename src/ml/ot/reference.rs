@@ -8,7 +8,7 @@ use super::cost::Cost;
 use super::kernel::Plan;
 use super::points::Points;
 use super::sinkhorn::{Transport, marginal_error};
-use crate::ml::{Error, Observer, Result};
+use crate::{Error, Observer, Result};
 
 /// The schedule of one loop.
 #[derive(Clone, Debug, PartialEq)]

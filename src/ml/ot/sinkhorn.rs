@@ -16,7 +16,7 @@
 use super::cost::Cost;
 use super::kernel::{Marginal, Plan};
 use super::points::normalised;
-use crate::ml::{Error, Observer, Result};
+use crate::{Error, Observer, Result};
 
 /// How to solve an entropic problem.
 #[derive(Clone, Debug, PartialEq)]

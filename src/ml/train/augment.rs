@@ -1,7 +1,7 @@
 //! Random flips and crops of training images.
 
-use crate::ml::Result;
-use crate::ml::data::ImageSet;
+use crate::Result;
+use crate::data::ImageSet;
 use crate::rng::Stream;
 
 /// Random changes of training images.

@@ -4,9 +4,9 @@
 use candle_core::DType;
 use candle_core::{Device, Tensor};
 
-use crate::ml::data::ImageSet;
-use crate::ml::models::config::Input;
-use crate::ml::{Error, Result};
+use crate::data::ImageSet;
+use crate::models::config::Input;
+use crate::{Error, Result};
 
 /// Turns images into normalised tensors: (value/255 − mean)/std for each channel.
 pub struct Normaliser {
@@ -81,7 +81,7 @@ impl Normaliser {
         height: usize,
         width: usize,
     ) -> Result<Tensor> {
-        use crate::ml::ops::launch::{Grid, Kernel, blank};
+        use crate::ops::launch::{Grid, Kernel, blank};
         let (count, plane) = (images.len(), height * width);
         let mut pixels = Vec::with_capacity(3 * count * plane);
         images.for_each(|image| pixels.extend_from_slice(image));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use crate::ml::Result;
-use crate::ml::ops::sum_of_squares;
+use crate::Result;
+use crate::ops::sum_of_squares;
 
 /// PyTorch adds so much to the norm that it divides by.
 const EPS: f64 = 1e-6;
@@ -37,7 +37,7 @@ mod tests {
     use candle_core::{DType, Device};
 
     use super::*;
-    use crate::ml::ops::parallel;
+    use crate::ops::parallel;
     use crate::rng::Stream;
 
     fn gradients() -> BTreeMap<String, Tensor> {

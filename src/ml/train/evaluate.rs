@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::infer::each_logits;
-use crate::ml::data::pixels::Rows;
-use crate::ml::data::{ImagePart, ImageSet, classes};
-use crate::ml::models::Model;
-use crate::ml::{Error, Observer, Result};
+use crate::data::pixels::Rows;
+use crate::data::{ImagePart, ImageSet, classes};
+use crate::models::Model;
+use crate::{Error, Observer, Result};
 
 /// What a model said of a set of images.
 #[derive(Clone, Debug, PartialEq)]

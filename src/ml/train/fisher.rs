@@ -9,11 +9,11 @@ use super::batch::{Normaliser, check_images};
 use super::method::{Method, Step};
 use super::optimiser::Rule;
 use super::trainer::{Fed, Objective, Trainer};
-use crate::ml::data::ImageSet;
-use crate::ml::models::{Model, TensorSpec, Weights};
-use crate::ml::ops::{Precision, Tape, Value, parallel};
-use crate::ml::{Error, Observer, Result};
+use crate::data::ImageSet;
+use crate::models::{Model, TensorSpec, Weights};
+use crate::ops::{Precision, Tape, Value, parallel};
 use crate::rng::Stream;
+use crate::{Error, Observer, Result};
 
 /// For each parameter of `model` the mean over `samples` images of `set`, drawn by `seed`, of the
 /// squared gradient of log p(label | image), the label being drawn from what the model itself

@@ -12,12 +12,12 @@ use super::method::Method;
 use super::optimiser::Rule;
 use super::schedule::{Schedule, Warmup};
 use super::trainer::{Batch, Fed, Objective, Trainer};
-use crate::ml::data::ImageSet;
-use crate::ml::data::pixels::Rows;
-use crate::ml::models::Model;
-use crate::ml::ops::{Precision, parallel};
-use crate::ml::{Error, Observer, Result};
+use crate::data::ImageSet;
+use crate::data::pixels::Rows;
+use crate::models::Model;
+use crate::ops::{Precision, parallel};
 use crate::rng::Stream;
+use crate::{Error, Observer, Result};
 
 /// How to train.
 #[derive(Clone, Debug)]

@@ -5,10 +5,10 @@ use std::ops::Range;
 use candle_core::Tensor;
 
 use super::batch::{Normaliser, check_images};
-use crate::ml::data::ImageSet;
-use crate::ml::models::Model;
-use crate::ml::ops::parallel;
-use crate::ml::{Error, Observer, Result};
+use crate::data::ImageSet;
+use crate::models::Model;
+use crate::ops::parallel;
+use crate::{Error, Observer, Result};
 
 /// Images in one forward pass. Part of the results' bits, as matrix products are cut by shape.
 const BATCH: usize = 64;

@@ -14,11 +14,11 @@ use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
 use super::trainer::{Batch, Fed, Objective, Trainer};
-use crate::ml::data::{ImagePart, ImageSet, in_memory};
-use crate::ml::models::{Config, Model, Role};
-use crate::ml::ops::Precision;
-use crate::ml::{Error, Unobserved};
+use crate::data::{ImagePart, ImageSet, in_memory};
+use crate::models::{Config, Model, Role};
+use crate::ops::Precision;
 use crate::rng::Stream;
+use crate::{Error, Unobserved};
 
 const SMALL: [&str; 2] = ["vit_mini", "resnet_mini"];
 

@@ -8,9 +8,9 @@ use super::clip::clip;
 use super::method::{Method, Step};
 use super::optimiser::{Optimiser, Parameter, Rule};
 use super::scaler::LossScale;
-use crate::ml::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
-use crate::ml::ops::{Precision, Tape, Targets, Value};
-use crate::ml::{Error, Result};
+use crate::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
+use crate::ops::{Precision, Tape, Targets, Value};
+use crate::{Error, Result};
 
 /// A batch of images and what is known of them.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::found::Found;
 use super::words::{Interval, Resampling};
 use crate::ml::ot::Labelled;
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 use crate::stages::task::TaskError;
 
 impl Interval {

@@ -14,7 +14,7 @@ use super::Cell;
 use crate::ml::metrics::correlation::{
     Coefficient, Correlation, LeaveOneOut, correlate, leave_one_out, ranks,
 };
-use crate::rng::Stream;
+use crate::ml::rng::Stream;
 use crate::store::artifact::{Metric, Table};
 
 /// The metric of an `ot` node that is the distance.

@@ -1,7 +1,7 @@
 //! Blurs that do not move the picture.
 
 use super::canvas::{Beyond, Canvas, Plane, gaussian_weights};
-use crate::ml::data::picture::Picture;
+use crate::data::picture::Picture;
 use crate::rng::Stream;
 
 /// Convolution with a disk whose edge is smoothed a little.

@@ -1,6 +1,6 @@
 //! A square picture as numbers, 0 to 1.
 
-use crate::ml::data::picture::Picture;
+use crate::data::picture::Picture;
 
 #[derive(Clone)]
 pub struct Canvas {

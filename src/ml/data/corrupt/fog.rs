@@ -3,7 +3,7 @@
 use super::blur::motion;
 use super::canvas::{Canvas, Plane};
 use super::warp::enlarged;
-use crate::ml::data::picture::Picture;
+use crate::data::picture::Picture;
 use crate::rng::Stream;
 
 /// A fractal cloud over the picture, which keeps its largest value.

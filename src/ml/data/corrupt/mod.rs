@@ -19,8 +19,8 @@ use self::canvas::Canvas;
 use super::encode;
 use super::picture::Picture;
 use super::resize::{Filter, Transform, resize};
-use crate::ml::{Error, Result};
 use crate::rng::Stream;
+use crate::{Error, Result};
 
 pub use blur::motion;
 

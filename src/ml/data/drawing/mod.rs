@@ -15,7 +15,7 @@ use plane::Plane;
 pub use texture::procedural_pattern;
 
 use super::picture::Picture;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// A pencil pattern: grey levels in (0, 1], tiled over pictures.
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{Folder, ObjectnetLabels};
-use crate::ml::data::classes;
+use crate::data::classes;
 
 #[derive(Deserialize)]
 struct Row {

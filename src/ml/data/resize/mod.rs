@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::picture::Picture;
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Bits behind the point of a weight.
 const PRECISION: u32 = 22;

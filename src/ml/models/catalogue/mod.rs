@@ -8,9 +8,8 @@ mod residual;
 mod transformers;
 
 use super::config::{Config, Input, Network, Vit, VitStart};
-use crate::diag::nearest;
-use crate::ml::data::resize::Filter;
-use crate::ml::{Error, Result};
+use crate::data::resize::Filter;
+use crate::{Error, Result};
 
 /// Mean and standard deviation of the channels.
 type Colours = ([f64; 3], [f64; 3]);
@@ -138,23 +137,12 @@ pub fn names() -> Vec<String> {
     .collect()
 }
 
-/// What to say of a name that is not in the catalogue: the nearest one, or how to see them all.
-pub fn hint(name: &str) -> String {
-    let names = names();
-    match nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`ribflow models` lists them".to_string(),
-    }
-}
-
 impl Config {
     /// The description of a model of the architecture `arch` for `classes`; see
     /// [`Architecture::config`].
     pub fn named(arch: &str, classes: &[String]) -> Result<Self> {
-        let found = find(arch).ok_or_else(|| {
-            let hint = hint(arch);
-            Error::Invalid(format!("there is no architecture `{arch}`: {hint}"))
-        })?;
+        let unknown = || Error::Invalid(format!("there is no architecture `{arch}`"));
+        let found = find(arch).ok_or_else(unknown)?;
         Ok(found.config(classes))
     }
 }

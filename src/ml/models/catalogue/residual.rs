@@ -2,8 +2,8 @@
 //! `tv2_in1k` for the second, whose own evaluation resizes to 232 pixels instead of 256.
 
 use super::{Checkpoint, IMAGENET, SMALL_INPUT, bilinear};
-use crate::ml::models::ResNet;
-use crate::ml::models::config::Block;
+use crate::models::ResNet;
+use crate::models::config::Block;
 
 /// A residual network and the checkpoints that were trained of it.
 pub struct Residual {

@@ -3,7 +3,7 @@
 //! is what timm takes where none is named.
 
 use super::{CLIP, Checkpoint, HALF, IMAGENET, RAW, bicubic, bilinear};
-use crate::ml::models::{Vit, VitStart};
+use crate::models::{Vit, VitStart};
 
 /// A transformer and the checkpoints that were trained of it.
 pub struct Transformer {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::choice::{Part, prefixed};
 use super::{StateDict, Weights, safetensors, torch};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Beside the files of a folder of shards: which tensor lies in which.
 const INDEX: &str = ".safetensors.index.json";

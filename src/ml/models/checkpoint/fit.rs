@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::{StateDict, positions, resample};
-use crate::ml::models::{Config, Initial, Model, Network, TensorSpec, catalogue};
-use crate::ml::{Error, Result};
+use crate::models::{Config, Initial, Model, Network, TensorSpec, catalogue};
+use crate::{Error, Result};
 
 /// Names of one sort that an error lists.
 const MOST_NAMED: usize = 8;

@@ -2,7 +2,7 @@
 
 use candle_core::{Device, Tensor};
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// `positions` `[1, 1 + g², width]` for a grid of `side` × `side` patches: the class token's stays,
 /// the others are resized as an image of `width` channels, bicubic (a = −0.5) and antialiased as

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::math::vectorised;
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// Elements of a piece of work.
 const PIECE: usize = 1 << 14;

@@ -3,7 +3,7 @@
 
 use super::gemm::{Matrix, Write, multiply};
 use super::math::{softmax, sum_of, vectorised};
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// Sizes of an attention.
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use super::fresh;
 use super::math::{sum_of, sums_of, vectorised};
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// Sizes of a batch of images.
 #[derive(Clone, Copy)]

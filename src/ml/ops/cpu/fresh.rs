@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// Memory that a piece of work is to write.
 pub type Blank = [MaybeUninit<f32>];

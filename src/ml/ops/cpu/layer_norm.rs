@@ -2,7 +2,7 @@
 
 use super::math::{sum_of, vectorised};
 use super::{piece_rows, sum_in_order};
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// Mean and inverse deviation of a row.
 type Moments = [f32; 2];

@@ -7,9 +7,9 @@ use super::gemm::Matrix;
 use super::math::{add_to, gelu, quick_gelu, to_bf16, vectorised};
 use super::product::{Base, Right};
 use super::{piece_rows, sum_in_order};
-use crate::ml::ops::Precision;
-use crate::ml::ops::linear::Activation;
-use crate::ml::ops::parallel;
+use crate::ops::Precision;
+use crate::ops::linear::Activation;
+use crate::ops::parallel;
 
 /// Sizes of a linear layer.
 #[derive(Clone, Copy)]

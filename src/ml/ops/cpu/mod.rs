@@ -20,7 +20,7 @@ pub(super) mod wide;
 
 use candle_core::{DType, Device, Storage, Tensor};
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// Whether the kernels here serve these tensors.
 pub(super) fn serves(tensors: &[&Tensor]) -> bool {

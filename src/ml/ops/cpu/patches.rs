@@ -1,7 +1,7 @@
 //! From images to tokens, and elementwise sums.
 
 use super::math::{add_to, vectorised};
-use crate::ml::ops::parallel;
+use crate::ops::parallel;
 
 /// How images are cut into patches.
 #[derive(Clone, Copy)]

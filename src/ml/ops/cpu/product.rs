@@ -5,7 +5,7 @@ use super::fresh::{self, Blank};
 use super::gemm::{Matrix, Write, multiply};
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 use super::wide::{self, Format, Panels};
-use crate::ml::ops::Precision;
+use crate::ops::Precision;
 
 /// What a product is added to.
 #[derive(Clone, Copy)]
@@ -85,7 +85,7 @@ impl<'a> Right<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ml::ops::cpu::math::to_bf16;
+    use crate::ops::cpu::math::to_bf16;
     use crate::rng::Stream;
 
     /// Against sums in f64 of the values, rounded first under bf16; the kernels of this machine

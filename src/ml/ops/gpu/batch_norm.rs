@@ -3,13 +3,13 @@
 use candle_core::{DType, Tensor};
 
 use super::fused;
-use crate::ml::Result;
-use crate::ml::ops::tape::want;
-use crate::ml::ops::{Affine, BatchMoments, Follow, Statistics, Tape, Value};
+use crate::Result;
+use crate::ops::tape::want;
+use crate::ops::{Affine, BatchMoments, Follow, Statistics, Tape, Value};
 
 impl Tape {
     /// As [`Tape::batch_norm`], in f32 whatever the tape's precision; sizes have been checked.
-    pub(in crate::ml::ops) fn gpu_batch_norm(
+    pub(in crate::ops) fn gpu_batch_norm(
         &self,
         x: &Value,
         affine: Affine,

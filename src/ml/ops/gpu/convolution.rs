@@ -3,15 +3,15 @@
 use candle_core::{DType, Tensor};
 
 use super::fused;
-use crate::ml::Result;
-use crate::ml::ops::cpu::convolution::Shape;
-use crate::ml::ops::tape::want;
-use crate::ml::ops::{Tape, Value};
+use crate::Result;
+use crate::ops::cpu::convolution::Shape;
+use crate::ops::tape::want;
+use crate::ops::{Tape, Value};
 
 impl Tape {
     /// As [`Tape::convolution`], as f32; sizes have been checked. The pixels under the windows are
     /// kept, in the tape's precision.
-    pub(in crate::ml::ops) fn gpu_convolution(
+    pub(in crate::ops) fn gpu_convolution(
         &self,
         x: &Value,
         weight: &Value,

@@ -7,11 +7,11 @@ use candle_core::{D, DType, Tensor};
 
 #[cfg(feature = "cuda")]
 use super::cuda;
-use crate::ml::Result;
-use crate::ml::ops::Activation;
-use crate::ml::ops::convolution::Gather;
-use crate::ml::ops::cpu::convolution::Shape;
-use crate::ml::ops::linear::activate as activate_and_slope;
+use crate::Result;
+use crate::ops::Activation;
+use crate::ops::convolution::Gather;
+use crate::ops::cpu::convolution::Shape;
+use crate::ops::linear::activate as activate_and_slope;
 
 /// Calls the kernel where the tensor lies on a GPU.
 macro_rules! on_gpu {

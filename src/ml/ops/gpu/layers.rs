@@ -3,15 +3,15 @@
 use candle_core::{DType, Tensor};
 
 use super::{flat, fused};
-use crate::ml::Result;
-use crate::ml::ops::attention::heads_of;
-use crate::ml::ops::cpu::attention::Shape;
-use crate::ml::ops::tape::want;
-use crate::ml::ops::{Activation, Tape, Value};
+use crate::Result;
+use crate::ops::attention::heads_of;
+use crate::ops::cpu::attention::Shape;
+use crate::ops::tape::want;
+use crate::ops::{Activation, Tape, Value};
 
 impl Tape {
     /// As [`Tape::linear`] with an activation, or [`Tape::linear_residual`]; sizes have been checked.
-    pub(in crate::ml::ops) fn gpu_linear(
+    pub(in crate::ops) fn gpu_linear(
         &self,
         x: &Value,
         weight: &Value,
@@ -65,7 +65,7 @@ impl Tape {
     }
 
     /// As [`Tape::layer_norm`], stored in the tape's precision.
-    pub(in crate::ml::ops) fn gpu_layer_norm(
+    pub(in crate::ops) fn gpu_layer_norm(
         &self,
         x: &Value,
         weight: &Value,
@@ -98,7 +98,7 @@ impl Tape {
     }
 
     /// As [`Tape::attention`]; sizes have been checked. The shares are kept, in the tape's precision.
-    pub(in crate::ml::ops) fn gpu_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
+    pub(in crate::ops) fn gpu_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
         let stored = self.stored();
         let Shape {
             batch,
@@ -136,7 +136,7 @@ impl Tape {
     }
 
     /// The mean softmax cross-entropy of `logits` `[batch, classes]`; labels have been checked.
-    pub(in crate::ml::ops) fn gpu_cross_entropy(
+    pub(in crate::ops) fn gpu_cross_entropy(
         &self,
         logits: &Value,
         labels: &[u32],

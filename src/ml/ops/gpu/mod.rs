@@ -15,7 +15,7 @@ mod convolution;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(feature = "cuda")]
-pub(in crate::ml) use cuda::launch;
+pub(crate) use cuda::launch;
 mod fused;
 mod layers;
 #[cfg(test)]
@@ -24,7 +24,7 @@ mod tests;
 use candle_core::{DType, Tensor};
 
 use super::{Precision, Tape, Value};
-use crate::ml::Result;
+use crate::Result;
 
 impl Tape {
     /// Whether the layers of this module serve `x`.
@@ -55,7 +55,7 @@ impl Tape {
     }
 
     /// `x` as f32 where it is stored in half precision.
-    pub(in crate::ml) fn widened(&self, x: &Value) -> Result<Value> {
+    pub(crate) fn widened(&self, x: &Value) -> Result<Value> {
         match x.tensor().dtype() {
             DType::BF16 | DType::F16 => self.cast(x, DType::F32),
             _ => Ok(x.clone()),

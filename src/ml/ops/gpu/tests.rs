@@ -2,11 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use crate::ml::Result;
-use crate::ml::ops::tests::{double, largest, random, run_on};
-use crate::ml::ops::{
-    Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window,
-};
+use crate::Result;
+use crate::ops::tests::{double, largest, random, run_on};
+use crate::ops::{Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window};
 
 /// Of one layer, relative to the largest value of a tensor.
 const FLOAT: f64 = 2e-6;

@@ -4,10 +4,10 @@ use qd::Quad;
 
 use super::prices::{column_minima, row_minima};
 use super::{ExactTransport, Move};
-use crate::ml::Error;
-use crate::ml::ot::cost::Cost;
-use crate::ml::ot::digits::Digits;
-use crate::ml::ot::mass::Masses;
+use crate::Error;
+use crate::ot::cost::Cost;
+use crate::ot::digits::Digits;
+use crate::ot::mass::Masses;
 
 /// How much of what is moved a value may be off by.
 const ERROR: f64 = 1e-6;

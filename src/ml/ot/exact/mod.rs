@@ -24,7 +24,7 @@ use super::digits::Digits;
 use super::mass::Masses;
 use super::points::{Points, normalised};
 use super::sinkhorn::Sinkhorn;
-use crate::ml::{Error, Observer, Result};
+use crate::{Error, Observer, Result};
 
 use prices::{Arc, search};
 use qd::Quad;

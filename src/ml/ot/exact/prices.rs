@@ -5,8 +5,8 @@
 
 use rayon::prelude::*;
 
-use crate::ml::ot::cost::Cost;
-use crate::ml::ot::digits::Digits;
+use crate::ot::cost::Cost;
+use crate::ot::digits::Digits;
 
 /// An arc with its cost.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -3,8 +3,8 @@
 
 use super::prices::Arc;
 use super::tree::{NONE, Tree};
-use crate::ml::ot::cost::Cost;
-use crate::ml::ot::mass::Masses;
+use crate::ot::cost::Cost;
+use crate::ot::mass::Masses;
 
 /// An arc that carries mass.
 struct Used {

@@ -5,7 +5,7 @@
 //! feasible (Cunningham 1976): an arc of the tree that carries nothing leads towards the root. With
 //! the choice of the leaving arc below, that rules out cycling however degenerate the problem is.
 
-use crate::ml::ot::digits::Digits;
+use crate::ot::digits::Digits;
 
 /// No node.
 pub(super) const NONE: u32 = u32::MAX;

@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::{Method, Part, Plain, Step};
-use crate::ml::models::{Model, Role, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::models::{Model, Role, TensorSpec, Weights};
+use crate::ops::{Tape, Value};
+use crate::{Error, Result};
 
 /// Everything trains by the cross-entropy + `strength`·Σ F·(p − p₀)² over all parameters.
 pub struct Anchored {

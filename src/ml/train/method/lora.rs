@@ -4,9 +4,9 @@
 //! into the weights at the end.
 
 use super::{Method, Step};
-use crate::ml::models::{Initial, Model, Network, Role, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::models::{Initial, Model, Network, Role, TensorSpec, Weights};
+use crate::ops::{Tape, Value};
+use crate::{Error, Result};
 
 /// Queries and values of every block change by `alpha`/`rank`·B·A.
 pub struct Lora {

@@ -4,9 +4,9 @@
 use candle_core::Tensor;
 
 use super::{Method, Part, Plain, Step};
-use crate::ml::Result;
-use crate::ml::models::{Model, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value};
+use crate::Result;
+use crate::models::{Model, TensorSpec, Weights};
+use crate::ops::{Tape, Value};
 
 /// Everything trains by the cross-entropy + `strength`·KL(softmax(teacher/T) ‖ softmax(student/T)),
 /// mean over the batch, over the competing classes.

@@ -7,9 +7,9 @@ mod prompt;
 
 use candle_core::Tensor;
 
-use crate::ml::Result;
-use crate::ml::models::{Model, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value};
+use crate::Result;
+use crate::models::{Model, TensorSpec, Weights};
+use crate::ops::{Tape, Value};
 
 pub use anchored::Anchored;
 pub use lora::Lora;

@@ -2,11 +2,11 @@
 //! front of a frozen model.
 
 use super::{Method, Step};
-use crate::ml::models::config::Config;
-use crate::ml::models::prompt;
-use crate::ml::models::{Model, TensorSpec, Weights};
-use crate::ml::ops::{Tape, Value};
-use crate::ml::{Error, Result};
+use crate::models::config::Config;
+use crate::models::prompt;
+use crate::models::{Model, TensorSpec, Weights};
+use crate::ops::{Tape, Value};
+use crate::{Error, Result};
 
 /// Only the frame trains; the model runs in evaluation mode.
 pub struct Prompt {

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{AdamStep, SgdStep};
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 pub fn sgd(
     parameter: &mut Tensor,

@@ -5,9 +5,9 @@ use std::cell::RefCell;
 use candle_core::{CpuStorage, InplaceOp2, Layout, Tensor};
 
 use super::{AdamStep, SgdStep};
-use crate::ml::Result;
-use crate::ml::ops::parallel;
-use crate::ml::ops::vectorised;
+use crate::Result;
+use crate::ops::parallel;
+use crate::ops::vectorised;
 
 /// Values in a piece of work.
 const PIECE: usize = 1 << 16;

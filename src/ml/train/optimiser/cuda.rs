@@ -3,8 +3,8 @@
 use candle_core::{DType, Tensor};
 
 use super::{AdamStep, SgdStep};
-use crate::ml::Result;
-use crate::ml::ops::launch::{Grid, Kernel, Table};
+use crate::Result;
+use crate::ops::launch::{Grid, Kernel, Table};
 
 /// Values that one block moves.
 const PIECE: usize = 1 << 14;

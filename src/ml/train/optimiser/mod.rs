@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Tensor};
 
-use crate::ml::Result;
+use crate::Result;
 
 /// How a gradient moves a parameter.
 #[derive(Clone, Copy, Debug, PartialEq)]

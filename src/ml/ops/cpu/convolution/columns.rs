@@ -1,9 +1,9 @@
 //! Convolution as a matrix product with the pixels under each window, image by image.
 
 use super::Shape;
-use crate::ml::ops::cpu::gemm::{Matrix, Write, multiply};
-use crate::ml::ops::cpu::sum_in_order;
-use crate::ml::ops::parallel;
+use crate::ops::cpu::gemm::{Matrix, Write, multiply};
+use crate::ops::cpu::sum_in_order;
+use crate::ops::parallel;
 
 impl Shape {
     /// Gathers the pixels under every window: `columns` is `[taps, places]`, zero outside.

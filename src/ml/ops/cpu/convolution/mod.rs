@@ -6,7 +6,7 @@ mod pool;
 mod slide;
 
 pub use self::pool::{max_pool, max_pool_backward, mean_pool, mean_pool_backward};
-use crate::ml::ops::convolution::Window;
+use crate::ops::convolution::Window;
 
 /// Sizes of a convolution or a pooling.
 #[derive(Clone, Copy)]
@@ -89,7 +89,7 @@ pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> V
 #[cfg(all(test, target_arch = "x86_64", feature = "avx512"))]
 mod tests {
     use super::*;
-    use crate::ml::ops::cpu::wide::available;
+    use crate::ops::cpu::wide::available;
     use crate::rng::Stream;
 
     /// A machine without AVX-512 runs the other way, which no test here would reach otherwise.

@@ -1,9 +1,9 @@
 //! Pooling.
 
 use super::Shape;
-use crate::ml::ops::convolution::Window;
-use crate::ml::ops::cpu::math::{sum_of, vectorised};
-use crate::ml::ops::parallel;
+use crate::ops::convolution::Window;
+use crate::ops::cpu::math::{sum_of, vectorised};
+use crate::ops::parallel;
 
 impl Shape {
     /// The places in a row or column whose window's pixel `offset` falls inside `length` pixels.

@@ -4,8 +4,8 @@ use candle_core::{DType, Tensor};
 
 use super::fold;
 use super::launch::{Grid, Kernel, blank};
-use crate::ml::Result;
-use crate::ml::ops::gpu::fused::Channels;
+use crate::Result;
+use crate::ops::gpu::fused::Channels;
 
 /// Images that one block adds up.
 const DEEP: usize = 8;

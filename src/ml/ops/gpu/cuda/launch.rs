@@ -14,7 +14,7 @@ use candle_core::cuda_backend::cudarc::nvrtc::Ptx;
 use candle_core::cuda_backend::{CudaDevice, CudaStorageSlice};
 use candle_core::{DType, Device, DeviceLocation, Shape, Storage, Tensor};
 
-use crate::ml::{Error, Result};
+use crate::{Error, Result};
 
 /// By the name of their file.
 const MODULES: [&[u8]; 9] = [

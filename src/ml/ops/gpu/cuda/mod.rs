@@ -9,9 +9,9 @@ pub use self::channels::{
     batch_norm, batch_norm_to_x, channel_gradients, channel_moments, rectifier_back,
 };
 use self::launch::{Grid, Kernel, blank};
-use crate::ml::ops::Activation;
-use crate::ml::ops::cpu::convolution::Shape;
-use crate::ml::{Error, Result};
+use crate::ops::Activation;
+use crate::ops::cpu::convolution::Shape;
+use crate::{Error, Result};
 
 /// Rows that one block adds up.
 const DEEP: usize = 512;

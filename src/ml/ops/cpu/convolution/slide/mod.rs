@@ -7,14 +7,12 @@ use std::cell::RefCell;
 
 use self::plan::{Slide, Source, Spread, phases};
 use super::Shape;
-use crate::ml::ops::cpu::fresh;
-use crate::ml::ops::cpu::gemm::Matrix;
-use crate::ml::ops::cpu::wide::runs::{Left, Right, add_along_runs};
-use crate::ml::ops::cpu::wide::segment::{Segment, copy_segment};
-use crate::ml::ops::cpu::wide::tile::{LANES, TALL, WIDE};
-use crate::ml::ops::cpu::wide::{
-    Base, Format, Tiles, multiply, pack_columns, panel_words, vectors,
-};
+use crate::ops::cpu::fresh;
+use crate::ops::cpu::gemm::Matrix;
+use crate::ops::cpu::wide::runs::{Left, Right, add_along_runs};
+use crate::ops::cpu::wide::segment::{Segment, copy_segment};
+use crate::ops::cpu::wide::tile::{LANES, TALL, WIDE};
+use crate::ops::cpu::wide::{Base, Format, Tiles, multiply, pack_columns, panel_words, vectors};
 
 /// Taps whose values are packed at once.
 const DEEP: usize = 512;

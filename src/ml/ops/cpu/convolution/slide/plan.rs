@@ -1,8 +1,8 @@
 //! Which values of an image each place of a window sees, and where results go: for a convolution
 //! and for its gradient.
 
-use crate::ml::ops::cpu::convolution::Shape;
-use crate::ml::ops::cpu::wide::segment::Segment;
+use crate::ops::cpu::convolution::Shape;
+use crate::ops::cpu::wide::segment::Segment;
 
 /// A padded source image, the places of a window in it, and where results go.
 #[derive(Clone)]

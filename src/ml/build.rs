@@ -6,7 +6,7 @@ use std::env;
 use std::path::Path;
 use std::process::Command;
 
-const KERNELS: &str = "src/ml/ops/gpu/kernels";
+const KERNELS: &str = "ops/gpu/kernels";
 const FILES: [&str; 9] = [
     "batch_norm",
     "columns",

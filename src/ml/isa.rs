@@ -173,19 +173,19 @@ mod processor {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod trap;
 
-/// The tests of this library are held to the cap as the program is.
+/// Holds the cap before `main`, in a test binary. The tests obey the cap that the program obeys.
+#[doc(hidden)]
+pub extern "C" fn hold_or_exit() {
+    if let Err(error) = hold() {
+        eprintln!("{error}");
+        std::process::exit(2);
+    }
+}
+
 #[cfg(all(test, target_os = "linux"))]
 #[used]
 #[unsafe(link_section = ".init_array")]
-static HOLD: extern "C" fn() = {
-    extern "C" fn first() {
-        if let Err(error) = hold() {
-            eprintln!("{error}");
-            std::process::exit(2);
-        }
-    }
-    first
-};
+static HOLD: extern "C" fn() = hold_or_exit;
 
 #[cfg(test)]
 mod tests {

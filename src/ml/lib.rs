@@ -2,10 +2,12 @@
 //! It knows nothing of workflows, stores or stages, and can be used on its own.
 
 pub mod data;
+pub mod isa;
 pub mod metrics;
 pub mod models;
 pub mod ops;
 pub mod ot;
+pub mod rng;
 pub mod train;
 
 use thiserror::Error;
