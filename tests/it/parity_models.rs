@@ -8,12 +8,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor};
-use ribflow::ml::Result;
 use ribflow::ml::data::decode::decode;
 use ribflow::ml::data::resize::Filter;
-use ribflow::ml::models::{Config, Model, Network, Pass, Role, TensorSpec, Weights};
+use ribflow::ml::models::{Config, Model, Network, Pass, Role};
 use ribflow::ml::ops::{Precision, Tape, Value};
-use ribflow::ml::train::method::{Method, Step};
+use ribflow::ml::train::method::Method;
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
 use safetensors::SafeTensors;
@@ -197,36 +196,8 @@ struct Everything {
 }
 
 impl Method for Everything {
-    fn trains(&self, _tensor: &TensorSpec) -> bool {
-        true
-    }
-
-    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
-        Vec::new()
-    }
-
     fn training_mode(&self) -> bool {
         self.training
-    }
-
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
-        parameters.weight(tape, name)
-    }
-
-    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
-        Ok(images)
-    }
-
-    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
-        Ok(None)
-    }
-
-    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
-        Ok(trained)
     }
 }
 

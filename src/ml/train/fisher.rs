@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::batch::{Normaliser, check_images};
-use super::method::{Method, Step};
+use super::method::Method;
 use super::optimiser::Rule;
 use super::trainer::{Fed, Objective, Trainer};
 use crate::data::ImageSet;
-use crate::models::{Model, TensorSpec, Weights};
-use crate::ops::{Precision, Tape, Value, parallel};
+use crate::models::Model;
+use crate::ops::{Precision, parallel};
 use crate::rng::Stream;
 use crate::{Error, Observer, Result};
 
@@ -93,35 +93,7 @@ fn draw(logits: &[f32], at: f64) -> u32 {
 struct Everything;
 
 impl Method for Everything {
-    fn trains(&self, _tensor: &TensorSpec) -> bool {
-        true
-    }
-
-    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
-        Vec::new()
-    }
-
     fn training_mode(&self) -> bool {
         false
-    }
-
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
-        parameters.weight(tape, name)
-    }
-
-    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
-        Ok(images)
-    }
-
-    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
-        Ok(None)
-    }
-
-    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
-        Ok(trained)
     }
 }

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::{Method, Part, Plain, Step};
-use crate::models::{Model, Role, TensorSpec, Weights};
-use crate::ops::{Tape, Value};
+use super::{Method, Step};
+use crate::models::{Model, Role};
+use crate::ops::Value;
 use crate::{Error, Result};
 
 /// Everything trains by the cross-entropy + `strength`·Σ F·(p − p₀)² over all parameters.
@@ -19,8 +19,6 @@ pub struct Anchored {
     weights: Option<BTreeMap<String, Tensor>>,
     strength: f64,
 }
-
-const PLAIN: Plain = Plain { part: Part::All };
 
 impl Anchored {
     /// Pulled towards `start`; `weights` are those of its parameters, if they are not alike.
@@ -49,30 +47,6 @@ impl Anchored {
 }
 
 impl Method for Anchored {
-    fn trains(&self, tensor: &TensorSpec) -> bool {
-        PLAIN.trains(tensor)
-    }
-
-    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
-        Vec::new()
-    }
-
-    fn training_mode(&self) -> bool {
-        true
-    }
-
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
-        parameters.weight(tape, name)
-    }
-
-    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
-        Ok(images)
-    }
-
     fn penalty(&self, step: &Step) -> Result<Option<Value>> {
         let mut sum: Option<Value> = None;
         for (name, anchor) in &self.anchor {
@@ -85,9 +59,5 @@ impl Method for Anchored {
             });
         }
         Ok(sum)
-    }
-
-    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
-        Ok(trained)
     }
 }

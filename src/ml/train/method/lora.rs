@@ -3,7 +3,7 @@
 //! outer norms train, blocks, patch embedding and classifier are frozen. The change is merged
 //! into the weights at the end.
 
-use super::{Method, Step};
+use super::Method;
 use crate::models::{Initial, Model, Network, Role, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 use crate::{Error, Result};
@@ -86,24 +86,8 @@ impl Method for Lora {
         pairs.flatten().collect()
     }
 
-    fn training_mode(&self) -> bool {
-        true
-    }
-
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
     fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
         self.changed(tape, parameters, name, parameters)
-    }
-
-    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
-        Ok(images)
-    }
-
-    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
-        Ok(None)
     }
 
     fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model> {

@@ -35,26 +35,50 @@ pub struct Step<'a> {
 /// A way of fine-tuning.
 ///
 /// It chooses what trains, may bring tensors of its own, may change tensors and images on their
-/// way into the network, and may add to the loss. LwF is a [`Method::penalty`] with a teacher,
-/// L2-SP one with the start; LoRA is additions, a [`Method::weight`] and a [`Method::finish`]; a
-/// visual prompt additions and a [`Method::input`].
+/// way into the network, and may add to the loss. Each hook that a method leaves out does what
+/// plain fine-tuning of the whole model does. LwF is a [`Method::penalty`] with a teacher, L2-SP
+/// one with the start; LoRA is additions, a [`Method::weight`] and a [`Method::finish`]; a visual
+/// prompt additions and a [`Method::input`].
 pub trait Method: Send + Sync {
     /// Whether this tensor of the model trains.
-    fn trains(&self, tensor: &TensorSpec) -> bool;
+    fn trains(&self, _tensor: &TensorSpec) -> bool {
+        true
+    }
+
     /// Tensors that train beside the model's.
-    fn additions(&self, model: &Model) -> Vec<TensorSpec>;
+    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
+        Vec::new()
+    }
+
     /// Whether batch norms run in training mode.
-    fn training_mode(&self) -> bool;
+    fn training_mode(&self) -> bool {
+        true
+    }
+
     /// A frozen model whose logits on the batch [`Method::penalty`] asks for.
-    fn teacher(&self) -> Option<&Model>;
+    fn teacher(&self) -> Option<&Model> {
+        None
+    }
+
     /// The tensor `name` as the network sees it.
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value>;
+    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
+        parameters.weight(tape, name)
+    }
+
     /// The images as the network sees them.
-    fn input(&self, tape: &Tape, parameters: &dyn Weights, images: Value) -> Result<Value>;
+    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
+        Ok(images)
+    }
+
     /// What is added to the cross-entropy, a scalar.
-    fn penalty(&self, step: &Step) -> Result<Option<Value>>;
+    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
+        Ok(None)
+    }
+
     /// The trained model, from its tensors and the method's own.
-    fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model>;
+    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
+        Ok(trained)
+    }
 }
 
 /// The part of a model that plain fine-tuning trains.
@@ -84,31 +108,7 @@ impl Method for Plain {
         }
     }
 
-    fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
-        Vec::new()
-    }
-
     fn training_mode(&self) -> bool {
         self.part != Part::Head
-    }
-
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
-        parameters.weight(tape, name)
-    }
-
-    fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
-        Ok(images)
-    }
-
-    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
-        Ok(None)
-    }
-
-    fn finish(&self, trained: Model, _additions: &dyn Weights) -> Result<Model> {
-        Ok(trained)
     }
 }

@@ -1,7 +1,7 @@
 //! A visual prompt (Bahng et al. 2022): a frame of learned pixels around the normalised image in
 //! front of a frozen model.
 
-use super::{Method, Step};
+use super::Method;
 use crate::models::config::Config;
 use crate::models::prompt;
 use crate::models::{Model, TensorSpec, Weights};
@@ -45,20 +45,8 @@ impl Method for Prompt {
         false
     }
 
-    fn teacher(&self) -> Option<&Model> {
-        None
-    }
-
-    fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
-        parameters.weight(tape, name)
-    }
-
     fn input(&self, tape: &Tape, parameters: &dyn Weights, images: Value) -> Result<Value> {
         prompt::framed(tape, &images, |name| parameters.weight(tape, name))
-    }
-
-    fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
-        Ok(None)
     }
 
     fn finish(&self, trained: Model, additions: &dyn Weights) -> Result<Model> {
