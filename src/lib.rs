@@ -1,20 +1,19 @@
 //! ribflow: declarative, content-addressed benchmarks of fine-tuning and robustness.
 //!
-//! A module imports only from lines above its own, or from names to its left on the same line;
-//! `tests/it/house.rs` enforces it.
+//! A module imports only from lines below its own, or names to its left on its own line.
+//! `tests/it/house.rs` enforces it, and the exact list of who imports whom.
 //!
 //! ```text
-//! 0  ribflow-ml: rng · isa · data · models · ops · train · ot · metrics     the machine-learning library, a package of its own under src/ml
-//! 1  digest · fsx · process · memory · diag     digests and canonical encoding; atomic files, claims; descendants; the allocator; diagnostics
-//! 2  yaml                          YAML with places, within limits
-//! 3  workflow                      places → spec → expansion → checked node graph; trait Kind
-//! 4  store                         objects, records, index, claims, verification
-//! 5  remote                        downloads; other stores, signatures, trust, bundles; the lock file
-//! 6  stages                        one file per kind: implements Kind and Task on top of ml
-//! 7  engine                        decide (pure) → claim → execute → record; events out, no printing
-//! 8  bench                         what `ribflow bench` measures
-//! 9  report · ui                   HTML, plots, tables as views; terminal display: fed by events and records
-//! 10 cli                           one file per subcommand; parses, calls, prints
+//! 9  cli                                       one file per subcommand: parses, calls, prints
+//! 8  bench · ui                                what `ribflow bench` measures; terminal displays, fed by events
+//! 7  engine                                    decide (pure) → claim → execute → record; emits events, prints nothing
+//! 6  report                                    HTML, plots and tables as views of records
+//! 5  remote · stages                           downloads, other stores, signatures, trust, bundles; the kinds, on top of ml
+//! 4  store                                     objects, records, index, claims, verification, cleaning
+//! 3  workflow                                  spec → expansion → checked graph of nodes; trait Kind
+//! 2  yaml                                      YAML with places, within limits
+//! 1  digest · fsx · process · memory · diag    digests, canonical encoding; files, locks; processes; allocator; diagnostics
+//! 0  ml                                        package ribflow-ml in src/ml: data · models · ops · train · ot · metrics · rng · isa
 //! ```
 
 pub mod digest;

@@ -9,7 +9,14 @@ fn root() -> PathBuf {
 }
 
 fn pages() -> Vec<PathBuf> {
-    let mut pages = vec![root().join("README.md")];
+    let mut pages = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+    ]
+    .map(|page| root().join(page))
+    .to_vec();
     for entry in std::fs::read_dir(root().join("docs")).unwrap() {
         let path = entry.unwrap().path();
         if path.extension().is_some_and(|ending| ending == "md") {
@@ -64,4 +71,72 @@ fn links_between_pages_lead_somewhere() {
             );
         }
     }
+}
+
+/// The texts in backticks of a page.
+fn quoted(page: &str) -> Vec<&str> {
+    page.lines()
+        .filter(|line| !line.starts_with("```"))
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+/// Whether a file defines this function, type or trait.
+fn defines(file: &Path, name: &str) -> bool {
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return false;
+    };
+    let words: Vec<&str> = text
+        .split(|letter: char| !letter.is_alphanumeric() && letter != '_')
+        .filter(|word| !word.is_empty())
+        .collect();
+    let definitions = ["fn", "struct", "enum", "trait"];
+    words
+        .windows(2)
+        .any(|pair| definitions.contains(&pair[0]) && pair[1] == name)
+}
+
+#[test]
+fn the_architecture_names_files_and_items_that_exist() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let mut checked = 0;
+    for text in quoted(&page) {
+        let (file, item) = match text.split_once(".rs: ") {
+            Some((file, item)) => (format!("{file}.rs"), Some(item)),
+            None if text.contains('/') && !text.contains(['<', ' ']) => (text.to_string(), None),
+            None => continue,
+        };
+        let places = [root().join("src").join(&file), root().join(&file)];
+        let place = places.iter().find(|place| place.exists());
+        let is_made_later = ["cache/", "out/"].contains(&text);
+        assert!(
+            place.is_some() || is_made_later,
+            "`{text}`: there is no {file}"
+        );
+        if let (Some(place), Some(item)) = (place, item) {
+            assert!(defines(place, item), "`{text}`: {file} does not define it");
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "{checked}");
+}
+
+#[test]
+fn every_test_that_an_invariant_names_exists() {
+    let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, invariants) = page.split_once("## Invariants").unwrap();
+    let (invariants, _) = invariants.split_once("\n## ").unwrap();
+    let mut checked = 0;
+    for name in quoted(invariants) {
+        let Some((module, test)) = name.rsplit_once("::") else {
+            continue;
+        };
+        let file = root().join("tests/it").join(module.replace("::", "/"));
+        let is_there = [file.with_extension("rs"), file.join("mod.rs")]
+            .iter()
+            .any(|file| defines(file, test));
+        assert!(is_there, "there is no test `{name}`");
+        checked += 1;
+    }
+    assert!(checked > 30, "{checked}");
 }

@@ -25,6 +25,7 @@ mod harm;
 mod house;
 mod hub;
 mod imagenet_rib;
+mod imports;
 mod isa;
 mod keep;
 mod lab;

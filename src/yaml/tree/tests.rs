@@ -6,9 +6,9 @@ use super::*;
 use crate::diag::SourceText;
 
 const REAL: &[&str] = &[
-    include_str!("../../tests/language/mini-rib.yaml"),
-    include_str!("../../tests/language/my-images.yaml"),
-    include_str!("../../tests/language/imagenet-c.yaml"),
+    include_str!("../../../tests/language/mini-rib.yaml"),
+    include_str!("../../../tests/language/my-images.yaml"),
+    include_str!("../../../tests/language/imagenet-c.yaml"),
 ];
 
 /// What YAML is made of, and what breaks it.
