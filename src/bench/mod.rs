@@ -1,9 +1,9 @@
-//! What `ribflow bench` measures: the machine-learning library's kernels and models, images,
-//! transport, hashing, the store, and a run that has nothing to do.
+//! What `ribflow bench` measures: kernels and models, images, transport, hashing, the store, and a run
+//! with nothing to do. It times the other modules and prints nothing.
 //!
 //! A benchmark is a name. Families understand more names than they list: batch sizes, shapes and
-//! precisions are part of a name, so that a script can ask for exactly what it compares. Names
-//! are found before anything starts; only the one that runs is prepared.
+//! precisions are part of a name, so that a script can ask for exactly what it compares. Names are
+//! resolved before anything starts; only the one that runs is prepared.
 
 mod data;
 mod error;

@@ -1,4 +1,17 @@
-//! The command line: one file per subcommand; parses, calls, prints.
+//! The command line: one file for each subcommand, which parses, calls the library and prints.
+//!
+//! It owns arguments, messages and exit codes. It computes no result, and nothing imports it.
+//!
+//! ```text
+//! typed        arguments about examples                               arguments of all subcommands, long help, examples
+//! from words   load places admission                                  to a graph, to a store; whose store it is
+//! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
+//! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
+//! records      standing recompute                                     withdrawn records and other outcomes; recomputed samples
+//! permissions  commands allow                                         command stages of others
+//! shown        cost again failure                                     costs; commands in hints; errors and exit codes
+//! subcommands  every other file                                       `ribflow NAME`; `cache` is a folder of its own
+//! ```
 
 mod about;
 mod accepting;

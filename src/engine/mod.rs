@@ -1,4 +1,15 @@
-//! The engine: decides what is ready, claims it, has it executed, records it. It prints nothing.
+//! The engine: decides which nodes are ready, claims them, has them executed and records the outcome.
+//!
+//! It owns runs: their keys, workers, journal and costs. It emits events and prints nothing, and it knows
+//! kinds only through the registry. docs/engine.md specifies what a run promises.
+//!
+//! ```text
+//! deciding  decide keys accept shared                           the state machine; recipes and keys; older versions; work that nodes share
+//! running   coordinator job pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
+//! looking   survey why recompute price                          `plan` and `status`; reasons; samples; costs
+//! history   journal event                                       what a run writes down and emits
+//! machine   device machine roots paths error                    devices and cores; folders of sources; paths between processes
+//! ```
 
 mod accept;
 mod coordinator;

@@ -1,5 +1,21 @@
-//! Other places: downloads by URL, other stores to share with, who is trusted, and the lock file
-//! that says what outside data must be.
+//! Everything outside this machine's store: downloads, other stores, who is trusted, bundles, and the
+//! lock file that says what outside data must be.
+//!
+//! It does not know how nodes run. It takes names, records and blobs to and from other places and
+//! verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
+//!
+//! ```text
+//! the seam    transport names describe probe            trait Remote; names at a remote; what a remote can do
+//! remotes     address folder http bucket profile        from a URL to a remote: folders, web servers, buckets; AWS credentials
+//! robustness  patience pace limited says                retries, time limits, size limits; text from servers made safe for messages
+//! downloads   download partial web                      one file over HTTP, resumed; unfinished downloads; proxies and dead servers
+//! exchange    exchange neighbours checked               finds, fetches and pushes records and blobs; opens the configured remotes
+//! trust       keys signing statement trust revocations  own keys, signatures, whose records count, what was withdrawn
+//! this user   config home mine                          configuration file, folders, stores that belong to the user
+//! imports     bundle imported mark                      one-file archives; what came from elsewhere; the mark on its folder
+//! lock file   lock                                      digests and commits beside a workflow
+//! server      serve                                     `ribflow serve`: a store over HTTP
+//! ```
 
 pub mod address;
 pub mod bucket;

@@ -1,5 +1,7 @@
-//! The report: views of a run's records as files that people and scripts read. It computes no
-//! result; every number here stands in some record, and the page says in which.
+//! The report: views of a run's records as files for people and scripts.
+//!
+//! It owns the formats of `out/`. It computes no result and runs no node: every number here is in a
+//! record, and the page says in which.
 
 mod accepted;
 mod atlas;

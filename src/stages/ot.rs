@@ -1,8 +1,6 @@
-//! `ot`: how far two datasets are from each other, in the features of a model, in raw pixels, or
-//! as arrays.
+//! `ot`: the distance between two datasets, in the features of a model, in raw pixels, or as arrays.
 //!
-//! Owns where the points come from and what is told of the result; the distances themselves are
-//! [`crate::ml::ot`].
+//! It owns where the points come from and what is reported; [`crate::ml::ot`] computes the distances.
 
 mod checks;
 mod found;

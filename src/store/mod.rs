@@ -1,8 +1,21 @@
-//! The content-addressed store: blobs, records, claims, and the stat cache over outside data.
+//! The content-addressed store: blobs, records, claims, and what is known of outside data.
 //!
-//! It owns one folder (see docs/store.md for its layout and promises) and knows nothing of how
-//! nodes are run or what a kind computes. The files are the truth: there is no database, and
-//! whatever is derived from them may be deleted at any time.
+//! It owns one folder; docs/store.md specifies its layout and its promises. It does not know how nodes
+//! run or what a kind computes. Files are the truth: there is no database, and everything derived from
+//! the files may be deleted at any time.
+//!
+//! ```text
+//! the folder      layout description error session beside             names, format, identity; temporary files; scratch stores
+//! blobs           objects incoming                                    sealed files named by digest; bytes that arrive in pieces
+//! artifacts       artifact tensors tensorfile                         what a port holds; tensor trees and .safetensors
+//! records         record records publish claims samples forget        outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
+//! record caches   recordindex receipt packed                          derived files that make a run with nothing to do fast; their encoding
+//! outside data    sources imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
+//! derived work    shelf                                               pixels, features and logits that can be recomputed
+//! from elsewhere  foreign doubt withheld                              records and blobs of other stores; revocations; what may not be sent
+//! care            inventory check gc pins                             what is there, whether it is whole, what may go, what must stay
+//! out             export                                              artifacts as ordinary files
+//! ```
 
 pub mod artifact;
 mod beside;

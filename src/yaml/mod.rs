@@ -1,8 +1,8 @@
-//! YAML with places, read within limits. It is the only module that calls the two readers of YAML:
-//! saphyr walks a text first, counts its depth, and refuses anchors, aliases, tags, merge keys,
-//! duplicate keys and further documents. Only a text that has passed reaches serde_yaml, which
-//! decides what a scalar is. Workflows, locks, published values and the configuration all go this
-//! way, whoever wrote them.
+//! YAML with places, within limits. The only module that calls the two YAML libraries: saphyr walks a
+//! text first, limits its depth, and refuses anchors, aliases, tags, merge keys, duplicate keys and
+//! further documents. Only a text that passes reaches serde_yaml, which decides what a scalar is.
+//! Workflows, locks, published values and the configuration are all read here; what they mean is not
+//! known here.
 
 mod outline;
 mod syntax_hint;

@@ -347,3 +347,24 @@ fn one_module_calls_the_readers_of_yaml() {
     let callers: Vec<(&str, &str)> = callers.iter().map(|(a, b)| (*a, b.as_str())).collect();
     assert_eq!(callers, allowed);
 }
+
+/// Folders whose head lists every file. Elsewhere names of kinds and subcommands say enough.
+#[test]
+fn heads_list_the_files_of_their_folder() {
+    for folder in ["store", "remote", "engine"] {
+        let head = fs::read_to_string(source().join(folder).join("mod.rs")).unwrap();
+        let (_, map) = head.split_once("```text\n").expect("the head has a map");
+        let (map, _) = map.split_once("//! ```").unwrap();
+        let columns = map.lines().filter_map(|line| {
+            let line = line.trim_start_matches("//! ");
+            let names = line.split("  ").filter(|column| !column.is_empty()).nth(1);
+            names.map(|names| names.trim().split(' '))
+        });
+        let listed: BTreeSet<&str> = columns.flatten().collect();
+        let declared = head.lines().filter_map(|line| {
+            let (_, name) = line.strip_suffix(';')?.split_once("mod ")?;
+            (!line.starts_with("//")).then_some(name)
+        });
+        assert_eq!(listed, declared.collect(), "src/{folder}/mod.rs");
+    }
+}

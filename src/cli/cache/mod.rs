@@ -1,4 +1,5 @@
-//! `ribflow cache …`: looking after the store.
+//! `ribflow cache …`: looking after the store, one file for each subcommand. What is collected, checked
+//! or chosen is decided in `store`; here it is asked for and printed.
 
 mod adopt;
 pub mod arguments;

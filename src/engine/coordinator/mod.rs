@@ -1,8 +1,8 @@
-//! A run: asks [`Decide`] what to do next, does it, and tells it what came of that.
+//! A run: drives [`Decide`], performs each step and reports the outcome back to it.
 //!
-//! One task owns everything that a run knows. Jobs and the publisher are tasks of their own that
-//! only send messages here, so nothing is shared and the order of what is observed is the order
-//! of what is told.
+//! One task owns the state of the run. Jobs and the publisher are tasks of their own that only send
+//! messages to it, so nothing is shared, and the order of messages is the order of decisions. It knows no
+//! scheduling policy: that is `decide`'s.
 
 mod accept;
 mod elsewhere;

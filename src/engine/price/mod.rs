@@ -1,5 +1,5 @@
-//! What a run will cost, before anything has run and without any data: images, steps, operations,
-//! bytes. Of everything that the kinds say of their nodes ([`crate::stages::price`]), added up.
+//! Estimates the cost of a run before anything has run and without any data: images, steps, operations,
+//! bytes. It adds up what the kinds say about their nodes ([`crate::stages::price`]) and knows no kind.
 
 pub mod devices;
 pub mod rates;

@@ -1,5 +1,5 @@
-//! Nodes that have a record are executed again, in a scratch store, and compared with it. The
-//! store itself, its records and what is chosen stay as they are.
+//! Executes nodes that have a record again, in a scratch store, and compares the outcomes. The store, its
+//! records and the chosen ones do not change.
 
 mod compare;
 mod pick;

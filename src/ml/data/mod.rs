@@ -1,4 +1,5 @@
-//! Images as models take them: decoding, resizing, and the built-in rendered dataset.
+//! Images as models take them: decoding, resizing, corruptions, and the built-in rendered dataset. It
+//! knows bytes and pixels; which files make a dataset is the caller's business.
 
 pub mod classes;
 pub mod corrupt;

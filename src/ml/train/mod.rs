@@ -1,4 +1,5 @@
-//! Training and using models: batches, schedules, optimisers, methods of fine-tuning, evaluation.
+//! Training and using models: batches, schedules, optimisers, fine-tuning methods, evaluation. It knows
+//! models and images in memory; it reads and writes no file.
 
 pub mod augment;
 pub mod batch;

@@ -1,4 +1,5 @@
-//! `s3://`, `gs://`, `az://`: a bucket, by way of `object_store`, driven from blocking threads.
+//! `s3://`, `gs://`, `az://`: a bucket as a remote, through `object_store`, called from blocking threads.
+//! It knows requests and credentials; the names in a bucket are those of any remote.
 
 mod bounded;
 mod build;

@@ -1,6 +1,7 @@
-//! Bundles: a workflow, its lock, records, signatures and perhaps blobs in one file, for labs with
-//! no network in common. A bundle is a zip archive of uncompressed entries, laid out as a store
-//! beside a `workflow/` folder, so it is read and written as any other remote.
+//! Bundles: a workflow, its lock, records, signatures and optionally blobs in one file, for labs without
+//! a common network. A bundle is a zip archive of uncompressed entries, laid out as a store beside a
+//! `workflow/` folder, so it is read and written like any other remote. It trusts nothing in an archive
+//! and decides nothing about signatures.
 
 mod archive;
 mod landing;

@@ -1,6 +1,6 @@
-//! The user's own configuration: remotes by name, whose keys are trusted, which command stages of
-//! others may run. It is the only list of trust there is: one that comes with a workflow is
-//! never read.
+//! The user's configuration: remotes by name, trusted keys, and which command stages of others may run.
+//! It is the only list of trust: one that comes with a workflow is never read. It reads and writes the
+//! file; what trust means is decided in `trust`.
 
 mod read;
 mod write;

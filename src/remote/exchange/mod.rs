@@ -1,7 +1,8 @@
-//! Sharing with other stores: looking for records, fetching blobs, pushing what was made here.
+//! Sharing with other stores: finds records, fetches blobs, pushes what was made here.
 //!
-//! Nothing that comes from a remote is believed: a record must hash to its name, fit its key, and
-//! be signed by someone trusted; a blob must hash to its name. What does not is named and left.
+//! Nothing from a remote is used unverified: a record must hash to its name, fit its key and be signed
+//! by a trusted key; a blob must hash to its name. Anything else is reported and ignored. It does not
+//! know nodes or workflows, only keys.
 
 mod agreement;
 mod blobs;

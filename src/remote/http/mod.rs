@@ -1,5 +1,5 @@
-//! `http://`, `https://`: any web server for reading, one with PUT (nginx with DAV, `ribflow
-//! serve`) for writing.
+//! `http://`, `https://`: a web server as a remote. Any server can be read; writing needs PUT (nginx with
+//! DAV, `ribflow serve`). It knows requests and listings; what is read is verified by `exchange`.
 
 mod listing;
 mod names;

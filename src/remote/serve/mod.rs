@@ -1,9 +1,8 @@
-//! `ribflow serve`: a store over HTTP, for a lab without a bucket. docs/protocol.md says what it
-//! answers.
+//! `ribflow serve`: a store over HTTP, for a lab without a bucket. docs/protocol.md specifies it.
 //!
-//! Nothing that arrives is believed. An upload becomes visible only once it has the digest in its
-//! name; a record must fit its key, a signature its record and its signer. What a licence
-//! withholds is never handed out, and neither is what is damaged.
+//! Nothing that arrives is used unverified. An upload becomes visible only if its digest is the one in
+//! its name; a record must fit its key, and a signature its record and signer. Withheld and damaged
+//! files are never sent. It knows the store's files, not what a client does with them.
 
 mod access;
 mod answers;

@@ -1,5 +1,5 @@
-//! How web servers are reached, by every part that asks one: through which proxy, and for how long
-//! a server is waited for that has not answered anything yet.
+//! How every part reaches web servers: through which proxy, and how long a server that has never
+//! answered is waited for. It knows connections, not what is requested.
 
 mod forward;
 pub mod proxy;

@@ -1,5 +1,5 @@
-//! `report.html`: one file that needs no network and no script, and reads on paper too. Every
-//! number carries the node, key and record that it comes from.
+//! `report.html`: one file that needs no network and no script, and prints well. Every number carries
+//! the node, key and record that it comes from. It draws what [`View`] answers and reads no file.
 
 mod atlas;
 mod bars;

@@ -1,14 +1,14 @@
-//! Published numbers beside reproduced ones: whether a run came to what a paper says, number by
-//! number and claim by claim. A pure function of a file of published values, a graph and its
-//! records; docs/verify.md is its specification.
+//! Compares published numbers with reproduced ones, number by number and claim by claim. A pure function
+//! of a file of published values, a graph and its records; docs/verify.md is its specification.
 //!
 //! ```text
 //! published    the file as it is written
 //! metric       which metrics a node can have
 //! bind         selectors → nodes of the graph
-//! setting      where a run is not as published, and what that touches
-//! observe      what came out, and how far it varies over repeats
+//! setting      where a run differs from the published setting, and what that affects
+//! observe      what was reproduced, and its variation over repeats
 //! judge        verdicts
+//! tables       verdicts as tables and JSON
 //! ```
 
 mod bind;

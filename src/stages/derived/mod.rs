@@ -1,7 +1,8 @@
-//! Derived work: what many nodes need of the same content. Decoded, resized and cropped pixels of
-//! a dataset; a frozen model's features and logits. It is made in pieces by whichever node needs
-//! it first, several nodes sharing the pieces out among them, and kept on the store's shelf as
-//! far as the budget goes. It stands in no key: what it holds follows from what is in the keys.
+//! Derived work: what many nodes need from the same content. Decoded, resized and cropped pixels of a
+//! dataset; features and logits of a frozen model.
+//!
+//! The first node that needs it makes it in pieces, shared among the nodes that wait, and it is kept on
+//! the store's shelf within the budget. It is in no key, since it follows from what is in the keys.
 
 mod frozen;
 mod works;

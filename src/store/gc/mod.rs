@@ -1,8 +1,8 @@
-//! Cleaning: what no run and no pin needs goes, by age, and until the store fits a budget.
+//! Garbage collection: removes what no run and no pin needs, by age and down to a size.
 //!
-//! Records reach blobs; runs and pins reach records, by their keys. All of it happens while
-//! nothing can be published, and what is younger than the oldest process that writes stays,
-//! whoever needs it: what a node has written has no record yet.
+//! Records reach blobs; runs and pins reach records by key. Publishing is blocked meanwhile. Anything
+//! younger than the oldest process that writes to the store stays, since the outputs of a node that is
+//! not finished have no record yet. It does not know where runs come from: the caller lists them.
 
 mod decide;
 mod sweep;

@@ -1,6 +1,6 @@
-//! The small grammars inside texts: references, conditions, selectors. Our own, because a
-//! library's update must never change a key. They know texts only: what a name stands for is
-//! decided where the expression is used.
+//! The small grammars inside texts: references, conditions, selectors. They are our own, so that an
+//! update of a library never changes a key. They know texts only: what a name stands for is decided where
+//! the expression is used.
 
 pub mod condition;
 mod cursor;

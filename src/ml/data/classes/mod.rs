@@ -1,4 +1,4 @@
-//! Class lists. Where they come from stands in docs/NOTICE.md.
+//! Class lists of ImageNet and its variants. docs/NOTICE.md names their sources.
 
 use std::collections::HashMap;
 

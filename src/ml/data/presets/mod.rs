@@ -1,5 +1,5 @@
-//! The datasets of ImageNet-RIB as they are distributed: where their folders lie, which class each
-//! folder holds, how many images there are, and on what terms.
+//! The datasets of ImageNet-RIB as they are distributed: where their folders are, which class each
+//! folder holds, how many images there are, and on what terms. It reads no file.
 
 mod objectnet;
 
