@@ -2,6 +2,7 @@
 //! It knows nothing of workflows, stores or stages, and can be used on its own.
 
 pub mod data;
+pub mod declaration;
 pub mod isa;
 pub mod metrics;
 pub mod models;

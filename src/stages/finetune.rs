@@ -1,24 +1,22 @@
 //! `finetune`: trains a given model further on a dataset.
 
-use std::collections::BTreeMap;
-
-use candle_core::Tensor;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Frozen, Given, Work, of_model_and_data};
+use super::options::{Common, WithOptions};
 use super::price::{self, Ask, Cost, Foreseen, Outlook, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
 use crate::ml::data::ImageSet;
+use crate::ml::declaration::Choice;
 use crate::ml::models::{Config, Model};
 use crate::ml::ops::Precision;
 use crate::ml::rng::Stream;
 use crate::ml::train::augment::Augment;
-use crate::ml::train::fisher::diagonal;
 use crate::ml::train::fit::{Known, Plan, fit_knowing};
-use crate::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
+use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::workflow::kind::{
@@ -26,49 +24,7 @@ use crate::workflow::kind::{
 };
 
 /// The way of fine-tuning.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MethodName {
-    /// Train by the cross-entropy alone.
-    #[default]
-    Ft,
-    /// The same, the classifier alone: linear probing.
-    Lp,
-    /// Low-rank changes of queries and values; class token, positions and outer norms train too.
-    /// Transformers only.
-    Lora,
-    /// A frame of learned pixels around the images, in front of a frozen model.
-    Prompt,
-    /// Learning without forgetting: the model before fine-tuning teaches the one in training.
-    Lwf,
-    /// Pulled back to the start: L2-SP, which the benchmark calls EWC; with `fisher`, EWC proper.
-    Ewc,
-}
-
-/// What weighs the parameters in the pull of `ewc`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Fisher {
-    /// Nothing: all alike, as in the benchmark's released code.
-    #[default]
-    None,
-    /// The diagonal of the Fisher information of the given model.
-    Diagonal,
-}
-
-/// The part of the model that trains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Train {
-    /// Everything.
-    All,
-    /// The classifier, behind a frozen backbone in evaluation mode.
-    Head,
-    /// What the benchmark's released code leaves unfrozen for its head-only method: of a
-    /// transformer also the class token, the positions and the outer norms; of a residual network
-    /// the batch norms' statistics move.
-    Released,
-}
+pub type MethodName = Choice<dyn MethodOptions>;
 
 /// Where the classifier comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -84,11 +40,10 @@ pub enum Head {
 /// Trains a model further on a dataset by SGD. The defaults are the benchmark's.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Finetune {
+#[schemars(rename = "Finetune")]
+pub struct Training {
     /// The way of fine-tuning.
     pub method: MethodName,
-    /// The part that trains (ft, lp); left out: everything for `ft`, the classifier for `lp`.
-    pub train: Option<Train>,
     /// Whether the classifier is kept or replaced.
     pub head: Head,
     /// Passes over the data.
@@ -120,28 +75,23 @@ pub struct Finetune {
     pub precision: Precision,
     /// Deals the labels out anew among the images, as a control.
     pub shuffle_labels: bool,
-    /// Weight of what is added to the cross-entropy (lwf, ewc).
-    pub strength: f64,
-    /// Divides the logits of teacher and student (lwf).
-    pub temperature: f64,
-    /// What weighs the parameters in the pull (ewc).
-    pub fisher: Fisher,
-    /// Images that the Fisher information is taken from (ewc with `fisher: diagonal`), of
-    /// `needs.anchor`, or of the dataset itself.
-    pub fisher_samples: usize,
-    /// Rank of the changes (lora).
-    pub rank: usize,
-    /// The changes count `alpha` / `rank` times (lora).
-    pub alpha: f64,
-    /// Pixels of the frame (prompt).
-    pub pad: usize,
 }
 
-impl Default for Finetune {
+/// The parameters of `finetune`: those of any training, and the options of the methods.
+pub type Finetune = WithOptions<Training>;
+
+impl Common for Training {
+    type Options = dyn MethodOptions;
+
+    fn chosen(&self) -> Vec<MethodName> {
+        vec![self.method]
+    }
+}
+
+impl Default for Training {
     fn default() -> Self {
         Self {
-            method: MethodName::Ft,
-            train: None,
+            method: MethodName::default(),
             head: Head::Keep,
             epochs: 10,
             lr: 0.001,
@@ -156,132 +106,83 @@ impl Default for Finetune {
             seed: 0,
             precision: Precision::F32,
             shuffle_labels: false,
-            strength: 1.0,
-            temperature: 2.0,
-            fisher: Fisher::None,
-            fisher_samples: 1024,
-            rank: 8,
-            alpha: 1.0,
-            pad: 30,
         }
     }
 }
 
-impl MethodName {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Ft => "ft",
-            Self::Lp => "lp",
-            Self::Lora => "lora",
-            Self::Prompt => "prompt",
-            Self::Lwf => "lwf",
-            Self::Ewc => "ewc",
-        }
+impl Training {
+    fn check(&self, problems: &mut Vec<ParameterProblem>) {
+        positive("epochs", self.epochs as f64, problems);
+        positive("batch", self.batch as f64, problems);
+        training::rate("lr", self.lr, problems);
+        training::warmup("warmup", self.warmup, problems);
+        share("momentum", self.momentum, problems);
+        training::rate("weight_decay", self.weight_decay, problems);
+        share("label_smoothing", self.label_smoothing, problems);
+        training::clip(self.clip, problems);
     }
 }
 
 impl Finetune {
-    /// A step is one pass forward, one back through the activations and one for the gradients of
-    /// the weights; where few weights train, the last is next to nothing.
+    fn method(&self) -> Box<dyn MethodOptions> {
+        self.options(self.common.method)
+    }
+
     fn cost(&self, config: &Config, count: u64) -> Cost {
-        let shown = (self.epochs * count) as f64;
+        let common = &self.common;
+        let method = self.method();
+        let effort = method.effort(config);
+        let shown = (common.epochs * count) as f64;
         let forward = price::forward(config);
-        let ask = |rows| Ask {
-            model: "init",
-            data: "data",
-            rows,
+        let (passes, images, rows) = match (method.head_only(), method.has_teacher()) {
+            (true, _) => (0.0, 0.0, Rows::Features),
+            (false, true) => (effort.passes, shown, Rows::Logits),
+            (false, false) => (effort.passes, shown, Rows::None),
         };
-        let frozen = self.wants_features();
-        let (passes, rows) = match self.method {
-            _ if frozen => (0.0, Rows::Features),
-            MethodName::Lwf => (3.0, Rows::Logits),
-            MethodName::Ft | MethodName::Ewc => (3.0, Rows::None),
-            MethodName::Lp | MethodName::Lora | MethodName::Prompt => (2.0, Rows::None),
-        };
-        let fisher = match self.fisher {
-            Fisher::None => 0.0,
-            Fisher::Diagonal => 3.0 * forward * self.fisher_samples as f64,
-        };
-        let head = 4.0 * ((config.features() + 1) * config.outputs()) as f64;
         Cost {
-            images: if frozen { 0.0 } else { shown },
-            steps: (self.epochs * count.div_ceil(self.batch.max(1) as u64)) as f64,
-            operations: passes * forward * shown + fisher,
-            half: self.precision != Precision::F32,
-            written: match self.method {
-                MethodName::Lp => head,
-                MethodName::Prompt => {
-                    4.0 * (12 * self.pad * config.input.size.saturating_sub(self.pad)) as f64
-                }
-                MethodName::Lora => price::bytes(config) / 4.0,
-                _ => price::bytes(config),
-            },
-            asks: vec![ask(rows)],
+            images,
+            steps: (common.epochs * count.div_ceil(common.batch.max(1) as u64)) as f64,
+            operations: passes * forward * shown + forward * effort.before,
+            half: common.precision != Precision::F32,
+            written: 4.0 * effort.written,
+            asks: vec![Ask {
+                model: "init",
+                data: "data",
+                rows,
+            }],
             ..Cost::default()
         }
     }
 
-    fn part(&self) -> Part {
-        match (self.train, self.method) {
-            (Some(Train::Head), _) | (None, MethodName::Lp) => Part::Head,
-            (Some(Train::Released), _) => Part::Released,
-            (Some(Train::All) | None, _) => Part::All,
-        }
-    }
-
     fn plan(&self) -> Plan {
+        let common = &self.common;
         Plan {
-            epochs: self.epochs,
-            batch: self.batch,
-            rate: self.lr,
-            warmup: Warmup::written(self.warmup),
+            epochs: common.epochs,
+            batch: common.batch,
+            rate: common.lr,
+            warmup: Warmup::written(common.warmup),
             rule: Rule::Sgd {
-                momentum: self.momentum,
+                momentum: common.momentum,
             },
-            weight_decay: self.weight_decay,
-            smoothing: self.label_smoothing,
-            clip: self.clip,
+            weight_decay: common.weight_decay,
+            smoothing: common.label_smoothing,
+            clip: common.clip,
             augment: Augment {
-                flip: self.flip,
-                shift: self.shift,
+                flip: common.flip,
+                shift: common.shift,
             },
-            frozen_backbone: self.part() == Part::Head,
-            precision: self.precision,
-            seed: self.seed,
+            frozen_backbone: self.method().head_only(),
+            precision: common.precision,
+            seed: common.seed,
         }
     }
 
-    fn method(
+    fn build(
         &self,
         start: &Model,
         set: &ImageSet,
         context: &Context,
     ) -> Result<Box<dyn Method>, TaskError> {
-        Ok(match self.method {
-            MethodName::Ft | MethodName::Lp => Box::new(Plain { part: self.part() }),
-            MethodName::Lora => Box::new(Lora::new(start, self.rank, self.alpha)?),
-            MethodName::Prompt => Box::new(Prompt::new(start, self.pad)?),
-            MethodName::Lwf => Box::new(Lwf {
-                teacher: start.clone(),
-                strength: self.strength,
-                temperature: self.temperature,
-            }),
-            MethodName::Ewc => {
-                let weights = match self.fisher {
-                    Fisher::None => None,
-                    Fisher::Diagonal => Some(self.information(start, set, context)?),
-                };
-                Box::new(Anchored::new(start, weights, self.strength))
-            }
-        })
-    }
-
-    fn information(
-        &self,
-        start: &Model,
-        set: &ImageSet,
-        context: &Context,
-    ) -> Result<BTreeMap<String, Tensor>, TaskError> {
         let anchor = match context.members("anchor").first() {
             Some(input) => {
                 let transform = start.config().input.transform();
@@ -289,49 +190,24 @@ impl Finetune {
             }
             None => None,
         };
-        let set = anchor.as_ref().unwrap_or(set);
-        let (samples, threads) = (self.fisher_samples, context.threads);
-        Ok(diagonal(start, set, samples, self.seed, threads, context)?)
-    }
-
-    /// Options that say something to another method than the one asked for.
-    fn out_of_place(&self) -> Vec<ParameterProblem> {
-        use MethodName::{Ewc, Ft, Lora, Lp, Lwf, Prompt};
-        let usual = Self::default();
-        let options: [(&str, bool, &[MethodName]); 8] = [
-            ("train", self.train.is_some(), &[Ft, Lp]),
-            ("strength", self.strength != usual.strength, &[Lwf, Ewc]),
-            ("temperature", self.temperature != usual.temperature, &[Lwf]),
-            ("fisher", self.fisher != usual.fisher, &[Ewc]),
-            (
-                "fisher_samples",
-                self.fisher_samples != usual.fisher_samples,
-                &[Ewc],
-            ),
-            ("rank", self.rank != usual.rank, &[Lora]),
-            ("alpha", self.alpha != usual.alpha, &[Lora]),
-            ("pad", self.pad != usual.pad, &[Prompt]),
-        ];
-        let mut problems = Vec::new();
-        for (option, given, of) in options {
-            if given && !of.contains(&self.method) {
-                let message = format!("`{option}` means nothing to `{}`", self.method.name());
-                let of: Vec<String> = of.iter().map(|of| format!("`{}`", of.name())).collect();
-                let problem = ParameterProblem::value(option, message);
-                problems.push(problem.hint(format!("it is an option of {}", of.join(", "))));
-            }
-        }
-        problems
+        let start = Start {
+            model: start,
+            anchor: anchor.as_ref().unwrap_or(set),
+            seed: self.common.seed,
+            threads: context.threads,
+            observer: context,
+        };
+        Ok(self.method().build(&start)?)
     }
 
     fn wants_features(&self) -> bool {
-        self.part() == Part::Head
+        self.method().head_only()
     }
 
     fn wants_teacher(&self) -> bool {
         // A new classifier has been drawn for this training alone.
-        let kept = self.head == Head::Keep;
-        self.method == MethodName::Lwf && kept && self.plan().augment.is_none()
+        let kept = self.common.head == Head::Keep;
+        self.method().has_teacher() && kept && self.plan().augment.is_none()
     }
 
     /// What other nodes need of the same model and images too.
@@ -349,9 +225,9 @@ impl Finetune {
     }
 
     fn start(&self, given: Model, set: &ImageSet) -> Result<Model, TaskError> {
-        match self.head {
+        match self.common.head {
             Head::Keep => Ok(given),
-            Head::New => Ok(given.with_new_head(&set.classes, self.seed)?),
+            Head::New => Ok(given.with_new_head(&set.classes, self.common.seed)?),
         }
     }
 }
@@ -387,38 +263,21 @@ impl Stage for Finetune {
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        let mut problems = self.out_of_place();
+        let mut problems = self.misplaced_options();
+        let method = self.method();
+        problems.extend(method.problems().into_iter().map(ParameterProblem::from));
         let anchored = inputs
             .iter()
             .any(|input| input.name == "anchor" && !input.members.is_empty());
-        if anchored && self.fisher != Fisher::Diagonal {
+        if anchored && !method.reads_anchor() {
             let message = "`anchor` is what the Fisher information is taken from";
             let problem = ParameterProblem::input("anchor", message);
             problems.push(problem.hint("`method: ewc` with `fisher: diagonal` takes it"));
         }
-        positive("fisher_samples", self.fisher_samples as f64, &mut problems);
-        positive("rank", self.rank as f64, &mut problems);
-        positive("pad", self.pad as f64, &mut problems);
-        training::rate("strength", self.strength, &mut problems);
-        training::rate("alpha", self.alpha, &mut problems);
-        if !(self.temperature.is_finite() && self.temperature > 0.0) {
-            let message = "`temperature` must be above 0";
-            problems.push(ParameterProblem::value("temperature", message));
-        }
-        positive("epochs", self.epochs as f64, &mut problems);
-        positive("batch", self.batch as f64, &mut problems);
-        training::rate("lr", self.lr, &mut problems);
-        training::warmup("warmup", self.warmup, &mut problems);
-        share("momentum", self.momentum, &mut problems);
-        training::rate("weight_decay", self.weight_decay, &mut problems);
-        share("label_smoothing", self.label_smoothing, &mut problems);
-        training::clip(self.clip, &mut problems);
-        if self.method == MethodName::Lp && self.train == Some(Train::All) {
-            let problem = ParameterProblem::value("train", "`lp` does not train everything");
-            problems.push(problem.hint("method: ft trains everything"));
-        }
-        if self.part() == Part::Head && (self.flip || self.shift > 0) {
-            let name = if self.flip { "flip" } else { "shift" };
+        self.common.check(&mut problems);
+        let (flip, shift) = (self.common.flip, self.common.shift);
+        if method.head_only() && (flip || shift > 0) {
+            let name = if flip { "flip" } else { "shift" };
             let message = format!("a frozen backbone sees every image once: no `{name}` there");
             problems.push(ParameterProblem::value(name, message));
         }
@@ -464,14 +323,14 @@ impl Stage for Finetune {
             context.progress.log(&format!("warning: {clause}"));
         }
         let mut set = images::load(context, data, Some(&transform))?;
-        if self.shuffle_labels {
-            let order = Stream::new(self.seed, "labels").permutation(set.len());
+        if self.common.shuffle_labels {
+            let order = Stream::new(self.common.seed, "labels").permutation(set.len());
             set.labels = order.iter().map(|image| set.labels[*image]).collect();
         }
         let known = self.known(context, &given, &set)?;
         let start = self.start(given, &set)?;
-        let method = self.method(&start, &set, context)?;
-        let watch = training::Watch::start(context, self.epochs, set.len());
+        let method = self.build(&start, &set, context)?;
+        let watch = training::Watch::start(context, self.common.epochs, set.len());
         let fitted = fit_knowing(
             start,
             &set,

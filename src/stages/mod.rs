@@ -26,6 +26,7 @@ mod image_folder;
 pub mod images;
 mod library;
 pub mod model;
+pub mod options;
 pub mod ot;
 pub mod pretrain;
 pub mod price;

@@ -6,10 +6,92 @@ use std::collections::BTreeMap;
 
 use candle_core::Tensor;
 
-use super::{Method, Step};
-use crate::models::{Model, Role};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Effort, Method, MethodOptions, Start, Step, declare};
+use crate::declaration::{Declaration, OptionProblem, at_least_one, not_negative};
+use crate::models::{Config, Model, Role};
 use crate::ops::Value;
+use crate::train::fisher::diagonal;
 use crate::{Error, Result};
+
+pub(super) const EWC: Declaration<dyn MethodOptions> = declare::<Options>(
+    "ewc",
+    "Pulled back to the start: L2-SP, which the benchmark calls EWC; with `fisher`, EWC proper.",
+);
+
+/// What weighs the parameters in the pull of `ewc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum Fisher {
+    /// Nothing: all alike, as in the benchmark's released code.
+    #[default]
+    None,
+    /// The diagonal of the Fisher information of the given model.
+    Diagonal,
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Options {
+    /// Weight of what is added to the cross-entropy.
+    strength: f64,
+    /// What weighs the parameters in the pull.
+    fisher: Fisher,
+    /// Images that the Fisher information is taken from with `fisher: diagonal`, of
+    /// `needs.anchor` or of the dataset itself.
+    fisher_samples: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            strength: 1.0,
+            fisher: Fisher::None,
+            fisher_samples: 1024,
+        }
+    }
+}
+
+impl MethodOptions for Options {
+    fn problems(&self) -> Vec<OptionProblem> {
+        let samples = at_least_one("fisher_samples", self.fisher_samples);
+        let strength = not_negative("strength", self.strength);
+        samples.into_iter().chain(strength).collect()
+    }
+
+    fn reads_anchor(&self) -> bool {
+        self.fisher == Fisher::Diagonal
+    }
+
+    fn effort(&self, config: &Config) -> Effort {
+        let before = match self.fisher {
+            Fisher::None => 0.0,
+            Fisher::Diagonal => 3.0 * self.fisher_samples as f64,
+        };
+        Effort {
+            before,
+            ..Effort::whole_model(config)
+        }
+    }
+
+    fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
+        let weights = match self.fisher {
+            Fisher::None => None,
+            Fisher::Diagonal => Some(diagonal(
+                start.model,
+                start.anchor,
+                self.fisher_samples,
+                start.seed,
+                start.threads,
+                start.observer,
+            )?),
+        };
+        let method = Anchored::new(start.model, weights, self.strength);
+        Ok(Box::new(method))
+    }
+}
 
 /// Everything trains by the cross-entropy + `strength`·Σ F·(p − p₀)² over all parameters.
 pub struct Anchored {

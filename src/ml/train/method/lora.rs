@@ -3,10 +3,59 @@
 //! outer norms train, blocks, patch embedding and classifier are frozen. The change is merged
 //! into the weights at the end.
 
-use super::Method;
-use crate::models::{Initial, Model, Network, Role, TensorSpec, Weights};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Effort, Method, MethodOptions, Start, declare};
+use crate::declaration::{Declaration, OptionProblem, at_least_one, not_negative};
+use crate::models::{Config, Initial, Model, Network, Role, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 use crate::{Error, Result};
+
+pub(super) const LORA: Declaration<dyn MethodOptions> = declare::<Options>(
+    "lora",
+    "Low-rank changes of queries and values; class token, positions and outer norms train too.\n\
+     Transformers only.",
+);
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Options {
+    /// Rank of the changes.
+    rank: usize,
+    /// The changes count `alpha` / `rank` times.
+    alpha: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            rank: 8,
+            alpha: 1.0,
+        }
+    }
+}
+
+impl MethodOptions for Options {
+    fn problems(&self) -> Vec<OptionProblem> {
+        let rank = at_least_one("rank", self.rank);
+        let alpha = not_negative("alpha", self.alpha);
+        rank.into_iter().chain(alpha).collect()
+    }
+
+    fn effort(&self, config: &Config) -> Effort {
+        Effort {
+            passes: 2.0,
+            // Queries, keys and values are one tensor: 3·width² of a block's 12·width² numbers.
+            written: config.numbers() as f64 / 4.0,
+            ..Effort::default()
+        }
+    }
+
+    fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Lora::new(start.model, self.rank, self.alpha)?))
+    }
+}
 
 /// Queries and values of every block change by `alpha`/`rank`·B·A.
 pub struct Lora {

@@ -2,11 +2,61 @@
 //! before fine-tuning teaches the one in training on the new images.
 
 use candle_core::Tensor;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use super::{Method, Step};
+use super::{Effort, Method, MethodOptions, Start, Step, declare};
 use crate::Result;
-use crate::models::Model;
+use crate::declaration::{Declaration, OptionProblem, above_zero, not_negative};
+use crate::models::{Config, Model};
 use crate::ops::Value;
+
+pub(super) const LWF: Declaration<dyn MethodOptions> = declare::<Options>(
+    "lwf",
+    "Learning without forgetting: the model before fine-tuning teaches the one in training.",
+);
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Options {
+    /// Weight of what is added to the cross-entropy.
+    strength: f64,
+    /// Divides the logits of teacher and student.
+    temperature: f64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            strength: 1.0,
+            temperature: 2.0,
+        }
+    }
+}
+
+impl MethodOptions for Options {
+    fn problems(&self) -> Vec<OptionProblem> {
+        let strength = not_negative("strength", self.strength);
+        let temperature = above_zero("temperature", self.temperature);
+        strength.into_iter().chain(temperature).collect()
+    }
+
+    fn has_teacher(&self) -> bool {
+        true
+    }
+
+    fn effort(&self, config: &Config) -> Effort {
+        Effort::whole_model(config)
+    }
+
+    fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Lwf {
+            teacher: start.model.clone(),
+            strength: self.strength,
+            temperature: self.temperature,
+        }))
+    }
+}
 
 /// Everything trains by the cross-entropy + `strength`·KL(softmax(teacher/T) ‖ softmax(student/T)),
 /// mean over the batch, over the competing classes.

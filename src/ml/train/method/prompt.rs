@@ -1,12 +1,52 @@
 //! A visual prompt (Bahng et al. 2022): a frame of learned pixels around the normalised image in
 //! front of a frozen model.
 
-use super::Method;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Effort, Method, MethodOptions, Start, declare};
+use crate::declaration::{Declaration, OptionProblem, at_least_one};
 use crate::models::config::Config;
 use crate::models::prompt;
 use crate::models::{Model, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 use crate::{Error, Result};
+
+pub(super) const PROMPT: Declaration<dyn MethodOptions> = declare::<Options>(
+    "prompt",
+    "A frame of learned pixels around the images, in front of a frozen model.",
+);
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Options {
+    /// Pixels of the frame.
+    pad: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { pad: 30 }
+    }
+}
+
+impl MethodOptions for Options {
+    fn problems(&self) -> Vec<OptionProblem> {
+        Vec::from_iter(at_least_one("pad", self.pad))
+    }
+
+    fn effort(&self, config: &Config) -> Effort {
+        Effort {
+            passes: 2.0,
+            written: (12 * self.pad * config.input.size.saturating_sub(self.pad)) as f64,
+            ..Effort::default()
+        }
+    }
+
+    fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
+        Ok(Box::new(Prompt::new(start.model, self.pad)?))
+    }
+}
 
 /// Only the frame trains; the model runs in evaluation mode.
 pub struct Prompt {
