@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::batch::{Normaliser, check_images};
-use super::method::Method;
+use super::hooks::Method;
 use super::optimiser::Rule;
 use super::trainer::{Fed, Objective, Trainer};
 use crate::data::ImageSet;

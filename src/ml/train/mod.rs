@@ -7,6 +7,7 @@ pub mod clip;
 pub mod evaluate;
 pub mod fisher;
 pub mod fit;
+pub mod hooks;
 pub mod infer;
 pub mod method;
 pub mod optimiser;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use candle_core::Tensor;
 
 use super::clip::clip;
-use super::method::{Method, Step};
+use super::hooks::{Method, Step};
 use super::optimiser::{Optimiser, Parameter, Rule};
 use super::scaler::LossScale;
 use crate::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
