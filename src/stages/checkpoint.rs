@@ -23,7 +23,7 @@ use super::price::{self, Foreseen, Outlook, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::classes;
 use crate::ml::data::resize::Filter;
-use crate::ml::models::checkpoint::{StateDict, USUAL, fit, is_index, read};
+use crate::ml::models::checkpoint::{StateDict, USUAL, fit, is_index, read, rooted};
 use crate::ml::models::config::Input;
 use crate::ml::models::{Config, Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
@@ -210,6 +210,7 @@ impl Stage for Checkpoint {
         let place = self.obtained(context)?;
         context.check_cancelled()?;
         let found = read(&place, self.weights.as_deref())?;
+        let found = rooted(found, &self.entry()?);
         let taken = found.place.join(".");
         if let Some(line) = self.choice(&taken, &found.beside) {
             context.progress.log(&line);
@@ -380,11 +381,16 @@ impl Checkpoint {
         problems
     }
 
-    /// The architecture with the outputs that the file has.
-    fn config(&self, found: &StateDict) -> Result<Config, TaskError> {
+    /// The architecture as its entry says.
+    fn entry(&self) -> Result<Config, TaskError> {
         let unknown = || TaskError::Input(format!("there is no architecture `{}`", self.arch()));
         let entry = catalogue::find(self.arch()).ok_or_else(unknown)?;
-        let mut config = entry.config(&[]);
+        Ok(entry.config(&[]))
+    }
+
+    /// The architecture with the outputs that the file has.
+    fn config(&self, found: &StateDict) -> Result<Config, TaskError> {
+        let mut config = self.entry()?;
         match &self.transform {
             Some(WordOr::Word(named)) => named.change(&mut config.input),
             Some(WordOr::Other(own)) => own.change(&mut config.input),

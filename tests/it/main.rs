@@ -65,6 +65,7 @@ mod space;
 mod store;
 mod tiny;
 mod tools;
+mod torch_files;
 mod trust;
 mod unchanged;
 mod verify;

@@ -2,14 +2,43 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use candle_core::pickle::Object;
-
-use super::pickle::{Stored, called, stored};
+use super::pickle::{Node, Stored, stored};
 
 /// Keys under which training scripts keep averages of the weights, in timm's order.
 const AVERAGES: [&str; 2] = ["state_dict_ema", "model_ema"];
 /// Keys of the weights themselves: timm's two in its order, and a usual third.
 const WEIGHTS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
+/// Keys of the weights where nothing stands under the others and there are several state dicts:
+/// averages, then the weights themselves.
+const FURTHER: [&str; 14] = [
+    "ema",
+    "ema_state_dict",
+    "model_ema_state_dict",
+    "ema_model",
+    "teacher",
+    "module",
+    "net",
+    "network",
+    "backbone",
+    "encoder",
+    "model_weights",
+    "net_state_dict",
+    "weights",
+    "student",
+];
+/// Keys of what trains a model and is none: the beginnings of their names.
+const TRAINERS: [&str; 6] = [
+    "optim",
+    "scheduler",
+    "lr_sched",
+    "scaler",
+    "loss",
+    "criterion",
+];
+/// Dicts in one another. State dicts stand at most three deep.
+const DEEPEST: usize = 12;
+/// Dicts that are looked into for state dicts, as a dict may hold itself, or another many times.
+const MOST_VISITED: usize = 10_000;
 /// Places that an error lists.
 const MOST_LISTED: usize = 12;
 
@@ -24,13 +53,13 @@ pub struct Part<T> {
 }
 
 /// Entries of a pickled dict.
-type Entries = [(Object, Object)];
+type Entries<'a> = Vec<(Node<'a>, Node<'a>)>;
 
 /// The state dict that a pickle is or holds: the one at `wanted`, else the one that timm's
 /// `load_state_dict` takes. It prefers averaged weights to those of the last step.
-pub(super) fn state_dict(root: &Object, wanted: Option<&str>) -> Result<Part<Stored>, String> {
-    let Object::Dict(root) = root else {
-        return Err(match called(root) {
+pub(super) fn state_dict(root: Node, wanted: Option<&str>) -> Result<Part<Stored>, String> {
+    let Some(root) = root.entries() else {
+        return Err(match root.called() {
             Some(name) => format!(
                 "it is not a state dict but a `{name}`, which is not made here; \
                  `torch.save(model.state_dict(), …)` writes one"
@@ -39,20 +68,20 @@ pub(super) fn state_dict(root: &Object, wanted: Option<&str>) -> Result<Part<Sto
         });
     };
     let Some(wanted) = wanted else {
-        let mut found = usual(root)?;
-        found.beside = others(root, &found.place);
+        let mut found = taken(root.clone())?;
+        found.beside = others(&root, &found.place);
         return found.read();
     };
-    let at_root = at(root, wanted, Vec::new());
+    let at_root = at(&root, wanted, Vec::new());
     // Names inside the usual state dict have no key before them in most people's words.
     let found = match at_root {
         Some(found) => Some(found),
         None => {
-            let usual = usual(root)?;
-            at(usual.entries, wanted, usual.place)
+            let taken = taken(root.clone())?;
+            at(&taken.entries, wanted, taken.place)
         }
     };
-    let found = found.ok_or_else(|| nothing_at(wanted, &places(root)))?;
+    let found = found.ok_or_else(|| nothing_at(wanted, &places(&root)))?;
     match found.holds_tensors() {
         true => found.read(),
         false => usual(found.entries)?.within(found.place).read(),
@@ -75,14 +104,14 @@ pub(super) fn prefixed<T>(tensors: BTreeMap<String, T>, wanted: &str) -> Result<
 
 /// A dict of the pickle, and the part of its names that is wanted.
 struct Found<'a> {
-    entries: &'a Entries,
+    entries: Entries<'a>,
     prefix: String,
     place: Vec<String>,
     beside: Vec<String>,
 }
 
 impl<'a> Found<'a> {
-    fn of(entries: &'a Entries, place: Vec<String>) -> Self {
+    fn of(entries: Entries<'a>, place: Vec<String>) -> Self {
         Self {
             entries,
             prefix: String::new(),
@@ -97,19 +126,19 @@ impl<'a> Found<'a> {
     }
 
     fn holds_tensors(&self) -> bool {
-        is_state_dict(self.entries)
+        is_state_dict(&self.entries)
     }
 
     fn read(self) -> Result<Part<Stored>, String> {
         let mut found = BTreeMap::new();
         let mut calls = Vec::new();
-        for (name, value) in self.entries {
-            let Object::Unicode(name) = name else {
+        for (name, value) in &self.entries {
+            let Some(name) = name.text().filter(|name| is_within(name, &self.prefix)) else {
                 continue;
             };
-            match stored(value).map_err(|why| format!("`{name}`: {why}"))? {
-                Some(tensor) => drop(found.insert(name.clone(), tensor)),
-                None => calls.extend(called(value)),
+            match stored(*value).map_err(|why| format!("`{name}`: {why}"))? {
+                Some(tensor) => drop(found.insert(name.to_string(), tensor)),
+                None => calls.extend(value.called().filter(|_| value.entries().is_none())),
             }
         }
         match (found.is_empty(), calls.first()) {
@@ -118,12 +147,12 @@ impl<'a> Found<'a> {
                 place: self.place,
                 beside: self.beside,
             }),
-            (true, Some(call)) => Err(format!(
-                "there is no state dict in it, but a call of `{call}`, which is not made here"
-            )),
-            (true, None) => Err(match places(self.entries).as_slice() {
-                [] => "there is no state dict in it".to_string(),
-                places => format!(
+            (true, call) => Err(match (places(&self.entries).as_slice(), call) {
+                ([], Some(call)) => format!(
+                    "there is no state dict in it, but a call of `{call}`, which is not made here"
+                ),
+                ([], None) => "there is no state dict in it".to_string(),
+                (places, _) => format!(
                     "there is no state dict under a usual key; `weights` takes one of {}",
                     listed(places)
                 ),
@@ -132,70 +161,105 @@ impl<'a> Found<'a> {
     }
 }
 
-/// The dict that is taken where nothing else is asked for: under the usual keys, level by level.
-fn usual(root: &Entries) -> Result<Found<'_>, String> {
+/// The dict that is taken where nothing else is asked for.
+fn taken(root: Entries) -> Result<Found, String> {
+    let found = usual(root)?;
+    if found.holds_tensors() {
+        return Ok(found);
+    }
+    let further = further(&found.entries);
+    Ok(match further {
+        Some(inner) => inner.within(found.place),
+        None => found,
+    })
+}
+
+/// The dict under the usual keys, level by level.
+fn usual(root: Entries) -> Result<Found, String> {
     let mut found = Found::of(root, Vec::new());
-    while let Some((key, inner)) = under_usual_key(found.entries)? {
+    for _ in 0..DEEPEST {
+        let Some((key, inner)) = under_usual_key(&found.entries)? else {
+            break;
+        };
         found.entries = inner;
         found.place.push(key.to_string());
     }
     Ok(found)
 }
 
-fn under_usual_key(entries: &Entries) -> Result<Option<(&'static str, &Entries)>, String> {
+fn under_usual_key<'a>(
+    entries: &Entries<'a>,
+) -> Result<Option<(&'static str, Entries<'a>)>, String> {
+    let filled = |value: Node<'a>| value.entries().filter(|inner| !inner.is_empty());
     for key in AVERAGES {
-        match entry(entries, key) {
-            None | Some(Object::None) => {}
-            Some(Object::Dict(inner)) if !inner.is_empty() => return Ok(Some((key, inner))),
-            // The weights of the last step would be taken for averaged ones.
-            Some(_) => {
-                return Err(format!(
-                    "its `{key}` holds no state dict; `weights` takes one of {}",
-                    listed(&places(entries))
-                ));
-            }
-        }
+        let Some(value) = entry(entries, key).filter(|value| !value.is_none()) else {
+            continue;
+        };
+        // The weights of the last step would be taken for averaged ones.
+        return match filled(value) {
+            Some(inner) => Ok(Some((key, inner))),
+            None => Err(format!(
+                "its `{key}` holds no state dict; `weights` takes one of {}",
+                listed(&places(entries))
+            )),
+        };
     }
-    let found = WEIGHTS
-        .into_iter()
-        .find_map(|key| match entry(entries, key) {
-            Some(Object::Dict(inner)) if !inner.is_empty() => Some((key, inner.as_slice())),
-            _ => None,
-        });
-    Ok(found)
+    let mut keys = WEIGHTS.into_iter();
+    Ok(keys.find_map(|key| Some((key, filled(entry(entries, key)?)?))))
 }
 
-fn entry<'a>(entries: &'a Entries, name: &str) -> Option<&'a Object> {
-    let mut entries = entries.iter();
-    let named = |key: &Object| matches!(key, Object::Unicode(key) if key == name);
-    entries.find(|(key, _)| named(key)).map(|(_, value)| value)
+/// The only state dict of a model in these entries, or the first that has a further key.
+fn further<'a>(entries: &Entries<'a>) -> Option<Found<'a>> {
+    let mut all = places(entries);
+    all.retain(|place| !is_trainers(place));
+    let place = match all.as_slice() {
+        [only] => only.clone(),
+        _ => {
+            let mut keys = FURTHER.into_iter();
+            keys.find(|key| all.iter().any(|place| place == key))?
+                .to_string()
+        }
+    };
+    at(entries, &place, Vec::new())
+}
+
+fn is_trainers(place: &str) -> bool {
+    TRAINERS.iter().any(|start| place.starts_with(start))
+}
+
+/// The value under a key; a later one replaces an earlier.
+fn entry<'a>(entries: &Entries<'a>, name: &str) -> Option<Node<'a>> {
+    let mut entries = entries.iter().rev();
+    let found = entries.find(|(key, _)| key.text() == Some(name));
+    found.map(|(_, value)| *value)
 }
 
 /// What stands at `wanted`: keys joined by dots, behind them a prefix of names.
-fn at<'a>(entries: &'a Entries, wanted: &str, place: Vec<String>) -> Option<Found<'a>> {
+fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Found<'a>> {
     let wanted = wanted.trim_end_matches('.');
-    for (key, value) in entries {
-        let (Object::Unicode(key), Object::Dict(inner)) = (key, value) else {
+    for (key, value) in entries.iter().rev() {
+        let Some(key) = key.text().filter(|key| wanted.starts_with(key)) else {
             continue;
         };
-        let Some(rest) = wanted.strip_prefix(key.as_str()) else {
+        let Some(inner) = value.entries() else {
             continue;
         };
-        let inside = [place.clone(), vec![key.clone()]].concat();
+        let rest = &wanted[key.len()..];
+        let inside = [place.clone(), vec![key.to_string()]].concat();
         match rest.strip_prefix('.') {
             None if rest.is_empty() => return Some(Found::of(inner, inside)),
-            Some(rest) => match at(inner, rest, inside) {
+            Some(rest) => match at(&inner, rest, inside) {
                 Some(found) => return Some(found),
                 None => continue,
             },
             None => continue,
         }
     }
-    let begins = |name: &Object| matches!(name, Object::Unicode(name) if is_below(name, wanted));
-    let mut tensors = entries.iter().filter(|(_, value)| is_tensor(value));
-    tensors.any(|(name, _)| begins(name)).then(|| Found {
+    let mut tensors = entries.iter().filter(|(_, value)| is_tensor(*value));
+    let begins = |name: Node| name.text().is_some_and(|name| is_below(name, wanted));
+    tensors.any(|(name, _)| begins(*name)).then(|| Found {
         prefix: wanted.to_string(),
-        ..Found::of(entries, [place, vec![wanted.to_string()]].concat())
+        ..Found::of(entries.clone(), [place, vec![wanted.to_string()]].concat())
     })
 }
 
@@ -218,27 +282,46 @@ fn without_prefix<T>(tensors: BTreeMap<String, T>, prefix: &str) -> BTreeMap<Str
         .collect()
 }
 
-fn is_tensor(value: &Object) -> bool {
+fn is_within(name: &str, prefix: &str) -> bool {
+    prefix.is_empty() || is_below(name, prefix)
+}
+
+fn is_tensor(value: Node) -> bool {
     !matches!(stored(value), Ok(None))
 }
 
 fn is_state_dict(entries: &Entries) -> bool {
-    entries.iter().any(|(_, value)| is_tensor(value))
+    entries.iter().any(|(_, value)| is_tensor(*value))
 }
 
 /// All places of state dicts: keys, joined by dots.
 fn places(entries: &Entries) -> Vec<String> {
     let mut found = Vec::new();
+    note_places(entries, &mut Vec::new(), &mut found, &mut 0);
+    found
+}
+
+fn note_places<'a>(
+    entries: &Entries<'a>,
+    place: &mut Vec<&'a str>,
+    found: &mut Vec<String>,
+    visited: &mut usize,
+) {
     for (key, value) in entries {
-        let (Object::Unicode(key), Object::Dict(inner)) = (key, value) else {
+        let (Some(key), Some(inner)) = (key.text(), value.entries()) else {
             continue;
         };
-        if is_state_dict(inner) {
-            found.push(key.clone());
+        *visited += 1;
+        if *visited > MOST_VISITED || place.len() >= DEEPEST {
+            return;
         }
-        found.extend(places(inner).iter().map(|rest| format!("{key}.{rest}")));
+        place.push(key);
+        if is_state_dict(&inner) {
+            found.push(place.join("."));
+        }
+        note_places(&inner, place, found, visited);
+        place.pop();
     }
-    found
 }
 
 /// The places of a root but for the one that is taken.
@@ -277,31 +360,48 @@ fn listed(places: &[String]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::pickle::object;
+    use super::super::pickle::{Pickle, read};
     use super::*;
 
-    fn read(body: &[u8]) -> Object {
+    fn pickle(body: &[u8]) -> Pickle {
         let bytes = [b"\x80\x02".as_slice(), body, b"."].concat();
-        object(&mut bytes.as_slice()).unwrap()
+        read(&mut bytes.as_slice()).unwrap()
     }
 
     #[test]
     fn calls_are_seen_but_not_made() {
-        let root = read(b"cposix\nsystem\n(X\x02\0\0\0lstR");
-        let told = state_dict(&root, None).unwrap_err();
-        assert!(told.contains("`posix.system`, which is not made"), "{told}");
+        let system = pickle(b"cposix\nsystem\n(X\x02\0\0\0lstR");
+        let error = state_dict(system.root(), None).unwrap_err();
+        assert!(
+            error.contains("`posix.system`, which is not made"),
+            "{error}"
+        );
     }
 
     #[test]
-    fn malformed_tensors_are_told() {
+    fn malformed_tensors_are_refused() {
         for body in [
             // Too few arguments; a storage that is none; a shape that is none.
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n)Rs".as_slice(),
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NK\0))tRs",
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NQK\0))tRs",
         ] {
-            let told = state_dict(&read(body), None).unwrap_err();
-            assert!(told.starts_with("`a`: its pickle"), "{told}");
+            let error = state_dict(pickle(body).root(), None).unwrap_err();
+            assert!(error.starts_with("`a`: its pickle"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_dict_in_itself_and_one_many_times_over_end() {
+        for body in [
+            b"}q\0X\x05\0\0\0modelh\0s".to_vec(),
+            // Each dict holds the one before it twice: 2^60 paths.
+            (0..60u8).fold(b"}q\0".to_vec(), |body, _| {
+                [&body, b"0}X\x01\0\0\0ah\0sX\x01\0\0\0bh\0sq\0".as_slice()].concat()
+            }),
+        ] {
+            assert!(state_dict(pickle(&body).root(), None).is_err());
+            assert!(state_dict(pickle(&body).root(), Some("a.b.a")).is_err());
         }
     }
 }

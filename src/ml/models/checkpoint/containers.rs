@@ -5,24 +5,39 @@ use std::fs;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use candle_core::{DType, Tensor};
 use serde_json::Value;
 
 use super::choice::{Part, prefixed};
 use super::{StateDict, Weights, safetensors, torch};
 use crate::{Error, Result};
 
-/// Beside the files of a folder of shards: which tensor lies in which.
-const INDEX: &str = ".safetensors.index.json";
+/// Beside the files of a folder of shards: which tensor lies in which. Of safetensors and of
+/// `torch.save`.
+const INDICES: [&str; 2] = [".safetensors.index.json", ".bin.index.json"];
 /// What a folder's weights may be called, best first.
-pub const USUAL: [&str; 4] = [
+pub const USUAL: [&str; 5] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
     "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
 ];
-/// What wrappers of models put before every name, outermost first.
-const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "_orig_mod.", "model."];
+/// What wrappers of models put before every name.
+const PREFIXES: [&str; 11] = [
+    "_orig_mod.",
+    "module.",
+    "model.",
+    "net.",
+    "network.",
+    "backbone.",
+    "encoder.",
+    "teacher.",
+    "student.",
+    "ema.",
+    "ema_model.",
+];
+/// Wrappers in one another.
+const MOST_WRAPPERS: usize = 8;
 
 /// Reads the state dict in `path`: a safetensors file, the index of a sharded one, a file of
 /// `torch.save`, or a folder with one of these under its usual name.
@@ -30,7 +45,9 @@ const PREFIXES: [&str; 4] = ["_orig_mod.", "module.", "_orig_mod.", "model."];
 /// Pickles are read, never executed. Of several state dicts in one file the one at `wanted` is
 /// taken: keys and a prefix of names, joined by dots. Without it, it is the one that timm's
 /// `load_state_dict` takes: `state_dict_ema`, `model_ema`, `state_dict`, `model`; and
-/// `model_state_dict`. A prefix such as `module.` before all names is seen through.
+/// `model_state_dict`. Where none of these is there, it is the only state dict of the file, or the
+/// first under a further usual key, such as `ema`, `teacher` or `net`. Prefixes such as `module.`
+/// before all names are taken off.
 pub fn read(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     if path.is_dir() {
         return read(&usual(path)?, wanted);
@@ -39,17 +56,13 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<Weights> {
         true => sharded(path, wanted)?,
         false => single(path, wanted)?,
     };
-    let mut weights = unwrapped(weights);
-    for tensor in weights.tensors.values_mut() {
-        *tensor = plain(tensor)?;
-    }
-    Ok(weights)
+    Ok(unwrapped(weights))
 }
 
 /// Whether `path` names the index of a sharded file.
 pub fn is_index(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
-    name.is_some_and(|name| name.ends_with(INDEX))
+    name.is_some_and(|name| INDICES.iter().any(|end| name.ends_with(end)))
 }
 
 /// The files that `index` names; they lie beside it.
@@ -76,7 +89,7 @@ fn single(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     let start = start(path).map_err(|error| damaged(path, &error))?;
     let weights = if start.starts_with(torch::ZIP) {
         torch::zipped(path, wanted)
-    } else if start.starts_with(torch::LEGACY) {
+    } else if start.first() == Some(&torch::PICKLE) {
         torch::legacy(path, wanted)
     } else if safetensors::is_meant(&start) {
         safetensors::read(path).and_then(|tensors| part(tensors, wanted))
@@ -147,28 +160,26 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The same without a prefix that stands before all names.
+/// The same without the prefixes that stand before all names.
 fn unwrapped(mut weights: Weights) -> Weights {
-    for prefix in PREFIXES {
+    for _ in 0..MOST_WRAPPERS {
         let tensors = &weights.tensors;
-        if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(prefix)) {
-            weights.tensors = std::mem::take(&mut weights.tensors)
-                .into_iter()
-                .map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor))
-                .collect();
-            let prefix = prefix.trim_end_matches('.');
-            weights.place.push(prefix.to_string());
-        }
+        let before_all = |prefix: &&&str| tensors.keys().all(|name| name.starts_with(**prefix));
+        let Some(prefix) = PREFIXES
+            .iter()
+            .find(before_all)
+            .filter(|_| !tensors.is_empty())
+        else {
+            break;
+        };
+        weights.tensors = std::mem::take(&mut weights.tensors)
+            .into_iter()
+            .map(|(name, tensor)| (name[prefix.len()..].to_string(), tensor))
+            .collect();
+        let prefix = prefix.trim_end_matches('.');
+        weights.place.push(prefix.to_string());
     }
     weights
-}
-
-fn plain(tensor: &Tensor) -> Result<Tensor> {
-    Ok(match tensor.dtype() {
-        DType::F32 | DType::I64 => tensor.clone(),
-        DType::U8 | DType::U32 | DType::I16 | DType::I32 => tensor.to_dtype(DType::I64)?,
-        _ => tensor.to_dtype(DType::F32)?,
-    })
 }
 
 fn damaged(path: &Path, why: &dyn std::fmt::Display) -> Error {

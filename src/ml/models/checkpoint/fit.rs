@@ -2,10 +2,12 @@
 
 use candle_core::{DType, Device, Tensor};
 
-use super::{StateDict, positions, resample};
+use super::{StateDict, Weights, positions, resample};
 use crate::models::{Config, Initial, Model, Network, TensorSpec, catalogue};
 use crate::{Error, Result};
 
+/// The weights that make tokens of patches.
+const PATCHES: &str = "patch_embed.proj.weight";
 /// Names of one sort that an error lists.
 const MOST_NAMED: usize = 8;
 
@@ -42,23 +44,74 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     if problems.is_empty() {
         return Model::from_tensors(config, tensors);
     }
-    let hint = match likeness(&given) {
-        _ if !under(&given, &config).is_empty() => format!(
-            "the file has them under {}: `weights` takes one",
-            under(&given, &config).join(" and ")
-        ),
-        Some(name) if name != config.arch => format!("its tensors are those of `{name}`"),
-        Some(_) => "its tensors are those of another size".to_string(),
-        None if 2 * missing.len() > tensors.len() => {
+    let hint = match (hint(&given, &config), misshapen.is_empty()) {
+        (Some(hint), _) => hint,
+        (None, false) if likeness(&given).is_some() => {
+            "its tensors are those of another size".to_string()
+        }
+        (None, true) if likeness(&given).is_some() => {
+            "its other tensors are those of the model".to_string()
+        }
+        _ if 2 * missing.len() > tensors.len() => {
             "tensors must have the names that timm or torchvision gives them".to_string()
         }
-        None => "`ribflow models` lists what else may fit".to_string(),
+        _ => "`ribflow models` lists what else may fit".to_string(),
     };
     Err(Error::Invalid(format!(
         "the checkpoint is not one of `{}`: {} ({hint})",
         config.arch,
-        problems.join("; ")
+        problems.join("; "),
     )))
+}
+
+/// Where else the tensors of a file are, or whose, if that is known.
+fn hint(given: &StateDict, config: &Config) -> Option<String> {
+    let under = under(given, config);
+    if under.is_empty() {
+        let name = likeness(given).filter(|name| *name != config.arch)?;
+        return Some(format!("its tensors are those of `{name}`"));
+    }
+    let under: Vec<String> = under.iter().map(|prefix| format!("`{prefix}`")).collect();
+    let under = under.join(" and ");
+    Some(format!(
+        "the file has them under {under}: `weights` takes one"
+    ))
+}
+
+/// The tensors under the only prefix that has those of a backbone of `config`, where a state dict
+/// has the model inside another one. Not where the other one has the classifier: it would be lost.
+pub fn rooted(found: Weights, config: &Config) -> Weights {
+    let prefixes = under(&found.tensors, config);
+    let head = format!("{}.weight", config.head());
+    let [prefix] = prefixes.as_slice() else {
+        return found;
+    };
+    let is_inside = |name: &str| is_backbone(name, config);
+    if found.tensors.keys().any(|name| is_inside(name)) || found.tensors.contains_key(&head) {
+        return found;
+    }
+    let start = format!("{prefix}.");
+    let mut place = found.place;
+    place.push(prefix.clone());
+    let (inside, outside): (StateDict, StateDict) = found
+        .tensors
+        .into_iter()
+        .partition(|(name, _)| name.starts_with(&start));
+    let mut beside = found.beside;
+    beside.extend(outside.into_keys());
+    let tensors = inside.into_iter();
+    Weights {
+        tensors: tensors
+            .map(|(name, tensor)| (name[start.len()..].to_string(), tensor))
+            .collect(),
+        place,
+        beside,
+    }
+}
+
+fn is_backbone(name: &str, config: &Config) -> bool {
+    let specs = config.tensors();
+    specs.iter().any(|spec| !spec.head && spec.name == name)
 }
 
 /// The prefixes under which the file has a backbone's tensors.
@@ -69,7 +122,7 @@ fn under(found: &StateDict, config: &Config) -> Vec<String> {
     };
     let end = format!(".{}", first.name);
     let prefixes = found.keys().filter_map(|name| name.strip_suffix(&end));
-    prefixes.map(|prefix| format!("`{prefix}`")).collect()
+    prefixes.map(str::to_string).collect()
 }
 
 fn counter() -> Result<Tensor> {
@@ -84,6 +137,15 @@ fn adapted(config: &Config, spec: &TensorSpec, tensor: Tensor) -> Result<Tensor>
             let width = tensor.dims().last() == Some(&vit.width);
             match width && positions::grid(&tensor).is_some() && is_float(&tensor) {
                 true => resample(&tensor, config.input.size / vit.patch),
+                false => Ok(tensor),
+            }
+        }
+        // As timm reshapes weights from before its patch embedding was a convolution.
+        (Network::Vit(_), _) if spec.name == PATCHES && tensor.rank() < 4 => {
+            match tensor.elem_count() == spec.shape.iter().product::<usize>()
+                && tensor.dims().first() == spec.shape.first()
+            {
+                true => Ok(tensor.reshape(spec.shape.as_slice())?),
                 false => Ok(tensor),
             }
         }

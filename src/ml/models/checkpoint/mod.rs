@@ -4,6 +4,7 @@
 
 mod choice;
 mod containers;
+mod element;
 mod fit;
 mod pickle;
 mod positions;
@@ -16,7 +17,7 @@ use candle_core::Tensor;
 
 pub use choice::Part;
 pub use containers::{USUAL, is_index, read, shards};
-pub use fit::fit;
+pub use fit::{fit, rooted};
 pub use positions::resample;
 
 /// Tensors by name: floating ones as f32, integers as i64, all on the CPU.

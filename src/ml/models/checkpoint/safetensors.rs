@@ -4,10 +4,11 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::tensor::{Dtype, Metadata, TensorInfo};
+use candle_core::Tensor;
+use safetensors::tensor::{Metadata, TensorInfo};
 
 use super::StateDict;
+use super::element::Element;
 
 /// Bytes that tell how long the header is.
 const PREFIX: u64 = 8;
@@ -63,15 +64,12 @@ fn header(file: &mut File, length: u64) -> Result<(u64, Metadata), String> {
 
 fn tensor(file: &mut File, data: u64, info: &TensorInfo) -> Result<Tensor, String> {
     let (begin, end) = info.data_offsets;
-    let dtype = match info.dtype {
-        Dtype::BOOL => DType::U8,
-        other => DType::try_from(other).map_err(text)?,
-    };
+    let element = Element::of_safetensors(info.dtype)?;
     let mut bytes = vec![0; end.saturating_sub(begin)];
     file.seek(SeekFrom::Start(data + begin as u64))
         .map_err(text)?;
     file.read_exact(&mut bytes).map_err(text)?;
-    Tensor::from_raw_buffer(&bytes, dtype, &info.shape, &Device::Cpu).map_err(text)
+    element.tensor(&bytes, &info.shape)
 }
 
 fn text(error: impl std::fmt::Display) -> String {

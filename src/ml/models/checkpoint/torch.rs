@@ -6,32 +6,48 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
+use zip::read::{ArchiveOffset, Config};
 
 use super::choice::{Part, state_dict};
-use super::pickle::{self, Storage, Stored};
+use super::pickle::{self, Pickle, Storage, Stored};
 
 /// What a zip archive begins with.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
-/// The pickled magic number and protocol that the older format begins with.
-pub(super) const LEGACY: &[u8] = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.";
+/// What a pickle begins with.
+pub(super) const PICKLE: u8 = 0x80;
 /// More bytes than any state dict's pickle has.
 const LONGEST_PICKLE: u64 = 1 << 26;
 
 type Found<T> = Result<T, String>;
+type Archive = zip::ZipArchive<BufReader<File>>;
 
-/// Where a storage lies in the file.
-#[derive(Clone, Copy)]
-struct Place {
-    begin: u64,
-    bytes: u64,
+/// Where the bytes of a storage are.
+enum Place {
+    InFile {
+        begin: u64,
+        bytes: u64,
+    },
+    /// They were compressed.
+    Here(Vec<u8>),
+}
+
+/// Where the storages are, by key, and whether their elements are little-endian.
+struct Storages {
+    places: HashMap<String, Place>,
+    little_endian: bool,
 }
 
 /// The state dict of a zip archive: the one at `wanted`, else the usual one.
 pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
     let file = BufReader::new(File::open(path).map_err(text)?);
     let cut = |why| format!("it is cut short, or no zip archive: {why}");
-    let mut archive = zip::ZipArchive::new(file).map_err(cut)?;
+    // PyTorch's archives begin where the file does. A guess from where entries seem to be finds
+    // the second entry for some lengths of their names.
+    let config = Config {
+        archive_offset: ArchiveOffset::Known(0),
+    };
+    let mut archive = Archive::with_config(config, file).map_err(cut)?;
     let names: Vec<String> = archive
         .file_names()
         .filter_map(|name| Some(name.ok()?.into_owned()))
@@ -42,30 +58,43 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
     let pickled = pickled.ok_or("the archive holds no `data.pkl`")?;
     let folder = pickled.trim_end_matches("data.pkl");
     let order = contents(&mut archive, &format!("{folder}byteorder"));
-    if order.is_ok_and(|order| order != b"little") {
-        return Err("it was written on a big-endian machine".to_string());
-    }
     let bytes = contents(&mut archive, pickled)?;
-    let root = pickle::object(&mut bytes.as_slice())?;
-    let part = state_dict(&root, wanted)?;
+    let pickle = pickle::read(&mut bytes.as_slice())?;
+    let part = state_dict(pickle.root(), wanted)?;
     let mut places = HashMap::new();
     for tensor in part.tensors.values() {
-        let name = format!("{folder}data/{}", tensor.storage);
-        let entry = archive
-            .by_name(&name)
-            .map_err(|why| format!("{name}: {why}"))?;
-        let stored = entry.compression() == zip::CompressionMethod::Stored;
-        let place = entry.data_start().filter(|_| stored).map(|begin| Place {
+        if !places.contains_key(&tensor.storage) {
+            let name = format!("{folder}data/{}", tensor.storage);
+            places.insert(tensor.storage.clone(), place(&mut archive, &name)?);
+        }
+    }
+    let storages = Storages {
+        places,
+        little_endian: !order.is_ok_and(|order| order == b"big"),
+    };
+    tensors_of(path, part, &storages)
+}
+
+/// Where an entry of the archive is; a compressed one is read.
+fn place(archive: &mut Archive, name: &str) -> Found<Place> {
+    let entry = archive
+        .by_name(name)
+        .map_err(|why| format!("{name}: {why}"))?;
+    let stored = entry.compression() == zip::CompressionMethod::Stored;
+    if let Some(begin) = entry.data_start().filter(|_| stored) {
+        return Ok(Place::InFile {
             begin,
             bytes: entry.size(),
         });
-        let place = place.ok_or_else(|| format!("{name} is compressed"))?;
-        places.insert(tensor.storage.clone(), place);
     }
-    tensors_of(path, part, &places)
+    let size = entry.size();
+    let mut bytes = Vec::new();
+    let read = entry.take(size).read_to_end(&mut bytes);
+    read.map_err(|why| format!("{name}: {why}"))?;
+    Ok(Place::Here(bytes))
 }
 
-fn contents(archive: &mut zip::ZipArchive<BufReader<File>>, name: &str) -> Found<Vec<u8>> {
+fn contents(archive: &mut Archive, name: &str) -> Found<Vec<u8>> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
@@ -90,55 +119,76 @@ pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
     file.take(LONGEST_PICKLE)
         .read_to_end(&mut head)
         .map_err(text)?;
-    let mut rest = head
-        .strip_prefix(LEGACY)
-        .ok_or("it is not a file of PyTorch")?;
-    let _machine = pickle::object(&mut rest)?;
-    let root = pickle::object(&mut rest)?;
-    let keys = pickle::object(&mut rest)?;
-    let keys = pickle::texts(keys).ok_or("it does not list its storages")?;
-    let known: HashMap<String, Storage> = pickle::storages(&root)?
+    let mut rest = head.as_slice();
+    if !pickle::read(&mut rest)?.is_magic() {
+        return Err("it is a pickle, but not one of `torch.save`".to_string());
+    }
+    let _protocol = pickle::read(&mut rest)?;
+    let _machine = pickle::read(&mut rest)?;
+    let root = pickle::read(&mut rest)?;
+    let keys = pickle::read(&mut rest)?;
+    let keys = texts(&keys).ok_or("it does not list its storages")?;
+    let begin = (head.len() - rest.len()) as u64;
+    let storages = Storages {
+        places: behind(&root, keys, begin, length)?,
+        little_endian: true,
+    };
+    tensors_of(path, state_dict(root.root(), wanted)?, &storages)
+}
+
+fn texts(keys: &Pickle) -> Option<Vec<String>> {
+    let keys = keys.root().members()?.into_iter();
+    keys.map(|key| key.text().map(str::to_string)).collect()
+}
+
+/// The storages behind the pickles, which begin at `begin` of a file of `length` bytes.
+fn behind(
+    root: &Pickle,
+    keys: Vec<String>,
+    mut begin: u64,
+    length: u64,
+) -> Found<HashMap<String, Place>> {
+    let known: HashMap<String, Storage> = root
+        .storages()?
         .into_iter()
         .map(|storage| (storage.key.clone(), storage))
         .collect();
     let mut places = HashMap::new();
-    let mut begin = (head.len() - rest.len()) as u64;
     for key in keys {
         let storage = known
             .get(&key)
             .ok_or("it has a storage that nothing uses")?;
-        let bytes = (storage.count as u64).checked_mul(storage.dtype.size_in_bytes() as u64);
+        let size = storage.element.map_or(1, |element| element.bytes());
+        let bytes = (storage.count as u64).checked_mul(size as u64);
         begin += size_of::<u64>() as u64;
         let end = bytes.and_then(|bytes| begin.checked_add(bytes));
         let (Some(bytes), Some(end)) = (bytes, end.filter(|end| *end <= length)) else {
             return Err("it is cut short".to_string());
         };
-        places.insert(key, Place { begin, bytes });
+        places.insert(key, Place::InFile { begin, bytes });
         begin = end;
     }
-    tensors_of(path, state_dict(&root, wanted)?, &places)
+    Ok(places)
 }
 
-fn tensors_of(
-    path: &Path,
-    part: Part<Stored>,
-    places: &HashMap<String, Place>,
-) -> Found<Part<Tensor>> {
+fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> Found<Part<Tensor>> {
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     // No room is made for more than the file can hold.
-    let held = |place: &&Place| {
-        let end = place.begin.checked_add(place.bytes);
-        end.is_some_and(|end| end <= length)
+    let held = |place: &&Place| match place {
+        Place::InFile { begin, bytes } => {
+            begin.checked_add(*bytes).is_some_and(|end| end <= length)
+        }
+        Place::Here(_) => true,
     };
     let tensors = part
         .tensors
         .into_iter()
         .map(|(name, stored)| {
-            let place = places.get(&stored.storage).filter(held);
+            let place = storages.places.get(&stored.storage).filter(held);
             let tensor = place
                 .ok_or_else(|| "its storage is not there".to_string())
-                .and_then(|place| tensor(&mut file, &stored, *place));
+                .and_then(|place| tensor(&mut file, &stored, place, storages.little_endian));
             Ok((
                 name.clone(),
                 tensor.map_err(|why| format!("`{name}`: {why}"))?,
@@ -152,9 +202,12 @@ fn tensors_of(
     })
 }
 
-fn tensor(file: &mut File, stored: &Stored, place: Place) -> Found<Tensor> {
-    let size = stored.dtype.size_in_bytes();
-    let there = usize::try_from(place.bytes).map_err(text)? / size;
+fn tensor(file: &mut File, stored: &Stored, place: &Place, little_endian: bool) -> Found<Tensor> {
+    let size = stored.element.bytes();
+    let there = match place {
+        Place::InFile { bytes, .. } => usize::try_from(*bytes).map_err(text)? / size,
+        Place::Here(bytes) => bytes.len() / size,
+    };
     let count = stored
         .shape
         .iter()
@@ -167,12 +220,29 @@ fn tensor(file: &mut File, stored: &Stored, place: Place) -> Found<Tensor> {
     if end > there {
         return Err("its storage is too short".to_string());
     }
-    let first = place.begin + (stored.offset * size) as u64;
-    let mut bytes = vec![0; (end - stored.offset) * size];
-    file.seek(SeekFrom::Start(first)).map_err(text)?;
-    file.read_exact(&mut bytes).map_err(text)?;
+    let mut bytes = part(file, place, stored.offset * size, end * size)?;
+    if !little_endian {
+        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
     let bytes = in_order(stored, count, size, bytes);
-    Tensor::from_raw_buffer(&bytes, stored.dtype, &stored.shape, &Device::Cpu).map_err(text)
+    stored.element.tensor(&bytes, &stored.shape)
+}
+
+/// The bytes of a storage from one place to another, which are inside it.
+fn part(file: &mut File, place: &Place, from: usize, to: usize) -> Found<Vec<u8>> {
+    match place {
+        Place::InFile { begin, .. } => {
+            let mut bytes = vec![0; to.saturating_sub(from)];
+            file.seek(SeekFrom::Start(begin + from as u64))
+                .map_err(text)?;
+            file.read_exact(&mut bytes).map_err(text)?;
+            Ok(bytes)
+        }
+        Place::Here(all) => all
+            .get(from..to)
+            .map(<[u8]>::to_vec)
+            .ok_or_else(|| "its storage is too short".to_string()),
+    }
 }
 
 /// Behind the last element, in elements of the storage. `None` where that is past counting.
