@@ -22,6 +22,7 @@ use crate::report::verdict::expected_file;
 use crate::stages;
 use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::Meaning;
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = examples::EXPORT_BUNDLE)]
@@ -141,7 +142,7 @@ fn declared(graph: &Graph) -> Vec<PathBuf> {
     let mut paths = vec![graph.file.clone()];
     paths.extend(expected_file(graph));
     for node in graph.dag.node_weights() {
-        if node.kind.name() == commands::KIND {
+        if node.kind.meaning() == Meaning::Program {
             let places = commands::file_sources(node);
             paths.extend(places.map(|source| folder.join(source.location)));
         }

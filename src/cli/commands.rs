@@ -19,10 +19,7 @@ use crate::remote::{imported, mark};
 use crate::store::StatCache;
 use crate::ui::words::visible;
 use crate::workflow::graph::{Graph, Node};
-use crate::workflow::kind::{Source, SourceShape};
-
-/// The kind that runs a program of the workflow's own.
-pub const KIND: &str = "command";
+use crate::workflow::kind::{Meaning, Source, SourceShape};
 
 /// A node that runs a program.
 #[derive(Clone, Debug)]
@@ -75,7 +72,7 @@ pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
 }
 
 fn nodes(graph: &Graph) -> Vec<NodeIndex> {
-    let is_command = |node: &NodeIndex| graph.dag[*node].kind.name() == KIND;
+    let is_command = |node: &NodeIndex| graph.dag[*node].kind.meaning() == Meaning::Program;
     graph.dag.node_indices().filter(is_command).collect()
 }
 

@@ -14,6 +14,7 @@ use crate::remote::lock::Lock;
 use crate::stages::checkpoint::{USUAL_FILE, is_commit};
 use crate::ui::words::count;
 use crate::workflow::graph::{Graph, Locked, Node};
+use crate::workflow::kind::Meaning;
 
 /// A file of a hub's repository that is named by a branch or a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,7 +28,10 @@ impl Loose {
     fn of(node: &Node) -> Option<Self> {
         let text = |name: &str| node.with.get(name).and_then(Value::as_str);
         let revision = text("revision").unwrap_or("main");
-        if node.kind.name() != "checkpoint" || text("digest").is_some() || is_commit(revision) {
+        if node.kind.meaning() != Meaning::Published
+            || text("digest").is_some()
+            || is_commit(revision)
+        {
             return None;
         }
         Some(Self {

@@ -48,7 +48,7 @@ pub fn run(
     shells::check(&graph, &survey, &[])?;
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
-    let hours = devices::hours(&graph, &price, &Rates::of(&store));
+    let hours = devices::hours(&graph, &price, &Rates::of(&store), registry.kinds());
     let standings = standing::of(&graph, &store, records(&survey))?;
     if common.json {
         let nodes = survey.nodes.iter();

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
-use super::commands::KIND;
 use super::failure::Failure;
 use crate::diag::listed;
 use crate::engine::event::PlanState;
@@ -12,6 +11,7 @@ use crate::engine::{self, Accepting, Gathered, Survey};
 use crate::stages::command::Shell;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::Meaning;
 
 /// Fails if a node that may have to run needs a shell that is not here.
 ///
@@ -56,7 +56,7 @@ pub fn check_run(
 fn needing_absent(graph: &Graph) -> BTreeMap<Shell, Vec<NodeIndex>> {
     let mut needing: BTreeMap<Shell, Vec<NodeIndex>> = BTreeMap::new();
     for node in graph.dag.node_indices() {
-        if graph.dag[node].kind.name() == KIND {
+        if graph.dag[node].kind.meaning() == Meaning::Program {
             let shell = Shell::of(&graph.dag[node].with);
             needing.entry(shell).or_default().push(node);
         }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::view::View;
 use crate::ml::metrics::embedding::{Embedding, classical_scaling};
+use crate::workflow::kind::Meaning;
 
 /// Datasets in a plane.
 pub struct Map {
@@ -36,7 +37,7 @@ struct Survey<'a> {
 /// where a pair is missing.
 pub fn maps(view: &View) -> Vec<Map> {
     let mut surveys: Vec<Survey> = Vec::new();
-    for index in view.done("ot") {
+    for index in view.done(Meaning::Distance) {
         let node = view.node(index);
         let sides = [only(view, index, "a"), only(view, index, "b")];
         let ([Some(a), Some(b)], Some(distance)) = (sides, view.metric(index, "distance")) else {

@@ -3,6 +3,7 @@
 use petgraph::graph::NodeIndex;
 
 use super::view::View;
+use crate::workflow::kind::Meaning;
 
 /// The class pairs of one `ot` node.
 pub struct ClassPairs<'a> {
@@ -50,7 +51,7 @@ impl<'a> ClassPairs<'a> {
 
 /// The class pairs of all nodes that have a record, in the order of the file.
 pub fn class_pairs<'a>(view: &View<'a>) -> Vec<ClassPairs<'a>> {
-    let done = view.done("ot").into_iter();
+    let done = view.done(Meaning::Distance).into_iter();
     done.filter_map(|index| read(view, index)).collect()
 }
 

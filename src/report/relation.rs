@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::view::View;
 use crate::store::artifact::{Metric, Table};
+use crate::workflow::kind::Meaning;
 
 /// What one `report` node says of the distances that came by one of its inputs.
 pub struct Relation<'a> {
@@ -54,7 +55,7 @@ pub struct Correlation {
 /// The relations of a graph, as far as their records are there.
 pub fn relations<'a>(view: &View<'a>) -> Vec<Relation<'a>> {
     let mut relations: Vec<Relation<'a>> = Vec::new();
-    for index in view.done("report") {
+    for index in view.done(Meaning::Report) {
         let first = relations.len();
         for row in rows(view.table(index, "relation")) {
             let Some((input, point)) = point(&row) else {

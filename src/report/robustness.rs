@@ -10,6 +10,7 @@ use super::view::View;
 use crate::ml::metrics::estimate::{Estimate, estimate};
 use crate::store::artifact::Metric;
 use crate::workflow::graph::Node;
+use crate::workflow::kind::Meaning;
 
 /// All `rib` nodes of one stage.
 pub struct Benchmark<'a> {
@@ -48,7 +49,9 @@ pub struct Accuracy {
 /// The benchmarks of a graph, by stage, as far as their records are there.
 pub fn benchmarks<'a>(view: &View<'a>) -> Vec<Benchmark<'a>> {
     let mut benchmarks: Vec<Benchmark<'a>> = Vec::new();
-    let all = view.nodes().filter(|(_, node)| node.kind.name() == "rib");
+    let all = view
+        .nodes()
+        .filter(|(_, node)| node.kind.meaning() == Meaning::Robustness);
     for (index, _) in all {
         let Some(experiment) = Experiment::read(view, index) else {
             continue;

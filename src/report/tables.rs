@@ -13,10 +13,11 @@ use super::table::{Cell, Column, Table};
 use super::verdict;
 use super::view::View;
 use crate::store::artifact::Metric;
+use crate::workflow::kind::Meaning;
 
 /// What the `report` nodes say predicts the drop: a table for each that compares predictors.
 pub fn predictors(view: &View) -> Vec<Table> {
-    let nodes = view.done("report");
+    let nodes = view.done(Meaning::Report);
     let mut tables: Vec<Table> = nodes
         .iter()
         .map(|node| of_predictors(view, *node))

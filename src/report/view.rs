@@ -11,6 +11,7 @@ use super::verdict::Expected;
 use crate::store::StoredRecord;
 use crate::store::artifact::{Artifact, Metric, Table};
 use crate::workflow::graph::{Graph, Node};
+use crate::workflow::kind::Meaning;
 
 /// A graph with the records that its nodes have so far; a node may have none.
 #[derive(Clone, Copy)]
@@ -131,10 +132,12 @@ impl<'a> View<'a> {
         kinds
     }
 
-    /// The nodes of `kind` that have a record.
-    pub fn done(&self, kind: &str) -> Vec<NodeIndex> {
+    /// The nodes of kinds with this meaning that have a record.
+    pub fn done(&self, meaning: Meaning) -> Vec<NodeIndex> {
         self.nodes()
-            .filter(|(index, node)| node.kind.name() == kind && self.records.contains_key(index))
+            .filter(|(index, node)| {
+                node.kind.meaning() == meaning && self.records.contains_key(index)
+            })
             .map(|(index, _)| index)
             .collect()
     }
@@ -237,7 +240,7 @@ impl<'a> View<'a> {
     /// The ids that `rib` nodes call the sources' own set, with their axis.
     pub fn own_ids(&self) -> BTreeSet<(&'a str, &'a str)> {
         self.nodes()
-            .filter(|(_, node)| node.kind.name() == "rib")
+            .filter(|(_, node)| node.kind.meaning() == Meaning::Robustness)
             .filter_map(|(_, node)| {
                 let axis = node.with.get("tested_on")?.as_str()?;
                 Some((axis, node.with.get("pretrained_on")?.as_str()?))
@@ -252,7 +255,7 @@ pub fn roles(graph: &Graph) -> BTreeMap<&str, Role> {
     for node in graph
         .dag
         .node_weights()
-        .filter(|node| node.kind.name() == "rib")
+        .filter(|node| node.kind.meaning() == Meaning::Robustness)
     {
         for role in [Role::TunedOn, Role::TestedOn, Role::Repeats] {
             if let Some(axis) = node.with.get(role.name()).and_then(Value::as_str) {

@@ -13,8 +13,8 @@ use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    SourceShape, Withholds,
 };
 
 /// Points, labels and weights from a safetensors file: `features` `[n, d]` in F32 or F64, with
@@ -35,6 +35,7 @@ impl Stage for Arrays {
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "Points, labels and weights from a safetensors file";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()

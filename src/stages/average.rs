@@ -9,8 +9,8 @@ use super::price::{self, Foreseen, Outlook, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
+    Source, Withholds,
 };
 
 /// The weighted mean of models of one structure, tensor by tensor.
@@ -42,6 +42,7 @@ impl Stage for Average {
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "The weighted mean of models of one structure, tensor by tensor";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::many("models", PortType::Model, Gathers::Any)]

@@ -28,8 +28,8 @@ use crate::ml::models::config::Input;
 use crate::ml::models::{Config, Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    SourceShape, Withholds,
 };
 
 /// A published model, from a file (`path`), a URL (`url`) or a Hugging Face repository (`hub`).
@@ -129,6 +129,7 @@ impl Stage for Checkpoint {
     const SUMMARY: &'static str =
         "A published model, from a file, a URL or a Hugging Face repository";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Published;
 
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()

@@ -29,8 +29,8 @@ use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::credentials;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    SourceShape, Withholds,
 };
 
 /// Runs a shell line on its inputs and keeps the outputs that it declares.
@@ -73,6 +73,7 @@ impl Stage for Command {
     const SUMMARY: &'static str =
         "A shell line in a folder of its own, on declared inputs, files and outputs";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Program;
 
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()

@@ -12,8 +12,8 @@ use super::price::{self, Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
+    Source, Withholds,
 };
 
 /// Joins the datasets of `needs.parts`, in their order. Their classes must be the same.
@@ -27,6 +27,7 @@ impl Stage for Concat {
     const SUMMARY: &'static str =
         "One dataset of several; the parts stay labelled by their gathered axes.";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::many("parts", PortType::Dataset, Gathers::Any)]

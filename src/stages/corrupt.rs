@@ -18,8 +18,8 @@ use crate::ml::data::picture::Picture;
 use crate::ml::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, ImageFile, Images, Part, TreeFile};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    SourceShape, Withholds,
 };
 
 /// Images between two looks at whether the run was interrupted.
@@ -47,6 +47,7 @@ impl Stage for Corrupt {
     const VERSION: u32 = 2;
     const SUMMARY: &'static str = "A dataset with one of ImageNet-C's corruptions";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::one("images", PortType::Dataset)]

@@ -15,8 +15,8 @@ use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
-    BoundInput, Comparison, ImageSelection, InputSpec, OutputSpec, ParameterProblem, PortType,
-    Source, SourceShape, Withholds,
+    BoundInput, Comparison, ImageSelection, InputSpec, Meaning, OutputSpec, ParameterProblem,
+    PortType, Source, SourceShape, Withholds,
 };
 
 /// Most images that are rendered at once: 300 MB of pixels.
@@ -74,6 +74,7 @@ impl Stage for DatasetStage {
     const SUMMARY: &'static str =
         "Labelled images: built in, a known dataset on disk, of a folder, or of files of a stage.";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Images;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::one("folder", PortType::Files).optional()]

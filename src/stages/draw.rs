@@ -15,8 +15,8 @@ use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, SourceShape,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    SourceShape, Withholds,
 };
 
 /// Of the files that are written.
@@ -36,6 +36,7 @@ impl Stage for Draw {
     const VERSION: u32 = 2;
     const SUMMARY: &'static str = "A dataset as pencil drawings";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::one("images", PortType::Dataset)]

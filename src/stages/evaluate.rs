@@ -14,7 +14,8 @@ use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// Which of the model's classes compete for an image.
@@ -47,6 +48,7 @@ impl Stage for Evaluate {
     const SUMMARY: &'static str =
         "Top-1 and top-5 accuracy, loss, accuracy of each class and the confusion matrix";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
+    const MEANING: Meaning = Meaning::Evaluation;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![

@@ -10,7 +10,8 @@ use super::{images, model};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// Pooled features of every image before the model's classifier, with the labels.
@@ -24,6 +25,7 @@ impl Stage for Features {
     const SUMMARY: &'static str =
         "Pooled features of every image before the model's classifier, with the labels";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![

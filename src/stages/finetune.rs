@@ -20,7 +20,8 @@ use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// The way of fine-tuning.
@@ -237,6 +238,7 @@ impl Stage for Finetune {
     const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains a model further on a dataset by SGD";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![

@@ -32,8 +32,8 @@ use crate::ml::ot::{
 use crate::ml::rng::Stream;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
+    Source, Withholds,
 };
 
 /// Distance between two datasets, with labels or without.
@@ -127,6 +127,7 @@ impl Stage for Ot {
     const SUMMARY: &'static str =
         "How far two datasets are from each other, by optimal transport or one of its relatives";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.01);
+    const MEANING: Meaning = Meaning::Distance;
 
     fn inputs(&self) -> Vec<InputSpec> {
         let points = |name: &str| InputSpec {

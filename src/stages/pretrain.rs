@@ -19,7 +19,8 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// The optimiser.
@@ -175,6 +176,7 @@ impl Stage for Pretrain {
     const VERSION: u32 = 3;
     const SUMMARY: &'static str = "Trains a new model on a dataset";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![InputSpec::one("data", PortType::Dataset)]

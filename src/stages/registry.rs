@@ -10,8 +10,8 @@ use super::derived::{Given, Work};
 use super::price::{Foreseen, Price};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Kind, Kinds, OutputSpec, ParameterProblem, Parameters,
-    Source, Withholds,
+    BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
+    Parameters, Source, Withholds,
 };
 
 /// A typed node that can be run.
@@ -80,6 +80,10 @@ impl<S: Stage> Kind for StageKind<S> {
 
     fn comparison(&self) -> Comparison {
         S::COMPARISON
+    }
+
+    fn meaning(&self) -> Meaning {
+        S::MEANING
     }
 
     fn usual(&self) -> Box<dyn Parameters> {

@@ -16,7 +16,8 @@ use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// Takes metrics and tables under any names.
@@ -35,6 +36,7 @@ impl Stage for Report {
     const SUMMARY: &'static str =
         "Brings metrics and tables together: one long table, and how distances relate to drops.";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Report;
 
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()

@@ -19,8 +19,8 @@ use crate::ml::metrics::rib::{
 };
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
+    Source, Withholds,
 };
 
 const BEFORE: &str = "before";
@@ -71,6 +71,7 @@ impl Stage for Rib {
     const SUMMARY: &'static str =
         "RI, mRI, before, after and drop of fine-tuned models, as ImageNet-RIB defines them.";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Robustness;
 
     fn inputs(&self) -> Vec<InputSpec> {
         let roles = |axes: &[&String]| {

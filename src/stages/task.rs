@@ -15,7 +15,7 @@ use super::derived::{Derived, Given, Work};
 use super::price::{Foreseen, Price};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, OutputSpec, ParameterProblem, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, Source, Withholds,
 };
 
 /// A stage kind in one place: the fields are its `with:` block, the rest is what it does.
@@ -29,6 +29,7 @@ pub trait Stage:
     const VERSION: u32;
     const SUMMARY: &'static str;
     const COMPARISON: Comparison;
+    const MEANING: Meaning;
 
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;

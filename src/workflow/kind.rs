@@ -215,8 +215,34 @@ pub trait Kind: Send + Sync {
     /// Types `with`: a map whose references are all resolved.
     fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>>;
     fn comparison(&self) -> Comparison;
+    fn meaning(&self) -> Meaning;
     /// The parameters where nothing is given: what the kind usually takes and gives.
     fn usual(&self) -> Box<dyn Parameters>;
+}
+
+/// What the outputs of a kind mean to reports, to cost estimates and to the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// What their ports say, and nothing more.
+    Plain,
+    /// Images, drawn by ribflow where `with.builtin` is given.
+    Images,
+    /// A model as it was published, possibly a file of a hub.
+    Published,
+    /// How well a model, which stays as it is, does on a dataset.
+    Evaluation,
+    /// What fine-tuning does to the accuracy on other datasets. The inputs `before` and `after`
+    /// are evaluations; `with` gives axes their roles. The metric `before` comes from `before`
+    /// alone.
+    Robustness,
+    /// The metric `distance` between the datasets `a` and `b`, seen through `model`; a table
+    /// `pairs` of their classes.
+    Distance,
+    /// Comparisons of results: a table `relation`, correlations as metrics, and the published
+    /// values that `with.expect` names.
+    Report,
+    /// The result of a program that the workflow brings.
+    Program,
 }
 
 /// How two outcomes of one key are compared.

@@ -16,8 +16,8 @@ use ribflow::store::artifact::{Artifact, Better, Blob, BlobError, Blobs, Metric,
 use ribflow::store::record::{Port, Provenance, Record};
 use ribflow::workflow::graph::{Axis, AxisValue, Graph, Input, Member, Node, Resources, StageInfo};
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Kind, OutputSpec, ParameterProblem, Parameters, PortType,
-    Source,
+    BoundInput, Comparison, InputSpec, Kind, Meaning, OutputSpec, ParameterProblem, Parameters,
+    PortType, Source,
 };
 use ribflow::workflow::recipe::Recipe;
 use serde_json::{Value, json};
@@ -530,6 +530,13 @@ impl Kind for Fake {
 
     fn comparison(&self) -> Comparison {
         Comparison::BitEqual
+    }
+
+    fn meaning(&self) -> Meaning {
+        // That of the kind that it stands for.
+        let real = ribflow::stages::registry();
+        let real = real.kinds().get(self.0);
+        real.map_or(Meaning::Plain, |kind| kind.meaning())
     }
 
     fn usual(&self) -> Box<dyn Parameters> {

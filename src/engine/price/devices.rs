@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::RunPrice;
 use super::rates::Rates;
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::{Kinds, Meaning};
 
 /// A device by its peak rates, in operations a second, as its maker states them.
 pub struct Device {
@@ -58,7 +59,10 @@ pub struct Hours {
 
 /// What a run takes on each of the known devices, and on each class of devices that runs were
 /// recorded on.
-pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates) -> Vec<Hours> {
+pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> Vec<Hours> {
+    let mut kinds = kinds.0.values();
+    let evaluation = kinds.find(|kind| kind.meaning() == Meaning::Evaluation);
+    let evaluation = evaluation.map_or("", |kind| kind.name());
     let mut all: Vec<Hours> = DEVICES
         .iter()
         .map(|device| Hours {
@@ -81,7 +85,7 @@ pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates) -> Vec<Hours> {
             cost.operations * rates.seconds_per_operation(kind, class)
         });
         // Frozen models run within the nodes that ask for their features, and as they do.
-        let frozen = price.shared.operations * rates.seconds_per_operation("evaluate", class);
+        let frozen = price.shared.operations * rates.seconds_per_operation(evaluation, class);
         all.push(Hours {
             device: match class.starts_with("cpu/") {
                 true => format!("cores of {class}"),

@@ -30,6 +30,7 @@ use super::number::{duration, grouped, plural, utc};
 use super::relation::relations;
 use super::robustness::benchmarks;
 use super::view::View;
+use crate::workflow::kind::Meaning;
 use frame::{Numbering, figure, heading};
 
 const STYLE: &str = include_str!("style.css");
@@ -152,7 +153,7 @@ fn facts(view: &View) -> Vec<(&'static str, String)> {
 
 fn has_drawn_images(view: &View) -> bool {
     view.nodes().any(|(_, node)| {
-        node.kind.name() == "dataset"
+        node.kind.meaning() == Meaning::Images
             && node.with.get("builtin").is_some_and(|name| !name.is_null())
     })
 }

@@ -35,6 +35,7 @@ use super::view::{Role, View, roles};
 use crate::diag::{Diagnostics, Problems};
 use crate::digest::Digest;
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::Meaning;
 use crate::workflow::reading;
 use crate::yaml;
 use bind::{Binder, Bound, BoundClaim};
@@ -65,7 +66,7 @@ pub struct Verdicts<'a> {
 /// to the workflow file. The first one, where there are several.
 pub fn expected_file(graph: &Graph) -> Option<PathBuf> {
     let nodes = graph.dag.node_weights();
-    let mut reports = nodes.filter(|node| node.kind.name() == "report");
+    let mut reports = nodes.filter(|node| node.kind.meaning() == Meaning::Report);
     let file = reports.find_map(|node| node.with.get("expect").and_then(Value::as_str))?;
     let folder = graph.file.parent().unwrap_or(Path::new("."));
     Some(folder.join(file))

@@ -9,6 +9,7 @@ use super::target::Target;
 use crate::ml::metrics::estimate::{Estimate, estimate};
 use crate::report::view::{Role, View};
 use crate::store::artifact::Metric;
+use crate::workflow::kind::Meaning;
 
 /// How often the experiment behind a number was repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,5 +159,5 @@ fn p_value(view: &View, target: &Target) -> Option<f64> {
 
 fn is_correlation(view: &View, target: &Target) -> bool {
     let mut nodes = target.nodes.iter();
-    nodes.any(|node| view.node(*node).kind.name() == "report")
+    nodes.any(|node| view.node(*node).kind.meaning() == Meaning::Report)
 }

@@ -11,6 +11,7 @@ use super::bind::Binder;
 use super::published::{Condition, Setting};
 use crate::diag::{Problems, listed, suggest};
 use crate::workflow::graph::{Graph, Input, Node};
+use crate::workflow::kind::Meaning;
 use crate::workflow::reading::Text;
 
 /// One way in which a run is not as published.
@@ -70,7 +71,7 @@ impl Deviation {
 /// The inputs that a metric of a node comes from. A `rib` node's mean before fine-tuning knows
 /// nothing of what was fine-tuned.
 pub fn behind<'n>(node: &'n Node, metric: &str) -> impl Iterator<Item = &'n Input> {
-    let before = node.kind.name() == "rib" && metric == "before";
+    let before = node.kind.meaning() == Meaning::Robustness && metric == "before";
     let inputs = node.inputs.iter();
     inputs.filter(move |input| !before || input.name == "before")
 }

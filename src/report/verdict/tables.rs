@@ -7,6 +7,7 @@ use crate::report::number::Number;
 use crate::report::relation::{self, Correlation, Predictor};
 use crate::report::table::{Cell, Column, Table};
 use crate::report::view::View;
+use crate::workflow::kind::Meaning;
 
 /// One row a published number.
 pub fn values_table(verdicts: &Verdicts) -> Table {
@@ -154,7 +155,7 @@ pub fn document(view: &View, verdicts: &Verdicts) -> Value {
 
 /// What `report` nodes say predicts the drop.
 fn predictors(view: &View) -> Vec<Value> {
-    let nodes = view.done("report").into_iter();
+    let nodes = view.done(Meaning::Report).into_iter();
     let predictors = nodes.flat_map(|node| relation::predictors(view, node));
     let spearman = |predictor: &Predictor, of: fn(Correlation) -> f64| predictor.spearman.map(of);
     let document = |predictor: Predictor| {

@@ -12,8 +12,8 @@ use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
+    Source, SourceShape,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,7 @@ impl Stage for Probe {
     const VERSION: u32 = 1;
     const SUMMARY: &'static str = "Adds numbers.";
     const COMPARISON: Comparison = Comparison::BitEqual;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         vec![
@@ -249,6 +250,7 @@ impl Stage for Later {
     const VERSION: u32 = 2;
     const SUMMARY: &'static str = Probe::SUMMARY;
     const COMPARISON: Comparison = Probe::COMPARISON;
+    const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
         self.0.inputs()

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Kind, Kinds, OutputSpec, ParameterProblem,
+    BoundInput, Comparison, Gathers, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
     Parameters, PortType, Source,
 };
 use serde::de::DeserializeOwned;
@@ -55,6 +55,13 @@ impl<W: With> Kind for TestKind<W> {
 
     fn comparison(&self) -> Comparison {
         Comparison::BitEqual
+    }
+
+    fn meaning(&self) -> Meaning {
+        // That of the kind that it stands for.
+        let real = ribflow::stages::registry();
+        let real = real.kinds().get(W::NAME);
+        real.map_or(Meaning::Plain, |kind| kind.meaning())
     }
 
     fn usual(&self) -> Box<dyn Parameters> {
