@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::EngineError;
-use super::accept::Accepting;
+use super::accepting::Accepting;
 use super::device;
 use super::keys::Keys;
 use super::why;

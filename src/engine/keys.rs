@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
 use super::EngineError;
-use super::accept::{Acceptable, Accepting};
+use super::accepting::{Acceptable, Accepting};
 use crate::digest::Digest;
 use crate::remote::exchange::Taken;
 use crate::store::receipt::{Ground, Grounds};

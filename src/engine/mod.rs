@@ -4,7 +4,7 @@
 //! kinds only through the registry. docs/engine.md specifies what a run promises.
 //!
 //! ```text
-//! deciding  decide keys accept shared                           the state machine; recipes and keys; older versions; work that nodes share
+//! deciding  decide keys accepting accept shared                 the state machine; recipes and keys; older versions; work that nodes share
 //! running   coordinator job pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
 //! looking   survey why recompute price                          `plan` and `status`; reasons; samples; costs
 //! history   journal event                                       what a run writes down and emits
@@ -12,6 +12,7 @@
 //! ```
 
 mod accept;
+mod accepting;
 mod coordinator;
 pub mod decide;
 pub mod device;
@@ -34,7 +35,8 @@ mod survey;
 mod why;
 mod worker;
 
-pub use accept::{Acceptable, Accepting, acceptable};
+pub use accept::acceptable;
+pub use accepting::{Acceptable, Accepting};
 pub use coordinator::{RunOptions, RunResult, run};
 pub use device::device_class;
 pub use error::EngineError;

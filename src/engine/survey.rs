@@ -7,7 +7,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::EngineError;
-use super::accept::{Acceptable, Accepting};
+use super::accepting::{Acceptable, Accepting};
 use super::device;
 use super::event::PlanState;
 use super::gather::Gathered;

@@ -1,41 +1,16 @@
 //! A URL becomes a remote.
 
-use std::fmt;
 use std::path::Path;
 
 use super::bucket::{BucketRemote, Kind};
 use super::folder::FolderRemote;
 use super::http::{self, HttpRemote};
-use super::pace::Limits;
+pub use super::options::Options;
 use super::transport::{Remote, RemoteError};
+use super::urls::{decoded, without_secrets};
 use crate::diag::suggest;
 
 const SCHEMES: [&str; 6] = ["file", "s3", "gs", "az", "http", "https"];
-
-/// What belongs to a remote beside its URL.
-#[derive(Clone, Default)]
-pub struct Options {
-    /// Where a bucket's server is, if not where its kind has it: `https://s3.lab.example`.
-    pub endpoint: Option<String>,
-    /// The region of an S3 bucket.
-    pub region: Option<String>,
-    /// What a web server wants to be shown.
-    pub token: Option<String>,
-    pub limits: Limits,
-}
-
-impl fmt::Debug for Options {
-    /// Without the token, which must not end in a log.
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Options")
-            .field("endpoint", &self.endpoint)
-            .field("region", &self.region)
-            .field("token", &self.token.as_ref().map(|_| "…"))
-            .field("limits", &self.limits)
-            .finish()
-    }
-}
 
 /// The remote at `url`. Nothing is asked yet: an error means that the address can't be right.
 pub fn open(url: &str, options: &Options) -> Result<Box<dyn Remote>, RemoteError> {
@@ -157,7 +132,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
 /// The absolute path of a `file://` URL.
 fn folder(rest: &str) -> Result<String, String> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
-    match http::decoded(path) {
+    match decoded(path) {
         // The root folder itself has lost its slash.
         Some(path) if path.is_empty() && rest.is_empty() => {
             Err("it names no folder; write file:///its/absolute/path".to_string())
@@ -183,7 +158,7 @@ fn bucket(kind: Kind, rest: &str, options: &Options) -> Result<Box<dyn Remote>, 
             kind.scheme()
         )));
     }
-    let Some(prefix) = http::decoded(prefix) else {
+    let Some(prefix) = decoded(prefix) else {
         return Err(address("its path is not percent-encoded".to_string()));
     };
     let is_odd = |part: &str| part.is_empty() || part == "." || part == "..";
@@ -193,17 +168,6 @@ fn bucket(kind: Kind, rest: &str, options: &Options) -> Result<Box<dyn Remote>, 
         ));
     }
     Ok(Box::new(BucketRemote::new(kind, bucket, &prefix, options)?))
-}
-
-/// A URL as it may be shown: without what stands before an `@` and behind a `?`.
-pub fn without_secrets(url: &str) -> String {
-    let url = url.split(['?', '#']).next().unwrap_or_default();
-    let Some((scheme, rest)) = url.split_once("://") else {
-        return url.to_string();
-    };
-    let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
-    let host = host.rsplit('@').next().unwrap_or_default();
-    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use ureq::http::request::Builder;
-use ureq::http::{Method, Request as WebRequest, Response, StatusCode, Uri};
+use ureq::http::{Method, Request as WebRequest, Response, StatusCode};
 
-use super::address::without_secrets;
 use super::pace::Limits;
 use super::says;
+pub use super::urls::without_secrets as shown;
+use super::urls::{is_same_host, is_web, joined};
 use super::web::silence::Silent;
 use super::web::{Web, WebError};
 use crate::fsx;
@@ -388,20 +389,6 @@ fn is_passing(status: StatusCode) -> bool {
     busy.contains(&status) || status.is_server_error()
 }
 
-/// Whether both are asked for at one host and port, over one protocol.
-pub(super) fn is_same_host(one: &str, other: &str) -> bool {
-    let host = |url: &str| {
-        let parts = url.parse::<Uri>().ok()?.into_parts();
-        Some((parts.scheme?, parts.authority?))
-    };
-    host(one).is_some() && host(one) == host(other)
-}
-
-/// A URL without what may be a secret: its query, and user and password.
-pub fn shown(url: &str) -> String {
-    without_secrets(url)
-}
-
 /// Takes down what a hub says of a file in the head of an answer.
 pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
     if let Some(tag) = header(response, "x-linked-etag") {
@@ -414,36 +401,6 @@ pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
     }
 }
 
-pub(super) fn is_web(url: &str) -> bool {
-    let begins = |scheme: &str| {
-        url.get(..scheme.len())
-            .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
-    };
-    begins("http://") || begins("https://")
-}
-
-/// Where a `Location` leads: it may be absolute, begin with the host, or at the host's root.
-pub(super) fn joined(url: &str, place: &str) -> String {
-    let path = place.find(['/', '?', '#']).unwrap_or(place.len());
-    if place[..path].ends_with(':') {
-        return place.to_string();
-    }
-    if let (true, Some(scheme)) = (place.starts_with("//"), url.find("//")) {
-        return format!("{}{place}", &url[..scheme]);
-    }
-    let host_ends = url
-        .find("://")
-        .and_then(|scheme| url[scheme + 3..].find('/').map(|at| scheme + 3 + at))
-        .unwrap_or(url.len());
-    match place.strip_prefix('/') {
-        Some(_) => format!("{}{place}", &url[..host_ends]),
-        None => {
-            let folder = url.rfind('/').filter(|at| *at >= host_ends);
-            format!("{}/{place}", &url[..folder.unwrap_or(host_ends)])
-        }
-    }
-}
-
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
     let path = path.to_path_buf();
     move |source| DownloadError::Io { path, source }
@@ -452,41 +409,6 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> DownloadError {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn locations_are_joined_as_browsers_do() {
-        let from = "https://hub.example/a/resolve/main/model.bin";
-        for (place, expected) in [
-            ("https://cdn.example/x", "https://cdn.example/x"),
-            ("/y?z=1", "https://hub.example/y?z=1"),
-            ("other.bin", "https://hub.example/a/resolve/main/other.bin"),
-            ("//cdn.example/x", "https://cdn.example/x"),
-            (
-                "/sign?for=https://x",
-                "https://hub.example/sign?for=https://x",
-            ),
-            ("file:///etc/passwd", "file:///etc/passwd"),
-        ] {
-            assert_eq!(joined(from, place), expected);
-        }
-        assert_eq!(joined("http://h", "/y"), "http://h/y");
-        assert_eq!(joined("http://h", "y"), "http://h/y");
-    }
-
-    #[test]
-    fn a_token_stays_with_host_and_protocol() {
-        let hub = "https://hub.example/a";
-        assert!(is_same_host(hub, "https://HUB.example/b?c"));
-        for other in [
-            "http://hub.example/a",
-            "https://hub.example:8443/a",
-            "https://hub.example.evil.example/a",
-            "https://cdn.hub.example/a",
-            "/a",
-        ] {
-            assert!(!is_same_host(hub, other), "{other}");
-        }
-    }
 
     #[test]
     fn only_the_web_is_asked() {

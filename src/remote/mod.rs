@@ -5,8 +5,8 @@
 //! verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
 //!
 //! ```text
-//! the seam    transport names describe probe            trait Remote; names at a remote; what a remote can do
-//! remotes     address folder http bucket profile        from a URL to a remote: folders, web servers, buckets; AWS credentials
+//! the seam    transport names describe probe options    trait Remote; names at a remote; what a remote can do
+//! remotes     address urls folder http bucket profile   from a URL to a remote: folders, web servers, buckets; AWS credentials
 //! robustness  patience pace limited says                retries, time limits, size limits; text from servers made safe for messages
 //! downloads   download partial web                      one file over HTTP, resumed; unfinished downloads; proxies and dead servers
 //! exchange    exchange neighbours checked               finds, fetches and pushes records and blobs; opens the configured remotes
@@ -36,6 +36,7 @@ pub mod mark;
 pub mod mine;
 pub mod names;
 pub mod neighbours;
+pub mod options;
 pub mod pace;
 pub mod partial;
 pub mod patience;
@@ -48,6 +49,7 @@ pub mod signing;
 pub mod statement;
 pub mod transport;
 pub mod trust;
+mod urls;
 pub mod web;
 
 pub use exchange::{Exchange, Neighbour};

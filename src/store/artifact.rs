@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use safetensors::Dtype;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -298,7 +299,7 @@ impl Artifact {
 impl TensorEntry {
     /// Bytes of the tensor's content; 0 for a dtype that is not known.
     pub fn bytes(&self) -> u64 {
-        super::tensors::size(&self.dtype, &self.shape).unwrap_or_default()
+        size(&self.dtype, &self.shape).unwrap_or_default()
     }
 }
 
@@ -333,4 +334,20 @@ pub enum BlobError {
         path: std::path::PathBuf,
         source: std::io::Error,
     },
+}
+
+/// `None` for a name that safetensors does not know.
+pub(super) fn dtype(name: &str) -> Option<Dtype> {
+    serde_json::from_value(Value::from(name)).ok()
+}
+
+/// Bytes of a tensor of `dtype` and `shape`; `None` for a dtype that is not known, a size that is
+/// past counting or not a whole number of bytes.
+pub fn size(name: &str, shape: &[usize]) -> Option<u64> {
+    let bits = shape
+        .iter()
+        .try_fold(dtype(name)?.bitsize() as u64, |total, size| {
+            total.checked_mul(*size as u64)
+        })?;
+    (bits % 8 == 0).then_some(bits / 8)
 }

@@ -14,7 +14,7 @@ pub enum StoreError {
          ribflow {needs} or newer reads it",
         root.display(),
         env!("CARGO_PKG_VERSION"),
-        super::STORE_FORMAT
+        super::layout::STORE_FORMAT
     )]
     NewerStore {
         root: PathBuf,

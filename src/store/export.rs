@@ -20,7 +20,7 @@ use super::artifact::{
     Artifact, Blob, BlobError, Blobs, Dataset, Files, ImageFile, Images, Metrics, Part, Table,
     Tensors, TreeFile,
 };
-use super::tensors;
+use super::tensorfile;
 use crate::diag::char_boundary;
 use crate::digest::Digest;
 use crate::fsx;
@@ -113,7 +113,7 @@ fn export_files(
 fn export_tensors(blobs: &dyn Blobs, tensors: &Tensors, target: &Path) -> Result<(), ExportError> {
     fsx::make_folders(target).map_err(ExportError::io(target))?;
     write_json(&target.join("config.json"), &tensors.config)?;
-    tensors::export(blobs, tensors, &target.join("tensors.safetensors"))?;
+    tensorfile::export(blobs, tensors, &target.join("tensors.safetensors"))?;
     Ok(())
 }
 

@@ -5,15 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::sources::SourceError;
+use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::walk::{self, Look, Walk};
 use crate::fsx::Stamp;
 use crate::workflow::kind::ImageSelection;
-
-/// What torchvision's `ImageFolder` takes for an image (`IMG_EXTENSIONS`), in any case.
-pub const IMAGE_ENDINGS: [&str; 9] = [
-    ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
-];
 
 /// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
 /// folder, then by name. (A tree of files is in the order of whole paths, which differs where

@@ -5,16 +5,16 @@
 //! the files may be deleted at any time.
 //!
 //! ```text
-//! the folder      layout description error session beside             names, format, identity; temporary files; scratch stores
-//! blobs           objects incoming                                    sealed files named by digest; bytes that arrive in pieces
-//! artifacts       artifact tensors tensorfile                         what a port holds; tensor trees and .safetensors
-//! records         record records publish claims samples forget        outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
-//! record caches   recordindex receipt packed                          derived files that make a run with nothing to do fast; their encoding
-//! outside data    sources imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
-//! derived work    shelf                                               pixels, features and logits that can be recomputed
-//! from elsewhere  foreign doubt withheld                              records and blobs of other stores; revocations; what may not be sent
-//! care            inventory check gc pins                             what is there, whether it is whole, what may go, what must stay
-//! out             export                                              artifacts as ordinary files
+//! the folder      layout description prepare error session beside                  names, format, identity; temporary files; scratch stores
+//! blobs           objects incoming                                                 sealed files named by digest; bytes that arrive in pieces
+//! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
+//! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
+//! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
+//! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
+//! derived work    shelf                                                            pixels, features and logits that can be recomputed
+//! from elsewhere  foreign doubt withheld                                           records and blobs of other stores; revocations; what may not be sent
+//! care            inventory check gc pins                                          what is there, whether it is whole, what may go, what must stay
+//! out             export                                                           artifacts as ordinary files
 //! ```
 
 pub mod artifact;
@@ -35,6 +35,7 @@ mod layout;
 mod objects;
 mod packed;
 pub mod pins;
+mod prepare;
 mod publish;
 pub mod receipt;
 pub mod record;
@@ -43,10 +44,11 @@ mod records;
 pub mod samples;
 mod session;
 pub mod shelf;
+mod source_error;
 pub mod sources;
 mod statcache;
 mod statindex;
-mod tensorfile;
+pub mod tensorfile;
 pub mod tensors;
 mod trees;
 mod walk;
@@ -112,7 +114,7 @@ impl Store {
     }
 
     fn open_with(root: &Path, id: Option<Digest>) -> Result<Self, StoreError> {
-        let description = layout::prepare(root, id)?;
+        let description = prepare::prepare(root, id)?;
         let root = std::path::absolute(root).map_err(StoreError::io(root))?;
         Ok(Self {
             root,

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,7 +11,8 @@ use serde_json::Value;
 
 use super::artifact::{Artifact, Files, Table, TreeFile};
 use super::imagefolder::images;
-pub use super::imagefolder::{IMAGE_ENDINGS, class_images, first_place, image_folder_order};
+pub use super::imagefolder::{class_images, first_place, image_folder_order};
+pub use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};
 use super::walk::{self, Look, Walk};
@@ -44,74 +44,6 @@ pub struct IdentifiedSource {
     pub bytes: u64,
     /// The content, where telling its digest took reading it and it is more than a file.
     pub content: Option<Arc<ResolvedSource>>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    #[error("{} does not exist", .0.display())]
-    Missing(PathBuf),
-    #[error("{} is not a folder", .0.display())]
-    NotAFolder(PathBuf),
-    #[error("{} is not a file", .0.display())]
-    NotAFile(PathBuf),
-    #[error("{} holds no file", .0.display())]
-    Empty(PathBuf),
-    #[error("{} holds no class folder: one sub-folder a class is expected", .0.display())]
-    NoClasses(PathBuf),
-    #[error("the class folder {} holds no image ({})", .0.display(), super::imagefolder::IMAGE_ENDINGS.join(", "))]
-    EmptyClass(PathBuf),
-    #[error("{} has no class folder `{class}`{}", root.display(), suggestion(nearest))]
-    NoSuchClass {
-        root: PathBuf,
-        class: String,
-        nearest: Option<String>,
-    },
-    #[error("{} holds none of {}", root.display(), places.join(", "))]
-    NoPlace { root: PathBuf, places: Vec<String> },
-    #[error("{} does not tell which files beside it hold which tensors (`weight_map`)", .0.display())]
-    NotAnIndex(PathBuf),
-    #[error("{} is a link that leads back to a folder around it", .0.display())]
-    Loop(PathBuf),
-    #[error("the name of {} is not valid UTF-8", .0.display())]
-    Name(PathBuf),
-    #[error("{} changed while it was read", .0.display())]
-    Changing(PathBuf),
-    #[error(
-        "{} is `sealed` and has changed since it was hashed: run again, and it is taken as it is now",
-        .0.display()
-    )]
-    Unsealed(PathBuf),
-    #[error("the environment variable {0} is not set")]
-    Unset(String),
-    #[error("the value of the environment variable {0} is not valid UTF-8")]
-    Value(String),
-    #[error("{}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
-}
-
-fn suggestion(nearest: &Option<String>) -> String {
-    let text = nearest.as_ref();
-    text.map_or_else(String::new, |name| format!(": did you mean `{name}`?"))
-}
-
-impl SourceError {
-    /// Whether the data is not here, rather than not as it should be.
-    pub fn is_absence(&self) -> bool {
-        matches!(
-            self,
-            Self::Missing(_) | Self::NoPlace { .. } | Self::Unset(_)
-        )
-    }
-
-    pub(super) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        |source| match source.kind() {
-            io::ErrorKind::NotFound => Self::Missing(path.to_path_buf()),
-            _ => Self::Io {
-                path: path.to_path_buf(),
-                source,
-            },
-        }
-    }
 }
 
 /// Where a source lies and what of it counts.

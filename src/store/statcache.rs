@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::artifact::Blob;
 use super::layout::{STAT_INDEX, TMP, TREE_INDEX};
-use super::sources::SourceError;
+use super::source_error::SourceError;
 use super::statindex::{self, Entries, Index, Known};
 use super::trees::{self, Tree, Trees};
 use super::walk;

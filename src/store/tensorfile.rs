@@ -7,8 +7,8 @@ use std::path::Path;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde_json::Value;
 
-use super::artifact::{BlobError, Blobs, TensorEntry, Tensors};
-use super::tensors::{bytes, dtype, keep, problem};
+use super::artifact::{BlobError, Blobs, TensorEntry, Tensors, dtype};
+use super::tensors::{bytes, keep, problem};
 use crate::fsx;
 
 /// As the format's own library: no header is larger.

@@ -1,13 +1,10 @@
 //! Trees of tensors: a checkpoint or named arrays, each large tensor a blob of its own, so that
 //! models which share weights share them on disk.
 
-use safetensors::Dtype;
 use serde_json::Value;
 
-use super::artifact::{BlobError, Blobs, INLINE_BYTES, TensorEntry, Tensors};
+use super::artifact::{BlobError, Blobs, INLINE_BYTES, TensorEntry, Tensors, size};
 use crate::digest::Digest;
-
-pub use super::tensorfile::{export, import};
 
 /// One tensor to keep: name, dtype as safetensors writes it (`F32`, `U8`, `I64`), shape, and the
 /// row-major little-endian bytes.
@@ -76,22 +73,6 @@ pub fn bytes(blobs: &dyn Blobs, entry: &TensorEntry) -> Result<Vec<u8>, BlobErro
     };
     check_size(entry, bytes.len() as u64).map_err(unreadable)?;
     Ok(bytes)
-}
-
-/// `None` for a name that safetensors does not know.
-pub(super) fn dtype(name: &str) -> Option<Dtype> {
-    serde_json::from_value(Value::from(name)).ok()
-}
-
-/// Bytes of a tensor of `dtype` and `shape`; `None` for a dtype that is not known, a size that is
-/// past counting or not a whole number of bytes.
-pub fn size(name: &str, shape: &[usize]) -> Option<u64> {
-    let bits = shape
-        .iter()
-        .try_fold(dtype(name)?.bitsize() as u64, |total, size| {
-            total.checked_mul(*size as u64)
-        })?;
-    (bits % 8 == 0).then_some(bits / 8)
 }
 
 fn check_size(entry: &TensorEntry, found: u64) -> Result<(), String> {

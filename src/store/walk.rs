@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::sources::SourceError;
+use super::source_error::SourceError;
 use crate::digest::Digest;
 use crate::fsx::Stamp;
 

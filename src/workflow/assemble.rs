@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::LoadOptions;
 use super::expand::{Expansion, Fate};
 use super::graph::{Axis, AxisValue, Graph, Input, Locked, Member, Node, StageInfo};
 use super::inputs::Given;
 use super::names::Names;
+use super::options::LoadOptions;
 use super::prepare::Prepared;
 use super::spec::Workflow;
 use super::values::AxisValues;

@@ -5,25 +5,12 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::expression::template::{Fallback, Template};
+use super::expression::template::spliced;
 use super::fields::is_label;
 use super::names::Names;
 use super::values::{AxisPoint, AxisValues, Resolved, label_of};
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
-
-/// The axis that an item of the form `${axes.x}` takes in.
-pub fn spliced(text: &str) -> Option<String> {
-    let Ok(Template::Whole(reference)) = Template::parse(text) else {
-        return None;
-    };
-    match reference.path.names.as_slice() {
-        [first, axis] if first == "axes" && reference.fallback == Fallback::None => {
-            Some(axis.clone())
-        }
-        _ => None,
-    }
-}
 
 /// A value with the place that put it into the list.
 type Placed = (AxisPoint, Place);

@@ -3,7 +3,7 @@
 use super::compiled::{Bound, BoundFallback, BoundReference, Compiled, EvalError, MixedPart, Test};
 use super::expression::condition::{Condition, Members, Operand};
 use super::expression::template::{Fallback, Part, Reference, Template};
-use super::expression::{Path, Range, SyntaxError};
+use super::expression::{Path, Range, report_syntax};
 use super::names::{Names, Scope};
 use super::values::{Resolved, label_of};
 use crate::diag::{Place, Problems, nearest};
@@ -20,13 +20,6 @@ impl Written<'_> {
     fn part(&self, range: Range, problems: &Problems) -> Place {
         problems.inside(self.place, self.text, range.start, range.end)
     }
-}
-
-/// Reports a text that breaks its grammar.
-pub fn report_syntax(text: &str, place: Place, error: SyntaxError, problems: &mut Problems) {
-    let place = problems.inside(place, text, error.range.start, error.range.end);
-    let found = problems.error(place, "syntax", error.message);
-    found.maybe_hint(error.hint);
 }
 
 fn report_eval(error: EvalError, problems: &mut Problems) {

@@ -6,10 +6,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Limits;
 use super::compiled::Point;
-use super::join::Join;
-use super::stages::{Head, Stage, Variant};
+use super::join::{Head, Join};
+use super::options::Limits;
+use super::stages::{Stage, Variant};
 use super::values::{AxisPoint, AxisValues};
 use crate::diag::{Place, Problems};
 

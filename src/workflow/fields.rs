@@ -1,9 +1,15 @@
 //! Reading maps whose fields the language knows: unknown and mistyped fields are reported where
 //! they stand, and reading goes on.
 
-use super::spec::Text;
 use crate::diag::{Place, Problems, nearest};
 use crate::yaml::{Content, Entry, Tree};
+
+/// A text and where it stands.
+#[derive(Clone, Debug)]
+pub struct Text {
+    pub text: String,
+    pub place: Place,
+}
 
 /// The fields of a map.
 pub struct Fields<'a> {

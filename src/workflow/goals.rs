@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::LoadOptions;
-use super::compile::report_syntax;
 use super::expand::{Expansion, Fate};
+use super::expression::report_syntax;
 use super::expression::selector::Selector;
+use super::fields::Text;
+use super::options::LoadOptions;
 use super::select::{self, Axes, Refusal};
-use super::spec::Text;
 use crate::diag::{Diagnostics, Place, Problems};
 
 /// The points of the goals, ascending. `None` after a problem.

@@ -3,14 +3,35 @@
 
 use std::sync::Arc;
 
-use super::compile::report_syntax;
 use super::compiled::Bound;
+use super::expression::report_syntax;
 use super::expression::selector::{Pick, Picked, Selector, Value as PickValue};
+use super::fields::Text;
 use super::names::{Names, Scope};
-use super::spec::Text;
-use super::stages::Head;
 use super::values::{AxisValues, Resolved, label_of};
 use crate::diag::{Place, Problems, suggest};
+
+/// What other stages need to know of a stage to join it.
+pub struct Head {
+    pub name: String,
+    pub place: Place,
+    /// Axis names, in the order of `each`.
+    pub each: Vec<String>,
+    /// The values of each; `None` where an axis could not be resolved.
+    pub axes: Option<Vec<Arc<AxisValues>>>,
+}
+
+impl Head {
+    /// How many points the stage has, before anything is left out.
+    pub fn points(&self) -> u64 {
+        let sizes = self
+            .axes
+            .iter()
+            .flatten()
+            .map(|axis| axis.values.len() as u64);
+        sizes.fold(1, u64::saturating_mul)
+    }
+}
 
 /// A selector, bound to the stage that uses it.
 pub struct Join {

@@ -1,7 +1,6 @@
 //! From a file to a graph: each step reports what it finds and the next one goes on with what is
 //! sound, so that one run shows all problems.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,62 +10,16 @@ use super::goals;
 use super::graph::Graph;
 use super::idle;
 use super::inputs::{Checker, Given};
+use super::join::Head;
 use super::kind::Kinds;
 use super::names::Names;
+use super::options::LoadOptions;
 use super::overrides::{self, Layered};
 use super::prepare::{Preparations, Prepared};
 use super::spec::{self, Workflow};
-use super::stages::{self, Head, Stage};
+use super::stages::{self, Stage};
 use crate::diag::{Diagnostic, Diagnostics, Problems};
 use crate::yaml;
-
-/// What `load` may be asked for beside the file.
-#[derive(Clone, Debug, Default)]
-pub struct LoadOptions {
-    /// Left to right.
-    pub profiles: Vec<String>,
-    /// `PATH=VALUE`, after the profiles, left to right.
-    pub sets: Vec<String>,
-    /// Patterns of the nodes that are wanted; empty: the goals of the file.
-    pub targets: Vec<String>,
-    /// Take every stage, whatever goals a profile has.
-    pub whole: bool,
-    /// The variables that `${env.…}` may read.
-    pub environment: BTreeMap<String, String>,
-    pub limits: Limits,
-}
-
-/// How large a workflow may be.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// Of the file.
-    pub bytes: u64,
-    /// Of nested lists and maps.
-    pub depth: usize,
-    /// Points of all stages together, before any is skipped.
-    pub nodes: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let yaml::Limits { bytes, depth } = yaml::Limits::default();
-        Self {
-            bytes,
-            depth,
-            nodes: 1_000_000,
-        }
-    }
-}
-
-impl Limits {
-    /// Of the text alone.
-    pub fn of_text(&self) -> yaml::Limits {
-        yaml::Limits {
-            bytes: self.bytes,
-            depth: self.depth,
-        }
-    }
-}
 
 /// How much larger than the largest file the parameters of all nodes together may be. What
 /// `params` and `axes` resolve to may be as large as the file itself.

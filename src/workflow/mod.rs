@@ -3,6 +3,7 @@
 //! in as a [`kind::Kinds`] registry.
 //!
 //! ```text
+//! options                          what a load takes besides the file
 //! fields → spec                    what the file says, name by name
 //! overrides                        profiles and --set laid over params and axes
 //! expression                       the grammars of references, conditions, selectors
@@ -28,6 +29,7 @@ mod join;
 pub mod kind;
 mod load;
 mod names;
+mod options;
 mod overrides;
 mod parameter_words;
 mod prepare;
@@ -41,6 +43,7 @@ mod stages;
 mod values;
 pub mod withheld;
 
-pub use load::{Limits, LoadOptions, load};
+pub use load::load;
+pub use options::{Limits, LoadOptions};
 pub use schema::schema;
 pub use select::Selected;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::compiled::Bound;
 use super::credentials;
 use super::expression::Path;
+use super::expression::template::spliced;
 use super::overrides::AxisLayers;
 use super::values::{AxisValues, Resolved, descend, label_of, weight};
 use crate::diag::{Place, Problems, listed, nearest};
@@ -445,7 +446,7 @@ fn collect(item: &Tree, known: &mut Known, todo: &mut Vec<String>) {
                 }
             }
         }
-        Content::Text(text) if text.contains("${") => todo.extend(super::axes::spliced(text)),
+        Content::Text(text) if text.contains("${") => todo.extend(spliced(text)),
         _ => known.ids.extend(item.scalar().as_ref().and_then(label_of)),
     }
 }

@@ -1,10 +1,11 @@
 //! Profiles and `--set`: what they change in `params` and `axes`, before anything is resolved.
 
-use super::LoadOptions;
-use super::compile::report_syntax;
+use super::expression::report_syntax;
 use super::expression::selector::Selector;
+use super::fields::Text;
 use super::fields::is_identifier;
-use super::spec::{AxisSpec, ProfileSpec, Text, Workflow};
+use super::options::LoadOptions;
+use super::spec::{AxisSpec, ProfileSpec, Workflow};
 use crate::diag::{Diagnostic, Place, Problems, SourceText, Span, suggest};
 use crate::yaml::{self, Content, Entry, Tree};
 

@@ -1,16 +1,9 @@
 //! The workflow as it is written: what the file says, before any of it is resolved. It knows the
 //! names of the language and where they stand, and nothing of kinds.
 
-use super::fields::{Fields, is_identifier, is_label, strings};
+use super::fields::{Fields, Text, is_identifier, is_label, strings};
 use crate::diag::{Place, Problems, nearest};
 use crate::yaml::{Content, Entry, Tree};
-
-/// A text and where it stands.
-#[derive(Clone, Debug)]
-pub struct Text {
-    pub text: String,
-    pub place: Place,
-}
 
 /// The whole file.
 pub struct Workflow {

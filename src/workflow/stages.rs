@@ -6,36 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::compiled::{Compiled, Test};
-use super::join::{self, Join};
+use super::fields::Text;
+use super::join::{self, Head, Join};
 use super::kind::{Kind, Kinds};
 use super::names::{Names, Scope};
 use super::resources;
-use super::spec::{Block, Body, NeedSpec, StageSpec, Text};
-use super::values::AxisValues;
+use super::spec::{Block, Body, NeedSpec, StageSpec};
 use crate::diag::{Place, Problems};
 use crate::yaml::{Entry, Tree};
-
-/// What other stages need to know of a stage to join it.
-pub struct Head {
-    pub name: String,
-    pub place: Place,
-    /// Axis names, in the order of `each`.
-    pub each: Vec<String>,
-    /// The values of each; `None` where an axis could not be resolved.
-    pub axes: Option<Vec<Arc<AxisValues>>>,
-}
-
-impl Head {
-    /// How many points the stage has, before anything is left out.
-    pub fn points(&self) -> u64 {
-        let sizes = self
-            .axes
-            .iter()
-            .flatten()
-            .map(|axis| axis.values.len() as u64);
-        sizes.fold(1, u64::saturating_mul)
-    }
-}
 
 /// A stage that can be expanded.
 pub struct Stage<'a> {

@@ -38,16 +38,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
         "`arguments` lists the subcommands, and every subcommand takes the common options from it",
     ),
     (
-        "engine",
-        "accept keys why",
-        "a key may be that of an accepted older version, which is found by comparing keys",
-    ),
-    (
-        "remote",
-        "address bucket download http web",
-        "helpers for URLs are in `address`, `download` and `http`, which also use them",
-    ),
-    (
         "report",
         "relation verdict view",
         "the view carries the published values, and verdicts read the view",
@@ -56,31 +46,6 @@ const CIRCLES: &[(&str, &str, &str)] = &[
         "stages",
         "derived images model task",
         "a task's context offers derived work, which is made with a task's context",
-    ),
-    (
-        "store",
-        "artifact tensorfile tensors",
-        "a tensor tree is exported as a file, and a file is imported as a tensor tree",
-    ),
-    (
-        "store",
-        "description error layout",
-        "opening a store reads its description, whose errors name the format of the layout",
-    ),
-    (
-        "store",
-        "imagefolder sources statcache trees walk",
-        "`sources` defines the error of everything that it calls",
-    ),
-    (
-        "workflow",
-        "assemble axes compile expand goals inputs join load names overrides prepare stages",
-        "`load` defines the limits that each step keeps",
-    ),
-    (
-        "workflow",
-        "fields spec",
-        "`spec` defines the text that `fields` reads",
     ),
     (
         "ml::data::mini_rib",

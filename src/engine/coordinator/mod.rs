@@ -21,7 +21,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::Accepting;
+use super::accepting::Accepting;
 use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;

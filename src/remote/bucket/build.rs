@@ -8,7 +8,7 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
-use super::super::address::Options;
+use super::super::options::Options;
 use super::super::profile;
 use super::super::web::silence::Server;
 use super::bounded::BoundedConnector;

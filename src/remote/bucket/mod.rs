@@ -21,7 +21,7 @@ use object_store::{
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use super::address::Options;
+use super::options::Options;
 use super::pace::{Limits, Pace};
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use super::web::silence::{self, Server};

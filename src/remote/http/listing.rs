@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::names::decoded;
+use super::super::urls::decoded;
 
 /// No name of ours is longer.
 const LONGEST: usize = 255;

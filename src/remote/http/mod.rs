@@ -2,7 +2,6 @@
 //! DAV, `ribflow serve`). It knows requests and listings; what is read is verified by `exchange`.
 
 mod listing;
-mod names;
 mod talk;
 
 use std::fs::File;
@@ -14,14 +13,13 @@ use std::thread;
 
 use ureq::http::Method;
 
-use super::address::Options;
+use super::options::Options;
 use super::pace::Limits;
 use super::says;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 use talk::{Answer, Talk};
 
-pub use names::{decoded, encoded};
 pub use talk::is_plain;
 
 /// The most of a list: a hundred thousand names.

@@ -6,13 +6,12 @@ use std::io::{self, Read};
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{AsSendBody, Body, SendBody};
 
-use super::super::address::Options;
-use super::super::download::{is_same_host, is_web, joined, shown};
+use super::super::options::Options;
 use super::super::pace::{Limits, Paced};
 use super::super::says;
 use super::super::transport::RemoteError;
+use super::super::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
 use super::super::web::{Web, WebError};
-use super::names::encoded;
 
 const MOST_REDIRECTS: usize = 5;
 /// The most of a refusal's body that is looked at.

@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::Uri;
 
-use super::super::http::decoded;
+use super::super::urls::decoded;
 use crate::diag::secrets;
 
 /// Where machines in a cloud find their own credentials: no proxy can answer for that.

@@ -11,6 +11,8 @@ mod tests;
 
 use serde_json::Value;
 
+use crate::diag::{Place, Problems};
+
 /// Bytes of the text that an expression stands in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
@@ -42,6 +44,13 @@ pub struct SyntaxError {
     pub range: Range,
     pub message: String,
     pub hint: Option<String>,
+}
+
+/// Reports a text that breaks its grammar.
+pub fn report_syntax(text: &str, place: Place, error: SyntaxError, problems: &mut Problems) {
+    let place = problems.inside(place, text, error.range.start, error.range.end);
+    let found = problems.error(place, "syntax", error.message);
+    found.maybe_hint(error.hint);
 }
 
 /// A word outside quotes as a number, `true`, `false` or itself.

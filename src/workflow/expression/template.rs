@@ -133,3 +133,16 @@ fn fallback(cursor: &mut Cursor) -> Result<Fallback, SyntaxError> {
     });
     Ok(Fallback::Word { path, value })
 }
+
+/// The axis that an item of the form `${axes.x}` takes in.
+pub fn spliced(text: &str) -> Option<String> {
+    let Ok(Template::Whole(reference)) = Template::parse(text) else {
+        return None;
+    };
+    match reference.path.names.as_slice() {
+        [first, axis] if first == "axes" && reference.fallback == Fallback::None => {
+            Some(axis.clone())
+        }
+        _ => None,
+    }
+}

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use ribflow::store::artifact::{Dataset, INLINE_BYTES, ImageFile, Images, Part, Table, Tensors};
-use ribflow::store::{ExportError, export, tensors};
+use ribflow::store::{ExportError, export, tensorfile, tensors};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::json;
@@ -54,12 +54,12 @@ proptest! {
 
         // Byte for byte what the format's own library writes.
         let path = folder.path().join("model.safetensors");
-        tensors::export(&store, &saved, &path).unwrap();
+        tensorfile::export(&store, &saved, &path).unwrap();
         let views = owned.iter().map(|(name, kind, shape, bytes)| {
             (name.as_str(), TensorView::new(dtype(kind), shape.clone(), bytes).unwrap())
         });
         prop_assert_eq!(fs::read(&path).unwrap(), safetensors::serialize(views, None).unwrap());
-        let imported = tensors::import(&store, json!({ "arch": "tiny" }), &path).unwrap();
+        let imported = tensorfile::import(&store, json!({ "arch": "tiny" }), &path).unwrap();
         prop_assert_eq!(imported, saved);
     }
 }
@@ -109,7 +109,7 @@ fn a_file_that_is_no_safetensors_is_refused() {
         b"pickle",
     ] {
         fs::write(&path, bad).unwrap();
-        let error = tensors::import(&store, json!({}), &path).unwrap_err();
+        let error = tensorfile::import(&store, json!({}), &path).unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{error}");
     }
 }
