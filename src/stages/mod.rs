@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! the seam      task registry price derived                               what a kind implements and runs with; all kinds; costs; shared work
-//! shared parts  choice image_folder images library model subset training  images and models between artifacts and ml
+//! shared parts  choice image_folder images library model options subset training  images and models between artifacts and ml; options of methods
 //! kinds         every other file                                          the kind of that name
 //! ```
 
