@@ -101,7 +101,7 @@ impl<T: ?Sized> OptionDeclaration<T> {
 pub trait Declared: 'static {
     /// Title and description of the choice in the JSON Schema.
     const TITLE: &'static str;
-    const DESCRIPTION: &'static str;
+    const DESCRIPTION: Option<&'static str>;
 
     fn list() -> &'static Declarations<Self>;
 }
@@ -176,7 +176,11 @@ impl<T: ?Sized + Declared> JsonSchema for Choice<T> {
             })
         };
         let choices: Vec<Value> = T::list().all.iter().map(choice).collect();
-        json_schema!({ "description": T::DESCRIPTION, "oneOf": choices })
+        let mut schema = json_schema!({ "oneOf": choices });
+        if let Some(description) = T::DESCRIPTION {
+            schema.insert("description".to_string(), description.into());
+        }
+        schema
     }
 }
 

@@ -9,7 +9,7 @@ mod pairs;
 mod side;
 mod words;
 
-pub use words::{Classes, Distance, Interval, Mask, Resampling, SolverMode, Weights};
+pub use words::{Interval, Mask, Resampling, Weights};
 
 use std::time::Instant;
 
@@ -19,22 +19,24 @@ use serde_json::json;
 
 use super::choice::WordOr;
 use super::derived::{self, Given, Work, of_model_and_data};
+use super::options::{Common, WithOptions};
 use super::price::{self, Ask, Foreseen, Price, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
-use found::{Found, classes_of};
+use found::classes_of;
 use side::Side;
 
-use crate::ml::ot::{
-    Gaussian, LabelDistance, LabelProjections, Labelled, Mode, Otdd, Power, Precision,
-    SinkhornDistance, directions, energy, frechet, mmd, s_otdd, sliced_weighted, wasserstein,
-};
-use crate::ml::rng::Stream;
+use crate::ml::declaration::Choice;
+use crate::ml::ot::Labelled;
+use crate::ml::ot::distance::{DISTANCES, DistanceOptions, Measurement, Sampling};
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
     Source, Withholds,
 };
+
+/// A distance.
+pub type Distance = Choice<dyn DistanceOptions>;
 
 /// Distance between two datasets, with labels or without.
 ///
@@ -42,7 +44,8 @@ use crate::workflow::kind::{
 /// features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Ot {
+#[schemars(rename = "Ot")]
+pub struct Comparing {
     /// Which distance.
     pub distance: Distance,
     /// At most so many points of each set, drawn at random; OTDD's class statistics use all.
@@ -58,42 +61,41 @@ pub struct Ot {
     pub mask: Option<WordOr<Mask, Vec<String>>>,
     /// A 95 % interval of the distance, by measuring it on points drawn anew from every class.
     pub interval: Option<Interval>,
-    /// 1 for W1, 2 for W2 (wasserstein).
-    pub power: u32,
-    /// Weight of the entropic term (otdd, sinkhorn, sinkhorn_divergence), in units of the cost,
-    /// half a squared distance.
-    pub entreg: f64,
-    /// How the entropic problems are solved (otdd, sinkhorn, sinkhorn_divergence).
-    pub mode: SolverMode,
-    /// L1 error of the plan's marginals at which `converged` stops.
-    pub tolerance: f64,
-    /// Whether a set is at 0 from itself (otdd).
-    pub debiased: bool,
-    /// How far two classes are from each other (otdd).
-    pub classes: Classes,
-    /// Entropic weight between the points of two classes (otdd with `classes: points`).
-    pub class_entreg: f64,
-    /// Factor of the features' part of the cost (otdd).
-    pub feature_weight: f64,
-    /// Factor of the labels' part of the cost (otdd).
-    pub label_weight: f64,
-    /// Classes with fewer points are left out (otdd).
-    pub min_class: usize,
-    /// Directions to project on (sliced, s_otdd).
-    pub projections: usize,
-    /// Moments of each class that are told apart (s_otdd).
-    pub moments: usize,
-    /// Squared bandwidth of the kernel (mmd); without one the median squared distance.
-    pub bandwidth: Option<f64>,
     /// Further distances between the same two sets, to compare `distance` with: each is a metric
     /// of its name.
     pub rivals: Vec<Distance>,
 }
 
-/// Moments beyond this order overflow for anything but small features.
-const LARGEST_ORDER: u32 = 8;
+/// The parameters of `ot`: those of any comparison, and the options of the distances.
+pub type Ot = WithOptions<Comparing>;
 
-impl Default for Ot {
+impl Common for Comparing {
+    type Options = dyn DistanceOptions;
+
+    fn chosen(&self) -> Vec<Distance> {
+        [self.distance]
+            .into_iter()
+            .chain(self.rivals.clone())
+            .collect()
+    }
+}
+
+impl Comparing {
+    /// The rivals and the distance.
+    fn all(&self) -> impl Iterator<Item = Distance> {
+        self.rivals.iter().copied().chain([self.distance])
+    }
+
+    fn sampling(&self) -> Sampling {
+        Sampling {
+            samples: self.samples,
+            seed: self.seed,
+            stratified: self.stratified,
+        }
+    }
+}
+
+impl Default for Comparing {
     fn default() -> Self {
         Self {
             distance: Distance::default(),
@@ -103,19 +105,6 @@ impl Default for Ot {
             weights: Weights::default(),
             mask: None,
             interval: None,
-            power: 2,
-            entreg: 0.1,
-            mode: SolverMode::default(),
-            tolerance: 1e-6,
-            debiased: true,
-            classes: Classes::default(),
-            class_entreg: 0.1,
-            feature_weight: 1.0,
-            label_weight: 1.0,
-            min_class: 2,
-            projections: 1_000,
-            moments: 5,
-            bandwidth: None,
             rivals: Vec::new(),
         }
     }
@@ -146,7 +135,7 @@ impl Stage for Ot {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         let mut outputs = vec![OutputSpec::metrics("metrics", &found::METRICS)];
-        if self.distance == Distance::Otdd {
+        if self.options(self.common.distance).has_classes() {
             outputs.push(OutputSpec::new("classes", PortType::Arrays));
             outputs.push(OutputSpec::new("pairs", PortType::Table));
         }
@@ -166,10 +155,7 @@ impl Stage for Ot {
     }
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        let mut problems = self.out_of_range();
-        problems.extend(self.out_of_place());
-        problems.extend(self.no_rivals());
-        problems
+        self.problems()
     }
 
     fn price(&self, foreseen: &Foreseen) -> Price {
@@ -178,7 +164,8 @@ impl Stage for Ot {
             return Price::unknown();
         };
         let mut price = Price::nothing();
-        let points = a.min(self.samples as u64) as f64 * b.min(self.samples as u64) as f64;
+        let points =
+            a.min(self.common.samples as u64) as f64 * b.min(self.common.samples as u64) as f64;
         let width = match price::model(foreseen, "model") {
             Some(config) => {
                 let ask = |data| Ask {
@@ -214,23 +201,21 @@ impl Stage for Ot {
         self.prepare(&mut a, &mut b)?;
         let begin = Instant::now();
         let pool = images::pool(context)?;
-        let mut found = pool.install(|| self.measure(&a.set, &b.set, context))?;
-        if let Some(interval) = &self.interval {
+        let measured = |distance| pool.install(|| self.measure(distance, &a.set, &b.set, context));
+        let distance = self.common.distance;
+        let mut found = measured(distance)?;
+        if let Some(interval) = &self.common.interval {
             let sets = (&a.set, &b.set);
-            let again = |a: &Labelled, b: &Labelled| self.measure(a, b, context);
-            found.interval =
-                Some(pool.install(|| interval.around(found.distance, sets, self.seed, again))?);
+            let seed = self.common.seed;
+            let again = |a: &Labelled, b: &Labelled| self.measure(distance, a, b, context);
+            let around = pool.install(|| interval.around(found.distance, sets, seed, again));
+            found.interval = Some(around?);
         }
-        let mut metrics = found.metrics();
-        for rival in &self.rivals {
+        let mut metrics = found::metrics(&found);
+        for rival in &self.common.rivals {
             context.check_cancelled()?;
-            let other = Self {
-                distance: *rival,
-                ..self.clone()
-            };
-            let found = pool.install(|| other.measure(&a.set, &b.set, context))?;
-            let mut found = found.metrics().values;
-            let distance = found.remove("distance").into_iter();
+            let mut values = found::metrics(&measured(*rival)?).values;
+            let distance = values.remove("distance").into_iter();
             metrics
                 .values
                 .extend(distance.map(|distance| (rival.name().to_string(), distance)));
@@ -274,7 +259,7 @@ impl Ot {
 
     /// Leaves out what `mask` leaves out, and weighs the points.
     fn prepare(&self, a: &mut Side, b: &mut Side) -> Result<(), TaskError> {
-        if let Some(mask) = &self.mask {
+        if let Some(mask) = &self.common.mask {
             let names: Vec<String> = match mask {
                 WordOr::Other(names) => names.clone(),
                 WordOr::Word(Mask::Common) => {
@@ -286,114 +271,40 @@ impl Ot {
             b.keep(&names, "b")?;
         }
         for (side, name) in [(a, "a"), (b, "b")] {
-            if self.weights == Weights::Classes {
+            if self.common.weights == Weights::Classes {
                 side.set = side.set.clone().balanced();
             }
-            let mut asked = self.rivals.iter().chain([&self.distance]);
-            let unweighted = asked.find(|asked| !asked.takes_weights());
+            let mut all = self.common.all();
+            let unweighted = all.find(|distance| !self.options(*distance).takes_weights());
             if let Some(distance) = unweighted.filter(|_| side.set.has_weights()) {
-                return Err(TaskError::Input(format!(
+                let message = format!(
                     "`{name}` has weights, and `{}` knows none; {} do",
                     distance.name(),
-                    Distance::weighted()
-                )));
+                    weighted()
+                );
+                return Err(TaskError::Input(message));
             }
         }
         Ok(())
     }
 
-    fn measure(&self, a: &Labelled, b: &Labelled, context: &Context) -> Result<Found, TaskError> {
-        if self.distance == Distance::Otdd {
-            let found = self.otdd().between(a, b, context)?;
-            return Ok(Found::of_otdd(found));
-        }
-        let (a, b) = (self.sampled(a, "a")?, self.sampled(b, "b")?);
-        let (x, y) = (a.points(), b.points());
-        let points = [x.count(), y.count()];
-        let weights = [a.weights(), b.weights()];
-        let weights = [&weights[0][..], &weights[1][..]];
-        Ok(match self.distance {
-            Distance::Sinkhorn | Distance::SinkhornDivergence | Distance::Otdd => {
-                let distance = SinkhornDistance {
-                    epsilon: self.entreg,
-                    debiased: self.distance == Distance::SinkhornDivergence,
-                    mode: self.solver(),
-                    ..SinkhornDistance::default()
-                };
-                let found = distance.between_weighted((x, y), weights, context)?;
-                Found::of_divergence(&found, points)
-            }
-            Distance::Wasserstein => {
-                let power = if self.power == 1 {
-                    Power::One
-                } else {
-                    Power::Two
-                };
-                let found = wasserstein(x, y, Some(weights), power, context)?;
-                Found::of_exact(&found, power, points)
-            }
-            Distance::Frechet => Found::of_square(frechet(x, y)?, points),
-            Distance::Bures => {
-                let (of_a, of_b) = (Gaussian::fit(x)?, Gaussian::fit(y)?);
-                Found::of_square(of_a.covariance_distance(&of_b)?, points)
-            }
-            Distance::Mmd => Found::plain(mmd(x, y, self.bandwidth)?.unbiased, points),
-            Distance::Energy => Found::plain(energy(x, y, 0.0)?, points),
-            Distance::Sliced => {
-                let mut stream = Stream::new(self.seed, "ot projections");
-                let directions = directions(self.projections, x.dimension(), &mut stream);
-                let found = sliced_weighted((x, y), weights, &directions)?;
-                Found::of_projections(&found, points)
-            }
-            Distance::SOtdd => {
-                let (count, moments) = (self.projections, self.moments);
-                let d = x.dimension();
-                let draws = LabelProjections::draw(count, d, moments, LARGEST_ORDER, self.seed);
-                Found::of_projections(&s_otdd(&a, &b, &draws)?, points)
-            }
-        })
+    fn measure(
+        &self,
+        distance: Distance,
+        a: &Labelled,
+        b: &Labelled,
+        context: &Context,
+    ) -> Result<Measurement, TaskError> {
+        let sampling = self.common.sampling();
+        Ok(self.options(distance).measure(a, b, sampling, context)?)
     }
+}
 
-    fn sampled(&self, set: &Labelled, name: &str) -> Result<Labelled, TaskError> {
-        let purpose = format!("ot sample {name}");
-        let picks = set.sample(self.samples, self.seed, &purpose, self.stratified);
-        Ok(set.select(&picks)?)
-    }
-
-    fn otdd(&self) -> Otdd {
-        Otdd {
-            label_distance: match self.classes {
-                Classes::Gaussian => LabelDistance::Gaussian,
-                Classes::Diagonal => LabelDistance::Diagonal,
-                Classes::UpperBound => LabelDistance::UpperBound,
-                Classes::Points => LabelDistance::Points {
-                    epsilon: self.class_entreg,
-                    debiased: false,
-                },
-                Classes::Exact => LabelDistance::Exact,
-            },
-            feature_weight: self.feature_weight,
-            label_weight: self.label_weight,
-            epsilon: self.entreg,
-            debiased: self.debiased,
-            mode: self.solver(),
-            precision: Precision::Auto,
-            min_class: self.min_class,
-            samples: self.samples,
-            seed: self.seed,
-            stratified: self.stratified,
-        }
-    }
-
-    fn solver(&self) -> Mode {
-        match (self.mode, Mode::default()) {
-            (SolverMode::Reference, _) => Mode::Reference { scaling: 0.5 },
-            (SolverMode::Converged, Mode::Converged { max_iterations, .. }) => Mode::Converged {
-                tolerance: self.tolerance,
-                max_iterations,
-            },
-            (SolverMode::Exact, _) => Mode::Exact,
-            (SolverMode::Converged, other) => other,
-        }
-    }
+/// The names of the distances that take weights.
+fn weighted() -> String {
+    let usual = Ot::default();
+    let all = DISTANCES.all.iter().map(Choice);
+    let names = all.filter(|distance| usual.options(*distance).takes_weights());
+    let names: Vec<String> = names.map(|it| format!("`{}`", it.name())).collect();
+    names.join(", ")
 }

@@ -23,6 +23,7 @@
 mod ahead;
 mod cost;
 mod digits;
+pub mod distance;
 mod divergence;
 mod exact;
 mod exponents;

@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use super::found::Found;
 use super::words::{Interval, Resampling};
 use crate::ml::ot::Labelled;
+use crate::ml::ot::distance::Measurement;
 use crate::ml::rng::Stream;
 use crate::stages::task::TaskError;
 
@@ -20,7 +20,7 @@ impl Interval {
         distance: f64,
         (a, b): (&Labelled, &Labelled),
         seed: u64,
-        measure: impl Fn(&Labelled, &Labelled) -> Result<Found, TaskError>,
+        measure: impl Fn(&Labelled, &Labelled) -> Result<Measurement, TaskError>,
     ) -> Result<[f64; 2], TaskError> {
         let mut found = Vec::with_capacity(self.repeats);
         for repeat in 0..self.repeats {

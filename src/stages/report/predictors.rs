@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Cell;
 use super::relation::{Axes, Relation, drops, numbers, pair};
-use crate::stages::ot::Distance;
+use crate::ml::ot::distance::DISTANCES;
 use crate::store::artifact::{Metric, Table};
 
 /// The metric of an `evaluate` node that is its accuracy. Its negative stands for the gap to the
@@ -18,9 +18,9 @@ const ACCURACY: &str = "top1";
 pub fn rivals(cells: &[Cell]) -> Vec<Relation> {
     let drops = drops(cells);
     let mut rivals = Vec::new();
-    for distance in Distance::ALL {
-        for (input, distances) in numbers(cells, distance.name()) {
-            let name = format!("{input}_{}", distance.name());
+    for distance in &DISTANCES.all {
+        for (input, distances) in numbers(cells, distance.name) {
+            let name = format!("{input}_{}", distance.name);
             rivals.extend(pair(&name, &distances, &drops));
         }
     }

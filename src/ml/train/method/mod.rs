@@ -37,7 +37,7 @@ static METHODS: LazyLock<Declarations<dyn MethodOptions>> = LazyLock::new(|| {
 
 impl Declared for dyn MethodOptions {
     const TITLE: &'static str = "MethodName";
-    const DESCRIPTION: &'static str = "The way of fine-tuning.";
+    const DESCRIPTION: Option<&'static str> = Some("The way of fine-tuning.");
 
     fn list() -> &'static Declarations<Self> {
         &METHODS

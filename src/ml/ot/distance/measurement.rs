@@ -1,0 +1,91 @@
+//! The result of measuring a distance.
+
+use crate::ot::{Divergence, ExactTransport, OtddResult, Power, Sliced};
+
+/// A distance, and what is known of its computation.
+pub struct Measurement {
+    /// The distance itself, in the unit of the features where it has one.
+    pub distance: f64,
+    /// What was computed: a (half) squared distance; `None` where that is the distance.
+    pub value: Option<f64>,
+    /// L1 error of the marginals, where there are any.
+    pub marginal_error: Option<f64>,
+    /// By how much `value` may be too large at most, where it is exact.
+    pub dual_gap: Option<f64>,
+    /// 95 % interval from the finite number of projections, or from points drawn anew.
+    pub interval: Option<[f64; 2]>,
+    pub iterations: u32,
+    /// Of both sets.
+    pub points: [usize; 2],
+    /// Distances of classes, where the distance has them.
+    pub classes: Option<OtddResult>,
+}
+
+impl Measurement {
+    pub fn plain(distance: f64, points: [usize; 2]) -> Self {
+        Self {
+            distance,
+            value: None,
+            marginal_error: None,
+            dual_gap: None,
+            interval: None,
+            iterations: 0,
+            points,
+            classes: None,
+        }
+    }
+
+    /// From a squared distance. Rounding below 0 is 0.
+    pub fn of_square(square: f64, points: [usize; 2]) -> Self {
+        Self {
+            value: Some(square),
+            ..Self::plain(square.max(0.0).sqrt(), points)
+        }
+    }
+
+    /// From half of a squared distance.
+    pub fn of_divergence(found: &Divergence, points: [usize; 2]) -> Self {
+        Self {
+            value: Some(found.value),
+            marginal_error: Some(found.marginal_error()),
+            iterations: found.iterations(),
+            ..Self::plain((2.0 * found.value).max(0.0).sqrt(), points)
+        }
+    }
+
+    pub fn of_exact(found: &ExactTransport, power: Power, points: [usize; 2]) -> Self {
+        let distance = match power {
+            Power::One => found.value,
+            Power::Two => found.value.max(0.0).sqrt(),
+        };
+        Self {
+            value: (power == Power::Two).then_some(found.value),
+            dual_gap: Some(found.dual_gap),
+            iterations: u32::try_from(found.pivots).unwrap_or(u32::MAX),
+            ..Self::plain(distance, points)
+        }
+    }
+
+    pub fn of_otdd(found: OtddResult) -> Self {
+        let entropic = found.dual_gap.is_none();
+        let marginal_error = entropic.then(|| found.divergence.marginal_error());
+        Self {
+            marginal_error,
+            dual_gap: found.dual_gap,
+            classes: Some(found.clone()),
+            ..Self::of_divergence(&found.divergence, found.points)
+        }
+    }
+
+    pub fn of_projections(found: &Sliced, points: [usize; 2]) -> Self {
+        let root = |square: f64| square.max(0.0).sqrt();
+        let interval = found.standard_error().map(|error| {
+            let square = found.mean_square();
+            [root(square - 1.96 * error), root(square + 1.96 * error)]
+        });
+        Self {
+            interval,
+            ..Self::of_square(found.mean_square(), points)
+        }
+    }
+}

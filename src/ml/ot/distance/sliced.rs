@@ -1,0 +1,104 @@
+//! Mean transport over projections on the line: of points, and of points with labels.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{DistanceOptions, Measurement, Sampling, counts, declare, demand};
+use crate::declaration::{Declaration, OptionProblem};
+use crate::ot::{LabelProjections, Labelled, directions, s_otdd, sliced_weighted};
+use crate::rng::Stream;
+use crate::{Observer, Result};
+
+pub(super) const SLICED: Declaration<dyn DistanceOptions> =
+    declare::<Sliced>("sliced", "Mean transport over projections on the line.");
+
+pub(super) const S_OTDD: Declaration<dyn DistanceOptions> =
+    declare::<SOtdd>("s_otdd", "The same of points with labels.");
+
+/// Moments beyond this order overflow for anything but small features.
+const LARGEST_ORDER: u32 = 8;
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct Sliced {
+    /// Directions to project on.
+    projections: usize,
+}
+
+impl Default for Sliced {
+    fn default() -> Self {
+        Self { projections: 1_000 }
+    }
+}
+
+impl DistanceOptions for Sliced {
+    fn problems(&self) -> Vec<OptionProblem> {
+        Vec::from_iter(demand(self.projections > 0, "projections", "at least 1"))
+    }
+
+    fn takes_weights(&self) -> bool {
+        true
+    }
+
+    fn measure(
+        &self,
+        a: &Labelled,
+        b: &Labelled,
+        sampling: Sampling,
+        _observer: &dyn Observer,
+    ) -> Result<Measurement> {
+        let sets = sampling.of(a, b)?;
+        let [a, b] = &sets;
+        let mut stream = Stream::new(sampling.seed, "ot projections");
+        let directions = directions(self.projections, a.points().dimension(), &mut stream);
+        let weights = [&a.weights()[..], &b.weights()[..]];
+        let found = sliced_weighted((a.points(), b.points()), weights, &directions)?;
+        Ok(Measurement::of_projections(&found, counts(&sets)))
+    }
+}
+
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+struct SOtdd {
+    /// Directions to project on.
+    projections: usize,
+    /// Moments of each class that are told apart.
+    moments: usize,
+}
+
+impl Default for SOtdd {
+    fn default() -> Self {
+        Self {
+            projections: 1_000,
+            moments: 5,
+        }
+    }
+}
+
+impl DistanceOptions for SOtdd {
+    fn problems(&self) -> Vec<OptionProblem> {
+        Vec::from_iter(demand(self.projections > 0, "projections", "at least 1"))
+    }
+
+    fn takes_weights(&self) -> bool {
+        true
+    }
+
+    fn measure(
+        &self,
+        a: &Labelled,
+        b: &Labelled,
+        sampling: Sampling,
+        _observer: &dyn Observer,
+    ) -> Result<Measurement> {
+        let sets = sampling.of(a, b)?;
+        let [a, b] = &sets;
+        let (count, dimension) = (self.projections, a.points().dimension());
+        let draws =
+            LabelProjections::draw(count, dimension, self.moments, LARGEST_ORDER, sampling.seed);
+        Ok(Measurement::of_projections(
+            &s_otdd(a, b, &draws)?,
+            counts(&sets),
+        ))
+    }
+}
