@@ -1,6 +1,7 @@
 //! Diagnostics: what is wrong in a text that the user wrote, where, and what to do about it.
 //! It knows texts and places in them, and nothing of what the texts mean.
 
+pub mod credentials;
 mod problems;
 mod render;
 pub mod secrets;

@@ -1,5 +1,5 @@
-//! Values that nobody is to see: tokens, passwords, keys. They are kept here where they are read,
-//! and what is logged or repeated from a server goes through [`masked`], whoever words it.
+//! Masks secrets: tokens, passwords, keys. Code that reads a secret registers it here, and every
+//! log line and every text from a server passes through [`masked`].
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -8,25 +8,12 @@ use std::sync::RwLock;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::credentials;
+
 /// What stands in place of a secret.
 const MASK: &str = "…";
 /// A shorter value is part of too many words.
 const SHORTEST: usize = 6;
-/// Words of a variable's name by which its value is a secret.
-const WORDS: [&str; 12] = [
-    "TOKEN",
-    "TOKENS",
-    "SECRET",
-    "SECRETS",
-    "PASSWORD",
-    "PASSWD",
-    "PASS",
-    "PASSPHRASE",
-    "KEY",
-    "PAT",
-    "CREDENTIAL",
-    "CREDENTIALS",
-];
 /// What comes before a secret in a header, a URL's query or a document, in lower case.
 const BEFORE: [&str; 24] = [
     "bearer ",
@@ -73,22 +60,27 @@ pub fn keep(value: &str) {
     kept.sort_by_key(|form| std::cmp::Reverse(form.len()));
 }
 
-/// Keeps what the environment has of secrets: by the words of a variable's name, and the users and
-/// passwords in URLs.
+/// Registers the secrets of the environment: values of variables that look like credentials, by
+/// name or by value, and the users and passwords in URLs.
 pub fn keep_environment() {
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
             continue;
         };
-        let mut words = name.split('_').map(str::to_ascii_uppercase);
         // A path says where a secret is, and this variable which key signs.
         let is_path = value.starts_with('/') && Path::new(value).exists();
         let is_place = is_path || name == "RIBFLOW_KEY";
-        if words.any(|word| WORDS.contains(&word.as_str())) && !is_place {
-            value.split_whitespace().for_each(keep);
-        }
-        if value.contains("://") {
+        // Of a URL, the user and password only: the host says which server failed.
+        let is_url = value.contains("://");
+        if is_url {
             keep_of_url(value);
+        }
+        let is_secret = match is_url {
+            true => credentials::sign(name, None).is_some(),
+            false => credentials::sign(name, Some(value)).is_some(),
+        };
+        if is_secret && !is_place {
+            value.split_whitespace().for_each(keep);
         }
     }
 }

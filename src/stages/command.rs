@@ -26,8 +26,8 @@ use self::space::Space;
 use super::derived::{Given, Work};
 use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use crate::diag::credentials;
 use crate::store::artifact::{Artifact, Files};
-use crate::workflow::credentials;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
     SourceShape, Withholds,

@@ -17,7 +17,6 @@ mod assemble;
 mod axes;
 mod compile;
 mod compiled;
-pub mod credentials;
 mod expand;
 mod expression;
 pub mod fields;

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::compiled::Bound;
-use super::credentials;
 use super::expression::Path;
 use super::expression::template::spliced;
 use super::overrides::AxisLayers;
 use super::values::{AxisValues, Resolved, descend, label_of, weight};
+use crate::diag::credentials;
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
 

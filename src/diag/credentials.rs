@@ -1,5 +1,6 @@
-//! Whether a variable of the environment looks like a credential. What enters a key also enters
-//! records and reports, which are shared: a credential must not.
+//! Recognises credentials among the variables of the environment, by name and by value. A
+//! credential must not enter a key, since keys go into records and reports, which are shared; its
+//! value is masked in logs ([`super::secrets`]).
 
 /// Words of a name that say so on their own.
 const WORDS: &[&str] = &[
