@@ -6,6 +6,7 @@ pub mod declaration;
 pub mod isa;
 pub mod metrics;
 pub mod models;
+pub mod nn;
 pub mod ops;
 pub mod ot;
 pub mod rng;

@@ -20,7 +20,7 @@ mod work;
 
 pub use catalogue::Architecture;
 pub use config::{Config, Network, ResNet, Vit, VitStart};
-pub use model::Model;
+pub use model::{Classifier, Model};
 pub use pass::{BufferUpdates, Pass, Weights};
 
 /// What a tensor of a model is for.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
 
+use super::config::Input;
 use super::pass::{Pass, Weights};
 use super::{Config, Initial, Network, TensorSpec, prompt, resnet, vit};
 use crate::ops::{Activation, Tape, Value};
@@ -99,6 +100,43 @@ impl Model {
             .config
             .features_of(&pass, &Value::constant(images.clone()))?;
         Ok(features.into_tensor())
+    }
+}
+
+/// What an evaluation asks of a classifier.
+pub trait Classifier: Sync {
+    /// The images it takes.
+    fn input(&self) -> &Input;
+    /// Names of the classes, one per logit; empty where the outputs name none.
+    fn classes(&self) -> &[String];
+    /// The number of logits.
+    fn outputs(&self) -> usize;
+    /// Where it runs.
+    fn device(&self) -> Device;
+    /// Logits f32 `[batch, outputs]` of normalised `images` f32 `[batch, 3, size, size]`, in
+    /// evaluation mode.
+    fn logits(&self, images: &Tensor) -> Result<Tensor>;
+}
+
+impl Classifier for Model {
+    fn input(&self) -> &Input {
+        &self.config.input
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.config.classes
+    }
+
+    fn outputs(&self) -> usize {
+        self.config.outputs()
+    }
+
+    fn device(&self) -> Device {
+        Model::device(self)
+    }
+
+    fn logits(&self, images: &Tensor) -> Result<Tensor> {
+        Model::logits(self, images)
     }
 }
 

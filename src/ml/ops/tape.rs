@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 /// Sends the gradient of an operation's output back: one entry for each parent, `None` where
 /// `wanted` is false.
-type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>>>;
+type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send>;
 
 /// What `make` gives, if it is wanted.
 pub(super) fn want(wanted: bool, make: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
@@ -109,7 +109,7 @@ impl Tape {
         &self,
         tensor: Tensor,
         parents: &[&Value],
-        backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + 'static,
+        backward: impl FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send + 'static,
     ) -> Value {
         let parents: Vec<Option<usize>> = parents.iter().map(|parent| parent.place).collect();
         if parents.iter().all(Option::is_none) {

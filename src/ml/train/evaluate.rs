@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::infer::each_logits;
 use crate::data::pixels::Rows;
 use crate::data::{ImagePart, ImageSet, classes};
-use crate::models::Model;
+use crate::models::Classifier;
 use crate::{Error, Observer, Result};
 
 /// What a model said of a set of images.
@@ -111,7 +111,7 @@ fn check_apart(model: &[String], names: &[String], columns: &[Vec<u32>]) -> Resu
 /// Evaluates `model` on `set`. Its classes are found among the model's by name. With `masked`,
 /// only the dataset's classes compete; else all of the model's.
 pub fn evaluate(
-    model: &Model,
+    model: &dyn Classifier,
     set: &ImageSet,
     masked: bool,
     threads: usize,
@@ -130,7 +130,7 @@ pub fn evaluate(
 
 /// As [`evaluate`], where the logits of all images are known: f32 `[images, outputs]`.
 pub fn evaluate_known(
-    model: &Model,
+    model: &dyn Classifier,
     set: &ImageSet,
     masked: bool,
     logits: &Rows,
@@ -158,9 +158,9 @@ struct Count<'a> {
 }
 
 impl<'a> Count<'a> {
-    fn new(model: &Model, set: &'a ImageSet, masked: bool) -> Result<Self> {
-        let columns = class_columns(&model.config().classes, &set.classes)?;
-        let width = model.config().outputs();
+    fn new(model: &dyn Classifier, set: &'a ImageSet, masked: bool) -> Result<Self> {
+        let columns = class_columns(model.classes(), &set.classes)?;
+        let width = model.outputs();
         let mut competing: Vec<u32> = match masked {
             true => columns.concat(),
             false => (0..width as u32).collect(),

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::batch::{Normaliser, check_images};
 use crate::data::ImageSet;
-use crate::models::Model;
+use crate::models::{Classifier, Model};
 use crate::ops::parallel;
 use crate::{Error, Observer, Result};
 
@@ -45,7 +45,7 @@ pub fn logits_of(
 /// Calls `take` with the logits of each batch of images, `[batch, classes]`, and the index of its
 /// first image.
 pub(super) fn each_logits(
-    model: &Model,
+    model: &dyn Classifier,
     set: &ImageSet,
     threads: usize,
     observer: &dyn Observer,
@@ -56,7 +56,7 @@ pub(super) fn each_logits(
 }
 
 fn gather(
-    model: &Model,
+    model: &dyn Classifier,
     set: &ImageSet,
     images: Range<usize>,
     threads: usize,
@@ -74,7 +74,7 @@ fn gather(
 
 /// Applies `run` to normalised batches and shows `take` its rows, in order.
 fn sweep(
-    model: &Model,
+    model: &dyn Classifier,
     set: &ImageSet,
     images: Range<usize>,
     threads: usize,
@@ -82,9 +82,9 @@ fn sweep(
     run: impl Fn(&Tensor) -> Result<Tensor> + Send + Sync,
     mut take: impl FnMut(usize, &[f32]) -> Result<()> + Send,
 ) -> Result<()> {
-    check_images(set, &model.config().input)?;
+    check_images(set, model.input())?;
     debug_assert!(images.start.is_multiple_of(ROWS_APART));
-    let normaliser = Normaliser::new(&model.config().input, &model.device());
+    let normaliser = Normaliser::new(model.input(), &model.device());
     let indices: Vec<usize> = images.collect();
     parallel::scope(threads, || {
         for batch in indices.chunks(BATCH) {
