@@ -76,6 +76,22 @@ fn transport_runs_and_its_assertion_holds() {
     transport::main().unwrap();
 }
 
+#[path = "../../examples/candle_training.rs"]
+mod candle_training;
+
+#[test]
+fn a_transformer_trains_from_plain_candle_code() {
+    candle_training::main().unwrap();
+}
+
+#[path = "../../examples/candle_module.rs"]
+mod candle_module;
+
+#[test]
+fn a_module_of_candle_nn_is_evaluated() {
+    candle_module::main().unwrap();
+}
+
 /// Every pair both ways, by two measures: what the report maps.
 #[test]
 fn datasets_are_mapped_and_their_classes_set_side_by_side() {

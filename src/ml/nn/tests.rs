@@ -188,6 +188,47 @@ fn updates_are_those_of_our_own_loop() {
     }
 }
 
+/// What docs/candle.md says of candle-nn: these operations drop the gradient without an error. A
+/// failure here is good news, and the page changes.
+#[test]
+fn operations_of_candle_without_a_gradient() {
+    let device = Device::Cpu;
+    let input = candle_core::Var::randn(0f32, 1.0, (2, 3, 4, 8), &device).unwrap();
+    let (weight, bias) = (
+        Tensor::ones(8, DType::F32, &device).unwrap(),
+        Tensor::zeros(8, DType::F32, &device).unwrap(),
+    );
+    let angles = Tensor::zeros((4, 4), DType::F32, &device).unwrap();
+    let gets = |output: Tensor| {
+        let loss = output.sqr().unwrap().sum_all().unwrap();
+        loss.backward().unwrap().get(&input).is_some()
+    };
+    let x = input.as_tensor();
+    let rope = candle_nn::rotary_emb::rope(x, &angles, &angles);
+    let interleaved = candle_nn::rotary_emb::rope_i(x, &angles, &angles);
+    let norm = candle_nn::LayerNorm::new(weight.clone(), bias.clone(), 1e-6);
+    let silent = [
+        ("layer_norm", candle_nn::Module::forward(&norm, x)),
+        ("rms_norm", candle_nn::ops::rms_norm(x, &weight, 1e-6)),
+        ("softmax_last_dim", candle_nn::ops::softmax_last_dim(x)),
+        ("rope", rope),
+        ("rope_i", interleaved),
+    ];
+    for (name, output) in silent {
+        assert!(!gets(output.unwrap()), "{name} has a gradient now");
+    }
+    let heard = [
+        candle_nn::ops::layer_norm_slow(x, &weight, &bias, 1e-6),
+        candle_nn::ops::rms_norm_slow(x, &weight, 1e-6),
+        candle_nn::ops::softmax(x, candle_core::D::Minus1),
+        candle_nn::rotary_emb::rope_slow(x, &angles, &angles),
+        candle_nn::rotary_emb::rope_i_slow(x, &angles, &angles),
+    ];
+    for output in heard {
+        assert!(gets(output.unwrap()));
+    }
+}
+
 /// Candle has operations without a gradient that say nothing (docs/candle.md). In every
 /// architecture, under every method, each tensor that trains receives a gradient and moves.
 #[test]
