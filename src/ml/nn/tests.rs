@@ -193,7 +193,10 @@ fn updates_are_those_of_our_own_loop() {
 #[test]
 fn operations_of_candle_without_a_gradient() {
     let device = Device::Cpu;
-    let input = candle_core::Var::randn(0f32, 1.0, (2, 3, 4, 8), &device).unwrap();
+    let mut stream = Stream::new(4, "input");
+    let values: Vec<f32> = (0..192).map(|_| stream.normal() as f32).collect();
+    let values = Tensor::from_vec(values, (2, 3, 4, 8), &device).unwrap();
+    let input = candle_core::Var::from_tensor(&values).unwrap();
     let (weight, bias) = (
         Tensor::ones(8, DType::F32, &device).unwrap(),
         Tensor::zeros(8, DType::F32, &device).unwrap(),

@@ -54,6 +54,8 @@ pub fn vectors(
 }
 
 /// `blank`, whose pieces of `size` values `work` writes one after the other, as in [`vector`].
+/// The convolutions for AVX-512 call it.
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 pub fn pieces(
     blank: &mut Blank,
     size: usize,
