@@ -23,6 +23,7 @@ use crate::store::record::Port;
 use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::SourceShape;
 use crate::workflow::withheld::Withheld;
 
 pub fn run(
@@ -94,6 +95,7 @@ pub fn run(
 
 /// Why a result could not be written, and where it was damaged or deleted, how to make it again.
 fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str) -> Failure {
+    let absent = matches!(error, ExportError::Blob(BlobError::Missing(_)));
     let blob = matches!(
         error,
         ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_))
@@ -104,6 +106,10 @@ fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str)
             let (workflow, node) = (workflow.typed(), quoted(id));
             let again = format!("`ribflow run {workflow} {node} --force {node}` makes it");
             match stays {
+                // A record that was pulled alone has its content at the remote.
+                false if absent => Failure::failed(format!("{id}: {error}")).hint(format!(
+                    "`--remote NAME` fetches it from a remote that has it; {again} again"
+                )),
                 false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
                 true => Failure::failed(format!(
                     "{id}: {error}: a dataset's licence keeps it in the lab that made it"
@@ -232,6 +238,10 @@ fn folders_of_sources(graph: &Graph, node: NodeIndex) -> Vec<PathBuf> {
     while let Some(node) = open.pop() {
         for source in graph.dag[node].parameters.sources() {
             let place = base.join(&source.location);
+            // A preset is in one of several layouts below its root.
+            if let SourceShape::ImageFolderAt { places, .. } = &source.shape {
+                folders.extend(places.iter().map(|inside| place.join(inside)));
+            }
             folders.extend(place.parent().map(Path::to_path_buf));
             folders.push(place);
         }

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use safetensors::SafeTensors;
+use candle_core::{DType, Device, Tensor};
+use safetensors::{Dtype, SafeTensors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,8 +18,9 @@ use crate::workflow::kind::{
     SourceShape, Withholds,
 };
 
-/// Points, labels and weights from a safetensors file: `features` `[n, d]` in F32 or F64, with
-/// `labels` `[n]` in U32 or I64 and `weights` `[n]` in F32 or F64 where there are any.
+/// Points, labels and weights from a safetensors file: `features` `[n, d]`, with `labels` `[n]`
+/// and `weights` `[n]` where there are any. Labels are of any type of integers; the others are of
+/// F64, F32, F16 or BF16.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arrays {
@@ -105,16 +107,12 @@ impl Stage for Arrays {
             let Ok(array) = file.tensor(from) else {
                 continue;
             };
-            let dtype = format!("{:?}", array.dtype());
-            let (dtype, bytes) = match (to, dtype.as_str()) {
-                ("features" | "weights", "F32" | "F64") | ("labels", "U32") => {
-                    (dtype, array.data().to_vec())
-                }
-                ("labels", "I64") => ("U32".to_string(), narrowed(array.data()).map_err(wrong)?),
-                (_, other) => {
-                    return Err(wrong(format!("`{from}` is of type {other}")));
-                }
+            let read = match to {
+                "labels" => labels(array.dtype(), array.data()),
+                _ => fractions(array.dtype(), array.data()),
             };
+            let read = read.map_err(|what| wrong(format!("`{from}`: {what}")))?;
+            let (dtype, bytes) = (read.0.to_string(), read.1);
             named.push((to.to_string(), dtype, array.shape().to_vec(), bytes));
         }
         self.fit(&file.names(), points, &named).map_err(wrong)?;
@@ -167,13 +165,42 @@ impl Arrays {
     }
 }
 
-/// Labels as PyTorch has them, in 32 bits.
-fn narrowed(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    let (labels, _) = bytes.as_chunks::<8>();
-    let mut narrow = Vec::with_capacity(bytes.len() / 2);
-    for label in labels.iter().map(|bytes| i64::from_le_bytes(*bytes)) {
-        let label = u32::try_from(label).map_err(|_| format!("{label} is no label"))?;
+type Elements = (&'static str, Vec<u8>);
+
+/// Fractions in 32 or 64 bits; narrower ones are widened, which is exact.
+fn fractions(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
+    let narrow = match dtype {
+        Dtype::F32 => return Ok(("F32", bytes.to_vec())),
+        Dtype::F64 => return Ok(("F64", bytes.to_vec())),
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        other => return Err(format!("it is of type {other}, not F64, F32, F16 or BF16")),
+    };
+    let count = bytes.len() / narrow.size_in_bytes();
+    let wide = Tensor::from_raw_buffer(bytes, narrow, &[count], &Device::Cpu)
+        .and_then(|it| it.to_dtype(DType::F32)?.to_vec1::<f32>());
+    let wide = wide.map_err(|error| error.to_string())?;
+    Ok(("F32", wide.iter().flat_map(|it| it.to_le_bytes()).collect()))
+}
+
+/// Labels of any type of integers, in 32 bits.
+fn labels(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
+    let width = match dtype {
+        Dtype::I8 | Dtype::U8 => 1,
+        Dtype::I16 | Dtype::U16 => 2,
+        Dtype::I32 | Dtype::U32 => 4,
+        Dtype::I64 | Dtype::U64 => 8,
+        other => return Err(format!("it is of type {other}, and labels are integers")),
+    };
+    let signed = matches!(dtype, Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64);
+    let mut narrow = Vec::with_capacity(bytes.len() / width * size_of::<u32>());
+    for label in bytes.chunks_exact(width) {
+        let negative = signed && label[width - 1] & 0x80 != 0;
+        let mut wide = [if negative { 0xff } else { 0 }; size_of::<i128>()];
+        wide[..width].copy_from_slice(label);
+        let label = i128::from_le_bytes(wide);
+        let label = u32::try_from(label).map_err(|_| format!("{label} is not a label"))?;
         narrow.extend(label.to_le_bytes());
     }
-    Ok(narrow)
+    Ok(("U32", narrow))
 }

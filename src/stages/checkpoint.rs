@@ -1,6 +1,7 @@
 //! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It owns where the
 //! files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
 
+mod classes;
 mod hub;
 mod origin;
 mod pin;
@@ -15,13 +16,14 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use self::classes::CLASSES;
 use self::pin::Pin;
 use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::model;
 use super::price::{self, Foreseen, Outlook, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
-use crate::ml::data::classes;
+use crate::ml::data::classes::imagenet;
 use crate::ml::data::resize::Filter;
 use crate::ml::models::checkpoint::{StateDict, USUAL, fit, is_index, read, rooted};
 use crate::ml::models::config::Input;
@@ -55,9 +57,11 @@ pub struct Checkpoint {
     /// names, or several joined by dots. Left out: those that timm takes, averaged weights
     /// (`state_dict_ema`, `model_ema`) before those of the last step.
     pub weights: Option<String>,
-    /// The names of the classes: a list, or left out for ImageNet's WordNet ids where there are a
-    /// thousand outputs, and for none elsewhere. Each name stands once.
-    pub classes: Option<Vec<String>>,
+    /// The names of the classes, in the order of the outputs: a list, or a file with one name a
+    /// line or in JSON. A dataset with these classes can stand under `needs: { classes: … }`
+    /// instead. Left out: ImageNet's WordNet ids where there are a thousand outputs, and none
+    /// elsewhere. Each name stands once.
+    pub classes: Option<WordOr<Location, Vec<String>>>,
     /// How images become its input, where not as the architecture's entry says: `torchvision`
     /// (shorter side to 256, bilinear, the middle 224, ImageNet's mean and deviation), or a map.
     pub transform: Option<WordOr<Transform, OwnTransform>>,
@@ -132,7 +136,7 @@ impl Stage for Checkpoint {
     const MEANING: Meaning = Meaning::Published;
 
     fn inputs(&self) -> Vec<InputSpec> {
-        Vec::new()
+        vec![InputSpec::one(CLASSES, PortType::Dataset).optional()]
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
@@ -153,14 +157,15 @@ impl Stage for Checkpoint {
             shape: SourceShape::Sharded(USUAL.map(str::to_string).to_vec()),
             sealed: false,
         };
-        self.path.iter().map(source).collect()
+        let weights = self.path.iter().map(source);
+        weights.chain(self.classes_source()).collect()
     }
 
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
     }
 
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         problems.extend(self.check_arch());
         if let Some(WordOr::Other(own)) = &self.transform
@@ -171,7 +176,7 @@ impl Stage for Checkpoint {
         problems.extend(self.check_origin());
         problems.extend(self.check_url().or_else(|| self.check_digest()));
         problems.extend(self.check_hub());
-        problems.extend(self.check_classes());
+        problems.extend(self.check_classes(inputs));
         if self
             .weights
             .as_deref()
@@ -188,8 +193,7 @@ impl Stage for Checkpoint {
         let Some(found) = catalogue::find(self.arch()) else {
             return Price::unknown();
         };
-        let named = self.classes.clone().unwrap_or_default();
-        let mut config = found.config(&named);
+        let mut config = found.config(self.listed_classes().unwrap_or_default());
         if let Some(WordOr::Word(word)) = self.transform {
             word.change(&mut config.input);
         }
@@ -216,7 +220,7 @@ impl Stage for Checkpoint {
         if let Some(line) = self.choice(&taken, &found.beside) {
             context.progress.log(&line);
         }
-        let config = self.config(&found.tensors)?;
+        let config = self.config(&found.tensors, self.given_classes(context)?)?;
         let fitted = fit(config, found.tensors)?;
         let specs = fitted.config().tensors();
         let trained = specs.iter().filter(|spec| spec.role == Role::Parameter);
@@ -265,21 +269,6 @@ impl Checkpoint {
             }
         };
         Some(problem)
-    }
-
-    /// A name that stands twice could not be found again.
-    fn check_classes(&self) -> Option<ParameterProblem> {
-        let twice = classes::twice(self.classes.as_deref()?)?;
-        let message = format!(
-            "class `{}` is at {} and again at {}: a dataset's class could be either",
-            twice.name, twice.first, twice.second
-        );
-        let mut problem = ParameterProblem::value("classes", message);
-        problem.path.push(twice.second.to_string());
-        Some(problem.hint(
-            "give each class a name of its own, such as `crane (bird)`, the same in the datasets; \
-             ImageNet's classes have WordNet ids, which stand here where `classes` is left out",
-        ))
     }
 
     /// What the log says of the weights that were taken, where there are others.
@@ -390,7 +379,7 @@ impl Checkpoint {
     }
 
     /// The architecture with the outputs that the file has.
-    fn config(&self, found: &StateDict) -> Result<Config, TaskError> {
+    fn config(&self, found: &StateDict, classes: Option<Vec<String>>) -> Result<Config, TaskError> {
         let mut config = self.entry()?;
         match &self.transform {
             Some(WordOr::Word(named)) => named.change(&mut config.input),
@@ -399,9 +388,9 @@ impl Checkpoint {
         }
         let head = found.get(&format!("{}.weight", config.head()));
         let outputs = head.and_then(|head| head.dims().first().copied());
-        let classes = match (&self.classes, outputs) {
-            (Some(classes), _) => classes.clone(),
-            (None, Some(1000)) => classes::imagenet(),
+        let classes = match (classes, outputs) {
+            (Some(classes), _) => classes,
+            (None, Some(1000)) => imagenet(),
             (None, _) => Vec::new(),
         };
         match outputs {
@@ -448,7 +437,10 @@ mod tests {
     }
 
     fn input(with: serde_json::Value) -> Input {
-        checkpoint(with).config(&StateDict::new()).unwrap().input
+        checkpoint(with)
+            .config(&StateDict::new(), None)
+            .unwrap()
+            .input
     }
 
     #[test]

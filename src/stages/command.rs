@@ -28,6 +28,7 @@ use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::credentials;
 use crate::store::artifact::{Artifact, Files};
+use crate::workflow::fields::is_label;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
     SourceShape, Withholds,
@@ -61,6 +62,8 @@ pub struct Command {
 
 /// The output that holds all others under their names: what the node stands for as a whole.
 const WHOLE: &str = "all";
+/// Bytes that Linux takes for one argument of a program, but for the one that ends it.
+const LONGEST_LINE: usize = 128 * 1024 - 1;
 /// The folder that outputs are written to.
 const OUT: &str = "out";
 /// Names of sources hold a `/`, which names under `needs:` can't.
@@ -117,6 +120,7 @@ impl Stage for Command {
         if self.run.trim().is_empty() {
             problems.push(ParameterProblem::value("run", "the line is empty"));
         }
+        problems.extend(self.check_line());
         problems.extend(self.check_outputs());
         problems.extend(self.check_files());
         problems.extend(self.check_variables());
@@ -161,6 +165,24 @@ impl Stage for Command {
 }
 
 impl Command {
+    /// What the system would refuse when the shell starts.
+    fn check_line(&self) -> Option<ParameterProblem> {
+        if self.run.contains('\0') {
+            return Some(ParameterProblem::value(
+                "run",
+                "the line holds a NUL character",
+            ));
+        }
+        (self.run.len() > LONGEST_LINE).then(|| {
+            let message = format!(
+                "the line has {} bytes, and a shell takes at most {LONGEST_LINE}",
+                self.run.len()
+            );
+            ParameterProblem::value("run", message)
+                .hint("write it to a file, name that under `files`, and run it here")
+        })
+    }
+
     fn check_outputs(&self) -> Vec<ParameterProblem> {
         let mut seen = BTreeSet::new();
         let mut problems: Vec<ParameterProblem> = self
@@ -172,8 +194,11 @@ impl Command {
                     name if name.contains('/') || name.starts_with('.') => {
                         format!("`{name}` is a path: an output is a name, and lies at `out/NAME`")
                     }
-                    name if !is_identifier(name) => {
-                        format!("`{name}` is no name: letters, digits and `_`, no digit first")
+                    name if !is_label(name) || name.starts_with(|it: char| it.is_ascii_digit()) => {
+                        format!(
+                            "`{name}` is not a name: letters, digits, `_`, `.`, `+` and `-`, no \
+                             digit first"
+                        )
                     }
                     WHOLE => format!("`{WHOLE}` is the name of all outputs together"),
                     name if !seen.insert(name) => format!("`{name}` is there twice"),

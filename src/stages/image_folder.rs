@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::task::{TaskError, TaskInput};
 use crate::diag::nearest;
 use crate::store::artifact::{Artifact, Files, ImageFile, TreeFile};
-use crate::store::sources::{IMAGE_ENDINGS, image_folder_order};
+use crate::store::sources::{IMAGE_ENDINGS, image_folder_order, is_same_class};
 use crate::workflow::kind::ImageSelection;
 
 /// Endings, in lower case, of the files that can be decoded. The other ones that torchvision
@@ -27,11 +27,11 @@ pub fn images(
     if let Some(wanted) = &selection.classes {
         if let Some(missing) = wanted
             .iter()
-            .find(|name| !classes.contains_key(name.as_str()))
+            .find(|name| !classes.keys().any(|class| is_same_class(name, class)))
         {
             return Err(TaskError::Input(no_such_class(missing, &classes)));
         }
-        classes.retain(|name, _| wanted.iter().any(|class| class == name));
+        classes.retain(|name, _| wanted.iter().any(|class| is_same_class(class, name)));
     }
     if classes.is_empty() {
         return Err(TaskError::Input(

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use rayon::prelude::*;
 
 use super::source_error::{IMAGE_ENDINGS, SourceError};
@@ -85,7 +86,7 @@ fn selected(
     for class in wanted {
         check_class(root, class, &classes)?;
     }
-    let wanted = |class: &String| wanted.contains(class);
+    let wanted = |class: &String| wanted.iter().any(|wanted| is_same_class(wanted, class));
     Ok(classes.into_iter().filter(wanted).collect())
 }
 
@@ -107,7 +108,7 @@ pub fn first_place(
         return Err(SourceError::Missing(root.to_path_buf()));
     }
     let fits = |folder: &PathBuf| match &selection.classes {
-        Some(classes) => classes.iter().any(|class| folder.join(class).is_dir()),
+        Some(classes) => classes.iter().any(|class| has_class(folder, class)),
         None => folder.is_dir(),
     };
     let mut folders = places.iter().map(|place| root.join(place));
@@ -117,8 +118,25 @@ pub fn first_place(
     })
 }
 
+/// Whether two names of classes are one text: file systems keep accented letters as one character
+/// or as two, and both look the same.
+pub fn is_same_class(one: &str, other: &str) -> bool {
+    let composed = |text| ComposingNormalizerBorrowed::new_nfc().normalize(text);
+    one == other || (!one.is_ascii() && composed(one) == composed(other))
+}
+
+fn has_class(folder: &Path, class: &str) -> bool {
+    let listed = || {
+        images_walk(folder, Look::Names)
+            .folders()
+            .unwrap_or_default()
+    };
+    let same = |name: &String| is_same_class(class, name);
+    folder.join(class).is_dir() || (!class.is_ascii() && listed().iter().any(same))
+}
+
 fn check_class(root: &Path, class: &str, classes: &[String]) -> Result<(), SourceError> {
-    if classes.iter().any(|known| known == class) {
+    if classes.iter().any(|known| is_same_class(class, known)) {
         return Ok(());
     }
     let nearest = crate::diag::nearest(class, classes.iter().map(String::as_str));

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::artifact::{Artifact, Files, Table, TreeFile};
 use super::imagefolder::images;
-pub use super::imagefolder::{class_images, first_place, image_folder_order};
+pub use super::imagefolder::{class_images, first_place, image_folder_order, is_same_class};
 pub use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};

@@ -127,7 +127,8 @@ impl Walk<'_> {
     pub fn folders(&self) -> Result<Vec<String>, SourceError> {
         let opened = open(self.root)?;
         let mut folders = Vec::new();
-        each_entry(&opened, self.root, |name, text, kind| {
+        let stray = |name: &CStr, kind| !leads_to_folder(&opened, name, kind);
+        each_entry(&opened, self.root, stray, |name, text, kind| {
             if leads_to_folder(&opened, name, kind) {
                 folders.push(text.to_string());
             }
@@ -172,7 +173,10 @@ impl Walk<'_> {
     /// The files of an open folder, and the names of the folders in it.
     fn rows(&self, opened: &OwnedFd, full: &Path) -> Result<(Vec<u8>, Vec<String>), SourceError> {
         let (mut rows, mut inner) = (Vec::new(), Vec::new());
-        each_entry(opened, full, |name, text, kind| {
+        let stray = |name: &CStr, kind| {
+            !(self.wanted)(&name.to_string_lossy()) && !leads_to_folder(opened, name, kind)
+        };
+        each_entry(opened, full, stray, |name, text, kind| {
             let wanted = (self.wanted)(text);
             let plain = kind == FileType::RegularFile;
             if kind == FileType::Directory {
@@ -237,10 +241,12 @@ fn leads_to_folder(opened: &OwnedFd, name: &CStr, kind: FileType) -> bool {
 }
 
 /// Shows every entry of an open folder: its name, as text too, and its type, where the file
-/// system tells it.
+/// system has it. A name that is not text is an error, unless its entry is a `stray` one, which
+/// does not count anyway.
 fn each_entry(
     opened: &OwnedFd,
     full: &Path,
+    stray: impl Fn(&CStr, FileType) -> bool,
     mut look: impl FnMut(&CStr, &str, FileType) -> Result<(), SourceError>,
 ) -> Result<(), SourceError> {
     each_raw_entry(opened, full, |name, kind| {
@@ -250,6 +256,7 @@ fn each_entry(
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => look(name, text, kind),
+            Err(_) if stray(name, kind) => Ok(()),
             Err(_) => Err(SourceError::Name(full.join(OsStr::from_bytes(bytes)))),
         }
     })

@@ -74,7 +74,7 @@ fn language(kinds: &Kinds) -> Map<String, Value> {
         },
         "needs": {
             "type": ["object", "null"],
-            "propertyNames": { "pattern": IDENTIFIER },
+            "propertyNames": { "pattern": LABEL },
             "additionalProperties": {
                 "anyOf": [
                     { "$ref": "#/$defs/selector" },

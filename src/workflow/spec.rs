@@ -281,7 +281,14 @@ fn block(fields: &Fields, name: &str, problems: &mut Problems) -> Option<Block> 
 }
 
 fn need(entry: &Entry, problems: &mut Problems) -> NeedSpec {
-    check_name(&entry.key, entry.key_place, "an input", problems);
+    // A command's inputs are files of that name.
+    if !is_label(&entry.key) {
+        let message = format!("`{}` can't be the name of an input", entry.key);
+        let found = problems.error(entry.key_place, "bad-name", message);
+        found.hint(
+            "letters, digits, `_`, `.`, `+` and `-`, beginning with a letter, a digit or `_`",
+        );
+    }
     let list = matches!(entry.value.content, Content::List(_));
     let selectors = match &entry.value.content {
         Content::Text(text) => vec![Text {

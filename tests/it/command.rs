@@ -460,7 +460,7 @@ fn what_leaves_the_folder_or_clashes_is_refused_when_the_file_is_read() {
             "outputs.2: `a/b` is a path: an output is a name, and lies at `out/NAME`",
             "outputs.3: `all` is the name of all outputs together",
             "outputs.5: `x` is there twice",
-            "outputs.6: `1` is no name: letters, digits and `_`, no digit first",
+            "outputs.6: `1` is not a name: letters, digits, `_`, `.`, `+` and `-`, no digit first",
         ],
         [
             "files.1: two files are called `f.py`: they would lie in one place",

@@ -32,6 +32,7 @@ mod lab;
 mod language;
 mod lock;
 mod methods;
+mod odd_files;
 mod odd_paths;
 mod odd_servers;
 mod ot;

@@ -70,6 +70,10 @@ fn presets_are_found_in_their_layouts() {
         counts(&space, "preset: imagenet-c, part: fog/3"),
         (1000.0, 1000.0)
     );
+    // The layouts lie below the root, where `get` finds the files again.
+    space.write("x.yaml", workflow("preset: imagenet-a, limit: 1"));
+    space.run(&["get", "x.yaml", "images", "-o", "got"]).ok();
+    assert_eq!(fs::read_dir(space.path("got")).unwrap().count(), 200);
     let two = "preset: imagenet-v2, classes: [n01443537, n01440764]";
     assert_eq!(counts(&space, two), (2.0, 2.0));
     // Another layout of the same images is the same dataset.

@@ -165,8 +165,13 @@ impl<'a> Jpeg<'a> {
         samples.clear();
         // SAFETY: as before; the lines are as long as it says.
         let done = started && unsafe { lines(info, kept.width * colours.channels(), samples) };
+        // SAFETY: `open` set the pointer.
+        let starved = unsafe { findings(&info.common) }.starved.get();
         // SAFETY: all lines have been read.
         let finished = done && unsafe { library::jpeg_finish_decompress(info) } != 0;
+        // Behind the last line nothing is needed: Pillow takes files without an end.
+        // SAFETY: as before.
+        unsafe { findings(&info.common) }.starved.set(starved);
         finished.then_some(kept)
     }
 }

@@ -10,9 +10,62 @@ use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Info, Limi
 use super::picture::Picture;
 use super::refusal::{DecodeError, MAX_PIXELS, check_size};
 
-/// Decodes the bytes of a file.
+/// Decodes the bytes of a file. As Pillow, this needs nothing behind the pixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
-    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options());
+    match whole(bytes, options()) {
+        Err(DecodeError::Truncated) => {
+            let mut options = options();
+            // The end of the file may have cut off the sum.
+            options.set_ignore_adler32(true);
+            ended(bytes)
+                .and_then(|bytes| whole(&bytes, options).ok())
+                .ok_or(DecodeError::Truncated)
+        }
+        decoded => decoded,
+    }
+}
+
+/// The file up to its last pixels, and an end. `None` where it has no pixels, or goes on.
+fn ended(bytes: &[u8]) -> Option<Vec<u8>> {
+    const END: [u8; 12] = *b"\0\0\0\0IEND\xae\x42\x60\x82";
+    const PIXELS: &[u8] = b"IDAT";
+    // Where the content of the last chunk of pixels begins, and where it ends at most.
+    let mut last = None;
+    let mut at: usize = 8;
+    while let Some(header) = bytes.get(at..at.checked_add(8)?) {
+        let length = u32::from_be_bytes(*header.first_chunk()?) as usize;
+        let begin = at + 8;
+        let end = begin.checked_add(length)?;
+        if header.ends_with(PIXELS) {
+            last = Some((begin, end.min(bytes.len())));
+        }
+        at = end.checked_add(4)?;
+    }
+    let (begin, end) = last?;
+    // Room for a sum that is cut off; whatever stands behind the pixels is passed over.
+    let content = [PIXELS, &bytes[begin..end], &[0; 4]].concat();
+    let length = u32::try_from(content.len() - PIXELS.len()).ok()?;
+    let mut mended = bytes[..begin - 8].to_vec();
+    mended.extend(length.to_be_bytes());
+    mended.extend(&content);
+    mended.extend(checksum(&content).to_be_bytes());
+    mended.extend(END);
+    Some(mended)
+}
+
+/// CRC-32 as PNG defines it.
+fn checksum(bytes: &[u8]) -> u32 {
+    let shift = |sum: u32, _: u32| match sum & 1 {
+        0 => sum >> 1,
+        _ => 0xedb8_8320 ^ (sum >> 1),
+    };
+    !bytes.iter().fold(u32::MAX, |sum, byte| {
+        (0..8).fold(sum ^ u32::from(*byte), shift)
+    })
+}
+
+fn whole(bytes: &[u8], options: DecodeOptions) -> Result<Picture, DecodeError> {
+    let mut decoder = Decoder::new_with_options(Cursor::new(bytes), options);
     decoder.set_limits(Limits {
         bytes: MAX_PIXELS * 8,
     });

@@ -45,8 +45,9 @@ pub struct Score {
 pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>> {
     if model.is_empty() {
         return Err(Error::Invalid(
-            "the model's outputs name no classes: give it a classifier first (finetune with \
-             `head: new`)"
+            "the model's outputs have no class names: `classes` of its checkpoint takes a list or a \
+             file, and `needs: { classes: … }` a dataset that has them; finetune with `head: new` \
+             gives the model a new classifier"
                 .to_string(),
         ));
     }
@@ -70,7 +71,8 @@ pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>
             joined(several)
         ))),
         None => Err(Error::Invalid(format!(
-            "the dataset's class `{name}` is not among the model's {} classes",
+            "the dataset's class `{name}` is not among the model's {} classes: finetune with \
+             `head: new` gives the model a classifier for the dataset's",
             model.len()
         ))),
     };
