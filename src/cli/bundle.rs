@@ -125,7 +125,11 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
     let lock = Lock::path(file);
     paths.extend(lock.is_file().then(|| folder.join(file_name(&lock))));
     let mut files = BTreeMap::new();
+    let mut all = Vec::new();
     for path in paths {
+        add_files(path, &mut all, 0)?;
+    }
+    for path in all {
         let Some(relative) = below(folder, &path) else {
             let message = format!("{} lies outside the workflow's folder", path.display());
             return Err(Failure::failed(message).hint("move it beside the workflow file"));
@@ -136,14 +140,32 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
     Ok(files)
 }
 
-/// The workflow file, its published values, and the files of its commands.
+/// A file, or every file below a folder.
+fn add_files(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) -> Result<(), Failure> {
+    // A link to a folder around it would have no end.
+    const DEEPEST: usize = 64;
+    if !path.is_dir() {
+        files.push(path);
+        return Ok(());
+    }
+    if depth > DEEPEST {
+        let message = format!("{} is more than {DEEPEST} folders deep", path.display());
+        return Err(Failure::failed(message));
+    }
+    for entry in fs::read_dir(&path).map_err(in_folder(&path))? {
+        add_files(entry.map_err(in_folder(&path))?.path(), files, depth + 1)?;
+    }
+    Ok(())
+}
+
+/// The workflow file, its published values, and the files and folders of its commands.
 fn declared(graph: &Graph) -> Vec<PathBuf> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
     let mut paths = vec![graph.file.clone()];
     paths.extend(expected_file(graph));
     for node in graph.dag.node_weights() {
         if node.kind.meaning() == Meaning::Program {
-            let places = commands::file_sources(node);
+            let places = commands::shared_sources(node).into_iter();
             paths.extend(places.map(|source| folder.join(source.location)));
         }
     }

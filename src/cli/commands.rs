@@ -106,6 +106,35 @@ pub fn file_sources(node: &Node) -> impl Iterator<Item = Source> {
     sources.filter(|source| !matches!(source.shape, SourceShape::Environment(_)))
 }
 
+/// The files of a command that bundles bring.
+pub fn shared_sources(node: &Node) -> Vec<Source> {
+    let listed = node.with.get("files").and_then(Value::as_array);
+    let is_kept = |index: usize| {
+        let file = listed.and_then(|files| files.get(index));
+        file.and_then(|file| file.get("share")) == Some(&Value::Bool(false))
+    };
+    let sources = file_sources(node).enumerate();
+    sources
+        .filter(|(index, _)| !is_kept(*index))
+        .map(|(_, source)| source)
+        .collect()
+}
+
+/// Whether a folder or what is in it came from elsewhere.
+fn holds_mark(folder: &Path, depth: usize) -> bool {
+    /// Deeper folders count as from elsewhere: nobody has looked there.
+    const DEEPEST: usize = 64;
+    if depth > DEEPEST || mark::of(folder).is_some() {
+        return true;
+    }
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths = entries.map(|entry| entry.path());
+    paths.any(|path| match path.is_symlink() {
+        true => mark::above(&path).is_some(),
+        false => path.is_dir() && holds_mark(&path, depth + 1),
+    })
+}
+
 /// The digest of everything that decides what runs: the parameters as they are typed and as they
 /// are written, so that those count that enter no key, and the content of the files.
 fn digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
@@ -185,6 +214,7 @@ impl Origin {
             let below = self.marked.entry(folder);
             *below.or_insert_with(|| mark::above(&path).is_some())
                 || is_link && mark::above(&path).is_some()
+                || path.is_dir() && holds_mark(&path, 0)
         })
     }
 }

@@ -179,7 +179,8 @@ impl Bundle {
         let lock = Lock::path(Path::new(&self.about.workflow));
         let is_declared = |path: &&String| {
             let relative = path.strip_prefix(&folder);
-            relative.is_some_and(|relative| declared.contains(relative)) || lock == Path::new(path)
+            relative.is_some_and(|relative| is_below(&declared, relative))
+                || lock == Path::new(path)
         };
         match self.files.keys().find(|path| !is_declared(path)) {
             None => Ok(()),
@@ -283,4 +284,11 @@ fn landing_failed(error: LandingError) -> Failure {
         LandingError::Io { .. } => Failure::from_error(&error)
             .hint("`ribflow import` with the same bundle and folder begins again"),
     }
+}
+
+/// Whether a path is one of those that are declared, or in a folder that is.
+fn is_below(declared: &BTreeSet<String>, path: &str) -> bool {
+    let ends = path.match_indices('/').map(|(end, _)| end);
+    let mut paths = ends.chain([path.len()]).map(|end| &path[..end]);
+    paths.any(|path| declared.contains(path))
 }

@@ -9,6 +9,7 @@
 
 mod child;
 mod collect;
+mod files;
 mod lines;
 mod shell;
 mod space;
@@ -21,8 +22,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use self::child::{Child, Line};
+use self::files::NamedFile;
 pub use self::shell::Shell;
 use self::space::Space;
+use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::price::{Foreseen, Price};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -48,9 +51,11 @@ pub struct Command {
     pub shell: Shell,
     /// What to keep: each name is a file or folder `out/NAME`, and an output of the node.
     pub outputs: Vec<String>,
-    /// Scripts, lock files and whatever else the line reads; their content enters the key.
+    /// Scripts, lock files and whatever else the line reads: files and folders, or maps with `path`,
+    /// a `name` of their own, and `share: false` for what no bundle may hold. Their content enters
+    /// the key.
     #[serde(default, skip_serializing)]
-    pub files: Vec<Location>,
+    pub files: Vec<WordOr<Location, NamedFile>>,
     /// Environment variables to pass on; their values enter the key.
     #[serde(default, skip_serializing)]
     pub env: Vec<String>,
@@ -66,8 +71,6 @@ const WHOLE: &str = "all";
 const LONGEST_LINE: usize = 128 * 1024 - 1;
 /// The folder that outputs are written to.
 const OUT: &str = "out";
-/// Names of sources hold a `/`, which names under `needs:` can't.
-const FILE_SOURCE: &str = "files/";
 const ENVIRONMENT_SOURCE: &str = "env/variables";
 
 impl Stage for Command {
@@ -94,12 +97,7 @@ impl Stage for Command {
     }
 
     fn sources(&self) -> Vec<Source> {
-        let files = self.files.iter().map(|file| Source {
-            name: format!("{FILE_SOURCE}{}", base_name(file).unwrap_or_default()),
-            location: PathBuf::from(&file.0),
-            shape: SourceShape::File,
-            sealed: false,
-        });
+        let files = self.files.iter().map(files::source);
         let variables = Source {
             name: ENVIRONMENT_SOURCE.to_string(),
             location: PathBuf::new(),
@@ -217,16 +215,21 @@ impl Command {
 
     fn check_files(&self) -> Vec<ParameterProblem> {
         let mut seen = BTreeSet::new();
-        let problem = |(index, file): (usize, &Location)| {
-            let message = match base_name(file) {
-                None => format!("`{}` names no file", file.0),
+        let problem = |(index, file): (usize, &files::Declared)| {
+            let message = match files::name(file) {
+                None => format!("`{}` names no file", files::location(file).0),
                 Some(OUT) => format!("a file can't be called `{OUT}`: outputs go there"),
                 Some(name) if !seen.insert(name.to_string()) => {
                     format!("two files are called `{name}`: they would lie in one place")
                 }
                 Some(_) => return None,
             };
-            Some(at("files", index, message))
+            let twice = message.starts_with("two files");
+            let problem = at("files", index, message);
+            Some(match twice {
+                true => problem.hint("`{ path: …, name: … }` gives one of them another name"),
+                false => problem,
+            })
         };
         self.files.iter().enumerate().filter_map(problem).collect()
     }
@@ -269,7 +272,7 @@ impl Command {
     }
 
     fn check_names(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        let files: BTreeSet<&str> = self.files.iter().filter_map(base_name).collect();
+        let files: BTreeSet<&str> = self.files.iter().filter_map(files::name).collect();
         let problem = |input: &BoundInput| match input.name.as_str() {
             OUT => Some("an input can't be called `out`: outputs go there".to_string()),
             name if files.contains(name) => Some(format!(
@@ -321,12 +324,6 @@ fn at(field: &str, index: usize, message: String) -> ParameterProblem {
     let mut problem = ParameterProblem::value(field, message);
     problem.path.push(index.to_string());
     problem
-}
-
-fn base_name(file: &Location) -> Option<&str> {
-    let path = file.0.as_str();
-    let named = !path.ends_with(['/', '.']);
-    Path::new(path).file_name()?.to_str().filter(|_| named)
 }
 
 fn is_identifier(name: &str) -> bool {

@@ -66,7 +66,7 @@ impl Ground {
     /// `digest` is what `source` was found to hold.
     pub fn new(source: Source, digest: Digest, stats: &StatCache, base: &Path) -> Self {
         let stamp = match source.shape {
-            SourceShape::File => settled(&source, &digest, stats, base),
+            SourceShape::File | SourceShape::FileOrFolder => settled(&source, &digest, stats, base),
             _ => None,
         };
         Self {

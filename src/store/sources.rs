@@ -57,6 +57,8 @@ enum Counts<'a> {
     Paths(Vec<String>),
     /// Every file.
     Tree,
+    /// Every file of this folder in the root.
+    Folder(String),
     /// The images, as torchvision lists them.
     Images(&'a ImageSelection),
 }
@@ -168,6 +170,7 @@ impl Counts<'_> {
         let text = match self {
             Counts::Paths(paths) => format!("paths {paths:?}"),
             Counts::Tree => "tree".to_string(),
+            Counts::Folder(name) => format!("folder {name:?}"),
             Counts::Images(selection) => format!("images {selection:?}"),
         };
         Digest::of(text.as_bytes())
@@ -183,6 +186,7 @@ impl Counts<'_> {
         match self {
             Counts::Paths(_) => Ok(Vec::new()),
             Counts::Tree => tree.under(""),
+            Counts::Folder(name) => tree.under(name),
             Counts::Images(selection) => images(root, selection, look),
         }
     }
@@ -195,6 +199,14 @@ fn place<'a>(source: &'a Source, base: &Path) -> Result<Place<'a>, SourceError> 
         SourceShape::File => {
             let (root, name) = parted(&place)?;
             (root, Counts::Paths(vec![name]))
+        }
+        SourceShape::FileOrFolder => {
+            let (root, name) = parted(&place)?;
+            let counts = match place.is_dir() {
+                true => Counts::Folder(name),
+                false => Counts::Paths(vec![name]),
+            };
+            (root, counts)
         }
         SourceShape::Sharded(names) => {
             let (root, paths) = sharded(&place, names)?;

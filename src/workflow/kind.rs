@@ -132,6 +132,8 @@ pub struct Source {
 pub enum SourceShape {
     /// One file; in the tree it stands under its base name.
     File,
+    /// One file, or every file under a folder, by paths that begin with its name.
+    FileOrFolder,
     /// Every file under a folder, by relative path.
     Tree,
     /// One file, or the first of these names in a folder; and where that is the index of a

@@ -465,7 +465,6 @@ fn what_leaves_the_folder_or_clashes_is_refused_when_the_file_is_read() {
         [
             "files.1: two files are called `f.py`: they would lie in one place",
             "files.2: `..` names no file",
-            "files.3: `dir/` names no file",
             "files.4: a file can't be called `out`: outputs go there",
         ],
         [

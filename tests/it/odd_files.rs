@@ -262,3 +262,69 @@ stages:
         "{refused}"
     );
 }
+
+#[test]
+fn files_of_commands_may_be_folders_have_names_and_stay_out_of_bundles() {
+    let space = TestSpace::new();
+    for (path, content) in [
+        ("files/one/config.txt", "one"),
+        ("files/two/config.txt", "two"),
+        (
+            "files/tools/run.sh",
+            "#!/bin/sh\ncat config.txt other.txt tools/deep/more.txt private.csv",
+        ),
+        ("files/tools/deep/more.txt", "three"),
+        ("files/private.csv", "four"),
+    ] {
+        space.write(path, content);
+    }
+    let write = |files: &str| {
+        space.write(
+            "files/files.yaml",
+            format!(
+                "ribflow: 1
+name: files
+stages:
+  all:
+    use: command
+    with:
+      run: ./tools/run.sh > out/all.txt
+      outputs: [all.txt]
+      files: {files}
+"
+            ),
+        );
+    };
+    write("[one/config.txt, two/config.txt]");
+    let refused = space
+        .run(&["validate", "files/files.yaml"])
+        .expect(2)
+        .stderr;
+    assert!(refused.contains("name: …"), "{refused}");
+    write(
+        "[one/config.txt, { path: two/config.txt, name: other.txt }, tools/, { path: private.csv, share: false }]",
+    );
+    space.run(&["run", "files/files.yaml"]).ok();
+    space
+        .run(&["get", "files/files.yaml", "all.all.txt", "-o", "got.txt"])
+        .ok();
+    assert_eq!(space.read("got.txt"), "onetwothreefour");
+    // What is in a folder counts.
+    space.write("files/tools/deep/more.txt", "five");
+    let again = space.run(&["run", "files/files.yaml", "--json"]).expect(0);
+    assert_eq!(again.json_lines().pop().unwrap()["ran"], 1);
+    space.run(&["key", "generate", "--name", "lab"]).ok();
+    space
+        .run(&["export", "bundle", "files/files.yaml", "-o", "files.bundle"])
+        .ok();
+    space.run(&["import", "files.bundle", "-o", "brought"]).ok();
+    assert_eq!(space.read("brought/tools/deep/more.txt"), "five");
+    assert!(space.path("brought/two/config.txt").is_file());
+    assert!(!space.path("brought/private.csv").exists());
+    // A command that came from elsewhere needs permission, whatever its files are.
+    space.write("brought/private.csv", "four");
+    let refused = space
+        .run(&["run", "brought/files.yaml", "--force", "all"])
+        .expect(1);
+    assert!(refused.to_string().contains("trust allow"), "{refused}");
+}

@@ -6,8 +6,9 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::task::{Context, TaskError, TaskInput};
+use super::OUT;
 use super::collect::collect;
-use super::{FILE_SOURCE, OUT};
+use super::files::SOURCE;
 use crate::fsx;
 use crate::store::artifact::{Artifact, Blobs, Files};
 use crate::store::export::{ExportError, content, export, member_name};
@@ -34,9 +35,9 @@ impl Space {
             fs::create_dir_all(folder).map_err(io_error(folder))?;
         }
         for (name, members) in &context.inputs {
-            if name.starts_with(FILE_SOURCE) {
+            if let Some(name) = name.strip_prefix(SOURCE) {
                 for member in members {
-                    space.lay_file(member, context.blobs)?;
+                    space.lay_file(name, member, context.blobs)?;
                 }
             } else if !name.contains('/') {
                 space.lay_input(name, members, context.blobs)?;
@@ -45,15 +46,23 @@ impl Space {
         Ok(space)
     }
 
-    /// A file under its base name. It may be run: content has no mode, so all get the same.
-    fn lay_file(&self, file: &TaskInput, blobs: &dyn Blobs) -> Result<(), TaskError> {
+    /// A file or folder under its name. Files may be run: content has no mode, so all get the same.
+    fn lay_file(&self, name: &str, file: &TaskInput, blobs: &dyn Blobs) -> Result<(), TaskError> {
         let Artifact::Files(files) = &file.artifact else {
             return Err(TaskError::Input("a file is expected".to_string()));
         };
-        for (name, content_of) in &files.files {
-            let bytes = content(blobs, name, &content_of.blob(), &file.roots);
+        let top = self.folder.join(name);
+        for (path, content_of) in &files.files {
+            let bytes = content(blobs, path, &content_of.blob(), &file.roots);
             let bytes = bytes.map_err(task_error)?;
-            let target = self.folder.join(name);
+            // The first part is the name where it was found.
+            let target = match path.split_once('/') {
+                Some((_, inside)) => top.join(inside),
+                None => top.clone(),
+            };
+            if let Some(folder) = target.parent() {
+                fs::create_dir_all(folder).map_err(io_error(folder))?;
+            }
             fs::write(&target, bytes)
                 .and_then(|()| fs::set_permissions(&target, Permissions::from_mode(0o555)))
                 .map_err(io_error(&target))?;

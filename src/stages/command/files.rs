@@ -1,0 +1,70 @@
+//! The files and folders that a line reads, and where in its folder they are.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::stages::choice::WordOr;
+use crate::stages::task::Location;
+use crate::workflow::kind::{Source, SourceShape};
+
+/// A file or folder under a name of its own.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedFile {
+    /// The file or folder.
+    pub path: Location,
+    /// What it is called in the node's folder. Left out: as it is called where it is.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// `false` keeps it out of bundles.
+    #[serde(default = "shared")]
+    pub share: bool,
+}
+
+fn shared() -> bool {
+    true
+}
+
+/// A path, or a path with a name.
+pub(super) type Declared = WordOr<Location, NamedFile>;
+
+/// Names of sources hold a `/`, which names under `needs:` can't.
+pub(super) const SOURCE: &str = "files/";
+
+pub(super) fn location(file: &Declared) -> &Location {
+    match file {
+        WordOr::Word(path) => path,
+        WordOr::Other(named) => &named.path,
+    }
+}
+
+/// What the file is called in the node's folder. `None` for what can't be there.
+pub(super) fn name(file: &Declared) -> Option<&str> {
+    match file {
+        WordOr::Other(NamedFile {
+            name: Some(name), ..
+        }) => {
+            let plain = !name.is_empty() && !matches!(name.as_str(), "." | "..");
+            Some(name.as_str()).filter(|name| plain && !name.contains(['/', '\0']))
+        }
+        file => base_name(location(file)),
+    }
+}
+
+pub(super) fn source(file: &Declared) -> Source {
+    let path = location(file).0.as_str();
+    Source {
+        name: format!("{SOURCE}{}", name(file).unwrap_or_default()),
+        location: PathBuf::from(path.trim_end_matches('/')),
+        shape: SourceShape::FileOrFolder,
+        sealed: false,
+    }
+}
+
+fn base_name(file: &Location) -> Option<&str> {
+    let path = file.0.as_str();
+    let named = !path.ends_with('.') && !path.ends_with("./");
+    Path::new(path).file_name()?.to_str().filter(|_| named)
+}
