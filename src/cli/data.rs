@@ -38,8 +38,7 @@ fn check(
         let message = format!("{} is not a folder", arguments.folder.display());
         return Err(Failure::usage("no-folder", message));
     }
-    let found: Vec<Found> = Preset::ALL
-        .into_iter()
+    let found: Vec<Found> = Preset::all()
         .map(|preset| look(preset, arguments))
         .collect();
     if common.json {
@@ -59,7 +58,7 @@ fn check(
 
 /// What was found of one preset.
 struct Found {
-    facts: Facts,
+    facts: &'static Facts,
     /// Where its folders, or those of its parts, lie.
     places: Vec<PathBuf>,
     images: usize,
@@ -99,7 +98,7 @@ fn look(preset: Preset, arguments: &DataCheckArguments) -> Found {
         expected: 0,
         problems: Vec::new(),
     };
-    if preset != Preset::C {
+    if !preset.facts().by_parts {
         look_at(preset, None, arguments, &mut found);
         return found;
     }

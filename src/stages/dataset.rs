@@ -302,9 +302,10 @@ impl DatasetStage {
             let hint = "`ribflow data check FOLDER` says what lies in a folder";
             problems.push(ParameterProblem::value("preset", message).hint(hint));
         }
-        match (self.preset, &self.part) {
-            (Some(Preset::C), Some(part)) if presets::is_part(part) => {}
-            (Some(Preset::C), _) => {
+        let facts = self.preset.map(Preset::facts);
+        match (facts.is_some_and(|facts| facts.by_parts), &self.part) {
+            (true, Some(part)) if presets::is_part(part) => {}
+            (true, _) => {
                 let message = "ImageNet-C is taken by parts: a corruption and a severity";
                 let place = if self.part.is_some() {
                     "part"
@@ -314,11 +315,11 @@ impl DatasetStage {
                 let problem = ParameterProblem::value(place, message);
                 problems.push(problem.hint("`part: fog/3`; `concat` joins several"));
             }
-            (_, Some(_)) => problems.push(misplaced("part", "preset: imagenet-c")),
-            (_, None) => {}
+            (false, Some(_)) => problems.push(misplaced("part", "preset: imagenet-c")),
+            (false, None) => {}
         }
         let word = matches!(self.classes, Some(WordOr::Word(_)));
-        if word && self.preset != Some(Preset::Objectnet) {
+        if word && facts.is_none_or(|facts| !facts.two_labels) {
             let message = "`intended` and `released` belong to `preset: imagenet-objectnet`";
             let problem = ParameterProblem::value("classes", message);
             problems.push(problem.hint("elsewhere `classes` is a list of names"));

@@ -8,6 +8,10 @@ use serde_json::Value;
 
 use crate::space::TestSpace;
 
+fn preset(name: &str) -> Preset {
+    Preset::named(name).unwrap()
+}
+
 fn image(name: &str) -> Vec<u8> {
     let images = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/images");
     fs::read(images.join(name)).unwrap()
@@ -44,15 +48,20 @@ fn counts(space: &TestSpace, with: &str) -> (f64, f64) {
 #[test]
 fn presets_are_found_in_their_layouts() {
     let space = TestSpace::new();
-    lay(&space, "data/imagenet-a", Preset::A, 2);
+    lay(&space, "data/imagenet-a", preset("imagenet-a"), 2);
     lay(
         &space,
         "data/imagenetv2-matched-frequency-format-val",
-        Preset::V2,
+        preset("imagenet-v2"),
         1,
     );
-    lay(&space, "data/objectnet/images", Preset::Objectnet, 1);
-    lay(&space, "data/c/weather/fog/3", Preset::Val, 1);
+    lay(
+        &space,
+        "data/objectnet/images",
+        preset("imagenet-objectnet"),
+        1,
+    );
+    lay(&space, "data/c/weather/fog/3", preset("imagenet-val"), 1);
     space.write(
         "data/objectnet/images/air_freshener/0.jpg",
         image("420.jpg"),
@@ -86,7 +95,7 @@ fn presets_are_found_in_their_layouts() {
 #[test]
 fn what_is_missing_is_told_before_anything_runs() {
     let space = TestSpace::new();
-    lay(&space, "data/a", Preset::A, 1);
+    lay(&space, "data/a", preset("imagenet-a"), 1);
     fs::remove_dir_all(space.path("data/a/n01498041")).unwrap();
     let workflow = "ribflow: 1
 name: x
@@ -128,9 +137,9 @@ stages:
 #[test]
 fn a_folder_of_datasets_is_checked() {
     let space = TestSpace::new();
-    lay(&space, "data/a", Preset::A, 1);
+    lay(&space, "data/a", preset("imagenet-a"), 1);
     space.write("data/a/n01498041/0.jpg", &image("420.jpg")[..200]);
-    lay(&space, "data/c/fog/3", Preset::Val, 1);
+    lay(&space, "data/c/fog/3", preset("imagenet-val"), 1);
     let checked = space.run(&["data", "check", "data", "--decode"]).expect(1);
     insta::assert_snapshot!(checked.stdout);
     let checked = space
@@ -170,7 +179,7 @@ fn wrong_presets_are_told_apart_at_load_time() {
 #[test]
 fn who_may_pass_images_on_is_no_part_of_a_key() {
     let space = TestSpace::new();
-    lay(&space, "data/imagenet-a", Preset::A, 1);
+    lay(&space, "data/imagenet-a", preset("imagenet-a"), 1);
     let keys = |share: &str| -> Vec<String> {
         space.write("x.yaml", workflow(&format!("preset: imagenet-a{share}")));
         let plan = space.run(&["plan", "x.yaml", "--json"]).expect(0).json();

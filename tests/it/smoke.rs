@@ -13,6 +13,10 @@ use crate::hub::Hub;
 use crate::rule;
 use crate::space::{Outcome, TestSpace};
 
+fn preset(name: &str) -> Preset {
+    Preset::named(name).unwrap()
+}
+
 /// The smallest transformer there is, with ImageNet's thousand outputs.
 fn checkpoint() -> Vec<u8> {
     let classes: Vec<String> = (0..1000).map(|class| class.to_string()).collect();
@@ -142,10 +146,10 @@ const CHANGES: [&str; 4] = [
 #[test]
 fn the_smoke_profile_runs_from_checkpoint_to_verify() {
     let lab = Lab::new();
-    lab.lay("val", Preset::Val, 2, 0);
-    lab.lay("imagenet-a", Preset::A, 2, 1);
-    lab.lay("objectnet-1.0/images", Preset::Objectnet, 2, 3);
-    lab.lay("c/weather/fog/3", Preset::Val, 2, 4);
+    lab.lay("val", preset("imagenet-val"), 2, 0);
+    lab.lay("imagenet-a", preset("imagenet-a"), 2, 1);
+    lab.lay("objectnet-1.0/images", preset("imagenet-objectnet"), 2, 3);
+    lab.lay("c/weather/fog/3", preset("imagenet-val"), 2, 4);
     let run = |words: &[&str]| lab.smoke(&CHANGES, words);
     let plan = run(&["plan", "--json"]).expect(0).json();
     let planned = plan["nodes"].as_array().unwrap().iter();
@@ -195,16 +199,19 @@ fn the_smoke_profile_runs_from_checkpoint_to_verify() {
 fn every_dataset_is_tuned_on_and_tested_on_in_its_layout() {
     let lab = Lab::new();
     let places = [
-        ("ILSVRC2012_img_val", Preset::Val),
-        ("imagenetv2-matched-frequency-format-val", Preset::V2),
-        ("imagenet-a", Preset::A),
-        ("imagenet-r", Preset::R),
-        ("sketch/sketch", Preset::Sketch),
-        ("objectnet-1.0/images", Preset::Objectnet),
-        ("imagenet-cartoon", Preset::Cartoon),
-        ("imagenet-drawing", Preset::Drawing),
-        ("imagenet-c/noise/gaussian_noise/3", Preset::Val),
-        ("imagenet-c/weather/fog/3", Preset::Val),
+        ("ILSVRC2012_img_val", preset("imagenet-val")),
+        (
+            "imagenetv2-matched-frequency-format-val",
+            preset("imagenet-v2"),
+        ),
+        ("imagenet-a", preset("imagenet-a")),
+        ("imagenet-r", preset("imagenet-r")),
+        ("sketch/sketch", preset("imagenet-sketch")),
+        ("objectnet-1.0/images", preset("imagenet-objectnet")),
+        ("imagenet-cartoon", preset("imagenet-cartoon")),
+        ("imagenet-drawing", preset("imagenet-drawing")),
+        ("imagenet-c/noise/gaussian_noise/3", preset("imagenet-val")),
+        ("imagenet-c/weather/fog/3", preset("imagenet-val")),
     ];
     for (first, (place, preset)) in places.into_iter().enumerate() {
         lab.lay(place, preset, 2, first);

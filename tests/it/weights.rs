@@ -14,6 +14,10 @@ use serde_json::Value;
 
 use crate::space::TestSpace;
 
+fn preset(name: &str) -> Preset {
+    Preset::named(name).unwrap()
+}
+
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints")
 }
@@ -216,15 +220,15 @@ fn a_class_that_can_not_be_told_from_another_is_an_error() {
 fn every_preset_has_classes_of_its_own() {
     let model = classes::imagenet();
     let presets = [
-        Preset::Val,
-        Preset::V2,
-        Preset::A,
-        Preset::R,
-        Preset::Sketch,
-        Preset::Objectnet,
-        Preset::Cartoon,
-        Preset::Drawing,
-        Preset::C,
+        preset("imagenet-val"),
+        preset("imagenet-v2"),
+        preset("imagenet-a"),
+        preset("imagenet-r"),
+        preset("imagenet-sketch"),
+        preset("imagenet-objectnet"),
+        preset("imagenet-cartoon"),
+        preset("imagenet-drawing"),
+        preset("imagenet-c"),
     ];
     for preset in presets {
         for labels in [ObjectnetLabels::Intended, ObjectnetLabels::Released] {

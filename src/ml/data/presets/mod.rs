@@ -3,42 +3,11 @@
 
 mod objectnet;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::classes;
-
-/// A dataset that people have on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub enum Preset {
-    /// ImageNet-1K's validation set, one folder per class.
-    #[serde(rename = "imagenet-val")]
-    Val,
-    /// ImageNet-V2, matched frequency; folders are numbers.
-    #[serde(rename = "imagenet-v2")]
-    V2,
-    /// ImageNet-A: 200 classes.
-    #[serde(rename = "imagenet-a")]
-    A,
-    /// ImageNet-R: 200 classes.
-    #[serde(rename = "imagenet-r")]
-    R,
-    /// ImageNet-Sketch.
-    #[serde(rename = "imagenet-sketch")]
-    Sketch,
-    /// ObjectNet: the 113 objects that ImageNet has too, without their red border.
-    #[serde(rename = "imagenet-objectnet")]
-    Objectnet,
-    /// ImageNet-Cartoon.
-    #[serde(rename = "imagenet-cartoon")]
-    Cartoon,
-    /// ImageNet-Drawing.
-    #[serde(rename = "imagenet-drawing")]
-    Drawing,
-    /// One part of ImageNet-C, such as `fog/3`.
-    #[serde(rename = "imagenet-c")]
-    C,
-}
 
 /// Which ImageNet classes ObjectNet's folders stand for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -52,8 +21,11 @@ pub enum ObjectnetLabels {
 }
 
 /// What is known of a preset.
+#[derive(Clone, Copy)]
 pub struct Facts {
     pub name: &'static str,
+    /// One sentence for the documentation.
+    pub summary: &'static str,
     /// Where its class folders may lie below the common root, in order of preference. `{part}`
     /// stands for the part.
     pub places: &'static [&'static str],
@@ -65,6 +37,12 @@ pub struct Facts {
     pub terms: &'static str,
     /// The licence has a clause against training on it, which are the terms.
     pub no_training: bool,
+    /// It is taken by parts, a corruption and a severity; each has `images` images.
+    pub by_parts: bool,
+    /// Its class folders have both intended and released labels.
+    pub two_labels: bool,
+    /// Its class folders, in the order of their names.
+    pub folders: fn(ObjectnetLabels) -> Vec<Folder>,
 }
 
 /// A class folder and the class that it holds.
@@ -96,117 +74,170 @@ pub const CORRUPTIONS: [(&str, &str); 15] = [
 
 const RESEARCH: &str = "images from the web, for non-commercial research";
 
-impl Preset {
-    pub const ALL: [Self; 9] = [
-        Self::Val,
-        Self::V2,
-        Self::A,
-        Self::R,
-        Self::Sketch,
-        Self::Objectnet,
-        Self::Cartoon,
-        Self::Drawing,
-        Self::C,
-    ];
+/// Every preset.
+pub static PRESETS: &[Facts] = &[
+    Facts {
+        name: "imagenet-val",
+        summary: "ImageNet-1K's validation set, one folder per class.",
+        places: &["val", "imagenet-val", "imagenet/val", "ILSVRC2012_img_val"],
+        images: 50_000,
+        home: "image-net.org (ILSVRC2012_img_val.tar, sorted into class folders)",
+        terms: "terms of access of ImageNet: non-commercial research and education",
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-v2",
+        summary: "ImageNet-V2, matched frequency; folders are numbers.",
+        places: &[
+            "v2",
+            "imagenet-v2",
+            "imagenetv2-matched-frequency-format-val",
+        ],
+        images: 10_000,
+        home: "huggingface.co/datasets/vaishaal/ImageNetV2 (matched frequency)",
+        terms: RESEARCH,
+        folders: numbered,
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-a",
+        summary: "ImageNet-A: 200 classes.",
+        places: &["a", "imagenet-a"],
+        images: 7_500,
+        home: "github.com/hendrycks/natural-adv-examples",
+        terms: RESEARCH,
+        folders: |_| named(classes::imagenet_a()),
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-r",
+        summary: "ImageNet-R: 200 classes.",
+        places: &["r", "imagenet-r"],
+        images: 30_000,
+        home: "github.com/hendrycks/imagenet-r",
+        terms: RESEARCH,
+        folders: |_| named(classes::imagenet_r()),
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-sketch",
+        summary: "ImageNet-Sketch.",
+        places: &[
+            "sketch",
+            "imagenet-sketch",
+            "sketch/sketch",
+            "imagenet_sketch",
+        ],
+        images: 50_889,
+        home: "github.com/HaohanWang/ImageNet-Sketch",
+        terms: RESEARCH,
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-objectnet",
+        summary: "ObjectNet: the 113 objects that ImageNet has too, without their red border.",
+        places: &[
+            "objectnet",
+            "objectnet/images",
+            "objectnet-1.0/images",
+            "objectnet-1.0",
+        ],
+        images: 18_574,
+        border: 2,
+        home: "objectnet.dev",
+        terms: "ObjectNet's licence: never to be used to tune the parameters of any model",
+        no_training: true,
+        two_labels: true,
+        folders: objectnet::folders,
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-cartoon",
+        summary: "ImageNet-Cartoon.",
+        places: &["cartoon", "imagenet-cartoon"],
+        images: 50_000,
+        home: "zenodo.org/record/6801109",
+        terms: "made from ImageNet's validation set, on its terms",
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-drawing",
+        summary: "ImageNet-Drawing.",
+        places: &["drawing", "imagenet-drawing"],
+        images: 50_000,
+        home: "zenodo.org/record/6801109",
+        terms: "made from ImageNet's validation set, on its terms",
+        ..USUAL
+    },
+    Facts {
+        name: "imagenet-c",
+        summary: "One part of ImageNet-C, such as `fog/3`.",
+        places: &[
+            "c/{part}",
+            "imagenet-c/{part}",
+            "c/{archive}/{part}",
+            "imagenet-c/{archive}/{part}",
+        ],
+        images: 50_000,
+        home: "zenodo.org/record/2235448",
+        terms: "made from ImageNet's validation set, on its terms",
+        by_parts: true,
+        ..USUAL
+    },
+];
 
-    pub fn facts(self) -> Facts {
-        let facts = |name, places, images, home, terms| Facts {
-            name,
-            places,
-            images,
-            border: 0,
-            home,
-            terms,
-            no_training: false,
-        };
-        match self {
-            Self::Val => facts(
-                "imagenet-val",
-                &["val", "imagenet-val", "imagenet/val", "ILSVRC2012_img_val"],
-                50_000,
-                "image-net.org (ILSVRC2012_img_val.tar, sorted into class folders)",
-                "terms of access of ImageNet: non-commercial research and education",
-            ),
-            Self::V2 => facts(
-                "imagenet-v2",
-                &[
-                    "v2",
-                    "imagenet-v2",
-                    "imagenetv2-matched-frequency-format-val",
-                ],
-                10_000,
-                "huggingface.co/datasets/vaishaal/ImageNetV2 (matched frequency)",
-                RESEARCH,
-            ),
-            Self::A => facts(
-                "imagenet-a",
-                &["a", "imagenet-a"],
-                7_500,
-                "github.com/hendrycks/natural-adv-examples",
-                RESEARCH,
-            ),
-            Self::R => facts(
-                "imagenet-r",
-                &["r", "imagenet-r"],
-                30_000,
-                "github.com/hendrycks/imagenet-r",
-                RESEARCH,
-            ),
-            Self::Sketch => facts(
-                "imagenet-sketch",
-                &[
-                    "sketch",
-                    "imagenet-sketch",
-                    "sketch/sketch",
-                    "imagenet_sketch",
-                ],
-                50_889,
-                "github.com/HaohanWang/ImageNet-Sketch",
-                RESEARCH,
-            ),
-            Self::Objectnet => Facts {
-                border: 2,
-                no_training: true,
-                ..facts(
-                    "imagenet-objectnet",
-                    &[
-                        "objectnet",
-                        "objectnet/images",
-                        "objectnet-1.0/images",
-                        "objectnet-1.0",
-                    ],
-                    18_574,
-                    "objectnet.dev",
-                    "ObjectNet's licence: never to be used to tune the parameters of any model",
-                )
-            },
-            Self::Cartoon => facts(
-                "imagenet-cartoon",
-                &["cartoon", "imagenet-cartoon"],
-                50_000,
-                "zenodo.org/record/6801109",
-                "made from ImageNet's validation set, on its terms",
-            ),
-            Self::Drawing => facts(
-                "imagenet-drawing",
-                &["drawing", "imagenet-drawing"],
-                50_000,
-                "zenodo.org/record/6801109",
-                "made from ImageNet's validation set, on its terms",
-            ),
-            Self::C => facts(
-                "imagenet-c",
-                &[
-                    "c/{part}",
-                    "imagenet-c/{part}",
-                    "c/{archive}/{part}",
-                    "imagenet-c/{archive}/{part}",
-                ],
-                50_000,
-                "zenodo.org/record/2235448",
-                "made from ImageNet's validation set, on its terms",
-            ),
-        }
+const USUAL: Facts = Facts {
+    name: "",
+    summary: "",
+    places: &[],
+    images: 0,
+    border: 0,
+    home: "",
+    terms: "",
+    no_training: false,
+    by_parts: false,
+    two_labels: false,
+    folders: |_| named(classes::imagenet()),
+};
+
+/// Folders that are named as their classes.
+fn named(classes: Vec<String>) -> Vec<Folder> {
+    let folder = |class: String| Folder {
+        folder: class.clone(),
+        class,
+    };
+    classes.into_iter().map(folder).collect()
+}
+
+/// ImageNet's classes in folders that are named by their numbers.
+fn numbered(_labels: ObjectnetLabels) -> Vec<Folder> {
+    let numbered = classes::imagenet().into_iter().enumerate();
+    let mut folders: Vec<Folder> = numbered
+        .map(|(number, class)| Folder {
+            folder: number.to_string(),
+            class,
+        })
+        .collect();
+    folders.sort_by(|a, b| a.folder.cmp(&b.folder));
+    folders
+}
+
+/// A dataset that people have on disk: an entry of [`PRESETS`].
+#[derive(Clone, Copy)]
+pub struct Preset(&'static Facts);
+
+impl Preset {
+    pub fn all() -> impl Iterator<Item = Self> {
+        PRESETS.iter().map(Self)
+    }
+
+    /// The preset that a workflow file calls `name`.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::all().find(|preset| preset.0.name == name)
+    }
+
+    pub fn facts(self) -> &'static Facts {
+        self.0
     }
 
     /// Where the class folders may lie below the root; `part` is that of ImageNet-C.
@@ -221,30 +252,49 @@ impl Preset {
 
     /// Its class folders, in the order of their names.
     pub fn folders(self, labels: ObjectnetLabels) -> Vec<Folder> {
-        let named = |classes: Vec<String>| -> Vec<Folder> {
-            let folder = |class: String| Folder {
-                folder: class.clone(),
-                class,
-            };
-            classes.into_iter().map(folder).collect()
+        (self.0.folders)(labels)
+    }
+}
+
+impl std::fmt::Debug for Preset {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter) -> std::fmt::Result {
+        formatter.write_str(self.0.name)
+    }
+}
+
+impl Serialize for Preset {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Preset {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::named(&name).ok_or_else(|| {
+            let names: Vec<String> = PRESETS.iter().map(|it| format!("`{}`", it.name)).collect();
+            let names = names.join(", ");
+            // As serde words it for an enum.
+            D::Error::custom(format!("unknown variant `{name}`, expected one of {names}"))
+        })
+    }
+}
+
+impl JsonSchema for Preset {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Preset".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        let preset = |facts: &Facts| {
+            serde_json::json!({
+                "const": facts.name,
+                "description": facts.summary,
+                "type": "string",
+            })
         };
-        match self {
-            Self::A => named(classes::imagenet_a()),
-            Self::R => named(classes::imagenet_r()),
-            Self::Objectnet => objectnet::folders(labels),
-            Self::V2 => {
-                let numbered = classes::imagenet().into_iter().enumerate();
-                let mut folders: Vec<Folder> = numbered
-                    .map(|(number, class)| Folder {
-                        folder: number.to_string(),
-                        class,
-                    })
-                    .collect();
-                folders.sort_by(|a, b| a.folder.cmp(&b.folder));
-                folders
-            }
-            _ => named(classes::imagenet()),
-        }
+        let presets: Vec<serde_json::Value> = PRESETS.iter().map(preset).collect();
+        json_schema!({ "description": "A dataset that people have on disk.", "oneOf": presets })
     }
 }
 
@@ -262,17 +312,21 @@ mod tests {
 
     use super::*;
 
+    fn preset(name: &str) -> Preset {
+        Preset::named(name).unwrap()
+    }
+
     #[test]
     fn folders_are_sorted_and_their_classes_are_imagenets() {
         let known: BTreeSet<String> = classes::imagenet().into_iter().collect();
-        for preset in Preset::ALL {
+        for preset in Preset::all() {
             let folders = preset.folders(ObjectnetLabels::Intended);
             assert!(folders.is_sorted_by(|a, b| a.folder < b.folder));
             for folder in folders {
                 assert!(folder.class.split('+').all(|class| known.contains(class)));
             }
         }
-        let v2 = Preset::V2.folders(ObjectnetLabels::Intended);
+        let v2 = preset("imagenet-v2").folders(ObjectnetLabels::Intended);
         let ten = v2.iter().find(|folder| folder.folder == "10").unwrap();
         assert_eq!(ten.class, classes::imagenet()[10]);
     }
@@ -280,8 +334,8 @@ mod tests {
     /// The eight folders that the released code takes for the one before them.
     #[test]
     fn the_released_labels_of_objectnet_are_told_from_the_right_ones() {
-        let right = Preset::Objectnet.folders(ObjectnetLabels::Intended);
-        let released = Preset::Objectnet.folders(ObjectnetLabels::Released);
+        let right = preset("imagenet-objectnet").folders(ObjectnetLabels::Intended);
+        let released = preset("imagenet-objectnet").folders(ObjectnetLabels::Released);
         let wrong: Vec<&str> = right
             .iter()
             .zip(&released)
@@ -304,7 +358,7 @@ mod tests {
     #[test]
     fn objectnet_has_113_classes_of_125_or_the_released_105() {
         let distinct = |labels| -> BTreeSet<String> {
-            let folders = Preset::Objectnet.folders(labels);
+            let folders = preset("imagenet-objectnet").folders(labels);
             assert_eq!(folders.len(), 113);
             folders.into_iter().map(|folder| folder.class).collect()
         };
@@ -319,7 +373,7 @@ mod tests {
 
     #[test]
     fn parts_are_found_with_and_without_their_archive() {
-        let places = Preset::C.places(Some("fog/3"));
+        let places = preset("imagenet-c").places(Some("fog/3"));
         assert_eq!(places[0], "c/fog/3");
         assert_eq!(places[2], "c/weather/fog/3");
         assert!(is_part("fog/3") && !is_part("fog/6") && !is_part("smog/3") && !is_part("fog"));
