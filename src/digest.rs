@@ -86,17 +86,17 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// What takes in bytes to be hashed: a hasher, or a buffer where many short pieces are taken in,
 /// each of which would cost a hasher more than its bytes do.
-pub trait Feed {
+pub trait HashInto {
     fn feed(&mut self, bytes: &[u8]);
 }
 
-impl Feed for blake3::Hasher {
+impl HashInto for blake3::Hasher {
     fn feed(&mut self, bytes: &[u8]) {
         self.update(bytes);
     }
 }
 
-impl Feed for Vec<u8> {
+impl HashInto for Vec<u8> {
     fn feed(&mut self, bytes: &[u8]) {
         self.extend_from_slice(bytes);
     }
@@ -106,7 +106,7 @@ impl Feed for Vec<u8> {
 ///
 /// Every part is preceded by a tag of its own; texts, lists and maps by their length; maps go in
 /// the order of their names; floats go by their bits. `1` and `1.0` are different values.
-pub fn hash_value(hasher: &mut impl Feed, value: &Value) {
+pub fn hash_value(hasher: &mut impl HashInto, value: &Value) {
     match value {
         Value::Null => {
             hasher.feed(b"n");
@@ -133,11 +133,11 @@ pub fn hash_value(hasher: &mut impl Feed, value: &Value) {
 }
 
 /// As [`hash_value`] of a text.
-pub fn hash_string(hasher: &mut impl Feed, text: &str) {
+pub fn hash_string(hasher: &mut impl HashInto, text: &str) {
     hash_text(hasher, b's', text);
 }
 
-fn hash_number(hasher: &mut impl Feed, number: &serde_json::Number) {
+fn hash_number(hasher: &mut impl HashInto, number: &serde_json::Number) {
     if let Some(unsigned) = number.as_u64() {
         feed_number(hasher, b'u', unsigned.to_le_bytes());
     } else if let Some(signed) = number.as_i64() {
@@ -150,16 +150,16 @@ fn hash_number(hasher: &mut impl Feed, number: &serde_json::Number) {
     }
 }
 
-fn hash_text(hasher: &mut impl Feed, tag: u8, text: &str) {
+fn hash_text(hasher: &mut impl HashInto, tag: u8, text: &str) {
     hash_length(hasher, tag, text.len());
     hasher.feed(text.as_bytes());
 }
 
-fn hash_length(hasher: &mut impl Feed, tag: u8, length: usize) {
+fn hash_length(hasher: &mut impl HashInto, tag: u8, length: usize) {
     feed_number(hasher, tag, (length as u64).to_le_bytes());
 }
 
-fn feed_number(hasher: &mut impl Feed, tag: u8, number: [u8; 8]) {
+fn feed_number(hasher: &mut impl HashInto, tag: u8, number: [u8; 8]) {
     hasher.feed(&[tag]);
     hasher.feed(&number);
 }

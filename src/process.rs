@@ -29,15 +29,15 @@ pub fn adopt_orphans() {
 
 /// A child that is waited for by who started it; until then it is no orphan.
 #[derive(Debug)]
-pub struct Known(i32);
+pub struct OwnedChild(i32);
 
-impl Known {
+impl OwnedChild {
     pub fn id(&self) -> Option<Pid> {
         Pid::from_raw(self.0)
     }
 }
 
-impl Drop for Known {
+impl Drop for OwnedChild {
     fn drop(&mut self) {
         known().remove(&self.0);
     }
@@ -47,13 +47,13 @@ impl Drop for Known {
 pub fn start<T>(
     start: impl FnOnce() -> io::Result<T>,
     id: impl FnOnce(&T) -> Option<u32>,
-) -> io::Result<(T, Known)> {
+) -> io::Result<(T, OwnedChild)> {
     let mut known = known();
     let child = start()?;
     let id = id(&child).and_then(|id| i32::try_from(id).ok());
     let id = id.ok_or_else(|| io::Error::other("a child without a number"))?;
     known.insert(id);
-    Ok((child, Known(id)))
+    Ok((child, OwnedChild(id)))
 }
 
 fn known() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {

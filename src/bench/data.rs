@@ -9,7 +9,7 @@ use candle_core::Device;
 use rayon::prelude::*;
 use sha2::{Digest as _, Sha256};
 
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::store::temporary;
 use super::{BenchError, Family, Prepare, Result, Setting, Work};
 use crate::digest::Digest;
@@ -22,7 +22,7 @@ use crate::ml::data::{ImagePart, ImageSet, encode};
 use crate::ml::models::catalogue;
 use crate::ml::rng::Stream;
 use crate::ml::train::batch::Normaliser;
-use crate::store::shelf::{About, Budget};
+use crate::store::derived_cache::{About, Budget};
 
 pub(super) const FAMILY: Family = Family {
     form: "data/jpeg|jpeg224|tensor224|shards",
@@ -85,7 +85,7 @@ fn on_all<T>(
     files: Vec<Photograph>,
     make: impl Fn(&Photograph) -> Result<T> + Send + Sync + 'static,
 ) -> Result<Work> {
-    let amount = Amount::of(files.len(), "images", "images/s");
+    let amount = Throughput::of(files.len(), "images", "images/s");
     Ok(Work::new(amount, move || {
         files.par_iter().try_for_each(|file| {
             std::hint::black_box(make(file)?);
@@ -227,7 +227,7 @@ fn shards(_: &Setting) -> Result<Work> {
     // As an epoch of training reads them.
     let order = Stream::new(0, "bench order").permutation(count);
     Ok(Work::new(
-        Amount::of(count, "images", "images/s"),
+        Throughput::of(count, "images", "images/s"),
         move || {
             let _ = &folder;
             for batch in order.chunks(BATCH) {

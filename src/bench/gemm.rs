@@ -2,7 +2,7 @@
 
 use candle_core::Device;
 
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{Family, Prepare, Result, Setting, Work, numbers};
 use crate::ml::ops::{Activation, Precision, Tape, Value};
 
@@ -55,7 +55,7 @@ pub(super) fn precision(word: &str) -> Option<Precision> {
 fn prepare(rows: usize, inputs: usize, outputs: usize, precision: Precision) -> Result<Work> {
     let x = Value::constant(numbers::tensor(&[rows, inputs], 1.0, &Device::Cpu)?);
     let weight = Value::constant(numbers::tensor(&[outputs, inputs], 0.02, &Device::Cpu)?);
-    let amount = Amount::operations(2 * rows * inputs * outputs);
+    let amount = Throughput::operations(2 * rows * inputs * outputs);
     Ok(Work::new(amount, move || {
         Tape::with_precision(precision).linear(&x, &weight, None, Activation::None)?;
         Ok(())

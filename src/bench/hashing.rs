@@ -1,6 +1,6 @@
 //! BLAKE3 over memory, as the store does it for large blobs.
 
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{Family, Prepare, Setting, Work};
 use crate::workflow::resources;
 
@@ -20,7 +20,7 @@ fn find(parts: &[&str]) -> Option<Prepare> {
     let size = usize::try_from(resources::bytes(&(*size).into()).ok()?).ok()?;
     Some(Box::new(move |_: &Setting| {
         let bytes = vec![7u8; size];
-        Ok(Work::new(Amount::bytes(size), move || {
+        Ok(Work::new(Throughput::bytes(size), move || {
             std::hint::black_box(blake3::Hasher::new().update_rayon(&bytes).finalize());
             Ok(())
         }))

@@ -14,14 +14,14 @@ const LEAST_ROUND_SECONDS: f64 = 2e-3;
 
 /// So much of something.
 #[derive(Clone, Copy, Debug)]
-pub struct Amount {
+pub struct Throughput {
     count: f64,
     unit: &'static str,
     /// What a rate is given in, and how much of the unit that is.
     rate: (&'static str, f64),
 }
 
-impl Amount {
+impl Throughput {
     /// Images, iterations, nodes: `images` and `images/s`.
     pub fn of(count: usize, unit: &'static str, rate: &'static str) -> Self {
         Self {
@@ -92,7 +92,7 @@ pub(super) fn measure(name: &str, mut work: Work, seconds: f64) -> Result<Measur
     }
     let spent = processor_seconds().zip(cpu).map(|(end, begin)| end - begin);
     let wall = spread(&mut rounds);
-    let Amount { count, unit, rate } = work.amount;
+    let Throughput { count, unit, rate } = work.amount;
     Ok(Measured {
         name: name.to_string(),
         rounds: rounds.len(),

@@ -25,7 +25,7 @@ use candle_core::Device;
 pub use error::BenchError;
 pub use measure::Measured;
 
-use self::measure::Amount;
+use self::measure::Throughput;
 use crate::diag::nearest;
 use crate::ml::ops::parallel;
 
@@ -48,13 +48,13 @@ struct Work {
     /// One call is what a time is of.
     run: Box<dyn FnMut() -> Result<()>>,
     /// What one call gets done.
-    amount: Amount,
+    amount: Throughput,
     /// SHA-256 of what came out, where another program can be held against it.
     digest: Option<String>,
 }
 
 impl Work {
-    fn new(amount: Amount, run: impl FnMut() -> Result<()> + 'static) -> Self {
+    fn new(amount: Throughput, run: impl FnMut() -> Result<()> + 'static) -> Self {
         Self {
             run: Box::new(run),
             amount,

@@ -3,14 +3,14 @@
 use candle_core::{Device, Tensor};
 
 use super::gemm::{positive, precision};
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{Family, Prepare, Result, Setting, Work, numbers};
 use crate::ml::models::config::{Block, Config, Network, ResNet};
 use crate::ml::models::{Model, Pass, Vit, catalogue};
 use crate::ml::ops::{Precision, Tape, Value};
 use crate::ml::train::method::{Part, Plain};
 use crate::ml::train::optimiser::Rule;
-use crate::ml::train::trainer::{Batch, Fed, Objective, Trainer};
+use crate::ml::train::trainer::{Batch, BatchInput, Objective, Trainer};
 
 pub(super) const FAMILY: Family = Family {
     form: "model/ARCHITECTURE/forward|train/bBATCH[/f32|bf16|f16]",
@@ -179,7 +179,7 @@ fn train(model: Model, images: Tensor, precision: Precision) -> Result<Work> {
     };
     let mut trainer = Trainer::new(model, &WHOLE, &objective)?;
     let device = images.device().clone();
-    let batch = Batch::from(Fed::Images(images));
+    let batch = Batch::from(BatchInput::Images(images));
     Ok(Work::new(amount, move || {
         // So slow that no loss ever leaves the numbers.
         trainer.step(&batch, &labels, 1e-4)?;
@@ -188,6 +188,6 @@ fn train(model: Model, images: Tensor, precision: Precision) -> Result<Work> {
     }))
 }
 
-fn amount(images: &Tensor) -> Result<Amount> {
-    Ok(Amount::of(images.dim(0)?, "images", "images/s"))
+fn amount(images: &Tensor) -> Result<Throughput> {
+    Ok(Throughput::of(images.dim(0)?, "images", "images/s"))
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use super::gemm::positive;
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{BenchError, Family, Prepare, Result, Setting, Work};
 
 pub(super) const FAMILY: Family = Family {
@@ -30,7 +30,7 @@ fn find(parts: &[&str]) -> Option<Prepare> {
         let threads = setting.threads;
         run(&file, threads)?;
         Ok(Work::new(
-            Amount::of(nodes, "nodes", "nodes/s"),
+            Throughput::of(nodes, "nodes", "nodes/s"),
             move || {
                 let _ = &folder;
                 run(&file, threads)

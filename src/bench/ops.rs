@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 
 use super::gemm::precision;
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{Family, Prepare, Result, Setting, Work, numbers};
 use crate::ml::ops::{
     Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window,
@@ -147,10 +147,10 @@ fn prepare(operation: &'static Operation, train: bool, precision: Precision) -> 
         .collect::<Result<Vec<Tensor>>>()?;
     let amount = match operation.multiplications {
         // Of what it works on, once.
-        0 => Amount::bytes(4 * tensors[0].elem_count()),
+        0 => Throughput::bytes(4 * tensors[0].elem_count()),
         // Two products go back for each that went forward.
-        count if train => Amount::operations(6 * count),
-        count => Amount::operations(2 * count),
+        count if train => Throughput::operations(6 * count),
+        count => Throughput::operations(2 * count),
     };
     let mut seed: Option<Tensor> = None;
     Ok(Work::new(amount, move || {

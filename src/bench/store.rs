@@ -1,7 +1,7 @@
 //! Blobs into a store of their own and out of it again, under the system's folder for temporary
 //! files.
 
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{BenchError, Family, Prepare, Result, Setting, Work};
 use crate::store::{Blobs, Store};
 
@@ -41,7 +41,7 @@ fn put(_: &Setting) -> Result<Work> {
     let mut written: u64 = 0;
     /// Bytes after which a new store is begun, so that the disk does not fill.
     const FULL: u64 = 1 << 29;
-    Ok(Work::new(Amount::bytes(BLOBS * BYTES), move || {
+    Ok(Work::new(Throughput::bytes(BLOBS * BYTES), move || {
         for _ in 0..BLOBS {
             written += BYTES as u64;
             // Nothing that is there already.
@@ -62,7 +62,7 @@ fn get(_: &Setting) -> Result<Work> {
     for blob in 0..BLOBS {
         digests.push(store.write(&vec![blob as u8; BYTES])?.digest);
     }
-    Ok(Work::new(Amount::bytes(BLOBS * BYTES), move || {
+    Ok(Work::new(Throughput::bytes(BLOBS * BYTES), move || {
         let _ = &folder;
         for digest in &digests {
             std::hint::black_box(store.read(digest)?);

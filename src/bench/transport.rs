@@ -1,7 +1,7 @@
 //! Optimal transport between two sets of ten Gaussian classes.
 
 use super::gemm::positive;
-use super::measure::Amount;
+use super::measure::Throughput;
 use super::{Family, Prepare, Result, Setting, Work, numbers};
 use crate::ml::Unobserved;
 use crate::ml::ot::{Cost, Exact, Labelled, Otdd, Points, Precision, Sinkhorn};
@@ -66,7 +66,7 @@ fn sinkhorn(count: usize) -> Result<Work> {
         max_iterations: ITERATIONS,
         ..Sinkhorn::default()
     };
-    let amount = Amount::of(ITERATIONS as usize, "iterations", "iterations/s");
+    let amount = Throughput::of(ITERATIONS as usize, "iterations", "iterations/s");
     Ok(Work::new(amount, move || {
         // It can't converge to that: all the iterations, then an error.
         let _ = solver.solve(&cost, &of_a, &of_b, &Unobserved);
@@ -79,7 +79,7 @@ fn exact(count: usize) -> Result<Work> {
     let cost = Cost::squared_euclidean(&a, &b, 1.0, None, Precision::Double)?;
     let (of_a, of_b) = (a.uniform_weights(), b.uniform_weights());
     Ok(Work::new(
-        Amount::of(1, "distances", "distances/s"),
+        Throughput::of(1, "distances", "distances/s"),
         move || {
             Exact::default().solve(&cost, &of_a, &of_b, &Unobserved)?;
             Ok(())
@@ -94,7 +94,7 @@ fn otdd(count: usize) -> Result<Work> {
     };
     let (a, b) = (labelled(0)?, labelled(1)?);
     Ok(Work::new(
-        Amount::of(1, "distances", "distances/s"),
+        Throughput::of(1, "distances", "distances/s"),
         move || {
             Otdd::default().between(&a, &b, &Unobserved)?;
             Ok(())

@@ -38,11 +38,11 @@ fn check(
         let message = format!("{} is not a folder", arguments.folder.display());
         return Err(Failure::usage("no-folder", message));
     }
-    let found: Vec<Found> = Preset::all()
+    let found: Vec<PresetCheck> = Preset::all()
         .map(|preset| look(preset, arguments))
         .collect();
     if common.json {
-        let found: Vec<Value> = found.iter().map(Found::document).collect();
+        let found: Vec<Value> = found.iter().map(PresetCheck::document).collect();
         serde_json::to_writer(&mut *output, &json!({ "datasets": found }))?;
         writeln!(output)?;
     } else {
@@ -57,7 +57,7 @@ fn check(
 }
 
 /// What was found of one preset.
-struct Found {
+struct PresetCheck {
     facts: &'static Facts,
     /// Where its folders, or those of its parts, lie.
     places: Vec<PathBuf>,
@@ -67,7 +67,7 @@ struct Found {
     problems: Vec<String>,
 }
 
-impl Found {
+impl PresetCheck {
     fn state(&self) -> &'static str {
         match (self.places.is_empty(), self.problems.is_empty()) {
             (true, _) => "absent",
@@ -90,8 +90,8 @@ impl Found {
     }
 }
 
-fn look(preset: Preset, arguments: &DataCheckArguments) -> Found {
-    let mut found = Found {
+fn look(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
+    let mut found = PresetCheck {
         facts: preset.facts(),
         places: Vec::new(),
         images: 0,
@@ -125,7 +125,7 @@ fn look_at(
     preset: Preset,
     part: Option<&str>,
     arguments: &DataCheckArguments,
-    found: &mut Found,
+    found: &mut PresetCheck,
 ) -> bool {
     let folders = preset.folders(ObjectnetLabels::Intended);
     let all = ImageSelection {
@@ -177,7 +177,7 @@ fn damaged(place: &Path, files: &[String]) -> Vec<String> {
     files.par_iter().filter_map(problem).collect()
 }
 
-fn show(found: &[Found], output: &mut dyn Write) -> Result<(), Failure> {
+fn show(found: &[PresetCheck], output: &mut dyn Write) -> Result<(), Failure> {
     let mut table = Table::new(["dataset", "state", "images", "expected", "folder"]);
     for found in found {
         let place = match found.places.as_slice() {
@@ -207,7 +207,7 @@ fn show(found: &[Found], output: &mut dyn Write) -> Result<(), Failure> {
             writeln!(output, "  and {} more", found.problems.len() - MOST_SHOWN)?;
         }
     }
-    let absent: Vec<&Found> = found.iter().filter(|it| it.places.is_empty()).collect();
+    let absent: Vec<&PresetCheck> = found.iter().filter(|it| it.places.is_empty()).collect();
     if !absent.is_empty() {
         writeln!(output, "\nTo be had at:")?;
     }

@@ -75,7 +75,7 @@ fn import(
         .place(&bundle.files, &bundle.about.workflow)
         .map_err(landing_failed)?;
     landing.finish().map_err(landing_failed)?;
-    let told = Told {
+    let told = ImportSummary {
         workflow,
         records: bundle.reader.keys().len(),
         commands,
@@ -233,14 +233,14 @@ fn named(found: &Found) -> Vec<Wanted> {
 }
 
 /// What was imported.
-struct Told {
+struct ImportSummary {
     workflow: PathBuf,
     records: usize,
     commands: BTreeSet<Digest>,
     checked: bool,
 }
 
-impl Told {
+impl ImportSummary {
     fn tell(&self, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
         if !self.checked && !common.quiet {
             // A warning that can't be shown is no reason to stop.

@@ -19,7 +19,7 @@ const DEATH: Duration = Duration::from_secs(5);
 
 /// Waits for signals for as long as the run goes on.
 pub async fn listen(stop: watch::Sender<bool>, mut console: Console) {
-    let Some(mut heard) = Heard::new() else {
+    let Some(mut heard) = EndSignals::new() else {
         tracing::warn!("signals can't be heard: Ctrl-C ends the run at once");
         return;
     };
@@ -40,14 +40,14 @@ pub async fn listen(stop: watch::Sender<bool>, mut console: Console) {
 }
 
 /// The signals that ask for an end. While this lives none of them ends the process by itself.
-struct Heard {
+struct EndSignals {
     interrupt: Signals,
     terminate: Signals,
     /// `None` under `nohup`.
     hangup: Option<Signals>,
 }
 
-impl Heard {
+impl EndSignals {
     fn new() -> Option<Self> {
         let hangup = match process::is_ignored(Signal::HUP) {
             true => None,

@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::keys::{self, KeyError, OwnKey};
-use crate::remote::neighbours::{Lab, NeighbourError};
+use crate::remote::neighbours::{NeighbourError, UserProfile};
 use crate::ui::table::Table;
 
 /// What `ribflow key --help` begins with.
@@ -77,7 +77,7 @@ fn generate(
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let lab = Lab::open(home)?;
+    let lab = UserProfile::open(home)?;
     let name = arguments.name.as_deref();
     if name.is_none()
         && let Some(key) = lab.key()?
@@ -102,7 +102,7 @@ fn generate(
 }
 
 /// With a second key somebody has to say which one signs.
-fn note_of_choice(lab: &Lab, key: &OwnKey, output: &mut dyn Write) -> Result<(), Failure> {
+fn note_of_choice(lab: &UserProfile, key: &OwnKey, output: &mut dyn Write) -> Result<(), Failure> {
     match lab.key() {
         Ok(Some(used)) if used.name == key.name => Ok(()),
         Ok(Some(used)) => Ok(writeln!(
@@ -119,7 +119,7 @@ fn note_of_choice(lab: &Lab, key: &OwnKey, output: &mut dyn Write) -> Result<(),
 }
 
 fn show(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
-    let Some(key) = Lab::open(home)?.key()? else {
+    let Some(key) = UserProfile::open(home)?.key()? else {
         return Err(no_key());
     };
     match common.json {
@@ -136,7 +136,7 @@ pub fn no_key() -> Failure {
 }
 
 fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
-    let lab = Lab::open(home)?;
+    let lab = UserProfile::open(home)?;
     // Where nothing says which one signs, none does; the list is the way out of that.
     let used = lab.key().ok().flatten().map(|key| key.name);
     let keys = keys::all(&lab.home)?;

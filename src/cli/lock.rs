@@ -11,7 +11,7 @@ use serde_json::json;
 use super::again::quoted;
 use super::arguments::{Common, LockArguments};
 use super::failure::{Exit, Failure};
-use super::pins::{self, Loose};
+use super::pins::{self, UnpinnedCheckpoint};
 use super::places::Places;
 use super::{load, places};
 use crate::digest::Digest;
@@ -37,7 +37,7 @@ pub fn run(
         false => (Lock::read(file)?.unwrap_or_else(nothing), None),
     };
     let graphs = load::every_profile(file, &stages::registry())?;
-    let loose: BTreeSet<Loose> = graphs.iter().flat_map(pins::loose).collect();
+    let loose: BTreeSet<UnpinnedCheckpoint> = graphs.iter().flat_map(pins::loose).collect();
     let mut checkpoints = Vec::new();
     for loose in loose {
         let locked = match known.find(&loose.hub, &loose.revision, &loose.file) {
@@ -45,7 +45,7 @@ pub fn run(
             None => resolved(&loose)?,
         };
         if !common.quiet && !common.json {
-            let Loose { hub, revision, .. } = &loose;
+            let UnpinnedCheckpoint { hub, revision, .. } = &loose;
             writeln!(output, "{hub} {revision}: {}", locked.commit)?;
         }
         checkpoints.push(locked);
@@ -63,7 +63,7 @@ pub fn run(
         true => None,
         false => Some(lock.write(file)?),
     };
-    let told = Told {
+    let told = LockChanges {
         lock,
         path,
         changed: surveyed.changed,
@@ -118,7 +118,7 @@ fn changes(before: &Lock, now: &Lock) -> Vec<Changed> {
 }
 
 /// What has come of it.
-struct Told {
+struct LockChanges {
     lock: Lock,
     /// Where it was written; `None` where there is nothing to lock.
     path: Option<PathBuf>,
@@ -126,7 +126,7 @@ struct Told {
     missing: BTreeMap<String, String>,
 }
 
-impl Told {
+impl LockChanges {
     fn tell(
         &self,
         arguments: &LockArguments,
@@ -294,8 +294,8 @@ fn look(
     })
 }
 
-fn resolved(loose: &Loose) -> Result<LockedCheckpoint, Failure> {
-    let Loose {
+fn resolved(loose: &UnpinnedCheckpoint) -> Result<LockedCheckpoint, Failure> {
+    let UnpinnedCheckpoint {
         hub,
         revision,
         file,

@@ -18,13 +18,13 @@ use crate::workflow::kind::Meaning;
 
 /// A file of a hub's repository that is named by a branch or a tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Loose {
+pub struct UnpinnedCheckpoint {
     pub hub: String,
     pub revision: String,
     pub file: String,
 }
 
-impl Loose {
+impl UnpinnedCheckpoint {
     fn of(node: &Node) -> Option<Self> {
         let text = |name: &str| node.with.get(name).and_then(Value::as_str);
         let revision = text("revision").unwrap_or("main");
@@ -43,8 +43,8 @@ impl Loose {
 }
 
 /// The loose checkpoints of a graph.
-pub fn loose(graph: &Graph) -> impl Iterator<Item = Loose> + '_ {
-    graph.dag.node_weights().filter_map(Loose::of)
+pub fn loose(graph: &Graph) -> impl Iterator<Item = UnpinnedCheckpoint> + '_ {
+    graph.dag.node_weights().filter_map(UnpinnedCheckpoint::of)
 }
 
 /// Puts what the lock of `workflow` says in place of branches and tags.
@@ -54,7 +54,7 @@ pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
     };
     graph.locked = sources(&lock);
     for node in graph.dag.node_weights_mut() {
-        let Some(loose) = Loose::of(node) else {
+        let Some(loose) = UnpinnedCheckpoint::of(node) else {
             continue;
         };
         let Some(locked) = lock.find(&loose.hub, &loose.revision, &loose.file) else {
@@ -95,7 +95,7 @@ fn sources(lock: &Lock) -> Locked {
 
 /// Warns of checkpoints that neither the workflow nor its lock pins.
 pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
-    let is_loose = |node: &&Node| Loose::of(node).is_some();
+    let is_loose = |node: &&Node| UnpinnedCheckpoint::of(node).is_some();
     let loose: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
     if loose.is_empty() || common.quiet {
         return;

@@ -82,18 +82,18 @@ pub fn open_store(place: &StorePlace) -> Result<Store, Failure> {
 
 /// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so
 /// that looking leaves nothing behind.
-pub struct Looked {
+pub struct ReadOnlyStore {
     store: Arc<Store>,
     _passing: Option<tempfile::TempDir>,
 }
 
-impl Looked {
+impl ReadOnlyStore {
     pub fn shared(&self) -> &Arc<Store> {
         &self.store
     }
 }
 
-impl std::ops::Deref for Looked {
+impl std::ops::Deref for ReadOnlyStore {
     type Target = Store;
 
     fn deref(&self) -> &Store {
@@ -102,9 +102,9 @@ impl std::ops::Deref for Looked {
 }
 
 /// Opens the store for a command that only looks.
-pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<Looked, Failure> {
+pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<ReadOnlyStore, Failure> {
     if place.exists() || place.root.is_file() {
-        return Ok(Looked {
+        return Ok(ReadOnlyStore {
             store: Arc::new(open_store(place)?),
             _passing: None,
         });
@@ -121,7 +121,7 @@ pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<Looked, Fail
         .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
     let store = Store::open(passing.path())?;
     standing::tell(&store)?;
-    Ok(Looked {
+    Ok(ReadOnlyStore {
         store: Arc::new(store),
         _passing: Some(passing),
     })

@@ -115,7 +115,7 @@ struct Verification<'a> {
 }
 
 /// What a sample of older records has led to.
-struct Kept {
+struct SampleVerdict {
     kind: String,
     version: u32,
     /// So many records can be accepted now; `None`: the sample stands for nothing.
@@ -187,7 +187,7 @@ impl Verification<'_> {
         groups: &[Group],
         came: &Recomputed,
         accepting: &Accepting,
-    ) -> Result<Vec<Kept>, Failure> {
+    ) -> Result<Vec<SampleVerdict>, Failure> {
         let mut kept = Vec::new();
         for group in groups {
             let Some(version) = group.from else {
@@ -207,7 +207,7 @@ impl Verification<'_> {
                 true => Some(self.keep(group, version, came)?),
                 false => None,
             };
-            kept.push(Kept {
+            kept.push(SampleVerdict {
                 kind: group.kind.clone(),
                 version,
                 records,
@@ -246,7 +246,7 @@ impl Verification<'_> {
         &self,
         groups: &[Group],
         came: &Recomputed,
-        kept: &[Kept],
+        kept: &[SampleVerdict],
         accept: &AcceptArguments,
         output: &mut dyn Write,
     ) -> Result<(), Failure> {
@@ -336,9 +336,9 @@ impl Verification<'_> {
         )
     }
 
-    fn kept_lines(&self, kept: &[Kept], accept: &AcceptArguments) -> Vec<String> {
+    fn kept_lines(&self, kept: &[SampleVerdict], accept: &AcceptArguments) -> Vec<String> {
         let workflow = self.arguments.workflow.typed();
-        let line = |one: &Kept| {
+        let line = |one: &SampleVerdict| {
             let (kind, version) = (&one.kind, one.version);
             match one.records {
                 Some(0) => format!("Every record of {kind}@{version} has been accepted already."),
@@ -353,7 +353,7 @@ impl Verification<'_> {
         kept.iter().map(line).collect()
     }
 
-    fn document(&self, groups: &[Group], came: &Recomputed, kept: &[Kept]) -> Value {
+    fn document(&self, groups: &[Group], came: &Recomputed, kept: &[SampleVerdict]) -> Value {
         let mut nodes = Vec::new();
         for group in groups {
             for node in &group.sample {

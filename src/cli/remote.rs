@@ -14,7 +14,7 @@ use crate::diag;
 use crate::remote::config::{Config, Configured, is_variable};
 use crate::remote::home::Home;
 use crate::remote::keys::is_name;
-use crate::remote::neighbours::{self, Lab, NeighbourError, is_address};
+use crate::remote::neighbours::{self, NeighbourError, UserProfile, is_address};
 use crate::remote::probe::{Abilities, probe};
 use crate::remote::trust::{Policy, share, shown_share};
 use crate::ui::table::Table;
@@ -133,7 +133,7 @@ fn add(
     let remote = configured(arguments)?;
     // An address that can't be right is told now, not at the first run.
     neighbours::open(&remote)?;
-    let lab = Lab::open(home.clone())?;
+    let lab = UserProfile::open(home.clone())?;
     check_known(&lab, &remote.policy.require)?;
     let document = document(name, &remote);
     Config::edit(home, |config| match config.remotes.get(name) {
@@ -203,7 +203,7 @@ fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
 }
 
 /// Whoever is required must be trusted, or nothing would ever be taken.
-fn check_known(lab: &Lab, require: &BTreeSet<String>) -> Result<(), Failure> {
+fn check_known(lab: &UserProfile, require: &BTreeSet<String>) -> Result<(), Failure> {
     let known: BTreeSet<&str> = lab.trust.signers().map(|(_, name)| name).collect();
     match require.iter().find(|name| !known.contains(name.as_str())) {
         None => Ok(()),
@@ -318,7 +318,7 @@ fn check(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let name = &arguments.name;
-    let lab = Lab::open(home)?;
+    let lab = UserProfile::open(home)?;
     let configured = lab.configured(name)?;
     let remote = neighbours::open(&configured)?;
     refuse_lacking(name, &configured, remote.shown())?;

@@ -16,7 +16,7 @@ use crate::diag::listed;
 use crate::digest::Digest;
 use crate::remote::home::Home;
 use crate::remote::keys::{self, OwnKey};
-use crate::remote::neighbours::{self, Lab, NeighbourError};
+use crate::remote::neighbours::{self, NeighbourError, UserProfile};
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::revocations::{self, MOST_REASON};
 use crate::remote::signing::PublicKey;
@@ -61,7 +61,7 @@ pub fn run(
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    let lab = Lab::open(Home::of_user().map_err(NeighbourError::from)?)?;
+    let lab = UserProfile::open(Home::of_user().map_err(NeighbourError::from)?)?;
     let reason = reason(&arguments.reason)?;
     let (revoked, keys) = match (&arguments.record, &arguments.key) {
         (Some(record), _) => (Revoked::Record(*record), signed_with(&lab, record, common)?),
@@ -138,7 +138,7 @@ pub fn run(
 }
 
 /// The key of that name, or else the one that signs.
-fn own_key(lab: &Lab, name: Option<&String>) -> Result<OwnKey, Failure> {
+fn own_key(lab: &UserProfile, name: Option<&String>) -> Result<OwnKey, Failure> {
     let Some(name) = name else {
         return lab.key()?.ok_or_else(no_key);
     };
@@ -162,7 +162,11 @@ fn own_key(lab: &Lab, name: Option<&String>) -> Result<OwnKey, Failure> {
 
 /// The keys of this lab that have signed a record. Nobody else's word can be taken back, and
 /// nothing that nobody was given.
-fn signed_with(lab: &Lab, record: &Digest, common: &Common) -> Result<Vec<OwnKey>, Failure> {
+fn signed_with(
+    lab: &UserProfile,
+    record: &Digest,
+    common: &Common,
+) -> Result<Vec<OwnKey>, Failure> {
     let own = keys::all(&lab.home)?;
     if own.is_empty() {
         return Err(no_key());
@@ -203,7 +207,7 @@ fn signed_with(lab: &Lab, record: &Digest, common: &Common) -> Result<Vec<OwnKey
 }
 
 /// A record that is here and that no key of this lab has signed.
-fn not_signed(lab: &Lab, record: &Digest, signatures: &[Signature]) -> Failure {
+fn not_signed(lab: &UserProfile, record: &Digest, signatures: &[Signature]) -> Failure {
     let short = record.short();
     if signatures.is_empty() {
         let message = format!("nobody has signed record {short}, so nobody else has taken it");
@@ -239,7 +243,7 @@ fn reason(text: &str) -> Result<String, Failure> {
 }
 
 /// The remotes that are named, or else all that are written to.
-fn remotes(lab: &Lab, named: &[String]) -> Result<Vec<(String, Patient)>, Failure> {
+fn remotes(lab: &UserProfile, named: &[String]) -> Result<Vec<(String, Patient)>, Failure> {
     let written = lab.config.remotes.iter();
     let written = written.filter(|(_, remote)| remote.write);
     let names: Vec<String> = match named {

@@ -12,7 +12,7 @@ use super::arguments::{Common, TargetArguments};
 use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
-use super::standing::Told;
+use super::standing::StandingReport;
 use super::{examples, load};
 use crate::engine;
 use crate::fsx;
@@ -57,7 +57,7 @@ pub fn export(
     }
     let folder = &arguments.output;
     fsx::make_folders(folder).map_err(in_folder(folder))?;
-    let told = Told::of(&graph, &store, &records)?;
+    let told = StandingReport::of(&graph, &store, &records)?;
     let view = told.view(&graph, &records, expected.as_ref());
     report::write(&view, folder)?;
     let results = sizes(folder, folder)?;

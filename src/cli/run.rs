@@ -23,8 +23,8 @@ use super::pins;
 use super::places::{self, Places};
 use super::shared_run::Shared;
 use super::shells;
-use super::standing::Told;
-use super::unchanged::Words;
+use super::standing::StandingReport;
+use super::unchanged::NoOpCheck;
 use super::{commands, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
@@ -55,7 +55,7 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let begun = Instant::now();
     let places = Places::of(&arguments.target.workflow.file, common);
-    let words = Words::of(arguments, common, &places);
+    let words = NoOpCheck::of(arguments, common, &places);
     if let Some(receipt) = words.as_ref().and_then(|words| words.hold(&places)) {
         return unchanged(&receipt, begun, common, output);
     }
@@ -134,7 +134,7 @@ pub fn run(
     {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
-    let told = Told::of(&graph, &store, &records)?;
+    let told = StandingReport::of(&graph, &store, &records)?;
     let view = told.view(&graph, &records, expected.as_ref());
     let folder = places.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
@@ -217,7 +217,7 @@ fn write_whole(
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
-    let told = Told::of(&graph, store, &records)?;
+    let told = StandingReport::of(&graph, store, &records)?;
     Ok(report::write(
         &told.view(&graph, &records, expected.as_ref()),
         folder,

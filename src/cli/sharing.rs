@@ -8,9 +8,9 @@ use super::arguments::Common;
 use super::failure::Failure;
 use super::refusals;
 use crate::engine::Gathered;
-use crate::remote::exchange::{Exchange, Neighbour, Refusal};
+use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
-use crate::remote::neighbours::{self, Lab, NeighbourError};
+use crate::remote::neighbours::{self, NeighbourError, UserProfile};
 use crate::remote::pace::Limits;
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::transport::Remote;
@@ -43,7 +43,7 @@ pub fn lacks_folder(exchange: &Exchange) -> bool {
 
 /// One remote that is known to nobody else, under the usual policy.
 pub fn exchange_of(name: &str, remote: Box<dyn Remote>) -> Result<Exchange, Failure> {
-    let neighbour = Neighbour {
+    let neighbour = Peer {
         name: name.to_string(),
         remote: Patient::new(remote, Patience::default()),
         policy: Policy::default(),
@@ -52,9 +52,9 @@ pub fn exchange_of(name: &str, remote: Box<dyn Remote>) -> Result<Exchange, Fail
     Ok(lab()?.exchange_with(vec![neighbour])?)
 }
 
-fn lab() -> Result<Lab, Failure> {
+fn lab() -> Result<UserProfile, Failure> {
     let home = Home::of_user().map_err(NeighbourError::from)?;
-    Ok(Lab::open(home)?)
+    Ok(UserProfile::open(home)?)
 }
 
 /// Warns of what was found wrong with remotes, of what was not taken from them, and of labs that do

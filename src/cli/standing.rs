@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 use super::failure::Failure;
 use crate::remote::exchange::{same_bits, same_outcome};
 use crate::remote::home::Home;
-use crate::remote::neighbours::Lab;
+use crate::remote::neighbours::UserProfile;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
 use crate::report::View;
@@ -22,12 +22,12 @@ use crate::workflow::graph::Graph;
 pub type Standings = BTreeMap<NodeIndex, Standing>;
 
 /// How the records of a report stand, and what there is to say of that.
-pub struct Told {
+pub struct StandingReport {
     standings: Standings,
     pub sentences: Vec<String>,
 }
 
-impl Told {
+impl StandingReport {
     pub fn of(
         graph: &Graph,
         store: &Store,
@@ -62,7 +62,7 @@ pub fn tell(store: &Store) -> Result<(), Failure> {
     if let Ok(home) = Home::of_user()
         && home.revocations().is_dir()
     {
-        store.doubt(Arc::new(Lab::open(home)?.trust));
+        store.doubt(Arc::new(UserProfile::open(home)?.trust));
     }
     Ok(())
 }
@@ -74,7 +74,9 @@ pub fn of<'a>(
     records: impl IntoIterator<Item = (NodeIndex, &'a StoredRecord)>,
 ) -> Result<Standings, Failure> {
     // Whoever can't be named is called by their key.
-    let lab = Home::of_user().ok().and_then(|home| Lab::open(home).ok());
+    let lab = Home::of_user()
+        .ok()
+        .and_then(|home| UserProfile::open(home).ok());
     let trust = lab.map(|lab| lab.trust).unwrap_or_default();
     let mut standings = Standings::new();
     for (node, stored) in records {

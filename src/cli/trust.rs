@@ -15,7 +15,7 @@ use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::imported;
 use crate::remote::keys::{self, is_name};
-use crate::remote::neighbours::{Lab, NeighbourError};
+use crate::remote::neighbours::{NeighbourError, UserProfile};
 use crate::remote::signing::PublicKey;
 use crate::ui::table::Table;
 
@@ -212,7 +212,7 @@ fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Done, Failure> {
 }
 
 fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
-    let lab = Lab::open(home)?;
+    let lab = UserProfile::open(home)?;
     let trust = &lab.config.trust;
     if common.json {
         let trusted: Vec<Value> = trust

@@ -17,12 +17,12 @@ use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::report::{self, View};
 use crate::store::Store;
-use crate::store::receipt::{Grounds, Receipt};
+use crate::store::receipt::{Receipt, RunInputs};
 use crate::ui::Detail;
 use crate::workflow::graph::Graph;
 
 /// The words of a run that may be over at a glance.
-pub struct Words {
+pub struct NoOpCheck {
     /// Tells them from other words about the same file.
     name: Digest,
     /// Of them, of the files that they name, and of this program.
@@ -31,7 +31,7 @@ pub struct Words {
     base: PathBuf,
 }
 
-impl Words {
+impl NoOpCheck {
     /// `None` where more is asked for than that everything be done: a part of the graph, an event
     /// for each node, a look at other stores; or where something must be said in any case.
     pub fn of(arguments: &RunArguments, common: &Common, places: &Places) -> Option<Self> {
@@ -103,7 +103,7 @@ impl Words {
 
     /// Leaves a receipt of the run of this id to the next one, if there is nothing to say of it but
     /// its results.
-    pub fn leave(&self, store: &Store, run: String, grounds: Grounds, view: &View, page: &Path) {
+    pub fn leave(&self, store: &Store, run: String, grounds: RunInputs, view: &View, page: &Path) {
         let said = !view.warnings.is_empty()
             || view
                 .standings

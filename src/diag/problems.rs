@@ -14,7 +14,7 @@ const ALIKE: usize = 3;
 #[derive(Default)]
 pub struct Problems {
     sources: Vec<SourceText>,
-    found: Vec<Found>,
+    found: Vec<Draft>,
     /// Problems that have no place in any text.
     nowhere: Vec<Diagnostic>,
     /// Problems that nodes may share, by what is said and where.
@@ -22,12 +22,12 @@ pub struct Problems {
     /// The problems of nodes at one place that differ in words only.
     alike: HashMap<(Place, &'static str), Vec<usize>>,
     /// Takes the hints of problems that are told already.
-    ignored: Found,
+    ignored: Draft,
 }
 
 /// A problem that is being described.
 #[derive(Default)]
-pub struct Found {
+pub struct Draft {
     severity: Severity,
     place: Place,
     code: &'static str,
@@ -37,7 +37,7 @@ pub struct Found {
     node: Option<(String, usize)>,
 }
 
-impl Found {
+impl Draft {
     pub fn hint(&mut self, hint: impl Into<String>) {
         self.hint = Some(hint.into());
     }
@@ -82,7 +82,7 @@ impl Problems {
         place: Place,
         code: &'static str,
         message: impl Into<String>,
-    ) -> &mut Found {
+    ) -> &mut Draft {
         self.add(Severity::Error, place, code, message.into())
     }
 
@@ -91,7 +91,7 @@ impl Problems {
         place: Place,
         code: &'static str,
         message: impl Into<String>,
-    ) -> &mut Found {
+    ) -> &mut Draft {
         self.add(Severity::Warning, place, code, message.into())
     }
 
@@ -102,7 +102,7 @@ impl Problems {
         place: Place,
         code: &'static str,
         message: impl Into<String>,
-    ) -> &mut Found {
+    ) -> &mut Draft {
         let message = message.into();
         let key = (place, code, message.clone());
         let alike = self.alike.entry((place, code)).or_default();
@@ -128,7 +128,7 @@ impl Problems {
         place: Place,
         code: &'static str,
         message: impl Into<String>,
-    ) -> &mut Found {
+    ) -> &mut Draft {
         let message = message.into();
         let key = (place, code, message.clone());
         if self.shared.contains_key(&key) {
@@ -145,9 +145,9 @@ impl Problems {
         place: Place,
         code: &'static str,
         message: String,
-    ) -> &mut Found {
+    ) -> &mut Draft {
         let index = self.found.len();
-        self.found.push(Found {
+        self.found.push(Draft {
             severity,
             place,
             code,
@@ -216,7 +216,7 @@ impl Problems {
         Ok(diagnostics)
     }
 
-    fn diagnostic(&self, found: &Found) -> Diagnostic {
+    fn diagnostic(&self, found: &Draft) -> Diagnostic {
         let source = self.source(found.place.source);
         let span = Span { ..found.place.span };
         let mut diagnostic = source.diagnostic(span, found.code, message_with_node(found));
@@ -226,7 +226,7 @@ impl Problems {
     }
 }
 
-fn message_with_node(found: &Found) -> String {
+fn message_with_node(found: &Draft) -> String {
     match &found.node {
         None => found.message.clone(),
         // Its stage has no other node, and the place says which stage.

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::digest::Digest;
 use crate::stages::derived::Made;
 use crate::store::artifact::Artifact;
-use crate::store::shelf::Budget;
+use crate::store::derived_cache::Budget;
 
 /// What a worker is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -13,7 +13,7 @@ use super::EngineError;
 use super::accepting::{Acceptable, Accepting};
 use crate::digest::Digest;
 use crate::remote::exchange::Taken;
-use crate::store::receipt::{Ground, Grounds};
+use crate::store::receipt::{RunInput, RunInputs};
 use crate::store::{
     IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
     StoredRecord,
@@ -68,13 +68,13 @@ fn list(names: &[String]) -> String {
 type Identified = Result<Arc<IdentifiedSource>, Arc<SourceError>>;
 
 /// What the store has for a recipe.
-pub(super) enum Found {
+pub(super) enum KeyState {
     Record(Arc<StoredRecord>),
     /// The recipe again.
     Nothing(Recipe),
 }
 
-impl Found {
+impl KeyState {
     pub fn record(self) -> Option<Arc<StoredRecord>> {
         match self {
             Self::Record(record) => Some(record),
@@ -351,11 +351,11 @@ impl<'a> Keys<'a> {
         node: NodeIndex,
         key: &Digest,
         recipe: Recipe,
-    ) -> Result<Found, EngineError> {
+    ) -> Result<KeyState, EngineError> {
         if let Some(found) = self.found.get(key) {
             return Ok(match found {
-                Some(record) => Found::Record(Arc::clone(record)),
-                None => Found::Nothing(recipe),
+                Some(record) => KeyState::Record(Arc::clone(record)),
+                None => KeyState::Nothing(recipe),
             });
         }
         let recipe = match self.index.copy(key, recipe) {
@@ -363,13 +363,13 @@ impl<'a> Keys<'a> {
             Ok(copy) if fits(&self.graph.dag[node], &copy) => {
                 let record = Arc::new(copy);
                 self.found.insert(*key, Some(Arc::clone(&record)));
-                return Ok(Found::Record(record));
+                return Ok(KeyState::Record(record));
             }
             Ok(copy) => copy.record.recipe,
         };
         Ok(match self.find_again(node, key)? {
-            Some(record) => Found::Record(record),
-            None => Found::Nothing(recipe),
+            Some(record) => KeyState::Record(record),
+            None => KeyState::Nothing(recipe),
         })
     }
 
@@ -478,7 +478,7 @@ impl<'a> Keys<'a> {
 
     /// What all keys and records rest on; `None` where that can't be told at a glance: a node
     /// without a record, a key with several, data that is not here, or what has only just changed.
-    pub fn grounds(&self, store: &Store) -> Option<Grounds> {
+    pub fn grounds(&self, store: &Store) -> Option<RunInputs> {
         let markers = store.markers()?;
         let records = self.index.folders()?;
         if self.records.iter().any(Option::is_none) || records.len() != self.found.len() {
@@ -493,11 +493,11 @@ impl<'a> Keys<'a> {
                 sealed: *sealed,
             };
             let digest = identified.as_ref().ok()?.digest;
-            sources.push(Ground::new(source, digest, &self.stats, &self.base));
+            sources.push(RunInput::new(source, digest, &self.stats, &self.base));
         }
         // Those of one folder are looked at together.
         sources.sort_unstable_by(|one, two| one.source.location.cmp(&two.source.location));
-        Some(Grounds {
+        Some(RunInputs {
             records,
             sources,
             markers,

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::fsx;
-use crate::process::{self, Family, Known};
+use crate::process::{self, Family, OwnedChild};
 
 /// A worker has this long, beyond the grace of its job, to end what a command left and to say so.
 const REPORT: Duration = Duration::from_secs(2);
@@ -45,7 +45,7 @@ pub(super) struct Pool {
 pub(super) struct Worker {
     child: Child,
     /// While it has not been waited for.
-    known: Known,
+    known: OwnedChild,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
     /// Its cores, for life: the pools of its libraries are as wide.
@@ -201,10 +201,10 @@ impl Worker {
             tokio::select! {
                 line = self.output.next_line() => match line {
                     Ok(Some(line)) => match self.hear(&line) {
-                        Heard::Progress(done, total, unit) => progress(done, total, unit),
-                        Heard::Finished(outcome) => return End::Finished(outcome),
-                        Heard::Nothing => {}
-                        Heard::Nonsense => return End::Nonsense(line),
+                        WorkerLine::Progress(done, total, unit) => progress(done, total, unit),
+                        WorkerLine::Finished(outcome) => return End::Finished(outcome),
+                        WorkerLine::Nothing => {}
+                        WorkerLine::Nonsense => return End::Nonsense(line),
                     },
                     Ok(None) | Err(_) => return End::Died,
                 },
@@ -227,17 +227,19 @@ impl Worker {
         self.input.flush().await
     }
 
-    fn hear(&mut self, line: &str) -> Heard {
+    fn hear(&mut self, line: &str) -> WorkerLine {
         match serde_json::from_str(line) {
             Ok(WorkerMessage::Ready) => {
                 self.ready = true;
-                Heard::Nothing
+                WorkerLine::Nothing
             }
-            Ok(WorkerMessage::Progress { done, total, unit }) => Heard::Progress(done, total, unit),
-            Ok(WorkerMessage::Finished(outcome)) => Heard::Finished(outcome),
+            Ok(WorkerMessage::Progress { done, total, unit }) => {
+                WorkerLine::Progress(done, total, unit)
+            }
+            Ok(WorkerMessage::Finished(outcome)) => WorkerLine::Finished(outcome),
             // What a wrapper around the worker prints before it starts is not ours to judge.
-            Err(_) if !self.ready => Heard::Nothing,
-            Err(_) => Heard::Nonsense,
+            Err(_) if !self.ready => WorkerLine::Nothing,
+            Err(_) => WorkerLine::Nonsense,
         }
     }
 
@@ -316,7 +318,7 @@ enum End {
 }
 
 /// What a line from a worker means.
-enum Heard {
+enum WorkerLine {
     Nothing,
     Nonsense,
     Progress(u64, u64, String),

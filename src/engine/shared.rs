@@ -10,8 +10,8 @@ use super::survey::Survey;
 use crate::digest::Digest;
 use crate::stages::derived::Work;
 use crate::stages::registry::Registry;
+use crate::store::derived_cache::Budget;
 use crate::store::record::Port;
-use crate::store::shelf::Budget;
 use crate::store::{Artifact, Store};
 use crate::workflow::graph::{Graph, Member};
 

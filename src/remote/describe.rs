@@ -3,7 +3,7 @@
 use ureq::http::Method;
 
 use super::download::{self, DownloadError, Fetched, Request, linked, shown, web};
-use super::says;
+use super::sanitize;
 use super::web::WebError;
 
 /// The commit and the SHA-256 that a hub names for `request`; `bytes` stays 0.
@@ -14,7 +14,7 @@ pub fn describe(request: &Request) -> Result<Fetched, DownloadError> {
     let url = || shown(&request.url);
     let unreachable = |why: String| DownloadError::Unreachable {
         url: url(),
-        why: says::clear(&why),
+        why: sanitize::clear(&why),
     };
     let call = download::request(Method::HEAD, &request.url, request.token.as_deref());
     let call = call

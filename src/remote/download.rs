@@ -11,7 +11,7 @@ use ureq::http::request::Builder;
 use ureq::http::{Method, Request as WebRequest, Response, StatusCode};
 
 use super::pace::Limits;
-use super::says;
+use super::sanitize;
 pub use super::urls::without_secrets as shown;
 use super::urls::{is_same_host, is_web, joined};
 use super::web::silence::Silent;
@@ -293,7 +293,7 @@ impl Transfer<'_> {
 
     /// Trying again helps against everything but a certificate.
     fn failed(&self, url: &str, why: String) -> Result<Pause, DownloadError> {
-        let why = says::clear(&why);
+        let why = sanitize::clear(&why);
         if why.contains("invalid peer certificate") {
             let url = shown(url);
             return Err(DownloadError::Untrusted { url, why });

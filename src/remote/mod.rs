@@ -7,7 +7,7 @@
 //! ```text
 //! the seam    transport names describe probe options    trait Remote; names at a remote; what a remote can do
 //! remotes     address urls folder http bucket profile   from a URL to a remote: folders, web servers, buckets; AWS credentials
-//! robustness  patience pace limited says                retries, time limits, size limits; text from servers made safe for messages
+//! robustness  patience pace limited sanitize            retries, time limits, size limits; text from servers made safe for messages
 //! downloads   download partial web                      one file over HTTP, resumed; unfinished downloads; proxies and dead servers
 //! exchange    exchange neighbours checked               finds, fetches and pushes records and blobs; opens the configured remotes
 //! trust       keys signing statement trust revocations  own keys, signatures, whose records count, what was withdrawn
@@ -43,7 +43,7 @@ pub mod patience;
 pub mod probe;
 mod profile;
 pub mod revocations;
-mod says;
+mod sanitize;
 pub mod serve;
 pub mod signing;
 pub mod statement;
@@ -52,5 +52,5 @@ pub mod trust;
 mod urls;
 pub mod web;
 
-pub use exchange::{Exchange, Neighbour};
+pub use exchange::{Exchange, Peer};
 pub use transport::{Remote, RemoteError};

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::address::{self, Options};
 use super::config::{Config, ConfigError, Configured};
-use super::exchange::{Exchange, Neighbour};
+use super::exchange::{Exchange, Peer};
 use super::home::{Home, NoHome};
 use super::keys::{self, KeyError, OwnKey};
 use super::patience::{Patience, Patient};
@@ -52,7 +52,7 @@ impl NeighbourError {
 
 /// The user's word on all of it: configuration, keys, trust.
 #[derive(Debug)]
-pub struct Lab {
+pub struct UserProfile {
     pub home: Home,
     pub config: Config,
     /// Own keys, those in the configuration, and what is taken back as far as is known here.
@@ -61,7 +61,7 @@ pub struct Lab {
     pub complaints: Vec<String>,
 }
 
-impl Lab {
+impl UserProfile {
     /// Reads it all.
     pub fn open(home: Home) -> Result<Self, NeighbourError> {
         let config = Config::read(&home)?;
@@ -121,8 +121,8 @@ impl Lab {
         self.exchange_with(neighbours)
     }
 
-    /// As [`Lab::exchange`], with remotes that are open.
-    pub fn exchange_with(mut self, neighbours: Vec<Neighbour>) -> Result<Exchange, NeighbourError> {
+    /// As [`UserProfile::exchange`], with remotes that are open.
+    pub fn exchange_with(mut self, neighbours: Vec<Peer>) -> Result<Exchange, NeighbourError> {
         let mut complaints = std::mem::take(&mut self.complaints);
         // Whoever only reads needs none.
         let key = self.key().unwrap_or_else(|error| {
@@ -160,7 +160,7 @@ impl Lab {
     }
 
     /// What a remote's policy asks for and can't get.
-    fn unmet(&self, neighbour: &Neighbour) -> Option<String> {
+    fn unmet(&self, neighbour: &Peer) -> Option<String> {
         let require = &neighbour.policy.require;
         let known: BTreeSet<&str> = self.trust.signers().map(|(_, name)| name).collect();
         let met = require.is_empty() || require.iter().any(|name| known.contains(name.as_str()));
@@ -174,9 +174,9 @@ impl Lab {
     }
 }
 
-fn neighbour(name: &str, configured: Configured) -> Result<Neighbour, NeighbourError> {
+fn neighbour(name: &str, configured: Configured) -> Result<Peer, NeighbourError> {
     let remote = open(&configured)?;
-    Ok(Neighbour {
+    Ok(Peer {
         name: name.to_string(),
         remote: Patient::new(remote, Patience::default()),
         policy: configured.policy,

@@ -65,7 +65,7 @@ impl Patient {
         let mut left = self.patience.retries;
         loop {
             if self.is_down() {
-                return Err(RemoteError::Passing {
+                return Err(RemoteError::Transient {
                     remote: self.shown().to_string(),
                     why: "it was given up after several failures".to_string(),
                 });

@@ -26,7 +26,7 @@ pub const MOST_REASON: usize = 500;
 
 /// A revocation whose signature has been checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
+pub struct VerifiedRevocation {
     pub signer: PublicKey,
     /// Of its envelope, by which it is named.
     pub digest: Digest,
@@ -41,7 +41,7 @@ pub enum RevocationError {
     Statement(#[from] StatementError),
 }
 
-impl Kept {
+impl VerifiedRevocation {
     fn of(envelope: &[u8], signer: PublicKey) -> Result<Self, StatementError> {
         Ok(Self {
             signer,
@@ -59,8 +59,12 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RevocationError + '_ {
 }
 
 /// Keeps a revocation in the user's folder. One that is there stays as it is.
-pub fn keep(home: &Home, envelope: &[u8], signer: PublicKey) -> Result<Kept, RevocationError> {
-    let kept = Kept::of(envelope, signer)?;
+pub fn keep(
+    home: &Home,
+    envelope: &[u8],
+    signer: PublicKey,
+) -> Result<VerifiedRevocation, RevocationError> {
+    let kept = VerifiedRevocation::of(envelope, signer)?;
     let folder = folder(home, &signer);
     fs::create_dir_all(&folder).map_err(io_error(&folder))?;
     let path = folder.join(format!("{}.sig", kept.digest));
@@ -76,7 +80,7 @@ fn folder(home: &Home, signer: &PublicKey) -> PathBuf {
 }
 
 /// Everything that is kept, and what of it can't be used.
-pub fn kept(home: &Home) -> Result<(Vec<Kept>, Vec<String>), RevocationError> {
+pub fn kept(home: &Home) -> Result<(Vec<VerifiedRevocation>, Vec<String>), RevocationError> {
     let mut kept = Vec::new();
     let mut complaints = Vec::new();
     for signer in listed(&home.revocations())? {
@@ -91,7 +95,7 @@ pub fn kept(home: &Home) -> Result<(Vec<Kept>, Vec<String>), RevocationError> {
             }
             let path = folder.join(&name);
             let envelope = fs::read(&path).map_err(io_error(&path))?;
-            match Kept::of(&envelope, signer) {
+            match VerifiedRevocation::of(&envelope, signer) {
                 Ok(one) => kept.push(one),
                 Err(error) => complaints.push(format!("{}: {error}", path.display())),
             }
@@ -137,7 +141,7 @@ pub fn apply(home: &Home, trust: &mut Trust) -> Vec<String> {
 #[derive(Debug, Default)]
 pub struct Pulled {
     /// Those that were not known.
-    pub new: Vec<Kept>,
+    pub new: Vec<VerifiedRevocation>,
     pub complaints: Vec<String>,
 }
 
@@ -178,7 +182,7 @@ impl Pulled {
             Err(error) => {
                 self.complaints.push(error.to_string());
                 // It counts, even where it can't be written down.
-                self.new.extend(Kept::of(envelope, signer));
+                self.new.extend(VerifiedRevocation::of(envelope, signer));
             }
         }
     }
@@ -218,7 +222,7 @@ fn fetch(remote: &dyn Remote, signer: PublicKey, digest: &Digest) -> Result<Vec<
     if Digest::of(&envelope) != *digest {
         return Err(wrong("its content does not have its name's digest"));
     }
-    match Kept::of(&envelope, signer) {
+    match VerifiedRevocation::of(&envelope, signer) {
         Ok(_) => Ok(envelope),
         Err(error) => Err(wrong(&error.to_string())),
     }

@@ -117,7 +117,7 @@ pub enum RemoteError {
     Refused { remote: String, why: String },
     /// It is down, busy or slow; later it may answer.
     #[error("{remote} can't be reached: {why}")]
-    Passing { remote: String, why: String },
+    Transient { remote: String, why: String },
     /// It has had its time without a word, and is not asked again.
     #[error("{remote} can't be reached: {why}")]
     Silent { remote: String, why: String },
@@ -144,7 +144,7 @@ pub enum RemoteError {
 impl RemoteError {
     /// Whether the same call may succeed later.
     pub fn is_passing(&self) -> bool {
-        matches!(self, Self::Passing { .. } | Self::Silent { .. })
+        matches!(self, Self::Transient { .. } | Self::Silent { .. })
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::signing::PublicKey;
 use super::statement::{Revocation, Revoked};
 use crate::digest::Digest;
-use crate::store::Doubt;
+use crate::store::RevocationCheck;
 
 /// The signers that are believed, by name, and everything that is known to be taken back.
 #[derive(Clone, Debug, Default)]
@@ -94,7 +94,7 @@ impl Trust {
     }
 }
 
-impl Doubt for Trust {
+impl RevocationCheck for Trust {
     fn is_none(&self) -> bool {
         self.takes_all()
     }

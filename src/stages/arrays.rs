@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::derived::{Given, Work};
 use super::images;
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
@@ -72,8 +72,8 @@ impl Stage for Arrays {
         self.path.0.is_empty().then(missing).into_iter().collect()
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
-        Price::unknown()
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+        CostEstimate::unknown()
     }
 
     fn weight(&self) -> Weight {

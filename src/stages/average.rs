@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::derived::{Given, Work};
 use super::model;
-use super::price::{self, Foreseen, Outlook, Price};
+use super::price::{self, CostEstimate, Foreseen, Outlook};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
@@ -70,15 +70,15 @@ impl Stage for Average {
         self.problem(count).into_iter().collect()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let mut price = match price::model(foreseen, "models") {
             Some(config) => {
                 let written = price::bytes(&config);
-                let mut price = Price::nothing().giving("model", Outlook::Model(config));
+                let mut price = CostEstimate::nothing().giving("model", Outlook::Model(config));
                 price.cost.written = written;
                 price
             }
-            None => Price::unknown(),
+            None => CostEstimate::unknown(),
         };
         price.cost.operations = price.cost.written / 2.0;
         price

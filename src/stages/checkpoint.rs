@@ -21,7 +21,7 @@ use self::pin::Pin;
 use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::model;
-use super::price::{self, Foreseen, Outlook, Price};
+use super::price::{self, CostEstimate, Foreseen, Outlook};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::classes::imagenet;
 use crate::ml::data::resize::Filter;
@@ -189,16 +189,16 @@ impl Stage for Checkpoint {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
         let Some(found) = catalogue::find(self.arch()) else {
-            return Price::unknown();
+            return CostEstimate::unknown();
         };
         let mut config = found.config(self.listed_classes().unwrap_or_default());
         if let Some(WordOr::Word(word)) = self.transform {
             word.change(&mut config.input);
         }
         let written = price::bytes(&config);
-        let mut price = Price::nothing().giving("model", Outlook::Model(Arc::new(config)));
+        let mut price = CostEstimate::nothing().giving("model", Outlook::Model(Arc::new(config)));
         price.cost.written = written;
         price
     }

@@ -27,7 +27,7 @@ pub use self::shell::Shell;
 use self::space::Space;
 use super::choice::WordOr;
 use super::derived::{Given, Work};
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::credentials;
 use crate::store::artifact::{Artifact, Files};
@@ -126,8 +126,8 @@ impl Stage for Command {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
-        Price::unknown()
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+        CostEstimate::unknown()
     }
 
     fn weight(&self) -> Weight {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
-use super::price::{self, Foreseen, Price};
+use super::price::{self, CostEstimate, Foreseen};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
@@ -56,7 +56,7 @@ impl Stage for Concat {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         price::dataset(price::images(foreseen, "parts"), true)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
-use super::price::{self, Foreseen, Price};
+use super::price::{self, CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
 use crate::ml::data::decode::decode;
@@ -91,7 +91,7 @@ impl Stage for Corrupt {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         price::remade(foreseen, "images")
     }
 

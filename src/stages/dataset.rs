@@ -7,9 +7,9 @@ use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::image_folder;
 use super::images;
-use super::price::{self, Foreseen, Price};
+use super::price::{self, CostEstimate, Foreseen};
 use super::subset::Subset;
-use super::task::{Context, Handling, Location, Outputs, Stage, TaskError, Weight};
+use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
 use crate::diag::nearest;
 use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
@@ -55,11 +55,11 @@ pub struct DatasetStage {
     subset: Option<Subset>,
     /// Whoever may pass these images on says so. Otherwise neither they nor what is made of their
     /// pixels ever leaves this machine. Not part of the key.
-    share: Handling,
+    share: Unkeyed,
     /// Of `folder` or `preset`: your word that the files do not change. Once hashed, they are not
     /// looked at again while the folder itself has the same inode and times, which millions of
     /// files are worth. `ribflow run --check-sealed` looks at all of them. Not part of the key.
-    sealed: Handling,
+    sealed: Unkeyed,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -129,7 +129,7 @@ impl Stage for DatasetStage {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
         price::dataset(self.count(), self.builtin.is_none())
     }
 

@@ -7,7 +7,7 @@ use super::corrupt::redone;
 use super::dataset::summary;
 use super::derived::{Given, Work};
 use super::images;
-use super::price::{self, Foreseen, Price};
+use super::price::{self, CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::decode::decode;
 use crate::ml::data::drawing::{self, Pattern};
@@ -71,7 +71,7 @@ impl Stage for Draw {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         price::remade(foreseen, "images")
     }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Frozen, Given, Work, of_model_and_data};
-use super::price::{self, Foreseen, Price, Rows};
+use super::price::{self, CostEstimate, Foreseen, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use crate::store::artifact::Artifact;
@@ -54,7 +54,7 @@ impl Stage for Features {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let width = price::model(foreseen, "model").map_or(0, |config| config.features());
         let count = price::images(foreseen, "data").unwrap_or_default();
         price::shown(foreseen, 4.0 * width as f64 * count as f64, Rows::Features)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Frozen, Given, Work, of_model_and_data};
 use super::options::{Common, WithOptions};
-use super::price::{self, Ask, Cost, Foreseen, Outlook, Price, Rows};
+use super::price::{self, Ask, Cost, CostEstimate, Foreseen, Outlook, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
@@ -15,7 +15,7 @@ use crate::ml::models::{Config, Model};
 use crate::ml::ops::Precision;
 use crate::ml::rng::Stream;
 use crate::ml::train::augment::Augment;
-use crate::ml::train::fit::{Known, Plan, fit_knowing};
+use crate::ml::train::fit::{Plan, Precomputed, fit_with};
 use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
@@ -212,10 +212,15 @@ impl Finetune {
     }
 
     /// What other nodes need of the same model and images too.
-    fn known(&self, context: &Context, model: &Model, set: &ImageSet) -> Result<Known, TaskError> {
+    fn known(
+        &self,
+        context: &Context,
+        model: &Model,
+        set: &ImageSet,
+    ) -> Result<Precomputed, TaskError> {
         let (given, data) = (context.input("init")?, context.input("data")?);
         let frozen = Frozen::of(model, given, data, set)?;
-        let mut known = Known::default();
+        let mut known = Precomputed::default();
         if self.wants_features() {
             known.features = Some(frozen.features(context)?);
         }
@@ -286,12 +291,12 @@ impl Stage for Finetune {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let count = price::images(foreseen, "data");
         let Some((config, count)) = price::model(foreseen, "init").zip(count) else {
-            return Price::unknown();
+            return CostEstimate::unknown();
         };
-        let price = Price {
+        let price = CostEstimate {
             cost: self.cost(&config, count),
             gives: Default::default(),
         };
@@ -333,7 +338,7 @@ impl Stage for Finetune {
         let start = self.start(given, &set)?;
         let method = self.build(&start, &set, context)?;
         let watch = training::Watch::start(context, self.common.epochs, set.len());
-        let fitted = fit_knowing(
+        let fitted = fit_with(
             start,
             &set,
             &*method,

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::choice::WordOr;
 use super::derived::{self, Given, Work, of_model_and_data};
 use super::options::{Common, WithOptions};
-use super::price::{self, Ask, Foreseen, Price, Rows};
+use super::price::{self, Ask, CostEstimate, Foreseen, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use found::classes_of;
@@ -158,12 +158,12 @@ impl Stage for Ot {
         self.problems()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let count = |name: &str| price::images(foreseen, name);
         let (Some(a), Some(b)) = (count("a"), count("b")) else {
-            return Price::unknown();
+            return CostEstimate::unknown();
         };
-        let mut price = Price::nothing();
+        let mut price = CostEstimate::nothing();
         let points =
             a.min(self.common.samples as u64) as f64 * b.min(self.common.samples as u64) as f64;
         let width = match price::model(foreseen, "model") {

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Given, Work};
-use super::price::{self, Cost, Foreseen, Outlook, Price};
+use super::price::{self, Cost, CostEstimate, Foreseen, Outlook};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
@@ -211,10 +211,10 @@ impl Stage for Pretrain {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let count = price::images(foreseen, "data");
         let Some((found, count)) = catalogue::find(&self.arch).zip(count) else {
-            return Price::unknown();
+            return CostEstimate::unknown();
         };
         let config = found.config(&[]);
         let shown = (self.epochs * count) as f64;
@@ -226,7 +226,7 @@ impl Stage for Pretrain {
             written: price::bytes(&config),
             ..Cost::default()
         };
-        let price = Price {
+        let price = CostEstimate {
             cost,
             gives: Default::default(),
         };

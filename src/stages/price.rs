@@ -61,13 +61,13 @@ pub struct Cost {
 
 /// What a node will cost and give.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Price {
+pub struct CostEstimate {
     pub cost: Cost,
     /// By port.
     pub gives: BTreeMap<&'static str, Outlook>,
 }
 
-impl Price {
+impl CostEstimate {
     /// Next to nothing.
     pub fn nothing() -> Self {
         Self::default()
@@ -123,11 +123,11 @@ pub fn bytes(config: &Config) -> f64 {
 }
 
 /// A dataset of so many files.
-pub fn dataset(count: Option<u64>, decode: bool) -> Price {
+pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
     let outlook = count.map_or(Outlook::Unknown, |count| Outlook::Images { count, decode });
     let mut price = match count {
-        Some(_) => Price::nothing(),
-        None => Price::unknown(),
+        Some(_) => CostEstimate::nothing(),
+        None => CostEstimate::unknown(),
     };
     let each = if decode { LISTED_FILE } else { 3072.0 };
     price.cost.written = each * count.unwrap_or_default() as f64;
@@ -135,7 +135,7 @@ pub fn dataset(count: Option<u64>, decode: bool) -> Price {
 }
 
 /// A dataset made of another, image by image.
-pub fn remade(foreseen: &Foreseen, input: &str) -> Price {
+pub fn remade(foreseen: &Foreseen, input: &str) -> CostEstimate {
     let count = images(foreseen, input);
     let mut price = dataset(count, true);
     price.cost.written += IMAGE_FILE * count.unwrap_or_default() as f64;
@@ -143,9 +143,9 @@ pub fn remade(foreseen: &Foreseen, input: &str) -> Price {
 }
 
 /// Showing every image of `data` to `model` once, and writing so many bytes.
-pub fn shown(foreseen: &Foreseen, written: f64, asks: Rows) -> Price {
+pub fn shown(foreseen: &Foreseen, written: f64, asks: Rows) -> CostEstimate {
     let (Some(count), Some(config)) = (images(foreseen, "data"), model(foreseen, "model")) else {
-        return Price::unknown();
+        return CostEstimate::unknown();
     };
     let ask = Ask {
         model: "model",
@@ -157,7 +157,7 @@ pub fn shown(foreseen: &Foreseen, written: f64, asks: Rows) -> Price {
     } else {
         0.0
     };
-    Price {
+    CostEstimate {
         cost: Cost {
             images: shown,
             operations: shown * forward(&config),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::derived::{Given, Work};
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
@@ -16,7 +16,7 @@ use crate::workflow::kind::{
 
 /// A typed node that can be run.
 pub trait Task: Send + Sync {
-    fn price(&self, foreseen: &Foreseen) -> Price;
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate;
     fn weight(&self) -> Weight;
     fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
@@ -125,7 +125,7 @@ impl<S: Stage> Parameters for Typed<S> {
 }
 
 impl<S: Stage> Task for Typed<S> {
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         self.0.price(foreseen)
     }
 

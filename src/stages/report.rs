@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Given, Work};
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
@@ -75,8 +75,8 @@ impl Stage for Report {
         vec![problem.hint("name the stages whose metrics belong in it under `needs:`")]
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
-        Price::nothing()
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+        CostEstimate::nothing()
     }
 
     fn weight(&self) -> Weight {

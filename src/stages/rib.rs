@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Given, Work};
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::diag::nearest;
 use crate::ml::metrics::estimate::Estimate;
@@ -118,8 +118,8 @@ impl Stage for Rib {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
-        Price::nothing()
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+        CostEstimate::nothing()
     }
 
     fn weight(&self) -> Weight {

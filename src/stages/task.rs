@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::derived::{Derived, Given, Work};
-use super::price::{Foreseen, Price};
+use super::price::{CostEstimate, Foreseen};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, Source, Withholds,
@@ -40,7 +40,7 @@ pub trait Stage:
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
     /// What a node with such inputs will cost and give.
-    fn price(&self, foreseen: &Foreseen) -> Price;
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate;
     fn weight(&self) -> Weight;
     /// The derived work that a run with these inputs asks for, on a device of this class.
     fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
@@ -74,9 +74,9 @@ impl Serialize for Location {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(transparent)]
-pub struct Handling(pub bool);
+pub struct Unkeyed(pub bool);
 
-impl Serialize for Handling {
+impl Serialize for Unkeyed {
     /// As null, which the canonical form leaves out.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_none()

@@ -151,7 +151,7 @@ impl Store {
     fn check_blobs(
         &self,
         heap: &mut Heap,
-        kept: &Kept,
+        kept: &DamagedInPlace,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<Fault>, StoreError> {
         let objects = self.objects()?;
@@ -181,7 +181,7 @@ impl Store {
         Ok(faults.into_iter().flatten().collect())
     }
 
-    fn set_records_aside(&self, inventory: &Inventory, kept: &Kept) -> Vec<Fault> {
+    fn set_records_aside(&self, inventory: &Inventory, kept: &DamagedInPlace) -> Vec<Fault> {
         let mut faults = Vec::new();
         for path in &inventory.damaged {
             let stem = |path: &Path| path.file_stem()?.to_str()?.parse::<Digest>().ok();
@@ -200,7 +200,7 @@ impl Store {
         outcome: &Outcome,
         signature: &Signature,
         judge: &Judge,
-        kept: &Kept,
+        kept: &DamagedInPlace,
     ) -> Option<Fault> {
         let why = judge(&outcome.record, &outcome.digest, signature).err()?;
         let name = format!("{}.{}.sig", outcome.digest, signature.signer);
@@ -218,7 +218,7 @@ impl Store {
         self.root.join(DAMAGED).join("records")
     }
 
-    fn set_aside_or_keep(&self, path: &Path, aside: &Path, kept: &Kept) {
+    fn set_aside_or_keep(&self, path: &Path, aside: &Path, kept: &DamagedInPlace) {
         if let Err(error) = self.move_aside(path, aside) {
             let mut kept = kept.lock().unwrap_or_else(|held| held.into_inner());
             kept.push((path.to_path_buf(), error.to_string()));
@@ -263,7 +263,7 @@ const UNLIKE: &str = "its content does not match its checksum";
 const LINK: &str = "it is a link, and links in a store are not followed";
 
 /// Damaged files that stay in their place.
-type Kept = Mutex<Vec<(PathBuf, String)>>;
+type DamagedInPlace = Mutex<Vec<(PathBuf, String)>>;
 
 fn unreadable((path, why): &(PathBuf, String)) -> Fault {
     Fault::Unreadable {

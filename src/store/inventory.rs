@@ -39,13 +39,13 @@ pub struct Outcome {
 
 /// Where something lies that can go at any time. In the order in which it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Passing {
+pub enum Transient {
     Derived,
     Downloads,
     Damaged,
 }
 
-impl Passing {
+impl Transient {
     pub const ALL: [Self; 3] = [Self::Derived, Self::Downloads, Self::Damaged];
 
     /// The name of its folder.
@@ -61,7 +61,7 @@ impl Passing {
 /// A file or folder that can go at any time, as a whole.
 #[derive(Clone, Debug)]
 pub struct Piece {
-    pub kind: Passing,
+    pub kind: Transient,
     pub path: PathBuf,
     pub bytes: u64,
     /// When it was last used.
@@ -230,21 +230,21 @@ impl Store {
 
     fn pieces(&self) -> Result<Vec<Piece>, StoreError> {
         let mut pieces = Vec::new();
-        for kind in Passing::ALL {
+        for kind in Transient::ALL {
             for (_, path) in entries(&self.root.join(kind.name()))? {
                 match kind {
                     // Folders of keys, blobs and records: in folders of their own.
-                    Passing::Derived | Passing::Damaged => {
+                    Transient::Derived | Transient::Damaged => {
                         for (_, path) in entries(&path)? {
                             pieces.extend(piece(kind, path)?);
                         }
                     }
-                    Passing::Downloads if path.ends_with("blobs") => {
+                    Transient::Downloads if path.ends_with("blobs") => {
                         for (_, path) in entries(&path)? {
                             pieces.extend(piece(kind, path)?);
                         }
                     }
-                    Passing::Downloads => pieces.extend(piece(kind, path)?),
+                    Transient::Downloads => pieces.extend(piece(kind, path)?),
                 }
             }
         }
@@ -259,7 +259,7 @@ fn all_blobs(artifact: &Artifact) -> impl Iterator<Item = Digest> + use<> {
     blobs.chain(images)
 }
 
-fn piece(kind: Passing, path: PathBuf) -> Result<Option<Piece>, StoreError> {
+fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     if path.extension().is_some_and(|ending| ending == "lock") {
         return Ok(None);
     }

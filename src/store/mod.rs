@@ -11,8 +11,8 @@
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
 //! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
 //! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
-//! derived work    shelf                                                            pixels, features and logits that can be recomputed
-//! from elsewhere  foreign doubt withheld                                           records and blobs of other stores; revocations; what may not be sent
+//! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
+//! from elsewhere  foreign revocation_check withheld                                  records and blobs of other stores; revocations; what may not be sent
 //! care            inventory check gc pins                                          what is there, whether it is whole, what may go, what must stay
 //! out             export                                                           artifacts as ordinary files
 //! ```
@@ -21,8 +21,8 @@ pub mod artifact;
 mod beside;
 pub mod check;
 mod claims;
+pub mod derived_cache;
 mod description;
-mod doubt;
 mod error;
 pub mod export;
 mod foreign;
@@ -41,9 +41,9 @@ pub mod receipt;
 pub mod record;
 mod recordindex;
 mod records;
+mod revocation_check;
 pub mod samples;
 mod session;
-pub mod shelf;
 mod source_error;
 pub mod sources;
 mod statcache;
@@ -65,7 +65,6 @@ pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use beside::{Beside, ScratchStore};
 pub use claims::Claim;
 pub use description::{Identity, new_id};
-pub use doubt::Doubt;
 pub use error::StoreError;
 pub use export::{ExportError, export};
 pub use foreign::{Elsewhere, Foreign, Signature, Wanted};
@@ -73,6 +72,7 @@ pub use incoming::Incoming;
 pub use layout::STORE_FORMAT;
 pub use record::{Accepted, Port, Record, StoredRecord};
 pub use recordindex::RecordIndex;
+pub use revocation_check::RevocationCheck;
 pub use sources::{IdentifiedSource, ResolvedSource, SourceError};
 pub use statcache::StatCache;
 pub use withheld::{Marking, Named};
@@ -94,7 +94,7 @@ pub struct Store {
     /// Where missing blobs are asked for.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
     /// Who knows what has been taken back.
-    doubt: Mutex<Option<Arc<dyn Doubt>>>,
+    revocations: Mutex<Option<Arc<dyn RevocationCheck>>>,
     /// Where it can't be told any more which record is used, any will do.
     any_choice: bool,
 }
@@ -124,7 +124,7 @@ impl Store {
             pieces: Mutex::default(),
             listed: Mutex::default(),
             elsewhere: OnceLock::new(),
-            doubt: Mutex::default(),
+            revocations: Mutex::default(),
             any_choice: false,
         })
     }

@@ -29,7 +29,7 @@ pub struct Receipt {
     pub variables: BTreeMap<String, Option<String>>,
     /// Further files that it read, and those that it wrote, by absolute path; `None`: not there.
     pub files: BTreeMap<String, Option<Digest>>,
-    pub grounds: Grounds,
+    pub grounds: RunInputs,
     /// The id of the run.
     pub run: String,
     /// Name of the workflow.
@@ -43,10 +43,10 @@ pub struct Receipt {
 
 /// What the keys and the records of all nodes of a run rest on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Grounds {
+pub struct RunInputs {
     /// The keys of the records, each the only one of its key, with the stamps of their folders.
     pub records: Vec<(Digest, Stamp)>,
-    pub sources: Vec<Ground>,
+    pub sources: Vec<RunInput>,
     /// Of the markers of what may not be passed on, as [`Store::markers`] tells them: a run sets
     /// those that it misses.
     pub markers: Digest,
@@ -54,7 +54,7 @@ pub struct Grounds {
 
 /// Outside data.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Ground {
+pub struct RunInput {
     pub source: Source,
     /// Of its content.
     pub digest: Digest,
@@ -62,7 +62,7 @@ pub struct Ground {
     pub stamp: Option<Stamp>,
 }
 
-impl Ground {
+impl RunInput {
     /// `digest` is what `source` was found to hold.
     pub fn new(source: Source, digest: Digest, stats: &StatCache, base: &Path) -> Self {
         let stamp = match source.shape {
@@ -101,7 +101,7 @@ fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> 
     settled.then_some(before)
 }
 
-impl Grounds {
+impl RunInputs {
     /// Whether everything is as it was. `base` is the folder that relative locations start from.
     pub fn hold(&self, store: &Store, base: &Path) -> bool {
         let Some(records) = fsx::open_folder(&store.root().join(RECORDS)) else {
@@ -112,7 +112,7 @@ impl Grounds {
         };
         let stats = StatCache::open(store);
         let folder = fsx::open_folder(base);
-        let holds = |ground: &Ground| ground.holds(&stats, base, folder.as_ref());
+        let holds = |ground: &RunInput| ground.holds(&stats, base, folder.as_ref());
         let hold = store.markers() == Some(self.markers)
             && self.records.iter().all(same)
             && self.sources.iter().all(holds);
@@ -190,7 +190,7 @@ fn decode(bytes: &[u8]) -> Option<Receipt> {
         nodes: reader.number()?,
         text: reader.text()?.to_string(),
         page: reader.json()?,
-        grounds: Grounds {
+        grounds: RunInputs {
             markers: reader.digest()?,
             records: reader.list(|reader| Some((reader.digest()?, stamp(reader)?)))?,
             sources: reader.list(ground)?,
@@ -198,10 +198,10 @@ fn decode(bytes: &[u8]) -> Option<Receipt> {
     })
 }
 
-fn ground(reader: &mut Reader) -> Option<Ground> {
+fn ground(reader: &mut Reader) -> Option<RunInput> {
     let (source, digest) = (reader.json()?, reader.digest()?);
     let (is_settled, stamp) = (reader.tag()? == 1, stamp(reader)?);
-    Some(Ground {
+    Some(RunInput {
         source,
         digest,
         stamp: is_settled.then_some(stamp),

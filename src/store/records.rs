@@ -81,7 +81,7 @@ impl Store {
         if candidates.len() < 2 {
             return Ok(candidates.first().copied());
         }
-        let candidates = self.undoubted(key, candidates)?;
+        let candidates = self.unrevoked(key, candidates)?;
         let folder = self.record_folder(key);
         let lowest = candidates.first().copied();
         match Marker::read(&folder)? {

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 use super::artifact::Blob;
 use super::layout::{STAT_INDEX, TMP, TREE_INDEX};
 use super::source_error::SourceError;
-use super::statindex::{self, Entries, Index, Known};
+use super::statindex::{self, Entries, Index, IndexedFile};
 use super::trees::{self, Tree, Trees};
 use super::walk;
 use super::{Store, StoreError};
@@ -100,7 +100,7 @@ struct Hashed {
     name: String,
     blob: Blob,
     /// What may be remembered of it, if that is new.
-    learnt: Option<Known>,
+    learnt: Option<IndexedFile>,
     /// It is known for the stamp that it was listed with.
     settled: bool,
 }
@@ -126,7 +126,7 @@ impl Folder {
         let fresh = || lock(&self.fresh).get(folder)?.get(name).copied();
         let known = self.known(folder, name, &stamp);
         let known = known.or_else(|| fresh().filter(|known| known.stamp == stamp));
-        if let Some(Known { digest, .. }) = known {
+        if let Some(IndexedFile { digest, .. }) = known {
             let bytes = stamp.size;
             return Ok(Blob { digest, bytes });
         }
@@ -149,7 +149,7 @@ impl Folder {
             let fresh = || fresh.get(name).filter(|known| known.stamp == stamp);
             let known = self.known(&listed.path, name, &stamp);
             match known.or_else(|| fresh().copied()) {
-                Some(Known { digest, .. }) => Ok(Hashed {
+                Some(IndexedFile { digest, .. }) => Ok(Hashed {
                     name: name.to_string(),
                     blob: Blob {
                         digest,
@@ -187,8 +187,8 @@ impl Folder {
         }
     }
 
-    fn learn<'a>(&self, folder: &str, learnt: impl Iterator<Item = (&'a String, Known)>) {
-        let learnt: BTreeMap<String, Known> =
+    fn learn<'a>(&self, folder: &str, learnt: impl Iterator<Item = (&'a String, IndexedFile)>) {
+        let learnt: BTreeMap<String, IndexedFile> =
             learnt.map(|(name, known)| (name.clone(), known)).collect();
         if !learnt.is_empty() {
             let mut fresh = lock(&self.fresh);
@@ -196,7 +196,7 @@ impl Folder {
         }
     }
 
-    fn known(&self, folder: &str, name: &str, stamp: &Stamp) -> Option<Known> {
+    fn known(&self, folder: &str, name: &str, stamp: &Stamp) -> Option<IndexedFile> {
         let known = self.loaded()?.block(folder).find(name)?;
         (known.stamp == *stamp).then_some(known)
     }
@@ -264,7 +264,7 @@ fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> 
             read
         }
     };
-    let known = Known {
+    let known = IndexedFile {
         stamp: after,
         digest,
     };

@@ -27,13 +27,13 @@ const ROW: usize = 4 + Stamp::BYTES + DIGEST;
 
 /// What is known of one file.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Known {
+pub(super) struct IndexedFile {
     pub stamp: Stamp,
     pub digest: Digest,
 }
 
 /// By the path of the folder below the root, then by the name of the file.
-pub(super) type Entries = BTreeMap<String, BTreeMap<String, Known>>;
+pub(super) type Entries = BTreeMap<String, BTreeMap<String, IndexedFile>>;
 
 pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
@@ -46,7 +46,7 @@ pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
         }
         files.keys().for_each(|name| bytes.extend(name.as_bytes()));
         let mut end = 0;
-        for (name, Known { stamp, digest }) in files {
+        for (name, IndexedFile { stamp, digest }) in files {
             end += name.len() as u32;
             bytes.extend(end.to_le_bytes());
             bytes.extend(stamp.to_bytes());
@@ -142,7 +142,7 @@ pub(super) struct Block<'a> {
 }
 
 impl Block<'_> {
-    pub fn find(&self, name: &str) -> Option<Known> {
+    pub fn find(&self, name: &str) -> Option<IndexedFile> {
         let (mut low, mut high) = (0, self.len());
         while low < high {
             let middle = (low + high) / 2;
@@ -171,9 +171,9 @@ impl Block<'_> {
         u32::from_le_bytes(end[0]) as usize
     }
 
-    fn known(&self, index: usize) -> Option<Known> {
+    fn known(&self, index: usize) -> Option<IndexedFile> {
         let (stamp, digest) = self.rows[index][4..].split_first_chunk()?;
-        Some(Known {
+        Some(IndexedFile {
             stamp: Stamp::from_bytes(stamp),
             digest: Digest::from_bytes(digest.try_into().ok()?),
         })
@@ -222,18 +222,19 @@ mod tests {
 
     fn entries() -> impl Strategy<Value = Entries> {
         let known = (any::<[u64; 3]>(), any::<[i64; 2]>(), any::<[u8; 32]>());
-        let known = known.prop_map(
-            |([device, inode, size], [modified, changed], digest)| Known {
-                stamp: Stamp {
-                    device,
-                    inode,
-                    size,
-                    modified,
-                    changed,
+        let known =
+            known.prop_map(
+                |([device, inode, size], [modified, changed], digest)| IndexedFile {
+                    stamp: Stamp {
+                        device,
+                        inode,
+                        size,
+                        modified,
+                        changed,
+                    },
+                    digest: Digest::from_bytes(digest),
                 },
-                digest: Digest::from_bytes(digest),
-            },
-        );
+            );
         let files = prop::collection::btree_map(".{0,12}", known, 0..6);
         prop::collection::btree_map(".{0,5}", files, 0..3)
     }

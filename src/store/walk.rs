@@ -88,17 +88,17 @@ pub(super) fn join(folder: &str, name: &str) -> String {
 }
 
 /// The folders around the one that is read, the nearest first.
-struct Around<'a> {
+struct AncestorDirs<'a> {
     device: u64,
     inode: u64,
-    above: Option<&'a Around<'a>>,
+    above: Option<&'a AncestorDirs<'a>>,
 }
 
-impl<'a> Around<'a> {
+impl<'a> AncestorDirs<'a> {
     fn of(
         folder: &OwnedFd,
         full: &Path,
-        above: Option<&'a Around<'a>>,
+        above: Option<&'a AncestorDirs<'a>>,
     ) -> Result<Self, SourceError> {
         let stat =
             rustix::fs::fstat(folder).map_err(|error| SourceError::io(full)(error.into()))?;
@@ -143,14 +143,18 @@ impl Walk<'_> {
         if path.is_empty() {
             return self.folder(String::new(), None);
         }
-        let root = Around::of(&open(self.root)?, self.root, None)?;
+        let root = AncestorDirs::of(&open(self.root)?, self.root, None)?;
         self.folder(path.to_string(), Some(&root))
     }
 
-    fn folder(&self, path: String, above: Option<&Around>) -> Result<Vec<Folder>, SourceError> {
+    fn folder(
+        &self,
+        path: String,
+        above: Option<&AncestorDirs>,
+    ) -> Result<Vec<Folder>, SourceError> {
         let full = self.full(&path);
         let opened = open(&full)?;
-        let around = Around::of(&opened, &full, above)?;
+        let around = AncestorDirs::of(&opened, &full, above)?;
         if around.leads_back() {
             return Err(SourceError::Loop(full));
         }

@@ -35,12 +35,12 @@ pub struct Names<'a> {
     budget: usize,
     used_params: BTreeSet<String>,
     used_axes: BTreeSet<String>,
-    known: HashMap<String, Arc<Known>>,
+    known: HashMap<String, Arc<AxisNames>>,
 }
 
 /// What an axis has anywhere in the file, whatever the profile.
 #[derive(Default)]
-pub struct Known {
+pub struct AxisNames {
     pub ids: BTreeSet<String>,
     pub fields: BTreeSet<String>,
 }
@@ -360,7 +360,7 @@ impl<'a> Names<'a> {
 
     /// Ids and fields of an axis, and of the axes it takes values from, in every list the file
     /// has for them.
-    pub fn known(&mut self, axis: &str) -> Arc<Known> {
+    pub fn known(&mut self, axis: &str) -> Arc<AxisNames> {
         if let Some(known) = self.known.get(axis) {
             return Arc::clone(known);
         }
@@ -380,8 +380,8 @@ impl<'a> Names<'a> {
 
     /// What the lists of the file and of the profiles that were taken have, and what the lists of
     /// the other profiles have.
-    fn taken_and_elsewhere(&self, axis: &str) -> [Known; 2] {
-        let [mut taken, mut elsewhere] = [Known::default(), Known::default()];
+    fn taken_and_elsewhere(&self, axis: &str) -> [AxisNames; 2] {
+        let [mut taken, mut elsewhere] = [AxisNames::default(), AxisNames::default()];
         let mut seen = BTreeSet::new();
         let mut todo = vec![axis.to_string()];
         while let Some(name) = todo.pop() {
@@ -423,7 +423,7 @@ impl<'a> Names<'a> {
 }
 
 /// Adds what a list of values says to `known`, and the axes it takes in to `todo`.
-fn collect_list(list: &Tree, known: &mut Known, todo: &mut Vec<String>) {
+fn collect_list(list: &Tree, known: &mut AxisNames, todo: &mut Vec<String>) {
     let items = list.items().iter();
     items.for_each(|item| collect(item, known, todo));
     // A list may be one reference.
@@ -431,7 +431,7 @@ fn collect_list(list: &Tree, known: &mut Known, todo: &mut Vec<String>) {
 }
 
 /// Adds what `item` of a list of values says to `known`, and the axes it takes in to `todo`.
-fn collect(item: &Tree, known: &mut Known, todo: &mut Vec<String>) {
+fn collect(item: &Tree, known: &mut AxisNames, todo: &mut Vec<String>) {
     match &item.content {
         Content::Map(entries) => {
             for entry in entries {

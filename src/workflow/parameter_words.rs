@@ -25,7 +25,7 @@ impl ParameterProblem {
                 Segment::Unknown => None,
             })
             .collect();
-        let words = Words::of(&error.inner().to_string());
+        let words = ParsedMessage::of(&error.inner().to_string());
         if let Some(name) = &words.field
             && path.last() != Some(name)
         {
@@ -42,7 +42,7 @@ impl ParameterProblem {
     }
 }
 
-struct Words {
+struct ParsedMessage {
     code: &'static str,
     message: String,
     hint: Option<String>,
@@ -50,7 +50,7 @@ struct Words {
     field: Option<String>,
 }
 
-impl Words {
+impl ParsedMessage {
     fn of(message: &str) -> Self {
         let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
         let (first, others) = match quoted.split_first() {

@@ -9,7 +9,7 @@ use ribflow::ml::models::{Config, Model};
 use ribflow::ml::ops::Precision;
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule;
-use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
+use ribflow::ml::train::trainer::{BatchInput, Objective, Trainer};
 use ribflow::rng::Stream;
 use serde_json::Value;
 
@@ -54,7 +54,7 @@ fn trained(name: &str, precision: Precision, device: &Device) -> (f64, BTreeMap<
         seed: 3,
     };
     let mut trainer = Trainer::new(model, &EVERYTHING, &objective).unwrap();
-    let batch = Fed::Images(images).into();
+    let batch = BatchInput::Images(images).into();
     let (_, gradients) = trainer.gradients(&batch, &labels).unwrap();
     let mut found: BTreeMap<String, Vec<f32>> = BTreeMap::new();
     for (name, gradient) in &gradients.by_name {

@@ -77,9 +77,9 @@ const VAL: u64 = 50_000;
 const SOURCES: u64 = 7;
 
 /// What `plan` says of the price, and of one stage of it.
-struct Price(Value);
+struct CostEstimate(Value);
 
-impl Price {
+impl CostEstimate {
     fn of(more: &[&str]) -> Self {
         let space = TestSpace::new();
         let file = file();
@@ -101,7 +101,7 @@ impl Price {
 /// Counted by hand from the sizes of the datasets, 64 images to a step, ten epochs.
 #[test]
 fn the_price_of_the_grid_is_what_a_count_by_hand_gives() {
-    let price = Price::of(&[]);
+    let price = CostEstimate::of(&[]);
     let (sources, seeds, epochs) = (SOURCES, 3, 10);
     // lp shows a model nothing but features; the four means train nothing.
     let (trained, stepped, all) = (7, 8, 12);
@@ -176,7 +176,7 @@ fn the_price_of_the_grid_is_what_a_count_by_hand_gives() {
 #[test]
 fn the_smaller_profiles_cost_what_a_count_by_hand_gives() {
     // Five images of fifty of every class of each folder of C are a tenth, and nobody tunes on it.
-    let lean = Price::of(&["--profile", "lean"]);
+    let lean = CostEstimate::of(&["--profile", "lean"]);
     let own: u64 = SETS.iter().sum();
     let before = SOURCES * (VAL + own + C / 10);
     assert_eq!(lean.stage("baseline", "images"), before as f64);
@@ -185,7 +185,7 @@ fn the_smaller_profiles_cost_what_a_count_by_hand_gives() {
         (SOURCES * 3 * 7 * 10 * own) as f64
     );
     // The sets that timm tells the accuracy on: val, V2, A, R and Sketch.
-    let calibrate = Price::of(&["--profile", "calibrate"]);
+    let calibrate = CostEstimate::of(&["--profile", "calibrate"]);
     let known = VAL + SETS[..4].iter().sum::<u64>();
     assert_eq!(calibrate.total("images"), (SOURCES * known) as f64);
     assert_eq!(calibrate.total("steps"), 0.0);

@@ -12,7 +12,7 @@ use ribflow::ml::ops::{self, Activation, Precision, Tape, Targets};
 use ribflow::ml::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use ribflow::ml::train::optimiser::Rule as Update;
 use ribflow::ml::train::schedule::Schedule;
-use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
+use ribflow::ml::train::trainer::{BatchInput, Objective, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value;
 
@@ -181,7 +181,7 @@ fn follow(name: &str, run: &Value, model: Model, method: &dyn Method) -> Model {
         let pixels = rule::values(&format!("tiny.x.{index}"), 8 * 3 * 32 * 32, 0.0, 1.0);
         let images = Tensor::from_vec(pixels, (8, 3, 32, 32), &Device::Cpu).unwrap();
         let (report, gradients) = trainer
-            .gradients(&Fed::Images(images).into(), &labels)
+            .gradients(&BatchInput::Images(images).into(), &labels)
             .unwrap();
         let trained: Vec<&String> = gradients.by_name.keys().collect();
         let mut names: Vec<String> = serde_json::from_value(run["trainable"].clone()).unwrap();
@@ -436,7 +436,7 @@ fn planted_masks_are_caught() {
         let labels = rule::labels("tiny.y.0", 8, right.len() as u64);
         let pixels = rule::values("tiny.x.0", 8 * 3 * 32 * 32, 0.0, 1.0);
         let images = Tensor::from_vec(pixels, (8, 3, 32, 32), &Device::Cpu).unwrap();
-        let batch = Fed::Images(images).into();
+        let batch = BatchInput::Images(images).into();
         trainer.gradients(&batch, &labels).unwrap().0.loss
     };
     let expected = run["loss_f64"][0].as_f64().unwrap();

@@ -14,7 +14,7 @@ use ribflow::ml::models::{Config, Model, Network, Pass, Role};
 use ribflow::ml::ops::{Precision, Tape, Value};
 use ribflow::ml::train::method::Method;
 use ribflow::ml::train::optimiser::Rule as Update;
-use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
+use ribflow::ml::train::trainer::{BatchInput, Objective, Trainer};
 use safetensors::SafeTensors;
 use serde_json::Value as Json;
 
@@ -236,7 +236,7 @@ fn step(place: &str, model: &Model, images: &Tensor, case: Case) -> Model {
     };
     let method = Everything { training };
     let mut trainer = Trainer::new(model.clone(), &method, &objective).unwrap();
-    let batch = Fed::Images(images.clone()).into();
+    let batch = BatchInput::Images(images.clone()).into();
     let (report, gradients) = trainer.gradients(&batch, &labels).unwrap();
     close(
         &format!("{place}: loss"),

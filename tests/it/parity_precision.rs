@@ -9,7 +9,7 @@ use ribflow::ml::models::{Config, Model};
 use ribflow::ml::ops::Precision;
 use ribflow::ml::train::method::{Part, Plain};
 use ribflow::ml::train::optimiser::Rule;
-use ribflow::ml::train::trainer::{Fed, Objective, Trainer};
+use ribflow::ml::train::trainer::{BatchInput, Objective, Trainer};
 use serde_json::Value;
 
 use crate::fixtures;
@@ -51,7 +51,7 @@ fn train(precision: Precision, steps: usize) -> Steps {
         let pixels = rule::values(&format!("half.x.{index}"), BATCH * 3 * 32 * 32, 0.0, 1.0);
         let images = Tensor::from_vec(pixels, (BATCH, 3, 32, 32), &Device::Cpu).unwrap();
         let labels = rule::labels(&format!("half.y.{index}"), BATCH, 10);
-        let batch = Fed::Images(images).into();
+        let batch = BatchInput::Images(images).into();
         let (_, gradients) = trainer.gradients(&batch, &labels).unwrap();
         let squares = |tensor: &Tensor| -> f64 {
             let values = tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();

@@ -10,7 +10,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::journal::{self, SeenRun};
 use crate::store::gc::Heap;
-use crate::store::inventory::{Inventory, Passing};
+use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
 use crate::ui::words::bytes;
 
@@ -20,7 +20,7 @@ pub fn run(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
     let runs = journal::seen(&store)?;
     let kinds = by(&inventory, kinds(&inventory));
     let runs = by(&inventory, groups_of(&runs));
-    let passing: Vec<(Passing, Heap)> = Passing::ALL
+    let passing: Vec<(Transient, Heap)> = Transient::ALL
         .into_iter()
         .map(|kind| {
             let pieces = inventory.pieces.iter().filter(|piece| piece.kind == kind);

@@ -20,7 +20,7 @@ use std::path::Path;
 use self::arguments::{CacheArguments, CacheCommand};
 use super::arguments::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Looked, Places};
+use super::places::{self, Places, ReadOnlyStore};
 use crate::store::{Store, StoreError};
 
 pub fn run(
@@ -60,7 +60,7 @@ pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failu
     places::open_store(&place)
 }
 
-fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<Looked, Failure> {
+fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<ReadOnlyStore, Failure> {
     places::look_at_store(&places_of(workflow, common).store, common)
 }
 

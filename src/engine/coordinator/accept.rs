@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 
 use super::Coordinator;
 use crate::engine::EngineError;
-use crate::engine::keys::Found;
+use crate::engine::keys::KeyState;
 use crate::store::{Foreign, StoredRecord};
 use crate::workflow::recipe::Recipe;
 
@@ -16,14 +16,14 @@ impl Coordinator<'_> {
     pub(super) fn or_accepted(
         &mut self,
         node: NodeIndex,
-        found: Found,
-    ) -> Result<Found, EngineError> {
-        let Found::Nothing(recipe) = found else {
+        found: KeyState,
+    ) -> Result<KeyState, EngineError> {
+        let KeyState::Nothing(recipe) = found else {
             return Ok(found);
         };
         Ok(match self.accept(node, &recipe)? {
-            Some(record) => Found::Record(record),
-            None => Found::Nothing(recipe),
+            Some(record) => KeyState::Record(record),
+            None => KeyState::Nothing(recipe),
         })
     }
 

@@ -26,7 +26,7 @@ use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::journal::Journal;
-use super::keys::{Found, Keys};
+use super::keys::{KeyState, Keys};
 use super::pool::{Pool, Worker, until_true};
 use super::publish::{Executed, Published};
 use super::roots::Roots;
@@ -36,8 +36,8 @@ use crate::digest::Digest;
 use crate::fsx::StandingLock;
 use crate::remote::Exchange;
 use crate::stages::registry::Registry;
-use crate::store::receipt::Grounds;
-use crate::store::shelf::Budget;
+use crate::store::derived_cache::Budget;
+use crate::store::receipt::RunInputs;
 use crate::store::{Claim, Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
@@ -86,7 +86,7 @@ pub struct RunResult {
     /// and the run has left nothing.
     pub run: Option<String>,
     /// What a run that had nothing to do rested on, where that can be told at a glance.
-    pub grounds: Option<Grounds>,
+    pub grounds: Option<RunInputs>,
 }
 
 /// Runs what `graph` needs and `store` does not have.
@@ -365,16 +365,16 @@ impl<'a> Coordinator<'a> {
         let key = recipe.key();
         self.about_to_take()?;
         let found = match self.must_run(node) {
-            true => Found::Nothing(recipe),
+            true => KeyState::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
         };
         let found = self.or_accepted(node, found)?;
         match found {
-            Found::Record(record) => {
+            KeyState::Record(record) => {
                 self.set_record(node, record)?;
                 self.decide.keyed(node, key, Keyed::Found);
             }
-            Found::Nothing(recipe) => {
+            KeyState::Nothing(recipe) => {
                 self.recipes.insert(node, (key, Arc::new(recipe)));
                 let demand = self.demand(node);
                 self.decide.keyed(node, key, Keyed::ToRun(demand));

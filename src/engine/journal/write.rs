@@ -23,10 +23,10 @@ use crate::workflow::recipe::Recipe;
 pub struct Journal {
     id: String,
     folder: PathBuf,
-    kept: Kept,
+    kept: JournalSink,
 }
 
-enum Kept {
+enum JournalSink {
     Files(Box<Files>),
     /// In words why not.
     Nothing(String),
@@ -53,10 +53,10 @@ impl Journal {
         let mut journal = Self {
             folder: store.runs().join(&id),
             id,
-            kept: Kept::Nothing(String::new()),
+            kept: JournalSink::Nothing(String::new()),
         };
         match journal.begin(store, graph) {
-            Ok(files) => journal.kept = Kept::Files(Box::new(files)),
+            Ok(files) => journal.kept = JournalSink::Files(Box::new(files)),
             Err(error) => journal.give_up(&error),
         }
         journal
@@ -87,15 +87,15 @@ impl Journal {
 
     /// From now on nothing is noted. What was begun goes, as far as it can.
     pub fn give_up(&mut self, why: &io::Error) {
-        self.kept = Kept::Nothing(why.to_string());
+        self.kept = JournalSink::Nothing(why.to_string());
         let _ = fsx::remove_tree(&self.folder);
     }
 
     /// Why nothing is noted, if that is so.
     pub fn lost(&self) -> Option<&str> {
         match &self.kept {
-            Kept::Files(_) => None,
-            Kept::Nothing(why) => Some(why),
+            JournalSink::Files(_) => None,
+            JournalSink::Nothing(why) => Some(why),
         }
     }
 
@@ -114,15 +114,15 @@ impl Journal {
             what: event,
         };
         let written = match &mut self.kept {
-            Kept::Files(files) => line(&mut files.events, &entry),
-            Kept::Nothing(_) => Ok(()),
+            JournalSink::Files(files) => line(&mut files.events, &entry),
+            JournalSink::Nothing(_) => Ok(()),
         };
         self.check(JOURNAL, written)
     }
 
     /// Lets other processes see what was noted.
     pub fn flush(&mut self) -> Result<(), EngineError> {
-        let Kept::Files(files) = &mut self.kept else {
+        let JournalSink::Files(files) = &mut self.kept else {
             return Ok(());
         };
         let mut flushed = files.events.flush();
@@ -138,7 +138,7 @@ impl Journal {
             id: id.to_string(),
             recipe: recipe.clone(),
         };
-        let (folder, Kept::Files(files)) = (&self.folder, &mut self.kept) else {
+        let (folder, JournalSink::Files(files)) = (&self.folder, &mut self.kept) else {
             return Ok(());
         };
         let recipes = match &mut files.recipes {
@@ -151,7 +151,7 @@ impl Journal {
 
     /// Whether anything had to run.
     fn has_started(&self) -> bool {
-        matches!(&self.kept, Kept::Files(files) if files.recipes.is_some())
+        matches!(&self.kept, JournalSink::Files(files) if files.recipes.is_some())
     }
 
     /// The log of node `id`: absolute, and as it is shown, from the store's folder.

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::event::PlanState;
 use super::survey::{Survey, SurveyedNode};
 use crate::ml::models::Config;
-use crate::stages::price::{Ask, Cost, Foreseen, Outlook, Price, Rows, forward};
+use crate::stages::price::{Ask, Cost, CostEstimate, Foreseen, Outlook, Rows, forward};
 use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
 use crate::store::artifact::Artifact;
@@ -117,9 +117,9 @@ pub fn prices<'r>(
     graph: &Graph,
     registry: &Registry,
     record: &dyn Fn(NodeIndex) -> Option<&'r StoredRecord>,
-) -> Vec<Option<Price>> {
+) -> Vec<Option<CostEstimate>> {
     let mut tasks = HashMap::new();
-    let mut prices: Vec<Option<Price>> = vec![None; graph.dag.node_count()];
+    let mut prices: Vec<Option<CostEstimate>> = vec![None; graph.dag.node_count()];
     for &index in &graph.order {
         let node = &graph.dag[index];
         // Equal nodes share their parameters.
@@ -138,7 +138,7 @@ pub fn prices<'r>(
     prices
 }
 
-fn foreseen(node: &Node, prices: &[Option<Price>]) -> Foreseen {
+fn foreseen(node: &Node, prices: &[Option<CostEstimate>]) -> Foreseen {
     let outlooks = |input: &crate::workflow::graph::Input| {
         let member = |member: &crate::workflow::graph::Member| {
             let price = prices[member.node.index()].as_ref();
@@ -154,7 +154,7 @@ fn foreseen(node: &Node, prices: &[Option<Price>]) -> Foreseen {
 }
 
 /// Puts what a record says of a dataset in place of what was foreseen.
-fn correct(price: &mut Price, record: &StoredRecord) {
+fn correct(price: &mut CostEstimate, record: &StoredRecord) {
     let summary = record.record.ports.get("summary");
     let Some(Artifact::Metrics(metrics)) = summary.and_then(|port| port.inline.as_ref()) else {
         return;
@@ -182,7 +182,7 @@ impl Sharing {
     fn add(
         &mut self,
         graph: &Graph,
-        prices: &[Option<Price>],
+        prices: &[Option<CostEstimate>],
         node: NodeIndex,
         ask: &Ask,
         cost: &Cost,

@@ -11,7 +11,7 @@ use crate::ops::Precision;
 use crate::rng::Stream;
 use crate::train::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use crate::train::optimiser::{Optimiser, Parameter, Rule};
-use crate::train::trainer::{Fed, Objective, Trainer};
+use crate::train::trainer::{BatchInput, Objective, Trainer};
 
 const LABELS: [u32; 4] = [0, 1, 2, 1];
 
@@ -81,7 +81,7 @@ fn gradients_are_those_of_our_own_loop() {
         let trainer = Trainer::new(start, &method, &objective);
         let mut trainer = trainer.unwrap();
         let (_, own) = trainer
-            .gradients(&Fed::Images(images).into(), &LABELS)
+            .gradients(&BatchInput::Images(images).into(), &LABELS)
             .unwrap();
         let data = vars.data().lock().unwrap().clone();
         for spec in config.tensors() {
@@ -305,7 +305,7 @@ fn moves(config: &Config, method: &dyn Method) {
     let mut moved: BTreeMap<String, bool> = expected.into_iter().map(|it| (it, false)).collect();
     // A factor of a low-rank change that starts at 0 keeps the other one still for a step.
     for _ in 0..2 {
-        let batch = Fed::Images(images.clone()).into();
+        let batch = BatchInput::Images(images.clone()).into();
         let (_, gradients) = trainer.gradients(&batch, &LABELS).unwrap();
         for (name, moved) in &mut moved {
             let gradient = gradients.by_name.get(name);

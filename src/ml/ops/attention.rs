@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::cpu::attention::Shape;
+use super::cpu::attention::AttentionShape;
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
@@ -18,7 +18,7 @@ impl Tape {
                 "attention: {packed} packed columns do not divide into {heads} heads, or {queries} queries exceed {tokens} tokens"
             )));
         }
-        let shape = Shape {
+        let shape = AttentionShape {
             batch,
             tokens,
             queries,
@@ -34,7 +34,7 @@ impl Tape {
         }
     }
 
-    fn fused_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
+    fn fused_attention(&self, qkv: &Value, shape: AttentionShape) -> Result<Value> {
         let (output, shares) = cpu::read([qkv.tensor()], |[qkv_values]| {
             cpu::attention::forward(shape, qkv_values, qkv.is_tracked())
         })?;
@@ -49,8 +49,8 @@ impl Tape {
         }))
     }
 
-    fn composed_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
-        let Shape {
+    fn composed_attention(&self, qkv: &Value, shape: AttentionShape) -> Result<Value> {
+        let AttentionShape {
             batch,
             tokens,
             queries,
@@ -86,8 +86,8 @@ impl Tape {
 }
 
 /// Queries, keys and values `[batch, heads, …, size]` of packed ones; the queries of those that ask.
-pub(super) fn heads_of(qkv: &Tensor, shape: Shape) -> Result<[Tensor; 3]> {
-    let Shape {
+pub(super) fn heads_of(qkv: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
+    let AttentionShape {
         batch,
         tokens,
         queries,

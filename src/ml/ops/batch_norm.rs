@@ -3,7 +3,7 @@
 
 use candle_core::Tensor;
 
-use super::cpu::batch_norm::{Channel, Shape};
+use super::cpu::batch_norm::{BatchNormShape, Channel};
 use super::tape::want;
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
@@ -83,7 +83,7 @@ impl Tape {
         follow: Follow,
     ) -> Result<(Value, Option<BatchMoments>)> {
         let (batch, count, height, width) = x.tensor().dims4()?;
-        let shape = Shape {
+        let shape = BatchNormShape {
             batch,
             channels: count,
             pixels: height * width,

@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::cpu::convolution::Shape;
+use super::cpu::convolution::ConvolutionShape;
 use super::tape::want;
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
@@ -28,9 +28,9 @@ impl Window {
         Ok((padded - self.size) / self.stride + 1)
     }
 
-    fn shape(self, x: &Tensor) -> Result<Shape> {
+    fn shape(self, x: &Tensor) -> Result<ConvolutionShape> {
         let (batch, channels, height, width) = x.dims4()?;
-        Ok(Shape {
+        Ok(ConvolutionShape {
             batch,
             channels,
             height,
@@ -66,7 +66,12 @@ impl Tape {
         self.rounded(&output?)
     }
 
-    fn fused_convolution(&self, x: &Value, weight: &Value, shape: Shape) -> Result<Value> {
+    fn fused_convolution(
+        &self,
+        x: &Value,
+        weight: &Value,
+        shape: ConvolutionShape,
+    ) -> Result<Value> {
         let outputs = weight.tensor().dim(0)?;
         let tensors = [x.tensor(), weight.tensor()];
         let values = cpu::read(tensors, |[x, weight]| {
@@ -91,7 +96,12 @@ impl Tape {
         }))
     }
 
-    fn composed_convolution(&self, x: &Value, weight: &Value, shape: Shape) -> Result<Value> {
+    fn composed_convolution(
+        &self,
+        x: &Value,
+        weight: &Value,
+        shape: ConvolutionShape,
+    ) -> Result<Value> {
         let outputs = weight.tensor().dim(0)?;
         let (batch, places) = (shape.batch, shape.down * shape.across);
         let taps = shape.channels * shape.window.size * shape.window.size;
@@ -119,7 +129,7 @@ impl Tape {
         }
     }
 
-    fn fused_max_pool(&self, x: &Value, shape: Shape) -> Result<Value> {
+    fn fused_max_pool(&self, x: &Value, shape: ConvolutionShape) -> Result<Value> {
         let (values, best) = cpu::read([x.tensor()], |[x]| cpu::convolution::max_pool(shape, x))?;
         let dims = (shape.batch, shape.channels, shape.down, shape.across);
         let output = cpu::tensor(values, dims)?;
@@ -132,7 +142,7 @@ impl Tape {
         }))
     }
 
-    fn composed_max_pool(&self, x: &Value, shape: Shape) -> Result<Value> {
+    fn composed_max_pool(&self, x: &Value, shape: ConvolutionShape) -> Result<Value> {
         let (batch, channels) = (shape.batch, shape.channels);
         let places = shape.down * shape.across;
         let gather = Gather::new(x.tensor(), shape, f64::from(f32::MIN))?;
@@ -191,11 +201,11 @@ pub(super) struct Gather {
     /// `[batch, channels, window·places]`
     pub columns: Tensor,
     index: Tensor,
-    shape: Shape,
+    shape: ConvolutionShape,
 }
 
 impl Gather {
-    pub fn new(x: &Tensor, shape: Shape, outside: f64) -> Result<Self> {
+    pub fn new(x: &Tensor, shape: ConvolutionShape, outside: f64) -> Result<Self> {
         let index = Tensor::new(padded_index(shape), x.device())?;
         let pad = shape.window.padding;
         let pixels = (shape.height + 2 * pad) * (shape.width + 2 * pad);
@@ -210,7 +220,7 @@ impl Gather {
 
     /// Adds `gradient` (as many elements as `columns`) up at the pixels it came from.
     pub fn back(&self, gradient: &Tensor) -> Result<Tensor> {
-        let Shape {
+        let ConvolutionShape {
             batch,
             channels,
             height,
@@ -230,7 +240,7 @@ impl Gather {
 }
 
 /// For each pixel of the window and each place, by rows, the pixel of the padded image.
-fn padded_index(shape: Shape) -> Vec<u32> {
+fn padded_index(shape: ConvolutionShape) -> Vec<u32> {
     let Window {
         size,
         stride,

@@ -144,7 +144,7 @@ impl Tape {
         fused: Option<Precision>,
     ) -> Result<Value> {
         let shape = sizes(x, weight, bias, residual)?;
-        let cpu::linear::Shape {
+        let cpu::linear::LinearShape {
             rows,
             inputs,
             outputs,
@@ -197,7 +197,7 @@ fn sizes(
     weight: &Value,
     bias: Option<&Value>,
     residual: Option<&Value>,
-) -> Result<cpu::linear::Shape> {
+) -> Result<cpu::linear::LinearShape> {
     let outputs = weight.tensor().dim(0)?;
     let inputs = weight.tensor().elem_count() / outputs.max(1);
     let columns = x.tensor().dims().last().copied().unwrap_or_default();
@@ -214,7 +214,7 @@ fn sizes(
             x.tensor().dims()
         )));
     }
-    Ok(cpu::linear::Shape {
+    Ok(cpu::linear::LinearShape {
         rows,
         inputs,
         outputs,
@@ -227,7 +227,7 @@ struct Layer {
     matrix: Tensor,
     bias: Option<Tensor>,
     residual: Option<Tensor>,
-    shape: cpu::linear::Shape,
+    shape: cpu::linear::LinearShape,
     /// The precision of the kernels of the CPU, where they serve.
     fused: Option<Precision>,
 }

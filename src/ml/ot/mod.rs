@@ -20,7 +20,6 @@
 //! # Ok::<(), ribflow_ml::Error>(())
 //! ```
 
-mod ahead;
 mod cost;
 mod digits;
 pub mod distance;
@@ -36,6 +35,7 @@ mod otdd;
 mod pairs;
 mod pairwise;
 mod points;
+mod prefetch;
 mod real;
 mod reference;
 mod sinkhorn;

@@ -3,8 +3,8 @@
 
 use pulp::{Simd, WithSimd};
 
-use super::ahead::bring_near;
 use super::exponents::Exponentials;
+use super::prefetch::bring_near;
 use super::real::Real;
 
 /// Entries that are worked on together.

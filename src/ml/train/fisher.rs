@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use super::batch::{Normaliser, check_images};
 use super::hooks::Method;
 use super::optimiser::Rule;
-use super::trainer::{Fed, Objective, Trainer};
+use super::trainer::{BatchInput, Objective, Trainer};
 use crate::data::ImageSet;
 use crate::models::Model;
 use crate::ops::{Precision, parallel};
@@ -56,7 +56,7 @@ fn sum(
         let images = normaliser.batch(set, &[*image])?;
         let logits = model.logits(&images)?.flatten_all()?.to_vec1::<f32>()?;
         let label = draw(&logits, labels.range(0.0, 1.0));
-        let (_, gradients) = trainer.gradients(&Fed::Images(images).into(), &[label])?;
+        let (_, gradients) = trainer.gradients(&BatchInput::Images(images).into(), &[label])?;
         for (name, gradient) in gradients.by_name {
             let square = gradient.sqr()?;
             let sum = match sums.remove(&name) {

@@ -11,7 +11,7 @@ use super::hooks::Method;
 use super::infer::{features_of, logits_of};
 use super::optimiser::Rule;
 use super::schedule::{Schedule, Warmup};
-use super::trainer::{Batch, Fed, Objective, Trainer};
+use super::trainer::{Batch, BatchInput, Objective, Trainer};
 use crate::data::ImageSet;
 use crate::data::pixels::Rows;
 use crate::models::Model;
@@ -74,12 +74,12 @@ pub fn fit(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
-    fit_knowing(
+    fit_with(
         model,
         set,
         method,
         plan,
-        Known::default(),
+        Precomputed::default(),
         threads,
         observer,
     )
@@ -87,7 +87,7 @@ pub fn fit(
 
 /// What is known of the images beforehand, one row each.
 #[derive(Clone, Debug, Default)]
-pub struct Known {
+pub struct Precomputed {
     /// The pooled features f32 `[count, width]` of the backbone; asked for where it is frozen.
     pub features: Option<Rows>,
     /// The logits f32 `[count, outputs]` of the method's teacher on the images as they are; asked
@@ -96,12 +96,12 @@ pub struct Known {
 }
 
 /// As [`fit`]; what is `known` is not computed again.
-pub fn fit_knowing(
+pub fn fit_with(
     model: Model,
     set: &ImageSet,
     method: &dyn Method,
     plan: &Plan,
-    known: Known,
+    known: Precomputed,
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
@@ -115,12 +115,12 @@ fn run(
     set: &ImageSet,
     method: &dyn Method,
     plan: &Plan,
-    known: Known,
+    known: Precomputed,
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Fitted> {
     let (classes, labels) = competing(&model, set)?;
-    let mut feed = Feed::new(&model, set, method, plan, known, threads, observer)?;
+    let mut feed = BatchLoader::new(&model, set, method, plan, known, threads, observer)?;
     let objective = Objective {
         rule: plan.rule,
         weight_decay: plan.weight_decay,
@@ -224,13 +224,13 @@ fn check_finite(model: &Model) -> Result<()> {
 }
 
 /// Makes batches of images, or of features computed once.
-struct Feed<'a> {
+struct BatchLoader<'a> {
     set: &'a ImageSet<'a>,
     normaliser: Normaliser,
     augment: Augment,
     seed: u64,
     stream: Stream,
-    known: Known,
+    known: Precomputed,
     device: Device,
 }
 
@@ -238,13 +238,13 @@ struct Feed<'a> {
 /// it runs again for every batch.
 const MOST_LOGITS: usize = 1 << 30;
 
-impl<'a> Feed<'a> {
+impl<'a> BatchLoader<'a> {
     fn new(
         model: &Model,
         set: &'a ImageSet,
         method: &dyn Method,
         plan: &Plan,
-        mut known: Known,
+        mut known: Precomputed,
         threads: usize,
         observer: &dyn Observer,
     ) -> Result<Self> {
@@ -281,8 +281,8 @@ impl<'a> Feed<'a> {
         let rows_of = |rows: &Rows| rows_of(rows, indices, &self.device);
         let teacher = self.known.teacher.as_ref().map(rows_of).transpose()?;
         let fed = match &self.known.features {
-            Some(features) => Fed::Features(rows_of(features)?),
-            None => Fed::Images(self.images(indices)?),
+            Some(features) => BatchInput::Features(rows_of(features)?),
+            None => BatchInput::Images(self.images(indices)?),
         };
         Ok(Batch { fed, teacher })
     }

@@ -13,7 +13,7 @@ use super::infer::features_of;
 use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
-use super::trainer::{Batch, Fed, Objective, Trainer};
+use super::trainer::{Batch, BatchInput, Objective, Trainer};
 use crate::data::{ImagePart, ImageSet, in_memory};
 use crate::models::{Config, Model, Role};
 use crate::ops::Precision;
@@ -138,7 +138,7 @@ fn clipped_gradients_move_a_model_so_far() {
     let batch = normaliser.batch(&set, &[0, 1, 2, 3]).unwrap();
     let mut trainer = Trainer::new(start.clone(), &method, &objective).unwrap();
     trainer
-        .step(&Fed::Images(batch).into(), &[0, 1, 2, 3], 0.5)
+        .step(&BatchInput::Images(batch).into(), &[0, 1, 2, 3], 0.5)
         .unwrap();
     let moved = trainer.finish().unwrap();
     let squares = moved.tensors().iter().map(|(name, tensor)| {
@@ -171,7 +171,7 @@ fn every_parameter_gets_a_gradient() {
             .collect();
         let batch = Tensor::from_vec(pixels, (2, 3, 32, 32), &Device::Cpu).unwrap();
         let (_, gradients) = trainer
-            .gradients(&Fed::Images(batch).into(), &[1, 3])
+            .gradients(&BatchInput::Images(batch).into(), &[1, 3])
             .unwrap();
         for spec in model.config().tensors() {
             if spec.role == Role::Parameter {
@@ -488,10 +488,10 @@ fn a_teacher_is_asked_once_or_for_every_batch() {
     let input = &start.config().input;
     let batch = Normaliser::new(input, &Device::Cpu);
     let batch = batch.batch(&set, &[0, 1, 2, 3, 4, 5, 6, 7]).unwrap();
-    let asked = trainer.gradients(&Fed::Images(batch.clone()).into(), &set.labels);
+    let asked = trainer.gradients(&BatchInput::Images(batch.clone()).into(), &set.labels);
     let known = Batch {
         teacher: Some(start.logits(&batch).unwrap()),
-        fed: Fed::Images(batch),
+        fed: BatchInput::Images(batch),
     };
     let known = trainer.gradients(&known, &set.labels);
     assert_eq!(asked.unwrap().0, known.unwrap().0);

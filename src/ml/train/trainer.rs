@@ -15,22 +15,22 @@ use crate::{Error, Result};
 /// A batch of images and what is known of them.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    pub fed: Fed,
+    pub fed: BatchInput,
     /// The logits of the method's teacher, if they are known already.
     pub teacher: Option<Tensor>,
 }
 
 /// What the network is fed with.
 #[derive(Clone, Debug)]
-pub enum Fed {
+pub enum BatchInput {
     /// Normalised images `[batch, 3, size, size]`.
     Images(Tensor),
     /// Pooled features `[batch, width]`, where only the classifier trains.
     Features(Tensor),
 }
 
-impl From<Fed> for Batch {
-    fn from(fed: Fed) -> Self {
+impl From<BatchInput> for Batch {
+    fn from(fed: BatchInput) -> Self {
         Self { fed, teacher: None }
     }
 }
@@ -161,8 +161,8 @@ impl<'a> Trainer<'a> {
         };
         let pass = Pass::new(&tape, &seen, self.method.training_mode());
         let features = match &batch.fed {
-            Fed::Features(features) => Value::constant(features.clone()),
-            Fed::Images(images) => {
+            BatchInput::Features(features) => Value::constant(features.clone()),
+            BatchInput::Images(images) => {
                 let images = Value::constant(images.clone());
                 let images = self.method.input(&tape, &leaves, images)?;
                 self.config.features_of(&pass, &images)?
@@ -177,7 +177,7 @@ impl<'a> Trainer<'a> {
             smoothing: self.smoothing,
         };
         let mut loss = tape.cross_entropy(&logits, targets)?;
-        if let Fed::Images(images) = &batch.fed {
+        if let BatchInput::Images(images) = &batch.fed {
             let step = Step {
                 tape: &tape,
                 parameters: &leaves,

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::super::says;
+use super::super::sanitize;
 use super::super::transport::RemoteError;
 use super::super::web::silence::Silent;
 
@@ -22,7 +22,7 @@ pub enum Failure {
 
 /// An answer with a status that `object_store` has no error of its own for.
 #[derive(Debug, thiserror::Error)]
-#[error("it answers {status}{}", says::after(said))]
+#[error("it answers {status}{}", sanitize::after(said))]
 pub struct Answered {
     pub status: u16,
     /// What the body says.
@@ -41,7 +41,7 @@ impl Answered {
             .said
             .split_once("<Code>")
             .and_then(|(_, rest)| rest.split_once("</Code>"));
-        code.map_or(self.status.to_string(), |(code, _)| says::clear(code))
+        code.map_or(self.status.to_string(), |(code, _)| sanitize::clear(code))
     }
 }
 
@@ -86,7 +86,7 @@ impl Failure {
         if let Some(answered) = found::<Answered>(&error) {
             return match answered.status {
                 401 | 403 => refused(format!("{name}: {}; {CREDENTIALS}", answered.code())),
-                status if says::is_passing(status) => passing(remote, answered.to_string()),
+                status if sanitize::is_passing(status) => passing(remote, answered.to_string()),
                 _ => refused(format!("{name}: {answered}")),
             };
         }
@@ -96,7 +96,7 @@ impl Failure {
             None => RemoteError::Wrong {
                 remote: remote.to_string(),
                 name: name.to_string(),
-                why: says::clear(&innermost(&error)),
+                why: sanitize::clear(&innermost(&error)),
             },
         }
     }
@@ -104,7 +104,7 @@ impl Failure {
     /// In few words.
     pub fn clear(self) -> String {
         match self {
-            Self::Store(error) => says::clear(&innermost(&error)),
+            Self::Store(error) => sanitize::clear(&innermost(&error)),
             Self::Slow(why) => why,
             Self::Silent(silent) => silent.to_string(),
             Self::Local(path, source) => format!("{}: {source}", path.display()),
@@ -118,9 +118,9 @@ const CREDENTIALS: &str = "are the credentials those of this bucket, and may the
      AZURE_STORAGE_ACCOUNT_KEY";
 
 fn passing(remote: &str, why: String) -> RemoteError {
-    RemoteError::Passing {
+    RemoteError::Transient {
         remote: remote.to_string(),
-        why: says::clear(&why),
+        why: sanitize::clear(&why),
     }
 }
 

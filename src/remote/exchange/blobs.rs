@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use super::parallel;
 use super::parts::Parts;
-use super::{Exchange, Neighbour};
+use super::{Exchange, Peer};
 use crate::fsx::{self, Lock};
 use crate::remote::limited::Limited;
 use crate::remote::names;
@@ -90,7 +90,7 @@ impl Trouble {
 /// One blob from one neighbour.
 struct Fetch<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Neighbour,
+    neighbour: &'a Peer,
     store: &'a Store,
     wanted: &'a Wanted,
 }

@@ -26,7 +26,7 @@ pub use push::{PushError, Pushed, Pushing};
 pub use records::{Asked, Found, Refusal, Taken, Why};
 
 /// Another store, and on what terms it is used.
-pub struct Neighbour {
+pub struct Peer {
     /// As the user calls it.
     pub name: String,
     pub remote: Patient,
@@ -37,7 +37,7 @@ pub struct Neighbour {
 
 /// The remotes of one command, and whose word is taken.
 pub struct Exchange {
-    neighbours: Vec<Neighbour>,
+    neighbours: Vec<Peer>,
     trust: Trust,
     /// What this lab signs with.
     key: Option<SecretKey>,
@@ -60,7 +60,7 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn new(neighbours: Vec<Neighbour>, trust: Trust, key: Option<SecretKey>) -> Self {
+    pub fn new(neighbours: Vec<Peer>, trust: Trust, key: Option<SecretKey>) -> Self {
         Self {
             own: key.iter().map(SecretKey::public).collect(),
             neighbours,
@@ -83,7 +83,7 @@ impl Exchange {
         self
     }
 
-    pub fn neighbours(&self) -> &[Neighbour] {
+    pub fn neighbours(&self) -> &[Peer] {
         &self.neighbours
     }
 

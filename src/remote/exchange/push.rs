@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use super::parallel;
-use super::{Exchange, Neighbour};
+use super::{Exchange, Peer};
 use crate::digest::Digest;
 use crate::remote::names::{self, COMPRESSED, InRecords, in_records};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey, SecretKey};
@@ -97,7 +97,7 @@ impl Exchange {
     /// The first failure; what was pushed until then stays and is not pushed again.
     pub fn push(
         &self,
-        neighbour: &Neighbour,
+        neighbour: &Peer,
         store: &Store,
         records: &[StoredRecord],
         pushing: Pushing,
@@ -119,7 +119,7 @@ impl Exchange {
 
 struct Push<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Neighbour,
+    neighbour: &'a Peer,
     store: &'a Store,
     pushing: Pushing,
 }
@@ -134,7 +134,7 @@ enum Form {
 }
 
 /// One record with what has to go along.
-struct Parcel<'a> {
+struct PendingRecord<'a> {
     stored: &'a StoredRecord,
     signatures: Vec<Signature>,
     /// The remote has the record already.
@@ -148,7 +148,7 @@ impl Push<'_> {
             .partition(|stored| self.store.may_share(&stored.record));
         total.withheld += held.len();
         let parcels = parallel::map(&records, |stored| self.parcel(stored));
-        let parcels: Vec<Parcel> = parcels.into_iter().collect::<Result<_, _>>()?;
+        let parcels: Vec<PendingRecord> = parcels.into_iter().collect::<Result<_, _>>()?;
         if !self.pushing.records_only {
             // Also of records that are there: a blob may have been lost since, or come only now.
             self.blobs(&parcels, total)?;
@@ -167,7 +167,7 @@ impl Push<'_> {
     }
 
     /// What of a record the remote does not have.
-    fn parcel<'a>(&self, stored: &'a StoredRecord) -> Result<Parcel<'a>, PushError> {
+    fn parcel<'a>(&self, stored: &'a StoredRecord) -> Result<PendingRecord<'a>, PushError> {
         self.check_cancelled()?;
         let key = &stored.record.key;
         let listed = self.neighbour.remote.list(&names::records(key))?;
@@ -188,7 +188,7 @@ impl Push<'_> {
                 signer: signature.signer,
             })
         });
-        Ok(Parcel {
+        Ok(PendingRecord {
             stored,
             signatures,
             there: listed.contains(&InRecords::Record(stored.digest)),
@@ -313,7 +313,7 @@ impl Push<'_> {
     }
 
     /// Sends the blobs that are not there.
-    fn blobs(&self, parcels: &[Parcel], total: &mut Pushed) -> Result<(), PushError> {
+    fn blobs(&self, parcels: &[PendingRecord], total: &mut Pushed) -> Result<(), PushError> {
         let mut named: BTreeMap<Digest, u64> = BTreeMap::new();
         for parcel in parcels {
             named.extend(self.named(parcel.stored, total)?);
@@ -434,7 +434,7 @@ impl Push<'_> {
     }
 
     /// Sends a record and what vouches for it; the bytes that went.
-    fn send(&self, parcel: &Parcel) -> Result<u64, PushError> {
+    fn send(&self, parcel: &PendingRecord) -> Result<u64, PushError> {
         self.check_cancelled()?;
         let StoredRecord { digest, record } = parcel.stored;
         let mut bytes = 0;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::agreement::{Agreement, same_outcome};
 use super::parallel;
-use super::{Exchange, Neighbour, shuffle_by};
+use super::{Exchange, Peer, shuffle_by};
 use crate::digest::Digest;
 use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
@@ -12,7 +12,9 @@ use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement::Word;
 use crate::remote::transport::{self, Remote, RemoteError};
 use crate::remote::trust::{Policy, Standing};
-use crate::store::{Accepted, Doubt, Foreign, Record, Signature, Store, StoreError, StoredRecord};
+use crate::store::{
+    Accepted, Foreign, Record, RevocationCheck, Signature, Store, StoreError, StoredRecord,
+};
 use crate::workflow::kind::Comparison;
 
 /// Of the outcomes of one key that trusted labs have signed, so many are taken.
@@ -157,13 +159,13 @@ impl Exchange {
     }
 
     /// The records of the first neighbour that has some to be taken.
-    fn candidates(&self, asked: &Asked) -> (Option<(&Neighbour, Vec<Candidate>)>, Vec<Refusal>) {
+    fn candidates(&self, asked: &Asked) -> (Option<(&Peer, Vec<Candidate>)>, Vec<Refusal>) {
         let mut refused = Vec::new();
         for neighbour in &self.neighbours {
             if self.is_cancelled() || neighbour.remote.is_down() {
                 continue;
             }
-            let mut hearing = Hearing {
+            let mut hearing = KeyLookup {
                 exchange: self,
                 neighbour,
                 asked,
@@ -209,14 +211,14 @@ fn listed(names: &[String]) -> BTreeMap<Digest, BTreeSet<Digest>> {
 }
 
 /// One key at one neighbour.
-struct Hearing<'a> {
+struct KeyLookup<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Neighbour,
+    neighbour: &'a Peer,
     asked: &'a Asked,
     refused: Vec<Refusal>,
 }
 
-impl Hearing<'_> {
+impl KeyLookup<'_> {
     /// The records that are to be taken. Anybody who may write to a remote can add names to its
     /// list: those that no trusted lab is said to have signed cost nothing, and of the others the
     /// signature is read first, which nobody else can make.

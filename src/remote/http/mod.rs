@@ -1,8 +1,8 @@
 //! `http://`, `https://`: a web server as a remote. Any server can be read; writing needs PUT (nginx with
 //! DAV, `ribflow serve`). It knows requests and listings; what is read is verified by `exchange`.
 
+mod client;
 mod listing;
-mod talk;
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,12 +15,12 @@ use ureq::http::Method;
 
 use super::options::Options;
 use super::pace::Limits;
-use super::says;
+use super::sanitize;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
-use talk::{Answer, Talk};
+use client::{Answer, HttpClient};
 
-pub use talk::is_plain;
+pub use client::is_plain;
 
 /// The most of a list: a hundred thousand names.
 const LARGEST_LISTING: u64 = 64 << 20;
@@ -34,7 +34,7 @@ const BUFFER: usize = 1 << 16;
 
 /// A web server.
 pub struct HttpRemote {
-    talk: Talk,
+    client: HttpClient,
     limits: Limits,
     /// It answered once that it does not know `PROPFIND`.
     lists_no_dav: AtomicBool,
@@ -48,7 +48,7 @@ impl HttpRemote {
     /// What lies below `url`.
     pub fn new(url: &str, options: &Options) -> Self {
         Self {
-            talk: Talk::new(url, options),
+            client: HttpClient::new(url, options),
             limits: options.limits,
             lists_no_dav: AtomicBool::new(false),
             counts_no_batches: AtomicBool::new(false),
@@ -79,7 +79,7 @@ impl HttpRemote {
             .reader(self.limits)
             .take(most.saturating_add(1))
             .read_to_end(&mut bytes)
-            .map_err(|error| self.talk.broke(error))?;
+            .map_err(|error| self.client.broke(error))?;
         match bytes.len() as u64 > most {
             false => Ok(bytes),
             true => Err(self.wrong(name, format!("its answer has more than {most} bytes"))),
@@ -94,7 +94,7 @@ impl HttpRemote {
             let method =
                 Method::from_bytes(b"PROPFIND").map_err(|error| self.wrong(folder, error))?;
             let headers = [("depth", "1"), ("accept", "application/xml, text/xml")];
-            let answer = self.talk.ask(&method, &name, &headers)?;
+            let answer = self.client.ask(&method, &name, &headers)?;
             match answer.status {
                 200 | 207 => return self.listed(folder, answer),
                 404 => return Ok(Vec::new()),
@@ -104,7 +104,7 @@ impl HttpRemote {
         }
         match is_absent {
             true => Ok(Vec::new()),
-            false => Err(self.talk.refusal(&as_folder(folder), refusal)),
+            false => Err(self.client.refusal(&as_folder(folder), refusal)),
         }
     }
 
@@ -119,7 +119,7 @@ impl HttpRemote {
             let why = format!("{redirected}answers {what}, where a list of names is expected");
             // One line for many folders of a kind.
             let kind = folder.split('/').next().unwrap_or_default();
-            self.no_store(&as_folder(kind), says::clear(&why))
+            self.no_store(&as_folder(kind), sanitize::clear(&why))
         })
     }
 
@@ -132,7 +132,7 @@ impl HttpRemote {
         let mut digest = [0; 32];
         getrandom::fill(&mut digest).map_err(|error| self.wrong("objects/", error))?;
         let name = super::names::object(&Digest::from_bytes(digest));
-        let answer = self.talk.ask(&Method::HEAD, &name, &[])?;
+        let answer = self.client.ask(&Method::HEAD, &name, &[])?;
         match answer.status {
             200..=299 => Err(self.no_store(
                 "objects/",
@@ -142,7 +142,7 @@ impl HttpRemote {
                     answer.status
                 ),
             )),
-            status if says::is_passing(status) => Err(self.talk.refusal(&name, answer)),
+            status if sanitize::is_passing(status) => Err(self.client.refusal(&name, answer)),
             _ => {
                 self.is_honest.store(true, Ordering::Relaxed);
                 Ok(())
@@ -157,11 +157,13 @@ impl HttpRemote {
         }
         let question = serde_json::to_vec(names).map_err(|error| self.wrong("has", error))?;
         let headers = [("content-type", "application/json")];
-        let answer = self.talk.send(&Method::POST, "has", &headers, &question)?;
+        let answer = self
+            .client
+            .send(&Method::POST, "has", &headers, &question)?;
         let is_known = match answer.status {
             200 => true,
-            401 | 408 | 429 => return Err(self.talk.refusal("has", answer)),
-            500 | 502.. => return Err(self.talk.refusal("has", answer)),
+            401 | 408 | 429 => return Err(self.client.refusal("has", answer)),
+            500 | 502.. => return Err(self.client.refusal("has", answer)),
             _ => false,
         };
         // A server of pages may answer anything with a page.
@@ -181,14 +183,14 @@ impl HttpRemote {
 
     /// The size of one, by its head.
     fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
-        let answer = self.talk.ask(&Method::HEAD, name, &[])?;
+        let answer = self.client.ask(&Method::HEAD, name, &[])?;
         match answer.status {
             200 => match answer.length() {
                 Some(length) => Ok(Some(length)),
                 None => Err(self.wrong(name, "it does not say how large that is")),
             },
             404 | 410 => Ok(None),
-            _ => Err(self.talk.refusal(name, answer)),
+            _ => Err(self.client.refusal(name, answer)),
         }
     }
 
@@ -243,7 +245,7 @@ impl HttpRemote {
             let count = match reader.read(&mut buffer[..wanted as usize]) {
                 Ok(0) => break,
                 Ok(count) => count,
-                Err(error) => return Err(self.talk.broke(error)),
+                Err(error) => return Err(self.client.broke(error)),
             };
             let begin = skip.min(count as u64);
             skip -= begin;
@@ -264,7 +266,7 @@ impl HttpRemote {
         headers: &[(&str, &str)],
     ) -> Result<Answer, RemoteError> {
         let path = match content {
-            Content::Bytes(bytes) => return self.talk.send(&Method::PUT, name, headers, bytes),
+            Content::Bytes(bytes) => return self.client.send(&Method::PUT, name, headers, bytes),
             Content::File(path) => path,
         };
         let local = |source: io::Error| RemoteError::Io {
@@ -277,7 +279,7 @@ impl HttpRemote {
         if size > LARGEST_UNASKED {
             headers.push(("expect", "100-continue"));
         }
-        self.talk.stream(&Method::PUT, name, &headers, file, size)
+        self.client.stream(&Method::PUT, name, &headers, file, size)
     }
 
     /// As DAV has it, the folders above a name are there before anything is written to them.
@@ -287,7 +289,7 @@ impl HttpRemote {
         };
         for (end, _) in name.match_indices('/') {
             // Most of them are there, which is no failure; what fails otherwise shows afterwards.
-            self.talk.ask(&method, &name[..=end], &[])?;
+            self.client.ask(&method, &name[..=end], &[])?;
         }
         Ok(())
     }
@@ -307,7 +309,7 @@ impl HttpRemote {
         match answer.status {
             200 | 201 | 204 => self.check_honest().map(|()| Created::New),
             412 if !headers.is_empty() => Ok(Created::There),
-            _ => Err(self.talk.refusal(name, answer)),
+            _ => Err(self.client.refusal(name, answer)),
         }
     }
 }
@@ -332,17 +334,17 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Remote for HttpRemote {
     fn shown(&self) -> &str {
-        &self.talk.shown
+        &self.client.shown
     }
 
     fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError> {
         let name = as_folder(folder);
         let headers = [("accept", "application/json, text/html;q=0.5")];
-        let answer = self.talk.ask(&Method::GET, &name, &headers)?;
+        let answer = self.client.ask(&Method::GET, &name, &headers)?;
         match answer.status {
             200 => self.listed(folder, answer),
             403..=405 => self.list_by_dav(folder, answer),
-            _ => Err(self.talk.refusal(&name, answer)),
+            _ => Err(self.client.refusal(&name, answer)),
         }
     }
 
@@ -370,7 +372,7 @@ impl Remote for HttpRemote {
             _ => format!("bytes={}-", part.from),
         };
         let headers = [("range", range.as_str())];
-        let answer = self.talk.ask(&Method::GET, name, &headers)?;
+        let answer = self.client.ask(&Method::GET, name, &headers)?;
         if answer.is_page() && matches!(answer.status, 200 | 206) {
             self.check_honest()?;
         }
@@ -385,9 +387,9 @@ impl Remote for HttpRemote {
                 let copied = self.copy(name, answer, 0, part.most, into)?;
                 let whole = total.map(|total| total.saturating_sub(first).min(part.most));
                 match whole.filter(|whole| copied < *whole) {
-                    Some(whole) => {
-                        Err(self.talk.passing(format!("{copied} of {whole} bytes came")))
-                    }
+                    Some(whole) => Err(self
+                        .client
+                        .passing(format!("{copied} of {whole} bytes came"))),
                     None => Ok(copied),
                 }
             }
@@ -399,7 +401,7 @@ impl Remote for HttpRemote {
                 remote: self.shown().to_string(),
                 name: name.to_string(),
             }),
-            _ => Err(self.talk.refusal(name, answer)),
+            _ => Err(self.client.refusal(name, answer)),
         }
     }
 
@@ -412,10 +414,10 @@ impl Remote for HttpRemote {
     }
 
     fn remove(&self, name: &str) -> Result<(), RemoteError> {
-        let answer = self.talk.ask(&Method::DELETE, name, &[])?;
+        let answer = self.client.ask(&Method::DELETE, name, &[])?;
         match answer.status {
             200 | 202 | 204 | 404 | 410 => Ok(()),
-            _ => Err(self.talk.refusal(name, answer)),
+            _ => Err(self.client.refusal(name, answer)),
         }
     }
 }

@@ -37,7 +37,7 @@ const MOST_ASKED: u64 = 4 << 20;
 const VERIFYING: Duration = Duration::from_secs(15);
 
 /// What a name stands for.
-enum Found {
+enum Answer {
     File { file: File, size: u64 },
     Listing(Value),
     Nothing,
@@ -49,9 +49,9 @@ pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Respon
     let looking = shared.clone();
     let found = blocking(move || looking.find(&target, !head)).await;
     let (file, size) = match found {
-        Ok(Found::File { file, size }) => (file, size),
-        Ok(Found::Listing(listing)) => return answers::json(&listing),
-        Ok(Found::Nothing) => return answers::nothing_there(),
+        Ok(Answer::File { file, size }) => (file, size),
+        Ok(Answer::Listing(listing)) => return answers::json(&listing),
+        Ok(Answer::Nothing) => return answers::nothing_there(),
         Err(error) => return answers::failed(&error),
     };
     let tag = tag(&target);
@@ -132,7 +132,7 @@ pub async fn blocking<T: Send + 'static>(
 
 impl Shared {
     /// What `target` is here. With `verify` only what is whole is found.
-    fn find(&self, target: &Target, verify: bool) -> io::Result<Found> {
+    fn find(&self, target: &Target, verify: bool) -> io::Result<Answer> {
         let name = target.name();
         match target {
             Target::RecordsOf(_) => self.listing(&name, |file, is_file| {
@@ -151,11 +151,11 @@ impl Shared {
                 let digest = file.strip_suffix(".sig");
                 Ok(is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok()))
             }),
-            Target::Trials => Ok(Found::Listing(self.trials.listed())),
-            Target::Trial(_) => Ok(Found::Nothing),
-            Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Found::Nothing),
-            Target::Record { record, .. } if !self.may_go(record, &name)? => Ok(Found::Nothing),
-            _ if verify && !self.is_whole(target, &name)? => Ok(Found::Nothing),
+            Target::Trials => Ok(Answer::Listing(self.trials.listed())),
+            Target::Trial(_) => Ok(Answer::Nothing),
+            Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Answer::Nothing),
+            Target::Record { record, .. } if !self.may_go(record, &name)? => Ok(Answer::Nothing),
+            _ if verify && !self.is_whole(target, &name)? => Ok(Answer::Nothing),
             _ => self.open(&name),
         }
     }
@@ -163,12 +163,12 @@ impl Shared {
     /// Whether the record `digest`, which is called `name`, may be passed on.
     fn may_go(&self, digest: &Digest, name: &str) -> io::Result<bool> {
         let read = || match self.open(name)? {
-            Found::File { mut file, size } => {
+            Answer::File { mut file, size } => {
                 let mut bytes = Vec::with_capacity(size.min(MOST_RECORD) as usize);
                 file.read_to_end(&mut bytes)?;
                 Ok(Some(bytes))
             }
-            Found::Listing(_) | Found::Nothing => Ok(None),
+            Answer::Listing(_) | Answer::Nothing => Ok(None),
         };
         self.inline.may_go(&self.store, digest, read)
     }
@@ -193,7 +193,7 @@ impl Shared {
             | Target::Revocation {
                 envelope: digest, ..
             } => {
-                let Found::File { mut file, .. } = self.open(name)? else {
+                let Answer::File { mut file, .. } = self.open(name)? else {
                     return Ok(false);
                 };
                 let (found, _) = fsx::hash_reader(&mut file)?;
@@ -209,7 +209,7 @@ impl Shared {
 
     /// Whether a compressed blob holds what its name says, in constant memory.
     fn decompresses(&self, digest: &Digest, name: &str) -> io::Result<bool> {
-        let Found::File { file, .. } = self.open(name)? else {
+        let Answer::File { file, .. } = self.open(name)? else {
             return Ok(false);
         };
         let stamp = Stamp::of(&file.metadata()?);
@@ -244,19 +244,19 @@ impl Shared {
         match target {
             Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_) => Ok(None),
             _ => match self.find(&target, verify)? {
-                Found::File { size, .. } => Ok(Some(size)),
-                Found::Listing(_) | Found::Nothing => Ok(None),
+                Answer::File { size, .. } => Ok(Some(size)),
+                Answer::Listing(_) | Answer::Nothing => Ok(None),
             },
         }
     }
 
-    fn open(&self, name: &str) -> io::Result<Found> {
+    fn open(&self, name: &str) -> io::Result<Answer> {
         let opened = self.below.file(name).and_then(|file| {
             let size = file.metadata()?.len();
-            Ok(Found::File { file, size })
+            Ok(Answer::File { file, size })
         });
         match opened {
-            Err(error) if is_nothing(name, &error) => Ok(Found::Nothing),
+            Err(error) if is_nothing(name, &error) => Ok(Answer::Nothing),
             opened => opened,
         }
     }
@@ -266,9 +266,9 @@ impl Shared {
         &self,
         folder: &str,
         wanted: impl Fn(&str, bool) -> io::Result<bool>,
-    ) -> io::Result<Found> {
+    ) -> io::Result<Answer> {
         let names = match self.below.names(folder) {
-            Err(error) if is_nothing(folder, &error) => return Ok(Found::Listing(json!([]))),
+            Err(error) if is_nothing(folder, &error) => return Ok(Answer::Listing(json!([]))),
             names => names?,
         };
         let mut listed = Vec::new();
@@ -289,7 +289,7 @@ impl Shared {
                 },
             });
         }
-        Ok(Found::Listing(Value::Array(listed)))
+        Ok(Answer::Listing(Value::Array(listed)))
     }
 }
 

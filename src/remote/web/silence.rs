@@ -48,10 +48,10 @@ pub struct Verdicts {
     pub silent: Vec<String>,
 }
 
-type Known = BTreeMap<String, Arc<Server>>;
+type Servers = BTreeMap<String, Arc<Server>>;
 
-fn known() -> MutexGuard<'static, Known> {
-    static KNOWN: Mutex<Known> = Mutex::new(BTreeMap::new());
+fn known() -> MutexGuard<'static, Servers> {
+    static KNOWN: Mutex<Servers> = Mutex::new(BTreeMap::new());
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -26,16 +26,16 @@ struct Block {
 
 /// A place in a layer: a stage, or a bend of a long edge.
 #[derive(Clone, Copy, PartialEq)]
-enum Spot {
+enum LayerSlot {
     Stage(usize),
     Bend,
 }
 
-impl Spot {
+impl LayerSlot {
     fn height(self) -> f64 {
         match self {
-            Spot::Stage(_) => BOX_HEIGHT,
-            Spot::Bend => 10.0,
+            LayerSlot::Stage(_) => BOX_HEIGHT,
+            LayerSlot::Bend => 10.0,
         }
     }
 }
@@ -150,7 +150,7 @@ fn edges(view: &View, names: &[&str]) -> (BTreeSet<(usize, usize)>, BTreeSet<usi
 }
 
 struct Layout {
-    layers: Vec<Vec<Spot>>,
+    layers: Vec<Vec<LayerSlot>>,
     /// For each stage its layer and its top edge.
     place: Vec<(usize, f64)>,
     /// For each edge the (layer, middle) of its ends and bends.
@@ -162,9 +162,9 @@ impl Layout {
     fn new(stages: usize, edges: &BTreeSet<(usize, usize)>) -> Self {
         let layer_of = layers(stages, edges);
         let depth = layer_of.iter().max().map_or(0, |last| last + 1);
-        let mut layers: Vec<Vec<Spot>> = vec![Vec::new(); depth];
+        let mut layers: Vec<Vec<LayerSlot>> = vec![Vec::new(); depth];
         for (stage, layer) in layer_of.iter().enumerate() {
-            layers[*layer].push(Spot::Stage(stage));
+            layers[*layer].push(LayerSlot::Stage(stage));
         }
         // Every edge becomes a chain of (layer, place in layer), with a bend in each layer between.
         let mut chains: Vec<Chain> = Vec::new();
@@ -172,11 +172,11 @@ impl Layout {
             .iter()
             .filter(|(from, to)| layer_of[*from] < layer_of[*to])
         {
-            let place = |layers: &[Vec<Spot>], stage: usize| {
+            let place = |layers: &[Vec<LayerSlot>], stage: usize| {
                 let layer = layer_of[stage];
                 let place = layers[layer]
                     .iter()
-                    .position(|spot| *spot == Spot::Stage(stage));
+                    .position(|spot| *spot == LayerSlot::Stage(stage));
                 (layer, place.unwrap_or_default())
             };
             let mut chain = vec![place(&layers, *from)];
@@ -187,7 +187,7 @@ impl Layout {
                 .skip(layer_of[*from] + 1)
             {
                 chain.push((layer, spots.len()));
-                spots.push(Spot::Bend);
+                spots.push(LayerSlot::Bend);
             }
             chain.push(place(&layers, *to));
             chains.push(chain);
@@ -197,7 +197,7 @@ impl Layout {
         let mut place = vec![(0, 0.0); stages];
         for (layer, spots) in layers.iter().enumerate() {
             for (spot, middle) in spots.iter().zip(&middles[layer]) {
-                if let Spot::Stage(stage) = spot {
+                if let LayerSlot::Stage(stage) = spot {
                     place[*stage] = (layer, middle - BOX_HEIGHT / 2.0);
                 }
             }
@@ -221,12 +221,12 @@ impl Layout {
 
     /// A layer is as wide as its widest stage.
     fn widths(&self, blocks: &[Block]) -> Vec<f64> {
-        let of = |spot: &Spot| match spot {
-            Spot::Stage(stage) => {
+        let of = |spot: &LayerSlot| match spot {
+            LayerSlot::Stage(stage) => {
                 let block = &blocks[*stage];
                 width(&block.name, 15.5).max(width(&block.subtitle, 12.0)) + 28.0
             }
-            Spot::Bend => 0.0,
+            LayerSlot::Bend => 0.0,
         };
         self.layers
             .iter()
@@ -281,7 +281,7 @@ fn layers(stages: usize, edges: &BTreeSet<(usize, usize)>) -> Vec<usize> {
 }
 
 /// For each layer its spots from top to bottom: sweeps of the barycentre heuristic (Sugiyama 1981).
-fn untangled(layers: &[Vec<Spot>], chains: &[Chain]) -> Vec<Vec<usize>> {
+fn untangled(layers: &[Vec<LayerSlot>], chains: &[Chain]) -> Vec<Vec<usize>> {
     let mut orders: Vec<Vec<usize>> = layers
         .iter()
         .map(|spots| (0..spots.len()).collect())
@@ -329,7 +329,11 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
 
 /// The middle of every spot, and the height of all: spots are drawn towards their neighbours as
 /// far as the order and the gaps of their layer allow.
-fn middles(layers: &[Vec<Spot>], orders: &[Vec<usize>], chains: &[Chain]) -> (Vec<Vec<f64>>, f64) {
+fn middles(
+    layers: &[Vec<LayerSlot>],
+    orders: &[Vec<usize>],
+    chains: &[Chain],
+) -> (Vec<Vec<f64>>, f64) {
     let mut middles: Vec<Vec<f64>> = layers.iter().map(|spots| vec![0.0; spots.len()]).collect();
     for _ in 0..24 {
         for layer in 0..layers.len() {
@@ -359,7 +363,7 @@ fn middles(layers: &[Vec<Spot>], orders: &[Vec<usize>], chains: &[Chain]) -> (Ve
 
 /// Places near `wishes` in the given order: half way between pushing everything down that is too
 /// near to what lies above it, and pushing everything up that is too near to what lies below.
-fn kept_apart(spots: &[Spot], order: &[usize], wishes: &[f64]) -> Vec<f64> {
+fn kept_apart(spots: &[LayerSlot], order: &[usize], wishes: &[f64]) -> Vec<f64> {
     let gap = |a: usize, b: usize| (spots[a].height() + spots[b].height()) / 2.0 + GAP_Y;
     let (mut down, mut up) = (wishes.to_vec(), wishes.to_vec());
     for pair in order.windows(2) {

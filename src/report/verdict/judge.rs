@@ -1,7 +1,7 @@
 //! Verdicts on published numbers and claims.
 
 use super::bind::{Bound, BoundClaim};
-use super::observe::{Behind, Observed, Repeats, observe};
+use super::observe::{Observed, RepeatMasks, Repeats, observe};
 use super::published::{Check, Claim, Published, Take};
 use super::setting::Deviation;
 use super::target::Target;
@@ -105,7 +105,7 @@ const ROUNDING: f64 = 1e-9;
 
 pub struct Judge<'a> {
     pub view: &'a View<'a>,
-    pub behind: Behind,
+    pub behind: RepeatMasks,
     pub published: &'a Published,
     pub deviations: &'a [Deviation],
 }

@@ -40,7 +40,7 @@ use crate::workflow::reading;
 use crate::yaml;
 use bind::{Binder, Bound, BoundClaim};
 use judge::Judge;
-use observe::Behind;
+use observe::RepeatMasks;
 use published::Published;
 
 /// Published values, bound to the nodes of one graph.
@@ -105,7 +105,7 @@ impl Expected {
     pub fn judge(&self, view: &View) -> Verdicts<'_> {
         let judge = Judge {
             view,
-            behind: Behind::of(view),
+            behind: RepeatMasks::of(view),
             published: &self.published,
             deviations: &self.deviations,
         };

@@ -36,9 +36,9 @@ pub struct Observed {
 }
 
 /// For every node which ids of the axes of repeats have a part in it.
-pub struct Behind(Vec<u64>);
+pub struct RepeatMasks(Vec<u64>);
 
-impl Behind {
+impl RepeatMasks {
     pub fn of(view: &View) -> Self {
         let graph = view.graph;
         let roles = view.roles();
@@ -90,7 +90,7 @@ impl Behind {
 ///
 /// # Errors
 /// Why there is nothing to compare, in words.
-pub fn observe(view: &View, behind: &Behind, target: &Target) -> Result<Observed, String> {
+pub fn observe(view: &View, behind: &RepeatMasks, target: &Target) -> Result<Observed, String> {
     if target.nodes.is_empty() {
         return Err("no such node in this run".to_string());
     }

@@ -20,7 +20,7 @@ use super::super::task::{Context, TaskError};
 use super::lines::{Lines, Secrets};
 use super::shell::Shell;
 use super::space::Space;
-use crate::process::{self, Family, Known};
+use crate::process::{self, Family, OwnedChild};
 
 /// What a program needs in order to be found and to find itself at home. Everything else is
 /// cleared: what a line may depend on is in its key.
@@ -60,7 +60,7 @@ pub(super) struct Child {
     lines: Lines,
     shell: Shell,
     /// Until both have been waited for.
-    _known: [Known; 2],
+    _known: [OwnedChild; 2],
 }
 
 impl Child {
@@ -222,7 +222,7 @@ impl Drop for Child {
 }
 
 /// Starts a guard, and returns once it survives what its group may be sent.
-fn guard() -> io::Result<(std::process::Child, Known)> {
+fn guard() -> io::Result<(std::process::Child, OwnedChild)> {
     let mut command = Command::new("/bin/sh");
     command
         .args(["-c", GUARD])

@@ -77,19 +77,19 @@ pub(super) fn add(whole: &mut Files, name: &str, part: &Files) {
 struct Walk<'a> {
     folder: &'a Path,
     name: &'a str,
-    found: BTreeMap<String, Found>,
+    found: BTreeMap<String, KeptFile>,
     empty_folders: BTreeSet<String>,
     /// The folders that lead to where the walk is, by device and inode.
     around: Vec<(u64, u64)>,
 }
 
 /// A file to keep: where it is, links followed.
-struct Found {
+struct KeptFile {
     place: PathBuf,
     executable: bool,
 }
 
-impl Found {
+impl KeptFile {
     fn keep(self, blobs: &dyn Blobs, shown: &str) -> Result<TreeFile, TaskError> {
         match blobs.write_file(&self.place) {
             Ok(blob) => Ok(TreeFile {
@@ -133,7 +133,7 @@ impl Walk<'_> {
             let message = format!("{shown} is {what}: only files and folders are kept");
             return Err(TaskError::Failed(message));
         }
-        let file = Found {
+        let file = KeptFile {
             place: place.to_path_buf(),
             executable: metadata.mode() & OWNER_RUNS != 0,
         };

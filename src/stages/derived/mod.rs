@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::ml::data::pixels::Shard;
 use crate::store::StoreError;
 use crate::store::artifact::Artifact;
-use crate::store::shelf::{About, Shelf};
+use crate::store::derived_cache::{About, DerivedCache};
 
 /// Between two looks at a piece that another process makes.
 const POLL: Duration = Duration::from_millis(20);
@@ -65,7 +65,7 @@ impl Work {
     }
 
     /// Whether every piece lies on the shelf.
-    pub fn is_there(&self, shelf: &Shelf) -> bool {
+    pub fn is_there(&self, shelf: &DerivedCache) -> bool {
         (0..self.pieces()).all(|piece| shelf.has(&self.key, piece))
     }
 }
@@ -84,14 +84,14 @@ pub struct Made {
 /// The shelf as a task sees it, and what the task put there.
 #[derive(Debug, Default)]
 pub struct Derived<'a> {
-    shelf: Option<Shelf<'a>>,
+    shelf: Option<DerivedCache<'a>>,
     /// The class of the device: floats of one class are not those of another.
     device_class: String,
     made: Mutex<Vec<Made>>,
 }
 
 impl<'a> Derived<'a> {
-    pub fn new(shelf: Shelf<'a>, device_class: &str) -> Self {
+    pub fn new(shelf: DerivedCache<'a>, device_class: &str) -> Self {
         Self {
             shelf: Some(shelf),
             device_class: device_class.to_string(),
@@ -126,13 +126,13 @@ impl<'a> Derived<'a> {
             for piece in std::mem::take(&mut left) {
                 context.check_cancelled()?;
                 match one_piece(shelf, work, piece, full, make)? {
-                    Found::There(shard) => pieces[piece] = Some(shard),
-                    Found::Made(shard) => {
+                    ShardState::There(shard) => pieces[piece] = Some(shard),
+                    ShardState::Made(shard) => {
                         kept += (work.range(piece).len() * work.width) as u64;
                         pieces[piece] = Some(shard);
                     }
-                    Found::NoRoom => full = true,
-                    Found::Elsewhere => waiting.push(piece),
+                    ShardState::NoRoom => full = true,
+                    ShardState::Elsewhere => waiting.push(piece),
                 }
             }
             if !waiting.is_empty() {
@@ -155,7 +155,7 @@ impl<'a> Derived<'a> {
     }
 }
 
-enum Found {
+enum ShardState {
     There(Shard),
     Made(Shard),
     NoRoom,
@@ -168,27 +168,27 @@ fn on_shelf(error: StoreError) -> TaskError {
 }
 
 fn one_piece(
-    shelf: &Shelf,
+    shelf: &DerivedCache,
     work: &Work,
     piece: usize,
     full: bool,
     make: &mut dyn FnMut(Range<usize>) -> Result<Vec<u8>, TaskError>,
-) -> Result<Found, TaskError> {
+) -> Result<ShardState, TaskError> {
     let range = work.range(piece);
     let bytes = range.len() * work.width;
     let there = || shelf.piece(&work.key, piece, bytes).map_err(on_shelf);
     if let Some(found) = there()? {
-        return Ok(Found::There(Arc::new(found)));
+        return Ok(ShardState::There(Arc::new(found)));
     }
     if full || !shelf.room(&work.key, bytes).map_err(on_shelf)? {
-        return Ok(Found::NoRoom);
+        return Ok(ShardState::NoRoom);
     }
     let Some(_claim) = shelf.claim(&work.key, piece).map_err(on_shelf)? else {
-        return Ok(Found::Elsewhere);
+        return Ok(ShardState::Elsewhere);
     };
     // Whoever held the claim may have made it.
     if let Some(found) = there()? {
-        return Ok(Found::There(Arc::new(found)));
+        return Ok(ShardState::There(Arc::new(found)));
     }
     let made = make(range)?;
     let about = About {
@@ -199,8 +199,8 @@ fn one_piece(
         .keep(&work.key, &about, piece, &made)
         .map_err(on_shelf)?;
     Ok(match there()? {
-        Some(found) => Found::Made(Arc::new(found)),
-        None => Found::Made(Arc::new(made)),
+        Some(found) => ShardState::Made(Arc::new(found)),
+        None => ShardState::Made(Arc::new(made)),
     })
 }
 
@@ -214,7 +214,7 @@ mod tests {
     use super::*;
     use crate::stages::task::Progress;
     use crate::store::Store;
-    use crate::store::shelf::Budget;
+    use crate::store::derived_cache::Budget;
 
     struct Silent;
 

@@ -10,7 +10,7 @@ use crate::store::inventory::{Inventory, Outcome, Piece};
 use crate::store::pins::Pin;
 
 /// What the decision is made on.
-pub struct Ground {
+pub struct GcInput {
     pub inventory: Inventory,
     pub pins: Vec<Pin>,
     pub uses: Vec<Use>,
@@ -20,7 +20,7 @@ pub struct Ground {
 
 /// What goes.
 #[derive(Default)]
-pub struct Doomed {
+pub struct GcPlan {
     /// Indices of outcomes.
     pub outcomes: Vec<usize>,
     pub blobs: Vec<Digest>,
@@ -41,7 +41,7 @@ enum Hold {
     Firm,
 }
 
-pub fn decide(ground: &Ground, cleaning: &Cleaning) -> Doomed {
+pub fn decide(ground: &GcInput, cleaning: &Cleaning) -> GcPlan {
     let mut state = State::of(ground, cleaning);
     state.by_age();
     if let Some(most) = cleaning.most {
@@ -51,7 +51,7 @@ pub fn decide(ground: &Ground, cleaning: &Cleaning) -> Doomed {
 }
 
 struct State<'a> {
-    ground: &'a Ground,
+    ground: &'a GcInput,
     cleaning: &'a Cleaning,
     holds: HashMap<Digest, Hold>,
     /// How many records that stay name a blob.
@@ -62,11 +62,11 @@ struct State<'a> {
     forgotten: SystemTime,
     gone: Vec<bool>,
     gone_pieces: Vec<bool>,
-    doomed: Doomed,
+    doomed: GcPlan,
 }
 
 impl<'a> State<'a> {
-    fn of(ground: &'a Ground, cleaning: &'a Cleaning) -> Self {
+    fn of(ground: &'a GcInput, cleaning: &'a Cleaning) -> Self {
         let inventory = &ground.inventory;
         let mut named = HashMap::new();
         for name in inventory.outcomes.iter().flat_map(|one| &one.names) {
@@ -84,7 +84,7 @@ impl<'a> State<'a> {
             forgotten: cleaning.before,
             gone: vec![false; inventory.outcomes.len()],
             gone_pieces: vec![false; inventory.pieces.len()],
-            doomed: Doomed::default(),
+            doomed: GcPlan::default(),
         }
     }
 
@@ -145,7 +145,7 @@ impl<'a> State<'a> {
         self.doomed.collected.too_much = self.left > most;
     }
 
-    fn end(mut self) -> Doomed {
+    fn end(mut self) -> GcPlan {
         for one in &self.ground.uses {
             let over = one.last < self.cleaning.before
                 // One whose results have gone for room goes with them.
@@ -205,7 +205,7 @@ impl<'a> State<'a> {
 }
 
 /// What holds each key.
-fn holds(ground: &Ground, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
+fn holds(ground: &GcInput, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
     let mut holds: HashMap<Digest, Hold> = HashMap::new();
     let mut hold = |key: &Digest, by: Hold| {
         let held = holds.entry(*key).or_insert(by);
@@ -226,7 +226,7 @@ fn holds(ground: &Ground, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
 }
 
 /// What holds a record holds those that it repeats: who signs them has a say in it.
-fn hold_origins(ground: &Ground, holds: &mut HashMap<Digest, Hold>) {
+fn hold_origins(ground: &GcInput, holds: &mut HashMap<Digest, Hold>) {
     for outcome in &ground.inventory.outcomes {
         let Some(by) = holds.get(&outcome.key).copied() else {
             continue;

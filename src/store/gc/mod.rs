@@ -10,7 +10,7 @@ mod sweep;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::inventory::Passing;
+use super::inventory::Transient;
 use super::{Store, StoreError, session};
 use crate::digest::Digest;
 
@@ -89,11 +89,11 @@ impl Collected {
         records + heaps.iter().map(|heap| heap.bytes).sum::<u64>()
     }
 
-    fn heap(&mut self, kind: Passing) -> &mut Heap {
+    fn heap(&mut self, kind: Transient) -> &mut Heap {
         match kind {
-            Passing::Derived => &mut self.derived,
-            Passing::Downloads => &mut self.downloads,
-            Passing::Damaged => &mut self.damaged,
+            Transient::Derived => &mut self.derived,
+            Transient::Downloads => &mut self.downloads,
+            Transient::Damaged => &mut self.damaged,
         }
     }
 }
@@ -116,7 +116,7 @@ impl Store {
         let _publishing = self.publishing()?;
         let now = SystemTime::now();
         let young = now.checked_sub(cleaning.grace).unwrap_or(now);
-        let ground = decide::Ground {
+        let ground = decide::GcInput {
             inventory: self.inventory()?,
             pins: self.pins()?,
             uses: uses()?,

@@ -7,10 +7,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::decide::{Doomed, Ground};
+use super::decide::{GcInput, GcPlan};
 use crate::digest::Digest;
 use crate::fsx::{self, Lock};
-use crate::store::inventory::{Outcome, Passing, Piece, entries};
+use crate::store::inventory::{Outcome, Piece, Transient, entries};
 use crate::store::layout::WITHHELD;
 use crate::store::records::{MARKER, Marker, file_name, list};
 use crate::store::{Store, StoreError};
@@ -18,8 +18,8 @@ use crate::store::{Store, StoreError};
 impl Store {
     pub(super) fn sweep(
         &self,
-        ground: &Ground,
-        doomed: &Doomed,
+        ground: &GcInput,
+        doomed: &GcPlan,
         tmp: &Path,
     ) -> Result<(), StoreError> {
         for index in &doomed.pieces {
@@ -43,7 +43,7 @@ impl Store {
     }
 
     /// Takes away samples of which no record is left.
-    fn remove_samples(&self, ground: &Ground, doomed: &Doomed) -> Result<(), StoreError> {
+    fn remove_samples(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
         if doomed.outcomes.is_empty() {
             return Ok(());
         }
@@ -111,7 +111,7 @@ impl Store {
 
     /// Markers of blobs that are gone and that nothing names any more. Who makes them again marks
     /// them again.
-    fn remove_markers(&self, ground: &Ground, doomed: &Doomed) -> Result<(), StoreError> {
+    fn remove_markers(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
         let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
         let outcomes = ground.inventory.outcomes.iter().enumerate();
         let stay = outcomes.filter(|(index, _)| !gone.contains(index));
@@ -146,7 +146,7 @@ fn is_old(path: &Path, young: SystemTime) -> bool {
 /// Takes away what can be made or fetched again, unless someone is at it.
 fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
     let path = &piece.path;
-    if piece.kind != Passing::Downloads {
+    if piece.kind != Transient::Downloads {
         return remove(path);
     }
     match Lock::try_acquire(&lock_of(path)) {

@@ -9,7 +9,7 @@ use ribflow::engine::recompute::{Came, Group, Recomputation, Recomputed, pick};
 use ribflow::engine::{self, Acceptable, Accepting, Gathered, RunOptions, Survey};
 use ribflow::store::gc::Cleaning;
 use ribflow::store::samples::Sample;
-use ribflow::store::{Doubt, Foreign, Signature, Store};
+use ribflow::store::{Foreign, RevocationCheck, Signature, Store};
 use ribflow::workflow::graph::Graph;
 use tokio::sync::{mpsc, watch};
 
@@ -308,7 +308,7 @@ struct TakenBack {
     records: Vec<Digest>,
 }
 
-impl Doubt for TakenBack {
+impl RevocationCheck for TakenBack {
     fn is_none(&self) -> bool {
         self.records.is_empty()
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use ribflow::stages::derived::{Given, Work};
-use ribflow::stages::price::{Foreseen, Price};
+use ribflow::stages::price::{CostEstimate, Foreseen};
 use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
@@ -105,8 +105,8 @@ impl Stage for Probe {
         Vec::new()
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> Price {
-        Price::nothing()
+    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+        CostEstimate::nothing()
     }
 
     fn weight(&self) -> Weight {
@@ -276,7 +276,7 @@ impl Stage for Later {
         self.0.check(inputs)
     }
 
-    fn price(&self, foreseen: &Foreseen) -> Price {
+    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         self.0.price(foreseen)
     }
 

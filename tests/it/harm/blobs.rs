@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Mutex;
 
 use ribflow::digest::Digest;
-use ribflow::remote::exchange::{Exchange, Neighbour};
+use ribflow::remote::exchange::{Exchange, Peer};
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::transport::{Content, Created, Part, Remote};
 use ribflow::remote::trust::Policy;
@@ -226,7 +226,7 @@ fn a_liar_in_memory_gets_nothing_in() {
             "a\0b.json".to_string(),
         ]),
     };
-    let neighbour = Neighbour {
+    let neighbour = Peer {
         name: "evil".to_string(),
         remote: Patient::new(Box::new(liar), Patience::default()),
         policy: Policy::default(),

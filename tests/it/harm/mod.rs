@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ribflow::digest::Digest;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::exchange::{Asked, Exchange, Found, Neighbour};
+use ribflow::remote::exchange::{Asked, Exchange, Found, Peer};
 use ribflow::remote::names;
 use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
@@ -64,7 +64,7 @@ impl Scene {
             pause: Duration::from_millis(1),
             failures: 100,
         };
-        let neighbours = remotes.iter().map(|(name, url)| Neighbour {
+        let neighbours = remotes.iter().map(|(name, url)| Peer {
             name: name.to_string(),
             remote: Patient::new(open(url, &options).unwrap(), patience),
             policy: Policy::default(),

@@ -8,7 +8,7 @@ use ribflow::engine;
 use ribflow::ml::data::encode::jpeg;
 use ribflow::ml::data::mini_rib::{self, Collection, Split};
 use ribflow::ml::data::picture::Picture;
-use ribflow::remote::exchange::{Exchange, Neighbour, Pushed, Pushing};
+use ribflow::remote::exchange::{Exchange, Peer, Pushed, Pushing};
 use ribflow::remote::folder::FolderRemote;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::signing::SecretKey;
@@ -117,7 +117,7 @@ fn records(space: &TestSpace, store: &Store) -> Vec<(String, StoredRecord)> {
 }
 
 fn push(store: &Store, records: &[StoredRecord], to: &Path) -> Pushed {
-    let neighbour = || Neighbour {
+    let neighbour = || Peer {
         name: "lab".to_string(),
         remote: Patient::new(Box::new(FolderRemote::new(to)), Patience::default()),
         policy: Policy::default(),

@@ -2,7 +2,7 @@
 
 use ribflow::remote::RemoteError;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::exchange::{Asked, Exchange, Neighbour, Pushing};
+use ribflow::remote::exchange::{Asked, Exchange, Peer, Pushing};
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::probe::probe;
 use ribflow::remote::transport::{Content, Created, Part, Remote};
@@ -82,7 +82,7 @@ fn labs_share_through_it() {
     let exchange = |lab: Lab, trusted: &Lab, token| {
         let mut trust = Trust::default();
         trust.add("author", trusted.key.public());
-        let neighbour = Neighbour {
+        let neighbour = Peer {
             name: "served".to_string(),
             remote: Patient::new(remote(&serving, token), Patience::default()),
             policy: Policy::default(),

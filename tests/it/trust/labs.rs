@@ -10,7 +10,7 @@ use ribflow::remote::config::{Config, Configured};
 use ribflow::remote::exchange::{Asked, Exchange, Found, Why};
 use ribflow::remote::folder::FolderRemote;
 use ribflow::remote::home::Home;
-use ribflow::remote::neighbours::{Lab, NeighbourError};
+use ribflow::remote::neighbours::{NeighbourError, UserProfile};
 use ribflow::remote::revocations;
 use ribflow::remote::statement::{Revocation, Revoked, sign};
 use ribflow::remote::trust::{Policy, Standing, Trust, share, shown_share};
@@ -73,7 +73,7 @@ impl Place {
     }
 
     fn exchange(&self) -> Exchange {
-        let lab = Lab::open(self.home()).unwrap();
+        let lab = UserProfile::open(self.home()).unwrap();
         lab.exchange(&["disk".to_string()]).unwrap()
     }
 
@@ -311,7 +311,7 @@ fn what_is_taken_back_is_refused_with_the_reason_and_for_good() {
     // With a key goes everything.
     place.revoke(2, Revoked::Key);
     assert_eq!(refused(kyoto.key), why);
-    let trust = Lab::open(place.home()).unwrap().trust;
+    let trust = UserProfile::open(place.home()).unwrap().trust;
     assert!(matches!(
         trust.standing(&key(2), &kyoto.digest()),
         Standing::Revoked(_)
@@ -437,7 +437,7 @@ fn a_remote_that_is_down_costs_a_complaint() {
 #[test]
 fn a_word_on_the_command_line_is_a_name_a_url_or_a_path() {
     let place = Place::new(Policy::default());
-    let lab = Lab::open(place.home()).unwrap();
+    let lab = UserProfile::open(place.home()).unwrap();
     let wrong = lab.configured("dsik").unwrap_err();
     assert_eq!(wrong.to_string(), "there is no remote `dsik`");
     assert_eq!(wrong.hint().unwrap(), "did you mean `disk`?");
@@ -458,7 +458,7 @@ fn a_key_that_was_taken_back_signs_no_more() {
     let one = keys::generate(&home, Some("one")).unwrap();
     let two = keys::generate(&home, Some("two")).unwrap();
     let used = |chosen: Option<&str>| {
-        let trust = Lab::open(home.clone()).unwrap().trust;
+        let trust = UserProfile::open(home.clone()).unwrap().trust;
         keys::used(&home, chosen, &trust)
     };
     let several = used(None).unwrap_err().to_string();

@@ -1,6 +1,6 @@
 //! Blurs that do not move the picture.
 
-use super::canvas::{Beyond, Canvas, Plane, gaussian_weights};
+use super::canvas::{BorderMode, Canvas, Plane, gaussian_weights};
 use crate::data::picture::Picture;
 use crate::rng::Stream;
 
@@ -33,8 +33,8 @@ fn disk(radius: usize, alias: f64) -> Plane {
                 true => (row + offset, column),
                 false => (row, column + offset),
             };
-            let row = Beyond::Mirror101.place(row, side);
-            weight * from[row * side + Beyond::Mirror101.place(column, side)]
+            let row = BorderMode::Mirror101.place(row, side);
+            weight * from[row * side + BorderMode::Mirror101.place(column, side)]
         };
         weights.iter().enumerate().map(term).sum::<f32>()
     };
@@ -53,12 +53,12 @@ fn convolved(plane: &Plane, kernel: &Plane) -> Plane {
     let side = plane.side;
     let reach = (kernel.side / 2) as isize;
     let columns: Vec<usize> = (-reach..side as isize + reach)
-        .map(|column| Beyond::Mirror101.place(column, side))
+        .map(|column| BorderMode::Mirror101.place(column, side))
         .collect();
     let mut values = vec![0.0; side * side];
     for (row, target) in values.chunks_exact_mut(side).enumerate() {
         for (down, weights) in kernel.values.chunks_exact(kernel.side).enumerate() {
-            let source = Beyond::Mirror101.place(row as isize + down as isize - reach, side);
+            let source = BorderMode::Mirror101.place(row as isize + down as isize - reach, side);
             let line = &plane.values[source * side..(source + 1) * side];
             for (right, weight) in weights.iter().enumerate().filter(|it| *it.1 != 0.0) {
                 for (value, column) in target.iter_mut().zip(&columns[right..]) {
@@ -79,7 +79,7 @@ pub fn glass(
     stream: &mut Stream,
 ) -> Canvas {
     let blurred =
-        |canvas: &Canvas| canvas.by_plane(|plane| plane.gaussian(sigma, 4.0, Beyond::Nearest));
+        |canvas: &Canvas| canvas.by_plane(|plane| plane.gaussian(sigma, 4.0, BorderMode::Nearest));
     let mut picture = blurred(clean).picture();
     let side = picture.width;
     let mut step = || stream.below(2 * reach as u64) as usize;
@@ -107,8 +107,8 @@ pub fn motion(picture: &Picture, radius: usize, sigma: f64, angle: f64) -> Pictu
         for column in 0..width {
             let mut sums = [0.0; 3];
             for (down, right, weight) in &places {
-                let row = Beyond::Nearest.place(row as isize + down, height);
-                let column = Beyond::Nearest.place(column as isize + right, width);
+                let row = BorderMode::Nearest.place(row as isize + down, height);
+                let column = BorderMode::Nearest.place(column as isize + right, width);
                 let from = 3 * (row * width + column);
                 for (sum, value) in sums.iter_mut().zip(&picture.pixels[from..from + 3]) {
                     *sum += weight * f64::from(*value);

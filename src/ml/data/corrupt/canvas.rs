@@ -74,7 +74,7 @@ pub struct Plane {
 
 /// What lies beyond the border.
 #[derive(Clone, Copy)]
-pub enum Beyond {
+pub enum BorderMode {
     /// The nearest value: aaa|abcd|ddd.
     Nearest,
     /// Mirrored at the border: cba|abcd|dcb (scipy's `reflect`).
@@ -83,7 +83,7 @@ pub enum Beyond {
     Mirror101,
 }
 
-impl Beyond {
+impl BorderMode {
     /// The place inside `0..side` that stands for `at`.
     pub fn place(self, at: isize, side: usize) -> usize {
         let last = side as isize - 1;
@@ -104,13 +104,13 @@ impl Beyond {
 
 impl Plane {
     /// Convolved with a Gaussian cut off at `truncate` deviations, rows then columns.
-    pub fn gaussian(&self, sigma: f64, truncate: f64, beyond: Beyond) -> Self {
+    pub fn gaussian(&self, sigma: f64, truncate: f64, beyond: BorderMode) -> Self {
         let weights = gaussian_weights(sigma, (truncate * sigma + 0.5) as usize);
         self.along(&weights, beyond, true)
             .along(&weights, beyond, false)
     }
 
-    fn along(&self, weights: &[f64], beyond: Beyond, down: bool) -> Self {
+    fn along(&self, weights: &[f64], beyond: BorderMode, down: bool) -> Self {
         let side = self.side;
         let radius = (weights.len() / 2) as isize;
         let mut values = vec![0.0; side * side];
@@ -130,7 +130,7 @@ impl Plane {
     }
 
     /// The value at a place between others, linear in both directions.
-    pub fn between(&self, row: f64, column: f64, beyond: Beyond) -> f64 {
+    pub fn between(&self, row: f64, column: f64, beyond: BorderMode) -> f64 {
         let (top, left) = (row.floor(), column.floor());
         let (down, right) = (row - top, column - left);
         let value = |row: f64, column: f64| {

@@ -1,6 +1,6 @@
 //! Corruptions that move the picture.
 
-use super::canvas::{Beyond, Canvas, Plane};
+use super::canvas::{BorderMode, Canvas, Plane};
 use crate::rng::Stream;
 
 /// The mean of the picture and of enlargements of its middle.
@@ -67,7 +67,7 @@ pub fn elastic(clean: &Canvas, level: usize, stream: &mut Stream) -> Canvas {
     let side = clean.side;
     let back = inverse_affine(side, shift, stream);
     let bent = clean.by_plane(|plane| {
-        sampled(&plane, Beyond::Mirror101, |row, column| {
+        sampled(&plane, BorderMode::Mirror101, |row, column| {
             let at = |line: [f64; 3]| line[0] * column + line[1] * row + line[2];
             (at(back[1]), at(back[0]))
         })
@@ -75,13 +75,13 @@ pub fn elastic(clean: &Canvas, level: usize, stream: &mut Stream) -> Canvas {
     let mut field = || {
         let values = (0..side * side).map(|_| stream.range(-1.0, 1.0)).collect();
         let noise = Plane { values, side };
-        let smooth = noise.gaussian(sigma, 3.0, Beyond::Mirror);
+        let smooth = noise.gaussian(sigma, 3.0, BorderMode::Mirror);
         let values = smooth.values.iter().map(|value| value * strength);
         values.collect::<Vec<f64>>()
     };
     let (right, down) = (field(), field());
     bent.by_plane(|plane| {
-        sampled(&plane, Beyond::Mirror, |row, column| {
+        sampled(&plane, BorderMode::Mirror, |row, column| {
             let index = row as usize * side + column as usize;
             (row + down[index], column + right[index])
         })
@@ -89,7 +89,7 @@ pub fn elastic(clean: &Canvas, level: usize, stream: &mut Stream) -> Canvas {
 }
 
 /// The plane whose values come from the places that `place` gives for each row and column.
-fn sampled(plane: &Plane, beyond: Beyond, place: impl Fn(f64, f64) -> (f64, f64)) -> Plane {
+fn sampled(plane: &Plane, beyond: BorderMode, place: impl Fn(f64, f64) -> (f64, f64)) -> Plane {
     let side = plane.side;
     let value = |index: usize| {
         let (row, column) = place((index / side) as f64, (index % side) as f64);

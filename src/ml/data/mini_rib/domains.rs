@@ -7,14 +7,14 @@ use super::colour::{BLACK, Colour, Palette, WHITE, hsv, luminance, mix, tone};
 use super::dice::Dice;
 use super::object::{Class, Object};
 use super::paint::paint;
-use super::pose::{Pose, Stance};
+use super::pose::{Pose, PoseRange};
 use super::post::{self, Corruption, Hatching};
 use super::scene::{Backdrop, Figure, Finish, Line, Scene, Surface};
 use super::shape::point;
 use super::texture::{Pattern, Texture};
 
 /// Upright, mostly large and near the middle.
-pub const UPRIGHT: Stance = Stance {
+pub const UPRIGHT: PoseRange = PoseRange {
     scale: (0.66, 0.98),
     turn: 0.28,
     shift: 0.8,
@@ -45,7 +45,7 @@ pub fn clean(class: Class, dice: &mut Dice) -> Canvas {
 pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let finish = photographed(&object, dice);
-    let small = Stance {
+    let small = PoseRange {
         scale: (0.5, 0.72),
         turn: 0.35,
         shift: 1.0,
@@ -107,7 +107,7 @@ pub fn rendition(class: Class, dice: &mut Dice) -> Canvas {
         }),
         figures: vec![Figure {
             pose: Pose::draw(
-                Stance {
+                PoseRange {
                     turn: 0.3,
                     squeeze: 0.8,
                     ..UPRIGHT
@@ -159,7 +159,7 @@ pub fn pencilled(paper: Colour, dice: &mut Dice) -> Finish {
 pub fn objectnet(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let finish = photographed(&object, dice);
-    let thrown = Stance {
+    let thrown = PoseRange {
         scale: (0.65, 0.9),
         turn: PI,
         shift: 0.9,
@@ -191,7 +191,7 @@ pub fn cartoon(class: Class, dice: &mut Dice) -> Canvas {
     let mut finish = Finish::flat(palette);
     finish.swell = dice.between(0.2, 0.7);
     finish.line = Some(pen([0.02, 0.02, 0.05], dice.between(1.1, 1.8)));
-    let stance = Stance {
+    let stance = PoseRange {
         scale: (0.68, 0.9),
         turn: 0.2,
         shift: 0.7,
@@ -322,7 +322,7 @@ pub fn room(dice: &mut Dice) -> Backdrop {
 pub fn trifle(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
     let mut finish = Finish::flat(Palette::natural(super::things::TRIFLE, dice));
     finish.shading = 0.4;
-    let stance = Stance {
+    let stance = PoseRange {
         scale: (scale, scale * 1.001),
         turn: PI,
         shift: 0.0,

@@ -31,7 +31,7 @@ pub struct Pose {
 
 /// The ranges that poses are drawn from.
 #[derive(Clone, Copy, Debug)]
-pub struct Stance {
+pub struct PoseRange {
     /// Half the object's size as a share of half the image.
     pub scale: (f32, f32),
     /// Largest turn, radians.
@@ -45,7 +45,7 @@ pub struct Stance {
 }
 
 impl Pose {
-    pub fn draw(stance: Stance, dice: &mut Dice) -> Self {
+    pub fn draw(stance: PoseRange, dice: &mut Dice) -> Self {
         let scale = dice.between(stance.scale.0, stance.scale.1);
         let room = (1.05 - scale).max(0.05) * stance.shift;
         let centre = point(dice.around(room), dice.around(room));

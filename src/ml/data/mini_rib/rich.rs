@@ -11,7 +11,7 @@ use super::domains::{
 };
 use super::object::{Class, Object};
 use super::paint::paint;
-use super::pose::{Pose, Stance};
+use super::pose::{Pose, PoseRange};
 use super::post::{self, Corruption};
 use super::scene::{Backdrop, Figure, Finish, Scene, Surface};
 use super::shape::point;
@@ -29,7 +29,7 @@ pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
         let scale = dice.between(0.1, 0.25);
         figures.push(trifle(at, scale, dice));
     }
-    let stance = Stance {
+    let stance = PoseRange {
         scale: (0.7, 0.98),
         turn: PI / 10.0,
         shift: 0.8,

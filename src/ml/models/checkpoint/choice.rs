@@ -103,14 +103,14 @@ pub(super) fn prefixed<T>(tensors: BTreeMap<String, T>, wanted: &str) -> Result<
 }
 
 /// A dict of the pickle, and the part of its names that is wanted.
-struct Found<'a> {
+struct Candidate<'a> {
     entries: Entries<'a>,
     prefix: String,
     place: Vec<String>,
     beside: Vec<String>,
 }
 
-impl<'a> Found<'a> {
+impl<'a> Candidate<'a> {
     fn of(entries: Entries<'a>, place: Vec<String>) -> Self {
         Self {
             entries,
@@ -162,7 +162,7 @@ impl<'a> Found<'a> {
 }
 
 /// The dict that is taken where nothing else is asked for.
-fn taken(root: Entries) -> Result<Found, String> {
+fn taken(root: Entries) -> Result<Candidate, String> {
     let found = usual(root)?;
     if found.holds_tensors() {
         return Ok(found);
@@ -175,8 +175,8 @@ fn taken(root: Entries) -> Result<Found, String> {
 }
 
 /// The dict under the usual keys, level by level.
-fn usual(root: Entries) -> Result<Found, String> {
-    let mut found = Found::of(root, Vec::new());
+fn usual(root: Entries) -> Result<Candidate, String> {
+    let mut found = Candidate::of(root, Vec::new());
     for _ in 0..DEEPEST {
         let Some((key, inner)) = under_usual_key(&found.entries)? else {
             break;
@@ -209,7 +209,7 @@ fn under_usual_key<'a>(
 }
 
 /// The only state dict of a model in these entries, or the first that has a further key.
-fn further<'a>(entries: &Entries<'a>) -> Option<Found<'a>> {
+fn further<'a>(entries: &Entries<'a>) -> Option<Candidate<'a>> {
     let mut all = places(entries);
     all.retain(|place| !is_trainers(place));
     let place = match all.as_slice() {
@@ -235,7 +235,7 @@ fn entry<'a>(entries: &Entries<'a>, name: &str) -> Option<Node<'a>> {
 }
 
 /// What stands at `wanted`: keys joined by dots, behind them a prefix of names.
-fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Found<'a>> {
+fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Candidate<'a>> {
     let wanted = wanted.trim_end_matches('.');
     for (key, value) in entries.iter().rev() {
         let Some(key) = key.text().filter(|key| wanted.starts_with(key)) else {
@@ -247,7 +247,7 @@ fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Fou
         let rest = &wanted[key.len()..];
         let inside = [place.clone(), vec![key.to_string()]].concat();
         match rest.strip_prefix('.') {
-            None if rest.is_empty() => return Some(Found::of(inner, inside)),
+            None if rest.is_empty() => return Some(Candidate::of(inner, inside)),
             Some(rest) => match at(&inner, rest, inside) {
                 Some(found) => return Some(found),
                 None => continue,
@@ -257,9 +257,9 @@ fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Fou
     }
     let mut tensors = entries.iter().filter(|(_, value)| is_tensor(*value));
     let begins = |name: Node| name.text().is_some_and(|name| is_below(name, wanted));
-    tensors.any(|(name, _)| begins(*name)).then(|| Found {
+    tensors.any(|(name, _)| begins(*name)).then(|| Candidate {
         prefix: wanted.to_string(),
-        ..Found::of(entries.clone(), [place, vec![wanted.to_string()]].concat())
+        ..Candidate::of(entries.clone(), [place, vec![wanted.to_string()]].concat())
     })
 }
 

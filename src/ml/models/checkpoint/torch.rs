@@ -19,7 +19,7 @@ pub(super) const PICKLE: u8 = 0x80;
 /// More bytes than any state dict's pickle has.
 const LONGEST_PICKLE: u64 = 1 << 26;
 
-type Found<T> = Result<T, String>;
+type ReadResult<T> = Result<T, String>;
 type Archive = zip::ZipArchive<BufReader<File>>;
 
 /// Where the bytes of a storage are.
@@ -39,7 +39,7 @@ struct Storages {
 }
 
 /// The state dict of a zip archive: the one at `wanted`, else the usual one.
-pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
+pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tensor>> {
     let file = BufReader::new(File::open(path).map_err(text)?);
     let cut = |why| format!("it is cut short, or no zip archive: {why}");
     // PyTorch's archives begin where the file does. A guess from where entries seem to be finds
@@ -76,7 +76,7 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
 }
 
 /// Where an entry of the archive is; a compressed one is read.
-fn place(archive: &mut Archive, name: &str) -> Found<Place> {
+fn place(archive: &mut Archive, name: &str) -> ReadResult<Place> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
@@ -94,14 +94,14 @@ fn place(archive: &mut Archive, name: &str) -> Found<Place> {
     Ok(Place::Here(bytes))
 }
 
-fn contents(archive: &mut Archive, name: &str) -> Found<Vec<u8>> {
+fn contents(archive: &mut Archive, name: &str) -> ReadResult<Vec<u8>> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
     bounded(entry, name)
 }
 
-fn bounded(from: impl Read, name: &str) -> Found<Vec<u8>> {
+fn bounded(from: impl Read, name: &str) -> ReadResult<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = from.take(LONGEST_PICKLE + 1).read_to_end(&mut bytes);
     match read.map_err(text)? as u64 > LONGEST_PICKLE {
@@ -112,7 +112,7 @@ fn bounded(from: impl Read, name: &str) -> Found<Vec<u8>> {
 
 /// The state dict of a file from before PyTorch 1.6: four pickles and a list of keys, then each
 /// storage with its number of elements before it.
-pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> Found<Part<Tensor>> {
+pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tensor>> {
     let file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     let mut head = Vec::new();
@@ -147,7 +147,7 @@ fn behind(
     keys: Vec<String>,
     mut begin: u64,
     length: u64,
-) -> Found<HashMap<String, Place>> {
+) -> ReadResult<HashMap<String, Place>> {
     let known: HashMap<String, Storage> = root
         .storages()?
         .into_iter()
@@ -171,7 +171,7 @@ fn behind(
     Ok(places)
 }
 
-fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> Found<Part<Tensor>> {
+fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResult<Part<Tensor>> {
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     // No room is made for more than the file can hold.
@@ -194,7 +194,7 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> Found<Par
                 tensor.map_err(|why| format!("`{name}`: {why}"))?,
             ))
         })
-        .collect::<Found<_>>()?;
+        .collect::<ReadResult<_>>()?;
     Ok(Part {
         tensors,
         place: part.place,
@@ -202,7 +202,12 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> Found<Par
     })
 }
 
-fn tensor(file: &mut File, stored: &Stored, place: &Place, little_endian: bool) -> Found<Tensor> {
+fn tensor(
+    file: &mut File,
+    stored: &Stored,
+    place: &Place,
+    little_endian: bool,
+) -> ReadResult<Tensor> {
     let size = stored.element.bytes();
     let there = match place {
         Place::InFile { bytes, .. } => usize::try_from(*bytes).map_err(text)? / size,
@@ -229,7 +234,7 @@ fn tensor(file: &mut File, stored: &Stored, place: &Place, little_endian: bool) 
 }
 
 /// The bytes of a storage from one place to another, which are inside it.
-fn part(file: &mut File, place: &Place, from: usize, to: usize) -> Found<Vec<u8>> {
+fn part(file: &mut File, place: &Place, from: usize, to: usize) -> ReadResult<Vec<u8>> {
     match place {
         Place::InFile { begin, .. } => {
             let mut bytes = vec![0; to.saturating_sub(from)];

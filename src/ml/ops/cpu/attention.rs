@@ -7,7 +7,7 @@ use crate::ops::parallel;
 
 /// Sizes of an attention.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct AttentionShape {
     pub batch: usize,
     pub tokens: usize,
     pub queries: usize,
@@ -16,7 +16,7 @@ pub struct Shape {
     pub size: usize,
 }
 
-impl Shape {
+impl AttentionShape {
     fn width(&self) -> usize {
         self.heads * self.size
     }
@@ -45,7 +45,7 @@ impl Shape {
 
 /// The output `[batch, queries, width]`, and the shares `[batch, heads, queries, tokens]` where
 /// `keep`.
-pub fn forward(shape: Shape, qkv: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
+pub fn forward(shape: AttentionShape, qkv: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
     let (width, shares) = (shape.width(), shape.shares());
     let mut output = vec![0.0; shape.batch * shape.queries * width];
     let work = |image: usize, target: &mut [f32], kept: &mut [f32]| {
@@ -68,7 +68,13 @@ pub fn forward(shape: Shape, qkv: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
     (output, Vec::new())
 }
 
-fn head_forward(shape: Shape, qkv: &[f32], head: usize, target: &mut [f32], share: &mut [f32]) {
+fn head_forward(
+    shape: AttentionShape,
+    qkv: &[f32],
+    head: usize,
+    target: &mut [f32],
+    share: &mut [f32],
+) {
     let (q, k) = (shape.part(qkv, 0, head), shape.part(qkv, 1, head));
     multiply(share, shape.tokens, q, k.t(), Write::Replace);
     vectorised(
@@ -91,7 +97,7 @@ fn head_forward(shape: Shape, qkv: &[f32], head: usize, target: &mut [f32], shar
 }
 
 /// The gradient of the packed rows.
-pub fn backward(shape: Shape, gradient: &[f32], qkv: &[f32], kept: &[f32]) -> Vec<f32> {
+pub fn backward(shape: AttentionShape, gradient: &[f32], qkv: &[f32], kept: &[f32]) -> Vec<f32> {
     let (width, shares) = (shape.width(), shape.shares());
     let mut target = vec![0.0; qkv.len()];
     parallel::each_piece(&mut target, shape.packed(), |image, target| {
@@ -107,7 +113,7 @@ pub fn backward(shape: Shape, gradient: &[f32], qkv: &[f32], kept: &[f32]) -> Ve
 }
 
 fn head_backward(
-    shape: Shape,
+    shape: AttentionShape,
     qkv: &[f32],
     gradient: &[f32],
     head: usize,
@@ -115,7 +121,7 @@ fn head_backward(
     scores: &mut [f32],
     target: &mut [f32],
 ) {
-    let Shape {
+    let AttentionShape {
         tokens, queries, ..
     } = shape;
     let width = shape.width();

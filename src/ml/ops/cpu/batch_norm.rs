@@ -1,18 +1,18 @@
 //! Batch normalisation with the addition and the rectifier behind it.
 
-use super::fresh;
 use super::math::{sum_of, sums_of, vectorised};
+use super::uninit;
 use crate::ops::parallel;
 
 /// Sizes of a batch of images.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct BatchNormShape {
     pub batch: usize,
     pub channels: usize,
     pub pixels: usize,
 }
 
-impl Shape {
+impl BatchNormShape {
     fn image(&self) -> usize {
         self.channels * self.pixels
     }
@@ -50,7 +50,7 @@ impl Shape {
 
 /// The mean and the biased variance of each channel, in one pass: sums of what lies above the mean
 /// of the channel's first plane, and of its square.
-pub fn moments(shape: Shape, x: &[f32]) -> Vec<[f32; 2]> {
+pub fn moments(shape: BatchNormShape, x: &[f32]) -> Vec<[f32; 2]> {
     let mut moments = vec![[0.0; 2]; shape.channels];
     parallel::each_piece(&mut moments, 1, |channel, moments| {
         vectorised(
@@ -82,14 +82,14 @@ pub struct Channel {
 
 /// The normalised images, with `residual` added (if there is one) and rectified.
 pub fn forward(
-    shape: Shape,
+    shape: BatchNormShape,
     x: &[f32],
     channels: &[Channel],
     residual: &[f32],
     rectify: bool,
 ) -> Vec<f32> {
     let bound = if rectify { 0.0 } else { f32::NEG_INFINITY };
-    fresh::vector(x.len(), shape.image(), |image, target| {
+    uninit::vector(x.len(), shape.image(), |image, target| {
         let range = shape.range(image);
         let x = &x[range.clone()];
         let normal = |x: f32, channel: &Channel| {
@@ -100,11 +100,11 @@ pub fn forward(
         vectorised(
             #[inline(always)]
             || match residual.is_empty() {
-                true => fresh::planes(target, shape.pixels, x, x, |index| {
+                true => uninit::planes(target, shape.pixels, x, x, |index| {
                     let channel = channels[index];
                     move |x, _| bounded(normal(x, &channel))
                 }),
-                false => fresh::planes(target, shape.pixels, x, &residual[range], |index| {
+                false => uninit::planes(target, shape.pixels, x, &residual[range], |index| {
                     let channel = channels[index];
                     move |x, residual| bounded(normal(x, &channel) + residual)
                 }),
@@ -114,14 +114,14 @@ pub fn forward(
 }
 
 /// `gradient` where `output` is positive, else 0.
-pub fn through_rectifier(shape: Shape, gradient: &[f32], output: &[f32]) -> Vec<f32> {
-    fresh::vector(gradient.len(), shape.image(), |image, target| {
+pub fn through_rectifier(shape: BatchNormShape, gradient: &[f32], output: &[f32]) -> Vec<f32> {
+    uninit::vector(gradient.len(), shape.image(), |image, target| {
         let range = shape.range(image);
         let (gradient, output) = (&gradient[range.clone()], &output[range]);
         vectorised(
             #[inline(always)]
             || {
-                fresh::planes(target, shape.pixels, gradient, output, |_| {
+                uninit::planes(target, shape.pixels, gradient, output, |_| {
                     |gradient, output| if output > 0.0 { gradient } else { 0.0 }
                 })
             },
@@ -131,7 +131,7 @@ pub fn through_rectifier(shape: Shape, gradient: &[f32], output: &[f32]) -> Vec<
 
 /// The gradients of weight and bias: for each channel Σ gradient·normal and Σ gradient.
 pub fn to_channels(
-    shape: Shape,
+    shape: BatchNormShape,
     gradient: &[f32],
     x: &[f32],
     channels: &[Channel],
@@ -157,20 +157,20 @@ pub fn to_channels(
 /// The gradient of x. `sums` are those of [`to_channels`] where the statistics were the batch's
 /// own, and thus moved with x.
 pub fn to_x(
-    shape: Shape,
+    shape: BatchNormShape,
     gradient: &[f32],
     x: &[f32],
     channels: &[Channel],
     sums: Option<&[[f32; 2]]>,
 ) -> Vec<f32> {
     let share = (1.0 / shape.count()) as f32;
-    fresh::vector(x.len(), shape.image(), |image, target| {
+    uninit::vector(x.len(), shape.image(), |image, target| {
         let range = shape.range(image);
         let (x, gradient) = (&x[range.clone()], &gradient[range]);
         vectorised(
             #[inline(always)]
             || {
-                fresh::planes(target, shape.pixels, x, gradient, |index| {
+                uninit::planes(target, shape.pixels, x, gradient, |index| {
                     let channel = channels[index];
                     let [along, level] =
                         sums.map_or([0.0; 2], |sums| sums[index].map(|sum| sum * share));

@@ -2,10 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::fresh::{self, Blank};
 use super::gemm::Matrix;
 use super::math::{add_to, gelu, quick_gelu, to_bf16, vectorised};
 use super::product::{Base, Right};
+use super::uninit::{self, Blank};
 use super::{piece_rows, sum_in_order};
 use crate::ops::Precision;
 use crate::ops::linear::Activation;
@@ -13,7 +13,7 @@ use crate::ops::parallel;
 
 /// Sizes of a linear layer.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct LinearShape {
     pub rows: usize,
     pub inputs: usize,
     pub outputs: usize,
@@ -25,13 +25,13 @@ pub type Layer<'a> = (&'a [f32], &'a [f32], &'a [f32], &'a [f32]);
 /// x·Wᵀ + bias + residual, then `activation`; with its slope where `with_slope`. In half precision
 /// the product with its bias is rounded too.
 pub fn forward(
-    shape: Shape,
+    shape: LinearShape,
     (x, weight, bias, residual): Layer,
     activation: Activation,
     with_slope: bool,
     precision: Precision,
 ) -> (Vec<f32>, Option<Vec<f32>>) {
-    let Shape {
+    let LinearShape {
         rows,
         inputs,
         outputs,
@@ -54,7 +54,7 @@ pub fn forward(
     };
     let (count, size) = (rows * outputs, piece * outputs);
     if with_slope && activation != Activation::None {
-        let (output, slope) = fresh::vectors(count, size, |index, target, slope| {
+        let (output, slope) = uninit::vectors(count, size, |index, target, slope| {
             let target = pass.product(index, target);
             let slope = vectorised(
                 #[inline(always)]
@@ -64,7 +64,7 @@ pub fn forward(
         });
         return (output, Some(slope));
     }
-    let output = fresh::vector(count, size, |index, target| {
+    let output = uninit::vector(count, size, |index, target| {
         let target = pass.product(index, target);
         vectorised(
             #[inline(always)]
@@ -77,7 +77,7 @@ pub fn forward(
 
 /// What every piece of a forward pass needs.
 struct Forward<'a> {
-    shape: Shape,
+    shape: LinearShape,
     /// Rows of a piece.
     piece: usize,
     x: &'a [f32],
@@ -90,7 +90,7 @@ struct Forward<'a> {
 impl Forward<'_> {
     /// The output of a piece before its activation.
     fn product<'b>(&self, index: usize, target: &'b mut Blank) -> &'b mut [f32] {
-        let Shape {
+        let LinearShape {
             inputs, outputs, ..
         } = self.shape;
         let (count, rows) = (target.len(), target.len() / outputs);
@@ -123,9 +123,9 @@ pub fn activated(
     let size = values.len().div_ceil(16).max(4096);
     let piece = |index: usize, count: usize| &values[index * size..][..count];
     if with_slope {
-        let (output, slope) = fresh::vectors(values.len(), size, |index, target, slope| {
+        let (output, slope) = uninit::vectors(values.len(), size, |index, target, slope| {
             let count = target.len();
-            let target = fresh::copy(target, piece(index, count));
+            let target = uninit::copy(target, piece(index, count));
             let slope = vectorised(
                 #[inline(always)]
                 || activate_with_slope(target, slope, activation),
@@ -134,9 +134,9 @@ pub fn activated(
         });
         return (output, Some(slope));
     }
-    let output = fresh::vector(values.len(), size, |index, target| {
+    let output = uninit::vector(values.len(), size, |index, target| {
         let count = target.len();
-        let target = fresh::copy(target, piece(index, count));
+        let target = uninit::copy(target, piece(index, count));
         vectorised(
             #[inline(always)]
             || activate(target, activation),
@@ -173,9 +173,9 @@ fn activate_with_slope<'a>(
     activation: Activation,
 ) -> &'a mut [f32] {
     match activation {
-        Activation::None => fresh::fill(slopes, 1.0),
-        Activation::Gelu => fresh::beside(values, slopes, gelu),
-        Activation::QuickGelu => fresh::beside(values, slopes, quick_gelu),
+        Activation::None => uninit::fill(slopes, 1.0),
+        Activation::Gelu => uninit::beside(values, slopes, gelu),
+        Activation::QuickGelu => uninit::beside(values, slopes, quick_gelu),
     }
 }
 
@@ -195,10 +195,10 @@ fn activate(values: &mut [f32], activation: Activation) {
 /// gradient·slope, element by element.
 pub fn through_activation(gradient: &[f32], slope: &[f32]) -> Vec<f32> {
     let size = gradient.len().div_ceil(16).max(4096);
-    fresh::vector(gradient.len(), size, |index, blank| {
+    uninit::vector(gradient.len(), size, |index, blank| {
         let from = index * size;
         let slope = &slope[from..][..blank.len()];
-        let target = fresh::copy(blank, &gradient[from..][..slope.len()]);
+        let target = uninit::copy(blank, &gradient[from..][..slope.len()]);
         vectorised(
             #[inline(always)]
             || {
@@ -212,15 +212,20 @@ pub fn through_activation(gradient: &[f32], slope: &[f32]) -> Vec<f32> {
 }
 
 /// gradient·W: the gradient of x.
-pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32], precision: Precision) -> Vec<f32> {
-    let Shape {
+pub fn to_x(
+    shape: LinearShape,
+    gradient: &[f32],
+    weight: &[f32],
+    precision: Precision,
+) -> Vec<f32> {
+    let LinearShape {
         rows,
         inputs,
         outputs,
     } = shape;
     let right = Right::new(Matrix::new(weight, outputs, inputs), precision);
     let piece = piece_rows(rows);
-    fresh::vector(rows * inputs, piece * inputs, |index, blank| {
+    uninit::vector(rows * inputs, piece * inputs, |index, blank| {
         let rows = blank.len() / inputs;
         let from = index * piece * outputs;
         let gradient = Matrix::new(&gradient[from..from + rows * outputs], rows, outputs);
@@ -235,15 +240,20 @@ pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32], precision: Precision
 
 /// gradientᵀ·x: the gradient of W. Cut by rows of W, so that each sum over the batch is one
 /// thread's.
-pub fn to_weight(shape: Shape, gradient: &[f32], x: &[f32], precision: Precision) -> Vec<f32> {
-    let Shape {
+pub fn to_weight(
+    shape: LinearShape,
+    gradient: &[f32],
+    x: &[f32],
+    precision: Precision,
+) -> Vec<f32> {
+    let LinearShape {
         rows,
         inputs,
         outputs,
     } = shape;
     let right = Right::new(Matrix::new(x, rows, inputs), precision);
     let piece = outputs.div_ceil(16).max(32);
-    fresh::vector(outputs * inputs, piece * inputs, |index, blank| {
+    uninit::vector(outputs * inputs, piece * inputs, |index, blank| {
         let columns = blank.len() / inputs;
         let gradient = &gradient[(index * piece).min(gradient.len())..];
         let gradient = Matrix::strided(gradient, rows, columns, outputs).t();

@@ -8,15 +8,15 @@ pub(super) mod anchor;
 pub(super) mod attention;
 pub(super) mod batch_norm;
 pub(super) mod convolution;
-pub(super) mod fresh;
 pub(super) mod gemm;
 pub(super) mod layer_norm;
 pub(super) mod linear;
 pub(super) mod math;
+#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+pub(super) mod packed;
 pub(super) mod patches;
 pub(super) mod product;
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-pub(super) mod wide;
+pub(super) mod uninit;
 
 use candle_core::{DType, Device, Storage, Tensor};
 

@@ -1,10 +1,10 @@
 //! Products of large matrices, by the best kernels of this machine. The right matrix is prepared
 //! once and then used for every piece of the left one.
 
-use super::fresh::{self, Blank};
 use super::gemm::{Matrix, Write, multiply};
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-use super::wide::{self, Format, Panels};
+use super::packed::{self, Format, Panels};
+use super::uninit::{self, Blank};
 use crate::ops::Precision;
 
 /// What a product is added to.
@@ -28,7 +28,7 @@ pub fn serves(precision: Precision) -> bool {
     match precision {
         Precision::F32 => true,
         #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-        Precision::Bf16 => wide::available(),
+        Precision::Bf16 => packed::available(),
         _ => false,
     }
 }
@@ -42,7 +42,7 @@ impl<'a> Right<'a> {
                 Precision::Bf16 => Format::Half,
                 _ => Format::Single,
             };
-            if wide::available() {
+            if packed::available() {
                 return Self::Packed(Panels::pack(matrix, format));
             }
         }
@@ -64,8 +64,8 @@ impl<'a> Right<'a> {
         match self {
             Self::Plain(matrix) => {
                 let (target, write) = match base {
-                    Base::Nothing => (fresh::fill(target, 0.0), Write::Replace),
-                    Base::Row(values) => (fresh::repeat(target, values), Write::Add),
+                    Base::Nothing => (uninit::fill(target, 0.0), Write::Replace),
+                    Base::Row(values) => (uninit::repeat(target, values), Write::Add),
                 };
                 multiply(target, matrix.columns, left, *matrix, write);
                 target
@@ -73,10 +73,10 @@ impl<'a> Right<'a> {
             #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
             Self::Packed(panels) => {
                 let base = match base {
-                    Base::Nothing => wide::Base::Nothing,
-                    Base::Row(values) => wide::Base::Row(values),
+                    Base::Nothing => packed::Base::Nothing,
+                    Base::Row(values) => packed::Base::Row(values),
                 };
-                wide::write(target, left, panels, base)
+                packed::write(target, left, panels, base)
             }
         }
     }
@@ -141,7 +141,7 @@ mod tests {
                         ways.push(Right::Plain(*right));
                     }
                     for way in ways {
-                        let found = fresh::vector(rows * columns, rows * columns, |_, target| {
+                        let found = uninit::vector(rows * columns, rows * columns, |_, target| {
                             way.write(target, *left, Base::Row(&bias))
                         });
                         let scale = (inner as f64).sqrt();

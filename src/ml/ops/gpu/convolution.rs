@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 
 use super::fused;
 use crate::Result;
-use crate::ops::cpu::convolution::Shape;
+use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::ops::tape::want;
 use crate::ops::{Tape, Value};
 
@@ -15,7 +15,7 @@ impl Tape {
         &self,
         x: &Value,
         weight: &Value,
-        shape: Shape,
+        shape: ConvolutionShape,
     ) -> Result<Value> {
         let stored = self.stored();
         let outputs = weight.tensor().dim(0)?;

@@ -10,7 +10,7 @@ use super::cuda;
 use crate::Result;
 use crate::ops::Activation;
 use crate::ops::convolution::Gather;
-use crate::ops::cpu::convolution::Shape;
+use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::ops::linear::activate as activate_and_slope;
 
 /// Calls the kernel where the tensor lies on a GPU.
@@ -172,7 +172,7 @@ pub fn cross_entropy_back(
 
 /// The pixels under a window at every place of f32 `x` `[batch, channels, height, width]`, stored as
 /// `stored`: `[batch·places, channels·window]`.
-pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
+pub fn unfold(x: &Tensor, shape: ConvolutionShape, stored: DType) -> Result<Tensor> {
     on_gpu!(x, cuda::unfold(x, shape, stored));
     let window = shape.window.size * shape.window.size;
     let places = shape.down * shape.across;
@@ -185,7 +185,7 @@ pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
 }
 
 /// The gradient of `x` in [`unfold`], f32.
-pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
+pub fn unfold_back(rows: &Tensor, shape: ConvolutionShape) -> Result<Tensor> {
     on_gpu!(rows, cuda::unfold_back(rows, shape));
     let window = shape.window.size * shape.window.size;
     let places = shape.down * shape.across;

@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::{flat, fused};
 use crate::Result;
 use crate::ops::attention::heads_of;
-use crate::ops::cpu::attention::Shape;
+use crate::ops::cpu::attention::AttentionShape;
 use crate::ops::tape::want;
 use crate::ops::{Activation, Tape, Value};
 
@@ -98,9 +98,13 @@ impl Tape {
     }
 
     /// As [`Tape::attention`]; sizes have been checked. The shares are kept, in the tape's precision.
-    pub(in crate::ops) fn gpu_attention(&self, qkv: &Value, shape: Shape) -> Result<Value> {
+    pub(in crate::ops) fn gpu_attention(
+        &self,
+        qkv: &Value,
+        shape: AttentionShape,
+    ) -> Result<Value> {
         let stored = self.stored();
-        let Shape {
+        let AttentionShape {
             batch,
             tokens,
             queries,

@@ -1,11 +1,11 @@
 //! Convolution as a matrix product with the pixels under each window, image by image.
 
-use super::Shape;
+use super::ConvolutionShape;
 use crate::ops::cpu::gemm::{Matrix, Write, multiply};
 use crate::ops::cpu::sum_in_order;
 use crate::ops::parallel;
 
-impl Shape {
+impl ConvolutionShape {
     /// Gathers the pixels under every window: `columns` is `[taps, places]`, zero outside.
     fn gather(&self, image: &[f32], columns: &mut [f32]) {
         let stride = self.window.stride;
@@ -35,7 +35,7 @@ impl Shape {
 }
 
 /// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.
-pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let (taps, places) = (shape.taps(), shape.places());
     let outputs = weight.len() / taps;
     let mut output = vec![0.0; shape.batch * outputs * places];
@@ -50,7 +50,7 @@ pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     output
 }
 
-fn with_columns(shape: Shape, image: &[f32], work: impl FnOnce(&[f32])) {
+fn with_columns(shape: ConvolutionShape, image: &[f32], work: impl FnOnce(&[f32])) {
     if shape.is_pointwise() {
         return work(image);
     }
@@ -60,7 +60,7 @@ fn with_columns(shape: Shape, image: &[f32], work: impl FnOnce(&[f32])) {
 }
 
 /// The gradient of x.
-pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
     let (taps, places) = (shape.taps(), shape.places());
     let outputs = weight.len() / taps;
     let mut target = vec![0.0; shape.batch * shape.image()];
@@ -79,7 +79,7 @@ pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
 }
 
 /// The gradient of the weight `[outputs, taps]`: partial sums over groups of images.
-pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
     let (taps, places) = (shape.taps(), shape.places());
     let group = shape.batch.div_ceil(8).max(1);
     let mut partials = vec![Vec::new(); shape.batch.div_ceil(group)];

@@ -1,16 +1,16 @@
 //! Convolution and pooling over windows of images.
 
 mod columns;
-mod pool;
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-mod slide;
+mod direct;
+mod pool;
 
 pub use self::pool::{max_pool, max_pool_backward, mean_pool, mean_pool_backward};
 use crate::ops::convolution::Window;
 
 /// Sizes of a convolution or a pooling.
 #[derive(Clone, Copy)]
-pub struct Shape {
+pub struct ConvolutionShape {
     pub batch: usize,
     pub channels: usize,
     pub height: usize,
@@ -21,7 +21,7 @@ pub struct Shape {
     pub across: usize,
 }
 
-impl Shape {
+impl ConvolutionShape {
     fn image(&self) -> usize {
         self.channels * self.height * self.width
     }
@@ -48,7 +48,7 @@ impl Shape {
     /// Whether the kernels for AVX-512 are the faster ones, and run here.
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     fn slides(&self) -> bool {
-        use super::wide::available;
+        use super::packed::available;
         // An image that is the matrix of its windows already has nothing to gain but full panels.
         let gains = !self.is_pointwise() || self.places() < FEW_PLACES;
         gains && available()
@@ -60,28 +60,28 @@ impl Shape {
 const FEW_PLACES: usize = 200;
 
 /// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.
-pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     if shape.slides() {
-        return slide::forward(shape, x, weight);
+        return direct::forward(shape, x, weight);
     }
     columns::forward(shape, x, weight)
 }
 
 /// The gradient of x.
-pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     if shape.slides() {
-        return slide::to_x(shape, gradient, weight);
+        return direct::to_x(shape, gradient, weight);
     }
     columns::to_x(shape, gradient, weight)
 }
 
 /// The gradient of the weight `[outputs, taps]`.
-pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     if shape.slides() && !shape.is_pointwise() {
-        return slide::to_weight(shape, outputs, gradient, x);
+        return direct::to_weight(shape, outputs, gradient, x);
     }
     columns::to_weight(shape, outputs, gradient, x)
 }
@@ -89,7 +89,7 @@ pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> V
 #[cfg(all(test, target_arch = "x86_64", feature = "avx512"))]
 mod tests {
     use super::*;
-    use crate::ops::cpu::wide::available;
+    use crate::ops::cpu::packed::available;
     use crate::rng::Stream;
 
     /// A machine without AVX-512 runs the other way, which no test here would reach otherwise.
@@ -116,7 +116,7 @@ mod tests {
                 padding: size / 2,
             };
             let places = window.places(side).unwrap();
-            let shape = Shape {
+            let shape = ConvolutionShape {
                 batch,
                 channels,
                 height: side,
@@ -143,17 +143,17 @@ mod tests {
             };
             near(
                 "output",
-                slide::forward(shape, &x, &weight),
+                direct::forward(shape, &x, &weight),
                 columns::forward(shape, &x, &weight),
             );
             near(
                 "gradient of x",
-                slide::to_x(shape, &gradient, &weight),
+                direct::to_x(shape, &gradient, &weight),
                 columns::to_x(shape, &gradient, &weight),
             );
             near(
                 "gradient of the weight",
-                slide::to_weight(shape, outputs, &gradient, &x),
+                direct::to_weight(shape, outputs, &gradient, &x),
                 columns::to_weight(shape, outputs, &gradient, &x),
             );
         }

@@ -1,11 +1,11 @@
 //! Pooling.
 
-use super::Shape;
+use super::ConvolutionShape;
 use crate::ops::convolution::Window;
 use crate::ops::cpu::math::{sum_of, vectorised};
 use crate::ops::parallel;
 
-impl Shape {
+impl ConvolutionShape {
     /// The places in a row or column whose window's pixel `offset` falls inside `length` pixels.
     fn inside(&self, offset: usize, length: usize, places: usize) -> std::ops::Range<usize> {
         let Window {
@@ -48,7 +48,7 @@ impl Shape {
 
 /// The largest pixel under each window, `[batch, channels, places]`, and its place in its plane;
 /// the first by rows among equals.
-pub fn max_pool(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
+pub fn max_pool(shape: ConvolutionShape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
     let (plane, places) = (shape.height * shape.width, shape.places());
     let count = shape.batch * shape.channels * places;
     let (mut output, mut best) = (vec![f32::NEG_INFINITY; count], vec![0; count]);
@@ -77,7 +77,7 @@ pub fn max_pool(shape: Shape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
 
 /// For each column the largest pixel of the rows that the windows of row `row` cover.
 #[inline(always)]
-fn tallest(shape: Shape, x: &[f32], row: usize, tops: &mut [f32], pixels: &mut [u32]) {
+fn tallest(shape: ConvolutionShape, x: &[f32], row: usize, tops: &mut [f32], pixels: &mut [u32]) {
     let Window {
         size,
         stride,
@@ -99,7 +99,13 @@ fn tallest(shape: Shape, x: &[f32], row: usize, tops: &mut [f32], pixels: &mut [
 }
 
 /// For each window the largest of its columns' tops, the smallest index among equals.
-fn widest(shape: Shape, tops: &[f32], pixels: &[u32], output: &mut [f32], best: &mut [u32]) {
+fn widest(
+    shape: ConvolutionShape,
+    tops: &[f32],
+    pixels: &[u32],
+    output: &mut [f32],
+    best: &mut [u32],
+) {
     let Window {
         size,
         stride,
@@ -118,7 +124,7 @@ fn widest(shape: Shape, tops: &[f32], pixels: &[u32], output: &mut [f32], best: 
 }
 
 /// The gradient of what [`max_pool`] took its values from.
-pub fn max_pool_backward(shape: Shape, gradient: &[f32], best: &[u32]) -> Vec<f32> {
+pub fn max_pool_backward(shape: ConvolutionShape, gradient: &[f32], best: &[u32]) -> Vec<f32> {
     let (plane, places) = (shape.height * shape.width, shape.places());
     let mut target = vec![0.0; shape.batch * shape.channels * plane];
     parallel::each_piece(&mut target, plane, |index, target| {

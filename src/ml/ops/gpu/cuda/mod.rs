@@ -10,7 +10,7 @@ pub use self::channels::{
 };
 use self::launch::{Grid, Kernel, blank};
 use crate::ops::Activation;
-use crate::ops::cpu::convolution::Shape;
+use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::{Error, Result};
 
 /// Rows that one block adds up.
@@ -252,7 +252,7 @@ pub fn cross_entropy_back(
 }
 
 impl<'a> Kernel<'a> {
-    fn windows(self, shape: Shape) -> Self {
+    fn windows(self, shape: ConvolutionShape) -> Self {
         let window = shape.window;
         self.size(shape.channels)
             .size(shape.height)
@@ -265,7 +265,7 @@ impl<'a> Kernel<'a> {
     }
 }
 
-pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
+pub fn unfold(x: &Tensor, shape: ConvolutionShape, stored: DType) -> Result<Tensor> {
     let taps = shape.channels * shape.window.size * shape.window.size;
     let dims = (shape.batch * shape.down * shape.across, taps);
     let rows = blank(dims, stored, x.device())?;
@@ -279,7 +279,7 @@ pub fn unfold(x: &Tensor, shape: Shape, stored: DType) -> Result<Tensor> {
     Ok(rows)
 }
 
-pub fn unfold_back(rows: &Tensor, shape: Shape) -> Result<Tensor> {
+pub fn unfold_back(rows: &Tensor, shape: ConvolutionShape) -> Result<Tensor> {
     let dims = (shape.batch, shape.channels, shape.height, shape.width);
     let x = blank(dims, DType::F32, rows.device())?;
     let count = x.elem_count();

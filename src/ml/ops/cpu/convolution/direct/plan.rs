@@ -1,8 +1,8 @@
 //! Which values of an image each place of a window sees, and where results go: for a convolution
 //! and for its gradient.
 
-use crate::ops::cpu::convolution::Shape;
-use crate::ops::cpu::wide::segment::Segment;
+use crate::ops::cpu::convolution::ConvolutionShape;
+use crate::ops::cpu::packed::segment::Segment;
 
 /// A padded source image, the places of a window in it, and where results go.
 #[derive(Clone)]
@@ -76,7 +76,7 @@ impl Source {
 }
 
 impl Slide {
-    pub fn forward(shape: &Shape) -> Self {
+    pub fn forward(shape: &ConvolutionShape) -> Self {
         let padding = shape.window.padding;
         let source = Source {
             planes: shape.channels,
@@ -153,7 +153,7 @@ impl Source {
 
 /// For each pair of remainders the slide over the gradient, and for each of its taps the index of
 /// its weight for channel 0.
-pub fn phases(shape: &Shape, outputs: usize) -> Vec<(Slide, Vec<usize>)> {
+pub fn phases(shape: &ConvolutionShape, outputs: usize) -> Vec<(Slide, Vec<usize>)> {
     let (size, stride, padding) = (
         shape.window.size as isize,
         shape.window.stride as isize,

@@ -16,8 +16,8 @@ use std::cell::RefCell;
 pub use self::pack::Format;
 use self::pack::Move;
 use self::tile::{LANES, Start, TALL, WIDE, Work};
-use super::fresh::{self, Blank};
 use super::gemm::Matrix;
+use super::uninit::{self, Blank};
 
 /// Steps of the inner dimension for which a block of the left matrix is packed: it and a panel of
 /// the right one share the second-level cache.
@@ -64,7 +64,7 @@ impl Panels {
         let (inner, columns) = (right.rows, right.columns);
         let steps = format.words(inner);
         let size = (steps * WIDE).max(1);
-        let words = fresh::vector(panel_words(steps, columns), size, |index, panel| {
+        let words = uninit::vector(panel_words(steps, columns), size, |index, panel| {
             let from = index * WIDE;
             let part = Matrix {
                 values: &right.values[(from * right.column_stride).min(right.values.len())..],
@@ -95,7 +95,7 @@ pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> 
         pack_lines(right.t(), values, lines, to, pitch, format);
     }
     // SAFETY: every step wrote its 16 or 32 words.
-    unsafe { fresh::initialised(panel) }
+    unsafe { uninit::initialised(panel) }
 }
 
 /// Packs the first `lines` rows of a left matrix of `matrix`'s shape whose first value is
@@ -225,14 +225,14 @@ pub fn write<'a>(target: &'a mut Blank, left: Matrix, right: &Panels, base: Base
     assert!(!matches!(base, Base::Target));
     if left.columns == 0 {
         return match base {
-            Base::Row(values) if left.rows > 0 => fresh::repeat(target, &values[..right.columns]),
-            _ => fresh::fill(target, 0.0),
+            Base::Row(values) if left.rows > 0 => uninit::repeat(target, &values[..right.columns]),
+            _ => uninit::fill(target, 0.0),
         };
     }
     // SAFETY: the base is not the target; afterwards every row and column has been written.
     unsafe {
         into_rows(target, left, right, base);
-        fresh::initialised(target)
+        uninit::initialised(target)
     }
 }
 

@@ -9,7 +9,7 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 
 /// Who knows what has been taken back.
-pub trait Doubt: Send + Sync + Debug {
+pub trait RevocationCheck: Send + Sync + Debug {
     /// Whether nothing has been taken back at all, so that nobody need be asked.
     fn is_none(&self) -> bool;
 
@@ -20,8 +20,11 @@ pub trait Doubt: Send + Sync + Debug {
 
 impl Store {
     /// From now on this is asked, in place of what was asked before.
-    pub fn doubt(&self, doubt: Arc<dyn Doubt>) {
-        *self.doubt.lock().unwrap_or_else(|held| held.into_inner()) = Some(doubt);
+    pub fn doubt(&self, doubt: Arc<dyn RevocationCheck>) {
+        *self
+            .revocations
+            .lock()
+            .unwrap_or_else(|held| held.into_inner()) = Some(doubt);
     }
 
     /// Whether a record, or one of an older version that it repeats, has been taken back by those
@@ -63,13 +66,16 @@ impl Store {
         Ok(signers)
     }
 
-    fn doubts(&self) -> Option<Arc<dyn Doubt>> {
-        let doubt = self.doubt.lock().unwrap_or_else(|held| held.into_inner());
+    fn doubts(&self) -> Option<Arc<dyn RevocationCheck>> {
+        let doubt = self
+            .revocations
+            .lock()
+            .unwrap_or_else(|held| held.into_inner());
         doubt.clone().filter(|doubt| !doubt.is_none())
     }
 
     /// Those of `records` that nobody has taken back; all of them where there is no such one.
-    pub(super) fn undoubted(
+    pub(super) fn unrevoked(
         &self,
         key: &Digest,
         records: &[Digest],

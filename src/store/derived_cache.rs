@@ -64,19 +64,19 @@ pub struct About {
 
 /// The shelf of a store, within a budget.
 #[derive(Clone, Copy, Debug)]
-pub struct Shelf<'a> {
+pub struct DerivedCache<'a> {
     store: &'a Store,
     budget: Budget,
 }
 
 impl Store {
-    pub fn shelf(&self, budget: Budget) -> Shelf<'_> {
+    pub fn shelf(&self, budget: Budget) -> DerivedCache<'_> {
         let store = self;
-        Shelf { store, budget }
+        DerivedCache { store, budget }
     }
 }
 
-impl Shelf<'_> {
+impl DerivedCache<'_> {
     /// Piece `piece` of `key` if it is there and whole; a damaged one is removed.
     pub fn piece(
         &self,

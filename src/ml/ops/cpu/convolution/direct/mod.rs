@@ -6,13 +6,13 @@ mod plan;
 use std::cell::RefCell;
 
 use self::plan::{Slide, Source, Spread, phases};
-use super::Shape;
-use crate::ops::cpu::fresh;
+use super::ConvolutionShape;
 use crate::ops::cpu::gemm::Matrix;
-use crate::ops::cpu::wide::runs::{Left, Right, add_along_runs};
-use crate::ops::cpu::wide::segment::{Segment, copy_segment};
-use crate::ops::cpu::wide::tile::{LANES, TALL, WIDE};
-use crate::ops::cpu::wide::{Base, Format, Tiles, multiply, pack_columns, panel_words, vectors};
+use crate::ops::cpu::packed::runs::{Left, Right, add_along_runs};
+use crate::ops::cpu::packed::segment::{Segment, copy_segment};
+use crate::ops::cpu::packed::tile::{LANES, TALL, WIDE};
+use crate::ops::cpu::packed::{Base, Format, Tiles, multiply, pack_columns, panel_words, vectors};
+use crate::ops::cpu::uninit;
 
 /// Taps whose values are packed at once.
 const DEEP: usize = 512;
@@ -22,7 +22,7 @@ const PANELS: usize = 6;
 const PLACES: usize = 192;
 
 #[derive(Default)]
-struct Room {
+struct Scratch {
     padded: Vec<f32>,
     panels: Vec<f32>,
     results: Vec<f32>,
@@ -30,7 +30,7 @@ struct Room {
 }
 
 thread_local! {
-    static ROOM: RefCell<Room> = RefCell::default();
+    static ROOM: RefCell<Scratch> = RefCell::default();
 }
 
 fn at_least(values: &mut Vec<f32>, count: usize) {
@@ -40,7 +40,7 @@ fn at_least(values: &mut Vec<f32>, count: usize) {
 }
 
 /// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.
-pub fn forward(shape: Shape, x: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     let slide = Slide::forward(&shape);
     let outputs = weight.len() / slide.taps.len();
     let weight = [Tiles::pack(
@@ -59,13 +59,13 @@ fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -
     let batch = x.len() / source.values().max(1);
     let group = PLACES.div_ceil(first.places()).clamp(1, batch.max(1));
     let image = outputs * plane;
-    fresh::vector(batch * image, group * image, |index, blank| {
+    uninit::vector(batch * image, group * image, |index, blank| {
         // Pixels that no tap reaches stay zero; the piece is in the cache afterwards.
-        let target = fresh::fill(blank, 0.0);
+        let target = uninit::fill(blank, 0.0);
         let count = target.len() / image;
         let images = &x[index * group * source.values()..][..count * source.values()];
         ROOM.with_borrow_mut(|room| {
-            let Room {
+            let Scratch {
                 padded,
                 panels,
                 results,
@@ -203,7 +203,7 @@ impl Block<'_> {
 ///
 /// The pixels of x that have the same remainders by the stride see the same taps: for each pair
 /// of remainders a convolution of the gradient of its own.
-pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
+pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
     let outputs = weight.len() / shape.taps();
     let phases = phases(&shape, outputs);
     let (slides, taps): (Vec<Slide>, Vec<Vec<usize>>) = phases.into_iter().unzip();
@@ -227,15 +227,15 @@ pub fn to_x(shape: Shape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
 /// The gradient of the weight `[outputs, taps]`.
 ///
 /// Pieces are cut by taps, so that the sum over all images is one thread's.
-pub fn to_weight(shape: Shape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
+pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
     let slide = Slide::forward(&shape);
     let (places, taps) = (slide.places(), slide.taps.len());
     let padded = padded(&slide.source, x);
     let images = padded.as_deref().unwrap_or(x);
     let columns = by_place(gradient, shape.batch, outputs, places);
     let piece = taps.div_ceil(TALL).div_ceil(16).max(3) * TALL;
-    let transposed = fresh::vector(taps * outputs, piece * outputs, |index, blank| {
-        let target = fresh::fill(blank, 0.0);
+    let transposed = uninit::vector(taps * outputs, piece * outputs, |index, blank| {
+        let target = uninit::fill(blank, 0.0);
         let taps = &slide.taps[index * piece..][..target.len() / outputs];
         let rows = (1024 / slide.across).clamp(1, slide.down);
         for image in 0..shape.batch {
@@ -277,8 +277,8 @@ fn padded(source: &Source, x: &[f32]) -> Option<Vec<f32>> {
         return None;
     }
     let count = x.len() / source.values() * source.padded();
-    let images = fresh::vector(count, source.padded(), |index, blank| {
-        let target = fresh::fill(blank, 0.0);
+    let images = uninit::vector(count, source.padded(), |index, blank| {
+        let target = uninit::fill(blank, 0.0);
         source.pad(&x[index * source.values()..][..source.values()], target);
         target
     });
@@ -288,10 +288,10 @@ fn padded(source: &Source, x: &[f32]) -> Option<Vec<f32>> {
 /// `[batch, outputs, places]` as a packed right matrix `[batch·places, outputs]`.
 fn by_place(gradient: &[f32], batch: usize, outputs: usize, places: usize) -> Vec<f32> {
     let (count, size) = (panel_words(batch * places, outputs), batch * places * WIDE);
-    fresh::vector(count, size, |panel, blank| {
+    uninit::vector(count, size, |panel, blank| {
         let count = (outputs - panel * WIDE).min(WIDE);
         let image = places * vectors(count) * LANES;
-        fresh::pieces(blank, image, |index, blank| {
+        uninit::pieces(blank, image, |index, blank| {
             let from = (index * outputs + panel * WIDE) * places;
             let lines = Matrix::new(&gradient[from..from + count * places], count, places);
             pack_columns(blank, lines.t(), Format::Single)

@@ -8,7 +8,7 @@ use ureq::{AsSendBody, Body, SendBody};
 
 use super::super::options::Options;
 use super::super::pace::{Limits, Paced};
-use super::super::says;
+use super::super::sanitize;
 use super::super::transport::RemoteError;
 use super::super::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
 use super::super::web::{Web, WebError};
@@ -18,7 +18,7 @@ const MOST_REDIRECTS: usize = 5;
 const LARGEST_REFUSAL: u64 = 4096;
 
 /// One server, as this side speaks with it.
-pub struct Talk {
+pub struct HttpClient {
     web: Web,
     /// Ends with `/`.
     root: String,
@@ -67,7 +67,7 @@ impl Answer {
     }
 }
 
-impl Talk {
+impl HttpClient {
     pub fn new(url: &str, options: &Options) -> Self {
         let root = format!("{}/", url.trim_end_matches('/'));
         Self {
@@ -180,7 +180,7 @@ impl Talk {
     }
 
     fn redirected(&self, place: &str) -> RemoteError {
-        let place = says::clear(place.split('?').next().unwrap_or_default());
+        let place = sanitize::clear(place.split('?').next().unwrap_or_default());
         self.refused(format!(
             "it redirects to {place}: write that URL's root instead, if it is trusted"
         ))
@@ -198,7 +198,7 @@ impl Talk {
             WebError::Proxy(why) => return self.refused(why),
             WebError::Request(error) => error,
         };
-        let why = says::clear(&error.to_string());
+        let why = sanitize::clear(&error.to_string());
         if why.contains("invalid peer certificate") {
             let hint = "SSL_CERT_FILE can name further authorities";
             return self.refused(format!("it is not trusted: {why}; {hint}"));
@@ -211,11 +211,11 @@ impl Talk {
 
     /// What went wrong with the body of an answer.
     pub fn broke(&self, error: io::Error) -> RemoteError {
-        self.passing(says::clear(&error.to_string()))
+        self.passing(sanitize::clear(&error.to_string()))
     }
 
     pub fn passing(&self, why: String) -> RemoteError {
-        RemoteError::Passing {
+        RemoteError::Transient {
             remote: self.shown.clone(),
             why,
         }
@@ -235,8 +235,8 @@ impl Talk {
             true => String::new(),
             false => self.beginning(answer),
         };
-        let why = format!("{name}: {status}{}", says::after(&said));
-        match says::is_passing(status) {
+        let why = format!("{name}: {status}{}", sanitize::after(&said));
+        match sanitize::is_passing(status) {
             true => self.passing(why),
             false => self.refused(format!("{why}{}", self.advice(status, name))),
         }
