@@ -16,9 +16,23 @@ pub fn copies() -> PathBuf {
     package.join("tests/reference")
 }
 
-/// ImageNet-R's classes among the thousand, ascending.
-pub fn imagenet_r() -> Vec<u32> {
-    let read = |name: &str| -> Vec<String> {
+/// The classes of a mask, ascending: their numbers, or the name of a list among the thousand
+/// (`imagenet_r`); every one of `all` where there is no mask.
+pub fn classes(mask: &serde_json::Value, all: usize) -> Vec<u32> {
+    match mask {
+        serde_json::Value::Null => (0..all as u32).collect(),
+        serde_json::Value::String(name) => listed(name),
+        numbers => {
+            let mut classes: Vec<u32> = serde_json::from_value(numbers.clone()).unwrap();
+            classes.sort_unstable();
+            classes
+        }
+    }
+}
+
+/// The classes of a list of wnids among the thousand, ascending.
+pub fn listed(name: &str) -> Vec<u32> {
+    let read = |name: String| -> Vec<String> {
         let path = PathBuf::from("parity/classes").join(name);
         let given = folder().join(&path);
         let path = if given.exists() {
@@ -28,8 +42,8 @@ pub fn imagenet_r() -> Vec<u32> {
         };
         serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
     };
-    let all = read("imagenet_wnids.json");
-    let some = read("imagenet_r_wnids.json");
+    let all = read("imagenet_wnids.json".to_string());
+    let some = read(format!("{name}_wnids.json"));
     let mut classes: Vec<u32> = some
         .iter()
         .map(|wnid| all.iter().position(|other| other == wnid).unwrap() as u32)

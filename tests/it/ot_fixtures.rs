@@ -124,6 +124,11 @@ impl<'a> Entry<'a> {
         &self.entry["value"]
     }
 
+    /// The settings of the other program, in words; empty where the fixture states none.
+    pub fn params(&self) -> &'a str {
+        self.entry["params"].as_str().unwrap_or_default()
+    }
+
     /// The names in the value; none where it is a number or a list.
     pub fn fields(&self) -> Vec<&'a str> {
         let fields = self.value().as_object().into_iter().flatten();

@@ -9,6 +9,7 @@ use ribflow::ml::ot::{
 };
 use serde_json::Value;
 
+use crate::described::after;
 use crate::ot_fixtures::{Entry, cases};
 
 /// Far below every tolerance, so that the solver is not what is compared.
@@ -36,7 +37,7 @@ fn ot_reference_otdd_exact() {
                 entry.check_field("half", found.divergence.value);
                 entry.check_field("d2", 2.0 * found.divergence.value);
                 // The root of nearly nothing is not compared.
-                if entry.number("d2").unwrap() > 1e-6 {
+                if entry.number("d2").unwrap() > 1e-8 * case.cost_mean {
                     entry.check_field("d", found.distance());
                 }
                 if let Some(expected) = entry.value().get("label_w2sq_ab") {
@@ -114,7 +115,9 @@ fn ot_reference_bures() {
 /// microsoft/otdd's defaults, changed by `change`.
 fn reference_otdd(a: &Labelled, b: &Labelled, change: impl Fn(&mut Otdd)) -> OtddResult {
     let mut distance = Otdd {
-        mode: Mode::Reference { scaling: 0.5 },
+        mode: Mode::Reference {
+            scaling: Defaults::USUAL.scaling,
+        },
         samples: usize::MAX,
         ..Otdd::default()
     };
@@ -122,10 +125,69 @@ fn reference_otdd(a: &Labelled, b: &Labelled, change: impl Fn(&mut Otdd)) -> Otd
     distance.between(a, b, &Unobserved).unwrap()
 }
 
-const EXACT: LabelDistance = LabelDistance::Points {
-    epsilon: 0.1,
-    debiased: false,
-};
+/// What `params` of an entry states: `p=2, entreg=0.1, …, scaling 0.5, …`.
+#[derive(Clone, Copy)]
+struct Defaults {
+    epsilon: f64,
+    scaling: f64,
+}
+
+impl Defaults {
+    const USUAL: Self = Self {
+        epsilon: 0.1,
+        scaling: 0.5,
+    };
+
+    fn of(entry: &Entry) -> Self {
+        let stated = |word: &str| after(entry.params(), word);
+        Self {
+            epsilon: stated("entreg").unwrap_or(Self::USUAL.epsilon),
+            scaling: stated("scaling").unwrap_or(Self::USUAL.scaling),
+        }
+    }
+
+    /// The distance that a field is of, such as `gauss_double_lx0.5_ly2`; `None` for a field that
+    /// is of no such distance.
+    fn distance(self, field: &str) -> Option<Otdd> {
+        let (labels, change) = field.split_once("_double")?;
+        let mut otdd = Otdd {
+            mode: Mode::Reference {
+                scaling: self.scaling,
+            },
+            epsilon: self.epsilon,
+            label_distance: match labels {
+                "gauss" => LabelDistance::Gaussian,
+                "upperbound" => LabelDistance::UpperBound,
+                "exactinner" => self.points(false),
+                "exactinner_debiased" => self.points(true),
+                _ => return None,
+            },
+            samples: usize::MAX,
+            ..Otdd::default()
+        };
+        match change {
+            "" => {}
+            "_exact_outer_half" => otdd.mode = Mode::Exact,
+            "_diagcov" => otdd.label_distance = LabelDistance::Diagonal,
+            other => match other.strip_prefix("_entreg") {
+                Some(epsilon) => otdd.epsilon = epsilon.parse().ok()?,
+                None => {
+                    let (features, labels) = other.strip_prefix("_lx")?.split_once("_ly")?;
+                    otdd.feature_weight = features.parse().ok()?;
+                    otdd.label_weight = labels.parse().ok()?;
+                }
+            },
+        }
+        Some(otdd)
+    }
+
+    fn points(self, debiased: bool) -> LabelDistance {
+        LabelDistance::Points {
+            epsilon: self.epsilon,
+            debiased,
+        }
+    }
+}
 
 #[test]
 fn ot_reference_otdd() {
@@ -135,44 +197,25 @@ fn ot_reference_otdd() {
                 continue;
             }
             let (a, b) = case.labelled_sides();
-            let check = |field: &str, change: &dyn Fn(&mut Otdd)| {
-                if entry.number(field).is_some() {
-                    let found = reference_otdd(&a, &b, change);
+            let defaults = Defaults::of(&entry);
+            let found = |field: &str| {
+                let distance = defaults.distance(field)?;
+                Some(distance.between(&a, &b, &Unobserved).unwrap())
+            };
+            for field in entry.fields() {
+                if entry.number(field).is_none() {
+                    continue;
+                }
+                if let Some(found) = found(field) {
                     entry.check_field(field, found.divergence.value);
                 }
-            };
-            check("gauss_double", &|_| {});
-            check("gauss_double_exact_outer_half", &|otdd| {
-                otdd.mode = Mode::Exact
-            });
-            check("gauss_double_entreg1", &|otdd| otdd.epsilon = 1.0);
-            check("gauss_double_entreg0.01", &|otdd| otdd.epsilon = 0.01);
-            check("gauss_double_diagcov", &|otdd| {
-                otdd.label_distance = LabelDistance::Diagonal;
-            });
-            check("gauss_double_lx1_ly0", &|otdd| otdd.label_weight = 0.0);
-            check("gauss_double_lx0_ly1", &|otdd| otdd.feature_weight = 0.0);
-            check("gauss_double_lx0.5_ly2", &|otdd| {
-                otdd.feature_weight = 0.5;
-                otdd.label_weight = 2.0;
-            });
-            check("upperbound_double", &|otdd| {
-                otdd.label_distance = LabelDistance::UpperBound;
-            });
-            check("exactinner_double", &|otdd| otdd.label_distance = EXACT);
-            check("exactinner_debiased_double", &|otdd| {
-                otdd.label_distance = LabelDistance::Points {
-                    epsilon: 0.1,
-                    debiased: true,
-                };
-            });
+            }
             if let Some(expected) = entry.number("gauss_single") {
-                let found = reference_otdd(&a, &b, |_| {}).divergence.value;
+                let found = found("gauss_double").unwrap().divergence.value;
                 entry.check_single("gauss_single", found, expected);
             }
-            if entry.value().get("exactinner_label_ab").is_some() {
-                let found = reference_otdd(&a, &b, |otdd| otdd.label_distance = EXACT);
-                let expected = &entry.value()["exactinner_label_ab"];
+            if let Some(expected) = entry.value().get("exactinner_label_ab") {
+                let found = found("exactinner_double").unwrap();
                 entry.check_all("exactinner_label_ab", &found.classes.ab, expected);
             }
         }
@@ -195,10 +238,13 @@ fn ot_reference_otdd() {
 fn ot_reference_singleton_in_the_middle() {
     for case in cases().iter().filter(|case| case.has("a_x_raw")) {
         let raw = case.labelled("a_x_raw", "a_y_raw");
-        let last = raw.labels().iter().copied().max().unwrap();
+        let samples = |class: u32| raw.labels().iter().filter(|it| **it == class).count();
+        let single = raw.labels().iter().copied().find(|it| samples(*it) == 1);
+        let single = single.expect("a class of one sample");
+        let smallest = raw.labels().iter().copied().min().unwrap();
         let moved = raw.labels().iter().map(|label| match *label {
-            label if label == last => 1,
-            0 => 0,
+            label if label == single => smallest + 1,
+            label if label == smallest => label,
             label => label + 1,
         });
         let a = Labelled::new(raw.points().clone(), moved.collect()).unwrap();
@@ -247,10 +293,11 @@ fn ot_reference_otdd_augmented() {
                 continue;
             }
             let (a, b) = case.labelled_sides();
+            let Defaults { epsilon, scaling } = Defaults::of(&entry);
             let distance = SinkhornDistance {
-                epsilon: 0.1,
+                epsilon,
                 debiased: true,
-                mode: Mode::Reference { scaling: 0.5 },
+                mode: Mode::Reference { scaling },
                 precision: Precision::Double,
                 ..SinkhornDistance::default()
             };
@@ -306,7 +353,8 @@ fn ot_reference_schedule() {
             let found = box_diameter(&with_labels(&a, 0), &with_labels(&b, classes.len()));
             entry.check(DIAMETER, found, diameter);
             for (field, epsilon) in by_epsilon(&entry, STEPS) {
-                let schedule = Schedule::new(diameter, epsilon, 0.5).unwrap();
+                let scaling = Defaults::of(&entry).scaling;
+                let schedule = Schedule::new(diameter, epsilon, scaling).unwrap();
                 entry.check_field(field, schedule.values().len() as f64);
             }
         }
@@ -318,27 +366,13 @@ const AUGMENTED: &str = "augmentation_diagcov_double";
 const DIAMETER: &str = "_diameter_of_[x,label]";
 const STEPS: &str = "_n_eps_entreg";
 
-/// Whether a field of `otdd_microsoft` is compared above, or tells of the other program only: how
+/// Whether a field of `otdd_microsoft` is compared above, or describes the other program only: how
 /// it converged, and what it measured where the answer is known.
 pub fn is_compared(field: &str) -> bool {
-    let compared = [
-        "gauss_double",
-        "gauss_double_entreg1",
-        "gauss_double_entreg0.01",
-        "gauss_double_diagcov",
-        "gauss_double_lx1_ly0",
-        "gauss_double_lx0_ly1",
-        "gauss_double_lx0.5_ly2",
-        "gauss_double_exact_outer_half",
-        "gauss_single",
-        "upperbound_double",
-        "exactinner_double",
-        "exactinner_debiased_double",
-        "exactinner_label_ab",
-        AUGMENTED,
-        DIAMETER,
-    ];
-    let told = ["_conv_info", "_measured", "_note", "_label_distance_maxrel"];
+    let compared = ["gauss_single", "exactinner_label_ab", AUGMENTED, DIAMETER];
+    let remarks = ["_conv_info", "_measured", "_note", "_label_distance_maxrel"];
     let starts = |start: &&str| field.starts_with(start);
-    compared.contains(&field) || told.iter().chain(&[CONVERGED, STEPS]).any(starts)
+    compared.contains(&field)
+        || Defaults::USUAL.distance(field).is_some()
+        || remarks.iter().chain(&[CONVERGED, STEPS]).any(starts)
 }

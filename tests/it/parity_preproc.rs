@@ -14,6 +14,7 @@ use safetensors::SafeTensors;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::described::after;
 use super::fixtures;
 use super::rule::Rule;
 use super::space::TestSpace;
@@ -91,25 +92,30 @@ fn parity_photographs_are_bit_exact() {
         let decoded = expected["decoded_rgb_sha256"].as_str();
         assert_eq!(decoded, Some(&*sha256(&picture.pixels)), "{name}");
         for (model, out) in expected["out"].as_object().unwrap() {
-            let pixels = transform(model).apply(&picture).unwrap();
+            let pixels = transform(&table, model).apply(&picture).unwrap();
             let expected = out["u8_sha256"].as_str();
             assert_eq!(expected, Some(&*sha256(&pixels)), "{name} for {model}");
         }
     }
 }
 
-/// The transforms that the table was made with.
-fn transform(model: &str) -> Transform {
-    let (resize, filter) = match model {
-        "augreg" | "clip09" => (248, Filter::Bicubic),
-        "clip" => (224, Filter::Bicubic),
-        "tv" => (256, Filter::Bilinear),
-        other => panic!("unknown transform {other}"),
+/// The transform `model` of the table, from what torchvision prints of it:
+/// `Resize(size=248, interpolation=bicubic, …) CenterCrop(size=(224, 224))`.
+fn transform(table: &Value, model: &str) -> Transform {
+    let printed = table["transforms"][model]["repr"].as_str();
+    let printed = printed.unwrap_or_else(|| panic!("unknown transform {model}"));
+    let step = |name: &str| {
+        let (_, rest) = printed.split_once(name).unwrap();
+        rest.split_once('\n').map_or(rest, |(line, _)| line)
     };
+    let (resize, crop) = (step("Resize("), step("CenterCrop("));
+    let interpolation = resize.split_once("interpolation=").unwrap().1;
+    let filter = interpolation.split([',', ')']).next().unwrap();
+    let size = |text: &str| after(text, "size").unwrap() as usize;
     Transform {
-        resize,
-        crop: 224,
-        filter,
+        resize: size(resize),
+        crop: size(crop),
+        filter: serde_json::from_value(filter.into()).unwrap(),
     }
 }
 
@@ -309,21 +315,25 @@ fn planted_errors_of_transforms_are_caught() {
         width: 300,
         height: 260,
     };
-    let right = transform("augreg");
-    let pixels = right.apply(&picture).unwrap();
-    let others = [
-        Transform {
-            resize: right.resize + 1,
-            ..right
-        },
-        Transform {
-            filter: Filter::Bilinear,
-            ..right
-        },
-        transform("clip"),
-        transform("tv"),
-    ];
-    for wrong in others {
-        assert_ne!(wrong.apply(&picture).unwrap(), pixels, "{wrong:?}");
+    let table = json(&shared("preproc.json"));
+    for model in table["transforms"].as_object().unwrap().keys() {
+        let right = transform(&table, model);
+        let pixels = right.apply(&picture).unwrap();
+        let others = [
+            Transform {
+                resize: right.resize + 1,
+                ..right
+            },
+            Transform {
+                filter: match right.filter {
+                    Filter::Bilinear => Filter::Bicubic,
+                    _ => Filter::Bilinear,
+                },
+                ..right
+            },
+        ];
+        for wrong in others {
+            assert_ne!(wrong.apply(&picture).unwrap(), pixels, "{model}: {wrong:?}");
+        }
     }
 }
