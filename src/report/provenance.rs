@@ -15,7 +15,7 @@ use crate::store::Accepted;
 
 /// Raised when the same view is written as other bytes than before: a report of an older build is
 /// then rendered anew.
-const RENDERING: u32 = 2;
+const RENDERING: u32 = 3;
 
 /// The list of the document.
 pub const NODES: &str = "nodes";

@@ -1,7 +1,7 @@
 //! `results.json`: every metric of every node, for scripts. It says what came out and nothing of
 //! how, where or when; docs/results.md is its specification.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
@@ -135,16 +135,14 @@ fn lines<T: Serialize>(items: &[T]) -> Result<Vec<String>, serde_json::Error> {
 
 fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
     let (roles, own) = (view.roles(), view.own_ids());
-    let used = |name: &str| {
-        view.graph
-            .stages
-            .iter()
-            .any(|stage| stage.axes.iter().any(|axis| axis == name))
-    };
+    let stages = view.graph.stages.iter();
+    let used: BTreeSet<&str> = stages
+        .flat_map(|stage| stage.axes.iter().map(String::as_str))
+        .collect();
     view.graph
         .axes
         .iter()
-        .filter(|axis| used(&axis.name))
+        .filter(|axis| used.contains(axis.name.as_str()))
         .map(|axis| {
             let values = axis.values.iter().map(|value| ValueInfo {
                 id: &value.id,
@@ -165,11 +163,14 @@ fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
 
 /// What holds for all nodes of a stage, stages in the order of the file.
 fn stage_facts<'a>(view: &View<'a>) -> Fields<StageFacts<'a>> {
+    let stages = view.graph.stages.iter();
+    let axes: BTreeMap<&str, &[String]> = stages
+        .map(|stage| (stage.name.as_str(), stage.axes.as_slice()))
+        .collect();
     let facts = view.stages().into_iter().map(|(name, nodes)| {
-        let info = view.graph.stages.iter().find(|stage| stage.name == name);
         let stage = StageFacts {
             kinds: view.kinds(&nodes),
-            axes: info.map_or(&[], |info| &info.axes),
+            axes: axes.get(name).copied().unwrap_or_default(),
             nodes: nodes.len(),
             metrics: metric_facts(view, &nodes),
         };

@@ -1,7 +1,7 @@
 //! Nodes with metrics, gathered into tables that suit any workflow: stages of one kind and the
 //! same axes stand in one table.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use petgraph::graph::NodeIndex;
 
@@ -18,24 +18,23 @@ pub struct Sheet<'a> {
 /// The sheets of a graph, in the order of the file.
 pub fn sheets<'a>(view: &View<'a>) -> Vec<Sheet<'a>> {
     let mut sheets: Vec<Sheet<'a>> = Vec::new();
+    let mut places: BTreeMap<(&str, Vec<&str>), usize> = BTreeMap::new();
     for (index, node) in view.nodes() {
         if view.metrics(index).is_empty() {
             continue;
         }
         let axes: Vec<&str> = node.axes.iter().map(|(axis, _)| axis.as_str()).collect();
         let kind = node.kind.name();
-        let place = sheets
-            .iter()
-            .position(|sheet| sheet.kind == kind && sheet.axes == axes);
-        let place = place.unwrap_or_else(|| {
+        let place = places.entry((kind, axes.clone())).or_insert(sheets.len());
+        let place = *place;
+        if place == sheets.len() {
             sheets.push(Sheet {
                 kind,
                 stages: Vec::new(),
                 axes,
                 nodes: Vec::new(),
             });
-            sheets.len() - 1
-        });
+        }
         if sheets[place].stages.last() != Some(&node.stage.as_str()) {
             sheets[place].stages.push(&node.stage);
         }
@@ -73,7 +72,7 @@ impl<'a> Sheet<'a> {
     pub fn wholes(&self, view: &View) -> Vec<String> {
         let whole = |name: &str| part(name).is_none().then(|| name.to_string());
         let mut names = self.names(view, whole);
-        names.sort_by_key(|name| self.unit(view, name) != Some("percent"));
+        names.sort_by_cached_key(|name| self.unit(view, name) != Some("percent"));
         names
     }
 

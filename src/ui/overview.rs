@@ -1,5 +1,7 @@
 //! The nodes of a graph counted by stage and state, as a table.
 
+use std::collections::BTreeMap;
+
 use petgraph::graph::NodeIndex;
 
 use super::table::Table;
@@ -9,16 +11,14 @@ use crate::workflow::graph::Graph;
 /// A row for every stage that has nodes, a column for every state that some node is in, and the
 /// totals in the last row. `state_of` gives an index into `states`.
 pub fn table(graph: &Graph, states: &[&str], state_of: impl Fn(NodeIndex) -> usize) -> Table {
-    let count = |stage: Option<&str>| {
-        let mut counts = vec![0; states.len()];
-        for &node in &graph.order {
-            if stage.is_none_or(|name| name == graph.dag[node].stage) {
-                counts[state_of(node)] += 1;
-            }
-        }
-        counts
-    };
-    let totals: Vec<usize> = count(None);
+    let mut totals = vec![0; states.len()];
+    let mut by_stage: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for &node in &graph.order {
+        let counts = by_stage.entry(&graph.dag[node].stage);
+        let state = state_of(node);
+        counts.or_insert_with(|| vec![0; states.len()])[state] += 1;
+        totals[state] += 1;
+    }
     let shown = |counts: &[usize]| -> Vec<String> {
         let pairs = counts.iter().zip(&totals);
         pairs
@@ -33,14 +33,10 @@ pub fn table(graph: &Graph, states: &[&str], state_of: impl Fn(NodeIndex) -> usi
     let heading = heading.map(|(state, _)| *state);
     let mut table = Table::new(["stage", "nodes"].into_iter().chain(heading));
     for stage in &graph.stages {
-        let counts = count(Some(&stage.name));
-        let nodes: usize = counts.iter().sum();
-        if nodes > 0 {
-            table.row(
-                [stage.name.clone(), grouped(nodes)]
-                    .into_iter()
-                    .chain(shown(&counts)),
-            );
+        if let Some(counts) = by_stage.get(stage.name.as_str()) {
+            let nodes = grouped(counts.iter().sum());
+            let row = [stage.name.clone(), nodes].into_iter();
+            table.row(row.chain(shown(counts)));
         }
     }
     let all = ["total".to_string(), grouped(graph.order.len())];

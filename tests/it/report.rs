@@ -122,6 +122,39 @@ fn the_page_escapes_what_it_shows_and_refers_to_nothing_outside() {
     assert!(!written(&sample::my_images())["report.html"].contains("evidence about the software"));
 }
 
+/// The page's picture of the stages, an element a line.
+fn picture(files: &BTreeMap<String, String>) -> String {
+    let page = &files["report.html"];
+    let start = page.find("<svg class=\"flow\"").unwrap();
+    let length = page[start..].find("</svg>").unwrap();
+    page[start..start + length].replace("><", ">\n<")
+}
+
+#[test]
+fn a_small_picture_shows_every_stage() {
+    insta::assert_snapshot!(picture(&written(&tiny())));
+}
+
+#[test]
+fn the_picture_of_10_000_stages_shows_their_kinds() {
+    let mut sample = Sample::new("large");
+    let mut last = None;
+    for place in 0..10_000 {
+        let name = format!("s{place}");
+        sample.stage(&name, &[]);
+        let kind = if place == 0 { "dataset" } else { "concat" };
+        let inputs = last.iter().map(|last| sample::one("parts", *last));
+        let inputs = inputs.collect();
+        last = Some(sample.node(&name, kind, &Vec::new(), serde_json::json!({}), inputs));
+    }
+    let files = written(&sample);
+    let picture = picture(&files);
+    assert_eq!(picture.matches("<rect").count(), 2);
+    assert!(picture.contains("9999 stages"));
+    assert!(picture.len() < 2000);
+    assert!(files["report.html"].contains("10\u{202f}000 stages with 9999 connections"));
+}
+
 #[test]
 fn every_number_of_the_page_names_its_node_key_and_record() {
     let sample = sample::mini_rib(&Grid::small());

@@ -11,6 +11,7 @@ mod distance;
 mod flow;
 mod frame;
 mod heat;
+mod layers;
 mod lineage;
 mod matrix;
 mod metrics;
@@ -31,7 +32,7 @@ use super::relation::relations;
 use super::robustness::benchmarks;
 use super::view::View;
 use crate::workflow::kind::Meaning;
-use frame::{Numbering, figure, heading};
+use frame::{Numbering, heading};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
@@ -65,9 +66,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }
                     section #workflow {
                         (heading("Workflow"))
-                        (figure(numbering, flow::figure(view), html! {
-                            "The stages of the workflow with their kinds and numbers of nodes."
-                        }))
+                        (flow::figure(view, numbering))
                     }
                     section #provenance {
                         (heading("Where every number comes from"))
