@@ -11,6 +11,7 @@ use candle_core::Device;
 
 use super::device::class_of;
 use super::job::{Job, JobInput, Outcome, Product};
+use crate::digest::Digest;
 use crate::stages::derived::Derived;
 use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
@@ -25,6 +26,14 @@ pub(super) struct Bench<'a> {
     pub cancelled: &'a AtomicBool,
 }
 
+/// The blob that is missing or damaged.
+fn lost(error: &BlobError) -> Option<Digest> {
+    match error {
+        BlobError::Missing(digest) | BlobError::Damaged(digest) => Some(*digest),
+        _ => None,
+    }
+}
+
 impl Bench<'_> {
     /// Executes `job`. A panic of the task is a failure like any other.
     pub fn execute(&self, job: &Job) -> Outcome {
@@ -34,9 +43,7 @@ impl Bench<'_> {
             Ok(Err(TaskError::Cancelled)) => Outcome::Cancelled,
             Ok(Err(error)) => Outcome::Failed {
                 lost: match &error {
-                    TaskError::Blob(BlobError::Missing(digest) | BlobError::Damaged(digest)) => {
-                        Some(*digest)
-                    }
+                    TaskError::Blob(blob) | TaskError::Lost { blob, .. } => lost(blob),
                     _ => None,
                 },
                 message: error.to_string(),

@@ -11,7 +11,7 @@ use petgraph::graph::NodeIndex;
 
 use super::keys::Keys;
 use crate::workflow::graph::Graph;
-use crate::workflow::kind::PortType;
+use crate::workflow::kind::{Meaning, PortType};
 
 /// The folders behind each node's datasets, found as they are asked for.
 #[derive(Default)]
@@ -24,6 +24,10 @@ impl Roots {
             return known.clone();
         }
         let mut roots = BTreeSet::new();
+        // A program writes its outputs into the store; its sources are scripts.
+        if graph.dag[node].kind.meaning() == Meaning::Program {
+            return roots;
+        }
         // The sources of a node that has been keyed are known, so this reads nothing.
         for (_, source) in keys.sources(&graph.dag[node]).unwrap_or_default() {
             // Variables lie nowhere.

@@ -470,6 +470,10 @@ pub fn read_file(
 ) -> Result<Vec<u8>, TaskError> {
     file_bytes(context, input, &file.path, &file.blob).map_err(|error| match error {
         TaskError::Input(message) => TaskError::Input(format!("image {message}")),
+        TaskError::Lost { message, blob } => TaskError::Lost {
+            message: format!("image {message}"),
+            blob,
+        },
         other => other,
     })
 }
@@ -498,9 +502,11 @@ pub fn file_bytes(
         let what = match (&changed, roots.first()) {
             (Some(path), _) => format!("has changed: {} has another content", path.display()),
             (None, Some(root)) => format!("is missing: it is not under {}", root.display()),
-            // A node made it: whoever runs nodes can have it made again.
-            (None, None) => return TaskError::Blob(error),
+            (None, None) => "is missing".to_string(),
         };
-        TaskError::Input(format!("`{name}` {what}, and {error}"))
+        TaskError::Lost {
+            message: format!("`{name}` {what}"),
+            blob: error,
+        }
     })
 }

@@ -182,6 +182,10 @@ pub enum TaskError {
     Failed(String),
     #[error(transparent)]
     Blob(#[from] BlobError),
+    /// A file of a dataset is neither in the folders of its sources nor among the blobs. Where a
+    /// node made it, that node can make it again.
+    #[error("{message}, and {blob}")]
+    Lost { message: String, blob: BlobError },
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
     #[error("{path}: {source}")]

@@ -33,7 +33,7 @@ pub enum ExportError {
     #[error("`{0}` is no path inside a folder")]
     Path(String),
     #[error("{} is not what it was when the workflow was planned", .0.display())]
-    Changed(PathBuf),
+    Changed(PathBuf, Digest),
     /// Labels, classes and pixels do not fit together.
     #[error("{0}")]
     Dataset(String),
@@ -250,7 +250,7 @@ pub fn content(
         }
     }
     match (blobs.read(&blob.digest), changed) {
-        (Err(BlobError::Missing(_)), Some(changed)) => Err(ExportError::Changed(changed)),
+        (Err(BlobError::Missing(blob)), Some(changed)) => Err(ExportError::Changed(changed, blob)),
         (found, _) => Ok(found?),
     }
 }

@@ -274,7 +274,7 @@ fn files_are_found_by_content_wherever_they_lie() {
         .write("elsewhere/cat/1.png", own_image("grey.png"));
     insta::assert_snapshot!(named(words(&["elsewhere"])), @"image `cat/1.png` has changed: SPACE/elsewhere/cat/1.png has another content, and blob 5c1ee3394d433285a1c6dcf8929b569892e8a7dd52796886aced3f909f0f56d6 is not in the store");
     assert!(
-        matches!(load(&[]), Err(TaskError::Blob(_))),
+        matches!(load(&[]), Err(TaskError::Lost { .. })),
         "lost by a node: made again"
     );
 

@@ -54,6 +54,7 @@ mod parity_preproc;
 mod pipes;
 mod presets;
 mod proxies;
+mod remade;
 mod remotes;
 mod report;
 mod rib;

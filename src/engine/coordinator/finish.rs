@@ -12,6 +12,7 @@ use crate::engine::job::{Outcome, Product};
 use crate::engine::publish::{Executed, Published, publisher};
 use crate::stages::derived::Made;
 use crate::store::StoredRecord;
+use crate::workflow::kind::Meaning;
 
 impl Coordinator<'_> {
     pub(super) fn observe(&mut self, message: Message) -> Result<(), EngineError> {
@@ -168,16 +169,24 @@ impl Coordinator<'_> {
         message: String,
         lost: Option<Digest>,
     ) -> Result<(), EngineError> {
-        let producer = lost.and_then(|digest| self.producer(node, &digest));
-        let Some(producer) = producer else {
+        let Some(digest) = lost else {
             return self.failed(node, message);
         };
-        if !self.decide.lost(node, producer) {
+        let mut producers = self.producers(node, &digest);
+        // Running a node again does not bring back the files of its folder. What a node below it
+        // copied may have the same content.
+        producers.retain(|producer| !self.names_files_outside(*producer));
+        let Some(maker) = producers.first().copied() else {
+            return self.failed(node, message);
+        };
+        if !self.decide.lost(node, &producers) {
             return self.failed(node, message);
         }
         self.running.remove(&node);
-        let (node, producer) = (&self.graph.dag[node].id, &self.graph.dag[producer].id);
-        let message = format!("`{node}`: {message}; `{producer}`, which made it, runs again");
+        let (node, maker) = (&self.graph.dag[node].id, &self.graph.dag[maker].id);
+        let message = format!(
+            "`{node}`: blob {digest} is missing or damaged; `{maker}`, which made it, runs again"
+        );
         self.emit(Event::Warning { message })
     }
 
@@ -198,6 +207,23 @@ impl Coordinator<'_> {
         Ok(())
     }
 
+    /// Whether the outputs of `node` name images in folders outside the store.
+    fn names_files_outside(&self, node: NodeIndex) -> bool {
+        let node = &self.graph.dag[node];
+        let sources = node.parameters.sources();
+        let mut locations = sources.iter().map(|source| &source.location);
+        node.kind.meaning() == Meaning::Images && locations.any(|it| !it.as_os_str().is_empty())
+    }
+
+    /// The nodes that passed the blob on to `node`, from the one that made it.
+    fn producers(&self, node: NodeIndex, blob: &Digest) -> Vec<NodeIndex> {
+        let first = self.producer(node, blob);
+        let mut producers: Vec<NodeIndex> =
+            std::iter::successors(first, |node| self.producer(*node, blob)).collect();
+        producers.reverse();
+        producers
+    }
+
     /// Which input of `node` names the blob.
     fn producer(&self, node: NodeIndex, blob: &Digest) -> Option<NodeIndex> {
         let members = self.graph.dag[node]
@@ -207,7 +233,10 @@ impl Coordinator<'_> {
         let names = |port: &crate::store::Port| {
             port.digest == *blob
                 || match self.store.artifact(port) {
-                    Ok(artifact) => artifact.blobs().iter().any(|one| one.digest == *blob),
+                    Ok(artifact) => {
+                        artifact.blobs().iter().any(|one| one.digest == *blob)
+                            || artifact.encoded_images().contains(blob)
+                    }
                     // Not readable is lost as well.
                     Err(_) => true,
                 }

@@ -357,9 +357,19 @@ impl Decide {
         self.set(node, State::Skipped(self.halt.unwrap_or(Skip::Interrupted)));
     }
 
-    /// A running node could not read a blob that `producer` gave. True: `producer` runs again, and
-    /// the node after it; false: that was tried before, and the caller should fail the node.
-    pub fn lost(&mut self, node: NodeIndex, producer: NodeIndex) -> bool {
+    /// A running node could not read a blob. `producers` leads from the node that made the blob to
+    /// the one that gave it. True: they run again in this order, and the node after them; false:
+    /// that was tried before, and the caller should fail the node.
+    pub fn lost(&mut self, node: NodeIndex, producers: &[NodeIndex]) -> bool {
+        if !producers.iter().all(|producer| self.make_again(*producer)) {
+            return false;
+        }
+        self.resume(node);
+        true
+    }
+
+    /// Takes `producer` back to being run, once.
+    fn make_again(&mut self, producer: NodeIndex) -> bool {
         let key = self.entry(producer).key;
         let first = key.and_then(|key| self.by_key.get(&key).copied());
         let first = first.unwrap_or(producer);
@@ -379,7 +389,6 @@ impl Decide {
             self.set(producer, State::Twin(first));
             self.entry(first).twins.push(producer);
         }
-        self.resume(node);
         true
     }
 

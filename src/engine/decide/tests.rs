@@ -236,7 +236,7 @@ impl<'a> Play<'a> {
             .filter(|_| !needs.is_empty() && self.lost.insert(node))
         {
             let producer = NodeIndex::new(needs[loses % needs.len()]);
-            if !self.decide.lost(index, producer) {
+            if !self.decide.lost(index, &[producer]) {
                 self.decide.failed(index);
             }
         } else if self.failures[node] < fate.failures {

@@ -10,6 +10,7 @@ use super::OUT;
 use super::collect::collect;
 use super::files::SOURCE;
 use crate::fsx;
+use crate::store::BlobError;
 use crate::store::artifact::{Artifact, Blobs, Files};
 use crate::store::export::{ExportError, content, export, member_name};
 
@@ -127,6 +128,10 @@ fn lay(input: &TaskInput, target: &Path, blobs: &dyn Blobs) -> Result<(), TaskEr
 fn task_error(error: ExportError) -> TaskError {
     match error {
         ExportError::Blob(error) => TaskError::Blob(error),
+        ExportError::Changed(_, blob) => TaskError::Lost {
+            message: error.to_string(),
+            blob: BlobError::Missing(blob),
+        },
         error => TaskError::Input(error.to_string()),
     }
 }

@@ -240,7 +240,7 @@ fn encoded_images_come_from_their_folder_or_the_store() {
     fs::write(folder.path().join("cat/a.png"), b"another").unwrap();
     assert!(matches!(
         exported(&store, &dataset, &roots),
-        Err(ExportError::Changed(_))
+        Err(ExportError::Changed(..))
     ));
     assert!(matches!(
         exported(&store, &dataset, &[]),
