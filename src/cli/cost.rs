@@ -7,7 +7,7 @@ use crate::engine::price::{RunPrice, StagePrice};
 use crate::ui::table::Table;
 use crate::ui::words::{bytes, count, grouped};
 
-/// What is left to run comes to, by stage and altogether; nothing where nothing is left.
+/// The estimated cost of the remaining nodes, by stage and in total; nothing where none remain.
 pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     if price
         .stages
@@ -16,7 +16,10 @@ pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     {
         return Vec::new();
     }
-    let mut lines = vec![String::new(), "What is left comes to".to_string()];
+    let mut lines = vec![
+        String::new(),
+        "Estimated cost of the remaining nodes".to_string(),
+    ];
     let mut table = Table::new(["stage", "nodes", "images shown", "steps", "FLOP", "written"]);
     let row = |stage: &StagePrice| {
         [
@@ -56,7 +59,7 @@ pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     lines.extend(time(hours));
     if price.open > 0 {
         lines.push(format!(
-            "All of this is the least: of {} not everything can be known yet.",
+            "Lower bounds: {} can't be estimated fully yet.",
             count(price.open, "node")
         ));
     }

@@ -106,7 +106,10 @@ fn plan(
         goals,
     };
     let graph = assemble::graph(file, workflow, options, &names, &expansion, points);
-    warn_idle(&graph, workflow, problems);
+    // With some of the nodes, an axis of one remaining value would look idle.
+    if options.targets.is_empty() && profile_goals.is_none() {
+        warn_idle(&graph, workflow, problems);
+    }
     Some(graph)
 }
 

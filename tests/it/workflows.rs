@@ -113,3 +113,16 @@ fn the_dispute_puts_its_claims_to_the_test() {
         "{claims:?}"
     );
 }
+
+/// A selection of nodes leaves few values of an axis; what the file says of the axis is unchanged.
+#[test]
+fn a_selection_of_nodes_makes_no_axis_idle() {
+    let space = TestSpace::new();
+    copy(&space, &["mini-rib.yaml"]);
+    for targets in [&[][..], &["tuned[method=ft]"]] {
+        let arguments = [&["plan", "mini-rib.yaml"], targets].concat();
+        let planned = space.run(&arguments);
+        assert!(!planned.stderr.contains("idle-axis"), "{planned}");
+        assert!(!planned.stdout.contains("idle-axis"), "{planned}");
+    }
+}
