@@ -130,7 +130,8 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
         add_files(path, &mut all, 0)?;
     }
     for path in all {
-        let Some(relative) = below(folder, &path) else {
+        let inside = below(folder, &path).filter(|_| is_really_below(folder, &path));
+        let Some(relative) = inside else {
             let message = format!("{} lies outside the workflow's folder", path.display());
             return Err(Failure::failed(message).hint("move it beside the workflow file"));
         };
@@ -138,6 +139,15 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
         files.insert(relative, content);
     }
     Ok(files)
+}
+
+/// Whether `path` is below `folder` after all links are followed.
+fn is_really_below(folder: &Path, path: &Path) -> bool {
+    match (folder.canonicalize(), path.canonicalize()) {
+        (Ok(folder), Ok(path)) => path.starts_with(folder),
+        // Reading it says what is wrong.
+        _ => true,
+    }
 }
 
 /// A file, or every file below a folder.

@@ -11,6 +11,7 @@ use candle_core::Device;
 
 use super::device::class_of;
 use super::job::{Job, JobInput, Outcome, Product};
+use crate::diag::secrets::masked;
 use crate::digest::Digest;
 use crate::stages::derived::Derived;
 use crate::stages::registry::{Registry, Task};
@@ -46,7 +47,7 @@ impl Bench<'_> {
                     TaskError::Blob(blob) | TaskError::Lost { blob, .. } => lost(blob),
                     _ => None,
                 },
-                message: error.to_string(),
+                message: masked(&error.to_string()).into_owned(),
             },
             Err(payload) => Outcome::failed(format!("panicked: {}", panic_message(&*payload))),
         }

@@ -26,6 +26,7 @@ use rustix::process::Signal;
 use super::device::{self, DeviceError};
 use super::execute::Bench;
 use super::job::{Job, Outcome, Request, WorkerMessage};
+use crate::diag::secrets::masked;
 use crate::fsx;
 use crate::process::{self, Family};
 use crate::stages::registry::Registry;
@@ -271,6 +272,6 @@ impl Progress for Reported<'_> {
     }
 
     fn log(&self, line: &str) {
-        tell(line);
+        tell(&masked(line));
     }
 }

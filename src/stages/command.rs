@@ -29,7 +29,7 @@ use super::choice::WordOr;
 use super::derived::{Given, Work};
 use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
-use crate::diag::credentials;
+use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::fields::is_label;
 use crate::workflow::kind::{
@@ -263,7 +263,11 @@ impl Command {
     /// The variables under `pass`, as they are now.
     fn secrets(&self) -> Result<Vec<(String, OsString)>, TaskError> {
         let secret = |name: &String| match std::env::var_os(name) {
-            Some(value) => Ok((name.clone(), value)),
+            Some(value) => {
+                // Messages and logs of ours may repeat what the line made of it.
+                secrets::keep(&value.to_string_lossy());
+                Ok((name.clone(), value))
+            }
             None => Err(TaskError::Failed(format!(
                 "`{name}`, which `pass` hands on, is not set"
             ))),

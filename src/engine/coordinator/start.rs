@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Coordinator, Message, Place, Running};
+use crate::diag::secrets::masked;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::Demand;
@@ -325,7 +326,7 @@ impl Progress for LogOnly {
     fn log(&self, line: &str) {
         let path = self.0.lock().unwrap_or_else(|held| held.into_inner());
         let file = fsx::append_shared(&path);
-        if let Err(error) = file.and_then(|mut file| writeln!(file, "{line}")) {
+        if let Err(error) = file.and_then(|mut file| writeln!(file, "{}", masked(line))) {
             tracing::warn!("{}: {error}", path.display());
         }
     }

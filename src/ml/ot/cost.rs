@@ -36,6 +36,8 @@ pub struct Cost {
     columns: usize,
     /// What entries that are too small for f64 count as; `None` where there are none.
     floor: Option<f64>,
+    /// Distances of classes are part of the entries. Those have errors of their own.
+    labelled: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -122,6 +124,7 @@ impl Cost {
         let is_floored = expansion.is_floored.into_inner();
         let cost = Self {
             floor: is_floored.then_some(scale * SMALLEST_SQUARE),
+            labelled: labels.is_some(),
             ..cost
         };
         cost.check_floor(cost.largest())?;
@@ -156,6 +159,11 @@ impl Cost {
 
     pub fn columns(&self) -> usize {
         self.columns
+    }
+
+    /// Whether distances of classes are part of the entries.
+    pub(super) fn is_labelled(&self) -> bool {
+        self.labelled
     }
 
     /// Whether it is stored in f64.
@@ -258,6 +266,7 @@ impl Cost {
             rows,
             columns,
             floor: None,
+            labelled: false,
         })
     }
 }

@@ -141,9 +141,9 @@ impl Gaussian {
         if TRACE_ERROR * size <= ERROR * (spread + beside) {
             return Ok(spread);
         }
-        let residual = long.turned_onto(short)?;
+        let (residual, gain) = long.turned_onto(short)?;
         let error = TURN_ERROR * size.sqrt();
-        let off = error * (2.0 * residual + error);
+        let off = error * (2.0 * residual + error) + gain;
         // What is left of a set and itself, or of one that was only moved.
         let noise = NOISE * error;
         let counts = noise * noise > ERROR * beside && beside > error * error;
@@ -162,16 +162,25 @@ impl Gaussian {
 
     /// The norm of F1 - Q F2, where Q turns F2 as near to F1 as can be (the orthogonal Procrustes
     /// problem, Schönemann 1966). Its square is the squared Bures distance without the difference
-    /// of traces, and first-order errors of Q do not count.
+    /// of traces, and first-order errors of Q do not count. Where singular values of F1 F2ᵀ are
+    /// below its rounding, Q is arbitrary among their directions: the second number is what a
+    /// better Q could take from the square.
     ///
     /// `other` must have no more rows.
-    fn turned_onto(&self, other: &Self) -> Result<f64> {
+    fn turned_onto(&self, other: &Self) -> Result<(f64, f64)> {
         let cross = product(self.factor.as_ref(), other.factor.transpose());
         let svd = cross.thin_svd().map_err(|_| not_converged())?;
         let turn = product(svd.U(), svd.V().transpose());
         let turned = product(turn.as_ref(), other.factor.as_ref());
         let difference = &self.factor - &turned;
-        Ok(difference.norm_l2())
+        let gain = gain(
+            &difference,
+            &other.factor,
+            svd.U(),
+            svd.V(),
+            svd.S().column_vector(),
+        );
+        Ok((difference.norm_l2(), gain))
     }
 
     /// The same with the covariances replaced by their diagonals: Σ (√s1 - √s2)².
@@ -258,6 +267,39 @@ fn rest_of_mean(points: &Points, mean: &[f64]) -> Vec<f64> {
             },
         )
         .collect()
+}
+
+/// What turning Q = U Vᵀ further could take from |D|², D = F1 - Q F2, to second order: Q is best
+/// where D (Q F2)ᵀ is symmetric, and a turn of the axes i and j by ε changes |D|² by
+/// -2 ε (A_ij - A_ji) + ε² (σ_i + σ_j), A = Uᵀ D F2ᵀ V; towards an axis outside of U, likewise.
+/// D is small and known well, so A is known where differences of F1 F2ᵀ are not.
+fn gain(
+    difference: &Mat<f64>,
+    factor: &Mat<f64>,
+    u: MatRef<f64>,
+    v: MatRef<f64>,
+    singular: faer::ColRef<f64>,
+) -> f64 {
+    let onto = product(factor.transpose(), v);
+    let pull = product(difference.as_ref(), onto.as_ref());
+    let inside = product(u.transpose(), pull.as_ref());
+    let outside = &pull - product(u, inside.as_ref());
+    let share = |pull: f64, stiffness: f64| match pull == 0.0 {
+        true => 0.0,
+        false => pull * pull / stiffness.max(f64::MIN_POSITIVE),
+    };
+    let count = inside.ncols();
+    let mut gain = 0.0;
+    for j in 0..count {
+        for i in 0..j {
+            let pull = inside[(i, j)] - inside[(j, i)];
+            gain += share(pull, singular[i] + singular[j]);
+        }
+        let column = outside.col(j);
+        let pull: f64 = column.iter().map(|value| value * value).sum();
+        gain += share(pull.sqrt(), singular[j]);
+    }
+    gain
 }
 
 fn product(left: MatRef<f64>, right: MatRef<f64>) -> Mat<f64> {

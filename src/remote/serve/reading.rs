@@ -151,6 +151,7 @@ impl Shared {
                 let digest = file.strip_suffix(".sig");
                 Ok(is_file && digest.is_some_and(|digest| digest.parse::<Digest>().is_ok()))
             }),
+            Target::Description => self.description(&name),
             Target::Trials => Ok(Answer::Listing(self.trials.listed())),
             Target::Trial(_) => Ok(Answer::Nothing),
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Answer::Nothing),
@@ -158,6 +159,21 @@ impl Shared {
             _ if verify && !self.is_whole(target, &name)? => Ok(Answer::Nothing),
             _ => self.open(&name),
         }
+    }
+
+    /// The format of the store, without its identity: a copy of that would make a folder of
+    /// another person pass for a store of this user's.
+    fn description(&self, name: &str) -> io::Result<Answer> {
+        let Answer::File { mut file, size } = self.open(name)? else {
+            return Ok(Answer::Nothing);
+        };
+        let mut bytes = Vec::with_capacity(size.min(MOST_RECORD) as usize);
+        file.read_to_end(&mut bytes)?;
+        let mut description: Value = serde_json::from_slice(&bytes)?;
+        if let Some(fields) = description.as_object_mut() {
+            fields.retain(|field, _| !["id", "check"].contains(&field.as_str()));
+        }
+        Ok(Answer::Listing(description))
     }
 
     /// Whether the record `digest`, which is called `name`, may be passed on.
@@ -245,6 +261,9 @@ impl Shared {
             Target::RecordsOf(_) | Target::Revocations | Target::RevocationsOf(_) => Ok(None),
             _ => match self.find(&target, verify)? {
                 Answer::File { size, .. } => Ok(Some(size)),
+                Answer::Listing(text) if target == Target::Description => {
+                    Ok(Some(text.to_string().len() as u64))
+                }
                 Answer::Listing(_) | Answer::Nothing => Ok(None),
             },
         }

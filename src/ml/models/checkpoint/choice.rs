@@ -39,6 +39,8 @@ const TRAINERS: [&str; 6] = [
 const DEEPEST: usize = 12;
 /// Dicts that are looked into for state dicts, as a dict may hold itself, or another many times.
 const MOST_VISITED: usize = 10_000;
+/// So many pairs of a dict count as another visit.
+const PAIRS_OF_A_VISIT: usize = 100;
 /// Places that an error lists.
 const MOST_LISTED: usize = 12;
 
@@ -311,7 +313,7 @@ fn note_places<'a>(
         let (Some(key), Some(inner)) = (key.text(), value.entries()) else {
             continue;
         };
-        *visited += 1;
+        *visited += 1 + inner.len() / PAIRS_OF_A_VISIT;
         if *visited > MOST_VISITED || place.len() >= DEEPEST {
             return;
         }

@@ -137,7 +137,7 @@ pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
 }
 
 fn texts(keys: &Pickle) -> Option<Vec<String>> {
-    let keys = keys.root().members()?.into_iter();
+    let keys = keys.root().all_members()?.into_iter();
     keys.map(|key| key.text().map(str::to_string)).collect()
 }
 

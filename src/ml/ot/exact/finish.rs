@@ -114,8 +114,9 @@ impl Finished {
         // Nothing is cheaper than nothing.
         let free = self.moved == 0.0 && cost.is_nowhere_negative();
         let close = dual_gap.abs() + self.rounding <= self.allowed * self.moved;
-        // Of a set and itself, whose classes are apart by rounding.
-        let nothing = || self.moved <= NOTHING * cost.largest();
+        // Of a set and itself, whose classes are apart by rounding. Without classes, costs of
+        // points are differences, and those of a point and itself are 0.
+        let nothing = || cost.is_labelled() && self.moved <= NOTHING * cost.largest();
         (close || free || nothing()).then(|| ExactTransport {
             pivots,
             dual_gap: if free { 0.0 } else { dual_gap },

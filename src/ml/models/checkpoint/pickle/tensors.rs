@@ -127,6 +127,9 @@ fn unknown(name: &str) -> String {
 
 /// The storage of a persistent id: a word, its class, key and place, its number of elements, and
 /// in old files what it is a view of.
+/// The longest name of a storage.
+const LONGEST_KEY: usize = 1 << 10;
+
 pub(super) fn storage(id: Node) -> Result<Storage, String> {
     let odd = || "its pickle names a storage in an unknown way".to_string();
     let parts = id.members().ok_or_else(odd)?;
@@ -149,7 +152,11 @@ pub(super) fn storage(id: Node) -> Result<Storage, String> {
         _ => return Err(odd()),
     };
     Ok(Storage {
-        key: key.text().ok_or_else(odd)?.to_string(),
+        key: key
+            .text()
+            .filter(|key| key.len() <= LONGEST_KEY)
+            .ok_or_else(odd)?
+            .to_string(),
         element,
         count: elements.count().ok_or_else(odd)?,
         offset,

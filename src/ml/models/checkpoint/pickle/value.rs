@@ -83,6 +83,8 @@ const DEFAULT_DICT: &str = "collections.defaultdict";
 const RECONSTRUCTORS: [&str; 2] = ["copy_reg._reconstructor", "copyreg._reconstructor"];
 /// Calls in one another, such as a parameter of a tensor of a storage.
 const MOST_CALLS: usize = 16;
+/// More than any call has arguments, and any tensor sides.
+const MOST_MEMBERS: usize = 64;
 
 impl<'a> Node<'a> {
     pub(super) fn value(self) -> &'a Value {
@@ -111,8 +113,17 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The members of a tuple or a list.
+    /// The members of a tuple or a list of [`MOST_MEMBERS`] at most: arguments, shapes, names of
+    /// storages. A hostile file makes them long and shares them among many values.
     pub fn members(self) -> Option<Vec<Self>> {
+        match self.value() {
+            Value::Tuple(members) | Value::List(members) if members.len() > MOST_MEMBERS => None,
+            _ => self.all_members(),
+        }
+    }
+
+    /// All members of a tuple or a list.
+    pub fn all_members(self) -> Option<Vec<Self>> {
         match self.value() {
             Value::Tuple(members) | Value::List(members) => {
                 Some(members.iter().map(|id| self.at(*id)).collect())
@@ -182,5 +193,5 @@ fn pairs<'a>(content: Option<&Node<'a>>) -> Option<Vec<(Node<'a>, Node<'a>)>> {
         [key, value] => Some((*key, *value)),
         _ => None,
     };
-    content.members()?.into_iter().map(pair).collect()
+    content.all_members()?.into_iter().map(pair).collect()
 }
