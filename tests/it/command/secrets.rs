@@ -113,3 +113,31 @@ fn a_passed_variable_reaches_the_line_and_nothing_else() {
     let missing = space.run(&["run", "w.yaml"]).expect(1);
     assert!(missing.stderr.contains("`GH_PAT`"), "{missing}");
 }
+
+/// What a line makes of a value may be part of a name that a message of ours repeats.
+#[test]
+fn messages_of_ours_do_not_repeat_a_passed_value() {
+    for line in [
+        "ln -s /etc/$GH_PAT out/r",
+        "mkdir out/r && touch out/extra_$GH_PAT && false",
+        "touch out/r out/extra_$GH_PAT",
+        "mkdir out/r && touch \"$(printf 'out/r/%s\\377' $GH_PAT)\"",
+    ] {
+        let space = TestSpace::new();
+        let workflow = format!(
+            "ribflow: 1\nname: passed\nstages:\n  made:\n    use: command\n    with:\n      run: {}\n      \
+             pass: [GH_PAT]\n      outputs: [r]\n",
+            json!(line)
+        );
+        space.write("passed.yaml", workflow);
+        let mut command = space.command(&["run", "passed.yaml"]);
+        let outcome = space.finish(command.env("GH_PAT", TOKEN));
+        assert!(!outcome.stderr.contains(TOKEN), "{line}: {outcome}");
+        assert!(!outcome.stdout.contains(TOKEN), "{line}: {outcome}");
+        for file in files(&space.path("cache/runs")) {
+            let bytes = std::fs::read(&file).unwrap();
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains(TOKEN), "{line}: {}", file.display());
+        }
+    }
+}

@@ -98,3 +98,24 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     let ran = b.run(&forced).expect(0).json_lines().pop().unwrap();
     assert_eq!(ran["ran"], Value::from(1));
 }
+
+/// A declared folder may hold links; what they lead to outside the workflow's folder stays here.
+#[test]
+fn files_over_a_link_out_of_the_folder_are_not_packed() {
+    let space = crate::space::TestSpace::new();
+    space.write("outside.txt", "private");
+    space.write("mine/tools/run.sh", "true\n");
+    space.write(
+        "mine/linked.yaml",
+        "ribflow: 1\nname: linked\nstages:\n  made:\n    use: command\n    with: { run: touch out/r, files: [tools], outputs: [r] }\n",
+    );
+    std::os::unix::fs::symlink("../../outside.txt", space.path("mine/tools/link")).unwrap();
+    space.run(&["run", "mine/linked.yaml", "-q"]).ok();
+    let arguments = ["export", "bundle", "mine/linked.yaml", "-o", "linked.zip"];
+    let refused = space.run(&arguments);
+    assert_ne!(refused.code, Some(0), "{refused}");
+    assert!(
+        refused.stderr.contains("outside the workflow's folder"),
+        "{refused}"
+    );
+}
