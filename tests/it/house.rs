@@ -17,7 +17,7 @@ const IMPORTS: &[(&str, &str)] = &[
     ("ui", "engine workflow digest diag"),
     (
         "engine",
-        "remote stages store workflow digest fsx process ml",
+        "remote stages store workflow digest fsx process diag ml",
     ),
     ("report", "store workflow yaml digest fsx diag ml"),
     ("stages", "remote store workflow digest fsx process diag ml"),
