@@ -12,6 +12,7 @@ const WORDS: &[&str] = &[
     "credentials",
     "creds",
     "jwt",
+    "netrc",
     "key",
     "keys",
     "pass",
@@ -25,6 +26,8 @@ const WORDS: &[&str] = &[
     "secret",
     "secrets",
     "token",
+    "webhook",
+    "webhooks",
 ];
 /// Words that are written as one: what they end in.
 const ENDINGS: &[&str] = &[
@@ -133,6 +136,15 @@ const PARAMETERS: &[&str] = &[
     "x-goog-signature",
 ];
 
+/// Settings of connection strings, and addresses that give access to what knows them, in lower case.
+const SETTINGS: &[&str] = &[
+    "accountkey=",
+    "sharedaccesskey=",
+    "password=",
+    "hooks.slack.com/services/",
+    "age-secret-key-",
+];
+
 /// Says in words why the variable `name` looks like a credential: by its name, or by the value
 /// that it holds. The words do not contain the value.
 pub fn sign(name: &str, value: Option<&str>) -> Option<&'static str> {
@@ -174,6 +186,7 @@ fn is_named_so(name: &str) -> bool {
         || (password && !folder)
         || (has(SERVICES) && has(PLACES))
         || words.iter().any(|word| word == "dsn")
+        || (has(&["connection", "conn"]) && has(&["string", "str"]))
 }
 
 fn sign_in(value: &str) -> Option<&'static str> {
@@ -190,6 +203,19 @@ fn sign_in(value: &str) -> Option<&'static str> {
         return Some("holds a JSON web token");
     }
     let lower = value.trim_start().to_ascii_lowercase();
+    let holds = |sign: &str| {
+        let mut places = lower.match_indices(sign);
+        // A word of its own, with something behind it.
+        places.any(|(at, _)| {
+            let before = lower[..at].chars().next_back();
+            let after = lower[at + sign.len()..].chars().next();
+            before.is_none_or(|it| !it.is_ascii_alphanumeric())
+                && after.is_some_and(|it| !it.is_whitespace() && !";&".contains(it))
+        })
+    };
+    if SETTINGS.iter().any(|sign| holds(sign)) {
+        return Some("holds a setting that is a credential");
+    }
     let header = ["bearer ", "basic ", "authorization:"];
     if header.iter().any(|start| lower.starts_with(start)) {
         return Some("holds an authorization header");
@@ -299,6 +325,9 @@ mod tests {
             "hfToken",
             "AZURE_STORAGE_CONNECTION_STRING_KEY",
             "GOOGLE_APPLICATION_CREDENTIALS",
+            "NETRC",
+            "SLACK_WEBHOOK",
+            "AZURE_CONNECTION_STRING",
         ] {
             assert!(sign(name, None).is_some(), "{name}");
         }
@@ -354,6 +383,10 @@ mod tests {
             "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"
                 .to_string(),
             "Bearer abcdef".to_string(),
+            "DefaultEndpointsProtocol=https;AccountName=lab;AccountKey=abc123==;".to_string(),
+            "host=db user=lab password=hunter2".to_string(),
+            "https://hooks.slack.com/services/T000/B000/XXXX".to_string(),
+            "AGE-SECRET-KEY-1QQPQQQQQ".to_string(),
             format!("xoxb-123456789012-{long}"),
         ] {
             let found = sign("SETTING", Some(&value));
@@ -362,6 +395,8 @@ mod tests {
         for value in [
             "true",
             "8",
+            "the password= of it",
+            "mypassword=",
             "/data/images",
             "https://example.org/data?version=2",
             "hf_models/vit",
