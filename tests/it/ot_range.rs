@@ -427,6 +427,31 @@ fn covariances_of_far_clusters_are_right_or_refused() {
     }
 }
 
+/// Columns that are constant add nothing. With them, small sets have singular values of exactly 0.
+#[test]
+fn constant_columns_add_nothing_to_nearly_equal_covariances() {
+    for seed in 0..500 {
+        for (count, varied, constant) in [(2, 1, 1), (2, 1, 9), (3, 2, 9), (40, 5, 3)] {
+            let mut stream = Stream::new(seed, "constant columns");
+            let a: Vec<f64> = (0..count * varied).map(|_| stream.normal()).collect();
+            let b: Vec<f64> = a.iter().map(|x| x + 1e-4 * stream.normal()).collect();
+            let between = |constant| {
+                let fit = |values: &[f64]| {
+                    let rows = values.chunks(varied);
+                    let rows = rows.flat_map(|row| [row, &vec![3.0; constant]].concat());
+                    Gaussian::fit(&Points::new(rows.collect(), varied + constant).unwrap())
+                };
+                fit(&a).unwrap().covariance_distance(&fit(&b).unwrap())
+            };
+            let what = format!("{count} points, {varied} columns and {constant}");
+            match (between(constant), between(0)) {
+                (Ok(found), Ok(right)) => check(&what, Ok(found), right),
+                (found, right) => assert_eq!(found.is_ok(), right.is_ok(), "{what}"),
+            }
+        }
+    }
+}
+
 /// One point 1e8 away and others within 1e-8 of each other: a value that is small beside the largest
 /// cost is not taken for 0.
 #[test]

@@ -10,6 +10,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -85,6 +86,20 @@ impl TestSpace {
             stderr: text(output.stderr),
             root: self.root(),
         }
+    }
+
+    /// A copy of the binary that every user can run: the build may be where only its owner can go.
+    /// `cp` writes it. A descriptor of this process would be inherited by the commands that other
+    /// tests start meanwhile, and a program that is open for writing can't be run.
+    pub fn program(&self) -> PathBuf {
+        let program = self.path("ribflow-copy");
+        let copied = Command::new("cp")
+            .arg(env!("CARGO_BIN_EXE_ribflow"))
+            .arg(&program)
+            .status();
+        assert!(copied.expect("cp").success());
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
     }
 
     /// Keeps the folder, to be looked at after the test, and says where it is.

@@ -284,7 +284,9 @@ fn gain(
     let pull = product(difference.as_ref(), onto.as_ref());
     let inside = product(u.transpose(), pull.as_ref());
     let outside = &pull - product(u, inside.as_ref());
-    let share = |pull: f64, stiffness: f64| match pull == 0.0 {
+    // A pull within its own rounding is 0: axes without variance have singular values of 0.
+    let rounding = TURN_ERROR * difference.norm_l2() * factor.norm_l2();
+    let share = |pull: f64, stiffness: f64| match pull.abs() <= rounding {
         true => 0.0,
         false => pull * pull / stiffness.max(f64::MIN_POSITIVE),
     };

@@ -71,10 +71,7 @@ impl Sealed {
     fn new(space: TestSpace) -> Self {
         let root = space.root();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        // The build may lie where only root can go.
-        let program = root.join("ribflow-copy");
-        fs::copy(env!("CARGO_BIN_EXE_ribflow"), &program).unwrap();
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let program = space.program();
         if is_root() {
             for path in everything(&root) {
                 let store = path.starts_with(root.join("cache"));

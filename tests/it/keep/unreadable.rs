@@ -140,10 +140,7 @@ fn a_blob_that_may_not_be_read_is_not_damaged() {
     let root = space.root();
     fs::set_permissions(&blob, fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-    let program = root.join("ribflow-copy");
-    fs::copy(env!("CARGO_BIN_EXE_ribflow"), &program).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
-    let mut command = Command::new(&program);
+    let mut command = Command::new(space.program());
     command
         .args(["cache", "verify", "--json", "--store", "cache"])
         .current_dir(&root)

@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use ribflow::ml::models::checkpoint::{Part, StateDict, fit, read, rooted};
 use ribflow::ml::models::{Config, Model};
 
+mod hostile;
 mod write;
 
 use self::write::*;

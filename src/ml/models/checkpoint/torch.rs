@@ -1,7 +1,7 @@
 //! Files of `torch.save`: zip archives, and the format from before PyTorch 1.6, in which older
 //! weights were published.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -18,6 +18,13 @@ pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 pub(super) const PICKLE: u8 = 0x80;
 /// More bytes than any state dict's pickle has.
 const LONGEST_PICKLE: u64 = 1 << 26;
+/// How much a compressed archive may grow. Weights of which 99 in 100 are 0 shrink to a twentieth.
+const MOST_GROWTH: u64 = 100;
+/// How often different tensors may use each byte of the storages together. Tied weights are one
+/// tensor; slices of a flat parameter use each byte once.
+const MOST_VIEWS: usize = 8;
+/// Bytes that count towards neither bound.
+const SMALL: u64 = 1 << 24;
 
 type ReadResult<T> = Result<T, String>;
 type Archive = zip::ZipArchive<BufReader<File>>;
@@ -30,6 +37,15 @@ enum Place {
     },
     /// They were compressed.
     Here(Vec<u8>),
+}
+
+impl Place {
+    fn bytes(&self) -> usize {
+        match self {
+            Place::InFile { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
+            Place::Here(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Where the storages are, by key, and whether their elements are little-endian.
@@ -62,10 +78,13 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     let pickle = pickle::read(&mut bytes.as_slice())?;
     let part = state_dict(pickle.root(), wanted)?;
     let mut places = HashMap::new();
+    let length = path.metadata().map_err(text)?.len();
+    let mut budget = SMALL + MOST_GROWTH.saturating_mul(length);
     for tensor in part.tensors.values() {
         if !places.contains_key(&tensor.storage) {
             let name = format!("{folder}data/{}", tensor.storage);
-            places.insert(tensor.storage.clone(), place(&mut archive, &name)?);
+            let place = place(&mut archive, &name, &mut budget)?;
+            places.insert(tensor.storage.clone(), place);
         }
     }
     let storages = Storages {
@@ -75,8 +94,9 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     tensors_of(path, part, &storages)
 }
 
-/// Where an entry of the archive is; a compressed one is read.
-fn place(archive: &mut Archive, name: &str) -> ReadResult<Place> {
+/// Where an entry of the archive is. A compressed one is read, and `budget` is what all of these may
+/// grow to.
+fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<Place> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
@@ -87,10 +107,12 @@ fn place(archive: &mut Archive, name: &str) -> ReadResult<Place> {
             bytes: entry.size(),
         });
     }
-    let size = entry.size();
     let mut bytes = Vec::new();
-    let read = entry.take(size).read_to_end(&mut bytes);
+    let read = entry.take(*budget + 1).read_to_end(&mut bytes);
     read.map_err(|why| format!("{name}: {why}"))?;
+    *budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
+        format!("{name} grows to more than {MOST_GROWTH} times the size of the file")
+    })?;
     Ok(Place::Here(bytes))
 }
 
@@ -181,20 +203,39 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResul
         }
         Place::Here(_) => true,
     };
-    let tensors = part
-        .tensors
-        .into_iter()
-        .map(|(name, stored)| {
-            let place = storages.places.get(&stored.storage).filter(held);
-            let tensor = place
-                .ok_or_else(|| "its storage is not there".to_string())
-                .and_then(|place| tensor(&mut file, &stored, place, storages.little_endian));
-            Ok((
-                name.clone(),
-                tensor.map_err(|why| format!("`{name}`: {why}"))?,
-            ))
-        })
-        .collect::<ReadResult<_>>()?;
+    let all: usize = storages
+        .places
+        .values()
+        .filter(held)
+        .map(Place::bytes)
+        .sum();
+    let mut budget = all
+        .saturating_mul(MOST_VIEWS)
+        .saturating_add(SMALL as usize);
+    let mut read: HashMap<Stored, Tensor> = HashMap::new();
+    let mut tensors = BTreeMap::new();
+    for (name, stored) in part.tensors {
+        let found = match read.get(&stored) {
+            Some(found) => Ok(found.clone()),
+            None => {
+                let place = storages.places.get(&stored.storage).filter(held);
+                place
+                    .ok_or_else(|| "its storage is not there".to_string())
+                    .and_then(|place| {
+                        tensor(
+                            &mut file,
+                            &stored,
+                            place,
+                            storages.little_endian,
+                            &mut budget,
+                        )
+                    })
+            }
+        };
+        let found = found.map_err(|why| format!("`{name}`: {why}"))?;
+        read.entry(stored).or_insert_with(|| found.clone());
+        tensors.insert(name, found);
+    }
     Ok(Part {
         tensors,
         place: part.place,
@@ -207,12 +248,10 @@ fn tensor(
     stored: &Stored,
     place: &Place,
     little_endian: bool,
+    budget: &mut usize,
 ) -> ReadResult<Tensor> {
     let size = stored.element.bytes();
-    let there = match place {
-        Place::InFile { bytes, .. } => usize::try_from(*bytes).map_err(text)? / size,
-        Place::Here(bytes) => bytes.len() / size,
-    };
+    let there = place.bytes() / size;
     let count = stored
         .shape
         .iter()
@@ -225,6 +264,11 @@ fn tensor(
     if end > there {
         return Err("its storage is too short".to_string());
     }
+    *budget = budget
+        .checked_sub(count.saturating_mul(size))
+        .ok_or_else(|| {
+            format!("the tensors are more than {MOST_VIEWS} times as large as their storages")
+        })?;
     let mut bytes = part(file, place, stored.offset * size, end * size)?;
     if !little_endian {
         bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);

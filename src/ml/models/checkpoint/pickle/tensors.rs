@@ -4,7 +4,7 @@ use super::super::element::Element;
 use super::value::{Node, Value};
 
 /// A tensor as a pickle describes it: part of a storage.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Stored {
     pub storage: String,
     pub element: Element,
@@ -125,11 +125,11 @@ fn unknown(name: &str) -> String {
     format!("tensors of `{name}` are not read")
 }
 
-/// The storage of a persistent id: a word, its class, key and place, its number of elements, and
-/// in old files what it is a view of.
 /// The longest name of a storage.
 const LONGEST_KEY: usize = 1 << 10;
 
+/// The storage of a persistent id: a word, its class, key and place, its number of elements, and
+/// in old files what it is a view of.
 pub(super) fn storage(id: Node) -> Result<Storage, String> {
     let odd = || "its pickle names a storage in an unknown way".to_string();
     let parts = id.members().ok_or_else(odd)?;
