@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! typed        arguments about examples                               arguments of all subcommands, long help, examples
-//! from words   load places admission                                  to a graph, to a store; whose store it is
+//! from words   load places admission projects                         to a graph, to a store; whose store it is; where workflows are
 //! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
 //! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
 //! records      standing recompute                                     withdrawn records and other outcomes; recomputed samples
@@ -40,6 +40,7 @@ mod models;
 mod pins;
 pub mod places;
 mod plan;
+mod projects;
 mod pull;
 mod push;
 mod recompute;

@@ -21,6 +21,7 @@ use super::interrupts;
 use super::load;
 use super::pins;
 use super::places::{self, Places};
+use super::projects;
 use super::shared_run::Shared;
 use super::shells;
 use super::standing::StandingReport;
@@ -74,6 +75,7 @@ pub fn run(
     let expected = load::expected(&graph)?;
     pins::warn(&graph, &arguments.target.workflow.file, common);
     let store = Arc::new(places::open_store(&places.store)?);
+    projects::note(&store, &graph.file);
     let device = common.device.to_string();
     let shared = Shared::open(
         &arguments.remotes,

@@ -63,6 +63,11 @@ impl Home {
         self.data.join("stores")
     }
 
+    /// Where workflow files are that were run or pinned here.
+    pub fn projects(&self) -> PathBuf {
+        self.data.join("projects")
+    }
+
     /// What this lab and others have taken back.
     pub fn revocations(&self) -> PathBuf {
         self.data.join("revocations")

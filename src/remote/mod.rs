@@ -11,7 +11,7 @@
 //! downloads   download partial web                      one file over HTTP, resumed; unfinished downloads; proxies and dead servers
 //! exchange    exchange neighbours checked               finds, fetches and pushes records and blobs; opens the configured remotes
 //! trust       keys signing statement trust revocations  own keys, signatures, whose records count, what was withdrawn
-//! this user   config home mine                          configuration file, folders, stores that belong to the user
+//! this user   config home mine projects                 configuration file, folders, stores that belong to the user; where workflows are
 //! imports     bundle imported mark                      one-file archives; what came from elsewhere; the mark on its folder
 //! lock file   lock                                      digests and commits beside a workflow
 //! server      serve                                     `ribflow serve`: a store over HTTP
@@ -42,6 +42,7 @@ pub mod partial;
 pub mod patience;
 pub mod probe;
 mod profile;
+pub mod projects;
 pub mod revocations;
 mod sanitize;
 pub mod serve;

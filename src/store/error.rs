@@ -57,6 +57,9 @@ pub enum StoreError {
     PinName(String),
     #[error("{id} has no record here: there is nothing to pin")]
     NothingToPin { id: String },
+    /// Labels that tell them apart.
+    #[error("there are several pins `{name}`")]
+    SeveralPins { name: String, labels: Vec<String> },
     #[error("the pin `{pin}` keeps key {key}")]
     Pinned { key: Digest, pin: String },
     #[error(transparent)]

@@ -19,7 +19,7 @@ impl Store {
         if let Some(pin) = pin {
             return Err(StoreError::Pinned {
                 key: *key,
-                pin: pin.name.clone(),
+                pin: pin.label(&pins),
             });
         }
         if !self.record_names(key)?.contains(record) {

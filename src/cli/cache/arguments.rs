@@ -143,14 +143,16 @@ pub struct PinArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// What to call it; a pin of that name is replaced [default: the workflow's name]
+    /// What to call it; this workflow file's pin of that name is replaced [default: the workflow's
+    /// name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct UnpinArguments {
-    /// The pin, as `ribflow cache pins` lists it
+    /// The pin, as `ribflow cache pins` lists it: NAME, or NAME@DIGITS where workflow files in
+    /// several places have one of that name
     #[arg(value_name = "NAME")]
     pub name: String,
 }

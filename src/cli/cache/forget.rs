@@ -34,8 +34,9 @@ pub fn run(
     for (key, _) in &records {
         let pinned = |node: &crate::store::pins::Pinned| node.key == *key;
         if let Some(pin) = pins.iter().find(|pin| pin.nodes.iter().any(pinned)) {
-            let message = format!("the pin `{}` keeps key {key}", pin.name);
-            let hint = format!("`ribflow cache unpin {}` takes the pin away", pin.name);
+            let label = pin.label(&pins);
+            let message = format!("the pin `{label}` keeps key {key}");
+            let hint = format!("`ribflow cache unpin {label}` takes the pin away");
             return Err(Failure::usage("pinned", message).hint(hint));
         }
     }

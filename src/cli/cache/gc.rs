@@ -47,13 +47,15 @@ pub fn run(
     match common.json {
         true => {
             let owners = Owner::all(&collected, &seen);
-            let document = document(&collected, &labels, &owners, arguments.dry_run);
+            let owners = owners.iter().map(|owner| owner.document(&store)).collect();
+            let document = document(&collected, &labels, owners, arguments.dry_run);
             serde_json::to_writer(&mut *output, &document)?;
             writeln!(output)?;
         }
         false if common.quiet => {}
         false => {
             let owners = Owner::all(&collected, &seen);
+            let owners: Vec<String> = owners.iter().map(|owner| owner.words(&store)).collect();
             show(
                 &collected,
                 &labels,
@@ -70,7 +72,7 @@ pub fn run(
     })
 }
 
-fn document(collected: &Collected, labels: &Labels, owners: &[Owner], dry_run: bool) -> Value {
+fn document(collected: &Collected, labels: &Labels, owners: Vec<Value>, dry_run: bool) -> Value {
     let heap = |heap: &Heap| json!({ "count": heap.count, "bytes": heap.bytes });
     let records = collected.records.iter().map(|gone| {
         let nodes: Vec<&str> = labels.nodes(&gone.key).map(|(_, id)| id).collect();
@@ -85,7 +87,7 @@ fn document(collected: &Collected, labels: &Labels, owners: &[Owner], dry_run: b
     json!({
         "dry_run": dry_run,
         "records": records.collect::<Vec<Value>>(),
-        "of": owners.iter().map(Owner::document).collect::<Vec<Value>>(),
+        "of": owners,
         "blobs": heap(&collected.blobs),
         "derived": heap(&collected.derived),
         "downloads": heap(&collected.downloads),
@@ -100,7 +102,7 @@ fn document(collected: &Collected, labels: &Labels, owners: &[Owner], dry_run: b
 fn show(
     collected: &Collected,
     labels: &Labels,
-    owners: &[Owner],
+    owners: &[String],
     dry_run: bool,
     common: &Common,
     output: &mut dyn Write,
@@ -134,7 +136,7 @@ fn show(
         }
     }
     for owner in owners {
-        writeln!(output, "{}", owner.words())?;
+        writeln!(output, "{owner}")?;
     }
     if !collected.runs.is_empty() {
         writeln!(output, "Folders of {}.", count(collected.runs.len(), "run"))?;

@@ -21,7 +21,11 @@ use self::arguments::{CacheArguments, CacheCommand};
 use super::arguments::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places, ReadOnlyStore};
+use super::projects;
+use crate::diag::listed;
+use crate::digest::Digest;
 use crate::store::{Store, StoreError};
+use crate::ui::words::printable;
 
 pub fn run(
     arguments: &CacheArguments,
@@ -49,6 +53,18 @@ fn places_of(workflow: Option<&Path>, common: &Common) -> Places {
     Places::of(workflow.unwrap_or(Path::new("workflow.yaml")), common)
 }
 
+/// The workflow file that `place` stands for, as a person at the prompt would write it.
+fn file_of(store: &Store, place: &Digest) -> Option<String> {
+    let file = projects::file(store, place)?;
+    Some(printable(&places::shown(&file)))
+}
+
+/// The same, or what tells it from others where it is not known here.
+fn whose(store: &Store, place: &Digest) -> String {
+    let unknown = || format!("not known here, {}", place.short());
+    file_of(store, place).unwrap_or_else(unknown)
+}
+
 /// A store that is there: a mistyped `--store` must not be made and then cleaned.
 pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
     let place = places_of(workflow, common).store;
@@ -69,6 +85,12 @@ impl From<StoreError> for Failure {
         match &error {
             StoreError::Pinned { pin, .. } => Self::usage("pinned", error.to_string())
                 .hint(format!("`ribflow cache unpin {pin}` takes the pin away")),
+            StoreError::SeveralPins { labels, .. } => {
+                let labels = listed(labels.iter().map(String::as_str));
+                Self::usage("ambiguous-pin", error.to_string()).hint(format!(
+                    "one of {labels}; `ribflow cache pins` says whose they are"
+                ))
+            }
             StoreError::PinName(_) => Self::usage("pin-name", error.to_string()),
             StoreError::NothingToPin { id } => Self::usage("nothing-to-pin", error.to_string())
                 .hint(format!("`ribflow run FILE '{id}'` makes it")),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::digest::Digest;
 use crate::engine::journal::SeenRun;
 use crate::report::utc;
+use crate::store::Store;
 use crate::store::gc::Collected;
 use crate::ui::words::{count, printable};
 
@@ -15,6 +16,8 @@ use crate::ui::words::{count, printable};
 pub struct Owner {
     /// As it is typed; `None`: no run names the records.
     title: Option<String>,
+    /// Stands for the workflow's file; `None` where the journals know none.
+    place: Option<Digest>,
     records: usize,
     /// The newest run, and when it last did something, in seconds since 1970.
     run: String,
@@ -35,7 +38,7 @@ impl Owner {
             let place = run.identity().map(|(place, ..)| place);
             let (owner, keys) = groups.entry((run.title(), place)).or_insert_with(|| {
                 let title = Some(run.title());
-                (Self::new(title), HashSet::new())
+                (Self::new(title, place), HashSet::new())
             });
             owner.run = run.id();
             let since = run.last.duration_since(UNIX_EPOCH);
@@ -49,7 +52,7 @@ impl Owner {
             owner.records = total(&keys);
             owners.push(owner);
         }
-        let mut nobody = Self::new(None);
+        let mut nobody = Self::new(None, None);
         let unnamed = records.iter().filter(|(key, _)| !named.contains(key));
         nobody.records = unnamed.map(|(_, records)| records).sum();
         owners.push(nobody);
@@ -57,20 +60,23 @@ impl Owner {
         owners
     }
 
-    fn new(title: Option<String>) -> Self {
+    fn new(title: Option<String>, place: Option<Digest>) -> Self {
         Self {
             title,
+            place,
             records: 0,
             run: String::new(),
             last: 0,
         }
     }
 
-    pub fn words(&self) -> String {
+    pub fn words(&self, store: &Store) -> String {
         let records = count(self.records, "record");
+        let file = self.place.map(|place| super::whose(store, &place));
+        let file = file.map_or_else(String::new, |file| format!("; its file is {file}"));
         match &self.title {
             Some(title) => format!(
-                "Of {}: {records}; its last run is {} of {}.",
+                "Of {}: {records}; its last run is {} of {}{file}.",
                 printable(title),
                 self.run,
                 utc(self.last)
@@ -79,9 +85,11 @@ impl Owner {
         }
     }
 
-    pub fn document(&self) -> Value {
+    pub fn document(&self, store: &Store) -> Value {
+        let file = self.place.and_then(|place| super::file_of(store, &place));
         json!({
             "workflow": self.title,
+            "file": file,
             "records": self.records,
             "last_run": self.title.as_ref().map(|_| &self.run),
         })

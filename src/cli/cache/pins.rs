@@ -10,12 +10,12 @@ use super::arguments::{PinArguments, ReleaseArguments, UnpinArguments};
 use crate::cli::arguments::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
-use crate::engine;
+use crate::cli::projects;
+use crate::engine::{self, journal};
 use crate::report::utc;
 use crate::stages;
-use crate::store::StoreError;
-use crate::store::pins::{Pin, Pinned};
-use crate::ui::words::count;
+use crate::store::pins::{Pin, Pinned, Placed};
+use crate::ui::words::{count, printable};
 use crate::workflow::withheld::Withheld;
 
 pub fn pin(
@@ -47,23 +47,24 @@ pub fn pin(
     let name = arguments.name.as_ref().unwrap_or(&graph.name);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     let pinned = nodes.len();
-    let pin = Pin::new(
-        name,
-        &graph.name,
-        since.unwrap_or_default().as_secs(),
-        nodes,
-    );
-    if !Pin::is_name(name) {
-        return Err(StoreError::PinName(name.clone()).into());
-    }
-    let replaced = store.pin_named(name)?;
-    store.pin(&pin)?;
+    let at = since.unwrap_or_default().as_secs();
+    let pin = Pin::new(name, &graph.name, at, nodes).of_file(journal::place(&graph.file, &store));
+    projects::note(&store, &graph.file);
+    let Placed {
+        replaced,
+        is_beside,
+    } = store.pin(&pin)?;
+    let label = match is_beside {
+        true => pin.label(&store.pins()?),
+        false => name.clone(),
+    };
     if common.json {
         writeln!(
             output,
             "{}",
             json!({
                 "name": name,
+                "label": label,
                 "nodes": pinned,
                 "without_result": total - pinned,
                 "replaced": replaced.map(|pin| json!({
@@ -74,7 +75,11 @@ pub fn pin(
             })
         )?;
     } else if !common.quiet {
-        writeln!(output, "{name}: {} kept.", count(pinned, "node"))?;
+        writeln!(output, "{label}: {} kept.", count(pinned, "node"))?;
+        if is_beside {
+            let others = "A pin of that name of another workflow file stays";
+            writeln!(output, "{others}: `ribflow cache pins` lists both.")?;
+        }
         if let Some(pin) = replaced {
             let (nodes, date) = (count(pin.nodes.len(), "node"), utc(pin.at));
             writeln!(
@@ -104,7 +109,8 @@ pub fn unpin(
     if !store.unpin(name)? {
         let message = format!("there is no pin `{name}`");
         let pins = store.pins()?;
-        let known = pins.iter().map(|pin| pin.name.as_str());
+        let known: Vec<String> = pins.iter().map(|pin| pin.label(&pins)).collect();
+        let known = known.iter().map(String::as_str);
         let failure = Failure::usage("unknown-pin", message);
         return Err(match crate::diag::nearest(name, known) {
             Some(near) => failure.hint(format!("did you mean `{near}`?")),
@@ -129,7 +135,10 @@ pub fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
     }
     for pin in &pins {
         let nodes = count(pin.nodes.len(), "node");
-        writeln!(output, "{}: {nodes} of {}", pin.name, pin.workflow)?;
+        let (label, workflow) = (pin.label(&pins), printable(&pin.workflow));
+        let file = pin.place.map(|place| super::whose(&store, &place));
+        let file = file.map_or_else(String::new, |file| format!(" ({file})"));
+        writeln!(output, "{label}: {nodes} of {workflow}{file}")?;
     }
     if pins.is_empty() && !common.quiet {
         writeln!(output, "Nothing is pinned.")?;

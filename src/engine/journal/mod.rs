@@ -86,7 +86,7 @@ impl Whose {
 
 /// Tells the workflow file at `path` from others. No path can be told from it without the store's
 /// identity: journals may be passed on.
-fn place(path: &Path, store: &Store) -> Option<Digest> {
+pub fn place(path: &Path, store: &Store) -> Option<Digest> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut hasher = blake3::Hasher::new_keyed(store.id()?.as_bytes());
     hasher.update(b"place of a workflow\n");

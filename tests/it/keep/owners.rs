@@ -90,10 +90,103 @@ fn another_project_of_the_same_name_keeps_its_results() {
         told.stdout.contains("Of grid: 1 record; its last run is "),
         "{told}"
     );
+    let file = "; its file is one/grid.yaml.";
+    assert!(told.stdout.contains(file), "{told}");
+    // Another user knows no path of it, and still tells it from others.
+    let mut elsewhere = shared
+        .0
+        .command(&["cache", "gc", "--keep-runs", "0", "--dry-run"]);
+    elsewhere
+        .args(["--store", "cache"])
+        .env("HOME", shared.0.path("other"));
+    let told = shared.0.finish(&mut elsewhere).expect(0);
+    let file = "; its file is not known here, ";
+    assert!(told.stdout.contains(file), "{told}");
     assert_eq!(
         shared.clean(&["--keep-runs", "0"]),
         (1, vec!["grid".to_string()])
     );
+}
+
+#[test]
+fn two_projects_have_a_pin_of_one_name_each() {
+    let shared = shared();
+    let cache = |words: &[&str]| {
+        let words = [&["cache"], words, &["--store", "cache"]].concat();
+        shared.0.run(&words)
+    };
+    for project in ["one", "two"] {
+        shared.run(project, &[]);
+        cache(&["pin", &format!("{project}/grid.yaml")]).ok();
+    }
+    let again = cache(&["pin", "one/grid.yaml"]).expect(0);
+    assert!(again.stdout.contains("In place of a pin"), "{again}");
+    let listed = cache(&["pins", "--json"]).expect(0).json();
+    let places = listed["pins"].as_array().unwrap().iter();
+    let places: Vec<&str> = places.map(|pin| pin["place"].as_str().unwrap()).collect();
+    let labels: Vec<String> = places
+        .iter()
+        .map(|it| format!("grid@{}", &it[..8]))
+        .collect();
+    let told = cache(&["pins"]).expect(0);
+    let expected = format!(
+        "{}: 1 node of grid (one/grid.yaml)\n{}: 1 node of grid (two/grid.yaml)\n",
+        labels[0], labels[1]
+    );
+    assert_eq!(told.stdout, expected);
+
+    // Both keep what they name.
+    shared.age(40);
+    assert_eq!(shared.clean(&["--keep-runs", "0"]), (0, vec![]));
+    let unclear = cache(&["unpin", "grid"]).expect(2);
+    for label in &labels {
+        assert!(unclear.stderr.contains(label), "{unclear}");
+    }
+    let forget = cache(&["forget", "two/grid.yaml", "said", "--yes"]).expect(2);
+    let unpin = format!("ribflow cache unpin {}", labels[1]);
+    assert!(forget.stderr.contains(&unpin), "{forget}");
+    cache(&["unpin", &labels[0]]).ok();
+    assert_eq!(shared.clean(&["--keep-runs", "0"]).0, 1);
+    // The only one of the name is meant by the name, and stays where it is when it is renewed.
+    cache(&["pin", "two/grid.yaml"]).ok();
+    assert_eq!(
+        cache(&["pins"]).expect(0).stdout,
+        "grid: 1 node of grid (two/grid.yaml)\n"
+    );
+    cache(&["unpin", "grid"]).ok();
+}
+
+/// One that knows no file may be another project's.
+#[test]
+fn a_pin_of_an_earlier_version_is_replaced_only_where_nothing_of_it_is_lost() {
+    let shared = shared();
+    let cache = |words: &[&str]| {
+        let words = [&["cache"], words, &["--store", "cache"]].concat();
+        shared.0.run(&words).expect(0)
+    };
+    for project in ["one", "two"] {
+        shared.run(project, &[]);
+    }
+    let _ = cache(&["pin", "one/grid.yaml"]);
+    let path = shared.0.path("cache/pins/grid.json");
+    let mut old: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    let fields = old.as_object_mut().unwrap();
+    assert!(fields.remove("place").is_some() && fields.remove("check").is_some());
+    fields["format"] = 1.into();
+    fs::write(&path, old.to_string()).unwrap();
+
+    let told = cache(&["pin", "two/grid.yaml"]);
+    assert!(!told.stdout.contains("In place of"), "{told}");
+    let listed = cache(&["pins"]).stdout;
+    assert!(
+        listed.contains("grid@unknown: 1 node of grid\n"),
+        "{listed}"
+    );
+    let told = cache(&["pin", "one/grid.yaml"]);
+    assert!(told.stdout.contains("In place of a pin"), "{told}");
+    let listed = cache(&["pins"]).stdout;
+    assert!(!listed.contains("unknown"), "{listed}");
+    assert_eq!(listed.lines().count(), 2);
 }
 
 #[test]

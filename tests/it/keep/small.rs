@@ -133,8 +133,7 @@ fn no_flipped_bit_keeps_something_else() {
     // A damaged one is replaced, and is taken away.
     fs::write(&path, "").unwrap();
     assert!(store.pins().is_err());
-    assert_eq!(store.pin_named("paper").unwrap(), None);
-    store.pin(&pins[0]).unwrap();
+    assert_eq!(store.pin(&pins[0]).unwrap().replaced, None);
     assert_eq!(store.pins().unwrap(), pins);
     fs::write(&path, "").unwrap();
     assert!(store.unpin("paper").unwrap());
