@@ -277,6 +277,25 @@ impl Snapshot {
     }
 }
 
+/// From now on a write beyond the largest size of a file (`ulimit -f`) fails and does not end the
+/// process.
+///
+/// SIGXFSZ gets a handler that does nothing. Programs that are started have the default again:
+/// `exec` takes handlers back, while a signal that is ignored would stay so.
+pub fn fail_beyond_file_limit() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: zeroes are a valid `sigaction`. The handler touches nothing, so it may run at any
+    // point of any thread.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        action.sa_flags = libc::SA_RESTART;
+        libc::sigemptyset(&raw mut action.sa_mask);
+        // Where this fails, the limit ends the process, as it did before.
+        libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut());
+    }
+}
+
 /// Signals that this process was started to ignore (`nohup`).
 pub fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();

@@ -88,6 +88,26 @@ impl Failure {
         self
     }
 
+    /// The same with other words: those of paths that the user has never seen.
+    pub fn reworded(mut self, words: impl Fn(&str) -> String) -> Self {
+        let change = |text: &mut String| *text = words(text);
+        match &mut self {
+            Self::Workflow(Diagnostics(problems)) => {
+                for problem in problems {
+                    change(&mut problem.file);
+                    change(&mut problem.message);
+                    problem.hint.as_mut().map(change);
+                }
+            }
+            Self::Usage { message, hint, .. } | Self::Failed { message, hint } => {
+                change(message);
+                hint.as_mut().map(change);
+            }
+            Self::Output(_) => {}
+        }
+        self
+    }
+
     /// What is wrong, in words.
     pub fn message(&self) -> String {
         match self {

@@ -149,6 +149,15 @@ impl Bundle {
                 .collect(),
         )?;
         let staged = landing.stage(&self.files).map_err(landing_failed)?;
+        let commands = self
+            .commands(&staged, common)
+            .map_err(|failure| failure.reworded(Landing::reworded))?;
+        note(&commands)?;
+        Ok(commands)
+    }
+
+    /// The commands of the staged files, which are all declared.
+    fn commands(&self, staged: &Path, common: &Common) -> Result<BTreeSet<Digest>, Failure> {
         let graphs = self.graphs(&staged.join(&self.about.workflow))?;
         self.refuse_undeclared(&graphs)?;
         let mut commands = BTreeSet::new();
@@ -156,7 +165,6 @@ impl Bundle {
             let found = commands::of(graph, common)?;
             commands.extend(found.iter().map(|one| one.terms.digest));
         }
-        note(&commands)?;
         Ok(commands)
     }
 

@@ -75,6 +75,7 @@ use self::arguments::{Arguments, Command, ExportCommand};
 use self::failure::{Exit, Failure};
 use crate::diag::secrets;
 use crate::isa;
+use crate::process;
 use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
 use crate::ui::streams;
@@ -83,6 +84,7 @@ use crate::ui::streams;
 pub fn main() -> ExitCode {
     // Before anything that has code for several instruction sets.
     let held = isa::hold();
+    process::fail_beyond_file_limit();
     let words: Vec<OsString> = std::env::args_os().collect();
     match Arguments::try_parse_from(&words) {
         Ok(arguments) => match held {

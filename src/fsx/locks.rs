@@ -158,12 +158,14 @@ impl StandingLock {
 }
 
 /// Whether an error says that nothing can be written here: another user's file, a read-only file
-/// system, a full one.
+/// system, a full one, a limit on the size of files.
 pub fn is_unwritable(error: &io::Error) -> bool {
-    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    use io::ErrorKind::{
+        FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
     matches!(
         error.kind(),
-        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded
+        PermissionDenied | ReadOnlyFilesystem | StorageFull | QuotaExceeded | FileTooLarge
     )
 }
 

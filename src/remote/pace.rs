@@ -44,6 +44,12 @@ impl Limits {
         }
     }
 
+    /// The bytes that must move in so much time.
+    pub fn least_in(&self, time: Duration) -> u64 {
+        let windows = time.as_secs_f64() / self.window.as_secs_f64().max(f64::EPSILON);
+        (self.least as f64 * windows).ceil() as u64
+    }
+
     /// The most that a request with an answer may take that move so many bytes together.
     pub fn of(&self, bytes: u64) -> Duration {
         let windows = bytes.div_ceil(self.least.max(1));

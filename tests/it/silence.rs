@@ -1,12 +1,15 @@
 //! Servers that accept and never answer: what they may cost in all.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use ribflow::remote::address::{Options, open};
 use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::transport::Content;
+use ribflow::remote::web::silence;
 use ribflow::remote::{Remote, RemoteError};
 
 use crate::odd_servers::{Odd, reply};
@@ -142,4 +145,80 @@ fn a_command_waits_half_a_minute_in_all_and_says_so_soon() {
     // Half a minute, and what two nodes take on a machine that is busy.
     assert!(took < Duration::from_secs(90), "{took:?}");
     assert_eq!(server.seen().len(), 1, "{:?}", server.seen());
+}
+
+/// Writes a byte now and then for as long as anybody reads.
+fn drip(stream: &mut TcpStream, head: &str) {
+    let _ = stream.write_all(head.as_bytes());
+    while stream.write_all(b"a").is_ok() {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// A command in the background whose first line about `server` is waited for; then it is ended.
+fn first_line(space: &TestSpace, arguments: &[&str], server: &Odd) -> String {
+    let mut command = space.command(arguments);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let line = lines.find(|line| line.contains(&server.url));
+    let _ = child.kill();
+    let _ = child.wait();
+    line.unwrap_or_default()
+}
+
+/// Whatever of an answer drips, the head, a list or an object, a line says so before the limits
+/// end it.
+#[test]
+fn a_server_that_drips_is_named_before_its_time_is_over() {
+    let body = "HTTP/1.1 200 X\r\nContent-Length: 1000000\r\n\r\n";
+    let head = Odd::serving(|_, stream| drip(stream, "HTTP/1.1 200 X\r\nX-Long: "));
+    let list = Odd::serving(move |_, stream| drip(stream, body));
+    let object = Odd::serving(
+        move |head, stream| match head.starts_with("get /records/") {
+            true => drip(stream, body),
+            false => reply(stream, "404 X\r\nContent-Length: 0", b""),
+        },
+    );
+    for server in [&head, &list, &object] {
+        let space = TestSpace::new();
+        space.write(
+            "w.yaml",
+            "ribflow: 1\nname: drip\nstages:\n  a: { use: command, with: { run: \"echo x > \
+             out/r\", outputs: [r] } }\n",
+        );
+        let line = first_line(&space, &["pull", "w.yaml", "--remote", &server.url], server);
+        assert!(line.contains("has not answered yet"), "{line:?}");
+    }
+}
+
+/// What moves at the pace is no silence, and neither are many short answers.
+#[test]
+fn one_that_keeps_the_pace_is_not_named() {
+    let limits = Limits {
+        notice: Duration::from_secs(1),
+        ..short()
+    };
+    let server = silence::of("https://steady.example.org");
+    let step = Duration::from_millis(50);
+    let many = |answers: u32, bytes: u64| {
+        for _ in 0..answers {
+            let expected = server.expect(&limits);
+            std::thread::sleep(step);
+            match bytes {
+                0 => expected.has_arrived(),
+                bytes => expected.moved(bytes),
+            }
+        }
+    };
+    many(30, 0);
+    many(30, limits.least_in(limits.notice));
+    assert!(!server.was_told());
+    let expected = server.expect(&limits);
+    let begun = Instant::now();
+    while !server.was_told() {
+        assert!(begun.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(step);
+    }
+    drop(expected);
 }

@@ -62,6 +62,7 @@ impl HttpConnector for BoundedConnector {
         Ok(HttpClient::new(Bounded {
             client: HttpClient::new(client),
             server: self.server.clone(),
+            limits: self.limits,
         }))
     }
 }
@@ -77,6 +78,7 @@ fn connect_timeout(options: &ClientOptions) -> Option<Duration> {
 struct Bounded {
     client: HttpClient,
     server: Arc<Server>,
+    limits: Limits,
 }
 
 type Answer<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
@@ -101,7 +103,7 @@ impl Bounded {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
-        let body = whole(body).await?;
+        let body = self.whole(body).await?;
         // For these `object_store` has errors of its own.
         let leads_elsewhere = parts
             .headers
@@ -127,18 +129,20 @@ impl Bounded {
             .into_error()),
         }
     }
-}
 
-async fn whole(body: HttpResponseBody) -> Result<Bytes, HttpError> {
-    let mut pieces = body.bytes_stream();
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = pieces.next().await {
-        let piece = piece?;
-        if bytes.len() + piece.len() > LARGEST_ANSWER {
-            let error = std::io::Error::other("its answer is larger than any could be");
-            return Err(HttpError::new(HttpErrorKind::Unknown, error));
+    async fn whole(&self, body: HttpResponseBody) -> Result<Bytes, HttpError> {
+        let mut pieces = body.bytes_stream();
+        let mut bytes = BytesMut::new();
+        while let Some(piece) = pieces.next().await {
+            let piece = piece?;
+            self.server.moved(piece.len() as u64, &self.limits);
+            if bytes.len() + piece.len() > LARGEST_ANSWER {
+                let error = std::io::Error::other("its answer is larger than any could be");
+                return Err(HttpError::new(HttpErrorKind::Unknown, error));
+            }
+            bytes.extend_from_slice(&piece);
         }
-        bytes.extend_from_slice(&piece);
+        self.server.has_arrived();
+        Ok(bytes.freeze())
     }
-    Ok(bytes.freeze())
 }

@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use super::options::Options;
 use super::pace::{Limits, Pace};
 use super::transport::{Content, Created, Part, Remote, RemoteError};
-use super::web::silence::{self, Server};
+use super::web::silence::{self, Expectation, Server};
 use crate::digest::Digest;
 use failure::Failure;
 
@@ -121,6 +121,10 @@ impl BucketRemote {
             .map_err(|failure| failure.told(&self.shown, name))
     }
 
+    fn expect(&self) -> Expectation {
+        self.server.expect(&self.limits)
+    }
+
     /// A request whose answer, with what goes along, has at most so many bytes.
     async fn within<T>(
         &self,
@@ -129,6 +133,9 @@ impl BucketRemote {
     ) -> Result<T, Failure> {
         let request = async { request.await.map_err(Failure::Store) };
         let slow = || Failure::Slow("no answer in time".to_string());
+        // What goes up in so much time is not seen here.
+        let is_small = bytes < self.limits.least_in(self.limits.notice);
+        let _expected = (is_small || !self.server.answered()).then(|| self.expect());
         self.limited(self.limits.of(bytes), request, slow).await
     }
 
@@ -226,6 +233,7 @@ impl BucketRemote {
             Err(failure) if failure.status() == Some(416) => return Ok(0),
             Err(failure) => return Err(failure),
         };
+        let expected = self.expect();
         let mut pieces = result.into_stream();
         let mut pace = Pace::new(self.limits);
         let mut copied = 0;
@@ -240,10 +248,12 @@ impl BucketRemote {
             into.write_all(piece)
                 .map_err(|error| Failure::Local(PathBuf::from(key.as_ref()), error))?;
             copied += piece.len() as u64;
+            expected.moved(piece.len() as u64);
             if !pace.holds(piece.len() as u64) {
                 return Err(Failure::Slow(pace.complaint()));
             }
         }
+        expected.has_arrived();
         Ok(copied)
     }
 
@@ -260,6 +270,7 @@ impl BucketRemote {
         let request = self.store.list_with_delimiter(Some(&folder));
         let request = async { request.await.map_err(Failure::Store) };
         let slow = || Failure::Slow("the list has no end".to_string());
+        let _expected = self.expect();
         let listed = match self.limited(limit, request, slow).await {
             Err(Failure::Store(Error::NotFound { .. })) => return Ok(Vec::new()),
             listed => listed?,

@@ -103,13 +103,19 @@ impl Landing {
         }
     }
 
+    /// `text` with the places that staged files are to have: the user asked for those.
+    pub fn reworded(text: &str) -> String {
+        text.replace(&format!("/{STAGING}"), "")
+    }
+
     /// Writes the files where they are not found by chance, and returns that folder.
     pub fn stage(&self, files: &Files) -> Result<PathBuf, LandingError> {
         let staging = self.folder.join(STAGING);
         fsx::remove_tree(&staging).map_err(LandingError::io(&staging))?;
         for (relative, content) in files {
-            let path = staging.join(relative);
-            write(&path, content).map_err(LandingError::io(&path))?;
+            // An error names the place that the user asked for.
+            write(&staging.join(relative), content)
+                .map_err(LandingError::io(&self.folder.join(relative)))?;
         }
         Ok(staging)
     }
@@ -132,7 +138,7 @@ impl Landing {
         let failed = || LandingError::io(folder);
         fsx::sync_filesystem(folder, &[]).map_err(failed())?;
         let staging = folder.join(STAGING);
-        fs::create_dir_all(&staging).map_err(LandingError::io(&staging))?;
+        fs::create_dir_all(&staging).map_err(failed())?;
         mark::finish(folder, &staging).map_err(failed())?;
         // The import is done: an empty folder that stays is not worth an error.
         let _ = fsx::remove_tree(&staging);

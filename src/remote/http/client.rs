@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use ureq::http::{Method, Request, Response, Uri};
 use ureq::{AsSendBody, Body, SendBody};
@@ -11,6 +12,7 @@ use super::super::pace::{Limits, Paced};
 use super::super::sanitize;
 use super::super::transport::RemoteError;
 use super::super::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
+use super::super::web::silence::{self, Server};
 use super::super::web::{Web, WebError};
 
 const MOST_REDIRECTS: usize = 5;
@@ -133,7 +135,11 @@ impl HttpClient {
         let length = size.to_string();
         let mut headers = headers.to_vec();
         headers.push(("content-length", &length));
-        let mut body = Paced::new(file, self.limits);
+        let mut body = Sent {
+            file: Paced::new(file, self.limits),
+            server: silence::of_url(&url),
+            limits: self.limits,
+        };
         let answer = self.call(
             method,
             &url,
@@ -265,6 +271,21 @@ impl HttpClient {
             (413, _) => "; that is larger than it takes (nginx: `client_max_body_size`)",
             _ => "",
         }
+    }
+}
+
+/// A file on its way: what goes up is no silence.
+struct Sent {
+    file: Paced<File>,
+    server: Arc<Server>,
+    limits: Limits,
+}
+
+impl Read for Sent {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.server.moved(count as u64, &self.limits);
+        Ok(count)
     }
 }
 

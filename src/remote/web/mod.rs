@@ -14,7 +14,7 @@ use ureq::{Agent, AsSendBody, Body, Proxy};
 
 use super::pace::Limits;
 use proxy::{ProxyAddress, proxies};
-use silence::Silent;
+use silence::{Arriving, Silent};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,7 @@ impl Web {
         let uri = request.uri().clone();
         let server = silence::of_url(&uri.to_string());
         let wait = server.begin(&self.limits)?;
+        let expected = server.expect(&self.limits);
         let limits = wait.limits;
         let proxy = proxies().of(&uri).map_err(WebError::Proxy)?;
         let forward = proxy.filter(|_| uri.scheme_str() == Some("http"));
@@ -78,7 +79,10 @@ impl Web {
         match agent.run(configured) {
             Ok(response) => {
                 wait.answered();
-                Ok(response)
+                Ok(response.map(|body| {
+                    let body = Arriving::new(body.into_reader(), expected);
+                    Body::builder().reader(body)
+                }))
             }
             Err(error) => Err(wait
                 .over()

@@ -1,10 +1,11 @@
 //! Servers that have not answered anything: each costs a command only so much time in all, however
-//! much is asked of it, and the user is told soon what is waited for.
+//! much is asked of it. The user is told soon what is waited for, also where an answer drips.
 //!
 //! What is known of a server is known to all of a process, and passed on to the processes that it
 //! starts.
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,19 +26,59 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct State {
     answered: bool,
-    told: bool,
     /// Somebody else has found out that it is silent.
     given_up: bool,
     /// Requests that wait, and since when there are any.
-    waiting: usize,
+    waiting: Waiting,
+    /// Answers that are waited for, or of which the rest is, since the last that came whole.
+    expected: Waiting,
+    /// Bytes that have moved since then.
+    moved: u64,
+    /// A thread looks how long that takes.
+    watched: bool,
+    /// The user knows.
+    told: bool,
+}
+
+/// How long something is waited for, in all.
+#[derive(Debug, Default)]
+struct Waiting {
+    count: usize,
     since: Option<Instant>,
-    spent: Duration,
+    before: Duration,
+}
+
+impl Waiting {
+    fn begin(&mut self) {
+        self.count += 1;
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn end(&mut self) {
+        self.count -= 1;
+        if self.count == 0
+            && let Some(since) = self.since.take()
+        {
+            self.before += since.elapsed();
+        }
+    }
+
+    fn spent(&self) -> Duration {
+        let now = self.since.map_or(Duration::ZERO, |since| since.elapsed());
+        self.before + now
+    }
+
+    /// From now on only what follows counts.
+    fn begin_again(&mut self) {
+        self.before = Duration::ZERO;
+        self.since = self.since.map(|_| Instant::now());
+    }
 }
 
 impl State {
-    fn spent(&self) -> Duration {
-        let now = self.since.map_or(Duration::ZERO, |since| since.elapsed());
-        self.spent + now
+    fn progress(&mut self) {
+        self.expected.begin_again();
+        self.moved = 0;
     }
 }
 
@@ -82,7 +123,7 @@ pub fn verdicts(limits: &Limits) -> Verdicts {
         let state = server.state();
         match state.answered {
             true => verdicts.answered.push(origin.clone()),
-            false if state.given_up || state.spent() >= limits.first => {
+            false if state.given_up || state.waiting.spent() >= limits.first => {
                 verdicts.silent.push(origin.clone());
             }
             false => {}
@@ -114,24 +155,54 @@ impl Server {
         let mut state = self.state();
         let left = match state.answered {
             true => None,
-            false => Some(limits.first.saturating_sub(state.spent())),
+            false => Some(limits.first.saturating_sub(state.waiting.spent())),
         };
         if !state.answered && (state.given_up || left.is_some_and(|left| left.is_zero())) {
             return Err(Silent(limits.first.as_secs()));
         }
-        state.waiting += 1;
-        state.since.get_or_insert_with(Instant::now);
-        let watched = left.is_some() && !std::mem::replace(&mut state.told, true);
+        state.waiting.begin();
         drop(state);
-        if watched {
-            self.watch(limits);
-        }
         Ok(Wait {
             server: self.clone(),
             limits: left.map_or(*limits, |left| limits.within(left)),
             left,
             first: limits.first,
         })
+    }
+
+    /// Something is expected from now on until the value is dropped. If that takes long, and too
+    /// little moves meanwhile, the user is told.
+    pub fn expect(self: &Arc<Self>, limits: &Limits) -> Expectation {
+        let mut state = self.state();
+        state.expected.begin();
+        let is_new = !state.told && !std::mem::replace(&mut state.watched, true);
+        drop(state);
+        if is_new {
+            self.watch(limits);
+        }
+        Expectation {
+            server: self.clone(),
+            limits: *limits,
+        }
+    }
+
+    /// So many bytes have moved. As many as the pace asks for are no silence.
+    pub fn moved(&self, bytes: u64, limits: &Limits) {
+        let mut state = self.state();
+        state.moved += bytes;
+        if state.moved >= limits.least_in(limits.notice) {
+            state.progress();
+        }
+    }
+
+    /// Whether the user knows that it is waited for.
+    pub fn was_told(&self) -> bool {
+        self.state().told
+    }
+
+    /// An answer has come whole.
+    pub fn has_arrived(&self) {
+        self.state().progress();
     }
 
     /// An answer has begun, whatever it says.
@@ -146,35 +217,102 @@ impl Server {
     /// Says what is waited for, if that takes long.
     fn watch(self: &Arc<Self>, limits: &Limits) {
         let (server, limits) = (self.clone(), *limits);
-        let told = move || {
-            loop {
-                let spent = {
-                    let mut state = server.state();
-                    if state.answered {
-                        return;
-                    }
-                    if state.waiting == 0 {
-                        // It failed at once; the next request watches again.
-                        state.told = false;
-                        return;
-                    }
-                    state.spent()
-                };
-                match limits.notice.checked_sub(spent) {
-                    Some(rest) if !rest.is_zero() => std::thread::sleep(rest),
-                    _ => break,
-                }
-            }
-            tracing::warn!(
-                "{} has not answered yet; it is waited for up to {} s",
-                server.origin,
-                limits.first.as_secs()
-            );
-        };
         // Without a thread for it, nothing is told.
         let _ = std::thread::Builder::new()
             .name("ribflow-silence".to_string())
-            .spawn(told);
+            .spawn(move || server.tell_of_silence(&limits));
+    }
+
+    fn tell_of_silence(&self, limits: &Limits) {
+        let answered = loop {
+            let rest = {
+                let mut state = self.state();
+                let rest = limits.notice.saturating_sub(state.expected.spent());
+                if state.expected.count == 0 {
+                    // The next request watches again.
+                    state.watched = false;
+                    return;
+                }
+                if rest.is_zero() {
+                    state.told = true;
+                    break state.answered;
+                }
+                rest
+            };
+            std::thread::sleep(rest);
+        };
+        let (origin, first) = (&self.origin, limits.first.as_secs());
+        match answered {
+            false => {
+                tracing::warn!("{origin} has not answered yet; it is waited for up to {first} s");
+            }
+            true => tracing::warn!(
+                "{origin} has not answered yet in full: it is slow, and is waited for while at \
+                 least {} KiB move in {} s",
+                limits.least.div_ceil(1024),
+                limits.window.as_secs()
+            ),
+        }
+    }
+}
+
+/// An answer, or the rest of one, that is waited for.
+#[derive(Debug)]
+pub struct Expectation {
+    server: Arc<Server>,
+    limits: Limits,
+}
+
+impl Expectation {
+    pub fn moved(&self, bytes: u64) {
+        self.server.moved(bytes, &self.limits);
+    }
+
+    pub fn has_arrived(&self) {
+        self.server.has_arrived();
+    }
+}
+
+impl Drop for Expectation {
+    fn drop(&mut self) {
+        self.server.state().expected.end();
+    }
+}
+
+/// The body of an answer.
+pub struct Arriving<R> {
+    inner: R,
+    expected: Expectation,
+    broke: bool,
+}
+
+impl<R> Arriving<R> {
+    pub fn new(inner: R, expected: Expectation) -> Self {
+        Self {
+            inner,
+            expected,
+            broke: false,
+        }
+    }
+}
+
+impl<R: Read> Read for Arriving<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer);
+        match &read {
+            Ok(count) => self.expected.moved(*count as u64),
+            Err(_) => self.broke = true,
+        }
+        read
+    }
+}
+
+impl<R> Drop for Arriving<R> {
+    fn drop(&mut self) {
+        // Nobody wants the rest: what has come is all.
+        if !self.broke {
+            self.expected.has_arrived();
+        }
     }
 }
 
@@ -198,19 +336,13 @@ impl Wait {
     pub fn over(&self) -> Option<Silent> {
         let state = self.server.state();
         // Clocks and timers differ by a little.
-        let over = state.spent() + Duration::from_millis(100) >= self.first;
+        let over = state.waiting.spent() + Duration::from_millis(100) >= self.first;
         (!state.answered && over).then_some(Silent(self.first.as_secs()))
     }
 }
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        let mut state = self.server.state();
-        state.waiting -= 1;
-        if state.waiting == 0
-            && let Some(since) = state.since.take()
-        {
-            state.spent += since.elapsed();
-        }
+        self.server.state().waiting.end();
     }
 }

@@ -273,3 +273,67 @@ fn a_full_disk_does_not_keep_results_from_being_reused() {
     assert!(told.stderr.contains("No space left"), "{told}");
     run(&["plan", "small.yaml"]).ok();
 }
+
+/// `ulimit -f`: writes fail as on a full disk, and the process goes on.
+#[test]
+fn a_limit_on_the_size_of_files_is_told_like_a_full_disk() {
+    let space = space();
+    let limited = |script: &str, words: &[&str]| {
+        let mut command = space.command(words);
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", &format!("{script}; exec \"$@\""), "sh"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .current_dir(space.root())
+            .env_clear();
+        let variables = command.get_envs();
+        shell.envs(variables.filter_map(|(name, value)| Some((name, value?))));
+        command = shell;
+        space.finish(&mut command)
+    };
+    let told = limited("ulimit -f 0", &["run", "small.yaml"]).expect(0);
+    assert!(told.stdout.contains("2 reused"), "{told}");
+    assert!(told.stderr.contains("the run leaves no journal"), "{told}");
+    let force = ["run", "small.yaml", "--force", "said[n=1]"];
+    let told = limited("ulimit -f 0", &force).expect(1);
+    assert!(told.stderr.contains("File too large"), "{told}");
+    limited("ulimit -f 0", &["plan", "small.yaml"]).ok();
+    let other = space.path("other");
+    let fresh = ["run", "small.yaml", "--store", other.to_str().unwrap()];
+    let told = limited("ulimit -f 0", &fresh).expect(2);
+    assert!(told.stderr.contains("File too large"), "{told}");
+}
+
+/// What the commands of nodes do at the limit is theirs to decide, also where ribflow was started
+/// with the signal ignored.
+#[test]
+fn commands_have_the_default_of_the_signal_of_that_limit() {
+    let space = TestSpace::new();
+    space.write(
+        "w.yaml",
+        "ribflow: 1\nname: limit\nstages:\n  a: { use: command, with: { run: \"grep -E \
+         '^Sig(Ign|Cgt|Blk)' /proc/self/status > out/x\", outputs: [x] } }\n",
+    );
+    let program = env!("CARGO_BIN_EXE_ribflow");
+    for trap in ["true", "trap '' XFSZ"] {
+        let mut shell = Command::new("sh");
+        let script = format!(
+            "rm -f got; {trap}; \"$1\" run w.yaml --force a && \"$1\" get w.yaml a.x -o got -q && cat got"
+        );
+        shell
+            .args(["-c", &script, "sh", program])
+            .current_dir(space.root())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", space.path("home"));
+        let told = space.finish(&mut shell).expect(0);
+        // SIGXFSZ is number 25.
+        let masks = told.stdout.lines().filter(|line| line.starts_with("Sig"));
+        let masks: Vec<u64> = masks
+            .map(|line| u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap())
+            .collect();
+        assert_eq!(masks.len(), 3, "{told}");
+        assert!(masks.iter().all(|mask| mask & (1 << 24) == 0), "{told}");
+    }
+}

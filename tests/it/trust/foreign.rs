@@ -538,3 +538,38 @@ fn an_import_that_stopped_says_so() {
     space.run(&import).ok();
     off(&space, space.run(&RUN));
 }
+
+/// The files are checked in a hidden folder that is gone by the time anybody reads the message.
+#[test]
+fn an_import_that_fails_names_the_files_where_they_would_be() {
+    let space = TestSpace::new();
+    let text = "ribflow: 1\nname: grid\nstages:\n  a: { use: datasett }\n";
+    space.write("grid.ribbundle", bundle(&[("sub/grid.yaml", text)]));
+    let import = ["import", "grid.ribbundle", "-o", "got"];
+    let refused = space.run(&import).expect(2);
+    assert!(refused.stderr.contains("got/sub/grid.yaml:4"), "{refused}");
+    assert!(!refused.stderr.contains("import.new"), "{refused}");
+    let json = space.run(&[&import[..], &["--json"]].concat()).expect(2);
+    assert_eq!(json.json()["errors"][0]["file"], "got/sub/grid.yaml");
+    // What can't be read is named so, too.
+    space.write("grid.ribbundle", bundle(&[("sub/grid.yaml", "a: [")]));
+    let refused = space.run(&import).expect(2);
+    assert!(!refused.stderr.contains("import.new"), "{refused}");
+    // A file that can't be written.
+    let large = "x".repeat(5000);
+    let files = [("grid.yaml", text), ("large", large.as_str())];
+    space.write("grid.ribbundle", bundle(&files));
+    let mut shell = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_ribflow");
+    shell
+        .args(["-c", "ulimit -f 1; exec \"$@\"", "sh", program])
+        .args(import)
+        .current_dir(space.root())
+        .env("HOME", space.path("home"));
+    let refused = space.finish(&mut shell).expect(1);
+    assert!(
+        refused.stderr.contains("got/large: File too large"),
+        "{refused}"
+    );
+    assert!(!refused.stderr.contains("import.new"), "{refused}");
+}
