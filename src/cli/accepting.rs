@@ -3,11 +3,12 @@
 use std::collections::{BTreeSet, HashSet};
 use std::str::FromStr;
 
-use clap::{ArgAction, Args};
 use petgraph::graph::NodeIndex;
 
-use super::arguments::WorkflowArguments;
+use clap::{ArgAction, Args};
+
 use super::failure::Failure;
+use super::target::WorkflowArguments;
 use crate::diag::{listed, suggest};
 use crate::engine::{self, Acceptable, Accepting};
 use crate::stages::registry::Registry;

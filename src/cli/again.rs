@@ -1,6 +1,6 @@
 //! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
 
-use super::arguments::WorkflowArguments;
+use super::target::WorkflowArguments;
 
 impl WorkflowArguments {
     /// `grid.yaml --profile tiny --set 'axes.seed=[0, 1]'`

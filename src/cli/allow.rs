@@ -5,12 +5,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use clap::{ArgAction, Args, ValueHint};
 use serde_json::json;
 
-use super::arguments::{Common, WorkflowArguments};
+use clap::{ArgAction, Args, ValueHint};
+
 use super::commands::{self, Terms};
+use super::common::Common;
 use super::failure::{Exit, Failure};
+use super::target::WorkflowArguments;
 use super::{load, places};
 use crate::digest::Digest;
 use crate::remote::config::Config;

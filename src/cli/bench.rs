@@ -5,19 +5,47 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use candle_core::Device;
-use clap::{Args, ValueHint};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::arguments::Common;
-use super::examples;
+use clap::{Args, ValueHint};
+
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use crate::bench::machine::Machine;
 use crate::bench::{self, BenchError, Measured, Setting};
 use crate::engine::device;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Measure how fast ribflow is on this machine
+
+Kernels, models, images, transport, hashing, the store, and a run that has nothing to do. Every
+benchmark runs in a process of its own, so that its peak memory is its own: a warm-up first, then
+rounds of which the least, the median and the largest are told. On a machine that does other
+things too, the least says most.
+
+Without names a short selection runs, for about a minute. What works on files makes them in the
+system's folder for temporary files and takes them away again.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow bench                                           a short selection, about a minute
+  ribflow bench --list                                    every name, and what a name may say
+  ribflow bench model/resnet18                            all that begins so
+  ribflow bench 'model/*/train' --threads 2               all that match
+  ribflow bench model/vit_base_patch32_224/train/b4/bf16  another model, batch and precision
+  ribflow bench data/jpeg224 --images photographs/        on real photographs
+  ribflow bench gemm --json | jq '.results[] | [.name, .wall_ms.median, .rate]'
+
+benches/peers/ in the sources has the same work in PyTorch and others, and scripts that measure
+both in turn.";
+
+/// Measure how fast ribflow is on this machine
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::BENCH)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct BenchArguments {
     /// What to measure: a name, the beginning of names up to a /, or with * for anything
     /// [default: a short selection]
@@ -49,9 +77,10 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 pub fn run(
     arguments: &BenchArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     if arguments.list {
         return list(common, output);
     }

@@ -6,13 +6,15 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::arguments::{Common, TargetArguments};
+use clap::{Args, ValueHint};
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
-use super::{commands, examples, load, sharing, transfer};
+use super::target::TargetArguments;
+use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::engine;
 use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleError, BundleWriter};
@@ -24,8 +26,23 @@ use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Write a workflow with its results as one file, for a lab with no network in common
+
+The workflow, its lock, what was published, its scripts, and the records of its nodes, signed
+with this lab's key, in one file that `ribflow import` takes. What a dataset's licence keeps
+here is never in it.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow export bundle grid.yaml -o grid.ribbundle           records only: a few megabytes
+  ribflow export bundle grid.yaml -o grid.ribbundle --blobs   with models and arrays";
+
+/// For a lab with no network in common
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::EXPORT_BUNDLE)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct BundleArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -41,9 +58,10 @@ pub struct BundleArguments {
 
 pub fn export(
     arguments: &BundleArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let workflow = &arguments.target.workflow;

@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::arguments::Common;
+use super::common::Common;
 use super::failure::Failure;
 use super::places::{self, Places};
 use crate::digest::{Digest, hash_value};

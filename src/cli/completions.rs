@@ -2,15 +2,33 @@
 
 use std::io::Write;
 
-use clap::CommandFactory;
+use clap::Args;
 
-use super::arguments::{Arguments, CompletionsArguments};
+use super::call::Call;
 use super::failure::{Exit, Failure};
 
-pub fn run(arguments: &CompletionsArguments, output: &mut dyn Write) -> Result<Exit, Failure> {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow completions bash > ~/.local/share/bash-completion/completions/ribflow
+  ribflow completions zsh > ~/.zfunc/_ribflow
+  ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
+
+/// Print completions for a shell
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct CompletionsArguments {
+    pub shell: clap_complete::Shell,
+}
+
+pub fn run(
+    arguments: &CompletionsArguments,
+    call: &Call,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
     // Into memory first: the generator panics where it can't write.
     let mut script = Vec::new();
-    let mut command = Arguments::command();
+    let mut command = (call.program)();
     clap_complete::generate(arguments.shell, &mut command, "ribflow", &mut script);
     output.write_all(&script)?;
     Ok(Exit::Done)

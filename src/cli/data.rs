@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use super::arguments::{Common, DataCheckArguments, DataCommand};
+use clap::{Args, Subcommand, ValueHint};
+
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use crate::fsx;
 use crate::ml::data::decode::decode_warned;
@@ -16,16 +19,49 @@ use crate::store::sources::{self, SourceError};
 use crate::ui::table::Table;
 use crate::workflow::kind::ImageSelection;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow data check /data/imagenet-rib            folders, classes and numbers of images
+  ribflow data check /data/imagenet-rib --decode   also whether every image can be read";
+
+/// Look at the datasets on disk
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct DataArguments {
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum DataCommand {
+    /// Say which of ImageNet-RIB's datasets lie in a folder, and what is missing
+    ///
+    /// Ends with 1 where one of them is incomplete, or none is there.
+    Check(DataCheckArguments),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct DataCheckArguments {
+    /// The folder that holds val, v2, a, r, sketch, objectnet, cartoon, drawing, c
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+
+    /// Decode every image too
+    #[arg(long)]
+    pub decode: bool,
+}
+
 /// Problems of one dataset that are shown.
 const MOST_SHOWN: usize = 10;
 
 pub fn run(
-    command: &DataCommand,
-    common: &Common,
+    arguments: &DataArguments,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match command {
-        DataCommand::Check(arguments) => check(arguments, common, output),
+    match &arguments.command {
+        DataCommand::Check(arguments) => check(arguments, call.common, output),
     }
 }
 

@@ -9,12 +9,15 @@ use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
+use clap::{ArgAction, Args, ValueHint};
+
 use super::again::quoted;
-use super::arguments::{Common, GetArguments, TargetArguments, WorkflowArguments};
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::sharing;
+use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::nearest;
 use crate::engine::{self, Survey};
 use crate::stages;
@@ -26,11 +29,38 @@ use crate::workflow::graph::Graph;
 use crate::workflow::kind::SourceShape;
 use crate::workflow::withheld::Withheld;
 
-pub fn run(
-    arguments: &GetArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   tensors.safetensors and config.json
+  ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       a folder for each node
+  ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
+
+Models and arrays become .safetensors files, metrics and tables JSON and CSV, datasets image
+folders.";
+
+/// Write a node's result as ordinary files
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct GetArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// Fetch what is not here from there: a name that `ribflow remote add` gave, or a URL
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+
+    /// The node, and after a dot which of its outputs: 'drawn.drawings' [default: the first one]
+    #[arg(value_name = "NODE[.OUTPUT]")]
+    pub node: String,
+
+    /// The folder to write to; made where there is none
+    #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub output: PathBuf,
+}
+
+pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let target = TargetArguments {
         workflow: arguments.workflow.clone(),
         targets: vec![arguments.node.clone()],

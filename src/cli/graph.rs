@@ -2,17 +2,53 @@
 
 use std::io::Write;
 
-use super::arguments::{Common, GraphArguments, GraphFormat};
+use clap::{Args, ValueEnum};
+
+use super::target::TargetArguments;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use crate::stages;
 use crate::ui::diagram::Diagram;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow graph grid.yaml --stages | dot -Tsvg > grid.svg
+  ribflow graph grid.yaml --stages --format mermaid
+  ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
+
+/// Draw the graph of a workflow
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct GraphArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// The language of the drawing
+    #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
+    pub format: GraphFormat,
+
+    /// One box for each stage instead of one for each node
+    #[arg(long)]
+    pub stages: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// For Graphviz
+    Dot,
+    /// For Markdown
+    Mermaid,
+}
+
 pub fn run(
     arguments: &GraphArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let graph = load::graph(&arguments.target, common, &stages::registry())?;
     let diagram = match arguments.stages {
         true => Diagram::of_stages(&graph),

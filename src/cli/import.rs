@@ -5,14 +5,17 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::arguments::{Common, WorkflowArguments};
+use clap::{Args, ValueHint};
+
 use super::bundle::{declared_paths, failed};
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
-use super::{commands, examples, load, sharing, transfer};
+use super::target::WorkflowArguments;
+use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
 use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD};
@@ -26,8 +29,26 @@ use crate::ui::words::count;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Take a workflow with its results from a file
+
+Everything in the bundle is checked before anything of it is kept: names, sizes, digests, and
+that somebody trusted has signed every record. Its `command` stages stay off until they are
+allowed, one by one, by digest.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow import grid.ribbundle -o grid/
+  ribflow trust allow --all grid/grid.yaml     read its commands, and let them run
+  ribflow verify grid/grid.yaml
+
+After an import that was killed, the same command begins again. `ribflow trust add NAME:KEY` says whose results are taken.";
+
+/// Take a workflow with its results from a file
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::IMPORT)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct ImportArguments {
     /// The bundle
     #[arg(value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
@@ -40,9 +61,10 @@ pub struct ImportArguments {
 
 pub fn run(
     arguments: &ImportArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let imported = import(arguments, common, output);
     if let (Err(failure), true) = (&imported, common.json)
         && let Some(document) = failure.document()

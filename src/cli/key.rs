@@ -2,11 +2,12 @@
 
 use std::io::Write;
 
-use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::arguments::Common;
-use super::examples;
+use clap::{Args, Subcommand};
+
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use crate::remote::config::Config;
 use crate::remote::home::Home;
@@ -15,14 +16,25 @@ use crate::remote::neighbours::{NeighbourError, UserProfile};
 use crate::ui::table::Table;
 
 /// What `ribflow key --help` begins with.
-pub const ABOUT: &str = "\
+const ABOUT: &str = "\
 Make and show the key that signs what this lab shares
 
 Every record that is pushed is signed, so that others know whose it is. The private key lies in
 a file that only you can read, and never in a store; the public one is what others trust.";
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow key generate                  once, before the first push; the name is random
+  ribflow key generate --name aachen    with a name of your own
+  ribflow key show                      what others need: aachen:mS1o…=
+
+Private keys lie in $XDG_DATA_HOME/ribflow/keys (~/.local/share/ribflow/keys). RIBFLOW_KEY names
+the one that signs, where there are several.";
+
+/// Make and show the key that signs what this lab shares
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::KEY)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct KeyArguments {
     #[command(subcommand)]
     pub command: KeyCommand,
@@ -57,11 +69,8 @@ pub struct UseArguments {
     pub name: String,
 }
 
-pub fn run(
-    arguments: &KeyArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+pub fn run(arguments: &KeyArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let home = Home::of_user().map_err(NeighbourError::from)?;
     match &arguments.command {
         KeyCommand::Generate(arguments) => generate(home, arguments, common, output),

@@ -4,18 +4,36 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::arguments::{Common, KindsArguments};
+use clap::Args;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use crate::diag::nearest;
 use crate::stages;
 use crate::ui::kind;
 use crate::workflow::kind::{Kind, Kinds};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow kinds             a line for each kind that a stage's `use:` may name
+  ribflow kinds finetune    all that may stand under its `needs:` and `with:`";
+
+/// Show what the stage kinds take and give
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct KindsArguments {
+    /// All about this one: what it needs, every parameter with its default, what it gives
+    #[arg(value_name = "KIND")]
+    pub kind: Option<String>,
+}
+
 pub fn run(
     arguments: &KindsArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let kinds = registry.kinds();
     let chosen = match &arguments.kind {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
-use super::arguments::{Common, TargetArguments, WorkflowArguments};
+use super::common::Common;
 use super::failure::Failure;
+use super::target::{TargetArguments, WorkflowArguments};
 use super::{pins, places};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::remote::mark;

@@ -8,8 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::json;
 
+use clap::{Args, ValueHint};
+
 use super::again::quoted;
-use super::arguments::{Common, LockArguments};
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::pins::{self, UnpinnedCheckpoint};
 use super::places::Places;
@@ -23,11 +26,46 @@ use crate::ui::words::count;
 use crate::workflow::graph::{Graph, Node, source_selection};
 use crate::workflow::kind::Source;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Write down what a workflow takes from outside
+
+What a workflow takes from outside is written to FILE.lock, for the file and all its profiles:
+
+  checkpoints   of a hub that are named by a branch or a tag are looked up, not downloaded; the
+                commit and the digest that the hub names are taken from then on
+  data          the digest of what lies in every folder and file that it reads
+
+With the lock, everything can be keyed, planned, pulled, reported and verified by somebody who
+has neither the data nor the checkpoints. Where the data is, it must be what the lock says.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow lock grid.yaml            once, and after adding a checkpoint or a dataset
+  ribflow lock grid.yaml --update   when a newer commit is wanted, or the data has changed
+
+HF_ENDPOINT names another hub than huggingface.co, HF_TOKEN a token.";
+
+/// Write down what a workflow takes from outside
+#[derive(Clone, Debug, Args)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
+pub struct LockArguments {
+    /// The workflow file
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: PathBuf,
+
+    /// Look up again what the lock has already
+    #[arg(long)]
+    pub update: bool,
+}
+
 pub fn run(
     arguments: &LockArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let file = &arguments.file;
     load::refuse_unfinished(file)?;
     let nothing = || Lock::of(Vec::new(), Vec::new());

@@ -1,9 +1,11 @@
-//! The command line: one file for each subcommand, which parses, calls the library and prints.
+//! The command line: one file for each subcommand, which holds its arguments and its help, calls the
+//! library and prints.
 //!
 //! It owns arguments, messages and exit codes. It computes no result, and nothing imports it.
 //!
 //! ```text
-//! typed        arguments about examples                               arguments of all subcommands, long help, examples
+//! typed        arguments                                              the list of subcommands; `ribflow --help`
+//! shared       call common target amounts                             what subcommands are called with; options that many take
 //! from words   load places admission projects                         to a graph, to a store; whose store it is; where workflows are
 //! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
 //! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
@@ -13,20 +15,22 @@
 //! subcommands  every other file                                       `ribflow NAME`; `cache` is a folder of its own
 //! ```
 
-mod about;
 mod accepting;
 mod admission;
 mod again;
 mod allow;
+mod amounts;
 pub mod arguments;
 mod bench;
 mod bundle;
 mod cache;
+mod call;
 mod commands;
+pub mod common;
 mod completions;
 mod cost;
 mod data;
-mod examples;
+mod export;
 pub mod failure;
 mod get;
 mod graph;
@@ -56,6 +60,7 @@ mod sharing;
 mod shells;
 mod standing;
 mod status;
+mod target;
 mod transfer;
 mod trust;
 mod unchanged;
@@ -69,9 +74,10 @@ use std::ffi::OsString;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use self::arguments::{Arguments, Command, ExportCommand};
+use self::arguments::Arguments;
+use self::call::Call;
 use self::failure::{Exit, Failure};
 use crate::diag::secrets;
 use crate::isa;
@@ -107,56 +113,21 @@ fn execute(arguments: &Arguments) -> ExitCode {
     let color = Paint::for_stderr().color;
     log::start(&console, filter.as_deref(), common.verbose, color);
     let mut output = BufWriter::new(streams::stdout(common.json));
-    let result = dispatch(arguments, &console, &mut output);
+    let call = Call {
+        common,
+        console: &console,
+        program: Arguments::command,
+    };
+    let result = arguments.command.run(&call, &mut output);
     // What was printed before a failure comes before its message.
     let result = output.flush().map_err(Failure::Output).and(result);
     match result {
-        Ok(exit) => exit,
+        Ok(exit) => exit.into(),
         Err(failure) => {
             failure.report(common.json);
             failure.exit().into()
         }
     }
-}
-
-fn dispatch(
-    arguments: &Arguments,
-    console: &Console,
-    output: &mut dyn Write,
-) -> Result<ExitCode, Failure> {
-    let common = &arguments.common;
-    let exit = match &arguments.command {
-        Command::Run(arguments) => run::run(arguments, common, console, output),
-        Command::Plan(arguments) => plan::run(arguments, common, output),
-        Command::Status(arguments) => status::run(arguments, common, output),
-        Command::Why(arguments) => why::run(arguments, common, output),
-        Command::Get(arguments) => get::run(arguments, common, output),
-        Command::Verify(arguments) => verify::run(arguments, common, console, output),
-        Command::Lock(arguments) => lock::run(arguments, common, output),
-        Command::Push(arguments) => push::run(arguments, common, output),
-        Command::Pull(arguments) => pull::run(arguments, common, output),
-        Command::Export(arguments) => match &arguments.command {
-            ExportCommand::Bundle(arguments) => bundle::export(arguments, common, output),
-            ExportCommand::RoCrate(arguments) => ro_crate::export(arguments, common, output),
-        },
-        Command::Import(arguments) => import::run(arguments, common, output),
-        Command::Cache(arguments) => cache::run(arguments, common, output),
-        Command::Validate(arguments) => validate::run(arguments, common, output),
-        Command::Graph(arguments) => graph::run(arguments, common, output),
-        Command::Key(arguments) => key::run(arguments, common, output),
-        Command::Trust(arguments) => trust::run(arguments, common, output),
-        Command::Remote(arguments) => remote::run(arguments, common, output),
-        Command::Revoke(arguments) => revoke::run(arguments, common, output),
-        Command::Serve(arguments) => serve::run(arguments, common, output),
-        Command::Data(arguments) => data::run(&arguments.command, common, output),
-        Command::Kinds(arguments) => kinds::run(arguments, common, output),
-        Command::Models(arguments) => models::run(arguments, common, output),
-        Command::Bench(arguments) => bench::run(arguments, common, output),
-        Command::Schema(_) => schema::run(output),
-        Command::Completions(arguments) => completions::run(arguments, output),
-        Command::Worker(arguments) => return worker::run(arguments, common),
-    }?;
-    Ok(exit.into())
 }
 
 /// Help and version, or arguments that clap refuses.

@@ -4,17 +4,44 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments::{Common, ModelsArguments};
+use clap::Args;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use crate::ml::models::{Architecture, Role, catalogue};
 use crate::stages::model::architecture_hint;
 use crate::ui::table::Table;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+List the architectures and what their published checkpoints ask for
+
+Parameters and outputs of the published checkpoint, pixels on a side, mean and standard
+deviation of the channels, and the evaluation transform: the shorter side is resized to so
+many pixels, and the crop keeps this share of it.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow models                        all of them
+  ribflow models vit_base_patch16_224   one architecture with its checkpoints
+  ribflow models resnet --json          for scripts";
+
+/// List the architectures and what their published checkpoints ask for
+#[derive(Clone, Debug, Args)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
+pub struct ModelsArguments {
+    /// Only those whose name begins so
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+}
+
 pub fn run(
     arguments: &ModelsArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let models = chosen(arguments.name.as_deref())?;
     if common.json {
         let models: Vec<Value> = models.iter().map(document).collect();

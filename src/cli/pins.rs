@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::again::quoted;
-use super::arguments::Common;
+use super::common::Common;
 use super::failure::Failure;
 use crate::remote::lock::Lock;
 use crate::stages::checkpoint::{USUAL_FILE, is_commit};

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::admission::admitted;
-use super::arguments::Common;
+use super::common::Common;
 use super::failure::Failure;
 use super::standing;
 use crate::store::Store;

@@ -6,8 +6,14 @@ use std::io::Write;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
+use clap::{ArgAction, Args};
+
+use super::target::TargetArguments;
+
+use super::accepting::AcceptArguments;
+
 use super::accepting;
-use super::arguments::{Common, PlanArguments};
+use super::call::Call;
 use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
@@ -24,11 +30,48 @@ use crate::ui::words::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Show what a run would do
+
+Nothing is run. Nodes are counted by what a run would do with them:
+
+  reused        its result is in the store
+  remote        its result is at a remote (--remote)
+  would run     its key is known and has no result
+  unknown       something that it needs must run first; if that comes out as before, the
+                node's result may still be found
+  missing data  its data, or an environment variable, is not here";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow plan grid.yaml                          a table by stage
+  ribflow plan grid.yaml -v                       every node that would run, and why
+  ribflow plan grid.yaml --set params.epochs=2    what that change would cost
+  ribflow plan grid.yaml --json | jq -r '.nodes[] | select(.state == \"would_run\") | .id'";
+
+/// Show what a run would do
+#[derive(Clone, Debug, Args)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// Look there too: a name that `ribflow remote add` gave, or a URL; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+
+    #[command(flatten)]
+    pub accept: AcceptArguments,
+}
+
 pub fn run(
     arguments: &PlanArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);

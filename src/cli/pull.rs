@@ -4,15 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
-use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::arguments::Common;
+use clap::Args;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::transfer::{self, Moving};
-use super::{examples, load, sharing};
+use super::{load, sharing};
 use crate::digest::Digest;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Accepting, Gathered};
@@ -23,8 +24,25 @@ use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::withheld::Withheld;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Take results from a remote
+
+Records that somebody trusted has signed are taken from a remote, and the files that they name.
+With a lock file beside the workflow neither its data nor its checkpoints are needed.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow pull grid.yaml --remote lab --records-only   enough for results, report and verdicts
+  ribflow pull grid.yaml 'tuned[method=ft]' --remote lab
+  ribflow verify grid.yaml                             what came of the published numbers
+
+`ribflow trust add NAME:KEY` says whose results are taken.";
+
+/// Take results from a remote
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::PULL)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct PullArguments {
     #[command(flatten)]
     pub moving: Moving,
@@ -32,9 +50,10 @@ pub struct PullArguments {
 
 pub fn run(
     PullArguments { moving }: &PullArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&moving.target, common, &registry)?;
     let places = Places::of(&moving.target.workflow.file, common);

@@ -2,14 +2,15 @@
 
 use std::io::Write;
 
-use clap::Args;
 use serde_json::{Value, json};
 
-use super::arguments::Common;
+use clap::Args;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::transfer::{self, Moving};
-use super::{examples, load, sharing};
+use super::{load, sharing};
 use crate::engine;
 use crate::remote::Exchange;
 use crate::remote::exchange::{Pushed, Pushing};
@@ -17,8 +18,26 @@ use crate::stages;
 use crate::store::{Store, StoredRecord};
 use crate::ui::words::{are, bytes, count};
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Send results to a remote
+
+Results that are in the store go to a remote: the blobs first, then the records, signed with
+this lab's key. What is there already does not move again: a linear probe is a few kilobytes
+where the model that it was made from is known.
+
+What a dataset's licence keeps here (`share:` of a `dataset`) never goes.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow push grid.yaml --remote lab               everything that has a result
+  ribflow push grid.yaml 'accuracy' --remote lab --records-only
+  ribflow push grid.yaml --remote lab --dry-run     how much would move";
+
+/// Send results to a remote
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::PUSH)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct PushArguments {
     #[command(flatten)]
     pub moving: Moving,
@@ -33,9 +52,10 @@ pub struct PushArguments {
 
 pub fn run(
     PushArguments { moving, check }: &PushArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&moving.target, common, &registry)?;
     let places = Places::of(&moving.target.workflow.file, common);

@@ -9,8 +9,14 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::accepting::AcceptArguments;
-use super::arguments::{Common, Share, VerifyArguments};
+use clap::{ArgAction, Args};
+
+use super::target::WorkflowArguments;
+
+use super::accepting::{AcceptArguments, Older};
+use super::amounts::Share;
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::{commands, load, run, sharing};
@@ -32,22 +38,52 @@ use crate::workflow::graph::Graph;
 /// Most bytes of derived work in the scratch store: as `run` has it.
 const DERIVED_MAX: u64 = 64_000_000_000;
 
-pub fn run(
-    arguments: &VerifyArguments,
-    Share(share): Share,
-    common: &Common,
-    console: &Console,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+/// What is recomputed, and from where.
+#[derive(Clone, Debug, Args)]
+pub struct RecomputeArguments {
+    /// Recompute a share of the reused nodes instead, and compare: 5%, 0.05; all: 100%
+    ///
+    /// Without a share: 5%. Of each kind at least one node is drawn; the same records give the same
+    /// draw. The nodes are executed in a scratch store, with the inputs that their records name;
+    /// nothing in the store changes.
+    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "5%")]
+    #[arg(conflicts_with = "expect")]
+    pub recompute: Option<Share>,
+
+    /// With --recompute: draw from the records that an older version of a kind made: evaluate@2
+    ///
+    /// If the sample agrees, `ribflow run --accept KIND@OLD` takes these records. Repeatable.
+    #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append, requires = "recompute")]
+    pub accept: Vec<Older>,
+
+    /// With --recompute: look there for records and files that are not here; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    #[arg(requires = "recompute")]
+    pub remotes: Vec<String>,
+}
+
+/// One call of `verify --recompute`.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    pub workflow: &'a WorkflowArguments,
+    pub options: &'a RecomputeArguments,
+    /// Of the nodes of each kind.
+    pub share: f64,
+    /// Whether the exit code counts what could not be judged.
+    pub complete: bool,
+}
+
+pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let (common, options) = (call.common, request.options);
     let registry = stages::registry();
-    let graph = load::whole(&arguments.workflow, common, &registry)?;
+    let graph = load::whole(request.workflow, common, &registry)?;
     let accept = AcceptArguments {
-        accept: arguments.accept.clone(),
+        accept: options.accept.clone(),
     };
     let accepting = accept.checked(&registry, &graph)?;
-    let places = Places::of(&arguments.workflow.file, common);
+    let places = Places::of(&request.workflow.file, common);
     let looked;
-    let store = match arguments.remotes.is_empty() {
+    let store = match options.remotes.is_empty() {
         true => {
             looked = places::look_at_store(&places.store, common)?;
             looked.shared()
@@ -56,23 +92,22 @@ pub fn run(
         false => &Arc::new(places::open_store(&places.store)?),
     };
     let device = common.device.to_string();
-    gather(arguments, &graph, store, &accepting, common)?;
+    gather(options, &graph, store, &accepting, common)?;
     let survey = engine::survey_with(&graph, store, &device, &Gathered::default(), &accepting)?;
     let refused = commands::refused(&graph, common)?.into_iter().collect();
-    let groups = pick(&graph, store, &survey, share, &refused, &accepting);
+    let groups = pick(&graph, store, &survey, request.share, &refused, &accepting);
     let verification = Verification {
         graph: &graph,
         store,
         survey: &survey,
-        arguments,
-        share,
+        request: *request,
     };
-    let came = verification.execute(&groups, &registry, common, console)?;
+    let came = verification.execute(&groups, &registry, common, call.console)?;
     if came.interrupted {
         return Ok(Exit::Interrupted);
     }
     let kept = verification.settle(&groups, &came, &accepting)?;
-    let exit = exit(&groups, &came, &accepting, arguments.complete);
+    let exit = exit(&groups, &came, &accepting, request.complete);
     if common.json {
         writeln!(output, "{}", verification.document(&groups, &came, &kept))?;
     } else if !common.quiet {
@@ -83,16 +118,16 @@ pub fn run(
 
 /// Brings the records that remotes have, so that they can be recomputed.
 fn gather(
-    arguments: &VerifyArguments,
+    options: &RecomputeArguments,
     graph: &Graph,
     store: &Arc<Store>,
     accepting: &Accepting,
     common: &Common,
 ) -> Result<(), Failure> {
-    if arguments.remotes.is_empty() {
+    if options.remotes.is_empty() {
         return Ok(());
     }
-    let exchange = Arc::new(sharing::exchange(&arguments.remotes, store)?);
+    let exchange = Arc::new(sharing::exchange(&options.remotes, store)?);
     store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
     let device = common.device.to_string();
     let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
@@ -110,8 +145,7 @@ struct Verification<'a> {
     graph: &'a Graph,
     store: &'a Arc<Store>,
     survey: &'a Survey,
-    arguments: &'a VerifyArguments,
-    share: f64,
+    request: Request<'a>,
 }
 
 /// What a sample of older records has led to.
@@ -152,7 +186,7 @@ impl Verification<'_> {
             check_sealed: false,
             tell_grounds: false,
             derived_max: DERIVED_MAX,
-            worker: run::worker(scratch, beside, &self.arguments.remotes, None)?,
+            worker: run::worker(scratch, beside, &self.request.options.remotes, None)?,
             exchange: None,
             refused: Default::default(),
             accepting: Accepting::default(),
@@ -280,7 +314,7 @@ impl Verification<'_> {
                 output,
                 "The records stay as they are; `ribflow run {} --force NODE` computes a node anew, \
                  `ribflow cache choose` says which result is used.",
-                self.arguments.workflow.typed()
+                self.request.workflow.typed()
             )?;
         }
         Ok(())
@@ -298,7 +332,7 @@ impl Verification<'_> {
     fn closing(&self, groups: &[Group], came: &Recomputed) -> String {
         let all = groups.iter().map(|group| group.nodes.len()).sum();
         if all == 0 {
-            return match self.arguments.accept.is_empty() {
+            return match self.request.options.accept.is_empty() {
                 true => "nothing to recompute: no node has a record in the store".to_string(),
                 false => "nothing to recompute: no record of these versions could be accepted"
                     .to_string(),
@@ -331,13 +365,13 @@ impl Verification<'_> {
             "recomputed {} of {} (a share of {}, at least one of each kind): {}",
             grouped(recomputed),
             count(all, "node"),
-            shown_share(self.share),
+            shown_share(self.request.share),
             parts.join(", ")
         )
     }
 
     fn kept_lines(&self, kept: &[SampleVerdict], accept: &AcceptArguments) -> Vec<String> {
-        let workflow = self.arguments.workflow.typed();
+        let workflow = self.request.workflow.typed();
         let line = |one: &SampleVerdict| {
             let (kind, version) = (&one.kind, one.version);
             match one.records {
@@ -370,7 +404,7 @@ impl Verification<'_> {
                     "agrees": one.records.is_some(), "records": one.records.unwrap_or(0) })
         });
         json!({
-            "share": self.share,
+            "share": self.request.share,
             "of": groups.iter().map(|group| group.nodes.len()).sum::<usize>(),
             "device_class": came.device_class,
             "recomputed": nodes,

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::arguments::Common;
-use super::examples;
+use clap::{Args, Subcommand};
+
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use crate::diag;
 use crate::remote::config::{Config, Configured, is_variable};
@@ -20,15 +21,25 @@ use crate::remote::trust::{Policy, share, shown_share};
 use crate::ui::table::Table;
 
 /// What `ribflow remote --help` begins with.
-pub const ABOUT: &str = "\
+const ABOUT: &str = "\
 Name the places that results are shared through
 
 A remote is a folder, a bucket or a server that is laid out as a store. What comes from it is
 checked and must be signed by somebody whom you trust; it is used where a command says so
 (`--remote NAME`).";
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow remote add aachen s3://rib-results/mini --region eu-central-1
+  ribflow remote add aachen https://cache.aachen.example --write --token-env RIBFLOW_TOKEN
+  ribflow remote add disk /mnt/shared/rib --write
+  ribflow remote add many s3://rib-results/all --quorum 2 --recheck 5%
+  ribflow remote check aachen";
+
+/// Name the places that results are shared through
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::REMOTE)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct RemoteArguments {
     #[command(subcommand)]
     pub command: RemoteCommand,
@@ -106,9 +117,10 @@ fn read_share(text: &str) -> Result<f64, String> {
 
 pub fn run(
     arguments: &RemoteArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let home = Home::of_user().map_err(NeighbourError::from)?;
     match &arguments.command {
         RemoteCommand::Add(arguments) => add(&home, arguments, common, output),

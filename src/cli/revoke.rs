@@ -3,12 +3,13 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use clap::Args;
 use serde_json::json;
 
-use super::arguments::Common;
+use clap::Args;
+
 use super::cache;
-use super::examples;
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::key::no_key;
 use super::places;
@@ -25,15 +26,24 @@ use crate::store::{Signature, StoreError};
 use crate::ui::words::printable;
 
 /// What `ribflow revoke --help` begins with.
-pub const ABOUT: &str = "\
+const ABOUT: &str = "\
 Take back a record, or everything that a key has signed
 
 Says, signed, that something you have signed is not to be used any more. Who trusts you learns
 of it the next time they ask a remote that has the word; what they computed from it names it.
 It can't be taken back.";
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow revoke --record 4f1c… --reason 'the test images were in the training set'
+  ribflow revoke --key --reason 'a laptop was stolen' --remote aachen
+
+`ribflow why FILE NODE` names the record of a node.";
+
+/// Take back a record, or everything that a key has signed
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::REVOKE)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct RevokeArguments {
     /// This record, which you have signed: its digest, 64 hexadecimal digits
@@ -58,9 +68,10 @@ pub struct RevokeArguments {
 
 pub fn run(
     arguments: &RevokeArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let lab = UserProfile::open(Home::of_user().map_err(NeighbourError::from)?)?;
     let reason = reason(&arguments.reason)?;
     let (revoked, keys) = match (&arguments.record, &arguments.key) {

@@ -5,15 +5,17 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueHint};
 use serde_json::json;
 
-use super::arguments::{Common, TargetArguments};
+use clap::{Args, ValueHint};
+
 use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
+use super::call::Call;
 use super::failure::{Exit, Failure};
+use super::load;
 use super::places::{self, Places};
 use super::standing::StandingReport;
-use super::{examples, load};
+use super::target::TargetArguments;
 use crate::engine;
 use crate::fsx;
 use crate::report;
@@ -21,8 +23,18 @@ use crate::report::ro_crate::{self, Contents};
 use crate::stages;
 use crate::ui::words::count;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow export ro-crate grid.yaml -o crate/
+  ribflow export ro-crate grid.yaml -o crate/ --license https://spdx.org/licenses/CC-BY-4.0
+
+The folder is what Zenodo, WorkflowHub and others take: the workflow, its results and report, and
+ro-crate-metadata.json, which says what each file is.";
+
+/// A Workflow Run RO-Crate, for research repositories
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::EXPORT_RO_CRATE)]
+#[command(after_help = EXAMPLES)]
 pub struct CrateArguments {
     #[command(flatten)]
     pub target: TargetArguments,
@@ -38,9 +50,10 @@ pub struct CrateArguments {
 
 pub fn export(
     arguments: &CrateArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     refuse_occupied(&arguments.output)?;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;

@@ -14,8 +14,17 @@ use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
+use clap::{ArgAction, Args};
+
+use super::target::TargetArguments;
+
+use super::amounts::Size;
+
+use super::accepting::AcceptArguments;
+
 use super::accepting;
-use super::arguments::{Common, RunArguments};
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::interrupts;
 use super::load;
@@ -48,15 +57,93 @@ use crate::ui::words::{count, duration, grouped};
 use crate::ui::{Detail, Display, Wording};
 use crate::workflow::graph::Graph;
 
-pub fn run(
-    arguments: &RunArguments,
-    common: &Common,
-    console: &Console,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow run grid.yaml                           everything; what is in the store is reused
+  ribflow run grid.yaml --profile tiny            with a profile of the file
+  ribflow run grid.yaml --set params.epochs=2     with another value
+  ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and what they need
+  ribflow run grid.yaml --force 'tuned[seed=0]'   once more, to see whether it comes out the same
+  ribflow run grid.yaml --accept evaluate@2       after an upgrade: with the records of version 2
+  ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
+
+Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
+
+/// Run a workflow, or go on with it
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct RunArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// Run these nodes although they have a record; repeatable
+    ///
+    /// What depends on them runs again only if their results differ.
+    #[arg(long, value_name = "NODE", action = ArgAction::Append)]
+    pub force: Vec<String>,
+
+    #[command(flatten)]
+    pub accept: AcceptArguments,
+
+    /// Start at most N nodes, then stop
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+
+    /// Look at every file of datasets that are `sealed: true`, as if they were not
+    #[arg(long)]
+    pub check_sealed: bool,
+
+    /// Most bytes of derived work that the store keeps: 64GB, 500GiB, 0 for none
+    ///
+    /// Decoded images, features and logits that many nodes need are made once and kept in the
+    /// store's derived/. Beyond this, images are decoded whenever they are read; the results are
+    /// the same. A tenth of the disk always stays free.
+    #[arg(
+        long,
+        value_name = "SIZE",
+        default_value = "64GB",
+        env = "RIBFLOW_DERIVED_MAX"
+    )]
+    #[arg(hide_env_values = true)]
+    pub derived_max: Size,
+
+    /// After a failure go on with everything that does not depend on it
+    #[arg(long)]
+    pub keep_going: bool,
+
+    /// Look there for results before computing them; repeatable, the first one first
+    ///
+    /// A name that `ribflow remote add` gave, or a URL. Only what somebody trusted has signed is
+    /// taken; files are fetched when something reads them. What is made here is written to those
+    /// remotes that were added with `--write`. A remote that is down costs the reuse, nothing else.
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+}
+
+impl RunArguments {
+    /// Whether no more is asked for than that everything be done: not a part of the graph, not an
+    /// event for each node, not a look at other stores.
+    fn is_plain(&self, common: &Common) -> bool {
+        self.target.targets.is_empty()
+            && self.force.is_empty()
+            && self.remotes.is_empty()
+            && self.accept.accept.is_empty()
+            && self.limit.is_none()
+            && !self.check_sealed
+            && !common.json
+            && common.detail() <= Detail::Normal
+    }
+}
+
+pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let begun = Instant::now();
     let places = Places::of(&arguments.target.workflow.file, common);
-    let words = NoOpCheck::of(arguments, common, &places);
+    let words = arguments
+        .is_plain(common)
+        .then(|| NoOpCheck::of(&arguments.target.workflow, common, &places))
+        .flatten();
     if let Some(receipt) = words.as_ref().and_then(|words| words.hold(&places)) {
         return unchanged(&receipt, begun, common, output);
     }
@@ -118,13 +205,13 @@ pub fn run(
     let started = std::time::UNIX_EPOCH
         .elapsed()
         .map_or(0, |since| since.as_secs());
-    let display = display(&graph, &store, common, console);
+    let display = display(&graph, &store, common, call.console);
     let RunResult {
         mut summary,
         records,
         run,
         grounds,
-    } = drive(display, console, shared.made(), |stopped, events| {
+    } = drive(display, call.console, shared.made(), |stopped, events| {
         let store = Arc::clone(&store);
         engine::run(&graph, store, &registry, &options, stopped, events)
     })?;

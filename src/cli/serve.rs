@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Args, ValueHint};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::arguments::{Common, Size};
-use super::examples;
+use clap::{Args, ValueHint};
+
+use super::amounts::Size;
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use crate::diag::secrets;
@@ -20,7 +22,7 @@ use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
 use crate::store::Store;
 
 /// What the command does, at length.
-pub const ABOUT: &str = "\
+const ABOUT: &str = "\
 Let other labs read the store over HTTP, and write to it with a token
 
 Everything that the store holds may be read, but for what a licence withholds: images of a `dataset` \
@@ -32,8 +34,24 @@ Whose word counts is decided by whoever reads, not here. But a run that has the 
 own `--store` takes what is in there as its own: where others may write, serve a store that no run \
 uses directly, and let your own runs share it as a remote too.";
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow serve                                          this machine only, read-only
+  ribflow serve --address 0.0.0.0:8790                   everybody who reaches it may read
+  ribflow serve --store shared/ --tokens tokens.txt      whoever has one of the tokens may push
+  ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
+
+A token is at least 16 letters: `openssl rand -hex 32 >> tokens.txt; chmod 600 tokens.txt`. The
+other lab puts it into an environment variable, which `ribflow remote add` takes the name of.
+
+This server speaks no TLS. Let a proxy do that, which has a certificate:
+  caddy reverse-proxy --from ribflow.example.org --to 127.0.0.1:8790
+docs/protocol.md has the same for nginx, and what is asked and answered.";
+
+/// Let other labs read the store over HTTP, and write to it with a token
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::SERVE)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct ServeArguments {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8790")]
@@ -63,9 +81,10 @@ pub struct ServeArguments {
 
 pub fn run(
     arguments: &ServeArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let access = access(arguments)?;
     let store = store(common, &access)?;
     let limits = Limits {

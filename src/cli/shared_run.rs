@@ -8,10 +8,11 @@ use std::sync::mpsc::Sender;
 
 use petgraph::graph::NodeIndex;
 
-use super::arguments::{Common, WorkflowArguments};
+use super::common::Common;
 use super::failure::Failure;
 use super::refusals::{self, Notice};
 use super::sharing;
+use super::target::WorkflowArguments;
 use super::write_back::{WriteBack, Written};
 use crate::digest::Digest;
 use crate::engine::{self, Accepting, Gathered};

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::arguments::Common;
+use super::common::Common;
 use super::failure::Failure;
 use super::refusals;
 use crate::engine::Gathered;

@@ -6,7 +6,11 @@ use std::io::Write;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::arguments::{Common, StatusArguments};
+use clap::Args;
+
+use super::target::TargetArguments;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
@@ -20,11 +24,29 @@ use crate::ui::paint::Paint;
 use crate::ui::words::{count, duration, printable};
 use crate::workflow::graph::Graph;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow status grid.yaml                 a table by stage, and what runs or failed
+  ribflow status grid.yaml 'tuned[seed=0]' of these nodes and what they need
+  ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
+
+Works beside a run that is going on.";
+
+/// Show how far a workflow has come
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct StatusArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
 pub fn run(
     arguments: &StatusArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);

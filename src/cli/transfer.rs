@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::arguments::TargetArguments;
 use super::failure::Failure;
+use super::target::TargetArguments;
 use crate::remote::exchange::PushError;
 use crate::store::{Port, Store, StoredRecord, Wanted};
 

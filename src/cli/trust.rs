@@ -2,12 +2,13 @@
 
 use std::io::Write;
 
-use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use clap::{Args, Subcommand};
+
 use super::allow::{self, AllowArguments};
-use super::arguments::Common;
-use super::examples;
+use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use crate::diag;
 use crate::digest::Digest;
@@ -20,14 +21,26 @@ use crate::remote::signing::PublicKey;
 use crate::ui::table::Table;
 
 /// What `ribflow trust --help` begins with.
-pub const ABOUT: &str = "\
+const ABOUT: &str = "\
 Say whose results are taken
 
 A result from elsewhere is taken only if somebody whom you trust has signed it. The list is
 your own: one that comes with a workflow or a store is never read.";
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow trust add aachen:mS1o…=    what `ribflow key show` printed there
+  ribflow trust list                 who is trusted, and who took their key back
+  ribflow trust remove aachen        take nothing more from them
+  ribflow trust allow --all grid/grid.yaml    show the commands of an imported workflow, then ask
+
+Ask them for the key over a way that you trust: it is all that tells them from others. The list
+lies in $XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";
+
+/// Say whose results are taken
 #[derive(Clone, Debug, Args)]
-#[command(after_help = examples::TRUST)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct TrustArguments {
     #[command(subcommand)]
     pub command: TrustCommand,
@@ -76,9 +89,10 @@ pub struct DigestArguments {
 
 pub fn run(
     arguments: &TrustArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let home = Home::of_user().map_err(NeighbourError::from)?;
     let done = match &arguments.command {
         TrustCommand::Add(arguments) => add(&home, arguments)?,

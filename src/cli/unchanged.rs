@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::admission::admitted;
-use super::arguments::{Common, RunArguments};
+use super::common::Common;
 use super::pins;
 use super::places::Places;
 use super::standing::Standings;
+use super::target::WorkflowArguments;
 use crate::digest::{Digest, hash_string};
 use crate::engine::journal;
 use crate::fsx::Stamp;
@@ -18,7 +19,6 @@ use crate::report::verdict::expected_file;
 use crate::report::{self, View};
 use crate::store::Store;
 use crate::store::receipt::{Receipt, RunInputs};
-use crate::ui::Detail;
 use crate::workflow::graph::Graph;
 
 /// The words of a run that may be over at a glance.
@@ -32,23 +32,12 @@ pub struct NoOpCheck {
 }
 
 impl NoOpCheck {
-    /// `None` where more is asked for than that everything be done: a part of the graph, an event
-    /// for each node, a look at other stores; or where something must be said in any case.
-    pub fn of(arguments: &RunArguments, common: &Common, places: &Places) -> Option<Self> {
-        let is_plain = arguments.target.targets.is_empty()
-            && arguments.force.is_empty()
-            && arguments.remotes.is_empty()
-            && arguments.accept.accept.is_empty()
-            && arguments.limit.is_none()
-            && !arguments.check_sealed
-            && !common.json
-            && common.detail() <= Detail::Normal;
-        // Whoever has taken back something has a say in which records are taken.
-        let is_doubted = Home::of_user().is_ok_and(|home| home.revocations().is_dir());
-        if !is_plain || is_doubted {
+    /// `None` where something must be said in any case.
+    pub fn of(workflow: &WorkflowArguments, common: &Common, places: &Places) -> Option<Self> {
+        // A revocation decides which records are taken.
+        if Home::of_user().is_ok_and(|home| home.revocations().is_dir()) {
             return None;
         }
-        let workflow = &arguments.target.workflow;
         let file = std::path::absolute(&workflow.file).ok()?;
         let device = common.device.to_string();
         let lists = [&workflow.profiles, &workflow.sets];

@@ -4,7 +4,11 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::arguments::{Common, ValidateArguments};
+use clap::Args;
+
+use super::target::TargetArguments;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use crate::diag::Diagnostics;
@@ -13,12 +17,29 @@ use crate::ui::paint::Paint;
 use crate::ui::words::count;
 use crate::workflow::graph::Graph;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow validate grid.yaml
+  ribflow validate grid.yaml --profile tiny --json
+
+Nothing is run and no data is read. Exit code 0: the file is good; 2: it is not.";
+
+/// Check a workflow file
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct ValidateArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
 /// Problems themselves come back as the failure, which reports them in words or as JSON.
 pub fn run(
     arguments: &ValidateArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let target = &arguments.target;
     let registry = stages::registry();
     let (graph, warnings) = load::checked(&target.workflow, &target.targets, &registry)?;

@@ -2,28 +2,97 @@
 
 use std::io::Write;
 
-use super::arguments::{Common, VerifyArguments};
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
+use super::target::WorkflowArguments;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
-use super::recompute;
+use super::recompute::{self, RecomputeArguments};
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey};
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
-use crate::ui::log::Console;
 use crate::ui::words::count;
 use crate::workflow::graph::Graph;
 
+/// What `--help` begins with.
+const ABOUT: &str = "\
+Say whether the published numbers came out
+
+Nothing is run. Every published number and claim gets a verdict:
+
+  reproduced         the number differs by no more than its source's precision and twice the
+                     standard deviation over repeats
+  different          it differs by more
+  same, opposite     the claim holds, or its contrary does
+  indistinguishable  neither, beyond the spread over repeats
+  difference only    there is one repeat only, so nobody knows how far it varies
+  other setting      something is not as published: fewer images, other epochs
+  not calibrated     numbers that must come out right first have not
+  not run            it has no result
+
+Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.
+
+With --recompute a sample of the workflow's own results is computed again instead, and compared
+with their records:
+
+  equal      to the last bit
+  within     the tolerance that the kind declares for its metrics
+  different  anything else
+  failed     the node failed
+  not here   its data, or a file that it reads, is not here
+
+Ends with 0, 3 and 4 likewise, and with 1 where a node failed.";
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow verify grid.yaml                                  every published number, and the claims
+  ribflow verify grid.yaml --profile calibrate              what the pre-trained models come to
+  ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
+  ribflow verify grid.yaml --recompute                      a sample of the results, once more
+  ribflow verify grid.yaml --recompute 10% --accept evaluate@2   so that `run --accept` takes them
+  ribflow verify grid.yaml --json | jq -r '.values[] | select(.verdict == \"different\") | .metric'";
+
+/// Say whether the published numbers came out
+#[derive(Clone, Debug, Args)]
+#[command(long_about = ABOUT, after_help = EXAMPLES)]
+pub struct VerifyArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The published values, in place of what the workflow's report names under `expect:`
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub expect: Option<PathBuf>,
+
+    /// End with 4 also where anything is left that could not be judged
+    #[arg(long)]
+    pub complete: bool,
+
+    #[command(flatten)]
+    pub recompute: RecomputeArguments,
+}
+
 pub fn run(
     arguments: &VerifyArguments,
-    common: &Common,
-    console: &Console,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    if let Some(share) = arguments.recompute {
-        return recompute::run(arguments, share, common, console, output);
+    let common = call.common;
+    if let Some(share) = arguments.recompute.recompute {
+        let request = recompute::Request {
+            workflow: &arguments.workflow,
+            options: &arguments.recompute,
+            share: share.0,
+            complete: arguments.complete,
+        };
+        return recompute::run(&request, call, output);
     }
     let registry = stages::registry();
     let graph = load::whole(&arguments.workflow, common, &registry)?;

@@ -6,12 +6,17 @@ use std::io::Write;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::arguments::{Common, TargetArguments, WhyArguments};
+use clap::Args;
+
+use super::accepting::AcceptArguments;
+
+use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::plan;
 use super::standing::{self, Standings};
+use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Gathered, Survey, SurveyedNode};
@@ -25,14 +30,33 @@ use crate::ui::words::{bytes, count, duration, grouped, printable};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what differs since its last result
+  ribflow why grid.yaml summary -v                         with everything its key is made of
+  ribflow why grid.yaml pretrained --set params.epochs=2   what a change would touch";
+
+/// Show why a node would run, or where its result comes from
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct WhyArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The nodes: 'tuned[method=ft,seed=0]', or a stage for all of its nodes
+    #[arg(value_name = "NODE")]
+    pub node: String,
+
+    #[command(flatten)]
+    pub accept: AcceptArguments,
+}
+
 /// How many nodes are named as the reason of one.
 const REASONS: usize = 10;
 
-pub fn run(
-    arguments: &WhyArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let target = TargetArguments {
         workflow: arguments.workflow.clone(),
         targets: vec![arguments.node.clone()],

@@ -1,18 +1,42 @@
 //! `ribflow worker --store DIR`: executes jobs for the process that started it. Not for people.
 
-use std::process::ExitCode;
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::arguments::{Common, WorkerArguments};
-use super::failure::Failure;
+use clap::{ArgAction, Args};
+
+use super::call::Call;
+use super::failure::{Exit, Failure};
 use super::places::{self, StorePlace};
 use super::sharing;
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::{Beside, Store};
 use crate::{engine, stages};
 
-pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Failure> {
-    let root = common.store.as_ref().ok_or_else(|| {
+/// Execute nodes for the process that started this one
+#[derive(Clone, Debug, Args)]
+#[command(hide = true)]
+pub struct WorkerArguments {
+    /// Another store that blobs are read from
+    #[arg(long, value_name = "DIR")]
+    pub beside: Option<PathBuf>,
+
+    /// Where missing blobs are fetched from
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+
+    /// A server that has answered in this run: its slowness is borne with
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    pub answered: Vec<String>,
+
+    /// A server that has not answered in this run: it is not asked again
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    pub silent: Vec<String>,
+}
+
+pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Result<Exit, Failure> {
+    let root = call.common.store.as_ref().ok_or_else(|| {
         Failure::usage(
             "command-line",
             "a worker needs the `--store` that it works for",
@@ -32,7 +56,10 @@ pub fn run(arguments: &WorkerArguments, common: &Common) -> Result<ExitCode, Fai
             store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
         }
     }
-    Ok(engine::serve_worker(&store, &stages::registry()))
+    match engine::serve_worker(&store, &stages::registry()) {
+        true => Ok(Exit::Done),
+        false => Ok(Exit::Failed),
+    }
 }
 
 fn look_at_remotes(store: &Store, remotes: &[String]) -> Result<(), Failure> {

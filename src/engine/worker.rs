@@ -14,7 +14,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -40,15 +39,14 @@ const DEATH: Duration = Duration::from_secs(5);
 /// After the grace of a job that a signal cancelled: to end what is left and to say so.
 const REPORT: Duration = Duration::from_secs(2);
 
-/// Executes jobs from standard input until it ends.
-pub fn serve_worker(store: &Store, registry: &Registry) -> ExitCode {
-    match serve(store, registry) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            tell(&format!("ribflow worker: {error}"));
-            ExitCode::FAILURE
-        }
+/// Executes jobs from standard input until it ends. False where that failed; standard error says
+/// why.
+pub fn serve_worker(store: &Store, registry: &Registry) -> bool {
+    let served = serve(store, registry);
+    if let Err(error) = &served {
+        tell(&format!("ribflow worker: {error}"));
     }
+    served.is_ok()
 }
 
 fn serve(store: &Store, registry: &Registry) -> io::Result<()> {

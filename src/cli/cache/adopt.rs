@@ -5,20 +5,47 @@ use std::io::Write;
 
 use serde_json::json;
 
-use super::arguments::AdoptArguments;
+use std::path::PathBuf;
+
+use clap::{Args, ValueHint};
+
 use crate::cli::admission;
 use crate::cli::again::quoted;
-use crate::cli::arguments::Common;
+use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::places::shown;
 use crate::digest::Digest;
 use crate::store::{Identity, Store, StoreError, new_id};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache adopt cache                   the store beside the workflow
+  ribflow cache adopt /data/lab/cache         a store that a colleague made";
+
+/// Take a store that came from elsewhere as your own
+///
+/// A store that is found beside a workflow is used only where you made it or adopted it: one that
+/// came with a clone, an archive or an import would pass its records off as your results. Adopt a
+/// store only if you would publish its results under your own name.
+///
+/// A store that you move or copy stays yours. One that an earlier ribflow made is adopted once,
+/// which gives it an identity. `--store` and RIBFLOW_STORE name a store for one command without
+/// adopting it.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct AdoptArguments {
+    /// The store's folder, which holds `store.json`
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub folder: PathBuf,
+}
+
 pub fn run(
     arguments: &AdoptArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let root = std::path::absolute(&arguments.folder).unwrap_or(arguments.folder.clone());
     let id = match Store::identity(&root) {
         Ok(Identity::Of(id)) => listed(&id).map(|()| id)?,

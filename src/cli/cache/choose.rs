@@ -5,11 +5,14 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments::ChooseArguments;
+use clap::Args;
+
 use crate::cli::again::quoted;
-use crate::cli::arguments::{Common, TargetArguments, WorkflowArguments};
+use crate::cli::call::Call;
+use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
+use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine;
 use crate::remote::signing::PublicKey;
@@ -17,11 +20,38 @@ use crate::stages;
 use crate::store::{Artifact, Store, StoredRecord};
 use crate::ui::words::{count, duration};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache choose grid.yaml 'accuracy[seed=0]'                their metrics side by side
+  ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this one from now on";
+
+/// Say which of several records of a node is used
+///
+/// A key can have several records: it was run again with `--force`, or other labs have run it. The
+/// store stays with the one that came first until it is told otherwise. Without RECORD they are
+/// shown side by side: who signed them, and where they differ.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct ChooseArguments {
+    #[command(flatten)]
+    pub workflow: WorkflowArguments,
+
+    /// The node: 'accuracy[method=ft,seed=0]'
+    #[arg(value_name = "NODE")]
+    pub node: String,
+
+    /// The record that is used from now on, or its first digits
+    #[arg(value_name = "RECORD")]
+    pub record: Option<String>,
+}
+
 pub fn run(
     arguments: &ChooseArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let target = TargetArguments {
         workflow: arguments.workflow.clone(),
         targets: vec![arguments.node.clone()],

@@ -5,7 +5,9 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use crate::cli::arguments::Common;
+use clap::Args;
+
+use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::journal::{self, SeenRun};
@@ -14,7 +16,12 @@ use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
 use crate::ui::words::bytes;
 
-pub fn run(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+/// Show what takes room: by kind, by run
+#[derive(Clone, Debug, Args)]
+pub struct DuArguments {}
+
+pub fn run(_: &DuArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::looked_at(None, common)?;
     let inventory = store.inventory()?;
     let runs = journal::seen(&store)?;

@@ -4,25 +4,69 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::arguments::ForgetArguments;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueHint};
+
 use super::labels::Labels;
-use crate::cli::arguments::{Common, TargetArguments, WorkflowArguments};
+use crate::cli::call::Call;
+use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
+use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine::{self, journal};
 use crate::stages;
 use crate::store::Store;
 use crate::ui::words::count;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache forget grid.yaml 'tuned[seed=0]'         what would go
+  ribflow cache forget grid.yaml 'tuned[seed=0]' --yes
+  ribflow cache forget 3f786850e387 --yes                a record, or all records of a key";
+
+/// Remove records, so that their nodes run again
+///
+/// What the records name stays until the next `gc`. A pinned one is refused.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct ForgetArguments {
+    /// A key or a record, or its first digits; or, with nodes, a workflow file
+    #[arg(value_name = "KEY|RECORD|FILE", value_hint = ValueHint::FilePath)]
+    pub what: PathBuf,
+
+    /// The nodes, and nothing that they need: 'tuned[seed=0]'
+    #[arg(value_name = "NODE")]
+    pub nodes: Vec<String>,
+
+    /// Of the workflow, with this parameter or axis; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append)]
+    pub sets: Vec<String>,
+
+    /// Of the workflow, with this profile; repeatable
+    #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append)]
+    pub profiles: Vec<String>,
+
+    /// Do it: without this, only what would go is shown
+    #[arg(long, conflicts_with = "dry_run")]
+    pub yes: bool,
+
+    /// Show what would go
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// Fewer digits could be typed by mistake.
 const FEWEST_DIGITS: usize = 8;
 
 pub fn run(
     arguments: &ForgetArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let by_digits = arguments.nodes.is_empty();
     let workflow = (!by_digits).then_some(arguments.what.as_path());
     let store = super::existing(workflow, common)?;

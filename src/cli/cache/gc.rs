@@ -6,24 +6,75 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::arguments::GcArguments;
+use clap::Args;
+
+use crate::cli::amounts::{Age, Size};
+
 use super::labels::Labels;
 use super::owners::Owner;
-use crate::cli::arguments::Common;
+use crate::cli::call::Call;
+use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::engine::journal;
 use crate::store::gc::{Cleaning, Collected, Heap};
 use crate::ui::table::Table;
 use crate::ui::words::{bytes, count};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache gc --dry-run -v                       every record that would go
+  ribflow cache gc --older-than 7d                    what no run of this week has needed
+  ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
+  ribflow cache gc --max-size 2TB                     until it fits";
+
+/// Remove what nothing needs any more, by age and size
+///
+/// What stays: what is pinned; what runs that go on need; what the newest run of each workflow
+/// needs; what a run of the last 30 days needs; and records that are younger than that. Derived
+/// work (decoded images, features), interrupted downloads and damaged files that are older go as
+/// well, and blobs that no record names.
+///
+/// Beyond --max-size more goes, in this order: derived work, downloads, damaged files, records
+/// that no run needs, and those whose last run is longest ago; with a record the blobs that
+/// nothing else names. What must stay stays even if the store does not fit.
+///
+/// Runs, and other commands, may go on meanwhile: what was written in the last hour, or since the
+/// oldest process that writes to the store began, stays.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct GcArguments {
+    /// Show what would go, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// What no run has needed for so long goes: 30d, 12h, 0 for all that is older than an hour
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "30d",
+        conflicts_with = "keep_days"
+    )]
+    pub older_than: Age,
+
+    /// The same, as a number of days
+    #[arg(long, value_name = "N")]
+    pub keep_days: Option<u64>,
+
+    /// Most bytes that the store may have: 500GB, 2TiB
+    #[arg(long, value_name = "SIZE")]
+    pub max_size: Option<Size>,
+
+    /// So many newest runs of each workflow keep what they need, whatever their age
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub keep_runs: usize,
+}
+
 /// What is younger stays: a process may be about to name it.
 const GRACE: Duration = Duration::from_secs(3600);
 
-pub fn run(
-    arguments: &GcArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+pub fn run(arguments: &GcArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::existing(None, common)?;
     let age = match arguments.keep_days {
         Some(days) => Duration::from_secs(days.saturating_mul(86400)),

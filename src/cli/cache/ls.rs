@@ -6,11 +6,15 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::arguments::LsArguments;
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueHint};
+
 use super::labels::Labels;
-use crate::cli::arguments::{Common, TargetArguments};
+use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
+use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine::{self, journal};
 use crate::remote::signing::PublicKey;
@@ -20,11 +24,46 @@ use crate::store::inventory::Outcome;
 use crate::ui::table::Table;
 use crate::ui::words::{bytes, duration};
 
-pub fn run(
-    arguments: &LsArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache ls                every record
+  ribflow cache ls grid.yaml      those of a workflow
+  ribflow cache ls --json | jq -r '.records[] | select(.here | not) | .key'";
+
+/// List the records
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct LsArguments {
+    /// Only those of this workflow
+    #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+
+    /// Of that workflow, with this parameter or axis; repeatable
+    #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append, requires = "file")]
+    pub sets: Vec<String>,
+
+    /// Of that workflow, with this profile; repeatable
+    #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append, requires = "file")]
+    pub profiles: Vec<String>,
+
+    /// With whole digests, who signed each, and every node that has it
+    #[arg(long)]
+    pub long: bool,
+}
+
+impl LsArguments {
+    fn workflow(&self) -> Option<WorkflowArguments> {
+        Some(WorkflowArguments {
+            file: self.file.clone()?,
+            sets: self.sets.clone(),
+            profiles: self.profiles.clone(),
+        })
+    }
+}
+
+pub fn run(arguments: &LsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::looked_at(arguments.file.as_deref(), common)?;
     let mut outcomes = store.inventory()?.outcomes;
     let labels = Labels::of(&journal::seen(&store)?);

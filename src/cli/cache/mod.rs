@@ -2,7 +2,6 @@
 //! or chosen is decided in `store`; here it is asked for and printed.
 
 mod adopt;
-pub mod arguments;
 mod choose;
 mod du;
 mod forget;
@@ -17,8 +16,10 @@ mod verify;
 use std::io::Write;
 use std::path::Path;
 
-use self::arguments::{CacheArguments, CacheCommand};
-use super::arguments::Common;
+use clap::Args;
+
+use super::call::{Call, subcommands};
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places, ReadOnlyStore};
 use super::projects;
@@ -27,25 +28,52 @@ use crate::digest::Digest;
 use crate::store::{Store, StoreError};
 use crate::ui::words::printable;
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache gc --dry-run                  what could go
+  ribflow cache gc --max-size 500GB           until it fits
+  ribflow cache pin grid.yaml --name paper    these results stay
+  ribflow cache verify                        is everything as it was written?
+  ribflow cache du                            what takes room
+
+The store is the one of the current folder, or the workflow's, or --store.";
+
+/// Look after the store: clean it, check it, keep results, see what takes room
+///
+/// The store is a folder of records, which say what came out, and of blobs, which records name.
+/// Nothing leaves it by itself: `gc` cleans it, and never takes what a pin, a run that goes on or
+/// a kept run needs.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct CacheArguments {
+    #[command(subcommand)]
+    pub command: CacheCommand,
+}
+
+subcommands! {
+    CacheCommand {
+        Adopt(adopt::AdoptArguments) => adopt::run,
+        Gc(gc::GcArguments) => gc::run,
+        Verify(verify::CheckArguments) => verify::run,
+        Pin(pins::PinArguments) => pins::pin,
+        Unpin(pins::UnpinArguments) => pins::unpin,
+        Pins(pins::PinsArguments) => pins::list,
+        Ls(ls::LsArguments) => ls::run,
+        Du(du::DuArguments) => du::run,
+        Forget(forget::ForgetArguments) => forget::run,
+        Choose(choose::ChooseArguments) => choose::run,
+        Release(pins::ReleaseArguments) => pins::release,
+        Stats(stats::StatsArguments) => stats::run,
+    }
+}
+
 pub fn run(
     arguments: &CacheArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    match &arguments.command {
-        CacheCommand::Adopt(arguments) => adopt::run(arguments, common, output),
-        CacheCommand::Gc(arguments) => gc::run(arguments, common, output),
-        CacheCommand::Verify(arguments) => verify::run(arguments, common, output),
-        CacheCommand::Pin(arguments) => pins::pin(arguments, common, output),
-        CacheCommand::Unpin(arguments) => pins::unpin(arguments, common, output),
-        CacheCommand::Pins => pins::list(common, output),
-        CacheCommand::Ls(arguments) => ls::run(arguments, common, output),
-        CacheCommand::Du => du::run(common, output),
-        CacheCommand::Forget(arguments) => forget::run(arguments, common, output),
-        CacheCommand::Choose(arguments) => choose::run(arguments, common, output),
-        CacheCommand::Release(arguments) => pins::release(arguments, common, output),
-        CacheCommand::Stats => stats::run(common, output),
-    }
+    arguments.command.run(call, output)
 }
 
 /// The store of `workflow`, or where there is none, of the current folder.

@@ -6,8 +6,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
-use super::arguments::{PinArguments, ReleaseArguments, UnpinArguments};
-use crate::cli::arguments::Common;
+use clap::Args;
+
+use crate::cli::target::TargetArguments;
+
+use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
 use crate::cli::projects;
@@ -18,11 +21,49 @@ use crate::store::pins::{Pin, Pinned, Placed};
 use crate::ui::words::{count, printable};
 use crate::workflow::withheld::Withheld;
 
-pub fn pin(
-    arguments: &PinArguments,
-    common: &Common,
-    output: &mut dyn Write,
-) -> Result<Exit, Failure> {
+/// Let blobs be passed on again that an earlier `share: false` held back
+///
+/// A dataset of your own data says with `share: true` that it may be passed on. Blobs that were
+/// marked before it said so stay here until they are released: this does so for all that the
+/// workflow, as it is now, does not hold back.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub struct ReleaseArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+}
+
+/// Take a pin away
+#[derive(Clone, Debug, Args)]
+pub struct UnpinArguments {
+    /// The pin, as `ribflow cache pins` lists it: NAME, or NAME@DIGITS where workflow files in
+    /// several places have one of that name
+    #[arg(value_name = "NAME")]
+    pub name: String,
+}
+
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache pin grid.yaml --name paper              everything that the workflow has made
+  ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and what they need
+  ribflow cache unpin paper";
+
+/// Keep results of a workflow, whatever `gc` is told
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct PinArguments {
+    #[command(flatten)]
+    pub target: TargetArguments,
+
+    /// What to call it; this workflow file's pin of that name is replaced [default: the workflow's
+    /// name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+}
+
+pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let store = super::existing(Some(&arguments.target.workflow.file), common)?;
@@ -101,9 +142,10 @@ pub fn pin(
 
 pub fn unpin(
     arguments: &UnpinArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::existing(None, common)?;
     let name = &arguments.name;
     if !store.unpin(name)? {
@@ -125,7 +167,12 @@ pub fn unpin(
     Ok(Exit::Done)
 }
 
-pub fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+/// List the pins
+#[derive(Clone, Debug, Args)]
+pub struct PinsArguments {}
+
+pub fn list(_: &PinsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::looked_at(None, common)?;
     let pins = store.pins()?;
     if common.json {
@@ -149,9 +196,10 @@ pub fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
 /// Takes the markers away from all that the workflow, as it is now, does not hold back.
 pub fn release(
     arguments: &ReleaseArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let store = super::existing(Some(&arguments.target.workflow.file), common)?;

@@ -6,7 +6,9 @@ use std::io::Write;
 
 use serde_json::json;
 
-use crate::cli::arguments::Common;
+use clap::Args;
+
+use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::event::Event;
@@ -14,7 +16,12 @@ use crate::engine::journal;
 use crate::store::inventory::Inventory;
 use crate::ui::words::{bytes, count, duration};
 
-pub fn run(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
+/// Show how much is in the store and what it has saved
+#[derive(Clone, Debug, Args)]
+pub struct StatsArguments {}
+
+pub fn run(_: &StatsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::looked_at(None, common)?;
     let inventory = store.inventory()?;
     let mut made_here = HashMap::new();

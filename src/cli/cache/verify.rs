@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
-use super::arguments::CheckArguments;
+use clap::{ArgAction, Args};
+
 use super::labels::Labels;
-use crate::cli::arguments::Common;
+use crate::cli::call::Call;
+use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::sharing;
 use crate::digest::Digest;
@@ -20,6 +22,35 @@ use crate::store::inventory::Inventory;
 use crate::store::{Record, Signature, Store, Wanted};
 use crate::ui::words::{bytes, count};
 
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow cache verify
+  ribflow cache verify --repair
+  ribflow cache verify --json | jq -r '.faults[] | .nodes[]'";
+
+/// Check everything in the store against its digest
+///
+/// Reads every blob, record and signature. What does not match its name is moved to the store's
+/// damaged/ and never used again: a node whose record is damaged runs again.
+///
+/// Blobs that a record names and that are not here are an error, unless somebody has signed the
+/// record: then they are to be had from where it came from, and are fetched when they are needed.
+///
+/// Ends with 1 where something is damaged or missing and was not repaired.
+#[derive(Clone, Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub struct CheckArguments {
+    /// Fetch what is damaged or missing from where --remote says, and tell what must run again for the
+    /// rest
+    #[arg(long)]
+    pub repair: bool,
+
+    /// With --repair: where from, a name that `ribflow remote add` gave, or a URL; repeatable
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    pub remotes: Vec<String>,
+}
+
 /// What may make good what has been found.
 const FETCH: &str = "\
 `ribflow cache verify --repair --remote NAME` fetches what another lab has; without `--remote` there \
@@ -27,9 +58,10 @@ is nowhere to fetch from.";
 
 pub fn run(
     arguments: &CheckArguments,
-    common: &Common,
+    call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
+    let common = call.common;
     let store = super::existing(None, common)?;
     let bar = Bar::new(!common.quiet && !common.json);
     let checked = store.check_all(&judge, &|done, total| bar.tell(done, total));

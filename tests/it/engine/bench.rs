@@ -255,11 +255,11 @@ fn worker_entry() {
     let Some(store) = std::env::var_os(WORKER) else {
         return;
     };
-    let code = {
+    let served = {
         let store = Store::open(Path::new(&store)).unwrap();
         ribflow::engine::serve_worker(&store, &registry())
     };
-    std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    std::process::exit(i32::from(!served));
 }
 
 /// Not a test: a run that other tests start in a process of its own. Prints its counts.
