@@ -13,6 +13,7 @@ use clap::{Args, ValueHint};
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
+use super::stores;
 use super::target::TargetArguments;
 use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
@@ -67,7 +68,7 @@ pub fn export(
     let workflow = &arguments.target.workflow;
     let files = workflow_files(&graph, &workflow.file)?;
     let places = Places::of(&workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let records = transfer::distinct(survey.into_records().into_values());
     let about = About {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::common::Common;
 use super::failure::Failure;
 use super::places::{self, Places};
+use super::stores;
 use crate::digest::{Digest, hash_value};
 use crate::remote::config::Config;
 use crate::remote::home::Home;
@@ -56,7 +57,7 @@ pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
         ..common.clone()
     };
     let places = Places::of(&graph.file, common);
-    let store = places::look_at_store(&places.store, &quiet)?;
+    let store = stores::look_at_store(&places.store, &quiet)?;
     let stats = StatCache::open(&store);
     let base = graph.file.parent().unwrap_or(Path::new("/"));
     // Equal nodes share their parameters.

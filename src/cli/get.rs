@@ -17,6 +17,7 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::sharing;
+use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::nearest;
 use crate::engine::{self, Survey};
@@ -69,7 +70,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     let graph = load::graph(&target, common, &registry)?;
     let selected = graph.resolve(&arguments.node)?;
     let places = Places::of(&arguments.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let exchange = match arguments.remotes.as_slice() {
         [] => None,
         names => Some(Arc::new(sharing::exchange(names, &store)?)),

@@ -14,6 +14,7 @@ use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
+use super::stores;
 use super::target::WorkflowArguments;
 use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
@@ -236,7 +237,7 @@ impl Results {
     /// Takes them into the store of `workflow`.
     fn keep(self, workflow: &Path, common: &Common) -> Result<(), Failure> {
         let places = Places::of(workflow, common);
-        let store = places::open_store(&places.store)?;
+        let store = stores::open_store(&places.store)?;
         store.look_elsewhere(self.exchange as Arc<dyn Elsewhere>);
         transfer::fetch(&store, &self.wanted);
         let taken = self.found.taken.into_values();

@@ -16,6 +16,7 @@ use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::pins::{self, UnpinnedCheckpoint};
 use super::places::Places;
+use super::stores;
 use super::{load, places};
 use crate::digest::Digest;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
@@ -275,7 +276,7 @@ fn sources(
         quiet: true,
         ..common.clone()
     };
-    let store = places::look_at_store(&places.store, &quiet)?;
+    let store = stores::look_at_store(&places.store, &quiet)?;
     let stats = StatCache::open(&store);
     let mut surveyed = Surveyed::default();
     let mut seen = BTreeSet::new();

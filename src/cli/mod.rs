@@ -6,7 +6,7 @@
 //! ```text
 //! typed        arguments                                              the list of subcommands; `ribflow --help`
 //! shared       call common target amounts                             what subcommands are called with; options that many take
-//! from words   load places admission projects                         to a graph, to a store; whose store it is; where workflows are
+//! from words   load places admission stores projects                  to a graph, to a store; whose store it is; where workflows are
 //! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
 //! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
 //! records      standing recompute                                     withdrawn records and other outcomes; recomputed samples
@@ -60,6 +60,7 @@ mod sharing;
 mod shells;
 mod standing;
 mod status;
+mod stores;
 mod target;
 mod transfer;
 mod trust;

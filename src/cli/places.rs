@@ -1,14 +1,8 @@
 //! Where things lie: the default store and the default folder of reports.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use super::admission::admitted;
 use super::common::Common;
-use super::failure::Failure;
-use super::standing;
-use crate::store::Store;
 
 /// The folders of one command, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,60 +65,6 @@ pub fn shown(path: &Path) -> String {
         .ok()
         .and_then(|folder| path.strip_prefix(folder).ok());
     below.unwrap_or(path).display().to_string()
-}
-
-/// Opens the store, making it where there is none.
-pub fn open_store(place: &StorePlace) -> Result<Store, Failure> {
-    let store = admitted(place)?;
-    standing::tell(&store)?;
-    Ok(store)
-}
-
-/// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so
-/// that looking leaves nothing behind.
-pub struct ReadOnlyStore {
-    store: Arc<Store>,
-    _passing: Option<tempfile::TempDir>,
-}
-
-impl ReadOnlyStore {
-    pub fn shared(&self) -> &Arc<Store> {
-        &self.store
-    }
-}
-
-impl std::ops::Deref for ReadOnlyStore {
-    type Target = Store;
-
-    fn deref(&self) -> &Store {
-        &self.store
-    }
-}
-
-/// Opens the store for a command that only looks.
-pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<ReadOnlyStore, Failure> {
-    if place.exists() || place.root.is_file() {
-        return Ok(ReadOnlyStore {
-            store: Arc::new(open_store(place)?),
-            _passing: None,
-        });
-    }
-    if !common.quiet {
-        // A note that can't be shown is no reason to stop.
-        let _ = writeln!(
-            crate::ui::streams::stderr(),
-            "note: there is no store at {} yet",
-            shown(&place.root)
-        );
-    }
-    let passing = tempfile::tempdir()
-        .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
-    let store = Store::open(passing.path())?;
-    standing::tell(&store)?;
-    Ok(ReadOnlyStore {
-        store: Arc::new(store),
-        _passing: Some(passing),
-    })
 }
 
 /// The folder whose `cache/` is the default store: the nearest one, from the workflow's own

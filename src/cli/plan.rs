@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use clap::{ArgAction, Args};
 
+use super::stores;
 use super::target::TargetArguments;
 
 use super::accepting::AcceptArguments;
@@ -17,7 +18,7 @@ use super::call::Call;
 use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::{self, Places};
+use super::places::Places;
 use super::sharing;
 use super::shells;
 use super::standing::{self, Standings};
@@ -75,7 +76,7 @@ pub fn run(
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let device = common.device.to_string();
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let gathered = match arguments.remotes.as_slice() {

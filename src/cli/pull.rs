@@ -11,7 +11,8 @@ use clap::Args;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
+use super::places::Places;
+use super::stores;
 use super::transfer::{self, Moving};
 use super::{load, sharing};
 use crate::digest::Digest;
@@ -62,11 +63,11 @@ pub fn run(
     let opened;
     let store: &Store = match moving.dry_run {
         true => {
-            looked = places::look_at_store(&places.store, common)?;
+            looked = stores::look_at_store(&places.store, common)?;
             &looked
         }
         false => {
-            opened = places::open_store(&places.store)?;
+            opened = stores::open_store(&places.store)?;
             &opened
         }
     };

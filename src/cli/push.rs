@@ -8,7 +8,8 @@ use clap::Args;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
+use super::places::Places;
+use super::stores;
 use super::transfer::{self, Moving};
 use super::{load, sharing};
 use crate::engine;
@@ -59,7 +60,7 @@ pub fn run(
     let registry = stages::registry();
     let graph = load::graph(&moving.target, common, &registry)?;
     let places = Places::of(&moving.target.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), &store)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let records = survey.into_records();

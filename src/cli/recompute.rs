@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use clap::{ArgAction, Args};
 
+use super::stores;
 use super::target::WorkflowArguments;
 
 use super::accepting::{AcceptArguments, Older};
@@ -85,11 +86,11 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
     let looked;
     let store = match options.remotes.is_empty() {
         true => {
-            looked = places::look_at_store(&places.store, common)?;
+            looked = stores::look_at_store(&places.store, common)?;
             looked.shared()
         }
         // What comes from them is kept.
-        false => &Arc::new(places::open_store(&places.store)?),
+        false => &Arc::new(stores::open_store(&places.store)?),
     };
     let device = common.device.to_string();
     gather(options, &graph, store, &accepting, common)?;

@@ -15,6 +15,7 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::{self, Places};
 use super::standing::StandingReport;
+use super::stores;
 use super::target::TargetArguments;
 use crate::engine;
 use crate::fsx;
@@ -61,7 +62,7 @@ pub fn export(
     let expected = load::expected(&graph)?;
     let workflow = workflow_files(&graph, file)?;
     let places = Places::of(file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let records = engine::survey(&graph, &store, &common.device.to_string())?.into_records();
     if records.is_empty() {
         let again = arguments.target.workflow.typed();

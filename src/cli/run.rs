@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use clap::{ArgAction, Args};
 
+use super::stores;
 use super::target::TargetArguments;
 
 use super::amounts::Size;
@@ -161,7 +162,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let expected = load::expected(&graph)?;
     pins::warn(&graph, &arguments.target.workflow.file, common);
-    let store = Arc::new(places::open_store(&places.store)?);
+    let store = Arc::new(stores::open_store(&places.store)?);
     projects::note(&store, &graph.file);
     let device = common.device.to_string();
     let shared = Shared::open(

@@ -17,6 +17,7 @@ use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
+use super::stores;
 use crate::diag::secrets;
 use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
 use crate::store::Store;
@@ -143,7 +144,7 @@ fn store(common: &Common, access: &Access) -> Result<Arc<Store>, Failure> {
         return Err(Failure::usage("store", message)
             .hint("`--store DIR` names one; with `--tokens FILE` a new one is made"));
     }
-    places::open_store(&place).map(Arc::new)
+    stores::open_store(&place).map(Arc::new)
 }
 
 fn access(arguments: &ServeArguments) -> Result<Access, Failure> {

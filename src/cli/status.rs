@@ -8,12 +8,13 @@ use serde_json::{Value, json};
 
 use clap::Args;
 
+use super::stores;
 use super::target::TargetArguments;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::{self, Places};
+use super::places::Places;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, Whose};
@@ -50,7 +51,7 @@ pub fn run(
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
     let places = Places::of(&arguments.target.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let last = journal::latest(&store, &Whose::of(&graph, &store))?;
     let standings: Vec<Standing> = survey

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
 
+use super::stores;
 use super::target::WorkflowArguments;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::{self, Places};
+use super::places::Places;
 use super::recompute::{self, RecomputeArguments};
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey};
@@ -105,7 +106,7 @@ pub fn run(
     };
     let expected = Expected::read(&file, &graph)?;
     let places = Places::of(&arguments.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     if !common.quiet {
         say_unknown(&graph, &survey);

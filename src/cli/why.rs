@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 use clap::Args;
 
 use super::accepting::AcceptArguments;
+use super::stores;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::{self, Places};
+use super::places::Places;
 use super::plan;
 use super::standing::{self, Standings};
 use super::target::{TargetArguments, WorkflowArguments};
@@ -64,7 +65,7 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
     let registry = stages::registry();
     let graph = load::graph(&target, common, &registry)?;
     let places = Places::of(&arguments.workflow.file, common);
-    let store = places::look_at_store(&places.store, common)?;
+    let store = stores::look_at_store(&places.store, common)?;
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let device = common.device.to_string();
     let survey = engine::survey_with(&graph, &store, &device, &Gathered::default(), &accepting)?;

@@ -8,8 +8,9 @@ use clap::{ArgAction, Args};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::{self, StorePlace};
+use super::places::StorePlace;
 use super::sharing;
+use super::stores;
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::{Beside, Store};
 use crate::{engine, stages};
@@ -43,7 +44,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
         )
     })?;
     // Whoever started the worker has taken the store.
-    let store = places::open_store(&StorePlace::named(root))?;
+    let store = stores::open_store(&StorePlace::named(root))?;
     silence::learn(&Verdicts {
         answered: arguments.answered.clone(),
         silent: arguments.silent.clone(),
@@ -51,7 +52,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
     match &arguments.beside {
         None => look_at_remotes(&store, &arguments.remotes)?,
         Some(beside) => {
-            let beside = places::open_store(&StorePlace::named(beside))?;
+            let beside = stores::open_store(&StorePlace::named(beside))?;
             look_at_remotes(&beside, &arguments.remotes)?;
             store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
         }

@@ -21,8 +21,10 @@ use clap::Args;
 use super::call::{Call, subcommands};
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places, ReadOnlyStore};
+use super::places::{self, Places};
 use super::projects;
+use super::stores::ReadOnlyStore;
+use crate::cli::stores;
 use crate::diag::listed;
 use crate::digest::Digest;
 use crate::store::{Store, StoreError};
@@ -101,11 +103,11 @@ pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failu
         let hint = "`--store` or RIBFLOW_STORE names another";
         return Err(Failure::usage("no-store", message).hint(hint));
     }
-    places::open_store(&place)
+    stores::open_store(&place)
 }
 
 fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<ReadOnlyStore, Failure> {
-    places::look_at_store(&places_of(workflow, common).store, common)
+    stores::look_at_store(&places_of(workflow, common).store, common)
 }
 
 impl From<StoreError> for Failure {
