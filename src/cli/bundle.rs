@@ -11,18 +11,23 @@ use serde_json::json;
 use clap::{Args, ValueHint};
 
 use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
 use super::stores;
-use super::target::TargetArguments;
+use super::target::{TargetArguments, WorkflowArguments};
 use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::engine;
+use crate::fsx;
 use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleError, BundleWriter};
 use crate::remote::exchange::Pushing;
+use crate::remote::home::Home;
+use crate::remote::imported;
 use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
+use crate::stages::registry::Registry;
 use crate::ui::words::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
@@ -101,6 +106,7 @@ pub fn export(
         return Err(Failure::failed("the bundle is still being written"));
     };
     let size = writer.finish().map_err(failed)?;
+    note_own(workflow, &about, &registry, common);
     if common.json {
         let told = json!({
             "bundle": arguments.output.to_string_lossy(),
@@ -137,6 +143,26 @@ pub fn export(
     Ok(Exit::Done)
 }
 
+/// Notes that what the bundle holds is the user's own, so that an import of it on this machine does
+/// not make it foreign. Where this fails, it counts as from elsewhere.
+fn note_own(workflow: &WorkflowArguments, about: &About, registry: &Registry, common: &Common) {
+    let Ok(home) = Home::of_user() else {
+        return;
+    };
+    let Ok(graphs) = load::variants(workflow, registry) else {
+        return;
+    };
+    if !graphs.iter().all(|graph| commands::is_own(graph, &home)) {
+        return;
+    }
+    let commands = graphs.iter().map(|graph| commands::of(graph, common));
+    let commands = commands.flatten().flatten().map(|one| one.terms.digest);
+    let own = about.files.values().copied().chain(commands).collect();
+    if let Err(error) = imported::note_own(&home, &own) {
+        tracing::debug!("the bundle could not be noted as your own: {error}");
+    }
+}
+
 /// The files that a workflow consists of, by their paths relative to its folder.
 pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
@@ -154,7 +180,7 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
             let message = format!("{} lies outside the workflow's folder", path.display());
             return Err(Failure::failed(message).hint("move it beside the workflow file"));
         };
-        let content = fs::read(&path).map_err(in_folder(&path))?;
+        let content = fsx::read_regular(&path).map_err(in_folder(&path))?;
         files.insert(relative, content);
     }
     Ok(files)

@@ -14,6 +14,7 @@ use super::failure::Failure;
 use super::places::{self, Places};
 use super::stores;
 use crate::digest::{Digest, hash_value};
+use crate::fsx;
 use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::{imported, mark};
@@ -189,7 +190,7 @@ impl Origin {
                 (BTreeSet::new(), Some(why))
             }
         };
-        let is_imported = match std::fs::read(&graph.file) {
+        let is_imported = match fsx::read_regular(&graph.file) {
             Ok(bytes) => imported.contains(&Digest::of(&bytes)),
             // It has just been read, and now nobody knows what it was.
             Err(_) => true,
@@ -218,6 +219,16 @@ impl Origin {
                 || path.is_dir() && holds_mark(&path, 0)
         })
     }
+}
+
+/// Whether nothing of `graph` came from elsewhere, allowed or not, as far as that can be known.
+pub fn is_own(graph: &Graph, home: &Home) -> bool {
+    let mut origin = Origin::of(graph, home);
+    let nodes = nodes(graph);
+    let mut marked = nodes
+        .iter()
+        .filter(|node| origin.has_marked_file(&graph.dag[**node]));
+    marked.next().is_none() && origin.all.is_none()
 }
 
 /// The nodes that must not run, and why.

@@ -12,7 +12,7 @@ use super::standing::Standings;
 use super::target::WorkflowArguments;
 use crate::digest::{Digest, hash_string};
 use crate::engine::journal;
-use crate::fsx::Stamp;
+use crate::fsx::{self, Stamp};
 use crate::remote::home::Home;
 use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
@@ -132,7 +132,7 @@ fn files(view: &View, folder: &Path) -> Option<BTreeMap<String, Option<Digest>>>
 }
 
 fn content(path: &Path) -> Option<Digest> {
-    Some(Digest::of(&std::fs::read(path).ok()?))
+    Some(Digest::of(&fsx::read_regular(path).ok()?))
 }
 
 /// Tells this build from any other.

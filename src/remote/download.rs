@@ -184,7 +184,8 @@ impl Note {
     /// The note of an earlier call, with as many bytes as are there now.
     fn beside(target: &Path) -> Option<Self> {
         let bytes = fs::metadata(target).ok()?.len();
-        let mut note: Self = serde_json::from_slice(&fs::read(Self::place(target)).ok()?).ok()?;
+        let mut note: Self =
+            serde_json::from_slice(&fsx::read_regular(&Self::place(target)).ok()?).ok()?;
         note.told.bytes = bytes;
         Some(note)
     }

@@ -58,6 +58,11 @@ impl Home {
         self.data.join("imported")
     }
 
+    /// What this user has packed into bundles.
+    pub fn exported(&self) -> PathBuf {
+        self.data.join("exported")
+    }
+
     /// The identities of the stores that were made or adopted here.
     pub fn stores(&self) -> PathBuf {
         self.data.join("stores")

@@ -1,5 +1,8 @@
 //! What came from elsewhere, by digest: the files of imported workflows and their `command` stages.
 //! They run only once the user has allowed them, wherever they are by then.
+//!
+//! A second list holds what the user has exported: a bundle of one's own that comes back brings
+//! nothing from elsewhere. Its folder is marked all the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,8 +32,28 @@ pub enum ImportedError {
 /// # Errors
 /// A list that can't be read, or of which a part is lost: then nothing says what is missing.
 pub fn read(home: &Home) -> Result<BTreeSet<Digest>, ImportedError> {
-    let path = home.imported();
-    match fs::read_to_string(&path) {
+    list(home.imported())
+}
+
+/// Notes what an import brings, but for what was exported here: it is durable when this returns.
+pub fn note(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
+    // Without that list all counts as from elsewhere.
+    let own = list(home.exported()).unwrap_or_default();
+    add(home.imported(), &(digests - &own))
+}
+
+/// Notes what an export of the user's own work has packed. What once came from elsewhere is not
+/// the user's own.
+pub fn note_own(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
+    let own: BTreeSet<Digest> = digests - &read(home)?;
+    match own.is_subset(&list(home.exported())?) {
+        true => Ok(()),
+        false => add(home.exported(), &own),
+    }
+}
+
+fn list(path: PathBuf) -> Result<BTreeSet<Digest>, ImportedError> {
+    match fsx::read_regular_text(&path) {
         Ok(text) => parse(&text).map_err(|line| ImportedError::Damaged { path, line }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(BTreeSet::new()),
         Err(source) => Err(ImportedError::Io { path, source }),
@@ -61,17 +84,16 @@ fn parse(text: &str) -> Result<BTreeSet<Digest>, usize> {
     Ok(digests)
 }
 
-/// Adds digests to the list: they are durable when this returns.
-pub fn note(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
-    let path = home.imported();
+/// Adds digests to a list: they are durable when this returns.
+fn add(path: PathBuf, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
     let failed = |source| ImportedError::Io {
         path: path.clone(),
         source,
     };
     let folder = path.parent().unwrap_or(&path);
     fs::create_dir_all(folder).map_err(failed)?;
-    let _lock = fsx::Lock::acquire(&folder.join("imported.lock")).map_err(failed)?;
-    let mut all = read(home)?;
+    let _lock = fsx::Lock::acquire(&path.with_extension("lock")).map_err(failed)?;
+    let mut all = list(path.clone())?;
     all.extend(digests);
     let lines: String = all.iter().map(|digest| format!("{digest}\n")).collect();
     let checksum = Digest::of(lines.as_bytes());

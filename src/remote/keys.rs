@@ -181,7 +181,7 @@ fn read(home: &Home, name: &str) -> Result<OwnKey, KeyError> {
     if metadata.mode() & 0o077 != 0 {
         return Err(KeyError::Readable(path));
     }
-    let text = fs::read_to_string(&path).map_err(io_error(&path))?;
+    let text = fsx::read_regular_text(&path).map_err(io_error(&path))?;
     let seed = text
         .trim_end()
         .split_once(':')

@@ -92,7 +92,8 @@ pub fn of(folder: &Path) -> Option<Marked> {
 
 fn is_finished(path: &Path) -> bool {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(MOST_MARK).read_to_string(&mut text));
+    let read =
+        fsx::open_regular(path).and_then(|file| file.take(MOST_MARK).read_to_string(&mut text));
     read.is_ok() && text.ends_with(FINISHED)
 }
 

@@ -94,7 +94,7 @@ pub fn kept(home: &Home) -> Result<(Vec<VerifiedRevocation>, Vec<String>), Revoc
                 continue;
             }
             let path = folder.join(&name);
-            let envelope = fs::read(&path).map_err(io_error(&path))?;
+            let envelope = fsx::read_regular(&path).map_err(io_error(&path))?;
             match VerifiedRevocation::of(&envelope, signer) {
                 Ok(one) => kept.push(one),
                 Err(error) => complaints.push(format!("{}: {error}", path.display())),

@@ -98,7 +98,7 @@ pub fn written(view: &View, folder: &Path) -> Option<BTreeMap<PathBuf, Digest>> 
     if !is_current(folder, &stamp, &provenance::fingerprint(view)) {
         return None;
     }
-    let provenance = Digest::of(&std::fs::read(folder.join(PROVENANCE)).ok()?);
+    let provenance = Digest::of(&fsx::read_regular(&folder.join(PROVENANCE)).ok()?);
     let files = stamp.files.into_iter();
     let files = files.chain([(PROVENANCE.to_string(), provenance)]);
     Some(
@@ -130,13 +130,13 @@ fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
 
 /// What the report that lies in `folder` says of itself.
 fn stamp(folder: &Path) -> Option<Stamp> {
-    let text = std::fs::read_to_string(folder.join(PROVENANCE)).ok()?;
+    let text = fsx::read_regular_text(&folder.join(PROVENANCE)).ok()?;
     serde_json::from_str(&document::head(&text, provenance::NODES)?).ok()
 }
 
 fn is_current(folder: &Path, stamp: &Stamp, fingerprint: &Digest) -> bool {
     let as_left = |(path, digest): (&String, &Digest)| {
-        std::fs::read(folder.join(path)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
+        fsx::read_regular(&folder.join(path)).is_ok_and(|bytes| Digest::of(&bytes) == *digest)
     };
     stamp.view == *fingerprint && stamp.files.iter().all(as_left)
 }
@@ -164,7 +164,7 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Writes `text` to `path` in one step, unless it is there already.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
-    if std::fs::read(path).is_ok_and(|bytes| bytes == text.as_bytes()) {
+    if fsx::read_regular(path).is_ok_and(|bytes| bytes == text.as_bytes()) {
         return Ok(());
     }
     let folder = path.parent().unwrap_or(Path::new("."));

@@ -129,7 +129,7 @@ impl RunInputs {
 impl Receipt {
     /// The receipt of this name; `None` where there is none, or none of this version.
     pub fn read(store: &Store, name: &Digest) -> Option<Self> {
-        let bytes = fs::read(path(store, name)).ok()?;
+        let bytes = fsx::read_regular(&path(store, name)).ok()?;
         let (content, seal) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
         if Digest::of(content).as_bytes() != seal {
             return None;

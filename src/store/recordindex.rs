@@ -14,7 +14,6 @@
 mod copy;
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -196,7 +195,7 @@ const HEAD: usize = MAGIC.len() + 8;
 
 impl Loaded {
     fn open(path: &std::path::Path) -> Option<Self> {
-        let file = File::open(path).ok()?;
+        let file = fsx::open_regular(path).ok()?;
         // SAFETY: an index is written under another name and replaced as a whole, never changed.
         let bytes = unsafe { Mmap::map(&file) }.ok()?;
         let (content, found) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;

@@ -118,7 +118,7 @@ impl Store {
             let Some(digest) = stem.and_then(|stem| stem.parse::<Digest>().ok()) else {
                 continue;
             };
-            let bytes = match fs::read(&path) {
+            let bytes = match fsx::read_regular(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 bytes => bytes.map_err(StoreError::io(&path))?,
             };

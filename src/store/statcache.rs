@@ -212,7 +212,7 @@ impl Folder {
     fn loaded_trees(&self) -> &Trees {
         self.trees.get_or_init(|| {
             let name = self.root.to_str().unwrap_or_default();
-            let bytes = fs::read(&self.tree_index).unwrap_or_default();
+            let bytes = fsx::read_regular(&self.tree_index).unwrap_or_default();
             trees::decode(name, &bytes).unwrap_or_default()
         })
     }

@@ -12,14 +12,13 @@
 //! foreign or of another version reads as nothing.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
 use std::ops::Range;
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use crate::digest::Digest;
-use crate::fsx::Stamp;
+use crate::fsx::{self, Stamp};
 
 const MAGIC: &[u8] = b"ribflow stat 2\n";
 const DIGEST: usize = 32;
@@ -74,7 +73,7 @@ struct Place {
 
 /// Empty where there is no such file, or where it is not one for `folder`.
 pub(super) fn open(path: &Path, folder: &str) -> Option<Index<Mmap>> {
-    let file = File::open(path).ok()?;
+    let file = fsx::open_regular(path).ok()?;
     // SAFETY: an index is written under another name and replaced as a whole, never changed.
     let bytes = unsafe { Mmap::map(&file) }.ok()?;
     decode(folder, bytes)

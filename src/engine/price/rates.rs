@@ -32,7 +32,7 @@ pub struct Rates(BTreeMap<String, BTreeMap<String, Rate>>);
 impl Rates {
     /// What `store` remembers; nothing where that can't be read.
     pub fn of(store: &Store) -> Self {
-        let bytes = std::fs::read(file(store)).unwrap_or_default();
+        let bytes = fsx::read_regular(&file(store)).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 

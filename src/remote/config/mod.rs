@@ -118,7 +118,7 @@ fn text(path: &Path) -> Result<Option<String>, ConfigError> {
     use std::io::Read;
     let mut bytes = Vec::new();
     let read =
-        fs::File::open(path).and_then(|file| file.take(MOST_CONFIG + 1).read_to_end(&mut bytes));
+        fsx::open_regular(path).and_then(|file| file.take(MOST_CONFIG + 1).read_to_end(&mut bytes));
     match read {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -43,7 +43,7 @@ impl Parts {
         let known = file.metadata()?.len() == bytes;
         file.set_len(bytes)?;
         let noted = match known {
-            true => fs::read_to_string(&note).unwrap_or_default(),
+            true => fsx::read_regular_text(&note).unwrap_or_default(),
             false => String::new(),
         };
         if !known {

@@ -573,3 +573,51 @@ fn an_import_that_fails_names_the_files_where_they_would_be() {
     );
     assert!(!refused.stderr.contains("import.new"), "{refused}");
 }
+
+/// The folder of an import is foreign, and the project that the bundle was made of is not.
+#[test]
+fn a_bundle_of_ones_own_makes_nothing_else_foreign() {
+    let space = TestSpace::new();
+    let text = "ribflow: 1\nname: own\nstages:\n  a: { use: command, with: { run: \"sh tool.sh\", \
+                files: [tool.sh], outputs: [x] } }\n";
+    space.write("own/grid.yaml", text);
+    space.write("own/tool.sh", "echo 1 > out/x\n");
+    let export = |file: &str, bundle: &str| {
+        space.run(&["export", "bundle", file, "-o", bundle]).ok();
+    };
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    let forced = |file: &'static str| ["run", file, "--force", "a", "--json"];
+    space.run(&forced("own/grid.yaml")).ok();
+    export("own/grid.yaml", "own.ribbundle");
+    space.run(&["import", "own.ribbundle", "-o", "got"]).ok();
+    space.run(&forced("own/grid.yaml")).ok();
+    off(&space, space.run(&forced("got/grid.yaml")));
+
+    // Another user's stays foreign, also once it was packed here, allowed or not.
+    space.write("tool.sh", "echo 2 > out/x\n");
+    let theirs = text.replace("name: own", "name: theirs");
+    let files = [
+        ("grid.yaml", theirs.as_str()),
+        ("tool.sh", "echo 2 > out/x\n"),
+    ];
+    space.write("theirs.ribbundle", bundle(&files));
+    space
+        .run(&["import", "theirs.ribbundle", "-o", "theirs"])
+        .ok();
+    let refusal = off(&space, space.run(&forced("theirs/grid.yaml")));
+    space.run(&["trust", "allow", &digest(&refusal)]).ok();
+    export("theirs/grid.yaml", "again.ribbundle");
+    space.run(&["trust", "disallow", &digest(&refusal)]).ok();
+    space
+        .run(&["import", "again.ribbundle", "-o", "again"])
+        .ok();
+    for copied in ["grid.yaml", "tool.sh"] {
+        fs::create_dir_all(space.path("moved")).unwrap();
+        fs::copy(
+            space.path("theirs").join(copied),
+            space.path("moved").join(copied),
+        )
+        .unwrap();
+    }
+    off(&space, space.run(&forced("moved/grid.yaml")));
+}
