@@ -417,7 +417,19 @@ fn show(
     /// Events come in bursts, and waking for each costs more than showing it.
     const PAUSE: Duration = Duration::from_millis(2);
     let mut readable = true;
-    while let Some(event) = next(&mut events, PAUSE) {
+    loop {
+        let event = match events.try_recv() {
+            Ok(event) => event,
+            Err(TryRecvError::Disconnected) => break,
+            Err(TryRecvError::Empty) => {
+                readable = readable && display.flush().is_ok();
+                let Some(event) = events.blocking_recv() else {
+                    break;
+                };
+                std::thread::sleep(PAUSE);
+                event
+            }
+        };
         if let (Event::NodeFinished { key, .. }, Some(made)) = (&event, &made) {
             // Whoever writes back may have given up.
             let _ = made.send(*key);
@@ -425,19 +437,6 @@ fn show(
         readable = readable && display.show(&event).is_ok();
     }
     display.close();
-}
-
-/// The next event. Where none is there yet, it is waited for, and then for those that follow.
-fn next(events: &mut UnboundedReceiver<Event>, pause: Duration) -> Option<Event> {
-    match events.try_recv() {
-        Ok(event) => Some(event),
-        Err(TryRecvError::Disconnected) => None,
-        Err(TryRecvError::Empty) => {
-            let event = events.blocking_recv();
-            std::thread::sleep(pause);
-            event
-        }
-    }
 }
 
 /// What was done and how long it took.

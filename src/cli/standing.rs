@@ -120,7 +120,7 @@ fn others(
     stored: &StoredRecord,
 ) -> Result<Vec<Other>, Failure> {
     let key = &stored.record.key;
-    if store.record_names(key)?.len() < 2 {
+    if stored.alone || store.record_names(key)?.len() < 2 {
         return Ok(Vec::new());
     }
     let comparison = graph.dag[node].kind.comparison();

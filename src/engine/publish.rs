@@ -89,7 +89,7 @@ fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
         Ok(digests) => published.extend(records.into_iter().zip(digests).map(
             |((node, record), digest)| Published {
                 node,
-                result: Ok(StoredRecord { digest, record }),
+                result: Ok(StoredRecord::named(digest, record)),
             },
         )),
         // One of them is to blame: each on its own.
@@ -106,9 +106,9 @@ fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
 
 fn publish_one(store: &Store, (node, record): (NodeIndex, Record)) -> Published {
     let result = match store.publish(std::slice::from_ref(&record)) {
-        Ok(digests) => Ok(StoredRecord {
-            digest: digests.first().copied().unwrap_or_else(|| record.digest()),
-            record,
+        Ok(digests) => Ok(match digests.first() {
+            Some(digest) => StoredRecord::named(*digest, record),
+            None => StoredRecord::of(record),
         }),
         Err(error) => Err(unpublished(&error)),
     };

@@ -81,13 +81,21 @@ pub struct Accepted {
 pub struct StoredRecord {
     pub digest: Digest,
     pub record: Record,
+    /// The key is known to have no other record, so a look at its folder can be spared.
+    pub alone: bool,
 }
 
 impl StoredRecord {
     pub fn of(record: Record) -> Self {
+        Self::named(record.digest(), record)
+    }
+
+    /// `record`, whose digest is known.
+    pub fn named(digest: Digest, record: Record) -> Self {
         Self {
-            digest: record.digest(),
+            digest,
             record,
+            alone: false,
         }
     }
 

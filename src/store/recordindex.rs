@@ -72,12 +72,13 @@ impl<'a> RecordIndex<'a> {
     /// The copy of the chosen record of `key`, which is that of `recipe`; without a copy that still
     /// holds, the recipe again.
     pub fn copy(&mut self, key: &Digest, recipe: Recipe) -> Result<StoredRecord, Recipe> {
-        let Some((record, copied)) = self.look(key) else {
+        let Some((row, copied)) = self.look(key) else {
             return Err(recipe);
         };
         Ok(StoredRecord {
-            digest: record,
+            digest: row.record,
             record: copied.into_record(*key, recipe),
+            alone: row.alone,
         })
     }
 
@@ -134,7 +135,7 @@ impl<'a> RecordIndex<'a> {
             .map_err(StoreError::io(&self.path))
     }
 
-    fn look(&mut self, key: &Digest) -> Option<(Digest, Copied)> {
+    fn look(&mut self, key: &Digest) -> Option<(Row, Copied)> {
         let loaded = self.loaded.as_ref()?;
         let index = loaded.find(key)?;
         let (row, copy) = loaded.at(index)?;
@@ -149,7 +150,7 @@ impl<'a> RecordIndex<'a> {
             return None;
         }
         self.used.insert(index);
-        Some((row.record, copied))
+        Some((row, copied))
     }
 
     fn stamp(&self, path: &str) -> Option<Stamp> {

@@ -152,10 +152,7 @@ impl Store {
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
         match whole(&path, &bytes, key, name)? {
-            Some(record) => Ok(Some(StoredRecord {
-                digest: *name,
-                record,
-            })),
+            Some(record) => Ok(Some(StoredRecord::named(*name, record))),
             None => self.lose(&path, name),
         }
     }

@@ -1,28 +1,36 @@
 //! A run as JSON, one event a line, for scripts.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use super::Display;
 use crate::engine::event::Event;
 
-/// Writes every event as it comes.
+/// Writes every event as it comes, and those of a burst together.
 pub struct JsonLines<W: Write + Send> {
-    writer: W,
+    writer: BufWriter<W>,
 }
 
 impl<W: Write + Send> JsonLines<W> {
     pub fn new(writer: W) -> Self {
-        Self { writer }
+        Self {
+            writer: BufWriter::new(writer),
+        }
     }
 }
 
 impl<W: Write + Send> Display for JsonLines<W> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
-        write_line(&mut self.writer, event)?;
+        write_line(&mut self.writer, event)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         self.writer.flush()
     }
 
-    fn close(&mut self) {}
+    fn close(&mut self) {
+        // The caller notices a reader that is gone when it writes the summary.
+        let _ = self.writer.flush();
+    }
 }
 
 /// Writes one event as a line.

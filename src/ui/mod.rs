@@ -23,6 +23,12 @@ use crate::engine::event::Event;
 /// events.
 pub trait Display: Send {
     fn show(&mut self, event: &Event) -> io::Result<()>;
+
+    /// Writes out what is buffered: no further event is there yet.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Takes away what is not meant to stay on the screen.
     fn close(&mut self);
 }

@@ -152,10 +152,7 @@ impl Sample {
                 accepted: Vec::new(),
             },
         };
-        let stored = StoredRecord {
-            digest: record.digest(),
-            record,
-        };
+        let stored = StoredRecord::of(record);
         self.records.insert(index, stored);
     }
 

@@ -436,7 +436,7 @@ impl Push<'_> {
     /// Sends a record and what vouches for it; the bytes that went.
     fn send(&self, parcel: &PendingRecord) -> Result<u64, PushError> {
         self.check_cancelled()?;
-        let StoredRecord { digest, record } = parcel.stored;
+        let StoredRecord { digest, record, .. } = parcel.stored;
         let mut bytes = 0;
         if !parcel.there {
             let content = record.to_bytes();

@@ -60,10 +60,7 @@ impl Taken {
     /// The outcome that a store without any would stay with.
     pub fn first(&self) -> Option<StoredRecord> {
         let record = self.outcomes.first()?.record.clone();
-        Some(StoredRecord {
-            digest: record.digest(),
-            record,
-        })
+        Some(StoredRecord::of(record))
     }
 }
 

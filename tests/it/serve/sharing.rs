@@ -98,10 +98,7 @@ fn labs_share_through_it() {
     };
     let pull = exchange(Lab::new(3), &author, None);
     let push = exchange(Lab::new(2), &author, Some(TOKEN));
-    let stored = StoredRecord {
-        digest: record.digest(),
-        record,
-    };
+    let stored = StoredRecord::of(record);
     let pushing = Pushing {
         records_only: false,
         dry_run: false,
