@@ -1,5 +1,5 @@
-//! Diagnostics: what is wrong in a text that the user wrote, where, and what to do about it.
-//! It knows texts and places in them, and nothing of what the texts mean.
+//! Diagnostics: what is wrong in a text that the user wrote, where, and how to fix it. Knows texts
+//! and places in them, not what the texts mean.
 
 pub mod credentials;
 mod problems;
@@ -14,10 +14,10 @@ pub use problems::Problems;
 pub use render::is_unseen;
 pub use source::{Place, SourceId, SourceText, Span, char_boundary};
 
-/// One problem with the workflow or the command line.
+/// A problem with the workflow or the command line.
 ///
-/// `line` and `column` count from 1, in characters; both are 0 where there is no place to show
-/// (a missing file, an unknown profile).
+/// `line` and `column` count from 1, in characters; both are 0 if there is no place to show (a
+/// missing file, an unknown profile).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     #[serde(skip)]
@@ -25,7 +25,7 @@ pub struct Diagnostic {
     /// Stable, machine-readable: `unknown-field`, `node-cycle`.
     pub code: String,
     pub message: String,
-    /// As the user named it; `--set` for a place inside the value of that flag.
+    /// As the user named it; `--set` for a place inside the value of that option.
     pub file: String,
     pub line: usize,
     pub column: usize,
@@ -79,22 +79,22 @@ impl From<Diagnostic> for Diagnostics {
     }
 }
 
-/// The name among `known` that `wrong` is most likely a slip of, if any is near enough.
+/// The name in `known` that `wrong` is most likely a misspelling of, if any is close enough.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|name| (edit_distance(wrong, name), name))
         .filter(|(distance, name)| {
             let length = name.chars().count();
-            // Names that have no letter in common are no slips of each other.
+            // Names without a common letter are not misspellings of each other.
             *distance <= 1 + length / 4 && *distance < length
         })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
-/// What to do about `wrong`: the nearest of the `known` names, or which there are. `what` they are
-/// called stands in the plural: `axes`.
+/// A hint for the unknown name `wrong`: the nearest of the `known` names, or a list of them. `what`
+/// is the plural noun for them: `axes`.
 pub fn suggest<'a>(
     wrong: &str,
     what: &str,
@@ -110,10 +110,10 @@ pub fn suggest<'a>(
     }
 }
 
-/// So many names are listed.
+/// The maximum number of names to list.
 const LISTED: usize = 20;
 
-/// `a`, `b` and `c`; the first ones of many.
+/// `a`, `b` and `c`; shortened if there are many.
 pub fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {

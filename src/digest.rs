@@ -1,4 +1,4 @@
-//! BLAKE3 digests, and the one canonical encoding of plain values that keys are computed from.
+//! BLAKE3 digests, and the canonical encoding of plain values that keys are computed from.
 
 pub mod check;
 
@@ -18,7 +18,7 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// The digest that `hasher` has arrived at.
+    /// The digest of the bytes that `hasher` has taken.
     pub fn finish(hasher: &blake3::Hasher) -> Self {
         Self(*hasher.finalize().as_bytes())
     }
@@ -35,7 +35,7 @@ impl Digest {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()
     }
 
-    /// The first twelve hexadecimal digits, for people.
+    /// The first twelve hexadecimal digits, for display.
     pub fn short(&self) -> String {
         self.to_hex()[..12].to_string()
     }
@@ -84,8 +84,8 @@ impl<'de> Deserialize<'de> for Digest {
     }
 }
 
-/// What takes in bytes to be hashed: a hasher, or a buffer where many short pieces are taken in,
-/// each of which would cost a hasher more than its bytes do.
+/// Takes bytes to be hashed: a hasher, or a buffer that collects short pieces, because a hasher has
+/// a cost for each call.
 pub trait HashInto {
     fn feed(&mut self, bytes: &[u8]);
 }
@@ -102,10 +102,11 @@ impl HashInto for Vec<u8> {
     }
 }
 
-/// Feeds `value` to `hasher` so that no two different values feed the same bytes.
+/// Feeds `value` to `hasher`. Two different values never feed the same bytes.
 ///
-/// Every part is preceded by a tag of its own; texts, lists and maps by their length; maps go in
-/// the order of their names; floats go by their bits. `1` and `1.0` are different values.
+/// Each part starts with a tag of its own; texts, lists and maps continue with their length; map
+/// entries are in the order of their names; floats are fed as bits. `1` and `1.0` are different
+/// values.
 pub fn hash_value(hasher: &mut impl HashInto, value: &Value) {
     match value {
         Value::Null => {
@@ -143,7 +144,7 @@ fn hash_number(hasher: &mut impl HashInto, number: &serde_json::Number) {
     } else if let Some(signed) = number.as_i64() {
         feed_number(hasher, b'i', signed.to_le_bytes());
     } else {
-        // serde_json holds no NaN and no infinity, so every float has bits worth hashing.
+        // serde_json represents neither NaN nor infinity, so every float has well-defined bits.
         let float = number.as_f64().unwrap_or_default();
         let float = if float == 0.0 { 0.0 } else { float }; // -0.0 is 0.0
         feed_number(hasher, b'd', float.to_bits().to_le_bytes());
@@ -164,7 +165,8 @@ fn feed_number(hasher: &mut impl HashInto, tag: u8, number: [u8; 8]) {
     hasher.feed(&number);
 }
 
-/// `value` as JSON with names sorted and no white space: the bytes that documents are named by.
+/// `value` as JSON with sorted names and without white space: documents are named by the digest of
+/// these bytes.
 pub fn canonical_json(value: &Value) -> String {
     let mut text = String::new();
     write_canonical(&mut text, value);

@@ -1,9 +1,9 @@
-//! Files as a store needs them: sealed and renamed into place, locked, made durable, told apart
-//! by their stamps, copied and removed as trees. Knows nothing of what the files hold.
+//! Files as a store needs them: sealed, renamed into place, locked, made durable, compared by their
+//! stamps, and copied and removed as trees. Knows nothing about their content.
 //!
-//! Nothing here writes to a final name: bytes go to a temporary file on the same file system,
-//! which is then renamed. Whether they are also durable is the caller's to decide, so that many
-//! files can share one flush ([`sync_filesystem`]).
+//! Nothing here writes to a final name: bytes go to a temporary file on the same file system, which
+//! is then renamed. The caller decides whether they are also made durable, so that many files can
+//! share one flush ([`sync_filesystem`]).
 
 mod again;
 mod beneath;
@@ -36,12 +36,12 @@ pub use regular::{
 };
 pub use removal::remove_tree;
 
-/// Everybody may read, nobody may write: content that is named by its digest.
+/// Everyone may read, no one may write: content that is named by its digest.
 pub const SEALED: u32 = 0o444;
-/// Everybody may read, the owner may write.
+/// Everyone may read, the owner may write.
 pub const SHARED: u32 = 0o644;
 
-/// What tells one state of a file from another without reading it.
+/// Distinguishes two states of a file without reading it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stamp {
     pub device: u64,
@@ -49,13 +49,13 @@ pub struct Stamp {
     pub size: u64,
     /// Nanoseconds since 1970.
     pub modified: i64,
-    /// Nanoseconds since 1970; moves with every change of content or metadata, and no program
-    /// can set it.
+    /// Nanoseconds since 1970. Changes with every change of content or metadata; no program can set
+    /// it.
     pub changed: i64,
 }
 
 impl Stamp {
-    /// Bytes of [`Stamp::to_bytes`].
+    /// The number of bytes of [`Stamp::to_bytes`].
     pub const BYTES: usize = 40;
 
     pub fn of(metadata: &fs::Metadata) -> Self {
@@ -68,7 +68,7 @@ impl Stamp {
         }
     }
 
-    /// The same from a call that takes a name in an open folder.
+    /// The stamp from a call that takes a name in an open folder.
     #[allow(clippy::unnecessary_cast)] // systems differ in the widths and signs of the fields
     pub fn of_stat(stat: &rustix::fs::Stat) -> Self {
         Self {
@@ -80,7 +80,7 @@ impl Stamp {
         }
     }
 
-    /// That of `path` in an open folder; `None` where it can't be told.
+    /// The stamp of `path` in an open folder; `None` if it can't be determined.
     pub fn at(folder: impl AsFd, path: impl rustix::path::Arg) -> Option<Self> {
         let stat = rustix::fs::statat(folder, path, AtFlags::empty());
         Some(Self::of_stat(&stat.ok()?))
@@ -113,10 +113,10 @@ impl Stamp {
         }
     }
 
-    /// Whether a later change could leave the same stamp: what changed less than two seconds
-    /// before `now`, in nanoseconds since 1970, where times move in steps (FAT: two seconds).
+    /// Whether a later change could leave the same stamp: the last change is less than two seconds
+    /// before `now` (nanoseconds since 1970), and file systems round times (FAT: to two seconds).
     ///
-    /// A modification time in the future was set by hand and says nothing; the time of the last
+    /// A modification time in the future was set by hand and proves nothing; the time of the last
     /// change can't be set.
     pub fn is_young(&self, now: i64) -> bool {
         const YOUNG: i64 = 2_000_000_000;
@@ -129,20 +129,20 @@ fn nanoseconds(seconds: i64, rest: i64) -> i64 {
     seconds.saturating_mul(1_000_000_000).saturating_add(rest)
 }
 
-/// The time that a stamp's youth is told by.
+/// The current time, for [`Stamp::is_young`].
 pub fn nanoseconds_since_1970() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |age| i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
 }
 
-/// A folder to look into by [`Stamp::at`].
+/// Opens a folder for [`Stamp::at`].
 pub fn open_folder(path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Mode::empty()).ok()
 }
 
-/// A temporary file in `folder` with exactly the permission bits `mode`, whatever the umask says.
-/// (`tempfile` alone creates 0600, which nobody else in a lab could read.)
+/// A temporary file in `folder` with exactly the permission bits `mode`, regardless of the umask.
+/// (`tempfile` alone creates 0600, which no other user of a shared store could read.)
 pub fn temporary(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
     let file = tempfile::Builder::new()
         .prefix("")
@@ -160,8 +160,8 @@ pub fn stage(folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<tempfile::Nam
     Ok(file)
 }
 
-/// Renames a temporary file to `path`, replacing what is there; makes the parent folder if it is
-/// missing.
+/// Renames a temporary file to `path`, replacing an existing file; creates the parent folder if it
+/// is missing.
 pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     let file = match file.persist(path) {
         Ok(_) => return Ok(()),
@@ -174,10 +174,10 @@ pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     file.persist(path).map(|_| ()).map_err(|error| error.error)
 }
 
-/// Makes `folder` and those above it that are missing. Each new one is open to whom the one above
-/// it is open to, whatever the umask says, so that a folder that a group shares stays shared.
+/// Creates `folder` and its missing parents. Each new folder gets the permissions of its parent,
+/// regardless of the umask, so that a folder that a group shares stays shared.
 pub fn make_folders(folder: &Path) -> io::Result<()> {
-    // The empty path is the current folder, as the one above a bare name.
+    // The empty path is the current folder, as the parent of a bare name.
     if folder == Path::new("") || folder.is_dir() {
         return Ok(());
     }
@@ -195,23 +195,23 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Opens a new folder to whom `above` is open to.
+/// Gives a new folder the permissions of its parent.
 pub fn open_as(folder: &Path, above: &Path) {
     if let Ok(metadata) = fs::metadata(above) {
         let mode = metadata.mode() & 0o2777 | 0o700;
-        // Where that is not allowed, it stays as the umask has it.
+        // Where that is not allowed, the permissions of the umask remain.
         let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
     }
 }
 
-/// A new file to be written in the course of time, which everybody may read.
+/// A new file that is written over time and that everyone may read.
 pub fn create_shared(path: &Path) -> io::Result<File> {
     let file = File::create_new(path)?;
     file.set_permissions(Permissions::from_mode(SHARED))?;
     Ok(file)
 }
 
-/// A file to be written on at its end, which everybody may read.
+/// A file opened for appending that everyone may read.
 pub fn append_shared(path: &Path) -> io::Result<File> {
     match create_shared(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -220,17 +220,17 @@ pub fn append_shared(path: &Path) -> io::Result<File> {
     File::options().append(true).open(path)
 }
 
-/// Removes what another user has written at `path` and this one may not go on with. Who shares a
-/// folder may remove from it.
+/// Removes the file that another user has written at `path`, if this user may not append to it.
+/// Users who share a folder may remove files from it.
 pub fn give_way(path: &Path) {
     let denied = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
     if denied == Err(rustix::io::Errno::ACCESS) {
-        // Where that fails, so does the writing, which tells why.
+        // If this fails, so does the write, which reports why.
         let _ = fs::remove_file(path);
     }
 }
 
-/// Renames `from` to `path` on the same file system, making the parent folder if it is missing.
+/// Renames `from` to `path` on the same file system; creates the parent folder if it is missing.
 pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
     match fs::rename(from, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -249,13 +249,12 @@ pub fn seal(file: &File) -> io::Result<()> {
 }
 
 /// Replaces `path` with `bytes`: readers see the old content or the new, never a part. `folder`
-/// must lie on the same file system.
+/// must be on the same file system.
 pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     place(stage(folder, mode, bytes)?, path)
 }
 
-/// As [`replace`], and durable once it returns: for what must not be lost or emptied by a failure
-/// of power.
+/// As [`replace`], and durable once it returns: for what a power failure must not lose or empty.
 pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let file = stage(folder, mode, bytes)?;
     file.as_file().sync_all()?;
@@ -263,7 +262,7 @@ pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> i
     sync_folder_of(path)
 }
 
-/// Makes a durable file of `bytes` at `path`, unless something is there already; false: it is.
+/// Creates a durable file with `bytes` at `path`, unless one exists; returns `false` if it does.
 pub fn create_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<bool> {
     let file = stage(folder, mode, bytes)?;
     file.as_file().sync_all()?;
@@ -284,7 +283,7 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes everything written so far to the file system of `folder` durable, by whichever process.
+/// Makes everything that any process has written to the file system of `folder` so far durable.
 ///
 /// One flush for many files: see docs/store.md for what it saves over flushing each.
 #[cfg(target_os = "linux")]
@@ -298,7 +297,7 @@ pub fn sync_filesystem(_folder: &Path, files: &[PathBuf]) -> io::Result<()> {
     let mut folders = std::collections::BTreeSet::new();
     for file in files {
         File::open(file)?.sync_all()?;
-        // The folder above too, in which this one may be new.
+        // The parent too, because this folder may be new in it.
         folders.extend(file.ancestors().skip(1).take(2).map(Path::to_path_buf));
     }
     folders

@@ -1,8 +1,8 @@
-//! Processes that this one is answerable for: which of its descendants live, and their end.
+//! The descendants of this process: which of them are alive, and ending them.
 //!
-//! A process that leaves its group or session, or whose parent ends, keeps its ancestry as long as
-//! one of its ancestors adopts orphans ([`adopt_orphans`]). So a descendant is found by its line
-//! of parents, not by its group. Where the system has no `/proc`, groups are all there is.
+//! A process that leaves its group or session, or whose parent ends, stays a descendant as long as
+//! one of its ancestors adopts orphans ([`adopt_orphans`]). So descendants are found by their chain
+//! of parents, not by their group. On systems without `/proc`, only groups are available.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -14,12 +14,12 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 /// Whether orphaned descendants become children of this process.
 static ADOPTS: AtomicBool = AtomicBool::new(false);
-/// The children that this process has started and waits for itself. Held while one is started, so
-/// that none is taken for an orphan.
+/// Children that this process has started and waits for. The lock is held while a child is started,
+/// so that it is not mistaken for an orphan.
 static KNOWN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// From now on the orphans among the descendants of this process become its children, and every
-/// child that is not [started](start) through this module counts as one of them.
+/// Makes orphaned descendants children of this process from now on. Every child that is not
+/// [started](start) through this module counts as an orphan.
 pub fn adopt_orphans() {
     #[cfg(target_os = "linux")]
     if rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok() {
@@ -27,7 +27,7 @@ pub fn adopt_orphans() {
     }
 }
 
-/// A child that is waited for by who started it; until then it is no orphan.
+/// A child that its owner waits for; until then it is not an orphan.
 #[derive(Debug)]
 pub struct OwnedChild(i32);
 
@@ -43,7 +43,7 @@ impl Drop for OwnedChild {
     }
 }
 
-/// Starts a child. Whoever calls this keeps the mark until the child has been waited for.
+/// Starts a child. The caller keeps the [`OwnedChild`] until it has waited for the child.
 pub fn start<T>(
     start: impl FnOnce() -> io::Result<T>,
     id: impl FnOnce(&T) -> Option<u32>,
@@ -57,17 +57,17 @@ pub fn start<T>(
 }
 
 fn known() -> std::sync::MutexGuard<'static, BTreeSet<i32>> {
-    // A set of numbers is whole whatever a thread was doing that panicked.
+    // The set is consistent even if a thread panicked.
     KNOWN.lock().unwrap_or_else(|held| held.into_inner())
 }
 
-/// Processes that end together.
+/// Processes that are ended together.
 #[derive(Clone, Debug)]
 pub enum Family {
     /// Every descendant of this process, but not the process itself.
     Below(Pid),
     /// The members of a group, the descendants of a child, and all orphans that this process has
-    /// adopted; but not the process that watches over the group.
+    /// adopted; excludes the process that watches the group.
     Line { group: Pid, child: Pid, guard: Pid },
     /// The orphans that this process has adopted, and their descendants.
     Orphans,
@@ -76,7 +76,7 @@ pub enum Family {
 }
 
 impl Family {
-    /// Whether any of them lives. Orphans that have ended are waited for.
+    /// Whether any of them is alive. Reaps orphans that have ended.
     pub fn is_alive(&self) -> bool {
         !self.living().is_empty()
     }
@@ -90,7 +90,7 @@ impl Family {
         }
     }
 
-    /// Kills them until none is left, for at most `patience`; whether none is left.
+    /// Kills them until none is left, for at most `patience`; returns whether none is left.
     ///
     /// A process that this user may not signal (`sudo`) is left alone.
     pub fn end(&self, patience: Option<Duration>) -> bool {
@@ -111,7 +111,7 @@ impl Family {
     }
 
     fn living(&self) -> Vec<Seen> {
-        // Nothing is started while the list is made: a new child would look like an orphan.
+        // No child is started while the list is made: it would look like an orphan.
         let known = known();
         let me = rustix::process::getpid();
         for _ in 0..ATTEMPTS {
@@ -168,7 +168,7 @@ impl Family {
     }
 }
 
-/// A list is made so many times until it is whole.
+/// The number of attempts to get a consistent list.
 const ATTEMPTS: usize = 3;
 
 /// A process as `/proc` shows it.
@@ -177,15 +177,15 @@ struct Seen {
     id: i32,
     parent: i32,
     group: i32,
-    /// When it began: together with the number this is one process for good.
+    /// The start time. Together with the process number, it identifies one process.
     begun: u64,
-    /// It has ended and waits to be waited for.
+    /// A zombie: it has ended and has not been reaped.
     ended: bool,
 }
 
 impl Seen {
-    /// Sends a signal to this process, not to another that has its number by now; whether that is
-    /// allowed.
+    /// Sends a signal to this process, not to another that has reused its number; returns whether
+    /// that is allowed.
     #[cfg(target_os = "linux")]
     fn signal(&self, signal: Signal) -> bool {
         use rustix::io::Errno;
@@ -196,7 +196,7 @@ impl Seen {
         let same = || Seen::read(self.id).is_some_and(|now| now.begun == self.begun);
         let sent = match pidfd_open(id, PidfdFlags::empty()) {
             Ok(process) => same().then(|| pidfd_send_signal(process, signal)),
-            // A kernel without such handles.
+            // The kernel has no pidfd.
             Err(Errno::NOSYS) => same().then(|| kill_process(id, signal)),
             Err(_) => None,
         };
@@ -211,7 +211,7 @@ impl Seen {
     fn reap(&self) {
         if let Some(id) = Pid::from_raw(self.id) {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            // Another thread may have done it.
+            // Another thread may have reaped it.
             let _ = waitid(WaitId::Pid(id), options);
         }
     }
@@ -221,7 +221,7 @@ impl Seen {
         Self::parse(id, &stat)
     }
 
-    /// `id (name) state parent group …`: the name may hold anything.
+    /// `id (name) state parent group …`: the name may contain any character.
     fn parse(id: i32, stat: &[u8]) -> Option<Self> {
         let name_ends = stat.iter().rposition(|byte| *byte == b')')?;
         let rest = std::str::from_utf8(stat.get(name_ends + 1..)?).ok()?;
@@ -233,8 +233,8 @@ impl Seen {
             id,
             parent,
             group,
-            // The 20th field of the line is the number of threads: the first of several may have
-            // ended. The 22nd is the time.
+            // Field 20 is the number of threads: the main thread may have ended before the others.
+            // Field 22 is the start time.
             ended: fields.nth(14)?.parse::<u32>().ok()? < 2 && matches!(state, "Z" | "X" | "x"),
             begun: fields.nth(1)?.parse().ok()?,
         })
@@ -252,7 +252,7 @@ impl Snapshot {
         Self(seen.map(|one| (one.id, one)).collect())
     }
 
-    /// Whether every process that is not the first of all has its parent in the list.
+    /// Whether the parent of every process, except the first, is in the list.
     fn is_whole(&self) -> bool {
         let has_parent = |one: &Seen| one.parent == 0 || self.0.contains_key(&one.parent);
         self.0.values().all(has_parent)
@@ -277,26 +277,25 @@ impl Snapshot {
     }
 }
 
-/// From now on a write beyond the largest size of a file (`ulimit -f`) fails and does not end the
-/// process.
+/// Makes a write beyond the file size limit (`ulimit -f`) fail instead of ending the process.
 ///
-/// SIGXFSZ gets a handler that does nothing. Programs that are started have the default again:
-/// `exec` takes handlers back, while a signal that is ignored would stay so.
+/// SIGXFSZ gets a handler that does nothing. Child programs get the default again: `exec` resets
+/// handlers, but would keep an ignored signal.
 pub fn fail_beyond_file_limit() {
     extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: zeroes are a valid `sigaction`. The handler touches nothing, so it may run at any
+    // SAFETY: a zeroed `sigaction` is valid. The handler touches nothing, so it may run at any
     // point of any thread.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&raw mut action.sa_mask);
-        // Where this fails, the limit ends the process, as it did before.
+        // If this fails, the limit ends the process, as before.
         libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut());
     }
 }
 
-/// Signals that this process was started to ignore (`nohup`).
+/// Whether this process was started with `signal` ignored (`nohup`).
 pub fn is_ignored(signal: Signal) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
@@ -308,7 +307,7 @@ pub fn is_ignored(signal: Signal) -> bool {
 mod tests {
     use super::*;
 
-    /// proc_pid_stat(5): the name stands in parentheses and may hold parentheses and spaces.
+    /// proc_pid_stat(5): the name is in parentheses and may contain parentheses and spaces.
     #[test]
     fn a_line_of_stat_is_read_whatever_the_name() {
         let line = b"17 (a) R 1 (b) S 4 5 6 0 -1 1 2 3 4 5 6 7 8 9 20 0 1 0 4711 8192 3";

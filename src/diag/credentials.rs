@@ -1,8 +1,8 @@
-//! Recognises credentials among the variables of the environment, by name and by value. A
-//! credential must not enter a key, since keys go into records and reports, which are shared; its
-//! value is masked in logs ([`super::secrets`]).
+//! Recognises credentials among environment variables, by name and by value. A credential must not
+//! enter a key, because keys go into records and reports, which are shared. [`super::secrets`]
+//! masks its value in logs.
 
-/// Words of a name that say so on their own.
+/// Words that mark a name as a credential on their own.
 const WORDS: &[&str] = &[
     "auth",
     "authorization",
@@ -29,7 +29,7 @@ const WORDS: &[&str] = &[
     "webhook",
     "webhooks",
 ];
-/// Words that are written as one: what they end in.
+/// Suffixes of compound names that mark a credential.
 const ENDINGS: &[&str] = &[
     "passwd",
     "password",
@@ -47,7 +47,7 @@ const ENDINGS: &[&str] = &[
     "userpass",
     "credentials",
 ];
-/// A place of one of these services usually holds a password.
+/// An address of one of these services usually holds a password.
 const SERVICES: &[&str] = &[
     "amqp",
     "broker",
@@ -72,7 +72,7 @@ const SERVICES: &[&str] = &[
 ];
 const PLACES: &[&str] = &["connection", "dsn", "uri", "url"];
 
-/// What tokens of well-known services begin with.
+/// Prefixes of tokens of well-known services.
 const PREFIXES: &[&str] = &[
     "ghp_",
     "gho_",
@@ -114,7 +114,7 @@ const PREFIXES: &[&str] = &[
     "gsk_",
     "pul-",
 ];
-/// The shortest run of letters and digits that makes what follows a prefix a token.
+/// The minimum number of letters and digits after a prefix for a token.
 const SHORTEST: usize = 12;
 /// Parameters of a URL that give access to what it names.
 const PARAMETERS: &[&str] = &[
@@ -136,7 +136,8 @@ const PARAMETERS: &[&str] = &[
     "x-goog-signature",
 ];
 
-/// Settings of connection strings, and addresses that give access to what knows them, in lower case.
+/// Settings of connection strings, and addresses that grant access to anyone who knows them, in
+/// lower case.
 const SETTINGS: &[&str] = &[
     "accountkey=",
     "sharedaccesskey=",
@@ -145,8 +146,8 @@ const SETTINGS: &[&str] = &[
     "age-secret-key-",
 ];
 
-/// Says in words why the variable `name` looks like a credential: by its name, or by the value
-/// that it holds. The words do not contain the value.
+/// Explains why the variable `name` looks like a credential: by its name, or by its value. The
+/// explanation does not contain the value.
 pub fn sign(name: &str, value: Option<&str>) -> Option<&'static str> {
     if is_named_so(name) {
         return Some("is named like a credential");
@@ -154,7 +155,7 @@ pub fn sign(name: &str, value: Option<&str>) -> Option<&'static str> {
     value.and_then(sign_in)
 }
 
-/// The words of a name: `GH_PAT`, `ghPat` and `gh-pat` have the same ones.
+/// The words of a name: `GH_PAT`, `ghPat` and `gh-pat` have the same words.
 fn words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     let mut after_lower = false;
@@ -178,7 +179,7 @@ fn is_named_so(name: &str) -> bool {
     let words = words(name);
     let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
     let ends = |word: &String| ENDINGS.iter().any(|ending| word.ends_with(ending));
-    // The shell's own are folders.
+    // The shell's own `PWD` variables are folders.
     let folder = matches!(name, "PWD" | "OLDPWD");
     let password = words.len() > 1 && words.iter().any(|word| word == "pwd");
     has(WORDS)
@@ -205,7 +206,7 @@ fn sign_in(value: &str) -> Option<&'static str> {
     let lower = value.trim_start().to_ascii_lowercase();
     let holds = |sign: &str| {
         let mut places = lower.match_indices(sign);
-        // A word of its own, with something behind it.
+        // The setting must start a word and have a value.
         places.any(|(at, _)| {
             let before = lower[..at].chars().next_back();
             let after = lower[at + sign.len()..].chars().next();
@@ -224,7 +225,7 @@ fn sign_in(value: &str) -> Option<&'static str> {
     known.then_some("holds what looks like an access token")
 }
 
-/// Runs of letters of which tokens are made.
+/// Runs of characters that tokens consist of.
 fn tokens(value: &str) -> impl Iterator<Item = &str> {
     let part = |letter: char| !(letter.is_ascii_alphanumeric() || "_-.".contains(letter));
     value.split(part)
@@ -237,7 +238,7 @@ fn begins(token: &str, prefix: &str) -> bool {
     let letters = |part: &str| part.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let mut parts = rest.split(['_', '-', '.']);
     match prefix {
-        // Capitals and digits, of one length.
+        // Capitals and digits, of fixed length.
         "AKIA" | "ASIA" => {
             let capital = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit();
             rest.len() >= 16 && rest.bytes().all(capital)
@@ -264,7 +265,7 @@ fn has_password(value: &str) -> bool {
         if password.is_some_and(|(_, password)| !password.is_empty()) {
             return true;
         }
-        // A password may hold what ends an authority.
+        // A password may contain characters that end an authority.
         let line = after.split(char::is_whitespace).next().unwrap_or_default();
         let odd = line
             .split_once('@')
@@ -361,7 +362,7 @@ mod tests {
         }
     }
 
-    /// The forms are those of GitHub, Hugging Face, OpenAI, AWS, Slack and Google; RFC 7519, 7468.
+    /// Formats of GitHub, Hugging Face, OpenAI, AWS, Slack and Google; RFC 7519, 7468.
     #[test]
     fn values_are_judged_by_their_form() {
         let long = "0123456789abcdefghijABCDEFGHIJ012345";

@@ -1,27 +1,28 @@
-//! Collects problems while a text is read, so that one run shows all of them.
+//! Collects problems while a text is read, so that one run reports all of them.
 
 use std::collections::HashMap;
 
 use super::{Diagnostic, Diagnostics, Place, Severity, SourceId, SourceText, Span};
 
-/// More than this are counted, not shown.
+/// Further problems are counted, not shown.
 const SHOWN: usize = 100;
 
-/// Of the problems that nodes have at one place, so many are told in their own words.
+/// The maximum number of problems that are reported separately when nodes have different ones at
+/// one place.
 const ALIKE: usize = 3;
 
-/// Everything found so far, and the texts it was found in.
+/// All problems so far, and the texts they are in.
 #[derive(Default)]
 pub struct Problems {
     sources: Vec<SourceText>,
     found: Vec<Draft>,
     /// Problems that have no place in any text.
     nowhere: Vec<Diagnostic>,
-    /// Problems that nodes may share, by what is said and where.
+    /// Problems that nodes may share, by message and place.
     shared: HashMap<(Place, &'static str, String), usize>,
-    /// The problems of nodes at one place that differ in words only.
+    /// Problems of nodes at one place that differ only in their message.
     alike: HashMap<(Place, &'static str), Vec<usize>>,
-    /// Takes the hints of problems that are told already.
+    /// Takes the hints of problems that have been reported already.
     ignored: Draft,
 }
 
@@ -33,7 +34,7 @@ pub struct Draft {
     code: &'static str,
     message: String,
     hint: Option<String>,
-    /// The node that has it, and how many others do.
+    /// The node with the problem, and the number of others.
     node: Option<(String, usize)>,
 }
 
@@ -47,7 +48,7 @@ impl Draft {
         self.hint = hint.or(self.hint.take());
     }
 
-    /// Hints at the name that was meant, or at those there are.
+    /// Suggests the name that was meant, or lists the known ones.
     pub fn suggest<'a>(
         &mut self,
         wrong: &str,
@@ -64,7 +65,7 @@ impl Problems {
         SourceId((self.sources.len() - 1) as u32)
     }
 
-    /// Shows `source` in place of the text that was there. It must have as many bytes.
+    /// Replaces the source text that is shown. The new one must have the same number of bytes.
     pub fn replace_source(&mut self, id: SourceId, source: SourceText) {
         self.sources[id.0 as usize] = source;
     }
@@ -95,7 +96,7 @@ impl Problems {
         self.add(Severity::Warning, place, code, message.into())
     }
 
-    /// An error of one node. Nodes with the same error at the same place are told once.
+    /// An error of one node. Nodes with the same error at the same place are reported once.
     pub fn node_error(
         &mut self,
         node: &dyn Fn() -> String,
@@ -122,7 +123,7 @@ impl Problems {
         found
     }
 
-    /// An error that many nodes come across and that is the same for all of them.
+    /// An error that is the same for many nodes.
     pub fn shared_error(
         &mut self,
         place: Place,
@@ -158,13 +159,13 @@ impl Problems {
         &mut self.found[index]
     }
 
-    /// Adds a problem that has no place in a text.
+    /// Adds a problem that is not at a place in a text.
     pub fn elsewhere(&mut self, diagnostic: Diagnostic) {
         self.nowhere.push(diagnostic);
     }
 
-    /// Bytes `start` to `end` of a scalar whose value is `value` and which stands at `place`; the
-    /// whole of it where the file writes it differently (escapes, several lines).
+    /// Bytes `start` to `end` of a scalar with the value `value` at `place`; the whole scalar if
+    /// the file writes it differently (escapes, several lines).
     pub fn inside(&self, place: Place, value: &str, start: usize, end: usize) -> Place {
         let written = self
             .text(place.source)
@@ -185,13 +186,13 @@ impl Problems {
         found.any(error) || nowhere.any(error)
     }
 
-    /// The warnings, or, if there are errors, those alone; by place.
+    /// The problems by place: only errors if there are any, otherwise the warnings.
     pub fn finish(mut self) -> Result<Vec<Diagnostic>, Diagnostics> {
         let failed = self.any_errors();
         if failed {
             self.found.retain(|found| found.severity == Severity::Error);
         }
-        // Stable: what was found first at one place stays first.
+        // Stable: problems at one place stay in the order they were found.
         self.found.sort_by_key(|found| found.place);
         let more = self.found.len().saturating_sub(SHOWN);
 
@@ -229,7 +230,7 @@ impl Problems {
 fn message_with_node(found: &Draft) -> String {
     match &found.node {
         None => found.message.clone(),
-        // Its stage has no other node, and the place says which stage.
+        // Its stage has only this node, and the place identifies the stage.
         Some((node, 0)) if !node.contains('[') => found.message.clone(),
         Some((node, 0)) => format!("{} (in {node})", found.message),
         Some((node, 1)) => format!("{} (in {node} and another node)", found.message),

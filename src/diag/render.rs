@@ -1,11 +1,11 @@
-//! Diagnostics as text for people, in the manner of rustc.
+//! Renders diagnostics as text, in the style of rustc.
 
 use std::fmt::Write;
 
 use super::terminal::steers;
 use super::{Diagnostic, Diagnostics, Severity};
 
-/// Characters of a source line that are shown; longer ones are cut around the place.
+/// The number of characters of a source line that are shown; longer lines are cut around the place.
 const SHOWN_COLUMNS: usize = 110;
 
 struct Paint {
@@ -38,7 +38,7 @@ fn paint(color: bool, severity: Severity) -> Paint {
 }
 
 impl Diagnostic {
-    /// Several lines that end with a line break: what, where, the line itself, a hint.
+    /// Lines for the message, the place, the source line and the hint; ends with a line break.
     pub fn render(&self, color: bool) -> String {
         let Paint {
             strong,
@@ -73,7 +73,8 @@ impl Diagnostic {
         text
     }
 
-    /// The part of the line to show, the cells before the place, the cells to underline.
+    /// The part of the line to show, the number of cells before the place, and of cells to
+    /// underline.
     fn shown(&self) -> (String, usize, usize) {
         let letters: Vec<char> = self.source_line.chars().collect();
         let at = (self.column - 1).min(letters.len());
@@ -98,7 +99,7 @@ impl Diagnostic {
     }
 }
 
-/// Tabs as spaces, and nothing that could steer a terminal.
+/// Replaces tabs by spaces, and characters that could control a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .flat_map(|letter| match letter {
@@ -110,8 +111,8 @@ fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Whether a letter shows nothing, or changes how others are shown: what text that is not one's own
-/// could hide something with.
+/// Whether a character is invisible, or changes how others are displayed: foreign text could hide
+/// something with it.
 pub fn is_unseen(letter: char) -> bool {
     steers(letter)
         || matches!(letter,
@@ -121,13 +122,13 @@ pub fn is_unseen(letter: char) -> bool {
             | '\u{ffa0}' | '\u{fff0}'..='\u{fffd}' | '\u{e0000}'..='\u{e0fff}')
 }
 
-/// The cells of a terminal that `text` takes.
+/// The number of terminal cells that `text` takes.
 fn cells(text: &str) -> usize {
     unicode_width::UnicodeWidthStr::width(text)
 }
 
 impl Diagnostics {
-    /// All of them, an empty line between two.
+    /// Renders all of them, separated by empty lines.
     pub fn render(&self, color: bool) -> String {
         let texts: Vec<String> = self.0.iter().map(|one| one.render(color)).collect();
         texts.join("\n")

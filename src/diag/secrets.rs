@@ -1,5 +1,5 @@
-//! Masks secrets: tokens, passwords, keys. Code that reads a secret registers it here, and every
-//! log line and every text from a server passes through [`masked`].
+//! Masks secrets: tokens, passwords, keys. Code that reads a secret registers it here; every log
+//! line and every text from a server passes through [`masked`].
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -10,11 +10,11 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::credentials;
 
-/// What stands in place of a secret.
+/// The replacement for a secret.
 const MASK: &str = "…";
-/// A shorter value is part of too many words.
+/// A shorter value occurs in too many words.
 const SHORTEST: usize = 6;
-/// What comes before a secret in a header, a URL's query or a document, in lower case.
+/// What precedes a secret in a header, a URL's query or a document, in lower case.
 const BEFORE: [&str; 24] = [
     "bearer ",
     "basic ",
@@ -44,7 +44,8 @@ const BEFORE: [&str; 24] = [
 
 static KEPT: RwLock<Vec<String>> = RwLock::new(Vec::new());
 
-/// From now on `value` is masked, in the forms in which it goes over a wire or into a log.
+/// Registers `value`, which is masked from now on, in the forms in which it appears in requests and
+/// logs.
 pub fn keep(value: &str) {
     let value = value.trim();
     if value.len() < SHORTEST {
@@ -56,21 +57,21 @@ pub fn keep(value: &str) {
             kept.push(form);
         }
     }
-    // A value that is part of another goes last.
+    // A value that is contained in another comes later.
     kept.sort_by_key(|form| std::cmp::Reverse(form.len()));
 }
 
 /// Registers the secrets of the environment: values of variables that look like credentials, by
-/// name or by value, and the users and passwords in URLs.
+/// name or by value, and the users and passwords of URLs.
 pub fn keep_environment() {
     for (name, value) in std::env::vars_os() {
         let (Some(name), Some(value)) = (name.to_str(), value.to_str()) else {
             continue;
         };
-        // A path says where a secret is, and this variable which key signs.
+        // A path says where a secret is, and this variable says which key signs.
         let is_path = value.starts_with('/') && Path::new(value).exists();
         let is_place = is_path || name == "RIBFLOW_KEY";
-        // Of a URL, the user and password only: the host says which server failed.
+        // Of a URL, only the user and the password: the host is needed to say which server failed.
         let is_url = value.contains("://");
         if is_url {
             keep_of_url(value);
@@ -85,7 +86,7 @@ pub fn keep_environment() {
     }
 }
 
-/// Keeps the password of a URL, if it has one.
+/// Registers the password of a URL, if it has one.
 pub fn keep_of_url(url: &str) {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -95,7 +96,7 @@ pub fn keep_of_url(url: &str) {
     }
 }
 
-/// A secret as it is, as parts of URLs have it, as Rust's own notation has text and bytes, and in
+/// A secret verbatim, percent-encoded, in Rust's debug notation of text and of bytes, and in
 /// base64.
 fn forms(value: &str) -> Vec<String> {
     let encoded = |byte: u8| match byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -113,8 +114,8 @@ fn forms(value: &str) -> Vec<String> {
     ]
 }
 
-/// `text` without secrets: those that are kept, and what stands where secrets do (`Bearer …`,
-/// `?X-Amz-Signature=…`, `://user:password@`).
+/// `text` without secrets: registered ones, and values in places where secrets are expected
+/// (`Bearer …`, `?X-Amz-Signature=…`, `://user:password@`).
 pub fn masked(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     {
@@ -142,16 +143,16 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// Where secrets stand by what is before them, in order.
+/// Ranges that hold secrets, judged by what precedes them, in order.
 fn places(text: &str) -> Vec<(usize, usize)> {
-    // Of one length with the text, so that places in one are places in the other.
+    // Has the same length as the text, so that positions agree.
     let lower = text.to_ascii_lowercase();
     let mut places = Vec::new();
     for before in BEFORE {
         for (at, _) in lower.match_indices(before) {
             let begin = at + before.len();
             let end = begin + length(&text[begin..]);
-            // Words in a sentence ("bearer of", "no token=") are no secrets.
+            // Words in a sentence ("bearer of", "no token=") are not secrets.
             if end - begin >= SHORTEST {
                 places.push((begin, end));
             }
@@ -170,7 +171,7 @@ fn places(text: &str) -> Vec<(usize, usize)> {
     places
 }
 
-/// How long a value is that begins here.
+/// The length of the value at the start of `text`.
 fn length(text: &str) -> usize {
     let ends = |letter: char| letter.is_whitespace() || "&\"'<>,;)}]\\".contains(letter);
     text.find(ends).unwrap_or(text.len())

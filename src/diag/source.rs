@@ -1,19 +1,19 @@
-//! Texts, and places in them.
+//! Source texts and places in them.
 
 use super::{Diagnostic, Severity};
 
-/// A stretch of bytes in a source text.
+/// A range of bytes in a source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     pub start: usize,
     pub end: usize,
 }
 
-/// Which of several source texts a span lies in; the first one added is the first in order.
+/// Identifies one of several source texts; the first one added is the first in order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub u32);
 
-/// A stretch of one of several texts.
+/// A range in one of several texts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     pub source: SourceId,
@@ -21,7 +21,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The part of this place from byte `start` to byte `end` of it.
+    /// Bytes `start` to `end` of this place.
     pub fn part(self, start: usize, end: usize) -> Self {
         let span = Span {
             start: self.span.start + start,
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-/// A text with its name and where its lines begin.
+/// A text with its name and the starts of its lines.
 pub struct SourceText {
     name: String,
     text: String,
@@ -61,7 +61,7 @@ impl SourceText {
         &self.text
     }
 
-    /// An error at `span`, which is brought to the boundaries of characters and to one line.
+    /// An error at `span`, which is clamped to character boundaries and to one line.
     pub fn diagnostic(&self, span: Span, code: &str, message: impl Into<String>) -> Diagnostic {
         let start = char_boundary(&self.text, span.start);
         let line = self.lines.partition_point(|begin| *begin <= start) - 1;
@@ -82,18 +82,18 @@ impl SourceText {
         }
     }
 
-    /// The byte at which line `line` (from 1) begins; the end of the text where it has fewer.
+    /// The byte at which line `line` (from 1) begins; the end of the text if it has fewer lines.
     pub fn line_start(&self, line: usize) -> usize {
         let index = line.saturating_sub(1);
         self.lines.get(index).copied().unwrap_or(self.text.len())
     }
 }
 
-/// The last boundary of characters in `text` that is not after byte `index`.
+/// The last character boundary in `text` at or before byte `index`.
 pub fn char_boundary(text: &str, index: usize) -> usize {
     let index = index.min(text.len());
     let bytes = (0..=index).rev();
-    // Byte 0 is always one.
+    // Byte 0 is always a boundary.
     bytes
         .into_iter()
         .find(|at| text.is_char_boundary(*at))

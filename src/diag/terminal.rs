@@ -1,28 +1,28 @@
-//! What may reach a terminal of a text that others have written: records, logs, remotes, bundles,
-//! names of files. Everything that ribflow prints passes through [`Clean`].
+//! Sanitises text that others have written before it reaches a terminal: records, logs, remotes,
+//! bundles, file names. Everything that ribflow prints passes through [`Clean`].
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-/// Whether a character does something to a terminal other than show a letter: control characters
-/// (C0, DEL, C1) and those that turn the direction of writing, which make a text read as another.
+/// Whether a character controls the terminal instead of printing: control characters (C0, DEL, C1),
+/// and those that change the writing direction, which make a text read as another.
 pub fn steers(letter: char) -> bool {
     let direction = matches!(letter, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     letter.is_control() || direction
 }
 
-/// `text` without what steers a terminal. Line breaks stay.
+/// `text` without characters that control a terminal. Line breaks stay.
 pub fn printable(text: &str) -> String {
     let stays = |letter: &char| *letter == '\n' || !steers(*letter);
     text.chars().filter(stays).collect()
 }
 
-/// What a stream is written for.
+/// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
-    /// Words. With colour, ribflow's own sequences for it pass.
+    /// Plain text. With colour, ribflow's own colour sequences pass.
     Text { color: bool },
-    /// JSON: characters that steer are written as escapes, which keep what the document says.
+    /// JSON: control characters are written as escapes, which preserve the content.
     Json,
 }
 
@@ -30,10 +30,10 @@ pub enum Stream {
 const COLORS: &[&str] = &[
     "0", "1", "2", "31;1", "32", "33", "1;31", "1;33", "1;34", "31", "34", "35", "3",
 ];
-/// The longest such sequence: what ends in a part of one waits for the rest.
+/// The longest such sequence: output that ends in a part of one waits for the rest.
 const LONGEST: usize = 8;
 
-/// `text` without what steers a terminal, but for what `stream` lets pass.
+/// `text` without characters that control a terminal, except for those that `stream` allows.
 pub fn cleaned(text: &str, stream: Stream) -> Cow<'_, str> {
     if text.bytes().all(is_plain) {
         return Cow::Borrowed(text);
@@ -56,7 +56,7 @@ pub fn cleaned(text: &str, stream: Stream) -> Cow<'_, str> {
     Cow::Owned(clean)
 }
 
-/// What shows itself: letters of ASCII, line breaks and tabs.
+/// Printable ASCII, line breaks and tabs.
 fn is_plain(byte: u8) -> bool {
     matches!(byte, b' '..=b'~' | b'\n' | b'\t')
 }
@@ -71,11 +71,11 @@ fn own_color(text: &str, stream: Stream) -> Option<&str> {
     COLORS.contains(&&rest[..end]).then(|| &text[..length])
 }
 
-/// A stream to which only clean text is written.
+/// A writer that passes on only clean text.
 pub struct Clean<W: Write> {
     writer: W,
     stream: Stream,
-    /// The beginning of a letter or of a sequence, of which the rest comes with the next bytes.
+    /// The start of a character or of a sequence, whose rest comes with the next bytes.
     open: Vec<u8>,
 }
 
@@ -88,7 +88,7 @@ impl<W: Write> Clean<W> {
         }
     }
 
-    /// Bytes that can be judged by themselves; the rest stays.
+    /// Takes the bytes that can be judged now; the rest stays.
     fn take_whole(&mut self) -> Vec<u8> {
         let from = self.open.len().saturating_sub(LONGEST);
         let end = &self.open[from..];
@@ -132,7 +132,7 @@ impl<W: Write> Write for Clean<W> {
 impl<W: Write> Drop for Clean<W> {
     fn drop(&mut self) {
         let rest = std::mem::take(&mut self.open);
-        // Nobody is left to be told.
+        // A drop can't report an error.
         let _ = self.pass(&rest);
     }
 }
@@ -159,7 +159,7 @@ mod tests {
             assert_eq!(printable(text), clean.replace('\t', ""));
         }
         assert_eq!(cleaned("\x1b[31;1mred\x1b[0m", TEXT), "[31;1mred[0m");
-        // Hidden letters, a moved cursor and a lone start are not among the colours.
+        // Hidden text, cursor movement and an incomplete sequence are not among the colours.
         let odd = "\x1b[31;1mred\x1b[0m\x1b[8mhidden\x1b[3A\x1b";
         assert_eq!(cleaned(odd, COLOR), "\x1b[31;1mred\x1b[0m[8mhidden[3A");
         let json = serde_json::json!({ "a": "x\u{9b}\u{202e}\u{7f}" }).to_string();

@@ -1,5 +1,5 @@
-//! Checksums in small files that decide something: a bit that flips in one of them must not pass
-//! for another decision. A file without a checksum is of an earlier version, and valid.
+//! Checksums for small files that decisions depend on: a flipped bit must not be taken for another
+//! decision. A file without a checksum comes from an earlier version and is valid.
 
 use serde::Serialize;
 use serde_json::Value;
@@ -11,7 +11,7 @@ pub const FIELD: &str = "check";
 /// Hexadecimal digits of a checksum.
 const DIGITS: usize = 16;
 
-/// The content does not have the checksum that it names, or can't be what was written.
+/// The content does not match its checksum, or is malformed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("its content does not match its checksum")]
 pub struct Damaged;
@@ -21,7 +21,7 @@ pub fn sum(bytes: &[u8]) -> String {
     Digest::of(bytes).to_hex()[..DIGITS].to_string()
 }
 
-/// A JSON document for people to read, with its checksum. `value` must encode to an object.
+/// A human-readable JSON document with its checksum. `value` must serialise to an object.
 pub fn document(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut value = serde_json::to_value(value)?;
     let sum = sum(&canonical(&value));
@@ -31,10 +31,10 @@ pub fn document(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A JSON document without its checksum, and whether it has one.
+/// Parses a JSON document; returns it without its checksum, and whether it had one.
 ///
 /// # Errors
-/// It is no JSON, or another document than was written.
+/// The text is not valid JSON, or does not match its checksum.
 pub fn read_document(bytes: &[u8]) -> Result<(Value, bool), Damaged> {
     let mut value: Value = serde_json::from_slice(bytes).map_err(|_| Damaged)?;
     let named = match value.as_object_mut() {
@@ -48,17 +48,17 @@ pub fn read_document(bytes: &[u8]) -> Result<(Value, bool), Damaged> {
     }
 }
 
-/// The names in order and no white space, so that a document may be laid out anew.
+/// Sorted names and no white space, so that a document may be reformatted.
 fn canonical(value: &Value) -> Vec<u8> {
-    // A value always encodes.
+    // A `Value` always serialises.
     serde_json::to_vec(value).unwrap_or_default()
 }
 
 const BEFORE: &[u8] = b",\"check\":\"";
 const AFTER: &[u8] = b"\"}";
 
-/// A JSON document on one line, with its checksum as the last field. `value` must encode to an
-/// object that is not empty.
+/// A JSON document on one line, with its checksum as the last field. `value` must serialise to a
+/// non-empty object.
 pub fn line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(value)?;
     let sum = sum(&line);
@@ -70,11 +70,11 @@ pub fn line(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     Ok(line)
 }
 
-/// The document on a line without its checksum, and whether it has one. The line's end is not part
-/// of `line`.
+/// Parses a document on one line; returns it without its checksum, and whether it had one. `line`
+/// excludes the line break.
 ///
 /// # Errors
-/// The checksum is that of another line.
+/// The line does not match its checksum.
 pub fn read_line(line: &[u8]) -> Result<(Vec<u8>, bool), Damaged> {
     let start = line.len().checked_sub(BEFORE.len() + DIGITS + AFTER.len());
     let Some((document, end)) = start.map(|start| line.split_at(start)) else {
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// Every way in which one bit of `bytes` can flip.
+    /// `bytes` with each single bit flipped.
     fn flips(bytes: &[u8]) -> impl Iterator<Item = Vec<u8>> {
         (0..bytes.len() * 8).map(move |bit| {
             let mut bytes = bytes.to_vec();
@@ -114,7 +114,7 @@ mod tests {
         for flipped in flips(&bytes) {
             match read_document(&flipped) {
                 Ok((found, true)) => assert_eq!(found, value),
-                // A name that is not known, which its reader refuses.
+                // The flip hit the name `check`; the reader refuses the unknown field.
                 Ok((found, false)) => assert_eq!(found.as_object().unwrap().len(), 4),
                 Err(Damaged) => {}
             }
@@ -135,7 +135,7 @@ mod tests {
             assert_ne!(read_line(&flipped).map(|(_, checked)| checked), Ok(true));
         }
         assert_eq!(read_line(&text), Ok((text.clone(), false)));
-        // Older readers take it as it is.
+        // Older readers take the line unchanged.
         let whole: Value = serde_json::from_slice(bytes).unwrap();
         assert_eq!(whole["what"], value["what"]);
     }

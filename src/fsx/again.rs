@@ -1,15 +1,15 @@
-//! Reading once more what could not be read: a disk, a network, or a process with too many open
-//! files may fail once, and what could not be read is not damaged.
+//! Retries reads: a disk, a network, or a process with too many open files may fail once, and a
+//! file that could not be read is not damaged.
 
 use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
-/// How long is waited before each further attempt.
+/// The pause before each further attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
 
-/// What `read` gives, or the error of the last of three attempts. What is not there, or is no
-/// file, is not asked for again.
+/// The result of `read`, or the error of the last of three attempts. A file that is missing, or not
+/// a file, is not retried.
 pub fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     for pause in PAUSES {
         match read() {
@@ -32,7 +32,7 @@ fn may_pass(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// The result of attempts that fail so often before one succeeds.
+    /// The result when `failures` attempts fail before one succeeds.
     fn after(failures: usize, error: fn() -> io::Error) -> (io::Result<()>, usize) {
         let mut attempts = 0;
         let result = again(|| {

@@ -1,8 +1,8 @@
-//! Files below a folder that others may write to: no link below it is followed, whoever made it
-//! and whenever, and nothing but regular files is opened.
+//! Files below a folder that others may write to: no link below it is followed, even one that
+//! appears during the operation, and only regular files are opened.
 //!
-//! Each part of a name is opened in the folder before it, so that no part can be exchanged for a
-//! link in between.
+//! Each part of a name is opened relative to the open folder before it, so that no part can be
+//! replaced by a link in between.
 
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
@@ -26,12 +26,12 @@ const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NOCTTY)
     .union(OFlags::CLOEXEC);
 
-/// A name leads over a link.
+/// A name leads through a link.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is a link: links inside of it are not followed", .0.display())]
 struct IsLink(PathBuf);
 
-/// Whether this is the error of a name that leads over a link.
+/// Whether this is the error for a name that leads through a link.
 pub fn leads_over_link(error: &io::Error) -> bool {
     error.get_ref().is_some_and(|inner| inner.is::<IsLink>())
 }
@@ -44,7 +44,7 @@ pub struct Beneath {
 }
 
 impl Beneath {
-    /// The folder at `root`; links on the way there are followed.
+    /// Opens the folder at `root`; links on the way there are followed.
     pub fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
@@ -56,7 +56,7 @@ impl Beneath {
     /// Opens a regular file for reading.
     pub fn file(&self, name: &str) -> io::Result<File> {
         let (folder, last) = self.above(name)?;
-        // Before it is opened: the opening of a device can have effects.
+        // Checked before it is opened, because opening a device can have effects.
         self.stat_in(&folder, last, name)?;
         let opened = rustix::fs::openat(&folder, last, FILE, Mode::empty());
         let file = File::from(opened.map_err(|error| self.explain(&folder, last, error))?);
@@ -70,8 +70,7 @@ impl Beneath {
         self.stat_in(&folder, last, name)
     }
 
-    /// The names in a folder that are text, in order, and which of them are folders. Links are
-    /// left out.
+    /// The UTF-8 names in a folder, sorted, and which of them are folders. Omits links.
     pub fn names(&self, name: &str) -> io::Result<Vec<(String, bool)>> {
         let folder = self.folder(name)?;
         let mut names = Vec::new();
@@ -84,7 +83,7 @@ impl Beneath {
                 continue;
             }
             let kind = match entry.file_type() {
-                // Not every file system says.
+                // Some file systems don't report the type.
                 FileType::Unknown => {
                     match rustix::fs::statat(&folder, text, AtFlags::SYMLINK_NOFOLLOW) {
                         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
@@ -101,8 +100,7 @@ impl Beneath {
         Ok(names)
     }
 
-    /// Makes a folder and those above it that are missing, each open to whom the one above it is
-    /// open to.
+    /// Creates a folder and its missing parents, each with the permissions of its parent.
     pub fn make_folders(&self, name: &str) -> io::Result<OwnedFd> {
         let mut folder = self.folder.try_clone()?;
         for part in parts(name)? {
@@ -125,10 +123,10 @@ impl Beneath {
         Ok(folder)
     }
 
-    /// Removes a file. One that is not there is none to remove.
+    /// Removes a file. A missing file is not an error.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         let removed = self.above(name).and_then(|(folder, last)| {
-            // The link itself, where it is one.
+            // Removes the link itself, not its target.
             Ok(rustix::fs::unlinkat(&folder, last, AtFlags::empty())?)
         });
         match removed {
@@ -137,8 +135,9 @@ impl Beneath {
         }
     }
 
-    /// A new file in `folder`, which is made if it is missing, with exactly the permission bits
-    /// `mode`. It is locked while it is written, and gone when it is dropped before it has a name.
+    /// A new file in `folder`, which is created if it is missing, with exactly the permission bits
+    /// `mode`. The file is locked while it is written, and removed if it is dropped before it has a
+    /// name.
     pub fn temporary(&self, folder: &str, mode: u32) -> io::Result<Temporary> {
         let folder = self.make_folders(folder)?;
         let name = random_name()?;
@@ -146,15 +145,15 @@ impl Beneath {
         let bits = Mode::from_raw_mode(0o600);
         let file = File::from(rustix::fs::openat(&folder, &name, flags, bits)?);
         let temporary = Temporary { folder, name, file };
-        // A file system without locks keeps what a killed process leaves.
+        // On a file system without locks, the files of killed processes stay.
         let _ = temporary.file.try_lock();
         let permissions = Permissions::from_mode(mode);
         temporary.file.set_permissions(permissions)?;
         Ok(temporary)
     }
 
-    /// Removes what processes that have died left in a folder of temporary files. Of files that
-    /// [`Beneath::temporary`] has not named, it keeps those younger than `others`.
+    /// Removes the temporary files of processes that have died from a folder. Keeps files that
+    /// [`Beneath::temporary`] has not named if they are younger than `others`.
     pub fn sweep(&self, folder: &str, others: Duration) -> io::Result<()> {
         let names = match self.names(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -168,7 +167,7 @@ impl Beneath {
                 others
             };
             if !is_folder && is_abandoned(&opened, &name, age) {
-                // Somebody else may be sweeping, too.
+                // Another process may be sweeping too.
                 let _ = rustix::fs::unlinkat(&opened, &name, AtFlags::empty());
             }
         }
@@ -208,7 +207,7 @@ impl Beneath {
         }
     }
 
-    /// Systems differ in what they call a link that is not followed.
+    /// Systems use different errors for a link that is not followed.
     fn explain(&self, folder: &OwnedFd, part: &str, error: Errno) -> io::Error {
         let stat = rustix::fs::statat(folder, part, AtFlags::SYMLINK_NOFOLLOW);
         let is_link = stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::Symlink);
@@ -236,10 +235,10 @@ impl Temporary {
         &self.file
     }
 
-    /// Names it below `root`, in place of what had the name.
+    /// Names it below `root`, replacing an existing file.
     pub fn place(self, root: &Beneath, name: &str) -> io::Result<()> {
         let (folder, last) = home(root, name)?;
-        // Renaming replaces a link, and does not follow it.
+        // Renaming replaces a link and does not follow it.
         Ok(rustix::fs::renameat(
             &self.folder,
             &self.name,
@@ -248,13 +247,13 @@ impl Temporary {
         )?)
     }
 
-    /// Names it below `root` unless something has the name; whether it did.
+    /// Names it below `root` unless the name is taken; returns whether it did.
     pub fn place_new(self, root: &Beneath, name: &str) -> io::Result<bool> {
         let (folder, last) = home(root, name)?;
         let flags = RenameFlags::NOREPLACE;
         let renamed = rustix::fs::renameat_with(&self.folder, &self.name, &folder, last, flags);
         let placed = match renamed {
-            // Not every file system can.
+            // Some file systems don't support this.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
                 rustix::fs::linkat(&self.folder, &self.name, &folder, last, AtFlags::empty())
             }
@@ -280,7 +279,7 @@ impl Write for Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // Nothing has this name once it was renamed: the digits are random.
+        // Nothing else has this name after the rename: its digits are random.
         let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
     }
 }
@@ -298,18 +297,18 @@ fn is_abandoned(folder: &OwnedFd, name: &str, age: Duration) -> bool {
     })
 }
 
-/// The folder that a name is to lie in, made if it is missing, and the last part of the name.
+/// The folder that a name belongs in, created if it is missing, and the last part of the name.
 fn home<'a>(root: &Beneath, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
     let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
     is_part(last)?;
     Ok((root.make_folders(above)?, last))
 }
 
-/// Opens a new folder to whom `above` is open to.
+/// Gives a new folder the permissions of its parent.
 fn open_as(folder: &OwnedFd, above: &OwnedFd) {
     if let Ok(stat) = rustix::fs::fstat(above) {
         let mode = Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o2777);
-        // Where that is not allowed, it stays as the umask has it.
+        // Where that is not allowed, the permissions of the umask remain.
         let _ = rustix::fs::fchmod(folder, mode | Mode::RWXU);
     }
 }
@@ -373,7 +372,7 @@ mod tests {
         for name in ["../outside/secret", "a/../a/file", "/etc/passwd", "", "a/."] {
             assert!(below.file(name).is_err(), "{name}");
         }
-        // What is written goes nowhere else, and takes the place of a link.
+        // Writes stay below the folder and replace the link.
         let write = |name: &str| below.temporary("tmp", 0o444).unwrap().place(&below, name);
         assert!(leads_over_link(&write("b/new").unwrap_err()));
         write("a/link").unwrap();

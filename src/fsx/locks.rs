@@ -1,6 +1,6 @@
-//! Locks on files, between processes and inside one, on one host's disks and on those that hosts
-//! share. Where a group shares the folder it shares the lock: NFS locks a file alone only for who
-//! may write it.
+//! File locks between processes and within one, on local disks and on network file systems. A group
+//! that shares the folder shares the lock: on NFS, only a user who may write a file can lock it
+//! exclusively.
 
 use std::fs::{self, File, Permissions, TryLockError};
 use std::io;
@@ -13,10 +13,10 @@ use rustix::io::Errno;
 
 use super::{SHARED, Stamp};
 
-/// How often a lock is looked at that can't be waited for.
+/// The polling interval for a lock that can't be waited for.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// A lock that nobody holds, and that this user can't take.
+/// A lock that is free, but that this user can't take.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "this lock belongs to another user, and its file system locks it only for who may write it; \
@@ -46,12 +46,12 @@ impl Lock {
         }
     }
 
-    /// The lock at `path`, waiting for whoever holds it.
+    /// The lock at `path`; waits for its holder.
     pub fn acquire(path: &Path) -> io::Result<Self> {
         loop {
             let file = Self::open(path)?;
             if !alone(&file)? {
-                // Its holder removes it, so the next look may find another file.
+                // Its holder removes it, so the next attempt may find another file.
                 std::thread::sleep(LOOK);
                 continue;
             }
@@ -61,26 +61,26 @@ impl Lock {
         }
     }
 
-    /// Whether nobody holds the lock on an open file; `false` where that can't be found out.
+    /// Whether the lock on an open file is free; `false` if that can't be determined.
     pub(super) fn is_free(file: &File) -> bool {
         file.try_lock_shared().is_ok() && file.unlock().is_ok()
     }
 
     fn open(path: &Path) -> io::Result<File> {
-        // Its maker is about to open it to others, or has just removed it.
+        // Its creator is about to give others access, or has just removed it.
         const ATTEMPTS: usize = 50;
         let mut attempt = 0;
         loop {
             attempt += 1;
             match create(path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                // Nothing may be made here, but what is there may be waited for.
+                // This user can't create files here, but can wait for an existing lock.
                 Err(error) if is_unwritable(&error) && path.exists() => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
                 result => return result,
             }
             let result = match existing(path, true) {
-                // Another user's: reading is enough to wait for it.
+                // The file belongs to another user: read access is enough to wait for it.
                 Err(error) if is_unwritable(&error) => existing(path, false),
                 result => result,
             };
@@ -96,9 +96,9 @@ impl Lock {
         }
     }
 
-    /// A holder removes its file when it lets go, so the file that was just locked may no longer
-    /// be the one at `path`; then nothing is held. While `path` leads to a locked file only its
-    /// holder removes it, so two holders can't both be confirmed.
+    /// A holder removes its file when it releases the lock, so the file that was just locked may no
+    /// longer be the one at `path`; then the lock is not held. While `path` refers to a locked
+    /// file, only its holder removes it, so two holders can't both be confirmed.
     fn confirm(path: &Path, file: File) -> io::Result<Option<Self>> {
         Ok(is_at(path, &file)?.then(|| Self {
             path: path.to_path_buf(),
@@ -109,29 +109,29 @@ impl Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Removed while still held; the lock goes when the file is closed. A file that can't be
-        // removed is harmless: the next holder takes it as it is.
+        // Removed while still held; closing the file releases the lock. A file that can't be
+        // removed is harmless: the next holder reuses it.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A lock on a file that stays: held by several together or by one alone, until dropped.
+/// A lock on a file that persists. Shared by several holders or exclusive to one, until dropped.
 #[derive(Debug)]
 pub struct StandingLock {
     _file: File,
 }
 
 impl StandingLock {
-    /// The lock at `path` together with others, waiting for who holds it alone.
+    /// The lock at `path`, shared; waits for an exclusive holder.
     pub fn together(path: &Path) -> io::Result<Self> {
         let lock = |file: &File| file.lock_shared().map(|()| true);
         Self::take(path, || existing(path, false), lock)
     }
 
-    /// The lock at `path` alone, waiting for all others.
+    /// The lock at `path`, exclusive; waits for all other holders.
     pub fn alone(path: &Path) -> io::Result<Self> {
         let open = || match existing(path, true) {
-            // Most systems lock what is only read as well.
+            // Most systems can lock a file that is open for reading only.
             Err(error) if is_unwritable(&error) => existing(path, false),
             file => file,
         };
@@ -149,7 +149,7 @@ impl StandingLock {
                 std::thread::sleep(LOOK);
                 continue;
             }
-            // Its holder may have replaced it meanwhile; then nothing is held.
+            // Its holder may have replaced it meanwhile; then the lock is not held.
             if is_at(path, &file)? {
                 return Ok(Self { _file: file });
             }
@@ -157,8 +157,8 @@ impl StandingLock {
     }
 }
 
-/// Whether an error says that nothing can be written here: another user's file, a read-only file
-/// system, a full one, a limit on the size of files.
+/// Whether an error means that this process can't write here: another user's file, a read-only or
+/// full file system, a limit on file sizes.
 pub fn is_unwritable(error: &io::Error) -> bool {
     use io::ErrorKind::{
         FileTooLarge, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
@@ -169,7 +169,7 @@ pub fn is_unwritable(error: &io::Error) -> bool {
     )
 }
 
-/// Everybody may read; who may write to `folder` may write to the file.
+/// Everyone may read the file; users who may write to `folder` may write to it.
 pub fn shared_in(folder: &Path) -> u32 {
     let writers = fs::metadata(folder).map_or(0, |metadata| metadata.mode() & 0o022);
     SHARED | writers
@@ -183,7 +183,7 @@ fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// A lock is never a link, and a named pipe in its place is not waited for.
+/// A lock is never a link; a named pipe in its place does not block.
 fn existing(path: &Path, writes: bool) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
     let file = File::options()
@@ -195,7 +195,7 @@ fn existing(path: &Path, writes: bool) -> io::Result<File> {
     Ok(file)
 }
 
-/// Takes the lock on a file alone, unless somebody holds it; whether it did.
+/// Takes the exclusive lock on a file if it is free; returns whether it did.
 fn try_alone(file: &File) -> io::Result<bool> {
     match file.try_lock() {
         Ok(()) => Ok(true),
@@ -204,7 +204,7 @@ fn try_alone(file: &File) -> io::Result<bool> {
     }
 }
 
-/// As [`try_alone`], waiting for who holds it where the file system lets this user wait.
+/// As [`try_alone`], but waits for the holder where the file system allows that.
 fn alone(file: &File) -> io::Result<bool> {
     match file.lock() {
         Ok(()) => Ok(true),
@@ -212,11 +212,11 @@ fn alone(file: &File) -> io::Result<bool> {
     }
 }
 
-/// NFS takes a lock alone for a lock on the bytes, and refuses it (EBADF) to who has the file open
-/// for reading. Such a user can still find out whether somebody holds it.
+/// NFS implements an exclusive lock as a lock on bytes, and refuses it (EBADF) to users who have
+/// the file open for reading. Such a user can still find out whether the lock is held.
 ///
 /// # Errors
-/// `error`, or what to do where nobody holds it.
+/// `error`, or advice if the lock is free.
 fn unless_held(file: &File, error: io::Error) -> io::Result<()> {
     if error.raw_os_error() != Some(Errno::BADF.raw_os_error()) {
         return Err(error);

@@ -1,5 +1,5 @@
-//! Reads files of folders that another user may have made. Such folders may hold links, and pipes
-//! that never answer: these functions open regular files only, and no links.
+//! Reads files of folders that another user may have created. Such folders may hold links, and
+//! pipes that never answer: these functions open only regular files, and follow no links.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,18 +9,18 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-/// A pipe is opened at once, and then refused.
+/// Opens a pipe without blocking; it is refused afterwards.
 const FILE: OFlags = OFlags::RDONLY
     .union(OFlags::NONBLOCK)
     .union(OFlags::NOFOLLOW)
     .union(OFlags::CLOEXEC);
 
-/// Opens `path` for reading, if that is a regular file and no link to one.
+/// Opens `path` for reading if it is a regular file, not a link to one.
 pub fn open_plain(path: &Path) -> io::Result<File> {
     regular(rustix::fs::open(path, FILE, Mode::empty()))
 }
 
-/// The content of `path`, if that is a regular file and no link to one.
+/// The content of `path` if it is a regular file, not a link to one.
 pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     open_plain(path)?.read_to_end(&mut bytes)?;
@@ -30,7 +30,7 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
 fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
     let opened = match opened {
         // A socket.
-        Err(Errno::NXIO) => return Err(io::Error::other("it is no regular file")),
+        Err(Errno::NXIO) => return Err(io::Error::other("it is not a regular file")),
         Err(Errno::LOOP) => return Err(link()),
         opened => opened?,
     };
@@ -38,7 +38,7 @@ fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
         FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
-        _ => return Err(io::Error::other("it is no regular file")),
+        _ => return Err(io::Error::other("it is not a regular file")),
     }
     Ok(File::from(opened))
 }
@@ -47,8 +47,8 @@ fn link() -> io::Error {
     io::Error::other("it is a link, and links are not followed here")
 }
 
-/// Refuses `path` where a folder between `root` and it is a link, so that a file is written
-/// where its name says. Folders that are missing are no links.
+/// Refuses `path` if a folder between `root` and it is a link, so that a file is written where its
+/// name says. Missing folders are allowed.
 pub fn refuse_links(root: &Path, path: &Path) -> io::Result<()> {
     let above = path.ancestors().skip(1);
     for folder in above.take_while(|folder| *folder != root && folder.starts_with(root)) {
@@ -63,8 +63,8 @@ pub fn refuse_links(root: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Takes a link away that lies where a file of one's own is about to be opened for writing; what
-/// it leads to is somebody else's.
+/// Removes a link at a path that is about to be opened for writing; the target of the link belongs
+/// to someone else.
 pub fn unlink_if_link(path: &Path) -> io::Result<()> {
     match is_link(path) {
         true => fs::remove_file(path),
@@ -72,17 +72,17 @@ pub fn unlink_if_link(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether `path` is a link, wherever it leads.
+/// Whether `path` is a link, including a broken one.
 pub fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
-/// Whether `path` is a folder and no link to one.
+/// Whether `path` is a folder, not a link to one.
 pub fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// The paths of what a folder holds, but for links; none where there is no such folder.
+/// The paths of the entries of a folder, without links; empty if the folder is missing.
 pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let listed = match fs::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

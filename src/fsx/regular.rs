@@ -1,5 +1,5 @@
-//! Files of unknown origin, opened without waiting: the path may lead to a named pipe, whose
-//! opening blocks until somebody writes, to a device, or to a socket.
+//! Opens files of unknown origin without blocking: the path may refer to a named pipe, which blocks
+//! until another process writes to it, to a device, or to a socket.
 
 use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read};
@@ -17,19 +17,19 @@ struct NotRegular(&'static str);
 /// Opens a regular file for reading; links are followed.
 ///
 /// # Errors
-/// A folder, a named pipe, a socket or a device is an error that names it; none of them is waited
-/// for.
+/// A folder, a named pipe, a socket or a device is an error that names its type; none of them
+/// blocks.
 pub fn open_regular(path: &Path) -> io::Result<File> {
-    // Before it is opened: the opening of a device can have effects.
+    // Checked before it is opened, because opening a device can have effects.
     check_regular(fs::metadata(path)?.file_type())?;
     let file = open_unless_waiting(path)?;
-    // Once more: it may have been replaced in between.
+    // Checked again: it may have been replaced in between.
     check_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
 
-/// Opens what was listed as a regular file. A named pipe that has taken its place reads as an
-/// empty file, and is not waited for.
+/// Opens an entry that was listed as a regular file. A named pipe that has replaced it reads as an
+/// empty file and does not block.
 pub fn open_unless_waiting(path: &Path) -> io::Result<File> {
     match open(path, OFlags::NONBLOCK) {
         // Another program holds a lease on it, which a plain open waits for.
@@ -56,7 +56,7 @@ pub fn read_regular_text(path: &Path) -> io::Result<String> {
 }
 
 fn size_hint(metadata: io::Result<Metadata>) -> usize {
-    // Of a sparse file, or one whose size is a lie, the read decides.
+    // Reserves at most this: the reported size may be sparse or wrong.
     const MOST: u64 = 64 << 20;
     metadata.map_or(0, |metadata| metadata.len().min(MOST) as usize)
 }
@@ -69,7 +69,7 @@ fn open(path: &Path, flags: OFlags) -> io::Result<File> {
         .open(path)
 }
 
-/// An error for everything but a regular file.
+/// An error for everything other than a regular file.
 pub fn check_regular(kind: FileType) -> io::Result<()> {
     let what = match () {
         () if kind.is_file() => return Ok(()),
@@ -86,7 +86,7 @@ pub(super) fn is_folder() -> io::Error {
     io::Error::new(io::ErrorKind::IsADirectory, NotRegular("a folder"))
 }
 
-/// The error for what is no file.
+/// The error for a path that is not a file.
 pub(super) fn refused(what: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, NotRegular(what))
 }

@@ -1,12 +1,12 @@
-//! Removing a tree, whatever it holds.
+//! Removes trees, including read-only and very deep ones.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Removes a tree even where its folders are read-only, or nested so deep that their paths are
-/// longer than the system takes.
+/// Removes a tree even if its folders are read-only, or nested so deeply that their paths exceed
+/// the limit of the system.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
     let Ok(metadata) = fs::symlink_metadata(path) else {
         return Ok(());
@@ -27,19 +27,19 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// A folder whose path is this much longer than that of the whole tree is raised to its top.
-/// Systems take 4096 bytes, and a name has at most 255.
+/// A folder whose path is longer than the root's by this much is moved to the top. Systems take
+/// 4096 bytes, and a name has at most 255.
 const LONG: usize = 2000;
 
 struct Removal<'a> {
     top: &'a Path,
-    /// Folders that were deep in the tree.
+    /// Folders that were deep in the tree and have been moved to its top.
     raised: Vec<PathBuf>,
     number: usize,
 }
 
 impl Removal<'_> {
-    /// Removes everything in `folder`.
+    /// Removes the entries of `folder`.
     fn empty(&mut self, folder: &Path) -> io::Result<()> {
         let mode = fs::symlink_metadata(folder)?.mode();
         if mode & 0o700 != 0o700 {
@@ -49,7 +49,7 @@ impl Removal<'_> {
             let entry = entry?;
             let path = entry.path();
             match entry.file_type() {
-                // It was raised meanwhile.
+                // It was moved to the top meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Ok(kind) if !kind.is_dir() => fs::remove_file(path)?,
                 _ if folder != self.top && self.is_long(&path) => self.raise(&path)?,
@@ -68,7 +68,7 @@ impl Removal<'_> {
     }
 
     fn raise(&mut self, path: &Path) -> io::Result<()> {
-        // A folder that is moved must be writable itself.
+        // A folder must be writable itself to be moved.
         fs::set_permissions(path, Permissions::from_mode(0o700))?;
         let place = loop {
             let place = self.top.join(format!(".raised-{}", self.number));
@@ -87,7 +87,7 @@ impl Removal<'_> {
 mod tests {
     use super::*;
 
-    /// Made as a program does it that changes its folder, here by renaming what is there.
+    /// Creates a deep tree as a program that changes its working folder does, here by renaming.
     #[test]
     fn trees_with_paths_longer_than_the_system_takes_are_removed() {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! YAML with places, within limits. The only module that calls the two YAML libraries: saphyr walks a
-//! text first, limits its depth, and refuses anchors, aliases, tags, merge keys, duplicate keys and
-//! further documents. Only a text that passes reaches serde_yaml, which decides what a scalar is.
-//! Workflows, locks, published values and the configuration are all read here; what they mean is not
-//! known here.
+//! YAML with places, within limits. The only module that calls the two YAML libraries: saphyr walks
+//! a text first, limits its depth, and refuses anchors, aliases, tags, merge keys, duplicate keys
+//! and further documents. Only a text that passes reaches serde_yaml, which decides the type of a
+//! scalar. Workflows, lock files, published values and the configuration are all read here; this
+//! module does not know what they mean.
 
 mod outline;
 mod syntax_hint;
@@ -18,11 +18,11 @@ pub use tree::{Content, Entry, Tree, parse};
 
 use crate::diag::{Diagnostics, Problems, SourceText};
 
-/// How large a text may be.
+/// Limits on a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub bytes: u64,
-    /// Of nested lists and maps.
+    /// The maximum depth of nested lists and maps.
     pub depth: usize,
 }
 
@@ -35,25 +35,25 @@ impl Default for Limits {
     }
 }
 
-/// The document in `source` as a value of its own type.
+/// Deserialises the document in `source`.
 ///
 /// # Errors
-/// What is wrong with it, by place.
+/// The problems of the text, sorted by place.
 pub fn decode<T: DeserializeOwned>(source: SourceText, limits: &Limits) -> Result<T, Diagnostics> {
     let mut problems = Problems::default();
     let id = problems.add_source(source);
     let value = tree::decode(&mut problems, id, limits);
     problems.finish()?;
-    // Whoever gives up says why, and that has ended it.
+    // A parser that returns `None` has reported why, and `finish` has returned the errors.
     value.ok_or_else(|| Diagnostics(Vec::new()))
 }
 
-/// Why a value has no form in YAML.
+/// Why a value can't be represented in YAML.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct EncodeError(String);
 
-/// The text of a value.
+/// Serialises a value.
 pub fn encode(value: &impl Serialize) -> Result<String, EncodeError> {
     values::encode(value).map_err(EncodeError)
 }
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn values_come_back_as_they_went() {
-        // Texts that would be something else without quotes.
+        // Texts that would be another type without quotes.
         for name in [
             "a",
             "1",
@@ -107,7 +107,7 @@ mod tests {
 
     #[test]
     fn no_text_is_read_past_the_limits() {
-        // A kilobyte that is ten gigabytes once its aliases are followed.
+        // A kilobyte that expands to ten gigabytes if its aliases are followed.
         let mut laughs = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_string();
         for (name, of) in "bcdefghi".chars().zip("abcdefgh".chars()) {
             let list = vec![format!("*{of}"); 10].join(", ");

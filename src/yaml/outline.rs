@@ -1,9 +1,9 @@
-//! Where everything stands: a walk over YAML events that gives each key and value its place, and
-//! refuses what the language leaves out (anchors, aliases, merge keys, tags, several documents,
-//! duplicate keys, deep nesting).
+//! Finds the places: walks YAML events, gives each key and value its place, and refuses what the
+//! language omits (anchors, aliases, merge keys, tags, several documents, duplicate keys, deep
+//! nesting).
 //!
-//! It decides nothing about values: scalars have no type here. saphyr counts in characters;
-//! everything that leaves this module counts in bytes.
+//! It does not interpret values: scalars have no type here. saphyr counts characters; this module
+//! returns byte offsets.
 
 use std::collections::HashMap;
 
@@ -13,7 +13,7 @@ use super::Limits;
 use super::syntax_hint::syntax_hint;
 use crate::diag::{Place, Problems, SourceId, Span};
 
-/// The shape of a document with the place of every part.
+/// The structure of a document with the place of every part.
 pub struct Outline {
     pub place: Place,
     pub shape: Shape,
@@ -30,10 +30,10 @@ pub struct OutlineKey {
     pub place: Place,
 }
 
-/// The document can't be used; why has been reported.
+/// The document can't be used; the reason has been reported.
 pub struct Refused;
 
-/// Walks the document in `source`; `None` where it is empty.
+/// Walks the document in `source`; `None` if it is empty.
 pub fn outline(
     problems: &mut Problems,
     source: SourceId,
@@ -56,7 +56,7 @@ pub fn outline(
             Err(error) => {
                 let at = bytes.byte(error.marker().index());
                 let place = walk.place(Span { start: at, end: at });
-                // saphyr looks ahead, and so may come to its own limit first.
+                // saphyr reads ahead, and so may reach its own limit first.
                 if error.info().contains("recursion limit") {
                     walk.too_deep(place);
                     return Err(Refused);
@@ -97,7 +97,7 @@ struct Walk<'a> {
     depth: usize,
     stack: Vec<Frame>,
     root: Option<Outline>,
-    /// Something was reported that makes the document unusable.
+    /// A reported problem makes the document unusable.
     refused: bool,
 }
 
@@ -111,7 +111,7 @@ enum Frame {
         place: Place,
         entries: Vec<(OutlineKey, Outline)>,
         key: Option<OutlineKey>,
-        /// The keys so far, with the place of each.
+        /// The keys so far, with their places.
         seen: HashMap<String, Place>,
     },
 }
@@ -166,7 +166,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// saphyr counts the white space after a quoted scalar to it.
+    /// saphyr includes the white space after a quoted scalar in its span.
     fn trimmed(&self, mut place: Place) -> Place {
         let text = self.problems.text(place.source);
         let written = text.get(place.span.start..place.span.end);
@@ -231,7 +231,7 @@ impl Walk<'_> {
             let source = self.problems.source(first.source);
             let line = source.diagnostic(first.span, "", "").line;
             let message =
-                format!("`{text}` stands here for the second time (first in line {line})");
+                format!("`{text}` occurs here for the second time (first in line {line})");
             self.refused = true;
             self.problems.error(place, "duplicate-key", message);
         } else {
@@ -239,7 +239,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Before a collection begins.
+    /// Checks that apply before a collection begins.
     fn open(&mut self, place: Place, anchor: usize, tagged: bool) -> Result<(), Refused> {
         self.refuse_decoration(place, anchor, tagged);
         if self.wants_key() {
@@ -283,10 +283,10 @@ impl Walk<'_> {
     }
 }
 
-/// Turns indices of characters into indices of bytes.
+/// Converts character indices to byte indices.
 struct ByteIndex<'a> {
     text: &'a str,
-    /// The byte of every 64th character; empty if all characters are one byte long.
+    /// The byte index of every 64th character; empty if the text is ASCII.
     marks: Vec<usize>,
 }
 

@@ -1,11 +1,11 @@
-//! What to do about a YAML error, where the workflow language itself invites it.
+//! Hints for YAML errors that the syntax of the workflow language invites.
 
 /// A hint for the YAML error `info` at byte `at` of `text`.
 pub fn syntax_hint(text: &str, at: usize, info: &str) -> Option<String> {
     let begin = text[..at].rfind('\n').map_or(0, |index| index + 1);
     let line = text[begin..].lines().next().unwrap_or("");
     let before = text[..begin].lines().next_back().unwrap_or("");
-    // Some errors are found only at the beginning of the line after.
+    // Some errors are detected only at the beginning of the next line.
     for line in [line, before] {
         if let Some(word) = unquoted_in_flow(line) {
             let quoted = if word.contains('"') {
@@ -40,12 +40,12 @@ pub fn syntax_hint(text: &str, at: usize, info: &str) -> Option<String> {
     Some(hint.to_string())
 }
 
-/// The first text in a flow collection of `line` that looks like `stage[…]`, `${…}` or
-/// `… in […]` and stands outside quotes.
+/// The first text outside quotes in a flow collection of `line` that looks like `stage[…]`, `${…}`
+/// or `… in […]`.
 fn unquoted_in_flow(line: &str) -> Option<String> {
     let bytes = line.as_bytes();
     let (mut quote, mut flow) = (None, 0_usize);
-    // Where the present word and the present value begin.
+    // The start of the current word and of the current value.
     let (mut word, mut value) = (0, 0);
     for (index, &byte) in bytes.iter().enumerate() {
         if let Some(open) = quote {

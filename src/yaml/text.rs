@@ -1,4 +1,4 @@
-//! Reads a workflow file: bounded, UTF-8.
+//! Reads a workflow file: size limit, UTF-8.
 
 use std::fs::File;
 use std::io::Read;
@@ -28,7 +28,7 @@ pub fn read(file: &Path, limits: &Limits) -> Result<SourceText, Diagnostics> {
         }
     };
     let mut bytes = Vec::new();
-    // One byte more than allowed, to tell a file that is too large from one that just fits.
+    // One byte more than allowed, to distinguish a file that is too large from one that just fits.
     File::open(file)
         .and_then(|file| file.take(limits.bytes + 1).read_to_end(&mut bytes))
         .map_err(unreadable)?;
@@ -55,7 +55,7 @@ fn decode(name: &str, bytes: Vec<u8>) -> Result<SourceText, Diagnostics> {
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
-            // What comes before the first bad byte is the same in both.
+            // The text before the first invalid byte is the same in both.
             let span = Span {
                 start: at,
                 end: at + '\u{fffd}'.len_utf8(),

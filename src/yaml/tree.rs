@@ -1,4 +1,4 @@
-//! A YAML document as a tree of values with places: what the rest of the language reads.
+//! A YAML document as a tree of values with places; the rest of the language reads this.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
@@ -9,7 +9,7 @@ use super::syntax_hint::syntax_hint;
 use super::values::{self, Key, Yaml, YamlError};
 use crate::diag::{Place, Problems, SourceId, Span, char_boundary};
 
-/// A value and where it stands.
+/// A value and its place.
 #[derive(Clone, Debug)]
 pub struct Tree {
     pub place: Place,
@@ -35,7 +35,7 @@ pub struct Entry {
     pub value: Tree,
 }
 
-/// Reads the document in `source`; `None` after a problem that leaves nothing to go on with.
+/// Reads the document in `source`; `None` after an error that prevents further checks.
 pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Tree> {
     let outline = passed(problems, source, limits)?;
     let value = match values::parse(problems.text(source)) {
@@ -56,7 +56,7 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
     };
     match (outline, value) {
         (Some(outline), value) => join(problems, outline, value),
-        // An empty document, or nothing but comments.
+        // An empty document, or only comments.
         (None, Yaml::Null) => Some(Tree {
             place: nothing,
             content: Content::Null,
@@ -65,7 +65,7 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
     }
 }
 
-/// Reads the document in `source` as a value of its own type; `None` after a problem.
+/// Deserialises the document in `source`; `None` after an error.
 pub fn decode<T: DeserializeOwned>(
     problems: &mut Problems,
     source: SourceId,
@@ -82,7 +82,7 @@ pub fn decode<T: DeserializeOwned>(
     }
 }
 
-/// The outline of a document that is within the limits. Nothing else is given to serde_yaml.
+/// The outline of a document within the limits. serde_yaml gets only documents that pass this.
 fn passed(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Option<Outline>> {
     if problems.text(source).len() as u64 > limits.bytes {
         let span = Span::default();
@@ -100,8 +100,8 @@ fn place_of(error: &YamlError, problems: &Problems, source: SourceId) -> Place {
     Place { source, span }
 }
 
-/// Puts values and places together. Where the two readers of YAML differ, that is reported, never
-/// guessed at.
+/// Joins values and places. Where the two YAML readers disagree, this reports an error and never
+/// guesses.
 fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> {
     let place = outline.place;
     let content = match (outline.shape, value) {
@@ -151,14 +151,14 @@ fn disagreement<T>(problems: &mut Problems, place: Place) -> Option<T> {
     None
 }
 
-/// All of `items`, each of them made even if an earlier one is `None`.
+/// Collects `items`; evaluates all of them even if an earlier one is `None`.
 fn all<T>(items: impl Iterator<Item = Option<T>>) -> Option<Vec<T>> {
     let made: Vec<Option<T>> = items.collect();
     made.into_iter().collect()
 }
 
 impl Tree {
-    /// What it is, in words, for messages.
+    /// The type, for messages.
     pub fn what(&self) -> &'static str {
         match self.content {
             Content::Null => "nothing",

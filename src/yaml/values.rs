@@ -1,4 +1,4 @@
-//! The only module that calls serde_yaml. It decides what a scalar is (`no` is a text, `1e3` a
+//! The only module that calls serde_yaml. It decides the type of a scalar (`no` is a text, `1e3` a
 //! number), and so what enters a key; places come from [`super::outline`].
 
 use serde::Serialize;
@@ -11,33 +11,33 @@ pub enum Yaml {
     Null,
     Bool(bool),
     Number(Number),
-    /// A float that JSON has no form for: `.inf`, `.nan`.
+    /// A float that JSON can't represent: `.inf`, `.nan`.
     NotFinite,
     Text(String),
     List(Vec<Yaml>),
     Map(Vec<(Key, Yaml)>),
-    /// Tags have been refused before: only this reader takes it for one.
+    /// Tags have been refused before: only this reader takes the value for one.
     Tagged,
 }
 
-/// A key, as a text or as something else that is not allowed.
+/// A key: a text, or another type, which is not allowed.
 pub enum Key {
     Text(String),
     Other,
 }
 
-/// Why a text is no YAML, and at which byte if that is known.
+/// Why a text is not valid YAML, and at which byte if that is known.
 pub struct YamlError {
     pub message: String,
     pub index: Option<usize>,
 }
 
-/// Reads one document, which [`super::outline`] has passed.
+/// Parses a document that [`super::outline`] has accepted.
 pub fn parse(text: &str) -> Result<Yaml, YamlError> {
     decode(text).map(convert)
 }
 
-/// The same as a value of another type.
+/// Parses and deserialises such a document.
 pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     serde_yaml::from_str(text).map_err(|error| YamlError {
         message: error.to_string(),
@@ -45,7 +45,7 @@ pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     })
 }
 
-/// The text of a value.
+/// Serialises a value.
 pub fn encode(value: &impl Serialize) -> Result<String, String> {
     serde_yaml::to_string(value).map_err(|error| error.to_string())
 }
