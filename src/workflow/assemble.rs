@@ -1,4 +1,4 @@
-//! Puts the graph together from what expansion and checks have found.
+//! Builds the graph from the results of expansion and checks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ use super::prepare::Prepared;
 use super::spec::Workflow;
 use super::values::AxisValues;
 
-/// What is known of the points, by their numbers.
+/// Everything known about the points, indexed by their numbers.
 pub struct Points {
     pub prepared: Vec<Option<Arc<Prepared>>>,
     pub inputs: Vec<Option<Vec<Given>>>,
@@ -25,7 +25,7 @@ pub struct Points {
     pub goals: Vec<u32>,
 }
 
-/// The graph of the reached points, all of which have been found sound.
+/// The graph of the reached points, all of which have passed the checks.
 pub fn graph(
     file: &Path,
     workflow: &Workflow,
@@ -115,7 +115,7 @@ fn node(expansion: &Expansion, stage: usize, point: u32, points: &Points) -> Opt
 fn input(given: Given, index: &[Option<NodeIndex>]) -> Input {
     let members = given.members.into_iter().filter_map(|member| {
         Some(Member {
-            // What a reached point takes is reached.
+            // The inputs of a reached point are reached.
             node: index[member.point as usize]?,
             port: member.port,
             axes: member.axes,

@@ -1,4 +1,4 @@
-//! Axes: lists of values, spliced and laid over one another.
+//! Resolves axes: lists of values, with splices and layers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::values::{AxisPoint, AxisValues, Resolved, label_of};
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
 
-/// A value with the place that put it into the list.
+/// A value and the place that put it into the list.
 type Placed = (AxisPoint, Place);
 
 impl Names<'_> {
-    /// The values of the axis at `position`, which is mentioned at `mention`.
+    /// The values of the axis at `position`, which is used at `mention`.
     pub fn axis(
         &mut self,
         position: usize,
@@ -46,7 +46,7 @@ impl Names<'_> {
             }
             Some(Arc::new(AxisValues::new(&axis.name.text, values)))
         });
-        // While a circle is being told, the outer call still fills this in.
+        // While a cycle is being reported, the outer call still fills this in.
         self.resolved_axes[position] = Some(resolved.clone());
         resolved
     }
@@ -65,7 +65,7 @@ impl Names<'_> {
         lists.pop()
     }
 
-    /// One list of values; `earlier` holds the ones it is laid over, oldest first.
+    /// Resolves one list of values; `earlier` holds the layers below it, oldest first.
     fn list(
         &mut self,
         name: &str,
@@ -144,7 +144,7 @@ impl Names<'_> {
         }
     }
 
-    /// A scalar: a new value, or, laid over values that are maps, one of those by its id.
+    /// A scalar: a new value, or, in a layer above values that are maps, the one with this id.
     fn scalar_value(
         &self,
         item: &Tree,
@@ -219,7 +219,7 @@ impl Names<'_> {
     }
 }
 
-/// A value that says which points there are can't wait for a variable.
+/// An axis value decides which points exist, so it can't depend on an unset variable.
 fn decided(resolved: Resolved, place: Place, problems: &mut Problems) -> Option<Value> {
     if let Some(name) = resolved.missing.first() {
         let message = format!("the values of an axis depend on `{name}`, which is not set");

@@ -1,4 +1,4 @@
-//! Binds the names in values and conditions, once per stage.
+//! Binds the names in values and conditions, once for each stage.
 
 use super::compiled::{Bound, BoundFallback, BoundReference, Compiled, EvalError, MixedPart, Test};
 use super::expression::condition::{Condition, Members, Operand};
@@ -9,7 +9,7 @@ use super::values::{Resolved, label_of};
 use crate::diag::{Place, Problems, nearest};
 use crate::yaml::{Content, Tree};
 
-/// A text in which expressions stand.
+/// A text that contains expressions.
 #[derive(Clone, Copy)]
 struct Written<'t> {
     text: &'t str,
@@ -28,11 +28,11 @@ fn report_eval(error: EvalError, problems: &mut Problems) {
 }
 
 impl Names<'_> {
-    /// The value of `tree`, which stands in `params` or `axes`.
+    /// The value of `tree`, which is in `params` or `axes`.
     pub fn value(&mut self, tree: &Tree, problems: &mut Problems) -> Option<Resolved> {
         match self.compile(tree, Scope::FILE, problems)? {
             Compiled::Fixed(resolved) => Some(resolved),
-            // Nothing in the file's own scope depends on a point.
+            // The scope of the file does not depend on a point.
             _ => None,
         }
     }
@@ -157,7 +157,7 @@ impl Names<'_> {
         })
     }
 
-    /// Evaluates what depends on no point.
+    /// Evaluates parts that don't depend on a point.
     fn fold(
         &mut self,
         compiled: Compiled,
@@ -181,7 +181,7 @@ impl Names<'_> {
         }
     }
 
-    /// The condition in `tree`, with its names bound.
+    /// Compiles the condition in `tree`.
     pub fn condition(
         &mut self,
         tree: &Tree,
@@ -280,7 +280,7 @@ impl Names<'_> {
         Some((a, b))
     }
 
-    /// Warns where an axis is compared with a label that none of its values has in the file.
+    /// Warns if an axis is compared with a label that none of its values has in the file.
     fn check_label(
         &mut self,
         axis: &Bound,
@@ -305,7 +305,7 @@ impl Names<'_> {
         }
     }
 
-    /// What stands after `in` must be a list wherever it is there.
+    /// The operand after `in` must be a list wherever it is present.
     fn check_list(
         &mut self,
         bound: Bound,
@@ -325,7 +325,7 @@ impl Names<'_> {
             }
         };
         if wrong {
-            let message = format!("`in` takes a list, and `{}` is none", path.text());
+            let message = format!("`in` takes a list, and `{}` is not a list", path.text());
             problems
                 .error(place, "wrong-type", message)
                 .hint("compare with `==`");
@@ -360,7 +360,7 @@ impl Names<'_> {
         self.bind(path, scope, place, problems)
     }
 
-    /// A word that names nothing: most likely a label without its quotes.
+    /// Whether `path` is a word that is not a name: most likely a label without quotes.
     fn is_bare_word(&self, path: &Path, scope: Scope) -> bool {
         let first = path.first();
         path.names.len() == 1

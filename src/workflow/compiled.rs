@@ -1,5 +1,5 @@
-//! Values and conditions with their names bound: evaluated once per point of a stage, without
-//! looking anything up by name.
+//! Values and conditions with their names bound: evaluated once for each point of a stage, without
+//! lookups by name.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use crate::diag::Place;
 /// The values of a stage's axes at one of its points, in the order of its `each`.
 pub type Point<'a> = [&'a AxisPoint];
 
-/// What a path stands for.
+/// What a path refers to.
 #[derive(Clone, Debug)]
 pub enum Bound {
-    /// The same everywhere.
+    /// The same at every point.
     Fixed(Resolved),
     /// An axis of the stage, or a field of its value.
     Axis { slot: usize, fields: Vec<String> },
 }
 
-/// A value that may hold references.
+/// A value that may contain references.
 #[derive(Clone, Debug)]
 pub enum Compiled {
     Fixed(Resolved),
@@ -41,7 +41,7 @@ pub struct BoundReference {
     pub source: Bound,
     pub fallback: BoundFallback,
     pub place: Place,
-    /// As it was written, for messages.
+    /// As written, for messages.
     pub path: String,
 }
 
@@ -52,7 +52,7 @@ pub enum BoundFallback {
     Other(Bound),
 }
 
-/// Why a value can't be made at a point.
+/// Why a value can't be evaluated at a point.
 pub struct EvalError {
     pub place: Place,
     pub code: &'static str,
@@ -120,7 +120,7 @@ impl BoundReference {
 }
 
 impl Compiled {
-    /// The axes it depends on, by their place in `each`.
+    /// Collects the axes that the value depends on, as positions in `each`.
     pub fn slots(&self, slots: &mut BTreeSet<usize>) {
         match self {
             Self::Fixed(_) => {}
@@ -176,7 +176,7 @@ impl BoundReference {
     }
 }
 
-/// The text that `parts` make; absent if one of them is to be left out.
+/// The text that `parts` form; absent if one of them is to be omitted.
 fn eval_mixed(parts: &[MixedPart], point: &Point) -> Result<Resolved, EvalError> {
     let mut text = String::new();
     let mut missing = Vec::new();

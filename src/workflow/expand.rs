@@ -1,7 +1,7 @@
-//! Expansion: every stage over its axes, what is skipped, and which points each point takes.
+//! Expansion: every stage over its axes, skipped points, and the inputs of each point.
 //!
-//! The points of a stage are numbered in the order of its axes, the last one fastest, so that a
-//! point is found from its coordinates by arithmetic.
+//! The points of a stage are numbered in the order of its axes, the last one fastest, so that the
+//! number of a point can be computed from its coordinates.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,25 +13,25 @@ use super::stages::{Stage, Variant};
 use super::values::{AxisPoint, AxisValues};
 use crate::diag::{Place, Problems};
 
-/// The inputs of all nodes together may have so many members for every node allowed.
+/// The maximum number of members of all inputs, for each node that is allowed.
 const MEMBERS_PER_NODE: usize = 8;
 
-/// What became of a point.
+/// The result of expanding a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// A node of this variant; the stage's default comes after its cases.
+    /// A node of this variant; the default of the stage comes after its cases.
     Kept(u32),
     Skipped,
-    /// Something about it was reported.
+    /// A problem with it has been reported.
     Broken,
 }
 
-/// The members that one selector of one point takes.
+/// The members that one selector of one point selects.
 pub struct Selection {
     pub point: u32,
     pub need: u32,
     pub join: u32,
-    /// The axes of the upstream stage that it gathers, by their place in `each`.
+    /// The axes of the upstream stage that it gathers, as positions in `each`.
     pub gathers: Vec<usize>,
     members: Range<usize>,
 }
@@ -40,7 +40,7 @@ pub struct Selection {
 pub struct Expansion<'e, 'a> {
     pub heads: &'e [Head],
     pub stages: &'e [Option<Stage<'a>>],
-    /// The first point of each stage; one more at the end.
+    /// The first point of each stage, then the total.
     first: Vec<u32>,
     pub fates: Vec<Fate>,
     pub selections: Vec<Selection>,
@@ -49,7 +49,7 @@ pub struct Expansion<'e, 'a> {
     members: Vec<u32>,
 }
 
-/// Expands the stages. `None` if there would be too many points.
+/// Expands the stages. `None` if there are too many points.
 pub fn expand<'e, 'a>(
     heads: &'e [Head],
     stages: &'e [Option<Stage<'a>>],
@@ -96,7 +96,7 @@ impl<'a> Expansion<'_, 'a> {
         self.fates.len()
     }
 
-    /// The numbers of a stage's points.
+    /// The numbers of the points of a stage.
     pub fn points(&self, stage: usize) -> Range<u32> {
         self.first[stage]..self.first[stage + 1]
     }
@@ -150,13 +150,13 @@ impl<'a> Expansion<'_, 'a> {
         &self.selections[self.own[point as usize].clone()]
     }
 
-    /// The members of a selection that were not left out.
+    /// The members of a selection, without skipped ones.
     pub fn members(&self, selection: &Selection) -> impl Iterator<Item = u32> {
         let members = self.members[selection.members.clone()].iter().copied();
         members.filter(|member| self.fates[*member as usize] != Fate::Skipped)
     }
 
-    /// The points that a point takes something from.
+    /// The points that a point takes inputs from.
     pub fn producers(&self, point: u32) -> impl Iterator<Item = u32> {
         let selections = self.selections(point).iter();
         selections.flat_map(|selection| self.members(selection))
@@ -209,7 +209,7 @@ impl<'a> Expansion<'_, 'a> {
     fn no_case(&self, stage: usize, point: u32, problems: &mut Problems) {
         let head = &self.heads[stage];
         let message = format!(
-            "no case of stage `{}` holds, and the stage itself says no kind",
+            "no case of stage `{}` holds, and the stage itself has no kind",
             head.name
         );
         let found = problems.node_error(&|| self.id(point), head.place, "no-case", message);
@@ -264,7 +264,8 @@ impl<'a> Expansion<'_, 'a> {
         let begin = self.members.len();
         self.members.push(self.first[join.stage]);
         for slot in &join.order {
-            // Each member so far becomes one per value of this axis; outer axes stay outermost.
+            // Each member so far becomes one for each value of this axis; outer axes stay
+            // outermost.
             let indices = &taken[*slot].indices;
             if let [only] = indices.as_slice() {
                 let step = only * strides[*slot];
@@ -286,8 +287,8 @@ impl<'a> Expansion<'_, 'a> {
         Ok((gathers.collect(), begin..self.members.len()))
     }
 
-    /// Leaves out every point that a selector leaves with nothing: a matched or pinned input that
-    /// is left out, or a gather none of whose members remain.
+    /// Skips every point whose selector has no member left: a matched or pinned input that is
+    /// skipped, or a gather whose members are all skipped.
     fn spread_skips(&mut self) {
         let all = |fate: &Fate| *fate == Fate::Skipped;
         let mut todo: Vec<u32> = (0_u32..)
@@ -317,7 +318,7 @@ impl<'a> Expansion<'_, 'a> {
         }
     }
 
-    /// For each point the selections that take it.
+    /// For each point, the selections that contain it.
     fn users(&self) -> Users {
         let mut counts = vec![0_u32; self.len() + 1];
         for member in &self.members {
@@ -340,7 +341,7 @@ impl<'a> Expansion<'_, 'a> {
         }
     }
 
-    /// Where the stage of a point selects one that `wanted` accepts, for messages.
+    /// The place where the stage of a point selects one that `wanted` accepts, for messages.
     pub fn place_of_selection(&self, point: u32, wanted: u32) -> Option<Place> {
         let stage = self.stage_of(point);
         let variant = self.variant(stage, point)?;
@@ -367,7 +368,7 @@ impl Users {
     }
 }
 
-/// What becomes of a point, before its inputs are looked at; `None`: no case holds.
+/// The fate of a point before its inputs are considered; `None`: no case holds.
 fn fate(stage: &Stage, values: &Point) -> Option<Fate> {
     if stage.skip.as_ref().is_some_and(|skip| skip.holds(values)) {
         return Some(Fate::Skipped);

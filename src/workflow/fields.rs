@@ -1,10 +1,10 @@
-//! Reading maps whose fields the language knows: unknown and mistyped fields are reported where
-//! they stand, and reading goes on.
+//! Reads maps with known fields. Unknown and mistyped fields are reported at their place, and
+//! reading continues.
 
 use crate::diag::{Place, Problems, nearest};
 use crate::yaml::{Content, Entry, Tree};
 
-/// A text and where it stands.
+/// A text and its place.
 #[derive(Clone, Debug)]
 pub struct Text {
     pub text: String,
@@ -13,10 +13,10 @@ pub struct Text {
 
 /// The fields of a map.
 pub struct Fields<'a> {
-    /// Where to point when the map as a whole is the problem.
+    /// The place to report when the map as a whole is the problem.
     pub place: Place,
     entries: &'a [Entry],
-    /// Known fields that unknown ones were most likely meant to be.
+    /// Known fields that unknown ones are most likely misspellings of.
     misspelt: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> Fields<'a> {
         Some(fields)
     }
 
-    /// The fields of `tree`; `None` where it is no map.
+    /// The fields of `tree`; `None` if it is not a map.
     pub fn of_value(
         tree: &'a Tree,
         what: &str,
@@ -66,7 +66,7 @@ impl<'a> Fields<'a> {
         self.entries.iter().find(|entry| entry.key == name)
     }
 
-    /// Whether the field is not there at all, not even misspelt.
+    /// Whether the field is absent, and not just misspelt.
     pub fn lacks(&self, name: &str) -> bool {
         self.entry(name).is_none() && !self.misspelt.iter().any(|known| known == name)
     }
@@ -88,7 +88,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// The entries of the map `name`; none where it is absent or left empty.
+    /// The entries of the map `name`; empty if it is absent or null.
     pub fn map(&self, name: &str, problems: &mut Problems) -> &'a [Entry] {
         match self.value(name).map(|value| &value.content) {
             None | Some(Content::Null) => &[],
@@ -100,7 +100,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The items of the list `name`; none where it is absent or left empty.
+    /// The items of the list `name`; empty if it is absent or null.
     pub fn list(&self, name: &str, problems: &mut Problems) -> &'a [Tree] {
         match self.value(name).map(|value| &value.content) {
             None | Some(Content::Null) => &[],
@@ -118,7 +118,7 @@ impl<'a> Fields<'a> {
         problems.error(self.pointer(name), "wrong-type", message);
     }
 
-    /// The value of `name` if it has a place of its own, else the name.
+    /// The place of the value of `name`, or of the name if the value has none on its line.
     fn pointer(&self, name: &str) -> Place {
         self.entry(name).map_or(self.place, |entry| {
             let span = entry.value.place.span;

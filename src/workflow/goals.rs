@@ -1,4 +1,4 @@
-//! Which points are asked for, which of them are planned, and in which order they can run.
+//! Which points are goals, which of them are planned, and in which order they can run.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -43,7 +43,7 @@ pub fn goals(
     sound.then(|| goals.into_iter().collect())
 }
 
-/// The points of the stages that no other stage names.
+/// The points of the stages that no other stage uses.
 fn default_goals(expansion: &Expansion) -> Vec<u32> {
     let mut named = vec![false; expansion.heads.len()];
     for (stage, compiled) in expansion.stages.iter().enumerate() {
@@ -116,7 +116,7 @@ fn points(expansion: &Expansion, selector: &Selector) -> Result<Vec<u32>, Refusa
     Ok(kept)
 }
 
-/// For each point whether a goal needs it.
+/// For each point, whether a goal needs it.
 pub fn reached(expansion: &Expansion, goals: &[u32]) -> Vec<bool> {
     let mut reached = vec![false; expansion.len()];
     let mut todo = goals.to_vec();
@@ -128,7 +128,8 @@ pub fn reached(expansion: &Expansion, goals: &[u32]) -> Vec<bool> {
     reached
 }
 
-/// No stage may be left with no node. A stage that is left so by another one is not told.
+/// Every stage must have at least one node. A stage that is empty because of another one is not
+/// reported.
 pub fn check_empty(expansion: &Expansion, problems: &mut Problems) {
     let skipped = |point: u32| expansion.fates[point as usize] == Fate::Skipped;
     let empty: Vec<bool> = (0..expansion.heads.len())
@@ -154,8 +155,8 @@ pub fn check_empty(expansion: &Expansion, problems: &mut Problems) {
     }
 }
 
-/// Kept points, producers first; among equals, in the order of the file. `None` after reporting
-/// a cycle.
+/// Kept points, producers first, otherwise in the order of the file. `None` after reporting a
+/// cycle.
 pub fn order(expansion: &Expansion, problems: &mut Problems) -> Option<Vec<u32>> {
     let length = expansion.len();
     let mut waiting = vec![0_u32; length];
@@ -192,7 +193,7 @@ pub fn order(expansion: &Expansion, problems: &mut Problems) -> Option<Vec<u32>>
     None
 }
 
-/// Walks from a stuck point to producers that are stuck too, until a point comes twice.
+/// Walks from a stuck point to producers that are stuck too, until a point repeats.
 fn report_cycle(expansion: &Expansion, stuck: &[u32], waiting: &[u32], problems: &mut Problems) {
     let mut trail = vec![stuck[0]];
     let mut at = vec![None; expansion.len()];
@@ -204,7 +205,7 @@ fn report_cycle(expansion: &Expansion, stuck: &[u32], waiting: &[u32], problems:
         at[point as usize] = Some(trail.len() - 1);
         let stuck_too = |producer: &u32| waiting[*producer as usize] > 0;
         let Some(next) = expansion.producers(point).find(stuck_too) else {
-            // Every stuck point waits for another stuck one.
+            // Every stuck point waits for another stuck point.
             return;
         };
         trail.push(next);

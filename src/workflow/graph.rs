@@ -17,36 +17,37 @@ pub struct Graph {
     pub description: Option<String>,
     /// The workflow file, absolute.
     pub file: PathBuf,
-    /// The profiles taken, left to right, and each `--set`.
+    /// The applied profiles, left to right, and each `--set`.
     pub profiles: Vec<String>,
-    /// Every profile of the file.
+    /// All profiles of the file.
     pub known_profiles: Vec<String>,
     pub overrides: Vec<String>,
     pub strict: bool,
     pub axes: Vec<Axis>,
     /// Stages in the order of the file.
     pub stages: Vec<StageInfo>,
-    /// Edges run from producer to consumer; the weights are the indices of `Graph` nodes.
+    /// Edges run from producer to consumer; node weights are the nodes themselves.
     pub dag: DiGraph<Node, ()>,
-    /// Producers before consumers; among equals, in the order of the file.
+    /// Producers before consumers, otherwise in the order of the file.
     pub order: Vec<NodeIndex>,
-    /// Points that `skip:` left out, by stage.
+    /// The number of points that `skip:` omitted, by stage.
     pub skipped: BTreeMap<String, usize>,
-    /// The nodes that were asked for, by goal or pattern.
+    /// The requested nodes, by goal or pattern.
     pub goals: Vec<NodeIndex>,
-    /// The variables of the environment that the workflow reads, and what they held.
+    /// The environment variables that the workflow reads, and their values.
     pub variables: BTreeMap<String, Option<String>>,
-    /// What a lock file says that outside data is.
+    /// The digests of outside data in the lock file.
     pub locked: Locked,
 }
 
-/// The digests that outside data had when the workflow was locked: by the id of the node, the name
-/// of its source, and what decides which data that is.
+/// The digests that outside data had when the workflow was locked, by node id, source name, and the
+/// digest of the selection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Locked(pub BTreeMap<(String, String, Digest), Digest>);
 
 impl Locked {
-    /// What `source` of `node` was. Other parameters (a limit, a profile's classes) are other data.
+    /// The locked digest of `source` of `node`. Other parameters (a limit, a profile's classes)
+    /// select other data.
     pub fn find(&self, node: &Node, source: &Source) -> Option<&Digest> {
         if self.0.is_empty() {
             return None;
@@ -57,7 +58,7 @@ impl Locked {
     }
 }
 
-/// The digest of everything but the place that decides what a source holds.
+/// The digest of everything except the location that decides what a source contains.
 pub fn source_selection(node: &Node, source: &Source) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 locked source v1");
     hash_value(&mut hasher, &Value::from(node.kind.name()));
@@ -71,7 +72,7 @@ pub fn source_selection(node: &Node, source: &Source) -> Digest {
 pub struct Axis {
     pub name: String,
     pub values: Vec<AxisValue>,
-    /// Ids that the file's own list lacks and a profile would give that was not taken.
+    /// Ids that only a profile that was not applied would add.
     #[serde(skip)]
     pub elsewhere: BTreeSet<String>,
 }
@@ -87,11 +88,11 @@ pub struct StageInfo {
     pub name: String,
     pub axes: Vec<String>,
     pub description: Option<String>,
-    /// The condition that leaves points out, as it is written.
+    /// The condition that skips points, as written.
     pub skip: Option<String>,
 }
 
-/// One point of one stage: the unit that is keyed, cached and executed.
+/// A point of a stage: the unit that is keyed, cached and executed.
 pub struct Node {
     /// `tuned[source=rich,domain=r]`
     pub id: String,
@@ -99,13 +100,13 @@ pub struct Node {
     /// The stage's axes in the order of its `each:`, with this node's ids.
     pub axes: Vec<(String, String)>,
     pub kind: Arc<dyn Kind>,
-    /// `with:` after references, as plain data: what a worker gets. Shared by equal nodes.
+    /// `with:` after references, as plain data: what a worker receives. Shared by equal nodes.
     pub with: Arc<Value>,
     pub parameters: Arc<dyn Parameters>,
-    /// In the order of the names.
+    /// Sorted by name.
     pub inputs: Vec<Input>,
     pub resources: Resources,
-    /// Variables of `${env.…}` that are not set: the node can't be keyed or run.
+    /// Unset variables of `${env.…}`: the node can't be keyed or run.
     pub missing_env: Vec<String>,
 }
 
@@ -113,21 +114,21 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Input {
     pub name: String,
-    /// Takes several members, even where it has one.
+    /// Takes several members, even if it has only one.
     pub many: bool,
     pub members: Vec<Member>,
 }
 
-/// One port of one upstream node.
+/// A port of an upstream node.
 #[derive(Clone, Debug)]
 pub struct Member {
     pub node: NodeIndex,
     pub port: String,
-    /// The gathered axes with this member's ids; they enter the key.
+    /// The gathered axes with this member's ids; part of the key.
     pub axes: BTreeMap<String, String>,
 }
 
-/// What a node asks of a machine. `None`: the engine decides.
+/// What a node requires of a machine. `None`: the engine decides.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Resources {
     pub cpus: Option<u32>,
@@ -138,16 +139,16 @@ pub struct Resources {
     pub gpu_mem: Option<u64>,
     /// Seconds of expected run time, for schedulers.
     pub time: Option<u64>,
-    /// Further tries after a failure.
+    /// Further attempts after a failure.
     pub retries: u32,
     /// Seconds after which the node is stopped and failed.
     pub timeout: Option<u64>,
-    /// Seconds that the node has to stop by itself when the run is interrupted.
+    /// Seconds that the node has to stop on its own when the run is interrupted.
     pub grace: Option<u64>,
 }
 
 impl Resources {
-    /// What a node has that says nothing.
+    /// The default grace, in seconds.
     const GRACE: u64 = 10;
 
     pub fn grace(&self) -> u64 {

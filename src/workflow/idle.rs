@@ -1,6 +1,6 @@
-//! Axes that make no difference: points of a stage that differ only in one of its axes and are
-//! the same work for every one of its values. Where that axis is meant to repeat something, every
-//! repeat would be the same number.
+//! Finds axes that make no difference: points of a stage that differ only in one of its axes and do
+//! the same work for all of its values. If such an axis is meant to repeat something, every repeat
+//! gives the same number.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use super::graph::Graph;
 use crate::digest::Digest;
 
-/// Beyond so many nodes nobody looks: the file is not a small one that somebody is writing.
+/// Graphs with more nodes are not checked: the warning is for small files that are being written.
 const MOST_NODES: usize = 200_000;
 
 /// Stages with an axis of several values that changes none of their nodes, by name.
@@ -39,8 +39,8 @@ pub fn idle_axes(graph: &Graph) -> Vec<(String, String)> {
     found
 }
 
-/// For each node that was asked for a number that equal work shares: the same kind, parameters and
-/// inputs.
+/// Numbers the work of each node. Equal work (the same kind, parameters and inputs) has the same
+/// number.
 struct Works<'a> {
     graph: &'a Graph,
     numbers: HashMap<Digest, usize>,
@@ -71,9 +71,9 @@ impl Works<'_> {
     }
 }
 
-/// Most axes make a difference, which mostly shows at the second node.
+/// Most axes make a difference, which usually shows at the second node.
 fn is_idle(nodes: &[NodeIndex], place: usize, works: &mut Works) -> bool {
-    // By the other axes' ids: the id on this one, and the work, of the first node.
+    // By the ids on the other axes: the first node's id on this axis, and its work.
     let mut groups: BTreeMap<Vec<&str>, (&str, usize)> = BTreeMap::new();
     let graph = works.graph;
     let mut several = false;

@@ -1,5 +1,5 @@
-//! Whether what a node is given is what its kind takes: names, port types, one or many, roles of
-//! gathered axes.
+//! Checks the inputs of a node against its kind: names, port types, one or many, roles of gathered
+//! axes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::prepare::{Prepared, report_parameter};
 use super::stages::{Need, Variant};
 use crate::diag::{Place, Problems, listed, suggest};
 
-/// An input of a node, by numbers of points.
+/// An input of a node; members are numbers of points.
 pub struct Given {
     pub name: String,
     pub many: bool,
@@ -33,7 +33,7 @@ pub struct Checker<'c, 'e, 'a> {
 }
 
 impl Checker<'_, '_, '_> {
-    /// The inputs of `point`, in the order of their names; `None` if something was reported.
+    /// The inputs of `point`, sorted by name; `None` if a problem was reported.
     pub fn inputs(&mut self, stage: usize, point: u32) -> Option<Vec<Given>> {
         let expansion = self.expansion;
         let variant = expansion.variant(stage, point)?;
@@ -61,7 +61,7 @@ impl Checker<'_, '_, '_> {
             .then_some(given)
     }
 
-    /// Every required input is there, and nothing else.
+    /// Checks that every required input is present, and that there are no others.
     fn names(&mut self, variant: &Variant, prepared: &Prepared) -> bool {
         let kind = variant.kind.name();
         let mut sound = true;
@@ -88,7 +88,7 @@ impl Checker<'_, '_, '_> {
         sound
     }
 
-    /// Reports what is the same for all nodes of a stage, once.
+    /// Reports a problem that all nodes of a stage share, once.
     fn once(&mut self, place: Place, code: &'static str, message: String, hint: Option<String>) {
         self.problems
             .shared_error(place, code, message)
@@ -140,7 +140,7 @@ impl Checker<'_, '_, '_> {
         })
     }
 
-    /// A gathered axis must have a role.
+    /// Checks that each gathered axis has a role.
     fn gathered(
         &mut self,
         kind: &str,
@@ -202,7 +202,7 @@ impl Checker<'_, '_, '_> {
         let mut sound = true;
         for member in expansion.members(selection) {
             let Some(upstream) = &self.prepared[member as usize] else {
-                // Reported there.
+                // Reported for that node.
                 sound = false;
                 continue;
             };
@@ -256,7 +256,7 @@ impl Checker<'_, '_, '_> {
         let stage = &expansion.heads[join.stage].name;
         let known = || upstream.outputs.iter().map(|output| output.name.as_str());
         let Some((name, place)) = &join.port else {
-            let message = format!("stage `{stage}` gives nothing that could be taken");
+            let message = format!("stage `{stage}` has no outputs");
             self.once(join.place, "unknown-port", message, None);
             return;
         };
@@ -265,7 +265,7 @@ impl Checker<'_, '_, '_> {
         self.once(*place, "unknown-port", message, Some(hint));
     }
 
-    /// What the kind itself has to say about parameters and inputs together.
+    /// The kind's own checks across parameters and inputs.
     fn roles(
         &mut self,
         point: u32,

@@ -1,5 +1,5 @@
-//! How an input selects nodes of another stage: which of its axes are shared, pinned or gathered,
-//! worked out once per selector, so that a point only has to look indices up.
+//! How an input selects nodes of another stage: which of its axes are shared, pinned or gathered.
+//! Computed once for each selector, so that a point only needs to look up indices.
 
 use std::sync::Arc;
 
@@ -11,18 +11,18 @@ use super::names::{Names, Scope};
 use super::values::{AxisValues, Resolved, label_of};
 use crate::diag::{Place, Problems, suggest};
 
-/// What other stages need to know of a stage to join it.
+/// What other stages need to know about a stage to join it.
 pub struct Head {
     pub name: String,
     pub place: Place,
     /// Axis names, in the order of `each`.
     pub each: Vec<String>,
-    /// The values of each; `None` where an axis could not be resolved.
+    /// The values of each axis; `None` if an axis could not be resolved.
     pub axes: Option<Vec<Arc<AxisValues>>>,
 }
 
 impl Head {
-    /// How many points the stage has, before anything is left out.
+    /// The number of points of the stage before any is skipped.
     pub fn points(&self) -> u64 {
         let sizes = self
             .axes
@@ -42,12 +42,12 @@ pub struct Join {
     /// For each axis of that stage, in the order of its `each`.
     pub picks: Vec<AxisPick>,
     /// The axes, outermost first, in the order in which members are listed: those with a written
-    /// order as they are written, then the others by name.
+    /// order as written, then the others by name.
     pub order: Vec<usize>,
 }
 
 pub enum AxisPick {
-    /// The axis at this place of the using stage's `each`.
+    /// The axis at this position of the using stage's `each`.
     Shared(usize),
     /// Every value, by id.
     All,
@@ -68,7 +68,7 @@ pub enum Pin {
 #[derive(Clone)]
 pub enum Pinned {
     One(u32),
-    /// From a list: they gather.
+    /// Values of a list, which are gathered.
     List(Vec<u32>),
     Wrong {
         message: String,
@@ -76,7 +76,7 @@ pub enum Pinned {
     },
 }
 
-/// Binds `selector`. `None` after a problem, or where a stage it touches had one.
+/// Binds `selector`. `None` after a problem, including one in a stage that it uses.
 pub fn compile(
     selector: &Text,
     scope: Scope,
@@ -182,7 +182,8 @@ fn unmatched(selector: &Selector, axis: &str, place: Place, problems: &mut Probl
     ));
 }
 
-/// Written orders first, as the picks stand; then gathered axes by name; the rest has one value.
+/// Written orders first, in the order of the picks; then gathered axes by name; other axes have one
+/// value.
 fn order(selector: &Selector, picks: &[AxisPick], head: &Head) -> Vec<usize> {
     let mut order: Vec<usize> = (0..picks.len()).collect();
     order.sort_by_key(|slot| {
@@ -242,7 +243,7 @@ impl Binder<'_, '_> {
         }
     }
 
-    /// `[axis=x]` where x is an axis here and a label there.
+    /// Reports `[axis=x]` where x is both an axis and a label.
     fn check_ambiguous(&mut self, word: &str, place: Place, problems: &mut Problems) -> Option<()> {
         let axis = self.axis.name.clone();
         if !self.names.known(&axis).ids.contains(word) {
@@ -337,14 +338,14 @@ impl Binder<'_, '_> {
     }
 }
 
-/// The values of one axis that a selector takes at a point.
+/// The values of one axis that a selector selects at a point.
 pub struct Taken {
     pub indices: Vec<u32>,
     pub gathers: bool,
 }
 
 impl Join {
-    /// What the selector takes from each axis of its stage at the point `coordinates`.
+    /// What the selector selects from each axis of its stage at the point `coordinates`.
     pub fn take(
         &self,
         coordinates: &[u32],
@@ -365,7 +366,7 @@ impl Join {
     }
 }
 
-/// The values that `pins` name at a point.
+/// The values that `pins` refer to at a point.
 fn take_pins(pins: &[Pin], coordinates: &[u32]) -> Result<Taken, (String, Option<String>)> {
     let mut taken = Taken {
         indices: Vec::new(),

@@ -1,5 +1,5 @@
-//! What the language needs to know of a stage kind: how its `with:` is typed, what it takes,
-//! what it gives. The kinds themselves live in `stages`; none is known here.
+//! What the language needs to know about a stage kind: the type of its `with:`, its inputs and its
+//! outputs. `stages` implements the kinds; this module knows none of them.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What a port holds.
+/// The type of a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PortType {
@@ -66,8 +66,8 @@ impl InputSpec {
     }
 }
 
-/// The axes an input may gather. A kind refuses a gathered axis for which it has no role, so that
-/// a new axis can't silently join a mean.
+/// The axes that an input may gather. A kind refuses a gathered axis for which it has no role, so
+/// that a new axis can't silently become part of a mean.
 #[derive(Clone, Debug)]
 pub enum Gathers {
     None,
@@ -75,14 +75,14 @@ pub enum Gathers {
     Only(Vec<String>),
 }
 
-/// An output that a kind gives. The first one is the default port of the stage.
+/// An output of a kind. The first one is the default port of the stage.
 #[derive(Clone, Debug)]
 pub struct OutputSpec {
     pub name: String,
     pub gives: PortType,
-    /// Of a port of metrics, the names that it can have. `*` stands for any text: behind a name
-    /// for a part (`ri[*]`), before it for an input (`*_drop_pearson`). `None` where only a record
-    /// shows them.
+    /// For a port of metrics, the possible names. `*` stands for any text: at the end, for a part
+    /// (`ri[*]`); at the start, for an input (`*_drop_pearson`). `None` if only a record shows
+    /// them.
     pub metrics: Option<Vec<String>>,
 }
 
@@ -95,7 +95,7 @@ impl OutputSpec {
         }
     }
 
-    /// A port of metrics with these names and no others.
+    /// A port of metrics with exactly these names.
     pub fn metrics(name: &str, metrics: &[&str]) -> Self {
         Self {
             metrics: Some(metrics.iter().map(|name| name.to_string()).collect()),
@@ -104,44 +104,44 @@ impl OutputSpec {
     }
 }
 
-/// How the inputs of one node were bound, for checks that span parameters and inputs.
+/// The inputs of one node as bound, for checks across parameters and inputs.
 #[derive(Clone, Debug)]
 pub struct BoundInput {
     pub name: String,
-    /// For each member its gathered axes and their ids.
+    /// For each member, its gathered axes and their ids.
     pub members: Vec<BTreeMap<String, String>>,
 }
 
-/// Outside data that a node reads: its content enters the key, its place does not. The task gets
-/// it as a tree of files, or as a table where it is variables.
+/// Outside data that a node reads: its content enters the key, its location does not. The task
+/// receives it as a tree of files, or, for variables, as a table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
-    /// The input name under which the task finds its content and the key records it. An input
-    /// under `needs:` is an identifier; a kind that takes inputs of any name gives its sources
-    /// names that are none (`files/redraw.py`).
+    /// The input name under which the task finds its content and the key records it. An input under
+    /// `needs:` is an identifier; a kind that accepts inputs of any name gives its sources names
+    /// that are not identifiers (`files/redraw.py`).
     pub name: String,
     /// Absolute, or relative to the folder of the workflow file. Empty for variables.
     pub location: PathBuf,
     pub shape: SourceShape,
-    /// The user's word that it does not change: once hashed it is not looked at again, as long as
-    /// its folder itself is the same. Says nothing of what it holds, so it is in no key.
+    /// The user declares that it does not change: once hashed it is not checked again, as long as
+    /// its folder is the same. Does not describe the content, so it is not part of a key.
     pub sealed: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum SourceShape {
-    /// One file; in the tree it stands under its base name.
+    /// One file; the tree contains it under its base name.
     File,
-    /// One file, or every file under a folder, by paths that begin with its name.
+    /// One file, or every file below a folder, by paths that begin with the folder's name.
     FileOrFolder,
-    /// Every file under a folder, by relative path.
+    /// Every file below a folder, by relative path.
     Tree,
-    /// One file, or the first of these names in a folder; and where that is the index of a
-    /// sharded file (`*.index.json`), the shards that its `weight_map` names, beside it.
+    /// One file, or the first of these names that exists in a folder; if that is the index of a
+    /// sharded file (`*.index.json`), also the shards that its `weight_map` names.
     Sharded(Vec<String>),
-    /// `class/…/image` as torchvision's ImageFolder walks it, other files ignored.
+    /// `class/…/image`, as torchvision's ImageFolder walks it; other files are ignored.
     ImageFolder(ImageSelection),
-    /// The same in the first of these folders below the location that is there and has a class
+    /// The same, in the first of these folders below the location that exists and has a class
     /// folder of the selection.
     ImageFolderAt {
         places: Vec<String>,
@@ -151,12 +151,12 @@ pub enum SourceShape {
     Environment(Vec<String>),
 }
 
-/// Which images of an image folder count. Taken by name, before anything is hashed.
+/// Which images of an image folder to use. Selected by name, before anything is hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ImageSelection {
-    /// These class folders only; `None`: all.
+    /// Only these class folders; `None`: all.
     pub classes: Option<Vec<String>>,
-    /// At most so many images of a class, the first by name.
+    /// The maximum number of images of a class, the first by name.
     pub limit: Option<usize>,
 }
 
@@ -164,11 +164,11 @@ pub struct ImageSelection {
 #[derive(Clone, Debug)]
 pub struct ParameterProblem {
     pub code: &'static str,
-    /// Field names and list indices from `with:` down; empty: the whole block.
-    /// When `input` is set, the problem lies in `needs:` at that input instead.
+    /// Field names and list indices from `with:` down; empty: the whole block. If `input` is set,
+    /// the problem is at that input in `needs:` instead.
     pub path: Vec<String>,
     pub input: Option<String>,
-    /// Point at the field's name rather than at its value.
+    /// Report the place of the field's name instead of its value.
     pub at_name: bool,
     pub message: String,
     pub hint: Option<String>,
@@ -208,42 +208,42 @@ impl ParameterProblem {
 /// A stage kind, as the language sees it.
 pub trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
-    /// Raised when the output for the same input may change.
+    /// Incremented when the output for the same input may change.
     fn version(&self) -> u32;
     /// One sentence for `schema` and the docs.
     fn summary(&self) -> &'static str;
     /// The JSON Schema of `with:`.
     fn schema(&self) -> Value;
-    /// Types `with`: a map whose references are all resolved.
+    /// Deserialises `with`: a map whose references are all resolved.
     fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>>;
     fn comparison(&self) -> Comparison;
     fn meaning(&self) -> Meaning;
-    /// The parameters where nothing is given: what the kind usually takes and gives.
+    /// The default parameters, which give the usual inputs and outputs of the kind.
     fn usual(&self) -> Box<dyn Parameters>;
 }
 
-/// What the outputs of a kind mean to reports, to cost estimates and to the command line.
+/// How reports, cost estimates and the command line may interpret the outputs of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
-    /// What their ports say, and nothing more.
+    /// Only what their port types say.
     Plain,
-    /// Images, drawn by ribflow where `with.builtin` is given.
+    /// Images, drawn by ribflow if `with.builtin` is set.
     Images,
-    /// A model as it was published, possibly a file of a hub.
+    /// A published model, possibly a file of a hub.
     Published,
-    /// How well a model, which stays as it is, does on a dataset.
+    /// How well an unchanged model performs on a dataset.
     Evaluation,
-    /// What fine-tuning does to the accuracy on other datasets. The inputs `before` and `after`
-    /// are evaluations; `with` gives axes their roles. The metric `before` comes from `before`
-    /// alone.
+    /// The effect of fine-tuning on the accuracy on other datasets. The inputs `before` and `after`
+    /// are evaluations; `with` gives axes their roles. The metric `before` depends only on the
+    /// input `before`.
     Robustness,
-    /// The metric `distance` between the datasets `a` and `b`, seen through `model`; a table
-    /// `pairs` of their classes.
+    /// The metric `distance` between the datasets `a` and `b`, in the feature space of `model`; a
+    /// table `pairs` of their classes.
     Distance,
     /// Comparisons of results: a table `relation`, correlations as metrics, and the published
     /// values that `with.expect` names.
     Report,
-    /// The result of a program that the workflow brings.
+    /// The result of a program that is part of the workflow.
     Program,
 }
 
@@ -255,27 +255,27 @@ pub enum Comparison {
     MetricsWithin(f64),
 }
 
-/// What of a node's datasets, files and arrays may not be passed on to others.
+/// Which of a node's datasets, files and arrays may not be redistributed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Withholds {
-    /// They hold counts, means and weights, whatever came in.
+    /// None: they contain only counts, means and weights.
     Nothing,
-    /// They show what came in: where that may not be passed on, neither may they.
+    /// They reveal their inputs: they may not be redistributed if an input may not.
     WhatComesIn,
-    /// They hold outside data that must stay.
+    /// They contain outside data that may not be redistributed.
     Data,
 }
 
 /// The typed `with:` of one node.
 pub trait Parameters: Send + Sync {
-    /// What enters the key: no locations, nothing equal to its default.
+    /// What enters the key: no locations, and no values equal to their default.
     fn canonical(&self) -> Value;
     fn inputs(&self) -> Vec<InputSpec>;
-    /// Inputs of any name are taken as they come (the `command` kind).
+    /// Accepts inputs of any name (the `command` kind).
     fn open_inputs(&self) -> bool;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
-    /// What of its outputs may not be passed on to others.
+    /// Which of its outputs may not be redistributed.
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
 }

@@ -1,5 +1,5 @@
-//! From a file to a graph: each step reports what it finds and the next one goes on with what is
-//! sound, so that one run shows all problems.
+//! From a file to a graph. Each step reports the problems it finds, and the next one continues with
+//! the valid rest, so that one run reports all problems.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use super::stages::{self, Stage};
 use crate::diag::{Diagnostic, Diagnostics, Problems};
 use crate::yaml;
 
-/// How much larger than the largest file the parameters of all nodes together may be. What
-/// `params` and `axes` resolve to may be as large as the file itself.
+/// The maximum size of all node parameters together, as a multiple of the largest file size. The
+/// values of `params` and `axes` may be as large as the file itself.
 const PARAMETERS_PER_BYTE: usize = 4;
 
-/// Reads, expands and checks the workflow in `file`. With the graph come warnings.
+/// Reads, expands and checks the workflow in `file`. Returns warnings with the graph.
 ///
 /// # Errors
-/// Everything that is wrong with the file or the options, by place.
+/// All problems with the file or the options, by place.
 pub fn load(
     file: &Path,
     options: &LoadOptions,
@@ -43,7 +43,7 @@ pub fn load(
     let warnings = problems.finish()?;
     match graph {
         Some(graph) => Ok((graph, warnings)),
-        // Not reached: whoever gives up says why.
+        // Unreachable: a step that returns `None` has reported why.
         None => Err(Diagnostic::nowhere(
             "unreadable-file",
             &file.display().to_string(),
@@ -106,14 +106,14 @@ fn plan(
         goals,
     };
     let graph = assemble::graph(file, workflow, options, &names, &expansion, points);
-    // With some of the nodes, an axis of one remaining value would look idle.
+    // With a subset of nodes, an axis with one remaining value would look idle.
     if options.targets.is_empty() && profile_goals.is_none() {
         warn_idle(&graph, workflow, problems);
     }
     Some(graph)
 }
 
-/// Warns of axes that change nothing, at the place where a stage names them.
+/// Warns about axes that change nothing, at the place where a stage lists them.
 fn warn_idle(graph: &Graph, workflow: &Workflow, problems: &mut Problems) {
     for (stage, axis) in idle::idle_axes(graph) {
         let found = workflow.stages.iter().find(|spec| spec.name.text == stage);
@@ -132,7 +132,7 @@ fn warn_idle(graph: &Graph, workflow: &Workflow, problems: &mut Problems) {
 
 type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);
 
-/// Types the parameters of all kept points, then checks what flows between them.
+/// Deserialises the parameters of all kept points, then checks their inputs.
 fn check(expansion: &Expansion, budget: usize, problems: &mut Problems) -> Checked {
     let mut preparations = Preparations::new(budget.saturating_mul(PARAMETERS_PER_BYTE));
     let mut prepared = Vec::with_capacity(expansion.len());

@@ -1,6 +1,6 @@
-//! The workflow language: YAML with places → spec → expansion → a checked graph of nodes.
-//! It owns what a workflow file means and knows no stage kind, no store and no engine: kinds come
-//! in as a [`kind::Kinds`] registry.
+//! The workflow language: YAML with places → spec → expansion → a checked graph of nodes. Defines
+//! what a workflow file means. Knows no stage kind, store or engine: kinds are passed in as a
+//! [`kind::Kinds`] registry.
 //!
 //! ```text
 //! options                          what a load takes besides the file

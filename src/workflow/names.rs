@@ -1,5 +1,5 @@
-//! What names stand for: parameters, axes, variables of the environment. Resolves them on demand,
-//! refuses circles, and remembers which were used.
+//! Resolves names: parameters, axes, environment variables. Resolves on demand, refuses cycles, and
+//! records which names are used.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,39 +13,39 @@ use crate::diag::credentials;
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
 
-/// References may lead to references so many times.
+/// The maximum length of a chain of references.
 const CHAIN: usize = 64;
 
-/// Everything a file gives names to.
+/// Everything in a file that has a name.
 pub struct Names<'a> {
     params: Arc<Vec<Entry>>,
     param_index: HashMap<String, usize>,
     pub axes: Arc<Vec<AxisLayers>>,
     environment: &'a BTreeMap<String, String>,
-    /// Those that were read, and what they held.
+    /// The variables that were read, and their values.
     pub variables: BTreeMap<String, Option<String>>,
-    /// Resolved axes; `None` inside where one could not be resolved.
+    /// Resolved axes; the inner value is `None` if one could not be resolved.
     pub(super) resolved_axes: Vec<Option<Option<Arc<AxisValues>>>>,
     /// Resolved texts of params and axes, by place.
     pub(super) memo: HashMap<Place, Option<Resolved>>,
     /// What is being resolved, outermost first.
     pub(super) open: Vec<Place>,
     pub(super) trail: Vec<String>,
-    /// What all resolved values together may still weigh.
+    /// The remaining budget for the weight of all resolved values.
     budget: usize,
     used_params: BTreeSet<String>,
     used_axes: BTreeSet<String>,
     known: HashMap<String, Arc<AxisNames>>,
 }
 
-/// What an axis has anywhere in the file, whatever the profile.
+/// The ids and fields of an axis anywhere in the file, including all profiles.
 #[derive(Default)]
 pub struct AxisNames {
     pub ids: BTreeSet<String>,
     pub fields: BTreeSet<String>,
 }
 
-/// Where a path stands: in `params` and `axes`, or in a stage.
+/// Where a path is written: in `params` and `axes`, or in a stage.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     /// The axes of the stage, in the order of its `each`.
@@ -85,7 +85,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// Resolves the params and axes that no stage has, so that their problems are told too.
+    /// Resolves the params and axes that no stage uses, so that their problems are reported too.
     pub fn resolve_rest(&mut self, problems: &mut Problems) {
         let axes = Arc::clone(&self.axes);
         for (position, axis) in axes.iter().enumerate() {
@@ -118,7 +118,7 @@ impl<'a> Names<'a> {
         axis || (path.names.len() > 1 && matches!(first, "params" | "env" | "axes"))
     }
 
-    /// What `path`, which stands at `place`, stands for.
+    /// Binds `path`, which is at `place`.
     pub fn bind(
         &mut self,
         path: &Path,
@@ -175,7 +175,7 @@ impl<'a> Names<'a> {
         problems.error(place, "unknown-axis", message).hint(hint);
     }
 
-    /// A field of an axis must be one that some value of it has, in the axes or in a profile.
+    /// Checks that some value of the axis has the field, in the axes or in a profile.
     fn check_field(
         &mut self,
         axis: &str,
@@ -244,7 +244,7 @@ impl<'a> Names<'a> {
         Some(Resolved::of(ids.collect::<Vec<_>>()))
     }
 
-    /// The axis `name` as it is mentioned at `place`.
+    /// The axis `name`, which is used at `place`.
     pub fn axis_by_name(
         &mut self,
         name: &str,
@@ -297,7 +297,7 @@ impl<'a> Names<'a> {
     ) -> Option<Resolved> {
         for (depth, name) in names.iter().enumerate() {
             let Content::Map(entries) = &tree.content else {
-                // The rest lies inside what a reference stands for.
+                // The rest is inside the value that a reference resolves to.
                 let resolved = self.value(tree, problems)?;
                 return Some(descend(resolved, &names[depth..]));
             };
@@ -313,7 +313,7 @@ impl<'a> Names<'a> {
         self.value(tree, problems)
     }
 
-    /// Resolves something called `name` inside `resolve`, so that circles can be told.
+    /// Resolves `name` by calling `resolve`, and keeps track of it to report cycles.
     pub(super) fn enter<T>(
         &mut self,
         name: String,
@@ -332,7 +332,7 @@ impl<'a> Names<'a> {
         resolved
     }
 
-    /// Reports that resolving what lies at `place` has come back to itself.
+    /// Reports that resolving the value at `place` depends on itself.
     pub(super) fn circle(&self, place: Place, problems: &mut Problems) {
         let last = self.trail.last();
         let begin = self.trail.iter().position(|name| Some(name) == last);
@@ -341,7 +341,7 @@ impl<'a> Names<'a> {
         problems.error(place, "circular-reference", message);
     }
 
-    /// Takes what `resolved` weighs from the budget.
+    /// Subtracts the weight of `resolved` from the budget.
     pub(super) fn pay(
         &mut self,
         resolved: &Resolved,
@@ -358,8 +358,7 @@ impl<'a> Names<'a> {
         Some(())
     }
 
-    /// Ids and fields of an axis, and of the axes it takes values from, in every list the file
-    /// has for them.
+    /// Ids and fields of an axis and of the axes that it splices, in every list in the file.
     pub fn known(&mut self, axis: &str) -> Arc<AxisNames> {
         if let Some(known) = self.known.get(axis) {
             return Arc::clone(known);
@@ -372,14 +371,14 @@ impl<'a> Names<'a> {
         known
     }
 
-    /// Ids that an axis has only in profiles that were not taken.
+    /// Ids that an axis has only in profiles that were not applied.
     pub fn elsewhere(&self, axis: &str) -> BTreeSet<String> {
         let [taken, elsewhere] = self.taken_and_elsewhere(axis);
         elsewhere.ids.difference(&taken.ids).cloned().collect()
     }
 
-    /// What the lists of the file and of the profiles that were taken have, and what the lists of
-    /// the other profiles have.
+    /// The names in the lists of the file and of applied profiles, and those in the lists of other
+    /// profiles.
     fn taken_and_elsewhere(&self, axis: &str) -> [AxisNames; 2] {
         let [mut taken, mut elsewhere] = [AxisNames::default(), AxisNames::default()];
         let mut seen = BTreeSet::new();
@@ -405,7 +404,7 @@ impl<'a> Names<'a> {
         [taken, elsewhere]
     }
 
-    /// Warns of what nothing uses.
+    /// Warns about unused names.
     pub fn warn_unused(&self, problems: &mut Problems) {
         for entry in self.params.iter() {
             if !self.used_params.contains(&entry.key) {
@@ -422,15 +421,16 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Adds what a list of values says to `known`, and the axes it takes in to `todo`.
+/// Adds the names in a list of values to `known`, and the axes that it splices to `todo`.
 fn collect_list(list: &Tree, known: &mut AxisNames, todo: &mut Vec<String>) {
     let items = list.items().iter();
     items.for_each(|item| collect(item, known, todo));
-    // A list may be one reference.
+    // A list may be a single reference.
     collect(list, known, todo);
 }
 
-/// Adds what `item` of a list of values says to `known`, and the axes it takes in to `todo`.
+/// Adds the names in an `item` of a list of values to `known`, and the axes that it splices to
+/// `todo`.
 fn collect(item: &Tree, known: &mut AxisNames, todo: &mut Vec<String>) {
     match &item.content {
         Content::Map(entries) => {

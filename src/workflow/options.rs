@@ -1,34 +1,34 @@
-//! What a load takes besides the file: profiles, overrides, targets, limits. Plain data: each step
+//! Inputs of a load besides the file: profiles, overrides, targets, limits. Plain data: each step
 //! enforces its own limit.
 
 use std::collections::BTreeMap;
 
 use crate::yaml;
 
-/// What `load` may be asked for beside the file.
+/// Options of `load`.
 #[derive(Clone, Debug, Default)]
 pub struct LoadOptions {
     /// Left to right.
     pub profiles: Vec<String>,
     /// `PATH=VALUE`, after the profiles, left to right.
     pub sets: Vec<String>,
-    /// Patterns of the nodes that are wanted; empty: the goals of the file.
+    /// Patterns of the requested nodes; empty: the goals of the file.
     pub targets: Vec<String>,
-    /// Take every stage, whatever goals a profile has.
+    /// Include every stage, regardless of a profile's goals.
     pub whole: bool,
     /// The variables that `${env.…}` may read.
     pub environment: BTreeMap<String, String>,
     pub limits: Limits,
 }
 
-/// How large a workflow may be.
+/// Limits on the size of a workflow.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Of the file.
+    /// The size of the file.
     pub bytes: u64,
-    /// Of nested lists and maps.
+    /// The depth of nested lists and maps.
     pub depth: usize,
-    /// Points of all stages together, before any is skipped.
+    /// The number of points of all stages together, before any is skipped.
     pub nodes: usize,
 }
 
@@ -44,7 +44,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Of the text alone.
+    /// The limits that apply to the text alone.
     pub fn of_text(&self) -> yaml::Limits {
         yaml::Limits {
             bytes: self.bytes,

@@ -1,4 +1,4 @@
-//! Profiles and `--set`: what they change in `params` and `axes`, before anything is resolved.
+//! Applies profiles and `--set` to `params` and `axes`, before anything is resolved.
 
 use super::expression::report_syntax;
 use super::expression::selector::Selector;
@@ -9,24 +9,24 @@ use super::spec::{AxisSpec, ProfileSpec, Workflow};
 use crate::diag::{Diagnostic, Place, Problems, SourceText, Span, suggest};
 use crate::yaml::{self, Content, Entry, Tree};
 
-/// The file with its overrides laid over it.
+/// The file with its overrides applied.
 pub struct Layered {
     pub params: Vec<Entry>,
     pub axes: Vec<AxisLayers>,
-    /// The goals of the last profile that has some.
+    /// The goals of the last profile that has any.
     pub goals: Option<Vec<Text>>,
 }
 
-/// An axis with every list of values given for it: the file's, then the overrides in order.
+/// An axis with all its lists of values: the file's, then the overrides in order.
 #[derive(Clone)]
 pub struct AxisLayers {
     pub name: Text,
     pub layers: Vec<Tree>,
-    /// Lists of profiles that were not taken: they say which ids and fields are known.
+    /// Lists of profiles that were not applied; their ids and fields are known names.
     pub elsewhere: Vec<Tree>,
 }
 
-/// Lays the profiles and the `--set` of `options` over `workflow`, in that order.
+/// Applies the profiles and the `--set` options to `workflow`, in that order.
 pub fn apply(workflow: &Workflow, options: &LoadOptions, problems: &mut Problems) -> Layered {
     let mut layered = Layered {
         params: workflow.params.clone(),
@@ -108,7 +108,7 @@ impl Layered {
             found.hint("only `params.NAME` and `axes.NAME` can be set");
             return;
         }
-        // The value is read where it stands in the flag, so that its errors point there.
+        // The value keeps its position in the option, so that its errors point there.
         let blank = " ".repeat(equals + 1);
         problems.replace_source(source, SourceText::new("--set", blank + &set[equals + 1..]));
         let value = yaml::parse(problems, source, &options.limits.of_text());
@@ -164,7 +164,7 @@ impl Layered {
     }
 }
 
-/// Puts `entry` among `entries`: maps merge, everything else is replaced.
+/// Merges `entry` into `entries`: maps are merged, everything else is replaced.
 fn merge(entries: &mut Vec<Entry>, entry: &Entry) {
     match entries.iter_mut().find(|known| known.key == entry.key) {
         None => entries.push(entry.clone()),
@@ -177,7 +177,7 @@ fn merge(entries: &mut Vec<Entry>, entry: &Entry) {
     }
 }
 
-/// A profile may only change what the file has.
+/// A profile may only change names that the file has.
 fn check_names(profile: &ProfileSpec, workflow: &Workflow, problems: &mut Problems) {
     for entry in &profile.params {
         let mut known = workflow.params.iter().map(|param| param.key.as_str());

@@ -1,4 +1,4 @@
-//! What serde says about a `with:` block, in the words and with the places of the language.
+//! Translates serde's errors about a `with:` block into the terms and places of the language.
 
 use serde_json::Value;
 use serde_path_to_error::Segment;
@@ -7,10 +7,10 @@ use super::kind::ParameterProblem;
 use crate::diag::suggest;
 
 impl ParameterProblem {
-    /// Types `with`, a map whose references are resolved.
+    /// Deserialises `with`, a map whose references are resolved.
     ///
     /// # Errors
-    /// The first thing that does not fit, with its path.
+    /// The first problem, with its path.
     pub fn typed<T: serde::de::DeserializeOwned>(with: &Value) -> Result<T, Vec<Self>> {
         serde_path_to_error::deserialize(with).map_err(|error| vec![Self::from_serde(&error)])
     }
@@ -46,7 +46,7 @@ struct ParsedMessage {
     code: &'static str,
     message: String,
     hint: Option<String>,
-    /// The field that is unknown.
+    /// The name of the unknown field.
     field: Option<String>,
 }
 

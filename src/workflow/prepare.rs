@@ -1,5 +1,5 @@
-//! The typed parameters of nodes. Nodes that agree on the axes that `with:` and `resources:`
-//! depend on share them, so a kind parses each distinct block once.
+//! The typed parameters of nodes. Nodes with the same values of the axes that `with:` and
+//! `resources:` depend on share them, so that a kind parses each distinct block once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::values::{AxisPoint, weight};
 use crate::diag::{Place, Problems};
 use crate::yaml::{Content, Tree};
 
-/// What a node does, and what its kind says about it.
+/// What a node does, according to its kind.
 pub struct Prepared {
     pub with: Arc<Value>,
     pub parameters: Arc<dyn Parameters>,
@@ -28,7 +28,7 @@ pub struct Prepared {
 
 /// The blocks prepared so far.
 pub struct Preparations {
-    /// What the blocks may still weigh together.
+    /// The remaining budget for the weight of all blocks.
     budget: usize,
     /// By stage, variant, and the values of the axes that the variant depends on.
     made: HashMap<(usize, u32, Vec<u32>), Option<Arc<Prepared>>>,
@@ -42,7 +42,7 @@ impl Preparations {
         }
     }
 
-    /// The block of a kept point; `None` if something about it was reported.
+    /// The block of a kept point; `None` if a problem with it was reported.
     pub fn get(
         &mut self,
         expansion: &Expansion,
@@ -94,7 +94,7 @@ struct Maker<'m, 'a> {
 /// `with:` after references.
 struct With {
     fields: serde_json::Map<String, Value>,
-    /// Names of fields that wait for a variable.
+    /// Names of fields that depend on an unset variable.
     waiting: Vec<String>,
     missing: Vec<String>,
 }
@@ -164,8 +164,8 @@ impl Maker<'_, '_> {
         true
     }
 
-    /// Types `with`. Where a variable is not set its reference stands in as a text; a field that
-    /// takes no text is left out instead, so that everything else is still checked.
+    /// Deserialises `with`. The reference to an unset variable stands in as a text; a field that
+    /// does not accept a text is omitted instead, so that everything else is still checked.
     fn parse(&mut self, with: With) -> Option<(Value, Arc<dyn Parameters>)> {
         let kind = &self.variant.kind;
         let mut value = Value::Object(with.fields);
@@ -234,7 +234,7 @@ impl Maker<'_, '_> {
     }
 }
 
-/// Reports a problem that a kind found, where the parameter or input is written.
+/// Reports a problem that a kind found, at the place of the parameter or input.
 pub fn report_parameter(
     problems: &mut Problems,
     variant: &Variant,
@@ -248,7 +248,7 @@ pub fn report_parameter(
         }
         None => place_in_with(variant, &problem.path, problem.at_name),
     };
-    // What holds for every node of the stage needs no node named.
+    // If it applies to every node of the stage, the message names no node.
     let found = if variant.slots.is_empty() && problem.input.is_none() {
         problems.error(place, problem.code, problem.message)
     } else {
@@ -257,7 +257,7 @@ pub fn report_parameter(
     found.maybe_hint(problem.hint);
 }
 
-/// Where `path` of the `with:` block is written, or the nearest thing around it.
+/// The place of `path` in the `with:` block, or of its nearest parent.
 fn place_in_with(variant: &Variant, path: &[String], at_name: bool) -> Place {
     let Some((first, deeper)) = path.split_first() else {
         return variant.with_place;
@@ -293,7 +293,7 @@ fn place_in_with(variant: &Variant, path: &[String], at_name: bool) -> Place {
     pointer(tree, name, at_name)
 }
 
-/// The value, unless it has no place of its own on one line.
+/// The place of the value, unless it does not fit on one line.
 fn pointer(value: &Tree, name: Place, at_name: bool) -> Place {
     let block = matches!(
         value.content,

@@ -1,5 +1,5 @@
-//! For whoever reads further files of the same making, such as published values: YAML with places,
-//! fields that are reported where they stand, and selectors.
+//! For modules that read similar files, such as published values: YAML with places, fields that are
+//! reported at their place, and selectors.
 
 pub use super::expression::selector::{Pick, Picked, Selector};
 pub use super::expression::{SyntaxError, report_syntax};

@@ -1,5 +1,5 @@
-//! The recipe of a node: everything that went into it, walked once for hashing, explaining and
-//! comparing, so that the three can't drift apart.
+//! The recipe of a node: everything that its result depends on. One traversal serves hashing,
+//! explaining and comparing, so that the three can't diverge.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -9,14 +9,14 @@ use serde_json::Value;
 
 use crate::digest::{Digest, hash_string, hash_value};
 
-/// Everything that decides a node's result.
+/// Everything that determines a node's result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recipe {
     pub kind: String,
     pub version: u32,
-    /// Canonical parameters: after defaults, those equal to their default left out.
+    /// Canonical parameters: defaults applied, values equal to their default omitted.
     pub with: Value,
-    /// By input name; sources stand among them.
+    /// By input name, including sources.
     pub inputs: BTreeMap<String, Vec<RecipeInput>>,
     /// The device class, under `determinism: strict` only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -32,14 +32,14 @@ pub struct RecipeInput {
     pub digest: Digest,
 }
 
-/// Receives a recipe's parts in their one order.
+/// Receives the parts of a recipe in their fixed order.
 pub trait Visitor {
     /// `path` names the part (`with.epochs`, `inputs.data[0]`); parts come in a fixed order.
     fn part(&mut self, path: &str, value: &Value);
 }
 
 impl Recipe {
-    /// Shows every part to `visitor`.
+    /// Passes every part to `visitor`.
     pub fn visit(&self, visitor: &mut dyn Visitor) {
         visitor.part("kind", &Value::from(self.kind.as_str()));
         visitor.part("version", &Value::from(self.version));
@@ -64,7 +64,7 @@ impl Recipe {
 
     /// The recipe key.
     pub fn key(&self) -> Digest {
-        // Making ready for a context costs as much as a key itself.
+        // Setting up a derive-key context costs as much as a key itself.
         static READY: LazyLock<blake3::Hasher> =
             LazyLock::new(|| blake3::Hasher::new_derive_key("ribflow 2026 recipe key v1"));
         let mut visitor = HashParts(Vec::with_capacity(1024));
@@ -74,7 +74,7 @@ impl Recipe {
         Digest::finish(&hasher)
     }
 
-    /// The same recipe by another version of its kind.
+    /// The recipe with another version of its kind.
     pub fn of_version(&self, version: u32) -> Recipe {
         Recipe {
             version,
@@ -82,7 +82,7 @@ impl Recipe {
         }
     }
 
-    /// The parts in words, by path.
+    /// The parts as text, by path.
     pub fn explain(&self) -> BTreeMap<String, Value> {
         let mut visitor = CollectParts(BTreeMap::new());
         self.visit(&mut visitor);
@@ -105,7 +105,7 @@ impl Recipe {
     }
 }
 
-/// One part in which two recipes differ; `None`: absent, so at its default.
+/// A part in which two recipes differ; `None`: absent, so at its default.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
     pub path: String,

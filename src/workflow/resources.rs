@@ -1,4 +1,4 @@
-//! `resources:`: what a node asks of a machine, and its units.
+//! `resources:`: what a node requires of a machine, and the units.
 
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ pub fn set(resources: &mut Resources, name: &str, value: &Value) -> Result<(), S
         "time" => resources.time = Some(seconds(value)?),
         "timeout" => resources.timeout = Some(seconds(value)?),
         "grace" => resources.grace = Some(seconds_or_none(value)?),
-        // Reported where the stage was compiled.
+        // Reported when the stage was compiled.
         _ => {}
     }
     Ok(())
@@ -81,7 +81,7 @@ pub fn bytes(value: &Value) -> Result<u64, String> {
     whole(number * unit.1 as f64).ok_or_else(expected)
 }
 
-/// As [`seconds`], or `0` for no time at all.
+/// As [`seconds`], or `0` for no time.
 fn seconds_or_none(value: &Value) -> Result<u64, String> {
     match shown(value).as_str() {
         "0" | "0s" => Ok(0),
@@ -117,7 +117,7 @@ pub fn seconds(value: &Value) -> Result<u64, String> {
     whole(total).ok_or_else(expected)
 }
 
-/// A number and the letters after it.
+/// Splits a number and its unit.
 fn split(text: &str) -> Option<(f64, &str)> {
     let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
     let (number, unit) = text.split_at(end.unwrap_or(text.len()));
@@ -125,7 +125,7 @@ fn split(text: &str) -> Option<(f64, &str)> {
 }
 
 fn whole(number: f64) -> Option<u64> {
-    // Beyond 2^63 nothing is an amount that a machine could have.
+    // No machine has an amount beyond 2^63.
     let sensible = (1.0..9.0e18).contains(&number);
     sensible.then_some(number.round() as u64)
 }

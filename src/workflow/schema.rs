@@ -1,5 +1,5 @@
-//! The JSON Schema of workflow files, for editors: the language's own part, and `with:` of each
-//! kind as its typed struct says it. Wherever a kind takes a value, a reference may stand instead.
+//! The JSON Schema of workflow files, for editors: the language itself, and the `with:` of each
+//! kind from its type. A reference is allowed wherever a kind takes a value.
 
 use serde_json::{Map, Value, json};
 
@@ -163,7 +163,7 @@ fn with_name(kind: &str) -> String {
     format!("#/$defs/with.{kind}")
 }
 
-/// What `with:` is where `use:` names `kind`.
+/// The schema of `with:` if `use:` names `kind`.
 fn when_used(kind: &str, with: Value) -> Value {
     json!({
         "if": { "properties": { "use": { "const": kind } }, "required": ["use"] },
@@ -171,10 +171,10 @@ fn when_used(kind: &str, with: Value) -> Value {
     })
 }
 
-/// Adds `with.<kind>` and what it refers to.
+/// Adds `with.<kind>` and the definitions it refers to.
 ///
-/// A stage may leave to its cases what a kind requires, so nothing is required here at the top of
-/// the block: `validate` tells what is missing.
+/// A stage may leave required parameters to its cases, so nothing is required at the top of the
+/// block: `validate` reports missing parameters.
 fn add_kind(kind: &str, mut schema: Value, definitions: &mut Map<String, Value>) {
     let inner = schema
         .as_object_mut()
@@ -194,8 +194,8 @@ fn add_kind(kind: &str, mut schema: Value, definitions: &mut Map<String, Value>)
     definitions.insert(format!("with.{kind}"), schema);
 }
 
-/// Lets a reference stand wherever `schema` takes a value inside it, and points its own
-/// references to where the definitions of `kind` now stand.
+/// Allows a reference wherever `schema` takes a value, and redirects its `$ref`s to the definitions
+/// of `kind`.
 fn open(schema: &mut Value, kind: &str) {
     let Some(fields) = schema.as_object_mut() else {
         return;
@@ -224,11 +224,12 @@ fn open(schema: &mut Value, kind: &str) {
     }
 }
 
-/// `schema`, or a reference. Descriptions and defaults stay outside, where editors look for them.
+/// `schema`, or a reference. Descriptions and defaults stay at the top, where editors look for
+/// them.
 fn open_value(schema: &mut Value, kind: &str) {
     open(schema, kind);
     let Some(fields) = schema.as_object_mut() else {
-        // `true` and `false`: anything, or nothing at all.
+        // `true` and `false`: accept anything or nothing.
         return;
     };
     let mut opened = Map::new();

@@ -1,5 +1,5 @@
-//! Selectors without a using stage: targets on the command line, goals, published values. What
-//! they do not name is open: a bare stage is all its nodes.
+//! Selectors outside stages: targets on the command line, goals, published values. Axes that a
+//! selector does not name are open: a bare stage selects all its nodes.
 
 use petgraph::graph::NodeIndex;
 
@@ -8,10 +8,10 @@ use super::expression::selector::{Pick, Picked, Selector};
 use super::graph::Graph;
 use crate::diag::{Diagnostic, Diagnostics, SourceText, Span, suggest};
 
-/// The axes of a stage with their ids.
+/// The axes of a stage and their ids.
 pub type Axes<'a> = Vec<(&'a str, Vec<&'a str>)>;
 
-/// The values of one axis that a selector leaves.
+/// The values of one axis that a selector accepts.
 pub enum Wanted {
     All,
     Only(Vec<usize>),
@@ -55,7 +55,7 @@ impl Refusal {
         }
     }
 
-    /// About `pattern`, which was given on the command line.
+    /// The error for `pattern` on the command line.
     pub fn diagnostic(self, pattern: &str) -> Diagnostic {
         let message = format!("`{pattern}`: {}", self.message);
         let mut diagnostic = Diagnostic::nowhere(self.code, "", message);
@@ -64,7 +64,7 @@ impl Refusal {
     }
 }
 
-/// A pattern that is no selector.
+/// The error for a pattern that is not a selector.
 pub fn refused_syntax(pattern: &str, error: SyntaxError) -> Diagnostic {
     let span = Span {
         start: error.range.start,
@@ -76,7 +76,7 @@ pub fn refused_syntax(pattern: &str, error: SyntaxError) -> Diagnostic {
     diagnostic
 }
 
-/// What `selector` leaves of each axis.
+/// The values of each axis that `selector` accepts.
 pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> {
     for pick in &selector.picks {
         if !axes.iter().any(|(name, _)| *name == pick.axis) {
@@ -111,21 +111,21 @@ fn of_pick(pick: &Pick, axis: &str, ids: &[&str]) -> Result<Wanted, Refusal> {
     indices.collect::<Result<_, _>>().map(Wanted::Only)
 }
 
-/// What a pattern selects from a graph.
+/// The nodes of a graph that a pattern selects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected {
     /// Ascending.
     pub nodes: Vec<NodeIndex>,
-    /// The output or metric after the dot, as it was written: `mri` in `robustness.mri`.
+    /// The output or metric after the dot, as written: `mri` in `robustness.mri`.
     pub name: Option<String>,
 }
 
 impl Graph {
     /// The nodes that `pattern` selects: `tuned[method=ft]`, an exact id, `accuracy[*]`, a bare
-    /// stage. A name after a dot is ignored; [`Graph::resolve`] gives it.
+    /// stage. Ignores a name after a dot; [`Graph::resolve`] returns it.
     ///
     /// # Errors
-    /// If it is no selector, names something unknown, or selects no node.
+    /// The pattern is not a selector, contains an unknown name, or selects no node.
     pub fn select(&self, pattern: &str) -> Result<Vec<NodeIndex>, Diagnostics> {
         self.resolve(pattern).map(|selected| selected.nodes)
     }

@@ -1,5 +1,5 @@
-//! The workflow as it is written: what the file says, before any of it is resolved. It knows the
-//! names of the language and where they stand, and nothing of kinds.
+//! The workflow as written: the content of the file before anything is resolved. Knows the names of
+//! the language and their places, but no kinds.
 
 use super::fields::{Fields, Text, is_identifier, is_label, strings};
 use crate::diag::{Place, Problems, nearest};
@@ -33,7 +33,7 @@ pub struct StageSpec {
     pub skip: Option<Tree>,
 }
 
-/// What a stage does, and what a case changes of it.
+/// What a stage does, and what a case overrides.
 #[derive(Default)]
 pub struct Body {
     pub using: Option<Text>,
@@ -92,15 +92,15 @@ const STAGE: &[&str] = &[
 const CASE: &[&str] = &["when", "use", "with", "needs", "resources"];
 const PROFILE: &[&str] = &["params", "axes", "goals"];
 
-/// Names that paths begin with, and words of conditions: no axis may have them.
+/// The first names of paths, and keywords of conditions: not allowed as axis names.
 const RESERVED: &[&str] = &[
     "params", "env", "axes", "true", "false", "not", "and", "or", "in", "null",
 ];
 
-/// Reads the file's tree. `None` where the file is so wrong that there is nothing to go on with.
+/// Reads the tree of the file. `None` if there is nothing to continue with.
 pub fn read(tree: &Tree, problems: &mut Problems) -> Option<Workflow> {
     if matches!(tree.content, Content::Null) {
-        let found = problems.error(tree.place, "empty-file", "the file holds no workflow");
+        let found = problems.error(tree.place, "empty-file", "the file contains no workflow");
         found.hint("a workflow begins with `ribflow: 1`, a `name` and `stages`");
         return None;
     }
@@ -118,13 +118,13 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Option<Workflow> {
     })
 }
 
-/// `None` for a version whose meaning this build can't know.
+/// `None` for a version that this build does not know.
 fn version(top: &Fields, problems: &mut Problems) -> Option<()> {
     let Some(entry) = top.entry("ribflow") else {
         if !top.lacks("ribflow") {
             return Some(());
         }
-        let message = "the first line of a workflow says its version: `ribflow: 1`";
+        let message = "the first line of a workflow is the version of the language: `ribflow: 1`";
         problems.error(top.place, "missing-field", message);
         return Some(());
     };
@@ -232,7 +232,7 @@ fn stage(entry: &Entry, problems: &mut Problems) -> Option<StageSpec> {
         skip: fields.value("skip").cloned(),
     };
     if fields.lacks("use") && stage.cases.is_empty() {
-        let message = format!("stage `{}` says no kind", entry.key);
+        let message = format!("stage `{}` has no kind", entry.key);
         let found = problems.error(entry.key_place, "missing-field", message);
         found.hint("add `use:` with the kind of the stage");
     }
@@ -254,7 +254,7 @@ fn each(fields: &Fields, problems: &mut Problems) -> Vec<Text> {
             .iter()
             .any(|earlier| earlier.text == name.text)
         {
-            let message = format!("axis `{}` stands in `each` twice", name.text);
+            let message = format!("axis `{}` is in `each` twice", name.text);
             problems.error(name.place, "duplicate-axis", message);
         }
     }
@@ -281,7 +281,7 @@ fn block(fields: &Fields, name: &str, problems: &mut Problems) -> Option<Block> 
 }
 
 fn need(entry: &Entry, problems: &mut Problems) -> NeedSpec {
-    // A command's inputs are files of that name.
+    // The inputs of a command are files of that name.
     if !is_label(&entry.key) {
         let message = format!("`{}` can't be the name of an input", entry.key);
         let found = problems.error(entry.key_place, "bad-name", message);

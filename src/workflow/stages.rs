@@ -1,5 +1,5 @@
-//! Stages with their names bound: which axes they have, which variants (the stage itself and its
-//! cases), and what each variant takes.
+//! Stages with their names bound: their axes, their variants (the stage itself and its cases), and
+//! the inputs of each variant.
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
@@ -18,14 +18,14 @@ use crate::yaml::{Entry, Tree};
 /// A stage that can be expanded.
 pub struct Stage<'a> {
     pub skip: Option<Test>,
-    /// The first that holds says which variant a point takes.
+    /// The first case that holds determines the variant of a point.
     pub cases: Vec<(Test, Variant<'a>)>,
-    /// What holds when no case does; `None` if the stage itself has no `use`.
+    /// The variant if no case holds; `None` if the stage itself has no `use`.
     pub default: Option<Variant<'a>>,
 }
 
 impl Stage<'_> {
-    /// The stages that it names.
+    /// The stages that it refers to.
     pub fn upstream(&self) -> impl Iterator<Item = usize> {
         let cases = self.cases.iter().map(|(_, variant)| variant);
         let needs = cases
@@ -38,16 +38,16 @@ impl Stage<'_> {
     }
 }
 
-/// One way to be a node of a stage.
+/// A stage as written, or one of its cases.
 pub struct Variant<'a> {
     pub kind: Arc<dyn Kind>,
-    /// Where to point for the block as a whole.
+    /// The place of the block as a whole.
     pub with_place: Place,
     pub with: Vec<Field<'a>>,
     pub needs_place: Place,
     pub needs: Vec<Rc<Need>>,
     pub resources: Vec<Field<'a>>,
-    /// The axes that `with` and `resources` depend on, by their place in `each`.
+    /// The axes that `with` and `resources` depend on, as positions in `each`.
     pub slots: Vec<usize>,
 }
 
@@ -63,11 +63,11 @@ pub struct Need {
     pub name: String,
     pub place: Place,
     pub list: bool,
-    /// In the order in which they are written. `None`: already reported, so not judged further.
+    /// As written. `None`: a reported problem, not checked further.
     pub joins: Vec<Option<Join>>,
 }
 
-/// Looks up the axes of `spec`.
+/// Resolves the axes of `spec`.
 pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Head {
     let mut axes = Vec::new();
     let mut sound = true;
@@ -88,7 +88,7 @@ pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Hea
     }
 }
 
-/// Binds everything `spec` says. `None` where the stage can't be expanded.
+/// Binds the names in `spec`. `None` if the stage can't be expanded.
 pub fn compile<'a>(
     spec: &'a StageSpec,
     head: &Head,
@@ -137,7 +137,7 @@ struct Compiler<'c, 'a, 'n> {
     kinds: &'c Kinds,
     names: &'c mut Names<'n>,
     problems: &'c mut Problems,
-    /// What is compiled already, by the place of its name: cases share it with their stage.
+    /// Compiled fields by the place of their name: cases share them with their stage.
     fields: HashMap<Place, Option<Rc<Compiled>>>,
     needs: HashMap<Place, Rc<Need>>,
 }
@@ -147,10 +147,10 @@ impl<'a> Compiler<'_, 'a, '_> {
         self.names.condition(condition, self.scope, self.problems)
     }
 
-    /// What holds when no case does; the outer `None` after a problem.
+    /// The variant if no case holds; the outer `None` after a problem.
     fn default(&mut self, body: &'a Body, required: bool) -> Option<Option<Variant<'a>>> {
         if body.using.is_none() {
-            // Its entries are what cases amend; their problems are told even if none does.
+            // Cases override these entries; their problems are reported even if all cases do.
             let with = self.fields(&merged(&body.with, None));
             self.needs(body, None);
             return with.filter(|_| !required).map(|_| None);
@@ -163,7 +163,7 @@ impl<'a> Compiler<'_, 'a, '_> {
             return self.variant(case, None, place);
         }
         if base.using.is_none() {
-            let message = "neither this case nor its stage says a kind";
+            let message = "neither this case nor its stage has a kind";
             let found = self.problems.error(place, "missing-field", message);
             found.hint("add `use:` to the case or to the stage");
             return None;
@@ -171,7 +171,7 @@ impl<'a> Compiler<'_, 'a, '_> {
         self.variant(base, Some(case), place)
     }
 
-    /// `base`, changed key by key by `over`.
+    /// `base`, overridden entry by entry by `over`.
     fn variant(
         &mut self,
         base: &'a Body,
@@ -268,7 +268,7 @@ impl<'a> Compiler<'_, 'a, '_> {
         });
         let mut joins: Vec<Option<Join>> = joins.collect();
         if joins.is_empty() {
-            // Reported where it is written, so the input counts as given.
+            // Reported at its place; the input counts as given.
             joins.push(None);
         }
         let need = Rc::new(Need {
@@ -282,7 +282,7 @@ impl<'a> Compiler<'_, 'a, '_> {
     }
 }
 
-/// The entries of `base`, those of `over` taking the place of their namesakes.
+/// The entries of `base`, replaced by those of `over` with the same name.
 fn merged<'a>(base: &'a Option<Block>, over: Option<&'a Block>) -> Vec<&'a Entry> {
     let mut entries: Vec<&Entry> = base.iter().flat_map(|block| &block.entries).collect();
     for entry in over.into_iter().flat_map(|block| &block.entries) {

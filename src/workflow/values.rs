@@ -1,16 +1,16 @@
-//! Resolved values: what references stand for, and how conditions compare them.
+//! Resolved values: the results of references, and how conditions compare them.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-/// A value after references.
+/// A value after references are resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolved {
     /// `None`: absent.
     pub value: Option<Value>,
-    /// Variables of the environment that are not set. `value` then holds `${env.X}` in their
-    /// place, so that the rest can still be typed and checked.
+    /// Unset environment variables. `value` then holds `${env.X}` in their place, so that the rest
+    /// can still be deserialised and checked.
     pub missing: Vec<String>,
 }
 
@@ -22,7 +22,7 @@ impl Resolved {
         }
     }
 
-    /// Neither absent, nor null, nor waiting for a variable.
+    /// Whether it is neither absent, nor null, nor dependent on an unset variable.
     pub fn present(&self) -> Option<&Value> {
         let usable = self.missing.is_empty();
         self.value
@@ -37,7 +37,7 @@ pub struct AxisValues {
     pub name: String,
     pub values: Vec<AxisPoint>,
     pub index: HashMap<String, u32>,
-    /// The indices in the order of the ids.
+    /// Indices sorted by id.
     pub by_id: Vec<u32>,
 }
 
@@ -74,7 +74,7 @@ impl AxisValues {
 }
 
 impl AxisPoint {
-    /// What `axis.field.field` stands for in this value.
+    /// The value of `axis.field.field` at this axis value.
     pub fn field(&self, names: &[String]) -> Resolved {
         let Some((first, deeper)) = names.split_first() else {
             return Resolved::of(self.typed.clone());
@@ -90,7 +90,7 @@ impl AxisPoint {
     }
 }
 
-/// The part of `resolved` under `names`; absent where there is none.
+/// The part of `resolved` under `names`; absent if there is none.
 pub fn descend(resolved: Resolved, names: &[String]) -> Resolved {
     let mut value = resolved.value;
     for name in names {
@@ -105,7 +105,7 @@ pub fn descend(resolved: Resolved, names: &[String]) -> Resolved {
     }
 }
 
-/// A scalar as a label: the text that an axis value with this id is known by.
+/// A scalar as a label: the text of an axis value's id.
 pub fn label_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
@@ -119,7 +119,7 @@ pub fn label_of(value: &Value) -> Option<String> {
 pub enum Compared<'a> {
     /// Equals nothing.
     Absent,
-    /// A value of an axis: compared by id.
+    /// A value of an axis, compared by id.
     Id(&'a str),
     Plain(Value),
 }
@@ -136,7 +136,7 @@ impl Compared<'_> {
     }
 }
 
-/// Numbers by value (`1` is `1.0`), everything else by content.
+/// Compares numbers by value (`1` equals `1.0`), everything else by content.
 fn equal_values(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
@@ -144,7 +144,7 @@ fn equal_values(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// How much a value weighs: characters and parts.
+/// The weight of a value for the budget: characters and parts.
 pub fn weight(value: &Value) -> usize {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => 1,

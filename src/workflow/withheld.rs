@@ -1,21 +1,21 @@
-//! What may not be passed on: the outputs of nodes whose outside data must stay where it is, and
-//! what is made of them, however many nodes down.
+//! Determines what may not be redistributed: the outputs of nodes with outside data that a licence
+//! withholds, and everything derived from them.
 //!
-//! Datasets, files and arrays of kinds that pass on what comes in (copies, corruptions, drawings,
-//! features of each image) hand this on. Models, metrics, tables, and arrays that hold counts or
-//! means over many images do not.
+//! Datasets, files and arrays of kinds that pass on their inputs (copies, corruptions, drawings,
+//! features of each image) inherit this. Models, metrics, tables, and arrays of counts or means
+//! over many images do not.
 
 use petgraph::graph::NodeIndex;
 
 use super::graph::Graph;
 use super::kind::{PortType, Withholds};
 
-/// Which ports of a graph's nodes may not be passed on.
+/// The ports of a graph's nodes that may not be redistributed.
 #[derive(Clone, Debug)]
 pub struct Withheld(Vec<Vec<String>>);
 
 impl Withheld {
-    /// Looks at every node of `graph`. A pure function of it: reads nothing.
+    /// Examines every node of `graph`. Pure: reads nothing else.
     pub fn of(graph: &Graph) -> Self {
         let mut withheld = Self(vec![Vec::new(); graph.dag.node_count()]);
         for index in &graph.order {
@@ -36,7 +36,7 @@ impl Withheld {
         withheld
     }
 
-    /// The ports of `node` that may not be passed on.
+    /// The ports of `node` that may not be redistributed.
     pub fn ports(&self, node: NodeIndex) -> &[String] {
         self.0.get(node.index()).map_or(&[], Vec::as_slice)
     }
@@ -46,7 +46,7 @@ impl Withheld {
     }
 }
 
-/// Whether what a port holds may show what it was made of.
+/// Whether the content of a port may reveal its inputs.
 fn holds_content(port: PortType) -> bool {
     match port {
         PortType::Dataset | PortType::Files | PortType::Arrays => true,

@@ -12,7 +12,7 @@ pub enum Condition {
     All(Vec<Condition>),
     Not(Box<Condition>),
     Constant(bool),
-    /// A lone path: present, and not false.
+    /// A path alone: present, and not false.
     Present(Path),
     Equal(Operand, Operand),
     Unequal(Operand, Operand),
@@ -31,7 +31,7 @@ pub enum Members {
     List(Vec<Operand>),
 }
 
-/// Parentheses and `not` may be nested so deep.
+/// The maximum nesting of parentheses and `not`.
 const DEPTH: usize = 64;
 
 const WORDS: &[&str] = &["and", "or", "not", "in"];
@@ -51,7 +51,7 @@ impl Condition {
     }
 }
 
-/// What those want who write conditions as in other languages.
+/// Hints for operators of other languages.
 fn operator_hint(rest: &str) -> Option<String> {
     let hint = match () {
         () if rest.starts_with('=') => "equality is `==`",
@@ -126,7 +126,7 @@ fn comparison(cursor: &mut Cursor) -> Result<Condition, SyntaxError> {
         Operand::Path(path) => Ok(Condition::Present(path)),
         Operand::Literal(Value::Bool(flag)) => Ok(Condition::Constant(flag)),
         Operand::Literal(_) => {
-            let mut alone = error(cursor.since(start), "a value alone is no condition");
+            let mut alone = error(cursor.since(start), "a value alone is not a condition");
             alone.hint = Some("compare it: `method == \"ft\"`".to_string());
             Err(alone)
         }
@@ -189,7 +189,7 @@ fn operand(cursor: &mut Cursor) -> Result<Operand, SyntaxError> {
     }
 }
 
-/// Takes `word` if it comes next and ends there.
+/// Takes `word` if it comes next as a whole word.
 fn keyword(cursor: &mut Cursor, word: &str) -> bool {
     let start = cursor.at;
     cursor.skip_spaces();

@@ -1,13 +1,13 @@
-//! Reads the words that all expressions are made of.
+//! Reads the tokens that all expressions consist of.
 
 use super::{Path, Range, SyntaxError};
 use crate::workflow::fields::is_label_byte;
 
-/// A place in a text that is being read.
+/// A position in a text that is being read.
 pub struct Cursor<'a> {
     text: &'a str,
     pub at: usize,
-    /// Where reading ends.
+    /// The end of the range to read.
     end: usize,
 }
 
@@ -16,7 +16,7 @@ impl<'a> Cursor<'a> {
         Self::over(text, 0, text.len())
     }
 
-    /// Reads `text` from byte `at` to byte `end` only.
+    /// Reads only bytes `at` to `end` of `text`.
     pub fn over(text: &'a str, at: usize, end: usize) -> Self {
         Self { text, at, end }
     }
@@ -43,7 +43,7 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    /// Takes `token` or says that it is missing.
+    /// Takes `token`, or reports that it is missing.
     pub fn expect(&mut self, token: &str) -> Result<(), SyntaxError> {
         if self.eat(token) {
             return Ok(());
@@ -51,7 +51,7 @@ impl<'a> Cursor<'a> {
         Err(self.error_here(format!("`{token}` is expected here")))
     }
 
-    /// Takes the longest run of bytes that `wanted` accepts; it may be empty.
+    /// Takes the longest run of bytes that `wanted` accepts, possibly empty.
     pub fn take(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
         let rest = self.rest();
         let length = rest.bytes().take_while(|byte| wanted(*byte)).count();
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
         })
     }
 
-    /// The inside of `"…"`, if a quote comes next.
+    /// The content of `"…"`, if a quote comes next.
     pub fn quoted(&mut self) -> Result<Option<&'a str>, SyntaxError> {
         let start = self.at;
         if !self.eat("\"") {

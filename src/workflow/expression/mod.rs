@@ -1,6 +1,6 @@
-//! The small grammars inside texts: references, conditions, selectors. They are our own, so that an
-//! update of a library never changes a key. They know texts only: what a name stands for is decided where
-//! the expression is used.
+//! The grammars of expressions in texts: references, conditions, selectors. They are our own, so
+//! that a library update never changes a key. They know texts only: names are resolved where the
+//! expression is used.
 
 pub mod condition;
 mod cursor;
@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::diag::{Place, Problems};
 
-/// Bytes of the text that an expression stands in.
+/// A byte range in the text that contains an expression.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Range {
     pub start: usize,
@@ -32,13 +32,13 @@ impl Path {
         self.names.first().map_or("", String::as_str)
     }
 
-    /// As it was written.
+    /// As written.
     pub fn text(&self) -> String {
         self.names.join(".")
     }
 }
 
-/// A text that does not follow its grammar.
+/// A text that violates its grammar.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SyntaxError {
     pub range: Range,
@@ -46,7 +46,7 @@ pub struct SyntaxError {
     pub hint: Option<String>,
 }
 
-/// Reports a text that breaks its grammar.
+/// Reports a syntax error.
 pub fn report_syntax(text: &str, place: Place, error: SyntaxError, problems: &mut Problems) {
     let place = problems.inside(place, text, error.range.start, error.range.end);
     let found = problems.error(place, "syntax", error.message);
@@ -63,7 +63,7 @@ pub fn literal(word: &str) -> Value {
     }
 }
 
-/// Whether `word` is written like a JSON number: `017` and `1_000` are labels, as in YAML.
+/// Whether `word` is a JSON number: `017` and `1_000` are labels, as in YAML.
 fn is_number(word: &str) -> bool {
     let digits = word.strip_prefix('-').unwrap_or(word);
     digits.starts_with(|letter: char| letter.is_ascii_digit())

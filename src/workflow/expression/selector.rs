@@ -4,15 +4,15 @@ use super::cursor::{Cursor, error};
 use super::{Path, Range, SyntaxError};
 use crate::workflow::fields::is_label;
 
-/// Nodes of a stage, and perhaps one output or metric of theirs.
+/// Nodes of a stage, and optionally one of their outputs or metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Selector {
     pub stage: String,
     pub stage_range: Range,
     pub picks: Vec<Pick>,
-    /// Gathers every axis that is not named and not shared: `[*]`.
+    /// Gathers every axis that is neither named nor shared: `[*]`.
     pub all: bool,
-    /// What stands after the dot.
+    /// The name after the dot.
     pub name: Option<(String, Range)>,
 }
 
@@ -35,9 +35,9 @@ pub enum Picked {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
     pub word: String,
-    /// In quotes: always a label.
+    /// In quotes, therefore always a label.
     pub quoted: bool,
-    /// The word as a path, where it can be one.
+    /// The word as a path, if it can be one.
     pub path: Option<Path>,
     pub range: Range,
 }

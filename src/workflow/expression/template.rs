@@ -1,5 +1,4 @@
-//! Texts that may hold references: `${path}`, `${path?}`, `${path?fallback}`; `$${` is a literal
-//! `${`.
+//! Texts with references: `${path}`, `${path?}`, `${path?fallback}`; `$${` is a literal `${`.
 
 use serde_json::Value;
 
@@ -7,12 +6,12 @@ use super::cursor::{Cursor, error};
 use super::{Path, Range, SyntaxError, literal};
 use crate::workflow::fields::is_label;
 
-/// A text with its references taken apart.
+/// A text split into literal parts and references.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Template {
-    /// No reference in it.
+    /// Without references.
     Plain(String),
-    /// One reference and nothing else: it keeps its type.
+    /// A single reference and nothing else: it keeps its type.
     Whole(Reference),
     Mixed(Vec<Part>),
 }
@@ -31,12 +30,12 @@ pub struct Reference {
     pub range: Range,
 }
 
-/// What stands after `?`.
+/// What comes after `?`.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fallback {
-    /// There is no `?`.
+    /// No `?`.
     None,
-    /// `${path?}`: the entry is left out.
+    /// `${path?}`: the entry is omitted.
     LeaveOut,
     /// In quotes: a literal.
     Literal(Value),
@@ -134,7 +133,7 @@ fn fallback(cursor: &mut Cursor) -> Result<Fallback, SyntaxError> {
     Ok(Fallback::Word { path, value })
 }
 
-/// The axis that an item of the form `${axes.x}` takes in.
+/// The axis that an item of the form `${axes.x}` splices.
 pub fn spliced(text: &str) -> Option<String> {
     let Ok(Template::Whole(reference)) = Template::parse(text) else {
         return None;

@@ -1,4 +1,4 @@
-//! The grammars: what is accepted means what it says, what is refused is refused where it is wrong.
+//! Tests of the grammars: accepted texts have the right meaning, and errors have the right place.
 
 use proptest::prelude::*;
 use serde_json::json;
