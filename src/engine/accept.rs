@@ -1,4 +1,4 @@
-//! Records of older versions of a kind that are taken for good: which there are, and what they become.
+//! Finds records of older versions of a kind that are accepted, and converts them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::why;
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 
-/// The nodes of `graph` that have no record of today's version and an accepted one of an older
+/// The nodes of `graph` that have no record of the current version and an accepted one of an older
 /// version, producers first. Writes nothing but the stat cache.
 pub fn acceptable(
     graph: &Graph,
@@ -26,7 +26,7 @@ pub fn acceptable(
         if !why::without_record(graph, &keys, node).is_empty() {
             continue;
         }
-        // What can't be keyed here has no older key either.
+        // A node that can't be keyed here has no older key either.
         let Ok(recipe) = keys.recipe(node) else {
             continue;
         };

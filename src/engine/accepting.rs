@@ -1,4 +1,4 @@
-//! Which older versions of kinds a run accepts. Plain data: `accept` finds their records.
+//! Which older versions of kinds a run accepts. Plain data: `accept` finds the records.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -13,18 +13,18 @@ use crate::workflow::recipe::Recipe;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Accepting {
     versions: BTreeMap<String, BTreeSet<u32>>,
-    /// The records that may be taken; `None`: any.
+    /// The accepted records; `None`: all.
     only: Option<Arc<HashSet<Digest>>>,
 }
 
 impl Accepting {
-    /// Accepts `version` of `kind`, too.
+    /// Also accepts `version` of `kind`.
     pub fn add(&mut self, kind: &str, version: u32) {
         let versions = self.versions.entry(kind.to_string()).or_default();
         versions.insert(version);
     }
 
-    /// The same, of these records only.
+    /// Restricts acceptance to these records.
     pub fn only(self, records: HashSet<Digest>) -> Self {
         Self {
             only: Some(Arc::new(records)),
@@ -36,13 +36,13 @@ impl Accepting {
         self.versions.is_empty()
     }
 
-    /// The accepted versions of `kind`, the newest first.
+    /// The accepted versions of `kind`, newest first.
     pub fn versions_of(&self, kind: &str) -> impl Iterator<Item = u32> {
         let versions = self.versions.get(kind).into_iter().flatten();
         versions.rev().copied()
     }
 
-    /// The keys that a node of this recipe would have by the accepted versions.
+    /// The keys of this recipe under the accepted versions.
     pub fn older_keys(&self, recipe: &Recipe) -> Vec<Digest> {
         let versions = self.versions_of(&recipe.kind);
         versions
@@ -61,8 +61,8 @@ pub struct Acceptable {
     pub node: NodeIndex,
     /// The record of the older version.
     pub older: StoredRecord,
-    /// What it becomes.
+    /// The record under the current version.
     pub record: Record,
-    /// Whether the older one is in the store; else a remote has it.
+    /// Whether the older record is in the store; otherwise it is at a remote.
     pub is_here: bool,
 }

@@ -1,4 +1,4 @@
-//! Devices by name, and their class: what a result's bits may depend on.
+//! Devices by name, and device classes, which the bits of a result may depend on.
 
 use std::sync::Once;
 
@@ -7,7 +7,7 @@ use candle_core::Device;
 /// A device that this build or this machine does not have.
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    #[error("`{0}` is no device: `auto`, `cpu`, `cuda` or `cuda:N` is expected")]
+    #[error("`{0}` is not a device: `auto`, `cpu`, `cuda` or `cuda:N` is expected")]
     Unknown(String),
     #[error("`{0}` needs a build with the `cuda` feature")]
     NotBuilt(String),
@@ -15,9 +15,9 @@ pub enum DeviceError {
     Unusable { name: String, why: String },
 }
 
-/// The device that `wish` stands for: `cpu` or `cuda:N`.
+/// Resolves the requested device to `cpu` or `cuda:N`.
 ///
-/// `auto` is the first CUDA device where this build and this machine have one, else the CPU.
+/// `auto` is the first CUDA device if this build and this machine have one, otherwise the CPU.
 pub fn resolve(wish: &str) -> Result<String, DeviceError> {
     match wish {
         "auto" if cfg!(feature = "cuda") => Ok(match check(0) {
@@ -38,7 +38,7 @@ pub fn resolve(wish: &str) -> Result<String, DeviceError> {
     }
 }
 
-/// Whether this machine has the GPU of this number. Takes nothing of its memory.
+/// Checks that this machine has a GPU of this number. Allocates no GPU memory.
 fn check(ordinal: usize) -> Result<(), DeviceError> {
     let why = match count() {
         Ok(count) if ordinal < count => return Ok(()),
@@ -78,7 +78,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
     match ordinal(name) {
         Some(ordinal) => Device::new_cuda(ordinal).map_err(|error| DeviceError::Unusable {
             name: name.to_string(),
-            // What follows is where in the program that was.
+            // The remaining lines are a backtrace.
             why: error.to_string().lines().take(1).collect(),
         }),
         None if name == "cpu" => Ok(Device::Cpu),
@@ -88,7 +88,7 @@ pub fn open(name: &str) -> Result<Device, DeviceError> {
 
 /// The class of the processor: `cpu/x86-64-v4`, `cpu/aarch64`.
 ///
-/// By the widest instructions that the matrix kernels of this build use in this process.
+/// Determined by the widest instructions that the matrix kernels of this build use in this process.
 pub fn device_class() -> String {
     format!("cpu/{}", crate::isa::level())
 }
@@ -105,7 +105,7 @@ pub fn class_of(device: &Device) -> String {
     }
 }
 
-/// The class of the device that `wish` stands for.
+/// The class of the requested device.
 pub fn class_named(wish: &str) -> Result<String, DeviceError> {
     Ok(class_of(&open(&resolve(wish)?)?))
 }

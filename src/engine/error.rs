@@ -1,4 +1,4 @@
-//! What ends a run as a whole; what is wrong with one node only fails that node.
+//! Errors that end a run; a problem with one node only fails that node.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ pub enum EngineError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A node must run, and the store can't take what it gives.
+    /// A node must run, and the store can't be written.
     #[error(
         "{node} must run, and the store {} can't be written: {why}; what has run before is there \
          to be read",
@@ -23,7 +23,7 @@ pub enum EngineError {
         node: String,
         why: String,
     },
-    /// The run's own folder in the store can't be written or read.
+    /// The run's own folder in the store can't be read or written.
     #[error("{}: {source}", path.display())]
     Journal { path: PathBuf, source: io::Error },
 }

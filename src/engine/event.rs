@@ -1,11 +1,11 @@
-//! What happens during a run, as data. Events are the engine's only output: progress bars, plain
-//! lines, `--json`, the journal and the report's provenance are all fed by them.
+//! Events of a run, as data. They are the engine's only output: progress bars, plain lines,
+//! `--json`, the journal and the report's provenance consume them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-/// One thing that happened.
+/// An event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
@@ -16,7 +16,7 @@ pub enum Event {
         threads: usize,
         device: String,
     },
-    /// A record was found: here, or made meanwhile by another run or by an equal node.
+    /// A record was found: in the store, or created meanwhile by another run or an equal node.
     NodeReused {
         id: String,
         key: Digest,
@@ -25,7 +25,7 @@ pub enum Event {
         id: String,
         key: Digest,
         threads: usize,
-        /// What differs from the newest record of this node, in words.
+        /// How it differs from the newest record of this node, as text.
         why: String,
     },
     /// Another process holds the node's claim.
@@ -39,7 +39,7 @@ pub enum Event {
         total: u64,
         unit: String,
     },
-    /// A node kept work that others need too: decoded pixels, features, logits.
+    /// A node cached work that other nodes need too: decoded pixels, features, logits.
     DerivedMade {
         id: String,
         kind: String,
@@ -81,7 +81,7 @@ pub struct Summary {
     pub skipped: usize,
     pub derived_ran: usize,
     pub wall_s: f64,
-    /// The folder or file of the report; empty before it is written.
+    /// The path of the report; empty before it is written.
     pub report: String,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub interrupted: bool,
@@ -91,15 +91,15 @@ pub struct Summary {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PlanState {
-    /// A record is in the store.
+    /// The store has a record.
     Reused,
-    /// A record is in a remote.
+    /// A remote has a record.
     Remote,
-    /// The key is known and has no record.
+    /// The key is known and there is no record.
     WouldRun,
     /// An ancestor must run before the key is known.
     Unknown,
-    /// Its source data, or an environment variable it needs, is not here.
+    /// Its source data, or an environment variable it needs, is missing.
     MissingData,
 }
 

@@ -1,5 +1,5 @@
-//! Executes one job in this process: reads its inputs, runs its task, returns what came of it.
-//! Knows no other job, no claim and no record.
+//! Executes one job in this process: reads its inputs, runs its task, returns the outcome. Knows no
+//! other jobs, no claims and no records.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ use crate::stages::registry::{Registry, Task};
 use crate::stages::task::{Context, Progress, TaskError, TaskInput};
 use crate::store::{Artifact, BlobError, Store};
 
-/// What a job is executed with.
+/// The environment in which jobs are executed.
 pub(super) struct Bench<'a> {
     pub store: &'a Store,
     pub registry: &'a Registry,
@@ -27,7 +27,7 @@ pub(super) struct Bench<'a> {
     pub cancelled: &'a AtomicBool,
 }
 
-/// The blob that is missing or damaged.
+/// The digest of a missing or damaged blob.
 fn lost(error: &BlobError) -> Option<Digest> {
     match error {
         BlobError::Missing(digest) | BlobError::Damaged(digest) => Some(*digest),
@@ -36,7 +36,7 @@ fn lost(error: &BlobError) -> Option<Digest> {
 }
 
 impl Bench<'_> {
-    /// Executes `job`. A panic of the task is a failure like any other.
+    /// Executes `job`. A panic of the task counts as a failure.
     pub fn execute(&self, job: &Job) -> Outcome {
         let run = catch_unwind(AssertUnwindSafe(|| self.run(job)));
         match run {
@@ -82,7 +82,7 @@ impl Bench<'_> {
         };
         let started = Instant::now();
         let outputs = task.run(&mut context)?;
-        // Here, because JSON has no way to say it to the coordinator.
+        // Checked here, because JSON can't represent them.
         outputs
             .ports
             .values()
@@ -96,8 +96,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Fetches what the inputs name and is not here, all at once rather than one after another
-    /// when it is read.
+    /// Fetches missing blobs of the inputs, all at once instead of one by one when they are read.
     fn obtain(&self, inputs: &BTreeMap<String, Vec<TaskInput>>) {
         let artifacts = inputs.values().flatten().map(|input| &input.artifact);
         self.store

@@ -1,5 +1,5 @@
-//! Looking for records at remotes before anything runs: all keys that are known at once, then
-//! those that become known by what was found.
+//! Looks for records at remotes before anything runs: first for all known keys, then for those that
+//! become known from the records found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,30 +15,30 @@ use crate::remote::exchange::{Agreement, Asked, Refusal, Taken};
 use crate::store::{Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 
-/// What remotes have for a graph and the store does not.
+/// Records for a graph that remotes have and the store does not.
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// By key.
     pub taken: BTreeMap<Digest, Taken>,
-    /// What was there and was not to be trusted.
+    /// Records that were found and can't be trusted.
     pub refused: Vec<Refusal>,
-    /// How far several labs agree, by key.
+    /// The agreement between labs, by key.
     pub agreements: BTreeMap<Digest, Agreement>,
 }
 
 impl Gathered {
-    /// Takes the records into `store`: from now on they are reused there.
+    /// Adds the records to `store`, where they are reused from now on.
     pub fn adopt(&self, store: &Store) -> Result<(), StoreError> {
         let outcomes = self.taken.values().flat_map(|taken| &taken.outcomes);
         store.adopt(&outcomes.cloned().collect::<Vec<_>>())
     }
 }
 
-/// Looks for a record of every node of `graph` that has none in `store`, or only one that has been
-/// taken back. Writes nothing.
+/// Looks for a record of every node of `graph` that has none in `store`, or only a revoked one.
+/// Writes nothing.
 ///
-/// `device` is what `run` would be given: it enters the keys of a strict workflow. Records of older
-/// versions that are accepted are looked for, too.
+/// `device` is the same as for `run`: it enters the keys of a strict workflow. Accepted records of
+/// older versions are included.
 pub fn gather(
     graph: &Graph,
     store: &Store,

@@ -1,6 +1,6 @@
-//! Jobs, worker messages and outcomes: plain data between the engine and whoever executes a node.
-//! One JSON document a line, over a worker's standard input and output; docs/engine.md has it
-//! with examples.
+//! Jobs, worker messages and outcomes: plain data between the engine and the executor of a node.
+//! One JSON document per line, over a worker's standard input and output; docs/engine.md specifies
+//! it with examples.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,17 +13,17 @@ use crate::stages::derived::Made;
 use crate::store::artifact::Artifact;
 use crate::store::derived_cache::Budget;
 
-/// What a worker is told.
+/// A request to a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Request {
-    /// Execute this; one at a time.
+    /// Execute this job; one at a time.
     Run(Box<Job>),
-    /// Stop the job that runs, as soon as it can.
+    /// Stop the running job as soon as possible.
     Cancel,
 }
 
-/// One node to execute.
+/// A node to execute.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
     pub id: String,
@@ -32,33 +32,33 @@ pub struct Job {
     /// `with:` after references.
     pub with: Value,
     pub inputs: BTreeMap<String, Vec<JobInput>>,
-    /// Cores it may use.
+    /// The number of cores it may use.
     pub threads: usize,
     /// `cpu` or `cuda:0`.
     pub device: String,
-    /// Whether all that it keeps may not be passed on: marked before it is there.
+    /// Whether none of its outputs may be redistributed: they are marked before they are written.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withheld: bool,
-    /// Seconds that it has, once cancelled, to stop by itself.
+    /// Seconds that it has to stop on its own after cancellation.
     #[serde(default)]
     pub grace: u64,
-    /// How much derived work may be kept.
+    /// The maximum amount of derived work to keep.
     pub derived: Budget,
-    /// An empty folder of its own, removed by whoever gives the job.
+    /// An empty folder of its own, removed by the sender of the job.
     #[serde(with = "super::paths")]
     pub scratch: PathBuf,
-    /// The file that everything it prints is appended to.
+    /// The file that all its output is appended to.
     #[serde(with = "super::paths")]
     pub log: PathBuf,
 }
 
-/// One member of an input, by content.
+/// A member of an input, by content.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct JobInput {
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub axes: BTreeMap<String, String>,
     pub digest: Digest,
-    /// The artifact, where the record holds it; else it is read from the blob `digest`.
+    /// The artifact if the record contains it; otherwise it is read from the blob `digest`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inline: Option<Artifact>,
     #[serde(with = "super::paths::list")]
@@ -66,18 +66,18 @@ pub struct JobInput {
     pub roots: Vec<PathBuf>,
 }
 
-/// What a worker says.
+/// A message from a worker.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WorkerMessage {
-    /// It has started and takes jobs.
+    /// It has started and accepts jobs.
     Ready,
     Progress {
         done: u64,
         total: u64,
         unit: String,
     },
-    /// The last word on a job; the worker takes the next one.
+    /// The last message about a job; the worker accepts the next one.
     Finished(Outcome),
 }
 
@@ -88,7 +88,7 @@ pub enum Outcome {
     Done(Product),
     Failed {
         message: String,
-        /// The blob that was missing or damaged, if that is why.
+        /// The missing or damaged blob, if that is the cause.
         lost: Option<Digest>,
     },
     Cancelled,
@@ -103,13 +103,13 @@ impl Outcome {
     }
 }
 
-/// What a job gave: artifacts as data, their blobs already in the store.
+/// The result of a job: artifacts as data, with their blobs already in the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Product {
     pub ports: BTreeMap<String, Artifact>,
     pub notes: BTreeMap<String, Value>,
     pub device_class: String,
-    /// Work that it did for other nodes too.
+    /// Work that it also did for other nodes.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub derived: Vec<Made>,
     pub wall_seconds: f64,

@@ -1,5 +1,5 @@
-//! Recipes and keys of nodes, from the port digests of their inputs and the content of their
-//! sources. Nodes are keyed in any order in which inputs come first.
+//! Recipes and keys of nodes, computed from the port digests of their inputs and the content of
+//! their sources. Nodes may be keyed in any order in which inputs come first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -32,7 +32,7 @@ pub enum Missing {
         name: String,
         source: Arc<SourceError>,
     },
-    /// The data is here, and is not what the lock file says.
+    /// The data exists and differs from the lock file.
     #[error(
         "the data of `{name}` is not what the lock file says (BLAKE3 {}, not {}); \
          `ribflow lock {} --update` takes it as it is",
@@ -50,7 +50,7 @@ pub enum Missing {
 
 fn unread(name: &str, source: &SourceError) -> String {
     match source {
-        // The name of what a command reads of the environment is none that anybody wrote.
+        // The user has not written the source name of a command's environment variables.
         SourceError::Unset(_) | SourceError::Value(_) => source.to_string(),
         _ => format!("the data of `{name}` can't be read: {source}"),
     }
@@ -67,10 +67,10 @@ fn list(names: &[String]) -> String {
 
 type Identified = Result<Arc<IdentifiedSource>, Arc<SourceError>>;
 
-/// What the store has for a recipe.
+/// The result of looking up a recipe in the store.
 pub(super) enum KeyState {
     Record(Arc<StoredRecord>),
-    /// The recipe again.
+    /// No record; returns the recipe.
     Nothing(Recipe),
 }
 
@@ -83,24 +83,24 @@ impl KeyState {
     }
 }
 
-/// What has been found out about a graph's nodes: their sources, recipes and records.
+/// Everything known about a graph's nodes: their sources, recipes and records.
 pub(super) struct Keys<'a> {
     graph: &'a Graph,
     store: &'a Store,
     accepting: Accepting,
     index: RecordIndex<'a>,
-    /// The folder that relative locations start from.
+    /// The folder that relative locations refer to.
     base: PathBuf,
-    /// The device class, where it is part of the keys.
+    /// The device class, if it is part of the keys.
     device: Option<String>,
     stats: StatCache,
-    /// Sealed data is looked at like any other.
+    /// Check sealed data like any other.
     check_sealed: bool,
-    /// By place, as bytes: comparing paths part by part takes longer.
+    /// By location, as bytes: comparing paths component by component is slower.
     sources: HashMap<(OsString, SourceShape, bool), Identified>,
-    /// Whether sealed data that was looked at is other data than was taken for it.
+    /// Whether checked sealed data has changed since it was hashed.
     seals: HashMap<(OsString, SourceShape), bool>,
-    /// The canonical parameters, by the address of the parameters that many nodes share.
+    /// The canonical parameters, by the address of the parameters, which many nodes share.
     canonical: HashMap<usize, Value>,
     found: HashMap<Digest, Option<Arc<StoredRecord>>>,
     records: Vec<Option<Arc<StoredRecord>>>,
@@ -126,7 +126,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The same, but sealed data is looked at like any other.
+    /// Checks sealed data like any other.
     pub fn checking_sealed(self, check_sealed: bool) -> Self {
         Self {
             check_sealed,
@@ -134,7 +134,7 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The same, and [`Keys::accept`] takes these.
+    /// Sets the versions that [`Keys::accept`] accepts.
     pub fn accepting(self, accepting: Accepting) -> Self {
         Self { accepting, ..self }
     }
@@ -148,7 +148,7 @@ impl<'a> Keys<'a> {
         for input in &node.inputs {
             let members = input.members.iter().map(|member| RecipeInput {
                 axes: member.axes.clone(),
-                // A record is only taken where it has every port of its node.
+                // A record is used only if it has every port of its node.
                 digest: self
                     .port(member)
                     .map_or(Digest::from_bytes([0; 32]), |port| port.digest),
@@ -171,15 +171,15 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// The parameters of a node as they enter its key.
+    /// The parameters of a node in the form that enters its key.
     pub fn canonical(&mut self, node: &Node) -> &Value {
         let address = Arc::as_ptr(&node.parameters).cast::<()>() as usize;
         let canonical = self.canonical.entry(address);
         canonical.or_insert_with(|| node.parameters.canonical())
     }
 
-    /// What the outside data of a node is, by name: as it lies here, or where it is not here, as the
-    /// lock file says.
+    /// The digests of a node's outside data, by name: from the data, or if it is missing, from the
+    /// lock file.
     fn source_digests(&mut self, node: &Node) -> Result<Vec<(String, Digest)>, Missing> {
         let graph = self.graph;
         let sources = node.parameters.sources();
@@ -187,7 +187,7 @@ impl<'a> Keys<'a> {
             .iter()
             .map(|source| graph.locked.find(node, source).copied())
             .collect();
-        // A variable that is not set may only say where locked data would lie.
+        // An unset variable may affect only the location of locked data.
         let all_locked = !locked.is_empty() && locked.iter().all(Option::is_some);
         if !node.missing_env.is_empty() && !all_locked {
             return Err(Missing::Environment(node.missing_env.clone()));
@@ -216,7 +216,7 @@ impl<'a> Keys<'a> {
         Ok(digests)
     }
 
-    /// Whether a node could run here: its variables are set and its data is here.
+    /// Whether a node can run here: its variables are set and its data exists.
     pub fn can_run(&mut self, node: NodeIndex) -> Result<(), Missing> {
         let node = &self.graph.dag[node];
         if !node.missing_env.is_empty() {
@@ -225,7 +225,7 @@ impl<'a> Keys<'a> {
         self.sources(node).map(|_| ())
     }
 
-    /// Which outside data a node has, by name, as it is now; each source is looked at once a run.
+    /// The current outside data of a node, by name; each source is checked once in a run.
     pub fn sources(
         &mut self,
         node: &Node,
@@ -246,7 +246,7 @@ impl<'a> Keys<'a> {
         Ok(identified)
     }
 
-    /// The outside data of a node, by name. It is what the node was keyed by.
+    /// The outside data that the node was keyed with, by name.
     pub fn contents(&mut self, node: &Node) -> Result<Vec<(String, Arc<ResolvedSource>)>, Missing> {
         let sources = self.sources(node)?;
         let contents = sources.into_iter().map(|(source, identified)| {
@@ -265,7 +265,7 @@ impl<'a> Keys<'a> {
         contents.collect()
     }
 
-    /// The content of a source that was known by its digest alone.
+    /// Reads the content of a source of which only the digest was known.
     fn read_again(
         &self,
         source: &Source,
@@ -279,8 +279,8 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// The sealed data above `node` that is not what it was when it was hashed. It is looked at, so
-    /// that the next run takes it as it is.
+    /// The sealed data above `node` that has changed since it was hashed. Reads it, so that the
+    /// next run uses the new content.
     pub fn broken_seals(&mut self, node: NodeIndex) -> Vec<SourceError> {
         let (mut todo, mut above) = (vec![node], BTreeSet::new());
         while let Some(node) = todo.pop() {
@@ -304,7 +304,7 @@ impl<'a> Keys<'a> {
         places.into_iter().map(SourceError::Unsealed).collect()
     }
 
-    /// Looks at sealed data, once a run.
+    /// Checks sealed data, once in a run.
     fn is_broken(&mut self, source: Source, taken: &Digest) -> bool {
         let what = (
             source.location.as_os_str().to_os_string(),
@@ -344,8 +344,7 @@ impl<'a> Keys<'a> {
         identified
     }
 
-    /// The record that the store has for `key`, the key of `recipe`, and that fits `node`; looked for
-    /// once.
+    /// The record in the store for `key`, the key of `recipe`, that fits `node`; looked up once.
     pub fn find(
         &mut self,
         node: NodeIndex,
@@ -373,7 +372,7 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// As [`Keys::find`], but looks even where none was found before.
+    /// As [`Keys::find`], but repeats a lookup that found nothing.
     pub fn find_again(
         &mut self,
         node: NodeIndex,
@@ -386,8 +385,8 @@ impl<'a> Keys<'a> {
         Ok(fits)
     }
 
-    /// The accepted record of an older version for `node`, which has none under the key of `recipe`:
-    /// from the store, or else from `taken`, by key, what remotes were found to have.
+    /// The accepted record of an older version for `node`, which has none under the key of
+    /// `recipe`: from the store, or from `taken`, the records found at remotes, by key.
     pub fn accept(
         &self,
         node: NodeIndex,
@@ -417,7 +416,7 @@ impl<'a> Keys<'a> {
         Ok(None)
     }
 
-    /// The newest older version of the kind by which `node` has a record that could be accepted.
+    /// The newest older version of the kind under which `node` has a record that could be accepted.
     pub fn older_version(
         &self,
         node: NodeIndex,
@@ -431,8 +430,8 @@ impl<'a> Keys<'a> {
         Ok(None)
     }
 
-    /// The record that the store itself would use if `version` were the kind's. One that has been
-    /// taken back has nobody's word.
+    /// The record that the store would use under `version` of the kind. A revoked record is not
+    /// used.
     fn of_version(
         &self,
         node: NodeIndex,
@@ -448,7 +447,7 @@ impl<'a> Keys<'a> {
         Ok(is_good.then_some(found))
     }
 
-    /// From now on `record` is what `node` gave.
+    /// Sets the record of `node`.
     pub fn set_record(&mut self, node: NodeIndex, record: Arc<StoredRecord>) {
         self.found
             .insert(record.record.key, Some(Arc::clone(&record)));
@@ -459,7 +458,7 @@ impl<'a> Keys<'a> {
         self.records[node.index()].as_ref()
     }
 
-    /// What an input's member holds, once its node has a record.
+    /// The digest of a member of an input, if its node has a record.
     pub fn port(&self, member: &Member) -> Option<&Port> {
         let record = self.record(member.node)?;
         record.record.ports.get(&member.port)
@@ -476,8 +475,9 @@ impl<'a> Keys<'a> {
             .collect()
     }
 
-    /// What all keys and records rest on; `None` where that can't be told at a glance: a node
-    /// without a record, a key with several, data that is not here, or what has only just changed.
+    /// The inputs that all keys and records depend on; `None` if a cheap check can't cover them: a
+    /// node without a record, a key with several records, missing data, or data that has only just
+    /// changed.
     pub fn grounds(&self, store: &Store) -> Option<RunInputs> {
         let markers = store.markers()?;
         let records = self.index.folders()?;
@@ -495,7 +495,7 @@ impl<'a> Keys<'a> {
             let digest = identified.as_ref().ok()?.digest;
             sources.push(RunInput::new(source, digest, &self.stats, &self.base));
         }
-        // Those of one folder are looked at together.
+        // Sources in one folder are checked together.
         sources.sort_unstable_by(|one, two| one.source.location.cmp(&two.source.location));
         Some(RunInputs {
             records,
@@ -504,8 +504,8 @@ impl<'a> Keys<'a> {
         })
     }
 
-    /// Keeps what was learnt about outside files and records. It is derived, so a failure costs
-    /// time only.
+    /// Saves what was learnt about outside files and records. It is derived data, so a failure only
+    /// costs time.
     pub fn save(&mut self) {
         let saved = [
             ("stat cache", self.stats.save()),
@@ -523,13 +523,13 @@ impl<'a> Keys<'a> {
     }
 }
 
-/// Tells the records that this graph uses from those of others.
+/// The name of the index of records that this graph uses.
 fn index_name(graph: &Graph) -> String {
     format!("{:?}", (&graph.name, &graph.profiles, &graph.overrides))
 }
 
-/// Whether a record has every output that `node` declares. (Published records do; one from a
-/// foreign hand may not, and must not be taken.)
+/// Whether a record has every output that `node` declares. (Records published by ribflow do; others
+/// may not, and must be refused.)
 fn fits(node: &Node, found: &StoredRecord) -> bool {
     let outputs = node.parameters.outputs();
     outputs.iter().all(|output| {

@@ -1,9 +1,9 @@
-//! What this machine has.
+//! The resources of this machine.
 
 use super::decide::Capacity;
 
-/// What a run on this machine may take: `threads` cores, the machine's memory (or the control
-/// group's, where that is less), and one GPU where the run's device is one.
+/// The resources available to a run on this machine: `threads` cores, the memory of the machine (or
+/// of the control group, if that is less), and one GPU if the run's device is one.
 pub(super) fn capacity(threads: usize, device: &str) -> Capacity {
     Capacity {
         cores: threads.max(1),

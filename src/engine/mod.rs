@@ -1,13 +1,14 @@
-//! The engine: decides which nodes are ready, claims them, has them executed and records the outcome.
+//! The engine: decides which nodes are ready, claims them, has them executed and records the
+//! outcome.
 //!
-//! It owns runs: their keys, workers, journal and costs. It emits events and prints nothing, and it knows
-//! kinds only through the registry. docs/engine.md specifies what a run promises.
+//! Owns runs: their keys, workers, journal and costs. Emits events and prints nothing; knows kinds
+//! only through the registry. docs/engine.md specifies what a run guarantees.
 //!
 //! ```text
 //! deciding  decide keys accepting accept shared                 the state machine; recipes and keys; older versions; work that nodes share
 //! running   coordinator job pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
-//! looking   survey why recompute price                          `plan` and `status`; reasons; samples; costs
-//! history   journal event                                       what a run writes down and emits
+//! surveys   survey why recompute price                          `plan` and `status`; reasons; samples; costs
+//! history   journal event                                       the journal of a run; its events
 //! machine   device machine roots paths error                    devices and cores; folders of sources; paths between processes
 //! ```
 

@@ -1,4 +1,4 @@
-//! Paths in messages between processes: as text, or where they are none, as their bytes.
+//! Paths in messages between processes: as text, or as bytes if they are not valid UTF-8.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,5 +1,5 @@
-//! Worker processes: starting them, giving them a job, hearing what comes of it, ending them.
-//! Knows no node but the job at hand, no claim and no record.
+//! Worker processes: starts them, sends them a job, receives the outcome, ends them. Knows only the
+//! current job, no other nodes, no claims and no records.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,25 +18,26 @@ use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::fsx;
 use crate::process::{self, Family, OwnedChild};
 
-/// A worker has this long, beyond the grace of its job, to end what a command left and to say so.
+/// The time that a worker has after the grace of its job to end remaining child processes and
+/// report.
 const REPORT: Duration = Duration::from_secs(2);
-/// A worker without a job has this long to end once its input is closed.
+/// The time that a worker without a job has to end once its input is closed.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// Longer than any run.
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
-/// So much of the end of a log goes into the message of a worker's death.
+/// The number of bytes at the end of a log that the message about a worker's death quotes.
 const LOG_TAIL: usize = 2000;
 
-/// The idle workers, and how to start another.
+/// The idle workers, and how to start more.
 pub(super) struct Pool {
     command: Vec<OsString>,
-    /// What workers print before they have a job.
+    /// Receives what workers print before they have a job.
     log: PathBuf,
-    /// Cores of the run; the workers, idle ones too, are together no wider.
+    /// Cores of the run; all workers together, including idle ones, use at most this many.
     cores: usize,
-    /// Cores of the workers that have a job.
+    /// Cores of the workers with a job.
     in_use: usize,
-    /// The one that has been idle for longest first.
+    /// Idle workers, longest idle first.
     idle: Vec<Worker>,
     leaving: JoinSet<()>,
 }
@@ -44,13 +45,13 @@ pub(super) struct Pool {
 /// A worker process, without a job.
 pub(super) struct Worker {
     child: Child,
-    /// While it has not been waited for.
+    /// Held until it has been waited for.
     known: OwnedChild,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
-    /// Its cores, for life: the pools of its libraries are as wide.
+    /// Its number of cores, which is fixed because the thread pools of its libraries are.
     threads: usize,
-    /// What it prints before it has a job.
+    /// Receives what it prints before it has a job.
     log: PathBuf,
     ready: bool,
 }
@@ -67,7 +68,8 @@ impl Pool {
         }
     }
 
-    /// A worker for a job on `threads` cores, which are in use until it is given [back](Self::back).
+    /// A worker for a job on `threads` cores, which are in use until [`back`](Self::back) is
+    /// called.
     pub fn take(&mut self, threads: usize) -> io::Result<Worker> {
         while self.leaving.try_join_next().is_some() {}
         let fits = |worker: &Worker| worker.threads == threads;
@@ -80,15 +82,15 @@ impl Pool {
         Ok(worker)
     }
 
-    /// A job on `threads` cores is over; its worker is kept for the next one, if it can be.
+    /// Ends a job on `threads` cores; keeps its worker for the next one if possible.
     pub fn back(&mut self, threads: usize, worker: Option<Worker>) {
         self.in_use -= threads;
         self.idle.extend(worker);
         self.send_away();
     }
 
-    /// Ends idle workers that would be too many beside those that work: an idle one still holds
-    /// its memory.
+    /// Ends idle workers that exceed the cores of the run together with busy ones: an idle worker
+    /// still holds its memory.
     fn send_away(&mut self) {
         let free = self.cores.saturating_sub(self.in_use);
         let mut wide: usize = self.idle.iter().map(|worker| worker.threads).sum();
@@ -108,10 +110,10 @@ impl Pool {
     }
 }
 
-/// When a job is stopped.
+/// Limits at which a job is stopped.
 pub(super) struct Limits {
     pub timeout: Option<Duration>,
-    /// What a job has, once cancelled, to stop by itself.
+    /// The time that a job has to stop on its own after cancellation.
     pub grace: Duration,
     /// Becomes true when the run is interrupted.
     pub cancelled: watch::Receiver<bool>,
@@ -128,8 +130,8 @@ impl Worker {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(errors)
-            // Ctrl-C in a terminal reaches the coordinator only, and whatever a job starts can
-            // be ended with its worker.
+            // Ctrl-C in a terminal reaches only the coordinator, and the child processes of a job
+            // can be ended with its worker.
             .process_group(0);
         let (mut child, known) = process::start(|| command.spawn(), Child::id)?;
         let missing = || io::Error::other("a worker without pipes");
@@ -145,8 +147,8 @@ impl Worker {
         })
     }
 
-    /// Has `job` executed, and reports its progress (done, total, unit). The worker comes back if
-    /// it can take another job.
+    /// Executes `job` and reports its progress (done, total, unit). Returns the worker if it can
+    /// take another job.
     pub async fn execute(
         mut self,
         job: Job,
@@ -156,7 +158,7 @@ impl Worker {
         let log = job.log.clone();
         let request = match encoded(&Request::Run(Box::new(job))) {
             Ok(request) => request,
-            // The worker has not heard of it.
+            // The worker has not received it.
             Err(error) => {
                 let message = format!("its job can't be passed to a worker: {error}");
                 return (Outcome::failed(message), Some(self));
@@ -166,7 +168,7 @@ impl Worker {
             Err(_) => self.died(&log).await,
             Ok(()) => match self.end(&mut limits, progress).await {
                 End::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
-                // One that has seen a failure or was cancelled may be the worse for it.
+                // A worker that has failed or was cancelled may be in a bad state.
                 End::Finished(outcome) => {
                     self.leave().await;
                     outcome
@@ -183,14 +185,14 @@ impl Worker {
                 End::Overdue(timeout) => {
                     self.kill().await;
                     let seconds = timeout.as_secs();
-                    Outcome::failed(format!("stopped after {seconds} s, its `timeout`"))
+                    Outcome::failed(format!("stopped after its `timeout` of {seconds} s"))
                 }
             },
         };
         (outcome, None)
     }
 
-    /// Waits for the end of a job, and cancels it where that is asked for.
+    /// Waits for the end of a job, and cancels it on request.
     async fn end(&mut self, limits: &mut Limits, progress: impl Fn(u64, u64, String)) -> End {
         let timeout = limits.timeout.unwrap_or(FOREVER);
         let overdue = tokio::time::sleep(timeout);
@@ -211,7 +213,7 @@ impl Worker {
                 () = until_true(&mut limits.cancelled), if !cancelling => {
                     cancelling = true;
                     grace.as_mut().reset(tokio::time::Instant::now() + limits.grace + REPORT);
-                    // One that can't be told is dead, which is noticed above.
+                    // If it can't be written to, it is dead, which is detected above.
                     if let Ok(request) = encoded(&Request::Cancel) {
                         let _ = self.send(&request).await;
                     }
@@ -237,13 +239,13 @@ impl Worker {
                 WorkerLine::Progress(done, total, unit)
             }
             Ok(WorkerMessage::Finished(outcome)) => WorkerLine::Finished(outcome),
-            // What a wrapper around the worker prints before it starts is not ours to judge.
+            // A wrapper around the worker may print before the worker starts.
             Err(_) if !self.ready => WorkerLine::Nothing,
             Err(_) => WorkerLine::Nonsense,
         }
     }
 
-    /// The outcome of the job of a worker that has gone without a word on it.
+    /// The outcome of a job whose worker ended without reporting one.
     async fn died(mut self, log: &Path) -> Outcome {
         let status = self.kill().await;
         let how = match status {
@@ -257,22 +259,23 @@ impl Worker {
         })
     }
 
-    /// Kills the worker, if it still lives, with whatever its job started, and returns once
-    /// nothing is left.
+    /// Kills the worker, if it is still alive, and all processes that its job started; returns once
+    /// none is left.
     async fn kill(&mut self) -> Option<ExitStatus> {
         if let Some(id) = self.known.id() {
-            // While it lives, what its job started is found below it. It starts nothing more.
+            // While the stopped worker exists, its descendants can be found, and it starts no more
+            // of them.
             let _ = kill_process_group(id, Signal::STOP);
             end(Family::Below(id)).await;
             let _ = kill_process_group(id, Signal::KILL);
         }
         let status = self.child.wait().await.ok();
-        // What it had started when it died by itself.
+        // Processes that it had started if it died on its own.
         end(Family::Orphans).await;
         status
     }
 
-    /// Lets a worker without a job end by itself, so that it can tidy up.
+    /// Lets a worker without a job end on its own, so that it can clean up.
     async fn leave(self) {
         let Self {
             mut child,
@@ -283,8 +286,8 @@ impl Worker {
         drop(input);
         let ended = tokio::time::timeout(FAREWELL, child.wait()).await.is_ok();
         if let Some(id) = known.id() {
-            // What its jobs left running. A number that a group still bears is not given to
-            // another process, so this reaches that group or nobody.
+            // Kills processes that its jobs left running. The number of a group with members is not
+            // reused for another process, so the signal reaches only that group.
             let _ = kill_process_group(id, Signal::KILL);
         }
         if !ended {
@@ -293,31 +296,31 @@ impl Worker {
     }
 }
 
-/// Ends processes without holding up what else goes on here.
+/// Ends processes without blocking the runtime.
 async fn end(family: Family) {
-    // Only a panic in there is an error, and the run goes on without.
+    // Only a panic in the closure is an error, and the run continues.
     let _ = tokio::task::spawn_blocking(move || family.end(None)).await;
 }
 
-/// A request as a line.
+/// A request as a line of JSON.
 fn encoded(request: &Request) -> serde_json::Result<Vec<u8>> {
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     Ok(line)
 }
 
-/// How a worker's job came to its end.
+/// How a worker's job ended.
 enum End {
     Finished(Outcome),
-    /// Without a word.
+    /// The worker ended without reporting an outcome.
     Died,
     Nonsense(String),
-    /// It was cancelled and went on.
+    /// It was cancelled and did not stop.
     Deaf,
     Overdue(Duration),
 }
 
-/// What a line from a worker means.
+/// A parsed line of output from a worker.
 enum WorkerLine {
     Nothing,
     Nonsense,
@@ -325,7 +328,7 @@ enum WorkerLine {
     Finished(Outcome),
 }
 
-/// Returns once the value is true; never, if nobody can make it so any more.
+/// Returns once the value is true; never returns if the sender is gone.
 pub(super) async fn until_true(flag: &mut watch::Receiver<bool>) {
     if flag.wait_for(|flag| *flag).await.is_err() {
         std::future::pending::<()>().await;
@@ -334,7 +337,7 @@ pub(super) async fn until_true(flag: &mut watch::Receiver<bool>) {
 
 fn describe(status: ExitStatus) -> String {
     match (status.signal(), status.code()) {
-        (Some(9), _) => "was killed (SIGKILL), perhaps for want of memory".to_string(),
+        (Some(9), _) => "was killed (SIGKILL), perhaps because memory ran out".to_string(),
         (Some(signal), _) => match signal_name(signal) {
             Some(name) => format!("died of signal {signal} ({name})"),
             None => format!("died of signal {signal}"),

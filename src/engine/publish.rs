@@ -1,5 +1,5 @@
-//! Turns outcomes into records and publishes them in batches: whatever has finished while one
-//! batch was flushed is the next batch.
+//! Turns outcomes into records and publishes them in batches: nodes that finish while one batch is
+//! flushed form the next batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,17 +20,17 @@ pub(super) struct Executed {
     pub node: NodeIndex,
     pub recipe: Arc<Recipe>,
     pub outputs: Vec<OutputSpec>,
-    /// The outputs that may not be passed on.
+    /// The outputs that may not be redistributed.
     pub withheld: Vec<String>,
     pub product: Product,
     pub threads: usize,
     /// Seconds since 1970, UTC.
     pub started: u64,
-    /// Held until the record is there.
+    /// Held until the record exists.
     pub claim: Claim,
 }
 
-/// What became of it.
+/// The result of publishing it.
 pub(super) struct Published {
     pub node: NodeIndex,
     pub result: Result<StoredRecord, Unpublished>,
@@ -38,11 +38,11 @@ pub(super) struct Published {
 
 pub(super) struct Unpublished {
     pub message: String,
-    /// The blob that an output names and the store does not have.
+    /// A blob that an output names and the store does not have.
     pub lost: Option<Digest>,
 }
 
-/// Starts publishing into `store`: what is sent in comes out published, in batches.
+/// Starts publishing into `store`. Sends back the result for each node, in batches.
 pub(super) fn publisher(
     store: Arc<Store>,
     told: impl Fn(Vec<Published>) + Send + 'static,
@@ -69,7 +69,7 @@ fn publish_all(
 fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
     let mut published = Vec::with_capacity(batch.len());
     let mut records = Vec::with_capacity(batch.len());
-    // Until the end: only then may others look for the records.
+    // Held until the end: others may look for the records only then.
     let mut claims = Vec::with_capacity(batch.len());
     for executed in batch {
         let node = executed.node;
@@ -92,7 +92,7 @@ fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
                 result: Ok(StoredRecord::named(digest, record)),
             },
         )),
-        // One of them is to blame: each on its own.
+        // One of them is the cause: publish each separately.
         Err(_) if records.len() > 1 => {
             published.extend(records.into_iter().map(|record| publish_one(store, record)));
         }
@@ -150,7 +150,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
             let named = stays.then(|| Named::by(&artifact));
             let port = store.port(output.gives, artifact);
             let port = port.map_err(|error| unpublished(&StoreError::Blob(error)))?;
-            // Before the record appears: whoever sees it may pass it on.
+            // Before the record appears: any reader may redistribute it.
             if let Some(named) = named {
                 let marked = store.withhold_artifact(&port.digest, &named);
                 marked.map_err(|error| unpublished(&error))?;
@@ -176,7 +176,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
     Ok((record, claim))
 }
 
-/// Whether a task gave what it declared. Anything else is a mistake in its kind.
+/// Checks that a task returned its declared outputs. Anything else is a bug in its kind.
 fn check_outputs(outputs: &[OutputSpec], given: &BTreeMap<String, Artifact>) -> Result<(), String> {
     for output in outputs {
         match given.get(&output.name) {

@@ -1,8 +1,9 @@
-//! Where the encoded files of a dataset may lie: the folders of the sources it came from.
+//! Finds the folders of the sources that a dataset's encoded files may be in.
 //!
 //! A dataset names its images by content. They are read fastest where they were found, so the
-//! folders of a source go along with what was made of it, through any number of nodes that give
-//! datasets or files. They are hints: what is read there must match its digest.
+//! source folders are passed along to everything derived from a dataset, through any number of
+//! nodes that output datasets or files. They are hints: a file that is read there must match its
+//! digest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -13,12 +14,12 @@ use super::keys::Keys;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::{Meaning, PortType};
 
-/// The folders behind each node's datasets, found as they are asked for.
+/// The folders behind each node's datasets, found on demand.
 #[derive(Default)]
 pub(super) struct Roots(HashMap<NodeIndex, BTreeSet<PathBuf>>);
 
 impl Roots {
-    /// The folders in which files of what `node` gives may lie.
+    /// The folders that may contain files of the outputs of `node`.
     pub fn of(&mut self, graph: &Graph, keys: &mut Keys, node: NodeIndex) -> BTreeSet<PathBuf> {
         if let Some(known) = self.0.get(&node) {
             return known.clone();
@@ -28,9 +29,9 @@ impl Roots {
         if graph.dag[node].kind.meaning() == Meaning::Program {
             return roots;
         }
-        // The sources of a node that has been keyed are known, so this reads nothing.
+        // The sources of a keyed node are cached, so this reads nothing.
         for (_, source) in keys.sources(&graph.dag[node]).unwrap_or_default() {
-            // Variables lie nowhere.
+            // Variables have no location.
             if !source.root.as_os_str().is_empty() {
                 roots.insert(source.root.clone());
             }

@@ -1,4 +1,4 @@
-//! Derived work that the nodes of a graph would share: what `plan` shows of it.
+//! Derived work that the nodes of a graph would share, for `plan`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use crate::workflow::graph::{Graph, Member};
 /// Derived work that nodes would share.
 pub struct SharedWork {
     pub work: Work,
-    /// It lies on the shelf already.
+    /// The cache already contains it.
     pub there: bool,
-    /// The nodes that would run and ask for it.
+    /// The number of nodes that would run and use it.
     pub nodes: usize,
 }
 
-/// What the nodes that would run ask for together, as far as their inputs are known.
+/// The work that the nodes that would run share, as far as their inputs are known.
 pub fn shared_work(
     graph: &Graph,
     store: &Store,
@@ -56,7 +56,7 @@ pub fn shared_work(
         let given = node.inputs.iter().filter_map(|input| {
             let port = port(input.members.first()?)?;
             let artifact = artifacts.entry(port.digest);
-            // What can't be read now is found out when the node runs.
+            // An unreadable artifact is reported when the node runs.
             let artifact = artifact.or_insert_with(|| store.artifact(port).ok().map(Arc::new));
             Some((input.name.clone(), Arc::clone(artifact.as_ref()?)))
         });

@@ -1,5 +1,5 @@
-//! What is there and what is not: the one look at a graph and a store behind `plan`, `status` and
-//! `why`. Runs nothing, claims nothing, writes nothing but the stat cache.
+//! The state of each node of a graph in a store, for `plan`, `status` and `why`. Runs nothing,
+//! claims nothing, writes nothing but the stat cache.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
-/// Every node, in the order of the graph.
+/// The state of every node, in the order of the graph.
 pub struct Survey {
     pub nodes: Vec<SurveyedNode>,
 }
 
-/// One node as it stands.
+/// The state of one node.
 pub struct SurveyedNode {
     pub node: NodeIndex,
     pub state: PlanState,
@@ -32,15 +32,14 @@ pub struct SurveyedNode {
     pub key: Option<Digest>,
     pub recipe: Option<Recipe>,
     pub record: Option<Arc<StoredRecord>>,
-    /// Its record repeats one of an older version, and is not in the store yet.
+    /// Its record repeats one of an older version, and is not yet in the store.
     pub would_accept: bool,
-    /// Where it has no record: the newest older version of its kind by which it has one that could
+    /// If it has no record: the newest older version of its kind under which it has one that could
     /// be accepted.
     pub older: Option<u32>,
-    /// Why it is in that state, in words.
+    /// The reason for the state, as text.
     pub why: String,
-    /// Whether its data and variables are here, so that it could run. Looked at only where it is
-    /// keyed.
+    /// Whether its data and variables exist, so that it could run. Checked only for keyed nodes.
     pub can_run: bool,
 }
 
@@ -61,8 +60,8 @@ impl Survey {
     }
 }
 
-/// Looks at every node of `graph`. `device` is what `run` would be given: it enters the keys of a
-/// strict workflow.
+/// Surveys every node of `graph`. `device` is the same as for `run`: it enters the keys of a strict
+/// workflow.
 pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, EngineError> {
     survey_with(
         graph,
@@ -73,7 +72,7 @@ pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, Engi
     )
 }
 
-/// As [`survey`], with what remotes were found to have, and with older versions that are accepted.
+/// As [`survey`], with records found at remotes, and with accepted older versions.
 pub fn survey_with(
     graph: &Graph,
     store: &Store,
@@ -125,7 +124,7 @@ fn look(
     };
     let key = recipe.key();
     let here = keys.find(node, &key, recipe.clone())?.record();
-    // What remotes were asked for was not here, or has been taken back.
+    // Remotes were asked for records that are missing or revoked in the store.
     let taken = gathered.taken.get(&key);
     let found = taken.and_then(Taken::first).map(Arc::new).or(here);
     let accepted = match found {
@@ -178,7 +177,7 @@ fn accepted_words(accepted: &Acceptable, gathered: &Gathered) -> (PlanState, Str
     }
 }
 
-/// How an older record can be taken.
+/// Mentions how an older record can be accepted.
 fn flag_words(recipe: &Recipe, older: Option<u32>) -> String {
     older.map_or_else(String::new, |version| {
         let kind = &recipe.kind;

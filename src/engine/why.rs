@@ -1,5 +1,5 @@
-//! Why a node must run, in words: what differs between its recipe and the one it had in the
-//! newest earlier run.
+//! Explains why a node must run: the differences between its recipe and that of the newest earlier
+//! run.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -13,19 +13,19 @@ use crate::store::Store;
 use crate::workflow::graph::{Graph, Node};
 use crate::workflow::recipe::{Change, Recipe};
 
-/// How many earlier runs are looked through for a node.
+/// The maximum number of earlier runs to search for a node.
 const DEPTH: usize = 32;
-/// Longer values are cut in the words.
+/// Longer values are shortened.
 const VALUE_WIDTH: usize = 40;
 
-/// The recipes that nodes had in earlier runs of the same workflow, read as they are asked for.
+/// The recipes of earlier runs of the same workflow, read on demand.
 pub(super) struct History<'a> {
     graph: &'a Graph,
     store: &'a Store,
     whose: Whose,
-    /// Newest last; not read yet.
+    /// Newest last; `None`: not listed yet.
     folders: Option<Vec<PathBuf>>,
-    /// The run that is going on, which is no history yet.
+    /// The current run, which is not part of the history.
     current: Option<String>,
     /// Newest first.
     read: Vec<Past>,
@@ -45,7 +45,7 @@ impl<'a> History<'a> {
         }
     }
 
-    /// What differs between `recipe` and the newest earlier one of the same node.
+    /// The differences between `recipe` and the newest earlier one of the same node.
     pub fn why(&mut self, keys: &Keys, node: NodeIndex, recipe: &Recipe) -> String {
         let graph = self.graph;
         match self.newest(node) {
@@ -57,8 +57,8 @@ impl<'a> History<'a> {
         }
     }
 
-    /// What differs in the parameters of a node whose inputs are not known yet; empty: nothing,
-    /// or it has not run before.
+    /// The differences in the parameters of a node whose inputs are not known yet; empty if there
+    /// are none, or if it has not run before.
     pub fn changed_parameters(&mut self, keys: &mut Keys, node: NodeIndex) -> String {
         let graph = self.graph;
         let Some(older) = self.newest(node) else {
@@ -88,7 +88,7 @@ impl<'a> History<'a> {
                 if let Some(recipe) = past.recipes.get(key) {
                     return Some(recipe.clone());
                 }
-                // A record that can't be read now is as good as none.
+                // An unreadable record counts as missing.
                 let record = self.store.chosen(key).ok().flatten();
                 return record.map(|record| record.record.recipe);
             }
@@ -97,7 +97,7 @@ impl<'a> History<'a> {
         None
     }
 
-    /// Reads the next older run; false: there is none.
+    /// Reads the next older run; returns `false` if there is none.
     fn read_next(&mut self) -> bool {
         let store = self.store;
         let folders = self.folders.get_or_insert_with(|| journal::folders(store));
@@ -116,7 +116,7 @@ impl<'a> History<'a> {
     }
 }
 
-/// The producers among the inputs of `node` that have no record.
+/// The producers of the inputs of `node` that have no record.
 pub(super) fn without_record(graph: &Graph, keys: &Keys, node: NodeIndex) -> Vec<NodeIndex> {
     let members = graph.dag[node]
         .inputs
@@ -131,7 +131,7 @@ pub(super) fn without_record(graph: &Graph, keys: &Keys, node: NodeIndex) -> Vec
     without
 }
 
-/// That a node waits for others, after what else there is to say of it.
+/// Appends to `also` that a node waits for others.
 pub(super) fn waits(graph: &Graph, producers: &[NodeIndex], also: &str) -> String {
     let names = producers.iter().map(|&node| graph.dag[node].id.as_str());
     let separator = if also.is_empty() { "" } else { "; " };
@@ -167,7 +167,7 @@ fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> Str
     words.join("; ")
 }
 
-/// What happened to one input.
+/// Describes the change of one input.
 fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&Change]) -> String {
     let count = changes.iter().find(|change| !change.path.ends_with(']'));
     if let Some(count) = count {
@@ -192,9 +192,9 @@ fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&
     format!("inputs.{name} changed: produced by {}", some_of(names))
 }
 
-/// Two different values, cut so that it shows where they differ.
+/// Two different values, shortened so that the first difference is visible.
 fn both(before: Option<&Value>, now: Option<&Value>) -> [String; 2] {
-    /// Of what they share before that.
+    /// The number of equal characters to show before the difference.
     const LEAD: usize = 12;
     let texts = [before, now].map(|value| match value {
         Some(value) => value.to_string().chars().collect::<Vec<char>>(),
@@ -219,7 +219,7 @@ fn both(before: Option<&Value>, now: Option<&Value>) -> [String; 2] {
     })
 }
 
-/// The first three of some names, and how many more there are.
+/// The first three names, and the number of others.
 fn some_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.collect();
     let shown = names[..names.len().min(3)].join(", ");

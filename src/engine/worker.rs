@@ -1,12 +1,12 @@
 //! The worker: a process that executes one job after another for the process that started it.
 //!
-//! Requests come in over standard input, messages go out over standard output, as lines of JSON
-//! ([`super::job`]). Both are moved out of the way of whatever a task may start: it sees an empty
-//! standard input, and what it prints goes to the job's log.
+//! Requests arrive on standard input, messages leave on standard output, as lines of JSON
+//! ([`super::job`]). Both are moved to other descriptors before a task starts: it sees an empty
+//! standard input, and its output goes to the job's log.
 //!
-//! A worker does not outlive its coordinator: at the end of standard input, or when the parent
-//! dies, one that has a job ends with every process that the job started, those included that
-//! have left its group. One without a job ends by itself.
+//! A worker does not outlive its coordinator: when standard input ends, or when the parent dies, a
+//! worker with a job ends with every process that the job started, including those that have left
+//! its group. A worker without a job exits.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,15 +32,16 @@ use crate::stages::registry::Registry;
 use crate::stages::task::Progress;
 use crate::store::Store;
 
-/// Progress messages are at least this far apart.
+/// The minimum interval between progress messages.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
-/// Killed processes are waited for so long before this one goes too.
+/// The maximum time to wait for killed processes before this one ends too.
 const DEATH: Duration = Duration::from_secs(5);
-/// After the grace of a job that a signal cancelled: to end what is left and to say so.
+/// After the grace of a job that a signal cancelled: the time to end remaining processes and
+/// report.
 const REPORT: Duration = Duration::from_secs(2);
 
-/// Executes jobs from standard input until it ends. False where that failed; standard error says
-/// why.
+/// Executes jobs from standard input until it ends. Returns `false` after an error, which is on
+/// standard error.
 pub fn serve_worker(store: &Store, registry: &Registry) -> bool {
     let served = serve(store, registry);
     if let Err(error) = &served {
@@ -58,7 +59,7 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
     let mut devices = HashMap::new();
     messages.send(&WorkerMessage::Ready)?;
     for job in listen(requests, Arc::clone(&flags)) {
-        // The first job fixes the width of the global pool, which a worker keeps for life.
+        // The first job sets the width of the global pool, which can't change later.
         let _ = rayon::ThreadPoolBuilder::new()
             .num_threads(job.threads)
             .build_global();
@@ -91,18 +92,18 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
     Ok(())
 }
 
-/// What the threads of a worker tell each other.
+/// State that the threads of a worker share.
 #[derive(Default)]
 struct Flags {
     /// A job is waiting or running.
     busy: AtomicBool,
-    /// The job is to stop.
+    /// The job is asked to stop.
     cancelled: AtomicBool,
-    /// Seconds that it has then.
+    /// The grace of the job in seconds.
     grace: AtomicU64,
 }
 
-/// Opening a GPU takes long and loads its kernels anew, so each is opened once.
+/// Opening a GPU is slow and loads its kernels again, so each is opened once.
 fn open(devices: &mut HashMap<String, Device>, name: &str) -> Result<Device, DeviceError> {
     if let Some(device) = devices.get(name) {
         return Ok(device.clone());
@@ -112,8 +113,8 @@ fn open(devices: &mut HashMap<String, Device>, name: &str) -> Result<Device, Dev
     Ok(device)
 }
 
-/// The jobs that come in over `requests`, read by a thread of their own so that a cancellation is
-/// heard while a job runs. Ends with the requests.
+/// The jobs that arrive on `requests`. A separate thread reads them, so that a cancellation is
+/// received while a job runs. Ends with the requests.
 fn listen(requests: File, flags: Arc<Flags>) -> Receiver<Job> {
     let (jobs, receiver) = channel();
     std::thread::spawn(move || {
@@ -143,7 +144,7 @@ fn hear(requests: impl BufRead, jobs: &Sender<Job>, flags: &Flags) -> io::Result
     Ok(())
 }
 
-/// Stops when the parent dies without a word, or when a signal asks for it.
+/// Stops when the parent dies, or when a signal asks for it.
 fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let parent = rustix::process::getppid();
@@ -155,8 +156,8 @@ fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     drop(entered);
-    // The kernel watches the *thread* that started this process, so the signal alone says
-    // nothing: only a new parent does.
+    // The kernel watches the *thread* that started this process, so the signal proves nothing: only
+    // a changed parent does.
     #[cfg(target_os = "linux")]
     rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
     if rustix::process::getppid() != parent {
@@ -186,39 +187,39 @@ fn watch_parent(flags: Arc<Flags>) -> io::Result<()> {
     Ok(())
 }
 
-/// Ends every descendant of this process, then the process itself and, where it leads a group of
-/// its own, every process in it.
+/// Ends every descendant of this process, then the process itself and, if it leads a group, every
+/// process in it.
 fn die() -> ! {
     Family::Mine.end(Some(DEATH));
     let me = rustix::process::getpid();
     if rustix::process::getpgrp() == me {
-        // On success this does not return.
+        // Does not return on success.
         let _ = rustix::process::kill_process_group(me, Signal::KILL);
     }
     std::process::exit(0)
 }
 
-/// Writes a line to standard error, which is the log of the job. A full disk costs the line, not
-/// the job.
+/// Writes a line to standard error, which is the log of the job. On a full disk the line is lost,
+/// and the job continues.
 fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Standard output as it was; whatever else writes there writes to standard error from now on.
+/// Takes the original standard output; other writes to it go to standard error from now on.
 fn take_stdout() -> io::Result<File> {
     let kept = io::stdout().as_fd().try_clone_to_owned()?;
     replace(1, io::stderr().as_fd())?;
     Ok(File::from(kept))
 }
 
-/// Standard input as it was; whatever else reads there finds its end.
+/// Takes the original standard input; other reads from it find its end.
 fn take_stdin() -> io::Result<File> {
     let kept = io::stdin().as_fd().try_clone_to_owned()?;
     replace(0, File::open("/dev/null")?)?;
     Ok(File::from(kept))
 }
 
-/// Lets everything that this process and its children print go to the end of `log`.
+/// Appends all output of this process and its children to `log`.
 fn redirect_output(log: &Path) -> io::Result<()> {
     let file = fsx::append_shared(log)?;
     io::stdout().flush()?;
@@ -226,15 +227,15 @@ fn redirect_output(log: &Path) -> io::Result<()> {
     replace(2, &file)
 }
 
-/// Makes `standard` (0, 1 or 2) mean what `file` means.
+/// Makes the descriptor `standard` (0, 1 or 2) refer to `file`.
 fn replace(standard: i32, file: impl AsFd) -> io::Result<()> {
-    // SAFETY: the standard descriptors are open for the life of a process, and this owner, which
+    // SAFETY: the standard descriptors stay open for the life of a process, and this owner, which
     // is never dropped, does not close it.
     let mut target = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(standard) });
     Ok(rustix::io::dup2(file, &mut target)?)
 }
 
-/// The way to the coordinator.
+/// The channel to the coordinator.
 #[derive(Clone)]
 struct Messages(Arc<Mutex<File>>);
 
@@ -242,13 +243,13 @@ impl Messages {
     fn send(&self, message: &WorkerMessage) -> io::Result<()> {
         let mut line = serde_json::to_vec(message)?;
         line.push(b'\n');
-        // A thread that panicked while it held the lock has written a whole line or none.
+        // A thread that panicked while it held the lock has written a whole line or nothing.
         let mut file = self.0.lock().unwrap_or_else(|held| held.into_inner());
         file.write_all(&line)
     }
 }
 
-/// Sends the progress of one job, thinned out.
+/// Sends the progress of one job, at a limited rate.
 struct Reported<'a> {
     messages: &'a Messages,
     last: Mutex<Option<Instant>>,
@@ -260,7 +261,7 @@ impl Progress for Reported<'_> {
         let due = last.is_none_or(|last| last.elapsed() >= PROGRESS_EVERY);
         if due || done >= total {
             *last = Some(Instant::now());
-            // A coordinator that is gone is noticed at the end of standard input.
+            // A coordinator that is gone is detected at the end of standard input.
             let _ = self.messages.send(&WorkerMessage::Progress {
                 done,
                 total,

@@ -1,4 +1,4 @@
-//! Nodes without a record of today's version: one of an older version may be accepted.
+//! Accepts records of older versions for nodes without one of the current version.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::store::{Foreign, StoredRecord};
 use crate::workflow::recipe::Recipe;
 
 impl Coordinator<'_> {
-    /// What was found, or else what is accepted in its place.
+    /// The record found, or an accepted older one.
     pub(super) fn or_accepted(
         &mut self,
         node: NodeIndex,
@@ -27,8 +27,8 @@ impl Coordinator<'_> {
         })
     }
 
-    /// As [`Coordinator::or_accepted`], of a node that was keyed before: older records may have come
-    /// from elsewhere since.
+    /// As [`Coordinator::or_accepted`], for a node that was keyed before: older records may have
+    /// arrived from elsewhere since.
     pub(super) fn accepted_again(
         &mut self,
         node: NodeIndex,
@@ -50,7 +50,7 @@ impl Coordinator<'_> {
         let Some(acceptable) = self.keys.accept(node, recipe, &BTreeMap::new())? else {
             return Ok(None);
         };
-        // Its blobs need not be here: they are asked for when something reads them.
+        // Its blobs need not be in the store: they are fetched when a consumer reads them.
         self.store.adopt(&[Foreign {
             record: acceptable.record,
             signatures: Vec::new(),

@@ -1,5 +1,5 @@
-//! Nodes whose key became known only during the run: remotes are asked for a record before the
-//! node executes, by a task of its own, so that a slow remote holds up nothing else.
+//! Looks up nodes at remotes whose key becomes known only during the run, before they execute. A
+//! task of its own does this, so that a slow remote does not delay anything else.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::engine::event::Event;
 use crate::remote::exchange::Asked;
 
 impl Coordinator<'_> {
-    /// Starts asking remotes for a node's record, unless that is known to be in vain.
+    /// Starts a lookup of a node's record at remotes, unless it is known to be futile.
     pub(super) fn look_elsewhere(&mut self, node: NodeIndex, key: Digest) -> bool {
         let Some(exchange) = &self.options.exchange else {
             return false;
@@ -37,7 +37,7 @@ impl Coordinator<'_> {
             .map(|key| Asked { key, comparison })
             .collect();
         self.jobs.spawn_blocking(move || {
-            // What can't be kept is computed instead.
+            // A record that can't be stored is computed instead.
             if let Err(error) = exchange.bring(&store, &asked) {
                 tracing::warn!("a record from a remote could not be kept: {error}");
             }
@@ -46,7 +46,8 @@ impl Coordinator<'_> {
         true
     }
 
-    /// Remotes have answered: the node's record is in the store, or the node executes.
+    /// A lookup at remotes has ended: if the node's record is now in the store it is reused,
+    /// otherwise the node executes.
     pub(super) fn looked(&mut self, node: NodeIndex) -> Result<(), EngineError> {
         while self.jobs.try_join_next().is_some() {}
         self.tell_complaints()?;
@@ -66,7 +67,7 @@ impl Coordinator<'_> {
         self.begin(node, claim, threads)
     }
 
-    /// Tells what was found wrong with remotes since.
+    /// Reports new problems with remotes.
     pub(super) fn tell_complaints(&mut self) -> Result<(), EngineError> {
         let Some(exchange) = self.options.exchange.clone() else {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What comes back: outcomes of jobs, records that were written, blobs that were lost.
+//! Handles results: outcomes of jobs, written records, lost blobs.
 
 use std::sync::Arc;
 
@@ -65,7 +65,7 @@ impl Coordinator<'_> {
                 self.decide.cancelled(node);
                 Ok(())
             }
-            Outcome::Cancelled => self.failed(node, "it was told to stop".to_string()),
+            Outcome::Cancelled => self.failed(node, "it was asked to stop".to_string()),
             Outcome::Failed { message, lost } => self.failed_or_lost(node, message, lost),
         }
     }
@@ -122,8 +122,8 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Which record stands for a node that has run: the new one, unless the store stays with an
-    /// older one that says otherwise.
+    /// The record to use for a node that has run: the new one, unless the store keeps an older,
+    /// different one.
     fn settle(
         &mut self,
         node: NodeIndex,
@@ -142,7 +142,7 @@ impl Coordinator<'_> {
         }
         let id = &self.graph.dag[node].id;
         if self.decide.must_run(node) {
-            // Part of what the older one names is gone for good.
+            // A blob that the older record names is lost for good.
             let message = format!(
                 "`{id}` ran again because a blob of its record {} was lost, and gave other \
                  bytes: record {} takes its place",
@@ -173,8 +173,8 @@ impl Coordinator<'_> {
             return self.failed(node, message);
         };
         let mut producers = self.producers(node, &digest);
-        // Running a node again does not bring back the files of its folder. What a node below it
-        // copied may have the same content.
+        // Running a node again does not restore the files of its source folder. What a node below
+        // it copied may have the same content.
         producers.retain(|producer| !self.names_files_outside(*producer));
         let Some(maker) = producers.first().copied() else {
             return self.failed(node, message);
@@ -207,7 +207,7 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    /// Whether the outputs of `node` name images in folders outside the store.
+    /// Whether the outputs of `node` refer to images in folders outside the store.
     fn names_files_outside(&self, node: NodeIndex) -> bool {
         let node = &self.graph.dag[node];
         let sources = node.parameters.sources();
@@ -215,7 +215,7 @@ impl Coordinator<'_> {
         node.kind.meaning() == Meaning::Images && locations.any(|it| !it.as_os_str().is_empty())
     }
 
-    /// The nodes that passed the blob on to `node`, from the one that made it.
+    /// The nodes that passed the blob on to `node`, starting with the one that made it.
     fn producers(&self, node: NodeIndex, blob: &Digest) -> Vec<NodeIndex> {
         let first = self.producer(node, blob);
         let mut producers: Vec<NodeIndex> =
@@ -224,7 +224,7 @@ impl Coordinator<'_> {
         producers
     }
 
-    /// Which input of `node` names the blob.
+    /// The producer of the input of `node` that names the blob.
     fn producer(&self, node: NodeIndex, blob: &Digest) -> Option<NodeIndex> {
         let members = self.graph.dag[node]
             .inputs
@@ -237,7 +237,7 @@ impl Coordinator<'_> {
                         artifact.blobs().iter().any(|one| one.digest == *blob)
                             || artifact.encoded_images().contains(blob)
                     }
-                    // Not readable is lost as well.
+                    // An unreadable blob counts as lost.
                     Err(_) => true,
                 }
         };

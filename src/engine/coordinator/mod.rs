@@ -1,8 +1,8 @@
 //! A run: drives [`Decide`], performs each step and reports the outcome back to it.
 //!
-//! One task owns the state of the run. Jobs and the publisher are tasks of their own that only send
-//! messages to it, so nothing is shared, and the order of messages is the order of decisions. It knows no
-//! scheduling policy: that is `decide`'s.
+//! One task owns the state of the run. Jobs and the publisher are separate tasks that only send
+//! messages to it, so nothing is shared, and decisions follow the order of messages. It knows no
+//! scheduling policy: `decide` owns that.
 
 mod accept;
 mod elsewhere;
@@ -43,7 +43,7 @@ use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 use crate::workflow::withheld::Withheld;
 
-/// How often a node that another process holds is looked at again.
+/// The polling interval for nodes that another process holds.
 const POLL: Duration = Duration::from_millis(50);
 
 /// How to run a graph.
@@ -53,49 +53,49 @@ pub struct RunOptions {
     pub threads: usize,
     /// `auto`, `cpu`, `cuda` or `cuda:N`.
     pub device: String,
-    /// After a failure, go on with all that does not descend from it.
+    /// After a failure, continue with all nodes that do not descend from it.
     pub keep_going: bool,
-    /// Start at most so many nodes.
+    /// The maximum number of nodes to start.
     pub limit: Option<usize>,
-    /// Run these even where they have a record.
+    /// Run these even if they have a record.
     pub force: Vec<NodeIndex>,
-    /// Look at the files of sealed datasets too.
+    /// Check the files of sealed datasets too.
     pub check_sealed: bool,
-    /// Find out what a run that has nothing to do rested on.
+    /// Determine the inputs that a run with nothing to do depends on.
     pub tell_grounds: bool,
-    /// Bytes of derived work that the store may keep.
+    /// The maximum number of bytes of derived work in the store.
     pub derived_max: u64,
     /// The command line of a worker.
     pub worker: Vec<OsString>,
-    /// Where records are looked for before their nodes run.
+    /// Where to look for records before nodes run.
     pub exchange: Option<Arc<Exchange>>,
-    /// Nodes that may be reused but not run, and why.
+    /// Nodes that may be reused but not run, with the reason.
     pub refused: HashMap<NodeIndex, String>,
-    /// Older versions of kinds whose records are taken for good.
+    /// Older versions of kinds whose records are accepted.
     pub accepting: Accepting,
 }
 
-/// What a run leaves behind.
+/// The result of a run.
 #[derive(Debug)]
 pub struct RunResult {
-    /// Without the place of the report, which the caller adds. Not sent as an event.
+    /// Without the path of the report, which the caller adds. Not sent as an event.
     pub summary: Summary,
-    /// Of every node that has one.
+    /// The record of every node that has one.
     pub records: BTreeMap<NodeIndex, StoredRecord>,
     /// The id of the run: its folder under the store's `runs/`. `None`: the store can't be written,
-    /// and the run has left nothing.
+    /// and the run has left no journal.
     pub run: Option<String>,
-    /// What a run that had nothing to do rested on, where that can be told at a glance.
+    /// The inputs that a run with nothing to do depends on, if a cheap check can cover them.
     pub grounds: Option<RunInputs>,
 }
 
-/// Runs what `graph` needs and `store` does not have.
+/// Runs the nodes that `graph` needs and `store` has no records of.
 ///
-/// A node that fails is no error: the summary counts it. When `interrupt` becomes true, running
-/// nodes are stopped, what has finished is recorded, and the rest is skipped.
+/// A failing node is not an error: the summary counts it. When `interrupt` becomes true, running
+/// nodes are stopped, finished ones are recorded, and the rest is skipped.
 ///
 /// # Errors
-/// The store or the run's journal can't be read or written, or the device is none.
+/// The store or the run's journal can't be read or written, or the device is invalid.
 pub async fn run(
     graph: &Graph,
     store: Arc<Store>,
@@ -117,12 +117,12 @@ struct Coordinator<'a> {
     store: &'a Arc<Store>,
     registry: &'a Registry,
     options: &'a RunOptions,
-    /// By its resolved name.
+    /// The resolved name.
     device: String,
     capacity: Capacity,
     forced: HashSet<NodeIndex>,
     withheld: Withheld,
-    /// Nodes with a withheld port whose artifact was not here when its record was taken.
+    /// Nodes with a withheld port whose artifact was missing when their record was reused.
     unmarked: Vec<NodeIndex>,
     keys: Keys<'a>,
     history: History<'a>,
@@ -130,34 +130,34 @@ struct Coordinator<'a> {
     decide: Decide,
     journal: Journal,
     events: UnboundedSender<Event>,
-    /// Of the nodes that were keyed and have no record.
+    /// Recipes of keyed nodes without a record.
     recipes: HashMap<NodeIndex, (Digest, Arc<Recipe>)>,
     running: HashMap<NodeIndex, Running>,
-    /// Nodes that remotes are being asked for, and the cores that wait for them.
+    /// Nodes that are being looked up at remotes, and the cores reserved for them.
     looking: HashMap<NodeIndex, (Claim, usize)>,
-    /// Seconds that finished nodes took.
+    /// Wall times of finished nodes, in seconds.
     walls: HashMap<NodeIndex, f64>,
-    /// The derived work that this run did.
+    /// The derived work that this run has done.
     derived: HashSet<Digest>,
     budget: Budget,
     failures: HashMap<NodeIndex, Failure>,
-    /// Nodes of which it was told that another process holds them.
+    /// Nodes that have been reported as held by another process.
     waiting: HashSet<NodeIndex>,
     pool: Option<Pool>,
     publisher: Option<UnboundedSender<Executed>>,
     jobs: JoinSet<()>,
     cancel: watch::Sender<bool>,
-    /// The same for jobs in this process.
+    /// The same, for jobs in this process.
     cancelled: Arc<AtomicBool>,
     inbox: UnboundedReceiver<Message>,
     outbox: UnboundedSender<Message>,
-    /// While records have been taken and that is not noted yet.
+    /// Held while records have been reused and that is not in the journal yet.
     taking: Option<StandingLock>,
-    /// It was told that the run leaves no journal.
+    /// Whether the loss of the journal has been reported.
     told_of_journal: bool,
 }
 
-/// What is kept of a job while it is executed.
+/// State of a job while it is executed.
 struct Running {
     recipe: Arc<Recipe>,
     claim: Claim,
@@ -171,7 +171,7 @@ struct Failure {
     log: Option<String>,
 }
 
-/// What jobs and the publisher send.
+/// Messages from jobs and the publisher.
 enum Message {
     Progress {
         node: NodeIndex,
@@ -185,15 +185,15 @@ enum Message {
         place: Place,
     },
     Published(Vec<Published>),
-    /// Remotes have been asked for a node's record, which is in the store if they have one.
+    /// A lookup at remotes has ended; the node's record is in the store if they have one.
     Looked(NodeIndex),
 }
 
 /// Where a job was executed.
 enum Place {
-    /// In this process, or nowhere.
+    /// In this process, or not at all.
     Here,
-    /// In a worker on so many cores, which comes back if it can take another job.
+    /// In a worker on this many cores, which is returned if it can take another job.
     Worker(usize, Option<Box<Worker>>),
 }
 
@@ -258,7 +258,7 @@ impl<'a> Coordinator<'a> {
         })
     }
 
-    /// Until every node has ended.
+    /// Runs until every node has ended.
     async fn drive(&mut self, mut interrupt: watch::Receiver<bool>) -> Result<(), EngineError> {
         self.emit(Event::RunStarted {
             workflow: self.graph.name.clone(),
@@ -290,7 +290,7 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Lets others see what was done.
+    /// Makes the journal visible to other processes.
     fn note(&mut self) -> Result<(), EngineError> {
         self.journal.flush()?;
         self.tell_of_lost_journal()?;
@@ -298,7 +298,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Says, once, that the run leaves no journal.
+    /// Reports, once, that the run leaves no journal.
     fn tell_of_lost_journal(&mut self) -> Result<(), EngineError> {
         if let Some(why) = self.journal.lost()
             && !self.told_of_journal
@@ -313,7 +313,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// A node can only run where its result can be kept.
+    /// Refuses a node if its result can't be stored.
     fn refuse_unwritable(&self, node: NodeIndex) -> Result<(), EngineError> {
         match self.journal.lost() {
             None => Ok(()),
@@ -325,12 +325,12 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// To be called before a record is looked for: it stays until [`Coordinator::note`].
+    /// Call this before looking up a record: it holds the lock until [`Coordinator::note`].
     fn about_to_take(&mut self) -> Result<(), EngineError> {
         if self.taking.is_none() && self.journal.lost().is_none() {
             match self.store.taking() {
                 Ok(taking) => self.taking = Some(taking),
-                // A file system without locks: nothing can be claimed there, and nothing cleaned.
+                // A file system without locks: there are no claims and no cleaning on it.
                 Err(StoreError::Io { source, .. }) => self.journal.give_up(&source),
                 Err(error) => return Err(error.into()),
             }
@@ -338,7 +338,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Does what can be done without waiting; true: the run is over.
+    /// Does everything that does not need to wait; returns `true` when the run is over.
     fn advance(&mut self) -> Result<bool, EngineError> {
         loop {
             self.tell_ended()?;
@@ -383,7 +383,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Whether a record of the node is not to be taken.
+    /// Whether a record of the node must not be reused.
     fn must_run(&self, node: NodeIndex) -> bool {
         self.forced.contains(&node) || self.decide.must_run(node)
     }
@@ -394,7 +394,7 @@ impl<'a> Coordinator<'a> {
         self.cancel.send_replace(true);
     }
 
-    /// Looks whether nodes that another process holds have a record, or can be claimed, by now.
+    /// Checks whether nodes that another process holds now have a record or can be claimed.
     fn look_at_held(&mut self) -> Result<(), EngineError> {
         for node in self.decide.all_held() {
             let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
@@ -407,7 +407,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Takes a record that has appeared since the node was keyed.
+    /// Reuses a record that has appeared since the node was keyed.
     fn take_record(&mut self, node: NodeIndex, key: &Digest) -> Result<bool, EngineError> {
         if self.must_run(node) {
             return Ok(false);
@@ -425,8 +425,8 @@ impl<'a> Coordinator<'a> {
         Ok(true)
     }
 
-    /// From now on `record` is what `node` gave. What of it may not be passed on is marked, also
-    /// where another workflow made it that has no objection.
+    /// Sets the record of `node`. Marks outputs that may not be redistributed, even if another
+    /// workflow without that restriction made them.
     fn set_record(
         &mut self,
         node: NodeIndex,
@@ -442,14 +442,14 @@ impl<'a> Coordinator<'a> {
             if let Some(port) = record.record.ports.get(name)
                 && !self.store.withhold_port(port)?
             {
-                // It may be fetched in the course of the run.
+                // It may be fetched during the run.
                 self.unmarked.push(node);
             }
         }
         Ok(())
     }
 
-    /// Marks what has come from elsewhere since its record was taken.
+    /// Marks withheld blobs that have arrived since their record was reused.
     fn withhold_rest(&mut self) -> Result<(), EngineError> {
         for node in std::mem::take(&mut self.unmarked) {
             if let Some(record) = self.keys.record(node).cloned() {
@@ -459,7 +459,7 @@ impl<'a> Coordinator<'a> {
         Ok(())
     }
 
-    /// Ends what still runs, which is nothing unless the run itself failed, and the workers.
+    /// Ends running jobs, of which there are none unless the run itself failed, and the workers.
     async fn end_jobs(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);

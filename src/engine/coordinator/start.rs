@@ -1,4 +1,4 @@
-//! Starting a node: its claim, its job, and where that is executed.
+//! Starts a node: its claim, its job, and where to execute it.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -27,10 +27,10 @@ use crate::store::{Artifact, BlobError, Claim, StoreError};
 use crate::workflow::kind::PortType;
 use crate::workflow::recipe::Recipe;
 
-/// Trees of more files than this travel to a worker as a blob rather than inline.
+/// Trees with more files are sent to a worker as a blob instead of inline.
 const INLINE_FILES: usize = 1000;
 
-/// Why a node that was to start has nothing to start with.
+/// Why a node can't be started.
 #[derive(Debug, thiserror::Error)]
 enum NoJob {
     #[error(transparent)]
@@ -42,7 +42,7 @@ enum NoJob {
 }
 
 impl Coordinator<'_> {
-    /// What a node asks for.
+    /// The resources that a node requires.
     pub(super) fn demand(&self, node: NodeIndex) -> Demand {
         let node = &self.graph.dag[node];
         let task = self.registry.task(node.kind.name(), &node.with);
@@ -57,20 +57,20 @@ impl Coordinator<'_> {
             } else {
                 0
             },
-            // Only a process of its own can be stopped against its will.
+            // Only a separate process can be stopped by force.
             tiny: tiny && resources.timeout.is_none(),
             retries: resources.retries,
         }
     }
 
-    /// Claims a node, looks for its record once more, and has it executed.
+    /// Claims a node, looks up its record once more, and executes it.
     pub(super) fn start(&mut self, node: NodeIndex, threads: usize) -> Result<(), EngineError> {
         let Some((key, _)) = self.recipes.get(&node).cloned() else {
             return self.failed(node, "it was started before it was keyed".to_string());
         };
         self.refuse_unwritable(node)?;
         let claim = self.store.claim(&key)?;
-        // Whoever held the claim may have made the record meanwhile.
+        // The previous holder of the claim may have made the record.
         if self.take_record(node, &key)? {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Coordinator<'_> {
             return self.failed(node, why.clone());
         }
         if let Err(missing) = self.keys.can_run(node) {
-            // Its key is known from the lock file alone.
+            // Its key is known only from the lock file.
             return self.failed(node, format!("it has to run here, and {missing}"));
         }
         let id = self.graph.dag[node].id.clone();
@@ -224,8 +224,8 @@ impl Coordinator<'_> {
         })
     }
 
-    /// Whether every output of `node` that is kept as blobs may not be passed on. Where only some
-    /// may not, those are marked when its record is written.
+    /// Whether no blob output of `node` may be redistributed. If only some may not, they are marked
+    /// when the record is written.
     fn keeps_to_itself(&self, node: NodeIndex) -> bool {
         let withheld = self.withheld.ports(node);
         let outputs = self.graph.dag[node].parameters.outputs();
@@ -295,7 +295,7 @@ impl Coordinator<'_> {
                 });
             };
             let (outcome, worker) = worker.execute(job, limits, progress).await;
-            // It may hold much; nothing else waits for this.
+            // The folder may be large; nothing waits for its removal.
             let _ = tokio::task::spawn_blocking(move || drop(scratch)).await;
             send(
                 &outbox,
@@ -307,7 +307,7 @@ impl Coordinator<'_> {
     }
 }
 
-/// The coordinator outlives its jobs, or wants no more of them.
+/// Sending fails only if the coordinator no longer waits for jobs.
 fn send(outbox: &UnboundedSender<Message>, node: NodeIndex, outcome: Outcome, place: Place) {
     let _ = outbox.send(Message::Executed {
         node,
@@ -316,8 +316,7 @@ fn send(outbox: &UnboundedSender<Message>, node: NodeIndex, outcome: Outcome, pl
     });
 }
 
-/// Writes the log of a job in this process. Its progress is not told: such jobs are over before
-/// anyone could look.
+/// Writes the log of a job in this process. Does not report progress: such jobs are too short.
 struct LogOnly(Mutex<PathBuf>);
 
 impl Progress for LogOnly {

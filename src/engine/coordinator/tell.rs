@@ -1,4 +1,4 @@
-//! Telling what happened: every event goes to the journal and to whoever listens.
+//! Emits events: each goes to the journal and to the listener.
 
 use petgraph::graph::NodeIndex;
 
@@ -10,12 +10,12 @@ use crate::engine::event::Event;
 impl Coordinator<'_> {
     pub(super) fn emit(&mut self, event: Event) -> Result<(), EngineError> {
         self.journal.note(&event)?;
-        // Nobody may be listening.
+        // There may be no listener.
         let _ = self.events.send(event);
         Ok(())
     }
 
-    /// Tells of the nodes that have ended since.
+    /// Reports the nodes that have ended since the last call.
     pub(super) fn tell_ended(&mut self) -> Result<(), EngineError> {
         while let Some(node) = self.decide.next_ended() {
             let id = self.graph.dag[node].id.clone();
@@ -26,7 +26,7 @@ impl Coordinator<'_> {
                     let why = self.why_skipped(skip);
                     self.emit(Event::NodeSkipped { id, why })?;
                 }
-                // It ended and was called back at once.
+                // It ended and was reopened at once.
                 _ => {}
             }
         }

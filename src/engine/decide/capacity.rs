@@ -1,24 +1,24 @@
-//! What nodes ask for, what the machine has, and which ready node fits next.
+//! Demands of nodes, the capacity of the machine, and which ready node fits next.
 
 use petgraph::graph::NodeIndex;
 
 use super::{Decide, Skip};
 
-/// What a node asks of the machine it runs on.
+/// The resources that a node requires of the machine it runs on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
-    /// Cores; `None`: its share of the free ones.
+    /// Cores; `None`: an equal share of the free ones.
     pub cpus: Option<usize>,
     /// Bytes; 0: not declared.
     pub mem: u64,
     pub gpus: u32,
-    /// Takes no core of its own, and no worker.
+    /// Uses no core of its own, and no worker.
     pub tiny: bool,
-    /// Further tries after a failure.
+    /// Further attempts after a failure.
     pub retries: u32,
 }
 
-/// What there is to share out. A node that asks for more than all of it runs alone.
+/// The resources to distribute. A node that asks for more than all of them runs alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capacity {
     pub cores: usize,
@@ -27,7 +27,7 @@ pub struct Capacity {
     pub gpus: u32,
 }
 
-/// What the running nodes take.
+/// The resources that running nodes use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Usage {
     pub cores: usize,
@@ -70,8 +70,8 @@ impl Decide {
 
     /// The node to start now, and its cores.
     ///
-    /// Strictly by rank: a node that does not fit yet is not overtaken by a smaller one, or a
-    /// stream of small ones could keep it waiting for ever.
+    /// Strictly by rank: a smaller node does not overtake one that does not fit yet, because a
+    /// stream of small nodes could keep it waiting forever.
     pub(super) fn startable(&self) -> Option<(NodeIndex, usize)> {
         let may_start =
             |node: &NodeIndex| self.stopped().is_none() || self.retries_within_limit(*node);
@@ -93,7 +93,7 @@ impl Decide {
         (fits || alone).then_some((node, cores.min(self.capacity.cores.max(1))))
     }
 
-    /// A node that was started before may start again where only the limit stands against it.
+    /// A node that was started before may start again if only the limit prevents it.
     fn retries_within_limit(&self, node: NodeIndex) -> bool {
         self.halt.is_none() && self.nodes[node.index()].started
     }

@@ -1,7 +1,7 @@
 //! Decides what happens next in a run: a pure state machine over the nodes of a graph.
 //!
-//! It is told what was observed (a key, a record, an outcome, an interrupt) and answers
-//! [`Step`]s. It knows no store, no process and no clock, so a coordinator, a pilot on another
+//! The driver reports observations (a key, a record, an outcome, an interrupt) and receives
+//! [`Step`]s. This module knows no store, process or clock, so a coordinator, a pilot on another
 //! machine or a test can drive it. Equal observations in equal order give equal decisions.
 //!
 //! ```text
@@ -14,7 +14,7 @@
 //!     └────────────────────────── an input's blob is lost: its node leaves Done and runs again ◀─┘
 //! ```
 //!
-//! Whatever has not ended when nothing more can happen ends as Skipped.
+//! Nodes that have not ended when nothing more can happen end as Skipped.
 
 mod capacity;
 mod set;
@@ -31,20 +31,20 @@ use crate::workflow::graph::Graph;
 use capacity::Usage;
 pub use capacity::{Capacity, Demand};
 
-/// Where a node stands.
+/// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     /// Some input is not done.
     Blocked,
     /// Every input is done: its key can be computed.
     Open,
-    /// It has the key of another node that has not ended, and ends as that one does.
+    /// It has the key of another node that has not ended, and ends the same way.
     Twin(NodeIndex),
-    /// Its key has no record: it starts as soon as there is room.
+    /// Its key has no record: it starts as soon as resources are free.
     Ready,
     /// Another process holds its claim.
     Held,
-    /// It executes on so many cores (0: a tiny node, which is not counted).
+    /// It executes on this many cores (0: a tiny node, which is not counted).
     Running {
         cores: usize,
     },
@@ -59,7 +59,7 @@ pub enum State {
 }
 
 impl State {
-    /// Whether nothing more happens to the node, unless it is lost later.
+    /// Whether the state is final, unless an output is lost later.
     pub fn ended(self) -> bool {
         matches!(self, State::Done { .. } | State::Failed | State::Skipped(_))
     }
@@ -72,28 +72,28 @@ impl State {
 /// Why a node was not started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Skip {
-    /// This one failed, and stands above it.
+    /// This ancestor failed.
     Ancestor(NodeIndex),
-    /// Another node failed, and the run does not keep going.
+    /// Another node failed, and the run stops at failures.
     Failure,
     Limit,
     Interrupted,
 }
 
-/// What the driver does next.
+/// The next action of the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Compute the node's key, look for a record, and tell [`Decide::keyed`].
+    /// Compute the node's key, look up its record, and call [`Decide::keyed`].
     Key(NodeIndex),
-    /// Execute the node on so many cores; it counts as running from now on.
+    /// Execute the node on this many cores; it counts as running from now on.
     Start { node: NodeIndex, threads: usize },
-    /// Nothing to do until something is observed.
+    /// Wait for an observation.
     Wait,
     /// Every node has ended.
     Over,
 }
 
-/// What the driver found out about a node's key.
+/// The driver's observation about a node's key.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Keyed {
     /// It has a record.
@@ -105,9 +105,9 @@ pub enum Keyed {
 /// The nodes and their order.
 #[derive(Clone, Debug, Default)]
 pub struct Shape {
-    /// Producers before consumers; also the order among equals.
+    /// Producers before consumers; also the order of nodes with equal rank.
     pub order: Vec<NodeIndex>,
-    /// By node index: the nodes whose ports it takes.
+    /// By node index: the producers of its inputs.
     pub needs: Vec<Vec<NodeIndex>>,
 }
 
@@ -130,16 +130,16 @@ impl Shape {
     }
 }
 
-/// How far a run goes.
+/// When a run stops.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// A failure stops only the node's descendants.
     pub keep_going: bool,
-    /// At most so many nodes are started.
+    /// The maximum number of nodes to start.
     pub limit: Option<usize>,
 }
 
-/// How many nodes ended how.
+/// The number of nodes by final state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub ran: usize,
@@ -159,17 +159,17 @@ pub struct Decide {
     open: BTreeSet<Rank>,
     ready: BTreeSet<Rank>,
     ready_tiny: BTreeSet<Rank>,
-    /// The node that stands for each key's work.
+    /// For each key, the node that does its work.
     by_key: HashMap<Digest, NodeIndex>,
     started: usize,
     in_flight: usize,
     held: usize,
     halt: Option<Skip>,
-    /// Nodes that ended, in order, for the driver to tell.
+    /// Nodes that ended, in order, for the driver to report.
     ended: VecDeque<NodeIndex>,
 }
 
-/// Nodes with the longest way below them first, then in the order of the file.
+/// Nodes with the longest path below them first, then in the order of the file.
 type Rank = (Reverse<u32>, usize, NodeIndex);
 
 struct Entry {
@@ -178,13 +178,13 @@ struct Entry {
     /// Inputs that are not done.
     pending: usize,
     key: Option<Digest>,
-    /// Nodes that wait in [`State::Twin`] for this one.
+    /// Nodes in [`State::Twin`] that wait for this one.
     twins: Vec<NodeIndex>,
     demand: Demand,
     failures: u32,
-    /// It has been counted against the limit.
+    /// It has been counted towards the limit.
     started: bool,
-    /// It left [`State::Done`] once, because a blob of its outputs was lost.
+    /// It has left [`State::Done`] once, because a blob of its outputs was lost.
     remade: bool,
 }
 
@@ -242,8 +242,8 @@ impl Decide {
         decide
     }
 
-    /// What to do next. Nodes are keyed before any is started, so that what starts is the most
-    /// urgent of all that could.
+    /// The next step. Nodes are keyed before any is started, so that the most urgent of all
+    /// startable nodes starts.
     pub fn step(&mut self) -> Step {
         if let Some(&(_, _, node)) = self.open.first() {
             return Step::Key(node);
@@ -265,7 +265,7 @@ impl Decide {
         if self.in_flight > 0 || (self.held > 0 && self.stopped().is_none()) {
             return Step::Wait;
         }
-        // In a graph without cycles something can always be done until the run is stopped.
+        // In a graph without cycles, some step is always possible until the run is stopped.
         let why = self.stopped().unwrap_or(Skip::Failure);
         for index in 0..self.nodes.len() {
             if !self.nodes[index].state.ended() {
@@ -275,7 +275,7 @@ impl Decide {
         Step::Over
     }
 
-    /// An open node has `key`.
+    /// An open node has the key `key`.
     pub fn keyed(&mut self, node: NodeIndex, key: Digest, keyed: Keyed) {
         debug_assert_eq!(self.state(node), State::Open);
         if self.entry(node).key.replace(key) != Some(key) {
@@ -291,7 +291,7 @@ impl Decide {
             _ if first == node => self.set(node, State::Ready),
             State::Done { ran: true } => self.set(node, State::Done { ran: false }),
             State::Failed => self.set(node, State::Failed),
-            // The other one was left out, or took the record that this one may not take.
+            // The other node was skipped, or reused the record that this one must not reuse.
             State::Skipped(_) | State::Done { ran: false } => {
                 self.by_key.insert(key, node);
                 self.set(node, State::Ready);
@@ -303,12 +303,12 @@ impl Decide {
         }
     }
 
-    /// An open node can't be keyed: data or a variable that it needs is not here.
+    /// An open node can't be keyed: data or a variable that it needs is missing.
     pub fn unkeyable(&mut self, node: NodeIndex) {
         self.fail(node);
     }
 
-    /// Another process holds the claim of a node that was to start.
+    /// Another process holds the claim of a node that was about to start.
     pub fn held(&mut self, node: NodeIndex) {
         if std::mem::take(&mut self.entry(node).started) {
             self.started -= 1;
@@ -316,12 +316,12 @@ impl Decide {
         self.set(node, State::Held);
     }
 
-    /// It is worth trying again to claim a held node.
+    /// A held node may be claimable now.
     pub fn released(&mut self, node: NodeIndex) {
         self.resume(node);
     }
 
-    /// A record of a node that was to start, or was held, has appeared meanwhile.
+    /// A record has appeared for a node that was held or about to start.
     pub fn found(&mut self, node: NodeIndex) {
         if std::mem::take(&mut self.entry(node).started) {
             self.started -= 1;
@@ -329,7 +329,7 @@ impl Decide {
         self.set(node, State::Done { ran: false });
     }
 
-    /// A running node has executed: its cores are free, its record is still to be written.
+    /// A running node has executed: its cores are free, its record is not written yet.
     pub fn executed(&mut self, node: NodeIndex) {
         self.set(node, State::Publishing);
     }
@@ -339,7 +339,7 @@ impl Decide {
         self.set(node, State::Done { ran: true });
     }
 
-    /// A running or publishing node failed. True: it is tried again.
+    /// A running or publishing node failed. Returns whether it is retried.
     pub fn failed(&mut self, node: NodeIndex) -> bool {
         let stopped = self.halt.is_some();
         let entry = self.entry(node);
@@ -357,9 +357,9 @@ impl Decide {
         self.set(node, State::Skipped(self.halt.unwrap_or(Skip::Interrupted)));
     }
 
-    /// A running node could not read a blob. `producers` leads from the node that made the blob to
-    /// the one that gave it. True: they run again in this order, and the node after them; false:
-    /// that was tried before, and the caller should fail the node.
+    /// A running node could not read a blob. `producers` is the path from the node that made the
+    /// blob to the one that passed it on. Returns `true` if they run again in this order, followed
+    /// by the node; `false` if that was tried before, and the caller should fail the node.
     pub fn lost(&mut self, node: NodeIndex, producers: &[NodeIndex]) -> bool {
         if !producers.iter().all(|producer| self.make_again(*producer)) {
             return false;
@@ -368,7 +368,7 @@ impl Decide {
         true
     }
 
-    /// Takes `producer` back to being run, once.
+    /// Schedules `producer` to run again, once.
     fn make_again(&mut self, producer: NodeIndex) -> bool {
         let key = self.entry(producer).key;
         let first = key.and_then(|key| self.by_key.get(&key).copied());
@@ -392,17 +392,17 @@ impl Decide {
         true
     }
 
-    /// Nothing new is started any more.
+    /// Stops starting new nodes.
     pub fn interrupt(&mut self) {
         self.halt = Some(Skip::Interrupted);
     }
 
-    /// Whether the node must run although it has a record, because a blob of that one was lost.
+    /// Whether the node must run although it has a record, because a blob of it was lost.
     pub fn must_run(&self, node: NodeIndex) -> bool {
         self.nodes[node.index()].remade
     }
 
-    /// The next node that ended and was not told yet.
+    /// The next node that ended and has not been reported.
     pub fn next_ended(&mut self) -> Option<NodeIndex> {
         self.ended.pop_front()
     }
@@ -411,7 +411,7 @@ impl Decide {
         self.nodes[node.index()].state
     }
 
-    /// The node whose outcome stands for `node`: itself, or the equal node that came first.
+    /// The node whose outcome applies to `node`: itself, or the equal node that came first.
     pub fn stands_for(&self, node: NodeIndex) -> NodeIndex {
         let key = self.nodes[node.index()].key;
         key.and_then(|key| self.by_key.get(&key).copied())
@@ -433,7 +433,7 @@ impl Decide {
         self.halt == Some(Skip::Interrupted)
     }
 
-    /// Whether the node, once keyed, runs without a worker.
+    /// Whether the keyed node runs without a worker.
     pub fn is_tiny(&self, node: NodeIndex) -> bool {
         self.nodes[node.index()].demand.tiny
     }

@@ -1,5 +1,5 @@
-//! The transitions: every change of a state goes through [`Decide::set`], which keeps the queues,
-//! the counters and the neighbours in step.
+//! State transitions: every change of a state goes through [`Decide::set`], which updates the
+//! queues, the counters and the neighbours.
 
 use petgraph::graph::NodeIndex;
 
@@ -84,7 +84,7 @@ impl Decide {
         }
     }
 
-    /// An input of every child is done no longer: those that have not started wait for it again.
+    /// An input of every child is no longer done: children that have not started wait for it again.
     fn close_children(&mut self, node: NodeIndex) {
         for child in self.children[node.index()].clone() {
             self.entry(child).pending += 1;
@@ -95,18 +95,18 @@ impl Decide {
         }
     }
 
-    /// Back to the queue of what can start.
+    /// Returns the node to the queue of startable nodes.
     pub(super) fn resume(&mut self, node: NodeIndex) {
         self.back_to(node, State::Ready);
     }
 
-    /// Back to being keyed.
+    /// Returns the node to the queue of nodes to be keyed.
     pub(super) fn reopen(&mut self, node: NodeIndex) {
         self.back_to(node, State::Open);
     }
 
-    /// Moves `node` to `to` if its inputs are still done, else lets it wait for them again, or
-    /// skips it where they never will be.
+    /// Moves `node` to `to` if its inputs are still done; otherwise it waits for them again, or is
+    /// skipped if they never will be.
     fn back_to(&mut self, node: NodeIndex, to: State) {
         if self.entry(node).pending == 0 {
             return self.set(node, to);
@@ -126,7 +126,7 @@ impl Decide {
         }
     }
 
-    /// Ends `node` as failed and everything below it that has not started as skipped.
+    /// Ends `node` as failed, and its descendants that have not started as skipped.
     pub(super) fn fail(&mut self, node: NodeIndex) {
         self.set(node, State::Failed);
         if !self.policy.keep_going {
@@ -134,8 +134,8 @@ impl Decide {
         }
     }
 
-    /// The nodes that waited for an equal one end as it did; where that one was only skipped,
-    /// they are keyed again and may run themselves.
+    /// The twins of a node end as it did; if it was only skipped, they are keyed again and may run
+    /// themselves.
     fn end_twins(&mut self, node: NodeIndex, end: State) {
         if matches!(end, State::Skipped(_)) {
             return self.release_twins(node);
@@ -148,7 +148,7 @@ impl Decide {
         }
     }
 
-    /// Skips everything below `node` that has not started, because `cause` failed.
+    /// Skips all descendants of `node` that have not started, because `cause` failed.
     pub(super) fn skip_below(&mut self, node: NodeIndex, cause: NodeIndex) {
         let mut below = vec![node];
         while let Some(node) = below.pop() {

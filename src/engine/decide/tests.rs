@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// A random graph, and what will be observed of it.
+/// A random graph and the observations of a run.
 #[derive(Clone, Debug)]
 struct Scenario {
     /// By node: indices of earlier nodes.
@@ -18,7 +18,7 @@ struct Scenario {
     interrupt_after: Option<usize>,
 }
 
-/// What becomes of a node.
+/// The observations of a node.
 #[derive(Clone, Debug)]
 struct Fate {
     /// Nodes of equal twin number and equal inputs have equal keys.
@@ -26,9 +26,9 @@ struct Fate {
     recorded: bool,
     demand: Demand,
     failures: u32,
-    /// Held by another process at first; true: which then publishes a record.
+    /// Held by another process at first; `true`: that process then publishes a record.
     held: Option<bool>,
-    /// Loses a blob of this of its inputs when it first runs.
+    /// The index of the input of which it loses a blob on its first run.
     loses: Option<usize>,
 }
 
@@ -94,7 +94,7 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
     )
 }
 
-/// Plays a scenario; checks what must hold at each step; returns the log and the machine.
+/// Plays a scenario, checks invariants at each step, returns the log and the state machine.
 struct Play<'a> {
     scenario: &'a Scenario,
     decide: Decide,
@@ -204,7 +204,7 @@ impl<'a> Play<'a> {
         }
     }
 
-    /// Lets one of the things in flight happen.
+    /// Lets one of the pending observations happen.
     fn observe(&mut self, turn: usize) {
         let held = self.decide.all_held();
         let pick = self.scenario.picks[turn % self.scenario.picks.len()];
@@ -296,7 +296,7 @@ proptest! {
     }
 }
 
-/// How many failed nodes failed only because they are equal to one that did.
+/// The number of failed nodes that failed only because an equal one did.
 fn twins(play: &Play) -> usize {
     let all = (0..play.scenario.nodes.len()).map(NodeIndex::new);
     all.filter(|&node| play.decide.state(node) == State::Failed)

@@ -1,9 +1,9 @@
-//! The lines of a journal. Each has a checksum: a line that says something else than was written
-//! must not be taken for what a run did, and a cleaning must not miss a key. Journals of earlier
-//! versions have none, and are taken as they are.
+//! The lines of a journal. Each has a checksum: an altered line must not be taken for what a run
+//! did, and a cleaning must not miss a key. Journals of earlier versions have none, and are
+//! accepted.
 //!
-//! Journals are not flushed to the disk, so one may end anywhere: a last line that was cut off, or
-//! of which a crash of the machine has left nothing, is no damage.
+//! Journals are not flushed to disk, so one may end anywhere: a truncated last line, or zeros left
+//! by a crash of the machine, are not damage.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -15,7 +15,7 @@ use super::{Header, JOURNAL_FORMAT};
 use crate::digest::check;
 use crate::fsx;
 
-/// Where a crash of the machine has left no content, a file holds at least so many zeros.
+/// Content that a crash of the machine has lost reads as at least this many zeros.
 const ZEROS: [u8; 16] = [0; 16];
 
 pub(super) struct Lines {
@@ -24,7 +24,7 @@ pub(super) struct Lines {
     checked: bool,
 }
 
-/// A line that was read.
+/// A line of a journal.
 enum Line {
     Whole {
         text: Vec<u8>,
@@ -35,7 +35,7 @@ enum Line {
     End,
 }
 
-/// Why not all lines of a file can be told.
+/// Why not all lines of a file can be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unsound {
     #[error(transparent)]
@@ -44,17 +44,17 @@ pub(super) enum Unsound {
     Damaged(#[from] check::Damaged),
 }
 
-/// How a journal begins.
+/// The start of a journal.
 pub(super) enum Beginning {
-    /// There is no file, or no line in it yet.
+    /// There is no file, or it is empty.
     Nothing,
     Journal(Box<Header>, Lines),
-    /// Of a later format.
+    /// A later format.
     Newer(u64),
 }
 
 impl Lines {
-    /// The lines of a file that has no header; `None` where there is none.
+    /// The lines of a file without a header; `None` if there is no file.
     pub fn open(path: &Path, checked: bool) -> io::Result<Option<Self>> {
         match fsx::open_plain(path) {
             Ok(file) => Ok(Some(Self {
@@ -92,7 +92,7 @@ impl Lines {
         self.checked
     }
 
-    /// What the lines say that can be read.
+    /// The values of the readable lines.
     pub fn values<T: DeserializeOwned>(mut self) -> impl Iterator<Item = T> {
         std::iter::from_fn(move || {
             loop {
@@ -108,10 +108,10 @@ impl Lines {
         })
     }
 
-    /// Shows what every line says.
+    /// Passes the value of every line to `look`.
     ///
     /// # Errors
-    /// One that can't be read, or does not say what was written.
+    /// A line that can't be read, or that does not match its checksum.
     pub fn each<T: DeserializeOwned>(mut self, mut look: impl FnMut(T)) -> Result<(), Unsound> {
         loop {
             match self.next()? {
@@ -136,25 +136,25 @@ impl Lines {
             (Ok((text, checked)), Some(_)) if checked || !self.checked => {
                 Line::Whole { text, checked }
             }
-            // An earlier version may have been killed between a line and its end.
+            // An earlier version may have been killed between a line and its line break.
             (Ok((text, false)), None) if !self.checked && is_json(&text) => Line::Whole {
                 text,
                 checked: false,
             },
-            // Only its end was lost.
+            // Only its line break was lost.
             (Ok((text, true)), None) => Line::Whole {
                 text,
                 checked: true,
             },
             _ if end.is_none() && !is_whole_but_for_its_end(&line) => Line::End,
-            // What a crash of the machine has left of it.
+            // The remains of a line after a crash of the machine.
             _ if line.windows(ZEROS.len()).any(|bytes| bytes == ZEROS) => Line::End,
             _ => Line::Damaged,
         })
     }
 }
 
-/// Whether a flipped bit has turned the end of a checked line into another letter.
+/// Whether a flipped bit has replaced the line break of a line with a checksum.
 fn is_whole_but_for_its_end(line: &[u8]) -> bool {
     let line = line.split_last().map(|(_, line)| line);
     line.is_some_and(|line| matches!(check::read_line(line), Ok((_, true))))

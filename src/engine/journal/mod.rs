@@ -1,4 +1,4 @@
-//! The journal of runs: one folder a run under the store's `runs/`.
+//! The journal of runs: one folder for each run in the store's `runs/`.
 //!
 //! ```text
 //! runs/<id>/journal.jsonl   what happened, with times; the first line names the workflow
@@ -8,10 +8,10 @@
 //!           lock            held while the run lives
 //! ```
 //!
-//! Ids begin with the time, so their order is that of the runs; but a run that finds all as an
-//! earlier one left it makes the journal of that one young again ([`renew`]). Nothing here is flushed to the
-//! disk: after a crash of the machine a journal may end early, and readers take what is there. Each
-//! line has a checksum, since a cleaning goes by the keys that it finds here.
+//! Ids begin with the time, so their order is that of the runs; but a run that finds all results of
+//! an earlier one unchanged updates the time of that journal instead ([`renew`]). Nothing here is
+//! flushed to disk: after a crash of the machine a journal may end early, and readers use the part
+//! that exists. Each line has a checksum, because a cleaning relies on the keys in it.
 
 mod lines;
 mod name;
@@ -44,7 +44,7 @@ const PLAN: &str = "plan.json";
 const LOGS: &str = "logs";
 const LOCK: &str = "lock";
 
-/// The first line of a journal. A field that is added raises the format.
+/// The first line of a journal. A new field requires a new format version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
@@ -53,13 +53,13 @@ pub struct Header {
     pub profiles: Vec<String>,
     pub overrides: Vec<String>,
     pub goals: usize,
-    /// Tells the workflow's file from others of the same name. Missing in journals of earlier
-    /// versions, and where the store has no identity.
+    /// Distinguishes the workflow's file from others of the same name. Missing in journals of
+    /// earlier versions, and if the store has no identity.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<Digest>,
 }
 
-/// Which workflow a journal is of. Edits leave it the same workflow; another file is another.
+/// Identifies the workflow of a journal. Edits keep its identity; another file is another workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whose {
     workflow: String,
@@ -74,7 +74,8 @@ impl Whose {
         }
     }
 
-    /// Whether a journal may be one of the workflow: those of earlier versions know only its name.
+    /// Whether a journal may belong to the workflow: journals of earlier versions have only its
+    /// name.
     fn wrote(&self, header: &Header) -> bool {
         let same_place = match (self.place, header.place) {
             (Some(own), Some(other)) => own == other,
@@ -84,8 +85,8 @@ impl Whose {
     }
 }
 
-/// Tells the workflow file at `path` from others. No path can be told from it without the store's
-/// identity: journals may be passed on.
+/// Identifies the workflow file at `path`. The path can't be recovered without the store's
+/// identity, because journals may be shared.
 pub fn place(path: &Path, store: &Store) -> Option<Digest> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let mut hasher = blake3::Hasher::new_keyed(store.id()?.as_bytes());
@@ -94,7 +95,7 @@ pub fn place(path: &Path, store: &Store) -> Option<Digest> {
     Some(Digest::finish(&hasher))
 }
 
-/// Every further line.
+/// Every line after the first.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Seconds since 1970, UTC.

@@ -4,10 +4,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::digest::Digest;
 
-/// Longer node ids are cut in file names.
+/// Longer node ids are truncated in file names.
 const LOG_NAME: usize = 150;
 
-/// A file name for the log of node `id`: readable, safe in any file system, and no two alike.
+/// A file name for the log of node `id`: readable, valid on any file system, and unique.
 pub fn log_name(id: &str) -> String {
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "_+-.=,".contains(letter);
     let name: String = id
@@ -20,7 +20,7 @@ pub fn log_name(id: &str) -> String {
         })
         .take(LOG_NAME)
         .collect();
-    // Only an id of the usual form is told from all others by what is left of it.
+    // Only an id in the usual form is unique after sanitising.
     let usual = id.len() <= LOG_NAME
         && id
             .chars()
@@ -35,8 +35,8 @@ pub fn log_name(id: &str) -> String {
     }
 }
 
-/// `20261123-203541-127-<random>`: the time in UTC to the millisecond, and what tells runs of
-/// one millisecond apart.
+/// `20261123-203541-127-<random>`: the time in UTC to the millisecond, and a suffix that
+/// distinguishes runs of the same millisecond.
 pub fn run_id(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     let seconds = since.as_secs();
@@ -53,8 +53,8 @@ pub fn run_id(now: SystemTime) -> String {
     )
 }
 
-/// The date that lies `days` after 1970-01-01 (Hinnant, "chrono-compatible low-level date
-/// algorithms", `civil_from_days`, for days that are not negative).
+/// The date `days` after 1970-01-01 (Hinnant, "chrono-compatible low-level date algorithms",
+/// `civil_from_days`, for non-negative days).
 fn civil(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);

@@ -1,5 +1,5 @@
-//! Reading the folders of earlier runs, and of the one that is going on. Whatever is missing or
-//! torn is passed over: a journal may end in the middle of a line.
+//! Reads the folders of earlier runs, and of the current one. Missing or torn content is skipped: a
+//! journal may end in the middle of a line.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
@@ -16,20 +16,20 @@ use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::recipe::Recipe;
 
-/// What the newest run of a workflow did, or does.
+/// The state of the newest run of a workflow.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LastRun {
     pub id: String,
     pub header: Header,
     /// Its process is alive.
     pub running: bool,
-    /// By node id; nodes that it had not come to are missing.
+    /// By node id; without nodes that it has not reached.
     pub nodes: BTreeMap<String, NodeStatus>,
-    /// How it ended, if it did.
+    /// How it ended, if it has.
     pub summary: Option<Summary>,
 }
 
-/// The last thing that a run said of a node.
+/// The last status of a node in a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NodeStatus {
     pub state: RunState,
@@ -89,7 +89,7 @@ impl LastRun {
         self.nodes.insert(id, NodeStatus { state, since, why });
     }
 
-    /// Nothing runs in a run that is over.
+    /// Nothing is running in a run that is over.
     fn close(&mut self) {
         for status in self.nodes.values_mut() {
             if matches!(status.state, RunState::Running | RunState::Waiting) {
@@ -122,17 +122,17 @@ pub(super) fn all_folders(store: &Store) -> io::Result<Vec<PathBuf>> {
     Ok(folders)
 }
 
-/// When the run in `folder` last did something, or another found all as it had left it.
+/// When the run in `folder` was last active, or another run found its results unchanged.
 pub(super) fn last_change(folder: &Path) -> io::Result<SystemTime> {
     let journal = fs::symlink_metadata(folder.join(JOURNAL));
     match journal.or_else(|_| fs::symlink_metadata(folder)) {
-        // Of what is gone meanwhile nothing is needed.
+        // A folder that has disappeared meanwhile is not needed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SystemTime::UNIX_EPOCH),
         metadata => metadata?.modified(),
     }
 }
 
-/// The journal in `folder`, if it is one of `workflow`.
+/// The journal in `folder`, if it belongs to `workflow`.
 fn journal_of(folder: &Path, workflow: &Whose) -> Option<(Header, Lines)> {
     match Lines::begin(&folder.join(JOURNAL)).ok()? {
         Beginning::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
@@ -140,12 +140,12 @@ fn journal_of(folder: &Path, workflow: &Whose) -> Option<(Header, Lines)> {
     }
 }
 
-/// What an earlier run knew of keys.
+/// The keys and recipes of an earlier run.
 #[derive(Debug, Default)]
 pub struct Past {
     /// By node id.
     pub keys: HashMap<String, Digest>,
-    /// Of the nodes that it started.
+    /// The recipes of the nodes that it started.
     pub recipes: HashMap<Digest, Recipe>,
 }
 

@@ -1,5 +1,5 @@
-//! A run that finds all as an earlier one left it leaves no folder of its own: it makes the journal
-//! of that one young again.
+//! A run that finds all results of an earlier one unchanged leaves no folder of its own: it updates
+//! the time of that run's journal.
 
 use std::fs::File;
 use std::time::SystemTime;
@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::JOURNAL;
 use crate::store::Store;
 
-/// Notes that what the run `id` said holds now. False: its journal is gone, or not ours.
+/// Records that the journal of run `id` is valid now. Returns `false` if it is gone, or not ours.
 pub fn renew(store: &Store, id: &str) -> bool {
     let journal = File::options()
         .append(true)

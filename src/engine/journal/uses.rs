@@ -1,4 +1,4 @@
-//! Which runs there are and which keys they name: what the cleaning of a store goes by.
+//! Which runs exist and which keys they use: the basis for cleaning a store.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,24 +13,24 @@ use crate::store::gc::Use;
 use crate::store::{Store, StoreError};
 use crate::workflow::recipe::Recipe;
 
-/// A run of any workflow, going on or over.
+/// A run of any workflow, current or past.
 #[derive(Clone, Debug)]
 pub struct SeenRun {
     pub folder: PathBuf,
-    /// Empty where its journal has not begun.
+    /// Empty if its journal is empty.
     pub workflow: String,
-    /// `None`: its journal has not begun.
+    /// `None`: its journal is empty.
     pub header: Option<Header>,
     pub running: bool,
-    /// It came to all its nodes.
+    /// It reached all its nodes.
     pub complete: bool,
-    /// When it last did something.
+    /// When it was last active.
     pub last: SystemTime,
-    /// Of its nodes that were keyed, by their ids.
+    /// Keys by node id, of the nodes that were keyed.
     pub keys: BTreeMap<String, Digest>,
-    /// Of all that it has named, also under another id.
+    /// All keys that it has named, including earlier keys of a node.
     pub all_keys: Vec<Digest>,
-    /// A file of which not everything can be told, and why.
+    /// A file that can't be read completely, and why.
     pub unsound: Option<(PathBuf, String)>,
 }
 
@@ -41,7 +41,7 @@ impl SeenRun {
         name.to_string_lossy().into_owned()
     }
 
-    /// The workflow with its profiles and overrides, as it is typed.
+    /// The workflow with its profiles and overrides, as on the command line.
     pub fn title(&self) -> String {
         let mut title = self.workflow.clone();
         if let Some(header) = &self.header {
@@ -54,7 +54,8 @@ impl SeenRun {
         title
     }
 
-    /// What its file, profiles and overrides are; `None` where the journal knows no file.
+    /// Identifies the file, profiles and overrides; `None` if the journal does not identify the
+    /// file.
     pub fn identity(&self) -> Option<(Digest, &[String], &[String])> {
         let header = self.header.as_ref()?;
         Some((header.place?, &header.profiles, &header.overrides))
@@ -64,7 +65,7 @@ impl SeenRun {
 /// Every run of the store, newest last.
 ///
 /// # Errors
-/// A journal of a newer format, since what it names can't be told.
+/// A journal has a newer format, so its keys can't be determined.
 pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
     let folders = all_folders(store).map_err(unreadable(&store.runs()))?;
     let mut runs: Vec<SeenRun> = folders.into_iter().map(read).collect::<Result<_, _>>()?;
@@ -72,12 +73,12 @@ pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
     Ok(runs)
 }
 
-/// What `runs` use. The newest `keep` of each workflow stay, and those that go on: a workflow is a
-/// file with its profiles and overrides, or where a journal does not know the file, a name. A run
-/// that did not come to all its nodes does not stand for those before it.
+/// The keys that `runs` use. Keeps the newest `keep` runs of each workflow, and running ones. A
+/// workflow is a file with its profiles and overrides, or, if a journal does not identify the file,
+/// a name. A run that did not reach all its nodes does not replace earlier ones.
 ///
 /// # Errors
-/// A journal that is damaged or can't be read, since what it names can't be told.
+/// A journal is damaged or can't be read, so its keys can't be determined.
 pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<Use>, StoreError> {
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     let mut by_identity: BTreeMap<_, usize> = BTreeMap::new();
@@ -119,7 +120,7 @@ fn read(folder: PathBuf) -> Result<SeenRun, StoreError> {
     let mut run = SeenRun {
         workflow: String::new(),
         header: None,
-        // What can't be told counts as going on.
+        // Counts as running if that can't be determined.
         running: is_running(&folder).unwrap_or(true),
         complete: false,
         last: last_change(&folder).map_err(unreadable(&folder))?,
@@ -171,7 +172,7 @@ impl SeenRun {
                 self.keys.insert(id, key);
             }
             Event::Summary(summary) => {
-                // What a failure has kept from running is no less complete for it.
+                // A run is complete even if a failure has skipped nodes.
                 let all = summary.skipped == 0 || summary.failed > 0;
                 self.complete = all && !summary.interrupted;
             }
@@ -194,7 +195,7 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
     }
 }
 
-/// Goes through all that the runs of the store have noted, as far as it can be read.
+/// Visits all readable events in the journals of the store.
 pub fn each_event(store: &Store, mut look: impl FnMut(&Event)) {
     for folder in folders(store) {
         if let Ok(Beginning::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) {

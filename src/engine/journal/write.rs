@@ -1,4 +1,4 @@
-//! Writing a run's folder.
+//! Writes a run's folder.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -18,8 +18,8 @@ use crate::store::Store;
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
-/// What is noted of the run that is going on. Where the store can't be written, nothing is: such a
-/// run can reuse what is there, and nothing else.
+/// The journal of the current run. If the store can't be written, nothing is recorded: such a run
+/// can only reuse results.
 pub struct Journal {
     id: String,
     folder: PathBuf,
@@ -28,7 +28,7 @@ pub struct Journal {
 
 enum JournalSink {
     Files(Box<Files>),
-    /// In words why not.
+    /// The reason, as text.
     Nothing(String),
 }
 
@@ -39,7 +39,7 @@ struct Files {
     _lock: Lock,
 }
 
-/// An [`Entry`](super::Entry) that is only written.
+/// An [`Entry`](super::Entry) by reference, for writing.
 #[derive(Serialize)]
 struct Noted<'a> {
     at: f64,
@@ -76,7 +76,7 @@ impl Journal {
             place: super::place(&graph.file, store),
         };
         line(&mut events, &header)?;
-        // At once, so that a disk without room is noticed.
+        // Flushed now, so that a full disk is noticed.
         events.flush()?;
         Ok(Files {
             events,
@@ -85,13 +85,13 @@ impl Journal {
         })
     }
 
-    /// From now on nothing is noted. What was begun goes, as far as it can.
+    /// Stops recording. Removes what was begun, as far as possible.
     pub fn give_up(&mut self, why: &io::Error) {
         self.kept = JournalSink::Nothing(why.to_string());
         let _ = fsx::remove_tree(&self.folder);
     }
 
-    /// Why nothing is noted, if that is so.
+    /// Why nothing is recorded, if so.
     pub fn lost(&self) -> Option<&str> {
         match &self.kept {
             JournalSink::Files(_) => None,
@@ -103,7 +103,7 @@ impl Journal {
         &self.id
     }
 
-    /// Notes an event. Progress is not kept.
+    /// Records an event. Progress is not recorded.
     pub fn note(&mut self, event: &Event) -> Result<(), EngineError> {
         if matches!(event, Event::NodeProgress { .. }) {
             return Ok(());
@@ -120,7 +120,7 @@ impl Journal {
         self.check(JOURNAL, written)
     }
 
-    /// Lets other processes see what was noted.
+    /// Makes the recorded events visible to other processes.
     pub fn flush(&mut self) -> Result<(), EngineError> {
         let JournalSink::Files(files) = &mut self.kept else {
             return Ok(());
@@ -132,7 +132,7 @@ impl Journal {
         self.check(JOURNAL, flushed)
     }
 
-    /// Notes that a node is about to start; the first time, also what the whole run is about.
+    /// Records that a node is about to start; the first time, also the plan of the run.
     pub fn starts(&mut self, graph: &Graph, id: &str, recipe: &Recipe) -> Result<(), EngineError> {
         let started = Started {
             id: id.to_string(),
@@ -149,24 +149,24 @@ impl Journal {
         self.check(RECIPES, written)
     }
 
-    /// Whether anything had to run.
+    /// Whether any node has started.
     fn has_started(&self) -> bool {
         matches!(&self.kept, JournalSink::Files(files) if files.recipes.is_some())
     }
 
-    /// The log of node `id`: absolute, and as it is shown, from the store's folder.
+    /// The log of node `id`: its absolute path, and the path to display, relative to the store.
     pub fn log(&self, id: &str) -> (PathBuf, String) {
         let name = log_name(id);
         let shown = format!("runs/{}/{LOGS}/{name}", self.id);
         (self.folder.join(LOGS).join(name), shown)
     }
 
-    /// Where workers write before they have a job.
+    /// Receives the output of workers before they have a job.
     pub fn worker_log(&self) -> PathBuf {
         self.folder.join(LOGS).join("workers.txt")
     }
 
-    /// A journal that can't be written any more is given up as long as nothing has run: a run that
+    /// Gives up a journal that can't be written any more, as long as nothing has run: a run that
     /// reuses everything needs none.
     fn check(&mut self, file: &str, result: io::Result<()>) -> Result<(), EngineError> {
         match result {
@@ -182,7 +182,7 @@ impl Journal {
     }
 }
 
-/// Notes what the whole run is about, and begins the file of recipes.
+/// Writes the plan of the run, and creates the file of recipes.
 fn write_plan(folder: &Path, graph: &Graph) -> io::Result<BufWriter<File>> {
     fsx::make_folders(&folder.join(LOGS))?;
     let nodes = graph.order.iter().map(|&index| {

@@ -1,5 +1,5 @@
-//! How long operations take on the devices that people have: by their peak rates and the share of
-//! them that training reaches, until recorded runs say better.
+//! Estimates how long operations take on common devices: by their peak rates and the share that
+//! training reaches, until recorded runs provide measurements.
 
 use serde::Serialize;
 
@@ -8,11 +8,11 @@ use super::rates::Rates;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::{Kinds, Meaning};
 
-/// A device by its peak rates, in operations a second, as its maker states them.
+/// A device by its peak rates, in operations per second, as its manufacturer states them.
 pub struct Device {
     pub name: &'static str,
     pub full: f64,
-    /// With half the precision in the products (dense).
+    /// With half-precision products (dense).
     pub half: f64,
 }
 
@@ -42,10 +42,10 @@ pub const DEVICES: [Device; 4] = [
     },
 ];
 
-/// The share of the peak that is assumed where nothing was measured.
+/// The share of the peak rate that is assumed without measurements.
 pub const SHARE: f64 = 0.4;
 
-/// Operations a second of one CPU core, assumed until runs on it have been recorded.
+/// Operations per second of one CPU core, assumed until runs on it have been recorded.
 pub const CORE: f64 = 60e9;
 
 /// Device hours of a run.
@@ -53,12 +53,11 @@ pub const CORE: f64 = 60e9;
 pub struct Hours {
     pub device: String,
     pub hours: f64,
-    /// From how many recorded nodes; 0: by peak rates.
+    /// The number of recorded nodes it is based on; 0: peak rates.
     pub recorded: usize,
 }
 
-/// What a run takes on each of the known devices, and on each class of devices that runs were
-/// recorded on.
+/// The time of a run on each of the known devices, and on each class of devices with recorded runs.
 pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> Vec<Hours> {
     let mut kinds = kinds.0.values();
     let evaluation = kinds.find(|kind| kind.meaning() == Meaning::Evaluation);
@@ -84,7 +83,7 @@ pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> V
             let kind = graph.dag[*node].kind.name();
             cost.operations * rates.seconds_per_operation(kind, class)
         });
-        // Frozen models run within the nodes that ask for their features, and as they do.
+        // Frozen models run within the nodes that use their features, at the same rate.
         let frozen = price.shared.operations * rates.seconds_per_operation(evaluation, class);
         all.push(Hours {
             device: match class.starts_with("cpu/") {

@@ -1,5 +1,6 @@
-//! Estimates the cost of a run before anything has run and without any data: images, steps, operations,
-//! bytes. It adds up what the kinds say about their nodes ([`crate::stages::price`]) and knows no kind.
+//! Estimates the cost of a run before anything has run and without any data: images, steps,
+//! operations, bytes. Adds up what the kinds say about their nodes ([`crate::stages::price`]) and
+//! knows no kind.
 
 pub mod devices;
 pub mod rates;
@@ -19,40 +20,40 @@ use crate::store::StoredRecord;
 use crate::store::artifact::Artifact;
 use crate::workflow::graph::{Graph, Node};
 
-/// What is left to run of one stage comes to.
+/// The cost of the remaining nodes of one stage.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct StagePrice {
     pub stage: String,
-    /// Nodes that are left to run.
+    /// The number of remaining nodes.
     pub nodes: usize,
-    /// Images shown to a model, each as often as it is shown.
+    /// Images shown to a model, counted once for each time they are shown.
     pub images: f64,
     pub steps: f64,
     pub operations: f64,
     pub written: f64,
 }
 
-/// Work that nodes share: done once with room for it, by every node again without.
+/// Work that nodes share: done once if the cache has room, otherwise by every node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Shared {
-    /// Images to be decoded where the pixels are kept, and where every node decodes for itself.
+    /// Images to decode if the pixels are cached, and if every node decodes for itself.
     pub decoded: f64,
     pub decoded_alone: f64,
-    /// Operations of frozen models, done once and by every node again.
+    /// Operations of frozen models, if done once, and if done by every node.
     pub operations: f64,
     pub operations_alone: f64,
-    /// Bytes that the kept pixels, features and logits take.
+    /// Bytes of the cached pixels, features and logits.
     pub bytes: f64,
 }
 
-/// What a run will cost.
+/// The estimated cost of a run.
 #[derive(Debug, Default)]
 pub struct RunPrice {
     pub stages: Vec<StagePrice>,
     pub shared: Shared,
-    /// By node that is left to run.
+    /// By remaining node.
     pub costs: Vec<(NodeIndex, Cost)>,
-    /// Nodes of which something can't be known yet.
+    /// The number of nodes whose cost can't be fully known yet.
     pub open: usize,
 }
 
@@ -61,14 +62,15 @@ impl RunPrice {
         self.stages.iter().map(of).sum()
     }
 
-    /// Most bytes on the disk at once, with shared work kept and without.
+    /// The peak disk usage in bytes, with shared work cached and without.
     pub fn peak(&self) -> (f64, f64) {
         let written = self.total(|stage| stage.written);
         (written + self.shared.bytes, written)
     }
 }
 
-/// Prices what `survey` says is left to run. What has records is taken as it came out.
+/// Estimates the cost of the nodes that `survey` says remain. Results with records are used as
+/// recorded.
 pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
     let mut surveyed: HashMap<NodeIndex, &SurveyedNode> = HashMap::new();
     surveyed.extend(survey.nodes.iter().map(|one| (one.node, one)));
@@ -112,7 +114,7 @@ pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
     found
 }
 
-/// The price of every node by its index.
+/// The cost of every node by its index.
 pub fn prices<'r>(
     graph: &Graph,
     registry: &Registry,
@@ -153,7 +155,7 @@ fn foreseen(node: &Node, prices: &[Option<CostEstimate>]) -> Foreseen {
         .collect()
 }
 
-/// Puts what a record says of a dataset in place of what was foreseen.
+/// Replaces the estimate for a dataset by the facts of its record.
 fn correct(price: &mut CostEstimate, record: &StoredRecord) {
     let summary = record.record.ports.get("summary");
     let Some(Artifact::Metrics(metrics)) = summary.and_then(|port| port.inline.as_ref()) else {
@@ -170,7 +172,7 @@ fn correct(price: &mut CostEstimate, record: &StoredRecord) {
     }
 }
 
-/// Adds up what nodes ask for together, each thing once.
+/// Adds up the shared work of nodes, each item once.
 #[derive(Default)]
 struct Sharing {
     pixels: BTreeSet<(NodeIndex, String)>,

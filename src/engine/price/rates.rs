@@ -1,5 +1,5 @@
-//! How long operations took in recorded runs, by kind and class of device. Kept beside the store's
-//! other indices: derived, deletable at any time, and only ever a help to `plan`.
+//! How long operations took in recorded runs, by kind and class of device. Stored with the store's
+//! other indexes: derived, deletable at any time, and used only by `plan`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use crate::stages::registry::Registry;
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 
-/// Below this many operations, a node's time is all but arithmetic.
+/// Below this number of operations, arithmetic does not dominate a node's time.
 const WORTH_COUNTING: f64 = 1e9;
 
-/// What was recorded of one kind on one class of devices.
+/// Recorded totals of one kind on one class of devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Rate {
     nodes: usize,
-    /// Of the device; of the cores together where it is a CPU.
+    /// Device seconds; core seconds on a CPU.
     seconds: f64,
     operations: f64,
 }
@@ -30,7 +30,7 @@ struct Rate {
 pub struct Rates(BTreeMap<String, BTreeMap<String, Rate>>);
 
 impl Rates {
-    /// What `store` remembers; nothing where that can't be read.
+    /// The rates recorded in `store`; empty if they can't be read.
     pub fn of(store: &Store) -> Self {
         let bytes = fsx::read_regular(&file(store)).unwrap_or_default();
         serde_json::from_slice(&bytes).unwrap_or_default()
@@ -40,13 +40,13 @@ impl Rates {
         self.0.keys().map(String::as_str).collect()
     }
 
-    /// How many nodes were recorded on a class of devices.
+    /// The number of recorded nodes on a class of devices.
     pub fn nodes(&self, class: &str) -> usize {
         let kinds = self.0.get(class).into_iter().flatten();
         kinds.map(|(_, rate)| rate.nodes).sum()
     }
 
-    /// As recorded of `kind`; of all kinds where it was not.
+    /// The rate of `kind`; of all kinds if it has not been recorded.
     pub fn seconds_per_operation(&self, kind: &str, class: &str) -> f64 {
         let Some(kinds) = self.0.get(class) else {
             return 0.0;
@@ -76,7 +76,7 @@ impl Rates {
     }
 }
 
-/// Remembers how long the nodes took that have run since `started` (seconds since 1970).
+/// Records the times of the nodes that have run since `started` (seconds since 1970).
 pub fn learn(
     graph: &Graph,
     store: &Store,

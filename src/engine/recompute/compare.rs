@@ -1,4 +1,4 @@
-//! How a fresh outcome compares with the recorded one.
+//! Compares a new outcome with the recorded one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,18 +6,18 @@ use crate::remote::exchange::{same_bits, same_outcome};
 use crate::store::{Artifact, Record};
 use crate::workflow::kind::Comparison;
 
-/// What came of executing a node again.
+/// The result of executing a node again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Came {
     /// The same bits.
     Equal,
-    /// The same within the tolerance of the kind; what differs, in words.
+    /// Equal within the tolerance of the kind; the differences, as text.
     Within(Vec<String>),
-    /// Something else; what differs, in words.
+    /// Different; the differences, as text.
     Different(Vec<String>),
     /// It was executed and failed.
     Failed(String),
-    /// It can't be executed here.
+    /// It can't be executed on this machine.
     Unable(String),
 }
 
@@ -28,7 +28,7 @@ impl Came {
     }
 }
 
-/// Compares `fresh` with what is `recorded`, as the kind declares it.
+/// Compares `fresh` with `recorded` by the comparison that the kind declares.
 pub fn compare(comparison: Comparison, recorded: &Record, fresh: &Record) -> Came {
     if same_bits(recorded, fresh) {
         return Came::Equal;
@@ -40,7 +40,7 @@ pub fn compare(comparison: Comparison, recorded: &Record, fresh: &Record) -> Cam
     }
 }
 
-/// The metrics that differ, with both values, and the other outputs that do.
+/// The metrics that differ, with both values, and the other outputs that differ.
 fn differences(recorded: &Record, fresh: &Record) -> Vec<String> {
     let ports: BTreeSet<&String> = recorded.ports.keys().chain(fresh.ports.keys()).collect();
     let mut words = Vec::new();

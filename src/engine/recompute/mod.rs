@@ -1,5 +1,5 @@
-//! Executes nodes that have a record again, in a scratch store, and compares the outcomes. The store, its
-//! records and the chosen ones do not change.
+//! Executes recorded nodes again, in a scratch store, and compares the outcomes. The store, its
+//! records and the choice among them do not change.
 
 mod compare;
 mod pick;
@@ -28,7 +28,7 @@ pub struct Recomputation<'a> {
     scratch: ScratchStore,
 }
 
-/// What came of executing some nodes again.
+/// The results of executing some nodes again.
 #[derive(Debug)]
 pub struct Recomputed {
     pub outcomes: BTreeMap<NodeIndex, Came>,
@@ -38,7 +38,7 @@ pub struct Recomputed {
 }
 
 impl<'a> Recomputation<'a> {
-    /// Beside `store`, with the records that `survey` has of it.
+    /// Creates it beside `store`, with the records that `survey` found.
     pub fn beside(
         store: &Arc<Store>,
         graph: &'a Graph,
@@ -61,8 +61,8 @@ impl<'a> Recomputation<'a> {
         self.scratch.store().root()
     }
 
-    /// Executes `nodes` again, each with the inputs that its record names, and compares. Events are
-    /// those of these nodes.
+    /// Executes `nodes` again, each with the inputs that its record names, and compares. Emits only
+    /// events of these nodes.
     pub async fn run(
         &self,
         registry: &Registry,
@@ -75,7 +75,7 @@ impl<'a> Recomputation<'a> {
         let options = RunOptions {
             keep_going: true,
             force: nodes.to_vec(),
-            // What they need is taken as it is recorded: nothing else runs.
+            // Their inputs are taken as recorded: nothing else runs.
             refused: self.all_but(&sample),
             ..options.clone()
         };
@@ -117,7 +117,7 @@ impl<'a> Recomputation<'a> {
         }
         let found = self.scratch.store().records(&recorded.record.key)?;
         let fresh = found.iter().find(|one| one.digest != recorded.digest);
-        // An equal record has an equal name.
+        // An equal record has the same digest.
         let fresh = fresh.map_or(&recorded.record, |fresh| &fresh.record);
         let comparison = self.graph.dag[node].kind.comparison();
         Ok(compare(comparison, &recorded.record, fresh))
@@ -131,7 +131,7 @@ enum Fate {
     Skipped(String),
 }
 
-/// Passes on what happens to some nodes, by id, and keeps how they ended.
+/// Forwards the events of some nodes, by id, and records how they ended.
 async fn follow(
     ids: HashMap<&str, NodeIndex>,
     mut received: UnboundedReceiver<Event>,
@@ -155,7 +155,7 @@ async fn follow(
             | Event::NodeFinished { id, .. }
             | Event::NodeFailed { id, .. }
             | Event::NodeSkipped { id, .. } => Some(&*id),
-            // They are about the scratch store.
+            // They concern the scratch store.
             Event::Warning { .. } | Event::Summary(_) => continue,
         };
         let node = id.map(|id| ids.get(id.as_str()).copied());
@@ -174,7 +174,7 @@ async fn follow(
             }
             _ => {}
         }
-        // Whoever showed it may have given up.
+        // The listener may be gone.
         let _ = events.send(event);
     }
     fates

@@ -1,7 +1,7 @@
-//! Which nodes are executed again: of each kind a share of those that have a record, at least one.
+//! Selects the nodes to execute again: a share of the recorded nodes of each kind, at least one.
 //!
-//! The draw follows from the records alone, so whoever repeats it gets the same nodes, and a larger
-//! share holds a smaller one.
+//! The draw depends only on the records, so it is repeatable, and a larger share includes a smaller
+//! one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,22 +13,22 @@ use crate::engine::{Accepting, Survey, SurveyedNode};
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::{Graph, Member};
 
-/// Nodes that one sample stands for: those of one kind whose records one version has made.
+/// Nodes that one sample represents: those of one kind with records of one version.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
     pub kind: String,
-    /// The older version that made the records; `None`: the version of today.
+    /// The older version that made the records; `None`: the current version.
     pub from: Option<u32>,
     /// All of them, one for each key, in the order of the draw.
     pub nodes: Vec<NodeIndex>,
-    /// Those that are executed again.
+    /// Those to execute again.
     pub sample: Vec<NodeIndex>,
-    /// Those that were drawn and can't be executed here, and why.
+    /// Those that were drawn and can't be executed here, with the reason.
     pub unable: Vec<(NodeIndex, String)>,
 }
 
-/// Draws `share` of the nodes that `survey` found a record of in `store`; where `accepting` names
-/// versions, of those records only. Nodes in `refused` are not executed here.
+/// Draws `share` of the nodes that `survey` found a record of in `store`; if `accepting` names
+/// versions, only of nodes with such records. Nodes in `refused` are not executed.
 pub fn pick(
     graph: &Graph,
     store: &Store,
@@ -87,14 +87,14 @@ fn is_asked(accepting: &Accepting, kind: &str, from: Option<u32>) -> bool {
     accepting.is_empty() || from.is_some_and(|from| versions.any(|version| version == from))
 }
 
-/// `share` of so many, rounded up.
+/// `share` of `count`, rounded up.
 fn quota(share: f64, count: usize) -> usize {
-    // What a share in percent loses to binary must not add a node.
+    // Binary rounding of a percentage must not add a node.
     let most = (share * count as f64 - 1e-9).ceil();
     (most as usize).clamp(1, count.max(1))
 }
 
-/// What nodes need to be executed here.
+/// What nodes need in order to be executed here.
 struct Means<'a> {
     graph: &'a Graph,
     store: &'a Store,
@@ -111,7 +111,7 @@ impl<'a> Means<'a> {
         }
     }
 
-    /// The place of a node's record in the draw: lowest first.
+    /// The position of a node's record in the draw: lowest first.
     fn lot(&self, node: NodeIndex) -> Option<Digest> {
         let record = self.surveyed.get(&node)?.record.as_ref()?;
         let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 recomputed sample v1");
@@ -119,7 +119,7 @@ impl<'a> Means<'a> {
         Some(Digest::finish(&hasher))
     }
 
-    /// Why a node can't be executed here, as far as that can be told beforehand.
+    /// Why a node can't be executed here, as far as that can be known in advance.
     fn lacking(&self, node: NodeIndex) -> Option<String> {
         if !self.can_run(node) {
             return Some("its data is not here".to_string());
@@ -137,14 +137,15 @@ impl<'a> Means<'a> {
             .is_some_and(|surveyed| surveyed.can_run)
     }
 
-    /// Whether what a member holds is here: its blobs, and the images that lie with the data.
+    /// Whether the content of a member is readable: its blobs, and the images in the source
+    /// folders.
     fn is_readable(&self, member: &Member) -> bool {
         let surveyed = self.surveyed.get(&member.node);
         let record = surveyed.and_then(|surveyed| surveyed.record.as_ref());
         let Some(port) = record.and_then(|stored| stored.record.ports.get(&member.port)) else {
             return false;
         };
-        // What is missing is fetched where a remote has it.
+        // A missing artifact is fetched if a remote has it.
         let Ok(artifact) = self.store.artifact(port) else {
             return false;
         };
@@ -156,7 +157,7 @@ impl<'a> Means<'a> {
                 || images.iter().all(|image| self.store.has(image)))
     }
 
-    /// Whether all outside data that a node was made of is here.
+    /// Whether all outside data that a node was derived from exists.
     fn has_data_above(&self, node: NodeIndex) -> bool {
         let inputs = self.graph.dag[node].inputs.iter();
         let mut above = inputs.flat_map(|input| input.members.iter().map(|member| member.node));

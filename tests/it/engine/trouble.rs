@@ -125,7 +125,7 @@ fn a_node_that_outstays_its_timeout_is_stopped_with_its_children() {
     );
     let ran = keep_going(&bench);
     assert_eq!(ran.counts(), [1, 0, 1, 0]);
-    assert_eq!(ran.failure("slow"), "stopped after 1 s, its `timeout`");
+    assert_eq!(ran.failure("slow"), "stopped after its `timeout` of 1 s");
     assert_gone(&bench.trace().join("children"));
 }
 
