@@ -37,8 +37,8 @@ const ABOUT: &str = "\
 Write a workflow with its results as one file, for a lab with no network in common
 
 The workflow, its lock, what was published, its scripts, and the records of its nodes, signed
-with this lab's key, in one file that `ribflow import` takes. What a dataset's licence keeps
-here is never in it.";
+with this lab's key, in one file that `ribflow import` takes. Images of a `dataset` from
+outside, and what is made of them, are in it only with `share: true`.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -133,11 +133,7 @@ pub fn export(
             )?;
         }
         if pushed.withheld > 0 {
-            writeln!(
-                output,
-                "{} stayed here: a dataset's licence keeps them (`share:`)",
-                count(pushed.withheld, "blob")
-            )?;
+            writeln!(output, "{}", sharing::stayed(pushed.withheld))?;
         }
     }
     Ok(Exit::Done)

@@ -56,7 +56,7 @@ pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
         written(peak),
         written(least)
     ));
-    lines.extend(time(hours));
+    lines.extend(time(price, hours));
     if price.open > 0 {
         lines.push(format!(
             "Lower bounds: {} can't be estimated fully yet.",
@@ -86,7 +86,19 @@ fn sharing(price: &RunPrice) -> Vec<String> {
     lines
 }
 
-fn time(hours: &[Hours]) -> Vec<String> {
+/// Of which numbers the peak rates are: a GPU has others for each.
+fn precisions(price: &RunPrice) -> &'static str {
+    let costs = || price.costs.iter().map(|(_, cost)| cost);
+    let half = costs().any(|cost| cost.half && cost.operations > 0.0);
+    let full = costs().any(|cost| !cost.half && cost.operations > 0.0);
+    match (half, full || price.shared.operations > 0.0) {
+        (true, true) => "for f32, or 16 bits where `precision` says so",
+        (true, false) => "for 16 bits",
+        _ => "for f32",
+    }
+}
+
+fn time(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     let one = |hours: &Hours| format!("{} {}", hour(hours.hours), hours.device);
     let by = |recorded: bool| {
         let some = hours
@@ -104,8 +116,9 @@ fn time(hours: &[Hours]) -> Vec<String> {
         ));
     }
     lines.push(format!(
-        "Device hours, not measured but from {:.0} % of the peak rates: {}.",
+        "Device hours, not measured but from {:.0} % of the peak rates {}: {}.",
         100.0 * SHARE,
+        precisions(price),
         by(false)
     ));
     lines

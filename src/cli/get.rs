@@ -143,7 +143,8 @@ fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str)
                 )),
                 false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
                 true => Failure::failed(format!(
-                    "{id}: {error}: a dataset's licence keeps it in the lab that made it"
+                    "{id}: {error}; {}, and stays in the lab that made it",
+                    sharing::without_share(1)
                 ))
                 .hint(format!("where the data is, {again}")),
             }

@@ -4,14 +4,14 @@
 //! It owns arguments, messages and exit codes. It computes no result, and nothing imports it.
 //!
 //! ```text
-//! typed        arguments                                              the list of subcommands; `ribflow --help`
+//! typed        arguments habits                                       the list of subcommands; `ribflow --help`; words of other programs
 //! shared       call common target amounts                             what subcommands are called with; options that many take
 //! from words   load places admission stores projects                  to a graph, to a store; whose store it is; where workflows are
 //! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
 //! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
 //! records      standing recompute                                     withdrawn records and other outcomes; recomputed samples
 //! permissions  commands allow                                         command stages of others
-//! shown        cost again failure                                     costs; commands in hints; errors and exit codes
+//! shown        cost missing again failure                             costs; missing data; commands in hints; errors and exit codes
 //! subcommands  every other file                                       `ribflow NAME`; `cache` is a folder of its own
 //! ```
 
@@ -34,12 +34,14 @@ mod export;
 pub mod failure;
 mod get;
 mod graph;
+mod habits;
 mod import;
 mod interrupts;
 mod key;
 mod kinds;
 mod load;
 mod lock;
+mod missing;
 mod models;
 mod pins;
 pub mod places;
@@ -102,7 +104,7 @@ pub fn main() -> ExitCode {
                 failure.exit().into()
             }
         },
-        Err(error) => refuse(&error, &words).into(),
+        Err(error) => refuse(&habits::with_tip(error), &words).into(),
     }
 }
 

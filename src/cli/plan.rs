@@ -18,12 +18,13 @@ use super::call::Call;
 use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::missing;
 use super::places::Places;
 use super::sharing;
 use super::shells;
 use super::standing::{self, Standings};
 use crate::engine::event::PlanState;
-use crate::engine::price::{self, devices, rates::Rates};
+use crate::engine::price::{self, devices, rates::Rates, short};
 use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
@@ -42,7 +43,12 @@ Nothing is run. Nodes are counted by what a run would do with them:
   would run     its key is known and has no result
   unknown       something that it needs must run first; if that comes out as before, the
                 node's result may still be found
-  missing data  its data, or an environment variable, is not here";
+  missing data  its data, or an environment variable, is not here
+
+Device hours are estimates: the operations divided by 40 % of each device's peak rate (for f32, or
+for 16 bits where `precision` says so), or by the rate of nodes that have run.
+
+Ends with 1, as a run would, where nothing could run because data is missing; else with 0.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -94,17 +100,25 @@ pub fn run(
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store), registry.kinds());
     let standings = standing::of(&graph, &store, records(&survey))?;
+    // As a run would end.
+    let exit = match is_stuck(&survey.nodes) {
+        true => Exit::Failed,
+        false => Exit::Done,
+    };
     if common.json {
         let nodes = survey.nodes.iter();
         let nodes = nodes.map(|node| entry(&graph, node, &standings));
         let derived = derived.iter().map(derived_entry);
         let nodes: Vec<Value> = nodes.chain(derived).collect();
-        serde_json::to_writer(
-            &mut *output,
-            &json!({ "nodes": nodes, "price": cost::document(&price, &hours) }),
-        )?;
+        let mut document = json!({ "nodes": nodes, "price": cost::document(&price, &hours) });
+        // Only where there is something to say, as in a node's entry.
+        if !price.short.is_empty() {
+            let warnings = price.short.iter().map(ToString::to_string);
+            document["warnings"] = warnings.collect();
+        }
+        serde_json::to_writer(&mut *output, &document)?;
         writeln!(output)?;
-        return Ok(Exit::Done);
+        return Ok(exit);
     }
     writeln!(
         output,
@@ -131,11 +145,14 @@ pub fn run(
     for line in cost::lines(&price, &hours) {
         writeln!(output, "{line}")?;
     }
+    for stage in &price.short {
+        writeln!(output, "Warning: {stage}.\n  {}.", short::HINT)?;
+    }
     if common.detail() >= Detail::Verbose {
         writeln!(output)?;
         write_nodes(&graph, &survey.nodes, output)?;
     }
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 /// The records that are here.
@@ -298,23 +315,58 @@ fn write_table(
     Ok(())
 }
 
+/// Whether there is work, and none of it can begin.
+fn is_stuck(nodes: &[SurveyedNode]) -> bool {
+    let any = |state| nodes.iter().any(|node| node.state == state);
+    any(PlanState::MissingData) && !any(PlanState::WouldRun)
+}
+
+/// Nodes whose data is missing and, apart, those that wait for one of them.
+fn blocked<'s>(
+    graph: &Graph,
+    nodes: &'s [SurveyedNode],
+) -> (Vec<&'s SurveyedNode>, BTreeSet<NodeIndex>) {
+    let (mut missing, mut waiting) = (Vec::new(), BTreeSet::new());
+    let mut stopped = BTreeSet::new();
+    for one in nodes {
+        let mut members = graph.dag[one.node].inputs.iter().flat_map(|it| &it.members);
+        match one.state {
+            PlanState::MissingData => missing.push(one),
+            PlanState::Unknown if members.any(|member| stopped.contains(&member.node)) => {
+                waiting.insert(one.node);
+            }
+            _ => continue,
+        }
+        stopped.insert(one.node);
+    }
+    (missing, waiting)
+}
+
 /// What the table comes to.
 fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
     let in_state = |state| nodes.iter().filter(move |node| node.state == state);
     let ready: BTreeSet<_> = in_state(PlanState::WouldRun).map(|node| node.key).collect();
     let twins = in_state(PlanState::WouldRun).count() - ready.len();
-    let unknown = in_state(PlanState::Unknown).count();
-    let missing = in_state(PlanState::MissingData).count();
-    let mut lines = vec![match (ready.len(), unknown) {
-        (0, 0) if missing == 0 => "Nothing would run.".to_string(),
+    let (lacking, stopped) = blocked(graph, nodes);
+    let waiting = in_state(PlanState::Unknown).count() - stopped.len();
+    let mut lines = vec![match (ready.len(), waiting) {
+        (0, 0) if lacking.is_empty() => "Nothing would run.".to_string(),
         (0, 0) => "Nothing could run.".to_string(),
         (at_least, 0) => format!("{} would run.", count(at_least, "node")),
-        (0, at_most) => format!("At most {} would run.", count(at_most, "node")),
-        (at_least, unknown) => format!(
-            "At least {} and at most {} would run.",
-            grouped(at_least),
-            count(at_least + unknown, "node")
-        ),
+        (at_least, waiting) => {
+            let unknown = match waiting {
+                1 => "1 is unknown until what it needs has run".to_string(),
+                _ => format!(
+                    "{} are unknown until what they need has run",
+                    grouped(waiting)
+                ),
+            };
+            format!(
+                "At least {} and at most {} would run: {unknown}.",
+                grouped(at_least),
+                count(at_least + waiting, "node"),
+            )
+        }
     }];
     if twins > 0 {
         lines.push(format!(
@@ -322,13 +374,13 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
             count(twins, "node")
         ));
     }
-    if let Some(first) = in_state(PlanState::MissingData).next() {
-        let id = &graph.dag[first.node].id;
-        lines.push(format!(
-            "{} can't run; {id}: {}",
-            count(missing, "node"),
-            first.why
-        ));
+    if !lacking.is_empty() {
+        let mut line = format!("{} can't run", count(lacking.len(), "node"));
+        if !stopped.is_empty() {
+            line.push_str(&format!(", nor {} for them", that_wait(stopped.len())));
+        }
+        lines.push(line + ":");
+        lines.extend(missing::lines(graph, &lacking));
     }
     let skipped = graph.skipped.iter().filter(|(_, points)| **points > 0);
     let skipped: Vec<String> = skipped
@@ -338,6 +390,12 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
         lines.push(format!("Left out by skip: {}.", skipped.join(", ")));
     }
     lines
+}
+
+/// `1 that waits`, `3 that wait`.
+fn that_wait(nodes: usize) -> String {
+    let ending = if nodes == 1 { "s" } else { "" };
+    format!("{} that wait{ending}", grouped(nodes))
 }
 
 /// Every node that is not reused, with the reason.

@@ -153,7 +153,7 @@ fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
 #[derive(Default)]
 struct Asked {
     blobs: Vec<Wanted>,
-    /// Those of them, or of what they name, that a licence keeps in the lab that made them.
+    /// Those of them, or of what they name, that stay in the lab that made them.
     stay: BTreeSet<Digest>,
 }
 
@@ -189,7 +189,7 @@ impl Asked {
 struct Pulled {
     records: usize,
     blobs: usize,
-    /// Blobs that a licence keeps where they were made.
+    /// Blobs that stay where they were made.
     withheld: usize,
     missing: usize,
     bytes: u64,
@@ -257,8 +257,9 @@ impl Pulled {
                 _ => "are kept by the lab that made them",
             };
             line.push_str(&format!(
-                "; {} {kept}, because of a dataset's licence",
-                count(self.withheld, "blob")
+                "; {} {kept}: {}",
+                count(self.withheld, "blob"),
+                sharing::without_share(self.withheld)
             ));
         }
         if self.missing > 0 {

@@ -27,7 +27,7 @@ Results that are in the store go to a remote: the blobs first, then the records,
 this lab's key. What is there already does not move again: a linear probe is a few kilobytes
 where the model that it was made from is known.
 
-What a dataset's licence keeps here (`share:` of a `dataset`) never goes.";
+Images of a `dataset` from outside, and what is made of them, go only with `share: true`.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -142,10 +142,7 @@ fn lines(pushed: &Pushed, moving: &Moving, (with_result, nodes): (usize, usize))
         ));
     }
     if pushed.withheld > 0 {
-        lines.push(format!(
-            "{} stayed here: a dataset's licence keeps them (`share:`)",
-            count(pushed.withheld, "blob")
-        ));
+        lines.push(sharing::stayed(pushed.withheld));
     }
     if pushed.absent > 0 {
         lines.push(format!(

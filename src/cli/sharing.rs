@@ -17,6 +17,7 @@ use crate::remote::transport::Remote;
 use crate::remote::trust::Policy;
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
+use crate::ui::words::count;
 
 /// The remotes of these names, or at these URLs. `store` learns what they say is taken back.
 pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {
@@ -107,4 +108,21 @@ pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<Os
     pairs
         .flat_map(|(option, value)| [OsString::from(option), OsString::from(value)])
         .collect()
+}
+
+/// That so many blobs were not sent, and why.
+pub fn stayed(blobs: usize) -> String {
+    format!(
+        "{} stayed here: {}",
+        count(blobs, "blob"),
+        without_share(blobs)
+    )
+}
+
+/// Why blobs stay where they were made. That needs no licence: nobody has said that they may go.
+pub fn without_share(blobs: usize) -> &'static str {
+    match blobs {
+        1 => "it holds images of a `dataset` without `share: true`, or is made of them",
+        _ => "they hold images of a `dataset` without `share: true`, or are made of them",
+    }
 }

@@ -1,6 +1,7 @@
 //! `ribflow validate FILE`: everything that is wrong with a workflow file, at once.
 
 use std::io::Write;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -11,8 +12,10 @@ use super::target::TargetArguments;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use crate::diag::Diagnostics;
+use crate::diag::{Diagnostic, Diagnostics, Severity};
+use crate::engine::price::short::{self, ShortStage};
 use crate::stages;
+use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
 use crate::ui::words::count;
 use crate::workflow::graph::Graph;
@@ -42,8 +45,9 @@ pub fn run(
     let common = call.common;
     let target = &arguments.target;
     let registry = stages::registry();
-    let (graph, warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
+    let (graph, mut warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
     load::expected(&graph)?;
+    warnings.extend(short_trainings(&graph, &target.workflow.file, &registry));
     if common.json {
         let errors: [(); 0] = [];
         writeln!(
@@ -59,6 +63,19 @@ pub fn run(
         writeln!(output, "{}", verdict(&graph, paint))?;
     }
     Ok(Exit::Done)
+}
+
+/// Trainings that end before their warm-up, as far as the sizes of datasets are known.
+fn short_trainings(graph: &Graph, file: &Path, registry: &Registry) -> Vec<Diagnostic> {
+    let file = file.display().to_string();
+    let diagnostic = |stage: &ShortStage| Diagnostic {
+        severity: Severity::Warning,
+        ..Diagnostic::nowhere("short-training", &file, stage.to_string()).with_hint(short::HINT)
+    };
+    short::foreseen(graph, registry)
+        .iter()
+        .map(diagnostic)
+        .collect()
 }
 
 fn verdict(graph: &Graph, paint: Paint) -> String {

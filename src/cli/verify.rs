@@ -12,10 +12,11 @@ use super::target::WorkflowArguments;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::missing;
 use super::places::Places;
 use super::recompute::{self, RecomputeArguments};
 use crate::engine::event::PlanState;
-use crate::engine::{self, Survey};
+use crate::engine::{self, Survey, SurveyedNode};
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
@@ -101,7 +102,8 @@ pub fn run(
     let Some(file) = file else {
         let message = format!("`{}` names no published values", graph.name);
         return Err(Failure::usage("no-expectation", message).hint(
-            "a stage with `use: report` takes `expect: published/….yaml`; or give `--expect FILE`",
+            "a stage with `use: report` takes `expect: published/….yaml`, or give `--expect FILE`; \
+             `--recompute 5%` needs none: it computes a sample of the results again",
         ));
     };
     let expected = Expected::read(&file, &graph)?;
@@ -126,17 +128,17 @@ pub fn run(
 /// Without its data a node has no key, so nobody can say whether it was run.
 fn say_unknown(graph: &Graph, survey: &Survey) {
     let surveyed = survey.nodes.iter();
-    let mut missing = surveyed.filter(|node| node.state == PlanState::MissingData);
-    let Some(first) = missing.next() else {
+    let lacking = surveyed.filter(|node| node.state == PlanState::MissingData);
+    let lacking: Vec<&SurveyedNode> = lacking.collect();
+    if lacking.is_empty() {
         return;
-    };
-    let nodes = count(1 + missing.count(), "node");
-    let id = &graph.dag[first.node].id;
+    }
+    let nodes = count(lacking.len(), "node");
+    let lines = missing::lines(graph, &lacking).join("\n");
     // A note that can't be shown is no reason to stop.
     let _ = writeln!(
         crate::ui::streams::stderr(),
-        "note: {nodes} can't be looked up, nor what follows from them; {id}: {}",
-        first.why
+        "note: {nodes} can't be looked up, nor what follows from them:\n{lines}"
     );
 }
 

@@ -71,6 +71,9 @@ pub fn fingerprint(view: &View) -> Digest {
         for value in &axis.values {
             text(&value.id);
             text(value.label.as_deref().unwrap_or_default());
+            if value.written != value.id {
+                text(&value.written);
+            }
         }
     }
     for stage in &graph.stages {

@@ -146,7 +146,7 @@ fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
         .map(|axis| {
             let values = axis.values.iter().map(|value| ValueInfo {
                 id: &value.id,
-                label: value.label.as_deref().unwrap_or(&value.id),
+                label: value.shown(),
             });
             let info = AxisInfo {
                 role: roles.get(axis.name.as_str()).map(|role| role.name()),

@@ -285,6 +285,8 @@ fn notes(view: &View, nodes: &[NodeIndex]) -> Vec<String> {
 fn with_unit(view: &View, sheet: &Sheet, name: &str) -> String {
     match sheet.unit(view, name) {
         None | Some("") => name.to_string(),
+        // `images`, counted in images.
+        Some(unit) if unit == name => name.to_string(),
         Some("percent") => format!("{name} (%)"),
         Some(unit) => format!("{name} ({unit})"),
     }

@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::verdict::Expected;
 use crate::store::StoredRecord;
 use crate::store::artifact::{Artifact, Metric, Table};
-use crate::workflow::graph::{Graph, Node};
+use crate::workflow::graph::{AxisValue, Graph, Node};
 use crate::workflow::kind::Meaning;
 
 /// A graph with the records that its nodes have so far; a node may have none.
@@ -213,8 +213,7 @@ impl<'a> View<'a> {
             .iter()
             .find(|candidate| candidate.name == axis)
             .and_then(|axis| axis.values.iter().find(|value| value.id == id))
-            .and_then(|value| value.label.as_deref())
-            .unwrap_or(id)
+            .map_or(id, AxisValue::shown)
     }
 
     /// The place of `id` on its axis, for sorting in the order of the file.

@@ -47,8 +47,8 @@ impl Stage for Arrays {
         vec![OutputSpec::new("arrays", PortType::Arrays)]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -52,8 +52,8 @@ impl Stage for Average {
         vec![OutputSpec::new("model", PortType::Model)]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -85,8 +85,8 @@ impl Stage for Command {
         Vec::new()
     }
 
-    fn open_inputs(&self) -> bool {
-        true
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        Some(&[])
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {

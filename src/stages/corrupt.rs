@@ -60,8 +60,8 @@ impl Stage for Corrupt {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -87,8 +87,8 @@ impl Stage for DatasetStage {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -475,11 +475,14 @@ impl DatasetStage {
         (classes, kept)
     }
 
-    /// The random part of the images, if one is asked for.
     /// How many images there will be, where that is known without looking.
     fn count(&self) -> Option<u64> {
         let all = match (self.builtin, self.domain, self.preset) {
-            (Some(_), Some(domain), _) => self.images.unwrap_or(domain.size(self.split)),
+            (Some(_), Some(domain), _) => {
+                let drawn = self.images.unwrap_or(domain.size(self.split));
+                let (_, kept) = self.select_builtin(&mini_rib::classes(), &mini_rib::labels(drawn));
+                kept.len()
+            }
             (_, _, Some(preset)) => {
                 let wanted = self.wanted_folders(preset).len();
                 let every = preset.folders(ObjectnetLabels::Intended).len().max(1);
@@ -495,6 +498,7 @@ impl DatasetStage {
         Some(chosen as u64)
     }
 
+    /// The random part of the images, if one is asked for.
     fn chosen<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
         match &self.subset {
             Some(subset) => subset.take(images),

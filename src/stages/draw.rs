@@ -49,8 +49,8 @@ impl Stage for Draw {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

@@ -38,8 +38,8 @@ impl Stage for Features {
         vec![OutputSpec::new("features", PortType::Arrays)]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

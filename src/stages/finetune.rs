@@ -142,7 +142,7 @@ impl Finetune {
         };
         Cost {
             images,
-            steps: (common.epochs * count.div_ceil(common.batch.max(1) as u64)) as f64,
+            steps: training::steps(&self.plan(), count) as f64,
             operations: passes * forward * shown + forward * effort.before,
             half: common.precision != Precision::F32,
             written: 4.0 * effort.written,
@@ -257,8 +257,8 @@ impl Stage for Finetune {
         training::outputs()
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -293,12 +293,17 @@ impl Stage for Finetune {
 
     fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let count = price::images(foreseen, "data");
+        let short = count.and_then(|count| training::short(&self.plan(), count));
         let Some((config, count)) = price::model(foreseen, "init").zip(count) else {
-            return CostEstimate::unknown();
+            return CostEstimate {
+                short,
+                ..CostEstimate::unknown()
+            };
         };
         let price = CostEstimate {
             cost: self.cost(&config, count),
-            gives: Default::default(),
+            short,
+            ..CostEstimate::default()
         };
         price.giving("model", Outlook::Model(config))
     }

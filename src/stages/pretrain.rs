@@ -186,8 +186,8 @@ impl Stage for Pretrain {
         training::outputs()
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -213,6 +213,7 @@ impl Stage for Pretrain {
 
     fn price(&self, foreseen: &Foreseen) -> CostEstimate {
         let count = price::images(foreseen, "data");
+        let short = count.and_then(|count| training::short(&self.plan(), count));
         let Some((found, count)) = catalogue::find(&self.arch).zip(count) else {
             return CostEstimate::unknown();
         };
@@ -220,7 +221,7 @@ impl Stage for Pretrain {
         let shown = (self.epochs * count) as f64;
         let cost = Cost {
             images: shown,
-            steps: (self.epochs * count.div_ceil(self.batch.max(1) as u64)) as f64,
+            steps: training::steps(&self.plan(), count) as f64,
             operations: 3.0 * price::forward(&config) * shown,
             half: self.precision != Precision::F32,
             written: price::bytes(&config),
@@ -228,7 +229,8 @@ impl Stage for Pretrain {
         };
         let price = CostEstimate {
             cost,
-            gives: Default::default(),
+            short,
+            ..CostEstimate::default()
         };
         price.giving("model", Outlook::Model(Arc::new(config)))
     }

@@ -59,12 +59,21 @@ pub struct Cost {
     pub at_least: bool,
 }
 
+/// A training of fewer steps than its warm-up: the learning rate never reaches what was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortTraining {
+    pub steps: u64,
+    pub warmup: u64,
+}
+
 /// What a node will cost and give.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CostEstimate {
     pub cost: Cost,
     /// By port.
     pub gives: BTreeMap<&'static str, Outlook>,
+    /// Where it trains, and for too few steps.
+    pub short: Option<ShortTraining>,
 }
 
 impl CostEstimate {
@@ -80,7 +89,7 @@ impl CostEstimate {
                 at_least: true,
                 ..Cost::default()
             },
-            gives: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
@@ -165,6 +174,6 @@ pub fn shown(foreseen: &Foreseen, written: f64, asks: Rows) -> CostEstimate {
             asks: vec![ask],
             ..Cost::default()
         },
-        gives: BTreeMap::new(),
+        ..CostEstimate::default()
     }
 }

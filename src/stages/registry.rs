@@ -11,7 +11,7 @@ use super::price::{CostEstimate, Foreseen};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
-    Parameters, Source, Withholds,
+    Parameters, PortType, Source, Withholds,
 };
 
 /// A typed node that can be run.
@@ -103,7 +103,7 @@ impl<S: Stage> Parameters for Typed<S> {
         self.0.inputs()
     }
 
-    fn open_inputs(&self) -> bool {
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
         self.0.open_inputs()
     }
 

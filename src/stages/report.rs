@@ -52,8 +52,8 @@ impl Stage for Report {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        true
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        Some(&[PortType::Metrics, PortType::Table])
     }
 
     fn sources(&self) -> Vec<Source> {

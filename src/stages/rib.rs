@@ -95,8 +95,8 @@ impl Stage for Rib {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {

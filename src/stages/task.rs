@@ -15,7 +15,8 @@ use super::derived::{Derived, Given, Work};
 use super::price::{CostEstimate, Foreseen};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
+    Withholds,
 };
 
 /// A stage kind in one place: the fields are its `with:` block, the rest is what it does.
@@ -34,7 +35,7 @@ pub trait Stage:
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;
     /// See [`crate::workflow::kind::Parameters::open_inputs`].
-    fn open_inputs(&self) -> bool;
+    fn open_inputs(&self) -> Option<&'static [PortType]>;
     fn sources(&self) -> Vec<Source>;
     /// See [`crate::workflow::kind::Parameters::withholds`].
     fn withholds(&self) -> Withholds;

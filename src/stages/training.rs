@@ -6,8 +6,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use super::model;
+use super::price::ShortTraining;
 use super::task::{Context, Outputs, TaskError};
-use crate::ml::train::fit::{Epoch, Fitted};
+use crate::ml::train::fit::{Epoch, Fitted, Plan};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{OutputSpec, ParameterProblem, PortType};
 
@@ -84,6 +85,20 @@ fn history(epochs: &[Epoch]) -> Table {
             .to_vec(),
         rows: epochs.iter().enumerate().map(row).collect(),
     }
+}
+
+/// The steps of a training on so many images.
+pub(super) fn steps(plan: &Plan, images: u64) -> u64 {
+    let batches = images.div_ceil(plan.batch.max(1) as u64);
+    plan.epochs.saturating_mul(batches)
+}
+
+/// Whether a training on so many images ends before its learning rate has risen.
+pub(super) fn short(plan: &Plan, images: u64) -> Option<ShortTraining> {
+    let steps = steps(plan, images);
+    let warmup = plan.warmup.steps(steps);
+    // Without images it fails, and says so.
+    (steps > 0 && steps < warmup).then_some(ShortTraining { steps, warmup })
 }
 
 /// At least 1.

@@ -16,8 +16,13 @@ pub fn page(kind: &dyn Kind) -> String {
         4,
     );
     let mut needs: Vec<Line> = usual.inputs().iter().map(input_line).collect();
-    if usual.open_inputs() {
-        needs.push(Line::new("any name", "inputs of any kind, and any number"));
+    if let Some(accepts) = usual.open_inputs() {
+        let types: Vec<&str> = accepts.iter().copied().map(port_name).collect();
+        let what = match types.as_slice() {
+            [] => "inputs of any kind, and any number".to_string(),
+            types => format!("{}, and any number", types.join(" or ")),
+        };
+        needs.push(Line::new("any name", what));
     }
     let given = usual.outputs();
     let gives: Vec<Line> = given.iter().map(output_line).collect();
@@ -57,7 +62,7 @@ pub fn json(kind: &dyn Kind) -> Value {
         "version": kind.version(),
         "summary": sentence(kind.summary()),
         "needs": usual.inputs().iter().map(input).collect::<Vec<_>>(),
-        "open_needs": usual.open_inputs(),
+        "open_needs": usual.open_inputs().is_some(),
         "gives": usual.outputs().iter().map(output).collect::<Vec<_>>(),
         "with": kind.schema(),
     })

@@ -138,6 +138,8 @@ fn axes(names: &Names) -> Vec<Axis> {
             .map(|value| AxisValue {
                 id: value.id.clone(),
                 label: value.label.clone(),
+                written: value.written.clone(),
+                typed: value.typed.clone(),
             })
             .collect(),
         elsewhere: names.elsewhere(&axis.name),

@@ -1,14 +1,15 @@
 //! Resolves axes: lists of values, with splices and layers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use super::expression::template::spliced;
 use super::fields::is_label;
+use super::ids::{label_of, number_key};
 use super::names::Names;
-use super::values::{AxisPoint, AxisValues, Resolved, label_of};
+use super::values::{AxisPoint, AxisValues, Resolved};
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
 
@@ -95,20 +96,7 @@ impl Names<'_> {
                 None => sound = false,
             }
         }
-        let mut seen: BTreeMap<&str, &Value> = BTreeMap::new();
-        for (value, place) in &placed {
-            if let Some(first) = seen.insert(&value.id, &value.typed) {
-                let message = format!("axis `{name}` has two values with the id `{}`", value.id);
-                let found = problems.error(*place, "duplicate-id", message);
-                if *first != value.typed {
-                    let id = &value.id;
-                    found.hint(format!(
-                        "ids are compared as texts: {id} and \"{id}\" are the same"
-                    ));
-                }
-                sound = false;
-            }
-        }
+        sound &= distinct(name, &placed, problems);
         sound.then(|| placed.into_iter().map(|(value, _)| value).collect())
     }
 
@@ -151,18 +139,18 @@ impl Names<'_> {
         earlier: &[Vec<AxisPoint>],
         problems: &mut Problems,
     ) -> Option<AxisPoint> {
-        let point = scalar_point(item.scalar().unwrap_or_default(), item.place, problems)?;
+        let point = written_point(item.scalar().unwrap_or_default(), item, problems)?;
         let known = || earlier.iter().rev().flatten();
         if !known().any(|value| value.is_map) {
             return Some(point);
         }
-        if let Some(known) = known().find(|value| value.id == point.id) {
+        if let Some(known) = known().find(|value| value.id().is_same(&point.id())) {
             return Some(known.clone());
         }
-        let message = format!("there is no value `{}` to pick", point.id);
+        let message = format!("there is no value `{}` to pick", point.written);
         let found = problems.error(item.place, "unknown-value", message);
-        let ids = || known().map(|value| value.id.as_str());
-        found.hint(match nearest(&point.id, ids()) {
+        let ids = || known().map(|value| value.written.as_str());
+        found.hint(match nearest(&point.written, ids()) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("there are {}; a new one is written as a map", listed(ids())),
         });
@@ -196,7 +184,7 @@ impl Names<'_> {
         };
         let resolved = self.value(id, problems)?;
         let typed = decided(resolved, id.place, problems)?;
-        let mut point = scalar_point(typed, id.place, problems)?;
+        let mut point = written_point(typed, id, problems)?;
         point.is_map = true;
         for entry in entries {
             let value = &entry.value;
@@ -219,6 +207,53 @@ impl Names<'_> {
     }
 }
 
+/// Reports values that are the same as an earlier one; true: there are none.
+fn distinct(name: &str, placed: &[Placed], problems: &mut Problems) -> bool {
+    let mut seen: HashMap<String, &AxisPoint> = HashMap::new();
+    let mut distinct = true;
+    for (value, place) in placed {
+        let number = match &value.typed {
+            Value::Number(number) => Some(number_key(number)),
+            _ => None,
+        };
+        let names = [Some(value.id.clone()), Some(value.written.clone()), number];
+        let names: Vec<String> = names.into_iter().flatten().collect();
+        let first = names.iter().find_map(|name| seen.get(name).copied());
+        // A text like the number of another way of writing is no repeat of it.
+        if let Some(first) = first.filter(|first| first.id().is_same(&value.id())) {
+            repeated(name, value, first, *place, problems);
+            distinct = false;
+        }
+        for name in names {
+            seen.entry(name).or_insert(value);
+        }
+    }
+    distinct
+}
+
+fn repeated(
+    name: &str,
+    value: &AxisPoint,
+    first: &AxisPoint,
+    place: Place,
+    problems: &mut Problems,
+) {
+    let id = &value.written;
+    let message = format!("axis `{name}` has two values with the id `{id}`");
+    let found = problems.error(place, "duplicate-id", message);
+    let numbers = first.typed.is_number() && value.typed.is_number();
+    if numbers && first.written != *id {
+        let first = &first.written;
+        found.hint(format!(
+            "numbers are compared by value: {first} and {id} are the same"
+        ));
+    } else if !numbers && first.typed != value.typed {
+        found.hint(format!(
+            "ids are compared as texts: {id} and \"{id}\" are the same"
+        ));
+    }
+}
+
 /// An axis value decides which points exist, so it can't depend on an unset variable.
 fn decided(resolved: Resolved, place: Place, problems: &mut Problems) -> Option<Value> {
     if let Some(name) = resolved.missing.first() {
@@ -232,6 +267,19 @@ fn decided(resolved: Resolved, place: Place, problems: &mut Problems) -> Option<
     Some(resolved.value.unwrap_or_default())
 }
 
+/// The value `typed` of the scalar `item`, with the text that the file has for it.
+fn written_point(typed: Value, item: &Tree, problems: &mut Problems) -> Option<AxisPoint> {
+    let mut point = scalar_point(typed, item.place, problems)?;
+    if let Content::Number(_) = item.content {
+        let Place { source, span } = item.place;
+        let written = problems.text(source).get(span.start..span.end);
+        if let Some(written) = written.map(str::trim).filter(|text| is_label(text)) {
+            point.written = written.to_string();
+        }
+    }
+    Some(point)
+}
+
 fn scalar_point(typed: Value, place: Place, problems: &mut Problems) -> Option<AxisPoint> {
     let id = label_of(&typed).filter(|id| is_label(id));
     let Some(id) = id else {
@@ -241,6 +289,7 @@ fn scalar_point(typed: Value, place: Place, problems: &mut Problems) -> Option<A
         return None;
     };
     Some(AxisPoint {
+        written: id.clone(),
         id,
         typed,
         label: None,

@@ -4,8 +4,9 @@ use super::compiled::{Bound, BoundFallback, BoundReference, Compiled, EvalError,
 use super::expression::condition::{Condition, Members, Operand};
 use super::expression::template::{Fallback, Part, Reference, Template};
 use super::expression::{Path, Range, report_syntax};
+use super::ids::{alike, label_of};
 use super::names::{Names, Scope};
-use super::values::{Resolved, label_of};
+use super::values::Resolved;
 use crate::diag::{Place, Problems, nearest};
 use crate::yaml::{Content, Tree};
 
@@ -298,7 +299,8 @@ impl Names<'_> {
             return;
         };
         let known = self.known(name);
-        if !known.ids.contains(&label) {
+        let known_id = known.ids.contains(&label) || known.ids.iter().any(|id| alike(id, &label));
+        if !known_id {
             let message = format!("axis `{name}` has no value `{label}`, so this never holds");
             let found = problems.warning(written.place, "unknown-value", message);
             found.suggest(&label, "values", known.ids.iter().map(String::as_str));

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::values::{AxisPoint, Compared, Resolved, label_of};
+use super::ids::label_of;
+use super::values::{AxisPoint, Compared, Resolved};
 use crate::diag::Place;
 
 /// The values of a stage's axes at one of its points, in the order of its `each`.
@@ -78,7 +79,7 @@ impl Bound {
         if let Self::Axis { slot, fields } = self
             && fields.is_empty()
         {
-            return Compared::Id(&point[*slot].id);
+            return Compared::Id(point[*slot].id());
         }
         match self.resolve(point).present() {
             Some(value) => Compared::Plain(value.clone()),

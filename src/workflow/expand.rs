@@ -387,7 +387,7 @@ fn node_id(stage: &str, axes: &[Arc<AxisValues>], coordinates: &[u32]) -> String
         id.push(if number == 0 { '[' } else { ',' });
         id.push_str(&axis.name);
         id.push('=');
-        id.push_str(&axis.values[*at as usize].id);
+        id.push_str(&axis.values[*at as usize].written);
     }
     if !axes.is_empty() {
         id.push(']');

@@ -9,6 +9,7 @@ use super::expression::selector::Selector;
 use super::fields::Text;
 use super::options::LoadOptions;
 use super::select::{self, Axes, Refusal};
+use super::values::AxisPoint;
 use crate::diag::{Diagnostics, Place, Problems};
 
 /// The points of the goals, ascending. `None` after a problem.
@@ -90,7 +91,10 @@ fn points(expansion: &Expansion, selector: &Selector) -> Result<Vec<u32>, Refusa
     let axes: Axes = expansion
         .axes(stage)
         .iter()
-        .map(|axis| (axis.name.as_str(), axis.ids().collect()))
+        .map(|axis| {
+            let ids = axis.values.iter().map(AxisPoint::id);
+            (axis.name.as_str(), ids.collect())
+        })
         .collect();
     let wanted = select::wanted(selector, &axes)?;
     let matching = expansion.points(stage).filter(|point| {

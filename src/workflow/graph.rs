@@ -8,6 +8,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::ids::{self, Id};
 use super::kind::{Kind, Parameters, Source};
 use crate::digest::{Digest, hash_value};
 
@@ -81,6 +82,35 @@ pub struct Axis {
 pub struct AxisValue {
     pub id: String,
     pub label: Option<String>,
+    /// The id as the file writes it.
+    #[serde(skip)]
+    pub written: String,
+    /// The id with its type.
+    #[serde(skip)]
+    pub typed: Value,
+}
+
+impl Axis {
+    /// The value that a word of a selector means.
+    pub fn find(&self, word: &str) -> Option<&AxisValue> {
+        let ids = self.values.iter().map(AxisValue::id);
+        Some(&self.values[ids::find(word, ids)?])
+    }
+}
+
+impl AxisValue {
+    pub fn id(&self) -> Id<'_> {
+        Id {
+            text: &self.id,
+            written: &self.written,
+            typed: &self.typed,
+        }
+    }
+
+    /// What tables show.
+    pub fn shown(&self) -> &str {
+        self.label.as_deref().unwrap_or(&self.written)
+    }
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -42,13 +42,17 @@ impl Checker<'_, '_, '_> {
         let mut given = Vec::with_capacity(variant.needs.len());
         for (index, need) in variant.needs.iter().enumerate() {
             let spec = prepared.inputs.iter().find(|spec| spec.name == need.name);
-            if spec.is_none() && !prepared.open_inputs {
+            if spec.is_none() && prepared.open_inputs.is_none() {
                 continue;
             }
             let of_need = |selection: &&Selection| selection.need as usize == index;
             let selections = expansion.selections(point).iter().filter(of_need);
             let selections: Vec<&Selection> = selections.collect();
-            match self.input(point, variant, need, spec, &selections) {
+            let accepts = match (spec, prepared.open_inputs) {
+                (Some(spec), _) => spec.accepts.as_slice(),
+                (None, open) => open.unwrap_or_default(),
+            };
+            match self.input(point, variant, need, (spec, accepts), &selections) {
                 Some(input) => given.push(input),
                 None => sound = false,
             }
@@ -73,7 +77,7 @@ impl Checker<'_, '_, '_> {
                 self.once(place, "missing-input", message, Some(input_hint(spec)));
             }
         }
-        if prepared.open_inputs {
+        if prepared.open_inputs.is_some() {
             return sound;
         }
         for need in &variant.needs {
@@ -100,7 +104,7 @@ impl Checker<'_, '_, '_> {
         point: u32,
         variant: &Variant,
         need: &Need,
-        spec: Option<&InputSpec>,
+        (spec, accepts): (Option<&InputSpec>, &[PortType]),
         selections: &[&Selection],
     ) -> Option<Given> {
         let kind = variant.kind.name();
@@ -113,7 +117,7 @@ impl Checker<'_, '_, '_> {
             if let Some(spec) = spec {
                 sound &= self.gathered(kind, join, spec, selection);
             }
-            sound &= self.members(point, join, spec, selection, &mut members);
+            sound &= self.members(point, (need, accepts), selection, &mut members);
         }
         let many = match spec {
             Some(spec) => spec.many,
@@ -192,12 +196,14 @@ impl Checker<'_, '_, '_> {
     fn members(
         &mut self,
         point: u32,
-        join: &Join,
-        spec: Option<&InputSpec>,
+        (need, accepts): (&Need, &[PortType]),
         selection: &Selection,
         members: &mut Vec<GivenMember>,
     ) -> bool {
         let expansion = self.expansion;
+        let Some(join) = need.joins[selection.join as usize].as_ref() else {
+            return false;
+        };
         let axes = expansion.axes(join.stage);
         let mut sound = true;
         for member in expansion.members(selection) {
@@ -214,21 +220,25 @@ impl Checker<'_, '_, '_> {
                 self.no_output(join, &upstream.clone());
                 return false;
             };
-            let accepted =
-                |accepts: &[PortType]| accepts.is_empty() || accepts.contains(&output.gives);
-            if let Some(spec) = spec
-                && !accepted(&spec.accepts)
-            {
+            let accepted = |gives| accepts.is_empty() || accepts.contains(&gives);
+            if !accepted(output.gives) {
                 let message = format!(
                     "input `{}` takes {}, and `{}` is {}",
-                    spec.name,
-                    port_words(&spec.accepts),
+                    need.name,
+                    port_words(accepts),
                     written(join, expansion),
                     port_words(&[output.gives])
                 );
+                let other = upstream.outputs.iter().find(|one| accepted(one.gives));
+                let other = other.map(|one| (&expansion.heads[join.stage].name, one));
+                let hint = other.map(|(stage, one)| {
+                    let gives = port_words(&[one.gives]);
+                    format!("`{stage}.{}` is {gives}", one.name)
+                });
                 let id = || expansion.id(point);
                 self.problems
-                    .node_error(&id, join.place, "wrong-port-type", message);
+                    .node_error(&id, join.place, "wrong-port-type", message)
+                    .maybe_hint(hint);
                 sound = false;
                 continue;
             }

@@ -7,8 +7,9 @@ use super::compiled::Bound;
 use super::expression::report_syntax;
 use super::expression::selector::{Pick, Picked, Selector, Value as PickValue};
 use super::fields::Text;
+use super::ids::label_of;
 use super::names::{Names, Scope};
-use super::values::{AxisValues, Resolved, label_of};
+use super::values::{AxisValues, Resolved};
 use crate::diag::{Place, Problems, suggest};
 
 /// What other stages need to know about a stage to join it.
@@ -228,8 +229,8 @@ impl Binder<'_, '_> {
             let bound = self.names.bind(path, self.scope, place, problems)?;
             return self.bound(bound, &value.word, place, problems);
         }
-        match self.axis.index.get(&value.word) {
-            Some(index) => Some(Pin::Fixed(Pinned::One(*index))),
+        match self.axis.find(&value.word) {
+            Some(index) => Some(Pin::Fixed(Pinned::One(index))),
             None => {
                 let (message, hint) = self.no_value(&value.word);
                 let found = problems.error(place, "unknown-value", message);
@@ -296,8 +297,8 @@ impl Binder<'_, '_> {
             return wrong(message, None);
         }
         let index = |value: &serde_json::Value| {
-            let label = label_of(value).unwrap_or_default();
-            self.axis.index.get(&label).copied().ok_or(label)
+            let found = self.axis.find_value(value);
+            found.ok_or_else(|| label_of(value).unwrap_or_default())
         };
         match resolved.present() {
             None => wrong(

@@ -271,8 +271,8 @@ pub trait Parameters: Send + Sync {
     /// What enters the key: no locations, and no values equal to their default.
     fn canonical(&self) -> Value;
     fn inputs(&self) -> Vec<InputSpec>;
-    /// Accepts inputs of any name (the `command` kind).
-    fn open_inputs(&self) -> bool;
+    /// What inputs of any other name may be, where such are taken; empty: anything.
+    fn open_inputs(&self) -> Option<&'static [PortType]>;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
     /// Which of its outputs may not be redistributed.

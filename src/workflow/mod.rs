@@ -7,6 +7,7 @@
 //! fields → spec                    what the file says, name by name
 //! overrides                        profiles and --set laid over params and axes
 //! expression                       the grammars of references, conditions, selectors
+//! ids · values                     ids of axes, when they are the same; what references stand for
 //! names · axes · compile           what names stand for, bound once per stage
 //! stages · join → expand           points, skipping, which point takes which
 //! prepare · inputs · resources     typed parameters, checked inputs
@@ -23,6 +24,7 @@ pub mod fields;
 mod goals;
 pub mod graph;
 mod idle;
+pub mod ids;
 mod inputs;
 mod join;
 pub mod kind;

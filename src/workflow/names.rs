@@ -7,8 +7,9 @@ use std::sync::Arc;
 use super::compiled::Bound;
 use super::expression::Path;
 use super::expression::template::spliced;
+use super::ids::label_of;
 use super::overrides::AxisLayers;
-use super::values::{AxisValues, Resolved, descend, label_of, weight};
+use super::values::{AxisValues, Resolved, descend, weight};
 use crate::diag::credentials;
 use crate::diag::{Place, Problems, listed, nearest};
 use crate::yaml::{Content, Entry, Tree};
@@ -398,7 +399,9 @@ impl<'a> Names<'a> {
                 collect_list(list, &mut elsewhere, &mut todo);
             }
             if let Some(Some(Some(resolved))) = self.resolved_axes.get(position) {
-                taken.ids.extend(resolved.ids().map(str::to_string));
+                taken
+                    .ids
+                    .extend(resolved.values.iter().map(|value| value.id.clone()));
             }
         }
         [taken, elsewhere]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::expand::{Expansion, Fate};
 use super::graph::Resources;
-use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters};
+use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters, PortType};
 use super::resources;
 use super::stages::{Field, Variant};
 use super::values::{AxisPoint, weight};
@@ -20,7 +20,7 @@ pub struct Prepared {
     pub with: Arc<Value>,
     pub parameters: Arc<dyn Parameters>,
     pub inputs: Vec<InputSpec>,
-    pub open_inputs: bool,
+    pub open_inputs: Option<&'static [PortType]>,
     pub outputs: Vec<OutputSpec>,
     pub resources: Resources,
     pub missing_env: Vec<String>,

@@ -4,4 +4,4 @@
 pub use super::expression::selector::{Pick, Picked, Selector};
 pub use super::expression::{SyntaxError, report_syntax};
 pub use super::fields::{Fields, Text, strings};
-pub use crate::yaml::{Content, Entry, Tree, parse, read};
+pub use crate::yaml::{Content, Entry, Tree, parse_with_numbers, read};

@@ -5,11 +5,12 @@ use petgraph::graph::NodeIndex;
 
 use super::expression::SyntaxError;
 use super::expression::selector::{Pick, Picked, Selector};
-use super::graph::Graph;
+use super::graph::{AxisValue, Graph};
+use super::ids::{self, Id};
 use crate::diag::{Diagnostic, Diagnostics, SourceText, Span, suggest};
 
 /// The axes of a stage and their ids.
-pub type Axes<'a> = Vec<(&'a str, Vec<&'a str>)>;
+pub type Axes<'a> = Vec<(&'a str, Vec<Id<'a>>)>;
 
 /// The values of one axis that a selector accepts.
 pub enum Wanted {
@@ -95,17 +96,21 @@ pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> 
     wanted.collect()
 }
 
-fn of_pick(pick: &Pick, axis: &str, ids: &[&str]) -> Result<Wanted, Refusal> {
+fn of_pick(pick: &Pick, axis: &str, ids: &[Id]) -> Result<Wanted, Refusal> {
     let values = match &pick.values {
         Picked::All => return Ok(Wanted::All),
         Picked::Values(values) => values,
     };
     let indices = values.iter().map(|value| {
-        let index = ids.iter().position(|id| *id == value.word);
+        let index = ids::find(&value.word, ids.iter().copied());
         index.ok_or_else(|| Refusal {
             code: "unknown-value",
             message: format!("axis `{axis}` has no value `{}`", value.word),
-            hint: Some(suggest(&value.word, "values", ids.iter().copied())),
+            hint: Some(suggest(
+                &value.word,
+                "values",
+                ids.iter().map(|id| id.written),
+            )),
         })
     });
     indices.collect::<Result<_, _>>().map(Wanted::Only)
@@ -154,10 +159,7 @@ impl Graph {
         let axes = stage.axes.iter().map(|name| {
             let axis = self.axes.iter().find(|axis| axis.name == *name);
             let values = axis.map_or(&[] as &[_], |axis| axis.values.as_slice());
-            (
-                name.as_str(),
-                values.iter().map(|value| value.id.as_str()).collect(),
-            )
+            (name.as_str(), values.iter().map(AxisValue::id).collect())
         });
         let axes: Axes = axes.collect();
         let wanted = wanted(selector, &axes)?;
@@ -168,7 +170,7 @@ impl Graph {
                     && node.axes.iter().zip(&axes).zip(&wanted).all(
                         |(((_, id), (_, ids)), wanted)| match wanted {
                             Wanted::All => true,
-                            Wanted::Only(indices) => indices.iter().any(|at| ids[*at] == id),
+                            Wanted::Only(indices) => indices.iter().any(|at| ids[*at].text == id),
                         },
                     )
             };

@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
+use super::expression::literal;
+use super::ids::{Id, label_of, number_key, same_number};
+
 /// A value after references are resolved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Resolved {
@@ -36,7 +39,9 @@ impl Resolved {
 pub struct AxisValues {
     pub name: String,
     pub values: Vec<AxisPoint>,
-    pub index: HashMap<String, u32>,
+    /// By id, and by number.
+    index: HashMap<String, u32>,
+    numbers: HashMap<String, u32>,
     /// Indices sorted by id.
     pub by_id: Vec<u32>,
 }
@@ -44,7 +49,10 @@ pub struct AxisValues {
 /// One value of an axis.
 #[derive(Clone, Debug)]
 pub struct AxisPoint {
+    /// What enters keys and records.
     pub id: String,
+    /// As the file writes it.
+    pub written: String,
     /// The id with its type.
     pub typed: Value,
     pub label: Option<String>,
@@ -56,24 +64,59 @@ pub struct AxisPoint {
 impl AxisValues {
     /// `values` have different ids.
     pub fn new(name: &str, values: Vec<AxisPoint>) -> Self {
-        let ids = values.iter().map(|value| value.id.clone());
-        let index = ids.zip(0..).collect();
+        let (mut index, mut numbers) = (HashMap::new(), HashMap::new());
+        for (at, value) in (0_u32..).zip(&values) {
+            index.insert(value.id.clone(), at);
+            index.insert(value.written.clone(), at);
+            if let Value::Number(number) = &value.typed {
+                numbers.insert(number_key(number), at);
+            }
+        }
         let mut by_id: Vec<u32> = (0..values.len() as u32).collect();
         by_id.sort_by_key(|at| values[*at as usize].id.as_str());
         Self {
             name: name.to_string(),
             values,
             index,
+            numbers,
             by_id,
         }
     }
 
+    /// The ids, as the file writes them.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
-        self.values.iter().map(|value| value.id.as_str())
+        self.values.iter().map(|value| value.written.as_str())
+    }
+
+    /// The place of the value that a word of a selector means.
+    pub fn find(&self, word: &str) -> Option<u32> {
+        let written = self.index.get(word).copied();
+        written.or_else(|| self.find_number(&literal(word)))
+    }
+
+    /// The place of `value`.
+    pub fn find_value(&self, value: &Value) -> Option<u32> {
+        let number = self.find_number(value);
+        number.or_else(|| self.index.get(&label_of(value)?).copied())
+    }
+
+    fn find_number(&self, value: &Value) -> Option<u32> {
+        let Value::Number(number) = value else {
+            return None;
+        };
+        self.numbers.get(&number_key(number)).copied()
     }
 }
 
 impl AxisPoint {
+    pub fn id(&self) -> Id<'_> {
+        Id {
+            text: &self.id,
+            written: &self.written,
+            typed: &self.typed,
+        }
+    }
+
     /// The value of `axis.field.field` at this axis value.
     pub fn field(&self, names: &[String]) -> Resolved {
         let Some((first, deeper)) = names.split_first() else {
@@ -105,22 +148,12 @@ pub fn descend(resolved: Resolved, names: &[String]) -> Resolved {
     }
 }
 
-/// A scalar as a label: the text of an axis value's id.
-pub fn label_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
 /// One side of a comparison.
 pub enum Compared<'a> {
     /// Equals nothing.
     Absent,
-    /// A value of an axis, compared by id.
-    Id(&'a str),
+    /// A value of an axis.
+    Id(Id<'a>),
     Plain(Value),
 }
 
@@ -128,9 +161,9 @@ impl Compared<'_> {
     pub fn equals(&self, other: &Compared) -> bool {
         match (self, other) {
             (Compared::Absent, _) | (_, Compared::Absent) => false,
-            (Compared::Id(a), Compared::Id(b)) => a == b,
+            (Compared::Id(a), Compared::Id(b)) => a.is_same(b),
             (Compared::Id(id), Compared::Plain(value))
-            | (Compared::Plain(value), Compared::Id(id)) => label_of(value).as_deref() == Some(*id),
+            | (Compared::Plain(value), Compared::Id(id)) => id.is(value),
             (Compared::Plain(a), Compared::Plain(b)) => equal_values(a, b),
         }
     }
@@ -139,7 +172,7 @@ impl Compared<'_> {
 /// Compares numbers by value (`1` equals `1.0`), everything else by content.
 fn equal_values(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Number(a), Value::Number(b)) => same_number(a, b),
         _ => a == b,
     }
 }

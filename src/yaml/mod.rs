@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub use text::read;
-pub use tree::{Content, Entry, Tree, parse};
+pub use tree::{Content, Entry, Tree, parse, parse_with_numbers};
 
 use crate::diag::{Diagnostics, Problems, SourceText};
 

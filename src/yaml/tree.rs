@@ -35,8 +35,33 @@ pub struct Entry {
     pub value: Tree,
 }
 
+/// Whether a key may be a number.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keys {
+    Texts,
+    Numbers,
+}
+
 /// Reads the document in `source`; `None` after an error that prevents further checks.
 pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Option<Tree> {
+    parse_with(problems, source, limits, Keys::Texts)
+}
+
+/// The same for a file whose keys may be numbers; they are taken as texts.
+pub fn parse_with_numbers(
+    problems: &mut Problems,
+    source: SourceId,
+    limits: &Limits,
+) -> Option<Tree> {
+    parse_with(problems, source, limits, Keys::Numbers)
+}
+
+fn parse_with(
+    problems: &mut Problems,
+    source: SourceId,
+    limits: &Limits,
+    keys: Keys,
+) -> Option<Tree> {
     let outline = passed(problems, source, limits)?;
     let value = match values::parse(problems.text(source)) {
         Ok(value) => value,
@@ -55,7 +80,7 @@ pub fn parse(problems: &mut Problems, source: SourceId, limits: &Limits) -> Opti
         span: Span::default(),
     };
     match (outline, value) {
-        (Some(outline), value) => join(problems, outline, value),
+        (Some(outline), value) => join(problems, outline, value, keys),
         // An empty document, or only comments.
         (None, Yaml::Null) => Some(Tree {
             place: nothing,
@@ -102,7 +127,7 @@ fn place_of(error: &YamlError, problems: &Problems, source: SourceId) -> Place {
 
 /// Joins values and places. Where the two YAML readers disagree, this reports an error and never
 /// guesses.
-fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> {
+fn join(problems: &mut Problems, outline: Outline, value: Yaml, keys: Keys) -> Option<Tree> {
     let place = outline.place;
     let content = match (outline.shape, value) {
         (Shape::Scalar(_), Yaml::Null) => Content::Null,
@@ -115,13 +140,13 @@ fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> 
         }
         (Shape::List(places), Yaml::List(values)) if places.len() == values.len() => {
             let items = places.into_iter().zip(values);
-            let items = items.map(|(place, value)| join(problems, place, value));
+            let items = items.map(|(place, value)| join(problems, place, value, keys));
             Content::List(all(items)?)
         }
         (Shape::Map(places), Yaml::Map(values)) if places.len() == values.len() => {
             let entries = places.into_iter().zip(values);
             let entries = entries.map(|((outline_key, place), (key, value))| {
-                let value = join(problems, place, value);
+                let value = join(problems, place, value, keys);
                 let key_place = outline_key.place;
                 match key {
                     Key::Text(key) if key == outline_key.text => Some(Entry {
@@ -130,7 +155,12 @@ fn join(problems: &mut Problems, outline: Outline, value: Yaml) -> Option<Tree> 
                         value: value?,
                     }),
                     Key::Text(_) => disagreement(problems, key_place),
-                    Key::Other => {
+                    Key::Number(number) if keys == Keys::Numbers => Some(Entry {
+                        key: number.to_string(),
+                        key_place,
+                        value: value?,
+                    }),
+                    Key::Number(_) | Key::Other => {
                         let found = problems.error(key_place, "bad-key", "a key must be a text");
                         found.hint("put it in quotes");
                         None

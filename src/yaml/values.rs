@@ -20,9 +20,10 @@ pub enum Yaml {
     Tagged,
 }
 
-/// A key: a text, or another type, which is not allowed.
+/// A key: a text, or a number where those are taken. Nothing else is.
 pub enum Key {
     Text(String),
+    Number(Number),
     Other,
 }
 
@@ -69,6 +70,10 @@ fn convert(value: Value) -> Yaml {
 fn convert_key(key: Value) -> Key {
     match key {
         Value::String(text) => Key::Text(text),
+        Value::Number(number) => match convert_number(&number) {
+            Yaml::Number(number) => Key::Number(number),
+            _ => Key::Other,
+        },
         _ => Key::Other,
     }
 }

@@ -260,7 +260,7 @@ fn a_plan_tells_what_is_known_from_what_depends() {
     found      3                   3
     total      4          1        3
 
-    At least 1 and at most 4 nodes would run.
+    At least 1 and at most 4 nodes would run: 3 are unknown until what they need has run.
     --- stderr
     note: there is no store at cache yet
     ");
@@ -307,8 +307,10 @@ fn a_plan_tells_what_is_known_from_what_depends() {
     found      3        3
     total      4        3             1
 
-    At most 3 nodes would run.
-    1 node can't run; text: the environment variable `WORD` is not set
+    Nothing could run.
+    1 node can't run, nor 3 that wait for them:
+      text: the environment variable `WORD` is not set
+    [exit code 1]
     ");
     let mut command = space.command(&["plan", "letters.yaml", "--json"]);
     let outcome = space.finish(command.env("WORD", "hazel")).expect(0);

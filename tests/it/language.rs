@@ -4,6 +4,7 @@
 mod bad;
 mod kinds;
 mod meaning;
+mod numbers;
 mod properties;
 mod schema;
 

@@ -76,6 +76,7 @@ mod trust;
 mod unchanged;
 mod verify;
 mod weights;
+mod words;
 mod workflows;
 mod zips;
 

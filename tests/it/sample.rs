@@ -59,6 +59,8 @@ impl Sample {
         let values = values.iter().map(|(id, label)| AxisValue {
             id: id.to_string(),
             label: label.map(str::to_string),
+            written: id.to_string(),
+            typed: (*id).into(),
         });
         self.graph.axes.push(Axis {
             name: name.to_string(),
@@ -550,8 +552,8 @@ impl Parameters for FakeParameters {
         Vec::new()
     }
 
-    fn open_inputs(&self) -> bool {
-        true
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        Some(&[])
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {

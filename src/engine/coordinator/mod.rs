@@ -155,6 +155,8 @@ struct Coordinator<'a> {
     taking: Option<StandingLock>,
     /// Whether the loss of the journal has been reported.
     told_of_journal: bool,
+    /// Stages of which it was told that a training ends before its warm-up.
+    short_stages: HashSet<String>,
 }
 
 /// State of a job while it is executed.
@@ -255,6 +257,7 @@ impl<'a> Coordinator<'a> {
             outbox,
             taking: None,
             told_of_journal: false,
+            short_stages: HashSet::new(),
         })
     }
 

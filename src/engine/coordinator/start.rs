@@ -21,6 +21,7 @@ use crate::engine::execute::Bench;
 use crate::engine::job::{Job, JobInput, Outcome};
 use crate::engine::keys::Missing;
 use crate::engine::pool::{Limits, Pool};
+use crate::engine::price::short;
 use crate::fsx;
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Artifact, BlobError, Claim, StoreError};
@@ -108,6 +109,7 @@ impl Coordinator<'_> {
         }
         let id = self.graph.dag[node].id.clone();
         self.warn_of_memory(node)?;
+        self.warn_of_warmup(node)?;
         let why = self.why(node, &recipe);
         self.journal.starts(self.graph, &id, &recipe)?;
         self.refuse_unwritable(node)?;
@@ -145,6 +147,21 @@ impl Coordinator<'_> {
             gibibytes(asked),
             gibibytes(there)
         );
+        self.emit(Event::Warning { message })
+    }
+
+    /// Once for each stage: its nodes mostly differ in what they train on, not in how long.
+    fn warn_of_warmup(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        let at = &self.graph.dag[node];
+        if self.short_stages.contains(&at.stage) {
+            return Ok(());
+        }
+        let record = |node| self.keys.record(node).map(|record| &**record);
+        let Some(short) = short::of_node(at, self.registry, record) else {
+            return Ok(());
+        };
+        self.short_stages.insert(at.stage.clone());
+        let message = format!("{short} ({})", short::HINT);
         self.emit(Event::Warning { message })
     }
 

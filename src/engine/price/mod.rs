@@ -4,6 +4,7 @@
 
 pub mod devices;
 pub mod rates;
+pub mod short;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
+use self::short::ShortStage;
 use super::event::PlanState;
 use super::survey::{Survey, SurveyedNode};
 use crate::ml::models::Config;
@@ -55,6 +57,8 @@ pub struct RunPrice {
     pub costs: Vec<(NodeIndex, Cost)>,
     /// The number of nodes whose cost can't be fully known yet.
     pub open: usize,
+    /// Stages with trainings that end before their warm-up.
+    pub short: Vec<ShortStage>,
 }
 
 impl RunPrice {
@@ -94,6 +98,9 @@ pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
         stage.operations += cost.operations;
         stage.written += cost.written;
         found.open += usize::from(cost.at_least);
+        if let Some(short) = price.short {
+            short::add(&mut found.short, &graph.dag[node], short);
+        }
         for ask in &cost.asks {
             sharing.add(graph, &prices, node, ask, cost);
         }
@@ -155,18 +162,22 @@ fn foreseen(node: &Node, prices: &[Option<CostEstimate>]) -> Foreseen {
         .collect()
 }
 
+/// How many images a dataset has, by its record.
+fn recorded_images(record: &StoredRecord) -> Option<u64> {
+    let summary = record.record.ports.get("summary")?;
+    let Some(Artifact::Metrics(metrics)) = &summary.inline else {
+        return None;
+    };
+    Some(metrics.values.get("images")?.value as u64)
+}
+
 /// Replaces the estimate for a dataset by the facts of its record.
 fn correct(price: &mut CostEstimate, record: &StoredRecord) {
-    let summary = record.record.ports.get("summary");
-    let Some(Artifact::Metrics(metrics)) = summary.and_then(|port| port.inline.as_ref()) else {
-        return;
-    };
-    let Some(images) = metrics.values.get("images") else {
+    let Some(count) = recorded_images(record) else {
         return;
     };
     if let Some(outlook) = price.gives.get_mut("images") {
         let decode = !matches!(outlook, Outlook::Images { decode: false, .. });
-        let count = images.value as u64;
         *outlook = Outlook::Images { count, decode };
         price.cost.at_least = false;
     }

@@ -50,7 +50,7 @@ pub struct Pushed {
     pub sent: u64,
     /// Bytes of blobs that were there already.
     pub spared: u64,
-    /// Blobs that a licence keeps here, and records that hold such data themselves.
+    /// Blobs that stay here, for want of `share: true`, and records that hold such data themselves.
     pub withheld: usize,
     /// Blobs that are not in this store either.
     pub absent: usize,

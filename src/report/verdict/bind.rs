@@ -9,7 +9,8 @@ use super::metric::{self, Declared};
 use super::published::{Check, Claim, Published, Values};
 use super::target::Target;
 use crate::diag::{Place, Problems, listed, suggest};
-use crate::workflow::graph::{Graph, StageInfo};
+use crate::workflow::graph::{Axis, Graph, StageInfo};
+use crate::workflow::ids::alike;
 use crate::workflow::reading::{Picked, Selector, Text, report_syntax};
 
 /// A published number with its target.
@@ -81,6 +82,11 @@ impl<'a> Binder<'a> {
         }
         let mut targets = Vec::new();
         for (id, published) in &values.published {
+            let id = id.as_ref().zip(values.by.as_ref());
+            let id = id.map(|(id, by)| Text {
+                text: self.id(&by.text, &id.text),
+                place: id.place,
+            });
             let also = values.by.as_ref().zip(id.as_ref());
             if let Some((by, id)) = also {
                 if self.is_elsewhere(&by.text, &id.text) {
@@ -104,7 +110,15 @@ impl<'a> Binder<'a> {
                     targets.push((self.missing(&selector, also), *published));
                     continue;
                 }
-                self.open_axis(&selector, stage, also, values.metric.place, problems);
+                let hint = |axis: &str| match also {
+                    None => {
+                        format!("pin it, `[{axis}=…]`, or tell the numbers apart with `by: {axis}`")
+                    }
+                    Some(_) => {
+                        format!("pin it, `[{axis}=…]`: `by` tells numbers apart by one axis")
+                    }
+                };
+                self.open_axis(&selector, stage, also, values.metric.place, &hint, problems);
                 return None;
             };
             targets.push((target.clone(), *published));
@@ -148,7 +162,10 @@ impl<'a> Binder<'a> {
             return Some(vec![self.missing(&selector, None)]);
         }
         if single && found.len() > 1 {
-            self.open_axis(&selector, stage, None, text.place, problems);
+            let hint = |axis: &str| {
+                format!("pin it, `[{axis}=…]`, or let `take: highest` or `take: lowest` choose one")
+            };
+            self.open_axis(&selector, stage, None, text.place, &hint, problems);
             return None;
         }
         Some(found)
@@ -200,7 +217,7 @@ impl<'a> Binder<'a> {
     }
 
     fn parsed(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
-        let selector = match Selector::parse(&text.text) {
+        let mut selector = match Selector::parse(&text.text) {
             Ok(selector) => selector,
             Err(error) => {
                 report_syntax(&text.text, text.place, error, problems);
@@ -227,6 +244,13 @@ impl<'a> Binder<'a> {
                         place: text.place,
                     };
                     self.known_id(&pick.axis, &id, problems);
+                }
+            }
+        }
+        for pick in &mut selector.picks {
+            if let Picked::Values(values) = &mut pick.values {
+                for value in values {
+                    value.word = self.id(&pick.axis, &value.word);
                 }
             }
         }
@@ -264,20 +288,40 @@ impl<'a> Binder<'a> {
         found.hint(suggest(axis, "axes", axes));
     }
 
+    fn axis(&self, name: &str) -> Option<&'a Axis> {
+        self.graph.axes.iter().find(|axis| axis.name == name)
+    }
+
+    /// The id that `word` means on an axis, as nodes have it; `word` itself where none does.
+    fn id(&self, axis: &str, word: &str) -> String {
+        let found = self.axis(axis).and_then(|axis| axis.find(word));
+        found.map_or(word, |value| &value.id).to_string()
+    }
+
+    /// An id of an axis as the file writes it.
+    fn written(&self, axis: &str, id: &'a str) -> &'a str {
+        let mut values = self.axis(axis).into_iter().flat_map(|axis| &axis.values);
+        let found = values.find(|value| value.id == id);
+        found.map_or(id, |value| &value.written)
+    }
+
     /// An id that only another profile gives: this run is not about it.
     fn is_elsewhere(&self, axis: &str, id: &str) -> bool {
-        let mut axes = self.graph.axes.iter();
-        axes.any(|known| known.name == axis && known.elsewhere.contains(id))
+        let Some(axis) = self.axis(axis).filter(|axis| axis.find(id).is_none()) else {
+            return false;
+        };
+        axis.elsewhere.iter().any(|known| alike(known, id))
     }
 
     /// An id that no value has is a slip, unless a profile or `--set` may have left it out.
     fn known_id(&self, axis: &str, id: &Text, problems: &mut Problems) {
-        let found = self.graph.axes.iter().find(|known| known.name == axis);
+        let found = self.axis(axis);
         let ids = || {
             let values = found.map_or(&[][..], |axis| &axis.values);
-            values.iter().map(|value| value.id.as_str())
+            values.iter().map(|value| value.written.as_str())
         };
-        let known = ids().any(|known| known == id.text) || self.is_elsewhere(axis, &id.text);
+        let is_here = found.is_some_and(|axis| axis.find(&id.text).is_some());
+        let known = is_here || self.is_elsewhere(axis, &id.text);
         if !self.complete || known {
             return;
         }
@@ -293,6 +337,7 @@ impl<'a> Binder<'a> {
         stage: &StageInfo,
         also: Option<(&str, &str)>,
         place: Place,
+        hint: &dyn Fn(&str) -> String,
         problems: &mut Problems,
     ) {
         let one = |axis: &str| {
@@ -311,9 +356,7 @@ impl<'a> Binder<'a> {
         );
         let found = problems.error(place, "open-axis", message);
         if let Some(axis) = open.first() {
-            found.hint(format!(
-                "pin it, `[{axis}=…]`, or tell the numbers apart with `by: {axis}`"
-            ));
+            found.hint(hint(axis));
         }
     }
 
@@ -345,8 +388,9 @@ impl<'a> Binder<'a> {
             match targets.iter_mut().find(|(axes, _)| *axes == own) {
                 Some((_, target)) => target.nodes.push(*index),
                 None => {
+                    let written = own.iter().map(|(axis, id)| (*axis, self.written(axis, id)));
                     let target = Target {
-                        name: name(&selector.stage, &own, &metric),
+                        name: name(&selector.stage, &written.collect::<Vec<_>>(), &metric),
                         metric: metric.clone(),
                         nodes: vec![*index],
                     };

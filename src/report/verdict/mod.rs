@@ -83,7 +83,7 @@ impl Expected {
         let digest = Digest::of(source.text().as_bytes());
         let mut problems = Problems::default();
         let source = problems.add_source(source);
-        let tree = reading::parse(&mut problems, source, &limits);
+        let tree = reading::parse_with_numbers(&mut problems, source, &limits);
         let published = tree.map(|tree| published::read(&tree, &mut problems));
         let published = published.unwrap_or_default();
         let binder = Binder::new(graph, repeats(graph));

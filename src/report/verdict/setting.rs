@@ -117,7 +117,10 @@ fn of_axis(
         found.hint(suggest(&axis.text, "axes", names));
         return None;
     };
-    let expected: BTreeSet<String> = ids.iter().cloned().collect();
+    let expected: BTreeSet<String> = ids
+        .iter()
+        .map(|id| known.find(id).map_or(id, |value| &value.id).clone())
+        .collect();
     let own: BTreeSet<String> = known.values.iter().map(|value| value.id.clone()).collect();
     let missing: Vec<&str> = expected.difference(&own).map(String::as_str).collect();
     let more: Vec<&str> = own.difference(&expected).map(String::as_str).collect();

@@ -83,8 +83,8 @@ impl Stage for Probe {
         ]
     }
 
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -260,7 +260,7 @@ impl Stage for Later {
         self.0.outputs()
     }
 
-    fn open_inputs(&self) -> bool {
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
         self.0.open_inputs()
     }
 

@@ -19,8 +19,8 @@ pub trait With:
     const NAME: &'static str;
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;
-    fn open_inputs(&self) -> bool {
-        false
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
     }
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
@@ -78,7 +78,7 @@ impl<W: With> Parameters for Typed<W> {
         self.0.inputs()
     }
 
-    fn open_inputs(&self) -> bool {
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
         self.0.open_inputs()
     }
 
@@ -337,8 +337,8 @@ impl With for Command {
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()
     }
-    fn open_inputs(&self) -> bool {
-        true
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        Some(&[])
     }
     fn outputs(&self) -> Vec<OutputSpec> {
         let outputs = self.outputs.iter();
@@ -359,8 +359,8 @@ impl With for Report {
     fn inputs(&self) -> Vec<InputSpec> {
         Vec::new()
     }
-    fn open_inputs(&self) -> bool {
-        true
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        Some(&[])
     }
     fn outputs(&self) -> Vec<OutputSpec> {
         out("report", PortType::Table)

@@ -10,7 +10,10 @@ use serde_json::{Value, json};
 use super::kinds::test_kinds;
 
 /// Loads `body` under the head that every workflow has.
-fn try_load(body: &str, options: &LoadOptions) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
+pub fn try_load(
+    body: &str,
+    options: &LoadOptions,
+) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("workflow.yaml");
     std::fs::write(&file, format!("ribflow: 1\nname: test\n{body}")).unwrap();
@@ -24,7 +27,7 @@ fn load_with(body: &str, options: &LoadOptions) -> Graph {
     }
 }
 
-fn graph(body: &str) -> Graph {
+pub fn graph(body: &str) -> Graph {
     load_with(body, &LoadOptions::default())
 }
 
@@ -35,7 +38,7 @@ fn codes(body: &str, options: &LoadOptions) -> Vec<String> {
     }
 }
 
-fn sets(sets: &[&str]) -> LoadOptions {
+pub fn sets(sets: &[&str]) -> LoadOptions {
     LoadOptions {
         sets: sets.iter().map(|set| set.to_string()).collect(),
         ..LoadOptions::default()
@@ -54,7 +57,7 @@ fn node<'g>(graph: &'g Graph, id: &str) -> &'g Node {
     found.unwrap_or_else(|| panic!("no node {id} among {:?}", ids(graph)))
 }
 
-fn ids(graph: &Graph) -> Vec<&str> {
+pub fn ids(graph: &Graph) -> Vec<&str> {
     graph
         .dag
         .node_weights()
@@ -63,7 +66,7 @@ fn ids(graph: &Graph) -> Vec<&str> {
 }
 
 /// The members of an input: `node.port{gathered axes}`.
-fn members(graph: &Graph, id: &str, input: &str) -> Vec<String> {
+pub fn members(graph: &Graph, id: &str, input: &str) -> Vec<String> {
     let node = node(graph, id);
     let input = node.inputs.iter().find(|one| one.name == input).unwrap();
     let member = |member: &ribflow::workflow::graph::Member| {
@@ -75,7 +78,7 @@ fn members(graph: &Graph, id: &str, input: &str) -> Vec<String> {
     input.members.iter().map(member).collect()
 }
 
-fn with(graph: &Graph, id: &str) -> Value {
+pub fn with(graph: &Graph, id: &str) -> Value {
     Value::clone(&node(graph, id).with)
 }
 

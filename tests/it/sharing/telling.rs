@@ -68,7 +68,7 @@ fn counts_are_of_nodes_and_bytes_that_nobody_knows_yet_are_at_least() {
 }
 
 #[test]
-fn what_a_licence_keeps_is_not_called_lost() {
+fn what_stays_for_want_of_share_is_not_called_lost() {
     let place = TestSpace::new();
     let url = format!("file://{}", place.path("shared").display());
     let [a, b] = [Laboratory::new(), Laboratory::new()];
@@ -78,7 +78,15 @@ fn what_a_licence_keeps_is_not_called_lost() {
     photos(&a.space, "photos", 40);
     a.run(&["lock", "photos.yaml"]).ok();
     a.run(&["run", "photos.yaml", "--quiet"]).ok();
-    a.run(&["push", "photos.yaml", "--remote", &url]).ok();
+    // Nobody has named a licence.
+    let pushed = a.run(&["push", "photos.yaml", "--remote", &url]).expect(0);
+    assert!(
+        pushed
+            .stdout
+            .contains("images of a `dataset` without `share: true`"),
+        "{pushed}"
+    );
+    assert!(!pushed.stdout.contains("licence"), "{pushed}");
 
     b.run(&["trust", "add", &key]).ok();
     b.space.write("photos.yaml", WORKFLOW);
@@ -86,11 +94,14 @@ fn what_a_licence_keeps_is_not_called_lost() {
         .write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
     let pull = ["pull", "photos.yaml", "--remote", &url];
     let told = b.run(&pull).expect(0);
-    assert!(told.stdout.contains("a dataset's licence"), "{told}");
+    assert!(
+        told.stdout.contains("a `dataset` without `share: true`"),
+        "{told}"
+    );
     assert!(!told.stdout.contains("not there"), "{told}");
     let get = ["get", "photos.yaml", "images", "-o", "images"];
     let kept = b.run(&get).expect(1);
-    assert!(kept.stderr.contains("licence"), "{kept}");
+    assert!(kept.stderr.contains("without `share: true`"), "{kept}");
 }
 
 #[test]

@@ -138,6 +138,12 @@ pub fn classes() -> Vec<String> {
     Class::ALL.map(|class| class.name().to_string()).to_vec()
 }
 
+/// The class of each of so many images.
+pub fn labels(images: usize) -> Vec<u32> {
+    let classes = Class::ALL.len();
+    (0..images).map(|index| (index % classes) as u32).collect()
+}
+
 /// The first `images` images of a split. Classes take turns, so that every number of images that
 /// the number of classes divides is balanced, and a longer draw begins with the shorter one.
 ///
@@ -158,9 +164,7 @@ pub fn render(collection: Collection, split: Split, images: usize, seed: u64) ->
         pixels: in_memory(pixels, SIDE, SIDE),
         height: SIDE,
         width: SIDE,
-        labels: (0..images)
-            .map(|index| (index % Class::ALL.len()) as u32)
-            .collect(),
+        labels: labels(images),
         classes: classes(),
         parts: vec![ImagePart {
             name: collection.name().to_string(),

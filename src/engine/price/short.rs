@@ -1,0 +1,106 @@
+//! Trainings that end before their warm-up: how they are counted and worded.
+
+use std::fmt;
+
+use petgraph::graph::NodeIndex;
+
+use super::{prices, recorded_images};
+use crate::stages::price::{Foreseen, Outlook, ShortTraining};
+use crate::stages::registry::Registry;
+use crate::store::StoredRecord;
+use crate::workflow::graph::{Graph, Input, Member, Node};
+
+/// The nodes of one stage that train for fewer steps than their warm-up takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShortStage {
+    pub stage: String,
+    pub nodes: usize,
+    /// The node of the fewest steps.
+    pub id: String,
+    pub training: ShortTraining,
+}
+
+impl fmt::Display for ShortStage {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        let Self { nodes, id, .. } = self;
+        let ShortTraining { steps, warmup } = self.training;
+        let reached = 100.0 * steps as f64 / warmup as f64;
+        let stage = &self.stage;
+        match nodes {
+            1 => write!(
+                formatter,
+                "`{id}` trains for {steps} steps, fewer than the {warmup} of its warm-up"
+            ),
+            _ => write!(
+                formatter,
+                "{nodes} nodes of `{stage}` train for fewer steps than their warm-up takes \
+                 (`{id}`: {steps} of {warmup})"
+            ),
+        }?;
+        write!(
+            formatter,
+            ": the learning rate only reaches {reached:.0} % of `lr`"
+        )
+    }
+}
+
+/// What to do about it.
+pub const HINT: &str = "`warmup: 0.1` is a tenth of the steps, however many there are";
+
+/// Counts a node of `stages`.
+pub(super) fn add(stages: &mut Vec<ShortStage>, node: &Node, training: ShortTraining) {
+    match stages.iter_mut().find(|short| short.stage == node.stage) {
+        Some(short) => {
+            short.nodes += 1;
+            if training.steps < short.training.steps {
+                short.id.clone_from(&node.id);
+                short.training = training;
+            }
+        }
+        None => stages.push(ShortStage {
+            stage: node.stage.clone(),
+            nodes: 1,
+            id: node.id.clone(),
+            training,
+        }),
+    }
+}
+
+/// The stages whose trainings are known to be short before anything has run.
+pub fn foreseen(graph: &Graph, registry: &Registry) -> Vec<ShortStage> {
+    let prices = prices(graph, registry, &|_| None);
+    let mut stages = Vec::new();
+    for &node in &graph.order {
+        let price = prices[node.index()].as_ref();
+        if let Some(short) = price.and_then(|price| price.short) {
+            add(&mut stages, &graph.dag[node], short);
+        }
+    }
+    stages
+}
+
+/// Whether a node whose inputs have records trains for too few steps.
+pub fn of_node<'r>(
+    node: &Node,
+    registry: &Registry,
+    record: impl Fn(NodeIndex) -> Option<&'r StoredRecord>,
+) -> Option<ShortStage> {
+    let task = registry.task(node.kind.name(), &node.with)?.ok()?;
+    let outlook = |member: &Member| {
+        let count = record(member.node).and_then(recorded_images);
+        // Nothing here depends on how the images are kept.
+        count.map_or(Outlook::Unknown, |count| Outlook::Images {
+            count,
+            decode: false,
+        })
+    };
+    let outlooks = |input: &Input| {
+        let members = input.members.iter().map(outlook);
+        (input.name.clone(), members.collect())
+    };
+    let foreseen: Foreseen = node.inputs.iter().map(outlooks).collect();
+    let training = task.price(&foreseen).short?;
+    let mut stages = Vec::new();
+    add(&mut stages, node, training);
+    stages.pop()
+}
