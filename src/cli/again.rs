@@ -1,18 +1,30 @@
 //! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
 
 use super::target::WorkflowArguments;
+use crate::engine::journal::Header;
 
 impl WorkflowArguments {
     /// `grid.yaml --profile tiny --set 'axes.seed=[0, 1]'`
     pub fn typed(&self) -> String {
         let mut words = vec![quoted(&self.file.display().to_string())];
-        let profiles = self.profiles.iter().map(|profile| ("--profile", profile));
-        let sets = self.sets.iter().map(|set| ("--set", set));
-        for (option, value) in profiles.chain(sets) {
-            words.push(option.to_string());
-            words.push(quoted(value));
-        }
+        words.extend(settings(&self.profiles, &self.sets));
         words.join(" ")
+    }
+}
+
+/// `--profile tiny`, `--set 'axes.seed=[0, 1]'`
+pub fn settings(profiles: &[String], sets: &[String]) -> Vec<String> {
+    let profiles = profiles.iter().map(|profile| ("--profile", profile));
+    let sets = sets.iter().map(|set| ("--set", set));
+    let option = |(option, value): (&str, &String)| format!("{option} {}", quoted(value));
+    profiles.chain(sets).map(option).collect()
+}
+
+/// With what profiles and values a run was: `with --profile tiny`.
+pub fn with_settings(run: &Header) -> String {
+    match settings(&run.profiles, &run.overrides).as_slice() {
+        [] => "without `--profile` and `--set`".to_string(),
+        settings => format!("with `{}`", settings.join(" ")),
     }
 }
 

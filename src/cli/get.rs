@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use clap::{ArgAction, Args, ValueHint};
 
-use super::again::quoted;
+use super::again::{quoted, with_settings};
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
@@ -20,6 +20,8 @@ use super::sharing;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::nearest;
+use crate::engine::event::RunState;
+use crate::engine::journal::{self, LastRun, Whose};
 use crate::engine::{self, Survey};
 use crate::stages;
 use crate::store::export::folder_name;
@@ -79,7 +81,12 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
         store.look_elsewhere(Arc::clone(exchange) as Arc<dyn Elsewhere>);
     }
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let wanted = wanted(&graph, &survey, &selected, arguments)?;
+    let other = || {
+        // Only ever for a hint.
+        let last = journal::latest(&store, &Whose::of(&graph, &store)).ok()??;
+        (!last.header.is_like(&graph)).then_some(last)
+    };
+    let wanted = wanted(&graph, &survey, &selected, arguments, &other)?;
     let withheld = Withheld::of(&graph);
     for Wanted {
         node,
@@ -188,12 +195,13 @@ fn wanted<'a>(
     survey: &'a Survey,
     selected: &Selected,
     arguments: &GetArguments,
+    other: &dyn Fn() -> Option<LastRun>,
 ) -> Result<Vec<Wanted<'a>>, Failure> {
     let folder = &arguments.output;
     let mut wanted = Vec::new();
     for &node in &selected.nodes {
         let id = &graph.dag[node].id;
-        let stored = record(survey, node, id, &arguments.workflow)?;
+        let stored = record(survey, node, id, &arguments.workflow, other)?;
         let (name, port) = match &selected.name {
             Some(name) => port(id, stored, name)?,
             None => first_port(graph, node, stored)?,
@@ -217,17 +225,31 @@ fn record<'a>(
     node: NodeIndex,
     id: &str,
     workflow: &WorkflowArguments,
+    other: &dyn Fn() -> Option<LastRun>,
 ) -> Result<&'a StoredRecord, Failure> {
     let surveyed = survey.get(node);
     surveyed
         .and_then(|surveyed| surveyed.record.as_deref())
         .ok_or_else(|| {
             let why = surveyed.map_or("", |surveyed| surveyed.why.as_str());
-            Failure::failed(format!("{id} has no result yet: {why}")).hint(format!(
+            let again = format!(
                 "`ribflow run {} {}` makes it, with what it needs",
                 workflow.typed(),
                 quoted(id)
-            ))
+            );
+            let made = |run: &LastRun| {
+                let node = run.nodes.get(id);
+                node.is_some_and(|node| node.state == RunState::Done)
+            };
+            let hint = match other().filter(made) {
+                // A result is found by the values that it was made with.
+                Some(run) => format!(
+                    "the last run, which has one, was {}: say the same here; {again}",
+                    with_settings(&run.header)
+                ),
+                None => again,
+            };
+            Failure::failed(format!("{id} has no result yet: {why}")).hint(hint)
         })
 }
 

@@ -9,7 +9,7 @@ use clap::Args;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use crate::ml::models::{Architecture, Role, catalogue};
-use crate::stages::model::architecture_hint;
+use crate::stages::model::UnknownArchitecture;
 use crate::ui::table::Table;
 
 /// What `--help` begins with.
@@ -94,8 +94,8 @@ fn chosen(name: Option<&str>) -> Result<Vec<Architecture>, Failure> {
     let models: Vec<Architecture> = wanted.filter_map(|name| catalogue::find(name)).collect();
     match name {
         Some(name) if models.is_empty() => {
-            let message = format!("there is no architecture `{name}`");
-            Err(Failure::usage("unknown-model", message).hint(architecture_hint(name)))
+            let unknown = UnknownArchitecture::of(name);
+            Err(Failure::usage("unknown-model", unknown.message).hint(unknown.hint))
         }
         _ => Ok(models),
     }

@@ -11,6 +11,7 @@ use clap::Args;
 use super::stores;
 use super::target::TargetArguments;
 
+use super::again::with_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
@@ -53,7 +54,9 @@ pub fn run(
     let places = Places::of(&arguments.target.workflow.file, common);
     let store = stores::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let last = journal::latest(&store, &Whose::of(&graph, &store))?;
+    let whose = Whose::of(&graph, &store);
+    let last = journal::latest_like(&store, &whose, &graph)?;
+    let other = journal::latest(&store, &whose)?.filter(|run| !run.header.is_like(&graph));
     let standings: Vec<Standing> = survey
         .nodes
         .into_iter()
@@ -64,7 +67,10 @@ pub fn run(
         serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
         writeln!(output)?;
     } else {
-        write_status(&graph, &standings, last.as_ref(), output)?;
+        write_status(&graph, &standings, output)?;
+        for line in runs(last.as_ref(), other.as_ref()) {
+            writeln!(output, "{line}")?;
+        }
     }
     Ok(Exit::Done)
 }
@@ -77,15 +83,12 @@ struct Standing {
     why: String,
 }
 
-/// A record in the store counts more than what the last run has to say; and that counts only if
-/// it was a run of the same profiles and values.
+/// A record in the store counts more than what `last` has to say, which is the last run of the
+/// same profiles and values.
 fn standing(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> Standing {
     let SurveyedNode { node, key, why, .. } = surveyed;
     let id = &graph.dag[node].id;
-    let same = |run: &&LastRun| {
-        run.header.profiles == graph.profiles && run.header.overrides == graph.overrides
-    };
-    let told = last.filter(same).and_then(|run| run.nodes.get(id));
+    let told = last.and_then(|run| run.nodes.get(id));
     let (state, why) = match told {
         _ if surveyed.record.is_some() => (RunState::Done, why),
         // Its record is gone since, or belongs to another key.
@@ -135,7 +138,6 @@ fn words(state: RunState) -> &'static str {
 fn write_status(
     graph: &Graph,
     standings: &[Standing],
-    last: Option<&LastRun>,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     writeln!(
@@ -170,14 +172,31 @@ fn write_status(
             RunState::Done | RunState::Waiting | RunState::Skipped => {}
         }
     }
-    writeln!(output, "{}", last_run(last))?;
     Ok(())
 }
 
-fn last_run(last: Option<&LastRun>) -> String {
-    let Some(run) = last else {
-        return "It has not been run with this store.".to_string();
-    };
+/// The last run, and one of other profiles or values where that is all there is, or goes on.
+fn runs(last: Option<&LastRun>, other: Option<&LastRun>) -> Vec<String> {
+    let with = |run: &LastRun| with_settings(&run.header);
+    match (last, other) {
+        (None, None) => vec!["It has not been run with this store.".to_string()],
+        (None, Some(other)) => vec![
+            "It has not been run with these profiles and values.".to_string(),
+            format!(
+                "{}: it was {}.",
+                last_run(other).trim_end_matches('.'),
+                with(other)
+            ),
+        ],
+        (Some(last), Some(other)) if other.running => vec![
+            last_run(last),
+            format!("Run {} is going on {}.", other.id, with(other)),
+        ],
+        (Some(last), _) => vec![last_run(last)],
+    }
+}
+
+fn last_run(run: &LastRun) -> String {
     match &run.summary {
         _ if run.running => format!("Run {} is going on.", run.id),
         None => format!(

@@ -13,6 +13,7 @@ use super::table::{Cell, Column, Table};
 use super::verdict;
 use super::view::View;
 use crate::store::artifact::Metric;
+use crate::workflow::graph::Node;
 use crate::workflow::kind::Meaning;
 
 /// What the `report` nodes say predicts the drop: a table for each that compares predictors.
@@ -274,11 +275,32 @@ fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {
     }
 }
 
+/// Which classes an image may be taken for, of a table of evaluations.
+fn mask_note(view: &View, nodes: &[NodeIndex]) -> Option<String> {
+    let evaluations = nodes.iter().map(|index| view.node(*index));
+    let evaluations = evaluations.filter(|node| node.kind.meaning() == Meaning::Evaluation);
+    let of_model = |node: &&Node| node.with.get("mask").is_some_and(|mask| mask == "model");
+    let (of_model, of_data): (Vec<&Node>, Vec<&Node>) = evaluations.partition(of_model);
+    match (of_data.is_empty(), of_model.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(
+            "Only the dataset's classes compete for an image, whatever else the model knows."
+                .to_string(),
+        ),
+        (false, false) => Some(
+            "With `mask: model` all of the model's classes compete for an image, elsewhere only \
+             the dataset's."
+                .to_string(),
+        ),
+    }
+}
+
 /// What is not as published of a table of these nodes.
 fn notes(view: &View, nodes: &[NodeIndex]) -> Vec<String> {
     let deviations = view.deviations(nodes);
     let note = || format!("Not as published: {}.", deviations.join("; "));
-    (!deviations.is_empty()).then(note).into_iter().collect()
+    let mask = mask_note(view, nodes).into_iter();
+    mask.chain((!deviations.is_empty()).then(note)).collect()
 }
 
 /// `top1 (%)`

@@ -2,6 +2,7 @@
 //! files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
 
 mod classes;
+mod described;
 mod hub;
 mod origin;
 mod pin;
@@ -20,14 +21,13 @@ use self::classes::CLASSES;
 use self::pin::Pin;
 use super::choice::WordOr;
 use super::derived::{Given, Work};
-use super::model;
+use super::model::{self, UnknownArchitecture};
 use super::price::{self, CostEstimate, Foreseen, Outlook};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
-use crate::ml::data::classes::imagenet;
 use crate::ml::data::resize::Filter;
-use crate::ml::models::checkpoint::{StateDict, USUAL, fit, is_index, read, rooted};
+use crate::ml::models::checkpoint::{USUAL, fit, is_index, read, rooted};
 use crate::ml::models::config::Input;
-use crate::ml::models::{Config, Role, catalogue};
+use crate::ml::models::{Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
@@ -260,12 +260,18 @@ impl Checkpoint {
                 return Some(problem.hint("`ribflow models` lists them"));
             }
             (_, true) => {
-                let message = format!("no architecture has the repository's name `{arch}`");
-                ParameterProblem::value("hub", message).hint("name it by `arch`")
+                let unknown = UnknownArchitecture::of(arch);
+                match unknown.is_strange {
+                    true => {
+                        let message = format!("no architecture has the repository's name `{arch}`");
+                        ParameterProblem::value("hub", message).hint("name it by `arch`")
+                    }
+                    false => ParameterProblem::value("hub", unknown.message).hint(unknown.hint),
+                }
             }
             _ => {
-                let message = format!("there is no architecture `{arch}`");
-                ParameterProblem::value("arch", message).hint(model::architecture_hint(arch))
+                let unknown = UnknownArchitecture::of(arch);
+                ParameterProblem::value("arch", unknown.message).hint(unknown.hint)
             }
         };
         Some(problem)
@@ -370,50 +376,6 @@ impl Checkpoint {
         }
         problems
     }
-
-    /// The architecture as its entry says.
-    fn entry(&self) -> Result<Config, TaskError> {
-        let unknown = || TaskError::Input(format!("there is no architecture `{}`", self.arch()));
-        let entry = catalogue::find(self.arch()).ok_or_else(unknown)?;
-        Ok(entry.config(&[]))
-    }
-
-    /// The architecture with the outputs that the file has.
-    fn config(&self, found: &StateDict, classes: Option<Vec<String>>) -> Result<Config, TaskError> {
-        let mut config = self.entry()?;
-        match &self.transform {
-            Some(WordOr::Word(named)) => named.change(&mut config.input),
-            Some(WordOr::Other(own)) => own.change(&mut config.input),
-            None => {}
-        }
-        let head = found.get(&format!("{}.weight", config.head()));
-        let outputs = head.and_then(|head| head.dims().first().copied());
-        let classes = match (classes, outputs) {
-            (Some(classes), _) => classes,
-            (None, Some(1000)) => imagenet(),
-            (None, _) => Vec::new(),
-        };
-        match outputs {
-            Some(outputs) if !classes.is_empty() && classes.len() != outputs => {
-                return Err(TaskError::Input(format!(
-                    "`classes` names {}, the checkpoint has {outputs} outputs",
-                    classes.len()
-                )));
-            }
-            None if !classes.is_empty() => {
-                let message = "`classes` names some, the checkpoint has no classifier";
-                return Err(TaskError::Input(message.to_string()));
-            }
-            _ => {}
-        }
-        config.headless = outputs.is_none();
-        config.embedding = match classes.is_empty() {
-            true => Some(outputs.unwrap_or(config.features())),
-            false => None,
-        };
-        config.classes = classes;
-        Ok(config)
-    }
 }
 
 fn is_name(part: &str) -> bool {
@@ -431,6 +393,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::ml::models::checkpoint::StateDict;
 
     fn checkpoint(with: serde_json::Value) -> Checkpoint {
         serde_json::from_value(with).unwrap()

@@ -41,8 +41,8 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The line or script, run in the node's own folder: inputs lie under their names, `files`
-    /// under their base names, outputs go to `out/`.
+    /// The line or script, run in the node's own folder: inputs are under their names (an output of
+    /// another `command` is `NAME/OUTPUT`), `files` under their base names, outputs go to `out/`.
     pub run: String,
     /// What runs the line. `bash`: as `bash -euo pipefail -c`, so that the first program that fails
     /// ends the line and fails the node. `sh`: as `/bin/sh -c`, which goes on to the next line and
@@ -148,7 +148,8 @@ impl Stage for Command {
             variables: variables(context)?,
             secrets: self.secrets()?,
         };
-        Child::start(&line, &space, context)?.watch(context)?;
+        let watched = Child::start(&line, &space, context)?.watch(context);
+        watched.map_err(|error| self.with_places(error))?;
         let mut outputs = Outputs::default();
         let mut whole = Files::default();
         for name in &self.outputs {
@@ -163,6 +164,24 @@ impl Stage for Command {
 }
 
 impl Command {
+    /// A failure, with the places of files that the line names by their paths elsewhere.
+    fn with_places(&self, error: TaskError) -> TaskError {
+        let TaskError::Failed(message) = error else {
+            return error;
+        };
+        let place = |file: &files::Declared| {
+            let (path, name) = (files::location(file).0.as_str(), files::name(file)?);
+            let named = path.trim_start_matches("./").trim_end_matches('/');
+            (named != name && self.run.contains(named))
+                .then(|| format!("`{path}` of `files` is `{name}` in the node's folder"))
+        };
+        let places: Vec<String> = self.files.iter().filter_map(place).collect();
+        TaskError::Failed(match places.is_empty() {
+            true => message,
+            false => format!("{message}\nhint: {}", places.join("; ")),
+        })
+    }
+
     /// What the system would refuse when the shell starts.
     fn check_line(&self) -> Option<ParameterProblem> {
         if self.run.contains('\0') {

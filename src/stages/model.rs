@@ -92,12 +92,49 @@ fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> 
     chunks.iter().map(|chunk| decode(*chunk)).collect()
 }
 
-/// A hint for a name that is not in the catalogue of architectures: the nearest name, or the
-/// command that lists all of them.
-pub fn architecture_hint(name: &str) -> String {
-    let names = catalogue::names();
-    match nearest(name, names.iter().map(String::as_str)) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "`ribflow models` lists them".to_string(),
+/// What to say of a name that is not in the catalogue of architectures, and what to do about it.
+pub struct UnknownArchitecture {
+    pub message: String,
+    pub hint: String,
+    /// Nothing is known of the name, not even a near one.
+    pub is_strange: bool,
+}
+
+impl UnknownArchitecture {
+    pub fn of(name: &str) -> Self {
+        let names = catalogue::names();
+        let names = || names.iter().map(String::as_str);
+        let unknown = format!("there is no architecture `{name}`");
+        let known = |message, hint| Self {
+            message,
+            hint,
+            is_strange: false,
+        };
+        if let Some(lacks) = catalogue::lacking(name) {
+            let message = format!("`{name}` is not supported: its network has {lacks}");
+            let hint = "plain vision transformers and ResNets are: `ribflow models` lists them";
+            return known(message, hint.to_string());
+        }
+        if let Some(twin) = deit(name) {
+            let hint = format!("its network is that of `{twin}`: name that by `arch`");
+            return known(unknown, hint);
+        }
+        // Of `vit_tiny`, `vit_mini` has fewer other letters than `vit_tiny_patch16_224`.
+        let longer = names().find(|known| !name.is_empty() && known.starts_with(name));
+        match longer.or_else(|| nearest(name, names())) {
+            Some(near) => known(unknown, format!("did you mean `{near}`?")),
+            None => Self {
+                message: unknown,
+                hint: "`ribflow models` lists them".to_string(),
+                is_strange: true,
+            },
+        }
     }
+}
+
+/// The ViT of the same network as a DeiT of the first generation.
+fn deit(name: &str) -> Option<String> {
+    let (name, _) = name.split_once('.').unwrap_or((name, ""));
+    let twin = format!("vit_{}", name.strip_prefix("deit_")?);
+    catalogue::find(&twin).map(|_| twin)
 }

@@ -165,9 +165,8 @@ impl Pretrain {
         if catalogue::find(&self.arch).is_some() {
             return None;
         }
-        let message = format!("there is no architecture `{}`", self.arch);
-        let hint = model::architecture_hint(&self.arch);
-        Some(ParameterProblem::value("arch", message).hint(hint))
+        let unknown = model::UnknownArchitecture::of(&self.arch);
+        Some(ParameterProblem::value("arch", unknown.message).hint(unknown.hint))
     }
 }
 

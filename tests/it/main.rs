@@ -23,6 +23,7 @@ mod folder_remote;
 mod gpu;
 mod gpu_kernels;
 mod harm;
+mod hints;
 mod house;
 mod hub;
 mod imagenet_rib;

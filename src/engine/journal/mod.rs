@@ -20,7 +20,7 @@ mod renew;
 mod uses;
 mod write;
 
-pub use read::{LastRun, NodeStatus, latest};
+pub use read::{LastRun, NodeStatus, latest, latest_like};
 pub(super) use read::{Past, folders};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
@@ -57,6 +57,13 @@ pub struct Header {
     /// earlier versions, and if the store has no identity.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<Digest>,
+}
+
+impl Header {
+    /// Whether the run had the profiles and values of `graph`.
+    pub fn is_like(&self, graph: &Graph) -> bool {
+        self.profiles == graph.profiles && self.overrides == graph.overrides
+    }
 }
 
 /// Identifies the workflow of a journal. Edits keep its identity; another file is another workflow.

@@ -14,6 +14,7 @@ use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
 use crate::fsx::{self, Lock};
 use crate::store::Store;
+use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
 /// The state of the newest run of a workflow.
@@ -40,11 +41,28 @@ pub struct NodeStatus {
 
 /// The newest run of a workflow in `store`.
 pub fn latest(store: &Store, workflow: &Whose) -> Result<Option<LastRun>, EngineError> {
+    latest_where(store, workflow, |_| true)
+}
+
+/// The newest run of a workflow in `store` with the profiles and values of `graph`.
+pub fn latest_like(
+    store: &Store,
+    workflow: &Whose,
+    graph: &Graph,
+) -> Result<Option<LastRun>, EngineError> {
+    latest_where(store, workflow, |header| header.is_like(graph))
+}
+
+fn latest_where(
+    store: &Store,
+    workflow: &Whose,
+    wanted: impl Fn(&Header) -> bool,
+) -> Result<Option<LastRun>, EngineError> {
     let mut folders = folders(store);
     folders.sort_by_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
     let newest = folders.into_iter().rev().find_map(|folder| {
         let (header, lines) = journal_of(&folder, workflow)?;
-        Some((folder, header, lines))
+        wanted(&header).then_some((folder, header, lines))
     });
     let Some((folder, header, lines)) = newest else {
         return Ok(None);

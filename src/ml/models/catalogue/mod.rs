@@ -6,6 +6,9 @@
 
 mod residual;
 mod transformers;
+mod unsupported;
+
+pub use unsupported::{lacking, lacking_of};
 
 use super::config::{Config, Input, Network, Vit, VitStart};
 use crate::data::resize::Filter;

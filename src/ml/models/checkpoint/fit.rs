@@ -34,6 +34,7 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
         misshapen.extend(difference(spec, &tensor));
         tensors.insert(spec.name.clone(), tensor);
     }
+    let lacking = lacking(found.keys());
     let superfluous: Vec<String> = found.into_keys().collect();
     let problems = [
         listed("missing", &missing),
@@ -46,6 +47,7 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     }
     let hint = match (hint(&given, &config), misshapen.is_empty()) {
         (Some(hint), _) => hint,
+        _ if lacking.is_some() => lacking.unwrap_or_default(),
         (None, false) if likeness(&given).is_some() => {
             "its tensors are those of another size".to_string()
         }
@@ -62,6 +64,17 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
         config.arch,
         problems.join("; "),
     )))
+}
+
+/// What the tensors that are left over show: parts that no network here has.
+fn lacking<'t>(found: impl Iterator<Item = &'t String> + Clone) -> Option<String> {
+    let lacks = catalogue::lacking_of(found);
+    let (_, tensor) = lacks.first()?;
+    let parts: Vec<&str> = lacks.iter().map(|(part, _)| *part).collect();
+    Some(format!(
+        "`{tensor}` belongs to a network with {}, which is not supported",
+        parts.join(" and ")
+    ))
 }
 
 /// Where else the tensors of a file are, or whose, if that is known.
