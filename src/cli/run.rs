@@ -39,6 +39,7 @@ use super::unchanged::NoOpCheck;
 use super::{commands, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
+use crate::engine::price::forecast::forecast;
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
 use crate::process;
@@ -206,7 +207,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     let started = std::time::UNIX_EPOCH
         .elapsed()
         .map_or(0, |since| since.as_secs());
-    let display = display(&graph, &store, common, call.console);
+    let display = display(&graph, &registry, &store, call);
     let RunResult {
         mut summary,
         records,
@@ -356,7 +357,8 @@ pub(super) fn worker(
     Ok(words)
 }
 
-fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> Box<dyn Display> {
+fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Box<dyn Display> {
+    let common = call.common;
     if common.json {
         return Box::new(JsonLines::new(streams::stdout(true)));
     }
@@ -370,7 +372,11 @@ fn display(graph: &Graph, store: &Store, common: &Common, console: &Console) -> 
         store: places::shown(store.root()),
     };
     match paint::stderr_is_live() && wording.detail > Detail::Quiet {
-        true => Box::new(Live::new(console, wording, stages)),
+        true => {
+            let class = engine::class_named(&common.device.to_string()).unwrap_or_default();
+            let forecast = forecast(graph, registry, store, &class);
+            Box::new(Live::new(call.console, wording, stages, forecast))
+        }
         false => Box::new(PlainLines::new(streams::stderr(), wording, stages)),
     }
 }

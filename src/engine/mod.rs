@@ -39,7 +39,7 @@ mod worker;
 pub use accept::acceptable;
 pub use accepting::{Acceptable, Accepting};
 pub use coordinator::{RunOptions, RunResult, run};
-pub use device::device_class;
+pub use device::{class_named, device_class};
 pub use error::EngineError;
 pub use gather::{Gathered, gather};
 pub use shared::{SharedWork, shared_work};

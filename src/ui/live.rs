@@ -13,6 +13,7 @@ use super::words::{self, duration, grouped};
 use super::{Detail, Display, Wording, plain};
 use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
+use crate::engine::price::forecast::Forecast;
 
 const OVERALL: &str = "{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}";
 const NODE: &str = "  {prefix}  {bar:16.dim} {human_pos}/{human_len} {msg}  {elapsed}";
@@ -36,7 +37,12 @@ pub struct Live {
 
 impl Live {
     /// `console` is told to write its lines above the bars.
-    pub fn new(console: &Console, wording: Wording, stages: BTreeMap<String, usize>) -> Self {
+    pub fn new(
+        console: &Console,
+        wording: Wording,
+        stages: BTreeMap<String, usize>,
+        forecast: Forecast,
+    ) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
         let bars = MultiProgress::with_draw_target(target);
         console.share_with(&bars);
@@ -45,7 +51,7 @@ impl Live {
             overall: None,
             nodes: BTreeMap::new(),
             wording,
-            tally: Tally::new(stages),
+            tally: Tally::new(stages, forecast),
             begun: Instant::now(),
         }
     }
@@ -177,7 +183,10 @@ mod tests {
 
     #[test]
     fn the_standing_names_only_what_there_is() {
-        let mut tally = Tally::new(BTreeMap::from([("test".to_string(), 3)]));
+        let mut tally = Tally::new(
+            BTreeMap::from([("test".to_string(), 3)]),
+            Forecast::default(),
+        );
         assert_eq!(standing(&tally, 0.0), "");
         let key = Digest::of(b"");
         let id = |number: usize| format!("test[n={number}]");

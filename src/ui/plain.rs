@@ -9,6 +9,7 @@ use super::tally::Tally;
 use super::words::{self, count, duration, printable};
 use super::{Detail, Display, Wording};
 use crate::engine::event::Event;
+use crate::engine::price::forecast::Forecast;
 
 /// A line for every node that starts or ends; reused ones are counted, and listed in detail only.
 pub struct PlainLines<W: Write + Send> {
@@ -23,7 +24,7 @@ impl<W: Write + Send> PlainLines<W> {
         Self {
             writer,
             wording,
-            tally: Tally::new(stages),
+            tally: Tally::new(stages, Forecast::default()),
             begun: Instant::now(),
         }
     }

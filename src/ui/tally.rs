@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::event::Event;
+use crate::engine::price::forecast::{Forecast, NodeForecast};
 
-/// Counts of a run so far. Times are seconds since the run began.
+/// Counts of a run so far. Times are seconds since the run began; work is in core seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub nodes: usize,
@@ -16,7 +17,8 @@ pub struct Tally {
     /// How nodes ended, by id. One whose result was lost may start, and end, once more.
     ends: HashMap<String, End>,
     stages: BTreeMap<String, StageTally>,
-    /// Seconds of work done by nodes that ended.
+    forecast: Forecast,
+    /// Work of nodes that ended.
     worked: f64,
     first_start: Option<f64>,
 }
@@ -24,6 +26,7 @@ pub struct Tally {
 #[derive(Clone, Debug)]
 struct Running {
     since: f64,
+    threads: f64,
     /// How much of it is done, from 0 to 1, as far as it has said.
     share: f64,
 }
@@ -40,42 +43,89 @@ enum End {
 struct StageTally {
     /// Nodes that have not ended.
     left: usize,
-    ran: usize,
+    /// Of these, the work that is foreseen, and how many nodes have no forecast.
+    foreseen_left: f64,
+    unforeseen_left: usize,
+    arithmetic: bool,
+    ran: Ran,
+}
+
+/// Nodes that have run, or are estimated as a whole, and what had been foreseen of them.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ran {
+    nodes: usize,
     worked: f64,
+    /// Work of those that have a forecast, and their forecasts.
+    worked_foreseen: f64,
+    foreseen: f64,
+}
+
+impl Ran {
+    fn add(&mut self, worked: f64, forecast: Option<&NodeForecast>) {
+        self.nodes += 1;
+        self.worked += worked;
+        if let Some(forecast) = forecast {
+            self.worked_foreseen += worked;
+            self.foreseen += forecast.seconds;
+        }
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.nodes += other.nodes;
+        self.worked += other.worked;
+        self.worked_foreseen += other.worked_foreseen;
+        self.foreseen += other.foreseen;
+    }
+
+    /// What a forecast is multiplied by.
+    fn factor(&self) -> Option<f64> {
+        (self.foreseen > 0.0).then(|| self.worked_foreseen / self.foreseen)
+    }
+
+    fn mean(&self) -> Option<f64> {
+        (self.nodes > 0).then(|| self.worked / self.nodes as f64)
+    }
 }
 
 impl Tally {
-    /// `stages` says how many nodes each stage has, so that the time left can tell a stage of
-    /// long nodes from one of short ones.
-    pub fn new(stages: BTreeMap<String, usize>) -> Self {
+    /// `stages` says how many nodes each stage has. The forecast may leave nodes out.
+    pub fn new(stages: BTreeMap<String, usize>, forecast: Forecast) -> Self {
         let nodes = stages.values().sum();
-        let stages = stages
-            .into_iter()
-            .map(|(name, left)| {
-                (
-                    name,
-                    StageTally {
-                        left,
-                        ..StageTally::default()
-                    },
-                )
-            })
-            .collect();
-        Self {
+        let mut tally = Self {
             nodes,
-            stages,
             ..Self::default()
+        };
+        for (name, left) in stages {
+            let stage = StageTally {
+                left,
+                unforeseen_left: left,
+                ..StageTally::default()
+            };
+            tally.stages.insert(name, stage);
         }
+        for (id, node) in &forecast.nodes {
+            if let Some(stage) = tally.stages.get_mut(stage_of(id)) {
+                stage.unforeseen_left = stage.unforeseen_left.saturating_sub(1);
+                stage.foreseen_left += node.seconds;
+                stage.arithmetic |= node.arithmetic;
+            }
+        }
+        tally.forecast = forecast;
+        tally
     }
 
     /// Takes in what happened at `now`.
     pub fn observe(&mut self, event: &Event, now: f64) {
         match event {
-            Event::NodeStarted { id, .. } => {
+            Event::NodeStarted { id, threads, .. } => {
                 self.first_start.get_or_insert(now);
                 self.reopen(id);
-                let (since, share) = (now, 0.0);
-                self.running.insert(id.clone(), Running { since, share });
+                let running = Running {
+                    since: now,
+                    threads: (*threads).max(1) as f64,
+                    share: 0.0,
+                };
+                self.running.insert(id.clone(), running);
             }
             Event::NodeProgress {
                 id, done, total, ..
@@ -84,21 +134,19 @@ impl Tally {
                     running.share = (*done as f64 / (*total).max(1) as f64).clamp(0.0, 1.0);
                 }
             }
-            Event::NodeReused { id, .. } => {
-                self.end(id, End::Reused);
-            }
+            Event::NodeReused { id, .. } => self.end(id, End::Reused),
             Event::NodeFinished { id, wall_s, .. } => {
-                self.worked += wall_s;
-                let stage = self.end(id, End::Ran);
-                stage.ran += 1;
-                stage.worked += wall_s;
+                let threads = self.running.get(id).map_or(1.0, |running| running.threads);
+                let work = wall_s * threads;
+                self.worked += work;
+                self.end(id, End::Ran);
+                let forecast = self.forecast.nodes.get(id);
+                if let Some(stage) = self.stages.get_mut(stage_of(id)) {
+                    stage.ran.add(work, forecast);
+                }
             }
-            Event::NodeFailed { id, .. } => {
-                self.end(id, End::Failed);
-            }
-            Event::NodeSkipped { id, .. } => {
-                self.end(id, End::Skipped);
-            }
+            Event::NodeFailed { id, .. } => self.end(id, End::Failed),
+            Event::NodeSkipped { id, .. } => self.end(id, End::Skipped),
             Event::RunStarted { nodes, .. } => self.nodes = *nodes,
             Event::DerivedMade { .. }
             | Event::NodeWaiting { .. }
@@ -107,24 +155,31 @@ impl Tally {
         }
     }
 
-    fn end(&mut self, id: &str, end: End) -> &mut StageTally {
+    fn end(&mut self, id: &str, end: End) {
         self.reopen(id);
         self.running.remove(id);
         self.ends.insert(id.to_string(), end);
         *self.counter(end) += 1;
+        let forecast = self.forecast.nodes.get(id);
         let stage = self.stages.entry(stage_of(id).to_string()).or_default();
         stage.left = stage.left.saturating_sub(1);
-        stage
+        match forecast {
+            Some(node) => stage.foreseen_left -= node.seconds,
+            None => stage.unforeseen_left = stage.unforeseen_left.saturating_sub(1),
+        }
     }
 
     /// Takes back that a node had ended.
     fn reopen(&mut self, id: &str) {
         if let Some(end) = self.ends.remove(id) {
             *self.counter(end) -= 1;
-            self.stages
-                .entry(stage_of(id).to_string())
-                .or_default()
-                .left += 1;
+            let forecast = self.forecast.nodes.get(id);
+            let stage = self.stages.entry(stage_of(id).to_string()).or_default();
+            stage.left += 1;
+            match forecast {
+                Some(node) => stage.foreseen_left += node.seconds,
+                None => stage.unforeseen_left += 1,
+            }
         }
     }
 
@@ -148,58 +203,105 @@ impl Tally {
         (self.ran > 0 && elapsed > 0.0).then(|| self.ran as f64 / elapsed)
     }
 
-    /// Seconds until the end: the work left by stage, at the pace so far. `None` before there is
-    /// anything to go by.
+    /// Seconds until the end: the work left, at the pace so far. `None` before there is anything to
+    /// estimate it from.
+    ///
+    /// The work of a node is its forecast, times how far the forecasts of its stage were off; where
+    /// none of its stage has run, of all stages that compute likewise. Nodes without a forecast are as
+    /// long as others of their stage, or else as the mean stage.
     pub fn time_left(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
-        let lengths = self.lengths(now);
-        let known: Vec<f64> = lengths.values().copied().collect();
-        if known.is_empty() || elapsed <= 0.0 {
-            return None;
+        let estimates = Estimates::of(self, now);
+        let mean = estimates.mean.filter(|_| elapsed > 0.0)?;
+        let mut left = 0.0;
+        for (name, stage) in &self.stages {
+            let length = estimates.length(name).unwrap_or(mean);
+            left += stage.foreseen_left.max(0.0) * estimates.factor(name, stage.arithmetic);
+            left += stage.unforeseen_left as f64 * length;
         }
-        // A stage of which no node has begun is taken to have nodes of the mean length.
-        let mean = known.iter().sum::<f64>() / known.len() as f64;
-        let length = |stage: &str| lengths.get(stage).copied().unwrap_or(mean);
-        let mut left: f64 = self
-            .stages
-            .iter()
-            .map(|(name, stage)| length(name) * stage.left as f64)
-            .sum();
         let mut under_way = 0.0;
         for (id, running) in &self.running {
-            let spent = now - running.since;
+            let spent = running.spent(now);
             under_way += spent;
+            let stage = stage_of(id);
+            let whole = match self.forecast.nodes.get(id) {
+                Some(node) => node.seconds * estimates.factor(stage, node.arithmetic),
+                None => estimates.length(stage).unwrap_or(mean),
+            };
             // Counted as not begun above.
-            left += running
-                .left(now)
-                .unwrap_or(length(stage_of(id)) - spent)
-                .max(0.0);
-            left -= length(stage_of(id));
+            left += running.left(now).unwrap_or(whole - spent).max(0.0) - whole;
         }
         let pace = ((self.worked + under_way) / elapsed).max(f64::MIN_POSITIVE);
         Some(left.max(0.0) / pace)
     }
+}
 
-    /// How many seconds a node of each stage takes, where something is known of it: from those
-    /// that have run, or else from how far the running ones are.
-    fn lengths(&self, now: f64) -> BTreeMap<&str, f64> {
-        let mut lengths = BTreeMap::new();
-        for (id, running) in &self.running {
-            if let Some(left) = running.left(now) {
-                lengths.insert(stage_of(id), now - running.since + left);
+/// How long nodes turn out to be, from those that have run and from how far the running ones are.
+struct Estimates<'a> {
+    stages: BTreeMap<&'a str, Ran>,
+    /// Of stages that compute, and of the others.
+    arithmetic: Ran,
+    other: Ran,
+    /// Of the stages of which something is known, the mean length of a node.
+    mean: Option<f64>,
+}
+
+impl<'a> Estimates<'a> {
+    fn of(tally: &'a Tally, now: f64) -> Self {
+        let mut stages: BTreeMap<&str, Ran> = BTreeMap::new();
+        for (name, stage) in &tally.stages {
+            if stage.ran.nodes > 0 {
+                stages.insert(name, stage.ran);
             }
         }
-        for (name, stage) in self.stages.iter().filter(|(_, stage)| stage.ran > 0) {
-            lengths.insert(name, stage.worked / stage.ran as f64);
+        for (id, running) in &tally.running {
+            let stage = stage_of(id);
+            let is_known = tally.stages.get(stage).is_some_and(|it| it.ran.nodes > 0);
+            if let (Some(left), false) = (running.left(now), is_known) {
+                let known = stages.entry(stage).or_default();
+                known.add(running.spent(now) + left, tally.forecast.nodes.get(id));
+            }
         }
-        lengths
+        let (mut arithmetic, mut other) = (Ran::default(), Ran::default());
+        for (name, ran) in &stages {
+            match tally.stages.get(*name).is_some_and(|it| it.arithmetic) {
+                true => arithmetic.join(ran),
+                false => other.join(ran),
+            }
+        }
+        let means: Vec<f64> = stages.values().filter_map(Ran::mean).collect();
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        Self {
+            mean: (!means.is_empty()).then_some(mean),
+            stages,
+            arithmetic,
+            other,
+        }
+    }
+
+    fn length(&self, stage: &str) -> Option<f64> {
+        self.stages.get(stage)?.mean()
+    }
+
+    fn factor(&self, stage: &str, arithmetic: bool) -> f64 {
+        let alike = match arithmetic {
+            true => &self.arithmetic,
+            false => &self.other,
+        };
+        let own = self.stages.get(stage).and_then(Ran::factor);
+        own.or_else(|| alike.factor()).unwrap_or(1.0)
     }
 }
 
 impl Running {
-    /// Seconds that it still needs at its own pace, once it has said how far it is.
+    /// The work that has gone into it.
+    fn spent(&self, now: f64) -> f64 {
+        (now - self.since) * self.threads
+    }
+
+    /// The work that it still needs at its own pace, once it has said how far it is.
     fn left(&self, now: f64) -> Option<f64> {
-        (self.share > 0.0).then(|| (now - self.since) * (1.0 - self.share) / self.share)
+        (self.share > 0.0).then(|| self.spent(now) * (1.0 - self.share) / self.share)
     }
 }
 
@@ -231,10 +333,55 @@ mod tests {
     }
 
     fn two_stages() -> Tally {
-        Tally::new(BTreeMap::from([
-            ("train".to_string(), 2),
-            ("test".to_string(), 10),
-        ]))
+        two_stages_with(Forecast::default())
+    }
+
+    fn two_stages_with(forecast: Forecast) -> Tally {
+        let stages = [("train".to_string(), 2), ("test".to_string(), 10)];
+        Tally::new(BTreeMap::from(stages), forecast)
+    }
+
+    /// Trainings of 100 s and of 50 s of a core, and tests of 1 s, if the machine is as assumed.
+    fn forecast() -> Forecast {
+        let node = |seconds| NodeForecast {
+            seconds,
+            arithmetic: true,
+        };
+        let tests = (1..=10).map(|test| (format!("test[a={test}]"), node(1.0)));
+        let trainings = [("train[a=1]", 100.0), ("train[a=2]", 50.0)];
+        let trainings = trainings.map(|(id, seconds)| (id.to_string(), node(seconds)));
+        Forecast {
+            nodes: trainings.into_iter().chain(tests).collect(),
+        }
+    }
+
+    /// The first training, on two cores, is a quarter done after 10 s: it is 80 s of a core, so the
+    /// machine is faster than foreseen, by a fifth. What else is left is 50 s and 10 s, by as much less.
+    #[test]
+    fn stages_that_have_not_run_are_as_long_as_foreseen() {
+        let mut tally = two_stages_with(forecast());
+        let mut start = started("train[a=1]");
+        if let Event::NodeStarted { threads, .. } = &mut start {
+            *threads = 2;
+        }
+        tally.observe(&start, 0.0);
+        let progress = Event::NodeProgress {
+            id: "train[a=1]".to_string(),
+            done: 1,
+            total: 4,
+            unit: "steps".to_string(),
+        };
+        tally.observe(&progress, 10.0);
+        let left = tally.time_left(10.0).unwrap();
+        let right = (60.0 + 0.8 * (50.0 + 10.0)) / 2.0;
+        assert!((left - right).abs() < 1e-9, "{left} {right}");
+        // Tests turn out to be three times as long as foreseen; the second training is not.
+        tally.observe(&finished("train[a=1]", 40.0), 40.0);
+        tally.observe(&started("test[a=1]"), 40.0);
+        tally.observe(&finished("test[a=1]", 3.0), 43.0);
+        let left = tally.time_left(43.0).unwrap();
+        let right = (0.8 * 50.0 + 9.0 * 3.0) / (83.0 / 43.0);
+        assert!((left - right).abs() < 1e-9, "{left} {right}");
     }
 
     #[test]

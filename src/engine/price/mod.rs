@@ -3,6 +3,7 @@
 //! knows no kind.
 
 pub mod devices;
+pub mod forecast;
 pub mod rates;
 pub mod short;
 

@@ -1,5 +1,5 @@
 //! How long operations took in recorded runs, by kind and class of device. Stored with the store's
-//! other indexes: derived, deletable at any time, and used only by `plan`.
+//! other indexes: derived, deletable at any time, and used only by `plan` and the time left of a run.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 
 /// Below this number of operations, arithmetic does not dominate a node's time.
-const WORTH_COUNTING: f64 = 1e9;
+pub(super) const WORTH_COUNTING: f64 = 1e9;
 
 /// Recorded totals of one kind on one class of devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -23,6 +23,15 @@ struct Rate {
     /// Device seconds; core seconds on a CPU.
     seconds: f64,
     operations: f64,
+    /// Nodes of too few operations to count here.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    small: usize,
+    #[serde(default)]
+    small_seconds: f64,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// By class of device, and by kind.
@@ -36,8 +45,16 @@ impl Rates {
         serde_json::from_slice(&bytes).unwrap_or_default()
     }
 
+    /// The classes of devices of which arithmetic was recorded.
     pub fn classes(&self) -> Vec<&str> {
-        self.0.keys().map(String::as_str).collect()
+        let classes = self.0.keys().map(String::as_str);
+        classes.filter(|class| self.nodes(class) > 0).collect()
+    }
+
+    /// Mean seconds of a node of `kind` that arithmetic does not dominate; `None` where none was recorded.
+    pub fn seconds_of_small(&self, kind: &str, class: &str) -> Option<f64> {
+        let rate = self.0.get(class)?.get(kind)?;
+        (rate.small > 0).then(|| rate.small_seconds / rate.small as f64)
     }
 
     /// The number of recorded nodes on a class of devices.
@@ -51,11 +68,12 @@ impl Rates {
         let Some(kinds) = self.0.get(class) else {
             return 0.0;
         };
-        let known = kinds.get(kind).copied().unwrap_or_else(|| {
+        let known = kinds.get(kind).copied().filter(|rate| rate.nodes > 0);
+        let known = known.unwrap_or_else(|| {
             kinds.values().fold(Rate::default(), |all, one| Rate {
-                nodes: all.nodes + one.nodes,
                 seconds: all.seconds + one.seconds,
                 operations: all.operations + one.operations,
+                ..all
             })
         });
         known.seconds / known.operations.max(1.0)
@@ -70,8 +88,14 @@ impl Rates {
         };
         let kinds = self.0.entry(class.to_string()).or_default();
         let rate = kinds.entry(kind.to_string()).or_default();
+        let seconds = provenance.wall_seconds * cores;
+        if operations < WORTH_COUNTING {
+            rate.small += 1;
+            rate.small_seconds += seconds;
+            return;
+        }
         rate.nodes += 1;
-        rate.seconds += provenance.wall_seconds * cores;
+        rate.seconds += seconds;
         rate.operations += operations;
     }
 }
@@ -91,7 +115,7 @@ pub fn learn(
         let operations = prices[node.index()]
             .as_ref()
             .map_or(0.0, |price| price.cost.operations);
-        if record.record.provenance.started >= started && operations >= WORTH_COUNTING {
+        if record.record.provenance.started >= started {
             rates.add(graph.dag[*node].kind.name(), operations, record);
         }
     }
