@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, Instant};
 
+use console::{Alignment, Term, measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log::Console;
@@ -15,21 +16,25 @@ use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecast;
 
-const OVERALL: &str = "{bar:24} {human_pos}/{human_len} nodes  {elapsed}  {wide_msg}";
-const NODE: &str = "  {prefix}  {bar:16.dim} {human_pos}/{human_len} {msg}  {elapsed}";
-/// A node that has not said how far it is.
-const SILENT: &str = "  {prefix}  {elapsed}";
-
 const REDRAWS_A_SECOND: u8 = 10;
 /// How often the clocks in the bars go on while no event comes.
 const TICK: Duration = Duration::from_millis(250);
+
+/// The line of a running node.
+struct NodeBar {
+    bar: ProgressBar,
+    id: String,
+    /// Whether it has said how far it is.
+    measured: bool,
+}
 
 /// Bars on standard error. Nothing is drawn before the first node starts, so a run that reuses
 /// everything shows no bar.
 pub struct Live {
     bars: MultiProgress,
     overall: Option<ProgressBar>,
-    nodes: BTreeMap<String, ProgressBar>,
+    nodes: BTreeMap<String, NodeBar>,
+    columns: usize,
     wording: Wording,
     tally: Tally,
     begun: Instant,
@@ -50,6 +55,7 @@ impl Live {
             bars,
             overall: None,
             nodes: BTreeMap::new(),
+            columns: columns(),
             wording,
             tally: Tally::new(stages, forecast),
             begun: Instant::now(),
@@ -58,41 +64,70 @@ impl Live {
 
     fn start(&mut self, id: &str) {
         if self.overall.is_none() {
-            let bar = ProgressBar::new(self.tally.nodes as u64).with_style(style(OVERALL));
+            let style = style(&overall_line(self.columns));
+            let bar = ProgressBar::new(self.tally.nodes as u64).with_style(style);
             self.overall = Some(self.bars.add(bar));
         }
-        let bar = ProgressBar::no_length()
-            .with_style(style(SILENT))
-            .with_prefix(words::printable(id));
+        let bar = ProgressBar::no_length();
         // Above the bar of the whole, which stays the last line.
         let bar = match &self.overall {
             Some(overall) => self.bars.insert_before(overall, bar),
             None => self.bars.add(bar),
         };
         bar.enable_steady_tick(TICK);
-        self.nodes.insert(id.to_string(), bar);
+        let node = NodeBar {
+            bar,
+            id: words::printable(id),
+            measured: false,
+        };
+        self.nodes.insert(id.to_string(), node);
+        self.lay_out();
+    }
+
+    /// Fits the lines to the terminal: names are shortened first, so that each node has one line.
+    fn lay_out(&mut self) {
+        let longest = self.nodes.values().map(|node| measure_text_width(&node.id));
+        let room = self.columns.saturating_sub(beside_name(self.columns));
+        let width = longest
+            .max()
+            .unwrap_or_default()
+            .min(room.max(SHORTEST_NAME));
+        for node in self.nodes.values() {
+            node.bar
+                .set_style(style(&node_line(self.columns, node.measured)));
+            node.bar.set_prefix(shortened(&node.id, width));
+        }
+        if let Some(overall) = &self.overall {
+            overall.set_style(style(&overall_line(self.columns)));
+        }
     }
 
     fn advance(&mut self, id: &str, done: u64, total: u64, unit: &str) {
-        let Some(bar) = self.nodes.get(id) else {
+        let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        if bar.length().is_none() {
-            bar.set_style(style(NODE));
+        let first = !std::mem::replace(&mut node.measured, true);
+        node.bar.set_length(total);
+        node.bar.set_position(done.min(total));
+        node.bar.set_message(words::printable(unit));
+        if first {
+            self.lay_out();
         }
-        bar.set_length(total);
-        bar.set_position(done.min(total));
-        bar.set_message(words::printable(unit));
     }
 
     fn end(&mut self, id: &str) {
-        if let Some(bar) = self.nodes.remove(id) {
-            bar.finish_and_clear();
-            self.bars.remove(&bar);
+        if let Some(node) = self.nodes.remove(id) {
+            node.bar.finish_and_clear();
+            self.bars.remove(&node.bar);
         }
     }
 
-    fn refresh(&self, now: f64) {
+    fn refresh(&mut self, now: f64) {
+        let columns = columns();
+        if columns != self.columns {
+            self.columns = columns;
+            self.lay_out();
+        }
         if let Some(overall) = &self.overall {
             overall.set_position(self.tally.ended() as u64);
             overall.set_message(standing(&self.tally, now));
@@ -128,8 +163,8 @@ impl Display for Live {
     }
 
     fn close(&mut self) {
-        for (_, bar) in std::mem::take(&mut self.nodes) {
-            bar.finish_and_clear();
+        for (_, node) in std::mem::take(&mut self.nodes) {
+            node.bar.finish_and_clear();
         }
         if let Some(overall) = self.overall.take() {
             overall.finish_and_clear();
@@ -144,32 +179,75 @@ fn shown_by_bars(event: &Event) -> bool {
     )
 }
 
-/// What stands behind the bar of the whole: `3.1/s · 2 min 10 s left · 480 reused · 1 failed`.
+/// What follows the bar of the whole, the most important first, since a narrow terminal cuts the
+/// rest: `2 min 10 s left · 1 failed · 3.1/s · 480 reused`.
 fn standing(tally: &Tally, now: f64) -> String {
     let mut parts = Vec::new();
-    if let Some(rate) = tally.rate(now) {
-        parts.push(match rate {
-            1.0.. => format!("{rate:.1}/s"),
-            _ => format!("{:.1}/min", rate * 60.0),
-        });
-    }
     if let Some(left) = tally.time_left(now) {
         parts.push(format!("{} left", duration(left.max(1.0))));
     }
-    for (number, word) in [
-        (tally.reused, "reused"),
-        (tally.failed, "failed"),
-        (tally.skipped, "skipped"),
-    ] {
-        if number > 0 {
-            parts.push(format!("{} {word}", grouped(number)));
-        }
-    }
+    let counted = |number: usize, word| (number > 0).then(|| format!("{} {word}", grouped(number)));
+    parts.extend(counted(tally.failed, "failed"));
+    parts.extend(counted(tally.skipped, "skipped"));
+    parts.extend(tally.rate(now).map(|rate| match rate {
+        1.0.. => format!("{rate:.1}/s"),
+        _ => format!("{:.1}/min", rate * 60.0),
+    }));
+    parts.extend(counted(tally.reused, "reused"));
     parts.join(" · ")
 }
 
-/// The templates above are constants, and a test builds them; a broken one falls back to the
-/// default style.
+/// Columns of the terminal; 80 where it does not say.
+fn columns() -> usize {
+    let size = Term::stderr().size_checked();
+    size.map_or(80, |(_, columns)| usize::from(columns))
+}
+
+/// Names are not shortened below it; what follows them is cut instead.
+const SHORTEST_NAME: usize = 12;
+
+/// Of the bar of the whole, and of one node.
+fn bar_widths(columns: usize) -> (usize, usize) {
+    ((columns / 5).clamp(8, 24), (columns / 8).clamp(6, 16))
+}
+
+/// Columns of a node's line that its name can't have: blanks, clock, bar, `1,562/7,812 images`.
+fn beside_name(columns: usize) -> usize {
+    2 + 2 + 4 + 2 + bar_widths(columns).1 + 1 + 11 + 1 + 6
+}
+
+fn overall_line(columns: usize) -> String {
+    let (bar, _) = bar_widths(columns);
+    format!("{{bar:{bar}}} {{human_pos}}/{{human_len}} nodes  {{elapsed}}  {{wide_msg}}")
+}
+
+fn node_line(columns: usize, measured: bool) -> String {
+    let (_, bar) = bar_widths(columns);
+    match measured {
+        true => format!(
+            "  {{prefix}}  {{elapsed:>4}}  {{bar:{bar}.dim}} {{human_pos}}/{{human_len}} {{wide_msg}}"
+        ),
+        false => "  {prefix}  {elapsed:>4}  {wide_msg}".to_string(),
+    }
+}
+
+/// `name` in exactly `width` columns: padded, or without its middle, since its axes differ at the
+/// end.
+fn shortened(name: &str, width: usize) -> String {
+    let wide = measure_text_width(name);
+    if wide <= width {
+        return format!("{name}{}", " ".repeat(width - wide));
+    }
+    let kept = width.saturating_sub(1);
+    let letters: Vec<char> = name.chars().collect();
+    let (head, tail) = (kept.div_ceil(2), kept / 2);
+    let mut short: String = letters.iter().take(head).collect();
+    short.push('…');
+    short.extend(&letters[letters.len().saturating_sub(tail)..]);
+    pad_str(&short, width, Alignment::Left, Some("")).into_owned()
+}
+
+/// A test builds the templates above; a broken one falls back to the default style.
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -209,13 +287,38 @@ mod tests {
             },
             30.0,
         );
-        assert_eq!(standing(&tally, 30.0), "2.0/min · 30 s left · 1 reused");
+        assert_eq!(standing(&tally, 30.0), "30 s left · 2.0/min · 1 reused");
     }
 
     #[test]
     fn templates_are_well_formed() {
-        for template in [OVERALL, NODE, SILENT] {
-            assert!(ProgressStyle::with_template(template).is_ok());
+        for columns in [0, 40, 60, 80, 200] {
+            for template in [
+                overall_line(columns),
+                node_line(columns, true),
+                node_line(columns, false),
+            ] {
+                assert!(ProgressStyle::with_template(&template).is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn names_have_the_width_that_they_are_given() {
+        let name = "tuned[method=l2sp,source=mini-rib,seed=0]";
+        assert_eq!(shortened(name, 16), "tuned[me…seed=0]");
+        assert_eq!(shortened("über", 6), "über  ");
+        for width in 0..60 {
+            for name in [name, "", "数据集[seed=0]"] {
+                assert_eq!(measure_text_width(&shortened(name, width)), width, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_has_room_for_a_name_at_every_usual_width() {
+        for (columns, name) in [(60, 23), (80, 40), (200, 140)] {
+            assert!(columns - beside_name(columns) >= name, "{columns}");
         }
     }
 }

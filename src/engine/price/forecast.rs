@@ -42,7 +42,7 @@ pub fn forecast(graph: &Graph, registry: &Registry, store: &Store, class: &str) 
                 seconds: cost.operations * pace(&rates, kind, class),
                 arithmetic: true,
             }),
-            Some(cost) if !cost.at_least => Some(small.unwrap_or(SMALL)).map(is_small),
+            Some(cost) if !cost.at_least => Some(is_small(small.unwrap_or(SMALL))),
             _ => small.map(is_small),
         };
         nodes.extend(foreseen.map(|foreseen| (node.id.clone(), foreseen)));
