@@ -1,6 +1,7 @@
 //! Diagnostics: what is wrong in a text that the user wrote, where, and how to fix it. Knows texts
 //! and places in them, not what the texts mean.
 
+mod credential_names;
 pub mod credentials;
 mod problems;
 mod render;

