@@ -2,10 +2,11 @@
 //! refused. What they should be comes from whole numbers, where every difference is exact.
 
 use proptest::prelude::*;
+use ribflow::ml::ot::distance::{DISTANCES, Sampling};
 use ribflow::ml::{Result, Unobserved};
 use ribflow::ot::{
     Cost, Gaussian, LabelProjections, Labelled, Mode, Otdd, Points, Power, Precision,
-    SinkhornDistance, energy, frechet, mmd, s_otdd, sliced, sliced_weighted, wasserstein,
+    SinkhornDistance, Sliced, energy, frechet, mmd, s_otdd, sliced, sliced_weighted, wasserstein,
     wasserstein_1d,
 };
 use ribflow::rng::Stream;
@@ -466,5 +467,78 @@ fn a_small_value_beside_a_large_cost_is_no_rounding() {
         let (a, b) = (set(1), set(2));
         assert!(transported(&a, &b, Power::Two).is_err());
         assert_eq!(transported(&a, &a, Power::Two).unwrap(), 0.0);
+    }
+}
+
+/// Whatever the coordinates: a distance with all that is told of it is a number, or is refused with
+/// the reason.
+#[test]
+fn no_distance_is_no_number() {
+    let sampling = Sampling {
+        samples: 100,
+        seed: 0,
+        stratified: false,
+    };
+    // Of one set all places are apart, or one is far from the others, or the sets are far apart.
+    let places: [[f64; 8]; 4] = [
+        [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+        [0.0, 1.0, 2.0, 1e-3, 0.0, 1.0, 2.0, 1e-3],
+        [1.0, 1.0, 1.0, 1.0, -1.0, -1.0, -1.0, -1.0],
+        [0.0, 1e-160, 2e-160, 1.0, 0.0, 3e-160, 1e-160, 1.0],
+    ];
+    let mut wrong = Vec::new();
+    for declaration in &DISTANCES.all {
+        let distance = (declaration.parse)(serde_json::Map::new()).unwrap();
+        // Sums of a thousand squares and squares of squares leave the range at other places.
+        let fine: &[i32] = match declaration.name {
+            "sliced" | "s_otdd" => &[-158, -82, -78, 76, 79, 151, 152, 153, 154, 155, 305, 307],
+            _ => &[],
+        };
+        let exponents = (-320..309).step_by(20).chain(fine.iter().copied());
+        for exponent in exponents {
+            for (index, places) in places.iter().enumerate() {
+                for dimension in [1, 2] {
+                    let values = places.map(|place| place * 10f64.powi(exponent));
+                    let set = |values: &[f64]| {
+                        let points = Points::new(values.to_vec(), dimension).unwrap();
+                        let labels = (0..points.count()).map(|at| at as u32 % 2).collect();
+                        Labelled::new(points, labels).unwrap()
+                    };
+                    let (a, b) = values.split_at(4);
+                    let found = distance.measure(&set(a), &set(b), sampling, &Unobserved);
+                    let Ok(found) = found else { continue };
+                    let mut numbers = vec![found.distance];
+                    numbers.extend(found.value);
+                    numbers.extend(found.dual_gap);
+                    numbers.extend(found.marginal_error);
+                    numbers.extend(found.interval.into_iter().flatten());
+                    if numbers.iter().any(|number| !number.is_finite()) {
+                        let name = declaration.name;
+                        wrong.push(format!(
+                            "{name} 1e{exponent} {index} {dimension}: {numbers:?}"
+                        ));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Two of four projections at 1 and two at 4 have the mean 2.5 and the variance 3: the standard
+/// error is √(3 / 4), at every scale that W2² has.
+#[test]
+fn the_standard_error_of_projections_has_their_scale() {
+    for exponent in [-270, -200, -140, 0, 100, 140, 153, 200, 300] {
+        let scale = 10f64.powi(exponent);
+        let squares = [1.0, 4.0, 1.0, 4.0].map(|square| square * scale);
+        let found = Sliced {
+            squares: squares.to_vec(),
+        };
+        let error = found.standard_error().unwrap() / scale;
+        assert!(
+            (error - 0.75f64.sqrt()).abs() < 1e-12,
+            "1e{exponent}: {error}"
+        );
     }
 }

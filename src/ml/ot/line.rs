@@ -75,11 +75,15 @@ fn sorted_transport<V: Digits>(
     masses.check(total, doubtful)?;
     let lost = furthest > 0.0 && total < SMALLEST_TOTAL;
     if !total.is_finite() || lost {
-        return Err(Error::Numerical(
-            "a power of a distance is beyond the range of f64: scale the points first".to_string(),
-        ));
+        return Err(beyond_range());
     }
     Ok(total)
+}
+
+fn beyond_range() -> Error {
+    Error::Numerical(
+        "a power of a distance is beyond the range of f64: scale the points first".to_string(),
+    )
 }
 
 /// Totals below it may have lost digits to the end of the range of f64.
@@ -95,7 +99,13 @@ pub struct Sliced {
 impl Sliced {
     /// The mean of W2² over the projections.
     pub fn mean_square(&self) -> f64 {
-        self.squares.iter().sum::<f64>() / self.squares.len() as f64
+        let count = self.squares.len() as f64;
+        let sum = self.squares.iter().sum::<f64>();
+        match sum.is_finite() {
+            true => sum / count,
+            // The mean is in the range where the sum is not.
+            false => self.squares.iter().map(|square| square / count).sum(),
+        }
     }
 
     /// Its root: the sliced W2 distance.
@@ -108,8 +118,20 @@ impl Sliced {
     pub fn standard_error(&self) -> Option<f64> {
         let count = self.squares.len() as f64;
         let mean = self.mean_square();
-        let spread: f64 = self.squares.iter().map(|x| (x - mean) * (x - mean)).sum();
-        (count > 1.0).then(|| (spread / (count * (count - 1.0))).sqrt())
+        let error = |unit: f64| {
+            let offs = self.squares.iter().map(|square| (square - mean) / unit);
+            let spread: f64 = offs.map(|off| off * off).sum();
+            (spread, (spread / (count * (count - 1.0))).sqrt() * unit)
+        };
+        let (spread, plain) = error(1.0);
+        let largest = self.squares.iter().copied().fold(0.0, f64::max);
+        let in_range = (SMALLEST_TOTAL..f64::INFINITY).contains(&spread);
+        let error = match in_range || largest == 0.0 {
+            true => plain,
+            // Squares of squares leave the range long before the distance does.
+            false => error(largest).1,
+        };
+        (count > 1.0).then_some(error)
     }
 }
 
@@ -205,7 +227,12 @@ fn squares_along<V: Digits>(
         sorted_transport(sorted(&x, &masses.a), sorted(&y, &masses.b), masses, 2.0)
     });
     let squares = squares.collect::<Result<_>>()?;
-    Ok(Sliced { squares })
+    let found = Sliced { squares };
+    let spread = found.standard_error().unwrap_or_default();
+    match (found.mean_square() + 2.0 * spread).is_finite() {
+        true => Ok(found),
+        false => Err(beyond_range()),
+    }
 }
 
 fn projected(points: &Points, direction: &[f64]) -> Vec<f64> {
