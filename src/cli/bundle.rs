@@ -195,8 +195,15 @@ fn is_really_below(folder: &Path, path: &Path) -> bool {
 fn add_files(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) -> Result<(), Failure> {
     // A link to a folder around it would have no end.
     const DEEPEST: usize = 64;
+    // Links to links to folders would give a tree without an end.
+    const MOST: usize = 100_000;
     if !path.is_dir() {
         files.push(path);
+        if files.len() > MOST {
+            let message = format!("the workflow and its commands declare more than {MOST} files");
+            let hint = "a link to a folder counts as what it leads to";
+            return Err(Failure::failed(message).hint(hint));
+        }
         return Ok(());
     }
     if depth > DEEPEST {

@@ -8,6 +8,10 @@ pub const IMAGE_ENDINGS: [&str; 9] = [
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
 ];
 
+/// A folder that several links lead to counts once for each. So many entries may be there again:
+/// links to links to folders would give a tree without an end.
+pub(super) const MOST_REPEATED: usize = 250_000;
+
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     #[error("{} does not exist", .0.display())]
@@ -34,6 +38,13 @@ pub enum SourceError {
     NotAnIndex(PathBuf),
     #[error("{} is a link that leads back to a folder around it", .0.display())]
     Loop(PathBuf),
+    #[error(
+        "{} is one of too many folders that links lead to: a link counts as what it leads to, and \
+         with these there are more than {} files and folders more than once",
+        .0.display(),
+        MOST_REPEATED
+    )]
+    TooManyLinks(PathBuf),
     #[error("the name of {} is not valid UTF-8", .0.display())]
     Name(PathBuf),
     #[error("{} changed while it was read", .0.display())]

@@ -2,17 +2,38 @@
 //! holds is one block of rows, a stamp and a name each, in the order in which the file system
 //! gives them. The digest of that block tells whether anything in it has changed.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
-use super::source_error::SourceError;
+use super::source_error::{MOST_REPEATED, SourceError};
 use crate::digest::Digest;
 use crate::fsx::Stamp;
+
+/// The folders that a walk has been in, by device and inode, and how many entries of them it has
+/// come to again.
+#[derive(Default)]
+struct Visited {
+    folders: Mutex<HashSet<(u64, u64)>>,
+    repeated: AtomicUsize,
+}
+
+impl Visited {
+    /// Whether the walk may go on with a folder that has so many entries.
+    fn allows(&self, folder: &AncestorDirs, entries: usize) -> bool {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = folders.insert((folder.device, folder.inode));
+        drop(folders);
+        is_new || self.repeated.fetch_add(entries, Ordering::Relaxed) + entries <= MOST_REPEATED
+    }
+}
 
 /// What a walk brings back of each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,17 +161,19 @@ impl Walk<'_> {
 
     /// The folder `path` below the root and all that are in it; links are followed.
     pub fn under(&self, path: &str) -> Result<Vec<Folder>, SourceError> {
+        let visited = Visited::default();
         if path.is_empty() {
-            return self.folder(String::new(), None);
+            return self.folder(String::new(), None, &visited);
         }
         let root = AncestorDirs::of(&open(self.root)?, self.root, None)?;
-        self.folder(path.to_string(), Some(&root))
+        self.folder(path.to_string(), Some(&root), &visited)
     }
 
     fn folder(
         &self,
         path: String,
         above: Option<&AncestorDirs>,
+        visited: &Visited,
     ) -> Result<Vec<Folder>, SourceError> {
         let full = self.full(&path);
         let opened = open(&full)?;
@@ -158,7 +181,10 @@ impl Walk<'_> {
         if around.leads_back() {
             return Err(SourceError::Loop(full));
         }
-        let (rows, mut inner) = self.rows(&opened, &full)?;
+        let (rows, mut inner, entries) = self.rows(&opened, &full)?;
+        if !visited.allows(&around, entries) {
+            return Err(SourceError::TooManyLinks(full));
+        }
         // Folders in folders must not use up the files that a process may have open.
         drop(opened);
         inner.sort_unstable();
@@ -166,7 +192,7 @@ impl Walk<'_> {
             true => Ok(Vec::new()),
             false => inner
                 .into_par_iter()
-                .map(|name| self.folder(join(&path, &name), Some(&around)))
+                .map(|name| self.folder(join(&path, &name), Some(&around), visited))
                 .collect(),
         };
         let mut folders = vec![Folder::new(path, rows, self.look)];
@@ -174,13 +200,19 @@ impl Walk<'_> {
         Ok(folders)
     }
 
-    /// The files of an open folder, and the names of the folders in it.
-    fn rows(&self, opened: &OwnedFd, full: &Path) -> Result<(Vec<u8>, Vec<String>), SourceError> {
+    /// The files of an open folder, the names of the folders in it, and how many entries it has.
+    fn rows(
+        &self,
+        opened: &OwnedFd,
+        full: &Path,
+    ) -> Result<(Vec<u8>, Vec<String>, usize), SourceError> {
         let (mut rows, mut inner) = (Vec::new(), Vec::new());
+        let mut entries = 0;
         let stray = |name: &CStr, kind| {
             !(self.wanted)(&name.to_string_lossy()) && !leads_to_folder(opened, name, kind)
         };
         each_entry(opened, full, stray, |name, text, kind| {
+            entries += 1;
             let wanted = (self.wanted)(text);
             let plain = kind == FileType::RegularFile;
             if kind == FileType::Directory {
@@ -208,7 +240,7 @@ impl Walk<'_> {
             }
             Ok(())
         })?;
-        Ok((rows, inner))
+        Ok((rows, inner, entries))
     }
 
     fn full(&self, path: &str) -> PathBuf {

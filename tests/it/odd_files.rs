@@ -328,3 +328,41 @@ stages:
         .expect(1);
     assert!(refused.to_string().contains("trust allow"), "{refused}");
 }
+
+/// Each level has two links to the next one: 2^40 paths, of images and of files of a command.
+#[test]
+fn links_to_links_to_folders_are_bounded() {
+    let space = TestSpace::new();
+    for level in 0..40 {
+        let folder = space.path(&format!("data/cat/{level}"));
+        fs::create_dir_all(&folder).unwrap();
+        for name in ["a", "b"] {
+            let next = format!("../{}", level + 1);
+            std::os::unix::fs::symlink(next, folder.join(name)).unwrap();
+        }
+    }
+    space.write(
+        "data/cat/40/x.png",
+        fs::read(images().join("rgb.png")).unwrap(),
+    );
+    space.write(
+        "images.yaml",
+        "ribflow: 1\nname: w\nstages:\n  a: { use: dataset, with: { folder: data } }\n",
+    );
+    space.write(
+        "files.yaml",
+        "ribflow: 1\nname: w\nstages:\n  a: { use: command, with: { run: \"echo > out/x\", \
+         files: [data], outputs: [x] } }\n",
+    );
+    for file in ["images.yaml", "files.yaml"] {
+        let told = space.run(&["run", file]).expect(1);
+        let said = format!("{}{}", told.stdout, told.stderr);
+        assert!(
+            said.contains("too many folders that links lead to"),
+            "{said}"
+        );
+    }
+    space.run(&["key", "generate", "--name", "me"]).ok();
+    let told = space.run(&["export", "bundle", "files.yaml", "-o", "w.ribbundle"]);
+    assert!(told.expect(1).stderr.contains("more than 100000 files"));
+}

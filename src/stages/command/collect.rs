@@ -3,7 +3,7 @@
 //! A link counts as the file or the folder that it leads to, if that lies in the node's folder:
 //! a tree holds content, and content from elsewhere was declared by nobody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, FileType, Metadata};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -18,6 +18,9 @@ use crate::store::artifact::{BlobError, Blobs, Files, TreeFile};
 
 /// The bit that lets a file's owner run it.
 const OWNER_RUNS: u32 = 0o100;
+/// A folder that several links lead to is in the output once for each. So many entries may be
+/// there again: links to links to folders would give a tree without an end.
+const MOST_REPEATED: usize = 250_000;
 /// A path in a message is cut to this many letters at either end.
 const SHOWN: usize = 80;
 
@@ -38,6 +41,8 @@ pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Fi
         found: BTreeMap::new(),
         empty_folders: BTreeSet::new(),
         around: Vec::new(),
+        seen: HashSet::new(),
+        repeated: 0,
     };
     // The line may have put a link in the place of `out/` itself.
     let out = walk.follow(&folder.join(OUT), &format!("`{OUT}`"))?;
@@ -81,6 +86,10 @@ struct Walk<'a> {
     empty_folders: BTreeSet<String>,
     /// The folders that lead to where the walk is, by device and inode.
     around: Vec<(u64, u64)>,
+    /// Every folder that the walk has been in.
+    seen: HashSet<(u64, u64)>,
+    /// Entries of folders in which it has been before.
+    repeated: usize,
 }
 
 /// A file to keep: where it is, links followed.
@@ -155,10 +164,15 @@ impl Walk<'_> {
             return Err(TaskError::Failed(message));
         }
         self.around.push(identity);
+        let is_repeated = !self.seen.insert(identity);
         let mut is_empty = true;
         for entry in fs::read_dir(place).map_err(unreadable)? {
             let entry = entry.map_err(unreadable)?;
             is_empty = false;
+            self.repeated += usize::from(is_repeated);
+            if self.repeated > MOST_REPEATED {
+                return Err(too_many_links(&shown));
+            }
             let name = entry.file_name().into_string().map_err(|name| {
                 let message = format!("{shown} holds {name:?}, a name that is not UTF-8");
                 TaskError::Failed(message)
@@ -199,6 +213,14 @@ impl Walk<'_> {
             Err(error) => Err(unreadable(shown, &error)),
         }
     }
+}
+
+fn too_many_links(shown: &str) -> TaskError {
+    TaskError::Failed(format!(
+        "{shown} is one of too many folders that links lead to: a link counts as what it leads to, \
+         and with these the output has more than {MOST_REPEATED} files and folders more than once; \
+         leave links out of `{OUT}/`"
+    ))
 }
 
 /// What a file is that is neither a folder nor a file with content.

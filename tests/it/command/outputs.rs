@@ -218,3 +218,23 @@ fn members_of_an_input_have_names_that_a_file_system_takes() {
         assert!(name.len() <= 255, "{name}");
     }
 }
+
+/// Each level has two links to the next one: 2^40 paths.
+#[test]
+fn a_tree_of_links_without_an_end_is_refused() {
+    let mut bench = Bench::new();
+    let levels = "mkdir -p out/x; cd out/x; for n in $(seq 40); do mkdir $n; \
+                  ln -s ../$((n + 1)) $n/a; ln -s ../$((n + 1)) $n/b; done; mkdir 41; echo 1 > 41/f";
+    let with = json!({ "run": levels, "outputs": ["x"] });
+    let message = bench.run(with).unwrap_err().to_string();
+    assert!(
+        message.contains("too many folders that links lead to"),
+        "{message}"
+    );
+    // A few levels are what they are.
+    let few = levels.replace("40", "6").replace("41", "7");
+    assert_eq!(
+        listing(&tree(&mut bench, &few)).len(),
+        64 + 32 + 16 + 8 + 4 + 2 + 1
+    );
+}
