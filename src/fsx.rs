@@ -14,7 +14,8 @@ mod removal;
 
 pub use again::again;
 pub use plain::{
-    entries, is_folder, is_link, open_plain, read_plain, refuse_links, unlink_if_link,
+    entries, is_folder, is_link, leads_nowhere, open_plain, read_plain, refuse_links,
+    unlink_if_link,
 };
 
 use std::fs::{self, File, Permissions};

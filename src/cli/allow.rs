@@ -9,6 +9,7 @@ use serde_json::json;
 
 use clap::{ArgAction, Args, ValueHint};
 
+use super::again::quoted;
 use super::commands::{self, Terms};
 use super::common::Common;
 use super::failure::{Exit, Failure};
@@ -25,6 +26,7 @@ pub struct AllowArguments {
     /// Of the command stage: 64 hexadecimal digits
     #[arg(
         value_name = "DIGEST",
+        value_parser = digest,
         required_unless_present = "all",
         conflicts_with = "all"
     )]
@@ -45,6 +47,16 @@ pub struct AllowArguments {
     /// With `--all`: allow what is shown without a question
     #[arg(long, conflicts_with = "digest")]
     pub yes: bool,
+}
+
+fn digest(text: &str) -> Result<Digest, String> {
+    text.parse().map_err(|error| match Path::new(text).is_file() {
+        true => format!(
+            "that is a file; `ribflow trust allow --all {}` shows every command of it, then asks",
+            quoted(text)
+        ),
+        false => format!("{error}; `--all FILE` shows every command of a file, with its digest"),
+    })
 }
 
 pub fn all(

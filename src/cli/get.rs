@@ -24,7 +24,7 @@ use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, Whose};
 use crate::engine::{self, Survey};
 use crate::stages;
-use crate::store::export::folder_name;
+use crate::store::export::{folder_name, is_one_file};
 use crate::store::record::Port;
 use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
@@ -57,7 +57,8 @@ pub struct GetArguments {
     #[arg(value_name = "NODE[.OUTPUT]")]
     pub node: String,
 
-    /// The folder to write to; made where there is none
+    /// The folder to write to; made where there is none. A single file goes into a folder that is
+    /// there
     #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
 }
@@ -86,17 +87,21 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
         let last = journal::latest(&store, &Whose::of(&graph, &store)).ok()??;
         (!last.header.is_like(&graph)).then_some(last)
     };
-    let wanted = wanted(&graph, &survey, &selected, arguments, &other)?;
+    let mut wanted = wanted(&graph, &survey, &selected, arguments, &other)?;
     let withheld = Withheld::of(&graph);
     for Wanted {
         node,
         name,
         port,
         target,
-    } in &wanted
+    } in &mut wanted
     {
         let written = store.artifact(port).map_err(ExportError::from);
         let written = written.and_then(|artifact| {
+            // As `cp` does.
+            if is_one_file(&artifact) && target.is_dir() {
+                *target = target.join(folder_name(name));
+            }
             let folders = folders_of_sources(&graph, *node);
             export(&*store, &artifact, &folders, target)
         });

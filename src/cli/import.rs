@@ -14,12 +14,13 @@ use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::places::{self, Places};
+use super::refusals::BUNDLE;
 use super::stores;
 use super::target::WorkflowArguments;
 use super::{commands, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
-use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD};
+use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD, Refusal, Why};
 use crate::remote::home::Home;
 use crate::remote::imported;
 use crate::remote::lock::Lock;
@@ -130,7 +131,7 @@ impl Bundle {
         let keys = self.reader.keys();
         let asked: Vec<Asked> = keys.iter().map(asked).collect();
         let remote = Box::new(Arc::clone(&self.reader));
-        let exchange = Arc::new(sharing::exchange_of("bundle", remote)?);
+        let exchange = Arc::new(sharing::exchange_of(BUNDLE, remote)?);
         let found = exchange.look_up(&asked);
         sharing::tell(&exchange, &found.refused, common);
         if !found.refused.is_empty() || found.taken.len() < keys.len() {
@@ -140,7 +141,15 @@ impl Bundle {
                 count(refused.max(1), "record"),
                 count(keys.len(), "record")
             );
-            return Err(Failure::failed(message));
+            let failure = Failure::failed(message);
+            let is_unknown = |refusal: &Refusal| matches!(refusal.why, Why::Unknown(_));
+            return Err(match found.refused.iter().any(is_unknown) {
+                true => failure.hint(
+                    "`ribflow trust add NAME:KEY` with the key of who signed them, under a name \
+                     of your choice; then import again",
+                ),
+                false => failure,
+            });
         }
         let wanted = named(&found);
         let sizes = wanted

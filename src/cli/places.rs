@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::common::Common;
+use crate::fsx;
 
 /// The folders of one command, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,11 @@ impl StorePlace {
             root: absolute(root.to_path_buf()),
             named: true,
         }
+    }
+
+    /// Whether something is there that no store can be made of: opening it says what.
+    pub fn is_other(&self) -> bool {
+        self.root.is_file() || fsx::leads_nowhere(&self.root)
     }
 
     /// Whether a store is there.

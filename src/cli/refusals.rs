@@ -18,6 +18,9 @@ use crate::ui::words::{count, printable};
 const MOST_LINES: usize = 8;
 const MOST_LETTERS: usize = 200;
 
+/// What a bundle is called where remotes have their names. It is not a lab.
+pub const BUNDLE: &str = "bundle";
+
 /// Something to tell the user, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -92,9 +95,11 @@ impl Reason {
     fn notice(&self, remote: &str, number: usize, taken: &mut BTreeSet<String>) -> Notice {
         let were = if number == 1 { "was" } else { "were" };
         let head = format!("{} at `{remote}` {were} not taken", count(number, "record"));
+        let is_bundle = remote == BUNDLE;
         let (why, hint) = match self {
             Self::Unknown(signer) => {
-                let name = match is_name(remote) && taken.insert(remote.to_string()) {
+                let is_lab = is_name(remote) && !is_bundle;
+                let name = match is_lab && taken.insert(remote.to_string()) {
                     true => remote.to_string(),
                     // Part of the key: nobody else is called so.
                     false => format!("lab-{}", &signer.in_names().to_hex()[..8]),
@@ -104,6 +109,11 @@ impl Reason {
                     format!("if that is whom you expect: `ribflow trust add {name}:{signer}`"),
                 )
             }
+            Self::Unsigned if is_bundle => (
+                "nobody has signed it".to_string(),
+                "`ribflow export bundle` signs what it packs; another program made this"
+                    .to_string(),
+            ),
             Self::Unsigned => (
                 "nobody has signed it".to_string(),
                 "`ribflow push` signs what it brings; this came there by other means".to_string(),
@@ -118,6 +128,10 @@ impl Reason {
                     listed(labs.iter().map(String::as_str))
                 ),
                 format!("`require` and `quorum` of `{remote}` ask for others, or for more"),
+            ),
+            Self::Bad(why) if is_bundle => (
+                quoted(why),
+                "the bundle is damaged, or somebody changed it: ask for it again".to_string(),
             ),
             Self::Bad(why) => (
                 quoted(why),

@@ -10,11 +10,12 @@ use crate::remote::exchange::{same_bits, same_outcome};
 use crate::remote::home::Home;
 use crate::remote::neighbours::UserProfile;
 use crate::remote::signing::PublicKey;
+use crate::remote::statement;
 use crate::remote::trust::Trust;
 use crate::report::View;
 use crate::report::standing::{Agrees, Other, Standing, TakenBack};
 use crate::report::verdict::Expected;
-use crate::store::{Store, StoredRecord};
+use crate::store::{Signature, Store, StoredRecord};
 use crate::ui::words::{count, printable};
 use crate::workflow::graph::Graph;
 
@@ -56,6 +57,38 @@ impl StandingReport {
     }
 }
 
+/// Who has signed records, by the names that this user has for them.
+pub struct Signers(Trust);
+
+impl Signers {
+    pub fn of_user() -> Self {
+        Self(trust())
+    }
+
+    /// Who has signed a record: only those whose signature holds.
+    pub fn of(&self, store: &Store, stored: &StoredRecord) -> Result<Vec<String>, Failure> {
+        let signatures = store.signatures(&stored.record.key, &stored.digest)?;
+        let signer = |signature: &Signature| {
+            let signer = PublicKey::from_name(&signature.signer);
+            let word =
+                statement::verify(&signature.envelope, &signer, &stored.digest, &stored.record);
+            word.ok().map(|_| match self.0.name(&signer) {
+                Some(name) => name.to_string(),
+                None => format!("{signer}, whom you do not trust"),
+            })
+        };
+        Ok(signatures.iter().filter_map(signer).collect())
+    }
+}
+
+/// Whoever can't be named is called by their key.
+fn trust() -> Trust {
+    let lab = Home::of_user()
+        .ok()
+        .and_then(|home| UserProfile::open(home).ok());
+    lab.map(|lab| lab.trust).unwrap_or_default()
+}
+
 /// Lets `store` know what has been taken back, as far as that is known here.
 pub fn tell(store: &Store) -> Result<(), Failure> {
     // Without a home, or without any revocation, nothing has been.
@@ -73,11 +106,7 @@ pub fn of<'a>(
     store: &Store,
     records: impl IntoIterator<Item = (NodeIndex, &'a StoredRecord)>,
 ) -> Result<Standings, Failure> {
-    // Whoever can't be named is called by their key.
-    let lab = Home::of_user()
-        .ok()
-        .and_then(|home| UserProfile::open(home).ok());
-    let trust = lab.map(|lab| lab.trust).unwrap_or_default();
+    let trust = trust();
     let mut standings = Standings::new();
     for (node, stored) in records {
         let taken_back = taken_back(store, &trust, stored)?;

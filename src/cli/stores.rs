@@ -40,7 +40,7 @@ impl std::ops::Deref for ReadOnlyStore {
 
 /// Opens the store for a command that only looks.
 pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<ReadOnlyStore, Failure> {
-    if place.exists() || place.root.is_file() {
+    if place.exists() || place.is_other() {
         return Ok(ReadOnlyStore {
             store: Arc::new(open_store(place)?),
             _passing: None,

@@ -106,7 +106,8 @@ pub fn run(
              `--recompute 5%` needs none: it computes a sample of the results again",
         ));
     };
-    let expected = Expected::read(&file, &graph)?;
+    let mut expected = Expected::read(&file, &graph)?;
+    load::warn(std::mem::take(&mut expected.warnings), common);
     let places = Places::of(&arguments.workflow.file, common);
     let store = stores::look_at_store(&places.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;

@@ -16,7 +16,7 @@ use super::failure::{Exit, Failure};
 use super::load;
 use super::places::Places;
 use super::plan;
-use super::standing::{self, Standings};
+use super::standing::{self, Signers, Standings};
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
@@ -24,7 +24,7 @@ use crate::engine::{self, Gathered, Survey, SurveyedNode};
 use crate::report::standing::{Agrees, Standing, TakenBack};
 use crate::report::utc;
 use crate::stages;
-use crate::store::{Accepted, StoredRecord};
+use crate::store::{Accepted, Store, StoredRecord};
 use crate::ui::Detail;
 use crate::ui::paint::Paint;
 use crate::ui::words::{bytes, count, duration, grouped, printable};
@@ -72,9 +72,13 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
     let standings = standing::of(&graph, &store, plan::records(&survey))?;
+    let signers = Signers::of_user();
     if common.json {
-        let nodes = nodes.iter().map(|node| entry(&graph, node, &standings));
-        let nodes: Vec<Value> = nodes.collect();
+        let nodes = nodes.iter().map(|node| {
+            let signed_by = signed_by(&signers, &store, node)?;
+            Ok(entry(&graph, node, &standings, &signed_by))
+        });
+        let nodes: Vec<Value> = nodes.collect::<Result<_, Failure>>()?;
         serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
         writeln!(output)?;
         return Ok(Exit::Done);
@@ -83,7 +87,14 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
         if index > 0 {
             writeln!(output)?;
         }
-        write_node(&graph, node, &standings, common.detail(), output)?;
+        let signed_by = signed_by(&signers, &store, node)?;
+        write_node(
+            &graph,
+            node,
+            (&standings, &signed_by),
+            common.detail(),
+            output,
+        )?;
         if node.state == PlanState::Unknown {
             write_reasons(&graph, &survey, node.node, output)?;
         }
@@ -91,7 +102,21 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
     Ok(Exit::Done)
 }
 
-fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value {
+fn signed_by(
+    signers: &Signers,
+    store: &Store,
+    surveyed: &SurveyedNode,
+) -> Result<Vec<String>, Failure> {
+    let record = surveyed.record.as_ref();
+    record.map_or(Ok(Vec::new()), |stored| signers.of(store, stored))
+}
+
+fn entry(
+    graph: &Graph,
+    surveyed: &SurveyedNode,
+    standings: &Standings,
+    signers: &[String],
+) -> Value {
     let record = surveyed.record.as_ref();
     let standing = standings.get(&surveyed.node).cloned().unwrap_or_default();
     json!({
@@ -102,6 +127,7 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
         "recipe": surveyed.recipe,
         "record": record.map(|stored| stored.digest),
         "provenance": record.map(|stored| &stored.record.provenance),
+        "signed_by": signers,
         "taken_back": standing.taken_back,
         "others": standing.others,
     })
@@ -110,7 +136,7 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
 fn write_node(
     graph: &Graph,
     surveyed: &SurveyedNode,
-    standings: &Standings,
+    (standings, signed_by): (&Standings, &[String]),
     detail: Detail,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
@@ -128,6 +154,9 @@ fn write_node(
     }
     if let Some(stored) = &surveyed.record {
         write_record(stored, output)?;
+        for signer in signed_by {
+            writeln!(output, "    signed by {}", printable(signer))?;
+        }
     }
     if let Some(standing) = standings.get(&surveyed.node) {
         write_standing(standing, output)?;

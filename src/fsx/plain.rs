@@ -77,6 +77,11 @@ pub fn is_link(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
+/// Whether `path` is a link to something that is not there, or to itself.
+pub fn leads_nowhere(path: &Path) -> bool {
+    is_link(path) && fs::metadata(path).is_err()
+}
+
 /// Whether `path` is a folder, not a link to one.
 pub fn is_folder(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())

@@ -43,6 +43,13 @@ impl Description {
 
     /// That of the store at `root`; `None` where there is none.
     pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
+        if fsx::leads_nowhere(root) {
+            let target = fs::read_link(root).unwrap_or_default();
+            return Err(StoreError::NotAStore {
+                root: root.to_path_buf(),
+                why: format!("it is a link to {}, which is not there", target.display()),
+            });
+        }
         let path = path(root);
         match fsx::read_plain(&path) {
             Ok(bytes) => Self::parse(root, &bytes).map(Some),

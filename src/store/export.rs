@@ -87,6 +87,17 @@ pub fn export(
     }
 }
 
+/// Whether [`export`] writes one file, and no folder.
+pub fn is_one_file(artifact: &Artifact) -> bool {
+    match artifact {
+        Artifact::Files(Files {
+            files,
+            empty_folders,
+        }) => files.len() == 1 && files.contains_key("") && empty_folders.is_empty(),
+        _ => false,
+    }
+}
+
 fn export_files(
     blobs: &dyn Blobs,
     files: &Files,

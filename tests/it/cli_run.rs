@@ -419,7 +419,7 @@ fn results_leave_the_store_as_ordinary_files() {
     let get = |node: &str| space.run(&["get", "letters.yaml", node, "-o", "got"]);
     insta::assert_snapshot!(get("text.words"), @"
     --- stderr
-    error: got is already there
+    error: got/words is already there
     hint: `-o` takes a folder that is new or empty
     [exit code 2]
     ");

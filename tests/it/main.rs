@@ -3,6 +3,7 @@
 mod accept;
 mod adoption;
 mod adversary;
+mod answers;
 mod bench;
 mod checkpoint;
 mod cli;

@@ -217,6 +217,29 @@ fn the_price_of_a_plan_is_corrected_by_recorded_runs() {
     assert_eq!(hours("elsewhere"), None);
 }
 
+/// Nothing was run: what is odd is the file itself.
+#[test]
+fn a_file_without_values_and_claims_is_named() {
+    let space = TestSpace::new();
+    space.write(
+        "w.yaml",
+        "ribflow: 1\nname: w\nstages:\n  a: { use: dataset, with: { builtin: mini-rib, domain: v2 } }\n",
+    );
+    for (published, place) in [
+        ("paper: x\nvalues: []\n", "published.yaml:2:9"),
+        ("values: []\nclaims: []\n", "published.yaml:1:9"),
+        ("paper: x\nclaims: []\n", "published.yaml:2:9"),
+        ("paper: x\n", "published.yaml:1:1"),
+    ] {
+        space.write("published.yaml", published);
+        let told = space.run(&["verify", "w.yaml", "--expect", "published.yaml"]);
+        let told = told.expect(4);
+        assert!(told.stderr.contains("nothing can be judged"), "{told}");
+        assert!(told.stderr.contains(place), "{told}");
+        assert!(told.stderr.contains("hint: "), "{told}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_published_values_is_said_by_place() {
     let space = TestSpace::new();

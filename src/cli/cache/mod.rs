@@ -98,7 +98,7 @@ fn whose(store: &Store, place: &Digest) -> String {
 /// A store that is there: a mistyped `--store` must not be made and then cleaned.
 pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
     let place = places_of(workflow, common).store;
-    if !place.exists() {
+    if !place.exists() && !place.is_other() {
         let message = format!("there is no store at {}", places::shown(&place.root));
         let hint = "`--store` or RIBFLOW_STORE names another";
         return Err(Failure::usage("no-store", message).hint(hint));

@@ -32,7 +32,7 @@ pub use tables::document;
 pub(super) use tables::{claims_table, values_table};
 
 use super::view::{Role, View, roles};
-use crate::diag::{Diagnostics, Problems};
+use crate::diag::{Diagnostic, Diagnostics, Problems};
 use crate::digest::Digest;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
@@ -51,6 +51,8 @@ pub struct Expected {
     values: Vec<Bound>,
     claims: Vec<BoundClaim>,
     pub deviations: Vec<Deviation>,
+    /// What is odd about the file.
+    pub warnings: Vec<Diagnostic>,
 }
 
 /// What a run makes of published values.
@@ -91,8 +93,9 @@ impl Expected {
         let claims = binder.claims(&published.claims, &mut problems);
         check_apart(&published, &values, &mut problems);
         let deviations = setting::deviations(graph, &binder, &published.setting, &mut problems);
-        problems.finish()?;
+        let warnings = problems.finish()?;
         Ok(Self {
+            warnings,
             published,
             digest,
             values,

@@ -160,7 +160,15 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
     let values = values.collect();
     let claims = items("claims", problems).iter();
     let claims = claims.filter_map(|item| claim(item, &sources, problems));
-    let claims = claims.collect();
+    let claims: Vec<Claim> = claims.collect();
+    let nothing = ["values", "claims"].map(|name| fields.list(name, &mut Problems::default()));
+    if nothing.iter().all(|items| items.is_empty()) {
+        let empty = fields.value("values").or(fields.value("claims"));
+        let place = empty.map_or(fields.place, |tree| tree.place);
+        let message = "there is no published value and no claim: nothing can be judged";
+        let found = problems.warning(place, "nothing-published", message);
+        found.hint("`values` lists numbers, `claims` lists statements: docs/verify.md");
+    }
     Published {
         paper,
         unit,

@@ -11,6 +11,7 @@ use ribflow::store::check::Fault;
 use ribflow::store::gc::Cleaning;
 use ribflow::store::{Signature, Store, StoreError};
 
+use crate::space::TestSpace;
 use crate::store::{new_store, object, recipe, record};
 
 /// A folder with files that are not the store's.
@@ -212,4 +213,28 @@ fn a_signature_that_links_to_a_private_file_is_not_read() {
     let signer = Digest::of(b"lab");
     symlink(&files[0], folder.join(format!("{digest}.{signer}.sig"))).unwrap();
     assert!(store.signatures(&key, &digest).is_err());
+}
+
+#[test]
+fn a_store_that_is_a_link_to_nothing_is_named() {
+    let space = TestSpace::new();
+    space.write(
+        "w.yaml",
+        "ribflow: 1\nname: w\nstages:\n  a: { use: dataset, with: { builtin: mini-rib, domain: v2 } }\n",
+    );
+    for target in ["gone/store", "cache"] {
+        let _ = fs::remove_file(space.path("cache"));
+        symlink(target, space.path("cache")).unwrap();
+        for words in [
+            &["run", "w.yaml"][..],
+            &["plan", "w.yaml"],
+            &["status", "w.yaml"],
+            &["cache", "gc"],
+            &["cache", "ls"],
+        ] {
+            let told = space.run(words).expect(2);
+            let expected = format!("it is a link to {target}, which is not there");
+            assert!(told.stderr.contains(&expected), "{told}");
+        }
+    }
 }
