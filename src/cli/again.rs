@@ -1,7 +1,9 @@
 //! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
 
 use super::target::WorkflowArguments;
-use crate::engine::journal::Header;
+use crate::engine::journal::{self, Header, Whose};
+use crate::store::Store;
+use crate::workflow::graph::Graph;
 
 impl WorkflowArguments {
     /// `grid.yaml --profile tiny --set 'axes.seed=[0, 1]'`
@@ -35,6 +37,18 @@ pub fn quoted(word: &str) -> String {
         true => word.to_string(),
         false => format!("'{}'", word.replace('\'', r"'\''")),
     }
+}
+
+/// That the last run of a workflow had other profiles or values, where something of what is
+/// asked for is not here.
+pub fn other_settings(store: &Store, graph: &Graph) -> Option<String> {
+    // Only ever a note.
+    let last = journal::latest(store, &Whose::of(graph, store)).ok()??;
+    let run = Some(last).filter(|run| !run.header.is_like(graph))?;
+    Some(format!(
+        "the last run was {}, and its results are found with the same",
+        with_settings(&run.header)
+    ))
 }
 
 #[cfg(test)]

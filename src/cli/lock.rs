@@ -285,14 +285,15 @@ fn sources(
         for node in graph.dag.node_weights() {
             for source in node.parameters.sources() {
                 let parameters = source_selection(node, &source);
-                if !seen.insert((node.id.clone(), source.name.clone(), parameters)) {
+                if !seen.insert((node.id_by_value(), source.name.clone(), parameters)) {
                     continue;
                 }
                 let found = look(node, &source, &stats, base);
+                let id = node.id_by_value();
                 let mut entries = known.sources.iter();
                 let entry = entries.find(|known| {
                     (&known.node, &known.source, &known.parameters)
-                        == (&node.id, &source.name, &parameters)
+                        == (&id, &source.name, &parameters)
                 });
                 surveyed.take(node, entry, found);
             }
@@ -324,7 +325,7 @@ fn look(
         .identify(&unsealed, base)
         .map_err(|error| error.to_string())?;
     Ok(LockedSource {
-        node: node.id.clone(),
+        node: node.id_by_value(),
         source: source.name.clone(),
         parameters: source_selection(node, source),
         digest: found.digest,

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use clap::Args;
 
+use super::again::other_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::places::Places;
@@ -79,6 +80,11 @@ pub fn run(
         false => {
             for line in lines(&pushed, moving, nodes) {
                 writeln!(output, "{line}")?;
+            }
+            if nodes.0 < nodes.1
+                && let Some(note) = other_settings(&store, &graph)
+            {
+                writeln!(output, "{note}")?;
             }
         }
     }

@@ -9,6 +9,7 @@ use clap::{Args, ValueHint};
 use super::stores;
 use super::target::WorkflowArguments;
 
+use super::again::other_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
@@ -117,6 +118,13 @@ pub fn run(
     let records = survey.into_records();
     let view = View::new(&graph, &records).expecting(Some(&expected));
     let verdicts = expected.judge(&view);
+    if !common.quiet
+        && !verdicts.all().any(|verdict| verdict.is_judged())
+        && let Some(note) = other_settings(&store, &graph)
+    {
+        // A note that can't be shown is no reason to stop.
+        let _ = writeln!(crate::ui::streams::stderr(), "note: {note}");
+    }
     if common.json {
         serde_json::to_writer(&mut *output, &document(&view, &verdicts))?;
         writeln!(output)?;

@@ -74,7 +74,13 @@ impl<'a> History<'a> {
     /// The recipe that `node` had in the newest run that keyed it.
     pub fn newest(&mut self, node: NodeIndex) -> Option<&Recipe> {
         if !self.recipes.contains_key(&node) {
-            let found = self.search(&self.graph.dag[node].id);
+            let at = &self.graph.dag[node];
+            let by_value = at.id_by_value();
+            let mut found = self.search(&at.id);
+            // As earlier versions named it.
+            if found.is_none() && by_value != at.id {
+                found = self.search(&by_value);
+            }
             self.recipes.insert(node, found);
         }
         self.recipes.get(&node)?.as_ref()

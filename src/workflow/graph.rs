@@ -55,7 +55,7 @@ impl Locked {
         }
         let selection = source_selection(node, source);
         self.0
-            .get(&(node.id.clone(), source.name.clone(), selection))
+            .get(&(node.id_by_value(), source.name.clone(), selection))
     }
 }
 
@@ -138,6 +138,19 @@ pub struct Node {
     pub resources: Resources,
     /// Unset variables of `${env.…}`: the node can't be keyed or run.
     pub missing_env: Vec<String>,
+}
+
+impl Node {
+    /// The id with its numbers as keys have them: the same however the file writes a number, and
+    /// what locks have always named nodes by.
+    pub fn id_by_value(&self) -> String {
+        if self.axes.is_empty() {
+            return self.id.clone();
+        }
+        let axes = self.axes.iter();
+        let axes: Vec<String> = axes.map(|(axis, id)| format!("{axis}={id}")).collect();
+        format!("{}[{}]", self.stage, axes.join(","))
+    }
 }
 
 /// A bound input of a node.

@@ -160,6 +160,30 @@ fn what_was_run_with_other_values_is_told() {
     let hint = "hint: the last run, which has one, was with `--set params.images=30`: say the same";
     assert!(get.contains(hint), "{get}");
 
+    let url = format!("file://{}", space.path("there").display());
+    std::fs::create_dir(space.path("there")).unwrap();
+    let note =
+        "the last run was with `--set params.images=30`, and its results are found with the same";
+    space.run(&["key", "generate", "--name", "here"]).ok();
+    let pushed = space
+        .run(&["push", "pools.yaml", "--remote", &url])
+        .expect(0)
+        .stdout;
+    assert!(
+        pushed.ends_with(&format!("0 of 1 node have a result here\n{note}\n")),
+        "{pushed}"
+    );
+    let values = "sources: { we: { what: us, precision: 0 } }\nvalues:\n  - { metric: pool.images, \
+                  from: we, published: 20 }\n";
+    space.write("published.yaml", values);
+    let judged = space
+        .run(&["verify", "pools.yaml", "--expect", "published.yaml"])
+        .expect(4);
+    assert!(
+        judged.stderr.contains(&format!("note: {note}\n")),
+        "{judged}"
+    );
+
     // The own run counts, whatever ran after it.
     space.run(&["run", "pools.yaml", "-q"]).ok();
     space

@@ -184,6 +184,35 @@ fn a_number_of_an_axis_is_picked_by_its_value() {
     }
 }
 
+/// A lock names nodes by value, as it did before their names had numbers as the file writes them.
+#[test]
+fn a_lock_holds_however_a_number_is_written() {
+    let space = short();
+    let file = |rates: &str| {
+        format!(
+            "ribflow: 1\nname: locked\naxes: {{ rate: {rates} }}\nstages:\n  photos: {{ each: [rate], use: \
+             dataset, with: {{ folder: photos, classes: [cat] }} }}\n  seen: {{ each: [rate], use: concat, needs: \
+             {{ parts: [photos] }} }}\n"
+        )
+    };
+    space.write("locked.yaml", file("[1e-3]"));
+    space.run(&["lock", "locked.yaml"]).ok();
+    let lock = space.read("locked.yaml.lock");
+    assert!(lock.contains("node: photos[rate=0.001]"), "{lock}");
+    space.run(&["run", "locked.yaml", "-q"]).ok();
+    std::fs::remove_dir_all(space.path("photos")).unwrap();
+    for rates in ["[1e-3]", "[0.001]", "[1.0e-3]"] {
+        space.write("locked.yaml", file(rates));
+        let plan = space
+            .run(&["plan", "locked.yaml", "--json"])
+            .expect(0)
+            .json();
+        for node in plan["nodes"].as_array().unwrap() {
+            assert_eq!(node["state"], "reused", "{node}");
+        }
+    }
+}
+
 #[test]
 fn a_claim_that_leaves_an_axis_open_is_told_what_claims_have() {
     let space = TestSpace::new();

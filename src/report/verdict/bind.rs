@@ -254,15 +254,27 @@ impl<'a> Binder<'a> {
                 }
             }
         }
+        if let Some((name, _)) = &mut selector.name {
+            self.name_part(name);
+        }
         Some((selector, stage))
+    }
+
+    /// Writes the part of a metric such as `ri[1e-3]` as records have it.
+    fn name_part(&self, name: &mut String) {
+        let Some((of, part)) = part(name) else {
+            return;
+        };
+        let mut axes = self.graph.axes.iter();
+        if let Some(value) = axes.find_map(|axis| axis.find(part)) {
+            *name = format!("{of}[{}]", value.id);
+        }
     }
 
     /// Whether the part in `ri[r]` is a value of some axis, unless a profile or `--set` may have
     /// left it out; reports it where it is none.
     fn known_part(&self, name: &str, place: Place, problems: &mut Problems) -> bool {
-        let part = name
-            .split_once('[')
-            .and_then(|(_, rest)| rest.strip_suffix(']'));
+        let part = part(name).map(|(_, part)| part);
         let Some(part) = part.filter(|_| self.complete) else {
             return true;
         };
@@ -299,7 +311,10 @@ impl<'a> Binder<'a> {
     }
 
     /// An id of an axis as the file writes it.
-    fn written(&self, axis: &str, id: &'a str) -> &'a str {
+    fn written<'s>(&self, axis: &str, id: &'s str) -> &'s str
+    where
+        'a: 's,
+    {
         let mut values = self.axis(axis).into_iter().flat_map(|axis| &axis.values);
         let found = values.find(|value| value.id == id);
         found.map_or(id, |value| &value.written)
@@ -406,11 +421,13 @@ impl<'a> Binder<'a> {
         let picks = selector.picks.iter().filter_map(|pick| match &pick.values {
             Picked::All => None,
             Picked::Values(values) => {
-                let words: Vec<&str> = values.iter().map(|value| value.word.as_str()).collect();
+                let words = values.iter();
+                let words = words.map(|value| self.written(&pick.axis, &value.word));
+                let words: Vec<&str> = words.collect();
                 Some((pick.axis.as_str(), words.join("|")))
             }
         });
-        let also = also.map(|(by, id)| (by, id.to_string()));
+        let also = also.map(|(by, id)| (by, self.written(by, id).to_string()));
         let mut axes: Vec<(&str, String)> = picks.chain(also).collect();
         // As nodes name theirs, so that a number has one name whether it was run or not.
         let mut stages = self.graph.stages.iter();
@@ -434,6 +451,11 @@ fn takes(selector: &Selector, axis: &str, id: &str) -> bool {
         Picked::All => true,
         Picked::Values(values) => values.iter().any(|value| value.word == id),
     })
+}
+
+/// `ri` and `r` of `ri[r]`.
+fn part(name: &str) -> Option<(&str, &str)> {
+    name.strip_suffix(']')?.split_once('[')
 }
 
 fn metric_of(selector: &Selector) -> String {
