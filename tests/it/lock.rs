@@ -83,7 +83,7 @@ fn moving_names_are_written_down_as_commits() {
         ("ribflow_lock: 1\ncheckpoints: !x []\n", "line 2: tags"),
         (
             "ribflow_lock: 1\nribflow_lock: 1\n",
-            "line 2: `ribflow_lock` stands here",
+            "line 2: `ribflow_lock` occurs here",
         ),
         (
             "ribflow_lock: 1\n---\nribflow_lock: 1\n",
