@@ -1,5 +1,5 @@
-//! Images on their way to a model: decoded from photographs, or read back from the pieces that a
-//! store keeps of them.
+//! Measures images on their way to a model: decoded from photographs, or read back from a store's
+//! shards.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -44,7 +44,7 @@ const TRANSFORM: Transform = Transform {
     filter: Filter::Bilinear,
 };
 const SIDE: usize = 224;
-/// Made photographs.
+/// The number of generated photographs.
 const MADE: usize = 32;
 
 fn find(parts: &[&str]) -> Option<Prepare> {
@@ -80,7 +80,7 @@ fn tensor224(setting: &Setting) -> Result<Work> {
     })
 }
 
-/// What `make` gives lives until the next image only, as a model's input does.
+/// A result of `make` lives only until the next image, as a model's input does.
 fn on_all<T>(
     files: Vec<Photograph>,
     make: impl Fn(&Photograph) -> Result<T> + Send + Sync + 'static,
@@ -101,7 +101,7 @@ fn photographs(setting: &Setting) -> Result<Vec<Photograph>> {
     }
 }
 
-/// Of all pixels, one photograph after the other.
+/// The digest of all pixels, one photograph after the other.
 fn digest(files: &[Photograph]) -> Result<String> {
     let mut hasher = Sha256::new();
     for file in files {
@@ -167,7 +167,7 @@ fn gather(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Soft waves with a little noise: about as many bytes as a photograph of that size.
+/// Soft waves with a little noise: about as many bytes as a photograph of this size.
 fn made() -> Result<Vec<Photograph>> {
     const WIDTH: usize = 500;
     const HEIGHT: usize = 375;
@@ -224,7 +224,7 @@ fn shards(_: &Setting) -> Result<Work> {
     let rows: Arc<dyn Pixels> = Arc::new(Rows::new(SIDE * SIDE * 3, EACH, pieces));
     let set = image_set(rows, count);
     let normaliser = normaliser()?;
-    // As an epoch of training reads them.
+    // In the order in which an epoch of training reads them.
     let order = Stream::new(0, "bench order").permutation(count);
     Ok(Work::new(
         Throughput::of(count, "images", "images/s"),

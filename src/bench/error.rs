@@ -1,4 +1,4 @@
-//! What can go wrong in a benchmark.
+//! Errors of benchmarks.
 
 use std::path::{Path, PathBuf};
 

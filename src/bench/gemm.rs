@@ -1,4 +1,4 @@
-//! Matrix products as the models' linear layers ask for them: x·Wᵀ.
+//! Matrix products with the shapes of the models' linear layers: x·Wᵀ.
 
 use candle_core::Device;
 

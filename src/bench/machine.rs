@@ -1,4 +1,4 @@
-//! What was measured on: times of one machine say nothing of another.
+//! The machine of a measurement: times on one machine say nothing about another.
 
 use std::fs;
 use std::num::NonZeroUsize;
@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use crate::engine::device_class;
 
-/// A machine as far as it matters to a measurement.
+/// The properties of a machine that matter to a measurement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Machine {
-    /// The processor in its maker's words.
+    /// The processor's own name.
     pub processor: String,
     pub cores: usize,
-    /// The widest instructions that this build's matrix kernels use here.
+    /// The widest instructions that the matrix kernels of this build use here.
     pub device_class: String,
     pub os: String,
     pub ribflow: &'static str,
-    /// Processes that wanted to run, the mean of the last minute: what else went on.
+    /// The load average of the last minute: other activity on the machine.
     pub load: Option<f64>,
 }
 

@@ -1,5 +1,5 @@
-//! How a time is taken: a warm-up, then rounds, of which the least, the median and the largest
-//! are told. On a machine that does other things too, the least says most about the program.
+//! Measures times: a warm-up, then rounds, of which the minimum, the median and the maximum are
+//! reported. On a busy machine, the minimum says most about the program.
 
 use std::time::Instant;
 
@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{Result, Work};
 
-/// Rounds however long they take.
+/// The minimum number of rounds, regardless of their duration.
 const LEAST_ROUNDS: usize = 3;
-/// Short work is called so often in a round that the clock does not matter.
+/// Short work is called often enough in a round that the clock's resolution does not matter.
 const LEAST_ROUND_SECONDS: f64 = 2e-3;
 
-/// So much of something.
+/// An amount of work.
 #[derive(Clone, Copy, Debug)]
 pub struct Throughput {
     count: f64,
     unit: &'static str,
-    /// What a rate is given in, and how much of the unit that is.
+    /// The unit of the rate, and the amount in that unit.
     rate: (&'static str, f64),
 }
 
@@ -57,22 +57,22 @@ pub struct Spread {
     pub largest: f64,
 }
 
-/// What was found.
+/// The result of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Measured {
     pub name: String,
     pub rounds: usize,
     pub wall_ms: Spread,
-    /// Processor time of one call, all threads and child processes together, the mean of all
-    /// rounds; `None` where the system does not tell.
+    /// Processor time of one call, of all threads and child processes, as the mean over all rounds;
+    /// `None` if the system does not provide it.
     pub cpu_ms: Option<f64>,
-    /// What one call gets done.
+    /// The amount of work of one call.
     pub amount: f64,
     pub unit: String,
-    /// By the median.
+    /// Based on the median.
     pub rate: f64,
     pub rate_unit: String,
-    /// The most memory that the process has had, preparation included.
+    /// The peak memory of the process, including preparation.
     pub peak_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -107,10 +107,10 @@ pub(super) fn measure(name: &str, mut work: Work, seconds: f64) -> Result<Measur
     })
 }
 
-/// Brings memory and caches into the state of later calls; gives how many calls make a round.
+/// Brings memory and caches into the state of later calls; returns the number of calls in a round.
 fn warm_up(work: &mut Work) -> Result<usize> {
     let mut seconds = LEAST_ROUND_SECONDS;
-    // A first call is slower than the others, which matters only where it was short.
+    // A first call is slower than the others, which matters only if it was short.
     for _ in 0..2 {
         let begin = Instant::now();
         (work.run)()?;
@@ -138,7 +138,7 @@ fn spread(rounds: &mut [f64]) -> Spread {
 
 /// User and system time of this process and of the children it has waited for.
 fn processor_seconds() -> Option<f64> {
-    // Linux counts in hundredths of a second here, whatever the kernel's own clock.
+    // Linux uses hundredths of a second here, regardless of the kernel's clock.
     const TICK: f64 = 0.01;
     const TIMES: std::ops::Range<usize> = 11..15;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;

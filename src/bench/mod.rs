@@ -1,8 +1,9 @@
-//! What `ribflow bench` measures: kernels and models, images, transport, hashing, the store, and a run
-//! with nothing to do. It times the other modules and prints nothing.
+//! What `ribflow bench` measures: kernels and models, images, transport, hashing, the store, and a
+//! run with nothing to do. Times the other modules and prints nothing.
 //!
-//! A benchmark is a name. Families understand more names than they list: batch sizes, shapes and
-//! precisions are part of a name, so that a script can ask for exactly what it compares. Names are
+//! A benchmark is a name. Families accept more names than they list: batch sizes, shapes and
+//! precisions are part of a name, so that a script can request exactly what it compares. Names are
+//! resolved before anything starts; only the benchmark that runs is prepared.
 //! resolved before anything starts; only the one that runs is prepared.
 
 mod data;
@@ -31,25 +32,25 @@ use crate::ml::ops::parallel;
 
 type Result<T> = std::result::Result<T, BenchError>;
 
-/// What a benchmark runs with.
+/// The settings of a benchmark.
 #[derive(Clone, Debug)]
 pub struct Setting {
     pub threads: usize,
-    /// Rounds go on at least so long.
+    /// The minimum duration of all rounds.
     pub seconds: f64,
     /// Where models run; everything else is measured on the CPU.
     pub device: Device,
-    /// A folder of photographs, in place of made ones.
+    /// A folder of photographs to use instead of generated ones.
     pub images: Option<PathBuf>,
 }
 
 /// A benchmark, ready to run.
 struct Work {
-    /// One call is what a time is of.
+    /// The call that is timed.
     run: Box<dyn FnMut() -> Result<()>>,
-    /// What one call gets done.
+    /// The amount of work of one call.
     amount: Throughput,
-    /// SHA-256 of what came out, where another program can be held against it.
+    /// SHA-256 of the result, if it can be compared with another program.
     digest: Option<String>,
 }
 
@@ -63,19 +64,19 @@ impl Work {
     }
 }
 
-/// Makes ready what a name stands for.
+/// Prepares a benchmark.
 type Prepare = Box<dyn FnOnce(&Setting) -> Result<Work> + Send>;
 
-/// The benchmarks whose names begin with one word.
+/// The benchmarks whose names begin with the same word.
 struct Family {
-    /// What names look like.
+    /// The syntax of the names.
     pub form: &'static str,
     pub about: &'static str,
     /// The names that are listed.
     pub names: fn() -> Vec<String>,
-    /// Those that run where nothing is asked for.
+    /// The benchmarks that run by default.
     pub usual: &'static [&'static str],
-    /// What the parts of a name after the first word stand for.
+    /// Interprets the parts of a name after the first word.
     pub find: fn(&[&str]) -> Option<Prepare>,
 }
 
@@ -90,11 +91,11 @@ const FAMILIES: &[(&str, Family)] = &[
     ("noop", noop::FAMILY),
 ];
 
-/// A family for people.
+/// A family, for display.
 pub struct Description {
     pub form: &'static str,
     pub about: &'static str,
-    /// Each with whether it runs where nothing is asked for.
+    /// Each with whether it runs by default.
     pub names: Vec<(String, bool)>,
 }
 
@@ -114,9 +115,9 @@ pub fn families() -> Vec<Description> {
     FAMILIES.iter().map(described).collect()
 }
 
-/// The benchmarks that `patterns` name, each once and in the order asked for; without patterns
-/// the usual ones. A pattern is a name, the beginning of listed names up to a `/`, or has a `*`
-/// for anything.
+/// The benchmarks that `patterns` select, without duplicates and in the requested order; without
+/// patterns the default ones. A pattern is a name, a prefix of listed names up to a `/`, or
+/// contains a `*` for any text.
 pub fn select(patterns: &[String]) -> Result<Vec<String>> {
     if patterns.is_empty() {
         let usual = FAMILIES.iter().flat_map(|(_, family)| family.usual);
@@ -166,7 +167,7 @@ fn unknown(name: &str, listed: &[String]) -> BenchError {
     }
 }
 
-/// Whether `name` is what `pattern` says, or goes on with a `/` after it.
+/// Whether `name` matches `pattern`, or continues it with a `/`.
 fn matches(pattern: &str, name: &str) -> bool {
     let pattern = pattern.trim_end_matches('/');
     let Some((before, after)) = pattern.split_once('*') else {

@@ -27,7 +27,7 @@ pub(super) const FAMILY: Family = Family {
     find,
 };
 
-/// The models that are listed, with the batch that they are listed with.
+/// The models that are listed, with their batch sizes.
 const LISTED: &[(&str, usize)] = &[
     (TINY_VIT, 128),
     (SMALL_RESNET, 128),
@@ -105,7 +105,7 @@ fn ten_classes() -> Vec<String> {
     (0..10).map(|class| class.to_string()).collect()
 }
 
-/// Another network for 32 pixels on the input of the built-in ones.
+/// Another network for 32-pixel images, with the input of the built-in ones.
 fn small(arch: &str, like: &str, network: impl FnOnce(Network) -> Network) -> Option<Config> {
     let config = catalogue::find(like)?.config(&ten_classes());
     Some(Config {
@@ -158,7 +158,7 @@ fn logits_in(precision: Precision, model: &Model, images: &Tensor) -> Result<Ten
     Ok(model.config().classify(&pass, &features)?.into_tensor())
 }
 
-/// Waits for a device that works on its own.
+/// Waits for an asynchronous device.
 fn finished(tensor: &Tensor) -> Result<()> {
     tensor.to_device(&Device::Cpu)?;
     Ok(())
@@ -181,9 +181,9 @@ fn train(model: Model, images: Tensor, precision: Precision) -> Result<Work> {
     let device = images.device().clone();
     let batch = Batch::from(BatchInput::Images(images));
     Ok(Work::new(amount, move || {
-        // So slow that no loss ever leaves the numbers.
+        // A learning rate so small that the loss always stays finite.
         trainer.step(&batch, &labels, 1e-4)?;
-        // The parameters may still be on the move.
+        // The parameters may still be being updated.
         Ok(device.synchronize()?)
     }))
 }

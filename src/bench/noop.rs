@@ -1,5 +1,5 @@
-//! A second run of a workflow of many nodes, with nothing left to do: the whole process, as a user
-//! waits for it.
+//! A second run of a workflow of many nodes, with nothing left to do: times the whole process, as
+//! the user experiences it.
 
 use std::fs;
 use std::path::Path;

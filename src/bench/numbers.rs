@@ -1,5 +1,5 @@
-//! Numbers to calculate with. What they are does not matter to a time as long as they are of the
-//! usual size, so a short list of random ones is repeated: a ViT-B starts in no time.
+//! Random numbers for calculations. Their exact values do not affect times as long as their scale
+//! is realistic, so a short list is repeated: a ViT-B initialises immediately.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -10,7 +10,7 @@ use crate::ml::rng::Stream;
 /// A prime, so that rows of a matrix differ.
 const PERIOD: usize = 4099;
 
-/// `count` normal numbers times `scale`, of which [`PERIOD`] differ.
+/// `count` normal numbers times `scale`, of which [`PERIOD`] are distinct.
 pub fn normal(count: usize, scale: f32) -> Vec<f32> {
     let mut stream = Stream::new(0, "bench");
     let few: Vec<f32> = (0..PERIOD.min(count))
@@ -19,13 +19,13 @@ pub fn normal(count: usize, scale: f32) -> Vec<f32> {
     few.iter().cycle().take(count).copied().collect()
 }
 
-/// A tensor of them.
+/// A tensor of such numbers.
 pub fn tensor(shape: &[usize], scale: f32, device: &Device) -> Result<Tensor> {
     let values = normal(shape.iter().product(), scale);
     Ok(Tensor::from_vec(values, shape, device)?)
 }
 
-/// A model that starts about as a new one does.
+/// A model with a realistic initialisation.
 pub fn model(config: Config, device: &Device) -> Result<Model> {
     let tensors = config
         .tensors()
@@ -40,7 +40,7 @@ fn start(spec: &TensorSpec, device: &Device) -> Result<Tensor> {
     match spec.initial {
         Initial::Constant(value) => Ok(Tensor::full(value, shape, device)?),
         Initial::Normal { deviation } => tensor(shape, deviation as f32, device),
-        // Of the same deviation.
+        // With the same standard deviation.
         Initial::Uniform { bound } => tensor(shape, bound as f32 / 3.0f32.sqrt(), device),
         Initial::Counter => Ok(Tensor::zeros(shape, DType::I64, device)?),
     }

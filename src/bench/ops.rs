@@ -39,12 +39,12 @@ const THREE: Window = Window {
     padding: 1,
 };
 
-/// An operation: the shapes of what it takes, how it runs, and what that is.
+/// An operation: the shapes of its inputs, its function, and its cost.
 struct Operation {
     name: &'static str,
     shapes: &'static [&'static [usize]],
     run: fn(&Tape, &[Value]) -> Result<Value>,
-    /// Multiplications with an addition, forward; 0 where memory is what it takes.
+    /// Multiply-adds of the forward pass; 0 if the operation is memory-bound.
     multiplications: usize,
 }
 
@@ -146,9 +146,9 @@ fn prepare(operation: &'static Operation, train: bool, precision: Precision) -> 
         .map(|shape| numbers::tensor(shape, 1.0, &Device::Cpu))
         .collect::<Result<Vec<Tensor>>>()?;
     let amount = match operation.multiplications {
-        // Of what it works on, once.
+        // The bytes of its inputs, once.
         0 => Throughput::bytes(4 * tensors[0].elem_count()),
-        // Two products go back for each that went forward.
+        // The backward pass has two products for each one of the forward pass.
         count if train => Throughput::operations(6 * count),
         count => Throughput::operations(2 * count),
     };

@@ -1,4 +1,4 @@
-//! Blobs into a store of their own and out of it again, under the system's folder for temporary
+//! Writes blobs to a store of its own and reads them back, in the system's folder for temporary
 //! files.
 
 use super::measure::Throughput;
@@ -25,7 +25,7 @@ fn find(parts: &[&str]) -> Option<Prepare> {
     Some(Box::new(prepare))
 }
 
-/// A store that goes with the folder.
+/// A store that is removed with the folder.
 pub(super) fn temporary() -> Result<(tempfile::TempDir, Store)> {
     let folder = tempfile::Builder::new()
         .prefix("ribflow-bench-")
@@ -39,12 +39,12 @@ fn put(_: &Setting) -> Result<Work> {
     let (mut folder, mut store) = temporary()?;
     let mut bytes = vec![0u8; BYTES];
     let mut written: u64 = 0;
-    /// Bytes after which a new store is begun, so that the disk does not fill.
+    /// Bytes after which a new store is created, so that the disk does not fill up.
     const FULL: u64 = 1 << 29;
     Ok(Work::new(Throughput::bytes(BLOBS * BYTES), move || {
         for _ in 0..BLOBS {
             written += BYTES as u64;
-            // Nothing that is there already.
+            // Distinct content, which the store does not have yet.
             bytes[..8].copy_from_slice(&written.to_le_bytes());
             store.write(&bytes)?;
         }

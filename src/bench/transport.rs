@@ -39,10 +39,10 @@ fn find(parts: &[&str]) -> Option<Prepare> {
     Some(Box::new(move |_: &Setting| prepare(count)))
 }
 
-/// Points around ten centres; `side` 0 and 1 have the same centres.
+/// Points around ten centres; both sides (0 and 1) have the same centres.
 fn points(count: usize, side: usize) -> Result<Points> {
     let centres = numbers::normal(CLASSES * DIMENSIONS, 0.7);
-    // The two sides read other parts of the same numbers.
+    // The two sides use different parts of the same numbers.
     let noise = numbers::normal((count + side + 1) * DIMENSIONS, 0.7);
     let noise = noise[(side + 1) * DIMENSIONS..].chunks_exact(DIMENSIONS);
     let rows = noise.enumerate().flat_map(|(row, noise)| {
@@ -68,7 +68,7 @@ fn sinkhorn(count: usize) -> Result<Work> {
     };
     let amount = Throughput::of(ITERATIONS as usize, "iterations", "iterations/s");
     Ok(Work::new(amount, move || {
-        // It can't converge to that: all the iterations, then an error.
+        // It can't converge to that tolerance: it runs all iterations, then returns an error.
         let _ = solver.solve(&cost, &of_a, &of_b, &Unobserved);
         Ok(())
     }))

@@ -1,5 +1,5 @@
-//! Maps of datasets: where the `ot` nodes of a graph measure every one of some datasets against
-//! every other, by one measure, classical scaling lays them out in a plane.
+//! Maps of datasets: if the `ot` nodes of a graph measure the distances between all pairs of some
+//! datasets in the same way, classical scaling embeds the datasets in a plane.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,27 @@ use crate::workflow::kind::Meaning;
 pub struct Map {
     /// The model whose features were compared; `None` for raw pixels and for arrays.
     pub model: Option<NodeIndex>,
-    /// The stage that measured, and its distance.
+    /// The stage that measured the distances, and the name of the distance.
     pub stage: String,
     pub distance: String,
     pub datasets: Vec<NodeIndex>,
     pub embedding: Embedding,
-    /// The nodes whose distances went in.
+    /// The nodes that computed the distances.
     pub nodes: Vec<NodeIndex>,
 }
 
-/// Distances by one measure: same stage, model and parameters.
+/// Distances measured in the same way: same stage, model and parameters.
 struct Survey<'a> {
     model: Option<NodeIndex>,
     stage: &'a str,
     with: &'a Value,
-    /// One or both directions of a pair, which may differ in their last digits.
+    /// One or both directions of a pair; the two may differ by rounding.
     between: BTreeMap<[NodeIndex; 2], Vec<f64>>,
     nodes: Vec<NodeIndex>,
 }
 
-/// The maps of a graph, in the order of the file: none of fewer than three datasets, and none
-/// where a pair is missing.
+/// The maps of a graph, in the order of the file. Omits maps with fewer than three datasets or with
+/// a missing pair.
 pub fn maps(view: &View) -> Vec<Map> {
     let mut surveys: Vec<Survey> = Vec::new();
     for index in view.done(Meaning::Distance) {
@@ -102,7 +102,7 @@ impl Survey<'_> {
 }
 
 impl Map {
-    /// What to call the datasets: their labels on the axes where they differ, else their stages.
+    /// Names of the datasets: their labels on the axes where they differ, or else their stages.
     pub fn names(&self, view: &View) -> Vec<String> {
         let on = |node: NodeIndex, axis: &str| -> Option<String> {
             let axes = &view.node(node).axes;

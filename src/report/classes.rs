@@ -1,4 +1,4 @@
-//! How far classes are from each other, as the `ot` nodes of a graph tell in their `pairs`.
+//! Distances between classes, from the `pairs` tables of the `ot` nodes of a graph.
 
 use petgraph::graph::NodeIndex;
 
@@ -21,12 +21,12 @@ pub struct Pair<'a> {
     pub b: &'a str,
     /// In the unit of the features.
     pub distance: f64,
-    /// Share of all mass that the plan moves from one to the other.
+    /// The share of the total mass that the plan moves from one to the other.
     pub mass: f64,
 }
 
 impl<'a> ClassPairs<'a> {
-    /// Whether every class of `a` stands with every class of `b`.
+    /// Whether every class of `a` is paired with every class of `b`.
     pub fn is_complete(&self) -> bool {
         self.pairs.len() == self.a.len() * self.b.len()
     }
@@ -35,7 +35,7 @@ impl<'a> ClassPairs<'a> {
         self.pairs.iter().find(|pair| pair.a == a && pair.b == b)
     }
 
-    /// The `count` pairs of least distance.
+    /// The `count` pairs with the smallest distance.
     pub fn nearest(&self, count: usize) -> Vec<Pair<'a>> {
         let mut pairs = self.pairs.clone();
         pairs.sort_by(|one, other| one.distance.total_cmp(&other.distance));

@@ -1,10 +1,10 @@
-//! JSON files with a head that people read and lists with one item a line, so that two of them
-//! compare well in any diff.
+//! JSON files with an indented head and lists with one item per line, so that two of them compare
+//! well in any diff.
 
 use serde::Serialize;
 
-/// The head of a whole document, whose first list has this name: reading the lists, which may be
-/// long, takes a hundred times as long.
+/// The head of a document whose first list is named `list`. The lists may be long, and parsing them
+/// takes a hundred times longer.
 pub fn head(text: &str, list: &str) -> Option<String> {
     let (head, _) = text.split_once(&format!(",\n  \"{list}\": ["))?;
     text.ends_with(END).then(|| [head, END].concat())
@@ -12,7 +12,7 @@ pub fn head(text: &str, list: &str) -> Option<String> {
 
 const END: &str = "\n}\n";
 
-/// The fields of `head` spread out, then each list under its name.
+/// Writes the indented `head`, then each list under its name.
 pub fn document<T: Serialize>(
     head: &T,
     lists: &[(&str, Vec<String>)],

@@ -1,7 +1,7 @@
 //! The report: views of a run's records as files for people and scripts.
 //!
-//! It owns the formats of `out/`. It computes no result and runs no node: every number here is in a
-//! record, and the page says in which.
+//! Owns the formats of `out/`. Computes no results and runs no nodes: every number here is in a
+//! record, and the page names the record.
 
 mod accepted;
 mod atlas;
@@ -54,8 +54,8 @@ pub fn folder_name(graph: &crate::workflow::graph::Graph) -> String {
 /// Writes `results.json`, `provenance.json`, `report.html` and `tables/` into `folder`, and
 /// returns the path of the page.
 ///
-/// Files whose bytes are as they should be are not touched; where nothing that the report shows
-/// has changed and its files are as they were left, nothing is rendered either.
+/// Does not touch files whose bytes are up to date. If nothing that the report shows has changed
+/// and its files are intact, it renders nothing.
 pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
     let page = folder.join(PAGE);
     let fingerprint = provenance::fingerprint(view);
@@ -85,14 +85,14 @@ pub fn write(view: &View, folder: &Path) -> Result<PathBuf, ReportError> {
         let path = folder.join(path);
         remove(&path).map_err(io(path))?;
     }
-    // Last, so that its stamp never speaks of files that are not there.
+    // Written last, so that its stamp never refers to missing files.
     let path = folder.join(PROVENANCE);
     replace(&path, &provenance::render(view, &stamp)?).map_err(io(path))?;
     Ok(page)
 }
 
-/// The files of the report in `folder` with the digests of their bytes; `None` where it is not that
-/// of `view`, or not as it was left.
+/// The files of the report in `folder` with the digests of their bytes; `None` if the report is not
+/// that of `view`, or its files have been modified.
 pub fn written(view: &View, folder: &Path) -> Option<BTreeMap<PathBuf, Digest>> {
     let stamp = stamp(folder)?;
     if !is_current(folder, &stamp, &provenance::fingerprint(view)) {
@@ -113,7 +113,7 @@ const RESULTS: &str = "results.json";
 const PROVENANCE: &str = "provenance.json";
 const TABLES: &str = "tables";
 
-/// Every file but the provenance, by path relative to the report's folder.
+/// All files except the provenance, by path relative to the report's folder.
 fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
     let mut files = BTreeMap::new();
     files.insert(RESULTS.to_string(), results::render(view)?);
@@ -128,7 +128,7 @@ fn render(view: &View) -> Result<BTreeMap<String, String>, ReportError> {
     Ok(files)
 }
 
-/// What the report that lies in `folder` says of itself.
+/// The stamp of the report in `folder`.
 fn stamp(folder: &Path) -> Option<Stamp> {
     let text = fsx::read_regular_text(&folder.join(PROVENANCE)).ok()?;
     serde_json::from_str(&document::head(&text, provenance::NODES)?).ok()
@@ -141,7 +141,7 @@ fn is_current(folder: &Path, stamp: &Stamp, fingerprint: &Digest) -> bool {
     stamp.view == *fingerprint && stamp.files.iter().all(as_left)
 }
 
-/// Tables that an earlier report wrote and this one does not have. Nothing else is ever removed.
+/// Tables of an earlier report that this one does not have. Nothing else is ever removed.
 fn stale(earlier: Option<Stamp>, files: &BTreeMap<String, String>) -> Vec<String> {
     let earlier = earlier.map_or(BTreeMap::new(), |stamp| stamp.files);
     let is_table = |path: &str| {
@@ -162,7 +162,7 @@ fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Writes `text` to `path` in one step, unless it is there already.
+/// Atomically writes `text` to `path`, unless the file has this content already.
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     if fsx::read_regular(path).is_ok_and(|bytes| bytes == text.as_bytes()) {
         return Ok(());

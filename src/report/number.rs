@@ -1,22 +1,22 @@
-//! How numbers look to people: decimals by unit, signs that line up, no false precision.
+//! Formats numbers: decimals by unit, aligned signs, no false precision.
 
-/// A number with what decides its looks.
+/// A number and its format.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Number {
     pub value: f64,
-    /// Digits after the point in text and on the page.
+    /// Digits after the decimal point in text and on the page.
     pub decimals: usize,
     /// Show a plus sign: the number is a difference.
     pub signed: bool,
 }
 
 impl Number {
-    /// As `unit` wants to be shown: differences in points carry a sign.
+    /// The format for `unit`: differences in points have a sign.
     pub fn of(value: f64, unit: &str) -> Self {
         let (decimals, signed) = match unit {
             "points" => (1, true),
             "percent" => (1, false),
-            // Counts, above all.
+            // Mainly counts.
             _ if value.fract() == 0.0 => (0, false),
             _ if value.abs() >= 100.0 => (1, false),
             _ if value.abs() >= 10.0 => (2, false),
@@ -42,7 +42,7 @@ impl Number {
         Self::hundredths(value, true)
     }
 
-    /// Two decimals, as exact as published numbers are.
+    /// Two decimals, the precision of published numbers.
     pub fn hundredths(value: f64, signed: bool) -> Self {
         Self {
             value,
@@ -59,18 +59,18 @@ impl Number {
             false => format!("{:.decimals$}", self.value),
         };
         if self.is_zero() {
-            // Neither +0.0 nor -0.0: a rounded zero has no direction.
+            // Without +0.0 and -0.0: a number that rounds to zero has no sign.
             return text.trim_start_matches(['+', '-']).to_string();
         }
         text
     }
 
-    /// For the page: with a real minus sign.
+    /// For the page: with a true minus sign.
     pub fn typeset(&self) -> String {
         self.ascii().replace('-', "\u{2212}")
     }
 
-    /// For CSV: at most four decimals more than people see, no plus sign.
+    /// For CSV: up to four more decimals than displayed, no plus sign.
     pub fn plain(&self) -> String {
         let scale = 10f64.powi(4);
         let rounded = (self.value * scale).round() / scale;
@@ -81,7 +81,7 @@ impl Number {
         }
     }
 
-    /// Whether it shows as zero.
+    /// Whether it is displayed as zero.
     pub fn is_zero(&self) -> bool {
         (self.value.abs() * 10f64.powi(self.decimals as i32)).round() == 0.0
     }
@@ -93,7 +93,7 @@ pub fn plural(count: usize, noun: &str) -> String {
     format!("{} {noun}{ending}", grouped(count))
 }
 
-/// `18 439` with thin spaces, so that large counts read at a glance.
+/// `18 439` with thin spaces.
 pub fn grouped(count: usize) -> String {
     let digits = count.to_string();
     if digits.len() <= 4 {
@@ -109,7 +109,7 @@ pub fn grouped(count: usize) -> String {
     text
 }
 
-/// Seconds as people say them: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 02 min`.
+/// Formats seconds: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 02 min`.
 pub fn duration(seconds: f64) -> String {
     let whole = seconds.round() as u64;
     match whole {

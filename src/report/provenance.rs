@@ -1,5 +1,6 @@
-//! `provenance.json`: for every node its key, its record, and when, where and how long it ran;
-//! and what the report was rendered from, so that an unchanged one is left alone.
+//! `provenance.json`: for every node its key, its record, and when, where and how long it ran; and
+//! a digest of what the report was rendered from, so that an unchanged report is not rendered
+//! again.
 
 use std::collections::BTreeMap;
 
@@ -13,17 +14,17 @@ use super::view::View;
 use crate::digest::Digest;
 use crate::store::Accepted;
 
-/// Raised when the same view is written as other bytes than before: a report of an older build is
-/// then rendered anew.
-const RENDERING: u32 = 3;
+/// Incremented when the same view is rendered to different bytes: reports of older builds are then
+/// rendered again.
+const RENDERING: u32 = 4;
 
-/// The list of the document.
+/// The name of the list in the document.
 pub const NODES: &str = "nodes";
 
-/// What an earlier report says of itself.
+/// Identifies the content of a report.
 #[derive(Deserialize, Serialize)]
 pub struct Stamp {
-    /// Digest of everything that the report shows.
+    /// Digest of all data that the report shows.
     pub view: Digest,
     /// Digest of every other file of the report, by path relative to its folder.
     pub files: BTreeMap<String, Digest>,
@@ -43,14 +44,14 @@ struct NodeProvenance<'a> {
     ribflow: &'a str,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     notes: &'a BTreeMap<String, Value>,
-    /// The records of older versions that it repeats, the nearest first.
+    /// The records of older versions that it repeats, nearest first.
     #[serde(skip_serializing_if = "<[Accepted]>::is_empty")]
     accepted: &'a [Accepted],
     #[serde(flatten)]
     standing: Option<&'a Standing>,
 }
 
-/// The digest of everything that the report of `view` shows.
+/// The digest of all data that the report of `view` shows.
 pub fn fingerprint(view: &View) -> Digest {
     let graph = view.graph;
     let mut fed = Vec::new();
@@ -95,7 +96,7 @@ pub fn fingerprint(view: &View) -> Digest {
     view.warnings.iter().for_each(|warning| text(warning));
     for (index, standing) in view.standings.into_iter().flatten() {
         text(&graph.dag[*index].id);
-        // Names, digests and words always encode.
+        // Names, digests and texts always serialise.
         text(&serde_json::to_string(standing).unwrap_or_default());
     }
     for index in graph.dag.node_indices() {
@@ -114,7 +115,7 @@ pub fn fingerprint(view: &View) -> Digest {
     Digest::finish(&hasher)
 }
 
-/// The document: the stamp, then a line for every node that has a record.
+/// The document: the stamp, then a line for every node with a record.
 pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
     let lines: Result<Vec<String>, _> = view
         .nodes()

@@ -1,4 +1,5 @@
-//! Distances against drops, as the `report` nodes of a graph paired and correlated them.
+//! Relations between distances and drops, as the `report` nodes of a graph paired and correlated
+//! them.
 
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
@@ -7,7 +8,7 @@ use super::view::View;
 use crate::store::artifact::{Metric, Table};
 use crate::workflow::kind::Meaning;
 
-/// What one `report` node says of the distances that came by one of its inputs.
+/// The relation between drops and the distances of one input of a `report` node.
 pub struct Relation<'a> {
     pub index: NodeIndex,
     /// The name of the input.
@@ -16,21 +17,21 @@ pub struct Relation<'a> {
     pub groups: Vec<Group<'a>>,
 }
 
-/// How well something predicts drops, beside its rivals.
+/// How well a predictor predicts drops, among others.
 pub struct Predictor<'a> {
     pub name: &'a str,
     pub points: usize,
     pub spearman: Option<Correlation>,
     pub pearson: Option<f64>,
-    /// Root mean square error of leaving a domain out, in points.
+    /// Root mean square error in leave-one-domain-out cross-validation, in points.
     pub left_out: Option<f64>,
-    /// The same of the plain mean: what a useless predictor reaches.
+    /// The same for predicting the mean: the error of a useless predictor.
     pub left_out_of_mean: Option<f64>,
 }
 
 /// One domain in one group.
 pub struct Point<'a> {
-    /// The ids that tell its group from others.
+    /// The ids that identify its group.
     pub axes: Vec<(&'a str, &'a str)>,
     pub tuned_on: &'a str,
     pub distance: f64,
@@ -52,7 +53,7 @@ pub struct Correlation {
     pub interval: Option<[f64; 2]>,
 }
 
-/// The relations of a graph, as far as their records are there.
+/// The relations of a graph for which records exist.
 pub fn relations<'a>(view: &View<'a>) -> Vec<Relation<'a>> {
     let mut relations: Vec<Relation<'a>> = Vec::new();
     for index in view.done(Meaning::Report) {
@@ -110,7 +111,7 @@ impl<'a> Relation<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// The id on an axis; empty where the group has none.
+    /// The id on an axis; empty if the group has none.
     pub fn id(&self, axis: &str) -> &'a str {
         self.axes
             .iter()
@@ -150,7 +151,7 @@ impl<'a> Row<'a> {
         self.get(name)?.as_f64()
     }
 
-    /// The text columns that are not among `fixed`.
+    /// The text columns other than `fixed`.
     fn axes(&self, fixed: &[&str]) -> Vec<(&'a str, &'a str)> {
         self.0
             .iter()

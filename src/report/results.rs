@@ -1,5 +1,5 @@
-//! `results.json`: every metric of every node, for scripts. It says what came out and nothing of
-//! how, where or when; docs/results.md is its specification.
+//! `results.json`: every metric of every node, for scripts. It contains results only, not how,
+//! where or when they were computed; docs/results.md specifies it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,10 +11,10 @@ use super::view::{Role, View, without};
 use crate::ml::metrics::estimate::estimate;
 use crate::store::artifact::{Better, Metric};
 
-/// The version of the format, raised when a reader of the last one would be misled.
+/// The version of the format, incremented when a change would mislead existing readers.
 const FORMAT: u32 = 1;
 
-/// Names to values, in the order they were put in.
+/// Names and values in insertion order.
 #[derive(Default)]
 struct Fields<V>(Vec<(String, V)>);
 
@@ -45,7 +45,7 @@ struct Head<'a> {
 #[derive(Serialize)]
 struct AxisInfo<'a> {
     role: Option<&'static str>,
-    /// On the axis that was tested on: the id of the sources' own set.
+    /// On the axis of test sets: the id of the sources' own set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pretrained_on: Option<&'a str>,
     values: Vec<ValueInfo<'a>>,
@@ -69,7 +69,7 @@ struct StageFacts<'a> {
 struct MetricInfo<'a> {
     unit: &'a str,
     better: Option<Better>,
-    /// Null also where it differs between the nodes of the stage: then it stands with each value.
+    /// Also null if it differs between the nodes of the stage: it is then given with each value.
     chance: Option<f64>,
 }
 
@@ -106,7 +106,7 @@ struct Averaged {
     interval: Option<[f64; 2]>,
 }
 
-/// The document: the head spread out, then one line for every node and every aggregate.
+/// The document: the indented head, then one line for every node and every aggregate.
 pub fn render(view: &View) -> Result<String, serde_json::Error> {
     let stages = stage_facts(view);
     let nodes = node_results(view, &stages);
@@ -161,7 +161,7 @@ fn axes<'a>(view: &View<'a>) -> Fields<AxisInfo<'a>> {
         .collect()
 }
 
-/// What holds for all nodes of a stage, stages in the order of the file.
+/// Facts that hold for all nodes of a stage, stages in the order of the file.
 fn stage_facts<'a>(view: &View<'a>) -> Fields<StageFacts<'a>> {
     let stages = view.graph.stages.iter();
     let axes: BTreeMap<&str, &[String]> = stages
@@ -234,8 +234,8 @@ fn node_results<'a>(view: &View<'a>, stages: &Fields<StageFacts<'a>>) -> Vec<Nod
         .collect()
 }
 
-/// The nodes of a stage that differ only in their repeats, taken together. Only stages that have
-/// a `repeats` axis are here, whatever the number of repeats.
+/// Aggregates of the nodes of a stage that differ only in their repeats. Only for stages with a
+/// `repeats` axis, regardless of the number of repeats.
 fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
     let roles = view.roles();
     let repeats: Vec<&str> = roles
@@ -275,10 +275,10 @@ fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
     aggregates
 }
 
-/// Axes with an id each.
+/// Axes with one id each.
 type Ids<'a> = Vec<(&'a str, &'a str)>;
 
-/// The nodes of one stage that agree on all axes but the repeats.
+/// The nodes of one stage that agree on all axes except the repeats.
 struct Repeated<'a> {
     stage: &'a str,
     axes: Ids<'a>,

@@ -1,5 +1,5 @@
-//! A run as a Workflow Run RO-Crate (<https://w3id.org/ro/wfrun/workflow/0.5>): what was run, when,
-//! on what, and what came out, in JSON-LD that research repositories read.
+//! A run as a Workflow Run RO-Crate (<https://w3id.org/ro/wfrun/workflow/0.5>): what was run, when
+//! and on which inputs, and the results, in JSON-LD that research repositories read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,15 +28,15 @@ const PROFILES: [(&str, &str, &str); 3] = [
 ];
 const PARAMETER: &str = "https://bioschemas.org/profiles/FormalParameter/1.0-RELEASE";
 
-/// What lies in the crate's folder.
+/// The content of the crate's folder.
 pub struct Contents<'a> {
     /// The workflow file, relative to the crate.
     pub workflow: &'a str,
-    /// Its other files: a lock, published values, scripts.
+    /// Its other files: a lock file, published values, scripts.
     pub inputs: &'a BTreeMap<String, u64>,
     /// The files of the report.
     pub results: &'a BTreeMap<String, u64>,
-    /// The address of a licence, if one was named.
+    /// The address of the licence, if one was given.
     pub license: Option<&'a str>,
 }
 
@@ -86,7 +86,7 @@ fn root(view: &View, contents: &Contents, ended: u64) -> Value {
         "@id": "./",
         "@type": "Dataset",
         "name": format!("Results of {name}"),
-        "description": description.unwrap_or_else(|| format!("What came out of the workflow {name}")),
+        "description": description.unwrap_or_else(|| format!("Results of the workflow {name}")),
         "datePublished": utc(ended),
         "license": { "@id": license_id(contents.license) },
         "conformsTo": PROFILES.map(|(id, _, _)| json!({ "@id": id })),
@@ -103,7 +103,7 @@ fn license_id(license: Option<&str>) -> &str {
 fn license(license: Option<&str>) -> Value {
     let name = match license {
         Some(id) => id.rsplit('/').next().unwrap_or(id),
-        None => "No licence has been named: ask whoever made this",
+        None => "No licence is given: ask the authors",
     };
     json!({ "@id": license_id(license), "@type": "CreativeWork", "name": name })
 }
@@ -139,7 +139,7 @@ fn software() -> [Value; 2] {
     ]
 }
 
-/// A parameter for every file that came out, as the profile asks.
+/// A parameter for every result file, as the profile requires.
 fn parameters(contents: &Contents) -> Vec<Value> {
     let parameter = |name: &String| {
         json!({
@@ -217,7 +217,7 @@ fn references<'a>(ids: impl Iterator<Item = &'a str>) -> Vec<Value> {
     ids.map(|id| json!({ "@id": id })).collect()
 }
 
-/// When the first node began, and when the last one ended: seconds since 1970.
+/// When the first node started and the last one ended: seconds since 1970.
 fn times(view: &View) -> (u64, u64) {
     let provenances = view
         .records

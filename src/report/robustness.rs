@@ -1,5 +1,5 @@
-//! The benchmark as the `rib` nodes of a graph state it: who was tuned on what, tested on what,
-//! and what came out. It reads RI, mRI and drops from their records and computes none of them.
+//! The benchmark of the `rib` nodes of a graph: fine-tuning sets, test sets and results. Reads RI,
+//! mRI and drops from their records and computes none of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,7 +15,8 @@ use crate::workflow::kind::Meaning;
 /// All `rib` nodes of one stage.
 pub struct Benchmark<'a> {
     pub stage: &'a str,
-    /// The axis that pictures are split by: the stage's first, where it has more than one.
+    /// The axis by which figures are split into panels: the first of the stage, if it has more than
+    /// one.
     pub panel_axis: Option<&'a str>,
     pub experiments: Vec<Experiment<'a>>,
 }
@@ -24,19 +25,19 @@ pub struct Benchmark<'a> {
 pub struct Experiment<'a> {
     pub index: NodeIndex,
     pub node: &'a Node,
-    /// The ids of the domains it was tuned on, in the order of the file.
+    /// The ids of the domains for fine-tuning, in the order of the file.
     pub tuned: Vec<&'a str>,
-    /// The ids it was tested on, in the order of the file: the sources' own set and the domains.
+    /// The ids of the test sets, in the order of the file: the sources' own set and the domains.
     pub tested: Vec<&'a str>,
     /// The id of the sources' own set.
     pub own: Option<&'a str>,
     pub tuned_axis: &'a str,
     pub tested_axis: &'a str,
-    /// The metric that counts as accuracy.
+    /// The metric used as accuracy.
     pub metric: &'a str,
-    /// By tested id.
+    /// By id of the test set.
     pub before: BTreeMap<&'a str, Accuracy>,
-    /// By tuned id and tested id.
+    /// By ids of the fine-tuning set and the test set.
     pub after: BTreeMap<(&'a str, &'a str), Accuracy>,
 }
 
@@ -46,7 +47,7 @@ pub struct Accuracy {
     pub nodes: Vec<NodeIndex>,
 }
 
-/// The benchmarks of a graph, by stage, as far as their records are there.
+/// The benchmarks of a graph, by stage, as far as records exist.
 pub fn benchmarks<'a>(view: &View<'a>) -> Vec<Benchmark<'a>> {
     let mut benchmarks: Vec<Benchmark<'a>> = Vec::new();
     let all = view
@@ -56,7 +57,7 @@ pub fn benchmarks<'a>(view: &View<'a>) -> Vec<Benchmark<'a>> {
         let Some(experiment) = Experiment::read(view, index) else {
             continue;
         };
-        // Nothing of it has come out: not even the models as they are.
+        // It has no results, not even for the models before fine-tuning.
         if experiment.before.is_empty() && !view.records.contains_key(&index) {
             continue;
         }
@@ -84,7 +85,7 @@ pub fn benchmarks<'a>(view: &View<'a>) -> Vec<Benchmark<'a>> {
 }
 
 impl<'a> Benchmark<'a> {
-    /// The experiments by panel, both in the order of the file.
+    /// The experiments by panel, in the order of the file.
     pub fn panels(&self) -> Vec<(Option<&'a str>, Vec<&Experiment<'a>>)> {
         let mut panels: Vec<(Option<&'a str>, Vec<&Experiment<'a>>)> = Vec::new();
         for experiment in &self.experiments {
@@ -97,7 +98,7 @@ impl<'a> Benchmark<'a> {
         panels
     }
 
-    /// The series (everything but the panel axis) in the order in which they first appear.
+    /// The series (everything except the panel axis) in order of first appearance.
     pub fn series(&self, view: &View<'a>) -> Vec<String> {
         let mut series: Vec<String> = Vec::new();
         for experiment in &self.experiments {
@@ -126,7 +127,7 @@ impl<'a> Benchmark<'a> {
         before.flat_map(|accuracy| accuracy.nodes.clone()).collect()
     }
 
-    /// How many repeats the means are taken over, at most.
+    /// The maximum number of repeats that the means are taken over.
     pub fn repeats(&self, view: &View<'a>) -> u64 {
         let mri = self
             .experiments
@@ -135,21 +136,21 @@ impl<'a> Benchmark<'a> {
         mri.filter_map(|mri| mri.n).max().unwrap_or(1)
     }
 
-    /// The axis of what models were tuned on.
+    /// The axis of fine-tuning sets.
     pub fn tuned_axis(&self) -> &'a str {
         self.experiments
             .first()
             .map_or("", |experiment| experiment.tuned_axis)
     }
 
-    /// The axis of what they were tested on.
+    /// The axis of test sets.
     pub fn tested_axis(&self) -> &'a str {
         self.experiments
             .first()
             .map_or("", |experiment| experiment.tested_axis)
     }
 
-    /// Every id that some experiment was tested on, in the order of the file.
+    /// The ids of all test sets, in the order of the file.
     pub fn tested(&self) -> Vec<&'a str> {
         let mut tested: Vec<&'a str> = Vec::new();
         for id in self
@@ -164,7 +165,7 @@ impl<'a> Benchmark<'a> {
         tested
     }
 
-    /// Every domain that some experiment was tuned on, in the order of the file.
+    /// The ids of all domains for fine-tuning, in the order of the file.
     pub fn domains(&self) -> Vec<&'a str> {
         let mut domains: Vec<&'a str> = Vec::new();
         for domain in self

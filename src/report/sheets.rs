@@ -1,5 +1,5 @@
-//! Nodes with metrics, gathered into tables that suit any workflow: stages of one kind and the
-//! same axes stand in one table.
+//! Groups nodes with metrics into tables for any workflow: stages of one kind with the same axes
+//! share a table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 
 use super::view::View;
 
-/// Nodes that fit into one table.
+/// The nodes of one table.
 pub struct Sheet<'a> {
     pub kind: &'a str,
     pub stages: Vec<&'a str>,
@@ -49,7 +49,7 @@ impl<'a> Sheet<'a> {
         self.stages.len() > 1 || self.axes.is_empty()
     }
 
-    /// What a file of this sheet is called: the stage, or the kind of several stages.
+    /// The file name of this sheet: the stage, or the kind of several stages.
     pub fn name(&self) -> &'a str {
         match self.stages.as_slice() {
             [stage] => stage,
@@ -57,7 +57,8 @@ impl<'a> Sheet<'a> {
         }
     }
 
-    /// What `pick` makes of the metrics' names, each once, in the order of their first appearance.
+    /// The results of `pick` for the names of the metrics, without duplicates, in order of first
+    /// appearance.
     pub fn names(&self, view: &View, pick: impl Fn(&str) -> Option<String>) -> Vec<String> {
         let (mut names, mut seen) = (Vec::new(), BTreeSet::new());
         for (name, _) in self.nodes.iter().flat_map(|index| view.metrics(*index)) {
@@ -76,7 +77,7 @@ impl<'a> Sheet<'a> {
         names
     }
 
-    /// The unit of a metric, as the first node that has it says.
+    /// The unit of a metric, from the first node that has it.
     pub fn unit<'v>(&self, view: &View<'v>, name: &str) -> Option<&'v str> {
         let mut metrics = self.nodes.iter().flat_map(|index| view.metrics(*index));
         metrics
@@ -85,7 +86,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// Splits `top1/fog` and `ri[r]` into what is measured and on which part.
+/// Splits `top1/fog` and `ri[r]` into the metric and the part.
 pub fn part(name: &str) -> Option<(&str, &str)> {
     match name.strip_suffix(']') {
         Some(rest) => rest.split_once('['),

@@ -1,22 +1,22 @@
-//! What is known of a node's record beside what stands in it: who has taken it back, and what
-//! else came out of the same key. Others' words, so it is never part of `results.json`.
+//! What is known about a node's record besides its content: who has revoked it, and other outcomes
+//! of the same key. These are statements of others, so they are never part of `results.json`.
 
 use serde::Serialize;
 
 use crate::digest::Digest;
 
-/// How a node's record stands.
+/// The standing of a node's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Standing {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub taken_back: Vec<TakenBack>,
-    /// The other outcomes in the store: of other labs, or of a run that was forced or computed
-    /// again to compare.
+    /// The other outcomes in the store: from other labs, or from a run that was forced or
+    /// recomputed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Other>,
 }
 
-/// Who has taken back a record, by name or else by key.
+/// Who has revoked a record, by its digest or by its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TakenBack {
     pub by: String,
@@ -27,18 +27,18 @@ pub struct TakenBack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Other {
     pub record: Digest,
-    /// Who has signed it; nobody, where it was made here and never passed on.
+    /// Who has signed it; empty if it was made here and never shared.
     pub signers: Vec<String>,
     pub outcome: Agrees,
 }
 
-/// How another outcome compares with the one that is used.
+/// How another outcome compares with the one in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Agrees {
-    /// To the last bit.
+    /// Bit for bit.
     Equal,
-    /// As far as the tolerance of the kind goes.
+    /// Within the tolerance of the kind.
     Within,
     Different,
 }

@@ -1,4 +1,4 @@
-//! The result of a run in a terminal: a few aligned lines of plain text.
+//! The result of a run for a terminal: a few aligned lines of plain text.
 
 use super::accepted;
 use super::number::Number;
@@ -8,11 +8,11 @@ use super::tables;
 use super::verdict::{Verdict, Verdicts, claims_table, values_table};
 use super::view::View;
 
-/// Above this many rows a table says more on the page than in a terminal.
+/// Tables with more rows are left to the page.
 const ROWS: usize = 40;
 
-/// The mRI table and what the `report` nodes conclude; without a benchmark in the graph, the
-/// metrics of every stage that has few nodes. Empty where there is nothing to say.
+/// The mRI table and the conclusions of the `report` nodes; without a benchmark in the graph, the
+/// metrics of every stage with few nodes. Empty if there are no results.
 pub fn summary_text(view: &View) -> String {
     let benchmarks = benchmarks(view);
     let warnings = view.warnings.iter();
@@ -43,8 +43,8 @@ fn accepted_lines(view: &View) -> Vec<String> {
     sentences.map(|it| format!("Accepted: {it}\n")).collect()
 }
 
-/// Everything that there is to say of published numbers: numbers, claims, what is not as
-/// published, what predicts the drop, and what it comes to.
+/// Everything about published numbers: numbers, claims, deviations from the published setting,
+/// predictors of the drop, and the totals.
 pub fn verdict_text(view: &View, verdicts: &Verdicts) -> String {
     let mut parts = accepted_lines(view);
     if !verdicts.values.is_empty() {
@@ -53,7 +53,7 @@ pub fn verdict_text(view: &View, verdicts: &Verdicts) -> String {
     if !verdicts.claims.is_empty() {
         let mut table = claims_table(verdicts);
         if !verdicts.values.is_empty() {
-            // They stand below the first table.
+            // They are below the first table.
             table.notes.clear();
         }
         parts.push(table.to_text());
@@ -64,7 +64,7 @@ pub fn verdict_text(view: &View, verdicts: &Verdicts) -> String {
     parts.join("\n")
 }
 
-/// `published numbers: 31 reproduced, 4 different, 27 not run`, and the same of claims.
+/// `published numbers: 31 reproduced, 4 different, 27 not run`, and the same for claims.
 fn closing(verdicts: &Verdicts) -> String {
     const ALL: [Verdict; 9] = [
         Verdict::Reproduced,
@@ -93,9 +93,7 @@ fn closing(verdicts: &Verdicts) -> String {
         }
     }
     if !verdicts.calibrated {
-        text.push_str(
-            "The numbers that must come out right first have not: nothing else is judged.\n",
-        );
+        text.push_str("The calibration numbers were not reproduced: nothing else is judged.\n");
     }
     text
 }

@@ -1,4 +1,4 @@
-//! A table as data, and its three plain forms: CSV, Markdown, JSON. The page draws its own.
+//! A table as data, and its three plain formats: CSV, Markdown, JSON. The page draws its own.
 
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ pub struct Table {
     pub title: String,
     pub columns: Vec<Column>,
     pub rows: Vec<Vec<Cell>>,
-    /// What is to be said below it, in text and Markdown.
+    /// Notes below it, in text and Markdown.
     pub notes: Vec<String>,
 }
 
@@ -20,7 +20,7 @@ pub struct Table {
 pub struct Column {
     /// Stable: the field name in CSV and JSON.
     pub name: String,
-    /// For people.
+    /// For display.
     pub label: String,
     pub numeric: bool,
 }
@@ -29,13 +29,13 @@ pub struct Column {
 pub enum Cell {
     Empty,
     Text(String),
-    /// An axis value: its id for scripts, its label for people.
+    /// An axis value: its id for scripts, its label for display.
     Named {
         id: String,
         label: String,
     },
     Number(Number),
-    /// A number that nobody has computed yet.
+    /// A number that has not been computed yet.
     NotRun,
 }
 
@@ -72,7 +72,7 @@ impl Cell {
         number.map_or(Self::Empty, Self::Number)
     }
 
-    /// A number of an experiment that is to be run.
+    /// A number of an experiment that may not have run yet.
     pub fn or_not_run(number: Option<Number>) -> Self {
         number.map_or(Self::NotRun, Self::Number)
     }
@@ -90,7 +90,7 @@ impl Cell {
 }
 
 impl Table {
-    /// Comma-separated values after RFC 4180, with `\n` line ends; numbers to four decimals.
+    /// Comma-separated values as in RFC 4180, with `\n` line ends; numbers to four decimals.
     pub fn to_csv(&self) -> String {
         let names = self.columns.iter().map(|column| csv_field(&column.name));
         let mut text = csv_line(names);
@@ -104,7 +104,7 @@ impl Table {
         text
     }
 
-    /// A heading and a pipe table, padded so that the source reads as a table too.
+    /// A heading and a pipe table, padded so that the source is readable too.
     pub fn to_markdown(&self) -> String {
         let text = |text: &str| {
             let escaped = text.replace('|', "\\|").replace('<', "\\<");
@@ -139,7 +139,7 @@ impl Table {
         markdown
     }
 
-    /// A list with one object a row; numbers as they are, absent cells null.
+    /// A list with one object per row; unrounded numbers, absent cells null.
     pub fn to_json(&self) -> String {
         let field = |(column, cell): (&Column, &Cell)| {
             format!("{}: {}", json!(column.name), cell_value(cell))
@@ -152,7 +152,7 @@ impl Table {
         format!("[\n{}\n]\n", rows.join(",\n"))
     }
 
-    /// Columns lined up with two spaces between them: for a terminal.
+    /// Columns aligned with two spaces between them, for a terminal.
     pub fn to_text(&self) -> String {
         let heads: Vec<String> = self
             .columns

@@ -1,5 +1,5 @@
-//! The tables of a report: of the benchmark where the graph has one, and of every stage that
-//! gives metrics.
+//! The tables of a report: those of the benchmark, if the graph has one, and one for every stage
+//! with metrics.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,8 @@ use crate::store::artifact::Metric;
 use crate::workflow::graph::Node;
 use crate::workflow::kind::Meaning;
 
-/// What the `report` nodes say predicts the drop: a table for each that compares predictors.
+/// The predictors of the drop in the `report` nodes: a table for each node that compares
+/// predictors.
 pub fn predictors(view: &View) -> Vec<Table> {
     let nodes = view.done(Meaning::Report);
     let mut tables: Vec<Table> = nodes
@@ -71,7 +72,7 @@ fn of_predictors(view: &View, node: NodeIndex) -> Table {
     }
 }
 
-/// Every table, those of the benchmark first. Names are unique.
+/// All tables, those of the benchmark first. Names are unique.
 pub fn tables(view: &View) -> Vec<Table> {
     let mut tables = Vec::new();
     let benchmarks = benchmarks(view);
@@ -103,7 +104,7 @@ pub fn tables(view: &View) -> Vec<Table> {
     tables
 }
 
-/// One row an experiment: before, after, mRI, the drop on the sources' own set.
+/// One row per experiment: before, after, mRI, the drop on the sources' own set.
 pub fn mri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     let metrics = [
         ("before", "before"),
@@ -146,7 +147,7 @@ pub fn mri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     }
 }
 
-/// One row an experiment, one column a domain that it was tuned on.
+/// One row per experiment, one column per domain for fine-tuning.
 pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     let domains = benchmark.domains();
     let axis = benchmark.tuned_axis();
@@ -179,8 +180,8 @@ pub fn ri(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     }
 }
 
-/// One row for every experiment and domain tuned on, one column for every set tested on; the row
-/// before tuning has no domain.
+/// One row per experiment and fine-tuning domain, one column per test set; the row before
+/// fine-tuning has no domain.
 pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     let tested = benchmark.tested();
     let mut columns = axis_columns(benchmark);
@@ -223,7 +224,7 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     }
 }
 
-/// One table for every sheet, with all metrics or only those of whole nodes.
+/// One table per sheet, with all metrics or only those of whole nodes.
 pub fn of_sheets(view: &View, parts: bool) -> Vec<Table> {
     sheets(view)
         .iter()
@@ -275,7 +276,7 @@ fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {
     }
 }
 
-/// Which classes an image may be taken for, of a table of evaluations.
+/// Notes which classes compete in a table of evaluations.
 fn mask_note(view: &View, nodes: &[NodeIndex]) -> Option<String> {
     let evaluations = nodes.iter().map(|index| view.node(*index));
     let evaluations = evaluations.filter(|node| node.kind.meaning() == Meaning::Evaluation);
@@ -284,7 +285,7 @@ fn mask_note(view: &View, nodes: &[NodeIndex]) -> Option<String> {
     match (of_data.is_empty(), of_model.is_empty()) {
         (true, _) => None,
         (false, true) => Some(
-            "Only the dataset's classes compete for an image, whatever else the model knows."
+            "Only the dataset's classes compete for an image, even if the model knows more."
                 .to_string(),
         ),
         (false, false) => Some(
@@ -295,7 +296,7 @@ fn mask_note(view: &View, nodes: &[NodeIndex]) -> Option<String> {
     }
 }
 
-/// What is not as published of a table of these nodes.
+/// The deviations from the published setting of a table of these nodes.
 fn notes(view: &View, nodes: &[NodeIndex]) -> Vec<String> {
     let deviations = view.deviations(nodes);
     let note = || format!("Not as published: {}.", deviations.join("; "));
@@ -331,7 +332,7 @@ fn axis_cells(view: &View, experiment: &Experiment) -> Vec<Cell> {
         .collect()
 }
 
-/// Of an experiment, which may still be to run.
+/// The result of an experiment, which may not have run yet.
 fn result_cell(metric: Option<&Metric>) -> Cell {
     Cell::or_not_run(metric.map(|metric| Number::of(metric.value, &metric.unit)))
 }

@@ -1,5 +1,5 @@
-//! What a report is a view of: the checked graph and one record per node. It owns the questions
-//! that every table and picture asks of them, and knows no format.
+//! The data of a report: the checked graph and one record per node. Answers the questions that
+//! every table and figure asks of them, and knows no output format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,20 +18,20 @@ use crate::workflow::kind::Meaning;
 pub struct View<'a> {
     pub graph: &'a Graph,
     pub records: &'a BTreeMap<NodeIndex, StoredRecord>,
-    /// Published numbers to set beside.
+    /// Published numbers to compare with.
     pub expected: Option<&'a Expected>,
-    /// What whoever reads it must know of where its numbers come from, in sentences.
+    /// Sentences about the origin of the numbers that readers must know.
     pub warnings: &'a [String],
-    /// How records stand, where there is something to say of that.
+    /// The standings of records, if there is anything to report.
     pub standings: Option<&'a BTreeMap<NodeIndex, Standing>>,
 }
 
-/// What an axis stands for in the benchmark, as the `rib` nodes say under `with:`.
+/// The role of an axis in the benchmark, as declared under `with:` of the `rib` nodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// What a model was fine-tuned on.
+    /// Fine-tuning sets.
     TunedOn,
-    /// What it was evaluated on.
+    /// Test sets.
     TestedOn,
     /// Repeats of the same experiment, such as seeds.
     Repeats,
@@ -59,12 +59,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same with warnings at its head.
+    /// Sets the warnings.
     pub fn warning(self, warnings: &'a [String]) -> Self {
         Self { warnings, ..self }
     }
 
-    /// The same with how the records stand.
+    /// Sets the standings of the records.
     pub fn standing(self, standings: &'a BTreeMap<NodeIndex, Standing>) -> Self {
         Self {
             standings: Some(standings),
@@ -72,12 +72,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same beside published numbers.
+    /// Sets the published numbers to compare with.
     pub fn expecting(self, expected: Option<&'a Expected>) -> Self {
         Self { expected, ..self }
     }
 
-    /// What of some nodes is not as published, in words.
+    /// The deviations of some nodes from the published setting, as text.
     pub fn deviations(&self, nodes: &[NodeIndex]) -> Vec<&'a str> {
         let expected = self.expected.map(|expected| expected.deviations_of(nodes));
         expected.unwrap_or_default()
@@ -120,7 +120,7 @@ impl<'a> View<'a> {
         stages
     }
 
-    /// The kinds among some nodes: a stage with cases may have several.
+    /// The kinds of some nodes: a stage with cases may have several.
     pub fn kinds(&self, nodes: &[NodeIndex]) -> Vec<&'static str> {
         let mut kinds = Vec::new();
         for index in nodes {
@@ -142,8 +142,8 @@ impl<'a> View<'a> {
             .collect()
     }
 
-    /// The metrics of a node by name. Those of the stage's first port of metrics go by their bare
-    /// name, those of further ones as `port.name`.
+    /// The metrics of a node by name. Metrics of the stage's first port of metrics have their bare
+    /// name, those of further ports `port.name`.
     pub fn metrics(&self, index: NodeIndex) -> Vec<(String, &'a Metric)> {
         let Some(stored) = self.records.get(&index) else {
             return Vec::new();
@@ -187,7 +187,7 @@ impl<'a> View<'a> {
             )
     }
 
-    /// The table that a node gives at `port`.
+    /// The table that a node outputs at `port`.
     pub fn table(&self, index: NodeIndex, port: &str) -> Option<&'a Table> {
         match self
             .records
@@ -203,7 +203,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The word for an axis value in tables: its `label:`, else its id.
+    /// The name of an axis value in tables: its `label:`, or else its id.
     pub fn label<'s>(&self, axis: &str, id: &'s str) -> &'s str
     where
         'a: 's,
@@ -216,7 +216,7 @@ impl<'a> View<'a> {
             .map_or(id, AxisValue::shown)
     }
 
-    /// The place of `id` on its axis, for sorting in the order of the file.
+    /// The position of `id` on its axis, for sorting in the order of the file.
     pub fn position(&self, axis: &str, id: &str) -> usize {
         self.graph
             .axes
@@ -226,7 +226,7 @@ impl<'a> View<'a> {
             .unwrap_or(usize::MAX)
     }
 
-    /// The role of an axis, where a `rib` node gives it one.
+    /// The role that a `rib` node gives an axis.
     pub fn role(&self, axis: &str) -> Option<Role> {
         self.roles().get(axis).copied()
     }
@@ -236,7 +236,7 @@ impl<'a> View<'a> {
         roles(self.graph)
     }
 
-    /// The ids that `rib` nodes call the sources' own set, with their axis.
+    /// The ids that `rib` nodes declare as the sources' own set, with their axis.
     pub fn own_ids(&self) -> BTreeSet<(&'a str, &'a str)> {
         self.nodes()
             .filter(|(_, node)| node.kind.meaning() == Meaning::Robustness)
@@ -265,7 +265,7 @@ pub fn roles(graph: &Graph) -> BTreeMap<&str, Role> {
     roles
 }
 
-/// `axes` without the axis `name`.
+/// `axes` without those in `names`.
 pub fn without<'n>(axes: &'n [(String, String)], names: &[&str]) -> Vec<(&'n str, &'n str)> {
     axes.iter()
         .filter(|(axis, _)| !names.contains(&axis.as_str()))

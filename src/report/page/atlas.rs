@@ -1,4 +1,4 @@
-//! Figure: datasets as points of a map, one picture a model. Both directions have one scale.
+//! Figure: datasets as points of a map, one picture per model. Both directions have the same scale.
 
 use maud::{Markup, html};
 
@@ -10,7 +10,7 @@ use crate::report::view::View;
 
 const WIDTH: f64 = 420.0;
 const HEIGHT: f64 = 330.0;
-/// Room for names and the ruler around the points.
+/// Margin for names and the ruler around the points.
 const AIR: f64 = 44.0;
 const TEXT: f64 = 11.0;
 
@@ -27,7 +27,7 @@ pub fn figure(view: &View, maps: &[Map]) -> Markup {
     }
 }
 
-/// Of which model, by its labels; the stage where there are several.
+/// The model of a map, by its labels; also the stage if there are several.
 fn title(view: &View, map: &Map, maps: &[Map]) -> String {
     let of_model = match map.model {
         Some(model) => {
@@ -46,7 +46,7 @@ fn title(view: &View, map: &Map, maps: &[Map]) -> String {
     }
 }
 
-/// Where the points of a map lie, in pixels, and pixels per unit of distance.
+/// The positions of a map's points in pixels, and pixels per unit of distance.
 struct Layout {
     places: Vec<[f64; 2]>,
     scale: f64,
@@ -112,7 +112,7 @@ fn picture(view: &View, map: &Map) -> Markup {
     }
 }
 
-/// Where a name stands beside its point: on the side with fewer points near.
+/// The position of a name beside its point: on the side with fewer points nearby.
 fn beside(at: [f64; 2], name: &str, places: &[[f64; 2]]) -> [f64; 2] {
     let wide = width(name, TEXT);
     let right = [at[0] + 9.0, at[1] + 4.0];

@@ -1,4 +1,4 @@
-//! Figure: mRI as bars around zero, one picture a panel, with each domain's RI as a dot.
+//! Figure: mRI as bars around zero, one picture per panel, with each domain's RI as a dot.
 
 use maud::{Markup, html};
 
@@ -39,7 +39,7 @@ pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
     }
 }
 
-/// From the least to the largest number shown, zero always among them, with some air.
+/// The range from the smallest to the largest number, including zero, with a margin.
 fn range(view: &View, benchmark: &Benchmark) -> (f64, f64) {
     let mut values = vec![0.0];
     for experiment in &benchmark.experiments {

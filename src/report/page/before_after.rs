@@ -1,5 +1,5 @@
-//! Figure: mean accuracy on the other domains before and after fine-tuning, two bars a panel, as
-//! the paper draws them; published means are marked where there are any.
+//! Figure: mean accuracy on the other domains before and after fine-tuning, two bars per panel, as
+//! in the paper; published means are marked.
 
 use maud::{Markup, html};
 
@@ -16,7 +16,7 @@ const LEFT: f64 = 30.0;
 const BAR: f64 = 17.0;
 const TEXT: f64 = 11.0;
 
-/// One picture a series (a method), its panels (sources) side by side.
+/// One picture per series (a method), with its panels (sources) side by side.
 pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
     let series = benchmark.series(view);
     html! {

@@ -38,7 +38,7 @@ pub fn sections(view: &View, benchmark: &Benchmark, numbering: &mut Numbering) -
             (matrix::matrices(view, benchmark, &deviations))
             (figure(numbering, radar::figure(view, benchmark), html! {
                 "Accuracy on every set before (grey) and after fine-tuning on one domain; rings are 25, 50, 75 and 100 %. "
-                "The shape passes by sets that were not run." (deviations)
+                "The outline skips sets that were not run." (deviations)
             }))
         }
         section id=(format!("{}-baselines", benchmark.stage)) {
@@ -48,7 +48,7 @@ pub fn sections(view: &View, benchmark: &Benchmark, numbering: &mut Numbering) -
     }
 }
 
-/// The best and the worst in a sentence.
+/// The best and the worst experiment, in a sentence.
 fn findings(view: &View, benchmark: &Benchmark) -> Markup {
     let mut ranked: Vec<(&Experiment, &Metric)> = benchmark
         .experiments
@@ -66,7 +66,7 @@ fn findings(view: &View, benchmark: &Benchmark) -> Markup {
         "Fine-tuned on one domain, tested on the others: mean accuracy fell in "
         b { (fell) " of " (ranked.len()) } " experiments. "
         @if let [(first, best), .., (last, worst)] = ranked.as_slice() {
-            "It fared best with " b { (name(first)) } " (" (shown(best)) " points) and worst with "
+            "The best was " b { (name(first)) } " (" (shown(best)) " points), the worst "
             b { (name(last)) } " (" (shown(worst)) " points)."
         }
     }
@@ -84,7 +84,7 @@ fn baseline_caption(view: &View, benchmark: &Benchmark) -> Markup {
     html! { "Accuracy before fine-tuning, in percent" (chance.unwrap_or_default()) }
 }
 
-/// Series down, panels across; each cell mRI, and the means before and after.
+/// Series as rows, panels as columns; each cell shows mRI and the means before and after.
 fn headline(view: &View, benchmark: &Benchmark) -> Markup {
     let limit = mri_limit(view, benchmark);
     let panels = benchmark.panels();
@@ -210,7 +210,7 @@ fn words(view: &View, experiment: &Experiment, metric: &Metric) -> String {
     trace::of(view, &text, &[experiment.index])
 }
 
-/// One row a panel: all its experiments start from the same models.
+/// One row per panel: all its experiments start from the same models.
 fn baselines(view: &View, benchmark: &Benchmark) -> Markup {
     let (tested, axis) = (benchmark.tested(), benchmark.tested_axis());
     let panels = benchmark.panels();
@@ -275,7 +275,7 @@ fn own_note(view: &View, benchmark: &Benchmark) -> String {
     }
 }
 
-/// The heading of a panel; of the only one, the name of the stage.
+/// The heading of a panel; for a single panel, the name of the stage.
 fn panel_label<'s>(view: &View<'s>, benchmark: &Benchmark<'s>, panel: Option<&'s str>) -> &'s str {
     match (benchmark.panel_axis, panel) {
         (Some(axis), Some(id)) => view.label(axis, id),
@@ -291,7 +291,7 @@ fn mri_limit(view: &View, benchmark: &Benchmark) -> f64 {
     palette::limit(mri.map(|mri| mri.value))
 }
 
-/// Half of an interval, to stand after a plus-minus sign.
+/// Half of an interval, to follow a plus-minus sign.
 pub fn half_width(interval: Option<[f64; 2]>) -> Option<String> {
     interval.map(|[low, high]| Number::percent((high - low) / 2.0).typeset())
 }

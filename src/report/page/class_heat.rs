@@ -1,4 +1,4 @@
-//! Figure: distances between classes, as tables that can be read aloud and copied.
+//! Figure: distances between classes, as tables, which screen readers can read and users can copy.
 
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
@@ -9,12 +9,12 @@ use crate::report::classes::{ClassPairs, Pair};
 use crate::report::number::Number;
 use crate::report::view::View;
 
-/// So many of the nearest pairs are listed where there are too many for a table of all.
+/// The number of nearest pairs to list if there are too many for a full table.
 const NEAREST: usize = 12;
-/// Tables of more rows or columns don't fit on a page.
+/// Tables with more rows or columns don't fit on a page.
 const WIDEST: usize = 24;
 
-/// One table for each pair of datasets, each with its own scale: features differ by model.
+/// One table for each pair of datasets, each with its own scale, because features differ by model.
 pub fn figure(view: &View, pairs: &[ClassPairs]) -> Markup {
     html! {
         div.heats {
@@ -29,7 +29,7 @@ pub fn figure(view: &View, pairs: &[ClassPairs]) -> Markup {
     }
 }
 
-/// The labels of a node, or its stage where it has none.
+/// The labels of a node, or its stage if it has none.
 fn name(view: &View, index: NodeIndex) -> String {
     let node = view.node(index);
     let labels: Vec<&str> = node
@@ -103,7 +103,7 @@ fn list(view: &View, pairs: &ClassPairs) -> Markup {
     }
 }
 
-/// Three digits at most, for the little room of a cell.
+/// At most three digits, because cells are narrow.
 fn short(value: f64) -> String {
     let decimals = match value {
         _ if value < 0.995 => 2,

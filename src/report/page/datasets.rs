@@ -1,4 +1,4 @@
-//! The section about the datasets themselves: how far they and their classes are from each other.
+//! The section about the datasets: the distances between them and between their classes.
 
 use maud::{Markup, html};
 
@@ -9,10 +9,10 @@ use crate::report::classes::class_pairs;
 use crate::report::number::plural;
 use crate::report::view::View;
 
-/// So many pictures of a kind stand on the page.
+/// The maximum number of pictures of one type on the page.
 const SHOWN: usize = 12;
 
-/// The section; nothing where no distances were measured.
+/// The section; empty if no distances were measured.
 pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
     let (maps, pairs) = (maps(view), class_pairs(view));
     if maps.is_empty() && pairs.is_empty() {

@@ -1,4 +1,4 @@
-//! The section that sets distances against drops.
+//! The section that compares distances with drops.
 
 use maud::{Markup, html};
 
@@ -64,7 +64,7 @@ fn finding<'a>(view: &View<'a>, relation: &Relation<'a>) -> Markup {
     }
 }
 
-/// The distance among other predictors of the drop.
+/// Compares the distance with other predictors of the drop.
 fn rivals(view: &View, relation: &Relation, numbering: &mut Numbering) -> Markup {
     let predictors = predictors(view, relation.index);
     let shown = |value: Option<f64>| value.map(|value| Number::correlation(value).typeset());

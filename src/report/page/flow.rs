@@ -1,5 +1,5 @@
-//! Figure: the workflow as a picture of its stages, left to right from what they read to what
-//! they give. Where the stages are too many to read, a box stands for all nodes of a kind.
+//! Figure: the stages of the workflow, left to right from inputs to outputs. If there are too many
+//! stages to read, each box represents all nodes of a kind.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,7 @@ use crate::report::number::{grouped, plural};
 use crate::report::view::View;
 use crate::workflow::graph::StageInfo;
 
-/// A box of the picture.
+/// A box of the figure.
 struct Block {
     name: String,
     subtitle: String,
@@ -86,7 +86,7 @@ fn drawing(blocks: &[Block], layout: &Layout, loops: &BTreeSet<usize>, label: &s
     }
 }
 
-/// How many of some nodes have a record, in words, and whether all have.
+/// How many of some nodes have a record, as text, and whether all have.
 fn share(view: &View, nodes: &[NodeIndex]) -> (String, bool) {
     let has_record = |index: &&NodeIndex| view.records.contains_key(*index);
     let done = nodes.iter().filter(has_record).count();
@@ -99,7 +99,7 @@ fn share(view: &View, nodes: &[NodeIndex]) -> (String, bool) {
     }
 }
 
-/// A box for every stage that has nodes.
+/// A box for every stage with nodes.
 fn stages(view: &View) -> Vec<Block> {
     let mut members: BTreeMap<&str, Vec<NodeIndex>> = view.stages().into_iter().collect();
     let stages = view.graph.stages.iter();
@@ -164,7 +164,7 @@ fn kinds(view: &View, stages: &[Block]) -> Vec<Block> {
     kinds.into_iter().map(block).collect()
 }
 
-/// Which block feeds which, and the blocks that feed on other nodes of themselves.
+/// The edges between blocks, and the blocks whose nodes use other nodes of the same block.
 fn edges(view: &View, blocks: &[Block]) -> (Edges, BTreeSet<usize>) {
     let mut block_of: Vec<Option<usize>> = vec![None; view.graph.dag.node_count()];
     for (place, block) in blocks.iter().enumerate() {

@@ -1,11 +1,11 @@
-//! The parts that all sections are set in: headings, numbered figures and tables.
+//! The parts of all sections: headings, numbered figures and tables.
 
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
 
 use crate::report::view::View;
 
-/// Counts figures and tables through the page.
+/// Numbers the figures and tables of the page.
 #[derive(Default)]
 pub struct Numbering {
     figures: usize,
@@ -16,13 +16,13 @@ pub fn heading(text: &str) -> Markup {
     html! { h2 { (text) } }
 }
 
-/// What of the nodes behind a table or picture is not as published.
+/// How the nodes behind a table or figure deviate from the published setting.
 pub fn not_as_published(view: &View, nodes: &[NodeIndex]) -> Markup {
     let deviations = view.deviations(nodes);
     html! { @if !deviations.is_empty() { " " b { "Not as published:" } " " (deviations.join("; ")) "." } }
 }
 
-/// A picture with its numbered caption below.
+/// A figure with its numbered caption below.
 pub fn figure(numbering: &mut Numbering, picture: Markup, caption: Markup) -> Markup {
     numbering.figures += 1;
     html! {
@@ -33,7 +33,7 @@ pub fn figure(numbering: &mut Numbering, picture: Markup, caption: Markup) -> Ma
     }
 }
 
-/// A table with its numbered caption above, which may be wider than the table.
+/// A table with its numbered caption above; the caption may be wider than the table.
 pub fn table(numbering: &mut Numbering, caption: Markup, table: Markup) -> Markup {
     numbering.tables += 1;
     html! {

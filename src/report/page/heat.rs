@@ -1,5 +1,6 @@
-//! Figure: what fine-tuning did to every accuracy, as tables of differences to the baseline in
-//! the colours of loss and gain. Tables rather than pictures: they can be read aloud and copied.
+//! Figure: the effect of fine-tuning on every accuracy, as tables of differences from the baseline
+//! in the colours of loss and gain. Tables, because screen readers can read them and users can copy
+//! them.
 
 use maud::{Markup, html};
 
@@ -9,7 +10,7 @@ use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
 use crate::report::view::View;
 
-/// All heat maps on one colour scale, with its legend.
+/// All heat maps on one colour scale, with a legend.
 pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
     let limit = palette::limit(benchmark.experiments.iter().flat_map(differences));
     html! {
@@ -56,7 +57,7 @@ fn differences<'e>(experiment: &'e Experiment) -> impl Iterator<Item = f64> + 'e
 fn map(view: &View, benchmark: &Benchmark, experiment: &Experiment, limit: f64) -> Markup {
     let is_own = |tested: &str| experiment.own == Some(tested);
     let class = |tested: &str| if is_own(tested) { "own" } else { "" };
-    // The sources' own set first: it is not one of the domains and in no mean.
+    // The sources' own set comes first: it is not one of the domains and in no mean.
     let own = experiment.tested.iter().filter(|tested| is_own(tested));
     let others = experiment.tested.iter().filter(|tested| !is_own(tested));
     let tested: Vec<&str> = own.chain(others).copied().collect();
@@ -130,7 +131,7 @@ fn cell(
         };
     };
     let difference = after.value.mean - before.value.mean;
-    // Where a workflow measures a model on what it was tuned on, the gain is shown, uncounted.
+    // If a workflow tests a model on its fine-tuning set, the gain is shown but not counted.
     let class = match tuned == tested {
         true => format!("none{side}"),
         false => format!("{}{side}", palette::class(difference, limit)),
@@ -172,7 +173,7 @@ fn mean(view: &View, experiment: &Experiment, tuned: &str, limit: f64) -> Markup
     html! { td class=(class) title=(words) { (short(ri.value)) } }
 }
 
-/// A difference in the little room of a cell: a decimal only where it says something.
+/// A difference in a narrow cell: with a decimal only where it is significant.
 pub fn short(value: f64) -> String {
     let decimals = if value.abs() < 9.95 { 1 } else { 0 };
     Number {

@@ -1,5 +1,5 @@
-//! The places of boxes and edges in a picture drawn from left to right. A box stands one layer
-//! right of the last box it needs; long edges bend around the layers between. It knows no workflow.
+//! Lays out boxes and edges from left to right. A box is one layer to the right of the last box it
+//! needs; long edges bend around the layers between. Knows nothing about workflows.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,16 @@ pub const GAP_X: f64 = 46.0;
 pub const MARGIN: f64 = 14.0;
 const GAP_Y: f64 = 22.0;
 
-/// A picture with more boxes is not readable.
+/// A figure with more boxes is not readable.
 const MOST_BOXES: usize = 150;
-/// Edges of a readable picture. An edge counts once for every layer that it crosses.
+/// The maximum number of edges of a readable figure. An edge counts once for every layer that it
+/// crosses.
 const MOST_STEPS: usize = 1000;
 
-/// From and to, as places in a list of boxes.
+/// Edges as pairs (from, to) of indices into a list of boxes.
 pub type Edges = BTreeSet<(usize, usize)>;
 
-/// A place in a layer: a box, or a bend of a long edge.
+/// A slot in a layer: a box, or a bend of a long edge.
 #[derive(Clone, Copy, PartialEq)]
 enum LayerSlot {
     Box(usize),
@@ -34,20 +35,20 @@ impl LayerSlot {
     }
 }
 
-/// An edge as the (layer, place in layer) of its ends and of the bends between.
+/// An edge as the (layer, slot) of its ends and of its bends.
 type Chain = Vec<(usize, usize)>;
 
 pub struct Layout {
     layers: Vec<Vec<LayerSlot>>,
-    /// For each box its layer and its top edge.
+    /// For each box, its layer and its top edge.
     pub place: Vec<(usize, f64)>,
-    /// For each edge the (layer, middle) of its ends and bends.
+    /// For each edge, the (layer, middle) of its ends and bends.
     pub paths: Vec<Vec<(usize, f64)>>,
     pub height: f64,
 }
 
 impl Layout {
-    /// `None` for a picture that is too large to read.
+    /// `None` for a figure that is too large to read.
     pub fn readable(boxes: usize, edges: &Edges) -> Option<Self> {
         if boxes > MOST_BOXES || edges.len() > MOST_STEPS {
             return None;
@@ -88,7 +89,7 @@ impl Layout {
         }
     }
 
-    /// The widths of the layers: each is as wide as its widest box.
+    /// The width of each layer: that of its widest box.
     pub fn widths(&self, width_of: impl Fn(usize) -> f64) -> Vec<f64> {
         let of = |spot: &LayerSlot| match spot {
             LayerSlot::Box(index) => width_of(*index),
@@ -100,7 +101,8 @@ impl Layout {
             .collect()
     }
 
-    /// From the right side of the first box through the bends to the left side of the last.
+    /// A curve from the right side of the first box through the bends to the left side of the last
+    /// box.
     pub fn curve(&self, path: &[(usize, f64)], left: &[f64], widths: &[f64]) -> String {
         let mut d = String::new();
         for (place, (layer, middle)) in path.iter().enumerate() {
@@ -126,8 +128,8 @@ impl Layout {
     }
 }
 
-/// The layer of every box: one right of the last box needed. Edges against the order of a cycle
-/// (which stages may have) are given up after as many rounds as there are boxes.
+/// The layer of every box: one to the right of the last box it needs. Edges that close a cycle
+/// (stages may have cycles) are ignored after as many rounds as there are boxes.
 fn layers(boxes: usize, edges: &Edges) -> Vec<usize> {
     let mut layer = vec![0; boxes];
     for _ in 0..boxes {
@@ -151,7 +153,7 @@ fn layers(boxes: usize, edges: &Edges) -> Vec<usize> {
         .collect()
 }
 
-/// Every edge as a chain from layer to layer, with a bend added to each layer between its ends.
+/// Every edge as a chain from layer to layer, with a bend in each layer between its ends.
 fn chains(layers: &mut [Vec<LayerSlot>], spot_of: &[(usize, usize)], edges: &Edges) -> Vec<Chain> {
     let mut chains = Vec::new();
     for (from, to) in edges {
@@ -170,7 +172,7 @@ fn chains(layers: &mut [Vec<LayerSlot>], spot_of: &[(usize, usize)], edges: &Edg
     chains
 }
 
-/// For every spot of every layer the spots next to it along its edges, as places in their layer.
+/// For every slot of every layer, its neighbours along edges, as positions in their layer.
 struct Neighbours {
     before: Vec<Vec<Vec<usize>>>,
     after: Vec<Vec<Vec<usize>>>,
@@ -192,13 +194,13 @@ impl Neighbours {
     }
 }
 
-/// For each layer its spots from top to bottom: sweeps of the barycentre heuristic (Sugiyama 1981).
+/// The order of the slots of each layer: sweeps of the barycentre heuristic (Sugiyama 1981).
 fn untangled(layers: &[Vec<LayerSlot>], neighbours: &Neighbours) -> Vec<Vec<usize>> {
     let mut orders: Vec<Vec<usize>> = layers
         .iter()
         .map(|spots| (0..spots.len()).collect())
         .collect();
-    // The inverse: for each spot its place in the order of its layer.
+    // The inverse: for each slot, its position in the order of its layer.
     let mut places = orders.clone();
     for sweep in 0..12 {
         let forwards = sweep % 2 == 0;
@@ -230,8 +232,8 @@ fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-/// The middle of every spot, and the height of all: spots are drawn towards their neighbours as
-/// far as the order and the gaps of their layer allow.
+/// The middle of every slot, and the total height: slots move towards their neighbours as far as
+/// the order and the gaps of their layer allow.
 fn middles(
     layers: &[Vec<LayerSlot>],
     orders: &[Vec<usize>],
@@ -264,8 +266,8 @@ fn middles(
     (middles, bottom - top)
 }
 
-/// Places near `wishes` in the given order: half way between pushing everything down that is too
-/// near to what stands above it, and pushing everything up that is too near to what stands below.
+/// Positions near `wishes` in the given order: the mean of pushing overlapping slots down and
+/// pushing them up.
 fn kept_apart(spots: &[LayerSlot], order: &[usize], wishes: &[f64]) -> Vec<f64> {
     let gap = |a: usize, b: usize| (spots[a].height() + spots[b].height()) / 2.0 + GAP_Y;
     let (mut down, mut up) = (wishes.to_vec(), wishes.to_vec());
@@ -316,7 +318,7 @@ mod tests {
             assert!(Layout::readable(boxes, &Edges::new()).is_none());
             assert!(Layout::readable(boxes, &chain(boxes)).is_none());
         }
-        // Every pair: few enough edges, and too many bends.
+        // All pairs: few enough edges, but too many bends.
         let pairs = (0..40).flat_map(|to| (0..to).map(move |from| (from, to)));
         let pairs: Edges = pairs.collect();
         assert!(pairs.len() <= MOST_STEPS);

@@ -1,4 +1,4 @@
-//! The fold-out that leads from every node to its key and its record, stage by stage.
+//! The collapsible section that lists the key and the record of every node, by stage.
 
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
@@ -7,7 +7,7 @@ use crate::report::number::{Number, duration, grouped, plural, utc};
 use crate::report::view::View;
 use crate::store::artifact::Metric;
 
-/// A stage with more nodes is cut off here; `provenance.json` has them all.
+/// Longer stages are truncated here; `provenance.json` has all nodes.
 const ROWS: usize = 1500;
 
 pub fn section(view: &View) -> Markup {
@@ -76,7 +76,7 @@ fn row(view: &View, index: NodeIndex) -> Markup {
     }
 }
 
-/// The metric that stands for a node where there is room for one.
+/// The metric that represents a node where there is room for only one.
 fn principal<'a>(view: &View<'a>, index: NodeIndex) -> Option<(String, &'a Metric)> {
     let metrics = view.metrics(index);
     let known = ["mri", "top1", "distance"]

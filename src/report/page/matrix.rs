@@ -1,5 +1,5 @@
-//! Tables: the accuracies themselves, before and after fine-tuning, by what was tuned on and
-//! tested on; one for every panel, folded away.
+//! Tables of the accuracies before and after fine-tuning, by fine-tuning set and test set; one per
+//! panel, collapsed.
 
 use maud::{Markup, html};
 
@@ -23,7 +23,7 @@ pub fn matrices(view: &View, benchmark: &Benchmark, deviations: &Markup) -> Mark
     }
 }
 
-/// All experiments of a panel start from the same models, whose accuracies are the first row.
+/// All experiments of a panel start from the same models; the first row has their accuracies.
 fn matrix(view: &View, benchmark: &Benchmark, experiments: &[&Experiment]) -> Markup {
     let tested = benchmark.tested();
     html! {

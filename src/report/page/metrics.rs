@@ -1,5 +1,5 @@
-//! Every stage's metrics as tables, for workflows of any shape: stages of one kind and the same
-//! axes share a table.
+//! Tables of every stage's metrics, for any workflow: stages of one kind with the same axes share a
+//! table.
 
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
@@ -12,12 +12,12 @@ use crate::report::sheets::{self, Sheet, part, sheets};
 use crate::report::view::View;
 use crate::store::artifact::Metric;
 
-/// Rows beyond this are left to the files.
+/// Further rows are only in the files.
 const ROWS: usize = 1500;
-/// Tables beyond this many rows are folded in any case.
+/// Tables with more rows are always collapsed.
 const OPEN: usize = 60;
 
-/// The metrics in the open: for a page that has nothing else to say.
+/// The metrics, expanded: for a page without other content.
 pub fn open(view: &View, numbering: &mut Numbering) -> Markup {
     html! {
         section #metrics {
@@ -35,7 +35,7 @@ pub fn open(view: &View, numbering: &mut Numbering) -> Markup {
     }
 }
 
-/// The metrics folded away: for a page that has said the main things already.
+/// The metrics, collapsed: for a page with a benchmark.
 pub fn folded(view: &View) -> Markup {
     html! {
         section #metrics {
@@ -120,7 +120,7 @@ fn words(view: &View, index: NodeIndex, name: &str, metric: &Metric) -> String {
     trace::of(view, &text, &[index])
 }
 
-/// Metrics of parts (`top1/fog`, `ri[r]`): a row a node and part, a column a metric.
+/// Metrics of parts (`top1/fog`, `ri[r]`): a row per node and part, a column per metric.
 fn parts(view: &View, sheet: &Sheet) -> Markup {
     let bases = sheet.names(view, |name| part(name).map(|(base, _)| base.to_string()));
     let parts = sheet.names(view, |name| part(name).map(|(_, part)| part.to_string()));

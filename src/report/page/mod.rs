@@ -1,5 +1,5 @@
-//! `report.html`: one file that needs no network and no script, and prints well. Every number carries
-//! the node, key and record that it comes from. It draws what [`View`] answers and reads no file.
+//! `report.html`: one file that needs no network and no script, and prints well. Every number names
+//! its node, key and record. Draws the data of [`View`] and reads no file.
 
 mod atlas;
 mod bars;
@@ -37,7 +37,7 @@ use frame::{Numbering, heading};
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The whole page. `files` are the other files of the report, by path relative to its folder.
+/// Renders the page. `files` are the other files of the report, by path relative to its folder.
 pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
     let numbering = &mut Numbering::default();
     let benchmarks = benchmarks(view);
@@ -70,8 +70,8 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     }
                     section #provenance {
                         (heading("Where every number comes from"))
-                        p { "A node’s key is a digest of everything that went into it; its record holds what came out. "
-                            "Hovering over a number anywhere on this page names its node, key and record; here are all of them. "
+                        p { "A node’s key is a digest of all its inputs; its record holds its results. "
+                            "Hover over a number on this page to see its node, key and record. The table lists all of them. "
                             code { "ribflow why" } " explains a key." }
                         (lineage::section(view))
                     }
@@ -158,7 +158,7 @@ fn has_drawn_images(view: &View) -> bool {
 }
 
 fn foot<'f>(files: impl Iterator<Item = &'f str>) -> Markup {
-    // By table: its forms side by side.
+    // By table: its formats side by side.
     let mut tables: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
     let mut others = Vec::new();
     for path in files {
@@ -180,7 +180,7 @@ fn foot<'f>(files: impl Iterator<Item = &'f str>) -> Markup {
                     }
                 }
             }
-            p.quiet { "Written by ribflow " (env!("CARGO_PKG_VERSION")) ". This file is complete in itself: it loads nothing." }
+            p.quiet { "Written by ribflow " (env!("CARGO_PKG_VERSION")) ". This file is self-contained." }
         }
     }
 }

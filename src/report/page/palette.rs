@@ -1,22 +1,23 @@
-//! The colours of the page, for light and for dark paper. Losses are warm, gains are cool, and
-//! series differ in lightness and shape as well as in hue, for those who see hues differently.
+//! The colours of the page, for light and dark mode. Losses are warm, gains are cool, and series
+//! differ in lightness and shape as well as in hue, for colour-blind readers.
 
 use std::fmt::Write;
 
-/// Steps of the diverging scale on either side of zero.
+/// Steps of the diverging scale on each side of zero.
 pub const STEPS: usize = 10;
 
-/// Colours told apart by hue and lightness; series beyond them reuse colours with other shapes.
+/// The number of colours that differ in hue and lightness; further series reuse them with other
+/// shapes.
 pub const SERIES: usize = 8;
 
 struct Paper {
     neutral: u32,
     loss: u32,
     gain: u32,
-    /// Text on weak and on strong steps.
+    /// Text colours on weak and on strong steps.
     ink: &'static str,
     strong_ink: &'static str,
-    /// The first step that takes the strong ink.
+    /// The first step with the strong text colour.
     strong_from: usize,
     series: [u32; SERIES],
 }
@@ -60,7 +61,7 @@ pub fn class(value: f64, limit: f64) -> String {
     }
 }
 
-/// The end of a symmetric scale that holds all of `values`: a number people would choose.
+/// The end of a symmetric, round scale that includes all `values`.
 pub fn limit(values: impl Iterator<Item = f64>) -> f64 {
     let largest = values.map(f64::abs).fold(0.0, f64::max);
     let choices = [
@@ -72,7 +73,7 @@ pub fn limit(values: impl Iterator<Item = f64>) -> f64 {
         .unwrap_or(largest)
 }
 
-/// The style sheet's colours: custom properties for both papers, and the classes that use them.
+/// The colours as CSS: custom properties for both modes, and the classes that use them.
 pub fn style() -> String {
     let mut style = format!(":root{{{}}}\n", properties(&LIGHT));
     let _ = writeln!(
@@ -125,7 +126,7 @@ fn hex(colour: u32) -> String {
     format!("#{colour:06x}")
 }
 
-/// Between two colours in OKLab (Björn Ottosson 2020), where equal steps look equal.
+/// Mixes two colours in OKLab (Björn Ottosson 2020), where equal steps look equal.
 fn mix(from: u32, to: u32, share: f64) -> u32 {
     let (from, to) = (to_oklab(from), to_oklab(to));
     let between = |place: usize| from[place] + share * (to[place] - from[place]);

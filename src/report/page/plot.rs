@@ -1,4 +1,4 @@
-//! What the pictures share: scales, round tick marks, coordinates as text, widths of words.
+//! Shared by the figures: scales, round tick marks, coordinates as text, text widths.
 
 /// A linear map from values to pixels.
 #[derive(Clone, Copy)]
@@ -48,21 +48,21 @@ fn round_step(step: f64) -> f64 {
     choice.unwrap_or(10.0) * power
 }
 
-/// A tick mark in words: as few decimals as its step needs, a real minus sign.
+/// The label of a tick mark: as few decimals as its step needs, a true minus sign.
 pub fn tick_label(value: f64) -> String {
     let rounded = (value * 1e6).round() / 1e6;
     let rounded = if rounded == 0.0 { 0.0 } else { rounded };
     rounded.to_string().replace('-', "\u{2212}")
 }
 
-/// A coordinate with a tenth of a pixel.
+/// A coordinate to a tenth of a pixel.
 pub fn px(value: f64) -> String {
     let rounded = (value * 10.0).round() / 10.0;
     let rounded = if rounded == 0.0 { 0.0 } else { rounded };
     rounded.to_string()
 }
 
-/// About how wide `text` is at `size` pixels in a sans-serif face.
+/// The approximate width of `text` at `size` pixels in a sans-serif font.
 pub fn width(text: &str, size: f64) -> f64 {
     let ems: f64 = text
         .chars()

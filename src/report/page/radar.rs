@@ -1,5 +1,5 @@
-//! Figure: accuracy on every set before and after fine-tuning on one domain, as a radar; one for
-//! every panel and domain, of the first series (plain fine-tuning, as a rule).
+//! Figure: accuracy on every set before and after fine-tuning on one domain, as a radar chart; one
+//! per panel and domain, for the first series (usually plain fine-tuning).
 
 use maud::{Markup, html};
 
@@ -13,7 +13,7 @@ const WIDTH: f64 = 330.0;
 const HEIGHT: f64 = 210.0;
 const RADIUS: f64 = 78.0;
 
-/// Domains whose pictures are open; those of the others are folded away.
+/// The number of domains whose charts are expanded.
 const OPEN: usize = 1;
 
 pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
@@ -45,7 +45,7 @@ fn radar(view: &View, benchmark: &Benchmark, experiment: &Experiment, domain: &s
         let mut found = after.filter(|((tuned, tested), _)| *tuned == domain && *tested == id);
         found.next().map(|(_, accuracy)| accuracy)
     };
-    // The set it was tuned on is not tested, so it has no spoke.
+    // The fine-tuning set is not tested, so it has no spoke.
     let spokes: Vec<&str> = experiment
         .tested
         .iter()
@@ -75,7 +75,7 @@ fn radar(view: &View, benchmark: &Benchmark, experiment: &Experiment, domain: &s
     }
 }
 
-/// The name at the end of a spoke, with both numbers under the pointer.
+/// The name at the end of a spoke, with both numbers as a tooltip.
 fn spoke(
     view: &View,
     experiment: &Experiment,
@@ -109,8 +109,8 @@ fn mean(accuracy: Option<&Accuracy>) -> Option<f64> {
     accuracy.map(|accuracy| accuracy.value.mean)
 }
 
-/// Corners at `value` percent. A missing one is passed by: in the middle it would look like an
-/// accuracy of 0.
+/// An outline with corners at `value` percent. Skips missing values: at the centre they would look
+/// like an accuracy of 0.
 fn polygon(count: usize, value: impl Fn(usize) -> Option<f64>) -> String {
     let corners = (0..count).filter_map(|place| {
         let (x, y) = point(place, count, value(place)?);

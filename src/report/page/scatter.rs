@@ -1,5 +1,5 @@
-//! Figure: distance against drop, one picture a panel, one mark a domain and series. The domains
-//! of a panel lie at the same distance in all series, so they are named once, above.
+//! Figure: distance against drop, one picture per panel, one mark per domain and series. The
+//! domains of a panel have the same distance in all series, so they are labelled once, above.
 
 use maud::{Markup, html};
 
@@ -16,7 +16,7 @@ const LEFT: f64 = 50.0;
 const RIGHT: f64 = 8.0;
 const TOP: f64 = 62.0;
 const BOTTOM: f64 = 40.0;
-/// Names of domains stand at least so far from each other.
+/// The minimum gap between names of domains.
 const NAME_GAP: f64 = 18.0;
 
 /// The points of a relation by panel and series.
@@ -27,7 +27,7 @@ pub struct Layout<'r, 'a> {
 }
 
 impl<'r, 'a> Layout<'r, 'a> {
-    /// Splits by the first axis where there are several, as the bars do.
+    /// Splits by the first axis if there are several, as the bars do.
     pub fn new(view: &View<'a>, relation: &'r Relation<'a>, panel_axis: Option<&'a str>) -> Self {
         let mut series = Vec::new();
         let mut ordered: Vec<&Point> = relation.points.iter().collect();
@@ -74,7 +74,7 @@ pub fn panel_of<'a>(axes: &[(&'a str, &'a str)], panel_axis: Option<&str>) -> Op
     Some(found.1)
 }
 
-/// The labels on all axes but the panel's, in the order of the file.
+/// The labels on all axes except the panel's, in the order of the file.
 pub fn series_name<'a>(
     view: &View<'a>,
     axes: &[(&'a str, &'a str)],
@@ -87,7 +87,7 @@ pub fn series_name<'a>(
         .join(" · ")
 }
 
-/// Where ids stand on their axes: for sorting in the order of the file.
+/// The positions of ids on their axes, for sorting in the order of the file.
 pub fn place(view: &View, axes: &[(&str, &str)]) -> Vec<usize> {
     axes.iter()
         .map(|(axis, id)| view.position(axis, id))
@@ -177,7 +177,7 @@ fn words(series: &str, point: &Point) -> String {
     )
 }
 
-/// A fine line down from each domain's name; names that would touch are pushed apart.
+/// A fine line down from each domain's name; overlapping names are pushed apart.
 fn names<'a>(view: &View<'a>, points: &[&Point<'a>], x: Scale, y: Scale) -> Markup {
     let mut domains: Vec<(&str, f64, f64)> = Vec::new();
     for point in points {
@@ -203,7 +203,7 @@ fn names<'a>(view: &View<'a>, points: &[&Point<'a>], x: Scale, y: Scale) -> Mark
     }
 }
 
-/// The label of a domain, whichever axis it lies on.
+/// The label of a domain, on whichever axis it is.
 fn label_of<'a>(view: &View<'a>, id: &'a str) -> &'a str {
     let axes = view.graph.axes.iter();
     let labelled = axes
@@ -221,7 +221,7 @@ fn short_name(name: &str) -> String {
     short
 }
 
-/// The places nearest to those wanted (ascending) that keep [`NAME_GAP`] and the bounds.
+/// The positions nearest to `wanted` (ascending) that respect [`NAME_GAP`] and the bounds.
 fn spread_out(wanted: &[f64], low: f64, high: f64) -> Vec<f64> {
     let mut placed: Vec<f64> = Vec::with_capacity(wanted.len());
     for at in wanted {
@@ -276,7 +276,7 @@ pub fn colour(series: usize) -> String {
     format!("s{}", series % SERIES)
 }
 
-/// The mark of a series as a path around a point; shapes repeat later than colours do.
+/// The mark of a series as a path around a point; there are more shapes than colours.
 fn shape(series: usize, x: f64, y: f64) -> String {
     let from = |dx: f64, dy: f64| format!("{} {}", px(x + dx), px(y + dy));
     match series % 5 {

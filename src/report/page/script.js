@@ -1,5 +1,5 @@
-// Two comforts; the page is complete without them. Sorting: a click on the head of a column.
-// Tips: the words that browsers show over a number after a while, at once and in the page's type.
+// Two optional features; the page is complete without them. Sorting: click the head of a column.
+// Tooltips: shown at once, in the font of the page, instead of the delayed ones of browsers.
 (() => {
   const root = document.documentElement;
   root.classList.add("js");

@@ -1,13 +1,13 @@
-//! Where a number comes from: the words that appear over it.
+//! The tooltips that say where a number comes from.
 
 use petgraph::graph::NodeIndex;
 
 use crate::report::view::View;
 
-/// So many nodes behind one number are named one by one.
+/// The maximum number of nodes that a tooltip names.
 const NAMED: usize = 3;
 
-/// `text`, then the nodes with the short forms of their keys and records.
+/// `text`, followed by the nodes with the short forms of their keys and records.
 pub fn of(view: &View, text: &str, nodes: &[NodeIndex]) -> String {
     let mut lines = vec![text.to_string()];
     for index in nodes.iter().take(NAMED) {

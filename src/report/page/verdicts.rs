@@ -1,4 +1,4 @@
-//! The section that sets reproduced numbers beside published ones.
+//! The section that compares reproduced numbers with published ones.
 
 use maud::{Markup, html};
 
@@ -17,18 +17,18 @@ pub fn section(view: &View, verdicts: &Verdicts, numbering: &mut Numbering) -> M
                 @if !verdicts.values.is_empty() { (finding(verdicts)) " " }
                 @if !verdicts.claims.is_empty() { (of_claims(verdicts)) }
                 @if !verdicts.calibrated {
-                    " The numbers that must come out right first have not, so nothing else is judged."
+                    " The calibration numbers were not reproduced, so nothing else is judged."
                 }
             }
             @if !expected.published.paper.is_empty() {
                 p.quiet { "Published in " (expected.published.paper) "." }
             }
             @if !verdicts.claims.is_empty() {
-                (table(numbering, html! { "Claims and what this run says of them" }, claims(view, verdicts)))
+                (table(numbering, html! { "Claims and the verdicts of this run" }, claims(view, verdicts)))
             }
             @if !verdicts.values.is_empty() {
                 (table(numbering, html! {
-                    "Published numbers, what came out here, and by how much it may differ: the precision of the source "
+                    "Published numbers, reproduced numbers, and the allowed difference: the precision of the source "
                     "and twice the standard deviation over repeats"
                 }, values(view, verdicts)))
             }
@@ -37,7 +37,7 @@ pub fn section(view: &View, verdicts: &Verdicts, numbering: &mut Numbering) -> M
                     @for (place, deviation) in expected.deviations.iter().enumerate() {
                         @if place > 0 { "; " }
                         b { "[" (place + 1) "]" } " " (deviation.text)
-                        @if deviation.judge { " (judged all the same)" }
+                        @if deviation.judge { " (judged anyway)" }
                     }
                     "."
                 }
@@ -46,7 +46,7 @@ pub fn section(view: &View, verdicts: &Verdicts, numbering: &mut Numbering) -> M
     }
 }
 
-/// How many numbers came out, in a sentence.
+/// How many numbers were reproduced, in a sentence.
 fn finding(verdicts: &Verdicts) -> Markup {
     let values = || verdicts.values.iter().map(|value| value.verdict);
     let of = |verdict: Verdict| values().filter(|one| *one == verdict).count();
@@ -71,7 +71,7 @@ fn finding(verdicts: &Verdicts) -> Markup {
     }
 }
 
-/// How the claims fared, in a sentence.
+/// How many claims held, in a sentence.
 fn of_claims(verdicts: &Verdicts) -> Markup {
     let of = |verdict: Verdict| {
         let claims = verdicts.claims.iter();
@@ -83,8 +83,8 @@ fn of_claims(verdicts: &Verdicts) -> Markup {
     html! {
         @if same + opposite + unclear == 0 { "None of the " (total) " claims could be judged." }
         @else {
-            "Of " (total) " claims " b { (same) " held" } ", of " (opposite) " the opposite did, and "
-            (unclear) " could not be told either way."
+            "Of " (total) " claims " b { (same) " held" } ", for " (opposite) " the opposite held, and "
+            (unclear) " could not be decided."
         }
     }
 }
@@ -155,7 +155,7 @@ fn values(view: &View, verdicts: &Verdicts) -> Markup {
     }
 }
 
-/// Where a published number stands, in words.
+/// The source of a published number, as text.
 fn source(verdicts: &Verdicts, value: &JudgedValue) -> String {
     let published = &verdicts.expected.published;
     let entry = &published.values[value.entry];
@@ -170,7 +170,7 @@ fn source(verdicts: &Verdicts, value: &JudgedValue) -> String {
         .join("; ")
 }
 
-/// A verdict with a sign that needs no colour.
+/// A verdict with a symbol, so that it does not depend on colour.
 fn chip(verdict: Verdict) -> Markup {
     let (class, sign) = match verdict {
         Verdict::Reproduced | Verdict::Same => ("verdict good", "✓ "),

@@ -1,4 +1,4 @@
-//! What published numbers and claims belong to: from selectors to the nodes of a graph.
+//! Binds published numbers and claims to the nodes of a graph, by their selectors.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::workflow::reading::{Picked, Selector, Text, report_syntax};
 pub struct Bound {
     pub target: Target,
     pub published: f64,
-    /// The place of its entry among the file's `values`.
+    /// The index of its entry in the file's `values`.
     pub entry: usize,
 }
 
@@ -26,19 +26,19 @@ pub struct Bound {
 #[derive(Debug)]
 pub struct BoundClaim {
     pub claim: usize,
-    /// By selector, and within one by node.
+    /// By selector, then by node.
     pub targets: Vec<Vec<Target>>,
-    /// Those to compare the first with (`highest`, `lowest`).
+    /// The targets to compare the first with (`highest`, `lowest`).
     pub among: Vec<Target>,
 }
 
-/// Looks selectors up in one graph.
+/// Resolves selectors in one graph.
 pub struct Binder<'a> {
     graph: &'a Graph,
     /// The axes that repeat the same experiment.
     repeats: Vec<&'a str>,
     stages: BTreeMap<&'a str, Vec<NodeIndex>>,
-    /// Every value of the file is on its axis: no profile and no `--set` has taken any away.
+    /// Every axis has all values of the file: no profile and no `--set` has removed any.
     complete: bool,
 }
 
@@ -171,14 +171,14 @@ impl<'a> Binder<'a> {
         Some(found)
     }
 
-    /// The nodes that a selector without a metric names.
+    /// The nodes that a selector without a metric selects.
     pub fn nodes(&self, text: &Text, problems: &mut Problems) -> Option<Vec<NodeIndex>> {
         let (selector, _) = self.parsed(text, problems)?;
         let targets = self.targets(&selector, None).into_iter();
         Some(targets.flat_map(|target| target.nodes).collect())
     }
 
-    /// A selector that names a metric of a stage of this graph, with axes and ids that there are.
+    /// A selector with a metric of a stage of this graph, with known axes and ids.
     fn selector(&self, text: &Text, problems: &mut Problems) -> Option<(Selector, &'a StageInfo)> {
         let (selector, stage) = self.parsed(text, problems)?;
         let Some((name, _)) = &selector.name else {
@@ -190,7 +190,7 @@ impl<'a> Binder<'a> {
             .then_some((selector, stage))
     }
 
-    /// Whether some node of the stage can have the metric; reports it where none can.
+    /// Whether some node of the stage can have the metric; reports an error if none can.
     fn known_metric(&self, stage: &str, name: &str, place: Place, problems: &mut Problems) -> bool {
         let nodes = self.stages.get(stage).into_iter().flatten();
         let nodes = nodes.map(|index| &self.graph.dag[*index]);
@@ -271,8 +271,8 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// Whether the part in `ri[r]` is a value of some axis, unless a profile or `--set` may have
-    /// left it out; reports it where it is none.
+    /// Whether the part in `ri[r]` is a value of some axis; reports an error if it is not, unless a
+    /// profile or `--set` may have removed it.
     fn known_part(&self, name: &str, place: Place, problems: &mut Problems) -> bool {
         let part = part(name).map(|(_, part)| part);
         let Some(part) = part.filter(|_| self.complete) else {
@@ -320,7 +320,7 @@ impl<'a> Binder<'a> {
         found.map_or(id, |value| &value.written)
     }
 
-    /// An id that only another profile gives: this run is not about it.
+    /// An id of another profile, which this run does not cover.
     fn is_elsewhere(&self, axis: &str, id: &str) -> bool {
         let Some(axis) = self.axis(axis).filter(|axis| axis.find(id).is_none()) else {
             return false;
@@ -328,7 +328,7 @@ impl<'a> Binder<'a> {
         axis.elsewhere.iter().any(|known| alike(known, id))
     }
 
-    /// An id that no value has is a slip, unless a profile or `--set` may have left it out.
+    /// Reports an id that is not on the axis, unless a profile or `--set` may have removed it.
     fn known_id(&self, axis: &str, id: &Text, problems: &mut Problems) {
         let found = self.axis(axis);
         let ids = || {
@@ -375,7 +375,7 @@ impl<'a> Binder<'a> {
         }
     }
 
-    /// The targets of a selector: nodes that differ in repeats only are one.
+    /// The targets of a selector: nodes that differ only in repeats are one target.
     fn targets(&self, selector: &Selector, also: Option<(&str, &str)>) -> Vec<Target> {
         let takes = |(axis, id): &(String, String)| {
             takes(selector, axis, id) && also.is_none_or(|(by, wanted)| by != axis || wanted == id)
@@ -429,7 +429,8 @@ impl<'a> Binder<'a> {
         });
         let also = also.map(|(by, id)| (by, self.written(by, id).to_string()));
         let mut axes: Vec<(&str, String)> = picks.chain(also).collect();
-        // As nodes name theirs, so that a number has one name whether it was run or not.
+        // Named like targets with nodes, so that a number has one name whether or not it has been
+        // run.
         let mut stages = self.graph.stages.iter();
         let stage = stages.find(|stage| stage.name == selector.stage);
         let order = stage.map_or(&[][..], |stage| &stage.axes);
@@ -444,7 +445,7 @@ impl<'a> Binder<'a> {
     }
 }
 
-/// Whether the picks of a selector let through an id of an axis.
+/// Whether the picks of a selector accept an id of an axis.
 fn takes(selector: &Selector, axis: &str, id: &str) -> bool {
     let picked = selector.picks.iter().find(|pick| pick.axis == axis);
     picked.is_none_or(|pick| match &pick.values {

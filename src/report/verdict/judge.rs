@@ -7,7 +7,7 @@ use super::setting::Deviation;
 use super::target::Target;
 use crate::report::view::View;
 
-/// What is to be said of a published number or a claim.
+/// The verdict on a published number or a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -17,15 +17,15 @@ pub enum Verdict {
     Different,
     /// The claim holds.
     Same,
-    /// Its contrary does.
+    /// The opposite of the claim holds.
     Opposite,
-    /// Neither, beyond the spread over repeats.
+    /// Neither holds beyond the spread over repeats.
     Indistinguishable,
-    /// There is one repeat only, so nobody knows how far it varies.
+    /// There is only one repeat, so the spread is unknown.
     DifferenceOnly,
-    /// It was found in another setting than the published one.
+    /// It was measured in another setting than the published one.
     OtherSetting,
-    /// What must come out right first has not.
+    /// The calibration numbers were not reproduced.
     NotCalibrated,
     NotRun,
 }
@@ -45,7 +45,7 @@ impl Verdict {
         }
     }
 
-    /// Whether it judges.
+    /// Whether the verdict is a judgement.
     pub fn is_judged(self) -> bool {
         matches!(
             self,
@@ -57,26 +57,26 @@ impl Verdict {
         )
     }
 
-    /// Whether something else came out than was published.
+    /// Whether the result differs from the published one.
     pub fn is_difference(self) -> bool {
         matches!(self, Self::Different | Self::Opposite)
     }
 }
 
-/// A published number beside its reproduction.
+/// A published number with its reproduction.
 #[derive(Debug)]
 pub struct JudgedValue {
     pub target: Target,
     pub published: f64,
-    /// What the difference may be: the source's precision and twice the deviation over repeats.
+    /// The allowed difference: the source's precision and twice the deviation over repeats.
     pub allowed: f64,
     pub observed: Option<Observed>,
     pub verdict: Verdict,
-    /// Why there is nothing to judge, where more is to be said than the verdict does.
+    /// Why there is no judgement, if the verdict does not say it.
     pub why: String,
-    /// Places among the deviations.
+    /// Indices of deviations.
     pub deviations: Vec<usize>,
-    /// The place of its entry in the file.
+    /// The index of its entry in the file.
     pub entry: usize,
 }
 
@@ -87,20 +87,20 @@ impl JudgedValue {
     }
 }
 
-/// A claim put to the test.
+/// A judged claim.
 #[derive(Debug)]
 pub struct JudgedClaim {
     pub claim: usize,
     pub verdict: Verdict,
-    /// The numbers behind it, in words.
+    /// The numbers behind it, as text.
     pub evidence: String,
     pub deviations: Vec<usize>,
     pub targets: Vec<Target>,
 }
 
-/// A correlation that chance makes this often is none.
+/// A correlation that chance produces at least this often is not significant.
 const SIGNIFICANT: f64 = 0.05;
-/// Differences below this are rounding.
+/// Smaller differences are rounding.
 const ROUNDING: f64 = 1e-9;
 
 pub struct Judge<'a> {
@@ -111,7 +111,7 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Every value; those that calibrate first decide whether the others are judged at all.
+    /// Judges all values. Calibration values come first and decide whether the others are judged.
     pub fn values(&self, bound: &[Bound]) -> (Vec<JudgedValue>, bool) {
         let mut judged: Vec<JudgedValue> = bound.iter().map(|bound| self.value(bound)).collect();
         let calibrates = |value: &JudgedValue| self.published.values[value.entry].calibration;
@@ -158,7 +158,7 @@ impl Judge<'_> {
         judged
     }
 
-    /// Why numbers that are there can't be judged.
+    /// Why existing numbers can't be judged.
     fn unjudged(&self, deviations: &[usize], observed: &[Observed]) -> Option<Verdict> {
         let barred = |place: &usize| !self.deviations[*place].judge;
         if deviations.iter().any(barred) {
@@ -241,7 +241,7 @@ impl Judge<'_> {
 }
 
 impl Judge<'_> {
-    /// The one that counts; all of them where something is missing still.
+    /// The target that counts; all of them while one is missing.
     fn taken(&self, targets: &[Target], take: Take) -> Vec<Target> {
         let observed = targets
             .iter()
@@ -262,7 +262,7 @@ impl Judge<'_> {
     }
 }
 
-/// One comparison: clearly so, clearly otherwise, or neither.
+/// One comparison: clearly true, clearly false, or neither.
 fn holds(check: &Check, first: &[Observed], rest: &[Observed]) -> Verdict {
     let comparisons: Vec<Verdict> = match check {
         Check::Ascending(_) => first
@@ -274,7 +274,7 @@ fn holds(check: &Check, first: &[Observed], rest: &[Observed]) -> Verdict {
         Check::Highest { .. } => rest.iter().map(|other| larger(&first[0], other)).collect(),
         Check::Lowest { .. } => rest.iter().map(|other| larger(other, &first[0])).collect(),
     };
-    // One clear contradiction makes a claim wrong, one unclear comparison leaves it open.
+    // One clear contradiction refutes a claim; one unclear comparison leaves it open.
     if comparisons.contains(&Verdict::Opposite) {
         return Verdict::Opposite;
     }
@@ -284,14 +284,14 @@ fn holds(check: &Check, first: &[Observed], rest: &[Observed]) -> Verdict {
     }
 }
 
-/// Whether `a` is larger than `b`, beyond twice the deviation of their difference.
+/// Whether `a` exceeds `b` by more than twice the deviation of their difference.
 fn larger(a: &Observed, b: &Observed) -> Verdict {
     let square = |observed: &Observed| observed.deviation.unwrap_or_default().powi(2);
     beyond(a.value - b.value, 2.0 * (square(a) + square(b)).sqrt())
 }
 
-/// Whether a number is above 0: beyond twice its deviation over repeats, or, where it has none
-/// but an interval of its own, by that.
+/// Whether a number is above 0: by more than twice its deviation over repeats, or, without repeats,
+/// by its own interval.
 fn positive(observed: &Observed) -> Verdict {
     if observed
         .p_value
@@ -323,7 +323,7 @@ fn reversed(verdict: Verdict) -> Verdict {
     }
 }
 
-/// `-38.03 < -12.1 < -9.2`, with deviations where there are any.
+/// `-38.03 < -12.1 < -9.2`, with deviations if known.
 fn evidence(check: &Check, first: &[Observed], rest: &[Observed], others: &[Target]) -> String {
     let joined = |observed: &[Observed], between: &str| {
         let words: Vec<String> = observed.iter().map(in_words).collect();

@@ -1,18 +1,18 @@
-//! Which metrics a node can have: what its kind declares.
+//! Which metrics a node can have, as declared by its kind.
 
 use std::collections::BTreeSet;
 
 use crate::workflow::graph::Node;
 use crate::workflow::kind::PortType;
 
-/// What is known of a metric before a node has run.
+/// What is known about a metric before a node has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Declared {
     /// No node of the kind can have it.
     No,
-    /// The kind does not say which it has.
+    /// The kind does not declare its metrics.
     Open,
-    /// Of a part, whose name is free.
+    /// A metric of a part, whose name is free.
     Part,
     Yes,
 }
@@ -35,7 +35,7 @@ pub fn declared(node: &Node, name: &str) -> Declared {
     found
 }
 
-/// The names that the kind declares, those of inputs for every input.
+/// The names that the kind declares; names for inputs are expanded for every input.
 pub fn names(node: &Node) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (port, names) in ports(node) {
@@ -53,7 +53,8 @@ pub fn names(node: &Node) -> BTreeSet<String> {
     found
 }
 
-/// The ports of metrics and what each declares. The first goes by the bare names of its metrics.
+/// The ports of metrics and their declared names. The first port uses the bare names of its
+/// metrics.
 fn ports(node: &Node) -> Vec<(Option<String>, Option<Vec<String>>)> {
     let outputs = node.parameters.outputs().into_iter();
     let ports = outputs.filter(|output| output.gives == PortType::Metrics);
@@ -77,9 +78,9 @@ fn fit(node: &Node, pattern: &str, name: &str) -> Declared {
         .filter(|free| !free.is_empty());
     match free {
         None => Declared::No,
-        // Of a part: `ri[r]`.
+        // A metric of a part: `ri[r]`.
         Some(_) if !before.is_empty() => Declared::Part,
-        // Of an input, or of something made of it: `distance`, `baseline_gap`.
+        // A metric of an input, or of something derived from it: `distance`, `baseline_gap`.
         Some(free) => {
             let mut inputs = node.inputs.iter();
             match inputs.any(|input| free.starts_with(&input.name)) {

@@ -46,7 +46,7 @@ use published::Published;
 /// Published values, bound to the nodes of one graph.
 pub struct Expected {
     pub(super) published: Published,
-    /// Of the file.
+    /// The digest of the file.
     pub digest: Digest,
     values: Vec<Bound>,
     claims: Vec<BoundClaim>,
@@ -55,17 +55,17 @@ pub struct Expected {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// What a run makes of published values.
+/// The verdicts of a run on published values.
 pub struct Verdicts<'a> {
     pub expected: &'a Expected,
     pub values: Vec<JudgedValue>,
     pub claims: Vec<JudgedClaim>,
-    /// Everything that must come out right first has; true where there is no such thing.
+    /// Whether all calibration numbers were reproduced; true if there are none.
     pub calibrated: bool,
 }
 
-/// The file of published values that a `report` node of `graph` names under `expect:`; relative
-/// to the workflow file. The first one, where there are several.
+/// The file of published values that a `report` node of `graph` names under `expect:`, relative to
+/// the workflow file. The first one, if there are several.
 pub fn expected_file(graph: &Graph) -> Option<PathBuf> {
     let nodes = graph.dag.node_weights();
     let mut reports = nodes.filter(|node| node.kind.meaning() == Meaning::Report);
@@ -75,10 +75,10 @@ pub fn expected_file(graph: &Graph) -> Option<PathBuf> {
 }
 
 impl Expected {
-    /// Reads `file` and finds out which nodes of `graph` its numbers belong to.
+    /// Reads `file` and binds its numbers to the nodes of `graph`.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, by place.
+    /// All problems with the file, by place.
     pub fn read(file: &Path, graph: &Graph) -> Result<Self, Diagnostics> {
         let limits = yaml::Limits::default();
         let source = reading::read(file, &limits)?;
@@ -104,7 +104,7 @@ impl Expected {
         })
     }
 
-    /// The verdicts on what `view` holds.
+    /// The verdicts on the results in `view`.
     pub fn judge(&self, view: &View) -> Verdicts<'_> {
         let judge = Judge {
             view,
@@ -122,7 +122,7 @@ impl Expected {
         }
     }
 
-    /// What was published as a metric of this one node.
+    /// The published value of a metric of this single node.
     pub fn published_value(&self, node: NodeIndex, metric: &str) -> Option<f64> {
         let mut values = self.values.iter();
         let found = values
@@ -130,7 +130,7 @@ impl Expected {
         found.map(|bound| bound.published)
     }
 
-    /// What some of the nodes are not as published in, in words.
+    /// How some of the nodes deviate from the published setting, as text.
     pub fn deviations_of(&self, nodes: &[NodeIndex]) -> Vec<&str> {
         let touches = |deviation: &&Deviation| nodes.iter().any(|node| deviation.touches(*node));
         let touching = self.deviations.iter().filter(touches);
@@ -139,7 +139,7 @@ impl Expected {
     }
 }
 
-/// One source gives one number of a metric.
+/// Checks that each source gives one number for a metric.
 fn check_apart(published: &Published, values: &[Bound], problems: &mut Problems) {
     let mut seen = HashSet::new();
     for bound in values {
@@ -160,7 +160,7 @@ impl Verdicts<'_> {
         values.chain(self.claims.iter().map(|claim| claim.verdict))
     }
 
-    /// How many have this verdict.
+    /// The number with this verdict.
     pub fn count(&self, verdict: Verdict) -> usize {
         self.all().filter(|one| *one == verdict).count()
     }

@@ -1,4 +1,4 @@
-//! What a run has to set against a published number: a value, and how far it varies over repeats.
+//! The reproduced value for a published number, and its variation over repeats.
 
 use std::collections::BTreeMap;
 
@@ -16,12 +16,12 @@ use crate::workflow::kind::Meaning;
 pub enum Repeats {
     /// Nothing behind it is repeated.
     None,
-    /// One of an axis of repeats.
+    /// One repeat.
     One,
     Many,
 }
 
-/// A number as it came out.
+/// A reproduced number.
 #[derive(Clone, Copy, Debug)]
 pub struct Observed {
     pub value: f64,
@@ -30,12 +30,12 @@ pub struct Observed {
     pub deviation: Option<f64>,
     /// 95 % interval.
     pub interval: Option<[f64; 2]>,
-    /// Of a correlation: how likely chance would make it.
+    /// For a correlation: the probability of chance producing it.
     pub p_value: Option<f64>,
     pub repeats: Repeats,
 }
 
-/// For every node which ids of the axes of repeats have a part in it.
+/// For every node, the ids on the axes of repeats that contribute to it.
 pub struct RepeatMasks(Vec<u64>);
 
 impl RepeatMasks {
@@ -49,7 +49,7 @@ impl RepeatMasks {
             let node = &graph.dag[*index];
             let mut mask = 0;
             for (axis, id) in node.axes.iter().filter(|(axis, _)| repeats(axis)) {
-                // More than 64 repeats are many all the same.
+                // Beyond 64, the exact number of repeats does not matter.
                 let next = bits.len().min(63);
                 mask |= 1 << *bits.entry((axis, id)).or_insert(next as u64);
             }
@@ -86,10 +86,10 @@ impl RepeatMasks {
     }
 }
 
-/// What came out for `target`.
+/// The reproduced number for `target`.
 ///
 /// # Errors
-/// Why there is nothing to compare, in words.
+/// Why there is no number, as text.
 pub fn observe(view: &View, behind: &RepeatMasks, target: &Target) -> Result<Observed, String> {
     if target.nodes.is_empty() {
         return Err("no such node in this run".to_string());
@@ -116,7 +116,7 @@ pub fn observe(view: &View, behind: &RepeatMasks, target: &Target) -> Result<Obs
             ));
         }
     }
-    // A correlation is taken over points; how far they vary over repeats is in its interval.
+    // A correlation is over points; its interval accounts for their variation over repeats.
     let repeats = match is_correlation(view, target) {
         true => Repeats::None,
         false => behind.repeats(view, target),
@@ -150,7 +150,7 @@ pub fn observe(view: &View, behind: &RepeatMasks, target: &Target) -> Result<Obs
     })
 }
 
-/// A `report` node tells it beside the correlation: `…_spearman_p`.
+/// A `report` node gives it next to the correlation: `…_spearman_p`.
 fn p_value(view: &View, target: &Target) -> Option<f64> {
     let node = target.nodes.first()?;
     let metric = view.metric(*node, &format!("{}_p", target.metric))?;

@@ -1,5 +1,5 @@
-//! A file of published numbers as it is written: values with their sources and precision, the
-//! setting they were found in, and claims. What the numbers belong to is found by `bind`.
+//! A file of published numbers as written: values with their sources and precision, the setting
+//! they were measured in, and claims. `bind` finds the nodes they belong to.
 
 use std::collections::BTreeMap;
 
@@ -11,9 +11,9 @@ use crate::workflow::reading::{Content, Entry, Fields, Text, Tree, strings};
 /// The whole file.
 #[derive(Debug, Default)]
 pub struct Published {
-    /// What was published, in words: `arXiv 2410.21582 v2, 2025-02-04`.
+    /// The publication, as text: `arXiv 2410.21582 v2, 2025-02-04`.
     pub paper: String,
-    /// Of values and differences, for headings.
+    /// The unit of values and differences, for headings.
     pub unit: String,
     pub sources: BTreeMap<String, Source>,
     pub setting: Vec<Setting>,
@@ -26,28 +26,28 @@ pub struct Published {
 pub struct Source {
     pub what: String,
     pub version: Option<String>,
-    /// How exact its numbers are.
+    /// The precision of its numbers.
     pub precision: Option<f64>,
 }
 
-/// One way in which the published numbers were found.
+/// One condition of the published setting.
 #[derive(Debug)]
 pub struct Setting {
     pub what: Condition,
-    /// Numbers found otherwise are still judged, and marked.
+    /// Whether numbers from another setting are still judged, and marked.
     pub judge: bool,
-    /// What to say of numbers found otherwise, in place of the bare facts.
+    /// The note on numbers from another setting, instead of the bare facts.
     pub note: Option<String>,
 }
 
 #[derive(Debug)]
 pub enum Condition {
-    /// Nodes that a selector names have these parameters.
+    /// The selected nodes have these parameters.
     With {
         stage: Text,
         with: Vec<(Text, Value)>,
     },
-    /// Whoever gathers an axis gathers these ids.
+    /// Nodes that gather the axis gather these ids.
     Gathers { axis: Text, ids: Vec<String> },
 }
 
@@ -55,22 +55,22 @@ pub enum Condition {
 #[derive(Debug)]
 pub struct Values {
     pub metric: Text,
-    /// The axis that the numbers are told apart by; without one there is a single number.
+    /// The axis that distinguishes the numbers; without one there is a single number.
     pub by: Option<Text>,
     pub tolerance: f64,
     pub from: String,
     pub note: Option<String>,
-    /// Must come out right before anything else is judged.
+    /// Must be reproduced before anything else is judged.
     pub calibration: bool,
     pub published: Vec<(Option<Text>, f64)>,
 }
 
-/// A statement that selectors put to the test.
+/// A statement that can be checked by selectors.
 #[derive(Debug)]
 pub struct Claim {
     pub says: String,
     pub from: Option<String>,
-    /// Of several nodes that a selector leaves, the one that counts.
+    /// Which of several selected nodes counts.
     pub take: Option<Take>,
     pub check: Check,
 }
@@ -87,12 +87,12 @@ pub enum Check {
     Ascending(Vec<Text>),
     Positive(Vec<Text>),
     Negative(Vec<Text>),
-    /// One is larger than all others among some.
+    /// One is larger than all others in `among`.
     Highest {
         it: Text,
         among: Vec<Text>,
     },
-    /// One is smaller than all others among some.
+    /// One is smaller than all others in `among`.
     Lowest {
         it: Text,
         among: Vec<Text>,
@@ -135,7 +135,7 @@ const CLAIM: [&str; 9] = [
     "among",
 ];
 
-/// Reads what `tree` says; what is wrong with it is reported.
+/// Reads `tree` and reports problems.
 pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
     let Some(fields) = Fields::of_value(tree, "a file of published values", &FILE, problems) else {
         return Published::default();
@@ -179,7 +179,7 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Published {
     }
 }
 
-/// How exact a source is can't be less than 0: no number would come out right.
+/// Checks that precisions are not negative: no number would be reproduced.
 fn check_precision(file: &Fields, problems: &mut Problems) {
     for entry in file.map("sources", &mut Problems::default()) {
         let Content::Map(fields) = &entry.value.content else {
@@ -305,7 +305,7 @@ fn read_values(
         let found = problems.error(
             from.place,
             "missing-field",
-            "it is not known how exact these numbers are",
+            "the precision of these numbers is not known",
         );
         found.hint("give `tolerance`, 0 or more, or the source a `precision`");
         return None;
@@ -350,7 +350,7 @@ fn published(
     values.into_iter().collect()
 }
 
-/// Where the file lists its sources, every number and claim names one of them.
+/// If the file lists its sources, checks that every number and claim refers to one of them.
 fn known_source(from: &Text, sources: &BTreeMap<String, Source>, problems: &mut Problems) {
     if sources.is_empty() || sources.contains_key(&from.text) {
         return;
@@ -418,7 +418,7 @@ fn claim(
     }
 }
 
-/// The check, if it has numbers enough to compare.
+/// Checks that the check has enough numbers to compare.
 fn compares(check: Check, fields: &Fields, problems: &mut Problems) -> Option<Check> {
     let message = match &check {
         Check::Ascending(texts) if texts.len() < 2 => "`ascending` compares two numbers or more",

@@ -1,5 +1,4 @@
-//! Where a run differs from the setting that published numbers were found in, and which nodes
-//! that touches.
+//! Finds where a run deviates from the published setting, and which nodes that affects.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,28 +13,28 @@ use crate::workflow::graph::{Graph, Input, Node};
 use crate::workflow::kind::Meaning;
 use crate::workflow::reading::Text;
 
-/// One way in which a run is not as published.
+/// One deviation of a run from the published setting.
 #[derive(Clone, Debug)]
 pub struct Deviation {
-    /// What differs, in words.
+    /// The deviation, as text.
     pub text: String,
-    /// Numbers that it touches are judged all the same.
+    /// Affected numbers are judged anyway.
     pub judge: bool,
     /// Nodes whose own parameters differ.
     own: Vec<bool>,
-    /// The axis of which other ids are gathered, and those that should be.
+    /// The axis of which other ids are gathered, and the published ids.
     gathers: Option<(String, BTreeSet<String>)>,
-    /// All nodes that it reaches.
+    /// All nodes that it affects.
     touched: Vec<bool>,
 }
 
 impl Deviation {
-    /// Whether it has a part in what a node gives.
+    /// Whether it affects an output of a node.
     pub fn touches(&self, node: NodeIndex) -> bool {
         self.touched.get(node.index()).copied().unwrap_or_default()
     }
 
-    /// Whether it has a part in one metric of a node.
+    /// Whether it affects one metric of a node.
     pub fn touches_metric(&self, graph: &Graph, node: NodeIndex, metric: &str) -> bool {
         let own = self.own.get(node.index()).copied().unwrap_or_default();
         own || behind(&graph.dag[node], metric).any(|input| self.comes_by(input))
@@ -68,15 +67,15 @@ impl Deviation {
     }
 }
 
-/// The inputs that a metric of a node comes from. A `rib` node's mean before fine-tuning knows
-/// nothing of what was fine-tuned.
+/// The inputs that a metric of a node depends on. A `rib` node's mean before fine-tuning does not
+/// depend on the fine-tuned models.
 pub fn behind<'n>(node: &'n Node, metric: &str) -> impl Iterator<Item = &'n Input> {
     let before = node.kind.meaning() == Meaning::Robustness && metric == "before";
     let inputs = node.inputs.iter();
     inputs.filter(move |input| !before || input.name == "before")
 }
 
-/// What of `settings` this run does otherwise.
+/// The deviations of this run from `settings`.
 pub fn deviations(
     graph: &Graph,
     binder: &Binder,
@@ -125,7 +124,7 @@ fn of_axis(
     let missing: Vec<&str> = expected.difference(&own).map(String::as_str).collect();
     let more: Vec<&str> = own.difference(&expected).map(String::as_str).collect();
     let words = match (missing.len(), more.len()) {
-        // Nodes may still be left out by `skip:`.
+        // Nodes may also be skipped by `skip:`.
         (0, 0) => "without some cells".to_string(),
         (_, 0) if missing.len() > own.len() => {
             format!("only {}", listed(own.iter().map(String::as_str)))
@@ -177,18 +176,18 @@ fn of_parameters(
     found
 }
 
-/// How the nodes of a stage stand to one expected parameter.
+/// How the nodes of a stage compare with one expected parameter.
 struct Parameter<'a> {
     name: &'a str,
     expected: &'a Value,
-    /// What the nodes that differ have instead.
+    /// The other values that deviating nodes have.
     instead: BTreeSet<String>,
     own: Vec<bool>,
 }
 
 impl<'a> Parameter<'a> {
-    /// `None` where no node takes such a parameter: for kinds that have none of the name (the
-    /// cases of a stage may be of several kinds) there is nothing to differ in.
+    /// `None` if no node has such a parameter: kinds without it (the cases of a stage may be of
+    /// several kinds) can't deviate.
     fn of(graph: &Graph, nodes: &[NodeIndex], name: &'a Text, expected: &'a Value) -> Option<Self> {
         // Equal nodes share their parameters.
         let mut known: HashMap<*const Value, Option<bool>> = HashMap::new();
@@ -235,8 +234,8 @@ impl<'a> Parameter<'a> {
     }
 }
 
-/// Whether the node would be another one with the expected value; `None` where it can't have it.
-/// Both are compared as keys compare them, so that a default left out equals one written down.
+/// Whether the expected value would change the node; `None` if it can't have it. Both are compared
+/// in canonical form, so that an omitted default equals an explicit one.
 fn differs(node: &Node, name: &str, expected: &Value) -> Option<bool> {
     let mut with = node.with.as_object()?.clone();
     match expected {

@@ -1,4 +1,4 @@
-//! Verdicts as tables for people and as JSON for scripts.
+//! Verdicts as tables and as JSON.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::report::table::{Cell, Column, Table};
 use crate::report::view::View;
 use crate::workflow::kind::Meaning;
 
-/// One row a published number.
+/// One row per published number.
 pub fn values_table(verdicts: &Verdicts) -> Table {
     let published = &verdicts.expected.published;
     let row = |value: &JudgedValue| {
@@ -53,7 +53,7 @@ pub fn values_table(verdicts: &Verdicts) -> Table {
     }
 }
 
-/// One row a claim.
+/// One row per claim.
 pub fn claims_table(verdicts: &Verdicts) -> Table {
     let claims = &verdicts.expected.published.claims;
     let row = |judged: &JudgedClaim| {
@@ -79,7 +79,7 @@ pub fn claims_table(verdicts: &Verdicts) -> Table {
     }
 }
 
-/// The deviations that the marks stand for.
+/// The deviations that the marks refer to.
 fn notes(verdicts: &Verdicts) -> Vec<String> {
     let deviations = verdicts.expected.deviations.iter().enumerate();
     deviations
@@ -87,7 +87,7 @@ fn notes(verdicts: &Verdicts) -> Vec<String> {
         .collect()
 }
 
-/// What stands for deviations in a table; they are listed below it.
+/// The marks for deviations in a table; the deviations are listed below it.
 pub fn marks(deviations: &[usize]) -> String {
     let marks: Vec<String> = deviations
         .iter()
@@ -96,7 +96,7 @@ pub fn marks(deviations: &[usize]) -> String {
     marks.join(" ")
 }
 
-/// All of it, for scripts.
+/// Everything, as JSON.
 pub fn document(view: &View, verdicts: &Verdicts) -> Value {
     let expected = verdicts.expected;
     let texts = |places: &[usize]| -> Vec<&str> {
@@ -153,7 +153,7 @@ pub fn document(view: &View, verdicts: &Verdicts) -> Value {
     })
 }
 
-/// What `report` nodes say predicts the drop.
+/// The predictors of the drop in `report` nodes.
 fn predictors(view: &View) -> Vec<Value> {
     let nodes = view.done(Meaning::Report).into_iter();
     let predictors = nodes.flat_map(|node| relation::predictors(view, node));
