@@ -1,6 +1,6 @@
-//! Compiles the CUDA kernels, for builds with the feature `cuda` only: machine code for the kind of
-//! GPU that CUDA_COMPUTE_CAP names (90 unless it says otherwise), so that nothing is compiled when a
-//! program starts.
+//! Compiles the CUDA kernels for builds with the feature `cuda`: machine code for the GPU
+//! architecture in CUDA_COMPUTE_CAP (default 90), so that nothing is compiled when a program
+//! starts.
 
 use std::env;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! How a fine-tuning method or a distance declares itself: a name, a summary, and typed options.
 //!
-//! The declaration stands in the file of the method. Parameters, defaults, the JSON Schema, the
-//! documentation and the check for misplaced options all come from it.
+//! The declaration is in the file of the method. Parameters, defaults, the JSON Schema, the
+//! documentation and the check for misplaced options are derived from it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,31 +11,31 @@ use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-/// What a set of options is: a struct with a default for every field, whose names stand in a
-/// workflow file as they are.
+/// A set of options: a struct with a default for every field, whose names are those in a workflow
+/// file.
 pub trait Options: Serialize + DeserializeOwned + Default + JsonSchema {}
 
 impl<O: Serialize + DeserializeOwned + Default + JsonSchema> Options for O {}
 
-/// One of several choices, with options of its own. `T` is what the typed options can do.
+/// One of several choices, with its own options. `T` is the trait of the typed options.
 pub struct Declaration<T: ?Sized> {
-    /// As it stands in a workflow file.
+    /// The name in a workflow file.
     pub name: &'static str,
     /// One or two sentences for the documentation.
     pub summary: &'static str,
     /// The schema of the options: an object with a default for each property.
     pub schema: fn(&mut SchemaGenerator) -> Schema,
-    /// Types the options in a map. Options that are left out have their defaults, and options of
-    /// other choices are ignored.
+    /// Deserialises the options in a map. Omitted options have their defaults; options of other
+    /// choices are ignored.
     pub parse: fn(Map<String, Value>) -> serde_json::Result<Box<T>>,
-    /// The same, written down again: the value of every option of this choice.
+    /// Deserialises and serialises again: the value of every option of this choice.
     pub complete: Complete,
 }
 
-/// Types the options of a choice and gives the value of every one of them.
+/// Deserialises the options of a choice and returns the value of every one of them.
 pub type Complete = fn(Map<String, Value>) -> serde_json::Result<Map<String, Value>>;
 
-/// Types the options in `given` as `O`.
+/// Deserialises the options in `given` as `O`.
 pub fn parse<O: Options>(given: Map<String, Value>) -> serde_json::Result<O> {
     serde_json::from_value(Value::Object(given))
 }
@@ -48,7 +48,7 @@ pub fn complete<O: Options>(given: Map<String, Value>) -> serde_json::Result<Map
     }
 }
 
-/// All choices of one list, and the options of all of them.
+/// All choices of a list, and the options of all of them.
 pub struct Declarations<T: ?Sized + 'static> {
     /// The first one is the default.
     pub all: Vec<Declaration<T>>,
@@ -59,7 +59,7 @@ pub struct Declarations<T: ?Sized + 'static> {
 /// An option. Choices may share one, with the same type, default and documentation.
 pub struct OptionDeclaration<T: ?Sized> {
     pub default: Value,
-    /// The choices that have it, in the order of the list.
+    /// The choices with this option, in the order of the list.
     pub owners: Vec<&'static str>,
     complete: Complete,
     _of: std::marker::PhantomData<fn() -> Box<T>>,
@@ -86,10 +86,10 @@ impl<T: ?Sized> Declarations<T> {
 }
 
 impl<T: ?Sized> OptionDeclaration<T> {
-    /// Types `value` as the option `name`; `None` where it is the default.
+    /// Deserialises `value` as the option `name`; `None` if it is the default.
     ///
     /// # Errors
-    /// The value is of another type.
+    /// The value has another type.
     pub fn typed(&self, name: &str, value: Value) -> serde_json::Result<Option<Value>> {
         let given = Map::from_iter([(name.to_string(), value)]);
         let value = (self.complete)(given)?.remove(name);
@@ -97,9 +97,9 @@ impl<T: ?Sized> OptionDeclaration<T> {
     }
 }
 
-/// A list of choices. Implemented for `dyn` of what their options can do.
+/// A list of choices. Implemented for the `dyn` trait of their options.
 pub trait Declared: 'static {
-    /// Title and description of the choice in the JSON Schema.
+    /// Title and description in the JSON Schema.
     const TITLE: &'static str;
     const DESCRIPTION: Option<&'static str>;
 
@@ -154,7 +154,7 @@ impl<'de, T: ?Sized + Declared> Deserialize<'de> for Choice<T> {
         let unknown = || {
             let names: Vec<String> = all.iter().map(|it| format!("`{}`", it.name)).collect();
             let names = names.join(", ");
-            // As serde words it for an enum.
+            // Worded as serde does for an enum.
             D::Error::custom(format!("unknown variant `{name}`, expected one of {names}"))
         };
         let found = all.iter().find(|it| it.name == name);
@@ -184,7 +184,7 @@ impl<T: ?Sized + Declared> JsonSchema for Choice<T> {
     }
 }
 
-/// A value of an option that does not fit.
+/// A problem with the value of an option.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OptionProblem {
     pub option: &'static str,

@@ -1,15 +1,15 @@
-//! A cap on the instruction sets that this process uses.
+//! Caps the instruction sets that this process uses.
 //!
-//! Our kernels, `gemm`, `pulp` and `faer` each choose their code by what the standard library has
-//! detected, which it keeps from the first question on. So the cap is held where that question is
-//! answered: while the library asks the processor for the first time, Linux lets `cpuid` trap
-//! (`arch_prctl`, ARCH_SET_CPUID), and the answer leaves out what lies beyond the cap. A processor
-//! at or below the cap needs none of it. [`hold`] is called before anything else; afterwards the
-//! device class is that of the cap, and so are all bits that depend on it.
+//! Our kernels, `gemm`, `pulp` and `faer` each choose their code by the features that the standard
+//! library detects, which it caches at the first query. So the cap applies to that first query:
+//! while the library queries the processor, Linux makes `cpuid` trap (`arch_prctl`,
+//! ARCH_SET_CPUID), and the handler omits features beyond the cap. A processor at or below the cap
+//! needs none of this. [`hold`] is called before anything else; afterwards the device class is that
+//! of the cap, and so are all bits that depend on it.
 //!
-//! What asks the processor on its own account is not held: hashes and ciphers, whose bits are the
-//! same on every processor, and the C library's copies and elementary functions (the latter no
-//! kernel calls). The one place that handles a signal.
+//! The cap does not affect code that queries the processor itself: hashes and ciphers, whose bits
+//! are the same on every processor, and the C library's copies and elementary functions (no kernel
+//! calls the latter). This is the only place that handles a signal.
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// Why a cap is not held.
+/// Why a cap can't be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum IsaError {
     #[error("{VARIABLE}={0} is not an instruction set: {levels} is expected", levels = levels())]
@@ -66,10 +66,10 @@ fn levels() -> String {
     names.join(" or ")
 }
 
-/// The cap that the environment names.
+/// The cap in the environment.
 ///
 /// # Errors
-/// A value that names none.
+/// The value is not a known level.
 pub fn wanted() -> Result<Option<Level>, IsaError> {
     let Some(value) = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()) else {
         return Ok(None);
@@ -82,11 +82,11 @@ pub fn wanted() -> Result<Option<Level>, IsaError> {
     }
 }
 
-/// Holds the cap that the environment names, if it names one. Called once, before there is another
-/// thread and before anything has asked what the processor has.
+/// Applies the cap in the environment, if any. Must be called once, before another thread is
+/// started and before anything queries the processor's features.
 ///
 /// # Errors
-/// A value that names no cap, or a cap that can't be held.
+/// The value is not a known level, or the cap can't be applied.
 pub fn hold() -> Result<(), IsaError> {
     match wanted()? {
         Some(level) => processor::hold(level),
@@ -94,8 +94,8 @@ pub fn hold() -> Result<(), IsaError> {
     }
 }
 
-/// The level of this process: that of the processor and of this build, or the cap where that is
-/// lower; the architecture's name where it has no levels.
+/// The level of this process: that of the processor and of this build, or the cap if that is lower;
+/// the architecture's name if it has no levels.
 pub fn level() -> &'static str {
     processor::level()
 }
@@ -120,7 +120,7 @@ mod processor {
         }
     }
 
-    /// Whether the standard library knows of something beyond `level`.
+    /// Whether the standard library detects a feature beyond `level`.
     fn exceeds(level: Level) -> bool {
         let beyond_v4 = has!("avx512bf16") || has!("avx512vnni") || has!("avxvnni");
         match level {
@@ -134,7 +134,7 @@ mod processor {
     pub fn hold(level: Level) -> Result<(), IsaError> {
         super::trap::answering(level, || exceeds(level)).map_or_else(
             |error| match error {
-                // Nothing was asked yet: the answer tells whether there is anything to hide.
+                // First query: the answer shows whether there is anything to hide.
                 _ if !exceeds(level) => Ok(()),
                 error => Err(IsaError::Unheld(level, error)),
             },
@@ -173,7 +173,7 @@ mod processor {
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 mod trap;
 
-/// Holds the cap before `main`, in a test binary. The tests obey the cap that the program obeys.
+/// Applies the cap before `main` in a test binary, so that tests obey the same cap as the program.
 #[doc(hidden)]
 pub extern "C" fn hold_or_exit() {
     if let Err(error) = hold() {
@@ -201,7 +201,7 @@ mod tests {
         assert!(message.contains("`x86-64-v3`"), "{message}");
     }
 
-    /// Under a cap, what kernels choose by is what the cap has.
+    /// Under a cap, kernels see only the features of the cap.
     #[cfg(target_arch = "x86_64")]
     #[test]
     fn the_cap_of_the_environment_is_held() {

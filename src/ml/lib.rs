@@ -1,5 +1,5 @@
-//! The machine-learning library: data, models, training, optimal transport, metrics.
-//! It knows nothing of workflows, stores or stages, and can be used on its own.
+//! The machine-learning library: data, models, training, optimal transport, metrics. Knows nothing
+//! about workflows, stores or stages, and can be used on its own.
 
 pub mod data;
 pub mod declaration;
@@ -14,10 +14,10 @@ pub mod train;
 
 use thiserror::Error;
 
-/// What can go wrong in the library.
+/// Errors of the library.
 #[derive(Debug, Error)]
 pub enum Error {
-    /// A value, shape or configuration that does not fit.
+    /// A value, shape or configuration is invalid.
     #[error("{0}")]
     Invalid(String),
     /// NaN or infinity, divergence, no convergence.
@@ -26,14 +26,14 @@ pub enum Error {
     /// Stopped by the caller's observer.
     #[error("interrupted")]
     Interrupted,
-    /// What gives the images failed, in its own words.
+    /// The source of the images failed, with its own error.
     #[error(transparent)]
     Images(Box<dyn std::error::Error + Send + Sync>),
     #[error("{}", told(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
-/// What Candle says; where the memory of a GPU was not enough, what to do about it.
+/// Candle's message; if GPU memory ran out, with advice.
 fn told(error: &candle_core::Error) -> String {
     let text = error.to_string();
     match text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
@@ -47,15 +47,15 @@ fn told(error: &candle_core::Error) -> String {
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Watches long work: told how far it is, asked whether to go on.
+/// Observes long computations: receives their progress and can stop them.
 pub trait Observer: Send + Sync {
-    /// `done` of `total`; returns false to stop with [`Error::Interrupted`].
+    /// `done` of `total`; return `false` to stop with [`Error::Interrupted`].
     fn advance(&self, done: u64, total: u64, unit: &'static str) -> bool;
-    /// A line worth keeping: a loss, a learning rate, an iteration.
+    /// A line for the log: a loss, a learning rate, an iteration.
     fn log(&self, line: &str);
 }
 
-/// An [`Observer`] that never stops and keeps nothing.
+/// An [`Observer`] that never stops and records nothing.
 pub struct Unobserved;
 
 impl Observer for Unobserved {

@@ -1,13 +1,13 @@
-//! Named random streams: every random number comes from a seed and a purpose, never from a clock,
-//! an order of execution or a global generator.
+//! Named random streams: every random number depends on a seed and a purpose, never on a clock, an
+//! order of execution or a global generator.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng as _, SeedableRng};
 
 /// A stream of random numbers named by `(seed, purpose)`.
 ///
-/// ChaCha8 keyed with BLAKE3 of the name. Two purposes never share numbers, so a new consumer
-/// moves no existing one.
+/// ChaCha8 keyed with BLAKE3 of the name. Two purposes never share numbers, so a new consumer does
+/// not change existing ones.
 pub struct Stream {
     generator: ChaCha8Rng,
 }
@@ -47,8 +47,8 @@ impl Stream {
         }
     }
 
-    /// Standard normal (Box and Muller 1958, cosine branch), through `libm` so that every
-    /// platform gives the same bits.
+    /// Standard normal (Box and Muller 1958, cosine branch), with `libm`, so that every platform
+    /// gives the same bits.
     pub fn normal(&mut self) -> f64 {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.uniform()));
         radius * libm::cos(2.0 * std::f64::consts::PI * self.uniform())

@@ -1,8 +1,8 @@
 //! JPEG and PNG to RGB, bit for bit as Pillow's `Image.open(…).convert("RGB")` gives it.
 //!
-//! JPEG goes through mozjpeg's C library in libjpeg-turbo's default settings (accurate integer
-//! DCT, fancy upsampling), which are Pillow's. EXIF orientation is ignored, as Pillow does. Damage
-//! that the library decodes past gives the pixels that Pillow gives, and a warning.
+//! Uses mozjpeg's C library with libjpeg-turbo's default settings (accurate integer DCT, fancy
+//! upsampling), which are Pillow's. Ignores EXIF orientation, as Pillow does. Damage that the
+//! library tolerates gives Pillow's pixels and a warning.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,15 +13,15 @@ use super::png;
 use super::refusal::check_size;
 pub use super::refusal::{DecodeError, MAX_PIXELS};
 
-/// What decodes, for the provenance and for the keys of derived pixels.
+/// Identifies the decoders, for the provenance and for the keys of derived pixels.
 pub const DECODER: &str = "mozjpeg-sys 2 (libjpeg-turbo), saturating IDCT, png 0.18 as stored";
 
-/// Decodes the bytes of a file, whatever its name says.
+/// Decodes the bytes of a file by content, regardless of its name.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     decode_warned(bytes).map(|(picture, _)| picture)
 }
 
-/// As [`decode`], with what the decoder warns of.
+/// As [`decode`], with the warnings of the decoder.
 pub fn decode_warned(bytes: &[u8]) -> Result<(Picture, Option<String>), DecodeError> {
     match bytes {
         _ if is_jpeg(bytes) => jpeg(bytes),
@@ -41,7 +41,7 @@ fn jpeg(bytes: &[u8]) -> Result<(Picture, Option<String>), DecodeError> {
     Ok((picture, part.warning))
 }
 
-/// Which part of a JPEG file was decoded: all its lines, `columns.width` pixels of each.
+/// The decoded part of a JPEG file: all lines, `columns.width` pixels of each.
 pub(super) struct JpegPart {
     pub width: usize,
     pub height: usize,
@@ -49,14 +49,14 @@ pub(super) struct JpegPart {
     pub warning: Option<String>,
 }
 
-/// Replaces `pixels` by at least the columns that `wanted` names for a width and height.
+/// Replaces `pixels` by at least the columns that `wanted` returns for a width and height.
 pub(super) fn jpeg_part(
     bytes: &[u8],
     wanted: &dyn Fn(usize, usize) -> Range<usize>,
     pixels: &mut Vec<u8>,
 ) -> Result<JpegPart, DecodeError> {
     let findings = Findings::default();
-    // The library reports damage by unwinding through its own frames; nothing outlives them.
+    // The library reports damage by unwinding through its frames; nothing outlives them.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         jpeg_unwinding(bytes, &findings, wanted, pixels)
     }));
@@ -99,13 +99,13 @@ fn jpeg_unwinding(
     })
 }
 
-/// Whether a file is decoded by [`jpeg_part`]. As Pillow, this asks for a marker behind the first,
-/// where there is any more.
+/// Whether [`jpeg_part`] decodes a file. Like Pillow, requires a marker after the first one, if the
+/// file is long enough.
 pub(super) fn is_jpeg(bytes: &[u8]) -> bool {
     bytes.starts_with(&[0xFF, 0xD8]) && bytes.get(2).is_none_or(|byte| *byte == 0xFF)
 }
 
-/// Adobe stores CMYK inverted, and Pillow takes every CMYK file for Adobe's; the rest is its
+/// Adobe stores CMYK inverted, and Pillow treats every CMYK file as Adobe's; the rest is its
 /// `cmyk2rgb`.
 fn inverted_cmyk(samples: &[u8]) -> [u8; 3] {
     let key = u32::from(samples[3]); // 255 - (255 - key)

@@ -1,5 +1,5 @@
-//! RGB to JPEG as Pillow's `save(quality=…)` writes it: libjpeg-turbo's baseline in its default
-//! settings, 4:2:0, with optimised Huffman tables.
+//! RGB to JPEG, as Pillow's `save(quality=…)`: libjpeg-turbo's baseline with default settings,
+//! 4:2:0, with optimised Huffman tables.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

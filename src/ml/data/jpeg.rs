@@ -1,8 +1,8 @@
-//! libjpeg-turbo, as mozjpeg's package brings it, for JPEG files that lie in memory.
+//! Bindings to libjpeg-turbo, from mozjpeg's package, for JPEG files in memory.
 //!
-//! `mozjpeg` itself decodes whole pictures only. Of a picture that is cropped, the blocks beside
-//! the crop need neither inverse transforms nor colours, and the library can leave them out. All
-//! `unsafe` of decoding lies here: the library is C and writes where it is told to.
+//! `mozjpeg` itself decodes only whole images. For a cropped image, the blocks outside the crop
+//! need neither inverse transforms nor colour conversion, and the library can skip them. All
+//! `unsafe` code of decoding is here: the library is C and writes through raw pointers.
 
 use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
@@ -19,14 +19,13 @@ use mozjpeg_sys::{
 
 use super::idct;
 
-/// Lines that the library is offered at a time.
+/// The number of lines requested at a time.
 const LINES: usize = 16;
 
-/// Columns that are decoded beside those that are asked for: smooth upsampling of colours looks at
-/// the neighbour on each side.
+/// Extra columns that are decoded on each side: smooth chroma upsampling reads the neighbours.
 const MARGIN: usize = 2;
 
-/// The colours of a file, as many bytes a pixel as [`Colours::channels`] tells.
+/// The colour space of the decoded pixels, [`Colours::channels`] bytes each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Colours {
     Grey,
@@ -51,12 +50,12 @@ pub struct Columns {
     pub width: usize,
 }
 
-/// What the library reports beside the pixels.
+/// Problems that the library reports in addition to the pixels.
 #[derive(Debug, Default)]
 pub struct Findings {
-    /// More bytes were asked for than there are; the library itself would go on with grey.
+    /// The library requested more bytes than the file has; it would continue with grey.
     pub starved: Cell<bool>,
-    /// Damage that the library decodes past.
+    /// Damage that the library tolerates.
     warnings: RefCell<Warnings>,
 }
 
@@ -67,7 +66,7 @@ struct Warnings {
 }
 
 impl Findings {
-    /// The first warning, and how many there are; none of a sound file.
+    /// The first warning and the number of warnings; `None` for an intact file.
     pub fn warning(&self) -> Option<String> {
         let warnings = self.warnings.borrow();
         match warnings.count {
@@ -88,14 +87,14 @@ impl Findings {
 
 /// A file whose header has been read.
 ///
-/// Damage unwinds with a `String` from every function here: whoever calls catches that.
+/// Damage unwinds with a `String` from every function here: the caller catches it.
 pub struct Jpeg<'a> {
     state: NonNull<State>,
     /// The library keeps pointers to both.
     borrowed: PhantomData<(&'a [u8], &'a Findings)>,
 }
 
-/// What the library holds pointers to: it never moves.
+/// Data that the library holds pointers to: it never moves.
 struct State {
     info: jpeg_decompress_struct,
     errors: jpeg_error_mgr,
@@ -103,10 +102,10 @@ struct State {
 }
 
 impl<'a> Jpeg<'a> {
-    /// Reads the header, if the bytes hold an image.
+    /// Reads the header, if the bytes contain an image.
     pub fn open(bytes: &'a [u8], findings: &'a Findings) -> Option<Self> {
-        // SAFETY: zeros are valid in all of these structures of C, and what the library makes of
-        // them. What it keeps pointers to outlives `Self`, whose drop ends its work.
+        // SAFETY: zeros are valid in all of these C structures, and so is what the library writes
+        // into them. What it keeps pointers to outlives `Self`, whose drop ends its work.
         unsafe {
             let state = Box::into_raw(Box::new(mem::zeroed::<State>()));
             let opened = Self {
@@ -129,7 +128,7 @@ impl<'a> Jpeg<'a> {
     }
 
     fn info(&self) -> &jpeg_decompress_struct {
-        // SAFETY: the state lives as long as `self`, and C writes to it within calls only.
+        // SAFETY: the state lives as long as `self`, and C writes to it only within calls.
         unsafe { &(*self.state.as_ptr()).info }
     }
 
@@ -147,8 +146,8 @@ impl<'a> Jpeg<'a> {
         }
     }
 
-    /// Replaces `samples` by all lines of the picture, each at least its `columns`, and tells which.
-    /// Nothing where the library stops before the last line.
+    /// Replaces `samples` by all lines of the image, each with at least the requested `columns`,
+    /// and returns the columns read. `None` if the library stops before the last line.
     pub fn read(self, columns: Range<usize>, samples: &mut Vec<u8>) -> Option<Columns> {
         let (colours, whole) = (self.colours(), self.size().0);
         // SAFETY: nothing else refers to the structure while `self` is borrowed here.
@@ -163,13 +162,13 @@ impl<'a> Jpeg<'a> {
         // SAFETY: decoding has just started.
         let kept = unsafe { narrow(info, columns, whole) };
         samples.clear();
-        // SAFETY: as before; the lines are as long as it says.
+        // SAFETY: as before; the lines have the length it reports.
         let done = started && unsafe { lines(info, kept.width * colours.channels(), samples) };
         // SAFETY: `open` set the pointer.
         let starved = unsafe { findings(&info.common) }.starved.get();
         // SAFETY: all lines have been read.
         let finished = done && unsafe { library::jpeg_finish_decompress(info) } != 0;
-        // Behind the last line nothing is needed: Pillow takes files without an end.
+        // The bytes after the last line are not needed: Pillow accepts files without an end.
         // SAFETY: as before.
         unsafe { findings(&info.common) }.starved.set(starved);
         finished.then_some(kept)
@@ -186,8 +185,9 @@ impl Drop for Jpeg<'_> {
     }
 }
 
-/// Has the library leave out blocks beside `columns`. Pictures in several scans stay whole: of them
-/// it holds all blocks anyway, and smooths blocks of unfinished ones by their neighbours.
+/// Makes the library skip blocks outside `columns`. Images with several scans are decoded whole:
+/// the library holds all their blocks anyway, and smooths blocks of incomplete scans using their
+/// neighbours.
 ///
 /// # Safety
 /// Decoding has started and no line has been read.
@@ -199,7 +199,7 @@ unsafe fn narrow(
     let left = columns.start.saturating_sub(MARGIN);
     let right = (columns.end + MARGIN).min(whole);
     let mut kept = (0, whole as u32);
-    // SAFETY: as the caller says; the columns lie in the picture.
+    // SAFETY: guaranteed by the caller; the columns are inside the image.
     unsafe {
         if left < right && library::jpeg_has_multiple_scans(info) == 0 {
             kept = (left as u32, (right - left) as u32);
@@ -212,7 +212,8 @@ unsafe fn narrow(
     }
 }
 
-/// Fills the empty `samples` with all lines of `stride` bytes; false if the library stops early.
+/// Fills the empty `samples` with all lines of `stride` bytes; returns `false` if the library stops
+/// early.
 ///
 /// # Safety
 /// Decoding has started, and the library writes `stride` bytes a line.
@@ -225,10 +226,10 @@ unsafe fn lines(info: &mut jpeg_decompress_struct, stride: usize, samples: &mut 
         let offered = LINES.min(count - next);
         let mut rows = [ptr::null_mut(); LINES];
         for (line, row) in rows[..offered].iter_mut().enumerate() {
-            // SAFETY: `next + line` is below `count`, for which there is room.
+            // SAFETY: `next + line` is below `count`, for which memory is reserved.
             *row = unsafe { begin.add(stride * (next + line)) };
         }
-        // SAFETY: as many rows are offered as there is room for.
+        // SAFETY: as many rows are passed as memory is reserved for.
         let read = unsafe { library::jpeg_read_scanlines(info, rows.as_mut_ptr(), offered as u32) };
         if read == 0 {
             return false;
@@ -254,7 +255,8 @@ fn source(bytes: &[u8]) -> jpeg_source_mgr {
 
 unsafe extern "C-unwind" fn nothing(_: &mut jpeg_decompress_struct) {}
 
-/// All bytes were there from the start: whoever asks for more gets ends of images, and is noticed.
+/// All bytes were available from the start: a request for more gets end-of-image markers and is
+/// recorded.
 unsafe extern "C-unwind" fn starve(info: &mut jpeg_decompress_struct) -> library::boolean {
     static ENDS: [u8; 4] = [0xFF, 0xD9, 0xFF, 0xD9];
     // SAFETY: `open` set both pointers.
@@ -268,7 +270,7 @@ unsafe extern "C-unwind" fn starve(info: &mut jpeg_decompress_struct) -> library
 
 unsafe extern "C-unwind" fn skip(info: &mut jpeg_decompress_struct, count: c_long) {
     let count = usize::try_from(count).unwrap_or(0);
-    // SAFETY: `open` set the pointer, and no more is skipped than there is.
+    // SAFETY: `open` set the pointer, and no more is skipped than remains.
     unsafe {
         if count > (*info.src).bytes_in_buffer {
             starve(info);
@@ -279,7 +281,7 @@ unsafe extern "C-unwind" fn skip(info: &mut jpeg_decompress_struct, count: c_lon
     }
 }
 
-/// Keeps warnings, whose level is negative; the others are traces.
+/// Records warnings, whose level is negative; other messages are traces.
 unsafe extern "C-unwind" fn note(info: &mut jpeg_common_struct, level: c_int) {
     if level < 0 {
         // SAFETY: the library has just set the message.
@@ -292,7 +294,7 @@ unsafe extern "C-unwind" fn note(info: &mut jpeg_common_struct, level: c_int) {
 /// # Safety
 /// `open` made the structure.
 unsafe fn findings(info: &jpeg_common_struct) -> &Findings {
-    // SAFETY: `open` set the pointer to what outlives the structure.
+    // SAFETY: `open` set the pointer, and its target outlives the structure.
     unsafe { &*info.client_data.cast() }
 }
 
@@ -302,7 +304,8 @@ unsafe fn findings(info: &jpeg_common_struct) -> &Findings {
 /// The library has set one.
 unsafe fn message(info: &mut jpeg_common_struct) -> String {
     let mut text = [0; 80];
-    // SAFETY: the library set the function. It writes to its buffer, whatever its type here says.
+    // SAFETY: the library set the function. It writes to its buffer, despite the type declared
+    // here.
     unsafe {
         if let Some(format) = (*info.err).format_message {
             type Format = unsafe extern "C-unwind" fn(&mut jpeg_common_struct, &[u8; 80]);
@@ -314,7 +317,7 @@ unsafe fn message(info: &mut jpeg_common_struct) -> String {
     String::from_utf8_lossy(text).into_owned()
 }
 
-/// Leaves the library, which has no other way out, without the handler of panics.
+/// Unwinds out of the library, which has no other exit, without running the panic hook.
 #[cold]
 unsafe extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
     // SAFETY: the library calls this with a message.
@@ -338,23 +341,23 @@ type Select = unsafe extern "C-unwind" fn(
 );
 
 unsafe extern "C-unwind" {
-    /// mozjpeg's, whose package declares it for compression.
+    /// mozjpeg's function, which its package declares only for compression.
     fn jpeg_set_idct_method_selector(info: *mut jpeg_decompress_struct, select: Select);
 }
 
-/// Puts [`transform`] in the place of the library's own, which depends on how it was built.
+/// Replaces the library's own transform, which depends on how it was built, by [`transform`].
 unsafe extern "C-unwind" fn select(
     _: *mut jpeg_decompress_struct,
     _: *mut jpeg_component_info,
     method: *mut Transform,
     _: *mut c_int,
 ) {
-    // SAFETY: the library reads the method from there. Blocks keep their size, as no other scale
-    // is ever asked for.
+    // SAFETY: the library reads the method from there. Blocks keep their size, because no other
+    // scale is ever requested.
     unsafe { *method = transform };
 }
 
-/// The samples of one block, to eight rows from a column on.
+/// Writes the samples of one block to eight rows, starting at a column.
 unsafe extern "C-unwind" fn transform(
     _: *mut jpeg_decompress_struct,
     component: *mut jpeg_component_info,
@@ -363,8 +366,8 @@ unsafe extern "C-unwind" fn transform(
     column: u32,
 ) {
     // SAFETY: the library passes the 64 coefficients of a block, the component's own copy of its
-    // table, none where no scan has shown the component, and eight rows that hold eight bytes
-    // behind the column.
+    // table (null if no scan has contained the component), and eight rows with eight bytes after
+    // the column.
     unsafe {
         let table = (*component).quant_table.as_ref();
         let table = table.map_or(&[0; 64], |table| &table.quantval);

@@ -1,5 +1,5 @@
-//! Images as models take them: decoding, resizing, corruptions, and the built-in rendered dataset. It
-//! knows bytes and pixels; which files make a dataset is the caller's business.
+//! Images for models: decoding, resizing, corruptions, and the built-in rendered dataset. Knows
+//! bytes and pixels; the caller decides which files form a dataset.
 
 pub mod classes;
 pub mod corrupt;
@@ -25,25 +25,25 @@ use rayon::prelude::*;
 use super::Result;
 use pixels::{Pixels, Rows};
 
-/// Decoded, equally sized, labelled images.
+/// Decoded, labelled images of equal size.
 #[derive(Clone, Debug)]
 pub struct ImageSet<'a> {
     pub pixels: Arc<dyn Pixels + 'a>,
     pub height: usize,
     pub width: usize,
-    /// Indices into `classes`, one an image.
+    /// Indices into `classes`, one per image.
     pub labels: Vec<u32>,
     pub classes: Vec<String>,
-    /// Parts in order that cover all images; one unless datasets were joined.
+    /// Consecutive parts that cover all images; one unless datasets were joined.
     pub parts: Vec<ImagePart>,
 }
 
-/// The pixels of a set that lie in memory, `[count, height, width, 3]`.
+/// The pixels of a set in memory, `[count, height, width, 3]`.
 pub fn in_memory(bytes: Vec<u8>, height: usize, width: usize) -> Arc<dyn Pixels> {
     Arc::new(Rows::whole(height * width * 3, bytes))
 }
 
-/// A run of images that is reported on its own.
+/// Consecutive images that are reported separately.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ImagePart {
     pub name: String,
@@ -78,10 +78,10 @@ impl ImageSet<'_> {
         Ok(bytes)
     }
 
-    /// The pixels of several images, on the threads of the current pool.
+    /// The pixels of several images, in parallel on the current pool.
     pub fn images(&self, indices: &[usize]) -> Result<Vec<Cow<'_, [u8]>>> {
         let images: Vec<_> = indices.par_iter().map(|index| self.image(*index)).collect();
-        // The first failure in order, whichever a thread met first.
+        // The first failure by index, regardless of the order of threads.
         images.into_iter().collect()
     }
 }

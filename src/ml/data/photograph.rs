@@ -1,11 +1,11 @@
-//! From the bytes of a file straight to the pixels that a model takes.
+//! From the bytes of a file directly to the pixels of a model's input.
 
 use std::cell::RefCell;
 
 use super::decode::{self, DecodeError};
 use super::resize::{Lines, Transform};
 
-/// Why a file gives no pixels.
+/// Why a file can't be used as an image.
 #[derive(Debug, thiserror::Error)]
 pub enum PhotographError {
     #[error(transparent)]
@@ -15,20 +15,20 @@ pub enum PhotographError {
 }
 
 thread_local! {
-    /// A decoded picture; kept, as files come one after the other.
+    /// A buffer for a decoded image, reused for the next file.
     static DECODED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bytes of a decoded picture that a thread holds on to: 2048 × 2048 pixels.
+/// The maximum size of the buffer that a thread keeps: 2048 × 2048 pixels.
 const KEPT: usize = 3 << 22;
 
-/// The same bytes as [`decode::decode`] and [`Transform::apply`] give, one after the other. Of a
-/// JPEG file, what lies beside the crop is neither transformed nor coloured.
+/// The same bytes as [`decode::decode`] followed by [`Transform::apply`]. For a JPEG file, blocks
+/// outside the crop are neither transformed nor colour-converted.
 pub fn pixels(bytes: &[u8], transform: &Transform) -> Result<Vec<u8>, PhotographError> {
     pixels_warned(bytes, transform).map(|(pixels, _)| pixels)
 }
 
-/// As [`pixels`], with what the decoder warns of.
+/// As [`pixels`], with the warnings of the decoder.
 pub fn pixels_warned(
     bytes: &[u8],
     transform: &Transform,

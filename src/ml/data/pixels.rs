@@ -1,5 +1,5 @@
-//! Images and other rows of bytes by index, wherever they lie: in memory, in files mapped into
-//! it, or decoded when they are asked for.
+//! Images and other rows of bytes by index: in memory, in memory-mapped files, or decoded on
+//! demand.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use crate::{Error, Result};
 
-/// Equally sized images by index.
+/// Images of equal size by index.
 pub trait Pixels: fmt::Debug + Send + Sync {
     /// Image `index`: u8 RGB, row-major `[height, width, 3]`.
     ///
     /// # Errors
-    /// An image that is decoded only now and can't be, or an index out of range.
+    /// An image that is decoded on demand and can't be, or an index out of range.
     fn image(&self, index: usize) -> Result<Cow<'_, [u8]>>;
 }
 
-/// Some rows, one after the other: a vector, or a file in memory.
+/// Consecutive rows: a vector, or a memory-mapped file.
 pub type Shard = Arc<dyn AsRef<[u8]> + Send + Sync>;
 
-/// Rows of `width` bytes each, in shards that all hold `each` rows but for the last.
+/// Rows of `width` bytes in shards of `each` rows; the last shard may be shorter.
 #[derive(Clone)]
 pub struct Rows {
     width: usize,
@@ -36,7 +36,7 @@ impl Rows {
         }
     }
 
-    /// All rows in one piece.
+    /// All rows in one shard.
     pub fn whole(width: usize, bytes: Vec<u8>) -> Self {
         Self::new(width, usize::MAX, vec![Arc::new(bytes)])
     }
@@ -77,7 +77,7 @@ impl Pixels for Rows {
     }
 }
 
-/// Images of several origins, one after the other.
+/// Images of several origins, concatenated.
 #[derive(Debug, Default)]
 pub struct Joined<'a> {
     /// Each with the index after its last image.

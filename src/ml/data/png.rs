@@ -1,7 +1,7 @@
-//! PNG to RGB, bit for bit as Pillow's `Image.open(…).convert("RGB")` gives it.
+//! PNG to RGB, bit for bit as Pillow's `Image.open(…).convert("RGB")`.
 //!
-//! Transparency, gamma, profiles and orientation are left aside, as Pillow leaves them. Of an
-//! animation the picture is taken that viewers without animations show.
+//! Ignores transparency, gamma, profiles and orientation, as Pillow does. For an animation, decodes
+//! the image that viewers without support for animations show.
 
 use std::io::{Cursor, ErrorKind};
 
@@ -10,12 +10,12 @@ use png::{BitDepth, ColorType, DecodeOptions, Decoder, DecodingError, Info, Limi
 use super::picture::Picture;
 use super::refusal::{DecodeError, MAX_PIXELS, check_size};
 
-/// Decodes the bytes of a file. As Pillow, this needs nothing behind the pixels.
+/// Decodes the bytes of a file. Like Pillow, does not require anything after the pixels.
 pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     match whole(bytes, options()) {
         Err(DecodeError::Truncated) => {
             let mut options = options();
-            // The end of the file may have cut off the sum.
+            // A truncated file may lack the checksum.
             options.set_ignore_adler32(true);
             ended(bytes)
                 .and_then(|bytes| whole(&bytes, options).ok())
@@ -25,11 +25,12 @@ pub fn decode(bytes: &[u8]) -> Result<Picture, DecodeError> {
     }
 }
 
-/// The file up to its last pixels, and an end. `None` where it has no pixels, or goes on.
+/// The file up to its last pixel data, with an end marker. `None` if it has no pixels, or is
+/// complete.
 fn ended(bytes: &[u8]) -> Option<Vec<u8>> {
     const END: [u8; 12] = *b"\0\0\0\0IEND\xae\x42\x60\x82";
     const PIXELS: &[u8] = b"IDAT";
-    // Where the content of the last chunk of pixels begins, and where it ends at most.
+    // The start of the last pixel chunk's content, and its declared end.
     let mut last = None;
     let mut at: usize = 8;
     while let Some(header) = bytes.get(at..at.checked_add(8)?) {
@@ -42,7 +43,7 @@ fn ended(bytes: &[u8]) -> Option<Vec<u8>> {
         at = end.checked_add(4)?;
     }
     let (begin, end) = last?;
-    // Room for a sum that is cut off; whatever stands behind the pixels is passed over.
+    // Room for a truncated checksum; anything after the pixels is ignored.
     let content = [PIXELS, &bytes[begin..end], &[0; 4]].concat();
     let length = u32::try_from(content.len() - PIXELS.len()).ok()?;
     let mut mended = bytes[..begin - 8].to_vec();
@@ -88,7 +89,7 @@ fn whole(bytes: &[u8], options: DecodeOptions) -> Result<Picture, DecodeError> {
     })
 }
 
-/// As strict as Pillow about what stands before the pixels, and about the sum of their bytes.
+/// As strict as Pillow about the chunks before the pixels and their checksums.
 fn options() -> DecodeOptions {
     let mut options = DecodeOptions::default();
     options.set_ignore_adler32(false);
@@ -98,7 +99,7 @@ fn options() -> DecodeOptions {
     options
 }
 
-/// A transparent colour that is cut short is damage, which `png` passes over.
+/// A truncated transparent colour is damage, which `png` ignores.
 fn check_transparency(bytes: &[u8], colour: ColorType) -> Result<(), DecodeError> {
     let least = match colour {
         ColorType::Grayscale => 2,
@@ -116,7 +117,7 @@ fn check_transparency(bytes: &[u8], colour: ColorType) -> Result<(), DecodeError
             }
             _ => {}
         }
-        // Length, kind and checksum stand around the content.
+        // Length, type and checksum surround the content.
         let next = length.saturating_add(12);
         rest = rest.get(next..).unwrap_or_default();
     }
@@ -132,11 +133,11 @@ fn refused(error: DecodingError) -> DecodeError {
     }
 }
 
-/// The colours of samples as they are stored, line by line.
+/// Converts stored samples to RGB, line by line.
 ///
-/// Of 16-bit colours and of grey with alpha Pillow takes the high byte. 16-bit grey alone is its
-/// mode `I;16`, which it clips at 255 with and without a transparent value, so that such files
-/// come out nearly white.
+/// Pillow takes the high byte of 16-bit colours and of 16-bit grey with alpha. 16-bit grey alone is
+/// its mode `I;16`, which it clips at 255 with and without a transparent value, so that such files
+/// become nearly white.
 fn to_rgb(samples: &[u8], line: usize, info: &Info) -> Result<Vec<u8>, DecodeError> {
     let wide = info.bit_depth == BitDepth::Sixteen;
     Ok(match info.color_type {
@@ -180,7 +181,7 @@ fn clipped(pair: &[u8]) -> u8 {
     }
 }
 
-/// Samples of at most eight bits, one a pixel. Lines begin at whole bytes.
+/// Samples of at most eight bits, one per pixel. Lines begin at whole bytes.
 fn values<'a>(samples: &'a [u8], line: usize, info: &Info) -> impl Iterator<Item = u8> + 'a {
     let (bits, width) = (info.bit_depth as usize, info.width as usize);
     let each = 8 / bits;
@@ -193,7 +194,7 @@ fn values<'a>(samples: &'a [u8], line: usize, info: &Info) -> impl Iterator<Item
     })
 }
 
-/// All colours that a pixel can name. Those beyond the file's palette are black.
+/// All colours that a pixel can refer to. Those beyond the file's palette are black.
 fn palette(info: &Info) -> Result<[[u8; 3]; 256], DecodeError> {
     let given = info.palette.as_deref();
     let given = given.ok_or_else(|| DecodeError::Damaged("it has no palette".to_string()))?;

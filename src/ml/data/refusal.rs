@@ -1,9 +1,9 @@
-//! Why bytes are not decoded.
+//! Errors of decoding.
 
-/// More pixels than this are refused, as Pillow refuses "decompression bombs".
+/// Larger images are refused, as Pillow refuses "decompression bombs".
 pub const MAX_PIXELS: usize = 178_956_970;
 
-/// Why bytes are no image.
+/// Why bytes can't be decoded as an image.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum DecodeError {
     #[error("is neither a JPEG nor a PNG file")]

@@ -1,5 +1,5 @@
 //! How well one number predicts another, from few points: correlations with permutation p-values
-//! and bootstrap intervals, and the error of leaving one point out.
+//! and bootstrap intervals, and leave-one-out errors.
 
 use crate::rng::Stream;
 use crate::{Error, Result};
@@ -7,26 +7,26 @@ use crate::{Error, Result};
 /// Which correlation coefficient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coefficient {
-    /// Of the values: linear.
+    /// Linear: of the values.
     Pearson,
-    /// Of their ranks, ties sharing the mean rank: monotone.
+    /// Monotone: of their ranks, with mean ranks for ties.
     Spearman,
 }
 
-/// A correlation with what chance would make of it.
+/// A correlation with its significance.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Correlation {
     pub value: f64,
     pub n: u64,
-    /// Two-sided: the share of permutations of one side whose coefficient is at least as far
-    /// from zero. Exact up to [`EXACT_UP_TO`] points, from seeded draws beyond.
+    /// Two-sided: the share of permutations of one side whose coefficient is at least as far from
+    /// zero. Exact for up to [`EXACT_UP_TO`] points, otherwise from seeded draws.
     pub p_value: f64,
-    /// Percentile bootstrap over the points, 95 %; `None` below five points, where resamples
-    /// are too few to mean anything.
+    /// 95 % percentile bootstrap over the points; `None` for fewer than five points, where
+    /// resamples are too few to be meaningful.
     pub interval: Option<[f64; 2]>,
 }
 
-/// Up to this many points every permutation is tried (8! = 40,320).
+/// Up to this number of points, every permutation is tried (8! = 40,320).
 pub const EXACT_UP_TO: usize = 8;
 
 const DRAWS: usize = 10_000;
@@ -34,8 +34,8 @@ const DRAWS: usize = 10_000;
 /// The correlation of `x` and `y`, its p-value and interval.
 ///
 /// # Errors
-/// Fewer than three points, different lengths, a value that is not finite, or a side that is
-/// constant (where no correlation is defined).
+/// Fewer than three points, different lengths, a value that is not finite, or a constant side (for
+/// which the correlation is undefined).
 pub fn correlate(coefficient: Coefficient, x: &[f64], y: &[f64], seed: u64) -> Result<Correlation> {
     check(x, y)?;
     let (x, y) = match coefficient {
@@ -57,7 +57,7 @@ pub fn pearson(x: &[f64], y: &[f64]) -> Result<f64> {
     pearson_of(x, y).ok_or_else(constant)
 }
 
-/// Spearman's rank correlation coefficient, ties sharing the mean rank. Errors as [`correlate`].
+/// Spearman's rank correlation coefficient, with mean ranks for ties. Errors as [`correlate`].
 pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64> {
     check(x, y)?;
     pearson_of(&ranks(x), &ranks(y)).ok_or_else(constant)
@@ -68,7 +68,7 @@ pub fn spearman(x: &[f64], y: &[f64]) -> Result<f64> {
 pub struct LeaveOneOut {
     /// Root mean square error of the line, in the unit of `y`.
     pub error: f64,
-    /// The same of the plain mean of the other points: what a useless predictor reaches.
+    /// The same for predicting the mean of the other points: the error of a useless predictor.
     pub error_of_mean: f64,
     pub n: u64,
 }
@@ -76,7 +76,7 @@ pub struct LeaveOneOut {
 /// Predicts each `y` from its `x` by the least-squares line through the other points.
 ///
 /// # Errors
-/// As [`correlate`]; also where leaving one point out makes all remaining `x` equal.
+/// As [`correlate`]; also if all remaining `x` are equal when one point is left out.
 pub fn leave_one_out(x: &[f64], y: &[f64]) -> Result<LeaveOneOut> {
     check(x, y)?;
     let n = x.len();
@@ -160,14 +160,14 @@ impl Moments {
     }
 }
 
-/// `None` where a side is constant.
+/// `None` if a side is constant.
 fn pearson_of(x: &[f64], y: &[f64]) -> Option<f64> {
     let moments = Moments::of(x, y);
     let scale = moments.xx.sqrt() * moments.yy.sqrt();
     (scale > 0.0).then(|| (moments.xy / scale).clamp(-1.0, 1.0))
 }
 
-/// Ranks from 1; equal values share the mean of their ranks.
+/// Ranks from 1; equal values have the mean of their ranks.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
@@ -189,7 +189,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
 }
 
 fn permutation_p_value(x: &[f64], y: &[f64], observed: f64, seed: u64) -> f64 {
-    // Rounding must not decide whether the observed order counts as extreme as itself.
+    // Rounding must not decide whether the observed order counts as as extreme as itself.
     let bar = observed.abs() - 1e-12;
     let extreme = |order: &[f64]| pearson_of(x, order).is_some_and(|value| value.abs() >= bar);
     if x.len() <= EXACT_UP_TO {
@@ -207,7 +207,7 @@ fn permutation_p_value(x: &[f64], y: &[f64], observed: f64, seed: u64) -> f64 {
             extreme(&order.iter().map(|index| y[*index]).collect::<Vec<_>>())
         })
         .count();
-    // The observed order is one of the permutations: a p-value is never 0.
+    // The observed order is one of the permutations, so a p-value is never 0.
     (hits + 1) as f64 / (DRAWS + 1) as f64
 }
 
@@ -229,7 +229,7 @@ fn for_each_permutation(values: &mut [f64], visit: &mut impl FnMut(&[f64])) {
     recurse(size, values, visit);
 }
 
-/// Resamples points with replacement; resamples that are constant on one side are drawn again.
+/// Resamples points with replacement; a resample with a constant side is drawn again.
 fn bootstrap(coefficient: Coefficient, x: &[f64], y: &[f64], seed: u64) -> Option<[f64; 2]> {
     let n = x.len();
     if n < 5 {

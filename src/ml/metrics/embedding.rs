@@ -1,29 +1,29 @@
-//! A map of things of which only the distances are known: classical multidimensional scaling.
+//! Embeds objects of which only the distances are known: classical multidimensional scaling.
 
 use faer::{Mat, Side};
 
 use crate::{Error, Result};
 
-/// Points in the plane whose distances come as near as they can to those given.
+/// Points in the plane whose distances approximate the given ones.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Embedding {
-    /// One point for each row of the distances, around the origin, in their unit. The first
-    /// coordinate is the direction of largest spread.
+    /// One point for each row of the distances, centred at the origin, in their unit. The first
+    /// coordinate has the largest spread.
     pub points: Vec<[f64; 2]>,
-    /// How much of the spread the plane shows: its two eigenvalues over the sum of all magnitudes;
-    /// 1 where the distances are those of points in a plane.
+    /// The share of the spread that the plane shows: its two eigenvalues over the sum of all
+    /// magnitudes; 1 if the distances are those of points in a plane.
     pub shown: f64,
 }
 
-/// Classical multidimensional scaling (Torgerson 1952): the two leading eigenvectors of the
-/// doubly centred `B = -J D² J / 2`, times the roots of their eigenvalues.
+/// Classical multidimensional scaling (Torgerson 1952): the two leading eigenvectors of the doubly
+/// centred `B = -J D² J / 2`, times the square roots of their eigenvalues.
 ///
-/// `distances` is `[n, n]`, row-major and symmetric, with zeros on its diagonal. A direction is
-/// unique only up to its sign: the coordinate of largest magnitude is positive.
+/// `distances` is `[n, n]`, row-major and symmetric, with a zero diagonal. A direction is unique
+/// only up to its sign: the coordinate of largest magnitude is positive.
 ///
 /// # Errors
-/// Fewer than three rows, a wrong length, a value that is negative or not finite, an asymmetry,
-/// distances that are all zero, or an eigenvalue problem that does not converge.
+/// Fewer than three rows, a wrong length, a value that is negative or not finite, an asymmetry, all
+/// distances zero, or an eigenvalue problem that does not converge.
 pub fn classical_scaling(distances: &[f64], n: usize) -> Result<Embedding> {
     check(distances, n)?;
     let centred = doubly_centred(distances, n);
@@ -66,7 +66,7 @@ fn check(distances: &[f64], n: usize) -> Result<()> {
     }
     let bad = distances.iter().find(|it| !(it.is_finite() && **it >= 0.0));
     if let Some(value) = bad {
-        return wrong(format!("{value} is no distance"));
+        return wrong(format!("{value} is not a distance"));
     }
     for row in 0..n {
         for column in 0..row {
@@ -79,7 +79,7 @@ fn check(distances: &[f64], n: usize) -> Result<()> {
     Ok(())
 }
 
-/// -J D² J / 2 with J = I - 1/n, by taking away the means of rows and columns.
+/// -J D² J / 2 with J = I - 1/n, by subtracting the means of rows and columns.
 fn doubly_centred(distances: &[f64], n: usize) -> Vec<f64> {
     let squares: Vec<f64> = distances.iter().map(|it| it * it).collect();
     let mean = |row: usize| squares[row * n..(row + 1) * n].iter().sum::<f64>() / n as f64;
@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_no_plane_holds_is_told() {
-        // Five things at the same distance from each other: a simplex of four dimensions.
+        // Five objects with equal distances: a simplex of four dimensions.
         let n = 5;
         let equal: Vec<f64> = (0..n * n)
             .map(|place| f64::from(u8::from(place / n != place % n)))

@@ -8,13 +8,13 @@ pub struct Estimate {
     pub mean: f64,
     pub n: u64,
     /// `mean ± t · s / √n` with the unbiased standard deviation `s` and Student's two-sided 95 %
-    /// point `t` for n - 1 degrees of freedom; `None` for a single repeat.
+    /// quantile `t` for n - 1 degrees of freedom; `None` for a single repeat.
     pub interval: Option<[f64; 2]>,
 }
 
-/// The estimate from independent repeats of one number; `None` without any.
+/// The estimate from independent repeats of one number; `None` if there are none.
 ///
-/// The sum runs in the order given, so that order is part of the last bit.
+/// Sums in the given order, which affects the last bits.
 pub fn estimate(samples: &[f64]) -> Option<Estimate> {
     let mean = mean(samples)?;
     let n = samples.len() as u64;
@@ -36,7 +36,7 @@ impl Estimate {
     }
 }
 
-/// The arithmetic mean; `None` of nothing.
+/// The arithmetic mean; `None` if there are no samples.
 pub fn mean(samples: &[f64]) -> Option<f64> {
     (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
 }

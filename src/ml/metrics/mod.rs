@@ -1,5 +1,5 @@
-//! What is computed from accuracies and distances: robustness improvement, means with intervals,
-//! correlations. Plain numbers in, plain numbers out; seeded where chance enters.
+//! Metrics computed from accuracies and distances: robustness improvement, means with intervals,
+//! correlations. Takes and returns plain numbers; randomness is seeded.
 
 pub mod correlation;
 pub mod embedding;

@@ -9,9 +9,9 @@
 //! drop_i = A_pre^(p) - A_i^(p)          p: the held-out set of the pre-training data
 //! ```
 //!
-//! so that mRI = after - before. Where the same datasets serve to tune and to test, each is left
-//! out once and `before` is the plain mean of A_pre. A dataset's accuracy on itself is never
-//! used; p is in no RI. Whatever else is missing is an error, never a smaller mean.
+//! so that mRI = after - before. If the same datasets are used for fine-tuning and testing, each is
+//! left out once and `before` is the plain mean of A_pre. A dataset's accuracy on itself is never
+//! used; p is in no RI. Any other missing value is an error, never a smaller mean.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,28 +35,28 @@ pub struct After {
     pub accuracy: f64,
 }
 
-/// RI and what belongs to it, each over repeats, in the unit of the accuracies.
+/// RI and related means, each over repeats, in the unit of the accuracies.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Robustness {
     pub mri: Estimate,
     pub before: Estimate,
     pub after: Estimate,
-    /// Mean over fine-tuning datasets of the accuracy lost on the pre-training data; positive
-    /// where accuracy fell. `None` without a pre-training dataset.
+    /// Mean over fine-tuning datasets of the accuracy lost on the pre-training data; positive if
+    /// accuracy fell. `None` without a pre-training dataset.
     pub drop: Option<Estimate>,
-    /// In the order of their names.
+    /// Sorted by name.
     pub domains: Vec<Domain>,
 }
 
-/// What fine-tuning on one dataset did.
+/// The effect of fine-tuning on one dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Domain {
     pub tuned_on: String,
     pub ri: Estimate,
-    /// RI_i^j for each j ≠ i, in the order of their names.
+    /// RI_i^j for each j ≠ i, sorted by name.
     pub differences: Vec<Difference>,
-    /// The accuracy lost on the pre-training data, in `Difference`'s terms (so negative where
-    /// accuracy fell); `None` without one, or where the model was tuned on it.
+    /// The change of accuracy on the pre-training data, as a `Difference` (so negative if accuracy
+    /// fell); `None` without such a dataset, or if the model was tuned on it.
     pub pretrained: Option<Difference>,
 }
 
@@ -70,7 +70,7 @@ pub struct Difference {
     pub change: Estimate,
 }
 
-/// Why no robustness can be computed.
+/// Why robustness can't be computed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RibError {
     #[error("there is no fine-tuned model to judge")]
@@ -111,8 +111,8 @@ fn of_repeat(repeat: &Option<String>) -> String {
         .map_or(String::new(), |id| format!(" (repeat `{id}`)"))
 }
 
-/// Which cells a set of coordinates calls for: every (tuned on, tested on ≠ tuned on, repeat),
-/// and before fine-tuning whatever those are compared with.
+/// The cells that a set of coordinates requires: every (tuned on, tested on ≠ tuned on, repeat),
+/// and the cells before fine-tuning that they are compared with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Design {
     tuned_on: BTreeSet<String>,
@@ -125,7 +125,7 @@ pub struct Design {
 }
 
 impl Design {
-    /// The design that `before` and `after` span, and whether they fill it.
+    /// The design that `before` and `after` span; checks that they fill it.
     pub fn new(
         before: &[Cell],
         after: &[Cell],
@@ -176,7 +176,7 @@ impl Design {
         Ok(())
     }
 
-    /// Every dataset that a model tuned on `tuned_on` is tested on for its RI.
+    /// The datasets that a model tuned on `tuned_on` is tested on for its RI.
     fn others<'a>(&'a self, tuned_on: &'a str) -> impl Iterator<Item = &'a str> {
         let tested_on = self.tested_on.iter().map(String::as_str);
         tested_on.filter(move |id| *id != tuned_on)
@@ -219,13 +219,13 @@ fn unique<'a>(cells: impl Iterator<Item = &'a Cell>) -> Result<BTreeSet<Cell>, R
     Ok(known)
 }
 
-/// RI, mRI, before, after and drop. `pretrained_on` names the dataset, among those tested on,
-/// that is the held-out set of the pre-training data.
+/// RI, mRI, before, after and drop. `pretrained_on` names the test dataset that is the held-out set
+/// of the pre-training data.
 ///
-/// Sums run in the order of names, so the order of the cells moves no bit.
+/// Sums run in the order of names, so the order of the cells does not affect the bits.
 ///
 /// # Errors
-/// A missing or doubled cell, or nothing to compare; see [`RibError`].
+/// A missing or duplicate cell, or nothing to compare; see [`RibError`].
 pub fn robustness(
     before: &[Before],
     after: &[After],
@@ -265,13 +265,13 @@ impl After {
     }
 }
 
-/// A filled design.
+/// A complete design.
 struct Table {
     design: Design,
     accuracies: BTreeMap<Cell, f64>,
 }
 
-/// What one repeat gives for one fine-tuning dataset.
+/// The means of one repeat for one fine-tuning dataset.
 struct Means {
     ri: f64,
     before: f64,

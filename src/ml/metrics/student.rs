@@ -1,5 +1,4 @@
-//! Quantiles of Student's t distribution. Through `libm` only, so every platform gives the same
-//! bits.
+//! Quantiles of Student's t distribution. Uses only `libm`, so every platform gives the same bits.
 
 /// The `t` with `P(|T| > t) = tail` for `degrees` of freedom; `tail` in (0, 1), `degrees` ≥ 1.
 ///
@@ -35,7 +34,7 @@ fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
     if x >= 1.0 {
         return 1.0;
     }
-    // The fraction converges fast below this point; above it the mirror image does.
+    // The fraction converges quickly below this point; above it, its mirror image does.
     if x > (a + 1.0) / (a + b + 2.0) {
         return 1.0 - incomplete_beta(1.0 - x, b, a);
     }

@@ -5,11 +5,12 @@ use candle_core::{DType, Tensor};
 use super::Model;
 use crate::{Error, Result};
 
-/// The weighted mean of `models` of one structure; `weights` are as many and sum to 1.
+/// The weighted mean of `models` of one structure; there is one weight per model, and they sum to
+/// 1.
 ///
-/// Summed in f64 and rounded once. Models of weight 0 are left out, so a single one of weight 1
-/// comes back bit by bit. Integer buffers are averaged alike and truncated, as PyTorch does when
-/// it loads such a mean.
+/// Summed in f64 and rounded once. Models with weight 0 are skipped, so a single model with weight
+/// 1 is returned bit for bit. Integer buffers are averaged too and truncated, as in PyTorch when it
+/// loads such a mean.
 pub fn average(models: &[Model], weights: &[f64]) -> Result<Model> {
     let taken: Vec<(&Model, f64)> = models
         .iter()

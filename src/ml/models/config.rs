@@ -1,4 +1,4 @@
-//! What a model is: its structure, its classes, and the images it takes.
+//! The config of a model: its structure, its classes, and its input.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,28 +9,28 @@ use crate::{Error, Result};
 /// A complete description of a model, stored with its tensors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Config {
-    /// The catalogue entry it came from; a label only.
+    /// The catalogue entry it is based on; only a label.
     pub arch: String,
-    /// Names of the classes, one per logit; empty where the outputs name none.
+    /// Names of the classes, one per logit; empty if the outputs have no names.
     pub classes: Vec<String>,
-    /// The number of outputs where they name no classes: CLIP's joint embedding, or a
-    /// classification whose names nobody gave.
+    /// The number of outputs without names: CLIP's joint embedding, or a classification without
+    /// class names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<usize>,
-    /// There is no classifier: the outputs are the pooled features themselves.
+    /// Without a classifier: the outputs are the pooled features.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub headless: bool,
-    /// Pixels of the visual prompt around its images, if it has one.
+    /// The width of the visual prompt around its images in pixels, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prompt: Option<usize>,
     pub input: Input,
     pub network: Network,
 }
 
-/// The images a model takes, in the words of timm's pretrained configurations.
+/// The input of a model, in the terms of timm's pretrained configurations.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Input {
-    /// Pixels on a side, after the crop.
+    /// The side of the image after the crop, in pixels.
     pub size: usize,
     /// Of the channels red, green, blue, in [0, 1].
     pub mean: [f64; 3],
@@ -41,7 +41,8 @@ pub struct Input {
 }
 
 impl Input {
-    /// How an image becomes the model's input: timm's and torchvision's evaluation transform.
+    /// The transform of an image to the model's input: timm's and torchvision's evaluation
+    /// transform.
     pub fn transform(&self) -> Transform {
         Transform {
             resize: (self.size as f64 / self.crop).floor() as usize,
@@ -85,18 +86,18 @@ pub struct Vit {
     pub qkv_bias: bool,
     /// x·σ(1.702 x) in place of the exact GELU.
     pub quick_gelu: bool,
-    /// How a new one starts.
+    /// The initialisation of new models.
     pub start: VitStart,
 }
 
-/// The first linear weights of a transformer.
+/// The initialisation of a transformer's linear weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VitStart {
-    /// Normal with deviation 0.02, timm's default. Made for widths of several hundred.
+    /// Normal with standard deviation 0.02, timm's default. For widths of several hundred.
     Normal,
-    /// Uniform by fan-in and fan-out (Glorot and Bengio 2010), as the first ViT; queries, keys and
-    /// values count as three layers. Narrow models learn sooner with it.
+    /// Uniform by fan-in and fan-out (Glorot and Bengio 2010), as in the first ViT; queries, keys
+    /// and values count as three layers. Narrow models learn faster with it.
     Xavier,
 }
 
@@ -104,12 +105,12 @@ pub enum VitStart {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResNet {
     pub block: Block,
-    /// Blocks in each stage; a stage halves the image, the first does not.
+    /// Blocks in each stage; each stage except the first halves the image.
     pub stages: Vec<usize>,
     /// Channels of the first stage; each further stage doubles them.
     pub width: usize,
-    /// A 3×3 convolution of stride 1 and no pooling, for images of 32 pixels, in place of 7×7 of
-    /// stride 2 and a 3×3 maximum.
+    /// A 3×3 convolution with stride 1 and no pooling, for images of 32 pixels, instead of 7×7 with
+    /// stride 2 and 3×3 max pooling.
     pub small_stem: bool,
 }
 
@@ -140,7 +141,7 @@ impl Config {
         (!self.headless).then(|| self.outputs())
     }
 
-    /// The number of outputs: one per class, or as wide as the embedding.
+    /// The number of outputs: one per class, or the width of the embedding.
     pub fn outputs(&self) -> usize {
         self.embedding.unwrap_or(self.classes.len())
     }
@@ -158,7 +159,7 @@ impl Config {
         }
     }
 
-    /// Refuses a description that no model can have.
+    /// Refuses an invalid config.
     pub fn check(&self) -> Result<()> {
         let invalid = |message: String| Err(Error::Invalid(message));
         if self.outputs() == 0 {

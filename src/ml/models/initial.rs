@@ -1,4 +1,4 @@
-//! The tensors a new model starts with.
+//! Initialises the tensors of a new model.
 
 use candle_core::{Device, Tensor};
 
@@ -7,7 +7,7 @@ use crate::Result;
 use crate::rng::Stream;
 
 impl TensorSpec {
-    /// A parameter's or buffer's first value, from the stream `(seed, "init/" + name)`.
+    /// The initial value of a parameter or buffer, from the stream `(seed, "init/" + name)`.
     pub fn start(&self, seed: u64, device: &Device) -> Result<Tensor> {
         let count = self.shape.iter().product();
         let mut stream = Stream::new(seed, &format!("init/{}", self.name));

@@ -1,10 +1,10 @@
-//! Image classifiers: vision transformers named as timm's, residual networks named as
-//! torchvision's, so that their checkpoints can be read and written by other tools.
+//! Image classifiers: vision transformers with timm's names, residual networks with torchvision's
+//! names, so that other tools can read and write their checkpoints.
 //!
-//! An architecture is an entry in [`catalogue`]; a [`Config`] is complete in itself, so that a
-//! checkpoint does not depend on the catalogue. A [`Model`] is a config and its named tensors;
-//! how a forward pass gets at them (a frozen tensor, a leaf of the tape, something computed from
-//! several) is the caller's choice through [`Weights`].
+//! An architecture is an entry in [`catalogue`]; a [`Config`] is self-contained, so that a
+//! checkpoint does not depend on the catalogue. A [`Model`] is a config and its named tensors; the
+//! caller decides through [`Weights`] how a forward pass accesses them (a frozen tensor, a leaf of
+//! the tape, a value computed from several).
 
 pub mod average;
 pub mod catalogue;
@@ -23,17 +23,17 @@ pub use config::{Config, Network, ResNet, Vit, VitStart};
 pub use model::{Classifier, Model};
 pub use pass::{BufferUpdates, Pass, Weights};
 
-/// What a tensor of a model is for.
+/// The role of a tensor of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Trained by gradients.
     Parameter,
-    /// Moved by forward passes in training mode: running statistics and their counter.
+    /// Updated by forward passes in training mode: running statistics and their counter.
     Buffer,
 }
 
-/// How a tensor starts. Every distribution draws from the stream named by the seed and the
-/// tensor's name.
+/// The initialisation of a tensor. Every distribution draws from the stream named by the seed and
+/// the tensor's name.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Initial {
     Constant(f32),
@@ -47,16 +47,16 @@ pub enum Initial {
     Counter,
 }
 
-/// A tensor that a model has.
+/// A tensor of a model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TensorSpec {
     pub name: String,
     pub shape: Vec<usize>,
     pub role: Role,
     pub initial: Initial,
-    /// Belongs to the classifier, the part that linear probing trains.
+    /// Belongs to the classifier, which linear probing trains.
     pub head: bool,
-    /// Belongs to a transformer's parts around its blocks: class token, positions, outer norms.
+    /// Belongs to a transformer's parts outside its blocks: class token, positions, outer norms.
     pub outside_blocks: bool,
 }
 

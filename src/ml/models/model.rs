@@ -1,4 +1,4 @@
-//! A model: its description and its tensors by name.
+//! A model: its config and its named tensors.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{Config, Initial, Network, TensorSpec, prompt, resnet, vit};
 use crate::ops::{Activation, Tape, Value};
 use crate::{Error, Result};
 
-/// A classifier. Its tensors are never changed in place; training makes new ones.
+/// A classifier. Its tensors are never changed in place; training creates new ones.
 #[derive(Clone, Debug)]
 pub struct Model {
     config: Config,
@@ -59,7 +59,7 @@ impl Model {
         self.tensors
     }
 
-    /// Where the tensors lie.
+    /// The device of the tensors.
     pub fn device(&self) -> Device {
         let first = self.tensors.values().next();
         first.map_or(Device::Cpu, |tensor| tensor.device().clone())
@@ -92,7 +92,7 @@ impl Model {
         Ok(self.config.classify(&pass, &features)?.into_tensor())
     }
 
-    /// Pooled features `[batch, features]` before the classifier, likewise.
+    /// As [`Model::logits`], but the pooled features `[batch, features]` before the classifier.
     pub fn features(&self, images: &Tensor) -> Result<Tensor> {
         let tape = Tape::new();
         let pass = Pass::new(&tape, self, false);
@@ -103,15 +103,15 @@ impl Model {
     }
 }
 
-/// What an evaluation asks of a classifier.
+/// A classifier that can be evaluated.
 pub trait Classifier: Sync {
     /// The images it takes.
     fn input(&self) -> &Input;
-    /// Names of the classes, one per logit; empty where the outputs name none.
+    /// Names of the classes, one per logit; empty if the outputs have no names.
     fn classes(&self) -> &[String];
     /// The number of logits.
     fn outputs(&self) -> usize;
-    /// Where it runs.
+    /// The device it runs on.
     fn device(&self) -> Device;
     /// Logits f32 `[batch, outputs]` of normalised `images` f32 `[batch, 3, size, size]`, in
     /// evaluation mode.

@@ -1,4 +1,4 @@
-//! One forward pass: the tape, the weights, and the mode it runs in.
+//! A forward pass: the tape, the weights, and the mode.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::ops::{Tape, Value};
 
-/// Gives a network its tensors by name: as they are, as leaves to be trained, or computed from
+/// Provides a network's tensors by name: unchanged, as leaves to be trained, or computed from
 /// others.
 pub trait Weights {
     fn weight(&self, tape: &Tape, name: &str) -> Result<Value>;
@@ -17,7 +17,7 @@ pub trait Weights {
 /// New values of buffers after a forward pass in training mode.
 pub type BufferUpdates = BTreeMap<String, Tensor>;
 
-/// What a network's forward pass runs with.
+/// The context of a network's forward pass.
 pub struct Pass<'a> {
     pub tape: &'a Tape,
     weights: &'a dyn Weights,
@@ -53,7 +53,7 @@ impl<'a> Pass<'a> {
         self.updates.borrow_mut().insert(name, value);
     }
 
-    /// The buffers that this pass moved.
+    /// The buffers that this pass updated.
     pub fn into_updates(self) -> BufferUpdates {
         self.updates.into_inner()
     }

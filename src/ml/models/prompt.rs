@@ -1,5 +1,5 @@
-//! The tensors of a visual prompt, named as the benchmark's `PadPrompter`, and what they do to
-//! images.
+//! The tensors of a visual prompt, named as in the benchmark's `PadPrompter`, and their application
+//! to images.
 
 use super::{Initial, Role, TensorSpec};
 use crate::Result;
@@ -12,7 +12,8 @@ const SIDES: [&str; 4] = [
     "prompter.pad_right",
 ];
 
-/// The sides of a frame of `pad` pixels in images of `size`, which must leave some of the image.
+/// The sides of a frame of `pad` pixels in images of `size`, which must leave part of the image
+/// visible.
 pub fn tensors(pad: usize, size: usize) -> Vec<TensorSpec> {
     let inner = size.saturating_sub(2 * pad);
     let shapes = [[pad, size], [pad, size], [inner, pad], [inner, pad]];
@@ -27,7 +28,7 @@ pub fn tensors(pad: usize, size: usize) -> Vec<TensorSpec> {
     SIDES.into_iter().zip(shapes).map(spec).collect()
 }
 
-/// `images` with the sides that `side` gives by name.
+/// `images` with the sides that `side` returns by name.
 pub fn framed(tape: &Tape, images: &Value, side: impl Fn(&str) -> Result<Value>) -> Result<Value> {
     let [up, down, left, right] = SIDES;
     let (up, down, left, right) = (side(up)?, side(down)?, side(left)?, side(right)?);

@@ -1,5 +1,5 @@
-//! The residual network (He et al. 2016, stride in the 3×3 convolution of a bottleneck),
-//! structured and named as torchvision's.
+//! The residual network (He et al. 2016, with the stride in the 3×3 convolution of a bottleneck),
+//! with torchvision's structure and names.
 
 use super::config::{Block, ResNet};
 use super::pass::Pass;
@@ -7,7 +7,7 @@ use super::{Initial, Role, TensorSpec};
 use crate::Result;
 use crate::ops::{Affine, Follow, Statistics, Value, Window};
 
-/// PyTorch's defaults for batch norm.
+/// PyTorch's default for batch norm.
 const EPS: f64 = 1e-5;
 const MOMENTUM: f64 = 0.1;
 
@@ -84,7 +84,7 @@ fn block(resnet: &ResNet, name: &str, inputs: usize, stage: usize, stride: usize
     Residual { main, shortcut }
 }
 
-/// An odd window with as much padding as keeps the image's size at stride 1.
+/// An odd window with padding that preserves the image size at stride 1.
 fn square(size: usize, stride: usize) -> Window {
     Window {
         size,
@@ -93,8 +93,8 @@ fn square(size: usize, stride: usize) -> Window {
     }
 }
 
-/// torchvision's initialisation: normal by the outputs' fan for convolutions, ones and zeros for
-/// norms, PyTorch's default for the classifier.
+/// torchvision's initialisation: normal by fan-out for convolutions, ones and zeros for norms,
+/// PyTorch's default for the classifier.
 pub(super) fn tensors(resnet: &ResNet, classifier: Option<usize>) -> Vec<TensorSpec> {
     let mut list = Vec::new();
     unit_tensors(&stem(resnet), &mut list);
@@ -177,7 +177,7 @@ pub(super) fn features(resnet: &ResNet, pass: &Pass, images: &Value) -> Result<V
     pass.tape.mean_pool(&x)
 }
 
-/// Convolution, batch norm, then the residual and the rectifier if asked for.
+/// Convolution and batch norm, then optionally the residual and the ReLU.
 fn apply(
     pass: &Pass,
     unit: &Unit,
@@ -216,7 +216,7 @@ fn apply(
     Ok(output)
 }
 
-/// Multiplications of the convolutions for one image of `size` pixels a side.
+/// Multiply-adds of the convolutions for one image with sides of `size` pixels.
 pub(super) fn multiplications(resnet: &ResNet, size: usize) -> u64 {
     let of_unit = |unit: &Unit, side: usize| {
         let side = side.div_ceil(unit.window.stride);

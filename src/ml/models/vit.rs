@@ -1,4 +1,4 @@
-//! The vision transformer (Dosovitskiy et al. 2021), structured and named as timm's.
+//! The vision transformer (Dosovitskiy et al. 2021), with timm's structure and names.
 
 use super::config::{Input, Vit, VitStart};
 use super::pass::Pass;
@@ -6,8 +6,8 @@ use super::{Initial, Role, TensorSpec};
 use crate::Result;
 use crate::ops::{Activation, Value};
 
-/// timm's initialisation: 0.02 for positions, nearly nothing for the class token, PyTorch's
-/// default for the patch convolution, [`VitStart`] for linear layers.
+/// timm's initialisation: 0.02 for positions, nearly zero for the class token, PyTorch's default
+/// for the patch convolution, [`VitStart`] for linear layers.
 pub(super) fn tensors(vit: &Vit, input: &Input, classifier: Option<usize>) -> Vec<TensorSpec> {
     let width = vit.width;
     let tokens = (input.size / vit.patch).pow(2) + 1;
@@ -61,7 +61,7 @@ struct List {
 }
 
 impl List {
-    /// How the weight of a linear layer starts.
+    /// The initialisation of a linear layer's weight.
     fn weight(&self, inputs: usize, outputs: usize) -> Initial {
         match self.start {
             VitStart::Normal => normal(0.02),
@@ -98,8 +98,8 @@ impl List {
 
 /// The pooled features `[batch, width]` of `images` `[batch, 3, size, size]`.
 ///
-/// Only the class token leaves the last block, so from that block's attention on only its row is
-/// computed.
+/// Only the class token of the last block is used, so from that block's attention on only its row
+/// is computed.
 pub(super) fn features(vit: &Vit, pass: &Pass, images: &Value) -> Result<Value> {
     let tape = pass.tape;
     let patches = tape.patches(images, vit.patch)?;
@@ -124,7 +124,7 @@ pub(super) fn features(vit: &Vit, pass: &Pass, images: &Value) -> Result<Value> 
     tape.flatten_tokens(&pooled)
 }
 
-/// One block; only the first `leaving` tokens come out of it.
+/// One block; returns only the first `leaving` tokens.
 fn block(vit: &Vit, pass: &Pass, name: &str, x: &Value, leaving: usize) -> Result<Value> {
     let tape = pass.tape;
     let h = norm(vit, pass, &format!("{name}.norm1"), x)?;

@@ -1,10 +1,10 @@
-//! How much arithmetic a model is: for whoever plans ahead.
+//! The amount of arithmetic of a model, for cost estimates.
 
 use super::config::{Config, Network, Vit};
 use super::resnet;
 
 impl Config {
-    /// Numbers in the model's tensors.
+    /// The number of values in the model's tensors.
     pub fn numbers(&self) -> u64 {
         let tensors = self.tensors();
         let sizes = tensors
@@ -13,8 +13,8 @@ impl Config {
         sizes.sum()
     }
 
-    /// Multiplications with an addition for one image, forward; norms, activations and softmax are
-    /// left out, the two products of attention are not.
+    /// Multiply-adds of a forward pass for one image; excludes norms, activations and softmax,
+    /// includes the two products of attention.
     pub fn multiplications(&self) -> u64 {
         let head = match self.headless {
             true => 0,
@@ -38,8 +38,8 @@ fn transformer(vit: &Vit, size: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    /// Against the published counts: torchvision's `GFLOPS` (multiplications with an addition) and
-    /// numbers of parameters.
+    /// Compares with the published counts: torchvision's `GFLOPS` (multiply-adds) and numbers of
+    /// parameters.
     #[test]
     fn models_are_as_large_as_published() {
         for (arch, giga, parameters) in [

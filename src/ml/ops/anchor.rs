@@ -1,11 +1,11 @@
-//! How far a tensor has moved from a fixed one.
+//! The distance of a tensor from a fixed one.
 
 use candle_core::{DType, Tensor};
 
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
-/// Σ x² over all values of a tensor; on the CPU added up in f64.
+/// Σ x² over all values of a tensor; on the CPU, summed in f64.
 pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
     if cpu::serves(&[x]) {
         return cpu::read([x], |[x]| cpu::anchor::sum_of_squares(x));
@@ -15,8 +15,8 @@ pub(crate) fn sum_of_squares(x: &Tensor) -> Result<f64> {
 }
 
 impl Tape {
-    /// `strength`·Σ w·(x − a)², a scalar; `anchor` a and `weights` w (all 1 where absent) are of
-    /// `x`'s shape.
+    /// `strength`·Σ w·(x − a)², a scalar; `anchor` a and `weights` w (all 1 if absent) have the
+    /// shape of `x`.
     pub fn squared_distance(
         &self,
         x: &Value,
@@ -28,7 +28,7 @@ impl Tape {
         if !fits(anchor) || !weights.is_none_or(fits) {
             let (x, anchor) = (x.tensor().dims(), anchor.dims());
             return Err(Error::Invalid(format!(
-                "{x:?} has no distance from {anchor:?}"
+                "{x:?} and {anchor:?} differ in shape"
             )));
         }
         let pull = Pull {
@@ -65,7 +65,7 @@ impl Pull {
         cpu::serves(&[&self.x, &self.anchor, weights])
     }
 
-    /// The tensor of weights, empty where all are 1.
+    /// The tensor of weights, empty if all are 1.
     fn weights(&self) -> Result<Tensor> {
         match &self.weights {
             Some(weights) => Ok(weights.clone()),

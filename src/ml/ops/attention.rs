@@ -9,8 +9,9 @@ use crate::{Error, Result};
 impl Tape {
     /// softmax(q·kᵀ/√d)·v for every head.
     ///
-    /// `qkv` is `[batch, tokens, 3·width]` as timm packs it: three, then heads, then the head's
-    /// own dimensions. Only the first `queries` tokens ask; gives `[batch, queries, width]`.
+    /// `qkv` is `[batch, tokens, 3·width]`, packed as in timm: queries, keys and values, then
+    /// heads, then the dimensions of a head. Only the first `queries` tokens are queries; returns
+    /// `[batch, queries, width]`.
     pub fn attention(&self, qkv: &Value, heads: usize, queries: usize) -> Result<Value> {
         let (batch, tokens, packed) = qkv.tensor().dims3()?;
         if heads == 0 || packed == 0 || packed % (3 * heads) != 0 || queries > tokens {
@@ -85,7 +86,8 @@ impl Tape {
     }
 }
 
-/// Queries, keys and values `[batch, heads, …, size]` of packed ones; the queries of those that ask.
+/// Splits packed values into queries, keys and values `[batch, heads, …, size]`, with only the
+/// first queries.
 pub(super) fn heads_of(qkv: &Tensor, shape: AttentionShape) -> Result<[Tensor; 3]> {
     let AttentionShape {
         batch,

@@ -1,5 +1,5 @@
-//! Batch normalisation over the channels of an image, with the addition and the rectifier that
-//! follow it in a residual network.
+//! Batch normalisation over the channels of an image, with the addition and the ReLU that follow it
+//! in a residual network.
 
 use candle_core::Tensor;
 
@@ -8,7 +8,7 @@ use super::tape::want;
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
-/// What the channels are normalised by.
+/// The statistics used for normalisation.
 #[derive(Clone, Copy, Debug)]
 pub enum Statistics<'a> {
     /// The batch's own mean and (biased) variance: training.
@@ -24,16 +24,17 @@ pub struct BatchMoments {
     pub variance: Tensor,
 }
 
-/// What follows a normalisation.
+/// Operations after the normalisation.
 #[derive(Clone, Copy, Default)]
 pub struct Follow<'a> {
     /// Added to the normalised image, of the same shape.
     pub residual: Option<&'a Value>,
-    /// max(·, 0) at the end.
+    /// ReLU at the end.
     pub rectify: bool,
 }
 
-/// The trained scale and shift of each channel, `[channels]`, and what keeps a variance from 0.
+/// The trained scale and shift of each channel, `[channels]`, and the epsilon added to the
+/// variance.
 #[derive(Clone, Copy)]
 pub struct Affine<'a> {
     pub weight: &'a Value,
@@ -42,9 +43,9 @@ pub struct Affine<'a> {
 }
 
 impl Tape {
-    /// (x − mean)/√(variance + eps) · weight + bias for each channel of `x`
-    /// `[batch, channels, height, width]`, then `follow`. Gives the moments too where
-    /// `statistics` is the batch's.
+    /// (x − mean)/√(variance + eps) · weight + bias for each channel of `x` `[batch, channels,
+    /// height, width]`, then `follow`. Also returns the moments if `statistics` are those of the
+    /// batch.
     pub fn batch_norm(
         &self,
         x: &Value,

@@ -1,4 +1,4 @@
-//! Two-dimensional convolution and pooling, over windows of an image.
+//! Two-dimensional convolution and pooling over windows of an image.
 
 use candle_core::{D, Tensor};
 
@@ -7,7 +7,7 @@ use super::tape::want;
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
-/// A square window that slides over an image with zeros (for a maximum: nothing) around it.
+/// A square window that slides over an image padded with zeros (for a maximum: with nothing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     pub size: usize,
@@ -16,7 +16,7 @@ pub struct Window {
 }
 
 impl Window {
-    /// The number of places along a side of `length` pixels.
+    /// The number of positions along a side of `length` pixels.
     pub fn places(&self, length: usize) -> Result<usize> {
         let padded = length + 2 * self.padding;
         if self.size == 0 || self.stride == 0 || padded < self.size || self.padding >= self.size {
@@ -119,8 +119,8 @@ impl Tape {
         }))
     }
 
-    /// The largest value in each window of `x` `[batch, channels, height, width]`; among equals
-    /// the first takes the gradient.
+    /// The largest value in each window of `x` `[batch, channels, height, width]`; the first of
+    /// equal values gets the gradient.
     pub fn max_pool(&self, x: &Value, window: Window) -> Result<Value> {
         let shape = window.shape(x.tensor())?;
         match cpu::serves(&[x.tensor()]) {
@@ -196,7 +196,7 @@ impl Tape {
     }
 }
 
-/// The pixels under a window at every place, and the way back.
+/// The pixels under the window at every position, and the reverse operation.
 pub(super) struct Gather {
     /// `[batch, channels, window·places]`
     pub columns: Tensor,
@@ -218,7 +218,7 @@ impl Gather {
         })
     }
 
-    /// Adds `gradient` (as many elements as `columns`) up at the pixels it came from.
+    /// Adds `gradient` (with as many elements as `columns`) to the pixels it was gathered from.
     pub fn back(&self, gradient: &Tensor) -> Result<Tensor> {
         let ConvolutionShape {
             batch,
@@ -239,7 +239,8 @@ impl Gather {
     }
 }
 
-/// For each pixel of the window and each place, by rows, the pixel of the padded image.
+/// For each pixel of the window and each position, in row-major order, the pixel of the padded
+/// image.
 fn padded_index(shape: ConvolutionShape) -> Vec<u32> {
     let Window {
         size,
@@ -260,7 +261,7 @@ fn padded_index(shape: ConvolutionShape) -> Vec<u32> {
     index
 }
 
-/// `x` with `count` more entries of `value` before and after along `dimension`.
+/// Pads `x` with `count` entries of `value` before and after along `dimension`.
 fn surround(x: &Tensor, dimension: usize, count: usize, value: f64) -> Result<Tensor> {
     if count == 0 {
         return Ok(x.clone());

@@ -5,12 +5,13 @@ use candle_core::{D, Tensor};
 use super::{Tape, Value};
 use crate::{Error, Result};
 
-/// What the logits should say.
+/// The targets of the logits.
 #[derive(Clone, Copy, Debug)]
 pub struct Targets<'a> {
-    /// The right column of each row.
+    /// The correct column of each row.
     pub labels: &'a [u32],
-    /// Spread evenly over all classes; the rest goes to the label. In [0, 1).
+    /// The probability that is spread evenly over all classes; the rest goes to the label. In [0,
+    /// 1).
     pub smoothing: f64,
 }
 
@@ -50,7 +51,8 @@ fn check_labels(labels: &[u32], classes: usize) -> Result<()> {
     })
 }
 
-/// The target distributions of labels that have been checked `[rows, classes]`, like `logits` in type and place.
+/// The target distributions of checked labels, `[rows, classes]`, with the type and device of
+/// `logits`.
 fn distribution(targets: Targets, classes: usize, logits: &Tensor) -> Result<Tensor> {
     let spread = targets.smoothing / classes as f64;
     let mut values = vec![spread; targets.labels.len() * classes];

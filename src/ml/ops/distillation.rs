@@ -1,4 +1,4 @@
-//! How far a student's distribution is from a teacher's.
+//! The divergence of a student's distribution from a teacher's.
 
 use candle_core::{D, Tensor};
 

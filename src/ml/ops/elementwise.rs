@@ -1,11 +1,11 @@
-//! Sums, and taking some of a tensor's rows or columns.
+//! Sums, and selections of a tensor's rows or columns.
 
 use candle_core::Tensor;
 
 use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
-/// a + b of equal shapes.
+/// a + b for equal shapes.
 pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if a.dims() != b.dims() {
         let message = format!("{:?} and {:?} can't be added", a.dims(), b.dims());
@@ -19,7 +19,7 @@ pub(super) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 }
 
 impl Tape {
-    /// a + b of equal shapes.
+    /// a + b for equal shapes.
     pub fn add(&self, a: &Value, b: &Value) -> Result<Value> {
         let output = sum(a.tensor(), b.tensor())?;
         Ok(self.record(output, &[a, b], |gradient, _| {

@@ -6,8 +6,8 @@ use super::tape::want;
 use super::{Tape, Value};
 use crate::{Error, Result};
 
-/// The four sides of a frame `pad` pixels wide, for square images of `size` pixels. The upper and
-/// lower ones have the corners.
+/// The four sides of a frame of `pad` pixels for square images of `size` pixels. The upper and
+/// lower sides include the corners.
 pub struct Frame<'a> {
     /// `[1, channels, pad, size]`
     pub up: &'a Value,

@@ -1,4 +1,4 @@
-//! x·Wᵀ + b, with an activation or a residual behind it.
+//! x·Wᵀ + b, followed by an activation or a residual.
 
 use candle_core::{Shape, Tensor};
 
@@ -6,7 +6,7 @@ use super::tape::want;
 use super::{Precision, Tape, Value, cpu};
 use crate::{Error, Result};
 
-/// What follows a linear layer.
+/// The activation after a linear layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
     None,
@@ -17,9 +17,9 @@ pub enum Activation {
 }
 
 impl Tape {
-    /// A linear layer: `x` `[…, in]`, `weight` `[out, in]` (further dimensions count as `in`, so
-    /// a patch convolution's `[out, channels, height, width]` fits), `bias` `[out]`.
-    /// Gives `[…, out]`.
+    /// A linear layer: `x` `[…, in]`, `weight` `[out, in]` (further dimensions count as `in`, so a
+    /// patch convolution's `[out, channels, height, width]` fits), `bias` `[out]`. Returns `[…,
+    /// out]`.
     pub fn linear(
         &self,
         x: &Value,
@@ -30,7 +30,7 @@ impl Tape {
         self.linear_and(x, weight, bias, activation, None)
     }
 
-    /// `residual` + x·Wᵀ + bias, `residual` being of the output's shape.
+    /// `residual` + x·Wᵀ + bias; `residual` has the shape of the output.
     pub fn linear_residual(
         &self,
         x: &Value,
@@ -41,10 +41,10 @@ impl Tape {
         self.linear_and(x, weight, bias, Activation::None, Some(residual))
     }
 
-    /// `residual` + a₂(a(x·W₁ᵀ + b₁)), a being the activation and a₂ the second layer.
+    /// `residual` + a₂(a(x·W₁ᵀ + b₁)), where a is the activation and a₂ the second layer.
     ///
-    /// In training it keeps what goes into the activation and nothing else between the layers: the
-    /// activation is made again in the backward pass.
+    /// In training, only the input of the activation is kept between the layers: the activation is
+    /// recomputed in the backward pass.
     pub fn perceptron(
         &self,
         x: &Value,
@@ -133,7 +133,7 @@ impl Tape {
         }
     }
 
-    /// With the kernels of the CPU in that precision where there is one, else composed in f32.
+    /// Uses the CPU kernels in that precision if they exist, otherwise composes f32 operations.
     fn linear_in(
         &self,
         x: &Value,
@@ -179,7 +179,7 @@ impl Tape {
     }
 }
 
-/// The activation of `[rows, columns]` on the CPU and, where wanted, its slope.
+/// The activation of `[rows, columns]` on the CPU and, optionally, its slope.
 fn activated_again(
     x: &Tensor,
     activation: Activation,
@@ -221,19 +221,19 @@ fn sizes(
     })
 }
 
-/// What both passes of a layer work on.
+/// The inputs of both passes of a layer.
 struct Layer {
     flat: Tensor,
     matrix: Tensor,
     bias: Option<Tensor>,
     residual: Option<Tensor>,
     shape: cpu::linear::LinearShape,
-    /// The precision of the kernels of the CPU, where they serve.
+    /// The precision of the CPU kernels, if they support the layer.
     fused: Option<Precision>,
 }
 
 impl Layer {
-    /// The output `[rows, out]` and, where wanted, the activation's slope.
+    /// The output `[rows, out]` and, optionally, the activation's slope.
     fn forward(
         &self,
         activation: Activation,
@@ -272,9 +272,9 @@ impl Layer {
         activate(&pre, activation, with_slope)
     }
 
-    /// What goes back to x, weight, bias and residual, as far as it is wanted. `whole` is the
-    /// gradient of the output, `gradient` that before the activation, and `slope` that of what
-    /// made x.
+    /// The gradients of x, weight, bias and residual, as far as wanted. `whole` is the gradient of
+    /// the output, `gradient` that before the activation, and `slope` that of the operation that
+    /// produced x.
     fn back(
         &self,
         whole: &Tensor,
@@ -348,7 +348,7 @@ impl Layer {
     }
 }
 
-/// The activation of `pre` and, where `with_slope`, its derivative there.
+/// The activation of `pre` and, if `with_slope`, its derivative.
 pub(super) fn activate(
     pre: &Tensor,
     activation: Activation,

@@ -65,7 +65,7 @@ impl Halves {
         Ok(Tensor::cat(&[&queries, &third(1)?, &values], 0)?)
     }
 
-    /// The part of the weight's gradient that reaches a half, times the scale.
+    /// The part of the weight's gradient that flows to a half, times the scale.
     fn reaching(&self, gradient: &Tensor, half: usize) -> Result<Tensor> {
         let rows = gradient.narrow(0, 2 * half * self.width, self.width)?;
         Ok((rows * self.scale)?)

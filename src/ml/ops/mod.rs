@@ -1,18 +1,19 @@
 //! Differentiable tensor operations, recorded on a [`Tape`].
 //!
-//! Candle gives tensors, devices and matrix products; the gradients are our own. Each operation
-//! states its backward pass itself, so a step keeps only what that pass needs, nothing starts
-//! from zeros, and no upstream parameter can silently lose its gradient. Operations exist twice:
-//! as a composition of Candle's tensor operations, which serves every device and number type, and
-//! as a fused kernel for `f32` on the CPU; those of a transformer also as a GPU has them (`gpu`).
+//! Candle provides tensors, devices and matrix products; the gradients are our own. Each operation
+//! defines its backward pass, so a step keeps only what that pass needs, gradients are not
+//! accumulated into zeros, and an upstream parameter can't silently lose its gradient. Each
+//! operation has two implementations: a composition of Candle's tensor operations, which supports
+//! every device and number type, and a fused kernel for `f32` on the CPU. The operations of a
+//! transformer also have GPU implementations (`gpu`).
 //!
-//! The kernels run on the threads of the current [`parallel`] scope and cut their work by the
-//! shapes alone, so the same input gives the same bits whatever the number of threads.
+//! The kernels run on the threads of the current [`parallel`] scope and divide their work by shape,
+//! so the same input gives the same bits for any number of threads.
 //!
-//! Knows no model, no image and no optimiser.
+//! Knows no models, images or optimisers.
 
-/// Raised when a kernel may give other bits for the same input: what was derived with older ones
-/// is then computed again.
+/// Incremented when a kernel may give different bits for the same input: data derived with older
+/// kernels is then recomputed.
 pub const KERNELS: u32 = 2;
 
 mod anchor;

@@ -1,5 +1,5 @@
-//! Threads for the kernels. Work is cut into pieces by its shape, never by the number of
-//! threads, so results do not depend on it.
+//! Threads for the kernels. Work is divided by its shape, never by the number of threads, so
+//! results do not depend on it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,7 +10,7 @@ static POOLS: Mutex<BTreeMap<usize, Arc<rayon::ThreadPool>>> = Mutex::new(BTreeM
 
 /// Runs `work` with its kernels on `threads` threads (0 counts as 1).
 ///
-/// Falls back to the calling thread alone if the system gives no threads.
+/// Uses only the calling thread if the system can't create threads.
 pub fn scope<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
     match pool(threads.max(1)) {
         Some(pool) => pool.install(work),
@@ -33,7 +33,7 @@ fn pool(threads: usize) -> Option<Arc<rayon::ThreadPool>> {
     Some(pool)
 }
 
-/// Calls `work` for every piece of `values` with its index, in any order. All pieces but the
+/// Calls `work` for every piece of `values` with its index, in any order. All pieces except the
 /// last have `size` elements.
 pub(crate) fn each_piece<T: Send>(
     values: &mut [T],
@@ -53,7 +53,7 @@ pub(crate) fn each_piece<T: Send>(
     }
 }
 
-/// As [`each_piece`], with a piece of `b` beside each of `a`.
+/// As [`each_piece`], with corresponding pieces of `a` and `b`.
 pub(crate) fn each_pair<T: Send, U: Send>(
     a: &mut [T],
     a_size: usize,

@@ -1,4 +1,4 @@
-//! From images to a transformer's tokens.
+//! Converts images to a transformer's tokens.
 
 use candle_core::Tensor;
 
@@ -8,8 +8,8 @@ use super::{Tape, Value, cpu};
 use crate::{Error, Result};
 
 impl Tape {
-    /// Cuts `images` `[batch, channels, height, width]` into squares of `size` pixels:
-    /// `[batch, patches, channels·size·size]`, patches by rows, their values in the order of a
+    /// Divides `images` `[batch, channels, height, width]` into squares of `size` pixels: `[batch,
+    /// patches, channels·size·size]`, patches in row-major order, their values in the order of a
     /// convolution's weight.
     pub fn patches(&self, images: &Value, size: usize) -> Result<Value> {
         let (batch, channels, height, width) = images.tensor().dims4()?;

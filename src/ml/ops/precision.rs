@@ -1,5 +1,5 @@
-//! Half precision as automatic mixed precision has it: matrix products and convolutions take and
-//! give numbers rounded to it, in both directions; everything else, and every sum, is f32.
+//! Half precision as in automatic mixed precision: matrix products and convolutions take and return
+//! rounded numbers, in both directions; everything else, and every sum, is f32.
 
 use candle_core::{DType, Tensor};
 use schemars::JsonSchema;
@@ -9,13 +9,13 @@ use super::linear::{Activation, activate};
 use super::{Tape, Value};
 use crate::Result;
 
-/// The numbers that matrix products work on in training. Weights are f32 in any case.
+/// The number type of matrix products in training. Weights are always f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     #[default]
     F32,
-    /// 11 bits, up to 65504; with loss scaling, as PyTorch's GradScaler.
+    /// 11 bits, up to 65504; with loss scaling, as in PyTorch's GradScaler.
     F16,
     /// 8 bits, the range of f32.
     Bf16,
@@ -30,7 +30,7 @@ impl Precision {
         }
     }
 
-    /// `tensor` rounded to the nearest numbers, ties to even; beyond the range infinite.
+    /// `tensor` rounded to nearest, ties to even; infinite beyond the range.
     fn round(self, tensor: &Tensor) -> Result<Tensor> {
         match self.dtype() {
             Some(dtype) => Ok(tensor.to_dtype(dtype)?.to_dtype(tensor.dtype())?),
@@ -40,7 +40,7 @@ impl Precision {
 }
 
 impl Tape {
-    /// `x` rounded to the tape's precision; the gradient is rounded on its way back too.
+    /// `x` rounded to the tape's precision; the gradient is also rounded on its way back.
     pub(super) fn rounded(&self, x: &Value) -> Result<Value> {
         let precision = self.precision();
         if precision == Precision::F32 {
@@ -52,7 +52,7 @@ impl Tape {
         }))
     }
 
-    /// The activation alone.
+    /// Applies only the activation.
     pub(super) fn activated(&self, x: &Value, activation: Activation) -> Result<Value> {
         if activation == Activation::None {
             return Ok(x.clone());

@@ -1,4 +1,5 @@
-//! The tape: which operations made a value, and how to send a gradient back through them.
+//! The tape: records the operations that produce a value, and propagates gradients back through
+//! them.
 
 use std::cell::RefCell;
 
@@ -7,17 +8,16 @@ use candle_core::Tensor;
 use super::Precision;
 use crate::{Error, Result};
 
-/// Sends the gradient of an operation's output back: one entry for each parent, `None` where
+/// Propagates the gradient of an operation's output: one entry for each parent, `None` where
 /// `wanted` is false.
 type Backward = Box<dyn FnOnce(&Tensor, &[bool]) -> Result<Vec<Option<Tensor>>> + Send>;
 
-/// What `make` gives, if it is wanted.
+/// The result of `make`, if it is wanted.
 pub(super) fn want(wanted: bool, make: impl FnOnce() -> Result<Tensor>) -> Result<Option<Tensor>> {
     wanted.then(make).transpose()
 }
 
-/// A tensor that an operation takes or gives, and its place on the tape if a gradient flows
-/// through it.
+/// An input or output tensor of an operation, and its index on the tape if it needs a gradient.
 #[derive(Clone, Debug)]
 pub struct Value {
     tensor: Tensor,
@@ -25,7 +25,7 @@ pub struct Value {
 }
 
 impl Value {
-    /// A value that no gradient flows to: an image, a frozen weight.
+    /// A value without a gradient: an image, a frozen weight.
     pub fn constant(tensor: Tensor) -> Self {
         Self {
             tensor,
@@ -41,7 +41,7 @@ impl Value {
         self.tensor
     }
 
-    /// Whether a gradient flows to it.
+    /// Whether it needs a gradient.
     pub fn is_tracked(&self) -> bool {
         self.place.is_some()
     }
@@ -49,19 +49,19 @@ impl Value {
 
 struct Step {
     parents: Vec<Option<usize>>,
-    /// `None` for a leaf, whose gradient is a result.
+    /// `None` for a leaf, whose gradient is returned.
     backward: Option<Backward>,
 }
 
 /// Records operations in the order they run.
 ///
-/// An operation none of whose inputs is tracked is not recorded and keeps nothing, so the same
-/// model code serves inference: there simply is no leaf.
+/// An operation without tracked inputs is not recorded and keeps nothing, so the same model code
+/// works for inference, where there are no leaves.
 #[derive(Default)]
 pub struct Tape {
     steps: RefCell<Vec<Step>>,
     precision: Precision,
-    /// Takes the layers of a GPU on any device.
+    /// Use the GPU layers on any device.
     acts_as_gpu: bool,
 }
 
@@ -70,7 +70,7 @@ impl Tape {
         Self::default()
     }
 
-    /// A tape whose matrix products work in `precision`.
+    /// A tape with matrix products in `precision`.
     pub fn with_precision(precision: Precision) -> Self {
         Self {
             precision,
@@ -78,7 +78,7 @@ impl Tape {
         }
     }
 
-    /// The same with the layers that a GPU has, on any device.
+    /// Uses the GPU layers on any device.
     #[cfg(test)]
     pub(super) fn acting_as_gpu(self) -> Self {
         Self {
@@ -95,7 +95,7 @@ impl Tape {
         self.precision
     }
 
-    /// A value whose gradient is wanted: a parameter.
+    /// A value whose gradient is returned: a parameter.
     pub fn leaf(&self, tensor: Tensor) -> Value {
         let step = Step {
             parents: Vec::new(),
@@ -104,7 +104,7 @@ impl Tape {
         self.push(tensor, step)
     }
 
-    /// The output `tensor` of an operation on `parents`.
+    /// Records the output `tensor` of an operation on `parents`.
     pub(super) fn record(
         &self,
         tensor: Tensor,
@@ -137,7 +137,7 @@ impl Tape {
         self.backward_from(loss, seed)
     }
 
-    /// As [`Tape::backward`], for an output of any shape whose own gradient is `seed`.
+    /// As [`Tape::backward`], for an output of any shape, whose own gradient is `seed`.
     pub fn backward_from(self, output: &Value, seed: Tensor) -> Result<Gradients> {
         let last = output.place.ok_or_else(|| {
             Error::Invalid("nothing that the loss depends on is to be trained".to_string())
@@ -174,7 +174,7 @@ impl Tape {
 pub struct Gradients(Vec<Option<Tensor>>);
 
 impl Gradients {
-    /// Takes the gradient of `leaf`; `None` where the loss does not depend on it.
+    /// Removes and returns the gradient of `leaf`; `None` if the loss does not depend on it.
     pub fn take(&mut self, leaf: &Value) -> Option<Tensor> {
         leaf.place
             .and_then(|place| self.0.get_mut(place))

@@ -1,5 +1,5 @@
-//! Every operation against a float64 reference: values against the composition in f64, gradients
-//! against central differences of it; and the same bits for any number of threads.
+//! Tests of every operation against a float64 reference: values against the composition in f64,
+//! gradients against its central differences; and the same bits for any number of threads.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -7,12 +7,11 @@ use super::*;
 use crate::Result;
 use crate::rng::Stream;
 
-/// The largest error of f32 against f64, relative to the largest value of a tensor, where sums
-/// are short.
+/// The maximum error of f32 against f64, relative to the largest value of a tensor, for short sums.
 const FLOAT: f64 = 2e-6;
 /// Half the distance from 1 to the next f32.
 const UNIT: f64 = 1.0 / (1 << 24) as f64;
-/// How far a gradient may lie from central differences, likewise.
+/// The maximum difference of a gradient from central differences, also relative.
 const DIFFERENCE: f64 = 1e-6;
 const STEP: f64 = 1e-5;
 
@@ -25,9 +24,10 @@ fn check(
     check_within(FLOAT, name, shapes, operation);
 }
 
-/// The largest error where an element is a sum of `terms` products. Rounding errors of a sum of n
+/// The maximum error if an element is a sum of `terms` products. Rounding errors of a sum of n
 /// terms grow as the square root of n (Higham and Mary 2019, theorem 2.4, with λ = 3): one
-/// accumulator adds all terms in turn on one class of processor, several share them on another.
+/// accumulator adds all terms sequentially on one class of processor, several share them on
+/// another.
 fn rounding(terms: usize) -> f64 {
     FLOAT.max(3.0 * (terms as f64).sqrt() * UNIT)
 }
@@ -152,7 +152,7 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Up to a dozen indices spread over 0..count, the ends among them.
+/// Up to a dozen indices spread over 0..count, including the ends.
 fn sample(count: usize) -> impl Iterator<Item = usize> {
     let steps = count.min(12);
     (0..steps).map(move |step| {
@@ -247,7 +247,7 @@ fn attention_on_packed_rows() {
     check("attention of one", &[&[3, 19, 3 * 8]], |tape, x| {
         tape.attention(&x[0], 2, 1)
     });
-    // Sharp shares amplify errors of what goes in, so that is scaled without any.
+    // Sharp attention weights amplify input errors, so the inputs are scaled exactly.
     let strong = |tape: &Tape, x: &[Value]| tape.attention(&tape.scale(&x[0], 4.0)?, 1, 5);
     check("sharp attention", &[&[2, 5, 24]], strong);
 }
@@ -293,7 +293,7 @@ fn windows() {
             |tape, x| tape.max_pool(&x[0], window),
         );
     }
-    // More taps than are packed at once, and panels across images.
+    // More taps than are packed at once, and panels that span images.
     let square = |size: usize, stride: usize| Window {
         size,
         stride,
@@ -393,7 +393,7 @@ fn what_does_not_fit_is_refused() {
     assert!(Tape::new().backward(&constant).is_err());
 }
 
-/// To the nearest bf16, ties to even, by the bits.
+/// Rounds to bf16, ties to even, by bits.
 fn bf16(value: f64) -> f64 {
     let bits = (value as f32).to_bits();
     let up = 0x7FFF + ((bits >> 16) & 1);
@@ -469,6 +469,6 @@ fn half_precision_rounds_what_goes_into_and_comes_out_of_a_product() {
             );
         }
     }
-    // The residual is no part of a product.
+    // The residual is not an operand of a product.
     assert_eq!(gradients[3], seed);
 }

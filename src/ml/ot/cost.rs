@@ -1,4 +1,4 @@
-//! The ground cost between two sets of points, stored once: f64, or f32 where it is large.
+//! The ground cost between two sets of points, stored once: in f64, or in f32 if it is large.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,14 +14,14 @@ use super::real::Real;
 use super::sweep::LANES;
 use crate::{Error, Result};
 
-/// In which precision a cost is stored. Sums over it are always f64.
+/// The storage precision of a cost. Sums over it are always f64.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
     /// f64 up to [`AUTO_DOUBLE`] entries, f32 beyond.
     #[default]
     Auto,
     Double,
-    /// Half the memory and about twice the speed; costs are rounded to 6e-8 of their size.
+    /// Half the memory and about twice the speed; costs are rounded with a relative error of 6e-8.
     Single,
 }
 
@@ -34,9 +34,9 @@ pub struct Cost {
     pub(super) store: Store,
     rows: usize,
     columns: usize,
-    /// What entries that are too small for f64 count as; `None` where there are none.
+    /// The replacement for entries that underflow in f64; `None` if there are none.
     floor: Option<f64>,
-    /// Distances of classes are part of the entries. Those have errors of their own.
+    /// Entries include class distances, which have errors of their own.
     labelled: bool,
 }
 
@@ -46,13 +46,13 @@ pub(super) enum Store {
     Double(Vec<f64>),
 }
 
-/// What the labels of two points add to their cost: `table[of_row · columns + of_column]`.
+/// The labels' contribution to the cost of two points: `table[of_row · columns + of_column]`.
 #[derive(Clone, Copy, Debug)]
 pub struct LabelCost<'a> {
     pub of_rows: &'a [usize],
     pub of_columns: &'a [usize],
     pub table: &'a [f64],
-    /// Classes among the columns: the width of `table`.
+    /// The number of classes of the columns: the width of `table`.
     pub columns: usize,
 }
 
@@ -66,11 +66,11 @@ impl Cost {
     /// From a row-major matrix `[rows, columns]`.
     ///
     /// # Errors
-    /// A length that does not fit, or an entry that is not finite.
+    /// A wrong length, or an entry that is not finite.
     pub fn new(entries: &[f64], rows: usize, columns: usize, precision: Precision) -> Result<Self> {
         if rows == 0 || columns == 0 || entries.len() != rows * columns {
             return Err(Error::Invalid(format!(
-                "{} entries are no {rows} × {columns} cost",
+                "{} entries are not a {rows} × {columns} cost",
                 entries.len()
             )));
         }
@@ -82,14 +82,14 @@ impl Cost {
         })
     }
 
-    /// `scale · |x - y|²`, plus what the labels add.
+    /// `scale · |x - y|²`, plus the contribution of the labels.
     ///
-    /// By Gram expansion around the common mean, |x|² + |y|² - 2 x·y, and by differences where that
-    /// would cancel: every entry is off by 1e-11 of itself at most (by 6e-8 in f32).
+    /// Computed by Gram expansion around the common mean, |x|² + |y|² - 2 x·y, or by differences
+    /// where that would cancel: the relative error of every entry is at most 1e-11 (6e-8 in f32).
     ///
     /// # Errors
-    /// Different dimensions; coordinates or all squares beyond the range of f64, a cost beyond that
-    /// of f32 under [`Precision::Single`].
+    /// Different dimensions; coordinates or squares beyond the range of f64; a cost beyond the
+    /// range of f32 with [`Precision::Single`].
     pub fn squared_euclidean(
         a: &Points,
         b: &Points,
@@ -131,7 +131,8 @@ impl Cost {
         Ok(cost)
     }
 
-    /// Whether `moved`, a sum over the plan, is more than what entries too small for f64 make of it.
+    /// Checks that `moved`, a sum over the plan, exceeds the contribution of entries that
+    /// underflow.
     pub(super) fn check_floor(&self, moved: f64) -> Result<()> {
         match self.floor {
             Some(floor) if moved <= 1e7 * floor => Err(Error::Numerical(TOO_SMALL.to_string())),
@@ -139,7 +140,7 @@ impl Cost {
         }
     }
 
-    /// |x - y|: the root of [`Cost::squared_euclidean`].
+    /// |x - y|: the square root of [`Cost::squared_euclidean`].
     ///
     /// # Errors
     /// As [`Cost::squared_euclidean`].
@@ -161,7 +162,7 @@ impl Cost {
         self.columns
     }
 
-    /// Whether distances of classes are part of the entries.
+    /// Whether entries include class distances.
     pub(super) fn is_labelled(&self) -> bool {
         self.labelled
     }
@@ -171,12 +172,12 @@ impl Cost {
         matches!(self.store, Store::Double(_))
     }
 
-    /// Entries of a stored row, the padding with it.
+    /// Entries of a stored row, including padding.
     pub(super) fn stride(&self) -> usize {
         padded(self.columns)
     }
 
-    /// The entry as it is stored.
+    /// The stored entry.
     pub fn at(&self, row: usize, column: usize) -> f64 {
         let place = row * self.stride() + column;
         match &self.store {
@@ -279,7 +280,7 @@ pub(super) fn padded(columns: usize) -> usize {
 /// Entries that a thread holds in f64 before they are stored.
 const BLOCK: usize = 1 << 21;
 
-/// `None` where `T` has not the range for an entry.
+/// `None` if an entry is beyond the range of `T`.
 fn filled<T: Real>(
     rows: usize,
     columns: usize,
@@ -308,7 +309,7 @@ fn filled<T: Real>(
             }
             in_range
         });
-    // All of them: entries are only whole once every chunk is filled.
+    // Evaluates all chunks: entries are complete only when every chunk is filled.
     let in_range = in_range.reduce(|| true, |all, one| all & one);
     in_range.then_some(entries)
 }
@@ -324,10 +325,10 @@ const TOO_LARGE: &str = "the points are too far apart for their squared distance
 const TOO_SMALL: &str = "the points are so near each other that their squared distances are below \
                          the range of f64 (1e-290): scale them up first";
 
-/// Beyond it, squares of coordinates may leave the range of f64.
+/// Squares of larger coordinates may exceed the range of f64.
 const LARGEST_COORDINATE: f64 = 1e140;
 
-/// `scale · |x - y|²` of all points of `a` with all of `b`.
+/// `scale · |x - y|²` for all points of `a` and `b`.
 struct Expansion<'a> {
     a: &'a Points,
     b: &'a Points,
@@ -335,7 +336,7 @@ struct Expansion<'a> {
     of_b: Centred,
     bar: f64,
     scale: f64,
-    /// Whether a square was too small.
+    /// Whether a square underflowed.
     is_floored: AtomicBool,
 }
 
@@ -398,7 +399,7 @@ impl Centred {
         }
     }
 
-    /// The inner products of all with all of `other`: row-major `[self, other]`.
+    /// The inner products of all points with all of `other`: row-major `[self, other]`.
     fn products(&self, other: &Self, target: &mut [f64]) {
         let d = self.dimension;
         let (height, width) = (self.norms.len(), other.norms.len());

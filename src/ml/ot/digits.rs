@@ -1,10 +1,10 @@
-//! What is computed in: f64, or twice its digits where those of f64 cancel.
+//! Number types for computation: f64, or double-double where f64 cancels.
 
 use std::ops::{Add, AddAssign, Neg, Sub};
 
 use qd::Quad;
 
-/// A number of 16 digits, or of 32.
+/// A number with 16 or with 32 digits.
 pub(super) trait Digits:
     Copy
     + Send
@@ -16,10 +16,10 @@ pub(super) trait Digits:
     + Neg<Output = Self>
     + AddAssign
 {
-    /// Sums whose terms are of size 1 are off by no more than this.
+    /// The maximum error of sums whose terms have size 1.
     const ROUNDING: f64;
 
-    /// `self · mass`, where every whole number below 2⁵³ is exact.
+    /// `self · mass`, where every integer below 2⁵³ is exact.
     fn times(self, mass: f64) -> Self;
 
     fn to_f64(self) -> f64;

@@ -1,5 +1,5 @@
-//! The three terms of a debiased entropic distance, one after another, so that one cost matrix
-//! is in memory at a time.
+//! The three terms of a debiased entropic distance, computed one after another, so that only one
+//! cost matrix is in memory.
 
 use super::cost::{Cost, Precision};
 use super::points::{Points, normalised};
@@ -7,24 +7,24 @@ use super::reference::{Schedule, box_diameter};
 use super::sinkhorn::{Sinkhorn, Transport};
 use crate::{Error, Observer, Result};
 
-/// How the entropic problems are solved.
+/// The solver of the entropic problems.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Mode {
-    /// To a marginal error, or not at all. The value no longer depends on the solver.
+    /// Iterate to a marginal error, or fail. The value does not depend on the solver.
     Converged {
         /// Stop where the L1 error of the marginals is at most this.
         tolerance: f64,
-        /// Passes over the cost, beyond which it is an error.
+        /// The maximum number of passes over the cost; more is an error.
         max_iterations: u32,
     },
-    /// geomloss's loop, one walk down a schedule: unconverged, for comparison with published
+    /// geomloss's loop, one pass over a schedule: unconverged, for comparison with published
     /// values. Costs are stored in f64.
     Reference {
         /// geomloss's `scaling`: 0.5 by default there and in microsoft/otdd.
         scaling: f64,
     },
-    /// Without an entropic term, by [`super::Exact`]: a set is at 0 from itself, so there is
-    /// nothing to debias. Costs are stored in f64.
+    /// Without an entropic term, by [`super::Exact`]: the distance of a set from itself is 0, so
+    /// debiasing is not needed. Costs are stored in f64.
     Exact,
 }
 
@@ -38,7 +38,7 @@ impl Default for Mode {
     }
 }
 
-/// The outcome of one entropic problem.
+/// The result of one entropic problem.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Term {
     /// OT_ε in the unit of the cost.
@@ -65,7 +65,7 @@ pub struct Divergence {
     /// `ab - (aa + bb) / 2`, or `ab` alone.
     pub value: f64,
     pub ab: Term,
-    /// Of each set to itself; `None` where not debiased.
+    /// The terms of each set with itself; `None` if not debiased.
     pub within: Option<[Term; 2]>,
 }
 
@@ -90,7 +90,7 @@ impl Divergence {
             .fold(0.0, f64::max)
     }
 
-    /// Passes over a cost, all terms together.
+    /// Passes over a cost, for all terms together.
     pub fn iterations(&self) -> u32 {
         self.terms().map(|term| term.iterations).sum()
     }
@@ -103,7 +103,7 @@ pub(super) enum Solver {
 }
 
 impl Solver {
-    /// `diameter` is only asked for where a schedule starts from it.
+    /// `diameter` is evaluated only if a schedule starts from it.
     pub fn new(mode: &Mode, epsilon: f64, diameter: impl FnOnce() -> f64) -> Result<Self> {
         Ok(match mode {
             Mode::Converged {
@@ -146,7 +146,7 @@ impl Solver {
         Ok(Term::from(&found?))
     }
 
-    /// What a cost must be stored in.
+    /// The storage precision of the cost.
     pub fn precision(&self, wanted: Precision) -> Precision {
         match self {
             Self::Converged(_) => wanted,
@@ -155,15 +155,16 @@ impl Solver {
     }
 }
 
-/// An entropic distance between two sets of points, with equal weights or others, under `scale · |x - y|²`.
+/// An entropic distance between two sets of points, with equal or given weights, under `scale · |x
+/// - y|²`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SinkhornDistance {
     /// ε, in the unit of the cost.
     pub epsilon: f64,
-    /// What |x - y|² is multiplied by: 0.5 as geomloss and OTDD have it, 1 for W2².
+    /// The factor of |x - y|²: 0.5 as in geomloss and OTDD, 1 for W2².
     pub scale: f64,
-    /// Take half of each set's transport to itself away (Genevay et al. 2018), so that a set is
-    /// at 0 from itself.
+    /// Subtract half of each set's transport to itself (Genevay et al. 2018), so that the distance
+    /// of a set from itself is 0.
     pub debiased: bool,
     pub mode: Mode,
     pub precision: Precision,
@@ -189,10 +190,10 @@ impl SinkhornDistance {
         self.between_weighted((a, b), weights, observer)
     }
 
-    /// The same between points of unequal weights, one for each point of either set.
+    /// The same between weighted points, with one weight for each point of either set.
     ///
     /// # Errors
-    /// As [`SinkhornDistance::between`], and weights that are none.
+    /// As [`SinkhornDistance::between`], and invalid weights.
     pub fn between_weighted(
         &self,
         (a, b): (&Points, &Points),

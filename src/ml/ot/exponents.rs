@@ -1,12 +1,12 @@
-//! The exponentials of a plan's entries, a run of a row at a time, in one of two ways.
+//! Computes the exponentials of a plan's entries, one run of a row at a time, in one of two ways.
 //!
 //! Exponents are differences of numbers that may be a thousand times as large: in plain f32 they
-//! would be off by 1e-4 where potentials are a thousand times ε, and the iteration would never
-//! settle. [`Wide`] computes them in f64. [`Split`] gets by with f32: it writes each potential as a
-//! multiple of one unit and a rest. The unit is so coarse that the sum of two multiples is exact in
-//! f32, and taking a cost within a factor of two of that sum from it is exact too (Sterbenz 1974);
-//! where the cost is not, the exponential is far from 1 and the difference is off by no more than
-//! its own rounding. The rests are small against ε and go to the weights and the sums, in f64.
+//! would have an error of 1e-4 for potentials of a thousand times ε, and the iteration would never
+//! converge. [`Wide`] computes them in f64. [`Split`] uses f32: it splits each potential into a
+//! multiple of a unit and a rest. The unit is so coarse that the sum of two multiples is exact in
+//! f32, and so is subtracting a cost within a factor of two of that sum (Sterbenz 1974); for other
+//! costs the exponential is far from 1, and the error of the difference is at most its own
+//! rounding. The rests are small compared with ε and go to the weights and the sums, in f64.
 
 use std::marker::PhantomData;
 
@@ -14,23 +14,23 @@ use super::cost::padded;
 use super::kernel::Plan;
 use super::real::Real;
 
-/// How a plan's exponentials are computed.
+/// The method of computing a plan's exponentials.
 ///
-/// `plan[i, j] = a[i] b[j] · run[j] · exp(rest_of_row(i) + rest_of_column(j))`, where the rests are
-/// part of `row_weights` and `column_weights` already, and still have to be put to sums: that of a
-/// row to its row sum, that of a column to its column sum.
+/// `plan[i, j] = a[i] b[j] · run[j] · exp(rest_of_row(i) + rest_of_column(j))`, where `row_weights`
+/// and `column_weights` include the rests already, and sums still need them: a row sum that of its
+/// row, a column sum that of its column.
 pub(super) trait Exponentials: Sync {
-    /// As what costs are stored.
+    /// The storage type of costs.
     type Cost: Real;
-    /// What exponentials are.
+    /// The type of exponentials.
     type Value: Real;
 
-    /// Fills `run` with the exponentials of `row` from column `first` on.
+    /// Fills `run` with the exponentials of `row`, starting at column `first`.
     fn fill(&self, run: &mut [Self::Value], costs: &[Self::Cost], row: usize, first: usize);
 
     fn row_weights(&self) -> &[Self::Value];
 
-    /// Padded as the cost is, with zeros.
+    /// Padded with zeros, like the cost.
     fn column_weights(&self) -> &[Self::Value];
 
     fn rest_of_row(&self, _row: usize) -> f64 {
@@ -97,25 +97,26 @@ impl<S: Real, T: Real> Exponentials for Wide<S, T> {
     }
 }
 
-/// Exponents in f32, from costs in f32, without loss.
+/// Exponents in f32, from costs in f32, without loss of accuracy.
 pub(super) struct Split {
     f: Potential,
     g: Potential,
-    /// log2 e / ε, and what it is short of that.
+    /// log2 e / ε, and its rounding error.
     scale: f32,
     scale_rest: f32,
-    /// Where differences are clamped: beyond these, 2 to their power is no normal number.
+    /// The range to which differences are clamped: beyond it, their power of two is not a normal
+    /// number.
     least: f32,
     most: f32,
 }
 
-/// One side's potentials, split.
+/// The split potentials of one side.
 struct Potential {
     /// Multiples of the unit.
     coarse: Vec<f32>,
-    /// What is left, over ε.
+    /// The rest, divided by ε.
     rest: Vec<f64>,
-    /// The side's weights, times the exponentials of its rests.
+    /// The weights of the side, times the exponentials of its rests.
     weights: Vec<f32>,
 }
 
@@ -142,10 +143,10 @@ impl Potential {
 }
 
 impl Split {
-    /// `None` where f32 has not the range for it: potentials of more than 2²¹ ε, or extreme ones.
+    /// `None` if it exceeds the range of f32: potentials of more than 2²¹ ε, or extreme ones.
     pub fn new(plan: &Plan) -> Option<Self> {
         let largest = |values: &[f64]| values.iter().fold(0.0, |top, value| value.abs().max(top));
-        // `max` passes over what is not a number; a sum does not.
+        // `max` ignores NaN; a sum does not.
         let sound = plan.f.iter().chain(plan.g).sum::<f64>().is_finite();
         let size = (largest(plan.f) + largest(plan.g)).max(1e-20);
         let scale = std::f64::consts::LOG2_E / plan.epsilon;
@@ -166,11 +167,11 @@ impl Split {
         })
     }
 
-    /// 2^(scale · difference), relative error below 2e-7: the power of two by its bits, the rest,
+    /// 2^(scale · difference), relative error below 2e-7: the integer part by its bits, the rest,
     /// within ± 1/2, by a minimax polynomial (found by Lawson's algorithm; 8e-8 evaluated in f32).
     #[inline(always)]
     fn power(&self, difference: f32) -> f32 {
-        /// Adding it rounds to an integer, which then stands in the lowest bits.
+        /// Adding it rounds to an integer, which is then in the lowest bits.
         const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
         let x = if difference < self.most {
             difference
@@ -241,8 +242,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against the same exponent in f64, for potentials up to a million times ε: the error is
-        /// that of an exponential in f32, not that of a potential in f32.
+        /// Compares with the same exponent in f64, for potentials up to a million times ε: the
+        /// error is that of an exponential in f32, not that of a potential in f32.
         #[test]
         fn a_split_exponential_is_as_good_as_a_wide_one(
             f in -1e3..1e3f64,

@@ -4,9 +4,9 @@
 //! W2²(N(m1, S1), N(m2, S2)) = |m1 - m2|² + tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½
 //! ```
 //!
-//! (Dowson and Landau 1982; Gelbrich 1990.) With S = FᵀF the last trace is the nuclear norm of
-//! F1 F2ᵀ, the sum of its singular values: no square root of a matrix is taken, so rank-deficient
-//! covariances (fewer points than coordinates) are as exact as any.
+//! (Dowson and Landau 1982; Gelbrich 1990.) With S = FᵀF the last trace is the nuclear norm of F1
+//! F2ᵀ, the sum of its singular values: no matrix square root is needed, so rank-deficient
+//! covariances (fewer points than coordinates) are equally accurate.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, Mat, MatRef, Par};
@@ -19,7 +19,7 @@ use crate::{Error, Result};
 pub struct Gaussian {
     count: usize,
     mean: Vec<f64>,
-    /// What `mean` is short of the mean, where its digits do not hold it.
+    /// The rounding error of `mean`, if it matters.
     rest: Vec<f64>,
     /// Sums to the trace of the covariance.
     variances: Vec<f64>,
@@ -28,7 +28,7 @@ pub struct Gaussian {
 }
 
 impl Gaussian {
-    /// From at least two points; the covariance is divided by their number less one.
+    /// Fits at least two points; the covariance is divided by their number minus one.
     ///
     /// # Errors
     /// Fewer than two points; points out of range.
@@ -63,7 +63,7 @@ impl Gaussian {
         Ok(Self {
             count,
             variances,
-            // R of QR has the same products, with fewer rows.
+            // R of the QR decomposition has the same products, with fewer rows.
             factor: if count > dimension {
                 centred.qr().thin_R().to_owned()
             } else {
@@ -74,7 +74,7 @@ impl Gaussian {
         })
     }
 
-    /// How many points it was fitted to.
+    /// The number of points it was fitted to.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -108,14 +108,14 @@ impl Gaussian {
     ///
     /// # Errors
     /// Different dimensions, singular values that do not converge, points out of range, or a
-    /// difference that can't be told to a millionth.
+    /// difference with a relative error above a millionth.
     pub fn bures(&self, other: &Self) -> Result<f64> {
         let means = self.between_means(other)?;
         Ok(means + self.between_covariances(other, means)?)
     }
 
-    /// The part of the covariances in it: tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½, the squared Bures
-    /// distance (Bhatia, Jain, Lim 2019).
+    /// The contribution of the covariances: tr S1 + tr S2 - 2 tr (S1^½ S2 S1^½)^½, the squared
+    /// Bures distance (Bhatia, Jain, Lim 2019).
     ///
     /// # Errors
     /// As [`Gaussian::bures`].
@@ -123,7 +123,7 @@ impl Gaussian {
         self.between_covariances(other, 0.0)
     }
 
-    /// The same, right to a millionth of its sum with `beside`.
+    /// The same, accurate to a millionth of its sum with `beside`.
     fn between_covariances(&self, other: &Self, beside: f64) -> Result<f64> {
         self.check(other)?;
         let size = self.trace() + other.trace();
@@ -144,7 +144,7 @@ impl Gaussian {
         let (residual, gain) = long.turned_onto(short)?;
         let error = TURN_ERROR * size.sqrt();
         let off = error * (2.0 * residual + error) + gain;
-        // What is left of a set and itself, or of one that was only moved.
+        // The remainder for a set and itself, or for a translated set.
         let noise = NOISE * error;
         let counts = noise * noise > ERROR * beside && beside > error * error;
         if residual <= noise && !counts {
@@ -160,11 +160,11 @@ impl Gaussian {
         }
     }
 
-    /// The norm of F1 - Q F2, where Q turns F2 as near to F1 as can be (the orthogonal Procrustes
-    /// problem, Schönemann 1966). Its square is the squared Bures distance without the difference
-    /// of traces, and first-order errors of Q do not count. Where singular values of F1 F2ᵀ are
-    /// below its rounding, Q is arbitrary among their directions: the second number is what a
-    /// better Q could take from the square.
+    /// The norm of F1 - Q F2, where the rotation Q brings F2 as close to F1 as possible (the
+    /// orthogonal Procrustes problem, Schönemann 1966). Its square is the squared Bures distance
+    /// without the difference of traces, and first-order errors of Q do not matter. Where singular
+    /// values of F1 F2ᵀ are below its rounding, Q is arbitrary among their directions: the second
+    /// number is the possible decrease of the square for a better Q.
     ///
     /// `other` must have no more rows.
     fn turned_onto(&self, other: &Self) -> Result<(f64, f64)> {
@@ -183,7 +183,7 @@ impl Gaussian {
         Ok((difference.norm_l2(), gain))
     }
 
-    /// The same with the covariances replaced by their diagonals: Σ (√s1 - √s2)².
+    /// The same for diagonal covariances: Σ (√s1 - √s2)².
     ///
     /// # Errors
     /// Different dimensions.
@@ -221,7 +221,7 @@ impl Gaussian {
     fn check(&self, other: &Self) -> Result<()> {
         if self.mean.len() != other.mean.len() {
             return Err(Error::Invalid(format!(
-                "Gaussians in {} and in {} dimensions have no distance",
+                "Gaussians have different dimensions: {} and {}",
                 self.mean.len(),
                 other.mean.len()
             )));
@@ -230,23 +230,23 @@ impl Gaussian {
     }
 }
 
-/// How much of a distance an error may be, the error of a difference of traces as a share of them,
-/// and that of a turned factor as a share of its norm.
+/// The maximum relative error of a distance; the error of a difference of traces as a share of
+/// them, and that of a rotated factor as a share of its norm.
 const ERROR: f64 = 1e-6;
 const TRACE_ERROR: f64 = 1e-13;
 const TURN_ERROR: f64 = 1e-15;
 
-/// Turned factors that are no further apart, in units of their error, are the same.
+/// Rotated factors that differ by no more than this, in units of their error, are equal.
 const NOISE: f64 = 64.0;
 
-/// Variances below it may have lost digits to the end of the range of f64.
+/// Smaller variances may have lost digits to underflow.
 const SMALLEST_TRACE: f64 = 1e-290;
 
-/// A rest of a mean below this share of the deviation does not count.
+/// The rest of a mean is ignored below this share of the standard deviation.
 const SMALLEST_REST: f64 = 1e-9;
 
-/// Of each coordinate, the mean of what `mean` leaves: 0 but where coordinates are so large against
-/// their deviation that their mean has no digits left for it.
+/// For each coordinate, the mean of the differences from `mean`: 0 unless coordinates are so large
+/// compared with their standard deviation that the mean has lost its digits.
 fn rest_of_mean(points: &Points, mean: &[f64]) -> Vec<f64> {
     let count = points.count() as f64;
     let (mut sums, mut squares) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
@@ -269,10 +269,10 @@ fn rest_of_mean(points: &Points, mean: &[f64]) -> Vec<f64> {
         .collect()
 }
 
-/// What turning Q = U Vᵀ further could take from |D|², D = F1 - Q F2, to second order: Q is best
-/// where D (Q F2)ᵀ is symmetric, and a turn of the axes i and j by ε changes |D|² by
-/// -2 ε (A_ij - A_ji) + ε² (σ_i + σ_j), A = Uᵀ D F2ᵀ V; towards an axis outside of U, likewise.
-/// D is small and known well, so A is known where differences of F1 F2ᵀ are not.
+/// The possible second-order decrease of |D|², D = F1 - Q F2, from further rotating Q = U Vᵀ: Q is
+/// optimal where D (Q F2)ᵀ is symmetric, and a rotation of the axes i and j by ε changes |D|² by -2
+/// ε (A_ij - A_ji) + ε² (σ_i + σ_j), A = Uᵀ D F2ᵀ V; likewise towards an axis outside of U. D is
+/// small and accurate, so A is accurate where differences of F1 F2ᵀ are not.
 fn gain(
     difference: &Mat<f64>,
     factor: &Mat<f64>,
@@ -284,7 +284,7 @@ fn gain(
     let pull = product(difference.as_ref(), onto.as_ref());
     let inside = product(u.transpose(), pull.as_ref());
     let outside = &pull - product(u, inside.as_ref());
-    // A pull within its own rounding is 0: axes without variance have singular values of 0.
+    // A gradient within its own rounding is 0: axes without variance have singular values of 0.
     let rounding = TURN_ERROR * difference.norm_l2() * factor.norm_l2();
     let share = |pull: f64, stiffness: f64| match pull.abs() <= rounding {
         true => 0.0,
@@ -322,7 +322,7 @@ fn out_of_range() -> Error {
     )
 }
 
-/// The Fréchet distance, squared, between two sets: W2² of the Gaussians fitted to them (Heusel et
+/// The squared Fréchet distance between two sets: W2² of the Gaussians fitted to them (Heusel et
 /// al. 2017 call it FID on Inception features).
 ///
 /// # Errors

@@ -1,11 +1,11 @@
-//! The one pass over a stored cost that everything here is made of: with one exponential per
-//! entry it gives the row sums and the column sums of a plan.
+//! The pass over a stored cost that all solvers share: with one exponential per entry it computes
+//! the row sums and the column sums of a plan.
 //!
-//! Potentials are the shift, so there is no search for a maximum: near a solution every sum is
-//! near 1. Where one is not, its logarithm is computed again the careful way. Rows are cut into a
-//! fixed number of chunks and their column sums added in the order of the chunks, so the result
-//! does not depend on the number of threads; vectors have a fixed number of lanes and what is
-//! fused is fused everywhere, so it does not depend on the instruction set either.
+//! The potentials serve as the shift, so no search for a maximum is needed: near a solution every
+//! sum is near 1. Otherwise its logarithm is recomputed with a maximum. Rows are divided into a
+//! fixed number of chunks whose column sums are added in order, so the result does not depend on
+//! the number of threads; vectors have a fixed number of lanes and fused operations are fused
+//! everywhere, so it does not depend on the instruction set either.
 
 use pulp::Arch;
 use rayon::prelude::*;
@@ -15,16 +15,16 @@ use super::exponents::{Exponentials, Split, Wide};
 use super::real::Real;
 use super::sweep::{GROUP, Sweep};
 
-/// Chunks that the rows of a matrix are cut into, at most.
+/// The maximum number of chunks of rows.
 pub(super) const CHUNKS: usize = 32;
 
-/// Columns whose sums are put together at a time.
+/// The number of columns whose sums are combined at a time.
 const COLUMNS: usize = 512;
 
-/// Sums beyond these are not trusted: an exponent may have been clamped (at ±87 in f32).
+/// Sums outside this range are not trusted: an exponent may have been clamped (at ±87 in f32).
 const TRUSTED: std::ops::Range<f64> = 1e-15..1e15;
 
-/// A plan in the making: potentials and weights of rows and columns under one ε.
+/// A plan during iteration: potentials and weights of rows and columns for one ε.
 ///
 /// `plan[i, j] = a[i] b[j] exp((f[i] + g[j] - cost[i, j]) / epsilon)`
 #[derive(Clone, Copy)]
@@ -37,22 +37,22 @@ pub(super) struct Plan<'a> {
     pub epsilon: f64,
 }
 
-/// A plan's marginals, relative to what they should be.
+/// A plan's marginals relative to the required ones.
 #[derive(Clone, Debug, Default)]
 pub(super) struct LogSums {
-    /// Of `Σ_j b[j] exp((f[i] + g[j] - cost[i, j]) / epsilon)`
+    /// For `Σ_j b[j] exp((f[i] + g[j] - cost[i, j]) / epsilon)`
     pub rows: Marginal,
-    /// Of `Σ_i a[i] exp((f[i] + g[j] - cost[i, j]) / epsilon)`; empty if not asked for.
+    /// For `Σ_i a[i] exp((f[i] + g[j] - cost[i, j]) / epsilon)`; empty if not requested.
     pub columns: Marginal,
 }
 
-/// What one marginal is, over what it should be.
+/// The ratio of one marginal to the required one.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Marginal {
     /// Its logarithms.
     pub logs: Vec<f64>,
-    /// By what share it is too large: `exp(log) - 1`; finite even where the first potentials of a
-    /// small ε are far off.
+    /// The relative excess: `exp(log) - 1`; finite even if the first potentials for a small ε are
+    /// far off.
     pub excess: Vec<f64>,
 }
 
@@ -76,7 +76,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The same with exponentials in f32 whatever the cost is stored in: good to 1e-6 or so.
+    /// The same with f32 exponentials regardless of the storage precision: accurate to about 1e-6.
     pub fn rough_log_sums(&self, both: bool) -> LogSums {
         match &self.cost.store {
             Store::Single(_) => self.log_sums(both),
@@ -110,7 +110,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The sums of all rows, and by chunks of rows those of the columns.
+    /// The sums of all rows, and the column sums by chunk of rows.
     fn sweep<E: Exponentials>(
         &self,
         exponentials: &E,
@@ -154,7 +154,7 @@ impl Plan<'_> {
     }
 
     /// Calls `see(row, line, plan)` for every row, with the costs and the plan's entries of that
-    /// row, and adds up what it returns by chunk.
+    /// row, and sums its results by chunk.
     pub fn fold_rows<R: Send>(
         &self,
         start: impl Fn() -> R + Sync,
@@ -181,7 +181,7 @@ impl Plan<'_> {
     }
 }
 
-/// `ln Σ weight · exp(exponent)` over positive weights, through the largest exponent.
+/// `ln Σ weight · exp(exponent)` over positive weights, shifted by the largest exponent.
 fn careful_log_sum(weights: &[f64], exponent: impl Fn(usize) -> f64) -> f64 {
     let present = || (0..weights.len()).filter(|place| weights[*place] > 0.0);
     let top = present().map(&exponent).fold(f64::NEG_INFINITY, f64::max);
@@ -191,8 +191,8 @@ fn careful_log_sum(weights: &[f64], exponent: impl Fn(usize) -> f64) -> f64 {
     top + libm::log(sum)
 }
 
-/// The logarithm of a marginal and by what share it is too large, from its sum, which is short of
-/// a factor `exp(rest)`.
+/// The logarithm and the relative excess of a marginal, from its sum without the factor
+/// `exp(rest)`.
 fn told(sum: f64, rest: f64, careful: impl Fn() -> f64) -> (f64, f64) {
     if TRUSTED.contains(&sum) {
         let excess = sum * Real::exp(rest) - 1.0;
@@ -202,7 +202,7 @@ fn told(sum: f64, rest: f64, careful: impl Fn() -> f64) -> (f64, f64) {
     (log, libm::expm1(log.min(300.0)))
 }
 
-/// The sums of all chunks, column by column, in the order of the chunks.
+/// The column sums of all chunks, added in the order of the chunks.
 fn added(of_chunks: &[Vec<f64>], columns: usize) -> Vec<f64> {
     let mut sums = vec![0.0; columns];
     let parts = sums.par_chunks_mut(COLUMNS).enumerate();

@@ -1,4 +1,4 @@
-//! Transport on the line, where sorting solves it, and the distances that are averages of it over
+//! One-dimensional transport, which sorting solves, and the distances that average it over
 //! projections: sliced Wasserstein, and s-OTDD for labelled sets.
 
 use std::cmp::Ordering;
@@ -16,8 +16,8 @@ use crate::{Error, Result};
 /// W_p^p between two sets of numbers with weights: ∫ |F⁻¹ - G⁻¹|^p over quantiles.
 ///
 /// # Errors
-/// Weights that are none (see [`normalised`]), or whose rounding bears on the distance; numbers that
-/// are not finite, or out of range; p below 1.
+/// Invalid weights (see [`normalised`]), or weights whose rounding affects the distance; numbers
+/// that are not finite, or out of range; p below 1.
 pub fn wasserstein_1d(x: &[f64], a: &[f64], y: &[f64], b: &[f64], p: f64) -> Result<f64> {
     let (a, b) = (normalised(a, x.len())?, normalised(b, y.len())?);
     if !(1.0..f64::INFINITY).contains(&p) {
@@ -37,7 +37,7 @@ fn sorted<V: Digits>(values: &[V], masses: &[i64]) -> Vec<(V, i64)> {
     pairs
 }
 
-/// Moves mass in order, always as much as both ends still have.
+/// Moves mass in sorted order, as much as both ends have left.
 fn sorted_transport<V: Digits>(
     x: Vec<(V, i64)>,
     y: Vec<(V, i64)>,
@@ -86,7 +86,7 @@ fn beyond_range() -> Error {
     )
 }
 
-/// Totals below it may have lost digits to the end of the range of f64.
+/// Smaller totals may have lost digits to underflow.
 const SMALLEST_TOTAL: f64 = 1e-280;
 
 /// W2² along each projection.
@@ -108,13 +108,13 @@ impl Sliced {
         }
     }
 
-    /// Its root: the sliced W2 distance.
+    /// Its square root: the sliced W2 distance.
     pub fn distance(&self) -> f64 {
         self.mean_square().sqrt()
     }
 
-    /// The standard error of the mean of W2² from the finite number of projections; `None` for
-    /// a single one.
+    /// The standard error of the mean of W2² due to the finite number of projections; `None` for a
+    /// single one.
     pub fn standard_error(&self) -> Option<f64> {
         let count = self.squares.len() as f64;
         let mean = self.mean_square();
@@ -135,7 +135,7 @@ impl Sliced {
     }
 }
 
-/// Unit vectors drawn uniformly from the sphere: row-major `[count, dimension]`.
+/// Unit vectors, uniform on the sphere: row-major `[count, dimension]`.
 pub fn directions(count: usize, dimension: usize, stream: &mut Stream) -> Vec<f64> {
     let mut values = Vec::with_capacity(count * dimension);
     while values.len() < count * dimension {
@@ -152,17 +152,17 @@ pub fn directions(count: usize, dimension: usize, stream: &mut Stream) -> Vec<f6
 /// `[projections, dimension]`.
 ///
 /// # Errors
-/// Different dimensions, or directions that are no directions of that space; points out of range;
-/// a distance that can't be told to a millionth.
+/// Different dimensions, or directions of another dimension; points out of range; a distance with a
+/// relative error above a millionth.
 pub fn sliced(a: &Points, b: &Points, directions: &[f64]) -> Result<Sliced> {
     let weights = [&a.uniform_weights()[..], &b.uniform_weights()[..]];
     sliced_weighted((a, b), weights, directions)
 }
 
-/// The same between points of unequal weights.
+/// The same between weighted points.
 ///
 /// # Errors
-/// As [`sliced`], and weights that are none.
+/// As [`sliced`], and invalid weights.
 pub fn sliced_weighted(
     (a, b): (&Points, &Points),
     [of_a, of_b]: [&[f64]; 2],
@@ -190,7 +190,7 @@ pub fn sliced_weighted(
         return Ok(found);
     }
     let found = squares_along((a, b), &directions, &masses, projected_in_double)?;
-    // Digits that are twice as many have the square of the error.
+    // In double-double, the error is squared.
     let error = error.max(a.largest_norm() + b.largest_norm()) * 1e-28;
     match 2.0 * error <= ERROR * found.distance() || found.distance() == 0.0 {
         true => Ok(found),
@@ -198,10 +198,10 @@ pub fn sliced_weighted(
     }
 }
 
-/// How much of a distance an error may be.
+/// The maximum relative error of a distance.
 const ERROR: f64 = 1e-6;
 
-/// By how much an inner product may be off, as a share of both norms. See [`super::near::bar`].
+/// The maximum error of an inner product, as a share of both norms. See [`super::near::bar`].
 fn projection_error(dimension: usize) -> f64 {
     let terms = (dimension + 4) as f64;
     terms.min(6.0 * terms.sqrt()) * f64::EPSILON
@@ -265,9 +265,9 @@ pub struct LabelProjections {
 }
 
 impl LabelProjections {
-    /// θ and ψ uniform on their spheres, the i-th order a Poisson(i) that is not 0, as
-    /// hainn2803/s-OTDD draws them; orders stop at `largest_order`, beyond which moments of
-    /// anything but small numbers overflow.
+    /// θ and ψ are uniform on their spheres, the i-th order is a zero-truncated Poisson(i), as in
+    /// hainn2803/s-OTDD; orders are capped at `largest_order`, above which moments of all but small
+    /// numbers overflow.
     pub fn draw(
         projections: usize,
         dimension: usize,
@@ -292,7 +292,7 @@ impl LabelProjections {
     }
 }
 
-/// By inversion of the distribution function, the mass at 0 taken away.
+/// By inversion of the distribution function, without the mass at 0.
 fn zero_truncated_poisson(mean: f64, stream: &mut Stream) -> u32 {
     let none = libm::exp(-mean);
     let target = none + (1.0 - none) * stream.uniform();
@@ -306,11 +306,11 @@ fn zero_truncated_poisson(mean: f64, stream: &mut Stream) -> u32 {
 }
 
 /// s-OTDD (Nguyen et al. 2025, arXiv 2501.18901): each labelled point becomes one number per
-/// projection, `ψ_0 <θ, x> + Σ_i ψ_i E_class[<θ, x>^k_i] / k_i!`, and the numbers are transported
-/// on the line.
+/// projection, `ψ_0 <θ, x> + Σ_i ψ_i E_class[<θ, x>^k_i] / k_i!`, followed by one-dimensional
+/// transport.
 ///
 /// # Errors
-/// Different dimensions, projections that do not fit, moments that overflow or hide the distance
+/// Different dimensions, projections that do not fit, moments that overflow or mask the distance
 /// (scale the features to about 1 first).
 pub fn s_otdd(a: &Labelled, b: &Labelled, projections: &LabelProjections) -> Result<Sliced> {
     a.points().check_same_space(b.points())?;
@@ -349,7 +349,7 @@ pub fn s_otdd(a: &Labelled, b: &Labelled, projections: &LabelProjections) -> Res
     }
 }
 
-/// Whether both sets are the same points with the same labels and weights.
+/// Whether both sets have the same points with the same labels and weights.
 fn same_embedding(a: &Labelled, b: &Labelled) -> bool {
     let with_labels = |set: &Labelled| -> Result<Points> {
         let weights = set.weights();
@@ -423,7 +423,7 @@ impl Classes {
 /// The points of a set as numbers.
 struct Embedded {
     places: Vec<f64>,
-    /// By how much a number may be off for each unit of a point's norm, and for its own size.
+    /// The error of a number per unit of a point's norm, and per unit of its own size.
     slope: f64,
     size: f64,
 }
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn mass_moves_in_order() {
-        // 1/2 stays at 0, 1/2 goes from 0 to 1; then 1/4 of it on to 3.
+        // 1/2 stays at 0, 1/2 moves from 0 to 1; then 1/4 of it moves on to 3.
         let found = wasserstein_1d(&[0.0], &[1.0], &[1.0, 0.0], &[1.0, 1.0], 1.0).unwrap();
         assert_eq!(found, 0.5);
         let found = wasserstein_1d(

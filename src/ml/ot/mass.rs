@@ -1,20 +1,20 @@
-//! Masses as whole numbers, so that moving them is exact and nothing is left over.
+//! Integer masses, so that moving them is exact and nothing is left over.
 
 use crate::{Error, Result};
 
-/// What all weights together are when they are not alike: a weight is rounded to 2⁻⁵² of the mass.
+/// The sum of unequal weights: a weight is rounded to 2⁻⁵² of the mass.
 const WHOLE: f64 = (1_i64 << 52) as f64;
 
-/// How much of what is moved an error may be.
+/// The maximum error relative to the cost of all moves.
 const ERROR: f64 = 1e-6;
 
-/// Whole masses of both sides with the same sum.
+/// Integer masses of both sides with the same sum.
 pub(super) struct Masses {
     pub a: Vec<i64>,
     pub b: Vec<i64>,
-    /// The share of the mass that 1 stands for.
+    /// The share of the total mass per unit.
     pub unit: f64,
-    /// By how much rounding may have changed what an arc carries; 0 for equal weights.
+    /// The maximum change of an arc's flow due to rounding; 0 for equal weights.
     doubt: f64,
 }
 
@@ -40,13 +40,13 @@ impl Masses {
         }
     }
 
-    /// The part of `mass` that rounding may have put there.
+    /// The part of `mass` that may be due to rounding.
     pub fn doubtful(&self, mass: f64) -> f64 {
         mass.min(self.doubt)
     }
 
-    /// Whether the rounding of the masses does not bear on a value, of all moves and of their
-    /// [doubtful](Self::doubtful) parts: a crumb of mass that has to go to a cluster far away may
+    /// Checks that rounding of the masses does not affect a value, given the costs of all moves and
+    /// of their [doubtful](Self::doubtful) parts: a tiny mass that must go to a distant cluster may
     /// cost more than all else.
     pub fn check(&self, value: f64, doubtful: f64) -> Result<()> {
         if doubtful <= ERROR * value {
@@ -68,7 +68,7 @@ fn greatest_common_divisor(mut x: usize, mut y: usize) -> usize {
     x
 }
 
-/// The heaviest point takes what rounding left over: some 2⁻⁵² of the mass for each point.
+/// The heaviest point takes the rounding remainder: about 2⁻⁵² of the mass per point.
 fn rounded(weights: &[f64]) -> Vec<i64> {
     let mut masses: Vec<i64> = weights
         .iter()

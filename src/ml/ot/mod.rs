@@ -1,10 +1,10 @@
 //! Distances between sets of points, labelled or not, by optimal transport and its relatives.
 //!
-//! Plain data in (row-major points, labels, weights), plain results out; nothing here knows of
-//! workflows, models or stages. Every sum is f64; costs may be stored in f32 where they are large.
-//! Work is cut into a fixed number of chunks, so results are the same bits for any number of
-//! threads; it runs in the rayon pool of the caller. What does not converge is an error, and each
-//! result says how far it converged.
+//! Takes plain data (row-major points, labels, weights) and returns plain results; knows nothing
+//! about workflows, models or stages. Every sum is f64; large costs may be stored in f32. Work is
+//! divided into a fixed number of chunks, so results are bit-identical for any number of threads;
+//! it runs in the rayon pool of the caller. A lack of convergence is an error, and each result
+//! states how far it converged.
 //!
 //! ```
 //! use ribflow_ml::Unobserved;

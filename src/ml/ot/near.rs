@@ -1,18 +1,18 @@
-//! Squared distances by differences: for points so near each other, against their distance from
-//! the centre of a Gram expansion, that the expansion cancels.
+//! Squared distances by differences: for points that are so close together, compared with their
+//! distance from the centre of a Gram expansion, that the expansion cancels.
 
 use pulp::{Arch, Simd, WithSimd};
 
 use super::sweep::LANES;
 
-/// How far the expansion of a squared distance may be off, as a share of it.
+/// The maximum relative error of the expansion of a squared distance.
 pub(super) const EXPANSION_ERROR: f64 = 1e-11;
 
-/// Squares below it may have lost digits to the end of the range of f64. Unless it is 0, such a
-/// square counts as this one.
+/// Smaller squares may have lost digits to underflow. Such a square, unless it is 0, is replaced by
+/// this one.
 pub(super) const SMALLEST_SQUARE: f64 = 1e-290;
 
-/// Of one row of a cost, the entries that must not be expanded.
+/// The entries of one row of a cost that must not be expanded.
 pub(super) struct Near<'a> {
     /// The point of the row, and those of all columns.
     pub point: &'a [f64],
@@ -27,15 +27,15 @@ pub(super) struct Near<'a> {
 /// The share of the squared distances of two points from the centre below which their squared
 /// distance from each other is not expanded.
 ///
-/// An inner product of d terms is off by at most d units of rounding times the norms, and all but
-/// certainly by no more than 6 √d (Higham and Mary 2019).
+/// An inner product of d terms has an error of at most d rounding units times the norms, and almost
+/// certainly of at most 6 √d (Higham and Mary 2019).
 pub(super) fn bar(dimension: usize) -> f64 {
     let terms = (dimension + 4) as f64;
     terms.min(6.0 * terms.sqrt()) * f64::EPSILON / EXPANSION_ERROR
 }
 
 impl Near<'_> {
-    /// Whether the expansion of some column is too coarse.
+    /// Whether the expansion of some column is too inaccurate.
     pub fn is_coarse(&self, squares: &[f64]) -> bool {
         let mut coarse = false;
         for (square, norm) in squares.iter().zip(self.norms) {
@@ -46,12 +46,12 @@ impl Near<'_> {
 
     #[inline(always)]
     fn is_near(&self, square: f64, norm: f64) -> bool {
-        // What is not a number is near.
+        // NaN counts as near.
         !(square > self.bar * (self.norm + norm) && square > SMALLEST_SQUARE)
     }
 
-    /// Puts the squares of differences in the place of expansions that are too coarse. Whether one
-    /// counts as [`SMALLEST_SQUARE`].
+    /// Replaces inaccurate expansions by squares of differences. Returns whether one was replaced
+    /// by [`SMALLEST_SQUARE`].
     pub fn correct(&self, squares: &mut [f64]) -> bool {
         Arch::new().dispatch(Correct {
             near: self,

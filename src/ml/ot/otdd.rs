@@ -1,4 +1,4 @@
-//! OTDD: the distance of labelled datasets by optimal transport (Alvarez-Melis and Fusi 2020).
+//! OTDD: the optimal transport distance of labelled datasets (Alvarez-Melis and Fusi 2020).
 //!
 //! ```text
 //! c((x, y), (x', y')) = λx |x - x'|² / 2 + λy W²(y, y') / 2
@@ -6,9 +6,9 @@
 //! ```
 //!
 //! where W²(y, y') is a squared Wasserstein distance between the points of class y and those of
-//! class y'. The value is half of the squared distance, as microsoft/otdd returns it;
-//! `d_OT = √(2 value)`. Classes with fewer than `min_class` points are left out with their points;
-//! a class keeps its statistics however few of its points are sampled.
+//! class y'. The value is half of the squared distance, as returned by microsoft/otdd; `d_OT = √(2
+//! value)`. Classes with fewer than `min_class` points are omitted with their points; a class keeps
+//! its statistics even if only few of its points are sampled.
 
 use super::cost::{Cost, LabelCost, Precision};
 use super::divergence::{Divergence, Mode, SinkhornDistance, Solver, Term};
@@ -20,18 +20,18 @@ use super::sinkhorn::Transport;
 use crate::{Error, Observer, Result, Unobserved};
 use rayon::prelude::*;
 
-/// How far two classes are from each other.
+/// The distance between two classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum LabelDistance {
-    /// Of the Gaussians fitted to them.
+    /// Between Gaussians fitted to the classes.
     #[default]
     Gaussian,
-    /// Of those Gaussians without their correlations.
+    /// Between these Gaussians without correlations.
     Diagonal,
     /// |m1 - m2|² + tr S1 + tr S2.
     UpperBound,
-    /// Entropic transport between their points under |x - x'|² (microsoft/otdd's `exact`, whose
-    /// own default is 0.1 and not debiased).
+    /// Entropic transport between their points under |x - x'|² (microsoft/otdd's `exact`, which
+    /// defaults to ε = 0.1 without debiasing).
     Points { epsilon: f64, debiased: bool },
     /// Exact transport between their points under |x - x'|².
     Exact,
@@ -41,22 +41,22 @@ pub enum LabelDistance {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Otdd {
     pub label_distance: LabelDistance,
-    /// λx; 0 leaves the features out.
+    /// λx; 0 ignores the features.
     pub feature_weight: f64,
-    /// λy; 0 leaves the labels out.
+    /// λy; 0 ignores the labels.
     pub label_weight: f64,
     /// ε of the outer problem, in the unit of c.
     pub epsilon: f64,
     pub debiased: bool,
     pub mode: Mode,
     pub precision: Precision,
-    /// Classes with fewer points are left out; at least 2.
+    /// Classes with fewer points are omitted; at least 2.
     pub min_class: usize,
-    /// At most so many points of each set in the outer problem.
+    /// The maximum number of points of each set in the outer problem.
     pub samples: usize,
-    /// Draws them.
+    /// Seeds the sampling.
     pub seed: u64,
-    /// Whether every class keeps its share among them.
+    /// Whether every class keeps its share in the sample.
     pub stratified: bool,
 }
 
@@ -78,33 +78,34 @@ impl Default for Otdd {
     }
 }
 
-/// What OTDD found.
+/// The result of OTDD.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OtddResult {
     /// Half of the squared distance, with its terms.
     pub divergence: Divergence,
-    /// Under [`Mode::Exact`]: by how much the value may be too large at most.
+    /// With [`Mode::Exact`]: an upper bound on how much the value is too large.
     pub dual_gap: Option<f64>,
     pub classes: ClassDistances,
-    /// Mass that the plan moves from each class of a to each class of b: `[a, b]`, sums to 1.
+    /// The mass that the plan moves from each class of a to each class of b: `[a, b]`, sums to 1.
     pub coupling: Vec<f64>,
     /// Points of each set in the outer problem.
     pub points: [usize; 2],
-    /// Points of each set that were left out with their classes.
+    /// Points of each set that were omitted with their classes.
     pub left_out: [usize; 2],
 }
 
 impl OtddResult {
-    /// `√(2 value)`: the distance itself, in the unit of the features. Rounding below 0 is 0.
+    /// `√(2 value)`: the distance, in the unit of the features. Negative values due to rounding
+    /// become 0.
     pub fn distance(&self) -> f64 {
         (2.0 * self.divergence.value).max(0.0).sqrt()
     }
 }
 
-/// Squared distances between classes, row-major; a set's own diagonal is 0.
+/// Squared distances between classes, row-major; the diagonal of a set with itself is 0.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClassDistances {
-    /// The labels of a's classes, ascending, in the order of rows.
+    /// The labels of a's classes, ascending, in row order.
     pub a: Vec<u32>,
     pub b: Vec<u32>,
     /// `[a, b]`
@@ -218,7 +219,7 @@ impl Otdd {
         Err(Error::Invalid(format!("{problem} is out of range")))
     }
 
-    /// One set, prepared: its classes, and the points of the outer problem.
+    /// A prepared set: its classes, and the points of the outer problem.
     fn side(&self, set: &Labelled, name: &str) -> Result<Side> {
         let mut labels = set.labels().to_vec();
         labels.sort_unstable();
@@ -269,7 +270,7 @@ impl Otdd {
             .collect()
     }
 
-    /// The same within a set, where each pair counts once and a class is at 0 from itself.
+    /// The same within a set, where each pair is computed once and the diagonal is 0.
     fn within(&self, side: &Side) -> Result<Vec<f64>> {
         let count = side.classes.len();
         let pairs: Vec<(usize, usize)> = (0..count)
@@ -330,7 +331,7 @@ impl Otdd {
     }
 }
 
-/// The outer problem, solved.
+/// The solved outer problem.
 struct Outer {
     divergence: Divergence,
     dual_gap: Option<f64>,
@@ -339,7 +340,7 @@ struct Outer {
 
 /// A prepared set.
 struct Side {
-    /// Of the kept classes, ascending.
+    /// The labels of the kept classes, ascending.
     labels: Vec<u32>,
     classes: Vec<Class>,
     /// The points of the outer problem, and the class of each.
@@ -366,8 +367,8 @@ fn members(points: &Points, class_of: &[usize], class: usize) -> Result<Class> {
     })
 }
 
-/// The diameter that microsoft/otdd starts geomloss's schedule from: of rows [x, label], the
-/// labels of b counted on from those of a. The label column belongs to it.
+/// The diameter from which microsoft/otdd starts geomloss's schedule: of rows [x, label], where the
+/// labels of b continue those of a. It includes the label column.
 fn diameter(a: &Side, b: &Side) -> f64 {
     let features = box_diameter(&a.outer, &b.outer);
     let of_b = b.class_of.iter().map(|class| class + a.classes.len());

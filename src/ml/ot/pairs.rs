@@ -1,4 +1,4 @@
-//! Sums over all pairs of points in twice the digits of f64, for means that nearly cancel.
+//! Sums over all pairs of points in double-double, for means that nearly cancel.
 
 use qd::Quad;
 use rayon::prelude::*;
@@ -6,13 +6,13 @@ use rayon::prelude::*;
 use super::points::Points;
 use crate::{Error, Result};
 
-/// Differences of coordinates beyond which such a sum takes minutes of processor time.
+/// With more coordinate differences, such a sum takes minutes of processor time.
 const MOST_DIFFERENCES: u64 = 1 << 33;
 
-/// Coordinates that a value of a pair counts for.
+/// The cost of evaluating the function of a pair, in coordinates.
 const VALUE: u64 = 64;
 
-/// Whether sums over the pairs within and between sets are few enough for [`mean`].
+/// Checks that the pairs within and between sets are few enough for [`mean`].
 pub(super) fn check_size(a: &Points, b: &Points) -> Result<()> {
     let (n, m) = (a.count() as u64, b.count() as u64);
     let pairs = n * n + m * m + n * m;
@@ -49,7 +49,7 @@ fn squared(x: &[f64], y: &[f64]) -> Quad {
     })
 }
 
-/// Whether both sets hold the same points, in whatever order.
+/// Whether both sets contain the same points, in any order.
 pub(super) fn are_equal(a: &Points, b: &Points) -> bool {
     let sorted = |set: &Points| -> Vec<usize> {
         let mut order: Vec<usize> = (0..set.count()).collect();

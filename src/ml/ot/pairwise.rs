@@ -1,8 +1,8 @@
-//! Distances made of means over all pairs of points: kernel mean discrepancy and energy.
+//! Distances based on means over all pairs of points: maximum mean discrepancy and energy distance.
 //!
-//! They are differences of means that may be as large as the largest distance. Where rounding
-//! could reach a millionth of the difference, the means are computed again in twice the digits, or,
-//! where that would take too long, refused.
+//! They are differences of means that may be as large as the largest distance. If rounding could
+//! reach a millionth of the difference, the means are recomputed in double-double, or, if that
+//! would take too long, the distance is refused.
 
 use qd::Quad;
 use rayon::prelude::*;
@@ -17,19 +17,19 @@ use crate::{Error, Result};
 /// The squared maximum mean discrepancy under a Gaussian kernel (Gretton et al. 2012).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mmd {
-    /// Over all pairs, each point with itself included: never negative.
+    /// Over all pairs, including each point with itself: never negative.
     pub biased: f64,
-    /// Without the pairs of a point with itself: its expectation is right, and it may be negative.
+    /// Without the pairs of a point with itself: unbiased, and possibly negative.
     pub unbiased: f64,
     /// σ² of the kernel.
     pub bandwidth: f64,
 }
 
-/// MMD² under `exp(-|x - y|² / (2 σ²))`; without a σ² the median of |x - y|² between the sets.
+/// MMD² under `exp(-|x - y|² / (2 σ²))`; the default σ² is the median of |x - y|² between the sets.
 ///
 /// # Errors
 /// Different dimensions, a set of one point, a σ² that is not positive (or a median of 0); points
-/// out of range; a difference that can't be told to a millionth.
+/// out of range; a difference with a relative error above a millionth.
 pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
     let (n, m) = (a.count() as f64, b.count() as f64);
     if a.count() < 2 || b.count() < 2 {
@@ -49,13 +49,13 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
     drop(between);
     let aa = sum(&squares(a, a)?, kernel);
     let bb = sum(&squares(b, b)?, kernel);
-    // A point is at 0 from itself, where the kernel is 1.
+    // The distance of a point from itself is 0, where the kernel is 1.
     let found = Mmd {
         biased: aa / (n * n) + bb / (m * m) - 2.0 * ab,
         unbiased: (aa - n) / (n * (n - 1.0)) + (bb - m) / (m * (m - 1.0)) - 2.0 * ab,
         bandwidth,
     };
-    // Of e^-x by a relative error of x: at most 1/e.
+    // The error of e^-x for a relative error of x: at most a factor of 1/e.
     let error = 4.0 * (0.5 * EXPANSION_ERROR + rounding(a, b));
     if found.is_told(error) {
         return Ok(found);
@@ -71,8 +71,8 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
 }
 
 impl Mmd {
-    /// Whether an error of this size is below a millionth. What is told of `unbiased`, which may
-    /// be 0 by chance, is held against what chance makes of it.
+    /// Whether this error is below a millionth. `unbiased` may be 0 by chance, so it is compared
+    /// with its random variation.
     fn is_told(&self, error: f64) -> bool {
         let chance = self.biased - self.unbiased;
         let unbiased = self.unbiased.abs().max(chance);
@@ -84,7 +84,7 @@ impl Mmd {
         let mean = |a: &Points, b: &Points| pairs::mean(a, b, |square| (square * factor).exp());
         let (ab, aa, bb) = (mean(a, b), mean(a, a), mean(b, b));
         let biased = aa + bb - ab - ab;
-        // What a set of n is short of for leaving out its n kernels of 1.
+        // The difference due to leaving out the n kernels of 1 of a set of n.
         let short =
             |mean: Quad, count: usize| (Quad::from(1.0) - mean) / Quad::from(count as f64 - 1.0);
         let unbiased = biased - short(aa, a.count()) - short(bb, b.count());
@@ -99,11 +99,11 @@ impl Mmd {
 /// The energy distance, in geomloss's scale: E|x - y| - E|x - x'| / 2 - E|y - y'| / 2, half of
 /// Székely and Rizzo's (2013).
 ///
-/// Distances below `floor` count as `floor`: geomloss takes 1e-4, also for a point from itself; 0
-/// is the distance proper.
+/// Distances below `floor` count as `floor`: geomloss uses 1e-4, also for a point and itself; 0
+/// gives the exact energy distance.
 ///
 /// # Errors
-/// Different dimensions; points out of range; a difference that can't be told to a millionth.
+/// Different dimensions; points out of range; a difference with a relative error above a millionth.
 pub fn energy(a: &Points, b: &Points, floor: f64) -> Result<f64> {
     let mean = |a: &Points, b: &Points| -> Result<f64> {
         let distances = sum(&squares(a, b)?, |square| square.sqrt().max(floor));
@@ -111,7 +111,7 @@ pub fn energy(a: &Points, b: &Points, floor: f64) -> Result<f64> {
     };
     let (ab, within) = (mean(a, b)?, 0.5 * (mean(a, a)? + mean(b, b)?));
     let found = ab - within;
-    // A root halves the relative error of a square.
+    // A square root halves the relative error.
     let error = (ab + within) * (0.5 * EXPANSION_ERROR + rounding(a, b));
     if error <= ERROR * found.abs() {
         return Ok(found);
@@ -132,18 +132,18 @@ pub fn energy(a: &Points, b: &Points, floor: f64) -> Result<f64> {
     told(found, within.0)
 }
 
-/// How much of a distance an error may be.
+/// The maximum relative error of a distance.
 const ERROR: f64 = 1e-6;
 
-/// The rounding of a sum over all pairs, as a share of it: of a row, then of the rows; and of the
-/// function that is summed.
+/// The relative rounding error of a sum over all pairs: within a row, then over the rows; and of
+/// the function that is summed.
 fn rounding(a: &Points, b: &Points) -> f64 {
     let longest = a.count().max(b.count()) as f64;
     (longest + 4.0) * f64::EPSILON
 }
 
-/// A difference of means of this size, if it has a millionth of itself left; 0 where it is
-/// rounding of 32 digits.
+/// A difference of means of this size, if its relative error is below a millionth; 0 if it is
+/// rounding in 32 digits.
 fn told(found: Quad, size: f64) -> Result<f64> {
     const ROUNDING: f64 = 1e-29;
     match found.0.abs() / size {

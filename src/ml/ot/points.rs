@@ -1,14 +1,14 @@
-//! Sets of points, their weights, their labels: checked once, so that nothing below meets a NaN,
-//! a ragged row or an empty set.
+//! Sets of points, their weights and labels: validated once, so that the algorithms never see NaN,
+//! ragged rows or empty sets.
 
 use std::collections::BTreeMap;
 
 use crate::rng::Stream;
 use crate::{Error, Result};
 
-/// A set of points: row-major `[count, dimension]`, f64, finite, at least one.
+/// A non-empty set of points: row-major `[count, dimension]`, f64, finite.
 ///
-/// Everything below computes in f64 from here on; only a stored cost may be f32.
+/// All computation is in f64 from here on; only a stored cost may be f32.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Points {
     values: Vec<f64>,
@@ -19,11 +19,11 @@ impl Points {
     /// From row-major `[count, dimension]` values.
     ///
     /// # Errors
-    /// No point, a length that is not a multiple of `dimension`, a value that is not finite.
+    /// No points, a length that is not a multiple of `dimension`, a value that is not finite.
     pub fn new(values: Vec<f64>, dimension: usize) -> Result<Self> {
         if dimension == 0 || values.is_empty() || !values.len().is_multiple_of(dimension) {
             return Err(Error::Invalid(format!(
-                "{} values are no set of points with {dimension} coordinates each",
+                "{} values are not a set of points with {dimension} coordinates each",
                 values.len()
             )));
         }
@@ -45,12 +45,12 @@ impl Points {
         )
     }
 
-    /// How many points.
+    /// The number of points.
     pub fn count(&self) -> usize {
         self.values.len() / self.dimension
     }
 
-    /// Coordinates of a point.
+    /// The number of coordinates of a point.
     pub fn dimension(&self) -> usize {
         self.dimension
     }
@@ -68,7 +68,7 @@ impl Points {
         self.values.chunks_exact(self.dimension)
     }
 
-    /// The points at `picks`, in that order; `None` where there are none.
+    /// The points at `picks`, in that order; `None` if `picks` is empty.
     pub fn select(&self, picks: &[usize]) -> Option<Self> {
         let rows = picks.iter().flat_map(|index| self.row(*index));
         (!picks.is_empty()).then(|| Self {
@@ -90,7 +90,7 @@ impl Points {
         mean
     }
 
-    /// The same points with `centre` taken away.
+    /// The points relative to `centre`.
     pub(super) fn around(&self, centre: &[f64]) -> Self {
         let rows = self.rows();
         let values = rows.flat_map(|row| row.iter().zip(centre).map(|(value, at)| value - at));
@@ -100,7 +100,7 @@ impl Points {
         }
     }
 
-    /// How far the furthest point is from 0.
+    /// The largest distance of a point from 0.
     pub(super) fn largest_norm(&self) -> f64 {
         let norm = |row: &[f64]| row.iter().map(|x| x * x).sum::<f64>().sqrt();
         self.rows().map(norm).fold(0.0, f64::max)
@@ -114,15 +114,15 @@ impl Points {
     pub(super) fn check_same_space(&self, other: &Self) -> Result<()> {
         if self.dimension != other.dimension {
             return Err(Error::Invalid(format!(
-                "points with {} and with {} coordinates have no distance",
+                "points have different numbers of coordinates: {} and {}",
                 self.dimension, other.dimension
             )));
         }
         Ok(())
     }
 
-    /// At most `limit` points, drawn uniformly without replacement, in ascending order; all where
-    /// there are no more. `purpose` names the random stream.
+    /// At most `limit` points, sampled uniformly without replacement, in ascending order; all
+    /// points if there are no more. `purpose` names the random stream.
     pub fn sample(&self, limit: usize, seed: u64, purpose: &str) -> Vec<usize> {
         let mut picks = Stream::new(seed, purpose).permutation(self.count());
         picks.truncate(limit.max(1));
@@ -131,18 +131,18 @@ impl Points {
     }
 }
 
-/// Points with a label each.
+/// Points with labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Labelled {
     points: Points,
     labels: Vec<u32>,
-    /// `None` where all weigh the same.
+    /// `None` if all weights are equal.
     weights: Option<Vec<f64>>,
 }
 
 impl Labelled {
     /// # Errors
-    /// A number of labels that is not the number of points.
+    /// The number of labels differs from the number of points.
     pub fn new(points: Points, labels: Vec<u32>) -> Result<Self> {
         if labels.len() != points.count() {
             return Err(Error::Invalid(format!(
@@ -158,10 +158,10 @@ impl Labelled {
         })
     }
 
-    /// The same points with weights of their own, which are normalised here.
+    /// The same points with the given weights, which are normalised here.
     ///
     /// # Errors
-    /// Weights that are none, see [`normalised`].
+    /// Invalid weights, see [`normalised`].
     pub fn weighted(self, weights: &[f64]) -> Result<Self> {
         let weights = normalised(weights, self.points.count())?;
         Ok(Self {
@@ -170,7 +170,7 @@ impl Labelled {
         })
     }
 
-    /// The same points, every class of the same mass.
+    /// The same points with equal mass for every class.
     pub fn balanced(self) -> Self {
         let counts = self.class_counts();
         let share = 1.0 / counts.len() as f64;
@@ -192,7 +192,7 @@ impl Labelled {
         self.weights.is_some()
     }
 
-    /// How many points each label has.
+    /// The number of points of each label.
     pub fn class_counts(&self) -> BTreeMap<u32, usize> {
         let mut counts = BTreeMap::new();
         for label in &self.labels {
@@ -201,8 +201,8 @@ impl Labelled {
         counts
     }
 
-    /// At most `limit` rows, drawn as [`Points::sample`] does, or so that every class keeps its
-    /// share of the points (the largest remainders are rounded up) and one point at least.
+    /// At most `limit` rows, sampled as by [`Points::sample`], or so that every class keeps its
+    /// share of the points (rounding up the largest remainders) and at least one point.
     pub fn sample(&self, limit: usize, seed: u64, purpose: &str, stratified: bool) -> Vec<usize> {
         let count = self.points.count();
         if !stratified || limit >= count {
@@ -244,7 +244,7 @@ impl Labelled {
     /// The points at `picks` with their labels.
     ///
     /// # Errors
-    /// No pick, or none with any weight.
+    /// `picks` is empty, or selects no weight.
     pub fn select(&self, picks: &[usize]) -> Result<Self> {
         let none = || Error::Invalid("no point was picked".to_string());
         Ok(Self {
@@ -265,8 +265,8 @@ impl Labelled {
     }
 }
 
-/// The smallest share of the mass that a point with any mass may have: beyond it, sums over the
-/// plan in f32 would clip.
+/// The minimum share of the mass of a point with positive mass: below it, sums over the plan in f32
+/// would clip.
 const SMALLEST_SHARE: f64 = 1e-15;
 
 /// `weights` divided by their sum.

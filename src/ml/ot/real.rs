@@ -1,5 +1,4 @@
-//! The two precisions a cost may be stored in, and an exponential for each that a compiler can
-//! turn into straight vector code.
+//! The two storage precisions of a cost, and an exponential for each that compilers can vectorise.
 //!
 //! Both split x = n ln 2 + r with |r| ≤ ln 2 / 2 and evaluate a polynomial in r (Cody and Waite
 //! 1980). No fused multiply-add and no table: the same bits on every instruction set.
@@ -8,15 +7,15 @@
 pub trait Real: Copy + Send + Sync + 'static {
     fn from_f64(value: f64) -> Self;
     fn to_f64(self) -> f64;
-    /// Whether `value` is 0 or has all its digits here.
+    /// Whether `value` is 0 or can be represented without underflow.
     fn holds(value: f64) -> bool;
-    /// e^self, with the argument clamped to where the result is a normal number: ±87 for f32,
-    /// ±700 for f64. Relative error below 2e-7 and 4e-16.
+    /// e^self, with the argument clamped to where the result is a normal number: ±87 for f32, ±700
+    /// for f64. Relative error below 2e-7 and 4e-16.
     fn exp(self) -> Self;
     /// `self · factor + term`, rounded once.
     fn fused(self, factor: Self, term: Self) -> Self;
-    /// As [`Real::exp`], by fused multiply-adds: fast where the processor has them, very slow where
-    /// code is compiled for one that may have none.
+    /// As [`Real::exp`], with fused multiply-adds: fast if the processor has them, very slow in
+    /// code compiled for processors without them.
     fn fused_exp(self) -> Self;
 }
 
@@ -40,7 +39,7 @@ impl Real for f32 {
 
     #[inline(always)]
     fn exp(self) -> Self {
-        /// Adding it rounds to an integer, which then stands in the lowest bits.
+        /// Adding it rounds to an integer, which is then in the lowest bits.
         const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;
@@ -71,7 +70,7 @@ impl Real for f32 {
 
     #[inline(always)]
     fn fused_exp(self) -> Self {
-        /// Adding it rounds to an integer, which then stands in the lowest bits.
+        /// Adding it rounds to an integer, which is then in the lowest bits.
         const ROUND: f32 = 12_582_912.0; // 1.5 · 2^23
         const LN_2_HIGH: f32 = 0.693_359_4;
         const LN_2_LOW: f32 = -2.121_944_4e-4;

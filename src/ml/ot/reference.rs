@@ -1,7 +1,7 @@
-//! geomloss's Sinkhorn loop, step by step: the numbers that microsoft/otdd returns.
+//! geomloss's Sinkhorn loop, step by step, to reproduce microsoft/otdd's numbers.
 //!
-//! It walks once down a schedule of ε and stops, converged or not (typically some percent low), so
-//! it reproduces published values and is not for anything else. Feydy et al. 2019; geomloss 0.2.6,
+//! It goes through a schedule of ε once and stops, converged or not (typically some percent too
+//! low), so it is only for reproducing published values. Feydy et al. 2019; geomloss 0.2.6,
 //! `sinkhorn_divergence.py`.
 
 use super::cost::Cost;
@@ -17,8 +17,8 @@ pub struct Schedule(Vec<f64>);
 impl Schedule {
     /// ε from `diameter`² by factors of `scaling`² down to `epsilon` = blur².
     ///
-    /// `[D²] + exp(arange(2 ln D, 2 ln blur, 2 ln scaling)) + [blur²]`, as geomloss builds it for
-    /// p = 2; the largest value stands there twice.
+    /// `[D²] + exp(arange(2 ln D, 2 ln blur, 2 ln scaling)) + [blur²]`, as in geomloss for p = 2;
+    /// the largest value occurs twice.
     ///
     /// # Errors
     /// A diameter of 0 (all points equal) or an ε or scaling out of range.
@@ -44,8 +44,8 @@ impl Schedule {
         &self.0
     }
 
-    /// The loop between two sets. `value` is `Σ a f + Σ b g` of the extrapolated potentials, and
-    /// `marginal_error` tells how far from converged they are.
+    /// Runs the loop between two sets. `value` is `Σ a f + Σ b g` of the extrapolated potentials,
+    /// and `marginal_error` measures their convergence.
     ///
     /// # Errors
     /// Interruption by `observer`, or a result that is not finite.
@@ -60,7 +60,7 @@ impl Schedule {
         finish(cost, a, b, f, g, self)
     }
 
-    /// The loop of one set with itself, under a symmetric cost.
+    /// Runs the loop for one set with itself, under a symmetric cost.
     ///
     /// # Errors
     /// As [`Schedule::solve`].
@@ -74,7 +74,7 @@ impl Schedule {
         finish(cost, a, a, f.clone(), f, self)
     }
 
-    /// The final potentials; `g` stays empty unless `both`, and then `f` serves for it.
+    /// The final potentials; `g` stays empty unless `both`, and `f` is used instead.
     fn walk(
         &self,
         cost: &Cost,
@@ -85,7 +85,7 @@ impl Schedule {
     ) -> Result<(Vec<f64>, Vec<f64>)> {
         let mut f = vec![0.0; a.len()];
         let mut g = vec![0.0; if both { b.len() } else { 0 }];
-        // A whole first step from zero potentials, averaged ones, and a whole one at the end.
+        // A full first step from zero potentials, then averaged steps, and a full last step.
         let first = self.0.first().map(|epsilon| (*epsilon, 1.0));
         let averaged = self.0.iter().map(|epsilon| (*epsilon, 0.5));
         let last = self.0.last().map(|epsilon| (*epsilon, 1.0));
@@ -151,7 +151,7 @@ fn finish(
     })
 }
 
-/// The diameter that geomloss takes: the norm of the bounding box of both sets.
+/// geomloss's diameter: the norm of the bounding box of both sets.
 pub fn box_diameter(a: &Points, b: &Points) -> f64 {
     let sides = (0..a.dimension()).map(|coordinate| {
         let rows = a.rows().chain(b.rows());
@@ -169,7 +169,7 @@ pub fn box_diameter(a: &Points, b: &Points) -> f64 {
 mod tests {
     use super::*;
 
-    /// What numpy gives for D = 39.683 and blur² = 0.1: 9 values (the fixture's `_n_eps`).
+    /// numpy's result for D = 39.683 and blur² = 0.1: 9 values (the fixture's `_n_eps`).
     #[test]
     fn the_schedule_is_geomlosss() {
         let schedule = Schedule::new(39.683_312_206_030_1, 0.1, 0.5).unwrap();

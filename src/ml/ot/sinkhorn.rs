@@ -6,12 +6,12 @@
 //!              π_ij = a_i b_j exp((f_i + g_j - C_ij) / ε)
 //! ```
 //!
-//! (Cuturi 2013; Peyré and Cuturi 2019, section 4.) Iterates in the log domain, from a large ε
-//! down to the one asked for. Every iteration moves both potentials half way to Sinkhorn's update
-//! (the symmetric averaging of geomloss, Feydy et al. 2019), which keeps nearly identical sets
-//! symmetric, where alternating updates crawl; Nesterov's momentum with the gradient restart of
-//! O'Donoghue and Candès (2015) does the rest, since the averaged update is a gradient step on
-//! the concave dual. It stops on the L1 error of the plan's marginals, or fails.
+//! (Cuturi 2013; Peyré and Cuturi 2019, section 4.) Iterates in the log domain, from a large ε down
+//! to the requested one. Every iteration moves both potentials half way to Sinkhorn's update (the
+//! symmetric averaging of geomloss, Feydy et al. 2019), which keeps nearly identical sets
+//! symmetric, where alternating updates converge slowly; Nesterov's momentum with the gradient
+//! restart of O'Donoghue and Candès (2015) accelerates it, since the averaged update is a gradient
+//! step on the concave dual. It stops at the L1 error of the plan's marginals, or fails.
 
 use super::cost::Cost;
 use super::kernel::{Marginal, Plan};
@@ -25,9 +25,9 @@ pub struct Sinkhorn {
     pub epsilon: f64,
     /// Stop where |π1 - a|₁ + |πᵀ1 - b|₁ is at most this.
     pub tolerance: f64,
-    /// Passes over the cost, all values of ε together; beyond them it is an error.
+    /// The maximum number of passes over the cost, for all values of ε together; more is an error.
     pub max_iterations: u32,
-    /// Each ε is this share of the one before, from the largest cost down.
+    /// The ratio of each ε to the previous one, starting from the largest cost.
     pub scaling: f64,
 }
 
@@ -51,7 +51,7 @@ pub struct Transport {
     /// Potentials of the rows and of the columns, in the unit of the cost.
     pub f: Vec<f64>,
     pub g: Vec<f64>,
-    /// |π1 - a|₁ + |πᵀ1 - b|₁ of the plan that the potentials give.
+    /// |π1 - a|₁ + |πᵀ1 - b|₁ of the plan of the potentials.
     pub marginal_error: f64,
     /// Passes over the cost.
     pub iterations: u32,
@@ -59,7 +59,7 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// <π, C> of the plan that the potentials give: the cost without its entropic term.
+    /// <π, C> of the plan of the potentials: the cost without its entropic term.
     pub fn cost(&self, cost: &Cost, a: &[f64], b: &[f64]) -> Result<f64> {
         let (a, b) = (normalised(a, cost.rows())?, normalised(b, cost.columns())?);
         let of_chunks = self.plan(cost, &a, &b).fold_rows(
@@ -74,8 +74,8 @@ impl Transport {
         Ok(of_chunks.iter().sum())
     }
 
-    /// How much mass the plan moves between groups: row-major `[groups[0], groups[1]]`.
-    /// `of_rows` and `of_columns` give the group of each point, from 0.
+    /// The mass that the plan moves between groups: row-major `[groups[0], groups[1]]`. `of_rows`
+    /// and `of_columns` are the groups of the points, from 0.
     ///
     /// # Errors
     /// A point without a group, or in a group beyond `groups`.
@@ -125,7 +125,7 @@ impl Transport {
 }
 
 impl Sinkhorn {
-    /// Transport between weights `a` of the rows and `b` of the columns (each normalised here).
+    /// Transport between weights `a` of the rows and `b` of the columns (both are normalised here).
     ///
     /// # Errors
     /// Parameters or weights out of range; no convergence; interruption by `observer`.
@@ -150,7 +150,7 @@ impl Sinkhorn {
     }
 
     /// Transport of weights `a` to themselves under a symmetric cost: one potential, one row pass
-    /// an iteration.
+    /// per iteration.
     ///
     /// # Errors
     /// As [`Sinkhorn::solve`].
@@ -176,8 +176,7 @@ impl Sinkhorn {
         Ok(self.transport(&f, &f, &found, iterations))
     }
 
-    /// Potentials of the rows and columns that a few passes give: a start for exact transport,
-    /// nothing more.
+    /// Potentials of the rows and columns after a few passes: only a start for exact transport.
     pub(super) fn rough(
         cost: &Cost,
         a: &[f64],
@@ -275,29 +274,29 @@ impl Sinkhorn {
     }
 }
 
-/// On the way down to the smallest ε, potentials need not be better than this.
+/// The tolerance for all but the smallest ε.
 const LEVEL_TOLERANCE: f64 = 0.02;
 const LEVEL_ITERATIONS: u32 = 20;
 
-/// ε of rough potentials, as powers of a half of the largest cost, and the passes at each. More
-/// of either costs more than the pivots it saves (measured at 1,000 to 5,000 points).
+/// The values of ε of rough potentials, as powers of a half of the largest cost, and the passes for
+/// each. Larger values cost more than the pivots they save (measured at 1,000 to 5,000 points).
 const ROUGH_LEVELS: std::ops::RangeInclusive<u8> = 3..=9;
 const ROUGH_PASSES: u32 = 8;
 
-/// An entropic problem; without `b` it is that of a set to itself, and has one potential.
+/// An entropic problem; without `b`, that of a set with itself, which has one potential.
 struct Problem<'a> {
     cost: &'a Cost,
     a: &'a [f64],
     b: Option<&'a [f64]>,
-    /// Whether exponentials in f32 will do.
+    /// Whether f32 exponentials are sufficient.
     rough: bool,
 }
 
-/// What one pass over the cost tells of some potentials.
+/// The result of one pass over the cost.
 struct Evaluation {
-    /// By how much each point's marginal is too large: ln of the ratio.
+    /// The excess of each point's marginal: ln of the ratio.
     log_sums: Vec<f64>,
-    /// The same as a share.
+    /// The relative excess.
     excess: Vec<f64>,
     /// L1 error of both marginals.
     error: f64,
@@ -347,7 +346,7 @@ impl Problem<'_> {
     }
 }
 
-/// |π1 - a|₁ + |πᵀ1 - b|₁ of any plan.
+/// |π1 - a|₁ + |πᵀ1 - b|₁ of a plan.
 pub(super) fn marginal_error(plan: &Plan) -> f64 {
     let sums = plan.log_sums(true);
     off(plan.a, &sums.rows) + off(plan.b, &sums.columns)
@@ -358,7 +357,7 @@ fn off(weights: &[f64], marginal: &Marginal) -> f64 {
     weighted(weights, &marginal.excess, f64::abs)
 }
 
-/// Σ weight · of(value), 0 · anything being 0.
+/// Σ weight · of(value), where 0 · anything is 0.
 fn weighted(weights: &[f64], values: &[f64], of: impl Fn(f64) -> f64) -> f64 {
     let pairs = weights.iter().zip(values);
     let pairs = pairs.filter(|(weight, _)| **weight > 0.0);
@@ -373,7 +372,7 @@ struct Climb {
 }
 
 impl Climb {
-    /// Ascends at one ε until the marginal error is at most `tolerance`, or `limit` passes.
+    /// Ascends at one ε until the marginal error is at most `tolerance`, or for `limit` passes.
     fn to(
         &mut self,
         problem: &Problem,

@@ -1,5 +1,5 @@
-//! The pass over some rows of a stored cost: one exponential an entry, added to the sum of its row
-//! and to that of its column.
+//! The pass over some rows of a stored cost: one exponential per entry, added to its row sum and
+//! its column sum.
 
 use pulp::{Simd, WithSimd};
 
@@ -7,33 +7,33 @@ use super::exponents::Exponentials;
 use super::prefetch::bring_near;
 use super::real::Real;
 
-/// Entries that are worked on together.
+/// The number of entries that are processed together.
 pub(super) const LANES: usize = 32;
 
-/// Entries of a row that are worked on while they, and what belongs to their columns, lie in the
-/// nearest cache: whole lanes. Half of it took a quarter to a third more time (measured at 2,000 and
-/// 5,000 points).
+/// The number of entries of a row that are processed while they and their columns' data are in the
+/// L1 cache; a multiple of the lanes. Half of it took a quarter to a third more time (measured at
+/// 2,000 and 5,000 points).
 const TILE: usize = 8 * LANES;
 
-/// Rows whose column sums are added up before they go to memory.
+/// The number of rows whose column sums are accumulated before they are written to memory.
 pub(super) const GROUP: usize = 8;
 
-/// Some rows of a plan, and where their sums go.
+/// Some rows of a plan, and the targets of their sums.
 pub(super) struct Sweep<'a, E: Exponentials> {
     pub exponentials: &'a E,
     /// The costs of these rows.
     pub entries: &'a [E::Cost],
     pub first_row: usize,
     pub row_sums: &'a mut [f64],
-    /// Empty where the column sums are not wanted.
+    /// Empty if the column sums are not needed.
     pub column_sums: &'a mut [f64],
 }
 
 impl<E: Exponentials> WithSimd for Sweep<'_, E> {
     type Output = ();
 
-    /// Compiled once per instruction set. Sums are f64; where exponentials are f32, so are runs of
-    /// [`GROUP`] and of `TILE / LANES` terms, whose rounding is that of the terms.
+    /// Compiled once per instruction set. Sums are f64; if exponentials are f32, so are runs of
+    /// [`GROUP`] and of `TILE / LANES` terms, whose rounding is comparable to that of the terms.
     #[inline(always)]
     fn with_simd<I: Simd>(mut self, _: I) {
         let rows = self.row_sums.len();
@@ -88,8 +88,8 @@ impl<E: Exponentials> Sweep<'_, E> {
         }
     }
 
-    /// The tile to come: the next one of the row that starts at `line`, or the first one of the row
-    /// that takes its place in the next group.
+    /// Prefetches the next tile: that of the row that starts at `line`, or the first one of the row
+    /// that replaces it in the next group.
     #[inline(always)]
     fn bring_next_near(&self, line: usize, last: usize, rows: usize) {
         let stride = self.exponentials.column_weights().len();

@@ -4,13 +4,13 @@ use crate::Result;
 use crate::data::ImageSet;
 use crate::rng::Stream;
 
-/// Random changes of training images.
+/// Random augmentation of training images.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Augment {
-    /// Mirror left and right with probability ½.
+    /// Flip horizontally with probability ½.
     pub flip: bool,
-    /// Shift by up to so many pixels in both directions, filling with black, as a random crop of
-    /// the padded image.
+    /// Shift by up to this number of pixels in both directions, filling with black, as a random
+    /// crop of the padded image.
     pub shift: usize,
 }
 
@@ -19,7 +19,8 @@ impl Augment {
         *self == Self::default()
     }
 
-    /// The images `indices` of `set`, changed by the next numbers of `stream`; bytes as in `set`.
+    /// The images `indices` of `set`, augmented with the next numbers of `stream`; bytes as in
+    /// `set`.
     pub fn apply(&self, set: &ImageSet, indices: &[usize], stream: &mut Stream) -> Result<Vec<u8>> {
         let mut changed = vec![0; indices.len() * set.image_bytes()];
         let images = changed.chunks_mut(set.image_bytes().max(1));
@@ -37,7 +38,8 @@ impl Augment {
     }
 }
 
-/// Copies an image shifted by `(down, right)`, then mirrored if `flip`; what is not covered stays.
+/// Copies an image shifted by `(down, right)`, then mirrored if `flip`; uncovered pixels are
+/// unchanged.
 fn copy(from: &[u8], to: &mut [u8], width: usize, (down, right): (isize, isize), flip: bool) {
     let height = from.len() / (3 * width);
     for y in 0..height {

@@ -1,4 +1,4 @@
-//! From stored pixels to the tensors a model takes.
+//! Converts stored pixels to the input tensors of a model.
 
 #[cfg(feature = "cuda")]
 use candle_core::DType;
@@ -10,9 +10,9 @@ use crate::{Error, Result};
 
 /// Turns images into normalised tensors: (value/255 − mean)/std for each channel.
 pub struct Normaliser {
-    /// For each channel the f32 of every byte.
+    /// For each channel, the f32 value of every byte.
     table: [[f32; 256]; 3],
-    /// The means of the channels and their deviations.
+    /// The means of the channels and their standard deviations.
     #[cfg(feature = "cuda")]
     scales: [f32; 6],
     device: Device,
@@ -22,7 +22,7 @@ impl Normaliser {
     pub fn new(input: &Input, device: &Device) -> Self {
         let table = std::array::from_fn(|channel| {
             std::array::from_fn(|byte| {
-                // As torchvision computes it: in f32, one step after the other.
+                // As in torchvision: in f32, one step after the other.
                 let value = byte as f32 / 255.0;
                 (value - input.mean[channel] as f32) / input.std[channel] as f32
             })
@@ -62,7 +62,7 @@ impl Normaliser {
         for image in images {
             let (pixels, _) = image.as_chunks::<3>();
             for (channel, table) in self.table.iter().enumerate() {
-                // An iterator that knows its length: the vector is asked for room once.
+                // The iterator has an exact length, so the vector is allocated once.
                 values.extend(pixels.iter().map(|pixel| table[pixel[channel] as usize]));
             }
         }
@@ -73,7 +73,7 @@ impl Normaliser {
         )?)
     }
 
-    /// The same values, made where they are needed of a quarter of the bytes.
+    /// The same values, computed on the device: transfers a quarter of the bytes.
     #[cfg(feature = "cuda")]
     fn on_gpu<'a>(
         &self,
@@ -99,10 +99,10 @@ impl Normaliser {
     }
 }
 
-/// Refuses images that a model of this input can't take.
+/// Checks that the model can take the images.
 pub fn check_images(set: &ImageSet, input: &Input) -> Result<()> {
     if set.is_empty() {
-        return Err(Error::Invalid("the dataset holds no image".to_string()));
+        return Err(Error::Invalid("the dataset contains no images".to_string()));
     }
     let classes = set.classes.len();
     if let Some(label) = set.labels.iter().find(|label| **label as usize >= classes) {

@@ -1,4 +1,4 @@
-//! Keeping the gradients small: all of them together have at most a given norm.
+//! Gradient clipping by global norm.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use candle_core::Tensor;
 use crate::Result;
 use crate::ops::sum_of_squares;
 
-/// PyTorch adds so much to the norm that it divides by.
+/// PyTorch adds this to the norm in the denominator.
 const EPS: f64 = 1e-6;
 
-/// √Σ g² over all gradients, added up in the order of their names.
+/// √Σ g² over all gradients, summed in the order of their names.
 pub fn norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     let mut sum = 0.0;
     for gradient in gradients.values() {
@@ -19,8 +19,8 @@ pub fn norm(gradients: &BTreeMap<String, Tensor>) -> Result<f64> {
     Ok(sum.sqrt())
 }
 
-/// Scales all gradients by min(1, `most`/(norm + 10⁻⁶)), as PyTorch's `clip_grad_norm_`, and gives
-/// the norm that they had. Gradients that are not finite stay as they are.
+/// Scales all gradients by min(1, `most`/(norm + 10⁻⁶)), as PyTorch's `clip_grad_norm_`, and
+/// returns their original norm. Non-finite gradients are unchanged.
 pub fn clip(gradients: &mut BTreeMap<String, Tensor>, most: f64) -> Result<f64> {
     let norm = norm(gradients)?;
     let factor = most / (norm + EPS);
@@ -74,7 +74,7 @@ mod tests {
         let before = gradients()["a"].to_vec1::<f32>().unwrap();
         let after = clipped["a"].to_vec1::<f32>().unwrap();
         assert!((after[1] / before[1] - (2.5 / (found[0] + EPS)) as f32).abs() < 1e-9);
-        // What is small enough stays bit by bit.
+        // Small gradients stay bit for bit.
         clip(&mut clipped, 3.0).unwrap();
         assert_eq!(clipped["a"].to_vec1::<f32>().unwrap(), after);
     }

@@ -1,4 +1,4 @@
-//! How well a model classifies a dataset.
+//! Evaluates a classifier on a dataset.
 
 use std::collections::HashMap;
 
@@ -8,27 +8,26 @@ use crate::data::{ImagePart, ImageSet, classes};
 use crate::models::Classifier;
 use crate::{Error, Observer, Result};
 
-/// What a model said of a set of images.
+/// The result of evaluating a classifier.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Evaluation {
     /// In the order of the set's parts.
     pub parts: Vec<Score>,
-    /// Images by true (rows) and predicted (columns) class, `[classes, classes]`; the classes are
-    /// the dataset's.
+    /// Images by true (rows) and predicted (columns) class of the dataset, `[classes, classes]`.
     pub confusion: Vec<u64>,
     /// Names of the dataset's classes.
     pub classes: Vec<String>,
-    /// Images of each class. With all of a model's classes competing, this can exceed the sum of
-    /// a row of `confusion`: predictions outside the dataset's classes stand in no column.
+    /// The number of images of each class. If all of a model's classes compete, this can exceed the
+    /// sum of a row of `confusion`, which excludes predictions outside the dataset's classes.
     pub images: Vec<u64>,
 }
 
-/// The result on one part of a dataset.
+/// The score on one part of a dataset.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Score {
     pub name: String,
     pub images: u64,
-    /// Images whose class had the largest logit (the first of equals).
+    /// Images whose class had the largest logit (the first one if several are equal).
     pub top1: u64,
     /// Images whose class was among the five largest.
     pub top5: u64,
@@ -36,12 +35,12 @@ pub struct Score {
     pub loss: f64,
 }
 
-/// For each class of `names` the indices of its classes in `model`: the one of that name, or
-/// several where the name joins theirs by `+` (any of them is right).
+/// For each class of `names`, the indices of its classes in `model`: the class with that name, or
+/// several if the name joins theirs by `+` (any of them is correct).
 ///
 /// # Errors
-/// A class that the model does not have; and one that can't be told from another: a name that
-/// stands twice in either list, or two names that share a class of the model.
+/// A class that the model does not have, or an ambiguous one: a name that occurs twice in either
+/// list, or two names that share a class of the model.
 pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>> {
     if model.is_empty() {
         return Err(Error::Invalid(
@@ -90,7 +89,7 @@ fn joined(numbers: &[u32]) -> String {
     numbers.join(", ")
 }
 
-/// Each class of the model belongs to one class of the dataset at most.
+/// Checks that each class of the model belongs to at most one class of the dataset.
 fn check_apart(model: &[String], names: &[String], columns: &[Vec<u32>]) -> Result<()> {
     let mut owners: HashMap<u32, &String> = HashMap::new();
     for (name, columns) in names.iter().zip(columns) {
@@ -110,8 +109,8 @@ fn check_apart(model: &[String], names: &[String], columns: &[Vec<u32>]) -> Resu
     Ok(())
 }
 
-/// Evaluates `model` on `set`. Its classes are found among the model's by name. With `masked`,
-/// only the dataset's classes compete; else all of the model's.
+/// Evaluates `model` on `set`. Its classes are matched with the model's by name. With `masked`,
+/// only the dataset's classes compete; otherwise all of the model's.
 pub fn evaluate(
     model: &dyn Classifier,
     set: &ImageSet,
@@ -130,7 +129,7 @@ pub fn evaluate(
     Ok(count.finish())
 }
 
-/// As [`evaluate`], where the logits of all images are known: f32 `[images, outputs]`.
+/// As [`evaluate`], with known logits of all images: f32 `[images, outputs]`.
 pub fn evaluate_known(
     model: &dyn Classifier,
     set: &ImageSet,
@@ -147,13 +146,13 @@ pub fn evaluate_known(
     Ok(count.finish())
 }
 
-/// Counts what a model gets right, image by image.
+/// Counts correct predictions, image by image.
 struct Count<'a> {
     set: &'a ImageSet<'a>,
     width: usize,
-    /// Of each of the set's classes.
+    /// The columns of each of the set's classes.
     columns: Vec<Vec<u32>>,
-    /// In the model's order, so that ties fall alike with and without a mask.
+    /// In the model's order, so that ties are resolved equally with and without a mask.
     competing: Vec<u32>,
     class_of_column: Vec<Option<usize>>,
     evaluation: Evaluation,
@@ -198,7 +197,7 @@ impl<'a> Count<'a> {
         })
     }
 
-    /// The next image; the parts cover all images in order.
+    /// Counts the next image; the parts cover all images in order.
     fn take(&mut self, image: usize, logits: &[f32]) -> Result<()> {
         if logits.iter().any(|logit| !logit.is_finite()) {
             let message = "the model gives logits that are not finite";
@@ -228,7 +227,7 @@ impl<'a> Count<'a> {
 struct Verdict {
     /// The column with the largest logit.
     best: u32,
-    /// Columns before the right one (the first of several).
+    /// The number of columns ranked before the first correct one.
     rank: usize,
     loss: f64,
 }

@@ -1,5 +1,5 @@
 //! The diagonal of the Fisher information (Kirkpatrick et al. 2017): how much each parameter of a
-//! model matters for what it says of some images.
+//! model affects its predictions on some images.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ use crate::ops::{Precision, parallel};
 use crate::rng::Stream;
 use crate::{Error, Observer, Result};
 
-/// For each parameter of `model` the mean over `samples` images of `set`, drawn by `seed`, of the
-/// squared gradient of log p(label | image), the label being drawn from what the model itself
-/// predicts; in evaluation mode. Shapes as the parameters', f32.
+/// For each parameter of `model`, the mean over `samples` images of `set`, sampled with `seed`, of
+/// the squared gradient of log p(label | image), where the label is sampled from the model's own
+/// predictions; in evaluation mode. f32, with the parameters' shapes.
 pub fn diagonal(
     model: &Model,
     set: &ImageSet,
@@ -74,7 +74,7 @@ fn sum(
     sums.into_iter().map(mean).collect()
 }
 
-/// The column that a uniform `at` in [0, 1) falls on in softmax(logits).
+/// The column of softmax(logits) that a uniform `at` in [0, 1) selects.
 fn draw(logits: &[f32], at: f64) -> u32 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |logit: &f32| libm::exp(f64::from(*logit) - f64::from(largest));
@@ -89,7 +89,7 @@ fn draw(logits: &[f32], at: f64) -> u32 {
     logits.len().saturating_sub(1) as u32
 }
 
-/// Gradients of everything, in evaluation mode.
+/// All parameters train, in evaluation mode.
 struct Everything;
 
 impl Method for Everything {

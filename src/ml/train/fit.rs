@@ -19,11 +19,11 @@ use crate::ops::{Precision, parallel};
 use crate::rng::Stream;
 use crate::{Error, Observer, Result};
 
-/// How to train.
+/// The options of a training.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub epochs: u64,
-    /// Images in a step; the last one of an epoch may have fewer.
+    /// Images per step; the last step of an epoch may have fewer.
     pub batch: usize,
     /// The learning rate after the warm-up.
     pub rate: f64,
@@ -31,41 +31,41 @@ pub struct Plan {
     pub rule: Rule,
     pub weight_decay: f64,
     pub smoothing: f64,
-    /// The largest norm of all gradients together.
+    /// The maximum norm of all gradients together.
     pub clip: Option<f64>,
     pub augment: Augment,
-    /// Only the classifier trains behind a backbone in evaluation mode, so the features are
-    /// computed once. This is the definition of head-only training, not an approximation of it.
+    /// Only the classifier trains, on a backbone in evaluation mode, so the features are computed
+    /// once. This is the definition of head-only training, not an approximation of it.
     pub frozen_backbone: bool,
-    /// Of matrix products and convolutions in training.
+    /// The precision of matrix products and convolutions in training.
     pub precision: Precision,
-    /// Names every random stream of the training: orders, augmentation.
+    /// Seeds all random streams of the training: order, augmentation.
     pub seed: u64,
 }
 
-/// A trained model and how it got there.
+/// A trained model and its history.
 pub struct Fitted {
     pub model: Model,
     pub epochs: Vec<Epoch>,
     pub steps: u64,
 }
 
-/// One pass over the data. Loss and hits are those of each step before its update.
+/// One pass over the data. Loss and accuracy are those of each step before its update.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Epoch {
     /// Mean over the images.
     pub loss: f64,
-    /// Share of images classified right.
+    /// The share of correctly classified images.
     pub accuracy: f64,
     /// The learning rate of the last step.
     pub rate: f64,
 }
 
-/// Trains `model` on `set` by `method`. The set's classes are found among the model's by name
-/// and alone compete in the loss.
+/// Trains `model` on `set` by `method`. The set's classes are matched with the model's by name, and
+/// only they compete in the loss.
 ///
 /// # Errors
-/// [`Error::Numerical`] where the loss stops being finite.
+/// [`Error::Numerical`] if the loss becomes non-finite.
 pub fn fit(
     model: Model,
     set: &ImageSet,
@@ -85,17 +85,17 @@ pub fn fit(
     )
 }
 
-/// What is known of the images beforehand, one row each.
+/// Precomputed values of the images, one row each.
 #[derive(Clone, Debug, Default)]
 pub struct Precomputed {
-    /// The pooled features f32 `[count, width]` of the backbone; asked for where it is frozen.
+    /// The pooled features f32 `[count, width]` of the backbone; used if it is frozen.
     pub features: Option<Rows>,
-    /// The logits f32 `[count, outputs]` of the method's teacher on the images as they are; asked
-    /// for where the images are not augmented.
+    /// The logits f32 `[count, outputs]` of the method's teacher on the unaugmented images; used if
+    /// images are not augmented.
     pub teacher: Option<Rows>,
 }
 
-/// As [`fit`]; what is `known` is not computed again.
+/// As [`fit`], without recomputing `known` values.
 pub fn fit_with(
     model: Model,
     set: &ImageSet,
@@ -189,12 +189,12 @@ fn run(
     })
 }
 
-/// The columns of the logits that compete (`None`: all) and each image's label among them.
+/// The columns of the logits that compete (`None`: all), and each image's label among them.
 fn competing(model: &Model, set: &ImageSet) -> Result<(Option<Vec<u32>>, Vec<u32>)> {
     let columns = class_columns(&model.config().classes, &set.classes)?;
     let sorted: Vec<u32> = BTreeSet::from_iter(columns.concat()).into_iter().collect();
-    // Each class is found in `sorted`, which was made from the same columns. A class of several
-    // is trained towards its first.
+    // Each class is in `sorted`, which was built from the same columns. For a class with several
+    // columns, the first one is the target.
     let place = |label: &u32| {
         let column = columns[*label as usize]
             .first()
@@ -207,7 +207,7 @@ fn competing(model: &Model, set: &ImageSet) -> Result<(Option<Vec<u32>>, Vec<u32
     Ok(((!all).then_some(sorted), labels))
 }
 
-/// The last update may have broken what the last loss did not show.
+/// The last update may have produced non-finite parameters, which the last loss does not show.
 fn check_finite(model: &Model) -> Result<()> {
     for (name, tensor) in model.tensors() {
         if tensor.dtype() != candle_core::DType::F32 {
@@ -223,7 +223,7 @@ fn check_finite(model: &Model) -> Result<()> {
     Ok(())
 }
 
-/// Makes batches of images, or of features computed once.
+/// Creates batches of images, or of precomputed features.
 struct BatchLoader<'a> {
     set: &'a ImageSet<'a>,
     normaliser: Normaliser,
@@ -234,8 +234,8 @@ struct BatchLoader<'a> {
     device: Device,
 }
 
-/// Bytes of a teacher's logits that are kept in memory; beyond that, and where nobody knows them,
-/// it runs again for every batch.
+/// The maximum size of a teacher's logits in memory, in bytes; if they are larger and not
+/// precomputed, the teacher runs for every batch.
 const MOST_LOGITS: usize = 1 << 30;
 
 impl<'a> BatchLoader<'a> {
@@ -308,7 +308,7 @@ fn rows_of(rows: &Rows, indices: &[usize], device: &Device) -> Result<Tensor> {
     Ok(Tensor::from_vec(values, (indices.len(), width), device)?)
 }
 
-/// The logits of a frozen `teacher` on every image, unless they are too many to keep.
+/// The logits of a frozen `teacher` on every image, unless they are too large to keep.
 fn taught(
     teacher: &Model,
     set: &ImageSet,

@@ -1,4 +1,4 @@
-//! The hooks of a fine-tuning method: the points of a training that it may change.
+//! The hooks of a fine-tuning method: the points of training that it can change.
 
 use candle_core::Tensor;
 
@@ -6,15 +6,15 @@ use crate::Result;
 use crate::models::{Model, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 
-/// What a method sees of one training step.
+/// The state of one training step, as a method sees it.
 pub struct Step<'a> {
     pub tape: &'a Tape,
-    /// The tensors in training as leaves of the tape, the frozen ones as constants, by name; the
-    /// method's own among them.
+    /// The trained tensors as leaves of the tape, the frozen ones as constants, by name; includes
+    /// the method's own.
     pub parameters: &'a dyn Weights,
     /// The normalised images of the batch, before [`Method::input`].
     pub images: &'a Tensor,
-    /// The logits of [`Method::teacher`] for the batch, all its columns, if they are known already.
+    /// The logits of [`Method::teacher`] for the batch, all columns, if they are precomputed.
     pub teacher: Option<&'a Tensor>,
     /// The competing columns of the logits in ascending order; `None`: all.
     pub classes: Option<&'a [u32]>,
@@ -22,20 +22,20 @@ pub struct Step<'a> {
     pub logits: &'a Value,
 }
 
-/// A way of fine-tuning.
+/// A fine-tuning method.
 ///
-/// It chooses what trains, may bring tensors of its own, may change tensors and images on their
-/// way into the network, and may add to the loss. Each hook that a method leaves out does what
-/// plain fine-tuning of the whole model does. LwF is a [`Method::penalty`] with a teacher, L2-SP
-/// one with the start; LoRA is additions, a [`Method::weight`] and a [`Method::finish`]; a visual
-/// prompt additions and a [`Method::input`].
+/// It chooses which tensors train, may add tensors of its own, may change tensors and images on
+/// their way into the network, and may add to the loss. The default of each hook is plain
+/// fine-tuning of the whole model. LwF is a [`Method::penalty`] with a teacher, L2-SP one with the
+/// initial model; LoRA is additions, a [`Method::weight`] and a [`Method::finish`]; a visual prompt
+/// is additions and a [`Method::input`].
 pub trait Method: Send + Sync {
     /// Whether this tensor of the model trains.
     fn trains(&self, _tensor: &TensorSpec) -> bool {
         true
     }
 
-    /// Tensors that train beside the model's.
+    /// Tensors that train in addition to the model's.
     fn additions(&self, _model: &Model) -> Vec<TensorSpec> {
         Vec::new()
     }
@@ -45,22 +45,22 @@ pub trait Method: Send + Sync {
         true
     }
 
-    /// A frozen model whose logits on the batch [`Method::penalty`] asks for.
+    /// A frozen model whose logits on the batch [`Method::penalty`] uses.
     fn teacher(&self) -> Option<&Model> {
         None
     }
 
-    /// The tensor `name` as the network sees it.
+    /// The tensor `name` that the network uses.
     fn weight(&self, tape: &Tape, parameters: &dyn Weights, name: &str) -> Result<Value> {
         parameters.weight(tape, name)
     }
 
-    /// The images as the network sees them.
+    /// The images that the network receives.
     fn input(&self, _tape: &Tape, _parameters: &dyn Weights, images: Value) -> Result<Value> {
         Ok(images)
     }
 
-    /// What is added to the cross-entropy, a scalar.
+    /// A scalar added to the cross-entropy.
     fn penalty(&self, _step: &Step) -> Result<Option<Value>> {
         Ok(None)
     }

@@ -10,15 +10,16 @@ use crate::models::{Classifier, Model};
 use crate::ops::parallel;
 use crate::{Error, Observer, Result};
 
-/// Images in one forward pass. Part of the results' bits, as matrix products are cut by shape.
+/// Images in one forward pass. Affects the bits of results, because matrix products are divided by
+/// shape.
 const BATCH: usize = 64;
 
-/// Rows that are computed apart from others start at a multiple of this, so that they are the
-/// same bits as in one go.
+/// Rows that are computed separately must start at a multiple of this, so that they have the same
+/// bits as in a single run.
 pub const ROWS_APART: usize = BATCH;
 
 /// The pooled features of some of the images of `set` before the classifier of `model`, in
-/// evaluation mode, row-major `[count, width]`; the range begins at a multiple of [`ROWS_APART`].
+/// evaluation mode, row-major `[count, width]`; the range starts at a multiple of [`ROWS_APART`].
 pub fn features_of(
     model: &Model,
     set: &ImageSet,
@@ -30,7 +31,7 @@ pub fn features_of(
     gather(model, set, images, threads, observer, run)
 }
 
-/// The logits of some of the images of `set`, row-major `[count, classes]`; likewise.
+/// The same for the logits, row-major `[count, classes]`.
 pub fn logits_of(
     model: &Model,
     set: &ImageSet,
@@ -72,7 +73,7 @@ fn gather(
     Ok(values)
 }
 
-/// Applies `run` to normalised batches and shows `take` its rows, in order.
+/// Applies `run` to normalised batches and passes its rows to `take`, in order.
 fn sweep(
     model: &dyn Classifier,
     set: &ImageSet,

@@ -1,5 +1,5 @@
-//! Training and using models: batches, schedules, optimisers, fine-tuning methods, evaluation. It knows
-//! models and images in memory; it reads and writes no file.
+//! Training and using models: batches, schedules, optimisers, fine-tuning methods, evaluation.
+//! Knows models and images in memory; reads and writes no files.
 
 pub mod augment;
 pub mod batch;

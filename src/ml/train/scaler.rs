@@ -1,12 +1,12 @@
-//! Loss scaling for f16, with the constants of PyTorch's `GradScaler`: gradients too small for
-//! f16 are lifted by a factor that halves whenever they overflow.
+//! Loss scaling for f16 with the constants of PyTorch's `GradScaler`: small gradients are scaled up
+//! by a factor that halves whenever they overflow.
 
 /// 2^16.
 const START: f64 = 65536.0;
-/// Good steps after which the scale doubles.
+/// The number of successful steps after which the scale doubles.
 const PATIENCE: u32 = 2000;
 
-/// The factor on the loss.
+/// The factor of the loss.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LossScale {
     factor: f64,
@@ -29,12 +29,12 @@ impl LossScale {
         self.factor
     }
 
-    /// Steps that were left out because a gradient overflowed.
+    /// Steps that were skipped because a gradient overflowed.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Takes in whether all gradients of a step were finite; if not, the step is left out.
+    /// Records whether all gradients of a step were finite; if not, the step is skipped.
     pub fn observe(&mut self, finite: bool) {
         if !finite {
             self.factor *= 0.5;
@@ -64,7 +64,7 @@ mod tests {
         assert_eq!(scale.factor(), 16384.0);
         scale.observe(true);
         assert_eq!(scale.factor(), 32768.0);
-        // A failure starts the count anew.
+        // An overflow restarts the count.
         (0..PATIENCE - 1).for_each(|_| scale.observe(true));
         scale.observe(false);
         (0..PATIENCE - 1).for_each(|_| scale.observe(true));

@@ -1,8 +1,8 @@
-//! The learning rate over the steps: a linear warm-up, then half a cosine.
+//! The learning-rate schedule: a linear warm-up, then half a cosine.
 
 use std::f64::consts::PI;
 
-/// How long the learning rate rises.
+/// The duration of the warm-up.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Warmup {
     /// A share of all steps, in [0, 1).
@@ -11,7 +11,7 @@ pub enum Warmup {
 }
 
 impl Warmup {
-    /// As it is written in a workflow: below 1 a share, from 1 on a number of steps.
+    /// As written in a workflow: a share below 1, a number of steps from 1 on.
     pub fn written(value: f64) -> Self {
         match value < 1.0 {
             true => Self::Share(value),
@@ -30,9 +30,9 @@ impl Warmup {
 
 /// A learning rate for each step.
 ///
-/// As the benchmark's released code computes it: step t < w has base·(t + 1)/w, the others
-/// base/2·(1 + cos(π·(t − w)/(T − w))). So steps w − 1 and w both have the full rate, and the last
-/// one is not 0. Where w ≥ T the rate only rises.
+/// As in the benchmark's released code: step t < w has base·(t + 1)/w, the others base/2·(1 +
+/// cos(π·(t − w)/(T − w))). So steps w − 1 and w both have the full rate, and the last rate is not
+/// 0. If w ≥ T, the rate only rises.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
     pub base: f64,

@@ -1,4 +1,4 @@
-//! Training as a whole: what must hold for every architecture and method.
+//! Tests of training: properties of every architecture and method.
 
 use std::collections::BTreeMap;
 
@@ -118,7 +118,7 @@ fn weights(model: &Model) -> BTreeMap<String, Vec<u64>> {
     bits
 }
 
-/// A first step of SGD along gradients that were clipped is as long as they are.
+/// The first step of SGD with clipped gradients has their norm.
 #[test]
 fn clipped_gradients_move_a_model_so_far() {
     let clip = 0.01;
@@ -354,7 +354,7 @@ fn features_and_logits_agree() {
     }
 }
 
-/// Every method, as it is asked for on a small transformer.
+/// Every method, configured for a small transformer.
 fn methods(start: &Model) -> Vec<(&'static str, Box<dyn Method>)> {
     let fisher = diagonal(start, &images(12), 8, 3, 2, &Unobserved).unwrap();
     vec![
@@ -386,7 +386,7 @@ fn fitted(start: &Model, method: &dyn Method, plan: &Plan, threads: usize) -> Mo
     fitted.unwrap().model
 }
 
-/// Of the tensors that both have: Σ (a − b)².
+/// Σ (a − b)² over the tensors that both have.
 fn moved(a: &Model, b: &Model) -> f64 {
     let flat = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let pairs = a.tensors().iter().zip(b.tensors().values());
@@ -499,7 +499,7 @@ fn a_teacher_is_asked_once_or_for_every_batch() {
 
 #[test]
 fn fisher_information_is_that_of_the_logits() {
-    // Of a classifier alone it is known: E[(p − y)²] for the bias, p(1 − p) in expectation.
+    // The diagonal of a classifier is known: E[(p − y)²] for the bias, p(1 − p) in expectation.
     let start = model("vit_mini", 4);
     let set = images(20);
     let information = diagonal(&start, &set, 4000, 1, 2, &Unobserved).unwrap();
@@ -515,7 +515,7 @@ fn fisher_information_is_that_of_the_logits() {
             *sum += p * (1.0 - p) / 20.0;
         }
     }
-    // One label an image: the mean over four classes has a standard error of about a tenth.
+    // One label per image: the mean over four classes has a standard error of about a tenth.
     let (found, expected) = (
         bias.iter().sum::<f32>(),
         expected.iter().sum::<f64>() as f32,
@@ -533,7 +533,7 @@ fn any_class_of_several_is_right() {
     let start = model("vit_mini", 4);
     let set = images(20);
     let lone = evaluate(&start, &set, true, 2, &Unobserved).unwrap();
-    // The first two classes become one.
+    // The first two classes are merged.
     let joined = ImageSet {
         classes: vec![
             "class 0+class 1".to_string(),
@@ -556,7 +556,7 @@ fn any_class_of_several_is_right() {
         cell(0, 0) + cell(0, 1) + cell(1, 0) + cell(1, 1)
     );
     assert!(found.parts[0].loss < lone.parts[0].loss);
-    // Trained towards the first of them.
+    // The first of them is the target.
     let tuned = fit(
         start,
         &joined,

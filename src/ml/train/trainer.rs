@@ -1,4 +1,4 @@
-//! One step of training after the other: forward, loss, gradient, update.
+//! Training steps: forward pass, loss, gradients, update.
 
 use std::collections::BTreeMap;
 
@@ -12,20 +12,20 @@ use crate::models::{BufferUpdates, Config, Model, Pass, Role, Weights};
 use crate::ops::{Precision, Tape, Targets, Value};
 use crate::{Error, Result};
 
-/// A batch of images and what is known of them.
+/// A batch of images with precomputed values.
 #[derive(Clone, Debug)]
 pub struct Batch {
     pub fed: BatchInput,
-    /// The logits of the method's teacher, if they are known already.
+    /// The logits of the method's teacher, if they are precomputed.
     pub teacher: Option<Tensor>,
 }
 
-/// What the network is fed with.
+/// The input of the network.
 #[derive(Clone, Debug)]
 pub enum BatchInput {
     /// Normalised images `[batch, 3, size, size]`.
     Images(Tensor),
-    /// Pooled features `[batch, width]`, where only the classifier trains.
+    /// Pooled features `[batch, width]`, if only the classifier trains.
     Features(Tensor),
 }
 
@@ -35,10 +35,10 @@ impl From<BatchInput> for Batch {
     }
 }
 
-/// What a step found before it moved anything.
+/// The report of a step, from before its update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// The loss, penalty included, mean over the batch.
+    /// The loss including the penalty, mean over the batch.
     pub loss: f64,
     /// Images whose label had the largest logit.
     pub correct: usize,
@@ -48,7 +48,7 @@ pub struct StepReport {
 pub struct Trainer<'a> {
     config: Config,
     method: &'a dyn Method,
-    /// In training: the model's and the method's own, with tensors of their own.
+    /// The trained tensors of the model and of the method, which the trainer owns.
     parameters: BTreeMap<String, Parameter>,
     /// Frozen parameters and buffers.
     fixed: BTreeMap<String, Tensor>,
@@ -58,32 +58,32 @@ pub struct Trainer<'a> {
     smoothing: f64,
     clip: Option<f64>,
     precision: Precision,
-    /// Under f16.
+    /// Only for f16.
     scale: Option<LossScale>,
 }
 
-/// Gradients by name, with what the forward pass left behind.
+/// Gradients by name, with the buffer updates of the forward pass.
 pub struct Gradients {
     pub by_name: BTreeMap<String, Tensor>,
     buffers: BufferUpdates,
-    /// None of them is infinite or not a number.
+    /// Whether all of them are finite.
     finite: bool,
 }
 
-/// How a trainer updates and what it minimises.
+/// The update rule of a trainer and the loss that it minimises.
 #[derive(Clone, Debug)]
 pub struct Objective {
     pub rule: Rule,
     pub weight_decay: f64,
     /// Label smoothing in [0, 1).
     pub smoothing: f64,
-    /// The columns of the logits that compete, ascending; `None`: all. Labels count within them.
+    /// The columns of the logits that compete, ascending; `None`: all. Labels index these columns.
     pub classes: Option<Vec<u32>>,
-    /// The largest norm of all gradients together.
+    /// The maximum norm of all gradients together.
     pub clip: Option<f64>,
-    /// Of matrix products and convolutions.
+    /// The precision of matrix products and convolutions.
     pub precision: Precision,
-    /// Draws the method's own tensors.
+    /// Seeds the method's own tensors.
     pub seed: u64,
 }
 
@@ -100,9 +100,10 @@ impl<'a> Trainer<'a> {
                 let tensor = fixed
                     .remove(&spec.name)
                     .ok_or_else(|| missing(&spec.name))?;
-                // timm gives AdamW no decay of biases, norms and embeddings; SGD has one group.
+                // timm applies no decay to biases, norms and embeddings with AdamW; SGD has one
+                // group.
                 let decays = !adamw || spec.is_matrix();
-                // A copy: the start may be in use elsewhere, and updates write in place.
+                // A copy: the initial model may be in use elsewhere, and updates write in place.
                 let tensor = tensor.copy()?;
                 parameters.insert(spec.name, Parameter { tensor, decays });
             }
@@ -140,18 +141,18 @@ impl<'a> Trainer<'a> {
         }
         match finite {
             true => self.apply(gradients, rate)?,
-            // Running statistics move in any case, as in PyTorch.
+            // Running statistics are updated in any case, as in PyTorch.
             false => self.fixed.extend(gradients.buffers),
         }
         Ok(report)
     }
 
-    /// Steps that were left out because a gradient overflowed f16.
+    /// Steps that were skipped because a gradient overflowed f16.
     pub fn skipped(&self) -> u64 {
         self.scale.map_or(0, |scale| scale.skipped())
     }
 
-    /// The loss and its gradients, nothing moved.
+    /// The loss and its gradients, without an update.
     pub fn gradients(&self, batch: &Batch, labels: &[u32]) -> Result<(StepReport, Gradients)> {
         let tape = Tape::with_precision(self.precision);
         let leaves = Leaves::new(&tape, &self.parameters, &self.fixed);
@@ -221,7 +222,7 @@ impl<'a> Trainer<'a> {
         Ok((report, gradients))
     }
 
-    /// Moves the parameters along `gradients` and takes over the buffers of that forward pass.
+    /// Updates the parameters with `gradients`, and the buffers with those of the forward pass.
     pub fn apply(&mut self, mut gradients: Gradients, rate: f64) -> Result<()> {
         if let Some(most) = self.clip {
             clip(&mut gradients.by_name, most)?;
@@ -231,13 +232,12 @@ impl<'a> Trainer<'a> {
             .step(rate, &mut self.parameters, &gradients.by_name)
     }
 
-    /// A tensor in training, the method's own among them.
+    /// A trained tensor, of the model or of the method.
     pub fn parameter(&self, name: &str) -> Option<&Tensor> {
         self.parameters.get(name).map(|it| &it.tensor)
     }
 
-    /// Puts another tensor in the place of one in training, to start as another implementation
-    /// does.
+    /// Replaces a trained tensor, to start with the values of another implementation.
     pub fn replace(&mut self, name: &str, tensor: &Tensor) -> Result<()> {
         let parameter = self.parameters.get_mut(name).ok_or_else(|| missing(name))?;
         if parameter.tensor.shape() != tensor.shape() {
@@ -264,12 +264,12 @@ impl<'a> Trainer<'a> {
 }
 
 fn is_finite(tensor: &Tensor) -> Result<bool> {
-    // Infinity times zero is not a number, and neither is a sum with one in it.
+    // Infinity times zero is NaN, and so is a sum with a NaN.
     let sum = (tensor * 0.0)?.sum_all()?.to_scalar::<f32>()?;
     Ok(sum == 0.0)
 }
 
-/// Images whose label has the largest of its row of logits, the first of equals.
+/// Images whose label has the largest logit of its row; the first one if several are equal.
 fn correct(logits: &Tensor, labels: &[u32]) -> Result<usize> {
     let rows = logits.to_vec2::<f32>()?;
     let best = |row: &[f32]| {
@@ -289,7 +289,7 @@ fn missing(name: &str) -> Error {
     Error::Invalid(format!("the tensor `{name}` is missing"))
 }
 
-/// The tensors of a step: those in training as leaves of its tape.
+/// The tensors of a step: trained ones as leaves of its tape.
 struct Leaves<'a> {
     leaves: BTreeMap<&'a str, Value>,
     fixed: &'a BTreeMap<String, Tensor>,
@@ -320,7 +320,7 @@ impl Weights for Leaves<'_> {
     }
 }
 
-/// The tensors as the method lets the network see them.
+/// The tensors as the method presents them to the network.
 struct Seen<'a> {
     method: &'a dyn Method,
     leaves: &'a Leaves<'a>,

@@ -2,8 +2,7 @@
 
 use std::collections::HashMap;
 
-/// The WordNet ids of ImageNet-1K's classes in the order of their labels, which is the sorted
-/// one.
+/// The WordNet ids of ImageNet-1K's classes in the order of their labels, which is sorted order.
 pub fn imagenet() -> Vec<String> {
     list(include_str!("imagenet_wnids.json"))
 }
@@ -18,16 +17,16 @@ pub fn imagenet_r() -> Vec<String> {
     list(include_str!("imagenet_r_wnids.json"))
 }
 
-/// A name that stands in a list of classes twice.
+/// A name that occurs twice in a list of classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Twice {
     pub name: String,
-    /// Its labels.
+    /// Its first label.
     pub first: usize,
     pub second: usize,
 }
 
-/// The first name that stands in `classes` twice: such classes can't be found by name.
+/// The first name that occurs twice in `classes`: such classes can't be found by name.
 pub fn twice(classes: &[String]) -> Option<Twice> {
     let mut places = HashMap::new();
     classes.iter().enumerate().find_map(|(second, name)| {
@@ -41,7 +40,7 @@ pub fn twice(classes: &[String]) -> Option<Twice> {
 }
 
 fn list(json: &str) -> Vec<String> {
-    // The files are part of the program and read by its tests.
+    // The files are compiled into the program, and its tests parse them.
     serde_json::from_str(json).unwrap_or_default()
 }
 

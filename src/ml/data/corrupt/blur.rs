@@ -1,17 +1,17 @@
-//! Blurs that do not move the picture.
+//! Blurs that do not displace the image.
 
 use super::canvas::{BorderMode, Canvas, Plane, gaussian_weights};
 use crate::data::picture::Picture;
 use crate::rng::Stream;
 
-/// Convolution with a disk whose edge is smoothed a little.
+/// Convolution with a disk whose edge is slightly smoothed.
 pub fn defocus(clean: &Canvas, radius: usize, alias: f64) -> Canvas {
     let kernel = disk(radius, alias);
     clean.by_plane(|plane| convolved(&plane, &kernel))
 }
 
-/// A disk in a square of at least 17 places, blurred by a Gaussian of 3 or 5 places; in f32, as the
-/// original has it.
+/// A disk in a square of at least 17 pixels, blurred by a Gaussian of 3 or 5 pixels; in f32, as the
+/// original.
 fn disk(radius: usize, alias: f64) -> Plane {
     let (reach, smoothing) = if radius <= 8 { (8, 1) } else { (radius, 2) };
     let side = 2 * reach + 1;
@@ -70,7 +70,7 @@ fn convolved(plane: &Plane, kernel: &Plane) -> Plane {
     Plane { values, side }
 }
 
-/// Blurred, then pixels taken from nearby places, then blurred again.
+/// Blurs, replaces pixels by nearby ones, and blurs again.
 pub fn glass(
     clean: &Canvas,
     sigma: f64,
@@ -89,7 +89,7 @@ pub fn glass(
                 let (dx, dy) = (step(), step());
                 let from = (row + dy - reach) * side + column + dx - reach;
                 let to = row * side + column;
-                // The original exchanges views of one array, which copies in one direction.
+                // The original swaps views of one array, which copies in one direction.
                 picture.pixels.copy_within(3 * from..3 * from + 3, 3 * to);
             }
         }
@@ -97,8 +97,8 @@ pub fn glass(
     blurred(&Canvas::of(&picture))
 }
 
-/// Blurred along a line of `angle` degrees, as ImageMagick's motion blur does: a half Gaussian of
-/// `sigma` over 2·`radius` + 1 places, cut off to bytes.
+/// Motion blur along `angle` degrees, as in ImageMagick: a half Gaussian of `sigma` over 2·`radius`
+/// + 1 pixels, truncated to bytes.
 pub fn motion(picture: &Picture, radius: usize, sigma: f64, angle: f64) -> Picture {
     let places = trail(radius, sigma, angle);
     let (width, height) = (picture.width, picture.height);
@@ -114,7 +114,7 @@ pub fn motion(picture: &Picture, radius: usize, sigma: f64, angle: f64) -> Pictu
                     *sum += weight * f64::from(*value);
                 }
             }
-            // Where all values are alike, rounding must not bring them down a level.
+            // If all values are equal, rounding must not reduce them by a level.
             pixels.extend(sums.map(|sum| (sum + 1e-9).floor().clamp(0.0, 255.0) as u8));
         }
     }
@@ -125,7 +125,7 @@ pub fn motion(picture: &Picture, radius: usize, sigma: f64, angle: f64) -> Pictu
     }
 }
 
-/// Offsets down and right, and weights.
+/// Offsets down and right, with their weights.
 fn trail(radius: usize, sigma: f64, angle: f64) -> Vec<(isize, isize, f64)> {
     let width = 2 * radius + 1;
     let weight = |index: usize| {

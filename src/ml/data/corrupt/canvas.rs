@@ -1,4 +1,4 @@
-//! A square picture as numbers, 0 to 1.
+//! A square image of floats from 0 to 1.
 
 use crate::data::picture::Picture;
 
@@ -21,7 +21,7 @@ impl Canvas {
         }
     }
 
-    /// Clipped and cut off to bytes, as numpy's `uint8` does.
+    /// Clips and truncates to bytes, as a conversion to numpy's `uint8` does.
     pub fn picture(&self) -> Picture {
         let byte = |value: &f64| (value.clamp(0.0, 1.0) * 255.0) as u8;
         Picture {
@@ -59,20 +59,20 @@ impl Canvas {
         }
     }
 
-    /// Each channel by `change`.
+    /// Applies `change` to each channel.
     pub fn by_plane(&self, change: impl Fn(Plane) -> Plane) -> Self {
         Self::from_planes([0, 1, 2].map(|channel| change(self.plane(channel))))
     }
 }
 
-/// Numbers in a square.
+/// A square of floats.
 #[derive(Clone)]
 pub struct Plane {
     pub values: Vec<f64>,
     pub side: usize,
 }
 
-/// What lies beyond the border.
+/// How values beyond the border are defined.
 #[derive(Clone, Copy)]
 pub enum BorderMode {
     /// The nearest value: aaa|abcd|ddd.
@@ -84,7 +84,7 @@ pub enum BorderMode {
 }
 
 impl BorderMode {
-    /// The place inside `0..side` that stands for `at`.
+    /// The index in `0..side` that `at` maps to.
     pub fn place(self, at: isize, side: usize) -> usize {
         let last = side as isize - 1;
         match self {
@@ -103,7 +103,7 @@ impl BorderMode {
 }
 
 impl Plane {
-    /// Convolved with a Gaussian cut off at `truncate` deviations, rows then columns.
+    /// Convolution with a Gaussian truncated at `truncate` standard deviations, rows then columns.
     pub fn gaussian(&self, sigma: f64, truncate: f64, beyond: BorderMode) -> Self {
         let weights = gaussian_weights(sigma, (truncate * sigma + 0.5) as usize);
         self.along(&weights, beyond, true)
@@ -129,7 +129,7 @@ impl Plane {
         Self { values, side }
     }
 
-    /// The value at a place between others, linear in both directions.
+    /// The value at a fractional position, by bilinear interpolation.
     pub fn between(&self, row: f64, column: f64, beyond: BorderMode) -> f64 {
         let (top, left) = (row.floor(), column.floor());
         let (down, right) = (row - top, column - left);

@@ -6,7 +6,7 @@ use super::warp::enlarged;
 use crate::data::picture::Picture;
 use crate::rng::Stream;
 
-/// A fractal cloud over the picture, which keeps its largest value.
+/// A fractal cloud over the image, whose maximum is preserved.
 pub fn fog(mut clean: Canvas, amount: f64, decay: f64, stream: &mut Stream) -> Canvas {
     let side = clean.side;
     let size = side.next_power_of_two();
@@ -22,8 +22,8 @@ pub fn fog(mut clean: Canvas, amount: f64, decay: f64, stream: &mut Stream) -> C
     clean
 }
 
-/// Diamond-square on a torus (Fournier, Fussell and Carpenter 1982), `size` a power of two; every
-/// level's noise is `decay` times as small as the one before. From 0 to 1.
+/// Diamond-square on a torus (Fournier, Fussell and Carpenter 1982), `size` a power of two; the
+/// noise of each level is that of the level before divided by `decay`. From 0 to 1.
 pub fn plasma(size: usize, decay: f64, stream: &mut Stream) -> Vec<f64> {
     let mut map = vec![0.0; size * size];
     let mut step = size;
@@ -62,7 +62,7 @@ pub fn plasma(size: usize, decay: f64, stream: &mut Stream) -> Vec<f64> {
     map.into_iter().map(|value| (value - low) / span).collect()
 }
 
-/// Flakes from thresholded noise, drawn out by the wind, on a whitened picture.
+/// Flakes from thresholded noise, blurred in the direction of the wind, on a whitened image.
 pub fn snow(mut clean: Canvas, level: usize, stream: &mut Stream) -> Canvas {
     let (mean, deviation, zoom, least, radius, sigma, mix) = [
         (0.1, 0.3, 3.0, 0.5, 10, 4.0, 0.8),

@@ -1,8 +1,8 @@
-//! ImageNet-C's corruptions (Hendrycks and Dietterich 2019) of 224 × 224 pictures, as the code
-//! that made ImageNet-C computes them.
+//! ImageNet-C's corruptions (Hendrycks and Dietterich 2019) of 224 × 224 images, following the code
+//! that made ImageNet-C.
 //!
-//! brightness, contrast, defocus_blur, zoom_blur, pixelate and jpeg_compression are the same
-//! pictures (zoom within one level); the others draw random numbers of our own, and have the same
+//! brightness, contrast, defocus_blur, zoom_blur, pixelate and jpeg_compression give the same
+//! images (zoom_blur within one level); the others use our own random numbers and have the same
 //! distribution.
 
 mod blur;
@@ -24,9 +24,9 @@ use crate::{Error, Result};
 
 pub use blur::motion;
 
-/// Pixels on a side of what is corrupted.
+/// The side of the corrupted image, in pixels.
 pub const SIDE: usize = 224;
-/// The quality that ImageNet-C's files have.
+/// The JPEG quality of ImageNet-C's files.
 pub const QUALITY: u8 = 85;
 
 /// How a picture is spoilt.
@@ -52,16 +52,16 @@ pub enum Corruption {
     JpegCompression,
 }
 
-/// What a corruption is made with.
+/// The parameters of a corruption.
 pub struct Recipe<'a> {
     pub corruption: Corruption,
     /// 1 to 5.
     pub severity: usize,
-    /// Frost's pictures, each at least as large as the image.
+    /// Textures for frost, each at least as large as the image.
     pub textures: &'a [Picture],
 }
 
-/// The square that ImageNet-C is made from: the shorter side to 256, the middle 224.
+/// The square that ImageNet-C is made from: the shorter side resized to 256, then the central 224.
 pub fn prepared(picture: &Picture) -> Result<Picture> {
     let transform = Transform {
         resize: 256,
@@ -75,16 +75,16 @@ pub fn prepared(picture: &Picture) -> Result<Picture> {
     })
 }
 
-/// `picture` (square, at least 32 pixels on a side) corrupted, before it is saved as JPEG.
+/// Corrupts `picture` (square, at least 32 pixels on a side), without the final JPEG compression.
 pub fn corrupt(picture: &Picture, recipe: &Recipe, stream: &mut Stream) -> Result<Picture> {
     use Corruption::*;
     let level = recipe.severity.wrapping_sub(1);
     if level >= 5 {
-        return Err(Error::Invalid("a severity is 1 to 5".to_string()));
+        return Err(Error::Invalid("a severity must be from 1 to 5".to_string()));
     }
     if picture.width != picture.height || picture.width < 32 {
         return Err(Error::Invalid(
-            "what is corrupted is a square of at least 32 pixels".to_string(),
+            "a corruption needs a square image of at least 32 pixels".to_string(),
         ));
     }
     match recipe.corruption {
@@ -128,7 +128,7 @@ pub fn corrupt(picture: &Picture, recipe: &Recipe, stream: &mut Stream) -> Resul
         Brightness => colour::brighter(clean, [0.1, 0.2, 0.3, 0.4, 0.5][level]),
         Contrast => colour::flatter(clean, [0.4, 0.3, 0.2, 0.1, 0.05][level]),
         ElasticTransform => warp::elastic(&clean, level, stream),
-        // Answered above.
+        // Handled above.
         Pixelate | JpegCompression | Frost => clean,
     };
     Ok(spoilt.picture())
@@ -147,7 +147,7 @@ fn jpegged(picture: &Picture, quality: u8) -> Result<Picture> {
     decoded.map_err(|error| Error::Invalid(format!("a JPEG of our own {error}")))
 }
 
-/// A random part of a random texture over the picture.
+/// Blends a random part of a random texture into the image.
 fn frosted(
     picture: &Picture,
     textures: &[Picture],
@@ -181,8 +181,8 @@ fn frosted(
     })
 }
 
-/// Five pictures of ice, in place of the photographs that ImageNet-C was made with: bright ridges
-/// of several sizes on a bluish ground. Not ImageNet-C's.
+/// Five images of ice, which replace the photographs of ImageNet-C: bright ridges of several sizes
+/// on a bluish ground. They differ from ImageNet-C's.
 pub fn procedural_frost(seed: u64) -> Vec<Picture> {
     let texture = |number: u64| {
         let mut stream = Stream::new(seed, &format!("frost/{number}"));

@@ -1,4 +1,4 @@
-//! Noise, value by value.
+//! Pixel-wise noise.
 
 use super::canvas::Canvas;
 use crate::rng::Stream;
@@ -18,7 +18,7 @@ pub fn shot(mut clean: Canvas, photons: f64, stream: &mut Stream) -> Canvas {
     clean
 }
 
-/// By multiplying uniform numbers (Knuth), for means of some dozens.
+/// By multiplying uniform numbers (Knuth), for means of up to some dozens.
 fn poisson(mean: f64, stream: &mut Stream) -> f64 {
     let limit = libm::exp(-mean);
     let mut product = stream.uniform();
@@ -30,7 +30,7 @@ fn poisson(mean: f64, stream: &mut Stream) -> f64 {
     count
 }
 
-/// A share `amount` of the values becomes 0 or 1, as likely one as the other.
+/// Sets a share `amount` of the values to 0 or 1 with equal probability.
 pub fn impulse(mut clean: Canvas, amount: f64, stream: &mut Stream) -> Canvas {
     for value in &mut clean.values {
         if stream.uniform() < amount {

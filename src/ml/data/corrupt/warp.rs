@@ -1,12 +1,12 @@
-//! Corruptions that move the picture.
+//! Corruptions that displace the image.
 
 use super::canvas::{BorderMode, Canvas, Plane};
 use crate::rng::Stream;
 
-/// The mean of the picture and of enlargements of its middle.
+/// The mean of the image and of enlargements of its centre.
 pub fn zoom_blur(clean: &Canvas, level: usize) -> Canvas {
     let (count, step) = [(12, 0.01), (16, 0.01), (11, 0.02), (13, 0.02), (11, 0.03)][level];
-    // In f32, as the original has it; the factors are numpy's `arange`.
+    // In f32, as the original; the factors are numpy's `arange`.
     let zoomed = |plane: Plane| {
         let mut sums = vec![0f32; plane.values.len()];
         for index in 0..count {
@@ -24,8 +24,7 @@ pub fn zoom_blur(clean: &Canvas, level: usize) -> Canvas {
     clean.by_plane(zoomed)
 }
 
-/// The middle of `plane` made `factor` times as large, linear between its corners, cut back to
-/// the same size.
+/// The centre of `plane` enlarged by `factor`, bilinear, cropped to the same size.
 pub fn enlarged(plane: &Plane, factor: f64) -> Plane {
     let side = plane.side;
     let part = libm::ceil(side as f64 / factor) as usize;
@@ -88,7 +87,7 @@ pub fn elastic(clean: &Canvas, level: usize, stream: &mut Stream) -> Canvas {
     })
 }
 
-/// The plane whose values come from the places that `place` gives for each row and column.
+/// The plane sampled at the positions that `place` gives for each row and column.
 fn sampled(plane: &Plane, beyond: BorderMode, place: impl Fn(f64, f64) -> (f64, f64)) -> Plane {
     let side = plane.side;
     let value = |index: usize| {
@@ -101,8 +100,8 @@ fn sampled(plane: &Plane, beyond: BorderMode, place: impl Fn(f64, f64) -> (f64, 
     }
 }
 
-/// Where a place of the result comes from, x and y as rows of [x, y, 1]: the inverse of the map
-/// that takes three points around the middle to places up to `shift` away.
+/// The source position of a position in the result, x and y as rows of [x, y, 1]: the inverse of
+/// the map that moves three points around the centre by up to `shift`.
 fn inverse_affine(side: usize, shift: f64, stream: &mut Stream) -> [[f64; 3]; 2] {
     let centre = (side / 2) as f64;
     let reach = (side / 3) as f64;
@@ -112,7 +111,7 @@ fn inverse_affine(side: usize, shift: f64, stream: &mut Stream) -> [[f64; 3]; 2]
         [centre - reach, centre - reach],
     ];
     let moved = points.map(|point| point.map(|value| value + stream.range(-shift, shift)));
-    // Solves for the map from the moved points back to the points, by Cramer's rule.
+    // Solves for the map from the moved points to the original ones by Cramer's rule.
     let [p, q, r] = moved;
     let determinant = p[0] * (q[1] - r[1]) + q[0] * (r[1] - p[1]) + r[0] * (p[1] - q[1]);
     [0, 1].map(|axis| {

@@ -1,10 +1,10 @@
-//! Pencil drawings of photographs as ImageNet-Drawing has them: "Combining Sketch and Tone for
-//! Pencil Drawing Production" (Lu, Xu and Jia, NPAR 2012), no network. The luma becomes strokes
-//! times tone in a pencil's texture; the colours stay.
+//! Pencil drawings of photographs as in ImageNet-Drawing: "Combining Sketch and Tone for Pencil
+//! Drawing Production" (Lu, Xu and Jia, NPAR 2012), without a network. The luma becomes strokes
+//! times tone in the texture of a pencil; the colours stay.
 //!
-//! What the paper leaves open is fixed here: kernels of 17 pixels in 8 directions, the tone's
-//! smoothing, and the tiling of the pattern. The dataset's own pattern is a photograph of its
-//! authors' and not part of ribflow.
+//! The paper leaves some choices open: here, kernels have 17 pixels and 8 directions, the tone is
+//! smoothed, and the pattern is tiled. The dataset's own pattern is a photograph by its authors and
+//! not part of ribflow.
 
 mod plane;
 mod stroke;
@@ -25,7 +25,7 @@ impl Pattern {
     /// The luma of a picture.
     ///
     /// # Errors
-    /// A pattern without any tone: all black or all white.
+    /// The pattern is all black or all white.
     pub fn of(picture: &Picture) -> Result<Self> {
         let luma = luma(picture);
         let inside = |value: &f64| *value > 0.0 && *value < 1.0;
@@ -37,7 +37,7 @@ impl Pattern {
     }
 }
 
-/// The drawing of `picture` in the texture of `pattern`, of the same size.
+/// Draws `picture` in the texture of `pattern`, at the same size.
 pub fn draw(picture: &Picture, pattern: &Pattern) -> Picture {
     let before = luma(picture);
     let strokes = stroke::strokes(&before);

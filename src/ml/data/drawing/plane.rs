@@ -1,4 +1,4 @@
-//! One channel of a picture, and filters over it.
+//! One channel of an image, and filters.
 
 /// f64 values, row-major `[height, width]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub(super) struct Plane {
     pub height: usize,
 }
 
-/// A weight at an offset from the middle.
+/// A weight at an offset from the centre.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
     pub down: isize,
@@ -17,7 +17,7 @@ pub(super) struct Tap {
 }
 
 impl Plane {
-    /// The sum over `taps` around every pixel; beyond the border the picture is mirrored without
+    /// The weighted sum over `taps` around every pixel; the image is mirrored at the border without
     /// repeating its edge (OpenCV's default).
     pub fn filtered(&self, taps: &[Tap]) -> Self {
         let mut values = Vec::with_capacity(self.values.len());
@@ -37,7 +37,7 @@ impl Plane {
         }
     }
 
-    /// Separable: `kernel` down, then `across`.
+    /// A separable filter: `down`, then `across`.
     pub fn separably(&self, down: &[f64], across: &[f64]) -> Self {
         let line = |kernel: &[f64], vertical: bool| -> Vec<Tap> {
             let reach = (kernel.len() / 2) as isize;
@@ -53,7 +53,7 @@ impl Plane {
             .filtered(&line(across, false))
     }
 
-    /// Every value changed by `change`.
+    /// Applies `change` to every value.
     pub fn map(&self, change: impl Fn(f64) -> f64) -> Self {
         Self {
             values: self.values.iter().map(|value| change(*value)).collect(),
@@ -79,7 +79,7 @@ fn mirrored(place: isize, length: usize) -> usize {
     place.min(period - place) as usize
 }
 
-/// A Gaussian cut off at three deviations, summing to 1.
+/// A Gaussian truncated at three standard deviations, which sums to 1.
 pub(super) fn gaussian(deviation: f64) -> Vec<f64> {
     let reach = (3.0 * deviation).ceil() as i32;
     let weight = |at: i32| libm::exp(-0.5 * (f64::from(at) / deviation).powi(2));

@@ -1,10 +1,10 @@
-//! The stroke map (section 3.1 of the paper): every edge drawn anew with straight lines.
+//! The stroke map (section 3.1 of the paper): every edge redrawn with straight lines.
 
 use super::plane::{Plane, Tap};
 
 /// Directions of lines.
 const DIRECTIONS: usize = 8;
-/// Pixels from the middle of a line to its end: kernels of 17 × 17.
+/// Pixels from the centre of a line to its end: kernels of 17 × 17.
 const REACH: i32 = 8;
 
 /// The strokes of a luma in [0, 1]: 1 is paper, 0 the darkest line.
@@ -42,7 +42,7 @@ fn strongest(responses: &[Plane], pixel: usize) -> usize {
     best
 }
 
-/// The length of the Sobel gradient with kernels of 5 × 5, OpenCV's.
+/// The magnitude of OpenCV's 5 × 5 Sobel gradient.
 fn gradient(luma: &Plane) -> Plane {
     let (slope, smooth) = ([-1.0, -2.0, 0.0, 2.0, 1.0], [1.0, 4.0, 6.0, 4.0, 1.0]);
     let mut across = luma.separably(&smooth, &slope);
@@ -52,7 +52,7 @@ fn gradient(luma: &Plane) -> Plane {
     across
 }
 
-/// A line through the middle, each of its pixels shared out among the four around it.
+/// A line through the centre, each of its pixels distributed over the four around it.
 fn line(direction: usize) -> Vec<Tap> {
     let angle = std::f64::consts::PI * direction as f64 / DIRECTIONS as f64;
     let (sine, cosine) = (libm::sin(angle), libm::cos(angle));

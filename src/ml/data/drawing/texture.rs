@@ -1,4 +1,4 @@
-//! Pencil texture (section 3.3): how often the pattern must be drawn over to give a tone.
+//! Pencil texture (section 3.3): the number of pattern layers that gives a tone.
 
 use super::Pattern;
 use super::plane::{Plane, Tap};
@@ -28,7 +28,7 @@ pub(super) fn rendered(tone: &Plane, pattern: &Plane) -> Plane {
     }
 }
 
-/// ln, of no less than half a grey level.
+/// The logarithm of at least half a grey level.
 fn logarithm(value: f64) -> f64 {
     libm::log(value.clamp(0.5 / 255.0, 1.0))
 }
@@ -49,7 +49,7 @@ fn tiled(pattern: &Plane, like: &Plane) -> Plane {
     }
 }
 
-/// β, from one layer everywhere.
+/// Solves for β, starting from one layer everywhere.
 fn layers(ink: &Plane, wanted: &Plane) -> Vec<f64> {
     let system = |beta: &[f64]| -> Vec<f64> {
         let roughness = laplacian(beta, ink.width, ink.height);
@@ -80,7 +80,7 @@ fn layers(ink: &Plane, wanted: &Plane) -> Vec<f64> {
     beta
 }
 
-/// ∇ᵀ∇ with differences to the right and below.
+/// ∇ᵀ∇ with forward differences to the right and down.
 fn laplacian(values: &[f64], width: usize, height: usize) -> Vec<f64> {
     let mut sums = vec![0.0; values.len()];
     let mut pair = |a: usize, b: usize| {
@@ -111,8 +111,8 @@ fn add(to: &mut [f64], factor: f64, values: &[f64]) {
     pairs.for_each(|(to, value)| *to += factor * value);
 }
 
-/// Graphite as ribflow makes it, for those who have no pattern: grain, drawn out along a
-/// diagonal. It is not the dataset's.
+/// ribflow's own graphite pattern, if no other is given: grain, stretched along a diagonal. It is
+/// not the dataset's.
 pub fn procedural_pattern() -> Pattern {
     let mut stream = Stream::new(0, "pencil pattern");
     let grain = Plane {

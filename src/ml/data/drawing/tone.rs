@@ -1,4 +1,4 @@
-//! The tone map (section 3.2): the luma's histogram made that of pencil drawings.
+//! The tone map (section 3.2): matches the luma's histogram to that of pencil drawings.
 
 use super::plane::{Plane, gaussian};
 
@@ -22,7 +22,7 @@ pub(super) fn tone(luma: &Plane) -> Plane {
         own[level(*value)] += 1.0;
     }
     let (own, target) = (cumulated(own), cumulated(target()));
-    // Each level goes where the same share of a drawing is darker.
+    // Maps each level to the one below which the target has the same share.
     let place = |share: f64| target.iter().position(|it| *it >= share - 1e-12);
     let map: Vec<f64> = own
         .iter()
@@ -50,7 +50,7 @@ fn target() -> [f64; LEVELS] {
     sum
 }
 
-/// The share up to and including each level.
+/// The cumulative share of each level.
 fn cumulated(histogram: [f64; LEVELS]) -> [f64; LEVELS] {
     let total: f64 = histogram.iter().sum();
     let mut sum = 0.0;
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn any_histogram_becomes_that_of_drawings() {
-        // A slow ramp, which smoothing leaves as it is.
+        // A slow ramp, which smoothing does not change.
         let (width, height) = (512, 40);
         for power in [0.5, 1.0, 1.5] {
             let ramp = Plane {

@@ -1,9 +1,9 @@
-//! The inverse cosine transform of JPEG blocks, bit for bit as libjpeg-turbo's vector code gives it.
+//! The inverse cosine transform of JPEG blocks, bit for bit as in libjpeg-turbo's vector code.
 //!
-//! libjpeg-turbo has two: one in C, which computes in 32 bits and takes its results modulo 1024,
-//! and one in vector instructions, which multiplies modulo 2^16 and saturates. Both give the same
-//! bytes for the coefficients that an encoder writes, and different ones beyond that range.
-//! Pillow's wheels for x86-64 hold the second. This is the second, on every processor and in every
+//! libjpeg-turbo has two implementations: one in C, which computes in 32 bits and reduces its
+//! results modulo 1024, and one in vector instructions, which multiplies modulo 2^16 and saturates.
+//! They agree on coefficients that an encoder writes and differ beyond that range. Pillow's wheels
+//! for x86-64 contain the vector code. This module implements it on every processor and in every
 //! build.
 
 #[cfg(any(test, not(target_arch = "x86_64")))]
@@ -13,20 +13,20 @@ mod simd;
 
 /// Samples on each side of a block.
 pub const SIDE: usize = 8;
-/// Bits that the first pass keeps beyond the integers.
+/// Fractional bits that the first pass keeps.
 const KEPT_BITS: i32 = 2;
 /// Fractional bits of the constants.
 const CONSTANT_BITS: i32 = 13;
-/// What the first pass takes away from its sums.
+/// The shift after the first pass.
 const FIRST_SHIFT: i32 = CONSTANT_BITS - KEPT_BITS;
-/// The second divides by the eight of both passes, too.
+/// The shift after the second pass, which also divides by eight for both passes.
 const SECOND_SHIFT: i32 = CONSTANT_BITS + KEPT_BITS + 3;
 
 /// The samples of a block, row by row.
 pub type Samples = [[u8; SIDE]; SIDE];
 
-/// The rotations of Loeffler, Ligtenberg and Moschytz as libjpeg-turbo's vector code arranges
-/// them: two inputs, and their factors for each of two outputs.
+/// The rotations of Loeffler, Ligtenberg and Moschytz, as libjpeg-turbo's vector code arranges
+/// them: the factors of two inputs for each of two outputs.
 struct Turns {
     even: [[i16; 2]; 2],
     sums: [[i16; 2]; 2],
@@ -41,7 +41,8 @@ const TURNS: Turns = Turns {
     near: [[-4176, -20995], [-20995, 4177]],
 };
 
-/// The samples of one block of coefficients, which were divided by `quantisers`; both row by row.
+/// The samples of one block of `coefficients`, which are multiplied by `quantisers`; both
+/// row-major.
 pub fn samples(coefficients: &[i16; 64], quantisers: &[u16; 64]) -> Samples {
     #[cfg(target_arch = "x86_64")]
     return simd::samples(coefficients, quantisers);
@@ -55,7 +56,7 @@ mod tests {
 
     use super::*;
 
-    /// The values of the definition, in double precision, rounded and clipped.
+    /// The values by definition, in double precision, rounded and clipped.
     fn defined(coefficients: &[i16; 64], quantisers: &[u16; 64]) -> [[f64; SIDE]; SIDE] {
         let scale = |index: usize| if index == 0 { f64::sqrt(0.5) } else { 1.0 };
         let cosine = |place: usize, index: usize| {
@@ -82,7 +83,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the file holds, every processor gives the same samples.
+        /// Every processor gives the same samples for any file.
         #[test]
         fn all_forms_agree(
             coefficients in block(prop_oneof![Just(0), -40i16..40, any::<i16>()]),

@@ -2,7 +2,7 @@
 
 use super::{CONSTANT_BITS, FIRST_SHIFT, KEPT_BITS, SECOND_SHIFT, SIDE, TURNS};
 
-/// Numbers of eight lines, side by side.
+/// Values of eight lines, side by side.
 type Lanes<T> = [T; SIDE];
 /// Eight rows or columns.
 type Block = [Lanes<i16>; SIDE];
@@ -60,7 +60,7 @@ fn each<T>(value: impl Fn(usize) -> T) -> Lanes<T> {
     std::array::from_fn(value)
 }
 
-/// `a` and `b`, each times a constant, and added: for two pairs of constants.
+/// `a` and `b`, each multiplied by a constant, and added: for two pairs of constants.
 fn turned(a: Lanes<i16>, b: Lanes<i16>, by: [[i16; 2]; 2]) -> [Lanes<i32>; 2] {
     let product = |value: i16, by: i16| i32::from(value) * i32::from(by);
     by.map(|by| each(|lane| product(a[lane], by[0]) + product(b[lane], by[1])))

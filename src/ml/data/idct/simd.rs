@@ -1,6 +1,6 @@
 //! The transform of [`super`] in SSE2, which every x86-64 processor has: compilers don't find the
-//! products of pairs by themselves, and without them it takes six times as long. That is what is
-//! `unsafe` here.
+//! multiply-add of pairs, and without it the transform takes six times as long. This requires
+//! `unsafe`.
 
 use std::arch::x86_64::*;
 

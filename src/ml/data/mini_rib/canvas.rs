@@ -1,4 +1,4 @@
-//! The pixels of one image while it is made.
+//! The pixels of an image during rendering.
 
 use super::SIDE;
 use super::colour::{BLACK, Colour, mix};
@@ -12,7 +12,7 @@ impl Canvas {
         Self(vec![BLACK; SIDE * SIDE])
     }
 
-    /// The colour at a place, the nearest one on the border for places outside.
+    /// The colour at a position; outside, that of the nearest border pixel.
     pub fn near(&self, column: i32, row: i32) -> Colour {
         let last = SIDE as i32 - 1;
         self.0[row.clamp(0, last) as usize * SIDE + column.clamp(0, last) as usize]
@@ -27,7 +27,7 @@ impl Canvas {
         mix(upper, lower, row - top)
     }
 
-    /// Every pixel from its colour and its column and row.
+    /// Computes every pixel from its colour, column and row.
     pub fn map(self, mut change: impl FnMut(Colour, usize, usize) -> Colour) -> Self {
         let pixels = self.0.into_iter().enumerate();
         Self(

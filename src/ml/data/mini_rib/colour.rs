@@ -1,4 +1,4 @@
-//! Colours, and where a palette takes them from.
+//! Colours and palettes.
 
 use super::dice::Dice;
 use super::object::Role;
@@ -66,12 +66,12 @@ impl Palette {
         self.0[role as usize]
     }
 
-    /// The colours that such things have.
+    /// Natural colours of the object.
     pub fn natural(tones: [Tone; Role::COUNT], dice: &mut Dice) -> Self {
         Self(tones.map(|tone| tone.draw(dice)))
     }
 
-    /// Colours that have nothing to do with the thing: unrelated hues, some contrast kept.
+    /// Colours unrelated to the object: unrelated hues, with some contrast.
     pub fn odd(dice: &mut Dice) -> Self {
         let bright = dice.chance(0.5);
         Self(std::array::from_fn(|role| {

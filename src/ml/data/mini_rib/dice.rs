@@ -1,4 +1,4 @@
-//! Small draws in the units of the renderer, on top of a named random stream.
+//! Random draws in the units of the renderer, based on a named random stream.
 
 use crate::rng::Stream;
 
@@ -6,7 +6,7 @@ use crate::rng::Stream;
 pub struct Dice(Stream);
 
 impl Dice {
-    /// The dice of image `index` of what `purpose` names.
+    /// The random numbers of image `index` for `purpose`.
     pub fn new(seed: u64, purpose: &str, index: usize) -> Self {
         Self(Stream::new(seed, &format!("mini-rib/{purpose}/{index}")))
     }
@@ -25,7 +25,7 @@ impl Dice {
         (self.0.uniform() as f32) < probability
     }
 
-    /// Uniform in 0..count; 0 where there is nothing to choose.
+    /// Uniform in 0..count; 0 if `count` is 0.
     pub fn below(&mut self, count: usize) -> usize {
         match count {
             0 => 0,

@@ -1,4 +1,4 @@
-//! The clean style and the eight domains shifted away from it: what each draws anew.
+//! The clean style and the eight shifted domains: what each of them randomises.
 
 use std::f32::consts::PI;
 
@@ -22,8 +22,8 @@ pub const UPRIGHT: PoseRange = PoseRange {
     slant: 0.1,
 };
 
-/// A studio photograph: soft light, a pale backdrop; five in six in the colours such things
-/// usually have, the others painted.
+/// A studio photograph: soft light, a pale backdrop; five out of six in natural colours, the others
+/// painted.
 pub fn clean(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let mut finish = photographed(&object, dice);
@@ -65,7 +65,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
         pose,
         finish,
     });
-    // Something in front hides a part, from the side rather than from the middle.
+    // An object in front hides a part, from the side rather than from the centre.
     let angle = dice.between(0.0, 2.0 * PI);
     let at = centre.polar(scale * dice.between(0.65, 0.95), angle);
     let cover = scale * dice.between(0.25, 0.45);
@@ -77,7 +77,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     post::grain(paint(&scene), 0.04, dice)
 }
 
-/// `r`: renditions in other materials and colours, woven or carved, edged, on cloth.
+/// `r`: renditions in other materials and colours: woven or carved, outlined, on cloth.
 pub fn rendition(class: Class, dice: &mut Dice) -> Canvas {
     let object = class.form(dice);
     let palette = if dice.chance(0.4) {
@@ -140,7 +140,7 @@ pub fn sketch(class: Class, dice: &mut Dice) -> Canvas {
     post::grain(paint(&scene), 0.02, dice)
 }
 
-/// Paper colour within broken, unsteady outlines that show on it.
+/// Paper-coloured, with broken, unsteady outlines.
 pub fn pencilled(paper: Colour, dice: &mut Dice) -> Finish {
     let mut finish = Finish::flat(Palette::grey().map(|_| paper));
     let depth = dice.between(0.05, 0.35);
@@ -215,7 +215,7 @@ pub fn cartoon(class: Class, dice: &mut Dice) -> Canvas {
     paint(&scene)
 }
 
-/// The colour in four steps a channel, drawn out from grey.
+/// The colour in four steps per channel, with increased saturation.
 fn brighten(colour: Colour) -> Colour {
     let grey = (colour[0] + colour[1] + colour[2]) / 3.0;
     colour.map(|value| {
@@ -253,7 +253,7 @@ pub fn drawing(class: Class, dice: &mut Dice) -> Canvas {
     post::hatch(paint(&scene), &hatching)
 }
 
-/// `c`: the clean style, damaged in one of eight ways at one of five severities.
+/// `c`: the clean style, corrupted in one of eight ways at one of five severities.
 pub fn corrupted(class: Class, dice: &mut Dice) -> Canvas {
     let canvas = clean(class, dice);
     let corruption = dice.pick(Corruption::ALL);
@@ -271,7 +271,7 @@ pub fn photographed(object: &Object, dice: &mut Dice) -> Finish {
     finish
 }
 
-/// A pale sweep of paper.
+/// A pale paper backdrop.
 pub fn studio(dice: &mut Dice) -> Backdrop {
     let pale = tone(0.0, 0.5, (0.0, 0.3), (0.6, 0.97)).draw(dice);
     Backdrop::plain(Surface {
@@ -318,7 +318,7 @@ pub fn room(dice: &mut Dice) -> Backdrop {
     }
 }
 
-/// A thing without a class, in photographed colours.
+/// An object without a class, in photographed colours.
 pub fn trifle(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
     let mut finish = Finish::flat(Palette::natural(super::things::TRIFLE, dice));
     finish.shading = 0.4;
@@ -333,7 +333,7 @@ pub fn trifle(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
     Figure::trifle(pose, finish, dice)
 }
 
-/// Any pattern, with probability `share`; else none.
+/// Any pattern, with probability `share`; otherwise none.
 pub fn any_texture(period: (f32, f32), share: f32, dice: &mut Dice) -> Texture {
     if !dice.chance(share) {
         return Texture::PLAIN;

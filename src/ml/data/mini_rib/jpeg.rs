@@ -1,5 +1,5 @@
-//! The damage that JPEG does, without its files: 8 × 8 cosine transforms of brightness and
-//! colour, rounded to the steps of a quantisation table.
+//! JPEG artefacts without JPEG files: 8 × 8 cosine transforms of luma and chroma, rounded to the
+//! steps of a quantisation table.
 
 use super::SIDE;
 use super::canvas::Canvas;
@@ -16,7 +16,7 @@ const STEPS: [[f32; 8]; 8] = [
     [72.0, 92.0, 95.0, 98.0, 112.0, 100.0, 103.0, 99.0],
 ];
 
-/// `coarseness` multiplies the table; colour is rounded twice as coarsely.
+/// `coarseness` multiplies the table; chroma is rounded twice as coarsely.
 pub fn compress(canvas: Canvas, coarseness: f32) -> Canvas {
     let basis = basis();
     let mut planes = canvas.map(|[red, green, blue], _, _| {

@@ -1,10 +1,11 @@
-//! mini-RIB: a built-in, procedurally rendered dataset with the shape of ImageNet-RIB. Ten classes
-//! of drawn objects, two sources to pre-train on and eight domains shifted away from the first.
+//! mini-RIB: a built-in, procedurally rendered dataset with the structure of ImageNet-RIB. Ten
+//! classes of drawn objects, two sources for pre-training and eight domains shifted away from the
+//! first.
 //!
-//! A scene (shapes as signed distances, poses, surfaces) is drawn from named random numbers,
-//! painted, and treated further. Every image is a pure function of (seed, collection, split,
-//! index): only additions, products, square roots and `libm` are used, in a fixed order, so the
-//! bytes are the same on every platform and for any number of threads.
+//! A scene (shapes as signed distances, poses, surfaces) is sampled from named random streams,
+//! painted, and post-processed. Every image is a pure function of (seed, collection, split, index):
+//! only additions, products, square roots and `libm` are used, in a fixed order, so the bytes are
+//! the same on every platform and for any number of threads.
 
 mod canvas;
 mod colour;
@@ -90,7 +91,7 @@ impl Collection {
         }
     }
 
-    /// How many images a split has unless told otherwise.
+    /// The default number of images of a split.
     pub fn size(self, split: Split) -> usize {
         match (self, split) {
             (Self::Narrow, Split::Train) => 1000,
@@ -114,7 +115,7 @@ impl Collection {
     }
 }
 
-/// Which of two independent draws of a collection.
+/// One of two independent draws of a collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Split {
@@ -138,14 +139,14 @@ pub fn classes() -> Vec<String> {
     Class::ALL.map(|class| class.name().to_string()).to_vec()
 }
 
-/// The class of each of so many images.
+/// The labels of the first `images` images.
 pub fn labels(images: usize) -> Vec<u32> {
     let classes = Class::ALL.len();
     (0..images).map(|index| (index % classes) as u32).collect()
 }
 
-/// The first `images` images of a split. Classes take turns, so that every number of images that
-/// the number of classes divides is balanced, and a longer draw begins with the shorter one.
+/// The first `images` images of a split. Classes alternate, so that every multiple of the number of
+/// classes is balanced, and a longer draw begins with the shorter one.
 ///
 /// Runs on the current rayon pool; the bytes do not depend on it.
 pub fn render(collection: Collection, split: Split, images: usize, seed: u64) -> ImageSet<'static> {

@@ -1,5 +1,5 @@
-//! Smooth random fields: integer hashing of a lattice, so that a field is a pure function of its
-//! salt and the place, the same on every platform.
+//! Smooth random fields by integer hashing of a lattice: a field is a pure function of its salt and
+//! the position, the same on every platform.
 
 /// Uniform in [0, 1) at a lattice point.
 fn lattice(salt: u32, x: i32, y: i32) -> f32 {

@@ -1,11 +1,11 @@
-//! The ten classes: what an object is made of. It knows no pose, no style and no pixel.
+//! The ten classes: the parts of an object. Knows no poses, styles or pixels.
 
 use super::colour::Tone;
 use super::dice::Dice;
 use super::shape::Shape;
 use super::{nature, things};
 
-/// What a part is to its object; a palette has one colour for each.
+/// The role of a part in its object; a palette has one colour for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     Body,
@@ -80,7 +80,7 @@ impl Class {
         }
     }
 
-    /// One object of the class, its proportions drawn.
+    /// An object of the class with random proportions.
     pub fn form(self, dice: &mut Dice) -> Object {
         match self {
             Self::Boat => things::boat(dice),

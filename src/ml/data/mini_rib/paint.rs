@@ -1,5 +1,5 @@
-//! From a scene to pixels. Edges are smoothed by the distance to them: a pixel is covered by as
-//! much as its centre lies inside, over a band one pixel wide.
+//! Rasterises a scene. Edges are antialiased by signed distance: coverage changes linearly over a
+//! band one pixel wide.
 
 use super::canvas::Canvas;
 use super::colour::{Colour, mix, scale};
@@ -9,7 +9,7 @@ use super::pose::{PIXELS, place};
 use super::scene::{Figure, Line, Scene};
 use super::shape::{Point, Shape, point};
 
-/// Objects reach no further than this in their own coordinates, outlines included.
+/// Objects extend no further than this in their own coordinates, including outlines.
 const REACH: f32 = 1.5;
 
 pub fn paint(scene: &Scene) -> Canvas {
@@ -36,7 +36,7 @@ fn ground_shadow(figure: &Figure) -> Shape {
     }
 }
 
-/// `behind` with the figure over it.
+/// Paints the figure over `behind`.
 fn paint_pixel(figure: &Figure, behind: Colour, at: Point) -> Colour {
     let finish = &figure.finish;
     let strayed = finish.line.map_or(at, |line| stray(&line, at));
@@ -72,7 +72,7 @@ fn surface(figure: &Figure, role: Role, inner: Point) -> Colour {
     }
 }
 
-/// Brightness: lighter towards the light, darker within some pixels of the edge.
+/// Shading: lighter towards the light, darker near the edge.
 fn light(figure: &Figure, at: Point, distance: f32) -> f32 {
     let finish = &figure.finish;
     if finish.shading == 0.0 {
@@ -83,7 +83,7 @@ fn light(figure: &Figure, at: Point, distance: f32) -> f32 {
     1.0 + finish.shading * (0.45 * towards - 0.5 * edge + 0.1)
 }
 
-/// Where a hand that means to draw at `at` draws.
+/// Where an unsteady hand draws when aiming at `at`.
 fn stray(line: &Line, at: Point) -> Point {
     if line.wobble == 0.0 {
         return at;
@@ -96,7 +96,7 @@ fn stray(line: &Line, at: Point) -> Point {
     )
 }
 
-/// How firmly the line is drawn here.
+/// The pressure of the line at a point.
 fn pressure(line: &Line, at: Point) -> f32 {
     if line.breaks == 0.0 {
         return 1.0;

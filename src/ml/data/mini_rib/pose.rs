@@ -1,4 +1,4 @@
-//! Where an object stands in the image, and how it is turned, stretched and slanted.
+//! The position of an object in the image, and its rotation, stretch and shear.
 
 use super::SIDE;
 use super::dice::Dice;
@@ -7,7 +7,7 @@ use super::shape::{Point, point};
 /// Half the side in pixels: the image runs from -1 to 1 in both directions.
 const HALF: f32 = SIDE as f32 / 2.0;
 
-/// The place of a pixel's centre.
+/// The position of a pixel's centre.
 pub fn place(column: usize, row: usize) -> Point {
     point(
         (column as f32 + 0.5) / HALF - 1.0,
@@ -34,13 +34,13 @@ pub struct Pose {
 pub struct PoseRange {
     /// Half the object's size as a share of half the image.
     pub scale: (f32, f32),
-    /// Largest turn, radians.
+    /// Maximum rotation, radians.
     pub turn: f32,
-    /// Largest shift of the centre from the middle, as a share of the room that is left.
+    /// Maximum shift of the centre from the middle, as a share of the remaining space.
     pub shift: f32,
-    /// Smallest ratio of one direction's size to the other's.
+    /// Minimum ratio of one direction's size to the other's.
     pub squeeze: f32,
-    /// Largest slant (shear).
+    /// Maximum shear.
     pub slant: f32,
 }
 
@@ -67,7 +67,7 @@ impl Pose {
         }
     }
 
-    /// The same with its centre elsewhere.
+    /// The same pose with another centre.
     pub fn moved(self, centre: Point) -> Self {
         Self { centre, ..self }
     }
@@ -80,7 +80,7 @@ impl Pose {
         self.scale
     }
 
-    /// The object's coordinates of a place in the image.
+    /// Maps a position in the image to the object's coordinates.
     pub fn inverse(&self, place: Point) -> Point {
         let offset = place.minus(self.centre);
         let y = offset.y * self.cosine - offset.x * self.sine;

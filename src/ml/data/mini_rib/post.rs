@@ -1,5 +1,4 @@
-//! What happens to a finished picture: the camera, the hand with the hatching pencil, and the
-//! corruptions.
+//! Post-processing of a finished image: camera effects, pencil hatching, and corruptions.
 
 use super::SIDE;
 use super::canvas::Canvas;
@@ -8,7 +7,7 @@ use super::dice::Dice;
 use super::noise;
 use super::pose::place;
 
-/// Fine noise of the camera; `amount` is its largest value.
+/// Fine camera noise; `amount` is its maximum.
 pub fn grain(canvas: Canvas, amount: f32, dice: &mut Dice) -> Canvas {
     canvas.map(|colour, _, _| {
         let shift = (dice.around(amount) + dice.around(amount)) * 0.5;
@@ -16,7 +15,7 @@ pub fn grain(canvas: Canvas, amount: f32, dice: &mut Dice) -> Canvas {
     })
 }
 
-/// Light of a colour.
+/// A colour cast.
 pub fn cast(canvas: Canvas, tint: Colour) -> Canvas {
     canvas.map(|colour, _, _| std::array::from_fn(|channel| colour[channel] * tint[channel]))
 }
@@ -39,9 +38,9 @@ pub struct Hatching {
     pub angle: f32,
     /// Pixels from one stroke to the next.
     pub spacing: f32,
-    /// Darkness of the strokes, 0 to 1. Where the picture is nearly black the pencil fills it.
+    /// Darkness of the strokes, 0 to 1. Nearly black areas are filled.
     pub firmness: f32,
-    /// How much of the colour stays.
+    /// The share of the colour that is kept.
     pub colour: f32,
     pub salt: u32,
 }
@@ -69,7 +68,7 @@ fn stroke(phase: f32) -> f32 {
     (triangle * 2.0 - 0.7).clamp(0.0, 1.0)
 }
 
-/// One of the corruptions; 1 to 5 say how strong.
+/// One of the corruptions, with its severity from 1 to 5.
 #[derive(Clone, Copy, Debug)]
 pub enum Corruption {
     GaussianNoise,
@@ -124,7 +123,7 @@ impl Corruption {
     }
 }
 
-/// The mean over a disc, its edge smoothed.
+/// The mean over a disc with a smoothed edge.
 fn defocus(canvas: &Canvas, radius: f32) -> Canvas {
     let reach = radius.ceil() as i32;
     let mut taps = Vec::new();

@@ -1,5 +1,5 @@
-//! The `rich` source: what a large, unsorted collection holds. Half of the images are in the clean
-//! style; every other one draws colour, texture, outline, backdrop, pose and damage on their own.
+//! The `rich` source: a large, diverse collection. Half of the images are in the clean style; the
+//! others randomise colour, texture, outline, backdrop, pose and corruption independently.
 
 use std::f32::consts::PI;
 

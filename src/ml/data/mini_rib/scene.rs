@@ -12,7 +12,7 @@ pub struct Scene {
     pub figures: Vec<Figure>,
 }
 
-/// An object with a place and a look.
+/// An object with a pose and a finish.
 pub struct Figure {
     pub object: Object,
     pub pose: Pose,
@@ -23,14 +23,14 @@ pub struct Figure {
 #[derive(Clone, Copy)]
 pub struct Finish {
     pub palette: Palette,
-    /// Mixed into the body and the accents where the texture says so.
+    /// Mixed into the body and the accents according to the texture.
     pub second: Colour,
     pub texture: Texture,
-    /// How much light from one side and darkness towards the edge model the form; 0: flat.
+    /// The strength of directional light and edge darkening; 0: flat.
     pub shading: f32,
-    /// Where the light comes from.
+    /// The direction of the light.
     pub light: Point,
-    /// Darkness of the soft shadow on the ground.
+    /// Darkness of the soft ground shadow.
     pub shadow: f32,
     /// Thickens every part, in pixels.
     pub swell: f32,
@@ -38,7 +38,7 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Plain colours, no line, no shade.
+    /// Plain colours, without lines or shading.
     pub fn flat(palette: Palette) -> Self {
         Self {
             palette,
@@ -59,15 +59,15 @@ pub struct Line {
     pub colour: Colour,
     /// Pixels.
     pub width: f32,
-    /// How far a hand strays, in pixels.
+    /// The maximum deviation of the line, in pixels.
     pub wobble: f32,
-    /// How much of the line the pencil leaves out, 0 to 1.
+    /// The share of the line that is missing, 0 to 1.
     pub breaks: f32,
     pub salt: u32,
 }
 
 impl Figure {
-    /// A thing without a class, for clutter: a block, a disc, a rod or a wedge.
+    /// An object without a class, for clutter: a block, a disc, a rod or a wedge.
     pub fn trifle(pose: Pose, finish: Finish, dice: &mut Dice) -> Self {
         let shape = match dice.below(4) {
             0 => Shape::slab(point(0.0, 0.0), point(0.8, dice.between(0.4, 0.8)), 0.1),
@@ -87,7 +87,7 @@ impl Figure {
     }
 }
 
-/// What stands behind: one surface, or two with a straight edge between them.
+/// The background: one surface, or two with a straight edge between them.
 pub struct Backdrop {
     pub upper: Surface,
     pub lower: Surface,
@@ -118,7 +118,7 @@ pub struct Surface {
     pub first: Colour,
     pub second: Colour,
     pub texture: Texture,
-    /// How much lighter the top is than the bottom.
+    /// The difference in brightness between top and bottom.
     pub slope: f32,
 }
 

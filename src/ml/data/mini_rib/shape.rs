@@ -1,6 +1,6 @@
 //! Shapes as signed distances: negative inside, positive outside, zero on the outline.
 //!
-//! Coordinates run from -1 to 1 over an object, x to the right and y down. Formulas: Inigo
+//! Coordinates run from -1 to 1 over an object, x to the right and y down. Formulas from Inigo
 //! Quilez, "2D distance functions"; the distance to an ellipse is his first-order approximation.
 
 /// A point, or a vector.
@@ -55,17 +55,17 @@ pub enum Shape {
         to: Point,
         radius: f32,
     },
-    /// A closed polygon without crossings.
+    /// A closed polygon without self-intersections.
     Polygon(Vec<Point>),
-    /// The outline of a circle, `half` as wide to either side.
+    /// The outline of a circle, `half` wide on each side.
     Ring {
         centre: Point,
         radius: f32,
         half: f32,
     },
-    /// What is in any of them.
+    /// The union of several shapes.
     Union(Vec<Shape>),
-    /// What is in the first and above the height.
+    /// The part of a shape above a height.
     Above(Box<Shape>, f32),
 }
 

@@ -1,4 +1,4 @@
-//! Patterns over a surface: how much of the second colour a place shows.
+//! Patterns on a surface: the share of the second colour at each position.
 
 use super::dice::Dice;
 use super::noise;
@@ -24,7 +24,7 @@ pub struct Texture {
     frequency: f32,
     cosine: f32,
     sine: f32,
-    /// The largest share of the second colour.
+    /// The maximum share of the second colour.
     strength: f32,
     salt: u32,
 }
@@ -52,7 +52,7 @@ impl Texture {
         }
     }
 
-    /// The same, lying straight.
+    /// The same, axis-aligned.
     pub fn straight(self) -> Self {
         Self {
             cosine: 1.0,
@@ -61,7 +61,7 @@ impl Texture {
         }
     }
 
-    /// The share of the second colour at a place, 0 to 1.
+    /// The share of the second colour at a position, 0 to 1.
     pub fn at(&self, place: Point) -> f32 {
         let along = (place.x * self.cosine + place.y * self.sine) * self.frequency;
         let across = (place.y * self.cosine - place.x * self.sine) * self.frequency;
@@ -86,7 +86,7 @@ impl Texture {
     }
 }
 
-/// 1 over half of each period and 0 over the other, with slanted edges against jaggedness.
+/// 1 over half of each period and 0 over the other, with sloped edges for antialiasing.
 fn square_wave(phase: f32) -> f32 {
     let triangle = ((phase - phase.floor()) * 2.0 - 1.0).abs(); // 1 at whole numbers, 0 between
     ((triangle - 0.5) * 4.0 + 0.5).clamp(0.0, 1.0)

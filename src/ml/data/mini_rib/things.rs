@@ -1,4 +1,4 @@
-//! Made things: boat, car, chair, cup, house, key.
+//! Artefacts: boat, car, chair, cup, house, key.
 
 use super::colour::{Tone, tone};
 use super::dice::Dice;

@@ -1,5 +1,5 @@
-//! The datasets of ImageNet-RIB as they are distributed: where their folders are, which class each
-//! folder holds, how many images there are, and on what terms. It reads no file.
+//! The datasets of ImageNet-RIB as distributed: locations of folders, the class of each folder, the
+//! number of images, and the terms. Reads no file.
 
 mod objectnet;
 
@@ -9,51 +9,51 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::classes;
 
-/// Which ImageNet classes ObjectNet's folders stand for.
+/// Which ImageNet classes ObjectNet's folders have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ObjectnetLabels {
-    /// Its own mapping: 113 classes, some of several ImageNet classes, any of which is right.
+    /// Its own mapping: 113 classes, some of several ImageNet classes, any of which is correct.
     #[default]
     Intended,
-    /// The 105 of the benchmark's released code, which gives eight folders the class of another.
+    /// The 105 of the benchmark's released code, which gives eight folders another folder's class.
     Released,
 }
 
-/// What is known of a preset.
+/// The facts about a preset.
 #[derive(Clone, Copy)]
 pub struct Facts {
     pub name: &'static str,
     /// One sentence for the documentation.
     pub summary: &'static str,
-    /// Where its class folders may lie below the common root, in order of preference. `{part}`
-    /// stands for the part.
+    /// Possible locations of its class folders below the common root, in order of preference.
+    /// `{part}` stands for the part.
     pub places: &'static [&'static str],
     pub images: usize,
     /// Pixels to cut off each side.
     pub border: usize,
-    /// Where it is to be had.
+    /// Where to get it.
     pub home: &'static str,
     pub terms: &'static str,
-    /// The licence has a clause against training on it, which are the terms.
+    /// The terms contain a clause against training on it.
     pub no_training: bool,
-    /// It is taken by parts, a corruption and a severity; each has `images` images.
+    /// It is used in parts, a corruption and a severity; each has `images` images.
     pub by_parts: bool,
     /// Its class folders have both intended and released labels.
     pub two_labels: bool,
-    /// Its class folders, in the order of their names.
+    /// Its class folders, sorted by name.
     pub folders: fn(ObjectnetLabels) -> Vec<Folder>,
 }
 
-/// A class folder and the class that it holds.
+/// A class folder and its class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     pub folder: String,
-    /// A WordNet id; several, joined by `+`, where any of them is right.
+    /// A WordNet id; several, joined by `+`, if any of them is correct.
     pub class: String,
 }
 
-/// ImageNet-C's corruptions in the order of the paper, with the archive each one comes in.
+/// ImageNet-C's corruptions in the order of the paper, with the archive that contains each.
 pub const CORRUPTIONS: [(&str, &str); 15] = [
     ("gaussian_noise", "noise"),
     ("shot_noise", "noise"),
@@ -200,7 +200,7 @@ const USUAL: Facts = Facts {
     folders: |_| named(classes::imagenet()),
 };
 
-/// Folders that are named as their classes.
+/// Folders named after their classes.
 fn named(classes: Vec<String>) -> Vec<Folder> {
     let folder = |class: String| Folder {
         folder: class.clone(),
@@ -209,7 +209,7 @@ fn named(classes: Vec<String>) -> Vec<Folder> {
     classes.into_iter().map(folder).collect()
 }
 
-/// ImageNet's classes in folders that are named by their numbers.
+/// ImageNet's classes in folders named by number.
 fn numbered(_labels: ObjectnetLabels) -> Vec<Folder> {
     let numbered = classes::imagenet().into_iter().enumerate();
     let mut folders: Vec<Folder> = numbered
@@ -222,7 +222,7 @@ fn numbered(_labels: ObjectnetLabels) -> Vec<Folder> {
     folders
 }
 
-/// A dataset that people have on disk: an entry of [`PRESETS`].
+/// A dataset in its usual layout: an entry of [`PRESETS`].
 #[derive(Clone, Copy)]
 pub struct Preset(&'static Facts);
 
@@ -231,7 +231,7 @@ impl Preset {
         PRESETS.iter().map(Self)
     }
 
-    /// The preset that a workflow file calls `name`.
+    /// The preset with the name `name` in workflow files.
     pub fn named(name: &str) -> Option<Self> {
         Self::all().find(|preset| preset.0.name == name)
     }
@@ -240,7 +240,7 @@ impl Preset {
         self.0
     }
 
-    /// Where the class folders may lie below the root; `part` is that of ImageNet-C.
+    /// Possible locations of the class folders below the root; `part` is that of ImageNet-C.
     pub fn places(self, part: Option<&str>) -> Vec<String> {
         let part = part.unwrap_or_default();
         let corruption = part.split('/').next().unwrap_or_default();
@@ -250,7 +250,7 @@ impl Preset {
         self.facts().places.iter().map(filled).collect()
     }
 
-    /// Its class folders, in the order of their names.
+    /// Its class folders, sorted by name.
     pub fn folders(self, labels: ObjectnetLabels) -> Vec<Folder> {
         (self.0.folders)(labels)
     }
@@ -274,7 +274,7 @@ impl<'de> Deserialize<'de> for Preset {
         Self::named(&name).ok_or_else(|| {
             let names: Vec<String> = PRESETS.iter().map(|it| format!("`{}`", it.name)).collect();
             let names = names.join(", ");
-            // As serde words it for an enum.
+            // Worded as serde does for an enum.
             D::Error::custom(format!("unknown variant `{name}`, expected one of {names}"))
         })
     }
@@ -298,7 +298,7 @@ impl JsonSchema for Preset {
     }
 }
 
-/// Whether `part` names a corruption and a severity of 1 to 5.
+/// Whether `part` consists of a corruption and a severity from 1 to 5.
 pub fn is_part(part: &str) -> bool {
     part.split_once('/').is_some_and(|(corruption, severity)| {
         CORRUPTIONS.iter().any(|known| known.0 == corruption)
@@ -331,7 +331,7 @@ mod tests {
         assert_eq!(ten.class, classes::imagenet()[10]);
     }
 
-    /// The eight folders that the released code takes for the one before them.
+    /// The eight folders that the released code labels with the class of the previous folder.
     #[test]
     fn the_released_labels_of_objectnet_are_told_from_the_right_ones() {
         let right = preset("imagenet-objectnet").folders(ObjectnetLabels::Intended);

@@ -8,15 +8,15 @@ use crate::data::classes;
 #[derive(Deserialize)]
 struct Row {
     folder: String,
-    /// Labels of the ImageNet classes that the object is.
+    /// Labels of the ImageNet classes of the object.
     classes: Vec<usize>,
-    /// The one label that the benchmark's released code gives the folder.
+    /// The label that the benchmark's released code gives the folder.
     released: usize,
 }
 
-/// The folders that ImageNet has classes for, in the order of their names.
+/// The folders with ImageNet classes, sorted by name.
 pub fn folders(labels: ObjectnetLabels) -> Vec<Folder> {
-    // The file is part of the program and read by its tests.
+    // The file is compiled into the program, and its tests parse it.
     let rows: Vec<Row> = serde_json::from_str(include_str!("objectnet.json")).unwrap_or_default();
     let imagenet = classes::imagenet();
     let class = |row: &Row| match labels {

@@ -1,4 +1,4 @@
-//! The horizontal pass: of every line the weighted columns.
+//! The horizontal pass: weighted sums of columns.
 
 use pulp::Arch;
 
@@ -20,7 +20,7 @@ fn everywhere(source: &[u8], lines: &Lines, columns: &Axis, target: &mut [u8]) {
         source.chunks_exact((lines.kept * 3).max(1)),
         target.chunks_exact_mut((columns.len() * 3).max(1)),
     );
-    // Four numbers a pixel fit a vector.
+    // Four numbers per pixel fit a vector.
     let mut wide = vec![[0i32; 4]; lines.kept];
     for (line, target) in sources.zip(targets) {
         for (pixel, wide) in line.chunks_exact(3).zip(&mut wide) {
@@ -45,7 +45,7 @@ mod tests {
     use super::super::{Filter, wide};
     use super::*;
 
-    /// Every width of vectors gives the same bytes, also of lines whose first columns are missing.
+    /// Every vector width gives the same bytes, also for lines whose first columns are missing.
     #[test]
     fn the_processor_changes_nothing() {
         for (width, target, from, count) in [(50, 34, 3, 25), (9, 40, 0, 40), (33, 9, 1, 7)] {

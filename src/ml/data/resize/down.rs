@@ -1,21 +1,21 @@
-//! The vertical pass: of every column the weighted lines.
+//! The vertical pass: weighted sums of lines.
 
 use pulp::Arch;
 
 use super::taps::Axis;
 use super::{HALF, to_byte};
 
-/// Resizes `lines`, which begin with the first that is needed, to the positions of `rows`.
+/// Resizes `lines`, which begin with the first required one, to the positions of `rows`.
 pub fn down(lines: &[u8], rows: &Axis, target: &mut [u8]) {
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     if super::wide::down(lines, rows, target) {
         return;
     }
-    // Whole numbers: the vectors of a machine change nothing but the time.
+    // Integer arithmetic: the vector width affects only the speed.
     Arch::new().dispatch(|| everywhere(lines, rows, target));
 }
 
-/// Bytes of a line that the vertical pass sums at a time: in registers.
+/// The number of bytes of a line that the vertical pass sums at a time, in registers.
 const BLOCK: usize = 32;
 
 #[inline(always)]
@@ -36,7 +36,7 @@ fn everywhere(lines: &[u8], rows: &Axis, target: &mut [u8]) {
     }
 }
 
-/// The weighted sums of the bytes from `at` of each of `lines`.
+/// The weighted sums of `COUNT` bytes starting at `at` of each of `lines`.
 #[inline(always)]
 fn summed<const COUNT: usize>(
     lines: &[u8],
@@ -52,7 +52,7 @@ fn summed<const COUNT: usize>(
             }
         }
     }
-    // Not `map`, which isn't compiled for the machine's vectors.
+    // Not `map`, which is not compiled for the selected instruction set.
     let mut bytes = [0; COUNT];
     for (byte, sum) in bytes.iter_mut().zip(sums) {
         *byte = to_byte(sum);
@@ -66,7 +66,7 @@ mod tests {
     use super::super::{Filter, wide};
     use super::*;
 
-    /// Every width of vectors gives the same bytes, also at the end of lines.
+    /// Every vector width gives the same bytes, also at the end of lines.
     #[test]
     fn the_processor_changes_nothing() {
         for (height, target, from, count) in [(50, 34, 3, 25), (9, 40, 0, 40), (99, 9, 1, 7)] {

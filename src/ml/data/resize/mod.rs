@@ -1,5 +1,5 @@
-//! Resizing exactly as Pillow does it (`src/libImaging/Resample.c`): weights in 22-bit fixed
-//! point, the horizontal pass first, rounded to u8 between the passes.
+//! Resizing exactly as in Pillow (`src/libImaging/Resample.c`): weights in 22-bit fixed point, the
+//! horizontal pass first, rounded to u8 between the passes.
 
 mod across;
 mod down;
@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 use super::picture::Picture;
 use crate::{Error, Result};
 
-/// Bits behind the point of a weight.
+/// Fractional bits of a weight.
 const PRECISION: u32 = 22;
 
-/// How pixels are interpolated, antialiased when shrinking.
+/// The interpolation filter, antialiased when shrinking.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Filter {
@@ -27,7 +27,7 @@ pub enum Filter {
     #[default]
     Bicubic,
     Bilinear,
-    /// The mean of the pixels that are covered.
+    /// The mean of the covered pixels.
     Box,
 }
 
@@ -54,9 +54,9 @@ impl Filter {
     }
 }
 
-/// What makes a model's square input of an image: the shorter side to `resize` (the longer in
-/// proportion, truncated), then the middle `crop` × `crop` of it, as torchvision's
-/// `Resize` and `CenterCrop` do.
+/// How an image becomes a model's square input: the shorter side is resized to `resize` (the longer
+/// in proportion, truncated), then the central `crop` × `crop` is cut out, as in torchvision's
+/// `Resize` and `CenterCrop`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transform {
     pub resize: usize,
@@ -65,7 +65,7 @@ pub struct Transform {
 }
 
 impl Transform {
-    /// The square of `side` pixels that the whole shorter side makes.
+    /// Resizes the shorter side to `side` and crops the central square.
     pub fn square(side: usize, filter: Filter) -> Self {
         Self {
             resize: side,
@@ -74,9 +74,9 @@ impl Transform {
         }
     }
 
-    /// u8 RGB, row-major `[crop, crop, 3]`. Only what lies in the crop is computed.
+    /// u8 RGB, row-major `[crop, crop, 3]`. Computes only what is inside the crop.
     ///
-    /// Fails where the crop is empty or larger than what it is cut from.
+    /// Fails if the crop is empty or larger than the resized image.
     pub fn apply(&self, picture: &Picture) -> Result<Vec<u8>> {
         self.check()?;
         Ok(self.apply_to(&picture.into()))
@@ -89,7 +89,7 @@ impl Transform {
         resize_part(lines, width, height, self.filter, crop).pixels
     }
 
-    /// The columns of a picture of this size that something is made of.
+    /// The columns of an image of this size that contribute to the result.
     pub(super) fn columns(&self, width: usize, height: usize) -> Range<usize> {
         let (target, target_height) = self.resized(width, height);
         let crop = self.middle(target, target_height);
@@ -125,7 +125,7 @@ impl Transform {
     }
 }
 
-/// Half of what is left over, halves to the even side (Python's `round`).
+/// Half of the remainder, ties to even (Python's `round`).
 fn centred(size: usize, crop: usize) -> usize {
     let spare = size - crop;
     let half = spare / 2;
@@ -139,7 +139,7 @@ struct Crop {
     height: usize,
 }
 
-/// The whole picture in another size.
+/// The whole image at another size.
 pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) -> Picture {
     let whole = Crop {
         left: 0,
@@ -150,13 +150,13 @@ pub fn resize(picture: &Picture, width: usize, height: usize, filter: Filter) ->
     resize_part(&picture.into(), width, height, filter, whole)
 }
 
-/// The source of a resized part: all its lines, of each at least the columns that are needed.
+/// The source of a resized part: all lines, with at least the required columns.
 pub(super) struct Lines<'a> {
     pub pixels: &'a [u8],
-    /// Of the whole picture.
+    /// The width of the whole image.
     pub width: usize,
     pub height: usize,
-    /// The first column that is there, and how many are.
+    /// The first available column, and the number of columns.
     pub left: usize,
     pub kept: usize,
 }
@@ -174,11 +174,11 @@ impl<'a> From<&'a Picture> for Lines<'a> {
 }
 
 thread_local! {
-    /// What lies between the passes; kept, as images come one after the other.
+    /// A buffer for the result of the horizontal pass, reused for the next image.
     static NARROWED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The part `crop` of the picture in another size.
+/// The part `crop` of the resized image.
 fn resize_part(lines: &Lines, width: usize, height: usize, filter: Filter, crop: Crop) -> Picture {
     let columns = taps::axis(lines.width, width, filter, crop.left, crop.width);
     let rows = taps::axis(lines.height, height, filter, crop.top, crop.height);

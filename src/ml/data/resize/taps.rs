@@ -1,4 +1,4 @@
-//! Which source positions an output position is made of, and how much of each.
+//! The source positions and weights of each output position.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -10,7 +10,7 @@ use super::{Filter, PRECISION};
 
 /// An axis of a resized part.
 pub struct Axis {
-    /// For each output position the first source position and where its weights begin.
+    /// For each output position, the first source position and the start of its weights.
     begins: Vec<(usize, usize)>,
     weights: Vec<i32>,
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
@@ -31,9 +31,9 @@ impl Axis {
         (from, &self.weights[begin..end])
     }
 
-    /// The source positions that anything is made of.
+    /// The source positions that contribute to any output.
     pub fn source(&self) -> Range<usize> {
-        // Both ends of the taps grow with the position.
+        // Both ends of the taps increase with the position.
         let first = self.begins.first().map_or(0, |(from, _)| *from);
         let end = self.len().checked_sub(1).map_or(first, |last| {
             let (from, weights) = self.taps(last);
@@ -52,7 +52,7 @@ struct Key {
     count: usize,
 }
 
-/// Axes that a thread remembers.
+/// The number of axes that a thread caches.
 const REMEMBERED: usize = 32;
 
 thread_local! {
@@ -60,7 +60,7 @@ thread_local! {
 }
 
 /// The output positions `from..from + count` of an axis scaled from `source` to `target`. Most
-/// images of a dataset have one of a few sizes: what was made last is remembered.
+/// images of a dataset have one of a few sizes, so recent axes are cached.
 pub fn axis(source: usize, target: usize, filter: Filter, from: usize, count: usize) -> Rc<Axis> {
     let key = Key {
         source,
@@ -91,7 +91,7 @@ fn made(key: Key) -> Axis {
     let mut raw: Vec<f64> = Vec::new();
     for position in key.from..key.from + key.count {
         let centre = (position as f64 + 0.5) * scale;
-        // Casts truncate towards zero and stop at zero, as Pillow's do after its clamp.
+        // Casts truncate towards zero and saturate at zero, as Pillow's do after its clamp.
         let low = (centre - support + 0.5) as usize;
         let high = ((centre + support + 0.5) as usize).min(key.source);
         raw.clear();

@@ -1,7 +1,7 @@
-//! Both passes on AVX-512. Its byte permutations bring the bytes of sixteen channels of neighbouring
-//! pixels into place at once, wherever in 64 bytes they lie, and its registers hold 64 sums of a
-//! line. Compilers don't find the first by themselves and take half of the vectors' width for the
-//! second, so this is written in the processor's own instructions: that is what is `unsafe` here.
+//! Both passes on AVX-512. Its byte permutations gather the bytes of sixteen channels of
+//! neighbouring pixels from anywhere in 64 bytes at once, and its registers hold 64 sums of a line.
+//! Compilers don't find the former and use half of the vector width for the latter, so this module
+//! uses intrinsics, which require `unsafe`.
 
 use std::arch::x86_64::*;
 
@@ -16,25 +16,26 @@ const WINDOW: usize = 64;
 /// The output channels of an axis, sixteen at a time.
 pub struct Groups {
     groups: Vec<Group>,
-    /// For each group and tap the weight of each lane; none where a position has fewer taps.
+    /// For each group and tap, the weight of each lane; 0 if a position has fewer taps.
     weights: Vec<[i32; LANES]>,
 }
 
 struct Group {
-    /// The source byte at which the window of the first tap begins. Each tap moves it by a pixel.
+    /// The source byte at which the window of the first tap begins. Each tap advances it by a
+    /// pixel.
     begin: usize,
-    /// Where in the window a lane's byte lies, once for the lowest byte of each lane.
+    /// The position of a lane's byte in the window, in the lowest byte of each lane.
     places: [u8; WINDOW],
-    /// Of [`Groups::weights`].
+    /// The index of its first weight in [`Groups::weights`].
     from: usize,
     taps: usize,
-    /// The lanes that there are: fewer than sixteen in the last group only.
+    /// The number of lanes: fewer than sixteen only in the last group.
     lanes: usize,
 }
 
 impl Groups {
-    /// None where the taps of sixteen channels lie too far apart for a window: where pictures
-    /// shrink to less than a quarter.
+    /// `None` if the taps of sixteen channels are too far apart for a window: when images shrink to
+    /// less than a quarter.
     fn of(axis: &Axis) -> Option<Self> {
         let channels = axis.len() * 3;
         let (mut groups, mut weights) = (Vec::new(), Vec::new());
@@ -67,7 +68,7 @@ impl Groups {
     }
 }
 
-/// As `across::across`; false, and nothing done, where this processor or picture doesn't allow it.
+/// As `across::across`; returns `false` without effect if this processor or image is not supported.
 pub fn across(source: &[u8], lines: &Lines, columns: &Axis, target: &mut [u8]) -> bool {
     if !is_x86_feature_detected!("avx512bw") || !is_x86_feature_detected!("avx512vbmi") {
         return false;
@@ -77,13 +78,14 @@ pub fn across(source: &[u8], lines: &Lines, columns: &Axis, target: &mut [u8]) -
     };
     let (stride, width) = (lines.kept * 3, columns.len() * 3);
     for (line, target) in target.chunks_exact_mut(width.max(1)).enumerate() {
-        // SAFETY: the processor has the instructions, as was asked above.
+        // SAFETY: the processor has the instructions, as checked above.
         unsafe { one_line(source, line * stride, lines.left * 3, groups, target) };
     }
     true
 }
 
-/// The line of `source` from byte `begin`, of which the first `missing` bytes aren't there.
+/// Resizes the line of `source` that starts at byte `begin`, whose first `missing` bytes are
+/// absent.
 ///
 /// # Safety
 /// The processor has these instructions.
@@ -116,7 +118,7 @@ unsafe fn one_line(
     }
 }
 
-/// As `down::down`; false, and nothing done, where this processor doesn't allow it.
+/// As `down::down`; returns `false` without effect if this processor is not supported.
 pub fn down(lines: &[u8], rows: &Axis, target: &mut [u8]) -> bool {
     if !is_x86_feature_detected!("avx512bw") {
         return false;
@@ -126,7 +128,7 @@ pub fn down(lines: &[u8], rows: &Axis, target: &mut [u8]) -> bool {
     for (row, target) in target.chunks_exact_mut(width).enumerate() {
         let (from, weights) = rows.taps(row);
         let lines = &lines[(from - first) * width..];
-        // SAFETY: the processor has the instructions, as was asked above.
+        // SAFETY: the processor has the instructions, as checked above.
         unsafe { one_row(lines, width, weights, target) };
     }
     true
@@ -175,16 +177,16 @@ unsafe fn store(sums: __m512i, lanes: usize, target: &mut [u8]) {
     unsafe { _mm512_mask_cvtusepi32_storeu_epi8(target.as_mut_ptr().cast(), there, sums) };
 }
 
-/// The bytes of `source` from `at`, and zeros after its end.
+/// The bytes of `source` from `at`, followed by zeros.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn window(source: &[u8], at: usize) -> __m512i {
     let rest = source.get(at..).unwrap_or_default();
     if rest.len() >= WINDOW {
-        // SAFETY: there are as many bytes.
+        // SAFETY: that many bytes exist.
         return unsafe { _mm512_loadu_si512(rest.as_ptr().cast()) };
     }
     let there = (1u64 << rest.len()) - 1;
-    // SAFETY: only bytes that there are get read.
+    // SAFETY: the mask limits the load to existing bytes.
     unsafe { _mm512_maskz_loadu_epi8(there, rest.as_ptr().cast()) }
 }

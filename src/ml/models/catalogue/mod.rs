@@ -1,8 +1,8 @@
-//! The architectures by name, and the inputs of their published checkpoints. One entry each; a
-//! new one needs no code.
+//! The architectures by name, and the inputs of their published checkpoints. An architecture is an
+//! entry of a table; a new one needs no code.
 //!
-//! `vit_base_patch16_224` is an architecture, `vit_base_patch16_224.augreg_in1k` the same with
-//! what a checkpoint of timm asks for: its colours, crop, interpolation and outputs.
+//! `vit_base_patch16_224` is an architecture; `vit_base_patch16_224.augreg_in1k` is the same with
+//! the settings of a checkpoint of timm: colours, crop, interpolation and outputs.
 
 mod residual;
 mod transformers;
@@ -27,15 +27,15 @@ const CLIP: Colours = (
     [0.26862954, 0.26130258, 0.27577711],
 );
 
-/// What a published checkpoint asks for.
+/// The settings of a published checkpoint.
 pub struct Checkpoint {
-    /// What stands after the dot of its name.
+    /// The part of its name after the dot.
     tag: &'static str,
     colours: Colours,
     /// The share of the resized shorter side that the centre crop keeps.
     crop: f64,
     interpolation: Filter,
-    /// Logits; 0: there is no classifier.
+    /// The number of logits; 0: without a classifier.
     outputs: usize,
 }
 
@@ -59,20 +59,20 @@ const fn bilinear(tag: &'static str, colours: Colours, crop: f64, outputs: usize
     }
 }
 
-/// A catalogue entry: an architecture with one of its checkpoints' inputs.
+/// A catalogue entry: an architecture with the input of one of its checkpoints.
 pub struct Architecture {
     /// `vit_base_patch16_224.augreg_in1k`, or without the tag for the first of its checkpoints.
     pub name: String,
     pub summary: &'static str,
     pub input: Input,
-    /// Logits of the published checkpoint; 0: it has no classifier. `None` where none is
-    /// published.
+    /// The number of logits of the published checkpoint; 0: without a classifier. `None` if no
+    /// checkpoint is published.
     pub outputs: Option<usize>,
     network: Network,
 }
 
 impl Architecture {
-    /// The description of a model of this architecture for `classes`; without classes, of the
+    /// The config of a model of this architecture for `classes`; if `classes` is empty, that of the
     /// published checkpoint with its unnamed outputs.
     pub fn config(&self, classes: &[String]) -> Config {
         let unnamed = classes.is_empty().then_some(self.outputs).flatten();
@@ -124,7 +124,7 @@ pub fn find(name: &str) -> Option<Architecture> {
     ))
 }
 
-/// The names of all entries: architectures, and after each its checkpoints.
+/// The names of all entries: each architecture, followed by its checkpoints.
 pub fn names() -> Vec<String> {
     let residual = residual::NETWORKS.iter();
     let all = transformers()
@@ -141,7 +141,7 @@ pub fn names() -> Vec<String> {
 }
 
 impl Config {
-    /// The description of a model of the architecture `arch` for `classes`; see
+    /// The config of a model of the architecture `arch` for `classes`; see
     /// [`Architecture::config`].
     pub fn named(arch: &str, classes: &[String]) -> Result<Self> {
         let unknown = || Error::Invalid(format!("there is no architecture `{arch}`"));
@@ -150,10 +150,10 @@ impl Config {
     }
 }
 
-/// In place of a number of outputs: trained by whoever uses it.
+/// Instead of a number of outputs: there is no published checkpoint.
 const UNPUBLISHED: usize = usize::MAX;
 
-/// Made for the built-in images: no resize, no crop.
+/// For the built-in images: no resize, no crop.
 const SMALL_INPUT: &[Checkpoint] = &[bicubic("", HALF, 1.0, UNPUBLISHED)];
 
 const MINI: transformers::Transformer = transformers::Transformer {

@@ -1,11 +1,11 @@
 //! The residual networks of torchvision. Tags are timm's: `tv_in1k` for the first weights,
-//! `tv2_in1k` for the second, whose own evaluation resizes to 232 pixels instead of 256.
+//! `tv2_in1k` for the second, which are evaluated with a resize to 232 pixels instead of 256.
 
 use super::{Checkpoint, IMAGENET, SMALL_INPUT, bilinear};
 use crate::models::ResNet;
 use crate::models::config::Block;
 
-/// A residual network and the checkpoints that were trained of it.
+/// A residual network and its published checkpoints.
 pub struct Residual {
     pub name: &'static str,
     pub summary: &'static str,

@@ -1,11 +1,11 @@
-//! The vision transformers of timm 1.0: every plain one (class token, learned positions, one
-//! linear classifier), with the checkpoints that timm publishes for it. The first one of a list
-//! is what timm takes where none is named.
+//! The vision transformers of timm 1.0: all plain ones (class token, learned positions, one linear
+//! classifier), with the checkpoints that timm publishes. The first checkpoint of a list is timm's
+//! default.
 
 use super::{CLIP, Checkpoint, HALF, IMAGENET, RAW, bicubic, bilinear};
 use crate::models::{Vit, VitStart};
 
-/// A transformer and the checkpoints that were trained of it.
+/// A transformer and its published checkpoints.
 pub struct Transformer {
     pub name: &'static str,
     pub summary: &'static str,
@@ -43,7 +43,8 @@ impl Vit {
         Self { patch, ..self }
     }
 
-    /// CLIP's image tower (Radford et al. 2021): a norm before the blocks, no bias of the patches.
+    /// CLIP's image encoder (Radford et al. 2021): a norm before the blocks, no bias in the patch
+    /// embedding.
     const fn clip(self) -> Self {
         Self {
             norm_eps: 1e-5,
@@ -53,7 +54,7 @@ impl Vit {
         }
     }
 
-    /// The GELU that CLIP was trained with.
+    /// The GELU approximation that CLIP was trained with.
     const fn quick(self) -> Self {
         Self {
             quick_gelu: true,

@@ -1,14 +1,14 @@
-//! Which of the state dicts in a file is taken.
+//! Selects one of the state dicts in a file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::pickle::{Node, Stored, stored};
 
-/// Keys under which training scripts keep averages of the weights, in timm's order.
+/// Keys under which training scripts store averaged weights, in timm's order.
 const AVERAGES: [&str; 2] = ["state_dict_ema", "model_ema"];
-/// Keys of the weights themselves: timm's two in its order, and a usual third.
+/// Keys of the weights themselves: timm's two in its order, and a common third.
 const WEIGHTS: [&str; 3] = ["state_dict", "model", "model_state_dict"];
-/// Keys of the weights where nothing stands under the others and there are several state dicts:
+/// Further keys of weights, if nothing is under the others and there are several state dicts:
 /// averages, then the weights themselves.
 const FURTHER: [&str; 14] = [
     "ema",
@@ -26,7 +26,7 @@ const FURTHER: [&str; 14] = [
     "weights",
     "student",
 ];
-/// Keys of what trains a model and is none: the beginnings of their names.
+/// Prefixes of keys of training state, such as optimisers, which is not a model.
 const TRAINERS: [&str; 6] = [
     "optim",
     "scheduler",
@@ -35,30 +35,31 @@ const TRAINERS: [&str; 6] = [
     "loss",
     "criterion",
 ];
-/// Dicts in one another. State dicts stand at most three deep.
+/// The maximum nesting of dicts. State dicts are at most three deep.
 const DEEPEST: usize = 12;
-/// Dicts that are looked into for state dicts, as a dict may hold itself, or another many times.
+/// The maximum number of dicts to search, because a dict may contain itself, or another one many
+/// times.
 const MOST_VISITED: usize = 10_000;
-/// So many pairs of a dict count as another visit.
+/// The number of pairs of a dict that count as another visit.
 const PAIRS_OF_A_VISIT: usize = 100;
-/// Places that an error lists.
+/// The maximum number of places that an error lists.
 const MOST_LISTED: usize = 12;
 
-/// Part of a file: tensors by name, and where they stand in it.
+/// Part of a file: tensors by name, and their place in the file.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part<T> {
     pub tensors: BTreeMap<String, T>,
-    /// Keys and prefixes from the outside in; none for the whole file.
+    /// Keys and prefixes from the outside in; empty for the whole file.
     pub place: Vec<String>,
-    /// What else could be taken in its place.
+    /// The places of alternatives.
     pub beside: Vec<String>,
 }
 
 /// Entries of a pickled dict.
 type Entries<'a> = Vec<(Node<'a>, Node<'a>)>;
 
-/// The state dict that a pickle is or holds: the one at `wanted`, else the one that timm's
-/// `load_state_dict` takes. It prefers averaged weights to those of the last step.
+/// The state dict that a pickle is or contains: the one at `wanted`, or by default the one that
+/// timm's `load_state_dict` selects. It prefers averaged weights to those of the last step.
 pub(super) fn state_dict(root: Node, wanted: Option<&str>) -> Result<Part<Stored>, String> {
     let Some(root) = root.entries() else {
         return Err(match root.called() {
@@ -75,7 +76,7 @@ pub(super) fn state_dict(root: Node, wanted: Option<&str>) -> Result<Part<Stored
         return found.read();
     };
     let at_root = at(&root, wanted, Vec::new());
-    // Names inside the usual state dict have no key before them in most people's words.
+    // Users usually name prefixes inside the usual state dict without its key.
     let found = match at_root {
         Some(found) => Some(found),
         None => {
@@ -90,7 +91,7 @@ pub(super) fn state_dict(root: Node, wanted: Option<&str>) -> Result<Part<Stored
     }
 }
 
-/// Of tensors without keys around them, those whose names begin with `wanted`, without it.
+/// Of tensors without keys around them, those whose names begin with `wanted`, which is removed.
 pub(super) fn prefixed<T>(tensors: BTreeMap<String, T>, wanted: &str) -> Result<Part<T>, String> {
     let places = prefixes(tensors.keys());
     let tensors = without_prefix(tensors, wanted);
@@ -104,7 +105,7 @@ pub(super) fn prefixed<T>(tensors: BTreeMap<String, T>, wanted: &str) -> Result<
     }
 }
 
-/// A dict of the pickle, and the part of its names that is wanted.
+/// A dict of the pickle, and the selected prefix of its names.
 struct Candidate<'a> {
     entries: Entries<'a>,
     prefix: String,
@@ -163,7 +164,7 @@ impl<'a> Candidate<'a> {
     }
 }
 
-/// The dict that is taken where nothing else is asked for.
+/// The dict that is selected by default.
 fn taken(root: Entries) -> Result<Candidate, String> {
     let found = usual(root)?;
     if found.holds_tensors() {
@@ -197,7 +198,7 @@ fn under_usual_key<'a>(
         let Some(value) = entry(entries, key).filter(|value| !value.is_none()) else {
             continue;
         };
-        // The weights of the last step would be taken for averaged ones.
+        // Falling back would silently use the weights of the last step instead of averaged ones.
         return match filled(value) {
             Some(inner) => Ok(Some((key, inner))),
             None => Err(format!(
@@ -210,7 +211,7 @@ fn under_usual_key<'a>(
     Ok(keys.find_map(|key| Some((key, filled(entry(entries, key)?)?))))
 }
 
-/// The only state dict of a model in these entries, or the first that has a further key.
+/// The only state dict of a model in these entries, or the first one under a further key.
 fn further<'a>(entries: &Entries<'a>) -> Option<Candidate<'a>> {
     let mut all = places(entries);
     all.retain(|place| !is_trainers(place));
@@ -236,7 +237,7 @@ fn entry<'a>(entries: &Entries<'a>, name: &str) -> Option<Node<'a>> {
     found.map(|(_, value)| *value)
 }
 
-/// What stands at `wanted`: keys joined by dots, behind them a prefix of names.
+/// The dict at `wanted`: keys joined by dots, followed by a prefix of names.
 fn at<'a>(entries: &Entries<'a>, wanted: &str, place: Vec<String>) -> Option<Candidate<'a>> {
     let wanted = wanted.trim_end_matches('.');
     for (key, value) in entries.iter().rev() {
@@ -296,7 +297,7 @@ fn is_state_dict(entries: &Entries) -> bool {
     entries.iter().any(|(_, value)| is_tensor(*value))
 }
 
-/// All places of state dicts: keys, joined by dots.
+/// The places of all state dicts: keys, joined by dots.
 fn places(entries: &Entries) -> Vec<String> {
     let mut found = Vec::new();
     note_places(entries, &mut Vec::new(), &mut found, &mut 0);
@@ -326,15 +327,15 @@ fn note_places<'a>(
     }
 }
 
-/// The places of a root but for the one that is taken.
+/// The places in a root, except for the selected one.
 fn others(root: &Entries, taken: &[String]) -> Vec<String> {
     let taken = taken.join(".");
-    // What an optimiser or a scaler keeps is no model's.
+    // State of an optimiser or a scaler is not a model.
     let kept = |place: &String| *place != taken && !place.starts_with("optimizer");
     places(root).into_iter().filter(kept).collect()
 }
 
-/// What names begin with, up to their first dot.
+/// The prefixes of names up to their first dot.
 fn prefixes<'a>(names: impl Iterator<Item = &'a String>) -> Vec<String> {
     let first = names.filter_map(|name| name.split_once('.'));
     let first: BTreeSet<&str> = first.map(|(prefix, _)| prefix).collect();
@@ -383,7 +384,7 @@ mod tests {
     #[test]
     fn malformed_tensors_are_refused() {
         for body in [
-            // Too few arguments; a storage that is none; a shape that is none.
+            // Too few arguments; an invalid storage; an invalid shape.
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n)Rs".as_slice(),
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NK\0))tRs",
             b"}X\x01\0\0\0actorch._utils\n_rebuild_tensor_v2\n(NQK\0))tRs",
@@ -397,7 +398,7 @@ mod tests {
     fn a_dict_in_itself_and_one_many_times_over_end() {
         for body in [
             b"}q\0X\x05\0\0\0modelh\0s".to_vec(),
-            // Each dict holds the one before it twice: 2^60 paths.
+            // Each dict contains the previous one twice: 2^60 paths.
             (0..60u8).fold(b"}q\0".to_vec(), |body, _| {
                 [&body, b"0}X\x01\0\0\0ah\0sX\x01\0\0\0bh\0sq\0".as_slice()].concat()
             }),

@@ -1,4 +1,4 @@
-//! The files that state dicts come in, told apart by what they begin with.
+//! The file formats of state dicts, distinguished by their first bytes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +11,10 @@ use super::choice::{Part, prefixed};
 use super::{StateDict, Weights, safetensors, torch};
 use crate::{Error, Result};
 
-/// Beside the files of a folder of shards: which tensor lies in which. Of safetensors and of
+/// Index files of sharded checkpoints, which map each tensor to a shard: of safetensors and of
 /// `torch.save`.
 const INDICES: [&str; 2] = [".safetensors.index.json", ".bin.index.json"];
-/// What a folder's weights may be called, best first.
+/// The usual names of weights in a folder, best first.
 pub const USUAL: [&str; 5] = [
     "model.safetensors",
     "model.safetensors.index.json",
@@ -22,7 +22,7 @@ pub const USUAL: [&str; 5] = [
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 ];
-/// What wrappers of models put before every name.
+/// Prefixes that wrappers of models add to every name.
 const PREFIXES: [&str; 11] = [
     "_orig_mod.",
     "module.",
@@ -36,18 +36,18 @@ const PREFIXES: [&str; 11] = [
     "ema.",
     "ema_model.",
 ];
-/// Wrappers in one another.
+/// The maximum nesting of wrappers.
 const MOST_WRAPPERS: usize = 8;
 
 /// Reads the state dict in `path`: a safetensors file, the index of a sharded one, a file of
 /// `torch.save`, or a folder with one of these under its usual name.
 ///
-/// Pickles are read, never executed. Of several state dicts in one file the one at `wanted` is
-/// taken: keys and a prefix of names, joined by dots. Without it, it is the one that timm's
-/// `load_state_dict` takes: `state_dict_ema`, `model_ema`, `state_dict`, `model`; and
-/// `model_state_dict`. Where none of these is there, it is the only state dict of the file, or the
-/// first under a further usual key, such as `ema`, `teacher` or `net`. Prefixes such as `module.`
-/// before all names are taken off.
+/// Pickles are parsed, never executed. Of several state dicts in one file, the one at `wanted` is
+/// selected: keys and a prefix of names, joined by dots. The default is the one that timm's
+/// `load_state_dict` selects: `state_dict_ema`, `model_ema`, `state_dict`, `model`; and
+/// `model_state_dict`. If none of these exists, it is the only state dict of the file, or the first
+/// under a further usual key, such as `ema`, `teacher` or `net`. Prefixes such as `module.` that
+/// all names share are removed.
 pub fn read(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     if path.is_dir() {
         return read(&usual(path)?, wanted);
@@ -59,13 +59,13 @@ pub fn read(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     Ok(unwrapped(weights))
 }
 
-/// Whether `path` names the index of a sharded file.
+/// Whether `path` is the index of a sharded file.
 pub fn is_index(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     name.is_some_and(|name| INDICES.iter().any(|end| name.ends_with(end)))
 }
 
-/// The files that `index` names; they lie beside it.
+/// The files that `index` names, in the same folder.
 pub fn shards(index: &Path) -> Result<BTreeSet<String>> {
     Ok(weight_map(index)?
         .into_iter()
@@ -99,7 +99,7 @@ fn single(path: &Path, wanted: Option<&str>) -> Result<Weights> {
     weights.map_err(|why| damaged(path, &why))
 }
 
-/// Of tensors without keys around them.
+/// Selects from tensors without keys around them.
 fn part(tensors: StateDict, wanted: Option<&str>) -> std::result::Result<Weights, String> {
     match wanted {
         Some(wanted) => prefixed(tensors, wanted),
@@ -138,7 +138,7 @@ fn sharded(index: &Path, wanted: Option<&str>) -> Result<Weights> {
     }
 }
 
-/// The tensors that `index` names, and the file of each, which is a plain name.
+/// The file of each tensor that `index` names, which is a plain name.
 fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
     let bytes = fs::read(index).map_err(|error| damaged(index, &error))?;
     let document: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(index, &error))?;
@@ -160,7 +160,7 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
-/// The same without the prefixes that stand before all names.
+/// Removes prefixes that all names share.
 fn unwrapped(mut weights: Weights) -> Weights {
     for _ in 0..MOST_WRAPPERS {
         let tensors = &weights.tensors;

@@ -1,5 +1,5 @@
-//! Types of elements, as the files name them and as models have them: fractions as f32, whole
-//! numbers as i64.
+//! Element types in files, and their conversion to the types of models: fractions to f32, integers
+//! to i64.
 
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::Dtype;
@@ -11,12 +11,12 @@ pub(super) enum Element {
     F32,
     F16,
     BF16,
-    /// Eight bits without infinities, and the same with a larger bias and one zero.
+    /// Eight bits without infinities, and the same with a larger bias and a single zero.
     F8E4M3,
     F8E4M3Fnuz,
     F8E5M2,
     F8E5M2Fnuz,
-    /// An exponent alone.
+    /// An exponent only.
     F8E8M0,
     I64,
     I32,
@@ -26,7 +26,7 @@ pub(super) enum Element {
     U32,
     U16,
     U8,
-    /// What no model here has, and the bytes of one.
+    /// A type that no model here uses, and its size in bytes.
     Other(&'static str, usize),
 }
 
@@ -39,7 +39,7 @@ const COMPLEX: [Element; 3] = [
 ];
 
 impl Element {
-    /// Of `torch.FloatStorage` and the like.
+    /// From `torch.FloatStorage` and the like.
     pub fn of_storage(class: &str) -> Option<Self> {
         let name = class.strip_prefix("torch.")?;
         let name = name.strip_prefix("cuda.").unwrap_or(name);
@@ -61,7 +61,7 @@ impl Element {
         })
     }
 
-    /// Of `torch.float32` and the like.
+    /// From `torch.float32` and the like.
     pub fn of_dtype(name: &str) -> Option<Self> {
         Some(match name.strip_prefix("torch.")? {
             "float64" | "double" => F64,
@@ -89,7 +89,7 @@ impl Element {
         })
     }
 
-    /// As safetensors has it.
+    /// From the dtypes of safetensors.
     pub fn of_safetensors(dtype: Dtype) -> Result<Self, String> {
         Ok(match dtype {
             Dtype::F64 => F64,
@@ -121,7 +121,7 @@ impl Element {
         }
     }
 
-    /// The tensor of these little-endian elements: f32 or i64.
+    /// The tensor of little-endian elements: f32 or i64.
     pub fn tensor(self, bytes: &[u8], shape: &[usize]) -> Result<Tensor, String> {
         let small = |value: fn(u8) -> f32| bytes.iter().map(|byte| value(*byte)).collect();
         let fractions: Vec<f32> = match self {
@@ -174,7 +174,7 @@ impl Element {
     }
 }
 
-/// A number of eight bits: a sign, an exponent, and `mantissa` bits behind the point.
+/// An eight-bit float: a sign, an exponent, and `mantissa` fractional bits.
 fn minifloat(byte: u8, mantissa: u32, bias: i32, is_nan: bool) -> f32 {
     if is_nan {
         return f32::NAN;

@@ -1,4 +1,4 @@
-//! A state dict as the tensors of a model.
+//! Matches a state dict with the tensors of a model.
 
 use candle_core::{DType, Device, Tensor};
 
@@ -6,18 +6,18 @@ use super::{StateDict, Weights, positions, resample};
 use crate::models::{Config, Initial, Model, Network, TensorSpec, catalogue};
 use crate::{Error, Result};
 
-/// The weights that make tokens of patches.
+/// The weights of the patch embedding.
 const PATCHES: &str = "patch_embed.proj.weight";
-/// Names of one sort that an error lists.
+/// The maximum number of names of one type that an error lists.
 const MOST_NAMED: usize = 8;
 
-/// The model of `config` with the tensors of `found`, exactly: names and shapes must be those of
-/// timm and torchvision. Position embeddings of another image size are resampled, counters of
-/// batch norms may be absent.
+/// The model of `config` with exactly the tensors of `found`: names and shapes must be those of
+/// timm and torchvision. Position embeddings of another image size are resampled; batch-norm
+/// counters may be missing.
 ///
 /// # Errors
-/// One that lists what is missing, superfluous or of another shape, and says what the tensors
-/// look like instead.
+/// Lists missing, unexpected and differently shaped tensors, and says what the tensors look like
+/// instead.
 pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     let mut tensors = StateDict::new();
     let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
@@ -66,7 +66,7 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     )))
 }
 
-/// What the tensors that are left over show: parts that no network here has.
+/// Names the unsupported parts of a network that unexpected tensors belong to.
 fn lacking<'t>(found: impl Iterator<Item = &'t String> + Clone) -> Option<String> {
     let lacks = catalogue::lacking_of(found);
     let (_, tensor) = lacks.first()?;
@@ -77,7 +77,7 @@ fn lacking<'t>(found: impl Iterator<Item = &'t String> + Clone) -> Option<String
     ))
 }
 
-/// Where else the tensors of a file are, or whose, if that is known.
+/// Where the expected tensors are, or which model the given ones belong to, if known.
 fn hint(given: &StateDict, config: &Config) -> Option<String> {
     let under = under(given, config);
     if under.is_empty() {
@@ -91,8 +91,8 @@ fn hint(given: &StateDict, config: &Config) -> Option<String> {
     ))
 }
 
-/// The tensors under the only prefix that has those of a backbone of `config`, where a state dict
-/// has the model inside another one. Not where the other one has the classifier: it would be lost.
+/// The tensors under the only prefix with those of a backbone of `config`, if a state dict contains
+/// the model inside another one. Not if the outer model has the classifier: it would be lost.
 pub fn rooted(found: Weights, config: &Config) -> Weights {
     let prefixes = under(&found.tensors, config);
     let head = format!("{}.weight", config.head());
@@ -127,7 +127,7 @@ fn is_backbone(name: &str, config: &Config) -> bool {
     specs.iter().any(|spec| !spec.head && spec.name == name)
 }
 
-/// The prefixes under which the file has a backbone's tensors.
+/// The prefixes with the tensors of a backbone.
 fn under(found: &StateDict, config: &Config) -> Vec<String> {
     let specs = config.tensors();
     let Some(first) = specs.iter().find(|spec| !spec.head) else {
@@ -142,7 +142,7 @@ fn counter() -> Result<Tensor> {
     Ok(Tensor::zeros((), DType::I64, &Device::Cpu)?)
 }
 
-/// The tensor as the model has it: positions for its number of patches, counters as scalars.
+/// Converts the tensor for the model: positions for its number of patches, counters as scalars.
 fn adapted(config: &Config, spec: &TensorSpec, tensor: Tensor) -> Result<Tensor> {
     let fits = tensor.dims() == spec.shape.as_slice();
     match (&config.network, spec.initial) {
@@ -173,7 +173,7 @@ fn is_float(tensor: &Tensor) -> bool {
     tensor.dtype() == DType::F32
 }
 
-/// What keeps `tensor` from being the one that the model has.
+/// How `tensor` differs from the one that the model has.
 fn difference(spec: &TensorSpec, tensor: &Tensor) -> Option<String> {
     let (is, should) = (tensor.dims(), spec.shape.as_slice());
     if is != should {
@@ -199,8 +199,8 @@ fn listed(what: &str, names: &[String]) -> Option<String> {
     })
 }
 
-/// The architecture of the catalogue that has these tensors, first of all one for the same size
-/// of images; classifiers may differ.
+/// The architecture of the catalogue with these tensors, preferably for the same image size;
+/// classifiers may differ.
 fn likeness(found: &StateDict) -> Option<String> {
     let architectures = || {
         let names = catalogue::names().into_iter();

@@ -1,6 +1,6 @@
-//! Published weights: from the containers of other tools to a [`Model`](super::Model).
+//! Published weights: from the file formats of other tools to a [`Model`](super::Model).
 //!
-//! Knows files and tensors; where a file comes from is the caller's business.
+//! Knows files and tensors; the caller decides where a file comes from.
 
 mod choice;
 mod containers;
@@ -22,5 +22,5 @@ pub use positions::resample;
 
 /// Tensors by name: floating ones as f32, integers as i64, all on the CPU.
 pub type StateDict = BTreeMap<String, Tensor>;
-/// A state dict and where in its file it stands.
+/// A state dict and its place in the file.
 pub type Weights = Part<Tensor>;

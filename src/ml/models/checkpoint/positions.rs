@@ -1,12 +1,12 @@
-//! Position embeddings for another number of patches, as timm resamples them.
+//! Resamples position embeddings for another number of patches, as timm does.
 
 use candle_core::{Device, Tensor};
 
 use crate::{Error, Result};
 
-/// `positions` `[1, 1 + g², width]` for a grid of `side` × `side` patches: the class token's stays,
-/// the others are resized as an image of `width` channels, bicubic (a = −0.5) and antialiased as
-/// PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)` does.
+/// `positions` `[1, 1 + g², width]` for a grid of `side` × `side` patches: the class token's
+/// position is kept, the others are resized as an image of `width` channels, bicubic (a = −0.5) and
+/// antialiased as in PyTorch's `interpolate(mode="bicubic", antialias=True, align_corners=False)`.
 pub fn resample(positions: &Tensor, side: usize) -> Result<Tensor> {
     let (Some(grid), true) = (grid(positions), side > 0) else {
         return Err(Error::Invalid(format!(
@@ -30,7 +30,7 @@ pub fn resample(positions: &Tensor, side: usize) -> Result<Tensor> {
     )?)
 }
 
-/// The side of the square of patches that `positions` are for, behind a class token.
+/// The side of the square grid of patches in `positions`, after a class token.
 pub(super) fn grid(positions: &Tensor) -> Option<usize> {
     let [1, tokens, _] = positions.dims()[..] else {
         return None;
@@ -39,7 +39,7 @@ pub(super) fn grid(positions: &Tensor) -> Option<usize> {
     (grid > 0 && grid * grid + 1 == tokens).then_some(grid)
 }
 
-/// For each new place the first old one and the weights from there on.
+/// For each new position, the first old one and the weights from there on.
 fn weights(from: usize, to: usize) -> Vec<(usize, Vec<f64>)> {
     let scale = from as f64 / to as f64;
     let stretch = scale.max(1.0);
@@ -65,8 +65,8 @@ fn cubic(x: f64) -> f64 {
     }
 }
 
-/// Blends `values` `[rows, old, inner, width]` along the second axis, whose length follows from
-/// the others.
+/// Blends `values` `[rows, old, inner, width]` along the second axis, whose length follows from the
+/// others.
 fn blend(
     values: &[f32],
     rows: usize,

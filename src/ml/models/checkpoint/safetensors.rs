@@ -1,4 +1,4 @@
-//! One `.safetensors` file, read tensor by tensor.
+//! Reads a `.safetensors` file, tensor by tensor.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -10,12 +10,12 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use super::StateDict;
 use super::element::Element;
 
-/// Bytes that tell how long the header is.
+/// The number of bytes of the header's length.
 const PREFIX: u64 = 8;
-/// Longer than the format allows.
+/// The limit of the format.
 const LONGEST_HEADER: u64 = 100_000_000;
 
-/// Whether a file that begins like this is one: the length of its header, and a brace.
+/// Whether a file that begins like this has the format: the length of its header, and a brace.
 pub(super) fn is_meant(start: &[u8]) -> bool {
     start.get(PREFIX as usize) == Some(&b'{') && header_length(start) <= LONGEST_HEADER
 }
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path) -> Result<StateDict, String> {
         .collect()
 }
 
-/// The header, checked by the library, and where the data behind it begins.
+/// The header, validated by the library, and the start of the data after it.
 fn header(file: &mut File, length: u64) -> Result<(u64, Metadata), String> {
     let mut bytes = Vec::new();
     file.take(PREFIX).read_to_end(&mut bytes).map_err(text)?;

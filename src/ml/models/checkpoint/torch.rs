@@ -12,18 +12,19 @@ use zip::read::{ArchiveOffset, Config};
 use super::choice::{Part, state_dict};
 use super::pickle::{self, Pickle, Storage, Stored};
 
-/// What a zip archive begins with.
+/// The first bytes of a zip archive.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
-/// What a pickle begins with.
+/// The first byte of a pickle.
 pub(super) const PICKLE: u8 = 0x80;
-/// More bytes than any state dict's pickle has.
+/// An upper bound on the size of a state dict's pickle.
 const LONGEST_PICKLE: u64 = 1 << 26;
-/// How much a compressed archive may grow. Weights of which 99 in 100 are 0 shrink to a twentieth.
+/// The maximum expansion of a compressed archive. Weights of which 99 in 100 are 0 shrink to a
+/// twentieth.
 const MOST_GROWTH: u64 = 100;
-/// How often different tensors may use each byte of the storages together. Tied weights are one
+/// The maximum ratio of the tensors' size to that of their storages. Tied weights count as one
 /// tensor; slices of a flat parameter use each byte once.
 const MOST_VIEWS: usize = 8;
-/// Bytes that count towards neither bound.
+/// Both ratios ignore this number of bytes.
 const SMALL: u64 = 1 << 24;
 
 type ReadResult<T> = Result<T, String>;
@@ -35,7 +36,7 @@ enum Place {
         begin: u64,
         bytes: u64,
     },
-    /// They were compressed.
+    /// In memory, because they were compressed.
     Here(Vec<u8>),
 }
 
@@ -48,18 +49,18 @@ impl Place {
     }
 }
 
-/// Where the storages are, by key, and whether their elements are little-endian.
+/// The places of the storages, by key, and whether their elements are little-endian.
 struct Storages {
     places: HashMap<String, Place>,
     little_endian: bool,
 }
 
-/// The state dict of a zip archive: the one at `wanted`, else the usual one.
+/// The state dict of a zip archive: the one at `wanted`, or the default one.
 pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tensor>> {
     let file = BufReader::new(File::open(path).map_err(text)?);
-    let cut = |why| format!("it is cut short, or no zip archive: {why}");
-    // PyTorch's archives begin where the file does. A guess from where entries seem to be finds
-    // the second entry for some lengths of their names.
+    let cut = |why| format!("it is truncated, or not a zip archive: {why}");
+    // PyTorch's archives start at the beginning of the file. Guessing the start from the entries
+    // finds the second entry for some name lengths.
     let config = Config {
         archive_offset: ArchiveOffset::Known(0),
     };
@@ -94,8 +95,8 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     tensors_of(path, part, &storages)
 }
 
-/// Where an entry of the archive is. A compressed one is read, and `budget` is what all of these may
-/// grow to.
+/// The place of an entry of the archive. A compressed entry is decompressed; `budget` limits the
+/// total size of all of these.
 fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<Place> {
     let entry = archive
         .by_name(name)
@@ -163,7 +164,7 @@ fn texts(keys: &Pickle) -> Option<Vec<String>> {
     keys.map(|key| key.text().map(str::to_string)).collect()
 }
 
-/// The storages behind the pickles, which begin at `begin` of a file of `length` bytes.
+/// The storages after the pickles, which begin at `begin` of a file of `length` bytes.
 fn behind(
     root: &Pickle,
     keys: Vec<String>,
@@ -196,7 +197,7 @@ fn behind(
 fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResult<Part<Tensor>> {
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
-    // No room is made for more than the file can hold.
+    // Does not reserve more memory than the file can fill.
     let held = |place: &&Place| match place {
         Place::InFile { begin, bytes } => {
             begin.checked_add(*bytes).is_some_and(|end| end <= length)
@@ -257,7 +258,7 @@ fn tensor(
         .iter()
         .try_fold(1usize, |all, side| all.checked_mul(*side));
     let end = count.and_then(|count| end(stored, count));
-    // A tensor with more elements than its storage repeats some: no model's weights do.
+    // A tensor with more elements than its storage repeats some, which no model's weights do.
     let (Some(count), Some(end)) = (count.filter(|it| *it <= there), end) else {
         return Err("its shape does not fit its storage".to_string());
     };
@@ -277,7 +278,7 @@ fn tensor(
     stored.element.tensor(&bytes, &stored.shape)
 }
 
-/// The bytes of a storage from one place to another, which are inside it.
+/// Bytes `from` to `to` of a storage, which must contain them.
 fn part(file: &mut File, place: &Place, from: usize, to: usize) -> ReadResult<Vec<u8>> {
     match place {
         Place::InFile { begin, .. } => {
@@ -294,7 +295,7 @@ fn part(file: &mut File, place: &Place, from: usize, to: usize) -> ReadResult<Ve
     }
 }
 
-/// Behind the last element, in elements of the storage. `None` where that is past counting.
+/// The end of the last element, in elements of the storage. `None` on overflow.
 fn end(stored: &Stored, count: usize) -> Option<usize> {
     if count == 0 {
         return Some(stored.offset);
@@ -306,7 +307,7 @@ fn end(stored: &Stored, count: usize) -> Option<usize> {
     last.checked_add(1)
 }
 
-/// The elements row by row, whatever order they are kept in.
+/// The elements in row-major order, regardless of the strides.
 fn in_order(stored: &Stored, count: usize, size: usize, bytes: Vec<u8>) -> Vec<u8> {
     if is_in_order(stored) {
         return bytes;

@@ -1,14 +1,14 @@
-//! Distances of two tensors, element by element.
+//! The distance of two tensors, element by element.
 
 use rayon::prelude::*;
 
 use super::math::vectorised;
 use crate::ops::parallel;
 
-/// Elements of a piece of work.
+/// Elements of a work item.
 const PIECE: usize = 1 << 14;
 
-/// Σ w·(x − a)², added up in f64; no weights are weights of 1.
+/// Σ w·(x − a)², summed in f64; empty weights mean weights of 1.
 pub fn squared_distance(x: &[f32], anchor: &[f32], weights: &[f32]) -> f64 {
     let piece = |index: usize| {
         let from = index * PIECE;
@@ -25,7 +25,7 @@ pub fn squared_distance(x: &[f32], anchor: &[f32], weights: &[f32]) -> f64 {
     sums.iter().sum()
 }
 
-/// Σ x², added up in f64.
+/// Σ x², summed in f64.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     let square = |value: &f32| f64::from(*value) * f64::from(*value);
     let pieces = x.par_chunks(PIECE);

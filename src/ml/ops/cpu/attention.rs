@@ -1,11 +1,11 @@
-//! Attention on packed queries, keys and values: one image after the other, products straight
-//! from and into the packed rows.
+//! Attention on packed queries, keys and values: image by image, with products that read and write
+//! the packed rows directly.
 
 use super::gemm::{Matrix, Write, multiply};
 use super::math::{softmax, sum_of, vectorised};
 use crate::ops::parallel;
 
-/// Sizes of an attention.
+/// The sizes of an attention.
 #[derive(Clone, Copy)]
 pub struct AttentionShape {
     pub batch: usize,
@@ -21,12 +21,12 @@ impl AttentionShape {
         self.heads * self.size
     }
 
-    /// Values of an image's packed rows.
+    /// The number of values in an image's packed rows.
     fn packed(&self) -> usize {
         self.tokens * 3 * self.width()
     }
 
-    /// Values of an image's attention shares of one head.
+    /// The number of attention weights of an image and a head.
     fn shares(&self) -> usize {
         self.queries * self.tokens
     }
@@ -43,8 +43,8 @@ impl AttentionShape {
     }
 }
 
-/// The output `[batch, queries, width]`, and the shares `[batch, heads, queries, tokens]` where
-/// `keep`.
+/// The output `[batch, queries, width]`, and the attention weights `[batch, heads, queries,
+/// tokens]` if `keep`.
 pub fn forward(shape: AttentionShape, qkv: &[f32], keep: bool) -> (Vec<f32>, Vec<f32>) {
     let (width, shares) = (shape.width(), shape.shares());
     let mut output = vec![0.0; shape.batch * shape.queries * width];
@@ -157,7 +157,7 @@ fn head_backward(
     );
 }
 
-/// From the gradient of the shares to that of the unscaled scores.
+/// Converts the gradient of the attention weights to that of the unscaled scores.
 #[inline(always)]
 fn softmax_backward(row: &mut [f32], share: &[f32], scale: f32) {
     let count = row.len();

@@ -1,10 +1,10 @@
-//! Batch normalisation with the addition and the rectifier behind it.
+//! Batch normalisation with the addition and the ReLU after it.
 
 use super::math::{sum_of, sums_of, vectorised};
 use super::uninit;
 use crate::ops::parallel;
 
-/// Sizes of a batch of images.
+/// The sizes of a batch of images.
 #[derive(Clone, Copy)]
 pub struct BatchNormShape {
     pub batch: usize,
@@ -25,8 +25,8 @@ impl BatchNormShape {
         image * self.image()..(image + 1) * self.image()
     }
 
-    /// Σ over a channel's pixels of both values of f(value of a, value of b), planes in lanes of
-    /// f32, the planes' sums in f64.
+    /// Σ over a channel's pixels of both values of f(value of a, value of b): f32 lanes within a
+    /// plane, f64 across planes.
     #[inline(always)]
     fn channel_sums(
         &self,
@@ -48,8 +48,8 @@ impl BatchNormShape {
     }
 }
 
-/// The mean and the biased variance of each channel, in one pass: sums of what lies above the mean
-/// of the channel's first plane, and of its square.
+/// The mean and the biased variance of each channel, in one pass: sums of the differences from the
+/// mean of the channel's first plane, and of their squares.
 pub fn moments(shape: BatchNormShape, x: &[f32]) -> Vec<[f32; 2]> {
     let mut moments = vec![[0.0; 2]; shape.channels];
     parallel::each_piece(&mut moments, 1, |channel, moments| {
@@ -70,7 +70,7 @@ pub fn moments(shape: BatchNormShape, x: &[f32]) -> Vec<[f32; 2]> {
     moments
 }
 
-/// What turns a channel's pixel x into (x − mean)·inverse·weight + bias.
+/// The coefficients that map a channel's pixel x to (x − mean)·inverse·weight + bias.
 #[derive(Clone, Copy)]
 pub struct Channel {
     pub mean: f32,
@@ -80,7 +80,7 @@ pub struct Channel {
     pub bias: f32,
 }
 
-/// The normalised images, with `residual` added (if there is one) and rectified.
+/// The normalised images, with `residual` added (if present), after ReLU.
 pub fn forward(
     shape: BatchNormShape,
     x: &[f32],
@@ -113,7 +113,7 @@ pub fn forward(
     })
 }
 
-/// `gradient` where `output` is positive, else 0.
+/// `gradient` where `output` is positive, otherwise 0.
 pub fn through_rectifier(shape: BatchNormShape, gradient: &[f32], output: &[f32]) -> Vec<f32> {
     uninit::vector(gradient.len(), shape.image(), |image, target| {
         let range = shape.range(image);
@@ -154,8 +154,8 @@ pub fn to_channels(
     sums
 }
 
-/// The gradient of x. `sums` are those of [`to_channels`] where the statistics were the batch's
-/// own, and thus moved with x.
+/// The gradient of x. `sums` are those of [`to_channels`] if the statistics were the batch's own,
+/// and so depend on x.
 pub fn to_x(
     shape: BatchNormShape,
     gradient: &[f32],

@@ -1,9 +1,9 @@
 //! Matrix products of slices, on the calling thread.
 //!
-//! The only place of the operations that needs `unsafe`: `gemm` takes raw pointers. Every stride
-//! is checked against the slice it walks before the call.
+//! `gemm` takes raw pointers, which requires `unsafe`. Every stride is checked against its slice
+//! before the call.
 
-/// A matrix in a slice: element (i, j) lies at i·`row_stride` + j·`column_stride`.
+/// A matrix in a slice: element (i, j) is at i·`row_stride` + j·`column_stride`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
     pub values: &'a [f32],
@@ -19,7 +19,7 @@ impl<'a> Matrix<'a> {
         Self::strided(values, rows, columns, columns)
     }
 
-    /// Rows of `columns` neighbours, `row_stride` apart.
+    /// Contiguous rows of `columns` values, `row_stride` apart.
     pub fn strided(values: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
         Self {
             values,
@@ -30,7 +30,7 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// The transposed matrix, nothing moved.
+    /// The transposed matrix, without copying.
     pub fn t(self) -> Self {
         Self {
             rows: self.columns,
@@ -42,17 +42,17 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// What happens to the values that are there already.
+/// Whether to overwrite or accumulate.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Write {
     Replace,
     Add,
 }
 
-/// `target` (rows `row_stride` apart) becomes, or gains, a·b.
+/// Sets `target` (rows `row_stride` apart) to a·b, or adds a·b.
 ///
 /// # Panics
-/// Where the shapes do not fit each other or their slices: a mistake of the calling kernel.
+/// If the shapes do not fit each other or their slices: a bug in the calling kernel.
 pub fn multiply(target: &mut [f32], row_stride: usize, a: Matrix, b: Matrix, write: Write) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     assert_eq!(k, b.rows, "inner sizes differ");
@@ -64,8 +64,9 @@ pub fn multiply(target: &mut [f32], row_stride: usize, a: Matrix, b: Matrix, wri
     check(a.values.len(), m, k, a.row_stride, a.column_stride);
     check(b.values.len(), k, n, b.row_stride, b.column_stride);
     let stride = |stride: usize| stride as isize;
-    // SAFETY: the checks above hold every element of the three matrices inside its slice;
-    // `target` is borrowed exclusively, so it overlaps neither `a` nor `b`; all are initialised.
+    // SAFETY: the checks above guarantee that every element of the three matrices is inside its
+    // slice; `target` is borrowed exclusively, so it overlaps neither `a` nor `b`; all are
+    // initialised.
     unsafe {
         gemm::gemm(
             m,

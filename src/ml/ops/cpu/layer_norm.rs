@@ -4,7 +4,7 @@ use super::math::{sum_of, vectorised};
 use super::{piece_rows, sum_in_order};
 use crate::ops::parallel;
 
-/// Mean and inverse deviation of a row.
+/// Mean and inverse standard deviation of a row.
 type Moments = [f32; 2];
 
 /// The normalised, scaled and shifted rows, and each row's moments.

@@ -11,7 +11,7 @@ use crate::ops::Precision;
 use crate::ops::linear::Activation;
 use crate::ops::parallel;
 
-/// Sizes of a linear layer.
+/// The sizes of a linear layer.
 #[derive(Clone, Copy)]
 pub struct LinearShape {
     pub rows: usize,
@@ -19,11 +19,11 @@ pub struct LinearShape {
     pub outputs: usize,
 }
 
-/// x, weight, bias and residual; the last two empty where there is none.
+/// x, weight, bias and residual; the last two may be empty.
 pub type Layer<'a> = (&'a [f32], &'a [f32], &'a [f32], &'a [f32]);
 
-/// x·Wᵀ + bias + residual, then `activation`; with its slope where `with_slope`. In half precision
-/// the product with its bias is rounded too.
+/// x·Wᵀ + bias + residual, then `activation`; also its slope if `with_slope`. In half precision the
+/// product with its bias is rounded too.
 pub fn forward(
     shape: LinearShape,
     (x, weight, bias, residual): Layer,
@@ -75,10 +75,10 @@ pub fn forward(
     (output, None)
 }
 
-/// What every piece of a forward pass needs.
+/// Shared by all work items of a forward pass.
 struct Forward<'a> {
     shape: LinearShape,
-    /// Rows of a piece.
+    /// The number of rows of a work item.
     piece: usize,
     x: &'a [f32],
     right: Right<'a>,
@@ -88,7 +88,7 @@ struct Forward<'a> {
 }
 
 impl Forward<'_> {
-    /// The output of a piece before its activation.
+    /// The output of a work item before its activation.
     fn product<'b>(&self, index: usize, target: &'b mut Blank) -> &'b mut [f32] {
         let LinearShape {
             inputs, outputs, ..
@@ -114,7 +114,7 @@ impl Forward<'_> {
     }
 }
 
-/// The activation of `values`, and its slope where `with_slope`.
+/// The activation of `values`, and its slope if `with_slope`.
 pub fn activated(
     values: &[f32],
     activation: Activation,
@@ -146,7 +146,7 @@ pub fn activated(
     (output, None)
 }
 
-/// `values` rounded to `precision`, if that is any work.
+/// `values` rounded to `precision`; borrowed if nothing changes.
 fn rounded(values: &[f32], precision: Precision) -> Cow<'_, [f32]> {
     if precision == Precision::F32 {
         return Cow::Borrowed(values);
@@ -238,8 +238,8 @@ pub fn to_x(
     })
 }
 
-/// gradientᵀ·x: the gradient of W. Cut by rows of W, so that each sum over the batch is one
-/// thread's.
+/// gradientᵀ·x: the gradient of W. Divided by rows of W, so that one thread computes each sum over
+/// the batch.
 pub fn to_weight(
     shape: LinearShape,
     gradient: &[f32],

@@ -1,10 +1,11 @@
-//! Branch-free functions that compilers turn into vector instructions, and sums in lanes.
+//! Branch-free functions that compilers vectorise, and sums in lanes.
 //!
 //! Every function here gives the same bits on every machine.
 
 use pulp::Arch;
 
-/// Independent partial sums of a reduction. Fixed, so that no instruction set changes the order.
+/// The number of partial sums of a reduction. Fixed, so that the order does not depend on the
+/// instruction set.
 const LANES: usize = 16;
 
 /// Runs `work` compiled for the widest vectors of this machine.
@@ -15,7 +16,7 @@ pub fn vectorised<R>(work: impl FnOnce() -> R) -> R {
 /// eˣ, within 2 units in the last place; x is clamped to [−87, 88].
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    // Adding 1.5·2²³ rounds to an integer, which then stands in the low bits.
+    // Adding 1.5·2²³ rounds to an integer, which is then in the low bits.
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
@@ -72,7 +73,7 @@ pub fn quick_gelu(x: f32) -> (f32, f32) {
     (x * gate, gate * (1.0 + bend))
 }
 
-/// The nearest number of 8 bits with the range of f32, ties to even; not a number stays so.
+/// Rounds to bf16, ties to even; NaN stays NaN.
 #[inline(always)]
 pub fn to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();
@@ -105,7 +106,7 @@ pub fn sum_of(count: usize, f: impl Fn(usize) -> f32) -> f32 {
     lanes[0]
 }
 
-/// Σ of both values of f(a, b) over neighbours, in lanes.
+/// Σ of both values of f(a, b) over corresponding elements, in lanes.
 #[inline(always)]
 pub fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f32; 2] {
     let mut lanes = [[0.0_f32; LANES]; 2];
@@ -131,7 +132,7 @@ pub fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f32; 
     [lanes[0][0], lanes[1][0]]
 }
 
-/// The largest value; −∞ of none.
+/// The largest value; −∞ if there are none.
 #[inline(always)]
 pub fn largest(values: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; LANES];
@@ -157,7 +158,7 @@ pub fn add_to(sum: &mut [f32], values: &[f32]) {
     }
 }
 
-/// Turns `row` into softmax(scale·row).
+/// Replaces `row` by softmax(scale·row).
 #[inline(always)]
 pub fn softmax(row: &mut [f32], scale: f32) {
     let top = largest(row) * scale;

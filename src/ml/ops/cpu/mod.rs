@@ -1,7 +1,7 @@
 //! Fused kernels for `f32` on the CPU: plain functions over slices.
 //!
-//! Element by element they use only operations that IEEE 754 fixes (fused multiply-add among
-//! them) in an order that no instruction set changes; matrix products come from `gemm`, whose
+//! Elementwise code uses only operations that IEEE 754 specifies (including fused multiply-add), in
+//! an order that does not depend on the instruction set; matrix products come from `gemm`, whose
 //! kernels differ between instruction sets.
 
 pub(super) mod anchor;
@@ -22,7 +22,7 @@ use candle_core::{DType, Device, Storage, Tensor};
 
 use crate::{Error, Result};
 
-/// Whether the kernels here serve these tensors.
+/// Whether the kernels here support these tensors.
 pub(super) fn serves(tensors: &[&Tensor]) -> bool {
     tensors
         .iter()
@@ -57,12 +57,13 @@ pub(super) fn tensor(values: Vec<f32>, shape: impl Into<candle_core::Shape>) -> 
     Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?)
 }
 
-/// Rows in a piece of work on `rows` rows: enough to be worth a task, and at most 16 pieces.
+/// The number of rows in a work item for `rows` rows: enough to be worth a task, and at most 16
+/// work items.
 pub(super) fn piece_rows(rows: usize) -> usize {
     rows.div_ceil(16).max(64)
 }
 
-/// Adds up partial sums of equal length, in their order.
+/// Adds partial sums of equal length, in their order.
 pub(super) fn sum_in_order(partials: &[Vec<f32>]) -> Vec<f32> {
     let Some((first, rest)) = partials.split_first() else {
         return Vec::new();

@@ -1,9 +1,9 @@
-//! From images to tokens, and elementwise sums.
+//! Converts images to tokens, and elementwise sums.
 
 use super::math::{add_to, vectorised};
 use crate::ops::parallel;
 
-/// How images are cut into patches.
+/// How images are divided into patches.
 #[derive(Clone, Copy)]
 pub struct Grid {
     pub channels: usize,
@@ -53,7 +53,7 @@ pub fn cut(grid: Grid, images: &[f32]) -> Vec<f32> {
     patches
 }
 
-/// The way back.
+/// The reverse of [`cut`].
 pub fn join(grid: Grid, patches: &[f32]) -> Vec<f32> {
     let mut images = vec![0.0; patches.len()];
     parallel::each_piece(&mut images, grid.image(), |index, target| {
@@ -65,7 +65,7 @@ pub fn join(grid: Grid, patches: &[f32]) -> Vec<f32> {
     images
 }
 
-/// Each image's `patches` behind the class token, with the positions added.
+/// Each image's `patches` after the class token, with the positions added.
 pub fn embed(patches: &[f32], class: &[f32], positions: &[f32]) -> Vec<f32> {
     let (width, size) = (class.len(), positions.len());
     let images = patches.chunks_exact(size - width);
@@ -96,7 +96,7 @@ pub fn sum_images(values: &[f32], size: usize) -> Vec<f32> {
     sum
 }
 
-/// For each image of `size` values those in `from..to`.
+/// The values `from..to` of each image of `size` values.
 pub fn take(values: &[f32], size: usize, from: usize, to: usize) -> Vec<f32> {
     let mut taken = Vec::with_capacity(values.len() / size.max(1) * (to - from));
     for image in values.chunks_exact(size) {
@@ -105,7 +105,7 @@ pub fn take(values: &[f32], size: usize, from: usize, to: usize) -> Vec<f32> {
     taken
 }
 
-/// The way back of taking the first values: zeros behind each `taken` of `part` values.
+/// The reverse of taking the first values: pads each `part` values of `taken` with zeros.
 pub fn put_first(taken: &[f32], part: usize, size: usize) -> Vec<f32> {
     let mut values = Vec::with_capacity(taken.len() / part.max(1) * size);
     for image in taken.chunks_exact(part) {

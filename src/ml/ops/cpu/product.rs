@@ -1,5 +1,5 @@
-//! Products of large matrices, by the best kernels of this machine. The right matrix is prepared
-//! once and then used for every piece of the left one.
+//! Products of large matrices by the best kernels of this machine. The right matrix is prepared
+//! once and then used for every part of the left one.
 
 use super::gemm::{Matrix, Write, multiply};
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
@@ -7,7 +7,7 @@ use super::packed::{self, Format, Panels};
 use super::uninit::{self, Blank};
 use crate::ops::Precision;
 
-/// What a product is added to.
+/// The initial value that a product is added to.
 #[derive(Clone, Copy)]
 pub enum Base<'a> {
     Nothing,
@@ -15,15 +15,15 @@ pub enum Base<'a> {
     Row(&'a [f32]),
 }
 
-/// A right matrix, ready.
+/// A prepared right matrix.
 pub enum Right<'a> {
     Plain(Matrix<'a>),
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     Packed(Panels),
 }
 
-/// Whether products in `precision` have kernels of their own here. All others are composed of
-/// rounding and products in f32.
+/// Whether there are kernels for products in `precision`. Others are composed of rounding and f32
+/// products.
 pub fn serves(precision: Precision) -> bool {
     match precision {
         Precision::F32 => true,
@@ -34,7 +34,8 @@ pub fn serves(precision: Precision) -> bool {
 }
 
 impl<'a> Right<'a> {
-    /// Under bf16, which must be [served](serves), both matrices are rounded as they are packed.
+    /// For bf16, which must be [supported](serves), both matrices are rounded while they are
+    /// packed.
     pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
         #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
         {
@@ -58,7 +59,7 @@ impl<'a> Right<'a> {
         }
     }
 
-    /// `base` + left·right in whole rows of `target`.
+    /// Sets whole rows of `target` to `base` + left·right.
     pub fn write<'b>(&self, target: &'b mut Blank, left: Matrix, base: Base) -> &'b mut [f32] {
         assert_eq!(target.len(), left.rows * self.columns());
         match self {
@@ -88,8 +89,8 @@ mod tests {
     use crate::ops::cpu::math::to_bf16;
     use crate::rng::Stream;
 
-    /// Against sums in f64 of the values, rounded first under bf16; the kernels of this machine
-    /// and those of one without AVX-512.
+    /// Against f64 sums of the values, rounded first for bf16; with the kernels of this machine and
+    /// with those of a machine without AVX-512.
     #[test]
     fn products_of_all_shapes_and_strides() {
         let mut stream = Stream::new(0, "product");

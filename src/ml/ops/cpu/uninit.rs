@@ -1,17 +1,17 @@
-//! Vectors that are written piece by piece, on all threads, and never filled with zeros first.
+//! Vectors that all threads write piece by piece, without zeroing them first.
 
 use std::mem::MaybeUninit;
 
 use crate::ops::parallel;
 
-/// Memory that a piece of work is to write.
+/// Uninitialised memory that a work item must write.
 pub type Blank = [MaybeUninit<f32>];
 
-/// A vector of `count` values whose pieces of `size` values `work` writes. It gives back the
-/// piece that it was given, written.
+/// A vector of `count` values, in pieces of `size` values that `work` writes. It returns the piece
+/// that it was given, initialised.
 ///
 /// # Panics
-/// Where it gives back another one.
+/// If it returns another piece.
 pub fn vector(
     count: usize,
     size: usize,
@@ -22,12 +22,12 @@ pub fn vector(
     parallel::each_piece(blank, size, |index, piece| {
         written(piece, |it| work(index, it))
     });
-    // SAFETY: `written` saw every piece come back as initialised values.
+    // SAFETY: `written` has checked that every piece was returned as initialised values.
     unsafe { values.set_len(count) };
     values
 }
 
-/// As [`vector`], two of one length and one cut.
+/// As [`vector`], for two vectors of the same length and pieces.
 pub fn vectors(
     count: usize,
     size: usize,
@@ -45,7 +45,7 @@ pub fn vectors(
         let (first, second) = work(index, first, second);
         assert!((first.as_ptr_range(), second.as_ptr_range()) == places);
     });
-    // SAFETY: every piece of both came back as initialised values just now.
+    // SAFETY: every piece of both was returned as initialised values.
     unsafe {
         first.set_len(count);
         second.set_len(count);
@@ -53,8 +53,8 @@ pub fn vectors(
     (first, second)
 }
 
-/// `blank`, whose pieces of `size` values `work` writes one after the other, as in [`vector`].
-/// The convolutions for AVX-512 call it.
+/// Initialises `blank`, whose pieces of `size` values `work` writes one after the other, as in
+/// [`vector`]. The AVX-512 convolutions call it.
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 pub fn pieces(
     blank: &mut Blank,
@@ -64,7 +64,7 @@ pub fn pieces(
     for (index, piece) in blank.chunks_mut(size.max(1)).enumerate() {
         written(piece, |it| work(index, it));
     }
-    // SAFETY: `written` saw every piece come back as initialised values.
+    // SAFETY: `written` has checked that every piece was returned as initialised values.
     unsafe { initialised(blank) }
 }
 
@@ -81,16 +81,16 @@ fn place(piece: &Blank) -> std::ops::Range<*const f32> {
     range.start.cast()..range.end.cast()
 }
 
-/// `piece` with `value` everywhere.
+/// Fills `piece` with `value`.
 pub fn fill(piece: &mut Blank, value: f32) -> &mut [f32] {
     for slot in piece.iter_mut() {
         slot.write(value);
     }
-    // SAFETY: every value was written just now.
+    // SAFETY: every value was written above.
     unsafe { initialised(piece) }
 }
 
-/// `piece` with copies of `row` one after the other; they fill it.
+/// Fills `piece` with copies of `row`.
 pub fn repeat<'a>(piece: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
     assert!(!row.is_empty() && piece.len().is_multiple_of(row.len()));
     for target in piece.chunks_exact_mut(row.len()) {
@@ -102,7 +102,7 @@ pub fn repeat<'a>(piece: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
     unsafe { initialised(piece) }
 }
 
-/// `piece` as a copy of `values`, which are as many.
+/// Copies `values`, which must have the same length, to `piece`.
 pub fn copy<'a>(piece: &'a mut Blank, values: &[f32]) -> &'a mut [f32] {
     assert_eq!(piece.len(), values.len());
     for (slot, value) in piece.iter_mut().zip(values) {
@@ -112,8 +112,8 @@ pub fn copy<'a>(piece: &'a mut Blank, values: &[f32]) -> &'a mut [f32] {
     unsafe { initialised(piece) }
 }
 
-/// Puts the first result of `function` of each of `values` in its place, and the second one into
-/// `piece`, which has as many.
+/// Replaces each of `values` by the first result of `function`, and writes the second one to
+/// `piece`, which has the same length.
 #[inline(always)]
 pub fn beside<'a>(
     values: &mut [f32],
@@ -130,8 +130,8 @@ pub fn beside<'a>(
     unsafe { initialised(piece) }
 }
 
-/// Fills planes of `size` values with what `plane` of their number makes of neighbours in `x` and
-/// `y`, which are as many as `piece`.
+/// Fills planes of `size` values: `plane` maps a plane's number to a function of corresponding
+/// elements of `x` and `y`, which have the length of `piece`.
 #[inline(always)]
 pub fn planes<'a, F: Fn(f32, f32) -> f32>(
     piece: &'a mut Blank,
@@ -156,6 +156,6 @@ pub fn planes<'a, F: Fn(f32, f32) -> f32>(
 /// # Safety
 /// Every value of `piece` has been written.
 pub unsafe fn initialised(piece: &mut Blank) -> &mut [f32] {
-    // SAFETY: f32 and MaybeUninit<f32> have one layout, and the caller vouches for the values.
+    // SAFETY: f32 and MaybeUninit<f32> have the same layout, and the caller guarantees the values.
     unsafe { &mut *(std::ptr::from_mut(piece) as *mut [f32]) }
 }

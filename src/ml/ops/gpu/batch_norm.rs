@@ -8,7 +8,7 @@ use crate::ops::tape::want;
 use crate::ops::{Affine, BatchMoments, Follow, Statistics, Tape, Value};
 
 impl Tape {
-    /// As [`Tape::batch_norm`], in f32 whatever the tape's precision; sizes have been checked.
+    /// As [`Tape::batch_norm`], in f32 regardless of the tape's precision; sizes have been checked.
     pub(in crate::ops) fn gpu_batch_norm(
         &self,
         x: &Value,

@@ -1,4 +1,4 @@
-//! Convolution on the tape: one product over all places of all images.
+//! Convolution on the tape: one matrix product over all positions of all images.
 
 use candle_core::{DType, Tensor};
 
@@ -9,8 +9,8 @@ use crate::ops::tape::want;
 use crate::ops::{Tape, Value};
 
 impl Tape {
-    /// As [`Tape::convolution`], as f32; sizes have been checked. The pixels under the windows are
-    /// kept, in the tape's precision.
+    /// As [`Tape::convolution`], returning f32; sizes have been checked. Keeps the pixels under the
+    /// windows in the tape's precision.
     pub(in crate::ops) fn gpu_convolution(
         &self,
         x: &Value,

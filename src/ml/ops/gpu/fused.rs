@@ -1,7 +1,8 @@
-//! What a GPU does in one kernel, and the same formula in tensor operations for other devices.
+//! Operations with a fused GPU kernel, and the same formulas in tensor operations for other
+//! devices.
 //!
-//! Tensors are contiguous `[rows, columns]`. Whatever they are stored in, the arithmetic is f32;
-//! the formulas stand in the kernels.
+//! Tensors are contiguous `[rows, columns]`. Arithmetic is f32 regardless of the storage type; the
+//! formulas are in the kernels.
 
 use candle_core::{D, DType, Tensor};
 
@@ -13,7 +14,7 @@ use crate::ops::convolution::Gather;
 use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::ops::linear::activate as activate_and_slope;
 
-/// Calls the kernel where the tensor lies on a GPU.
+/// Calls the kernel if the tensor is on a GPU.
 macro_rules! on_gpu {
     ($tensor:expr, $call:expr) => {
         #[cfg(feature = "cuda")]
@@ -27,14 +28,14 @@ fn wide(tensor: &Tensor) -> Result<Tensor> {
     Ok(tensor.to_dtype(DType::F32)?)
 }
 
-/// activation(`x` + `bias`), stored as `x` is.
+/// activation(`x` + `bias`), stored in the type of `x`.
 pub fn activate(x: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
     on_gpu!(x, cuda::activate(x, bias, activation));
     let (output, _) = activate_and_slope(&wide(x)?.broadcast_add(bias)?, activation, false)?;
     Ok(output.to_dtype(x.dtype())?)
 }
 
-/// The gradient of `x` in [`activate`] from that of the output; both are stored as `x` is.
+/// The gradient of `x` in [`activate`] from that of the output; both are stored in the type of `x`.
 pub fn through(
     gradient: &Tensor,
     x: &Tensor,
@@ -113,7 +114,7 @@ pub fn layer_norm_to_parameters(
     Ok([along.sum(0)?, gradient.sum(0)?])
 }
 
-/// softmax(`scale`·`scores`) of each row, stored as the scores are.
+/// softmax(`scale`·`scores`) of each row, stored in the type of the scores.
 pub fn softmax(scores: &Tensor, scale: f64) -> Result<Tensor> {
     on_gpu!(scores, cuda::softmax(scores, scale));
     let scaled = (wide(scores)? * scale)?;
@@ -170,8 +171,8 @@ pub fn cross_entropy_back(
     Ok(error.broadcast_mul(seed)?)
 }
 
-/// The pixels under a window at every place of f32 `x` `[batch, channels, height, width]`, stored as
-/// `stored`: `[batch·places, channels·window]`.
+/// The pixels under the window at every position of f32 `x` `[batch, channels, height, width]`,
+/// stored as `stored`: `[batch·places, channels·window]`.
 pub fn unfold(x: &Tensor, shape: ConvolutionShape, stored: DType) -> Result<Tensor> {
     on_gpu!(x, cuda::unfold(x, shape, stored));
     let window = shape.window.size * shape.window.size;
@@ -213,13 +214,13 @@ pub fn channel_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((mean, (squares / count)?))
 }
 
-/// `gradient` where `y`, what a rectifier gave, is above zero.
+/// `gradient` where `y`, the output of a ReLU, is positive.
 pub fn rectifier_back(gradient: &Tensor, y: &Tensor) -> Result<Tensor> {
     on_gpu!(y, cuda::rectifier_back(gradient, y));
     Ok((gradient * y.gt(0.0)?.to_dtype(DType::F32)?)?)
 }
 
-/// What the channels `[channels]` of an image are normalised by, f32.
+/// The statistics `[channels]` that an image is normalised by, f32.
 pub struct Channels {
     pub mean: Tensor,
     /// 1/√(variance + eps)
@@ -233,7 +234,7 @@ impl Channels {
         Ok(centred.broadcast_mul(&cross(&self.inverse)?)?)
     }
 
-    /// The normalised `x`, with `residual` added and what is below zero cut off where asked for.
+    /// The normalised `x`, optionally with `residual` added and followed by ReLU.
     pub fn norm(
         &self,
         x: &Tensor,
@@ -262,7 +263,7 @@ impl Channels {
         Ok(Tensor::stack(&[along, gradient.sum((0, 2, 3))?], 0)?)
     }
 
-    /// The gradient of `x`; `sums` where mean and variance are its own.
+    /// The gradient of `x`; with `sums` if mean and variance are those of `x`.
     pub fn to_x(&self, gradient: &Tensor, x: &Tensor, sums: Option<&Tensor>) -> Result<Tensor> {
         on_gpu!(x, cuda::batch_norm_to_x(self, gradient, x, sums));
         let mut inner = gradient.clone();

@@ -41,7 +41,7 @@ impl Tape {
             None => fused::activate(&product, &shift, activation)?,
         };
         let output = output.reshape(dims)?;
-        // Only what an activation's slope is made of is needed again.
+        // Only the input of the activation is needed again.
         let product = (activation != Activation::None).then_some(product);
         let none = Value::constant(shift.clone());
         let parents = [x, weight, bias.unwrap_or(&none), residual.unwrap_or(&none)];
@@ -97,7 +97,8 @@ impl Tape {
         )
     }
 
-    /// As [`Tape::attention`]; sizes have been checked. The shares are kept, in the tape's precision.
+    /// As [`Tape::attention`]; sizes have been checked. Keeps the attention weights in the tape's
+    /// precision.
     pub(in crate::ops) fn gpu_attention(
         &self,
         qkv: &Value,
@@ -159,7 +160,7 @@ impl Tape {
     }
 }
 
-/// The shape and type that a gradient must have.
+/// The shape and type of a gradient.
 struct Like {
     shape: candle_core::Shape,
     dtype: DType,

@@ -1,14 +1,14 @@
-//! The operations of a transformer as a GPU has them: products by the device's library in the tape's
-//! precision, and one kernel for what stands around them.
+//! The operations of a transformer on a GPU: products by the device's library in the tape's
+//! precision, and one kernel for the operations around them.
 //!
-//! What goes from one operation to the next is stored in that precision: the output of a linear
-//! layer, of a layer norm and of attention. Residual streams, logits, losses, weights and their
-//! gradients are f32, and so is every sum inside a kernel: automatic mixed precision as PyTorch's
-//! autocast has it, but that a layer norm's output is rounded where it is written rather than where
-//! the next layer reads it.
+//! Values between operations are stored in that precision: the outputs of linear layers, layer
+//! norms and attention. Residual streams, logits, losses, weights and their gradients are f32, and
+//! so is every sum inside a kernel. This is automatic mixed precision as in PyTorch's autocast,
+//! except that a layer norm's output is rounded when it is written instead of when the next layer
+//! reads it.
 //!
-//! The layers here know no device: [`fused`] has a kernel where the tensors lie on a GPU, and the
-//! same formula in tensor operations elsewhere, by which the layers are tested.
+//! The layers here do not depend on the device: [`fused`] uses a kernel if the tensors are on a
+//! GPU, and otherwise the same formula in tensor operations, which the tests of the layers use.
 
 mod batch_norm;
 mod convolution;
@@ -27,13 +27,13 @@ use super::{Precision, Tape, Value};
 use crate::Result;
 
 impl Tape {
-    /// Whether the layers of this module serve `x`.
+    /// Whether the layers of this module support `x`.
     pub(super) fn is_on_gpu(&self, x: &Value) -> bool {
         let known = matches!(x.tensor().dtype(), DType::F32 | DType::BF16 | DType::F16);
         known && (self.acts_as_gpu() || x.tensor().device().is_cuda())
     }
 
-    /// What products work on and layers give.
+    /// The type that products use and layers return.
     fn stored(&self) -> DType {
         match self.precision() {
             Precision::F32 => DType::F32,
@@ -42,7 +42,7 @@ impl Tape {
         }
     }
 
-    /// `x` in another type; so is its gradient, on the way back in `x`'s.
+    /// `x` in another type; on the way back, its gradient is converted to the type of `x`.
     pub(super) fn cast(&self, x: &Value, dtype: DType) -> Result<Value> {
         let from = x.tensor().dtype();
         if from == dtype {
@@ -54,7 +54,7 @@ impl Tape {
         }))
     }
 
-    /// `x` as f32 where it is stored in half precision.
+    /// `x` as f32 if it is stored in half precision.
     pub(crate) fn widened(&self, x: &Value) -> Result<Value> {
         match x.tensor().dtype() {
             DType::BF16 | DType::F16 => self.cast(x, DType::F32),
@@ -63,7 +63,7 @@ impl Tape {
     }
 }
 
-/// `tensor` as `[rows, columns]`, its last dimension being the columns.
+/// `tensor` as `[rows, columns]`, where the columns are the last dimension.
 fn flat(tensor: &Tensor) -> Result<Tensor> {
     let columns = tensor.dims().last().copied().unwrap_or(1);
     let rows = tensor.elem_count() / columns.max(1);

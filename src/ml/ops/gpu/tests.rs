@@ -1,4 +1,4 @@
-//! The layers of a GPU, on the CPU: in f32 and in bf16 against the same layers composed in f64.
+//! Tests of the GPU layers on the CPU: in f32 and bf16, against the same layers composed in f64.
 
 use candle_core::{DType, Tensor};
 
@@ -6,9 +6,9 @@ use crate::Result;
 use crate::ops::tests::{double, largest, random, run_on};
 use crate::ops::{Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window};
 
-/// Of one layer, relative to the largest value of a tensor.
+/// For one layer, relative to the largest value of a tensor.
 const FLOAT: f64 = 2e-6;
-/// Half a unit in the last of bf16's eight bits is 2⁻⁹; several roundings follow each other.
+/// Half a unit in the last place of bf16 is 2⁻⁹; several roundings accumulate.
 const HALF: f64 = 0.02;
 
 fn error(found: &Tensor, exact: &Tensor) -> f64 {
@@ -17,7 +17,7 @@ fn error(found: &Tensor, exact: &Tensor) -> f64 {
     largest(&gap) / largest(&double(exact)).max(1e-3)
 }
 
-/// What an operation gives and the gradient of each input, all of its inputs' types.
+/// The output of an operation and the gradient of each input, in the inputs' types.
 fn run(
     tape: Tape,
     inputs: &[Tensor],
@@ -34,7 +34,7 @@ fn check(name: &str, shapes: &[&[usize]], operation: &dyn Fn(&Tape, &[Value]) ->
     check_layers(1.0, name, shapes, operation);
 }
 
-/// The same for so many layers, one after the other.
+/// Runs [`check`] for several layers.
 fn check_layers(
     layers: f64,
     name: &str,
@@ -133,7 +133,7 @@ fn layers_of_a_gpu_are_the_same_layers() {
     }
 }
 
-/// A whole transformer's block in bf16: what is stored in half precision, and what is not.
+/// A transformer block in bf16: which values are stored in half precision.
 #[test]
 fn a_block_stores_in_half_precision_what_goes_between_its_layers() {
     let shapes: &[&[usize]] = &[

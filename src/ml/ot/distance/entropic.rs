@@ -16,27 +16,27 @@ pub(super) const SINKHORN_DIVERGENCE: Declaration<dyn DistanceOptions> = declare
 );
 
 pub(super) const SINKHORN: Declaration<dyn DistanceOptions> =
-    declare::<Plain>("sinkhorn", "Entropic transport of points, as it is.");
+    declare::<Plain>("sinkhorn", "Entropic transport of points, not debiased.");
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SolverMode {
-    /// To `tolerance`, or the node fails.
+    /// Iterate to `tolerance`, or fail.
     #[default]
     Converged,
-    /// As microsoft/otdd does by way of geomloss: one walk down a schedule, unconverged.
+    /// As in microsoft/otdd via geomloss: one pass over a schedule, unconverged.
     Reference,
     /// Without an entropic term (otdd).
     Exact,
 }
 
-/// How an entropic problem is posed and solved.
+/// The options of an entropic problem and its solver.
 #[derive(Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub(super) struct Entropic {
     /// Weight of the entropic term, in units of the cost, half a squared distance.
     pub entreg: f64,
-    /// How the entropic problems are solved.
+    /// The solver of the entropic problems.
     pub mode: SolverMode,
     /// L1 error of the plan's marginals at which `converged` stops.
     pub tolerance: f64,

@@ -9,10 +9,12 @@ use crate::ot::{Gaussian, Labelled, frechet};
 use crate::{Observer, Result};
 
 pub(super) const FRECHET: Declaration<dyn DistanceOptions> =
-    declare::<Frechet>("frechet", "Between the Gaussians fitted to the sets.");
+    declare::<Frechet>("frechet", "Distance between Gaussians fitted to the sets.");
 
-pub(super) const BURES: Declaration<dyn DistanceOptions> =
-    declare::<Bures>("bures", "Between the covariances of those Gaussians alone.");
+pub(super) const BURES: Declaration<dyn DistanceOptions> = declare::<Bures>(
+    "bures",
+    "Distance between the covariances of these Gaussians only.",
+);
 
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 struct Frechet {}

@@ -2,22 +2,22 @@
 
 use crate::ot::{Divergence, ExactTransport, OtddResult, Power, Sliced};
 
-/// A distance, and what is known of its computation.
+/// A distance, and facts about its computation.
 pub struct Measurement {
-    /// The distance itself, in the unit of the features where it has one.
+    /// The distance, in the unit of the features if it has one.
     pub distance: f64,
-    /// What was computed: a (half) squared distance; `None` where that is the distance.
+    /// The computed value: a (half) squared distance; `None` if that is the distance.
     pub value: Option<f64>,
-    /// L1 error of the marginals, where there are any.
+    /// L1 error of the marginals, if applicable.
     pub marginal_error: Option<f64>,
-    /// By how much `value` may be too large at most, where it is exact.
+    /// An upper bound on how much `value` is too large, if it is exact.
     pub dual_gap: Option<f64>,
-    /// 95 % interval from the finite number of projections, or from points drawn anew.
+    /// 95 % interval, from the finite number of projections or from resampled points.
     pub interval: Option<[f64; 2]>,
     pub iterations: u32,
-    /// Of both sets.
+    /// The number of points of each set.
     pub points: [usize; 2],
-    /// Distances of classes, where the distance has them.
+    /// Class distances, if the distance has them.
     pub classes: Option<OtddResult>,
 }
 
@@ -35,7 +35,7 @@ impl Measurement {
         }
     }
 
-    /// From a squared distance. Rounding below 0 is 0.
+    /// From a squared distance. Negative values due to rounding become 0.
     pub fn of_square(square: f64, points: [usize; 2]) -> Self {
         Self {
             value: Some(square),

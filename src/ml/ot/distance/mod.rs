@@ -1,5 +1,5 @@
-//! The distances that workflows offer: each declares its name, its documentation and its options,
-//! and measures two sets of labelled points. [`DISTANCES`] names them all.
+//! The distances available in workflows: each declares its name, its documentation and its options,
+//! and measures two sets of labelled points. [`DISTANCES`] lists them all.
 
 mod energy;
 mod entropic;
@@ -59,7 +59,7 @@ const fn declare<O: DistanceOptions + Options + 'static>(
 
 /// The options of a distance, and the distance itself.
 pub trait DistanceOptions: Send + Sync {
-    /// Values out of their range, and values that contradict each other.
+    /// Values that are out of range or contradict each other.
     fn problems(&self) -> Vec<OptionProblem> {
         Vec::new()
     }
@@ -69,7 +69,7 @@ pub trait DistanceOptions: Send + Sync {
         false
     }
 
-    /// Whether [`Measurement::classes`] is there.
+    /// Whether the result has [`Measurement::classes`].
     fn has_classes(&self) -> bool {
         false
     }
@@ -77,7 +77,7 @@ pub trait DistanceOptions: Send + Sync {
     /// Measures the distance between `a` and `b`.
     ///
     /// # Errors
-    /// The sets do not fit each other or the distance; no convergence; interrupted.
+    /// The sets do not fit each other or the distance; no convergence; interruption.
     fn measure(
         &self,
         a: &Labelled,
@@ -87,12 +87,12 @@ pub trait DistanceOptions: Send + Sync {
     ) -> Result<Measurement>;
 }
 
-/// Which points of each set are measured.
+/// How points of each set are sampled.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// The largest number of points of each set.
+    /// The maximum number of points of each set.
     pub samples: usize,
-    /// Draws the points, and the projections of sliced distances.
+    /// Seeds the sampling of points, and of projections of sliced distances.
     pub seed: u64,
     /// Whether every class keeps its share.
     pub stratified: bool,
@@ -115,14 +115,14 @@ fn counts([a, b]: &[Labelled; 2]) -> [usize; 2] {
     [a.points().count(), b.points().count()]
 }
 
-/// `value` must be `what`.
+/// Reports that `option` must be `what`, unless `fits`.
 fn demand(fits: bool, option: &'static str, what: &str) -> Option<OptionProblem> {
     (!fits).then(|| OptionProblem::new(option, format!("must be {what}")))
 }
 
-/// `option` was given, and has no effect with `with`.
+/// Reports that `option` has no effect with `with`, if it is given.
 fn conflict(given: bool, option: &'static str, with: &str) -> Option<OptionProblem> {
-    given.then(|| OptionProblem::new(option, format!("`{option}` means nothing with `{with}`")))
+    given.then(|| OptionProblem::new(option, format!("`{option}` has no effect with `{with}`")))
 }
 
 fn is_positive(value: f64) -> bool {
@@ -133,7 +133,7 @@ fn is_positive(value: f64) -> bool {
 mod tests {
     use super::*;
 
-    /// A workflow file names an option once, whatever the distance.
+    /// In a workflow file, an option has the same meaning for every distance.
     #[test]
     fn distances_share_an_option_only_with_the_same_declaration() {
         declaration::tests::shared_options_agree::<dyn DistanceOptions>();

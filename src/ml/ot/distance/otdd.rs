@@ -15,16 +15,16 @@ pub(super) const OTDD: Declaration<dyn DistanceOptions> =
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Classes {
-    /// Between the Gaussians fitted to them.
+    /// Between Gaussians fitted to the classes.
     #[default]
     Gaussian,
-    /// Between those without their correlations.
+    /// Between these Gaussians without correlations.
     Diagonal,
-    /// An upper bound of it.
+    /// An upper bound of the distance between the Gaussians.
     UpperBound,
-    /// Entropic transport of their points.
+    /// Entropic transport of the classes' points.
     Points,
-    /// Exact transport of their points.
+    /// Exact transport of the classes' points.
     Exact,
 }
 
@@ -33,17 +33,17 @@ enum Classes {
 struct Options {
     #[serde(flatten)]
     entropic: Entropic,
-    /// Whether a set is at 0 from itself.
+    /// Whether the distance of a set from itself is 0.
     debiased: bool,
-    /// How far two classes are from each other.
+    /// The distance between two classes.
     classes: Classes,
-    /// Entropic weight between the points of two classes with `classes: points`.
+    /// Entropic weight for the points of two classes with `classes: points`.
     class_entreg: f64,
-    /// Factor of the features' part of the cost.
+    /// Weight of the features in the cost.
     feature_weight: f64,
-    /// Factor of the labels' part of the cost.
+    /// Weight of the labels in the cost.
     label_weight: f64,
-    /// Classes with fewer points are left out.
+    /// Classes with fewer points are omitted.
     min_class: usize,
 }
 
@@ -83,7 +83,7 @@ impl Options {
         found.into_iter().flatten()
     }
 
-    /// Options that other options leave without effect.
+    /// Options that have no effect because of other options.
     fn without_effect(&self) -> impl Iterator<Item = OptionProblem> {
         const NOT_POINTS: &str = "classes: gaussian, diagonal, upper_bound or exact";
         let usual = Self::default();

@@ -1,4 +1,4 @@
-//! Mean transport over projections on the line: of points, and of points with labels.
+//! Mean transport over one-dimensional projections: of points, and of labelled points.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,10 +10,10 @@ use crate::rng::Stream;
 use crate::{Observer, Result};
 
 pub(super) const SLICED: Declaration<dyn DistanceOptions> =
-    declare::<Sliced>("sliced", "Mean transport over projections on the line.");
+    declare::<Sliced>("sliced", "Mean transport over one-dimensional projections.");
 
 pub(super) const S_OTDD: Declaration<dyn DistanceOptions> =
-    declare::<SOtdd>("s_otdd", "The same of points with labels.");
+    declare::<SOtdd>("s_otdd", "The same for labelled points.");
 
 /// Moments beyond this order overflow for anything but small features.
 const LARGEST_ORDER: u32 = 8;
@@ -21,7 +21,7 @@ const LARGEST_ORDER: u32 = 8;
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Sliced {
-    /// Directions to project on.
+    /// Number of projections.
     projections: usize,
 }
 
@@ -60,9 +60,9 @@ impl DistanceOptions for Sliced {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct SOtdd {
-    /// Directions to project on.
+    /// Number of projections.
     projections: usize,
-    /// Moments of each class that are told apart.
+    /// Number of moments that distinguish classes.
     moments: usize,
 }
 

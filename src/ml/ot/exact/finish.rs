@@ -1,4 +1,4 @@
-//! The value of a plan, and how far a dual solution says that it is from the best.
+//! The value of a plan, and its gap to a dual solution.
 
 use qd::Quad;
 
@@ -9,24 +9,24 @@ use crate::ot::cost::Cost;
 use crate::ot::digits::Digits;
 use crate::ot::mass::Masses;
 
-/// How much of what is moved a value may be off by.
+/// The maximum error of a value, relative to the cost of all moves.
 const ERROR: f64 = 1e-6;
 
-/// Below this share of [`ERROR`], a value in f64 is not computed again in twice the digits.
+/// Below this share of [`ERROR`], a value in f64 is not recomputed in double-double.
 const SURE: f64 = 0.01;
 
-/// What is moved below this share of the largest cost is rounding: the root of it is the rounding
-/// of a coordinate.
+/// Values below this share of the largest cost are rounding errors: its square root is the rounding
+/// error of a coordinate.
 const NOTHING: f64 = 1e-31;
 
-/// A plan, its value, and potentials that are feasible.
+/// A plan, its value, and feasible potentials.
 pub(super) struct Finished {
     found: ExactTransport,
-    /// Beyond `dual_gap`, what rounding may hide.
+    /// Possible rounding error in addition to `dual_gap`.
     rounding: f64,
-    /// Of what is moved, each at its absolute cost.
+    /// The total of all moves at absolute cost.
     moved: f64,
-    /// The share of `moved` that the value may be off by.
+    /// The allowed error as a share of `moved`.
     allowed: f64,
 }
 
@@ -44,7 +44,7 @@ pub(super) fn in_single(
         let pairs = weights.iter().zip(values);
         pairs.map(|(weight, value)| weight * value.abs()).sum()
     };
-    // As many roundings as there are terms, and a few.
+    // A rounding for each term, and a few more.
     let terms = (f.len() + g.len() + 4) as f64;
     let size = size(weights[0], &f) + size(weights[1], &g);
     Finished {
@@ -62,7 +62,7 @@ pub(super) fn in_single(
     }
 }
 
-/// In twice the digits: `plan` counts whole masses.
+/// In double-double: `plan` consists of whole masses.
 pub(super) fn in_double(
     cost: &Cost,
     plan: &[Move],
@@ -103,7 +103,7 @@ pub(super) fn in_double(
 }
 
 impl Finished {
-    /// The outcome, where it is as good as it must be.
+    /// The result, if it is accurate enough.
     pub fn settled(&self, cost: &Cost, pivots: u64) -> Option<ExactTransport> {
         let ExactTransport {
             value, dual_gap, ..
@@ -111,11 +111,11 @@ impl Finished {
         if !(value.is_finite() && dual_gap.is_finite()) {
             return None;
         }
-        // Nothing is cheaper than nothing.
+        // If no cost is negative, 0 is optimal.
         let free = self.moved == 0.0 && cost.is_nowhere_negative();
         let close = dual_gap.abs() + self.rounding <= self.allowed * self.moved;
-        // Of a set and itself, whose classes are apart by rounding. Without classes, costs of
-        // points are differences, and those of a point and itself are 0.
+        // A set and itself, with class distances due to rounding. Without classes, costs of points
+        // are differences, and those of a point and itself are 0.
         let nothing = || cost.is_labelled() && self.moved <= NOTHING * cost.largest();
         (close || free || nothing()).then(|| ExactTransport {
             pivots,
@@ -124,7 +124,7 @@ impl Finished {
         })
     }
 
-    /// Why there is no outcome.
+    /// Why the result is not accurate enough.
     pub fn unsettled(&self, cost: &Cost) -> Error {
         let ExactTransport {
             value, dual_gap, ..
@@ -137,7 +137,7 @@ impl Finished {
     }
 }
 
-/// What rounding left of infeasibility, and points without mass, are settled here.
+/// Corrects infeasibility due to rounding, and sets the potentials of points without mass.
 fn feasible<P: Digits>(
     cost: &Cost,
     [a, b]: [&[f64]; 2],
@@ -161,7 +161,7 @@ fn dot<P: Digits>(weights: &[f64], values: &[P]) -> P {
     terms.fold(P::from(0.0), |sum, term| sum + term)
 }
 
-/// The value of a plan, and that of it under absolute costs.
+/// The value of a plan, and its value under absolute costs.
 fn moved(cost: &Cost, plan: &[Move]) -> (f64, f64) {
     let (mut value, mut moved) = (0.0, 0.0);
     for arc in plan {

@@ -5,14 +5,14 @@
 //! maximise Σ a_i f_i + Σ b_j g_j  with f_i + g_j ≤ C_ij
 //! ```
 //!
-//! (Dantzig 1951; Ahuja, Magnanti, Orlin 1993, chapter 11.) Potentials of an entropic problem,
-//! solved roughly, say which arcs are worth a look: they give the first plan and the first short
-//! lists. From there on it is the simplex proper, in f64 over whole masses, until no arc of the
-//! whole cost is cheaper than the potentials allow. The value comes with its gap to a dual solution
-//! made feasible, so nothing has to be believed.
+//! (Dantzig 1951; Ahuja, Magnanti, Orlin 1993, chapter 11.) Potentials of a coarsely solved
+//! entropic problem select promising arcs: they give the initial plan and the first candidate
+//! lists. Then the simplex method runs, in f64 over integer masses, until no arc of the whole cost
+//! violates the potentials. The value is returned with its gap to a feasible dual solution, which
+//! proves its accuracy.
 //!
-//! Potentials may be as large as the largest cost. Where f64 does not hold them finely enough for
-//! the value, the simplex goes on in twice the digits; what those do not settle is an error.
+//! Potentials may be as large as the largest cost. If f64 is not precise enough for the value, the
+//! simplex method continues in double-double; if that does not suffice, it is an error.
 
 mod finish;
 mod prices;
@@ -33,11 +33,11 @@ use tree::Tree;
 /// How to solve an exact problem.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Exact {
-    /// Pivots beyond which it is an error; `None` for as many as it takes.
+    /// The maximum number of pivots, above which it is an error; `None`: unlimited.
     pub max_pivots: Option<u64>,
 }
 
-/// Mass on its way from a row to a column.
+/// Mass moved from a row to a column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Move {
     pub row: usize,
@@ -50,8 +50,8 @@ pub struct Move {
 pub struct ExactTransport {
     /// <π, C>, in the unit of the cost.
     pub value: f64,
-    /// By how much `value` may be too large at most: its distance to the dual value of `f` and `g`,
-    /// which are feasible. Rounding only.
+    /// An upper bound on how much `value` is too large: its distance to the dual value of the
+    /// feasible potentials `f` and `g`. Due to rounding only.
     pub dual_gap: f64,
     /// Potentials of the rows and of the columns: `f + g ≤ cost`.
     pub f: Vec<f64>,
@@ -61,12 +61,12 @@ pub struct ExactTransport {
     pub pivots: u64,
 }
 
-/// Arcs of a row that a search gives to the simplex.
+/// The number of arcs of a row that a search returns to the simplex.
 const SHORT_LIST: usize = 24;
 
 impl ExactTransport {
-    /// How much mass the plan moves between groups: row-major `[groups[0], groups[1]]`.
-    /// `of_rows` and `of_columns` give the group of each point, from 0.
+    /// The mass that the plan moves between groups: row-major `[groups[0], groups[1]]`. `of_rows`
+    /// and `of_columns` are the groups of the points, from 0.
     ///
     /// # Errors
     /// A point without a group, or in a group beyond `groups`.
@@ -91,12 +91,12 @@ impl ExactTransport {
 }
 
 impl Exact {
-    /// Transport between weights `a` of the rows and `b` of the columns (each normalised here).
+    /// Transport between weights `a` of the rows and `b` of the columns (both are normalised here).
     ///
     /// # Errors
-    /// Weights out of range; a cost stored in f32, which could not be optimal to more than its
-    /// rounding; a value that can't be told to a millionth (of the sum of what is moved, each at
-    /// its absolute cost); more pivots than allowed; interruption by `observer`.
+    /// Weights out of range; a cost stored in f32, for which the optimum would be limited by its
+    /// rounding; a value whose relative error exceeds a millionth (of the sum of all moves at
+    /// absolute cost); more pivots than allowed; interruption by `observer`.
     pub fn solve(
         &self,
         cost: &Cost,
@@ -140,7 +140,7 @@ impl Exact {
     }
 }
 
-/// `found`, if neither rounded masses nor the range of f64 bear on its value.
+/// Returns `found` if neither rounded masses nor the range of f64 affect its value.
 fn checked(cost: &Cost, masses: &Masses, found: ExactTransport) -> Result<ExactTransport> {
     let (mut moved, mut doubtful) = (0.0, 0.0);
     for arc in &found.plan {
@@ -155,7 +155,7 @@ fn checked(cost: &Cost, masses: &Masses, found: ExactTransport) -> Result<ExactT
     Ok(found)
 }
 
-/// The power of the distance that is moved along.
+/// The power of the distance used as cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Power {
     /// |x - y|: gives W1.
@@ -165,7 +165,8 @@ pub enum Power {
     Two,
 }
 
-/// W1, or W2², between two sets of points with `weights` for the points of each set, or all alike.
+/// W1, or W2², between two sets of points with `weights` for the points of each set, or equal
+/// weights.
 ///
 /// # Errors
 /// Different dimensions; as [`Exact::solve`].
@@ -185,8 +186,8 @@ pub fn wasserstein(
     Exact::default().solve(&cost, of_a, of_b, observer)
 }
 
-/// Potentials of the rows and columns of an entropic problem, solved in a few passes; -∞ for
-/// points without mass.
+/// Potentials of the rows and columns of an entropic problem after a few passes; -∞ for points
+/// without mass.
 fn rough_potentials(
     cost: &Cost,
     a: &[f64],
@@ -215,7 +216,7 @@ struct Simplex<'a, P> {
 }
 
 impl<'a> Simplex<'a, f64> {
-    /// The same in twice the digits.
+    /// Continues in double-double.
     fn in_double(self, cost: &Cost) -> Simplex<'a, Quad> {
         let rows = self.rows;
         let between = |row: u32, sink: u32| cost.at(row as usize, sink as usize - rows);
@@ -231,12 +232,12 @@ impl<'a> Simplex<'a, f64> {
 }
 
 impl<P: Digits> Simplex<'_, P> {
-    /// Reduced costs above it, taken negative, are rounding.
+    /// Negative reduced costs above it are rounding errors.
     fn tolerance(cost: &Cost) -> f64 {
         P::ROUNDING * cost.largest().max(f64::MIN_POSITIVE)
     }
 
-    /// Pivots until no arc of the whole cost is too cheap, beginning with `arcs`. Gives the
+    /// Pivots until no arc of the whole cost is too cheap, starting with `arcs`. Returns the
     /// potentials of the rows and of the columns.
     fn optimise(
         &mut self,
@@ -255,7 +256,7 @@ impl<P: Digits> Simplex<'_, P> {
         }
     }
 
-    /// Pivots until none of `arcs` is too cheap: the best of a block enters, block after block.
+    /// Pivots until none of `arcs` is too cheap: block by block, the best arc of a block enters.
     fn settle(&mut self, arcs: &mut [Arc]) -> Result<()> {
         let block = arcs.len().isqrt().max(32);
         let (mut place, mut unchanged) = (0, 0);
@@ -297,7 +298,7 @@ impl<P: Digits> Simplex<'_, P> {
         Ok(())
     }
 
-    /// Of the rows and of the columns; -∞ for points without mass.
+    /// The potentials of the rows and of the columns; -∞ for points without mass.
     fn potentials(&self, masses: &Masses) -> (Vec<P>, Vec<P>) {
         let of = |mass: &i64, value: P| match mass {
             0 => P::from(f64::NEG_INFINITY),

@@ -1,7 +1,7 @@
-//! Which arcs could make a plan cheaper: those whose cost is below what the potentials allow.
+//! Finds arcs that could make a plan cheaper: those whose cost is below what the potentials allow.
 //!
-//! The whole cost is searched seldom, by all cores, for the cheapest arcs of every row; between two
-//! searches the simplex sees those short lists only (Gottschlich and Schuhmacher 2014).
+//! All cores rarely search the whole cost for the cheapest arcs of every row; between two searches
+//! the simplex uses only these candidate lists (Gottschlich and Schuhmacher 2014).
 
 use rayon::prelude::*;
 
@@ -16,8 +16,8 @@ pub(super) struct Arc {
     pub cost: f64,
 }
 
-/// The `limit` arcs of each row with the smallest reduced costs `cost - u - v` below `below`, by
-/// row. Rows and columns with a potential of -∞ have none.
+/// For each row, the `limit` arcs with the smallest reduced costs `cost - u - v` below `below`.
+/// Excludes rows and columns with a potential of -∞.
 pub(super) fn search<P: Digits>(
     cost: &Cost,
     u: &[P],
@@ -54,7 +54,7 @@ pub(super) fn search<P: Digits>(
     rows.concat()
 }
 
-/// Keeps the `limit` smallest and gives the largest of them.
+/// Keeps the `limit` smallest and returns the largest of them.
 fn keep(found: &mut Vec<(f64, u32)>, limit: usize) -> f64 {
     let order = |x: &(f64, u32), y: &(f64, u32)| x.0.total_cmp(&y.0).then(x.1.cmp(&y.1));
     found.select_nth_unstable_by(limit - 1, order);
@@ -62,7 +62,7 @@ fn keep(found: &mut Vec<(f64, u32)>, limit: usize) -> f64 {
     found[limit - 1].0
 }
 
-/// For every row the smallest `cost - v`, +∞ where no column counts.
+/// For every row, the smallest `cost - v`; +∞ if no column has a finite potential.
 pub(super) fn row_minima<P: Digits>(cost: &Cost, v: &[P]) -> Vec<P> {
     let of_row = |row: usize| {
         let mut least = P::from(f64::INFINITY);
@@ -74,7 +74,7 @@ pub(super) fn row_minima<P: Digits>(cost: &Cost, v: &[P]) -> Vec<P> {
     (0..cost.rows()).into_par_iter().map(of_row).collect()
 }
 
-/// For every column the smallest `cost - u` over the rows that `counts`.
+/// For every column, the smallest `cost - u` over the rows that satisfy `counts`.
 pub(super) fn column_minima<P: Digits>(cost: &Cost, u: &[P], counts: &[bool]) -> Vec<P> {
     let chunk = cost.rows().div_ceil(32);
     let of_chunk = |first: usize| {

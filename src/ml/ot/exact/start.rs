@@ -1,5 +1,5 @@
-//! A plan to start from: mass is moved along the arcs that potentials make cheapest, and what
-//! stays is moved to whatever has room.
+//! An initial plan: moves mass along the arcs that the potentials make cheapest, and the remaining
+//! mass to any sink with capacity.
 
 use super::prices::Arc;
 use super::tree::{NONE, Tree};
@@ -13,11 +13,12 @@ struct Used {
     mass: i64,
 }
 
-/// A strongly feasible tree with all mass on arcs between points: `arcs` in their order first.
+/// A strongly feasible tree with all mass on arcs between points, using `arcs` in their order
+/// first.
 ///
-/// Each arc ends with a point that is done, so what carries mass is a forest; each of its trees
-/// hangs by a source below the root, on an arc without mass. `u` are the rows' potentials, which
-/// those sources keep.
+/// Each arc exhausts one of its points, so the arcs that carry mass form a forest; each of its
+/// trees is attached by a source to the root, on an arc without mass. `u` are the rows' potentials,
+/// which those sources keep.
 pub(super) fn tree(cost: &Cost, masses: &Masses, arcs: &[Arc], u: &[f64], v: &[f64]) -> Tree<f64> {
     let used = moved(cost, masses, arcs, v);
     let (rows, columns) = (cost.rows(), cost.columns());

@@ -1,25 +1,25 @@
-//! The spanning tree of the network simplex: which arcs carry mass, and the potentials that they
-//! give.
+//! The spanning tree of the network simplex: the arcs that carry mass, and the potentials that they
+//! imply.
 //!
-//! Every source and every sink hangs below a root that has no mass. The tree is kept strongly
-//! feasible (Cunningham 1976): an arc of the tree that carries nothing leads towards the root. With
-//! the choice of the leaving arc below, that rules out cycling however degenerate the problem is.
+//! All sources and sinks are descendants of a root without mass. The tree is kept strongly feasible
+//! (Cunningham 1976): a tree arc without flow points towards the root. Together with the choice of
+//! the leaving arc below, that prevents cycling even for degenerate problems.
 
 use crate::ot::digits::Digits;
 
-/// No node.
+/// The absence of a node.
 pub(super) const NONE: u32 = u32::MAX;
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     parent: u32,
-    /// The first child and the neighbours among the children of the parent.
+    /// The first child, and the siblings of this node.
     child: u32,
     next: u32,
     previous: u32,
-    /// Nodes of the subtree, this one with it.
+    /// The number of nodes of the subtree, including this one.
     size: u32,
-    /// Mass on the arc between this node and its parent: upwards from a source, downwards to a
+    /// The mass on the arc between this node and its parent: upwards from a source, downwards to a
     /// sink.
     flow: i64,
 }
@@ -28,7 +28,7 @@ struct Node {
 pub(super) struct Tree<P> {
     nodes: Vec<Node>,
     sources: u32,
-    /// Of each node: u of a source, -v of a sink. Arcs of the tree cost `potential[source] -
+    /// For each node: u of a source, -v of a sink. Arcs of the tree cost `potential[source] -
     /// potential[sink]`.
     pub potentials: Vec<P>,
 }
@@ -66,14 +66,14 @@ impl<P: Digits> Tree<P> {
         node < self.sources
     }
 
-    /// Hangs `node`, which has no parent yet, below `parent`.
+    /// Attaches `node`, which has no parent yet, to `parent`.
     pub fn hang(&mut self, node: u32, parent: u32, flow: i64) {
         self.link(node, parent);
         self.nodes[node as usize].flow = flow;
     }
 
-    /// The same tree with potentials in `Q`: those of the nodes below the root are kept, and all
-    /// others follow from the costs of the arcs, `cost(source, sink)`.
+    /// The same tree with potentials in `Q`: those of the root's children are kept, and all others
+    /// follow from the costs of the arcs, `cost(source, sink)`.
     pub fn with_potentials<Q: Digits>(self, cost: impl Fn(u32, u32) -> f64) -> Tree<Q> {
         let mut potentials: Vec<Q> = self
             .potentials
@@ -105,7 +105,7 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// Counts the nodes of every subtree, children before parents as `order` reversed has them.
+    /// Counts the nodes of every subtree; the reverse of `order` has children before parents.
     pub fn count(&mut self, order: &[u32]) {
         for node in order.iter().rev() {
             let (size, parent) = (self.nodes[*node as usize].size, self.parent(*node));
@@ -139,7 +139,7 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// The lowest node above both.
+    /// The lowest common ancestor.
     fn join(&self, mut x: u32, mut y: u32) -> u32 {
         while x != y {
             if self.nodes[x as usize].size < self.nodes[y as usize].size {
@@ -153,13 +153,12 @@ impl<P: Digits> Tree<P> {
         x
     }
 
-    /// Brings the arc from `source` to `sink` into the tree, whose cost is less than the
-    /// potentials allow by `-reduced`.
+    /// Adds the arc from `source` to `sink`, whose reduced cost is `reduced` < 0, to the tree.
     pub fn enter(&mut self, source: u32, sink: u32, reduced: P) {
         let join = self.join(source, sink);
-        // Mass runs from the join down to the source, over the new arc, and from the sink back up.
-        // Against it lie the arcs of sources below, and of sinks on the way up; of those that
-        // block first, the last one along the cycle from the join leaves.
+        // Mass flows from the join down to the source, over the new arc, and from the sink back up.
+        // The flow is limited by the arcs of sources on the way down and of sinks on the way up; of
+        // the arcs that block first, the last one along the cycle from the join leaves.
         let (mut least, mut leaving, mut at_source) = (i64::MAX, NONE, true);
         let mut node = source;
         while node != join {
@@ -190,7 +189,7 @@ impl<P: Digits> Tree<P> {
         self.shift(top, if at_source { reduced } else { -reduced });
     }
 
-    /// Adds `mass` to the arcs of sources, and takes it from those of sinks, from `node` up to
+    /// Adds `mass` to the arcs of sources, and subtracts it from those of sinks, from `node` up to
     /// `join`.
     fn push(&mut self, mut node: u32, join: u32, mass: i64) {
         while node != join {
@@ -201,7 +200,7 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// Takes the subtree of `leaving` off the counts above it, up to `join`.
+    /// Subtracts the size of the subtree of `leaving` from its ancestors, up to `join`.
     fn shrink(&mut self, leaving: u32, join: u32) {
         let size = self.nodes[leaving as usize].size;
         let mut node = self.parent(leaving);
@@ -220,8 +219,8 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// Cuts the subtree of `leaving` off and hangs it, `top` uppermost, below `below`: the arcs
-    /// between `top` and `leaving` turn round.
+    /// Detaches the subtree of `leaving` and attaches it to `below` with `top` as its root: the
+    /// arcs between `top` and `leaving` are reversed.
     fn turn(&mut self, top: u32, leaving: u32, below: u32, flow: i64) {
         let whole = self.nodes[leaving as usize].size;
         let (mut node, mut parent, mut carried) = (top, below, flow);
@@ -242,8 +241,8 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// Shifts the potentials of the subtree of `top` against the rest, on the smaller side: only
-    /// differences count.
+    /// Shifts the potentials of the subtree of `top` relative to the rest, on the smaller side:
+    /// only differences matter.
     fn shift(&mut self, top: u32, by: P) {
         let size = self.nodes[top as usize].size as usize;
         if 2 * size <= self.nodes.len() {
@@ -253,7 +252,7 @@ impl<P: Digits> Tree<P> {
         }
     }
 
-    /// Shifts `start` and what hangs below it, without the subtree of `except`.
+    /// Shifts `start` and its descendants, except for the subtree of `except`.
     fn shift_below(&mut self, start: u32, except: u32, by: P) {
         let mut node = start;
         loop {

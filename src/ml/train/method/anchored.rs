@@ -1,6 +1,6 @@
-//! Fine-tuning that is pulled back to where it started: L2-SP (Li, Grandvalet and Davoine 2018),
-//! which the benchmark calls EWC, and elastic weight consolidation proper (Kirkpatrick et al.
-//! 2017).
+//! Fine-tuning with a penalty towards the initial parameters: L2-SP (Li, Grandvalet and Davoine
+//! 2018), which the benchmark calls EWC, and elastic weight consolidation proper (Kirkpatrick et
+//! al. 2017).
 
 use std::collections::BTreeMap;
 
@@ -18,14 +18,14 @@ use crate::{Error, Result};
 
 pub(super) const EWC: Declaration<dyn MethodOptions> = declare::<Options>(
     "ewc",
-    "Pulled back to the start: L2-SP, which the benchmark calls EWC; with `fisher`, EWC proper.",
+    "A penalty towards the initial parameters: L2-SP, which the benchmark calls EWC; with `fisher`, EWC proper.",
 );
 
-/// What weighs the parameters in the pull of `ewc`.
+/// The weights of the parameters in the penalty of `ewc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum Fisher {
-    /// Nothing: all alike, as in the benchmark's released code.
+    /// Equal weights, as in the benchmark's released code.
     #[default]
     None,
     /// The diagonal of the Fisher information of the given model.
@@ -35,11 +35,11 @@ enum Fisher {
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Options {
-    /// Weight of what is added to the cross-entropy.
+    /// Weight of the penalty.
     strength: f64,
-    /// What weighs the parameters in the pull.
+    /// Weights of the parameters in the penalty.
     fisher: Fisher,
-    /// Images that the Fisher information is taken from with `fisher: diagonal`, of
+    /// Images that the Fisher information is estimated from with `fisher: diagonal`, of
     /// `needs.anchor` or of the dataset itself.
     fisher_samples: usize,
 }
@@ -93,7 +93,7 @@ impl MethodOptions for Options {
     }
 }
 
-/// Everything trains by the cross-entropy + `strength`·Σ F·(p − p₀)² over all parameters.
+/// All parameters train by the cross-entropy + `strength`·Σ F·(p − p₀)² over all parameters.
 pub struct Anchored {
     /// p₀ by name.
     anchor: BTreeMap<String, Tensor>,
@@ -103,7 +103,8 @@ pub struct Anchored {
 }
 
 impl Anchored {
-    /// Pulled towards `start`; `weights` are those of its parameters, if they are not alike.
+    /// With a penalty towards `start`; `weights` are those of its parameters, unless they are
+    /// equal.
     pub fn new(start: &Model, weights: Option<BTreeMap<String, Tensor>>, strength: f64) -> Self {
         let parameters = start.config().tensors().into_iter();
         let anchor = parameters

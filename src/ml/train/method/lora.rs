@@ -1,7 +1,7 @@
-//! Low-rank adaptation (Hu et al. 2022) of a transformer's attention, as the benchmark's code has
-//! it: queries and values change by low-rank products, keys do not; class token, positions and
-//! outer norms train, blocks, patch embedding and classifier are frozen. The change is merged
-//! into the weights at the end.
+//! Low-rank adaptation (Hu et al. 2022) of a transformer's attention, as in the benchmark's code:
+//! queries and values change by low-rank products, keys do not; class token, positions and outer
+//! norms train; blocks, patch embedding and classifier are frozen. The change is merged into the
+//! weights at the end.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,7 +23,7 @@ pub(super) const LORA: Declaration<dyn MethodOptions> = declare::<Options>(
 struct Options {
     /// Rank of the changes.
     rank: usize,
-    /// The changes count `alpha` / `rank` times.
+    /// The changes are multiplied by `alpha` / `rank`.
     alpha: f64,
 }
 
@@ -67,7 +67,7 @@ pub struct Lora {
 const CHANGED: &str = "attn.qkv.weight";
 
 impl Lora {
-    /// Refuses models without attention, and a rank that is none.
+    /// Refuses models without attention, and an invalid rank.
     pub fn new(model: &Model, rank: usize, alpha: f64) -> Result<Self> {
         let Network::Vit(vit) = &model.config().network else {
             return Err(Error::Invalid(format!(
@@ -126,7 +126,8 @@ impl Method for Lora {
             let [rows, inputs] = tensor.shape[..] else {
                 return None;
             };
-            // PyTorch's Kaiming start with a = √5 for A, so the change starts from nothing.
+            // PyTorch's Kaiming initialisation with a = √5 for A; B is 0, so the change starts at
+            // 0.
             let bound = 1.0 / (inputs as f64).sqrt();
             let a = spec(a, vec![2 * self.rank, inputs], Initial::Uniform { bound });
             let b = spec(b, vec![rows / 3 * 2, self.rank], Initial::Constant(0.0));

@@ -1,5 +1,5 @@
-//! Learning without Forgetting (Li and Hoiem 2017) as the benchmark's code has it: the model
-//! before fine-tuning teaches the one in training on the new images.
+//! Learning without Forgetting (Li and Hoiem 2017), as in the benchmark's code: the model before
+//! fine-tuning is the teacher on the new images.
 
 use candle_core::Tensor;
 use schemars::JsonSchema;
@@ -19,7 +19,7 @@ pub(super) const LWF: Declaration<dyn MethodOptions> = declare::<Options>(
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Options {
-    /// Weight of what is added to the cross-entropy.
+    /// Weight of the penalty.
     strength: f64,
     /// Divides the logits of teacher and student.
     temperature: f64,
@@ -58,8 +58,8 @@ impl MethodOptions for Options {
     }
 }
 
-/// Everything trains by the cross-entropy + `strength`·KL(softmax(teacher/T) ‖ softmax(student/T)),
-/// mean over the batch, over the competing classes.
+/// All parameters train by the cross-entropy + `strength`·KL(softmax(teacher/T) ‖
+/// softmax(student/T)), mean over the batch, over the competing classes.
 pub struct Lwf {
     pub teacher: Model,
     pub strength: f64,

@@ -1,7 +1,7 @@
-//! Ways of fine-tuning: what each changes about plain training of everything.
+//! Fine-tuning methods: how each differs from plain fine-tuning.
 //!
-//! A method stands in a file of its own, with its options ([`MethodOptions`]) and its hooks
-//! ([`Method`]); `METHODS` names them all.
+//! Each method has a file with its options ([`MethodOptions`]) and its hooks ([`Method`]);
+//! `METHODS` lists them all.
 
 mod anchored;
 mod lora;
@@ -58,20 +58,20 @@ const fn declare<O: MethodOptions + Options + 'static>(
     }
 }
 
-/// The options of a method, and what follows from their values.
+/// The options of a method, and their consequences.
 pub trait MethodOptions {
-    /// Values out of their range, and values that contradict each other.
+    /// Values that are out of range or contradict each other.
     fn problems(&self) -> Vec<OptionProblem> {
         Vec::new()
     }
 
-    /// Whether only the classifier trains, behind a frozen backbone in evaluation mode. The
-    /// features of every image are then computed once.
+    /// Whether only the classifier trains, on a frozen backbone in evaluation mode. The features of
+    /// every image are then computed once.
     fn head_only(&self) -> bool {
         false
     }
 
-    /// Whether the penalty asks for the logits of the model before fine-tuning on every image.
+    /// Whether the penalty uses the logits of the model before fine-tuning on every image.
     fn has_teacher(&self) -> bool {
         false
     }
@@ -91,11 +91,11 @@ pub trait MethodOptions {
     fn build(&self, start: &Start) -> Result<Box<dyn Method>>;
 }
 
-/// What a method is built from.
+/// The inputs from which a method is built.
 pub struct Start<'a> {
     /// The model before fine-tuning, with the classifier that trains.
     pub model: &'a Model,
-    /// The images of the input `anchor`, or those of the training.
+    /// The images of the input `anchor`, or the training images.
     pub anchor: &'a ImageSet<'a>,
     pub seed: u64,
     pub threads: usize,
@@ -105,12 +105,12 @@ pub struct Start<'a> {
 /// The work of a training.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Effort {
-    /// For each image shown, in forward passes of the model: 1 forward, 1 back through the
-    /// activations, 1 for the gradients of the weights (next to nothing where few of them train).
+    /// For each image shown, in forward passes of the model: 1 for the forward pass, 1 for the
+    /// gradients of the activations, 1 for those of the weights (almost none if few of them train).
     pub passes: f64,
     /// Forward passes of single images before the training begins.
     pub before: f64,
-    /// Numbers of the trained model that differ from those of the given one.
+    /// The number of values of the trained model that differ from those of the given one.
     pub written: f64,
 }
 
@@ -129,7 +129,7 @@ impl Effort {
 mod tests {
     use super::*;
 
-    /// A workflow file names an option once, whatever the method.
+    /// In a workflow file, an option has the same meaning for every method.
     #[test]
     fn methods_share_an_option_only_with_the_same_declaration() {
         declaration::tests::shared_options_agree::<dyn MethodOptions>();

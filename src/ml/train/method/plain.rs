@@ -9,10 +9,10 @@ use crate::declaration::{Declaration, OptionProblem};
 use crate::models::{Config, TensorSpec};
 
 pub(super) const FT: Declaration<dyn MethodOptions> =
-    declare::<Ft>("ft", "Train by the cross-entropy alone.");
+    declare::<Ft>("ft", "Plain fine-tuning by the cross-entropy.");
 
 pub(super) const LP: Declaration<dyn MethodOptions> =
-    declare::<Lp>("lp", "The same, the classifier alone: linear probing.");
+    declare::<Lp>("lp", "The same for the classifier only: linear probing.");
 
 /// The part of the model that trains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,25 +20,25 @@ pub(super) const LP: Declaration<dyn MethodOptions> =
 enum Train {
     /// Everything.
     All,
-    /// The classifier, behind a frozen backbone in evaluation mode.
+    /// The classifier, on a frozen backbone in evaluation mode.
     Head,
-    /// What the benchmark's released code leaves unfrozen for its head-only method: of a
-    /// transformer also the class token, the positions and the outer norms; of a residual network
-    /// the batch norms' statistics move.
+    /// What the benchmark's released code trains for its head-only method: for a transformer also
+    /// the class token, the positions and the outer norms; for a residual network also the batch
+    /// norms' statistics.
     Released,
 }
 
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Ft {
-    /// The part that trains; left out: everything for `ft`, the classifier for `lp`.
+    /// The part that trains; default: everything for `ft`, the classifier for `lp`.
     train: Option<Train>,
 }
 
 #[derive(Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Lp {
-    /// The part that trains; left out: everything for `ft`, the classifier for `lp`.
+    /// The part that trains; default: everything for `ft`, the classifier for `lp`.
     train: Option<Train>,
 }
 
@@ -100,10 +100,11 @@ impl MethodOptions for Lp {
 pub enum Part {
     /// Every parameter.
     All,
-    /// The classifier alone, behind a backbone in evaluation mode.
+    /// The classifier only, on a backbone in evaluation mode.
     Head,
-    /// As the benchmark's released code freezes: of a transformer the patch embedding and the
-    /// blocks, of a residual network all but the classifier while its statistics move.
+    /// The benchmark's released code freezes, for a transformer, the patch embedding and the
+    /// blocks; for a residual network, everything except the classifier, while its statistics are
+    /// updated.
     Released,
 }
 
@@ -117,7 +118,7 @@ impl From<Train> for Part {
     }
 }
 
-/// Fine-tuning by the cross-entropy alone.
+/// Fine-tuning by the cross-entropy only.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
     pub part: Part,

@@ -1,5 +1,5 @@
-//! A visual prompt (Bahng et al. 2022): a frame of learned pixels around the normalised image in
-//! front of a frozen model.
+//! A visual prompt (Bahng et al. 2022): a frame of learned pixels around the normalised image, for
+//! a frozen model.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,13 @@ use crate::{Error, Result};
 
 pub(super) const PROMPT: Declaration<dyn MethodOptions> = declare::<Options>(
     "prompt",
-    "A frame of learned pixels around the images, in front of a frozen model.",
+    "A frame of learned pixels around the images, for a frozen model.",
 );
 
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Options {
-    /// Pixels of the frame.
+    /// Width of the frame in pixels.
     pad: usize,
 }
 
@@ -50,12 +50,12 @@ impl MethodOptions for Options {
 
 /// Only the frame trains; the model runs in evaluation mode.
 pub struct Prompt {
-    /// Pixels from the border inwards.
+    /// The width of the frame in pixels.
     pad: usize,
 }
 
 impl Prompt {
-    /// Refuses a frame that leaves nothing of the image, and a model that has one already.
+    /// Refuses a frame that covers the whole image, and a model that has a prompt already.
     pub fn new(model: &Model, pad: usize) -> Result<Self> {
         let size = model.config().input.size;
         if pad == 0 || 2 * pad >= size {

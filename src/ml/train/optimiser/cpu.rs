@@ -9,10 +9,10 @@ use crate::Result;
 use crate::ops::parallel;
 use crate::ops::vectorised;
 
-/// Values in a piece of work.
+/// Values in a work item.
 const PIECE: usize = 1 << 16;
 
-/// Gives the velocity back.
+/// Returns the velocity.
 pub fn sgd(
     parameter: &mut Tensor,
     gradient: &Tensor,
@@ -27,7 +27,7 @@ pub fn sgd(
     Ok(update.memory.into_inner())
 }
 
-/// Gives the running means back.
+/// Returns the running means.
 pub fn adamw(
     parameter: &mut Tensor,
     gradient: &Tensor,
@@ -42,13 +42,13 @@ pub fn adamw(
     Ok(update.memory.into_inner())
 }
 
-/// A step and what it remembers of the parameter, as many entries as that has values.
+/// A step and the state of the parameter, with one entry per value.
 struct Update<S, M> {
     step: S,
     memory: RefCell<Vec<M>>,
 }
 
-/// How a step moves neighbouring values.
+/// The update rule for consecutive values.
 trait Rule<M>: Copy + Send + Sync {
     const NAME: &'static str;
 

@@ -6,10 +6,10 @@ use super::{AdamStep, SgdStep};
 use crate::Result;
 use crate::ops::launch::{Grid, Kernel, Table};
 
-/// Values that one block moves.
+/// Values that one block updates.
 const PIECE: usize = 1 << 14;
 
-/// A parameter with its gradient and what its rule remembers, all f32 and contiguous.
+/// A parameter with its gradient and state, all f32 and contiguous.
 pub struct Moved {
     pub parameter: Tensor,
     pub gradient: Tensor,
@@ -29,12 +29,12 @@ impl Moved {
     }
 }
 
-/// One step of SGD of all; `step`'s decay is that of each parameter.
+/// One step of SGD for all parameters; the decay of `step` is replaced by that of each parameter.
 pub fn sgd(all: &[Moved], step: SgdStep) -> Result<()> {
     update("sgd", all, &[step.rate, step.momentum])
 }
 
-/// One step of AdamW of all, likewise.
+/// One step of AdamW for all parameters, likewise.
 pub fn adamw(all: &[Moved], step: AdamStep) -> Result<()> {
     let numbers = [
         step.rate,

@@ -1,5 +1,5 @@
-//! Optimisers, with the formulas of PyTorch. Parameters are updated in place, in the order of
-//! their names.
+//! Optimisers with PyTorch's formulas. Parameters are updated in place, in the order of their
+//! names.
 
 mod composed;
 mod cpu;
@@ -12,7 +12,7 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 
-/// How a gradient moves a parameter.
+/// The update rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Rule {
     /// v ← momentum·v + g, p ← p − rate·v.
@@ -30,15 +30,15 @@ impl Rule {
     };
 }
 
-/// A parameter in training. Its tensor is its own: the updates write into it.
+/// A trained parameter. It owns its tensor, which updates overwrite.
 #[derive(Debug)]
 pub struct Parameter {
     pub tensor: Tensor,
-    /// Weight decay applies to it.
+    /// Whether weight decay applies to it.
     pub decays: bool,
 }
 
-/// What a rule remembers of a parameter.
+/// The optimiser state of a parameter.
 enum Memory {
     /// On the CPU under SGD.
     Velocity(Vec<f32>),
@@ -66,7 +66,7 @@ impl Memory {
     }
 }
 
-/// A rule with what it remembers.
+/// A rule with its state.
 pub struct Optimiser {
     rule: Rule,
     weight_decay: f64,
@@ -105,7 +105,7 @@ impl Optimiser {
         }
     }
 
-    /// Moves every parameter that has a gradient. A rate of 0 leaves them bit-equal.
+    /// Updates every parameter with a gradient. A rate of 0 leaves them bit-equal.
     pub fn step(
         &mut self,
         rate: f64,
@@ -173,7 +173,7 @@ impl Optimiser {
         }
     }
 
-    /// Moves all at once.
+    /// Updates all parameters at once.
     #[cfg(feature = "cuda")]
     fn step_on_gpu(
         &mut self,
@@ -221,7 +221,7 @@ fn sgd(tensor: &mut Tensor, gradient: &Tensor, memory: Memory, step: SgdStep) ->
         Memory::Tensors(tensors) => {
             Memory::Tensors(composed::sgd(tensor, gradient, tensors, step)?)
         }
-        // Not reached: a rule remembers its own.
+        // Unreachable: a rule creates its own state.
         other => other,
     })
 }

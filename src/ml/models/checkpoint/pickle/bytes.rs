@@ -1,4 +1,4 @@
-//! The bytes of a pickle, taken from the front and never beyond the end.
+//! A reader of the bytes of a pickle, which never reads past the end.
 
 pub(super) struct Bytes<'a>(pub &'a [u8]);
 
@@ -20,7 +20,7 @@ impl<'a> Bytes<'a> {
         usize::try_from(number).map_err(|_| cut())
     }
 
-    /// As many bytes as the number in the next `width` bytes says.
+    /// As many bytes as the number in the next `width` bytes specifies.
     pub fn counted(&mut self, width: usize) -> Result<&'a [u8], String> {
         let count = self.number(width)?;
         self.take(count)
@@ -35,13 +35,13 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// The number that a line holds in decimal digits; Python 2 ends long ones with an L.
+/// A line with a decimal number; Python 2 appends an L to long ones.
 pub(super) fn decimal<T: std::str::FromStr>(line: &[u8]) -> Option<T> {
     let text = std::str::from_utf8(line).ok()?;
     text.trim_end_matches('L').parse().ok()
 }
 
-/// A text in UTF-8, else in Latin-1, in which any bytes are a text.
+/// A text in UTF-8, or otherwise in Latin-1, in which any bytes are valid.
 pub(super) fn decoded(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_string(),

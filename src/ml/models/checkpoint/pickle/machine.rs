@@ -1,23 +1,23 @@
-//! The stack machine of pickles, all protocols. Calls are noted and never made.
+//! The stack machine of pickles, for all protocols. Calls are recorded and never executed.
 
 use std::collections::HashMap;
 
 use super::bytes::{Bytes, decimal, decoded};
 use super::value::{Heap, Id, Made, Value};
 
-/// Values made and put on the stack in all: a state dict needs some twenty a tensor.
+/// The maximum number of values created and pushed: a state dict needs about twenty per tensor.
 const MOST_STEPS: usize = 5_000_000;
 
 type Step<T> = Result<T, String>;
 
-/// A pickle's values and the one that it stands for.
+/// A pickle's values and its result.
 #[derive(Debug)]
 pub(in super::super) struct Pickle {
     pub(super) heap: Heap,
     pub(super) root: Id,
 }
 
-/// Reads one pickle off the beginning of `bytes`.
+/// Parses one pickle at the beginning of `bytes`.
 pub(in super::super) fn read(bytes: &mut &[u8]) -> Step<Pickle> {
     let mut machine = Machine::default();
     let mut rest = Bytes(bytes);
@@ -95,7 +95,7 @@ impl Machine {
             b'(' => self.marks.push(self.stack.len()),
             b'1' => drop(self.pop_to_mark()?),
             b'2' => self.stack.push(self.top()?),
-            // A pop takes the mark where there is nothing above it.
+            // A pop removes the mark if there is nothing above it.
             _ if self.marks.last() == Some(&self.stack.len()) => drop(self.marks.pop()),
             _ => drop(self.pop()?),
         }
@@ -145,7 +145,7 @@ impl Machine {
         Ok(())
     }
 
-    /// Into a list, a dict, or an object of any other class, whose members do not matter.
+    /// Appends to a list, a dict, or an object of any other class, whose members do not matter.
     fn put_into(&mut self, code: u8) -> Step<()> {
         let items = match code {
             b'a' => vec![self.pop()?],
@@ -255,7 +255,7 @@ fn class(rest: &mut Bytes) -> Step<Value> {
     Ok(Value::Class(format!("{module}.{name}")))
 }
 
-/// A value that has no parts.
+/// A value without parts.
 fn scalar(code: u8, rest: &mut Bytes) -> Step<Value> {
     Ok(match code {
         b'N' => Value::None,
@@ -283,7 +283,7 @@ fn scalar(code: u8, rest: &mut Bytes) -> Step<Value> {
         b'C' => rest.counted(1).map(|_| Value::Other)?,
         b'B' => rest.counted(4).map(|_| Value::Other)?,
         0x8e | 0x96 => rest.counted(8).map(|_| Value::Other)?,
-        // Classes by the number of a table that no file holds.
+        // Classes by their number in the extension registry, which is not part of the file.
         0x82 => rest.take(1).map(|_| Value::Other)?,
         0x83 => rest.take(2).map(|_| Value::Other)?,
         0x84 => rest.take(4).map(|_| Value::Other)?,

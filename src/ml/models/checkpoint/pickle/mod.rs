@@ -1,4 +1,4 @@
-//! Pickles, read and never executed, and the tensors that one describes.
+//! Pickles, parsed and never executed, and the tensors that they describe.
 
 mod bytes;
 mod machine;
@@ -11,7 +11,7 @@ pub(super) use value::Node;
 
 use value::Value;
 
-/// The number with which the format from before PyTorch 1.6 begins.
+/// The number at the start of the format from before PyTorch 1.6.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 
 impl Pickle {
@@ -22,12 +22,12 @@ impl Pickle {
         }
     }
 
-    /// Whether it is the number with which the format from before PyTorch 1.6 begins.
+    /// Whether it is the number at the start of the format from before PyTorch 1.6.
     pub fn is_magic(&self) -> bool {
         matches!(self.heap.get(self.root), Value::Long(bytes) if *bytes == MAGIC)
     }
 
-    /// Every storage that is named anywhere in it.
+    /// Every storage that the pickle refers to.
     pub fn storages(&self) -> Result<Vec<Storage>, String> {
         let named = self.heap.all().filter_map(|value| match value {
             Value::Outside(id) => Some(self.root().at(*id)),
@@ -48,7 +48,7 @@ mod tests {
 
     #[test]
     fn what_would_exhaust_the_machine_is_refused() {
-        // A tuple in a tuple, a million deep, is read and dropped without recursion.
+        // A tuple nested a million times is parsed and dropped without recursion.
         let nested = [b")".as_slice(), &b"\x85".repeat(1_000_000)].concat();
         assert!(pickle(&nested).unwrap().root().members().is_some());
         let endless = b")".repeat(6_000_000);
@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(count(b"\x8a\x01\x07"), Some(7));
         assert_eq!(count(b"\x8a\x02\xff\x00"), Some(255));
         assert_eq!(count(b"\x8a\x01\xff"), None);
-        // 2^63 and more are beside the weights, if anywhere.
+        // 2^63 and larger numbers are not part of weights.
         assert_eq!(count(b"\x8a\x09\0\0\0\0\0\0\0\x80\0"), None);
         assert_eq!(count(b"L9223372036854775808L\n"), None);
         assert_eq!(count(b"I12\n"), Some(12));

@@ -3,7 +3,7 @@
 use super::super::element::Element;
 use super::value::{Node, Value};
 
-/// A tensor as a pickle describes it: part of a storage.
+/// A tensor as described by a pickle: part of a storage.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(in super::super) struct Stored {
     pub storage: String,
@@ -14,17 +14,17 @@ pub(in super::super) struct Stored {
     pub offset: usize,
 }
 
-/// A storage that a pickle names: its key, type and number of elements.
+/// A storage that a pickle refers to: its key, type and number of elements.
 pub(in super::super) struct Storage {
     pub key: String,
-    /// `None` for a storage of bytes, whose tensors name their own type.
+    /// `None` for a storage of bytes, whose tensors have their own type.
     pub element: Option<Element>,
     pub count: usize,
-    /// Elements before the part that is meant, in files of old.
+    /// The offset of a view in elements, in old files.
     offset: usize,
 }
 
-/// Parameters of tensors of subclasses in one another.
+/// The maximum nesting of parameters and subclasses of tensors.
 const DEEPEST: usize = 8;
 
 /// The tensor that `node` describes; `None` for anything else.
@@ -35,7 +35,7 @@ pub(in super::super) fn stored(node: Node) -> Result<Option<Stored>, String> {
     tensor(node, node.at(made.by), node.at(made.arguments), DEEPEST)
 }
 
-/// What `function` would make of `arguments`.
+/// The result of `function` for `arguments`.
 fn tensor(
     node: Node,
     function: Node,
@@ -80,7 +80,7 @@ fn is_class_of_tensors(name: &str) -> bool {
     name.starts_with("torch.") && name.ends_with("Tensor")
 }
 
-/// A tensor of the first files of PyTorch, whose state is its storage, offset, shape and strides.
+/// A tensor of early PyTorch files, whose state is its storage, offset, shape and strides.
 fn set(node: Node) -> Result<Option<Stored>, String> {
     let Value::Made(made) = node.value() else {
         return Ok(None);
@@ -100,7 +100,7 @@ fn rebuilt(arguments: &[Node]) -> Result<Stored, String> {
         return Err(odd());
     };
     let storage = storage(outside.at(*id))?;
-    // Behind whether a gradient is wanted and the hooks, some name their type.
+    // After `requires_grad` and the hooks, some state their type.
     let named = more.get(2).and_then(|it| match it.value() {
         Value::Class(name) => Some(name),
         _ => None,
@@ -125,11 +125,11 @@ fn unknown(name: &str) -> String {
     format!("tensors of `{name}` are not read")
 }
 
-/// The longest name of a storage.
+/// The maximum length of a storage's name.
 const LONGEST_KEY: usize = 1 << 10;
 
-/// The storage of a persistent id: a word, its class, key and place, its number of elements, and
-/// in old files what it is a view of.
+/// The storage of a persistent id: a word, its class, key and location, its number of elements, and
+/// in old files the view of another storage.
 pub(super) fn storage(id: Node) -> Result<Storage, String> {
     let odd = || "its pickle names a storage in an unknown way".to_string();
     let parts = id.members().ok_or_else(odd)?;

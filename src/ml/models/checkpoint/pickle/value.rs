@@ -1,11 +1,11 @@
-//! What a pickle is made of: values that name one another by number, as Python's objects refer to
-//! one another. Shared values and circles cost nothing.
+//! The values of a pickle, which refer to one another by number, as Python's objects do by
+//! reference. Shared values and cycles cost nothing.
 
-/// Where a value stands in its heap.
+/// The index of a value in its heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Id(usize);
 
-/// Pairs of a dict, in the order in which they were set.
+/// The pairs of a dict in insertion order.
 pub(super) type Pairs = Vec<(Id, Id)>;
 
 #[derive(Debug)]
@@ -20,15 +20,15 @@ pub(super) enum Value {
     Tuple(Vec<Id>),
     List(Vec<Id>),
     Dict(Pairs),
-    /// What a call would give, and what was put into it afterwards.
+    /// The result of a call, and the state that was set afterwards.
     Made(Made),
-    /// A storage that is kept outside the pickle.
+    /// A storage outside the pickle.
     Outside(Id),
-    /// Anything that describes no tensor: booleans, fractions, bytes, sets.
+    /// Values that don't describe tensors: booleans, fractions, bytes, sets.
     Other,
 }
 
-/// An object of a class or the outcome of a function, which are never run.
+/// An instance of a class or the result of a function, neither of which is executed.
 #[derive(Debug)]
 pub(super) struct Made {
     pub by: Id,
@@ -62,14 +62,14 @@ impl Heap {
     }
 }
 
-/// A value and the heap in which its parts are.
+/// A value with the heap that contains its parts.
 #[derive(Clone, Copy, Debug)]
 pub(in super::super) struct Node<'a> {
     pub(super) heap: &'a Heap,
     pub(super) id: Id,
 }
 
-/// Classes that make a dict of their first argument: a dict, or a list of pairs.
+/// Classes that build a dict from their first argument: a dict, or a list of pairs.
 const DICTS: [&str; 5] = [
     "collections.OrderedDict",
     "collections.Counter",
@@ -77,13 +77,13 @@ const DICTS: [&str; 5] = [
     "__builtin__.dict",
     "torch.nn.modules.container.ParameterDict",
 ];
-/// Makes a dict of its second argument.
+/// Builds a dict from its second argument.
 const DEFAULT_DICT: &str = "collections.defaultdict";
-/// How protocols 0 and 1 make a subclass: the class, its base, and what the base is made of.
+/// How protocols 0 and 1 build a subclass: the class, its base, and the argument of the base.
 const RECONSTRUCTORS: [&str; 2] = ["copy_reg._reconstructor", "copyreg._reconstructor"];
-/// Calls in one another, such as a parameter of a tensor of a storage.
+/// The maximum nesting of calls, such as a parameter of a tensor of a storage.
 const MOST_CALLS: usize = 16;
-/// More than any call has arguments, and any tensor sides.
+/// More than any call has arguments, and any tensor has dimensions.
 const MOST_MEMBERS: usize = 64;
 
 impl<'a> Node<'a> {
@@ -113,7 +113,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The members of a tuple or a list of [`MOST_MEMBERS`] at most: arguments, shapes, names of
+    /// The members of a tuple or a list with at most [`MOST_MEMBERS`]: arguments, shapes, names of
     /// storages. A hostile file makes them long and shares them among many values.
     pub fn members(self) -> Option<Vec<Self>> {
         match self.value() {
@@ -132,7 +132,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// The name of a class, or of what the value would have been made by.
+    /// The name of a class, or of the function that creates the value.
     pub fn called(self) -> Option<&'a str> {
         let mut node = self;
         for _ in 0..MOST_CALLS {
@@ -145,7 +145,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// The pairs of a dict, whatever its class. `None` for anything else.
+    /// The pairs of a dict of any class. `None` for anything else.
     pub fn entries(self) -> Option<Vec<(Self, Self)>> {
         match self.value() {
             Value::Dict(pairs) => Some(self.nodes(pairs)),

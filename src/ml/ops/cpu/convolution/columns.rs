@@ -78,7 +78,7 @@ pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f3
     target
 }
 
-/// The gradient of the weight `[outputs, taps]`: partial sums over groups of images.
+/// The gradient of the weight `[outputs, taps]`, from partial sums over groups of images.
 pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
     let (taps, places) = (shape.taps(), shape.places());
     let group = shape.batch.div_ceil(8).max(1);

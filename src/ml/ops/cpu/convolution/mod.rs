@@ -8,7 +8,7 @@ mod pool;
 pub use self::pool::{max_pool, max_pool_backward, mean_pool, mean_pool_backward};
 use crate::ops::convolution::Window;
 
-/// Sizes of a convolution or a pooling.
+/// The sizes of a convolution or a pooling.
 #[derive(Clone, Copy)]
 pub struct ConvolutionShape {
     pub batch: usize,
@@ -16,7 +16,7 @@ pub struct ConvolutionShape {
     pub height: usize,
     pub width: usize,
     pub window: Window,
-    /// Places of the window.
+    /// Vertical and horizontal positions of the window.
     pub down: usize,
     pub across: usize,
 }
@@ -30,12 +30,12 @@ impl ConvolutionShape {
         self.down * self.across
     }
 
-    /// Values under the window.
+    /// The number of values under the window.
     fn taps(&self) -> usize {
         self.channels * self.window.size * self.window.size
     }
 
-    /// The image itself is the matrix of its windows.
+    /// The image is already the matrix of its windows.
     fn is_pointwise(&self) -> bool {
         let Window {
             size,
@@ -45,17 +45,17 @@ impl ConvolutionShape {
         (size, stride, padding) == (1, 1, 0)
     }
 
-    /// Whether the kernels for AVX-512 are the faster ones, and run here.
+    /// Whether the AVX-512 kernels are available and faster.
     #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
     fn slides(&self) -> bool {
         use super::packed::available;
-        // An image that is the matrix of its windows already has nothing to gain but full panels.
+        // If the image is already the matrix of its windows, the only gain is full panels.
         let gains = !self.is_pointwise() || self.places() < FEW_PLACES;
         gains && available()
     }
 }
 
-/// Places of an image below which panels that go from one image to the next are fuller.
+/// With fewer positions in an image, panels that span images are fuller.
 #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
 const FEW_PLACES: usize = 200;
 
@@ -92,7 +92,7 @@ mod tests {
     use crate::ops::cpu::packed::available;
     use crate::rng::Stream;
 
-    /// A machine without AVX-512 runs the other way, which no test here would reach otherwise.
+    /// On a machine with AVX-512, only this test covers the other implementation.
     #[test]
     fn both_ways_agree() {
         if !available() {

@@ -6,7 +6,8 @@ use crate::ops::cpu::math::{sum_of, vectorised};
 use crate::ops::parallel;
 
 impl ConvolutionShape {
-    /// The places in a row or column whose window's pixel `offset` falls inside `length` pixels.
+    /// The positions in a row or column for which the window's pixel `offset` is inside `length`
+    /// pixels.
     fn inside(&self, offset: usize, length: usize, places: usize) -> std::ops::Range<usize> {
         let Window {
             stride, padding, ..
@@ -16,8 +17,8 @@ impl ConvolutionShape {
         first.min(places)..end.min(places)
     }
 
-    /// Calls `line` for each run of places of one row and one tap: index in the columns, index in
-    /// the image of the first pixel, number of places.
+    /// Calls `line` for each run of positions of one row and one tap: index in the columns, index
+    /// in the image of the first pixel, number of positions.
     pub(super) fn each_line(&self, mut line: impl FnMut(usize, usize, usize)) {
         let Window {
             size,
@@ -46,8 +47,8 @@ impl ConvolutionShape {
     }
 }
 
-/// The largest pixel under each window, `[batch, channels, places]`, and its place in its plane;
-/// the first by rows among equals.
+/// The largest pixel under each window, `[batch, channels, places]`, and its index in its plane;
+/// the first in row-major order if several are equal.
 pub fn max_pool(shape: ConvolutionShape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
     let (plane, places) = (shape.height * shape.width, shape.places());
     let count = shape.batch * shape.channels * places;
@@ -75,7 +76,7 @@ pub fn max_pool(shape: ConvolutionShape, x: &[f32]) -> (Vec<f32>, Vec<u32>) {
     (output, best)
 }
 
-/// For each column the largest pixel of the rows that the windows of row `row` cover.
+/// For each column, the largest pixel of the rows that the windows of row `row` cover.
 #[inline(always)]
 fn tallest(shape: ConvolutionShape, x: &[f32], row: usize, tops: &mut [f32], pixels: &mut [u32]) {
     let Window {
@@ -98,7 +99,7 @@ fn tallest(shape: ConvolutionShape, x: &[f32], row: usize, tops: &mut [f32], pix
     }
 }
 
-/// For each window the largest of its columns' tops, the smallest index among equals.
+/// For each window, the largest of its columns' maxima; the smallest index if several are equal.
 fn widest(
     shape: ConvolutionShape,
     tops: &[f32],
@@ -123,7 +124,7 @@ fn widest(
     }
 }
 
-/// The gradient of what [`max_pool`] took its values from.
+/// The gradient of the input of [`max_pool`].
 pub fn max_pool_backward(shape: ConvolutionShape, gradient: &[f32], best: &[u32]) -> Vec<f32> {
     let (plane, places) = (shape.height * shape.width, shape.places());
     let mut target = vec![0.0; shape.batch * shape.channels * plane];
@@ -149,7 +150,7 @@ pub fn mean_pool(x: &[f32], pixels: usize) -> Vec<f32> {
     )
 }
 
-/// The gradient of what [`mean_pool`] took the means of.
+/// The gradient of the input of [`mean_pool`].
 pub fn mean_pool_backward(gradient: &[f32], pixels: usize) -> Vec<f32> {
     let share = 1.0 / pixels as f32;
     let mut target = Vec::with_capacity(gradient.len() * pixels);

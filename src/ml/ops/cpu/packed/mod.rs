@@ -1,10 +1,10 @@
 //! Matrix products on AVX-512 with packed operands.
 //!
-//! `gemm` packs the right matrix again for every piece of the left one and knows no bf16. Here the
-//! right matrix is packed once for all threads, and packed operands can be made straight from an
-//! image or a softmax. What these kernels need of `unsafe` lies in this folder (raw pointers into
-//! packed buffers, and instructions that the processor must have) and in `fresh` (memory that is
-//! not yet written). [`available`] is asked before any of it is used.
+//! `gemm` packs the right matrix again for every part of the left one and does not support bf16.
+//! Here the right matrix is packed once for all threads, and packed operands can be built directly
+//! from an image or a softmax. The `unsafe` code of these kernels is in this folder (raw pointers
+//! into packed buffers, and instructions that the processor must have) and in `uninit`
+//! (uninitialised memory). [`available`] is checked before any of it is used.
 
 pub mod pack;
 pub mod runs;
@@ -19,24 +19,24 @@ use self::tile::{LANES, Start, TALL, WIDE, Work};
 use super::gemm::Matrix;
 use super::uninit::{self, Blank};
 
-/// Steps of the inner dimension for which a block of the left matrix is packed: it and a panel of
-/// the right one share the second-level cache.
+/// Steps of the inner dimension in a packed block of the left matrix: it and a panel of the right
+/// one share the L2 cache.
 const DEEP: usize = 512;
-/// Rows of such a block.
+/// The number of rows of such a block.
 const BLOCK: usize = 8 * TALL;
 
-/// Whether this processor runs the kernels here.
+/// Whether this processor can run these kernels.
 pub fn available() -> bool {
     is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
 }
 
-/// Whether it has the instructions for bf16, which do at once what is otherwise done by hand.
+/// Whether it has bf16 instructions, which replace several others.
 fn has_pairs() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
-/// A right matrix `[inner, columns]`, cut into panels of 32 columns, the last one of 16 where that
-/// is enough.
+/// A right matrix `[inner, columns]`, divided into panels of 32 columns; the last one has 16 if
+/// that is enough.
 pub struct Panels {
     words: Vec<f32>,
     inner: usize,
@@ -44,12 +44,12 @@ pub struct Panels {
     format: Format,
 }
 
-/// Registers that `columns` need.
+/// The number of registers for `columns`.
 pub fn vectors(columns: usize) -> usize {
     columns.div_ceil(LANES).min(2)
 }
 
-/// Words in all panels of a matrix.
+/// The number of words in all panels of a matrix.
 pub fn panel_words(steps: usize, columns: usize) -> usize {
     steps * columns.next_multiple_of(LANES)
 }
@@ -59,7 +59,7 @@ impl Panels {
         self.columns
     }
 
-    /// Packs `right`, whose rows or columns must be neighbours.
+    /// Packs `right`, whose rows or columns must be contiguous.
     pub fn pack(right: Matrix, format: Format) -> Self {
         let (inner, columns) = (right.rows, right.columns);
         let steps = format.words(inner);
@@ -82,8 +82,8 @@ impl Panels {
     }
 }
 
-/// Packs up to 32 columns, whose rows or columns must be neighbours, as one panel, on the calling
-/// thread.
+/// Packs up to 32 columns as one panel on the calling thread; the rows or columns of `right` must
+/// be contiguous.
 pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> &'a mut [f32] {
     let pitch = vectors(right.columns) * LANES;
     assert!(right.columns <= WIDE && panel.len() == format.words(right.rows) * pitch);
@@ -98,8 +98,8 @@ pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> 
     unsafe { uninit::initialised(panel) }
 }
 
-/// Packs the first `lines` rows of a left matrix of `matrix`'s shape whose first value is
-/// `values`'s.
+/// Packs the first `lines` rows of a left matrix with the shape of `matrix` that starts at the
+/// first of `values`.
 fn pack_lines(
     matrix: Matrix,
     values: &[f32],
@@ -128,8 +128,8 @@ fn pack_lines(
         to,
         pitch,
     };
-    // SAFETY: the values hold every line; the callers hold all steps of `to`; the processor was
-    // asked for the instructions.
+    // SAFETY: the values contain every line; the callers guarantee that `to` holds all steps; the
+    // processor has been checked for the instructions.
     unsafe {
         match neighbours {
             true => pack::along(work, format),
@@ -138,7 +138,7 @@ fn pack_lines(
     }
 }
 
-/// The cut of `rows` into tiles of nearly equal height: (first row, rows).
+/// Divides `rows` into tiles of nearly equal height: (first row, rows).
 pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let count = rows.div_ceil(TALL).max(1);
     let (height, taller) = (rows / count, rows % count);
@@ -148,7 +148,7 @@ pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     })
 }
 
-/// A left matrix `[rows, inner]`, or a block of one, cut into [`tiles`].
+/// A left matrix `[rows, inner]`, or a block of one, divided into [`tiles`].
 #[derive(Default)]
 pub struct Tiles {
     words: Vec<f32>,
@@ -166,7 +166,7 @@ impl Tiles {
     /// Packs another matrix into the same memory.
     pub fn refill(&mut self, left: Matrix, format: Format) {
         let (rows, steps) = (left.rows, format.words(left.columns));
-        // The last step of a tile writes 16 words whatever its height.
+        // The last step of a tile writes 16 words regardless of its height.
         let total = rows * steps + LANES;
         if self.words.len() < total {
             self.words.resize(total, 0.0);
@@ -185,7 +185,7 @@ impl Tiles {
 pub struct Part<'a> {
     words: &'a [f32],
     rows: usize,
-    /// Steps of the whole.
+    /// The number of steps of the whole matrix.
     all: usize,
     from: usize,
     steps: usize,
@@ -205,11 +205,11 @@ impl Tiles {
     }
 }
 
-/// What a product is added to.
+/// The initial value that a product is added to.
 #[derive(Clone, Copy)]
 pub enum Base<'a> {
     Nothing,
-    /// What stands in the target.
+    /// The current content of the target.
     Target,
     /// The same values in every row.
     Row(&'a [f32]),
@@ -219,8 +219,8 @@ thread_local! {
     static ROOM: RefCell<Tiles> = RefCell::default();
 }
 
-/// Whole rows of `target`, into which nothing was written yet, become `base` + left·right, on the
-/// calling thread. `base` is not [`Base::Target`].
+/// Sets whole rows of the uninitialised `target` to `base` + left·right, on the calling thread.
+/// `base` must not be [`Base::Target`].
 pub fn write<'a>(target: &'a mut Blank, left: Matrix, right: &Panels, base: Base) -> &'a mut [f32] {
     assert!(!matches!(base, Base::Target));
     if left.columns == 0 {
@@ -237,7 +237,7 @@ pub fn write<'a>(target: &'a mut Blank, left: Matrix, right: &Panels, base: Base
 }
 
 /// # Safety
-/// Under [`Base::Target`] the target is initialised.
+/// If `base` is [`Base::Target`], the target is initialised.
 unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base) {
     let (rows, inner, columns) = (left.rows, left.columns, right.columns);
     assert_eq!(inner, right.inner, "inner sizes differ");
@@ -245,7 +245,7 @@ unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base
     if let Base::Row(values) = base {
         assert!(values.len() >= columns);
     }
-    // An even depth, so that no pair of bf16 is torn.
+    // An even depth, so that pairs of bf16 are not split.
     let parts = inner.div_ceil(DEEP).max(1);
     let deep = inner.div_ceil(parts).next_multiple_of(2).max(2);
     ROOM.with_borrow_mut(|room| {
@@ -297,7 +297,7 @@ fn block_product(
     }
 }
 
-/// `target` (rows `pitch` apart) becomes `base` + the packed `left` times one panel of up to 32
+/// Sets `target` (rows `pitch` apart) to `base` + the packed `left` times one panel of up to 32
 /// `columns`.
 pub fn multiply(
     target: &mut [f32],
@@ -307,8 +307,8 @@ pub fn multiply(
     columns: usize,
     base: Base,
 ) {
-    // SAFETY: a slice of values is one of values that may be anything; nothing unwritten is put
-    // into it.
+    // SAFETY: initialised values are valid as `MaybeUninit`; nothing uninitialised is written to
+    // it.
     let target = unsafe { &mut *(std::ptr::from_mut(target) as *mut Blank) };
     into_panel(target, pitch, left, panel, columns, base, Format::Single);
 }

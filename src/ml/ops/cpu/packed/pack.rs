@@ -1,20 +1,20 @@
-//! Bringing matrices into the order in which the tiles read them.
+//! Packs matrices into the order in which the tiles read them.
 
 use std::arch::x86_64::*;
 
 use super::tile::{LANES, mask};
 
-/// What a word of a packed matrix holds.
+/// The content of a word of a packed matrix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One f32.
     Single,
-    /// Two bf16 that follow each other in the inner dimension, the first in the low half.
+    /// Two consecutive bf16 of the inner dimension, the first in the low half.
     Half,
 }
 
 impl Format {
-    /// Words for `inner` values.
+    /// The number of words for `inner` values.
     pub fn words(self, inner: usize) -> usize {
         match self {
             Self::Single => inner,
@@ -30,13 +30,13 @@ impl Format {
     }
 }
 
-/// Where values come from and words go to.
+/// The source of values and the target of words.
 #[derive(Clone, Copy)]
 pub struct Move {
     pub from: *const f32,
-    /// Values from a line to the next.
+    /// Values from one line to the next.
     pub stride: usize,
-    /// Up to 16 neighbours side by side in the packed matrix.
+    /// Up to 16 lines that are adjacent in the packed matrix.
     pub lines: usize,
     /// Values of the inner dimension.
     pub inner: usize,
@@ -45,12 +45,12 @@ pub struct Move {
     pub pitch: usize,
 }
 
-/// Lines along the inner dimension: transposes. Writes 16 words at each step, zeros beyond
+/// Lines along the inner dimension: transposes. Writes 16 words at each step, with zeros beyond
 /// `lines`.
 ///
 /// # Safety
-/// The processor has AVX-512F and BW; `from` holds the lines, `to` all steps at `pitch` and 16 words
-/// from the last one on.
+/// The processor has AVX-512F and BW; `from` contains the lines, `to` all steps at `pitch` and 16
+/// words from the last one on.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub unsafe fn along(m: Move, format: Format) {
     let group = LANES * format.values();
@@ -60,7 +60,7 @@ pub unsafe fn along(m: Move, format: Format) {
         let count = (m.inner - at).min(group);
         let mut rows = [_mm512_setzero_ps(); LANES];
         for (line, row) in rows.iter_mut().enumerate().take(m.lines) {
-            // SAFETY: the line holds `inner` values, of which `count` are read from `at` on.
+            // SAFETY: the line contains `inner` values, of which `count` are read from `at` on.
             *row = unsafe {
                 let from = m.from.add(line * m.stride + at);
                 match format {
@@ -72,7 +72,7 @@ pub unsafe fn along(m: Move, format: Format) {
         let columns = transposed(rows);
         let steps = count.div_ceil(format.values());
         for column in columns.iter().take(steps) {
-            // SAFETY: the caller vouches for 16 words at every step.
+            // SAFETY: the caller guarantees 16 words at every step.
             unsafe { _mm512_storeu_ps(m.to.add(step * m.pitch), *column) };
             step += 1;
         }
@@ -80,11 +80,11 @@ pub unsafe fn along(m: Move, format: Format) {
     }
 }
 
-/// Lines across the inner dimension: value k of a line stands `stride`·k behind its first, lines
-/// are neighbours.
+/// Lines across the inner dimension: value k of a line is `stride`·k after its first one, and lines
+/// are adjacent.
 ///
 /// # Safety
-/// As [`along`]; `from` holds `inner` rows of `lines` neighbours.
+/// As [`along`]; `from` contains `inner` rows of `lines` adjacent values.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub unsafe fn across(m: Move, format: Format) {
     let lines = mask(m.lines);
@@ -108,7 +108,7 @@ pub unsafe fn across(m: Move, format: Format) {
     }
 }
 
-/// The first `count` of 32 values from `from` on, rounded to bf16, in pairs of neighbours.
+/// The first `count` of 32 values from `from` on, rounded to bf16, in adjacent pairs.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn paired(from: *const f32, count: usize) -> __m512 {
@@ -133,10 +133,10 @@ fn interleaved(low: __m512, high: __m512) -> __m512 {
     _mm512_castsi512_ps(_mm512_or_si512(rounded(low), high))
 }
 
-/// The nearest bf16, ties to even, in the low half of each word. What is too small for a normal
-/// number becomes 0, as the instructions for bf16 have it.
+/// Rounds to bf16, ties to even, into the low half of each word. Subnormal results become 0, as
+/// with the bf16 instructions.
 ///
-/// By hand, so that processors with and without those instructions agree.
+/// In integer arithmetic, so that processors with and without those instructions agree.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw")]
 fn rounded(values: __m512) -> __m512i {
@@ -155,7 +155,7 @@ fn rounded(values: __m512) -> __m512i {
 
 /// The transpose of 16 × 16 words.
 ///
-/// No closures: they would not inherit the instructions, and thus not be inlined.
+/// No closures: they would not inherit the target features, and so would not be inlined.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn transposed(rows: [__m512; LANES]) -> [__m512; LANES] {

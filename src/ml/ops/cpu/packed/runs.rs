@@ -1,10 +1,10 @@
-//! Products whose left rows are read where they lie, in runs.
+//! Products that read left rows in place, in runs.
 
 use super::panel_words;
 use super::tile::{self, LANES, Runs, WIDE};
 use super::{tiles, vectors};
 
-/// Rows of one value for each tap: value x of a run stands at start + offset + x·step.
+/// Rows of one value per tap: value x of a run is at start + offset + x·step.
 #[derive(Clone, Copy)]
 pub struct Left<'a> {
     pub values: &'a [f32],

@@ -1,23 +1,23 @@
-//! Panels made straight from images.
+//! Panels built directly from images.
 
 use std::arch::x86_64::*;
 
 use super::tile::{LANES, mask};
 
-/// Neighbouring places of one row.
+/// Neighbouring positions of one row.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// The first one's column in the panel.
+    /// The column of the first one in the panel.
     pub lane: usize,
     pub length: usize,
-    /// The first one's offset in the padded images.
+    /// The offset of the first one in the padded images.
     pub source: usize,
     pub image: usize,
-    /// The first one's offset in its plane of the target.
+    /// The offset of the first one in its plane of the target.
     pub target: usize,
 }
 
-/// Writes a segment's values under each tap into its columns of `panel` `[taps, pitch]`.
+/// Writes a segment's values under each tap to its columns of `panel` `[taps, pitch]`.
 pub fn copy_segment(
     images: &[f32],
     taps: &[usize],
@@ -37,7 +37,7 @@ pub fn copy_segment(
     };
     assert!(length > 0 && lane + length <= pitch && taps.len() * pitch <= panel.len());
     assert!(source + furthest + (length - 1) * step < images.len());
-    // SAFETY: the furthest value and the last column were checked just now.
+    // SAFETY: the furthest value and the last column were checked above.
     unsafe {
         let (from, to) = (images.as_ptr().add(source), panel.as_mut_ptr().add(lane));
         match step {
@@ -59,7 +59,7 @@ unsafe fn side_by_side(
     let first = mask(length);
     let second = mask(length.saturating_sub(LANES));
     for (row, tap) in taps.iter().enumerate() {
-        // SAFETY: as the caller vouches; masks keep to the segment.
+        // SAFETY: guaranteed by the caller; masks limit the access to the segment.
         unsafe {
             let (from, to) = (from.add(*tap), to.add(row * pitch));
             _mm512_mask_storeu_ps(to, first, _mm512_maskz_loadu_ps(first, from));
@@ -85,7 +85,7 @@ unsafe fn every_second(
         let values = 2 * count - 1;
         let (low, high) = (mask(values), mask(values.saturating_sub(LANES)));
         for (row, tap) in taps.iter().enumerate() {
-            // SAFETY: as the caller vouches; masks keep to the segment.
+            // SAFETY: guaranteed by the caller; masks limit the access to the segment.
             unsafe {
                 let from = from.add(*tap + 2 * first);
                 let low = _mm512_maskz_loadu_ps(low, from);
@@ -107,7 +107,7 @@ unsafe fn one_by_one(
 ) {
     for (row, tap) in taps.iter().enumerate() {
         for place in 0..length {
-            // SAFETY: as the caller vouches.
+            // SAFETY: guaranteed by the caller.
             unsafe { *to.add(row * pitch + place) = *from.add(*tap + place * step) };
         }
     }

@@ -1,26 +1,26 @@
 //! The innermost loops: a tile of the result in registers.
 //!
-//! A tile has up to 14 rows of up to 32 columns: 28 sums in registers of 16 numbers, two registers
-//! for the right matrix and one for the left, of the 32 that AVX-512 has. Every sum goes over the
-//! inner dimension in order, so a result does not depend on how a matrix was cut.
+//! A tile has up to 14 rows and 32 columns: 28 sums in registers of 16 numbers, two registers for
+//! the right matrix and one for the left, of AVX-512's 32. Every sum goes over the inner dimension
+//! in order, so a result does not depend on how a matrix was divided.
 
 use std::arch::x86_64::*;
 
-/// Most rows of a tile.
+/// The maximum number of rows of a tile.
 pub const TALL: usize = 14;
-/// Most columns of a tile.
+/// The maximum number of columns of a tile.
 pub const WIDE: usize = 32;
 /// Numbers in a register.
 pub const LANES: usize = 16;
 
-/// What the sums of a tile are added to.
+/// The initial value of a tile's sums.
 #[derive(Clone, Copy)]
 pub enum Start {
     Zero,
-    /// The values that stand in the target. They are added last, so that the error of a long sum
-    /// grows with its parts, not with its length.
+    /// The current values of the target. They are added last, so that the error of a long sum grows
+    /// with its parts, not with its length.
     Keep,
-    /// The same row of values under every row of the tile: a bias.
+    /// The same row of values for every row of the tile: a bias.
     Row(*const f32),
 }
 
@@ -36,19 +36,19 @@ pub struct Work {
     /// Rows of values, `pitch` apart.
     pub target: *mut f32,
     pub pitch: usize,
-    /// Columns of the target that are written.
+    /// The number of columns of the target to write.
     pub columns: usize,
     pub start: Start,
 }
 
-/// Left rows that were not packed: value x of row r stands at `left + offsets[r] + x·step`, for
-/// each run of the inner dimension.
+/// Left rows that are not packed: value x of row r is at `left + offsets[r] + x·step`, for each run
+/// of the inner dimension.
 #[derive(Clone, Copy)]
 pub struct Runs<'a> {
     pub left: *const f32,
     pub offsets: &'a [usize],
     pub step: usize,
-    /// Where each run begins, relative to `left`.
+    /// The start of each run, relative to `left`.
     pub starts: &'a [usize],
     /// Values in each run.
     pub length: usize,
@@ -98,13 +98,13 @@ macro_rules! sums {
 macro_rules! packed_tile {
     ($name:ident, $features:literal, $madd:expr) => {
         /// # Safety
-        /// The processor has the features; `left` and `right` hold `inner` steps, `target` as
-        /// many rows and columns as are written.
+        /// The processor has the features; `left` and `right` contain `inner` steps, `target` all
+        /// rows and columns that are written.
         #[target_feature(enable = $features)]
         pub unsafe fn $name<const ROWS: usize, const VECTORS: usize>(work: Work) {
             let columns = work.columns;
             let masks = [mask(columns), mask(columns.saturating_sub(LANES))];
-            // SAFETY: masked loads and stores touch only the columns that the caller vouches for.
+            // SAFETY: masked loads and stores access only the columns that the caller guarantees.
             unsafe {
                 let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
                 match work.start {
@@ -150,8 +150,8 @@ packed_tile!(half, "avx512f,avx512bf16", |down, across, sum| {
 
 packed_tile!(half_by_hand, "avx512f", add_pairs);
 
-/// What the instruction for pairs of bf16 does, but for numbers below 2⁻¹²⁶: the second of each
-/// pair first.
+/// Emulates the instruction for pairs of bf16, except for numbers below 2⁻¹²⁶: adds the second of
+/// each pair first.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn add_pairs(down: __m512, across: __m512, sum: __m512) -> __m512 {
@@ -179,7 +179,7 @@ fn as_pairs(words: __m512) -> __m512bh {
 /// Adds to a tile the products of unpacked left rows with packed right ones.
 ///
 /// # Safety
-/// The processor has AVX-512F; every run lies in the left values for each of `ROWS` offsets, the
+/// The processor has AVX-512F; every run is inside the left values for each of `ROWS` offsets, the
 /// right words and the target as in [`single`].
 #[target_feature(enable = "avx512f")]
 pub unsafe fn along_runs<const ROWS: usize, const VECTORS: usize>(runs: Runs) {
@@ -187,7 +187,7 @@ pub unsafe fn along_runs<const ROWS: usize, const VECTORS: usize>(runs: Runs) {
     let masks = [mask(columns), mask(columns.saturating_sub(LANES))];
     let mut offsets = [0; ROWS];
     offsets.copy_from_slice(&runs.offsets[..ROWS]);
-    // SAFETY: as the caller vouches.
+    // SAFETY: guaranteed by the caller.
     unsafe {
         let mut sums = [[_mm512_setzero_ps(); VECTORS]; ROWS];
         let mut right = runs.right;
@@ -214,7 +214,7 @@ pub unsafe fn along_runs<const ROWS: usize, const VECTORS: usize>(runs: Runs) {
     }
 }
 
-/// Kernels by rows − 1.
+/// Kernels indexed by rows − 1.
 macro_rules! by_rows {
     ($kernel:ident, $vectors:literal) => {
         [
@@ -236,7 +236,7 @@ macro_rules! by_rows {
     };
 }
 
-/// By registers of columns − 1, then rows − 1.
+/// Indexed by registers of columns − 1, then rows − 1.
 pub static SINGLE: [[unsafe fn(Work); TALL]; 2] = [by_rows!(single, 1), by_rows!(single, 2)];
 pub static HALF: [[unsafe fn(Work); TALL]; 2] = [by_rows!(half, 1), by_rows!(half, 2)];
 pub static HALF_BY_HAND: [[unsafe fn(Work); TALL]; 2] =
@@ -271,7 +271,7 @@ mod tests {
                 columns: WIDE,
                 start: Start::Zero,
             };
-            // SAFETY: both operands hold `inner` steps, the target all rows and columns.
+            // SAFETY: both operands contain `inner` steps, the target all rows and columns.
             unsafe { kernel(work) };
             target
                 .iter()

@@ -1,4 +1,4 @@
-//! The kernels of batch normalisation, launched.
+//! Launches the kernels of batch normalisation.
 
 use candle_core::{DType, Tensor};
 
@@ -7,7 +7,7 @@ use super::launch::{Grid, Kernel, blank};
 use crate::Result;
 use crate::ops::gpu::fused::Channels;
 
-/// Images that one block adds up.
+/// The number of images that one block sums.
 const DEEP: usize = 8;
 
 /// Batch, channels and pixels.

@@ -1,8 +1,8 @@
-//! Launching a kernel. The one place that hands raw addresses to the device.
+//! Launches kernels. The only place that passes raw addresses to the device.
 //!
-//! The kernels are machine code for one kind of GPU, made by `build.rs`; they are loaded once a
-//! process. All work goes to the stream of the device that Candle uses, in order, and memory is
-//! given back in the same order, so a tensor that is dropped after a launch outlives the kernel.
+//! The kernels are machine code for one GPU architecture, compiled by `build.rs`; they are loaded
+//! once per process. All work goes to the stream of Candle's device, in order, and memory is freed
+//! in the same order, so a tensor that is dropped after a launch outlives the kernel.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,7 +16,7 @@ use candle_core::{DType, Device, DeviceLocation, Shape, Storage, Tensor};
 
 use crate::{Error, Result};
 
-/// By the name of their file.
+/// Indexed like the file names.
 const MODULES: [&[u8]; 9] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/batch_norm.cubin")),
     include_bytes!(concat!(env!("OUT_DIR"), "/columns.cubin")),
@@ -29,42 +29,42 @@ const MODULES: [&[u8]; 9] = [
     include_bytes!(concat!(env!("OUT_DIR"), "/windows.cubin")),
 ];
 
-/// Threads of a block.
+/// Threads per block.
 const BLOCK: usize = 256;
 const WARP: usize = 32;
 
-/// How many blocks there are, in two directions.
+/// The number of blocks in two dimensions.
 #[derive(Clone, Copy)]
 pub struct Grid(usize, usize);
 
 impl Grid {
-    /// A thread for each of `count` values.
+    /// One thread for each of `count` values.
     pub fn over(count: usize) -> Self {
         Self(count.div_ceil(BLOCK), 1)
     }
 
-    /// A warp for each row.
+    /// One warp per row.
     pub fn of_rows(rows: usize) -> Self {
         Self(rows.div_ceil(BLOCK / WARP), 1)
     }
 
-    /// A block for 32 columns of each chunk of rows.
+    /// One block for 32 columns of each chunk of rows.
     pub fn of_columns(columns: usize, chunks: usize) -> Self {
         Self(columns.div_ceil(WARP), chunks)
     }
 
-    /// A block for each channel of each chunk of images.
+    /// One block for each channel of each chunk of images.
     pub fn of_channels(channels: usize, chunks: usize) -> Self {
         Self(channels, chunks)
     }
 
-    /// A block for each of `count` pieces.
+    /// One block for each of `count` pieces.
     pub fn of_pieces(count: usize) -> Self {
         Self(count, 1)
     }
 }
 
-/// A kernel and what it is given, in its order.
+/// A kernel and its arguments, in order.
 pub struct Kernel<'a> {
     name: String,
     given: Vec<Argument<'a>>,
@@ -112,7 +112,7 @@ impl<'a> Kernel<'a> {
         self.and(Argument::Count(count))
     }
 
-    /// An int that is a size.
+    /// An int, checked as a size.
     pub fn size(self, size: usize) -> Self {
         self.and(Argument::Size(size))
     }
@@ -130,8 +130,8 @@ impl<'a> Kernel<'a> {
     /// Runs it on the device of its first tensor.
     ///
     /// # Errors
-    /// There is no such kernel, a size does not fit, a tensor is not contiguous or lies elsewhere,
-    /// or the device refuses.
+    /// The kernel does not exist, a size does not fit, a tensor is not contiguous or is on another
+    /// device, or the device reports an error.
     pub fn launch(self, Grid(across, down): Grid) -> Result<()> {
         let name = self.name.as_str();
         let first = self.given.iter().find_map(|argument| match argument {
@@ -160,8 +160,8 @@ impl<'a> Kernel<'a> {
             block_dim: (BLOCK as u32, 1, 1),
             shared_mem_bytes: 0,
         };
-        // SAFETY: the arguments are those of the kernel, in its order; it stays within the sizes
-        // that it is told, which are the tensors'.
+        // SAFETY: the arguments are those of the kernel, in its order; it stays within the given
+        // sizes, which are the tensors'.
         unsafe { builder.launch(config) }.map_err(|error| failed(name, &error))?;
         Ok(())
     }
@@ -194,7 +194,7 @@ fn raw(name: &str, argument: &Argument, stream: &CudaStream) -> Result<Raw> {
     })
 }
 
-/// Where the values of a contiguous tensor begin.
+/// The address of the first value of a contiguous tensor.
 fn address(tensor: &Tensor, stream: &CudaStream) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let (Storage::Cuda(storage), Some((start, _))) = (&*storage, layout.contiguous_offsets())
@@ -212,13 +212,13 @@ fn address(tensor: &Tensor, stream: &CudaStream) -> Result<u64> {
     Ok(first + (start * tensor.dtype().size_in_bytes()) as u64)
 }
 
-/// A tensor that a kernel is about to write whole.
+/// An uninitialised tensor that a kernel is about to write completely.
 pub fn blank(shape: impl Into<Shape>, dtype: DType, device: &Device) -> Result<Tensor> {
     // SAFETY: every caller has a kernel write all of it before anything reads it.
     Ok(unsafe { Tensor::empty(shape, dtype, device)? })
 }
 
-/// Numbers that a kernel reads as a table of structures.
+/// A table of structures that a kernel reads.
 pub struct Table(Tensor);
 
 impl Table {
@@ -230,12 +230,12 @@ impl Table {
         Ok(Self(Tensor::from_vec(words, count, device)?))
     }
 
-    /// What a kernel is given.
+    /// The tensor to pass to a kernel.
     pub fn tensor(&self) -> &Tensor {
         &self.0
     }
 
-    /// The address of a tensor, to stand in a table.
+    /// The address of a tensor, for use in a table.
     pub fn address(tensor: &Tensor) -> Result<u64> {
         let stream = cuda(Some(tensor.device()))?.cuda_stream();
         address(tensor, &stream)

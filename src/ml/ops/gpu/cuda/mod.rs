@@ -1,4 +1,4 @@
-//! The kernels of `../kernels`, launched: see [`super::fused`] for what each gives.
+//! Launches the kernels in `../kernels`: see [`super::fused`] for what each computes.
 
 mod channels;
 pub mod launch;
@@ -13,7 +13,7 @@ use crate::ops::Activation;
 use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::{Error, Result};
 
-/// Rows that one block adds up.
+/// The number of rows that one block sums.
 const DEEP: usize = 512;
 
 fn suffix(tensor: &Tensor) -> Result<&'static str> {
@@ -109,7 +109,7 @@ fn fold(parts: &Tensor) -> Result<Tensor> {
     Ok(sum)
 }
 
-/// By what a layer norm gives.
+/// The suffix for the output type of a layer norm.
 fn norm_suffix(stored: DType) -> Result<&'static str> {
     match stored {
         DType::F32 => Ok("f32"),

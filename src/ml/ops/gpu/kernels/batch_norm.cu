@@ -1,15 +1,15 @@
-// Batch normalisation of x [batch, channels, pixels] with the addition and the rectifier that follow it.
+// Batch normalisation of x [batch, channels, pixels] with the addition and the ReLU that follow it.
 //
 //   y = max(0, (x - mean)·inverse·weight + bias + residual),   inverse = 1/√(variance + eps)
 //
-// Backwards, with g already behind the rectifier, h = (x - mean)·inverse and n = batch·pixels:
+// Backward pass, where g is the gradient before the ReLU, h = (x - mean)·inverse and n = batch·pixels:
 //
 //   dweight = Σ g·h,   dbias = Σ g,   dx = weight·inverse·(g - dbias/n - h·dweight/n)
 //
-// without the two sums where mean and variance are given. All of it is f32.
+// without the two sums if mean and variance are given. Everything is f32.
 #include "common.cuh"
 
-// The sum over a block of 256 threads; the first thread gets it.
+// The sum over a block of 256 threads, returned to the first thread.
 __device__ inline float block_sum(float value, float *shared) {
     value = warp_sum(value);
     __syncthreads();
@@ -20,7 +20,7 @@ __device__ inline float block_sum(float value, float *shared) {
     return sum;
 }
 
-// A block for each channel and `deep` images: sums of (x - shift), or of their squares; `fold` of columns.cu
+// One block for each channel and `deep` images: sums of (x - shift), or of their squares; `fold` of columns.cu
 // adds them up. `parts` is [chunks, channels].
 extern "C" __global__ void channel_sums(const float *x, const float *shifts, float *parts, int batch,
                                         int channels, int pixels, int deep, int squares) {
@@ -38,7 +38,7 @@ extern "C" __global__ void channel_sums(const float *x, const float *shifts, flo
     if (threadIdx.x == 0) parts[blockIdx.y * (size_t)channels + channel] = sum;
 }
 
-// `residual` is only read where `adds`.
+// `residual` is read only if `adds`.
 extern "C" __global__ void batch_norm(const float *x, const float *mean, const float *inverse,
                                       const float *weight, const float *bias, const float *residual, float *y,
                                       u64 count, int channels, int pixels, int adds, int rectify) {
@@ -50,13 +50,13 @@ extern "C" __global__ void batch_norm(const float *x, const float *mean, const f
     y[at] = rectify ? fmaxf(value, 0) : value;
 }
 
-// The gradient before a rectifier that gave y.
+// The gradient before a ReLU with the output y.
 extern "C" __global__ void rectifier_back(const float *gradient, const float *y, float *result, u64 count) {
     size_t at = place();
     if (at < count) result[at] = y[at] > 0 ? gradient[at] : 0;
 }
 
-// As `channel_sums`, of g·h and of g: `parts` is [chunks, 2, channels].
+// As `channel_sums`, for g·h and for g: `parts` is [chunks, 2, channels].
 extern "C" __global__ void channel_gradients(const float *gradient, const float *x, const float *mean,
                                              const float *inverse, float *parts, int batch, int channels,
                                              int pixels, int deep) {
@@ -78,7 +78,7 @@ extern "C" __global__ void channel_gradients(const float *gradient, const float 
     parts[(2 * blockIdx.y + 1) * (size_t)channels + channel] = plain;
 }
 
-// `sums` has the channels' Σ g·h and then their Σ g; only read where `own`.
+// `sums` has the channels' Σ g·h and then their Σ g; read only if `own`.
 extern "C" __global__ void batch_norm_to_x(const float *gradient, const float *x, const float *mean,
                                            const float *inverse, const float *weight, const float *sums,
                                            float *result, u64 count, int channels, int pixels, int own) {

@@ -1,10 +1,10 @@
-// Softmax cross-entropy with label smoothing, a warp a row of logits.
+// Softmax cross-entropy with label smoothing, one warp per row of logits.
 //
 //   loss = log Σ exp(z) - (1 - smoothing)·z[label] - smoothing·mean(z)
 //   dz = (softmax(z) - target)·seed/rows,   target = smoothing/classes + (1 - smoothing)·[label]
 #include "common.cuh"
 
-// `logs` gets log Σ exp of each row, `losses` its loss.
+// `logs` receives log Σ exp of each row, `losses` its loss.
 template <class T>
 __device__ void forward(const T *logits, const u32 *labels, float *logs, float *losses, int rows, int classes,
                         float smoothing) {
@@ -14,7 +14,7 @@ __device__ void forward(const T *logits, const u32 *labels, float *logs, float *
     float largest = -INFINITY, total = 0, sum = 0;
     for (int i = lane(); i < classes; i += WARP) largest = fmaxf(largest, float(logits[i]));
     largest = warp_largest(largest);
-    // Of differences, so that no large logits cancel.
+    // Of differences, so that large logits do not cancel.
     for (int i = lane(); i < classes; i += WARP) {
         float shifted = float(logits[i]) - largest;
         total += expf(shifted);

@@ -1,8 +1,8 @@
-// Layer normalisation over rows of `width` values (Ba, Kiros, Hinton 2016), a warp a row.
+// Layer normalisation over rows of `width` values (Ba, Kiros, Hinton 2016), one warp per row.
 //
 //   y = (x - mean)·scale·weight + bias,   scale = 1/√(variance + eps), the variance the biased one
 //
-// Backwards, with h = (x - mean)·scale and g' = g·weight:
+// Backward pass, with h = (x - mean)·scale and g' = g·weight:
 //
 //   dx = scale·(g' - mean(g') - h·mean(g'·h)),   dweight = Σ g·h,   dbias = Σ g over the rows
 #include "common.cuh"
@@ -44,7 +44,7 @@ __device__ void to_x(const Grad *gradient, const In *x, const float *weight, con
     }
 }
 
-// Sums over `deep` rows, a block of 32 × 8 threads for 32 columns; `fold` of columns.cu adds them up.
+// Sums over `deep` rows, one block of 32 × 8 threads for 32 columns; `fold` of columns.cu adds them.
 // `parts` is [chunks, 2, width]: of the weight, of the bias.
 template <class In, class Grad>
 __device__ void to_parameters(const Grad *gradient, const In *x, const float *moments, float *parts, int rows,

@@ -1,4 +1,4 @@
-// What stands around the product of a linear layer: bias, activation, residual.
+// The operations around the product of a linear layer: bias, activation, residual.
 //
 //   GELU: x·Φ(x), slope Φ(x) + x·φ(x);   quick GELU: x·σ(1.702 x), slope σ·(1 + 1.702 x·(1 - σ))
 #include "common.cuh"
@@ -28,7 +28,7 @@ __device__ void activate(const T *x, const float *bias, T *y, u64 count, int wid
     if (at < count) y[at] = T(activated(float(x[at]) + bias[at % width], kind));
 }
 
-// The gradient of x of the above, from that of y.
+// The gradient of x above, from that of y.
 template <class T>
 __device__ void through(const T *gradient, const T *x, const float *bias, T *result, u64 count, int width,
                         int kind) {

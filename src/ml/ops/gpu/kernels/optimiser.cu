@@ -1,4 +1,4 @@
-// One launch for all parameters: a block has a piece of `deep` values of one of them, found in a table.
+// One launch for all parameters: each block updates `deep` values of one of them, which a table lists.
 //
 //   SGD: v = momentum·v + (g + decay·p), p = p - rate·v
 //   AdamW (Loshchilov, Hutter 2019): m and v the running means of g and g²,

@@ -1,4 +1,4 @@
-// Softmax over rows of `width` scores, a warp a row: the shares of attention.
+// Softmax over rows of `width` scores, one warp per row: attention weights.
 //
 //   shares = softmax(scale·scores),   dscores = scale·shares·(g - Σ g·shares)
 #include "common.cuh"

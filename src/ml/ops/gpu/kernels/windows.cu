@@ -1,7 +1,7 @@
-// The pixels under a window at every place of x [batch, channels, height, width], and the way back.
+// The pixels under a window at every position of x [batch, channels, height, width], and the reverse operation.
 //
 //   rows [batch·down·across, channels·size·size], taps in the order of a convolution's weight
-//   back: each pixel is the sum of the taps that it lies under, in their order
+//   back: each pixel is the sum of its taps, in their order
 #include "common.cuh"
 
 struct Windows {

@@ -1,5 +1,5 @@
-//! Convolution on AVX-512: panels of 32 places, made straight from the padded images, against
-//! packed weights. No matrix of all windows is ever written.
+//! Convolution on AVX-512: panels of 32 positions, built directly from the padded images,
+//! multiplied by packed weights. The matrix of all windows (im2col) is never materialised.
 
 mod plan;
 
@@ -14,11 +14,11 @@ use crate::ops::cpu::packed::tile::{LANES, TALL, WIDE};
 use crate::ops::cpu::packed::{Base, Format, Tiles, multiply, pack_columns, panel_words, vectors};
 use crate::ops::cpu::uninit;
 
-/// Taps whose values are packed at once.
+/// The number of taps whose values are packed at once.
 const DEEP: usize = 512;
 /// Panels that share a packed block of weights.
 const PANELS: usize = 6;
-/// Places that a piece of work has at least, so that panels are full.
+/// The minimum number of positions in a work item, so that panels are full.
 const PLACES: usize = 192;
 
 #[derive(Default)]
@@ -50,7 +50,7 @@ pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
     over_images(&[slide], &weight, outputs, x)
 }
 
-/// Slides of one source and target over all images.
+/// Applies slides with the same source and target to all images.
 fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -> Vec<f32> {
     let Some(first) = slides.first() else {
         return Vec::new();
@@ -60,7 +60,7 @@ fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -
     let group = PLACES.div_ceil(first.places()).clamp(1, batch.max(1));
     let image = outputs * plane;
     uninit::vector(batch * image, group * image, |index, blank| {
-        // Pixels that no tap reaches stay zero; the piece is in the cache afterwards.
+        // Pixels that no tap reaches stay zero; this also brings the memory into the cache.
         let target = uninit::fill(blank, 0.0);
         let count = target.len() / image;
         let images = &x[index * group * source.values()..][..count * source.values()];
@@ -103,7 +103,7 @@ fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -
     })
 }
 
-/// Up to [`PANELS`] panels of places, through all taps.
+/// Up to [`PANELS`] panels of positions, for all taps.
 struct Block<'a> {
     slide: &'a Slide,
     weight: &'a Tiles,
@@ -170,7 +170,7 @@ impl Block<'_> {
         (self.places - panel * WIDE).min(WIDE)
     }
 
-    /// Where the first output of a panel goes if its places lie side by side in the target.
+    /// The target of a panel's first output, if its positions are contiguous in the target.
     fn direct(&self, segments: &[Segment]) -> Option<usize> {
         let Spread {
             plane, width, step, ..
@@ -200,9 +200,8 @@ impl Block<'_> {
 }
 
 /// The gradient of x.
-///
-/// The pixels of x that have the same remainders by the stride see the same taps: for each pair
-/// of remainders a convolution of the gradient of its own.
+/// Pixels of x with the same remainders modulo the stride see the same taps: each pair of
+/// remainders has its own convolution of the gradient.
 pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
     let outputs = weight.len() / shape.taps();
     let phases = phases(&shape, outputs);
@@ -226,7 +225,7 @@ pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f3
 
 /// The gradient of the weight `[outputs, taps]`.
 ///
-/// Pieces are cut by taps, so that the sum over all images is one thread's.
+/// Work is divided by taps, so that one thread computes each sum over all images.
 pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
     let slide = Slide::forward(&shape);
     let (places, taps) = (slide.places(), slide.taps.len());
@@ -271,7 +270,7 @@ pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &
     weight
 }
 
-/// All images with their margins; `None` where there is none.
+/// All images with their margins; `None` without margins.
 fn padded(source: &Source, x: &[f32]) -> Option<Vec<f32>> {
     if source.is_bare() {
         return None;

@@ -1,18 +1,18 @@
-//! Which values of an image each place of a window sees, and where results go: for a convolution
-//! and for its gradient.
+//! The source values of each window position, and the targets of results: for a convolution and for
+//! its gradient.
 
 use crate::ops::cpu::convolution::ConvolutionShape;
 use crate::ops::cpu::packed::segment::Segment;
 
-/// A padded source image, the places of a window in it, and where results go.
+/// A padded source image, the window positions in it, and the targets of results.
 #[derive(Clone)]
 pub struct Slide {
     pub source: Source,
-    /// Source values from a place to the next, in both directions.
+    /// Source values from one position to the next, in both directions.
     pub step: usize,
     pub down: usize,
     pub across: usize,
-    /// For each tap its offset in the padded image at the first place.
+    /// For each tap, its offset in the padded image at the first position.
     pub taps: Vec<usize>,
     pub target: Spread,
 }
@@ -28,7 +28,7 @@ pub struct Source {
     pub after: usize,
 }
 
-/// Where a place's result lies in a plane of the target.
+/// The target of a position's result in a plane of the target.
 #[derive(Clone, Copy)]
 pub struct Spread {
     pub plane: usize,
@@ -109,7 +109,7 @@ impl Slide {
         slide.merged()
     }
 
-    /// Rows that follow each other without a gap, in source and target, count as one.
+    /// Merges rows that are contiguous in source and target.
     fn merged(mut self) -> Self {
         let dense = self.source.is_bare() && self.step == 1 && self.across == self.source.width;
         if dense && self.target.step == 1 && self.target.width == self.across {
@@ -124,8 +124,8 @@ impl Slide {
         self.down * self.across
     }
 
-    /// The runs of neighbouring places, of one row of one image each, among 32 places from
-    /// `first` on; places of all images are counted through.
+    /// The runs of neighbouring positions, each within one row of one image, among 32 positions
+    /// starting at `first`; positions are numbered across all images.
     pub fn segments(&self, first: usize, count: usize, segments: &mut Vec<Segment>) {
         segments.clear();
         let mut place = first;
@@ -151,7 +151,7 @@ impl Source {
     }
 }
 
-/// For each pair of remainders the slide over the gradient, and for each of its taps the index of
+/// For each pair of remainders, the slide over the gradient, and for each of its taps the index of
 /// its weight for channel 0.
 pub fn phases(shape: &ConvolutionShape, outputs: usize) -> Vec<(Slide, Vec<usize>)> {
     let (size, stride, padding) = (
@@ -159,7 +159,7 @@ pub fn phases(shape: &ConvolutionShape, outputs: usize) -> Vec<(Slide, Vec<usize
         shape.window.stride as isize,
         shape.window.padding as isize,
     );
-    // A pixel stride·u + remainder takes tap d from the place u + (remainder + padding − d)/stride.
+    // Pixel stride·u + remainder takes tap d from position u + (remainder + padding − d)/stride.
     let offsets = |remainder: isize| {
         (0..size)
             .filter(move |tap| (remainder + padding - tap).rem_euclid(stride) == 0)
