@@ -192,8 +192,21 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
             Ok(())
         }
         Err(_) if folder.is_dir() => Ok(()),
-        Err(error) => Err(error),
+        // "File exists" would be no help.
+        Err(error) => match leads_nowhere(folder) {
+            true => Err(io::Error::new(
+                error.kind(),
+                format!("{} {}", folder.display(), nowhere(folder)),
+            )),
+            false => Err(error),
+        },
     }
+}
+
+/// What to say of a link that [leads nowhere](leads_nowhere).
+pub fn nowhere(link: &Path) -> String {
+    let target = fs::read_link(link).unwrap_or_default();
+    format!("is a link to {}, which is not there", target.display())
 }
 
 /// Gives a new folder the permissions of its parent.

@@ -44,10 +44,9 @@ impl Description {
     /// That of the store at `root`; `None` where there is none.
     pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
         if fsx::leads_nowhere(root) {
-            let target = fs::read_link(root).unwrap_or_default();
             return Err(StoreError::NotAStore {
                 root: root.to_path_buf(),
-                why: format!("it is a link to {}, which is not there", target.display()),
+                why: format!("it {}", fsx::nowhere(root)),
             });
         }
         let path = path(root);

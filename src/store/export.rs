@@ -67,7 +67,8 @@ pub fn export(
 ) -> Result<(), ExportError> {
     let occupied = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_some(),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        // A link to nothing is something.
+        Err(error) => error.kind() != io::ErrorKind::NotFound || fsx::is_link(target),
     };
     if occupied {
         return Err(ExportError::Exists(target.to_path_buf()));

@@ -238,3 +238,20 @@ fn a_store_that_is_a_link_to_nothing_is_named() {
         }
     }
 }
+
+#[test]
+fn a_folder_to_write_to_that_is_a_link_to_nothing_is_named() {
+    let space = TestSpace::new();
+    space.write(
+        "w.yaml",
+        "ribflow: 1\nname: w\nstages:\n  a: { use: command, with: { run: \"echo > out/x\", \
+         outputs: [x] } }\n",
+    );
+    symlink("gone", space.path("out")).unwrap();
+    symlink("gone", space.path("got")).unwrap();
+    let told = space.run(&["run", "w.yaml"]).expect(1);
+    let expected = "out is a link to gone, which is not there";
+    assert!(told.stderr.contains(expected), "{told}");
+    let told = space.run(&["get", "w.yaml", "a.x", "-o", "got"]).expect(2);
+    assert!(told.stderr.contains("got is already there"), "{told}");
+}
