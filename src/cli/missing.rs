@@ -6,7 +6,7 @@ use crate::engine::SurveyedNode;
 use crate::ui::words::{count, printable};
 use crate::workflow::graph::Graph;
 
-/// So many of what is missing are listed.
+/// The most reasons that are listed.
 const LISTED: usize = 20;
 
 /// Each thing that `nodes` miss once, with the first node that misses it.

@@ -110,7 +110,7 @@ pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<Os
         .collect()
 }
 
-/// That so many blobs were not sent, and why.
+/// The number of blobs that were not sent, and why.
 pub fn stayed(blobs: usize) -> String {
     format!(
         "{} stayed here: {}",

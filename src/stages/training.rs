@@ -87,13 +87,13 @@ fn history(epochs: &[Epoch]) -> Table {
     }
 }
 
-/// The steps of a training on so many images.
+/// The steps of a training on `images` images.
 pub(super) fn steps(plan: &Plan, images: u64) -> u64 {
     let batches = images.div_ceil(plan.batch.max(1) as u64);
     plan.epochs.saturating_mul(batches)
 }
 
-/// Whether a training on so many images ends before its learning rate has risen.
+/// Whether a training on `images` images ends before its learning rate has risen.
 pub(super) fn short(plan: &Plan, images: u64) -> Option<ShortTraining> {
     let steps = steps(plan, images);
     let warmup = plan.warmup.steps(steps);

@@ -219,7 +219,7 @@ fn distinct(name: &str, placed: &[Placed], problems: &mut Problems) -> bool {
         let names = [Some(value.id.clone()), Some(value.written.clone()), number];
         let names: Vec<String> = names.into_iter().flatten().collect();
         let first = names.iter().find_map(|name| seen.get(name).copied());
-        // A text like the number of another way of writing is no repeat of it.
+        // A text that looks like a number in another form is another value.
         if let Some(first) = first.filter(|first| first.id().is_same(&value.id())) {
             repeated(name, value, first, *place, problems);
             distinct = false;

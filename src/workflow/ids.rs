@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(place("1.0"), Some(1));
         assert_eq!(place("1e0"), Some(0));
         assert_eq!(place("2"), None);
-        // A text is no number, whatever it looks like.
+        // A text is not a number, whatever it looks like.
         assert_eq!(find("1", ids[1..].iter().copied()), None);
     }
 }

@@ -155,7 +155,7 @@ struct Coordinator<'a> {
     taking: Option<StandingLock>,
     /// Whether the loss of the journal has been reported.
     told_of_journal: bool,
-    /// Stages of which it was told that a training ends before its warm-up.
+    /// Stages whose warning about short trainings was emitted.
     short_stages: HashSet<String>,
 }
 
