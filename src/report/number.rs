@@ -111,6 +111,8 @@ pub fn grouped(count: usize) -> String {
 
 /// Formats seconds: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 02 min`.
 pub fn duration(seconds: f64) -> String {
+    // The sum of nothing is -0.
+    let seconds = seconds.max(0.0) + 0.0;
     let whole = seconds.round() as u64;
     match whole {
         _ if seconds < 10.0 => format!("{seconds:.1} s"),
@@ -155,5 +157,6 @@ mod tests {
         assert_eq!(grouped(18_439), "18\u{202f}439");
         assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
         assert_eq!(duration(3723.0), "62 min 03 s");
+        assert_eq!(duration(std::iter::empty::<f64>().sum()), "0.0 s");
     }
 }

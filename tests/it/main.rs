@@ -5,6 +5,7 @@ mod adoption;
 mod adversary;
 mod answers;
 mod bench;
+mod browser;
 mod checkpoint;
 mod cli;
 mod cli_docs;

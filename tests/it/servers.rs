@@ -85,14 +85,14 @@ fn listens(process: &mut Child, port: u16) -> bool {
 
 /// Where a tool is: in the folder of the test tools, or on the path. Under `RIBFLOW_TEST_ALL` a
 /// missing one is a failure, otherwise a line that says so.
-fn tool(names: &[&str], how: &str) -> Option<PathBuf> {
+pub fn tool(names: &[&str], how: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let elsewhere = std::env::split_paths(&path).chain([PathBuf::from("/usr/sbin")]);
     tool_in(&[own_folders(), elsewhere.collect()].concat(), names, how)
 }
 
 /// Of those that `.ci/run` installs only: an older one on the path may do other things.
-fn own_tool(names: &[&str], how: &str) -> Option<PathBuf> {
+pub fn own_tool(names: &[&str], how: &str) -> Option<PathBuf> {
     tool_in(&own_folders(), names, how)
 }
 

@@ -19,7 +19,7 @@ pub fn figure(view: &View, maps: &[Map]) -> Markup {
         div.panels.wide {
             @for map in maps {
                 div.panel {
-                    h4 { (title(view, map, maps)) }
+                    h3 { (title(view, map, maps)) }
                     (picture(view, map))
                 }
             }

@@ -30,7 +30,7 @@ pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
             @for (panel, experiments) in benchmark.panels() {
                 div.panel {
                     @if let (Some(axis), Some(id)) = (benchmark.panel_axis, panel) {
-                        h4 { (view.label(axis, id)) }
+                        h3 { (view.label(axis, id)) }
                     }
                     (picture(view, benchmark, &experiments, scale))
                 }

@@ -30,7 +30,7 @@ pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
         div.panels {
             @for name in &series {
                 div.panel {
-                    h4 { (name) }
+                    h3 { (name) }
                     (picture(view, benchmark, name))
                 }
             }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::frame::{Numbering, figure, heading, not_as_published, table};
+use super::frame::{Numbering, figure, heading, not_as_published, table, unseen_head};
 use super::{bars, before_after, heat, matrix, palette, radar, trace};
 use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
@@ -13,37 +13,69 @@ pub fn sections(view: &View, benchmark: &Benchmark, numbering: &mut Numbering) -
     let repeats = benchmark.repeats(view);
     let deviations = not_as_published(view, &benchmark.nodes());
     let of_baselines = not_as_published(view, &benchmark.baselines());
+    let has_mri = benchmark
+        .experiments
+        .iter()
+        .any(|experiment| experiment.metric(view, "mri").is_some());
+    let has_after = benchmark
+        .experiments
+        .iter()
+        .any(|experiment| !experiment.after.is_empty());
+    let has_before = benchmark
+        .experiments
+        .iter()
+        .any(|experiment| !experiment.before.is_empty());
     html! {
         section id=(format!("{}-mri", benchmark.stage)) {
             (heading("Robustness after fine-tuning"))
             p.lead { (findings(view, benchmark)) }
-            (table(numbering, html! { (headline_caption()) (deviations) }, headline(view, benchmark)))
-            (figure(numbering, bars::figure(view, benchmark), html! {
-                "Mean robustness improvement (mRI). Bars are the mean over the domains fine-tuned on, dots the "
-                "RI of each domain" @if repeats > 1 { ", whiskers the 95 % interval over " (repeats) " repeats" } ". "
-                "Left of zero, fine-tuning cost accuracy elsewhere." (deviations)
-            }))
-            (figure(numbering, before_after::figure(view, benchmark), html! {
-                "Mean accuracy on the domains other than the one fine-tuned on, before and after, in percent." (deviations)
-            }))
+            @if has_mri {
+                (table(numbering, html! { (headline_caption()) (deviations) }, headline(view, benchmark)))
+                (figure(numbering, bars::figure(view, benchmark), html! {
+                    "Mean robustness improvement (mRI). Bars are the mean over the domains fine-tuned on, dots the "
+                    "RI of each domain" @if repeats > 1 { ", whiskers the 95 % interval over " (repeats) " repeats" } ". "
+                    "Left of zero, fine-tuning cost accuracy elsewhere." (deviations)
+                }))
+                (figure(numbering, before_after::figure(view, benchmark), html! {
+                    "Mean accuracy on the domains other than the one fine-tuned on, before and after, in percent." (deviations)
+                }))
+            }
         }
+        @if has_after { (by_domain(view, benchmark, has_mri, &deviations, numbering)) }
+        @if has_before {
+            section id=(format!("{}-baselines", benchmark.stage)) {
+                (heading("Before fine-tuning"))
+                (table(numbering, html! { (baseline_caption(view, benchmark)) (of_baselines) }, baselines(view, benchmark)))
+            }
+        }
+    }
+}
+
+fn by_domain(
+    view: &View,
+    benchmark: &Benchmark,
+    has_mri: bool,
+    deviations: &Markup,
+    numbering: &mut Numbering,
+) -> Markup {
+    html! {
         section id=(format!("{}-ri", benchmark.stage)) {
             (heading("By the domain fine-tuned on"))
-            (table(numbering, html! { "Robustness improvement (RI) in points" (deviations) }, ri(view, benchmark)))
+            @if has_mri {
+                (table(numbering, html! { "Robustness improvement (RI) in points" (deviations) }, ri(view, benchmark)))
+            }
             (figure(numbering, heat::figure(view, benchmark), html! {
                 "Change of accuracy by what was fine-tuned on (rows) and tested on (columns), in points against the "
                 "accuracy before, which the first row gives in percent. A model's accuracy on the domain it was tuned on "
                 "is not measured (·); – was not run" (own_note(view, benchmark)) ". RI is the mean of a row's domains." (deviations)
             }))
-            (matrix::matrices(view, benchmark, &deviations))
-            (figure(numbering, radar::figure(view, benchmark), html! {
-                "Accuracy on every set before (grey) and after fine-tuning on one domain; rings are 25, 50, 75 and 100 %. "
-                "The outline skips sets that were not run." (deviations)
-            }))
-        }
-        section id=(format!("{}-baselines", benchmark.stage)) {
-            (heading("Before fine-tuning"))
-            (table(numbering, html! { (baseline_caption(view, benchmark)) (of_baselines) }, baselines(view, benchmark)))
+            (matrix::matrices(view, benchmark, deviations))
+            @if radar::has_shape(benchmark) {
+                (figure(numbering, radar::figure(view, benchmark), html! {
+                    "Accuracy on every set before (grey) and after fine-tuning on one domain; rings are 25, 50, 75 and 100 %. "
+                    "The outline skips sets that were not run." (deviations)
+                }))
+            }
         }
     }
 }
@@ -91,7 +123,7 @@ fn headline(view: &View, benchmark: &Benchmark) -> Markup {
     html! {
         table.data.headline {
             thead { tr {
-                th scope="col" {}
+                (unseen_head("method"))
                 @for (panel, _) in &panels {
                     th.number scope="col" { (panel_label(view, benchmark, *panel)) }
                 }
@@ -152,7 +184,7 @@ fn ri(view: &View, benchmark: &Benchmark) -> Markup {
     html! {
         table.data.tinted.sortable {
             thead { tr {
-                th scope="col" {}
+                (unseen_head("experiment"))
                 @for domain in &domains { th.number scope="col" { (view.label(axis, domain)) } }
                 th.number.mean scope="col" { "mRI" }
                 @if has_drop { th.number scope="col" title="accuracy lost on the sources' own held-out set" { "drop on own" } }
@@ -217,7 +249,7 @@ fn baselines(view: &View, benchmark: &Benchmark) -> Markup {
     html! {
         table.data.sortable {
             thead { tr {
-                th scope="col" {}
+                (unseen_head("model"))
                 @for tested in &tested {
                     th.number scope="col" { (view.label(axis, tested)) }
                 }

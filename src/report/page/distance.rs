@@ -26,7 +26,7 @@ pub fn section<'a>(
                 "Distances live in the feature space of each source and are not comparable across sources."
             }))
             (rivals(view, relation, numbering))
-            @if !relation.groups.is_empty() {
+            @if relation.groups.iter().any(|group| group.spearman.is_some()) {
                 (table(numbering, html! { "Correlation of distance and drop over the domains" }, correlations(view, relation)))
             }
         }
@@ -99,7 +99,10 @@ fn rivals(view: &View, relation: &Relation, numbering: &mut Numbering) -> Markup
         "What predicts the drop: p by permuting domains; the error in points of a line through the other domains, beside "
         "that of their plain mean. " code { "…_gap" } " is the accuracy that models lack on a domain before they are tuned on it"
     };
-    html! { @if predictors.len() > 1 { (table(numbering, caption, body)) } }
+    let has_values = predictors
+        .iter()
+        .any(|predictor| predictor.spearman.is_some());
+    html! { @if predictors.len() > 1 && has_values { (table(numbering, caption, body)) } }
 }
 
 fn correlations<'a>(view: &View<'a>, relation: &Relation<'a>) -> Markup {

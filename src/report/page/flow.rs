@@ -61,7 +61,7 @@ fn drawing(blocks: &[Block], layout: &Layout, loops: &BTreeSet<usize>, label: &s
         widths.iter().sum::<f64>() + GAP_X * (widths.len().max(1) - 1) as f64 + 2.0 * MARGIN;
     let height = layout.height + 2.0 * MARGIN;
     html! {
-        div.scroll {
+        div.scroll tabindex="0" role="group" aria-label="Picture of the stages" {
             svg.flow viewBox=(format!("0 0 {} {}", px(whole), px(height))) style=(format!("width:{}px", px(whole)))
                 role="img" aria-label=(label) {
                 @for path in &layout.paths {

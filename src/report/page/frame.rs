@@ -38,6 +38,16 @@ pub fn table(numbering: &mut Numbering, caption: Markup, table: Markup) -> Marku
     numbering.tables += 1;
     html! {
         p.caption { b { "Table " (numbering.tables) "." } " " (caption) }
-        div.scroll { (table) }
+        (scroll(&format!("Table {}", numbering.tables), table))
     }
+}
+
+/// Content that may be wider than the page, which can be scrolled by keyboard, too.
+pub fn scroll(name: &str, content: Markup) -> Markup {
+    html! { div.scroll tabindex="0" role="group" aria-label=(name) { (content) } }
+}
+
+/// The head of a column that needs no words to those who see the table.
+pub fn unseen_head(words: &str) -> Markup {
+    html! { th scope="col" { span.unseen { (words) } } }
 }

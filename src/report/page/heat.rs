@@ -17,10 +17,10 @@ pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
         (legend(limit))
         @for (panel, experiments) in benchmark.panels() {
             @if let (Some(axis), Some(id)) = (benchmark.panel_axis, panel) {
-                h4 { (view.label(axis, id)) }
+                h3 { (view.label(axis, id)) }
             }
             div.heats {
-                @for experiment in experiments {
+                @for experiment in experiments.iter().filter(|experiment| !experiment.after.is_empty()) {
                     (map(view, benchmark, experiment, limit))
                 }
             }

@@ -28,9 +28,12 @@ fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
         details.lineage {
             summary {
                 b { (stage) } " "
-                span.quiet { (kinds) " · " (plural(members.len(), "node")) " · " (duration(seconds)) }
+                span.quiet {
+                    (kinds) " · " (plural(members.len(), "node"))
+                    @if seconds > 0.0 { " · " (duration(seconds)) }
+                }
             }
-            div.scroll {
+            div.scroll tabindex="0" role="group" aria-label=(format!("Nodes of {stage}")) {
                 table.data.sortable {
                     thead { tr {
                         th scope="col" { "node" }

@@ -3,6 +3,7 @@
 
 use maud::{Markup, html};
 
+use super::frame::{scroll, unseen_head};
 use super::trace;
 use crate::report::number::Number;
 use crate::report::robustness::{Accuracy, Benchmark, Experiment};
@@ -10,17 +11,22 @@ use crate::report::view::View;
 
 pub fn matrices(view: &View, benchmark: &Benchmark, deviations: &Markup) -> Markup {
     html! {
-        @for (panel, experiments) in benchmark.panels() {
+        @for (panel, experiments) in benchmark.panels().into_iter().filter(|(_, experiments)| has_results(experiments)) {
             details.sheet {
                 summary {
                     b { "Accuracies in percent" }
                     @if let (Some(axis), Some(id)) = (benchmark.panel_axis, panel) { " of " (view.label(axis, id)) }
                 }
                 p.quiet { (deviations) }
-                div.scroll { (matrix(view, benchmark, &experiments)) }
+                (scroll("Accuracies in percent", matrix(view, benchmark, &experiments)))
             }
         }
     }
+}
+
+fn has_results(experiments: &[&Experiment]) -> bool {
+    let mut experiments = experiments.iter();
+    experiments.any(|experiment| !experiment.before.is_empty() || !experiment.after.is_empty())
 }
 
 /// All experiments of a panel start from the same models; the first row has their accuracies.
@@ -29,7 +35,7 @@ fn matrix(view: &View, benchmark: &Benchmark, experiments: &[&Experiment]) -> Ma
     html! {
         table.data.sortable {
             thead { tr {
-                th scope="col" {}
+                (unseen_head("method"))
                 th scope="col" { "tuned on" }
                 @for id in &tested { th.number scope="col" { (view.label(benchmark.tested_axis(), id)) } }
             } }

@@ -4,7 +4,7 @@
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
 
-use super::frame::{self, Numbering, heading, not_as_published};
+use super::frame::{self, Numbering, heading, not_as_published, scroll};
 use super::lineage::shown;
 use super::trace;
 use crate::report::number::{grouped, plural};
@@ -50,7 +50,7 @@ fn fold(view: &View, sheet: &Sheet) -> Markup {
         details.sheet {
             summary { (caption(sheet)) }
             p.quiet { (not_as_published(view, &sheet.nodes)) }
-            div.scroll { (table(view, sheet, false)) }
+            (scroll("Metrics", table(view, sheet, false)))
             @if sheet.nodes.len() > ROWS {
                 p.quiet { "and " (grouped(sheet.nodes.len() - ROWS)) " more in results.json" }
             }
@@ -134,7 +134,7 @@ fn parts(view: &View, sheet: &Sheet) -> Markup {
     html! {
         details.sheet.inner {
             summary { span.quiet { "by part: " (plural(parts.len(), "part")) } }
-            div.scroll { table.data.sortable {
+            div.scroll tabindex="0" role="group" aria-label="Metrics by part" { table.data.sortable {
                 thead { tr {
                     @if sheet.names_stages() { th scope="col" { "stage" } }
                     @for axis in &sheet.axes { th scope="col" { (axis) } }

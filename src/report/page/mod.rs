@@ -71,7 +71,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     section #provenance {
                         (heading("Where every number comes from"))
                         p { "A node’s key is a digest of all its inputs; its record holds its results. "
-                            "Hover over a number on this page to see its node, key and record. The table lists all of them. "
+                            "Hover over a number, or move the keyboard focus to it, to see its node, key and record. The tables list all of them. "
                             code { "ribflow why" } " explains a key." }
                         (lineage::section(view))
                     }

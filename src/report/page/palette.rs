@@ -14,11 +14,8 @@ struct Paper {
     neutral: u32,
     loss: u32,
     gain: u32,
-    /// Text colours on weak and on strong steps.
-    ink: &'static str,
-    strong_ink: &'static str,
-    /// The first step with the strong text colour.
-    strong_from: usize,
+    /// Text on a coloured cell, in order of preference.
+    inks: [u32; 4],
     series: [u32; SERIES],
 }
 
@@ -26,11 +23,9 @@ const LIGHT: Paper = Paper {
     neutral: 0xf6f5f3,
     loss: 0xb23a24,
     gain: 0x1c6390,
-    ink: "#2a2521",
-    strong_ink: "#ffffff",
-    strong_from: 6,
+    inks: [0x2a2521, 0xffffff, 0x000000, 0xffffff],
     series: [
-        0x1f6f9e, 0xc8642a, 0x3a8a5f, 0x8a4f9e, 0xb8942a, 0xb03a5b, 0x4f9aa8, 0x6d6256,
+        0x1f6f9e, 0xc8642a, 0x3a8a5f, 0x8a4f9e, 0xa5811f, 0xb03a5b, 0x4f9aa8, 0x6d6256,
     ],
 };
 
@@ -38,9 +33,7 @@ const DARK: Paper = Paper {
     neutral: 0x23262a,
     loss: 0xe0705a,
     gain: 0x62aede,
-    ink: "#dfe3e6",
-    strong_ink: "#14161a",
-    strong_from: 8,
+    inks: [0xdfe3e6, 0x14161a, 0x000000, 0xffffff],
     series: [
         0x6bb3e0, 0xee9a62, 0x74c79a, 0xc39ad6, 0xdfc163, 0xe6829f, 0x86cdd9, 0xb9ada0,
     ],
@@ -85,41 +78,55 @@ pub fn style() -> String {
         for step in 1..=STEPS {
             let _ = write!(
                 style,
-                ".{side}{step}{{background:var(--{side}{step});color:var(--on{step})}}"
+                ".{side}{step}{{background:var(--{side}{step});color:var(--on-{side}{step})}}"
             );
         }
     }
     for series in 0..SERIES {
         let _ = write!(style, ".s{series}{{color:var(--s{series})}}");
     }
-    style.push_str(".z{background:var(--z);color:var(--on1)}\n");
+    style.push_str(".z{background:var(--z);color:var(--on-z)}\n");
     style
 }
 
 fn properties(paper: &Paper) -> String {
-    let mut text = format!("--z:{};", hex(paper.neutral));
+    let mut text = String::new();
+    let mut step_of = |name: String, colour: u32| {
+        let ink = ink(paper, colour);
+        let _ = write!(text, "--{name}:{};--on-{name}:{};", hex(colour), hex(ink));
+    };
+    step_of("z".to_string(), paper.neutral);
     for (side, end) in [("n", paper.loss), ("p", paper.gain)] {
         for step in 1..=STEPS {
             let share = step as f64 / STEPS as f64;
-            let _ = write!(
-                text,
-                "--{side}{step}:{};",
-                hex(mix(paper.neutral, end, share))
-            );
+            step_of(format!("{side}{step}"), mix(paper.neutral, end, share));
         }
-    }
-    for step in 1..=STEPS {
-        let ink = if step >= paper.strong_from {
-            paper.strong_ink
-        } else {
-            paper.ink
-        };
-        let _ = write!(text, "--on{step}:{ink};");
     }
     for (place, colour) in paper.series.iter().enumerate() {
         let _ = write!(text, "--s{place}:{};", hex(*colour));
     }
     text
+}
+
+/// The least contrast of text that WCAG 2 (success criterion 1.4.3) accepts.
+const CONTRAST: f64 = 4.5;
+
+/// The first ink that can be read on `colour`. Black or white always can.
+fn ink(paper: &Paper, colour: u32) -> u32 {
+    let mut inks = paper.inks.into_iter();
+    let readable = inks.find(|ink| contrast(*ink, colour) >= CONTRAST);
+    readable.unwrap_or(paper.inks[0])
+}
+
+/// The contrast ratio of WCAG 2.
+fn contrast(a: u32, b: u32) -> f64 {
+    let (a, b) = (luminance(a), luminance(b));
+    (a.max(b) + 0.05) / (a.min(b) + 0.05)
+}
+
+fn luminance(colour: u32) -> f64 {
+    let [red, green, blue] = linear(colour);
+    0.2126 * red + 0.7152 * green + 0.0722 * blue
 }
 
 fn hex(colour: u32) -> String {
@@ -133,16 +140,20 @@ fn mix(from: u32, to: u32, share: f64) -> u32 {
     from_oklab([between(0), between(1), between(2)])
 }
 
-fn to_oklab(colour: u32) -> [f64; 3] {
-    let channel = |shift: u32| {
+/// Red, green and blue of sRGB, proportional to light.
+fn linear(colour: u32) -> [f64; 3] {
+    [16, 8, 0].map(|shift| {
         let value = f64::from(colour >> shift & 0xff) / 255.0;
         if value <= 0.04045 {
             value / 12.92
         } else {
             ((value + 0.055) / 1.055).powf(2.4)
         }
-    };
-    let (r, g, b) = (channel(16), channel(8), channel(0));
+    })
+}
+
+fn to_oklab(colour: u32) -> [f64; 3] {
+    let [r, g, b] = linear(colour);
     let l = (0.412_221_470_8 * r + 0.536_332_536_3 * g + 0.051_445_992_9 * b).cbrt();
     let m = (0.211_903_498_2 * r + 0.680_699_545_1 * g + 0.107_396_956_6 * b).cbrt();
     let s = (0.088_302_461_9 * r + 0.281_718_837_6 * g + 0.629_978_700_5 * b).cbrt();
@@ -188,6 +199,25 @@ mod tests {
         ] {
             assert_eq!(from_oklab(to_oklab(colour)), colour);
             assert_eq!(mix(0x123456, colour, 1.0), colour);
+        }
+    }
+
+    #[test]
+    fn every_number_can_be_read_on_its_colour() {
+        assert!(
+            (contrast(0x777777, 0xffffff) - 4.478).abs() < 1e-3,
+            "as WebAIM computes it"
+        );
+        for paper in [&LIGHT, &DARK] {
+            for end in [paper.loss, paper.gain] {
+                for step in 0..=STEPS {
+                    let colour = mix(paper.neutral, end, step as f64 / STEPS as f64);
+                    assert!(
+                        contrast(ink(paper, colour), colour) >= CONTRAST,
+                        "{colour:06x}"
+                    );
+                }
+            }
         }
     }
 

@@ -16,6 +16,16 @@ const RADIUS: f64 = 78.0;
 /// The number of domains whose charts are expanded.
 const OPEN: usize = 1;
 
+/// Fewer spokes make a line.
+const FEWEST_SPOKES: usize = 3;
+
+/// Whether some experiment has enough sets for a shape.
+pub fn has_shape(benchmark: &Benchmark) -> bool {
+    // The set it was tuned on is not tested.
+    let mut experiments = benchmark.experiments.iter();
+    experiments.any(|experiment| experiment.tested.len() > FEWEST_SPOKES)
+}
+
 pub fn figure(view: &View, benchmark: &Benchmark) -> Markup {
     let series = benchmark
         .series(view)
@@ -57,8 +67,8 @@ fn radar(view: &View, benchmark: &Benchmark, experiment: &Experiment, domain: &s
         .zip(experiment.panel(benchmark.panel_axis));
     html! {
         div.radar {
-            @if let Some((axis, id)) = panel { h4 { (view.label(axis, id)) } }
-            @if spokes.iter().all(|id| after(id).is_none()) { p.quiet { "not run" } }
+            @if let Some((axis, id)) = panel { h3 { (view.label(axis, id)) } }
+            @if spokes.iter().filter(|id| after(id).is_some()).count() < FEWEST_SPOKES { p.quiet { "not run, or too few sets for a shape" } }
             @else {
                 svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label="Accuracy before and after, by set" {
                     @for ring in [25.0, 50.0, 75.0, 100.0] {

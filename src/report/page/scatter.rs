@@ -117,7 +117,7 @@ pub fn figure<'a>(view: &View<'a>, layout: &Layout<'_, 'a>) -> Markup {
             @for (panel, points) in layout.panels(view) {
                 div.panel {
                     @if let (Some(axis), Some(id)) = (layout.panel_axis, panel) {
-                        h4 { (view.label(axis, id)) }
+                        h3 { (view.label(axis, id)) }
                     }
                     (picture(view, layout, &points, y))
                 }
