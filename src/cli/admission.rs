@@ -3,7 +3,7 @@
 //! only where this user made it, adopted it, or named it for this command.
 
 use super::failure::Failure;
-use super::places::{StorePlace, shown};
+use super::locations::{StoreLocation, shown};
 use crate::digest::Digest;
 use crate::remote::home::Home;
 use crate::remote::mine;
@@ -13,7 +13,7 @@ use crate::store::{Identity, Store, StoreError, new_id};
 ///
 /// # Errors
 /// A store that was found and is not known to be the user's.
-pub fn admitted(place: &StorePlace) -> Result<Store, Failure> {
+pub fn admitted(place: &StoreLocation) -> Result<Store, Failure> {
     let identity = Store::identity(&place.root).map_err(|error| unusable(&error))?;
     let made = match identity {
         Identity::NoStore => Some(new_id().map_err(|error| unusable(&error))?),
@@ -64,7 +64,7 @@ fn take_off(id: &Digest) {
 }
 
 /// Refuses a store that is not known to be the user's.
-fn check(place: &StorePlace, identity: Identity) -> Result<(), Failure> {
+fn check(place: &StoreLocation, identity: Identity) -> Result<(), Failure> {
     let why = match (identity, Home::of_user()) {
         (Identity::NoStore, _) => return Ok(()),
         (Identity::Unnamed, _) => "it was made by an earlier ribflow, which gave it no identity",
@@ -78,12 +78,12 @@ fn check(place: &StorePlace, identity: Identity) -> Result<(), Failure> {
     Err(refused(place, why))
 }
 
-fn refused(place: &StorePlace, why: &str) -> Failure {
+fn refused(place: &StoreLocation, why: &str) -> Failure {
     let root = shown(&place.root);
     let message = format!("the store {root} is not known to be yours: {why}");
     Failure::usage("foreign-store", message).hint(format!(
         "`ribflow cache adopt {}` takes everything in it as your own results; for one command, \
          `--store` or RIBFLOW_STORE names it or another",
-        super::again::quoted(&root)
+        super::invocation::quoted(&root)
     ))
 }

@@ -9,17 +9,17 @@ use serde_json::json;
 
 use clap::{ArgAction, Args, ValueHint};
 
-use super::again::quoted;
-use super::commands::{self, Terms};
+use super::command_permissions::{self, CommandSpec};
 use super::common::Common;
 use super::failure::{Exit, Failure};
+use super::invocation::quoted;
 use super::target::WorkflowArguments;
-use super::{load, places};
+use super::{load, locations};
 use crate::digest::Digest;
 use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::stages;
-use crate::ui::words::{count, visible};
+use crate::ui::text::{count, visible};
 
 #[derive(Clone, Debug, Args)]
 pub struct AllowArguments {
@@ -90,8 +90,8 @@ pub fn all(
         let commands: Vec<_> = commands
             .map(|command| json!({ "stages": command.stages, "terms": *command.terms }))
             .collect();
-        let told = json!({ "commands": commands, "newly_allowed": new });
-        writeln!(output, "{told}")?;
+        let document = json!({ "commands": commands, "newly_allowed": new });
+        writeln!(output, "{document}")?;
     } else if !common.quiet {
         writeln!(output, "newly allowed: {}", count(new.len(), "command"))?;
     }
@@ -99,8 +99,8 @@ pub fn all(
 }
 
 /// A command, and the stages that have it.
-struct Command {
-    terms: Rc<Terms>,
+struct DistinctCommand {
+    terms: Rc<CommandSpec>,
     stages: BTreeSet<String>,
 }
 
@@ -110,7 +110,7 @@ fn every_command(
     file: &Path,
     arguments: &AllowArguments,
     common: &Common,
-) -> Result<Vec<Command>, Failure> {
+) -> Result<Vec<DistinctCommand>, Failure> {
     load::refuse_unfinished(file)?;
     let asked = WorkflowArguments {
         file: file.to_path_buf(),
@@ -118,17 +118,17 @@ fn every_command(
         profiles: arguments.profiles.clone(),
     };
     let graphs = load::variants(&asked, &stages::registry())?;
-    let mut found: Vec<Command> = Vec::new();
+    let mut found: Vec<DistinctCommand> = Vec::new();
     let mut places: BTreeMap<Digest, usize> = BTreeMap::new();
     for graph in &graphs {
-        for command in commands::of(graph, common)? {
+        for command in command_permissions::of(graph, common)? {
             let stage = graph.dag[command.node].stage.clone();
             let place = *places.entry(command.terms.digest).or_insert(found.len());
             match found.get_mut(place) {
                 Some(known) => {
                     known.stages.insert(stage);
                 }
-                None => found.push(Command {
+                None => found.push(DistinctCommand {
                     terms: command.terms,
                     stages: BTreeSet::from([stage]),
                 }),
@@ -139,15 +139,15 @@ fn every_command(
 }
 
 fn show(
-    found: &[Command],
+    found: &[DistinctCommand],
     allowed: &BTreeSet<Digest>,
     file: &Path,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     if found.is_empty() {
-        writeln!(output, "{} has no command stage", places::shown(file))?;
+        writeln!(output, "{} has no command stage", locations::shown(file))?;
     }
-    for Command { terms, stages } in found {
+    for DistinctCommand { terms, stages } in found {
         let stages: Vec<&str> = stages.iter().map(String::as_str).collect();
         let is_allowed = match allowed.contains(&terms.digest) {
             true => " (allowed)",

@@ -88,14 +88,14 @@ pub fn run(
     opened(common)?;
     let machine = Machine::here();
     if !common.json {
-        head(&machine, common, output)?;
+        print_head(&machine, common, output)?;
     }
-    let mut lines = Lines::new(&names);
+    let mut lines = ResultTable::new(&names);
     let mut results = Vec::new();
     for name in &names {
         let measured = match names.len() {
-            1 => here(name, arguments, common)?,
-            _ => elsewhere(name, arguments, common)?,
+            1 => measure_here(name, arguments, common)?,
+            _ => measure_in_child(name, arguments, common)?,
         };
         if !common.json {
             lines.show(&measured, output)?;
@@ -132,7 +132,11 @@ fn opened(common: &Common) -> Result<Device, Failure> {
     device.map_err(|error| Failure::usage("device", error.to_string()))
 }
 
-fn here(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measured, Failure> {
+fn measure_here(
+    name: &str,
+    arguments: &BenchArguments,
+    common: &Common,
+) -> Result<Measured, Failure> {
     let setting = Setting {
         threads: common.threads(),
         seconds: arguments.seconds,
@@ -143,7 +147,11 @@ fn here(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measu
 }
 
 /// In a process of its own.
-fn elsewhere(name: &str, arguments: &BenchArguments, common: &Common) -> Result<Measured, Failure> {
+fn measure_in_child(
+    name: &str,
+    arguments: &BenchArguments,
+    common: &Common,
+) -> Result<Measured, Failure> {
     let stopped = |why: String| Failure::failed(format!("`{name}` was not measured: {why}"));
     let program = std::env::current_exe().map_err(|error| stopped(error.to_string()))?;
     let mut command = Command::new(program);
@@ -187,7 +195,7 @@ fn list(common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn head(machine: &Machine, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
+fn print_head(machine: &Machine, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
     let Machine {
         processor,
         cores,
@@ -203,13 +211,13 @@ fn head(machine: &Machine, common: &Common, output: &mut dyn Write) -> Result<()
     Ok(())
 }
 
-/// Lines of one table that come one by one.
-struct Lines {
+/// ResultTable of one table that come one by one.
+struct ResultTable {
     width: usize,
     begun: bool,
 }
 
-impl Lines {
+impl ResultTable {
     fn new(names: &[String]) -> Self {
         let width = names.iter().map(String::len).max().unwrap_or(0);
         Self {

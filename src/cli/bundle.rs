@@ -13,10 +13,10 @@ use clap::{Args, ValueHint};
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
+use super::locations::{self, Locations};
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
-use super::{commands, load, sharing, transfer};
+use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::engine;
 use crate::fsx;
@@ -28,7 +28,7 @@ use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
 use crate::stages::registry::Registry;
-use crate::ui::words::{are, bytes, count};
+use crate::ui::text::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
 
@@ -72,8 +72,8 @@ pub fn export(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let workflow = &arguments.target.workflow;
     let files = workflow_files(&graph, &workflow.file)?;
-    let places = Places::of(&workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let records = transfer::distinct(survey.into_records().into_values());
     let about = About {
@@ -98,8 +98,8 @@ pub fn export(
     };
     let pushed = exchange.push(&exchange.neighbours()[0], &store, &records, pushing);
     let pushed = pushed.map_err(transfer::refused)?;
-    sharing::pass_on(&exchange);
-    sharing::tell(&exchange, &[], common);
+    sharing::send_revocations(&exchange);
+    sharing::warn_of_refusals(&exchange, &[], common);
     drop(exchange);
     // Nobody else holds it any more.
     let Some(writer) = Arc::into_inner(writer) else {
@@ -108,19 +108,19 @@ pub fn export(
     let size = writer.finish().map_err(failed)?;
     note_own(workflow, &about, &registry, common);
     if common.json {
-        let told = json!({
+        let document = json!({
             "bundle": arguments.output.to_string_lossy(),
             "bytes": size,
             "records": pushed.records,
             "blobs": pushed.blobs,
             "withheld": pushed.withheld,
         });
-        writeln!(output, "{told}")?;
+        writeln!(output, "{document}")?;
     } else if !common.quiet {
         writeln!(
             output,
             "{}: {}, {} and {}",
-            places::shown(&arguments.output),
+            locations::shown(&arguments.output),
             bytes(size),
             count(pushed.records, "record"),
             count(pushed.blobs, "blob"),
@@ -133,7 +133,7 @@ pub fn export(
             )?;
         }
         if pushed.withheld > 0 {
-            writeln!(output, "{}", sharing::stayed(pushed.withheld))?;
+            writeln!(output, "{}", sharing::withheld_line(pushed.withheld))?;
         }
     }
     Ok(Exit::Done)
@@ -148,10 +148,15 @@ fn note_own(workflow: &WorkflowArguments, about: &About, registry: &Registry, co
     let Ok(graphs) = load::variants(workflow, registry) else {
         return;
     };
-    if !graphs.iter().all(|graph| commands::is_own(graph, &home)) {
+    if !graphs
+        .iter()
+        .all(|graph| command_permissions::is_own(graph, &home))
+    {
         return;
     }
-    let commands = graphs.iter().map(|graph| commands::of(graph, common));
+    let commands = graphs
+        .iter()
+        .map(|graph| command_permissions::of(graph, common));
     let commands = commands.flatten().flatten().map(|one| one.terms.digest);
     let own = about.files.values().copied().chain(commands).collect();
     if let Err(error) = imported::note_own(&home, &own) {
@@ -223,7 +228,7 @@ fn declared(graph: &Graph) -> Vec<PathBuf> {
     paths.extend(expected_file(graph));
     for node in graph.dag.node_weights() {
         if node.kind.meaning() == Meaning::Program {
-            let places = commands::shared_sources(node).into_iter();
+            let places = command_permissions::shared_sources(node).into_iter();
             paths.extend(places.map(|source| folder.join(source.location)));
         }
     }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::engine::price::devices::{Hours, SHARE};
 use crate::engine::price::{RunPrice, StagePrice};
 use crate::ui::table::Table;
-use crate::ui::words::{bytes, count, grouped};
+use crate::ui::text::{bytes, count, grouped};
 
 /// The estimated cost of the remaining nodes, by stage and in total; nothing where none remain.
 pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {

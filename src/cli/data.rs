@@ -75,7 +75,7 @@ fn check(
         return Err(Failure::usage("no-folder", message));
     }
     let found: Vec<PresetCheck> = Preset::all()
-        .map(|preset| look(preset, arguments))
+        .map(|preset| check_preset(preset, arguments))
         .collect();
     if common.json {
         let found: Vec<Value> = found.iter().map(PresetCheck::document).collect();
@@ -126,7 +126,7 @@ impl PresetCheck {
     }
 }
 
-fn look(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
+fn check_preset(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
     let mut found = PresetCheck {
         facts: preset.facts(),
         places: Vec::new(),
@@ -135,14 +135,14 @@ fn look(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
         problems: Vec::new(),
     };
     if !preset.facts().by_parts {
-        look_at(preset, None, arguments, &mut found);
+        check_folder(preset, None, arguments, &mut found);
         return found;
     }
     let mut absent = Vec::new();
     for (corruption, _) in CORRUPTIONS {
         for severity in 1..=5 {
             let part = format!("{corruption}/{severity}");
-            if !look_at(preset, Some(&part), arguments, &mut found) {
+            if !check_folder(preset, Some(&part), arguments, &mut found) {
                 absent.push(part);
             }
         }
@@ -157,7 +157,7 @@ fn look(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
 }
 
 /// Adds what lies there of a preset or its part; false if nothing does.
-fn look_at(
+fn check_folder(
     preset: Preset,
     part: Option<&str>,
     arguments: &DataCheckArguments,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::again::quoted;
+use super::invocation::quoted;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
 use crate::remote::config::ConfigError;

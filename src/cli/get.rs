@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use clap::{ArgAction, Args, ValueHint};
 
-use super::again::{quoted, with_settings};
 use super::call::Call;
 use super::failure::{Exit, Failure};
+use super::invocation::{quoted, with_settings};
 use super::load;
-use super::places::{self, Places};
+use super::locations::{self, Locations};
 use super::sharing;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
@@ -72,8 +72,8 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     let registry = stages::registry();
     let graph = load::graph(&target, common, &registry)?;
     let selected = graph.resolve(&arguments.node)?;
-    let places = Places::of(&arguments.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&arguments.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let exchange = match arguments.remotes.as_slice() {
         [] => None,
         names => Some(Arc::new(sharing::exchange(names, &store)?)),
@@ -89,7 +89,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     };
     let mut wanted = wanted(&graph, &survey, &selected, arguments, &other)?;
     let withheld = Withheld::of(&graph);
-    for Wanted {
+    for OutputTarget {
         node,
         name,
         port,
@@ -106,11 +106,11 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
             export(&*store, &artifact, &folders, target)
         });
         if let (Err(_), Some(exchange)) = (&written, &exchange) {
-            sharing::tell(exchange, &[], common);
+            sharing::warn_of_refusals(exchange, &[], common);
         }
         if let Err(error) = written {
             let stays = withheld.is_withheld(*node, name);
-            return Err(lost(
+            return Err(missing_result(
                 error,
                 stays,
                 &arguments.workflow,
@@ -122,12 +122,12 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
         let written: Vec<Value> = wanted.iter().map(|one| entry(&graph, one)).collect();
         writeln!(output, "{}", json!({ "written": written }))?;
     } else if !common.quiet {
-        for Wanted {
+        for OutputTarget {
             node, name, target, ..
         } in &wanted
         {
             let id = &graph.dag[*node].id;
-            writeln!(output, "{id}.{name}: {}", places::shown(target))?;
+            writeln!(output, "{id}.{name}: {}", locations::shown(target))?;
         }
         if let (None, Some(first)) = (&selected.name, wanted.first()) {
             write_others(&graph, first, output)?;
@@ -137,7 +137,12 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
 }
 
 /// Why a result could not be written, and where it was damaged or deleted, how to make it again.
-fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str) -> Failure {
+fn missing_result(
+    error: ExportError,
+    stays: bool,
+    workflow: &WorkflowArguments,
+    id: &str,
+) -> Failure {
     let absent = matches!(error, ExportError::Blob(BlobError::Missing(_)));
     let blob = matches!(
         error,
@@ -156,7 +161,7 @@ fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str)
                 false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
                 true => Failure::failed(format!(
                     "{id}: {error}; {}, and stays in the lab that made it",
-                    sharing::without_share(1)
+                    sharing::withheld_reason(1)
                 ))
                 .hint(format!("where the data is, {again}")),
             }
@@ -164,7 +169,7 @@ fn lost(error: ExportError, stays: bool, workflow: &WorkflowArguments, id: &str)
     }
 }
 
-fn entry(graph: &Graph, wanted: &Wanted) -> Value {
+fn entry(graph: &Graph, wanted: &OutputTarget) -> Value {
     json!({
         "id": graph.dag[wanted.node].id,
         "output": wanted.name,
@@ -173,7 +178,11 @@ fn entry(graph: &Graph, wanted: &Wanted) -> Value {
 }
 
 /// That the nodes have more outputs than the first, which an unnamed one means.
-fn write_others(graph: &Graph, first: &Wanted, output: &mut dyn Write) -> Result<(), Failure> {
+fn write_others(
+    graph: &Graph,
+    first: &OutputTarget,
+    output: &mut dyn Write,
+) -> Result<(), Failure> {
     let node = &graph.dag[first.node];
     let outputs = node.parameters.outputs();
     let others = outputs.iter().filter(|other| other.name != first.name);
@@ -187,7 +196,7 @@ fn write_others(graph: &Graph, first: &Wanted, output: &mut dyn Write) -> Result
 }
 
 /// One output and where it goes.
-struct Wanted<'a> {
+struct OutputTarget<'a> {
     node: NodeIndex,
     name: &'a str,
     port: &'a Port,
@@ -201,7 +210,7 @@ fn wanted<'a>(
     selected: &Selected,
     arguments: &GetArguments,
     other: &dyn Fn() -> Option<LastRun>,
-) -> Result<Vec<Wanted<'a>>, Failure> {
+) -> Result<Vec<OutputTarget<'a>>, Failure> {
     let folder = &arguments.output;
     let mut wanted = Vec::new();
     for &node in &selected.nodes {
@@ -215,7 +224,7 @@ fn wanted<'a>(
             1 => folder.clone(),
             _ => folder.join(folder_name(id)),
         };
-        wanted.push(Wanted {
+        wanted.push(OutputTarget {
             node,
             name,
             port,

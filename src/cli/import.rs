@@ -13,11 +13,11 @@ use super::bundle::{declared_paths, failed};
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
+use super::locations::{self, Locations};
 use super::refusals::BUNDLE;
 use super::stores;
 use super::target::WorkflowArguments;
-use super::{commands, load, sharing, transfer};
+use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
 use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD, Refusal, Why};
@@ -27,7 +27,7 @@ use crate::remote::lock::Lock;
 use crate::remote::neighbours::NeighbourError;
 use crate::stages;
 use crate::store::{Elsewhere, Wanted};
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
 
@@ -99,13 +99,13 @@ fn import(
         .place(&bundle.files, &bundle.about.workflow)
         .map_err(landing_failed)?;
     landing.finish().map_err(landing_failed)?;
-    let told = ImportSummary {
+    let summary = ImportSummary {
         workflow,
         records: bundle.reader.keys().len(),
         commands,
         checked: bundle.reader.is_checked(),
     };
-    told.tell(common, output)?;
+    summary.print(common, output)?;
     Ok(Exit::Done)
 }
 
@@ -133,7 +133,7 @@ impl Bundle {
         let remote = Box::new(Arc::clone(&self.reader));
         let exchange = Arc::new(sharing::exchange_of(BUNDLE, remote)?);
         let found = exchange.look_up(&asked);
-        sharing::tell(&exchange, &found.refused, common);
+        sharing::warn_of_refusals(&exchange, &found.refused, common);
         if !found.refused.is_empty() || found.taken.len() < keys.len() {
             let refused = keys.len() - found.taken.len();
             let message = format!(
@@ -194,7 +194,7 @@ impl Bundle {
         self.refuse_undeclared(&graphs)?;
         let mut commands = BTreeSet::new();
         for graph in &graphs {
-            let found = commands::of(graph, common)?;
+            let found = command_permissions::of(graph, common)?;
             commands.extend(found.iter().map(|one| one.terms.digest));
         }
         Ok(commands)
@@ -245,8 +245,8 @@ struct Results {
 impl Results {
     /// Takes them into the store of `workflow`.
     fn keep(self, workflow: &Path, common: &Common) -> Result<(), Failure> {
-        let places = Places::of(workflow, common);
-        let store = stores::open_store(&places.store)?;
+        let locations = Locations::of(workflow, common);
+        let store = stores::open_store(&locations.store)?;
         store.look_elsewhere(self.exchange as Arc<dyn Elsewhere>);
         transfer::fetch(&store, &self.wanted);
         let taken = self.found.taken.into_values();
@@ -281,7 +281,7 @@ struct ImportSummary {
 }
 
 impl ImportSummary {
-    fn tell(&self, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
+    fn print(&self, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
         if !self.checked && !common.quiet {
             // A warning that can't be shown is no reason to stop.
             let _ = writeln!(
@@ -291,22 +291,22 @@ impl ImportSummary {
             );
         }
         if common.json {
-            let told = json!({
+            let document = json!({
                 "workflow": self.workflow.to_string_lossy(),
                 "records": self.records,
                 "commands": self.commands,
                 "checked": self.checked,
             });
-            writeln!(output, "{told}")?;
+            writeln!(output, "{document}")?;
         } else if !common.quiet {
-            let shown = places::shown(&self.workflow);
+            let shown = locations::shown(&self.workflow);
             writeln!(output, "{shown}: {}", count(self.records, "record"))?;
             if !self.commands.is_empty() {
                 writeln!(
                     output,
                     "off until you allow them: {}; `ribflow trust allow --all {}` shows them",
                     count(self.commands.len(), "command stage"),
-                    super::again::quoted(&shown)
+                    super::invocation::quoted(&shown)
                 )?;
             }
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::common::Common;
 use super::failure::Failure;
 use super::target::{TargetArguments, WorkflowArguments};
-use super::{pins, places};
+use super::{locations, unpinned_checkpoints};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
@@ -92,7 +92,7 @@ fn locked(
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
     refuse_unfinished(&arguments.file)?;
     let (mut graph, warnings) = load(&arguments.file, options, registry.kinds())?;
-    pins::apply(&mut graph, &arguments.file)?;
+    unpinned_checkpoints::apply_lock(&mut graph, &arguments.file)?;
     Ok((graph, warnings))
 }
 
@@ -101,11 +101,11 @@ pub fn refuse_unfinished(file: &Path) -> Result<(), Failure> {
     let Some(marked) = mark::above(file).filter(|marked| !marked.finished) else {
         return Ok(());
     };
-    let folder = places::shown(&marked.folder);
+    let folder = locations::shown(&marked.folder);
     let message = format!("the import into {folder} did not come to its end");
     let hint = format!(
         "`ribflow import BUNDLE -o {}` with the same bundle begins again",
-        super::again::quoted(&folder)
+        super::invocation::quoted(&folder)
     );
     Err(Failure::usage("unfinished-import", message).hint(hint))
 }

@@ -10,20 +10,20 @@ use serde_json::json;
 
 use clap::{Args, ValueHint};
 
-use super::again::quoted;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::pins::{self, UnpinnedCheckpoint};
-use super::places::Places;
+use super::invocation::quoted;
+use super::locations::Locations;
 use super::stores;
-use super::{load, places};
+use super::unpinned_checkpoints::{self, UnpinnedCheckpoint};
+use super::{load, locations};
 use crate::digest::Digest;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
 use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
 use crate::store::StatCache;
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::{Graph, Node, source_selection};
 use crate::workflow::kind::Source;
 
@@ -76,15 +76,18 @@ pub fn run(
         false => (Lock::read(file)?.unwrap_or_else(nothing), None),
     };
     let graphs = load::every_profile(file, &stages::registry())?;
-    let loose: BTreeSet<UnpinnedCheckpoint> = graphs.iter().flat_map(pins::loose).collect();
+    let unpinned: BTreeSet<UnpinnedCheckpoint> = graphs
+        .iter()
+        .flat_map(unpinned_checkpoints::in_graph)
+        .collect();
     let mut checkpoints = Vec::new();
-    for loose in loose {
-        let locked = match known.find(&loose.hub, &loose.revision, &loose.file) {
+    for checkpoint in unpinned {
+        let locked = match known.find(&checkpoint.hub, &checkpoint.revision, &checkpoint.file) {
             Some(locked) => locked.clone(),
-            None => resolved(&loose)?,
+            None => resolve(&checkpoint)?,
         };
         if !common.quiet && !common.json {
-            let UnpinnedCheckpoint { hub, revision, .. } = &loose;
+            let UnpinnedCheckpoint { hub, revision, .. } = &checkpoint;
             writeln!(output, "{hub} {revision}: {}", locked.commit)?;
         }
         checkpoints.push(locked);
@@ -92,7 +95,7 @@ pub fn run(
     let mut surveyed = sources(&graphs, &known, file, common)?;
     let lock = Lock::of(checkpoints, std::mem::take(&mut surveyed.sources));
     if let Some(before) = before {
-        surveyed.changed = changes(&before, &lock);
+        surveyed.changed = changed_sources(&before, &lock);
     }
     let is_empty = lock.checkpoints.is_empty() && lock.sources.is_empty();
     if is_empty && !surveyed.missing.is_empty() {
@@ -102,14 +105,14 @@ pub fn run(
         true => None,
         false => Some(lock.write(file)?),
     };
-    let told = LockChanges {
+    let changes = LockChanges {
         lock,
         path,
         changed: surveyed.changed,
         missing: surveyed.missing,
     };
-    told.tell(arguments, common, output)?;
-    match told.changed.is_empty() || arguments.update {
+    changes.print(arguments, common, output)?;
+    match changes.changed.is_empty() || arguments.update {
         true => Ok(Exit::Done),
         false => {
             let file = quoted(&file.display().to_string());
@@ -143,7 +146,7 @@ struct Changed {
 }
 
 /// What of `before` is another now.
-fn changes(before: &Lock, now: &Lock) -> Vec<Changed> {
+fn changed_sources(before: &Lock, now: &Lock) -> Vec<Changed> {
     let pairs = now.sources.iter().filter_map(|source| {
         let locked = before.sources.iter().find(|one| one.is_of_same(source))?;
         (locked.digest != source.digest).then(|| Changed {
@@ -166,7 +169,7 @@ struct LockChanges {
 }
 
 impl LockChanges {
-    fn tell(
+    fn print(
         &self,
         arguments: &LockArguments,
         common: &Common,
@@ -174,14 +177,14 @@ impl LockChanges {
     ) -> Result<(), Failure> {
         let number = (self.lock.checkpoints.len(), self.lock.sources.len());
         if common.json {
-            let told = json!({
+            let document = json!({
                 "lock": self.path,
                 "checkpoints": number.0,
                 "sources": number.1,
                 "changed": self.changed,
                 "not_locked": self.missing,
             });
-            return Ok(writeln!(output, "{told}")?);
+            return Ok(writeln!(output, "{document}")?);
         }
         if common.quiet {
             return Ok(());
@@ -219,7 +222,7 @@ impl LockChanges {
         if number.1 > 0 {
             parts.push(count(number.1, "source"));
         }
-        let written = places::shown(path);
+        let written = locations::shown(path);
         writeln!(output, "{written}: {}", parts.join(", "))?;
         Ok(())
     }
@@ -227,16 +230,16 @@ impl LockChanges {
 
 /// Digests of outside data, and of what there are none, by node.
 #[derive(Default)]
-struct Surveyed {
+struct SourceSurvey {
     sources: Vec<LockedSource>,
     /// What is known, and another here.
     changed: Vec<Changed>,
     missing: BTreeMap<String, String>,
 }
 
-impl Surveyed {
-    /// What is known stays, and where the data here is another, that is told.
-    fn take(
+impl SourceSurvey {
+    /// What is known stays, and where the data here is another, is reported.
+    fn add(
         &mut self,
         node: &Node,
         known: Option<&LockedSource>,
@@ -264,21 +267,21 @@ impl Surveyed {
     }
 }
 
-/// What the outside data of all nodes is. What is known stays; data that is not here is told.
+/// What the outside data of all nodes is. What is known stays; data that is not here is document.
 fn sources(
     graphs: &[Graph],
     known: &Lock,
     workflow: &Path,
     common: &Common,
-) -> Result<Surveyed, Failure> {
-    let places = Places::of(workflow, common);
+) -> Result<SourceSurvey, Failure> {
+    let locations = Locations::of(workflow, common);
     let quiet = Common {
         quiet: true,
         ..common.clone()
     };
-    let store = stores::look_at_store(&places.store, &quiet)?;
+    let store = stores::open_read_only(&locations.store, &quiet)?;
     let stats = StatCache::open(&store);
-    let mut surveyed = Surveyed::default();
+    let mut surveyed = SourceSurvey::default();
     let mut seen = BTreeSet::new();
     for graph in graphs {
         let base = graph.file.parent().unwrap_or(Path::new("/"));
@@ -288,14 +291,14 @@ fn sources(
                 if !seen.insert((node.id_by_value(), source.name.clone(), parameters)) {
                     continue;
                 }
-                let found = look(node, &source, &stats, base);
+                let found = digest_of(node, &source, &stats, base);
                 let id = node.id_by_value();
                 let mut entries = known.sources.iter();
                 let entry = entries.find(|known| {
                     (&known.node, &known.source, &known.parameters)
                         == (&id, &source.name, &parameters)
                 });
-                surveyed.take(node, entry, found);
+                surveyed.add(node, entry, found);
             }
         }
     }
@@ -307,7 +310,7 @@ fn sources(
 }
 
 /// The digest of a source as it lies here, or why there is none.
-fn look(
+fn digest_of(
     node: &Node,
     source: &Source,
     stats: &StatCache,
@@ -334,12 +337,12 @@ fn look(
     })
 }
 
-fn resolved(loose: &UnpinnedCheckpoint) -> Result<LockedCheckpoint, Failure> {
+fn resolve(checkpoint: &UnpinnedCheckpoint) -> Result<LockedCheckpoint, Failure> {
     let UnpinnedCheckpoint {
         hub,
         revision,
         file,
-    } = loose.clone();
+    } = checkpoint.clone();
     let found = look_up(&hub, &revision, &file).map_err(|error| Failure::from_error(&error))?;
     let commit = found.commit.filter(|commit| is_commit(commit));
     let Some(commit) = commit else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::engine::SurveyedNode;
-use crate::ui::words::{count, printable};
+use crate::ui::text::{count, printable};
 use crate::workflow::graph::Graph;
 
 /// The most reasons that are listed.

@@ -4,20 +4,18 @@
 //! It owns arguments, messages and exit codes. It computes no result, and nothing imports it.
 //!
 //! ```text
-//! typed        arguments habits                                       the list of subcommands; `ribflow --help`; words of other programs
-//! shared       call common target amounts                             what subcommands are called with; options that many take
-//! from words   load places admission stores projects                  to a graph, to a store; whose store it is; where workflows are
-//! remotes      sharing transfer write_back refusals                   remotes of a command; what they accepted and refused
-//! in a run     shared_run unchanged shells pins accepting interrupts  remotes during a run; a run with nothing to do; checks; signals
-//! records      standing recompute                                     withdrawn records and other outcomes; recomputed samples
-//! permissions  commands allow                                         command stages of others
-//! shown        cost missing again failure                             costs; missing data; commands in hints; errors and exit codes
-//! subcommands  every other file                                       `ribflow NAME`; `cache` is a folder of its own
+//! arguments    arguments foreign_options                                        the list of subcommands, `ribflow --help`; tips for options of other programs
+//! shared       call common target amounts                                       what subcommands are called with; options that many of them take
+//! loading      load locations admission stores workflow_files                   workflow to graph; where stores and reports are; store ownership
+//! remotes      sharing transfer write_back refusals                             remotes of a command; accepted and refused records
+//! runs         shared_run no_op_check shells unpinned_checkpoints interrupts    remotes during a run; the fast path; checks before a run; signals
+//! records      record_standing older_versions recompute                         revoked and conflicting records; records of older versions; recomputed samples
+//! permissions  command_permissions allow                                        `command` stages of imported workflows
+//! output       cost missing invocation failure                                  costs; missing data; commands in hints; errors and exit codes
+//! subcommands  every other file                                                 `ribflow NAME`; `cache` is a folder of its own
 //! ```
 
-mod accepting;
 mod admission;
-mod again;
 mod allow;
 mod amounts;
 pub mod arguments;
@@ -25,31 +23,33 @@ mod bench;
 mod bundle;
 mod cache;
 mod call;
-mod commands;
+mod command_permissions;
 pub mod common;
 mod completions;
 mod cost;
 mod data;
 mod export;
 pub mod failure;
+mod foreign_options;
 mod get;
 mod graph;
-mod habits;
 mod import;
 mod interrupts;
+mod invocation;
 mod key;
 mod kinds;
 mod load;
+pub mod locations;
 mod lock;
 mod missing;
 mod models;
-mod pins;
-pub mod places;
+mod no_op_check;
+mod older_versions;
 mod plan;
-mod projects;
 mod pull;
 mod push;
 mod recompute;
+mod record_standing;
 pub mod refusals;
 mod remote;
 mod revoke;
@@ -60,17 +60,17 @@ mod serve;
 mod shared_run;
 mod sharing;
 mod shells;
-mod standing;
 mod status;
 mod stores;
 mod target;
 mod transfer;
 mod trust;
-mod unchanged;
+mod unpinned_checkpoints;
 mod validate;
 mod verify;
 mod why;
 mod worker;
+mod workflow_files;
 mod write_back;
 
 use std::ffi::OsString;
@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
                 failure.exit().into()
             }
         },
-        Err(error) => refuse(&habits::with_tip(error), &words).into(),
+        Err(error) => refuse(&foreign_options::with_tip(error), &words).into(),
     }
 }
 
@@ -141,7 +141,7 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
         return Exit::Done;
     }
     if words.iter().any(|word| word == "--json") {
-        in_words(&error.to_string()).report(true);
+        clap_failure(&error.to_string()).report(true);
     } else {
         let _ = error.print();
     }
@@ -149,7 +149,7 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
 }
 
 /// The parts of clap's message that matter to a script: what is wrong, and its tip.
-fn in_words(text: &str) -> Failure {
+fn clap_failure(text: &str) -> Failure {
     let is_end = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more");
     let lines = text.lines().map(str::trim).take_while(|line| !is_end(line));
     let (tips, message): (Vec<&str>, Vec<&str>) = lines

@@ -11,24 +11,24 @@ use clap::{ArgAction, Args};
 use super::stores;
 use super::target::TargetArguments;
 
-use super::accepting::AcceptArguments;
+use super::older_versions::AcceptArguments;
 
-use super::accepting;
 use super::call::Call;
 use super::cost;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::locations::Locations;
 use super::missing;
-use super::places::Places;
+use super::older_versions;
+use super::record_standing::{self, Standings};
 use super::sharing;
 use super::shells;
-use super::standing::{self, Standings};
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates, short};
 use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
-use crate::ui::words::{bytes, count, grouped};
+use crate::ui::text::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
 
@@ -81,8 +81,8 @@ pub fn run(
     let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
-    let places = Places::of(&arguments.target.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&arguments.target.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let device = common.device.to_string();
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let gathered = match arguments.remotes.as_slice() {
@@ -90,7 +90,7 @@ pub fn run(
         names => {
             let exchange = sharing::exchange(names, &store)?;
             let gathered = engine::gather(&graph, &store, &device, &exchange, &accepting)?;
-            sharing::tell_gathered(&exchange, &gathered, common);
+            sharing::warn_of_gathered(&exchange, &gathered, common);
             gathered
         }
     };
@@ -99,7 +99,7 @@ pub fn run(
     let derived = engine::shared_work(&graph, &store, &registry, &device, &survey)?;
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store), registry.kinds());
-    let standings = standing::of(&graph, &store, records(&survey))?;
+    let standings = record_standing::of(&graph, &store, records(&survey))?;
     // As a run would end.
     let exit = match is_stuck(&survey.nodes) {
         true => Exit::Failed,
@@ -139,7 +139,7 @@ pub fn run(
     for line in derived_lines(&derived) {
         writeln!(output, "{line}")?;
     }
-    for sentence in standing::sentences(&graph, &standings) {
+    for sentence in record_standing::sentences(&graph, &standings) {
         writeln!(output, "Taken back: {sentence}")?;
     }
     for line in cost::lines(&price, &hours) {
@@ -226,7 +226,7 @@ fn unsampled_line(
     survey: &Survey,
     accepting: &Accepting,
 ) -> Result<Option<String>, Failure> {
-    let sampled = accepting::sampled(store, graph, accepting)?;
+    let sampled = older_versions::sampled(store, graph, accepting)?;
     let accepted = survey.nodes.iter().filter(|node| node.would_accept);
     let mut origins = accepted.filter_map(|node| {
         let accepted = &node.record.as_ref()?.record.provenance.accepted;
@@ -234,7 +234,7 @@ fn unsampled_line(
     });
     let lacks = origins.any(|record| !sampled.contains(&record));
     Ok(lacks.then(|| {
-        let command = accepting::sampling(&arguments.target.workflow, &arguments.accept);
+        let command = older_versions::sample_command(&arguments.target.workflow, &arguments.accept);
         format!("No recomputed sample stands for them yet: {command}.")
     }))
 }
@@ -285,7 +285,7 @@ const STATES: [PlanState; 5] = [
 ];
 
 /// The state in words.
-pub fn words(state: PlanState) -> &'static str {
+pub fn label(state: PlanState) -> &'static str {
     match state {
         PlanState::Reused => "reused",
         PlanState::Remote => "remote",
@@ -308,7 +308,7 @@ fn write_table(
         })
         .collect();
     let state_of = |node| states.get(&node).copied().unwrap_or_default();
-    for line in overview::table(graph, &STATES.map(words), state_of).lines() {
+    for line in overview::table(graph, &STATES.map(label), state_of).lines() {
         writeln!(output, "{line}")?;
     }
     writeln!(output)?;
@@ -405,7 +405,7 @@ fn write_nodes(
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     for node in nodes.iter().filter(|node| node.state != PlanState::Reused) {
-        let (id, state) = (&graph.dag[node.node].id, words(node.state));
+        let (id, state) = (&graph.dag[node.node].id, label(node.state));
         writeln!(output, "{state:<13} {id}  {}", node.why)?;
     }
     Ok(())

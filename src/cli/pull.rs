@@ -11,9 +11,9 @@ use clap::Args;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::Places;
+use super::locations::Locations;
 use super::stores;
-use super::transfer::{self, Moving};
+use super::transfer::{self, TransferArguments};
 use super::{load, sharing};
 use crate::digest::Digest;
 use crate::engine::event::PlanState;
@@ -21,7 +21,7 @@ use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
 use crate::stages;
 use crate::store::{Elsewhere, Store, StoredRecord, Wanted};
-use crate::ui::words::{are, bytes, count};
+use crate::ui::text::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::withheld::Withheld;
 
@@ -46,7 +46,7 @@ Examples:
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct PullArguments {
     #[command(flatten)]
-    pub moving: Moving,
+    pub moving: TransferArguments,
 }
 
 pub fn run(
@@ -57,23 +57,23 @@ pub fn run(
     let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&moving.target, common, &registry)?;
-    let places = Places::of(&moving.target.workflow.file, common);
+    let locations = Locations::of(&moving.target.workflow.file, common);
     let device = common.device.to_string();
     let looked;
     let opened;
     let store: &Store = match moving.dry_run {
         true => {
-            looked = stores::look_at_store(&places.store, common)?;
+            looked = stores::open_read_only(&locations.store, common)?;
             &looked
         }
         false => {
-            opened = stores::open_store(&places.store)?;
+            opened = stores::open_store(&locations.store)?;
             &opened
         }
     };
     let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), store)?;
     let exchange = Arc::new(exchange);
-    let lacks = sharing::lacks_folder(&exchange);
+    let lacks = sharing::warn_of_missing_folders(&exchange);
     let accepting = Accepting::default();
     let gathered = engine::gather(&graph, store, &device, &exchange, &accepting)?;
     let survey = engine::survey_with(&graph, store, &device, &gathered, &accepting)?;
@@ -85,8 +85,8 @@ pub fn run(
     let goals = goals(&graph, &moving.target.targets);
     let found = goals.iter().any(|node| records.contains_key(node));
     let mut asked = match moving.records_only {
-        true => Asked::default(),
-        false => Asked::of(&graph, &goals, &records, store),
+        true => RequestedBlobs::default(),
+        false => RequestedBlobs::of(&graph, &goals, &records, store),
     };
     if !moving.dry_run {
         gathered
@@ -96,7 +96,7 @@ pub fn run(
         asked.blobs = transfer::fetch(store, &asked.blobs);
     }
     let pulled = Pulled::of(&gathered, store, &asked, &exchange, moving.dry_run);
-    sharing::tell_gathered(&exchange, &gathered, common);
+    sharing::warn_of_gathered(&exchange, &gathered, common);
     match common.json {
         true => writeln!(output, "{}", pulled.document(moving.dry_run))?,
         false if common.quiet => {}
@@ -116,7 +116,7 @@ pub fn run(
 }
 
 /// The remote answers, has nothing of what was asked for, and neither has the store.
-fn nothing_there(moving: &Moving, lacks_data: usize) -> Failure {
+fn nothing_there(moving: &TransferArguments, lacks_data: usize) -> Failure {
     let what = match moving.target.targets.as_slice() {
         [] => format!("of {}", moving.target.workflow.file.display()),
         targets => format!("of {}", targets.join(", ")),
@@ -131,12 +131,12 @@ fn nothing_there(moving: &Moving, lacks_data: usize) -> Failure {
         some => format!(
             "{} no key without data that is not here: the file that `ribflow lock` writes where \
              the data is stands for it",
-            have(some)
+            nodes_have(some)
         ),
     })
 }
 
-fn have(nodes: usize) -> String {
+fn nodes_have(nodes: usize) -> String {
     let verb = if nodes == 1 { "has" } else { "have" };
     format!("{} {verb}", count(nodes, "node"))
 }
@@ -151,13 +151,13 @@ fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
 
 /// The blobs that are asked for.
 #[derive(Default)]
-struct Asked {
+struct RequestedBlobs {
     blobs: Vec<Wanted>,
     /// Those of them, or of what they name, that stay in the lab that made them.
     stay: BTreeSet<Digest>,
 }
 
-impl Asked {
+impl RequestedBlobs {
     /// What is not here of the files of `goals`.
     fn of(
         graph: &Graph,
@@ -201,7 +201,7 @@ impl Pulled {
     fn of(
         gathered: &Gathered,
         store: &Store,
-        Asked { blobs: asked, stay }: &Asked,
+        RequestedBlobs { blobs: asked, stay }: &RequestedBlobs,
         exchange: &Exchange,
         dry_run: bool,
     ) -> Self {
@@ -238,7 +238,7 @@ impl Pulled {
         })
     }
 
-    fn line(&self, moving: &Moving) -> String {
+    fn line(&self, moving: &TransferArguments) -> String {
         let verb = match moving.dry_run {
             true => "would come",
             false => "came",
@@ -259,7 +259,7 @@ impl Pulled {
             line.push_str(&format!(
                 "; {} {kept}: {}",
                 count(self.withheld, "blob"),
-                sharing::without_share(self.withheld)
+                sharing::withheld_reason(self.withheld)
             ));
         }
         if self.missing > 0 {

@@ -6,19 +6,19 @@ use serde_json::{Value, json};
 
 use clap::Args;
 
-use super::again::other_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::Places;
+use super::invocation::other_settings;
+use super::locations::Locations;
 use super::stores;
-use super::transfer::{self, Moving};
+use super::transfer::{self, TransferArguments};
 use super::{load, sharing};
 use crate::engine;
 use crate::remote::Exchange;
 use crate::remote::exchange::{Pushed, Pushing};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
-use crate::ui::words::{are, bytes, count};
+use crate::ui::text::{are, bytes, count};
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
@@ -42,7 +42,7 @@ Examples:
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct PushArguments {
     #[command(flatten)]
-    pub moving: Moving,
+    pub moving: TransferArguments,
 
     /// Read what is there already, and send again what is damaged
     ///
@@ -60,8 +60,8 @@ pub fn run(
     let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&moving.target, common, &registry)?;
-    let places = Places::of(&moving.target.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&moving.target.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let exchange = sharing::exchange(std::slice::from_ref(&moving.remote), &store)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let records = survey.into_records();
@@ -69,10 +69,10 @@ pub fn run(
     let records = transfer::distinct(records.into_values());
     let pushed = push(&exchange, &store, &records, moving, *check);
     if pushed.is_ok() && !moving.dry_run {
-        sharing::pass_on(&exchange);
+        sharing::send_revocations(&exchange);
     }
     // Also where it failed: that no token was shown may be why.
-    sharing::tell(&exchange, &[], common);
+    sharing::warn_of_refusals(&exchange, &[], common);
     let pushed = pushed?;
     match common.json {
         true => writeln!(output, "{}", document(&pushed, moving.dry_run))?,
@@ -95,7 +95,7 @@ fn push(
     exchange: &Exchange,
     store: &Store,
     records: &[StoredRecord],
-    moving: &Moving,
+    moving: &TransferArguments,
     check: bool,
 ) -> Result<Pushed, Failure> {
     let pushing = Pushing {
@@ -126,7 +126,11 @@ fn document(pushed: &Pushed, dry_run: bool) -> Value {
 }
 
 /// What went, in words. Of the nodes so many have a result, of so many.
-fn lines(pushed: &Pushed, moving: &Moving, (with_result, nodes): (usize, usize)) -> Vec<String> {
+fn lines(
+    pushed: &Pushed,
+    moving: &TransferArguments,
+    (with_result, nodes): (usize, usize),
+) -> Vec<String> {
     let verb = match moving.dry_run {
         true => "would go",
         false => "went",
@@ -148,7 +152,7 @@ fn lines(pushed: &Pushed, moving: &Moving, (with_result, nodes): (usize, usize))
         ));
     }
     if pushed.withheld > 0 {
-        lines.push(sharing::stayed(pushed.withheld));
+        lines.push(sharing::withheld_line(pushed.withheld));
     }
     if pushed.absent > 0 {
         lines.push(format!(

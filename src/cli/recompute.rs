@@ -14,13 +14,13 @@ use clap::{ArgAction, Args};
 use super::stores;
 use super::target::WorkflowArguments;
 
-use super::accepting::{AcceptArguments, Older};
 use super::amounts::Share;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
-use super::{commands, load, run, sharing};
+use super::locations::{self, Locations};
+use super::older_versions::{AcceptArguments, OlderVersion};
+use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
 use crate::engine::recompute::{Came, Group, Recomputation, Recomputed, pick};
 use crate::engine::{self, Accepting, Gathered, RunOptions, Survey};
@@ -32,8 +32,8 @@ use crate::store::{Elsewhere, Store, StoreError};
 use crate::ui::log::Console;
 use crate::ui::paint::Paint;
 use crate::ui::plain::PlainLines;
-use crate::ui::words::{count, grouped, printable};
-use crate::ui::{Detail, Display, Wording};
+use crate::ui::text::{count, grouped, printable};
+use crate::ui::{Detail, Display, DisplayOptions};
 use crate::workflow::graph::Graph;
 
 /// Most bytes of derived work in the scratch store: as `run` has it.
@@ -55,7 +55,7 @@ pub struct RecomputeArguments {
     ///
     /// If the sample agrees, `ribflow run --accept KIND@OLD` takes these records. Repeatable.
     #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append, requires = "recompute")]
-    pub accept: Vec<Older>,
+    pub accept: Vec<OlderVersion>,
 
     /// With --recompute: look there for records and files that are not here; repeatable
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
@@ -82,20 +82,22 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
         accept: options.accept.clone(),
     };
     let accepting = accept.checked(&registry, &graph)?;
-    let places = Places::of(&request.workflow.file, common);
+    let locations = Locations::of(&request.workflow.file, common);
     let looked;
     let store = match options.remotes.is_empty() {
         true => {
-            looked = stores::look_at_store(&places.store, common)?;
+            looked = stores::open_read_only(&locations.store, common)?;
             looked.shared()
         }
         // What comes from them is kept.
-        false => &Arc::new(stores::open_store(&places.store)?),
+        false => &Arc::new(stores::open_store(&locations.store)?),
     };
     let device = common.device.to_string();
     gather(options, &graph, store, &accepting, common)?;
     let survey = engine::survey_with(&graph, store, &device, &Gathered::default(), &accepting)?;
-    let refused = commands::refused(&graph, common)?.into_iter().collect();
+    let refused = command_permissions::refused(&graph, common)?
+        .into_iter()
+        .collect();
     let groups = pick(&graph, store, &survey, request.share, &refused, &accepting);
     let verification = Verification {
         graph: &graph,
@@ -112,7 +114,7 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
     if common.json {
         writeln!(output, "{}", verification.document(&groups, &came, &kept))?;
     } else if !common.quiet {
-        verification.tell(&groups, &came, &kept, &accept, output)?;
+        verification.print(&groups, &came, &kept, &accept, output)?;
     }
     Ok(exit)
 }
@@ -133,7 +135,7 @@ fn gather(
     let device = common.device.to_string();
     let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
     gathered.adopt(store).map_err(store_failure)?;
-    sharing::tell_gathered(&exchange, &gathered, common);
+    sharing::warn_of_gathered(&exchange, &gathered, common);
     Ok(())
 }
 
@@ -204,16 +206,16 @@ impl Verification<'_> {
             let stage = self.graph.dag[*node].stage.clone();
             *stages.entry(stage).or_default() += 1;
         }
-        let wording = Wording {
+        let options = DisplayOptions {
             detail: if common.json {
                 Detail::Quiet
             } else {
                 common.detail()
             },
             paint: Paint::for_stderr(),
-            store: places::shown(self.store.root()),
+            store: locations::shown(self.store.root()),
         };
-        Box::new(PlainLines::new(io::stderr(), wording, stages))
+        Box::new(PlainLines::new(io::stderr(), options, stages))
     }
 
     /// Keeps what samples of older records have shown: that they agree, or that they do not.
@@ -277,7 +279,7 @@ impl Verification<'_> {
         Some(record.record.provenance.accepted.first()?.record)
     }
 
-    fn tell(
+    fn print(
         &self,
         groups: &[Group],
         came: &Recomputed,
@@ -288,7 +290,7 @@ impl Verification<'_> {
         for group in groups {
             for node in &group.sample {
                 if let Some(came) = came.outcomes.get(node) {
-                    let (word, more) = words(came);
+                    let (word, more) = verdict_label(came);
                     let id = self.named(*node, group);
                     writeln!(output, "{word:<12}  {id}{}", printable(&more))?;
                 }
@@ -449,7 +451,7 @@ fn agrees(group: &Group, came: &Recomputed) -> bool {
     !group.sample.is_empty() && outcomes.all(Came::agrees)
 }
 
-fn words(came: &Came) -> (&'static str, String) {
+fn verdict_label(came: &Came) -> (&'static str, String) {
     let listed = |differences: &[String]| match differences {
         [] => String::new(),
         _ => format!("  {}", differences.join(", ")),

@@ -12,7 +12,7 @@ use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
 use crate::ui::paint::Paint;
 use crate::ui::streams;
-use crate::ui::words::{count, printable};
+use crate::ui::text::{count, printable};
 
 /// So many lines of one kind are shown, and so many letters of what others have written.
 const MOST_LINES: usize = 8;

@@ -357,7 +357,7 @@ fn check(
             writeln!(output, "{line}")?;
         }
         for why in &abilities.why {
-            writeln!(output, "{}", crate::ui::words::printable(why))?;
+            writeln!(output, "{}", crate::ui::text::printable(why))?;
         }
     }
     match (abilities.lists, configured.write && !abilities.writes) {

@@ -12,7 +12,7 @@ use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::key::no_key;
-use super::places;
+use super::locations;
 use crate::diag::listed;
 use crate::digest::Digest;
 use crate::remote::home::Home;
@@ -23,7 +23,7 @@ use crate::remote::revocations::{self, MOST_REASON};
 use crate::remote::signing::PublicKey;
 use crate::remote::statement::{self, Revocation, Revoked};
 use crate::store::{Signature, StoreError};
-use crate::ui::words::printable;
+use crate::ui::text::printable;
 
 /// What `ribflow revoke --help` begins with.
 const ABOUT: &str = "\
@@ -81,7 +81,7 @@ pub fn run(
             vec![own_key(&lab, name.iter().flatten().next())?],
         ),
     };
-    // Unknown remotes are told before anything is signed.
+    // Unknown remotes are informed before anything is signed.
     let remotes = remotes(&lab, &arguments.remotes)?;
     let revocation = Revocation {
         revoked,
@@ -110,11 +110,11 @@ pub fn run(
     if !common.quiet && !common.json {
         writeln!(output, "taken back: {what}")?;
     }
-    let mut told = Vec::new();
+    let mut informed = Vec::new();
     let mut failed = Vec::new();
     for (name, remote) in &remotes {
         match revocations::push(remote, &lab.home) {
-            Ok(_) => told.push(name),
+            Ok(_) => informed.push(name),
             Err(error) => failed.push((name, error.to_string())),
         }
     }
@@ -126,12 +126,12 @@ pub fn run(
         let document = json!({
             "revoked": revocation.revoked,
             "digests": digests,
-            "told": told,
+            "told": informed,
             "failed": failed,
         });
         writeln!(output, "{document}")?;
     } else if !common.quiet {
-        for name in &told {
+        for name in &informed {
             writeln!(output, "`{name}` knows")?;
         }
         if remotes.is_empty() {
@@ -209,7 +209,7 @@ fn signed_with(
             };
         }
     }
-    let shown = places::shown(store.root());
+    let shown = locations::shown(store.root());
     let message = format!("there is no record {} in the store {shown}", record.short());
     Err(Failure::usage("unknown-record", message).hint(
         "`ribflow cache ls --long` lists the records with who signed them; `--store` names the \

@@ -13,8 +13,8 @@ use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::{self, Places};
-use super::standing::StandingReport;
+use super::locations::{self, Locations};
+use super::record_standing::StandingReport;
 use super::stores;
 use super::target::TargetArguments;
 use crate::engine;
@@ -22,7 +22,7 @@ use crate::fsx;
 use crate::report;
 use crate::report::ro_crate::{self, Contents};
 use crate::stages;
-use crate::ui::words::count;
+use crate::ui::text::count;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -61,8 +61,8 @@ pub fn export(
     let file = &arguments.target.workflow.file;
     let expected = load::expected(&graph)?;
     let workflow = workflow_files(&graph, file)?;
-    let places = Places::of(file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let records = engine::survey(&graph, &store, &common.device.to_string())?.into_records();
     if records.is_empty() {
         let again = arguments.target.workflow.typed();
@@ -71,8 +71,8 @@ pub fn export(
     }
     let folder = &arguments.output;
     fsx::make_folders(folder).map_err(in_folder(folder))?;
-    let told = StandingReport::of(&graph, &store, &records)?;
-    let view = told.view(&graph, &records, expected.as_ref());
+    let standing = StandingReport::of(&graph, &store, &records)?;
+    let view = standing.view(&graph, &records, expected.as_ref());
     report::write(&view, folder)?;
     let results = sizes(folder, folder)?;
     for (relative, content) in &workflow {
@@ -103,7 +103,7 @@ pub fn export(
         writeln!(
             output,
             "{}: {}",
-            places::shown(folder),
+            locations::shown(folder),
             count(files, "file")
         )?;
     }

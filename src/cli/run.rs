@@ -21,22 +21,22 @@ use super::target::TargetArguments;
 
 use super::amounts::Size;
 
-use super::accepting::AcceptArguments;
+use super::older_versions::AcceptArguments;
 
-use super::accepting;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::interrupts;
 use super::load;
-use super::pins;
-use super::places::{self, Places};
-use super::projects;
-use super::shared_run::Shared;
+use super::locations::{self, Locations};
+use super::no_op_check::NoOpCheck;
+use super::older_versions;
+use super::record_standing::StandingReport;
+use super::shared_run::SharedRun;
 use super::shells;
-use super::standing::StandingReport;
-use super::unchanged::NoOpCheck;
-use super::{commands, sharing};
+use super::unpinned_checkpoints;
+use super::workflow_files;
+use super::{command_permissions, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::price::forecast::forecast;
@@ -55,8 +55,8 @@ use crate::ui::log::Console;
 use crate::ui::paint::{self, Paint};
 use crate::ui::plain::PlainLines;
 use crate::ui::streams;
-use crate::ui::words::{count, duration, grouped};
-use crate::ui::{Detail, Display, Wording};
+use crate::ui::text::{count, duration, grouped};
+use crate::ui::{Detail, Display, DisplayOptions};
 use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.
@@ -141,12 +141,12 @@ impl RunArguments {
 pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
     let begun = Instant::now();
-    let places = Places::of(&arguments.target.workflow.file, common);
+    let locations = Locations::of(&arguments.target.workflow.file, common);
     let words = arguments
         .is_plain(common)
-        .then(|| NoOpCheck::of(&arguments.target.workflow, common, &places))
+        .then(|| NoOpCheck::of(&arguments.target.workflow, common, &locations))
         .flatten();
-    if let Some(receipt) = words.as_ref().and_then(|words| words.hold(&places)) {
+    if let Some(receipt) = words.as_ref().and_then(|words| words.hold(&locations)) {
         return unchanged(&receipt, begun, common, output);
     }
     let registry = stages::registry();
@@ -162,11 +162,11 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     let force = forced(&graph, &arguments.force)?;
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let expected = load::expected(&graph)?;
-    pins::warn(&graph, &arguments.target.workflow.file, common);
-    let store = Arc::new(stores::open_store(&places.store)?);
-    projects::note(&store, &graph.file);
+    unpinned_checkpoints::warn(&graph, &arguments.target.workflow.file, common);
+    let store = Arc::new(stores::open_store(&locations.store)?);
+    workflow_files::note(&store, &graph.file);
     let device = common.device.to_string();
-    let shared = Shared::open(
+    let shared = SharedRun::open(
         &arguments.remotes,
         &arguments.target.workflow,
         &graph,
@@ -174,7 +174,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         &accepting,
         common,
     )?;
-    let (accepting, accepted) = accepting::take(
+    let (accepting, accepted) = older_versions::accept(
         &arguments.accept,
         &arguments.target.workflow,
         &graph,
@@ -202,7 +202,9 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         )?,
         accepting,
         exchange: shared.exchange.clone(),
-        refused: commands::refused(&graph, common)?.into_iter().collect(),
+        refused: command_permissions::refused(&graph, common)?
+            .into_iter()
+            .collect(),
     };
     let started = std::time::UNIX_EPOCH
         .elapsed()
@@ -225,9 +227,9 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     {
         tracing::warn!("how long nodes took could not be kept: {error}");
     }
-    let told = StandingReport::of(&graph, &store, &records)?;
-    let view = told.view(&graph, &records, expected.as_ref());
-    let folder = places.out.join(report::folder_name(&graph));
+    let standing = StandingReport::of(&graph, &store, &records)?;
+    let view = standing.view(&graph, &records, expected.as_ref());
+    let folder = locations.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder).map_err(Failure::from),
         _ => write_whole(arguments, common, &registry, &store, &folder),
@@ -247,7 +249,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         .as_ref()
         .map_or_else(String::new, |page| page.display().to_string());
     if common.json {
-        for sentence in &told.sentences {
+        for sentence in &standing.sentences {
             let message = format!("taken back: {sentence}");
             write_line(output, &Event::Warning { message })?;
         }
@@ -267,7 +269,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
             writeln!(output, "{line}")?;
         }
         if let Some(page) = &page {
-            writeln!(output, "report: {}", places::shown(page))?;
+            writeln!(output, "report: {}", locations::shown(page))?;
         }
     }
     Ok(exit(&summary))
@@ -291,7 +293,7 @@ fn unchanged(
     if !common.quiet {
         write!(output, "{}", receipt.text)?;
         writeln!(output, "{}", closing(&summary, Paint::for_stdout()))?;
-        writeln!(output, "report: {}", places::shown(&receipt.page))?;
+        writeln!(output, "report: {}", locations::shown(&receipt.page))?;
     }
     Ok(exit(&summary))
 }
@@ -308,9 +310,9 @@ fn write_whole(
     let expected = load::expected(&graph)?;
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
-    let told = StandingReport::of(&graph, store, &records)?;
+    let standing = StandingReport::of(&graph, store, &records)?;
     Ok(report::write(
-        &told.view(&graph, &records, expected.as_ref()),
+        &standing.view(&graph, &records, expected.as_ref()),
         folder,
     )?)
 }
@@ -366,18 +368,18 @@ fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Bo
     for node in graph.dag.node_weights() {
         *stages.entry(node.stage.clone()).or_default() += 1;
     }
-    let wording = Wording {
+    let options = DisplayOptions {
         detail: common.detail(),
         paint: Paint::for_stderr(),
-        store: places::shown(store.root()),
+        store: locations::shown(store.root()),
     };
-    match paint::stderr_is_live() && wording.detail > Detail::Quiet {
+    match paint::stderr_is_live() && options.detail > Detail::Quiet {
         true => {
             let class = engine::class_named(&common.device.to_string()).unwrap_or_default();
             let forecast = forecast(graph, registry, store, &class);
-            Box::new(Live::new(call.console, wording, stages, forecast))
+            Box::new(Live::new(call.console, options, stages, forecast))
         }
-        false => Box::new(PlainLines::new(streams::stderr(), wording, stages)),
+        false => Box::new(PlainLines::new(streams::stderr(), options, stages)),
     }
 }
 

@@ -16,7 +16,7 @@ use super::amounts::Size;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
+use super::locations::{self, Locations};
 use super::stores;
 use crate::diag::secrets;
 use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
@@ -138,9 +138,9 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
 }
 
 fn store(common: &Common, access: &Access) -> Result<Arc<Store>, Failure> {
-    let place = Places::of(Path::new("."), common).store;
+    let place = Locations::of(Path::new("."), common).store;
     if !access.is_writable() && !place.exists() {
-        let message = format!("there is no store at {}", places::shown(&place.root));
+        let message = format!("there is no store at {}", locations::shown(&place.root));
         return Err(Failure::usage("store", message)
             .hint("`--store DIR` names one; with `--tokens FILE` a new one is made"));
     }

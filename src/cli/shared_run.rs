@@ -18,11 +18,11 @@ use crate::digest::Digest;
 use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
 use crate::store::{Elsewhere, Store};
-use crate::ui::words::{bytes, count};
+use crate::ui::text::{bytes, count};
 use crate::workflow::graph::Graph;
 
 /// The other stores of one run.
-pub struct Shared {
+pub struct SharedRun {
     pub exchange: Option<Arc<Exchange>>,
     /// Records that were taken before anything ran.
     taken: usize,
@@ -35,7 +35,7 @@ pub struct Shared {
     again: String,
 }
 
-impl Shared {
+impl SharedRun {
     /// Takes what the remotes of these names have for `graph`.
     pub fn open(
         names: &[String],
@@ -64,7 +64,7 @@ impl Shared {
         gathered
             .adopt(store)
             .map_err(|error| Failure::from_error(&error))?;
-        sharing::tell_gathered(&exchange, &gathered, common);
+        sharing::warn_of_gathered(&exchange, &gathered, common);
         let rechecked = rechecked(graph, store, &device, &exchange, &gathered)?;
         Ok(Self {
             taken: gathered.taken.len(),
@@ -96,7 +96,7 @@ impl Shared {
         }
         if let Some(write_back) = self.write_back.take() {
             self.written.replace(write_back.finish());
-            sharing::pass_on(exchange);
+            sharing::send_revocations(exchange);
         }
         self.received.set(exchange.received());
         let written = self.written.borrow();
@@ -110,7 +110,7 @@ impl Shared {
         if !common.quiet {
             refusals::warn(&notices.collect::<Vec<_>>());
         }
-        sharing::tell(exchange, &[], common);
+        sharing::warn_of_refusals(exchange, &[], common);
     }
 
     /// What came and went, in words.

@@ -17,7 +17,7 @@ use crate::remote::transport::Remote;
 use crate::remote::trust::Policy;
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
-use crate::ui::words::count;
+use crate::ui::text::count;
 
 /// The remotes of these names, or at these URLs. `store` learns what they say is taken back.
 pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {
@@ -28,7 +28,7 @@ pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {
 
 /// Complains of remotes that are folders of this machine and are not there, a mistyped one for
 /// instance; whether there are any.
-pub fn lacks_folder(exchange: &Exchange) -> bool {
+pub fn warn_of_missing_folders(exchange: &Exchange) -> bool {
     let folders = exchange.neighbours().iter().filter_map(|neighbour| {
         let folder = neighbour.remote.shown().strip_prefix("file://")?;
         Some((&neighbour.name, folder))
@@ -60,15 +60,15 @@ fn lab() -> Result<UserProfile, Failure> {
 
 /// Warns of what was found wrong with remotes, of what was not taken from them, and of labs that do
 /// not agree.
-pub fn tell_gathered(exchange: &Exchange, gathered: &Gathered, common: &Common) {
-    tell(exchange, &gathered.refused, common);
+pub fn warn_of_gathered(exchange: &Exchange, gathered: &Gathered, common: &Common) {
+    warn_of_refusals(exchange, &gathered.refused, common);
     if !common.quiet {
         refusals::warn(&refusals::disagreements(&gathered.agreements));
     }
 }
 
 /// Warns of what was found wrong with remotes, and of what was not taken from them.
-pub fn tell(exchange: &Exchange, refused: &[Refusal], common: &Common) {
+pub fn warn_of_refusals(exchange: &Exchange, refused: &[Refusal], common: &Common) {
     if common.quiet {
         return;
     }
@@ -84,7 +84,7 @@ pub fn tell(exchange: &Exchange, refused: &[Refusal], common: &Common) {
 }
 
 /// Tells the remotes that are written to what has been taken back.
-pub fn pass_on(exchange: &Exchange) {
+pub fn send_revocations(exchange: &Exchange) {
     // Without a home nothing has been.
     if let Ok(home) = Home::of_user() {
         neighbours::pass_on(&home, exchange);
@@ -111,16 +111,16 @@ pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<Os
 }
 
 /// The number of blobs that were not sent, and why.
-pub fn stayed(blobs: usize) -> String {
+pub fn withheld_line(blobs: usize) -> String {
     format!(
         "{} stayed here: {}",
         count(blobs, "blob"),
-        without_share(blobs)
+        withheld_reason(blobs)
     )
 }
 
 /// Why blobs stay where they were made. That needs no licence: nobody has said that they may go.
-pub fn without_share(blobs: usize) -> &'static str {
+pub fn withheld_reason(blobs: usize) -> &'static str {
     match blobs {
         1 => "it holds images of a `dataset` without `share: true`, or is made of them",
         _ => "they hold images of a `dataset` without `share: true`, or are made of them",

@@ -11,11 +11,11 @@ use clap::Args;
 use super::stores;
 use super::target::TargetArguments;
 
-use super::again::with_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
+use super::invocation::with_settings;
 use super::load;
-use super::places::Places;
+use super::locations::Locations;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, Whose};
@@ -23,7 +23,7 @@ use crate::engine::{self, SurveyedNode};
 use crate::stages;
 use crate::ui::overview;
 use crate::ui::paint::Paint;
-use crate::ui::words::{count, duration, printable};
+use crate::ui::text::{count, duration, printable};
 use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.
@@ -51,16 +51,16 @@ pub fn run(
     let common = call.common;
     let registry = stages::registry();
     let graph = load::graph(&arguments.target, common, &registry)?;
-    let places = Places::of(&arguments.target.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&arguments.target.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let whose = Whose::of(&graph, &store);
     let last = journal::latest_like(&store, &whose, &graph)?;
     let other = journal::latest(&store, &whose)?.filter(|run| !run.header.is_like(&graph));
-    let standings: Vec<Standing> = survey
+    let standings: Vec<NodeStatus> = survey
         .nodes
         .into_iter()
-        .map(|surveyed| standing(&graph, surveyed, last.as_ref()))
+        .map(|surveyed| node_status(&graph, surveyed, last.as_ref()))
         .collect();
     if common.json {
         let nodes: Vec<Value> = standings.iter().map(|one| entry(&graph, one)).collect();
@@ -76,7 +76,7 @@ pub fn run(
 }
 
 /// Where one node stands.
-struct Standing {
+struct NodeStatus {
     node: NodeIndex,
     key: Option<Digest>,
     state: RunState,
@@ -85,18 +85,18 @@ struct Standing {
 
 /// A record in the store counts more than what `last` has to say, which is the last run of the
 /// same profiles and values.
-fn standing(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> Standing {
+fn node_status(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> NodeStatus {
     let SurveyedNode { node, key, why, .. } = surveyed;
     let id = &graph.dag[node].id;
-    let told = last.and_then(|run| run.nodes.get(id));
-    let (state, why) = match told {
+    let reported = last.and_then(|run| run.nodes.get(id));
+    let (state, why) = match reported {
         _ if surveyed.record.is_some() => (RunState::Done, why),
         // Its record is gone since, or belongs to another key.
-        Some(told) if told.state == RunState::Done => (RunState::Waiting, why),
-        Some(told) => (told.state, told.why.clone()),
+        Some(run) if run.state == RunState::Done => (RunState::Waiting, why),
+        Some(run) => (run.state, run.why.clone()),
         None => (RunState::Waiting, why),
     };
-    Standing {
+    NodeStatus {
         node,
         key,
         state,
@@ -104,7 +104,7 @@ fn standing(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> St
     }
 }
 
-fn entry(graph: &Graph, standing: &Standing) -> Value {
+fn entry(graph: &Graph, standing: &NodeStatus) -> Value {
     let node = &graph.dag[standing.node];
     json!({
         "id": node.id,
@@ -125,7 +125,7 @@ const STATES: [RunState; 5] = [
     RunState::Skipped,
 ];
 
-fn words(state: RunState) -> &'static str {
+fn label(state: RunState) -> &'static str {
     match state {
         RunState::Done => "done",
         RunState::Running => "running",
@@ -137,7 +137,7 @@ fn words(state: RunState) -> &'static str {
 
 fn write_status(
     graph: &Graph,
-    standings: &[Standing],
+    standings: &[NodeStatus],
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     writeln!(
@@ -154,7 +154,7 @@ fn write_status(
         })
         .collect();
     let state_of = |node| states.get(&node).copied().unwrap_or_default();
-    for line in overview::table(graph, &STATES.map(words), state_of).lines() {
+    for line in overview::table(graph, &STATES.map(label), state_of).lines() {
         writeln!(output, "{line}")?;
     }
     writeln!(output)?;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use super::admission::admitted;
 use super::common::Common;
 use super::failure::Failure;
-use super::places::{StorePlace, shown};
-use super::standing;
+use super::locations::{StoreLocation, shown};
+use super::record_standing;
 use crate::store::Store;
 
 /// Opens the store, making it where there is none.
-pub fn open_store(place: &StorePlace) -> Result<Store, Failure> {
+pub fn open_store(place: &StoreLocation) -> Result<Store, Failure> {
     let store = admitted(place)?;
-    standing::tell(&store)?;
+    record_standing::load_revocations(&store)?;
     Ok(store)
 }
 
@@ -39,7 +39,7 @@ impl std::ops::Deref for ReadOnlyStore {
 }
 
 /// Opens the store for a command that only looks.
-pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<ReadOnlyStore, Failure> {
+pub fn open_read_only(place: &StoreLocation, common: &Common) -> Result<ReadOnlyStore, Failure> {
     if place.exists() || place.is_other() {
         return Ok(ReadOnlyStore {
             store: Arc::new(open_store(place)?),
@@ -57,7 +57,7 @@ pub fn look_at_store(place: &StorePlace, common: &Common) -> Result<ReadOnlyStor
     let passing = tempfile::tempdir()
         .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
     let store = Store::open(passing.path())?;
-    standing::tell(&store)?;
+    record_standing::load_revocations(&store)?;
     Ok(ReadOnlyStore {
         store: Arc::new(store),
         _passing: Some(passing),

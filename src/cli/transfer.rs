@@ -11,7 +11,7 @@ use crate::store::{Port, Store, StoredRecord, Wanted};
 
 /// What moves, and where to or where from.
 #[derive(Clone, Debug, Args)]
-pub struct Moving {
+pub struct TransferArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 

@@ -113,12 +113,12 @@ pub fn run(
 }
 
 /// What was done, for people and for scripts.
-struct Done {
+struct Change {
     words: String,
     document: Value,
 }
 
-fn add(home: &Home, arguments: &AddArguments) -> Result<Done, Failure> {
+fn add(home: &Home, arguments: &AddArguments) -> Result<Change, Failure> {
     let (name, key) = read(&arguments.key)?;
     for own in keys::all(home)? {
         let same = own.secret.public() == key;
@@ -137,7 +137,7 @@ fn add(home: &Home, arguments: &AddArguments) -> Result<Done, Failure> {
         config.trust.insert(name.clone(), key);
         Ok::<_, Failure>(())
     })?;
-    Ok(Done {
+    Ok(Change {
         words: format!("results signed by `{name}` are taken from now on"),
         document: json!({ "name": name, "key": key }),
     })
@@ -183,7 +183,7 @@ fn read(text: &str) -> Result<(String, PublicKey), Failure> {
     }
 }
 
-fn remove(home: &Home, arguments: &RemoveArguments) -> Result<Done, Failure> {
+fn remove(home: &Home, arguments: &RemoveArguments) -> Result<Change, Failure> {
     let name = &arguments.name;
     let key = Config::edit(home, |config| match config.trust.remove(name) {
         Some(key) => Ok(key),
@@ -194,13 +194,13 @@ fn remove(home: &Home, arguments: &RemoveArguments) -> Result<Done, Failure> {
             Err(Failure::usage("unknown-lab", message).hint(hint))
         }
     })?;
-    Ok(Done {
+    Ok(Change {
         words: format!("nothing signed by `{name}` is taken any more; what was taken stays"),
         document: json!({ "name": name, "key": key }),
     })
 }
 
-fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Done, Failure> {
+fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Change, Failure> {
     Config::edit(home, |config| {
         match allowed {
             true => config.commands.insert(digest),
@@ -219,7 +219,7 @@ fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Done, Failure> {
              `ribflow trust disallow` takes it back",
         );
     }
-    Ok(Done {
+    Ok(Change {
         words,
         document: json!({ "digest": digest, "allowed": allowed, "known": known }),
     })

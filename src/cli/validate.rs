@@ -17,7 +17,7 @@ use crate::engine::price::short::{self, ShortStage};
 use crate::stages;
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.

@@ -9,19 +9,19 @@ use clap::{Args, ValueHint};
 use super::stores;
 use super::target::WorkflowArguments;
 
-use super::again::other_settings;
 use super::call::Call;
 use super::failure::{Exit, Failure};
+use super::invocation::other_settings;
 use super::load;
+use super::locations::Locations;
 use super::missing;
-use super::places::Places;
 use super::recompute::{self, RecomputeArguments};
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey, SurveyedNode};
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// What `--help` begins with.
@@ -109,8 +109,8 @@ pub fn run(
     };
     let mut expected = Expected::read(&file, &graph)?;
     load::warn(std::mem::take(&mut expected.warnings), common);
-    let places = Places::of(&arguments.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&arguments.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     if !common.quiet {
         say_unknown(&graph, &survey);

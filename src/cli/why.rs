@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use clap::Args;
 
-use super::accepting::AcceptArguments;
+use super::older_versions::AcceptArguments;
 use super::stores;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
-use super::places::Places;
+use super::locations::Locations;
 use super::plan;
-use super::standing::{self, Signers, Standings};
+use super::record_standing::{self, Signers, Standings};
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
@@ -27,7 +27,7 @@ use crate::stages;
 use crate::store::{Accepted, Store, StoredRecord};
 use crate::ui::Detail;
 use crate::ui::paint::Paint;
-use crate::ui::words::{bytes, count, duration, grouped, printable};
+use crate::ui::text::{bytes, count, duration, grouped, printable};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 
@@ -64,14 +64,14 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
     };
     let registry = stages::registry();
     let graph = load::graph(&target, common, &registry)?;
-    let places = Places::of(&arguments.workflow.file, common);
-    let store = stores::look_at_store(&places.store, common)?;
+    let locations = Locations::of(&arguments.workflow.file, common);
+    let store = stores::open_read_only(&locations.store, common)?;
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let device = common.device.to_string();
     let survey = engine::survey_with(&graph, &store, &device, &Gathered::default(), &accepting)?;
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
-    let standings = standing::of(&graph, &store, plan::records(&survey))?;
+    let standings = record_standing::of(&graph, &store, plan::records(&survey))?;
     let signers = Signers::of_user();
     if common.json {
         let nodes = nodes.iter().map(|node| {
@@ -146,7 +146,7 @@ fn write_node(
     writeln!(
         output,
         "  {}: {}",
-        plan::words(surveyed.state),
+        plan::label(surveyed.state),
         surveyed.why
     )?;
     if let Some(key) = &surveyed.key {
@@ -190,7 +190,7 @@ fn write_reasons(
         writeln!(
             output,
             "    {id} {}: {}",
-            plan::words(reason.state),
+            plan::label(reason.state),
             reason.why
         )?;
     }

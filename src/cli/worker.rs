@@ -8,7 +8,7 @@ use clap::{ArgAction, Args};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::places::StorePlace;
+use super::locations::StoreLocation;
 use super::sharing;
 use super::stores;
 use crate::remote::web::silence::{self, Verdicts};
@@ -44,7 +44,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
         )
     })?;
     // Whoever started the worker has taken the store.
-    let store = stores::open_store(&StorePlace::named(root))?;
+    let store = stores::open_store(&StoreLocation::named(root))?;
     silence::learn(&Verdicts {
         answered: arguments.answered.clone(),
         silent: arguments.silent.clone(),
@@ -52,7 +52,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
     match &arguments.beside {
         None => look_at_remotes(&store, &arguments.remotes)?,
         Some(beside) => {
-            let beside = stores::open_store(&StorePlace::named(beside))?;
+            let beside = stores::open_store(&StoreLocation::named(beside))?;
             look_at_remotes(&beside, &arguments.remotes)?;
             store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
         }

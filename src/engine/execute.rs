@@ -91,7 +91,7 @@ impl Bench<'_> {
             ports: outputs.ports,
             notes: outputs.notes,
             device_class,
-            derived: context.derived.into_made(),
+            derived: context.derived.into_results(),
             wall_seconds: started.elapsed().as_secs_f64(),
         })
     }

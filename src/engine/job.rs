@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::digest::Digest;
-use crate::stages::derived::Made;
+use crate::stages::derived::DerivedResult;
 use crate::store::artifact::Artifact;
 use crate::store::derived_cache::Budget;
 
@@ -111,6 +111,6 @@ pub struct Product {
     pub device_class: String,
     /// Work that it also did for other nodes.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
-    pub derived: Vec<Made>,
+    pub derived: Vec<DerivedResult>,
     pub wall_seconds: f64,
 }

@@ -7,9 +7,9 @@ use safetensors::{Dtype, SafeTensors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::images;
-use super::price::{CostEstimate, Foreseen};
+use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
@@ -72,7 +72,7 @@ impl Stage for Arrays {
         self.path.0.is_empty().then(missing).into_iter().collect()
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::unknown()
     }
 
@@ -80,7 +80,7 @@ impl Stage for Arrays {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

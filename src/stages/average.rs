@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::model;
-use super::price::{self, CostEstimate, Foreseen, Outlook};
+use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
@@ -70,11 +70,12 @@ impl Stage for Average {
         self.problem(count).into_iter().collect()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let mut price = match price::model(foreseen, "models") {
             Some(config) => {
                 let written = price::bytes(&config);
-                let mut price = CostEstimate::nothing().giving("model", Outlook::Model(config));
+                let mut price =
+                    CostEstimate::nothing().giving("model", PortForecast::Model(config));
                 price.cost.written = written;
                 price
             }
@@ -88,7 +89,7 @@ impl Stage for Average {
         Weight::Tiny
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

@@ -2,7 +2,7 @@
 //! files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
 
 mod classes;
-mod described;
+mod config;
 mod hub;
 mod origin;
 mod pin;
@@ -20,9 +20,9 @@ use serde::{Deserialize, Serialize};
 use self::classes::CLASSES;
 use self::pin::Pin;
 use super::choice::WordOr;
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::model::{self, UnknownArchitecture};
-use super::price::{self, CostEstimate, Foreseen, Outlook};
+use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::resize::Filter;
 use crate::ml::models::checkpoint::{USUAL, fit, is_index, read, rooted};
@@ -189,7 +189,7 @@ impl Stage for Checkpoint {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         let Some(found) = catalogue::find(self.arch()) else {
             return CostEstimate::unknown();
         };
@@ -198,7 +198,8 @@ impl Stage for Checkpoint {
             word.change(&mut config.input);
         }
         let written = price::bytes(&config);
-        let mut price = CostEstimate::nothing().giving("model", Outlook::Model(Arc::new(config)));
+        let mut price =
+            CostEstimate::nothing().giving("model", PortForecast::Model(Arc::new(config)));
         price.cost.written = written;
         price
     }
@@ -207,7 +208,7 @@ impl Stage for Checkpoint {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

@@ -12,7 +12,7 @@ mod collect;
 mod files;
 mod lines;
 mod shell;
-mod space;
+mod work_dir;
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -24,10 +24,10 @@ use serde::{Deserialize, Serialize};
 use self::child::{Child, Line};
 use self::files::NamedFile;
 pub use self::shell::Shell;
-use self::space::Space;
+use self::work_dir::WorkDir;
 use super::choice::WordOr;
-use super::derived::{Given, Work};
-use super::price::{CostEstimate, Foreseen};
+use super::derived::{InputArtifacts, Work};
+use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
@@ -126,7 +126,7 @@ impl Stage for Command {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::unknown()
     }
 
@@ -134,13 +134,13 @@ impl Stage for Command {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let program = self.shell.program().ok_or_else(|| no_program(self.shell))?;
-        let space = Space::lay_out(context)?;
+        let space = WorkDir::lay_out(context)?;
         let line = Line {
             program: &program,
             shell: self.shell,

@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::images;
-use super::price::{self, CostEstimate, Foreseen};
+use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
@@ -56,7 +56,7 @@ impl Stage for Concat {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         price::dataset(price::images(foreseen, "parts"), true)
     }
 
@@ -64,7 +64,7 @@ impl Stage for Concat {
         Weight::Tiny
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

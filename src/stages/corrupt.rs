@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::images;
-use super::price::{self, CostEstimate, Foreseen};
+use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
 use crate::ml::data::decode::decode;
@@ -91,7 +91,7 @@ impl Stage for Corrupt {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         price::remade(foreseen, "images")
     }
 
@@ -99,7 +99,7 @@ impl Stage for Corrupt {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

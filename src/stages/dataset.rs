@@ -4,10 +4,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::choice::WordOr;
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::image_folder;
 use super::images;
-use super::price::{self, CostEstimate, Foreseen};
+use super::price::{self, CostEstimate, InputForecasts};
 use super::subset::Subset;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
 use crate::diag::nearest;
@@ -129,7 +129,7 @@ impl Stage for DatasetStage {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         price::dataset(self.count(), self.builtin.is_none())
     }
 
@@ -137,7 +137,7 @@ impl Stage for DatasetStage {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

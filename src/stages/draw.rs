@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::corrupt::redone;
 use super::dataset::summary;
-use super::derived::{Given, Work};
+use super::derived::{InputArtifacts, Work};
 use super::images;
-use super::price::{self, CostEstimate, Foreseen};
+use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::ml::data::decode::decode;
 use crate::ml::data::drawing::{self, Pattern};
@@ -71,7 +71,7 @@ impl Stage for Draw {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         price::remade(foreseen, "images")
     }
 
@@ -79,7 +79,7 @@ impl Stage for Draw {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

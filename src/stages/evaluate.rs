@@ -6,8 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::derived::{Frozen, Given, Work, of_model_and_data};
-use super::price::{self, CostEstimate, Foreseen, Rows};
+use super::derived::{Frozen, InputArtifacts, Work, of_model_and_data};
+use super::price::{self, CostEstimate, InputForecasts, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
@@ -81,7 +81,7 @@ impl Stage for Evaluate {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         // The confusion matrix is most of it.
         let outputs = price::model(foreseen, "model").map_or(0, |config| config.outputs());
         price::shown(foreseen, 8.0 * (outputs * outputs) as f64, Rows::None)
@@ -91,7 +91,7 @@ impl Stage for Evaluate {
         Weight::Heavy
     }
 
-    fn derived(&self, given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         of_model_and_data(given, "model", "data", |_, _, _| Vec::new())
     }
 

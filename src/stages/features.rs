@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{self, Frozen, Given, Work, of_model_and_data};
-use super::price::{self, CostEstimate, Foreseen, Rows};
+use super::derived::{self, Frozen, InputArtifacts, Work, of_model_and_data};
+use super::price::{self, CostEstimate, InputForecasts, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use crate::store::artifact::Artifact;
@@ -54,7 +54,7 @@ impl Stage for Features {
         Vec::new()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let width = price::model(foreseen, "model").map_or(0, |config| config.features());
         let count = price::images(foreseen, "data").unwrap_or_default();
         price::shown(foreseen, 4.0 * width as f64 * count as f64, Rows::Features)
@@ -64,7 +64,7 @@ impl Stage for Features {
         Weight::Heavy
     }
 
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work> {
         of_model_and_data(given, "model", "data", |model, config, data| {
             vec![derived::features(model, config, data, device_class)]
         })

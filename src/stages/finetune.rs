@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{self, Frozen, Given, Work, of_model_and_data};
+use super::derived::{self, Frozen, InputArtifacts, Work, of_model_and_data};
 use super::options::{Common, WithOptions};
-use super::price::{self, Ask, Cost, CostEstimate, Foreseen, Outlook, Rows};
+use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast, Rows, SharedUse};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
@@ -146,7 +146,7 @@ impl Finetune {
             operations: passes * forward * shown + forward * effort.before,
             half: common.precision != Precision::F32,
             written: 4.0 * effort.written,
-            asks: vec![Ask {
+            asks: vec![SharedUse {
                 model: "init",
                 data: "data",
                 rows,
@@ -291,7 +291,7 @@ impl Stage for Finetune {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let count = price::images(foreseen, "data");
         let short = count.and_then(|count| training::short(&self.plan(), count));
         let Some((config, count)) = price::model(foreseen, "init").zip(count) else {
@@ -305,14 +305,14 @@ impl Stage for Finetune {
             short,
             ..CostEstimate::default()
         };
-        price.giving("model", Outlook::Model(config))
+        price.giving("model", PortForecast::Model(config))
     }
 
     fn weight(&self) -> Weight {
         Weight::Heavy
     }
 
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work> {
         of_model_and_data(given, "init", "data", |model, config, data| {
             let mut works = Vec::new();
             if self.wants_features() {
@@ -342,7 +342,7 @@ impl Stage for Finetune {
         let known = self.known(context, &given, &set)?;
         let start = self.start(given, &set)?;
         let method = self.build(&start, &set, context)?;
-        let watch = training::Watch::start(context, self.common.epochs, set.len());
+        let watch = training::TrainingRecorder::start(context, self.common.epochs, set.len());
         let fitted = fit_with(
             start,
             &set,

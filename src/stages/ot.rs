@@ -3,13 +3,13 @@
 //! It owns where the points come from and what is reported; [`crate::ml::ot`] computes the distances.
 
 mod checks;
-mod found;
 mod interval;
+mod outputs;
 mod pairs;
+mod parameters;
 mod side;
-mod words;
 
-pub use words::{Interval, Mask, Resampling, Weights};
+pub use parameters::{Interval, Mask, Resampling, Weights};
 
 use std::time::Instant;
 
@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::choice::WordOr;
-use super::derived::{self, Given, Work, of_model_and_data};
+use super::derived::{self, InputArtifacts, Work, of_model_and_data};
 use super::options::{Common, WithOptions};
-use super::price::{self, Ask, CostEstimate, Foreseen, Rows};
+use super::price::{self, CostEstimate, InputForecasts, Rows, SharedUse};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
-use found::classes_of;
+use outputs::classes_of;
 use side::Side;
 
 use crate::ml::declaration::Choice;
@@ -134,7 +134,7 @@ impl Stage for Ot {
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        let mut outputs = vec![OutputSpec::metrics("metrics", &found::METRICS)];
+        let mut outputs = vec![OutputSpec::metrics("metrics", &outputs::METRICS)];
         if self.options(self.common.distance).has_classes() {
             outputs.push(OutputSpec::new("classes", PortType::Arrays));
             outputs.push(OutputSpec::new("pairs", PortType::Table));
@@ -158,7 +158,7 @@ impl Stage for Ot {
         self.problems()
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let count = |name: &str| price::images(foreseen, name);
         let (Some(a), Some(b)) = (count("a"), count("b")) else {
             return CostEstimate::unknown();
@@ -168,7 +168,7 @@ impl Stage for Ot {
             a.min(self.common.samples as u64) as f64 * b.min(self.common.samples as u64) as f64;
         let width = match price::model(foreseen, "model") {
             Some(config) => {
-                let ask = |data| Ask {
+                let ask = |data| SharedUse {
                     model: "model",
                     data,
                     rows: Rows::Features,
@@ -187,7 +187,7 @@ impl Stage for Ot {
         Weight::Heavy
     }
 
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work> {
         let side = |name: &str| {
             of_model_and_data(given, "model", name, |model, config, data| {
                 vec![derived::features(model, config, data, device_class)]
@@ -211,10 +211,10 @@ impl Stage for Ot {
             let around = pool.install(|| interval.around(found.distance, sets, seed, again));
             found.interval = Some(around?);
         }
-        let mut metrics = found::metrics(&found);
+        let mut metrics = outputs::metrics(&found);
         for rival in &self.common.rivals {
             context.check_cancelled()?;
-            let mut values = found::metrics(&measured(*rival)?).values;
+            let mut values = outputs::metrics(&measured(*rival)?).values;
             let distance = values.remove("distance").into_iter();
             metrics
                 .values

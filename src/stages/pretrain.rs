@@ -5,8 +5,8 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{self, Given, Work};
-use super::price::{self, Cost, CostEstimate, Foreseen, Outlook};
+use super::derived::{self, InputArtifacts, Work};
+use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
@@ -210,7 +210,7 @@ impl Stage for Pretrain {
         problems
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let count = price::images(foreseen, "data");
         let short = count.and_then(|count| training::short(&self.plan(), count));
         let Some((found, count)) = catalogue::find(&self.arch).zip(count) else {
@@ -231,14 +231,14 @@ impl Stage for Pretrain {
             short,
             ..CostEstimate::default()
         };
-        price.giving("model", Outlook::Model(Arc::new(config)))
+        price.giving("model", PortForecast::Model(Arc::new(config)))
     }
 
     fn weight(&self) -> Weight {
         Weight::Heavy
     }
 
-    fn derived(&self, given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         let Some(Artifact::Dataset(data)) = given.get("data").map(|data| &**data) else {
             return Vec::new();
         };
@@ -256,7 +256,7 @@ impl Stage for Pretrain {
         let set = images::load(context, input, Some(&config.input.transform()))?;
         let start = Model::new(config, self.seed, &context.device)?;
         let method = Plain { part: Part::All };
-        let watch = training::Watch::start(context, self.epochs, set.len());
+        let watch = training::TrainingRecorder::start(context, self.epochs, set.len());
         let fitted = fit(
             start,
             &set,

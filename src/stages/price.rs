@@ -8,7 +8,7 @@ use crate::ml::models::Config;
 
 /// What a port will hold.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outlook {
+pub enum PortForecast {
     /// So many images; `decode`: they are files, which must be decoded to be seen.
     Images {
         count: u64,
@@ -20,11 +20,11 @@ pub enum Outlook {
 }
 
 /// What every input will hold, by name.
-pub type Foreseen = BTreeMap<String, Vec<Outlook>>;
+pub type InputForecasts = BTreeMap<String, Vec<PortForecast>>;
 
 /// What a node does with a dataset and a model that other nodes can share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ask {
+pub struct SharedUse {
     /// The inputs.
     pub model: &'static str,
     pub data: &'static str,
@@ -54,7 +54,7 @@ pub struct Cost {
     pub half: bool,
     /// Bytes for the store.
     pub written: f64,
-    pub asks: Vec<Ask>,
+    pub asks: Vec<SharedUse>,
     /// Something about it can't be known yet: what is counted is the least.
     pub at_least: bool,
 }
@@ -71,7 +71,7 @@ pub struct ShortTraining {
 pub struct CostEstimate {
     pub cost: Cost,
     /// By port.
-    pub gives: BTreeMap<&'static str, Outlook>,
+    pub gives: BTreeMap<&'static str, PortForecast>,
     /// Where it trains, and for too few steps.
     pub short: Option<ShortTraining>,
 }
@@ -93,7 +93,7 @@ impl CostEstimate {
         }
     }
 
-    pub fn giving(mut self, port: &'static str, outlook: Outlook) -> Self {
+    pub fn giving(mut self, port: &'static str, outlook: PortForecast) -> Self {
         self.gives.insert(port, outlook);
         self
     }
@@ -104,19 +104,19 @@ const IMAGE_FILE: f64 = 30_000.0;
 const LISTED_FILE: f64 = 120.0;
 
 /// How many images an input will hold.
-pub fn images(foreseen: &Foreseen, name: &str) -> Option<u64> {
+pub fn images(foreseen: &InputForecasts, name: &str) -> Option<u64> {
     let members = foreseen.get(name)?.iter();
     let counts = members.map(|member| match member {
-        Outlook::Images { count, .. } => Some(*count),
+        PortForecast::Images { count, .. } => Some(*count),
         _ => None,
     });
     counts.sum()
 }
 
 /// The model that an input will hold.
-pub fn model(foreseen: &Foreseen, name: &str) -> Option<Arc<Config>> {
+pub fn model(foreseen: &InputForecasts, name: &str) -> Option<Arc<Config>> {
     match foreseen.get(name)?.first()? {
-        Outlook::Model(config) => Some(Arc::clone(config)),
+        PortForecast::Model(config) => Some(Arc::clone(config)),
         _ => None,
     }
 }
@@ -133,7 +133,10 @@ pub fn bytes(config: &Config) -> f64 {
 
 /// A dataset of so many files.
 pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
-    let outlook = count.map_or(Outlook::Unknown, |count| Outlook::Images { count, decode });
+    let outlook = count.map_or(PortForecast::Unknown, |count| PortForecast::Images {
+        count,
+        decode,
+    });
     let mut price = match count {
         Some(_) => CostEstimate::nothing(),
         None => CostEstimate::unknown(),
@@ -144,7 +147,7 @@ pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
 }
 
 /// A dataset made of another, image by image.
-pub fn remade(foreseen: &Foreseen, input: &str) -> CostEstimate {
+pub fn remade(foreseen: &InputForecasts, input: &str) -> CostEstimate {
     let count = images(foreseen, input);
     let mut price = dataset(count, true);
     price.cost.written += IMAGE_FILE * count.unwrap_or_default() as f64;
@@ -152,11 +155,11 @@ pub fn remade(foreseen: &Foreseen, input: &str) -> CostEstimate {
 }
 
 /// Showing every image of `data` to `model` once, and writing so many bytes.
-pub fn shown(foreseen: &Foreseen, written: f64, asks: Rows) -> CostEstimate {
+pub fn shown(foreseen: &InputForecasts, written: f64, asks: Rows) -> CostEstimate {
     let (Some(count), Some(config)) = (images(foreseen, "data"), model(foreseen, "model")) else {
         return CostEstimate::unknown();
     };
-    let ask = Ask {
+    let ask = SharedUse {
         model: "model",
         data: "data",
         rows: asks,

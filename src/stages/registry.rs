@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::derived::{Given, Work};
-use super::price::{CostEstimate, Foreseen};
+use super::derived::{InputArtifacts, Work};
+use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
@@ -16,9 +16,9 @@ use crate::workflow::kind::{
 
 /// A typed node that can be run.
 pub trait Task: Send + Sync {
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate;
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate;
     fn weight(&self) -> Weight;
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work>;
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
 }
 
@@ -125,7 +125,7 @@ impl<S: Stage> Parameters for Typed<S> {
 }
 
 impl<S: Stage> Task for Typed<S> {
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         self.0.price(foreseen)
     }
 
@@ -133,7 +133,7 @@ impl<S: Stage> Task for Typed<S> {
         self.0.weight()
     }
 
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work> {
         self.0.derived(given, device_class)
     }
 

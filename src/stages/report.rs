@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::derived::{Given, Work};
-use super::price::{CostEstimate, Foreseen};
+use super::derived::{InputArtifacts, Work};
+use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
@@ -75,7 +75,7 @@ impl Stage for Report {
         vec![problem.hint("name the stages whose metrics belong in it under `needs:`")]
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::nothing()
     }
 
@@ -83,7 +83,7 @@ impl Stage for Report {
         Weight::Heavy
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 

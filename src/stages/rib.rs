@@ -9,8 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::derived::{Given, Work};
-use super::price::{CostEstimate, Foreseen};
+use super::derived::{InputArtifacts, Work};
+use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::diag::nearest;
 use crate::ml::metrics::estimate::Estimate;
@@ -118,7 +118,7 @@ impl Stage for Rib {
         problems
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::nothing()
     }
 
@@ -126,7 +126,7 @@ impl Stage for Rib {
         Weight::Tiny
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 
@@ -152,7 +152,7 @@ impl Stage for Rib {
             })
             .collect();
         let found = robustness(&before, &after, self.pretrained_on.as_deref())
-            .map_err(|error| TaskError::Input(self.words(&error)))?;
+            .map_err(|error| TaskError::Input(self.message(&error)))?;
         Ok(
             Outputs::one("metrics", Artifact::Metrics(metrics(&found, &scale)))
                 .and("table", Artifact::Table(table(&found))),
@@ -234,7 +234,7 @@ impl Rib {
                     RibError::MissingBefore(_) => BEFORE,
                     _ => AFTER,
                 };
-                vec![ParameterProblem::input(input, self.words(&error))]
+                vec![ParameterProblem::input(input, self.message(&error))]
             }
         }
     }
@@ -293,7 +293,7 @@ impl Rib {
     }
 
     /// The error with missing cells named as the workflow names them.
-    fn words(&self, error: &RibError) -> String {
+    fn message(&self, error: &RibError) -> String {
         let (input, cell) = match error {
             RibError::MissingBefore(cell) => (BEFORE, cell),
             RibError::MissingAfter(cell) => (AFTER, cell),

@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::derived::{Derived, Given, Work};
-use super::price::{CostEstimate, Foreseen};
+use super::derived::{Derived, InputArtifacts, Work};
+use super::price::{CostEstimate, InputForecasts};
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
@@ -41,10 +41,10 @@ pub trait Stage:
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
     /// What a node with such inputs will cost and give.
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate;
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate;
     fn weight(&self) -> Weight;
     /// The derived work that a run with these inputs asks for, on a device of this class.
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work>;
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work>;
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
 }
 

@@ -22,14 +22,14 @@ pub(super) fn outputs() -> Vec<OutputSpec> {
 }
 
 /// Watches one training to describe it afterwards.
-pub(super) struct Watch<'a> {
+pub(super) struct TrainingRecorder<'a> {
     context: &'a Context<'a>,
     /// Trained on, over all epochs.
     images: u64,
     started: Instant,
 }
 
-impl<'a> Watch<'a> {
+impl<'a> TrainingRecorder<'a> {
     pub(super) fn start(context: &'a Context<'a>, epochs: u64, images: usize) -> Self {
         Self {
             context,

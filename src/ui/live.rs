@@ -10,8 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::log::Console;
 use super::streams::stderr_text;
 use super::tally::Tally;
-use super::words::{self, duration, grouped};
-use super::{Detail, Display, Wording, plain};
+use super::text::{self, duration, grouped};
+use super::{Detail, Display, DisplayOptions, plain};
 use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecast;
@@ -35,7 +35,7 @@ pub struct Live {
     overall: Option<ProgressBar>,
     nodes: BTreeMap<String, NodeBar>,
     columns: usize,
-    wording: Wording,
+    options: DisplayOptions,
     tally: Tally,
     begun: Instant,
 }
@@ -44,7 +44,7 @@ impl Live {
     /// `console` is told to write its lines above the bars.
     pub fn new(
         console: &Console,
-        wording: Wording,
+        options: DisplayOptions,
         stages: BTreeMap<String, usize>,
         forecast: Forecast,
     ) -> Self {
@@ -56,7 +56,7 @@ impl Live {
             overall: None,
             nodes: BTreeMap::new(),
             columns: columns(),
-            wording,
+            options,
             tally: Tally::new(stages, forecast),
             begun: Instant::now(),
         }
@@ -77,7 +77,7 @@ impl Live {
         bar.enable_steady_tick(TICK);
         let node = NodeBar {
             bar,
-            id: words::printable(id),
+            id: text::printable(id),
             measured: false,
         };
         self.nodes.insert(id.to_string(), node);
@@ -109,7 +109,7 @@ impl Live {
         let first = !std::mem::replace(&mut node.measured, true);
         node.bar.set_length(total);
         node.bar.set_position(done.min(total));
-        node.bar.set_message(words::printable(unit));
+        node.bar.set_message(text::printable(unit));
         if first {
             self.lay_out();
         }
@@ -130,7 +130,7 @@ impl Live {
         }
         if let Some(overall) = &self.overall {
             overall.set_position(self.tally.ended() as u64);
-            overall.set_message(standing(&self.tally, now));
+            overall.set_message(progress_summary(&self.tally, now));
         }
     }
 }
@@ -153,8 +153,8 @@ impl Display for Live {
             | Event::NodeReused { id, .. } => self.end(id),
             _ => {}
         }
-        if self.wording.detail >= Detail::Verbose || !shown_by_bars(event) {
-            for line in plain::lines(event, &self.wording, &self.tally) {
+        if self.options.detail >= Detail::Verbose || !shown_by_bars(event) {
+            for line in plain::lines(event, &self.options, &self.tally) {
                 self.bars.println(cleaned(&line, stderr_text()))?;
             }
         }
@@ -181,7 +181,7 @@ fn shown_by_bars(event: &Event) -> bool {
 
 /// What follows the bar of the whole, the most important first, since a narrow terminal cuts the
 /// rest: `2 min 10 s left · 1 failed · 3.1/s · 480 reused`.
-fn standing(tally: &Tally, now: f64) -> String {
+fn progress_summary(tally: &Tally, now: f64) -> String {
     let mut parts = Vec::new();
     if let Some(left) = tally.time_left(now) {
         parts.push(format!("{} left", duration(left.max(1.0))));
@@ -265,7 +265,7 @@ mod tests {
             BTreeMap::from([("test".to_string(), 3)]),
             Forecast::default(),
         );
-        assert_eq!(standing(&tally, 0.0), "");
+        assert_eq!(progress_summary(&tally, 0.0), "");
         let key = Digest::of(b"");
         let id = |number: usize| format!("test[n={number}]");
         tally.observe(&Event::NodeReused { id: id(0), key }, 0.0);
@@ -287,7 +287,10 @@ mod tests {
             },
             30.0,
         );
-        assert_eq!(standing(&tally, 30.0), "30 s left · 2.0/min · 1 reused");
+        assert_eq!(
+            progress_summary(&tally, 30.0),
+            "30 s left · 2.0/min · 1 reused"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub mod plain;
 pub mod streams;
 pub mod table;
 pub mod tally;
-pub mod words;
+pub mod text;
 
 use std::io;
 
@@ -35,7 +35,7 @@ pub trait Display: Send {
 
 /// How a display for people puts things.
 #[derive(Clone, Debug)]
-pub struct Wording {
+pub struct DisplayOptions {
     pub detail: Detail,
     pub paint: Paint,
     /// The store's folder as a person would write it: logs lie in there.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::NodeIndex;
 
 use super::table::Table;
-use super::words::grouped;
+use super::text::grouped;
 use crate::workflow::graph::Graph;
 
 /// A row for every stage that has nodes, a column for every state that some node is in, and the

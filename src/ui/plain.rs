@@ -6,24 +6,24 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::tally::Tally;
-use super::words::{self, count, duration, printable};
-use super::{Detail, Display, Wording};
+use super::text::{self, count, duration, printable};
+use super::{Detail, Display, DisplayOptions};
 use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecast;
 
 /// A line for every node that starts or ends; reused ones are counted, and listed in detail only.
 pub struct PlainLines<W: Write + Send> {
     writer: W,
-    wording: Wording,
+    options: DisplayOptions,
     tally: Tally,
     begun: Instant,
 }
 
 impl<W: Write + Send> PlainLines<W> {
-    pub fn new(writer: W, wording: Wording, stages: BTreeMap<String, usize>) -> Self {
+    pub fn new(writer: W, options: DisplayOptions, stages: BTreeMap<String, usize>) -> Self {
         Self {
             writer,
-            wording,
+            options,
             tally: Tally::new(stages, Forecast::default()),
             begun: Instant::now(),
         }
@@ -34,7 +34,7 @@ impl<W: Write + Send> Display for PlainLines<W> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
         self.tally
             .observe(event, self.begun.elapsed().as_secs_f64());
-        for line in lines(event, &self.wording, &self.tally) {
+        for line in lines(event, &self.options, &self.tally) {
             writeln!(self.writer, "{line}")?;
         }
         self.writer.flush()
@@ -45,8 +45,8 @@ impl<W: Write + Send> Display for PlainLines<W> {
 
 /// The lines that an event is worth. The live display prints the same ones above its bars, but
 /// for starts and ends, which its bars show.
-pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
-    let (detail, paint) = (wording.detail, wording.paint);
+pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<String> {
+    let (detail, paint) = (options.detail, options.paint);
     let at = At(tally);
     let normal = detail >= Detail::Normal;
     let verbose = detail >= Detail::Verbose;
@@ -91,7 +91,7 @@ pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
             wall_s,
             ..
         } if verbose => {
-            let (size, took) = (words::bytes(*bytes), duration(*wall_s));
+            let (size, took) = (text::bytes(*bytes), duration(*wall_s));
             vec![format!(
                 "{at} derived  {kind}: {what}, {size}, {took}  ({id})"
             )]
@@ -108,7 +108,7 @@ pub fn lines(event: &Event, wording: &Wording, tally: &Tally) -> Vec<String> {
             lines.extend(printable(message).lines().map(|line| format!("    {line}")));
             let log = log
                 .iter()
-                .map(|log| format!("    log: {}/{log}", wording.store));
+                .map(|log| format!("    log: {}/{log}", options.store));
             lines.extend(log);
             lines
         }
@@ -189,12 +189,12 @@ mod tests {
             },
         ];
         let mut text = Vec::new();
-        let wording = Wording {
+        let options = DisplayOptions {
             detail,
             paint: Paint { color: false },
             store: "cache".to_string(),
         };
-        let mut display = PlainLines::new(&mut text, wording, BTreeMap::new());
+        let mut display = PlainLines::new(&mut text, options, BTreeMap::new());
         for event in &events {
             display.show(event).unwrap();
         }

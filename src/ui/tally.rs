@@ -33,7 +33,7 @@ struct Running {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    Ran,
+    Observed,
     Reused,
     Failed,
     Skipped,
@@ -47,12 +47,12 @@ struct StageTally {
     foreseen_left: f64,
     unforeseen_left: usize,
     arithmetic: bool,
-    ran: Ran,
+    ran: Observed,
 }
 
 /// Nodes that have run, or are estimated as a whole, and what had been foreseen of them.
 #[derive(Clone, Copy, Debug, Default)]
-struct Ran {
+struct Observed {
     nodes: usize,
     worked: f64,
     /// Work of those that have a forecast, and their forecasts.
@@ -60,7 +60,7 @@ struct Ran {
     foreseen: f64,
 }
 
-impl Ran {
+impl Observed {
     fn add(&mut self, worked: f64, forecast: Option<&NodeForecast>) {
         self.nodes += 1;
         self.worked += worked;
@@ -139,7 +139,7 @@ impl Tally {
                 let threads = self.running.get(id).map_or(1.0, |running| running.threads);
                 let work = wall_s * threads;
                 self.worked += work;
-                self.end(id, End::Ran);
+                self.end(id, End::Observed);
                 let forecast = self.forecast.nodes.get(id);
                 if let Some(stage) = self.stages.get_mut(stage_of(id)) {
                     stage.ran.add(work, forecast);
@@ -185,7 +185,7 @@ impl Tally {
 
     fn counter(&mut self, end: End) -> &mut usize {
         match end {
-            End::Ran => &mut self.ran,
+            End::Observed => &mut self.ran,
             End::Reused => &mut self.reused,
             End::Failed => &mut self.failed,
             End::Skipped => &mut self.skipped,
@@ -238,17 +238,17 @@ impl Tally {
 
 /// How long nodes turn out to be, from those that have run and from how far the running ones are.
 struct Estimates<'a> {
-    stages: BTreeMap<&'a str, Ran>,
+    stages: BTreeMap<&'a str, Observed>,
     /// Of stages that compute, and of the others.
-    arithmetic: Ran,
-    other: Ran,
+    arithmetic: Observed,
+    other: Observed,
     /// Of the stages of which something is known, the mean length of a node.
     mean: Option<f64>,
 }
 
 impl<'a> Estimates<'a> {
     fn of(tally: &'a Tally, now: f64) -> Self {
-        let mut stages: BTreeMap<&str, Ran> = BTreeMap::new();
+        let mut stages: BTreeMap<&str, Observed> = BTreeMap::new();
         for (name, stage) in &tally.stages {
             if stage.ran.nodes > 0 {
                 stages.insert(name, stage.ran);
@@ -262,14 +262,14 @@ impl<'a> Estimates<'a> {
                 known.add(running.spent(now) + left, tally.forecast.nodes.get(id));
             }
         }
-        let (mut arithmetic, mut other) = (Ran::default(), Ran::default());
+        let (mut arithmetic, mut other) = (Observed::default(), Observed::default());
         for (name, ran) in &stages {
             match tally.stages.get(*name).is_some_and(|it| it.arithmetic) {
                 true => arithmetic.join(ran),
                 false => other.join(ran),
             }
         }
-        let means: Vec<f64> = stages.values().filter_map(Ran::mean).collect();
+        let means: Vec<f64> = stages.values().filter_map(Observed::mean).collect();
         let mean = means.iter().sum::<f64>() / means.len() as f64;
         Self {
             mean: (!means.is_empty()).then_some(mean),
@@ -288,7 +288,7 @@ impl<'a> Estimates<'a> {
             true => &self.arithmetic,
             false => &self.other,
         };
-        let own = self.stages.get(stage).and_then(Ran::factor);
+        let own = self.stages.get(stage).and_then(Observed::factor);
         own.or_else(|| alike.factor()).unwrap_or(1.0)
     }
 }

@@ -10,10 +10,10 @@ use std::path::PathBuf;
 use clap::{Args, ValueHint};
 
 use crate::cli::admission;
-use crate::cli::again::quoted;
 use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
-use crate::cli::places::shown;
+use crate::cli::invocation::quoted;
+use crate::cli::locations::shown;
 use crate::digest::Digest;
 use crate::store::{Identity, Store, StoreError, new_id};
 

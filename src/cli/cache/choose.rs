@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 
 use clap::Args;
 
-use crate::cli::again::quoted;
 use crate::cli::call::Call;
 use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
+use crate::cli::invocation::quoted;
 use crate::cli::load;
 use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
@@ -18,7 +18,7 @@ use crate::engine;
 use crate::remote::signing::PublicKey;
 use crate::stages;
 use crate::store::{Artifact, Store, StoredRecord};
-use crate::ui::words::{count, duration};
+use crate::ui::text::{count, duration};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

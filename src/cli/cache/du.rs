@@ -14,7 +14,7 @@ use crate::engine::journal::{self, SeenRun};
 use crate::store::gc::Heap;
 use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
-use crate::ui::words::bytes;
+use crate::ui::text::bytes;
 
 /// Show what takes room: by kind, by run
 #[derive(Clone, Debug, Args)]
@@ -22,7 +22,7 @@ pub struct DuArguments {}
 
 pub fn run(_: &DuArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
-    let store = super::looked_at(None, common)?;
+    let store = super::existing_read_only(None, common)?;
     let inventory = store.inventory()?;
     let runs = journal::seen(&store)?;
     let kinds = by(&inventory, kinds(&inventory));

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::engine::{self, journal};
 use crate::stages;
 use crate::store::Store;
-use crate::ui::words::count;
+use crate::ui::text::count;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

@@ -18,7 +18,7 @@ use crate::cli::failure::{Exit, Failure};
 use crate::engine::journal;
 use crate::store::gc::{Cleaning, Collected, Heap};
 use crate::ui::table::Table;
-use crate::ui::words::{bytes, count};
+use crate::ui::text::{bytes, count};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

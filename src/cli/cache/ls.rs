@@ -22,7 +22,7 @@ use crate::stages;
 use crate::store::Store;
 use crate::store::inventory::Outcome;
 use crate::ui::table::Table;
-use crate::ui::words::{bytes, duration};
+use crate::ui::text::{bytes, duration};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -64,7 +64,7 @@ impl LsArguments {
 
 pub fn run(arguments: &LsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
-    let store = super::looked_at(arguments.file.as_deref(), common)?;
+    let store = super::existing_read_only(arguments.file.as_deref(), common)?;
     let mut outcomes = store.inventory()?.outcomes;
     let labels = Labels::of(&journal::seen(&store)?);
     if let Some(workflow) = arguments.workflow() {

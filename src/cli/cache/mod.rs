@@ -21,14 +21,14 @@ use clap::Args;
 use super::call::{Call, subcommands};
 use super::common::Common;
 use super::failure::{Exit, Failure};
-use super::places::{self, Places};
-use super::projects;
+use super::locations::{self, Locations};
 use super::stores::ReadOnlyStore;
+use super::workflow_files;
 use crate::cli::stores;
 use crate::diag::listed;
 use crate::digest::Digest;
 use crate::store::{Store, StoreError};
-use crate::ui::words::printable;
+use crate::ui::text::printable;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -79,35 +79,35 @@ pub fn run(
 }
 
 /// The store of `workflow`, or where there is none, of the current folder.
-fn places_of(workflow: Option<&Path>, common: &Common) -> Places {
-    Places::of(workflow.unwrap_or(Path::new("workflow.yaml")), common)
+fn locations_of(workflow: Option<&Path>, common: &Common) -> Locations {
+    Locations::of(workflow.unwrap_or(Path::new("workflow.yaml")), common)
 }
 
 /// The workflow file that `place` stands for, as a person at the prompt would write it.
 fn file_of(store: &Store, place: &Digest) -> Option<String> {
-    let file = projects::file(store, place)?;
-    Some(printable(&places::shown(&file)))
+    let file = workflow_files::file(store, place)?;
+    Some(printable(&locations::shown(&file)))
 }
 
 /// The same, or what tells it from others where it is not known here.
-fn whose(store: &Store, place: &Digest) -> String {
+fn workflow_label(store: &Store, place: &Digest) -> String {
     let unknown = || format!("not known here, {}", place.short());
     file_of(store, place).unwrap_or_else(unknown)
 }
 
 /// A store that is there: a mistyped `--store` must not be made and then cleaned.
 pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
-    let place = places_of(workflow, common).store;
+    let place = locations_of(workflow, common).store;
     if !place.exists() && !place.is_other() {
-        let message = format!("there is no store at {}", places::shown(&place.root));
+        let message = format!("there is no store at {}", locations::shown(&place.root));
         let hint = "`--store` or RIBFLOW_STORE names another";
         return Err(Failure::usage("no-store", message).hint(hint));
     }
     stores::open_store(&place)
 }
 
-fn looked_at(workflow: Option<&Path>, common: &Common) -> Result<ReadOnlyStore, Failure> {
-    stores::look_at_store(&places_of(workflow, common).store, common)
+fn existing_read_only(workflow: Option<&Path>, common: &Common) -> Result<ReadOnlyStore, Failure> {
+    stores::open_read_only(&locations_of(workflow, common).store, common)
 }
 
 impl From<StoreError> for Failure {

@@ -10,7 +10,7 @@ use crate::engine::journal::SeenRun;
 use crate::report::utc;
 use crate::store::Store;
 use crate::store::gc::Collected;
-use crate::ui::words::{count, printable};
+use crate::ui::text::{count, printable};
 
 /// A workflow, with its profiles and overrides, that used some of what goes; or no run at all.
 pub struct Owner {
@@ -52,10 +52,10 @@ impl Owner {
             owner.records = total(&keys);
             owners.push(owner);
         }
-        let mut nobody = Self::new(None, None);
+        let mut no_run = Self::new(None, None);
         let unnamed = records.iter().filter(|(key, _)| !named.contains(key));
-        nobody.records = unnamed.map(|(_, records)| records).sum();
-        owners.push(nobody);
+        no_run.records = unnamed.map(|(_, records)| records).sum();
+        owners.push(no_run);
         owners.retain(|owner| owner.records > 0);
         owners
     }
@@ -72,7 +72,7 @@ impl Owner {
 
     pub fn words(&self, store: &Store) -> String {
         let records = count(self.records, "record");
-        let file = self.place.map(|place| super::whose(store, &place));
+        let file = self.place.map(|place| super::workflow_label(store, &place));
         let file = file.map_or_else(String::new, |file| format!("; its file is {file}"));
         match &self.title {
             Some(title) => format!(

@@ -13,12 +13,12 @@ use crate::cli::target::TargetArguments;
 use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
-use crate::cli::projects;
+use crate::cli::workflow_files;
 use crate::engine::{self, journal};
 use crate::report::utc;
 use crate::stages;
 use crate::store::pins::{Pin, Pinned, Placed};
-use crate::ui::words::{count, printable};
+use crate::ui::text::{count, printable};
 use crate::workflow::withheld::Withheld;
 
 /// Let blobs be passed on again that an earlier `share: false` held back
@@ -90,7 +90,7 @@ pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Res
     let pinned = nodes.len();
     let at = since.unwrap_or_default().as_secs();
     let pin = Pin::new(name, &graph.name, at, nodes).of_file(journal::place(&graph.file, &store));
-    projects::note(&store, &graph.file);
+    workflow_files::note(&store, &graph.file);
     let Placed {
         replaced,
         is_beside,
@@ -173,7 +173,7 @@ pub struct PinsArguments {}
 
 pub fn list(_: &PinsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
-    let store = super::looked_at(None, common)?;
+    let store = super::existing_read_only(None, common)?;
     let pins = store.pins()?;
     if common.json {
         serde_json::to_writer(&mut *output, &json!({ "pins": pins }))?;
@@ -183,7 +183,7 @@ pub fn list(_: &PinsArguments, call: &Call, output: &mut dyn Write) -> Result<Ex
     for pin in &pins {
         let nodes = count(pin.nodes.len(), "node");
         let (label, workflow) = (pin.label(&pins), printable(&pin.workflow));
-        let file = pin.place.map(|place| super::whose(&store, &place));
+        let file = pin.place.map(|place| super::workflow_label(&store, &place));
         let file = file.map_or_else(String::new, |file| format!(" ({file})"));
         writeln!(output, "{label}: {nodes} of {workflow}{file}")?;
     }

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::engine::journal;
 use crate::store::inventory::Inventory;
-use crate::ui::words::{bytes, count, duration};
+use crate::ui::text::{bytes, count, duration};
 
 /// Show how much is in the store and what it has saved
 #[derive(Clone, Debug, Args)]
@@ -22,7 +22,7 @@ pub struct StatsArguments {}
 
 pub fn run(_: &StatsArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
-    let store = super::looked_at(None, common)?;
+    let store = super::existing_read_only(None, common)?;
     let inventory = store.inventory()?;
     let mut made_here = HashMap::new();
     let mut reused: u64 = 0;

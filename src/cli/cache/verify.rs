@@ -20,7 +20,7 @@ use crate::remote::statement;
 use crate::store::check::{Checked, Fault};
 use crate::store::inventory::Inventory;
 use crate::store::{Record, Signature, Store, Wanted};
-use crate::ui::words::{bytes, count};
+use crate::ui::text::{bytes, count};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -63,8 +63,8 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let common = call.common;
     let store = super::existing(None, common)?;
-    let bar = Bar::new(!common.quiet && !common.json);
-    let checked = store.check_all(&judge, &|done, total| bar.tell(done, total));
+    let bar = ProgressBar::new(!common.quiet && !common.json);
+    let checked = store.check_all(&judge, &|done, total| bar.update(done, total));
     bar.end();
     let mut checked = checked?;
     let inventory = store.inventory_as_far()?;
@@ -167,7 +167,7 @@ impl Repair {
     }
 }
 
-fn in_words(fault: &Fault) -> String {
+fn describe(fault: &Fault) -> String {
     match fault {
         Fault::Blob { digest } => format!("damaged    blob {digest}"),
         Fault::Record { record, .. } => format!("damaged    record {record}"),
@@ -232,7 +232,7 @@ fn show(
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     for fault in &checked.faults {
-        writeln!(output, "{}", in_words(fault))?;
+        writeln!(output, "{}", describe(fault))?;
     }
     let repaired = checked.faults.len() - open.len();
     let keys: BTreeSet<Digest> = open.iter().flat_map(|(_, one)| one.keys.clone()).collect();
@@ -320,12 +320,12 @@ fn is_set_aside(fault: &Fault) -> bool {
 }
 
 /// How far it is, on a terminal.
-struct Bar {
+struct ProgressBar {
     shown: bool,
     percent: Mutex<u64>,
 }
 
-impl Bar {
+impl ProgressBar {
     fn new(wanted: bool) -> Self {
         Self {
             shown: wanted && std::io::stderr().is_terminal(),
@@ -333,7 +333,7 @@ impl Bar {
         }
     }
 
-    fn tell(&self, done: u64, total: u64) {
+    fn update(&self, done: u64, total: u64) {
         let percent = done.saturating_mul(100) / total.max(1);
         let mut last = self.percent.lock().unwrap_or_else(|held| held.into_inner());
         if self.shown && percent > *last {

@@ -10,7 +10,7 @@ use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::engine::job::{Outcome, Product};
 use crate::engine::publish::{Executed, Published, publisher};
-use crate::stages::derived::Made;
+use crate::stages::derived::DerivedResult;
 use crate::store::StoredRecord;
 use crate::workflow::kind::Meaning;
 
@@ -70,7 +70,11 @@ impl Coordinator<'_> {
         }
     }
 
-    fn tell_derived(&mut self, node: NodeIndex, all: Vec<Made>) -> Result<(), EngineError> {
+    fn tell_derived(
+        &mut self,
+        node: NodeIndex,
+        all: Vec<DerivedResult>,
+    ) -> Result<(), EngineError> {
         for made in all {
             self.derived.insert(made.key);
             self.emit(Event::DerivedMade {

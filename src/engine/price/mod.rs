@@ -17,7 +17,9 @@ use self::short::ShortStage;
 use super::event::PlanState;
 use super::survey::{Survey, SurveyedNode};
 use crate::ml::models::Config;
-use crate::stages::price::{Ask, Cost, CostEstimate, Foreseen, Outlook, Rows, forward};
+use crate::stages::price::{
+    Cost, CostEstimate, InputForecasts, PortForecast, Rows, SharedUse, forward,
+};
 use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
 use crate::store::artifact::Artifact;
@@ -148,12 +150,12 @@ pub fn prices<'r>(
     prices
 }
 
-fn foreseen(node: &Node, prices: &[Option<CostEstimate>]) -> Foreseen {
+fn foreseen(node: &Node, prices: &[Option<CostEstimate>]) -> InputForecasts {
     let outlooks = |input: &crate::workflow::graph::Input| {
         let member = |member: &crate::workflow::graph::Member| {
             let price = prices[member.node.index()].as_ref();
             let gives = price.and_then(|price| price.gives.get(member.port.as_str()));
-            gives.cloned().unwrap_or(Outlook::Unknown)
+            gives.cloned().unwrap_or(PortForecast::Unknown)
         };
         input.members.iter().map(member).collect()
     };
@@ -178,8 +180,8 @@ fn correct(price: &mut CostEstimate, record: &StoredRecord) {
         return;
     };
     if let Some(outlook) = price.gives.get_mut("images") {
-        let decode = !matches!(outlook, Outlook::Images { decode: false, .. });
-        *outlook = Outlook::Images { count, decode };
+        let decode = !matches!(outlook, PortForecast::Images { decode: false, .. });
+        *outlook = PortForecast::Images { count, decode };
         price.cost.at_least = false;
     }
 }
@@ -198,7 +200,7 @@ impl Sharing {
         graph: &Graph,
         prices: &[Option<CostEstimate>],
         node: NodeIndex,
-        ask: &Ask,
+        ask: &SharedUse,
         cost: &Cost,
     ) {
         let of = |name: &str| {
@@ -211,8 +213,8 @@ impl Sharing {
             Some((member.node, price.gives.get(member.port.as_str())?))
         };
         let (
-            Some((model, Outlook::Model(config))),
-            Some((data, Outlook::Images { count, decode })),
+            Some((model, PortForecast::Model(config))),
+            Some((data, PortForecast::Images { count, decode })),
         ) = (of(ask.model), of(ask.data))
         else {
             return;

@@ -5,7 +5,7 @@ use std::fmt;
 use petgraph::graph::NodeIndex;
 
 use super::{prices, recorded_images};
-use crate::stages::price::{Foreseen, Outlook, ShortTraining};
+use crate::stages::price::{InputForecasts, PortForecast, ShortTraining};
 use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
 use crate::workflow::graph::{Graph, Input, Member, Node};
@@ -89,7 +89,7 @@ pub fn of_node<'r>(
     let outlook = |member: &Member| {
         let count = record(member.node).and_then(recorded_images);
         // Nothing here depends on how the images are kept.
-        count.map_or(Outlook::Unknown, |count| Outlook::Images {
+        count.map_or(PortForecast::Unknown, |count| PortForecast::Images {
             count,
             decode: false,
         })
@@ -98,7 +98,7 @@ pub fn of_node<'r>(
         let members = input.members.iter().map(outlook);
         (input.name.clone(), members.collect())
     };
-    let foreseen: Foreseen = node.inputs.iter().map(outlooks).collect();
+    let foreseen: InputForecasts = node.inputs.iter().map(outlooks).collect();
     let training = task.price(&foreseen).short?;
     let mut stages = Vec::new();
     add(&mut stages, node, training);

@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, wa
 use super::super::task::{Context, TaskError};
 use super::lines::{Lines, Secrets};
 use super::shell::Shell;
-use super::space::Space;
+use super::work_dir::WorkDir;
 use crate::process::{self, Family, OwnedChild};
 
 /// What a program needs in order to be found and to find itself at home. Everything else is
@@ -64,7 +64,7 @@ pub(super) struct Child {
 }
 
 impl Child {
-    pub fn start(line: &Line, space: &Space, context: &Context) -> Result<Self, TaskError> {
+    pub fn start(line: &Line, space: &WorkDir, context: &Context) -> Result<Self, TaskError> {
         let program = line.program.display();
         let failed = |error: io::Error| TaskError::Failed(format!("{program}: {error}"));
         // One pipe for both, so that the log keeps their order.
@@ -240,7 +240,7 @@ fn guard() -> io::Result<(std::process::Child, OwnedChild)> {
 }
 
 /// The line with its folder and environment.
-fn command(line: &Line, space: &Space, threads: usize) -> Command {
+fn command(line: &Line, space: &WorkDir, threads: usize) -> Command {
     let threads = threads.to_string();
     let inherited = NECESSITIES.iter().filter_map(|name| {
         let value = std::env::var_os(name)?;

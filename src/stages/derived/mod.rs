@@ -5,7 +5,7 @@
 //! the store's shelf within the budget. It is in no key, since it follows from what is in the keys.
 
 mod frozen;
-mod works;
+mod kinds;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 pub use frozen::Frozen;
-pub use works::{features, logits, of_model_and_data, pixels};
+pub use kinds::{features, logits, of_model_and_data, pixels};
 
 use super::task::{Context, TaskError};
 use crate::digest::Digest;
@@ -28,7 +28,7 @@ use crate::store::derived_cache::{About, DerivedCache};
 const POLL: Duration = Duration::from_millis(20);
 
 /// What a node reads of its inputs: the first member of each, by name.
-pub type Given = BTreeMap<String, Arc<Artifact>>;
+pub type InputArtifacts = BTreeMap<String, Arc<Artifact>>;
 
 /// One derived work: rows of equal length, one an image.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +72,7 @@ impl Work {
 
 /// Derived work that a node did, for the run's account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Made {
+pub struct DerivedResult {
     pub kind: String,
     pub key: Digest,
     pub what: String,
@@ -87,7 +87,7 @@ pub struct Derived<'a> {
     shelf: Option<DerivedCache<'a>>,
     /// The class of the device: floats of one class are not those of another.
     device_class: String,
-    made: Mutex<Vec<Made>>,
+    made: Mutex<Vec<DerivedResult>>,
 }
 
 impl<'a> Derived<'a> {
@@ -99,7 +99,7 @@ impl<'a> Derived<'a> {
         }
     }
 
-    pub fn into_made(self) -> Vec<Made> {
+    pub fn into_results(self) -> Vec<DerivedResult> {
         let made = self.made.into_inner();
         made.unwrap_or_else(|held| held.into_inner())
     }
@@ -143,7 +143,7 @@ impl<'a> Derived<'a> {
         shelf.used(&work.key);
         if kept > 0 {
             let mut made = self.made.lock().unwrap_or_else(|held| held.into_inner());
-            made.push(Made {
+            made.push(DerivedResult {
                 kind: work.kind.to_string(),
                 key: work.key,
                 what: work.what.clone(),

@@ -1,6 +1,6 @@
 //! Which values and which combinations of `ot`'s parameters make sense.
 
-use super::words::{Interval, Resampling, Weights};
+use super::parameters::{Interval, Resampling, Weights};
 use super::{Comparing, Ot};
 use crate::workflow::kind::ParameterProblem;
 

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::words::{Interval, Resampling};
+use super::parameters::{Interval, Resampling};
 use crate::ml::ot::Labelled;
 use crate::ml::ot::distance::Measurement;
 use crate::ml::rng::Stream;

@@ -31,7 +31,7 @@ pub(super) fn table(found: &OtddResult, a: &Side, b: &Side) -> Table {
     };
     Table {
         columns: ["a", "b", "distance", "mass"].map(str::to_string).to_vec(),
-        rows: told(found, of_a.len(), columns)
+        rows: selected(found, of_a.len(), columns)
             .into_iter()
             .map(row)
             .collect(),
@@ -39,7 +39,7 @@ pub(super) fn table(found: &OtddResult, a: &Side, b: &Side) -> Table {
 }
 
 /// The places of the pairs that are told, ascending.
-fn told(found: &OtddResult, rows: usize, columns: usize) -> BTreeSet<usize> {
+fn selected(found: &OtddResult, rows: usize, columns: usize) -> BTreeSet<usize> {
     if rows * columns <= ALL {
         return (0..rows * columns).collect();
     }

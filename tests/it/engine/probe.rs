@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use ribflow::stages::derived::{Given, Work};
-use ribflow::stages::price::{CostEstimate, Foreseen};
+use ribflow::stages::derived::{InputArtifacts, Work};
+use ribflow::stages::price::{CostEstimate, InputForecasts};
 use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
@@ -105,7 +105,7 @@ impl Stage for Probe {
         Vec::new()
     }
 
-    fn price(&self, _foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::nothing()
     }
 
@@ -117,7 +117,7 @@ impl Stage for Probe {
         }
     }
 
-    fn derived(&self, _given: &Given, _device_class: &str) -> Vec<Work> {
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
         Vec::new()
     }
 
@@ -276,7 +276,7 @@ impl Stage for Later {
         self.0.check(inputs)
     }
 
-    fn price(&self, foreseen: &Foreseen) -> CostEstimate {
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         self.0.price(foreseen)
     }
 
@@ -284,7 +284,7 @@ impl Stage for Later {
         self.0.weight()
     }
 
-    fn derived(&self, given: &Given, device_class: &str) -> Vec<Work> {
+    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work> {
         self.0.derived(given, device_class)
     }
 

@@ -16,7 +16,7 @@ use crate::report::View;
 use crate::report::standing::{Agrees, Other, Standing, TakenBack};
 use crate::report::verdict::Expected;
 use crate::store::{Signature, Store, StoredRecord};
-use crate::ui::words::{count, printable};
+use crate::ui::text::{count, printable};
 use crate::workflow::graph::Graph;
 
 /// By node, for those of which there is something to say.
@@ -90,7 +90,7 @@ fn trust() -> Trust {
 }
 
 /// Lets `store` know what has been taken back, as far as that is known here.
-pub fn tell(store: &Store) -> Result<(), Failure> {
+pub fn load_revocations(store: &Store) -> Result<(), Failure> {
     // Without a home, or without any revocation, nothing has been.
     if let Ok(home) = Home::of_user()
         && home.revocations().is_dir()

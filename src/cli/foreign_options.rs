@@ -3,7 +3,7 @@
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 /// What is typed out of habit, and what there is for it.
-const HABITS: [(&[&str], &str); 3] = [
+const FOREIGN: [(&[&str], &str); 3] = [
     (
         &["-n", "--dry-run", "--dryrun"],
         "`ribflow plan FILE` shows what a run would do; `push`, `pull` and `cache gc` take `--dry-run`",
@@ -29,7 +29,7 @@ pub fn with_tip(mut error: clap::Error) -> clap::Error {
         return error;
     };
     let word = word.split('=').next().unwrap_or_default();
-    let Some((_, tip)) = HABITS.iter().find(|(words, _)| words.contains(&word)) else {
+    let Some((_, tip)) = FOREIGN.iter().find(|(words, _)| words.contains(&word)) else {
         return error;
     };
     // clap's own guesses (`run` for `runs`) would stand beside it.

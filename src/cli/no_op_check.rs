@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::admission::admitted;
 use super::common::Common;
-use super::pins;
-use super::places::Places;
-use super::standing::Standings;
+use super::locations::Locations;
+use super::record_standing::Standings;
 use super::target::WorkflowArguments;
+use super::unpinned_checkpoints;
 use crate::digest::{Digest, hash_string};
 use crate::engine::journal;
 use crate::fsx::{self, Stamp};
@@ -33,7 +33,11 @@ pub struct NoOpCheck {
 
 impl NoOpCheck {
     /// `None` where something must be said in any case.
-    pub fn of(workflow: &WorkflowArguments, common: &Common, places: &Places) -> Option<Self> {
+    pub fn of(
+        workflow: &WorkflowArguments,
+        common: &Common,
+        locations: &Locations,
+    ) -> Option<Self> {
         // A revocation decides which records are taken.
         if Home::of_user().is_ok_and(|home| home.revocations().is_dir()) {
             return None;
@@ -41,7 +45,7 @@ impl NoOpCheck {
         let file = std::path::absolute(&workflow.file).ok()?;
         let device = common.device.to_string();
         let lists = [&workflow.profiles, &workflow.sets];
-        let mut words = vec![file.to_str()?, places.out.to_str()?, &device];
+        let mut words = vec![file.to_str()?, locations.out.to_str()?, &device];
         for list in lists {
             words.extend(list.iter().map(String::as_str));
             // Ends the list.
@@ -63,13 +67,13 @@ impl NoOpCheck {
     }
 
     /// The receipt of the last run, if everything is as it was then.
-    pub fn hold(&self, places: &Places) -> Option<Receipt> {
+    pub fn hold(&self, locations: &Locations) -> Option<Receipt> {
         // Looking makes no store.
-        if !places.store.exists() {
+        if !locations.store.exists() {
             return None;
         }
         // One that is refused is told of when the run opens it.
-        let store = admitted(&places.store).ok()?;
+        let store = admitted(&locations.store).ok()?;
         let receipt = Receipt::read(&store, &self.name)?;
         let variable = |(name, value): (&String, &Option<String>)| {
             std::env::var_os(name).and_then(|value| value.into_string().ok()) == *value
@@ -87,7 +91,7 @@ impl NoOpCheck {
     /// Whether a run of `graph` may leave a receipt: its keys don't depend on the machine, which
     /// another one that shares the store could not tell, and nothing must be said of it in any case.
     pub fn may_leave(&self, graph: &Graph) -> bool {
-        !graph.strict && pins::loose(graph).next().is_none()
+        !graph.strict && unpinned_checkpoints::in_graph(graph).next().is_none()
     }
 
     /// Leaves a receipt of the run of this id to the next one, if there is nothing to say of it but

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Given, Work};
+use super::{InputArtifacts, Work};
 use crate::digest::Digest;
 use crate::ml::data::decode::DECODER;
 use crate::ml::data::resize::Transform;
@@ -128,7 +128,7 @@ fn add_content(hasher: &mut blake3::Hasher, part: &Part) {
 /// What kinds that show a dataset to a model derive: its pixels under the model's transform, and
 /// what `more` adds.
 pub fn of_model_and_data(
-    given: &Given,
+    given: &InputArtifacts,
     model: &str,
     data: &str,
     more: impl Fn(&Tensors, &Config, &Dataset) -> Vec<Work>,

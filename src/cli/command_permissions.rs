@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::common::Common;
 use super::failure::Failure;
-use super::places::{self, Places};
+use super::locations::{self, Locations};
 use super::stores;
 use crate::digest::{Digest, hash_value};
 use crate::fsx;
@@ -19,7 +19,7 @@ use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::{imported, mark};
 use crate::store::StatCache;
-use crate::ui::words::visible;
+use crate::ui::text::visible;
 use crate::workflow::graph::{Graph, Node};
 use crate::workflow::kind::{Meaning, Source, SourceShape};
 
@@ -27,12 +27,12 @@ use crate::workflow::kind::{Meaning, Source, SourceShape};
 #[derive(Clone, Debug)]
 pub struct CommandNode {
     pub node: NodeIndex,
-    pub terms: Rc<Terms>,
+    pub terms: Rc<CommandSpec>,
 }
 
 /// What a command would run: what the user allows.
 #[derive(Clone, Debug, Serialize)]
-pub struct Terms {
+pub struct CommandSpec {
     /// Of everything below, and of all other parameters but for the places of files.
     pub digest: Digest,
     /// As ribflow counted before it looked at more than the line and its files.
@@ -57,16 +57,17 @@ pub fn of(graph: &Graph, common: &Common) -> Result<Vec<CommandNode>, Failure> {
         quiet: true,
         ..common.clone()
     };
-    let places = Places::of(&graph.file, common);
-    let store = stores::look_at_store(&places.store, &quiet)?;
+    let locations = Locations::of(&graph.file, common);
+    let store = stores::open_read_only(&locations.store, &quiet)?;
     let stats = StatCache::open(&store);
     let base = graph.file.parent().unwrap_or(Path::new("/"));
     // Equal nodes share their parameters.
-    let mut known: HashMap<*const Value, Rc<Terms>> = HashMap::new();
+    let mut known: HashMap<*const Value, Rc<CommandSpec>> = HashMap::new();
     let commands = nodes.into_iter().map(|node| {
         let with = std::sync::Arc::as_ptr(&graph.dag[node].with);
         let terms = known.entry(with);
-        let terms = terms.or_insert_with(|| Rc::new(Terms::of(&graph.dag[node], &stats, base)));
+        let terms =
+            terms.or_insert_with(|| Rc::new(CommandSpec::of(&graph.dag[node], &stats, base)));
         let terms = Rc::clone(terms);
         CommandNode { node, terms }
     });
@@ -78,7 +79,7 @@ fn nodes(graph: &Graph) -> Vec<NodeIndex> {
     graph.dag.node_indices().filter(is_command).collect()
 }
 
-impl Terms {
+impl CommandSpec {
     fn of(node: &Node, stats: &StatCache, base: &Path) -> Self {
         // A file that can't be read counts as one: the node can't run either, and is asked about
         // again when it can.
@@ -253,7 +254,7 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
     }
     // Only now is it worth looking at what is in the files of every command.
     let allowed = Config::read(&home)?.commands;
-    let file = places::shown(&graph.file);
+    let file = locations::shown(&graph.file);
     let mut refused = Vec::new();
     for CommandNode { node, terms } in of(graph, common)? {
         let digest = terms.digest;
@@ -271,7 +272,7 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
                  files, `ribflow trust allow {digest}` lets it run (`ribflow trust allow --all \
                  {}` shows every command of the file)",
                 visible(&terms.line),
-                super::again::quoted(&file)
+                super::invocation::quoted(&file)
             );
             refused.push((node, why));
         }

@@ -7,20 +7,20 @@ use crate::fsx;
 
 /// The folders of one command, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Places {
-    pub store: StorePlace,
+pub struct Locations {
+    pub store: StoreLocation,
     pub out: PathBuf,
 }
 
 /// Where a store lies, or will.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StorePlace {
+pub struct StoreLocation {
     pub root: PathBuf,
     /// The user has named it, by `--store` or RIBFLOW_STORE; else it was found.
     pub named: bool,
 }
 
-impl StorePlace {
+impl StoreLocation {
     pub fn named(root: &Path) -> Self {
         Self {
             root: absolute(root.to_path_buf()),
@@ -40,12 +40,12 @@ impl StorePlace {
     }
 }
 
-impl Places {
+impl Locations {
     pub fn of(workflow: &Path, common: &Common) -> Self {
         let home = home(workflow);
         let store = match &common.store {
-            Some(root) => StorePlace::named(root),
-            None => StorePlace {
+            Some(root) => StoreLocation::named(root),
+            None => StoreLocation {
                 root: absolute(home.join("cache")),
                 named: false,
             },

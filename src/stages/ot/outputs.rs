@@ -21,14 +21,14 @@ pub(super) fn metrics(found: &Measurement) -> Metrics {
         ..Metric::new(found.distance, "")
     };
     let mut values = std::collections::BTreeMap::from([("distance".to_string(), distance)]);
-    let mut tell = |name: &str, value: Option<f64>| {
+    let mut add = |name: &str, value: Option<f64>| {
         if let Some(value) = value {
             values.insert(name.to_string(), Metric::new(value, ""));
         }
     };
-    tell("value", found.value);
-    tell("marginal_error", found.marginal_error);
-    tell("dual_gap", found.dual_gap);
+    add("value", found.value);
+    add("marginal_error", found.marginal_error);
+    add("dual_gap", found.dual_gap);
     Metrics { values }
 }
 

@@ -13,7 +13,7 @@ use crate::diag::{listed, suggest};
 use crate::engine::{self, Acceptable, Accepting};
 use crate::stages::registry::Registry;
 use crate::store::{Foreign, Store};
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// Which older versions are accepted, as typed.
@@ -26,17 +26,17 @@ pub struct AcceptArguments {
     /// for good: later runs find it without this option. `ribflow verify FILE --recompute --accept
     /// KIND@OLD` must have recomputed a sample of these records first. Reports name the nodes.
     #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append)]
-    pub accept: Vec<Older>,
+    pub accept: Vec<OlderVersion>,
 }
 
 /// `evaluate@2`
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Older {
+pub struct OlderVersion {
     pub kind: String,
     pub version: u32,
 }
 
-impl FromStr for Older {
+impl FromStr for OlderVersion {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -72,7 +72,7 @@ impl AcceptArguments {
     }
 }
 
-impl Older {
+impl OlderVersion {
     fn check(&self, registry: &Registry, graph: &Graph) -> Result<(), Failure> {
         let Self { kind, version } = self;
         let kinds = registry.kinds();
@@ -116,7 +116,7 @@ impl Older {
 
 /// Takes the older records for good that nodes of `graph` need, and says how many. Those of `force`
 /// run in any case.
-pub fn take(
+pub fn accept(
     arguments: &AcceptArguments,
     workflow: &WorkflowArguments,
     graph: &Graph,
@@ -186,11 +186,11 @@ fn not_sampled(
         graph.dag[first.node].id,
         first.older.record.recipe.version,
     );
-    Failure::usage("not-sampled", message).hint(sampling(workflow, arguments))
+    Failure::usage("not-sampled", message).hint(sample_command(workflow, arguments))
 }
 
 /// The command that recomputes a sample.
-pub fn sampling(workflow: &WorkflowArguments, arguments: &AcceptArguments) -> String {
+pub fn sample_command(workflow: &WorkflowArguments, arguments: &AcceptArguments) -> String {
     format!(
         "`ribflow verify {} --recompute{}` recomputes a sample of them",
         workflow.typed(),

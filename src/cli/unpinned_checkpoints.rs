@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::again::quoted;
 use super::common::Common;
 use super::failure::Failure;
+use super::invocation::quoted;
 use crate::remote::lock::Lock;
 use crate::stages::checkpoint::{USUAL_FILE, is_commit};
-use crate::ui::words::count;
+use crate::ui::text::count;
 use crate::workflow::graph::{Graph, Locked, Node};
 use crate::workflow::kind::Meaning;
 
@@ -42,22 +42,23 @@ impl UnpinnedCheckpoint {
     }
 }
 
-/// The loose checkpoints of a graph.
-pub fn loose(graph: &Graph) -> impl Iterator<Item = UnpinnedCheckpoint> + '_ {
+/// The checkpoint checkpoints of a graph.
+pub fn in_graph(graph: &Graph) -> impl Iterator<Item = UnpinnedCheckpoint> + '_ {
     graph.dag.node_weights().filter_map(UnpinnedCheckpoint::of)
 }
 
 /// Puts what the lock of `workflow` says in place of branches and tags.
-pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
+pub fn apply_lock(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
     let Some(lock) = Lock::read(workflow)? else {
         return Ok(());
     };
     graph.locked = sources(&lock);
     for node in graph.dag.node_weights_mut() {
-        let Some(loose) = UnpinnedCheckpoint::of(node) else {
+        let Some(checkpoint) = UnpinnedCheckpoint::of(node) else {
             continue;
         };
-        let Some(locked) = lock.find(&loose.hub, &loose.revision, &loose.file) else {
+        let Some(locked) = lock.find(&checkpoint.hub, &checkpoint.revision, &checkpoint.file)
+        else {
             continue;
         };
         let mut with = (*node.with).clone();
@@ -68,7 +69,7 @@ pub fn apply(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
         // What the workflow says was checked; only the lock can be wrong here.
         let wrong = |_| {
             let path = Lock::path(workflow).display().to_string();
-            let message = format!("{path}: the entry of {} is not sound", loose.hub);
+            let message = format!("{path}: the entry of {} is not sound", checkpoint.hub);
             let file = quoted(&workflow.display().to_string());
             Failure::usage("lock", message)
                 .hint(format!("`ribflow lock {file} --update` writes it anew"))
@@ -96,18 +97,18 @@ fn sources(lock: &Lock) -> Locked {
 /// Warns of checkpoints that neither the workflow nor its lock pins.
 pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
     let is_loose = |node: &&Node| UnpinnedCheckpoint::of(node).is_some();
-    let loose: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
-    if loose.is_empty() || common.quiet {
+    let checkpoint: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
+    if checkpoint.is_empty() || common.quiet {
         return;
     }
-    let stages: BTreeSet<&str> = loose.iter().map(|node| node.stage.as_str()).collect();
+    let stages: BTreeSet<&str> = checkpoint.iter().map(|node| node.stage.as_str()).collect();
     let stages: Vec<&str> = stages.into_iter().collect();
     // A warning that can't be shown is no reason to stop.
     let _ = writeln!(
         crate::ui::streams::stderr(),
         "warning: {} of {} may change under the same key: a branch or tag can move\n\
          hint: `ribflow lock {}` writes down the commits",
-        count(loose.len(), "checkpoint"),
+        count(checkpoint.len(), "checkpoint"),
         stages.join(", "),
         quoted(&workflow.display().to_string())
     );

@@ -15,14 +15,14 @@ use crate::store::artifact::{Artifact, Blobs, Files};
 use crate::store::export::{ExportError, content, export, member_name};
 
 /// A laid-out folder, emptied on drop.
-pub(super) struct Space {
+pub(super) struct WorkDir {
     /// Where the line runs, without links in its path.
     pub folder: PathBuf,
     /// For the line's temporary files: beside the folder, so that it holds nothing undeclared.
     pub temporary: PathBuf,
 }
 
-impl Space {
+impl WorkDir {
     /// Lays out the inputs and files of `context`, read-only, and an empty `out/`.
     pub fn lay_out(context: &Context) -> Result<Self, TaskError> {
         // Before the line runs, which may put links anywhere.
@@ -112,7 +112,7 @@ impl Space {
     }
 }
 
-impl Drop for Space {
+impl Drop for WorkDir {
     fn drop(&mut self) {
         // Read-only folders would stop whoever removes the scratch folder.
         for folder in [&self.folder, &self.temporary] {
