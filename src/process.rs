@@ -110,7 +110,7 @@ impl Family {
         }
     }
 
-    fn living(&self) -> Vec<Seen> {
+    fn living(&self) -> Vec<ProcessEntry> {
         // No child is started while the list is made: it would look like an orphan.
         let known = known();
         let me = rustix::process::getpid();
@@ -123,7 +123,7 @@ impl Family {
                     orphan.reap();
                 }
             }
-            let living: Vec<Seen> = members.into_iter().filter(|one| !one.ended).collect();
+            let living: Vec<ProcessEntry> = members.into_iter().filter(|one| !one.ended).collect();
             // A parent that ended while the list was made hides its children from it.
             if seen.is_whole() || !living.is_empty() {
                 return living;
@@ -132,7 +132,7 @@ impl Family {
         Vec::new()
     }
 
-    fn members(&self, seen: &Snapshot, known: &BTreeSet<i32>, me: i32) -> Vec<Seen> {
+    fn members(&self, seen: &Snapshot, known: &BTreeSet<i32>, me: i32) -> Vec<ProcessEntry> {
         let below = |root: i32| seen.below(&[root]);
         let orphans = || {
             let mine = seen.0.values().filter(|one| one.parent == me);
@@ -173,7 +173,7 @@ const ATTEMPTS: usize = 3;
 
 /// A process as `/proc` shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
+struct ProcessEntry {
     id: i32,
     parent: i32,
     group: i32,
@@ -183,7 +183,7 @@ struct Seen {
     ended: bool,
 }
 
-impl Seen {
+impl ProcessEntry {
     /// Sends a signal to this process, not to another that has reused its number; returns whether
     /// that is allowed.
     #[cfg(target_os = "linux")]
@@ -193,7 +193,7 @@ impl Seen {
         let Some(id) = Pid::from_raw(self.id) else {
             return false;
         };
-        let same = || Seen::read(self.id).is_some_and(|now| now.begun == self.begun);
+        let same = || ProcessEntry::read(self.id).is_some_and(|now| now.begun == self.begun);
         let sent = match pidfd_open(id, PidfdFlags::empty()) {
             Ok(process) => same().then(|| pidfd_send_signal(process, signal)),
             // The kernel has no pidfd.
@@ -242,19 +242,19 @@ impl Seen {
 }
 
 /// All processes that this user can see.
-struct Snapshot(HashMap<i32, Seen>);
+struct Snapshot(HashMap<i32, ProcessEntry>);
 
 impl Snapshot {
     fn take() -> Self {
         let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let seen = ids.filter_map(Seen::read);
+        let seen = ids.filter_map(ProcessEntry::read);
         Self(seen.map(|one| (one.id, one)).collect())
     }
 
     /// Whether the parent of every process, except the first, is in the list.
     fn is_whole(&self) -> bool {
-        let has_parent = |one: &Seen| one.parent == 0 || self.0.contains_key(&one.parent);
+        let has_parent = |one: &ProcessEntry| one.parent == 0 || self.0.contains_key(&one.parent);
         self.0.values().all(has_parent)
     }
 
@@ -311,9 +311,9 @@ mod tests {
     #[test]
     fn a_line_of_stat_is_read_whatever_the_name() {
         let line = b"17 (a) R 1 (b) S 4 5 6 0 -1 1 2 3 4 5 6 7 8 9 20 0 1 0 4711 8192 3";
-        let seen = Seen::parse(17, line).unwrap();
+        let seen = ProcessEntry::parse(17, line).unwrap();
         assert_eq!((seen.parent, seen.group, seen.begun), (4, 5, 4711));
         assert!(!seen.ended);
-        assert!(Seen::parse(17, b"17 (a) Z 4 5").is_none());
+        assert!(ProcessEntry::parse(17, b"17 (a) Z 4 5").is_none());
     }
 }

@@ -6,7 +6,7 @@ use super::gemm::precision;
 use super::measure::Throughput;
 use super::{Family, Prepare, Result, Setting, Work, numbers};
 use crate::ml::ops::{
-    Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window,
+    Activation, Affine, Epilogue, Precision, Statistics, Tape, Targets, Value, Window,
 };
 
 pub(super) const FAMILY: Family = Family {
@@ -99,7 +99,7 @@ fn batch_norm(tape: &Tape, of: &[Value]) -> Result<Value> {
         bias: &of[2],
         eps: 1e-5,
     };
-    let follow = Follow {
+    let follow = Epilogue {
         residual: None,
         rectify: true,
     };

@@ -21,7 +21,7 @@ use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::nearest;
 use crate::engine::event::RunState;
-use crate::engine::journal::{self, LastRun, Whose};
+use crate::engine::journal::{self, LastRun, WorkflowIdentity};
 use crate::engine::{self, Survey};
 use crate::stages;
 use crate::store::export::{folder_name, is_one_file};
@@ -84,7 +84,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let other = || {
         // Only ever for a hint.
-        let last = journal::latest(&store, &Whose::of(&graph, &store)).ok()??;
+        let last = journal::latest(&store, &WorkflowIdentity::of(&graph, &store)).ok()??;
         (!last.header.is_like(&graph)).then_some(last)
     };
     let mut wanted = wanted(&graph, &survey, &selected, arguments, &other)?;

@@ -1,7 +1,7 @@
 //! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
 
 use super::target::WorkflowArguments;
-use crate::engine::journal::{self, Header, Whose};
+use crate::engine::journal::{self, Header, WorkflowIdentity};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
@@ -43,7 +43,7 @@ pub fn quoted(word: &str) -> String {
 /// asked for is not here.
 pub fn other_settings(store: &Store, graph: &Graph) -> Option<String> {
     // Only ever a note.
-    let last = journal::latest(store, &Whose::of(graph, store)).ok()??;
+    let last = journal::latest(store, &WorkflowIdentity::of(graph, store)).ok()??;
     let run = Some(last).filter(|run| !run.header.is_like(graph))?;
     Some(format!(
         "the last run was {}, and its results are found with the same",

@@ -22,7 +22,7 @@ use super::locations::{self, Locations};
 use super::older_versions::{AcceptArguments, OlderVersion};
 use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
-use crate::engine::recompute::{Came, Group, Recomputation, Recomputed, pick};
+use crate::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
 use crate::engine::{self, Accepting, Gathered, RunOptions, Survey};
 use crate::remote::trust::shown_share;
 use crate::stages;
@@ -231,7 +231,7 @@ impl Verification<'_> {
                 continue;
             };
             for node in &group.sample {
-                if let Some(Came::Different(_)) = came.outcomes.get(node)
+                if let Some(RecomputeOutcome::Different(_)) = came.outcomes.get(node)
                     && let Some(origin) = self.origin(*node)
                 {
                     self.store.drop_samples_of(&origin).map_err(store_failure)?;
@@ -311,7 +311,7 @@ impl Verification<'_> {
         if came
             .outcomes
             .values()
-            .any(|one| matches!(one, Came::Different(_)))
+            .any(|one| matches!(one, RecomputeOutcome::Different(_)))
         {
             writeln!(
                 output,
@@ -341,26 +341,27 @@ impl Verification<'_> {
                     .to_string(),
             };
         }
-        let number = |is_meant: fn(&Came) -> bool| {
+        let number = |is_meant: fn(&RecomputeOutcome) -> bool| {
             let outcomes = came.outcomes.values();
             outcomes.filter(|came| is_meant(came)).count()
         };
-        let recomputed = number(|came| came.agrees() || matches!(came, Came::Different(_)));
+        let recomputed =
+            number(|came| came.agrees() || matches!(came, RecomputeOutcome::Different(_)));
         let mut parts = vec![
             format!(
                 "{} equal to the last bit",
-                number(|came| *came == Came::Equal)
+                number(|came| *came == RecomputeOutcome::Equal)
             ),
             format!(
                 "{} equal within the tolerance",
-                number(|came| matches!(came, Came::Within(_)))
+                number(|came| matches!(came, RecomputeOutcome::Within(_)))
             ),
             format!(
                 "{} different",
-                number(|came| matches!(came, Came::Different(_)))
+                number(|came| matches!(came, RecomputeOutcome::Different(_)))
             ),
         ];
-        let failed = number(|came| matches!(came, Came::Failed(_)));
+        let failed = number(|came| matches!(came, RecomputeOutcome::Failed(_)));
         if failed > 0 {
             parts.push(format!("{failed} failed"));
         }
@@ -399,7 +400,7 @@ impl Verification<'_> {
                 }
             }
             for (node, why) in &group.unable {
-                nodes.push(self.entry(*node, group, &Came::Unable(why.clone())));
+                nodes.push(self.entry(*node, group, &RecomputeOutcome::Unable(why.clone())));
             }
         }
         let kept = kept.iter().map(|one| {
@@ -415,12 +416,16 @@ impl Verification<'_> {
         })
     }
 
-    fn entry(&self, node: NodeIndex, group: &Group, came: &Came) -> Value {
+    fn entry(&self, node: NodeIndex, group: &Group, came: &RecomputeOutcome) -> Value {
         let record = self.survey.get(node).and_then(|node| node.record.as_ref());
         let (differences, why) = match came {
-            Came::Equal => (Vec::new(), None),
-            Came::Within(differences) | Came::Different(differences) => (differences.clone(), None),
-            Came::Failed(why) | Came::Unable(why) => (Vec::new(), Some(why)),
+            RecomputeOutcome::Equal => (Vec::new(), None),
+            RecomputeOutcome::Within(differences) | RecomputeOutcome::Different(differences) => {
+                (differences.clone(), None)
+            }
+            RecomputeOutcome::Failed(why) | RecomputeOutcome::Unable(why) => {
+                (Vec::new(), Some(why))
+            }
         };
         json!({
             "id": self.graph.dag[node].id,
@@ -430,11 +435,11 @@ impl Verification<'_> {
             "accepted_from": group.from,
             "recorded_on": record.map(|stored| &stored.record.provenance.device_class),
             "outcome": match came {
-                Came::Equal => "equal",
-                Came::Within(_) => "within",
-                Came::Different(_) => "different",
-                Came::Failed(_) => "failed",
-                Came::Unable(_) => "not_here",
+                RecomputeOutcome::Equal => "equal",
+                RecomputeOutcome::Within(_) => "within",
+                RecomputeOutcome::Different(_) => "different",
+                RecomputeOutcome::Failed(_) => "failed",
+                RecomputeOutcome::Unable(_) => "not_here",
             },
             "differences": differences,
             "why": why,
@@ -448,34 +453,34 @@ fn agrees(group: &Group, came: &Recomputed) -> bool {
         .sample
         .iter()
         .filter_map(|node| came.outcomes.get(node));
-    !group.sample.is_empty() && outcomes.all(Came::agrees)
+    !group.sample.is_empty() && outcomes.all(RecomputeOutcome::agrees)
 }
 
-fn verdict_label(came: &Came) -> (&'static str, String) {
+fn verdict_label(came: &RecomputeOutcome) -> (&'static str, String) {
     let listed = |differences: &[String]| match differences {
         [] => String::new(),
         _ => format!("  {}", differences.join(", ")),
     };
     match came {
-        Came::Equal => ("equal", String::new()),
-        Came::Within(differences) => ("within", listed(differences)),
-        Came::Different(differences) => ("different", listed(differences)),
-        Came::Failed(why) => ("failed", format!(": {why}")),
-        Came::Unable(why) => ("not here", format!(": {why}")),
+        RecomputeOutcome::Equal => ("equal", String::new()),
+        RecomputeOutcome::Within(differences) => ("within", listed(differences)),
+        RecomputeOutcome::Different(differences) => ("different", listed(differences)),
+        RecomputeOutcome::Failed(why) => ("failed", format!(": {why}")),
+        RecomputeOutcome::Unable(why) => ("not here", format!(": {why}")),
     }
 }
 
 fn exit(groups: &[Group], came: &Recomputed, accepting: &Accepting, complete: bool) -> Exit {
     let outcomes = || came.outcomes.values();
-    if outcomes().any(|came| matches!(came, Came::Different(_))) {
+    if outcomes().any(|came| matches!(came, RecomputeOutcome::Different(_))) {
         return Exit::Different;
     }
-    if outcomes().any(|came| matches!(came, Came::Failed(_))) {
+    if outcomes().any(|came| matches!(came, RecomputeOutcome::Failed(_))) {
         return Exit::Failed;
     }
     let all_agree = groups.iter().all(|group| agrees(group, came));
     let strict = complete || !accepting.is_empty();
-    match outcomes().any(Came::agrees) {
+    match outcomes().any(RecomputeOutcome::agrees) {
         false => Exit::Unjudged,
         true if strict && !all_agree => Exit::Unjudged,
         true => Exit::Done,

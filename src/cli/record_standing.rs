@@ -13,7 +13,7 @@ use crate::remote::signing::PublicKey;
 use crate::remote::statement;
 use crate::remote::trust::Trust;
 use crate::report::View;
-use crate::report::standing::{Agrees, Other, Standing, TakenBack};
+use crate::report::standing::{Agrees, OtherOutcome, Revocation, Standing};
 use crate::report::verdict::Expected;
 use crate::store::{Signature, Store, StoredRecord};
 use crate::ui::text::{count, printable};
@@ -122,7 +122,7 @@ fn taken_back(
     store: &Store,
     trust: &Trust,
     stored: &StoredRecord,
-) -> Result<Vec<TakenBack>, Failure> {
+) -> Result<Vec<Revocation>, Failure> {
     // Costs no look at the store where nothing has been.
     if trust.takes_all() {
         return Ok(Vec::new());
@@ -137,7 +137,7 @@ fn taken_back(
     taken_back.dedup();
     let taken_back = taken_back.into_iter();
     Ok(taken_back
-        .map(|(by, reason)| TakenBack { by, reason })
+        .map(|(by, reason)| Revocation { by, reason })
         .collect())
 }
 
@@ -147,7 +147,7 @@ fn others(
     store: &Store,
     trust: &Trust,
     stored: &StoredRecord,
-) -> Result<Vec<Other>, Failure> {
+) -> Result<Vec<OtherOutcome>, Failure> {
     let key = &stored.record.key;
     if stored.alone || store.record_names(key)?.len() < 2 {
         return Ok(Vec::new());
@@ -159,7 +159,7 @@ fn others(
         .map(|other| {
             let signers = store.signers(key, &other.digest)?;
             let signers = signers.iter().map(PublicKey::from_name);
-            Ok(Other {
+            Ok(OtherOutcome {
                 record: other.digest,
                 signers: signers.map(|signer| named(trust, &signer)).collect(),
                 outcome: match () {
@@ -181,7 +181,7 @@ fn named(trust: &Trust, signer: &PublicKey) -> String {
 pub fn sentences(graph: &Graph, standings: &Standings) -> Vec<String> {
     let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (node, standing) in standings {
-        for TakenBack { by, reason } in &standing.taken_back {
+        for Revocation { by, reason } in &standing.taken_back {
             let ids = groups.entry((by, reason)).or_default();
             ids.push(&graph.dag[*node].id);
         }

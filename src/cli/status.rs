@@ -18,7 +18,7 @@ use super::load;
 use super::locations::Locations;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
-use crate::engine::journal::{self, LastRun, Whose};
+use crate::engine::journal::{self, LastRun, WorkflowIdentity};
 use crate::engine::{self, SurveyedNode};
 use crate::stages;
 use crate::ui::overview;
@@ -54,7 +54,7 @@ pub fn run(
     let locations = Locations::of(&arguments.target.workflow.file, common);
     let store = stores::open_read_only(&locations.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let whose = Whose::of(&graph, &store);
+    let whose = WorkflowIdentity::of(&graph, &store);
     let last = journal::latest_like(&store, &whose, &graph)?;
     let other = journal::latest(&store, &whose)?.filter(|run| !run.header.is_like(&graph));
     let standings: Vec<NodeStatus> = survey

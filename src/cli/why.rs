@@ -21,7 +21,7 @@ use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Gathered, Survey, SurveyedNode};
-use crate::report::standing::{Agrees, Standing, TakenBack};
+use crate::report::standing::{Agrees, Revocation, Standing};
 use crate::report::utc;
 use crate::stages;
 use crate::store::{Accepted, Store, StoredRecord};
@@ -237,7 +237,7 @@ fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Fai
 
 /// Who has taken the record back, and what else came out.
 fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Failure> {
-    for TakenBack { by, reason } in &standing.taken_back {
+    for Revocation { by, reason } in &standing.taken_back {
         let (by, reason) = (printable(by), printable(reason));
         writeln!(output, "    taken back by {by}: {reason}")?;
     }

@@ -19,7 +19,7 @@ use crate::stages::task::{Context, Progress, TaskError, TaskInput};
 use crate::store::{Artifact, BlobError, Store};
 
 /// The environment in which jobs are executed.
-pub(super) struct Bench<'a> {
+pub(super) struct Executor<'a> {
     pub store: &'a Store,
     pub registry: &'a Registry,
     pub device: Device,
@@ -35,7 +35,7 @@ fn lost(error: &BlobError) -> Option<Digest> {
     }
 }
 
-impl Bench<'_> {
+impl Executor<'_> {
     /// Executes `job`. A panic of the task counts as a failure.
     pub fn execute(&self, job: &Job) -> Outcome {
         let run = catch_unwind(AssertUnwindSafe(|| self.run(job)));

@@ -8,12 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum EncodedPath {
     Text(String),
     Bytes(Vec<u8>),
 }
 
-impl Written {
+impl EncodedPath {
     fn of(path: &Path) -> Self {
         match path.to_str() {
             Some(text) => Self::Text(text.to_string()),
@@ -30,11 +30,11 @@ impl Written {
 }
 
 pub fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
-    Written::of(path).serialize(serializer)
+    EncodedPath::of(path).serialize(serializer)
 }
 
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    Written::deserialize(deserializer).map(Written::path)
+    EncodedPath::deserialize(deserializer).map(EncodedPath::path)
 }
 
 /// The same for a list.
@@ -42,14 +42,14 @@ pub mod list {
     use super::*;
 
     pub fn serialize<S: Serializer>(paths: &[PathBuf], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(paths.iter().map(|path| Written::of(path)))
+        serializer.collect_seq(paths.iter().map(|path| EncodedPath::of(path)))
     }
 
     pub fn deserialize<'de, D>(deserializer: D) -> Result<Vec<PathBuf>, D::Error>
     where
         D: Deserializer<'de>,
     {
-        let written = Vec::<Written>::deserialize(deserializer)?;
-        Ok(written.into_iter().map(Written::path).collect())
+        let written = Vec::<EncodedPath>::deserialize(deserializer)?;
+        Ok(written.into_iter().map(EncodedPath::path).collect())
     }
 }

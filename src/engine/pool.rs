@@ -78,7 +78,7 @@ impl Pool {
             None => Worker::start(&self.command, threads, &self.log)?,
         };
         self.in_use += threads;
-        self.send_away();
+        self.trim_idle();
         Ok(worker)
     }
 
@@ -86,25 +86,25 @@ impl Pool {
     pub fn back(&mut self, threads: usize, worker: Option<Worker>) {
         self.in_use -= threads;
         self.idle.extend(worker);
-        self.send_away();
+        self.trim_idle();
     }
 
     /// Ends idle workers that exceed the cores of the run together with busy ones: an idle worker
     /// still holds its memory.
-    fn send_away(&mut self) {
+    fn trim_idle(&mut self) {
         let free = self.cores.saturating_sub(self.in_use);
         let mut wide: usize = self.idle.iter().map(|worker| worker.threads).sum();
         while wide > free {
             let oldest = self.idle.remove(0);
             wide -= oldest.threads;
-            self.leaving.spawn(oldest.leave());
+            self.leaving.spawn(oldest.shut_down());
         }
     }
 
     /// Ends every worker.
     pub async fn close(mut self) {
         for worker in self.idle.drain(..) {
-            self.leaving.spawn(worker.leave());
+            self.leaving.spawn(worker.shut_down());
         }
         while self.leaving.join_next().await.is_some() {}
     }
@@ -170,7 +170,7 @@ impl Worker {
                 End::Finished(outcome @ Outcome::Done(_)) => return (outcome, Some(self)),
                 // A worker that has failed or was cancelled may be in a bad state.
                 End::Finished(outcome) => {
-                    self.leave().await;
+                    self.shut_down().await;
                     outcome
                 }
                 End::Died => self.died(&log).await,
@@ -178,7 +178,7 @@ impl Worker {
                     self.kill().await;
                     Outcome::failed(format!("its worker said `{line}`"))
                 }
-                End::Deaf => {
+                End::Unresponsive => {
                     self.kill().await;
                     Outcome::Cancelled
                 }
@@ -202,7 +202,7 @@ impl Worker {
         loop {
             tokio::select! {
                 line = self.output.next_line() => match line {
-                    Ok(Some(line)) => match self.hear(&line) {
+                    Ok(Some(line)) => match self.parse_line(&line) {
                         WorkerLine::Progress(done, total, unit) => progress(done, total, unit),
                         WorkerLine::Finished(outcome) => return End::Finished(outcome),
                         WorkerLine::Nothing => {}
@@ -218,7 +218,7 @@ impl Worker {
                         let _ = self.send(&request).await;
                     }
                 }
-                () = &mut grace, if cancelling => return End::Deaf,
+                () = &mut grace, if cancelling => return End::Unresponsive,
                 () = &mut overdue => return End::Overdue(timeout),
             }
         }
@@ -229,7 +229,7 @@ impl Worker {
         self.input.flush().await
     }
 
-    fn hear(&mut self, line: &str) -> WorkerLine {
+    fn parse_line(&mut self, line: &str) -> WorkerLine {
         match serde_json::from_str(line) {
             Ok(WorkerMessage::Ready) => {
                 self.ready = true;
@@ -276,7 +276,7 @@ impl Worker {
     }
 
     /// Lets a worker without a job end on its own, so that it can clean up.
-    async fn leave(self) {
+    async fn shut_down(self) {
         let Self {
             mut child,
             known,
@@ -316,7 +316,7 @@ enum End {
     Died,
     Nonsense(String),
     /// It was cancelled and did not stop.
-    Deaf,
+    Unresponsive,
     Overdue(Duration),
 }
 

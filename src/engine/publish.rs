@@ -33,10 +33,10 @@ pub(super) struct Executed {
 /// The result of publishing it.
 pub(super) struct Published {
     pub node: NodeIndex,
-    pub result: Result<StoredRecord, Unpublished>,
+    pub result: Result<StoredRecord, PublishFailure>,
 }
 
-pub(super) struct Unpublished {
+pub(super) struct PublishFailure {
     pub message: String,
     /// A blob that an output names and the store does not have.
     pub lost: Option<Digest>,
@@ -115,19 +115,19 @@ fn publish_one(store: &Store, (node, record): (NodeIndex, Record)) -> Published 
     Published { node, result }
 }
 
-fn unpublished(error: &StoreError) -> Unpublished {
+fn unpublished(error: &StoreError) -> PublishFailure {
     let lost = match error {
         StoreError::Incomplete { digest, .. } => Some(*digest),
         StoreError::Blob(BlobError::Missing(digest) | BlobError::Damaged(digest)) => Some(*digest),
         _ => None,
     };
-    Unpublished {
+    PublishFailure {
         message: format!("its record could not be written: {error}"),
         lost,
     }
 }
 
-fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublished> {
+fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), PublishFailure> {
     let Executed {
         recipe,
         outputs,
@@ -136,7 +136,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), Unpublis
         claim,
         ..
     } = executed;
-    let refused = |message| Unpublished {
+    let refused = |message| PublishFailure {
         message,
         lost: None,
     };

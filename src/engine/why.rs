@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::journal::{self, Past, Whose};
+use super::journal::{self, PastRun, WorkflowIdentity};
 use super::keys::Keys;
 use crate::store::Store;
 use crate::workflow::graph::{Graph, Node};
@@ -22,13 +22,13 @@ const VALUE_WIDTH: usize = 40;
 pub(super) struct History<'a> {
     graph: &'a Graph,
     store: &'a Store,
-    whose: Whose,
+    whose: WorkflowIdentity,
     /// Newest last; `None`: not listed yet.
     folders: Option<Vec<PathBuf>>,
     /// The current run, which is not part of the history.
     current: Option<String>,
     /// Newest first.
-    read: Vec<Past>,
+    read: Vec<PastRun>,
     recipes: HashMap<NodeIndex, Option<Recipe>>,
 }
 
@@ -37,7 +37,7 @@ impl<'a> History<'a> {
         Self {
             graph,
             store,
-            whose: Whose::of(graph, store),
+            whose: WorkflowIdentity::of(graph, store),
             folders: None,
             current,
             read: Vec::new(),
@@ -112,7 +112,7 @@ impl<'a> History<'a> {
         {
             let name = folder.file_name().and_then(|name| name.to_str());
             if name != self.current.as_deref()
-                && let Some(past) = Past::read(&folder, &self.whose)
+                && let Some(past) = PastRun::read(&folder, &self.whose)
             {
                 self.read.push(past);
                 return true;

@@ -23,7 +23,7 @@ use candle_core::Device;
 use rustix::process::Signal;
 
 use super::device::{self, DeviceError};
-use super::execute::Bench;
+use super::execute::Executor;
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::diag::secrets::masked;
 use crate::fsx;
@@ -45,7 +45,7 @@ const REPORT: Duration = Duration::from_secs(2);
 pub fn serve_worker(store: &Store, registry: &Registry) -> bool {
     let served = serve(store, registry);
     if let Err(error) = &served {
-        tell(&format!("ribflow worker: {error}"));
+        log_line(&format!("ribflow worker: {error}"));
     }
     served.is_ok()
 }
@@ -71,7 +71,7 @@ fn serve(store: &Store, registry: &Registry) -> io::Result<()> {
         });
         let outcome = match device {
             Err(error) => Outcome::failed(error),
-            Ok(device) => Bench {
+            Ok(device) => Executor {
                 store,
                 registry,
                 device,
@@ -118,8 +118,8 @@ fn open(devices: &mut HashMap<String, Device>, name: &str) -> Result<Device, Dev
 fn listen(requests: File, flags: Arc<Flags>) -> Receiver<Job> {
     let (jobs, receiver) = channel();
     std::thread::spawn(move || {
-        if let Err(error) = hear(BufReader::new(requests), &jobs, &flags) {
-            tell(&format!("ribflow worker: {error}"));
+        if let Err(error) = read_requests(BufReader::new(requests), &jobs, &flags) {
+            log_line(&format!("ribflow worker: {error}"));
         }
         if flags.busy.load(Ordering::SeqCst) {
             die();
@@ -128,7 +128,7 @@ fn listen(requests: File, flags: Arc<Flags>) -> Receiver<Job> {
     receiver
 }
 
-fn hear(requests: impl BufRead, jobs: &Sender<Job>, flags: &Flags) -> io::Result<()> {
+fn read_requests(requests: impl BufRead, jobs: &Sender<Job>, flags: &Flags) -> io::Result<()> {
     for line in requests.lines() {
         match serde_json::from_str(&line?)? {
             Request::Run(job) => {
@@ -201,7 +201,7 @@ fn die() -> ! {
 
 /// Writes a line to standard error, which is the log of the job. On a full disk the line is lost,
 /// and the job continues.
-fn tell(line: &str) {
+fn log_line(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
@@ -271,6 +271,6 @@ impl Progress for Reported<'_> {
     }
 
     fn log(&self, line: &str) {
-        tell(&masked(line));
+        log_line(&masked(line));
     }
 }

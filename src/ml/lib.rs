@@ -29,12 +29,12 @@ pub enum Error {
     /// The source of the images failed, with its own error.
     #[error(transparent)]
     Images(Box<dyn std::error::Error + Send + Sync>),
-    #[error("{}", told(.0))]
+    #[error("{}", device_message(.0))]
     Tensor(#[from] candle_core::Error),
 }
 
 /// Candle's message; if GPU memory ran out, with advice.
-fn told(error: &candle_core::Error) -> String {
+fn device_message(error: &candle_core::Error) -> String {
     let text = error.to_string();
     match text.contains("OUT_OF_MEMORY") || text.contains("out of memory") {
         true => format!(

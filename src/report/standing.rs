@@ -9,23 +9,23 @@ use crate::digest::Digest;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Standing {
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub taken_back: Vec<TakenBack>,
+    pub taken_back: Vec<Revocation>,
     /// The other outcomes in the store: from other labs, or from a run that was forced or
     /// recomputed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub others: Vec<Other>,
+    pub others: Vec<OtherOutcome>,
 }
 
 /// Who has revoked a record, by its digest or by its key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct TakenBack {
+pub struct Revocation {
     pub by: String,
     pub reason: String,
 }
 
 /// Another outcome of the same key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Other {
+pub struct OtherOutcome {
     pub record: Digest,
     /// Who has signed it; empty if it was made here and never shared.
     pub signers: Vec<String>,

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
-use super::expand::{Expansion, Fate};
+use super::expand::{Expansion, PointState};
 use super::graph::{Axis, AxisValue, Graph, Input, Locked, Member, Node, StageInfo};
-use super::inputs::Given;
+use super::inputs::PointInput;
 use super::names::Names;
 use super::options::LoadOptions;
 use super::prepare::Prepared;
@@ -18,7 +18,7 @@ use super::values::AxisValues;
 /// Everything known about the points, indexed by their numbers.
 pub struct Points {
     pub prepared: Vec<Option<Arc<Prepared>>>,
-    pub inputs: Vec<Option<Vec<Given>>>,
+    pub inputs: Vec<Option<Vec<PointInput>>>,
     pub reached: Vec<bool>,
     /// Producers first.
     pub order: Vec<u32>,
@@ -112,7 +112,7 @@ fn node(expansion: &Expansion, stage: usize, point: u32, points: &Points) -> Opt
     })
 }
 
-fn input(given: Given, index: &[Option<NodeIndex>]) -> Input {
+fn input(given: PointInput, index: &[Option<NodeIndex>]) -> Input {
     let members = given.members.into_iter().filter_map(|member| {
         Some(Member {
             // The inputs of a reached point are reached.
@@ -163,10 +163,10 @@ fn stages(workflow: &Workflow) -> Vec<StageInfo> {
 fn skipped(expansion: &Expansion) -> BTreeMap<String, usize> {
     let mut skipped = BTreeMap::new();
     for (stage, head) in expansion.heads.iter().enumerate() {
-        let fates = expansion
+        let states = expansion
             .points(stage)
-            .map(|point| expansion.fates[point as usize]);
-        let count = fates.filter(|fate| *fate == Fate::Skipped).count();
+            .map(|point| expansion.states[point as usize]);
+        let count = states.filter(|state| *state == PointState::Skipped).count();
         if count > 0 {
             skipped.insert(head.name.clone(), count);
         }

@@ -12,12 +12,12 @@ use crate::yaml::{Content, Tree};
 
 /// A text that contains expressions.
 #[derive(Clone, Copy)]
-struct Written<'t> {
+struct ExpressionText<'t> {
     text: &'t str,
     place: Place,
 }
 
-impl Written<'_> {
+impl ExpressionText<'_> {
     fn part(&self, range: Range, problems: &Problems) -> Place {
         problems.inside(self.place, self.text, range.start, range.end)
     }
@@ -60,7 +60,7 @@ impl Names<'_> {
                 Compiled::Map(entries.into_iter().collect::<Option<_>>()?)
             }
             Content::Text(text) if text.contains("${") => {
-                let written = Written {
+                let written = ExpressionText {
                     text,
                     place: tree.place,
                 };
@@ -75,7 +75,7 @@ impl Names<'_> {
     }
 
     /// A text in `params` or `axes`, resolved once.
-    fn file_text(&mut self, written: Written, problems: &mut Problems) -> Option<Resolved> {
+    fn file_text(&mut self, written: ExpressionText, problems: &mut Problems) -> Option<Resolved> {
         if let Some(resolved) = self.memo.get(&written.place) {
             return resolved.clone();
         }
@@ -96,7 +96,7 @@ impl Names<'_> {
 
     fn text(
         &mut self,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) -> Option<Compiled> {
@@ -130,7 +130,7 @@ impl Names<'_> {
     fn reference(
         &mut self,
         reference: &Reference,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) -> Option<BoundReference> {
@@ -198,7 +198,7 @@ impl Names<'_> {
                 return None;
             }
         };
-        let written = Written {
+        let written = ExpressionText {
             text,
             place: tree.place,
         };
@@ -214,7 +214,7 @@ impl Names<'_> {
     fn test(
         &mut self,
         condition: &Condition,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) -> Option<Test> {
@@ -269,7 +269,7 @@ impl Names<'_> {
         &mut self,
         a: &Operand,
         b: &Operand,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) -> Option<(Bound, Bound)> {
@@ -286,7 +286,7 @@ impl Names<'_> {
         &mut self,
         axis: &Bound,
         other: &Bound,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) {
@@ -339,7 +339,7 @@ impl Names<'_> {
     fn operand(
         &mut self,
         operand: &Operand,
-        written: Written,
+        written: ExpressionText,
         scope: Scope,
         problems: &mut Problems,
     ) -> Option<Bound> {

@@ -18,7 +18,7 @@ const MEMBERS_PER_NODE: usize = 8;
 
 /// The result of expanding a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum PointState {
     /// A node of this variant; the default of the stage comes after its cases.
     Kept(u32),
     Skipped,
@@ -42,7 +42,7 @@ pub struct Expansion<'e, 'a> {
     pub stages: &'e [Option<Stage<'a>>],
     /// The first point of each stage, then the total.
     first: Vec<u32>,
-    pub fates: Vec<Fate>,
+    pub states: Vec<PointState>,
     pub selections: Vec<Selection>,
     /// The selections of each point.
     own: Vec<Range<usize>>,
@@ -78,7 +78,7 @@ pub fn expand<'e, 'a>(
         heads,
         stages,
         first,
-        fates: vec![Fate::Broken; total as usize],
+        states: vec![PointState::Broken; total as usize],
         selections: Vec::new(),
         own: vec![0..0; total as usize],
         members: Vec::new(),
@@ -93,7 +93,7 @@ pub fn expand<'e, 'a>(
 
 impl<'a> Expansion<'_, 'a> {
     pub fn len(&self) -> usize {
-        self.fates.len()
+        self.states.len()
     }
 
     /// The numbers of the points of a stage.
@@ -131,7 +131,7 @@ impl<'a> Expansion<'_, 'a> {
     }
 
     pub fn variant(&self, stage: usize, point: u32) -> Option<&Variant<'a>> {
-        let Fate::Kept(variant) = self.fates[point as usize] else {
+        let PointState::Kept(variant) = self.states[point as usize] else {
             return None;
         };
         let stage = self.stages[stage].as_ref()?;
@@ -142,7 +142,7 @@ impl<'a> Expansion<'_, 'a> {
     }
 
     pub fn kept(&self, point: u32) -> bool {
-        matches!(self.fates[point as usize], Fate::Kept(_))
+        matches!(self.states[point as usize], PointState::Kept(_))
     }
 
     /// The selections of a point, in the order of its needs.
@@ -153,7 +153,7 @@ impl<'a> Expansion<'_, 'a> {
     /// The members of a selection, without skipped ones.
     pub fn members(&self, selection: &Selection) -> impl Iterator<Item = u32> {
         let members = self.members[selection.members.clone()].iter().copied();
-        members.filter(|member| self.fates[*member as usize] != Fate::Skipped)
+        members.filter(|member| self.states[*member as usize] != PointState::Skipped)
     }
 
     /// The points that a point takes inputs from.
@@ -175,16 +175,16 @@ impl<'a> Expansion<'_, 'a> {
                 .zip(&coordinates)
                 .map(|(axis, at)| &axis.values[*at as usize])
                 .collect();
-            self.fates[point as usize] = match fate(stage, &values) {
-                Some(fate) => fate,
+            self.states[point as usize] = match state(stage, &values) {
+                Some(state) => state,
                 None => {
                     self.no_case(index, point, problems);
-                    Fate::Broken
+                    PointState::Broken
                 }
             };
             let begin = self.selections.len();
-            let fates = &self.fates;
-            if let Fate::Kept(variant) = fates[point as usize] {
+            let states = &self.states;
+            if let PointState::Kept(variant) = states[point as usize] {
                 let variant = match stage.cases.get(variant as usize) {
                     Some((_, variant)) => Some(variant),
                     None => stage.default.as_ref(),
@@ -240,7 +240,7 @@ impl<'a> Expansion<'_, 'a> {
                         problems
                             .node_error(&id, join.place, code, message)
                             .maybe_hint(hint);
-                        self.fates[point as usize] = Fate::Broken;
+                        self.states[point as usize] = PointState::Broken;
                     }
                 }
             }
@@ -290,10 +290,10 @@ impl<'a> Expansion<'_, 'a> {
     /// Skips every point whose selector has no member left: a matched or pinned input that is
     /// skipped, or a gather whose members are all skipped.
     fn spread_skips(&mut self) {
-        let all = |fate: &Fate| *fate == Fate::Skipped;
+        let all = |state: &PointState| *state == PointState::Skipped;
         let mut todo: Vec<u32> = (0_u32..)
-            .zip(&self.fates)
-            .filter(|(_, fate)| all(fate))
+            .zip(&self.states)
+            .filter(|(_, state)| all(state))
             .map(|(point, _)| point)
             .collect();
         if todo.is_empty() {
@@ -309,9 +309,9 @@ impl<'a> Expansion<'_, 'a> {
             for selection in users.of(point) {
                 left[*selection as usize] -= 1;
                 let user = self.selections[*selection as usize].point;
-                let fate = &mut self.fates[user as usize];
-                if left[*selection as usize] == 0 && *fate != Fate::Skipped {
-                    *fate = Fate::Skipped;
+                let state = &mut self.states[user as usize];
+                if left[*selection as usize] == 0 && *state != PointState::Skipped {
+                    *state = PointState::Skipped;
                     todo.push(user);
                 }
             }
@@ -368,15 +368,15 @@ impl Users {
     }
 }
 
-/// The fate of a point before its inputs are considered; `None`: no case holds.
-fn fate(stage: &Stage, values: &Point) -> Option<Fate> {
+/// The state of a point before its inputs are considered; `None`: no case holds.
+fn state(stage: &Stage, values: &Point) -> Option<PointState> {
     if stage.skip.as_ref().is_some_and(|skip| skip.holds(values)) {
-        return Some(Fate::Skipped);
+        return Some(PointState::Skipped);
     }
     let holds = stage.cases.iter().position(|(test, _)| test.holds(values));
     match (holds, &stage.default) {
-        (Some(case), _) => Some(Fate::Kept(case as u32)),
-        (None, Some(_)) => Some(Fate::Kept(stage.cases.len() as u32)),
+        (Some(case), _) => Some(PointState::Kept(case as u32)),
+        (None, Some(_)) => Some(PointState::Kept(stage.cases.len() as u32)),
         (None, None) => None,
     }
 }

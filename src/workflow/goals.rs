@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use super::expand::{Expansion, Fate};
+use super::expand::{Expansion, PointState};
 use super::expression::report_syntax;
 use super::expression::selector::Selector;
 use super::fields::Text;
@@ -113,7 +113,7 @@ fn points(expansion: &Expansion, selector: &Selector) -> Result<Vec<u32>, Refusa
     if kept.is_empty()
         && matching
             .iter()
-            .any(|point| expansion.fates[*point as usize] == Fate::Skipped)
+            .any(|point| expansion.states[*point as usize] == PointState::Skipped)
     {
         return Err(Refusal::skipped(&selector.stage, matching.len()));
     }
@@ -135,7 +135,7 @@ pub fn reached(expansion: &Expansion, goals: &[u32]) -> Vec<bool> {
 /// Every stage must have at least one node. A stage that is empty because of another one is not
 /// reported.
 pub fn check_empty(expansion: &Expansion, problems: &mut Problems) {
-    let skipped = |point: u32| expansion.fates[point as usize] == Fate::Skipped;
+    let skipped = |point: u32| expansion.states[point as usize] == PointState::Skipped;
     let empty: Vec<bool> = (0..expansion.heads.len())
         .map(|stage| expansion.points(stage).all(skipped))
         .collect();

@@ -22,7 +22,7 @@ pub fn idle_axes(graph: &Graph) -> Vec<(String, String)> {
         let stage = graph.dag[*index].stage.as_str();
         nodes.entry(stage).or_default().push(*index);
     }
-    let mut works = Works {
+    let mut works = WorkNumbers {
         graph,
         numbers: HashMap::new(),
         of: HashMap::new(),
@@ -41,13 +41,13 @@ pub fn idle_axes(graph: &Graph) -> Vec<(String, String)> {
 
 /// Numbers the work of each node. Equal work (the same kind, parameters and inputs) has the same
 /// number.
-struct Works<'a> {
+struct WorkNumbers<'a> {
     graph: &'a Graph,
     numbers: HashMap<Digest, usize>,
     of: HashMap<NodeIndex, usize>,
 }
 
-impl Works<'_> {
+impl WorkNumbers<'_> {
     fn of(&mut self, index: NodeIndex) -> usize {
         if let Some(work) = self.of.get(&index) {
             return *work;
@@ -72,7 +72,7 @@ impl Works<'_> {
 }
 
 /// Most axes make a difference, which usually shows at the second node.
-fn is_idle(nodes: &[NodeIndex], place: usize, works: &mut Works) -> bool {
+fn is_idle(nodes: &[NodeIndex], place: usize, works: &mut WorkNumbers) -> bool {
     // By the ids on the other axes: the first node's id on this axis, and its work.
     let mut groups: BTreeMap<Vec<&str>, (&str, usize)> = BTreeMap::new();
     let graph = works.graph;

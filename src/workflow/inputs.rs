@@ -12,13 +12,13 @@ use super::stages::{Need, Variant};
 use crate::diag::{Place, Problems, listed, suggest};
 
 /// An input of a node; members are numbers of points.
-pub struct Given {
+pub struct PointInput {
     pub name: String,
     pub many: bool,
-    pub members: Vec<GivenMember>,
+    pub members: Vec<PointMember>,
 }
 
-pub struct GivenMember {
+pub struct PointMember {
     pub point: u32,
     pub port: String,
     pub axes: BTreeMap<String, String>,
@@ -34,7 +34,7 @@ pub struct Checker<'c, 'e, 'a> {
 
 impl Checker<'_, '_, '_> {
     /// The inputs of `point`, sorted by name; `None` if a problem was reported.
-    pub fn inputs(&mut self, stage: usize, point: u32) -> Option<Vec<Given>> {
+    pub fn inputs(&mut self, stage: usize, point: u32) -> Option<Vec<PointInput>> {
         let expansion = self.expansion;
         let variant = expansion.variant(stage, point)?;
         let prepared = self.prepared[point as usize].clone()?;
@@ -106,7 +106,7 @@ impl Checker<'_, '_, '_> {
         need: &Need,
         (spec, accepts): (Option<&InputSpec>, &[PortType]),
         selections: &[&Selection],
-    ) -> Option<Given> {
+    ) -> Option<PointInput> {
         let kind = variant.kind.name();
         let mut sound = need.joins.iter().all(Option::is_some);
         let mut members = Vec::new();
@@ -137,7 +137,7 @@ impl Checker<'_, '_, '_> {
             found.hint("pin every axis to one value");
             sound = false;
         }
-        sound.then(|| Given {
+        sound.then(|| PointInput {
             name: need.name.clone(),
             many,
             members,
@@ -198,7 +198,7 @@ impl Checker<'_, '_, '_> {
         point: u32,
         (need, accepts): (&Need, &[PortType]),
         selection: &Selection,
-        members: &mut Vec<GivenMember>,
+        members: &mut Vec<PointMember>,
     ) -> bool {
         let expansion = self.expansion;
         let Some(join) = need.joins[selection.join as usize].as_ref() else {
@@ -252,7 +252,7 @@ impl Checker<'_, '_, '_> {
                 let id = &axis.values[coordinates[*slot] as usize].id;
                 (axis.name.clone(), id.clone())
             });
-            members.push(GivenMember {
+            members.push(PointMember {
                 point: member,
                 port: output.name.clone(),
                 axes: ids.collect(),
@@ -281,7 +281,7 @@ impl Checker<'_, '_, '_> {
         point: u32,
         variant: &Variant,
         prepared: &Prepared,
-        given: &[Given],
+        given: &[PointInput],
     ) -> bool {
         let bound: Vec<BoundInput> = given
             .iter()

@@ -340,7 +340,7 @@ impl Binder<'_, '_> {
 }
 
 /// The values of one axis that a selector selects at a point.
-pub struct Taken {
+pub struct SelectedValues {
     pub indices: Vec<u32>,
     pub gathers: bool,
 }
@@ -351,25 +351,28 @@ impl Join {
         &self,
         coordinates: &[u32],
         axes: &[Arc<AxisValues>],
-    ) -> Result<Vec<Taken>, (String, Option<String>)> {
+    ) -> Result<Vec<SelectedValues>, (String, Option<String>)> {
         let taken = self.picks.iter().zip(axes).map(|(pick, axis)| match pick {
-            AxisPick::Shared(slot) => Ok(Taken {
+            AxisPick::Shared(slot) => Ok(SelectedValues {
                 indices: vec![coordinates[*slot]],
                 gathers: false,
             }),
-            AxisPick::All => Ok(Taken {
+            AxisPick::All => Ok(SelectedValues {
                 indices: axis.by_id.clone(),
                 gathers: true,
             }),
-            AxisPick::Pinned(pins) => take_pins(pins, coordinates),
+            AxisPick::Pinned(pins) => select_pins(pins, coordinates),
         });
         taken.collect()
     }
 }
 
 /// The values that `pins` refer to at a point.
-fn take_pins(pins: &[Pin], coordinates: &[u32]) -> Result<Taken, (String, Option<String>)> {
-    let mut taken = Taken {
+fn select_pins(
+    pins: &[Pin],
+    coordinates: &[u32],
+) -> Result<SelectedValues, (String, Option<String>)> {
+    let mut taken = SelectedValues {
         indices: Vec::new(),
         gathers: pins.len() > 1,
     };

@@ -9,7 +9,7 @@ use super::expand::{self, Expansion};
 use super::goals;
 use super::graph::Graph;
 use super::idle;
-use super::inputs::{Checker, Given};
+use super::inputs::{Checker, PointInput};
 use super::join::Head;
 use super::kind::Kinds;
 use super::names::Names;
@@ -130,7 +130,7 @@ fn warn_idle(graph: &Graph, workflow: &Workflow, problems: &mut Problems) {
     }
 }
 
-type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<Given>>>);
+type Checked = (Vec<Option<Arc<Prepared>>>, Vec<Option<Vec<PointInput>>>);
 
 /// Deserialises the parameters of all kept points, then checks their inputs.
 fn check(expansion: &Expansion, budget: usize, problems: &mut Problems) -> Checked {

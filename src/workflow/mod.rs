@@ -32,7 +32,7 @@ mod load;
 mod names;
 mod options;
 mod overrides;
-mod parameter_words;
+mod parameter_errors;
 mod prepare;
 pub mod reading;
 pub mod recipe;

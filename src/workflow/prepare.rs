@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::expand::{Expansion, Fate};
+use super::expand::{Expansion, PointState};
 use super::graph::Resources;
 use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters, PortType};
 use super::resources;
@@ -50,7 +50,7 @@ impl Preparations {
         point: u32,
         problems: &mut Problems,
     ) -> Option<Arc<Prepared>> {
-        let Fate::Kept(number) = expansion.fates[point as usize] else {
+        let PointState::Kept(number) = expansion.states[point as usize] else {
             return None;
         };
         let variant = expansion.variant(stage, point)?;
@@ -70,7 +70,7 @@ impl Preparations {
             .zip(&coordinates)
             .map(|(axis, at)| &axis.values[*at as usize])
             .collect();
-        let mut maker = Maker {
+        let mut maker = Preparer {
             id: &|| expansion.id(point),
             variant,
             values: &values,
@@ -83,7 +83,7 @@ impl Preparations {
     }
 }
 
-struct Maker<'m, 'a> {
+struct Preparer<'m, 'a> {
     id: &'m dyn Fn() -> String,
     variant: &'m Variant<'a>,
     values: &'m [&'m AxisPoint],
@@ -99,7 +99,7 @@ struct With {
     missing: Vec<String>,
 }
 
-impl Maker<'_, '_> {
+impl Preparer<'_, '_> {
     fn make(&mut self) -> Option<Prepared> {
         let with = self.with();
         let resources = self.resources();

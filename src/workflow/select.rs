@@ -13,12 +13,12 @@ use crate::diag::{Diagnostic, Diagnostics, SourceText, Span, suggest};
 pub type Axes<'a> = Vec<(&'a str, Vec<Id<'a>>)>;
 
 /// The values of one axis that a selector accepts.
-pub enum Wanted {
+pub enum AxisFilter {
     All,
     Only(Vec<usize>),
 }
 
-impl Wanted {
+impl AxisFilter {
     pub fn takes(&self, index: usize) -> bool {
         match self {
             Self::All => true,
@@ -78,7 +78,7 @@ pub fn refused_syntax(pattern: &str, error: SyntaxError) -> Diagnostic {
 }
 
 /// The values of each axis that `selector` accepts.
-pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> {
+pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<AxisFilter>, Refusal> {
     for pick in &selector.picks {
         if !axes.iter().any(|(name, _)| *name == pick.axis) {
             let known = || axes.iter().map(|(name, _)| *name);
@@ -91,14 +91,14 @@ pub fn wanted(selector: &Selector, axes: &Axes) -> Result<Vec<Wanted>, Refusal> 
     }
     let wanted = axes.iter().map(|(name, ids)| {
         let pick = selector.picks.iter().find(|pick| pick.axis == *name);
-        pick.map_or(Ok(Wanted::All), |pick| of_pick(pick, name, ids))
+        pick.map_or(Ok(AxisFilter::All), |pick| of_pick(pick, name, ids))
     });
     wanted.collect()
 }
 
-fn of_pick(pick: &Pick, axis: &str, ids: &[Id]) -> Result<Wanted, Refusal> {
+fn of_pick(pick: &Pick, axis: &str, ids: &[Id]) -> Result<AxisFilter, Refusal> {
     let values = match &pick.values {
-        Picked::All => return Ok(Wanted::All),
+        Picked::All => return Ok(AxisFilter::All),
         Picked::Values(values) => values,
     };
     let indices = values.iter().map(|value| {
@@ -113,7 +113,7 @@ fn of_pick(pick: &Pick, axis: &str, ids: &[Id]) -> Result<Wanted, Refusal> {
             )),
         })
     });
-    indices.collect::<Result<_, _>>().map(Wanted::Only)
+    indices.collect::<Result<_, _>>().map(AxisFilter::Only)
 }
 
 /// The nodes of a graph that a pattern selects.
@@ -163,17 +163,19 @@ impl Graph {
         });
         let axes: Axes = axes.collect();
         let wanted = wanted(selector, &axes)?;
-        let takes =
-            |index: &NodeIndex| {
-                let node = &self.dag[*index];
-                node.stage == stage.name
-                    && node.axes.iter().zip(&axes).zip(&wanted).all(
-                        |(((_, id), (_, ids)), wanted)| match wanted {
-                            Wanted::All => true,
-                            Wanted::Only(indices) => indices.iter().any(|at| ids[*at].text == id),
-                        },
-                    )
-            };
+        let takes = |index: &NodeIndex| {
+            let node = &self.dag[*index];
+            node.stage == stage.name
+                && node
+                    .axes
+                    .iter()
+                    .zip(&axes)
+                    .zip(&wanted)
+                    .all(|(((_, id), (_, ids)), wanted)| match wanted {
+                        AxisFilter::All => true,
+                        AxisFilter::Only(indices) => indices.iter().any(|at| ids[*at].text == id),
+                    })
+        };
         let nodes: Vec<NodeIndex> = self.dag.node_indices().filter(takes).collect();
         if nodes.is_empty() {
             return Err(Refusal {

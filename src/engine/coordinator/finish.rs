@@ -42,7 +42,7 @@ impl Coordinator<'_> {
                 }
                 self.executed(node, outcome)
             }
-            Message::Looked(node) => self.looked(node),
+            Message::LookupEnded(node) => self.lookup_ended(node),
             Message::Published(batch) => batch
                 .into_iter()
                 .try_for_each(|published| self.published(published)),
@@ -56,7 +56,7 @@ impl Coordinator<'_> {
     ) -> Result<(), EngineError> {
         match outcome {
             Outcome::Done(mut product) => {
-                self.tell_derived(node, std::mem::take(&mut product.derived))?;
+                self.emit_derived(node, std::mem::take(&mut product.derived))?;
                 self.publish(node, product);
                 Ok(())
             }
@@ -70,7 +70,7 @@ impl Coordinator<'_> {
         }
     }
 
-    fn tell_derived(
+    fn emit_derived(
         &mut self,
         node: NodeIndex,
         all: Vec<DerivedResult>,

@@ -5,10 +5,10 @@
 //! scheduling policy: `decide` owns that.
 
 mod accept;
-mod elsewhere;
+mod emit;
 mod finish;
+mod lookup;
 mod start;
-mod tell;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -134,7 +134,7 @@ struct Coordinator<'a> {
     recipes: HashMap<NodeIndex, (Digest, Arc<Recipe>)>,
     running: HashMap<NodeIndex, Running>,
     /// Nodes that are being looked up at remotes, and the cores reserved for them.
-    looking: HashMap<NodeIndex, (Claim, usize)>,
+    lookups: HashMap<NodeIndex, (Claim, usize)>,
     /// Wall times of finished nodes, in seconds.
     walls: HashMap<NodeIndex, f64>,
     /// The derived work that this run has done.
@@ -154,7 +154,7 @@ struct Coordinator<'a> {
     /// Held while records have been reused and that is not in the journal yet.
     taking: Option<StandingLock>,
     /// Whether the loss of the journal has been reported.
-    told_of_journal: bool,
+    warned_of_journal: bool,
     /// Stages whose warning about short trainings was emitted.
     short_stages: HashSet<String>,
 }
@@ -188,7 +188,7 @@ enum Message {
     },
     Published(Vec<Published>),
     /// A lookup at remotes has ended; the node's record is in the store if they have one.
-    Looked(NodeIndex),
+    LookupEnded(NodeIndex),
 }
 
 /// Where a job was executed.
@@ -239,7 +239,7 @@ impl<'a> Coordinator<'a> {
             events,
             recipes: HashMap::new(),
             running: HashMap::new(),
-            looking: HashMap::new(),
+            lookups: HashMap::new(),
             walls: HashMap::new(),
             derived: HashSet::new(),
             budget: Budget {
@@ -256,7 +256,7 @@ impl<'a> Coordinator<'a> {
             inbox,
             outbox,
             taking: None,
-            told_of_journal: false,
+            warned_of_journal: false,
             short_stages: HashSet::new(),
         })
     }
@@ -270,7 +270,7 @@ impl<'a> Coordinator<'a> {
             threads: self.options.threads,
             device: self.device.clone(),
         })?;
-        self.tell_of_lost_journal()?;
+        self.warn_of_lost_journal()?;
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
@@ -288,7 +288,7 @@ impl<'a> Coordinator<'a> {
                     }
                 }
                 () = until_true(&mut interrupt), if !interrupted => {}
-                () = tokio::time::sleep(POLL), if held => self.look_at_held()?,
+                () = tokio::time::sleep(POLL), if held => self.check_held()?,
             }
         }
     }
@@ -296,21 +296,21 @@ impl<'a> Coordinator<'a> {
     /// Makes the journal visible to other processes.
     fn note(&mut self) -> Result<(), EngineError> {
         self.journal.flush()?;
-        self.tell_of_lost_journal()?;
+        self.warn_of_lost_journal()?;
         self.taking = None;
         Ok(())
     }
 
     /// Reports, once, that the run leaves no journal.
-    fn tell_of_lost_journal(&mut self) -> Result<(), EngineError> {
+    fn warn_of_lost_journal(&mut self) -> Result<(), EngineError> {
         if let Some(why) = self.journal.lost()
-            && !self.told_of_journal
+            && !self.warned_of_journal
         {
             let message = format!(
                 "the store can't be written ({why}): the run leaves no journal, and what it uses \
                  counts as unused for a cleaning"
             );
-            self.told_of_journal = true;
+            self.warned_of_journal = true;
             self.emit(Event::Warning { message })?;
         }
         Ok(())
@@ -329,7 +329,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Call this before looking up a record: it holds the lock until [`Coordinator::note`].
-    fn about_to_take(&mut self) -> Result<(), EngineError> {
+    fn lock_for_reuse(&mut self) -> Result<(), EngineError> {
         if self.taking.is_none() && self.journal.lost().is_none() {
             match self.store.taking() {
                 Ok(taking) => self.taking = Some(taking),
@@ -344,12 +344,12 @@ impl<'a> Coordinator<'a> {
     /// Does everything that does not need to wait; returns `true` when the run is over.
     fn advance(&mut self) -> Result<bool, EngineError> {
         loop {
-            self.tell_ended()?;
+            self.emit_ended()?;
             match self.decide.step() {
                 Step::Key(node) => self.key(node)?,
                 Step::Start { node, threads } => self.start(node, threads)?,
                 Step::Wait => return Ok(false),
-                Step::Over => return self.tell_ended().map(|()| true),
+                Step::Over => return self.emit_ended().map(|()| true),
             }
         }
     }
@@ -366,7 +366,7 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
-        self.about_to_take()?;
+        self.lock_for_reuse()?;
         let found = match self.must_run(node) {
             true => KeyState::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
@@ -398,7 +398,7 @@ impl<'a> Coordinator<'a> {
     }
 
     /// Checks whether nodes that another process holds now have a record or can be claimed.
-    fn look_at_held(&mut self) -> Result<(), EngineError> {
+    fn check_held(&mut self) -> Result<(), EngineError> {
         for node in self.decide.all_held() {
             let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
                 continue;
@@ -415,7 +415,7 @@ impl<'a> Coordinator<'a> {
         if self.must_run(node) {
             return Ok(false);
         }
-        self.about_to_take()?;
+        self.lock_for_reuse()?;
         let found = match self.keys.find_again(node, key)? {
             Some(record) => Some(record),
             None => self.accepted_again(node)?,

@@ -17,7 +17,7 @@ use crate::engine::EngineError;
 use crate::engine::decide::Demand;
 use crate::engine::device;
 use crate::engine::event::Event;
-use crate::engine::execute::Bench;
+use crate::engine::execute::Executor;
 use crate::engine::job::{Job, JobInput, Outcome};
 use crate::engine::keys::Missing;
 use crate::engine::pool::{Limits, Pool};
@@ -33,7 +33,7 @@ const INLINE_FILES: usize = 1000;
 
 /// Why a node can't be started.
 #[derive(Debug, thiserror::Error)]
-enum NoJob {
+enum StartFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -83,8 +83,8 @@ impl Coordinator<'_> {
             self.decide.held(node);
             return Ok(());
         };
-        if self.look_elsewhere(node, key) {
-            self.looking.insert(node, (claim, threads));
+        if self.start_lookup(node, key) {
+            self.lookups.insert(node, (claim, threads));
             return Ok(());
         }
         self.begin(node, claim, threads)
@@ -175,7 +175,7 @@ impl Coordinator<'_> {
         self.history.why(&self.keys, node, recipe)
     }
 
-    fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), NoJob> {
+    fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), StartFailure> {
         let scratch = self.store.scratch()?;
         let job = self.job(node, key, threads, scratch.path().to_path_buf())?;
         let tiny = self.decide.is_tiny(node);
@@ -192,7 +192,7 @@ impl Coordinator<'_> {
         key: Digest,
         threads: usize,
         scratch: PathBuf,
-    ) -> Result<Job, NoJob> {
+    ) -> Result<Job, StartFailure> {
         let graph = self.graph;
         let at = &graph.dag[node];
         let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
@@ -260,7 +260,7 @@ impl Coordinator<'_> {
         let outbox = self.outbox.clone();
         self.jobs.spawn_blocking(move || {
             let outcome = match device::open(&job.device) {
-                Ok(device) => Bench {
+                Ok(device) => Executor {
                     store: &store,
                     registry: &registry,
                     device,

@@ -10,7 +10,7 @@ use super::*;
 struct Scenario {
     /// By node: indices of earlier nodes.
     needs: Vec<BTreeSet<usize>>,
-    nodes: Vec<Fate>,
+    nodes: Vec<NodeScript>,
     policy: Policy,
     cores: usize,
     /// Which of the nodes in flight is observed next.
@@ -20,7 +20,7 @@ struct Scenario {
 
 /// The observations of a node.
 #[derive(Clone, Debug)]
-struct Fate {
+struct NodeScript {
     /// Nodes of equal twin number and equal inputs have equal keys.
     twin: u8,
     recorded: bool,
@@ -32,7 +32,7 @@ struct Fate {
     loses: Option<usize>,
 }
 
-fn fates() -> impl Strategy<Value = Fate> {
+fn node_scripts() -> impl Strategy<Value = NodeScript> {
     let demand = (
         prop::option::weighted(0.2, 1usize..6),
         0u64..4,
@@ -51,26 +51,28 @@ fn fates() -> impl Strategy<Value = Fate> {
         loses,
     )
         .prop_map(
-            |(twin, recorded, (cpus, mem, gpus, tiny, retries), failures, held, loses)| Fate {
-                twin,
-                recorded,
-                demand: Demand {
-                    cpus,
-                    mem,
-                    gpus,
-                    tiny,
-                    retries,
-                },
-                failures: failures.saturating_sub(1),
-                held,
-                loses,
+            |(twin, recorded, (cpus, mem, gpus, tiny, retries), failures, held, loses)| {
+                NodeScript {
+                    twin,
+                    recorded,
+                    demand: Demand {
+                        cpus,
+                        mem,
+                        gpus,
+                        tiny,
+                        retries,
+                    },
+                    failures: failures.saturating_sub(1),
+                    held,
+                    loses,
+                }
             },
         )
 }
 
 fn scenarios() -> impl Strategy<Value = Scenario> {
     let graph = prop::collection::vec(
-        (prop::collection::vec(any::<usize>(), 0..4), fates()),
+        (prop::collection::vec(any::<usize>(), 0..4), node_scripts()),
         1..24,
     );
     let policy = (any::<bool>(), prop::option::weighted(0.2, 0usize..8));

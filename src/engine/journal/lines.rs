@@ -37,7 +37,7 @@ enum Line {
 
 /// Why not all lines of a file can be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Unsound {
+pub(super) enum LineError {
     #[error(transparent)]
     Io(#[from] io::Error),
     #[error(transparent)]
@@ -45,7 +45,7 @@ pub(super) enum Unsound {
 }
 
 /// The start of a journal.
-pub(super) enum Beginning {
+pub(super) enum JournalStart {
     /// There is no file, or it is empty.
     Nothing,
     Journal(Box<Header>, Lines),
@@ -67,25 +67,25 @@ impl Lines {
     }
 
     /// Opens the journal at `path` and reads its header.
-    pub fn begin(path: &Path) -> Result<Beginning, Unsound> {
+    pub fn begin(path: &Path) -> Result<JournalStart, LineError> {
         let Some(mut lines) = Self::open(path, false)? else {
-            return Ok(Beginning::Nothing);
+            return Ok(JournalStart::Nothing);
         };
         let (text, checked) = match lines.next()? {
-            Line::End => return Ok(Beginning::Nothing),
+            Line::End => return Ok(JournalStart::Nothing),
             Line::Damaged => return Err(check::Damaged.into()),
             Line::Whole { text, checked } => (text, checked),
         };
         let value: serde_json::Value = serde_json::from_slice(&text).unwrap_or_default();
         match value["format"].as_u64() {
             Some(found) if found > u64::from(JOURNAL_FORMAT) => {
-                return Ok(Beginning::Newer(found));
+                return Ok(JournalStart::Newer(found));
             }
             _ => {}
         }
         let header = serde_json::from_value(value).map_err(|_| check::Damaged)?;
         lines.checked = checked;
-        Ok(Beginning::Journal(Box::new(header), lines))
+        Ok(JournalStart::Journal(Box::new(header), lines))
     }
 
     pub fn are_checked(&self) -> bool {
@@ -112,7 +112,7 @@ impl Lines {
     ///
     /// # Errors
     /// A line that can't be read, or that does not match its checksum.
-    pub fn each<T: DeserializeOwned>(mut self, mut look: impl FnMut(T)) -> Result<(), Unsound> {
+    pub fn each<T: DeserializeOwned>(mut self, mut look: impl FnMut(T)) -> Result<(), LineError> {
         loop {
             match self.next()? {
                 Line::End => return Ok(()),

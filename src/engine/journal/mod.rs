@@ -21,7 +21,7 @@ mod uses;
 mod write;
 
 pub use read::{LastRun, NodeStatus, latest, latest_like};
-pub(super) use read::{Past, folders};
+pub(super) use read::{PastRun, folders};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
@@ -68,12 +68,12 @@ impl Header {
 
 /// Identifies the workflow of a journal. Edits keep its identity; another file is another workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Whose {
+pub struct WorkflowIdentity {
     workflow: String,
     place: Option<Digest>,
 }
 
-impl Whose {
+impl WorkflowIdentity {
     pub fn of(graph: &Graph, store: &Store) -> Self {
         Self {
             workflow: graph.name.clone(),
@@ -112,7 +112,7 @@ pub struct Entry {
 
 /// One line of `recipes.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Started {
+pub(super) struct StartedNode {
     pub id: String,
     pub recipe: crate::workflow::recipe::Recipe,
 }

@@ -7,8 +7,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::lines::{Beginning, Lines};
-use super::{Entry, Header, JOURNAL, LOCK, RECIPES, Started, Whose};
+use super::lines::{JournalStart, Lines};
+use super::{Entry, Header, JOURNAL, LOCK, RECIPES, StartedNode, WorkflowIdentity};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
@@ -40,14 +40,14 @@ pub struct NodeStatus {
 }
 
 /// The newest run of a workflow in `store`.
-pub fn latest(store: &Store, workflow: &Whose) -> Result<Option<LastRun>, EngineError> {
+pub fn latest(store: &Store, workflow: &WorkflowIdentity) -> Result<Option<LastRun>, EngineError> {
     latest_where(store, workflow, |_| true)
 }
 
 /// The newest run of a workflow in `store` with the profiles and values of `graph`.
 pub fn latest_like(
     store: &Store,
-    workflow: &Whose,
+    workflow: &WorkflowIdentity,
     graph: &Graph,
 ) -> Result<Option<LastRun>, EngineError> {
     latest_where(store, workflow, |header| header.is_like(graph))
@@ -55,7 +55,7 @@ pub fn latest_like(
 
 fn latest_where(
     store: &Store,
-    workflow: &Whose,
+    workflow: &WorkflowIdentity,
     wanted: impl Fn(&Header) -> bool,
 ) -> Result<Option<LastRun>, EngineError> {
     let mut folders = folders(store);
@@ -151,25 +151,25 @@ pub(super) fn last_change(folder: &Path) -> io::Result<SystemTime> {
 }
 
 /// The journal in `folder`, if it belongs to `workflow`.
-fn journal_of(folder: &Path, workflow: &Whose) -> Option<(Header, Lines)> {
+fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lines)> {
     match Lines::begin(&folder.join(JOURNAL)).ok()? {
-        Beginning::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
-        Beginning::Nothing | Beginning::Newer(_) => None,
+        JournalStart::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
+        JournalStart::Nothing | JournalStart::Newer(_) => None,
     }
 }
 
 /// The keys and recipes of an earlier run.
 #[derive(Debug, Default)]
-pub struct Past {
+pub struct PastRun {
     /// By node id.
     pub keys: HashMap<String, Digest>,
     /// The recipes of the nodes that it started.
     pub recipes: HashMap<Digest, Recipe>,
 }
 
-impl Past {
+impl PastRun {
     /// `None`: not a run of `workflow`.
-    pub fn read(folder: &Path, workflow: &Whose) -> Option<Self> {
+    pub fn read(folder: &Path, workflow: &WorkflowIdentity) -> Option<Self> {
         let mut past = Self::default();
         let (_, lines) = journal_of(folder, workflow)?;
         let checked = lines.are_checked();
@@ -184,7 +184,7 @@ impl Past {
             }
         }
         let started = Lines::open(&folder.join(RECIPES), checked).ok().flatten();
-        for Started { recipe, .. } in started.into_iter().flat_map(Lines::values) {
+        for StartedNode { recipe, .. } in started.into_iter().flat_map(Lines::values) {
             past.recipes.insert(recipe.key(), recipe);
         }
         Some(past)

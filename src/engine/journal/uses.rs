@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::lines::{Beginning, Lines, Unsound};
+use super::lines::{JournalStart, LineError, Lines};
 use super::read::{all_folders, folders, is_running, last_change};
-use super::{Entry, Header, JOURNAL, RECIPES, Started};
+use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
 use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::store::gc::Use;
@@ -130,14 +130,14 @@ fn read(folder: PathBuf) -> Result<SeenRun, StoreError> {
         folder,
     };
     let (header, lines) = match Lines::begin(&journal) {
-        Ok(Beginning::Nothing) => return Ok(run),
-        Ok(Beginning::Newer(found)) => {
+        Ok(JournalStart::Nothing) => return Ok(run),
+        Ok(JournalStart::Newer(found)) => {
             return Err(StoreError::NewerRecord {
                 path: journal,
                 found,
             });
         }
-        Ok(Beginning::Journal(header, lines)) => (header, lines),
+        Ok(JournalStart::Journal(header, lines)) => (header, lines),
         Err(why) => {
             run.unsound = Some((journal, why.to_string()));
             return Ok(run);
@@ -181,10 +181,10 @@ impl SeenRun {
     }
 }
 
-fn each_recipe(path: &Path, checked: bool, mut look: impl FnMut(Recipe)) -> Result<(), Unsound> {
+fn each_recipe(path: &Path, checked: bool, mut look: impl FnMut(Recipe)) -> Result<(), LineError> {
     match Lines::open(path, checked)? {
         None => Ok(()),
-        Some(lines) => lines.each(|started: Started| look(started.recipe)),
+        Some(lines) => lines.each(|started: StartedNode| look(started.recipe)),
     }
 }
 
@@ -198,7 +198,7 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
 /// Visits all readable events in the journals of the store.
 pub fn each_event(store: &Store, mut look: impl FnMut(&Event)) {
     for folder in folders(store) {
-        if let Ok(Beginning::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) {
+        if let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) {
             lines.values().for_each(|entry: Entry| look(&entry.what));
         }
     }

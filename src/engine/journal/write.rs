@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::name::{log_name, run_id};
-use super::{Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, Started};
+use super::{Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode};
 use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
@@ -41,7 +41,7 @@ struct Files {
 
 /// An [`Entry`](super::Entry) by reference, for writing.
 #[derive(Serialize)]
-struct Noted<'a> {
+struct EntryRef<'a> {
     at: f64,
     what: &'a Event,
 }
@@ -109,7 +109,7 @@ impl Journal {
             return Ok(());
         }
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        let entry = Noted {
+        let entry = EntryRef {
             at: since.unwrap_or_default().as_millis() as f64 / 1000.0,
             what: event,
         };
@@ -134,7 +134,7 @@ impl Journal {
 
     /// Records that a node is about to start; the first time, also the plan of the run.
     pub fn starts(&mut self, graph: &Graph, id: &str, recipe: &Recipe) -> Result<(), EngineError> {
-        let started = Started {
+        let started = StartedNode {
             id: id.to_string(),
             recipe: recipe.clone(),
         };

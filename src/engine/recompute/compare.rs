@@ -8,7 +8,7 @@ use crate::workflow::kind::Comparison;
 
 /// The result of executing a node again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Came {
+pub enum RecomputeOutcome {
     /// The same bits.
     Equal,
     /// Equal within the tolerance of the kind; the differences, as text.
@@ -21,7 +21,7 @@ pub enum Came {
     Unable(String),
 }
 
-impl Came {
+impl RecomputeOutcome {
     /// Whether there is an outcome to compare, and it agrees.
     pub fn agrees(&self) -> bool {
         matches!(self, Self::Equal | Self::Within(_))
@@ -29,14 +29,14 @@ impl Came {
 }
 
 /// Compares `fresh` with `recorded` by the comparison that the kind declares.
-pub fn compare(comparison: Comparison, recorded: &Record, fresh: &Record) -> Came {
+pub fn compare(comparison: Comparison, recorded: &Record, fresh: &Record) -> RecomputeOutcome {
     if same_bits(recorded, fresh) {
-        return Came::Equal;
+        return RecomputeOutcome::Equal;
     }
     let differences = differences(recorded, fresh);
     match same_outcome(comparison, recorded, fresh) {
-        true => Came::Within(differences),
-        false => Came::Different(differences),
+        true => RecomputeOutcome::Within(differences),
+        false => RecomputeOutcome::Different(differences),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{EngineError, Survey};
 use crate::stages::registry::Registry;
 use crate::store::{ScratchStore, Store, StoredRecord};
 use crate::workflow::graph::Graph;
-pub use compare::{Came, compare};
+pub use compare::{RecomputeOutcome, compare};
 pub use pick::{Group, pick};
 
 /// A scratch store in which nodes of one graph are executed again.
@@ -31,7 +31,7 @@ pub struct Recomputation<'a> {
 /// The results of executing some nodes again.
 #[derive(Debug)]
 pub struct Recomputed {
-    pub outcomes: BTreeMap<NodeIndex, Came>,
+    pub outcomes: BTreeMap<NodeIndex, RecomputeOutcome>,
     /// The class of the device that they were executed on.
     pub device_class: String,
     pub interrupted: bool,
@@ -84,11 +84,11 @@ impl<'a> Recomputation<'a> {
         let run = run(self.graph, store, registry, &options, interrupt, sender);
         let ids = nodes.iter().map(|node| (&*self.graph.dag[*node].id, *node));
         let watch = follow(ids.collect(), receiver, events);
-        let (result, fates) = tokio::join!(run, watch);
+        let (result, ends) = tokio::join!(run, watch);
         let result = result?;
         let mut outcomes = BTreeMap::new();
         for node in nodes {
-            outcomes.insert(*node, self.outcome(*node, fates.get(node))?);
+            outcomes.insert(*node, self.outcome(*node, ends.get(node))?);
         }
         Ok(Recomputed {
             outcomes,
@@ -105,15 +105,19 @@ impl<'a> Recomputation<'a> {
             .collect()
     }
 
-    fn outcome(&self, node: NodeIndex, fate: Option<&Fate>) -> Result<Came, EngineError> {
+    fn outcome(
+        &self,
+        node: NodeIndex,
+        end: Option<&NodeEnd>,
+    ) -> Result<RecomputeOutcome, EngineError> {
         let Some(recorded) = self.records.get(&node) else {
-            return Ok(Came::Unable("it has no record".to_string()));
+            return Ok(RecomputeOutcome::Unable("it has no record".to_string()));
         };
-        match fate {
-            Some(Fate::Finished) => {}
-            Some(Fate::Failed(message)) => return Ok(Came::Failed(message.clone())),
-            Some(Fate::Skipped(why)) => return Ok(Came::Unable(why.clone())),
-            None => return Ok(Came::Unable("it was not started".to_string())),
+        match end {
+            Some(NodeEnd::Finished) => {}
+            Some(NodeEnd::Failed(message)) => return Ok(RecomputeOutcome::Failed(message.clone())),
+            Some(NodeEnd::Skipped(why)) => return Ok(RecomputeOutcome::Unable(why.clone())),
+            None => return Ok(RecomputeOutcome::Unable("it was not started".to_string())),
         }
         let found = self.scratch.store().records(&recorded.record.key)?;
         let fresh = found.iter().find(|one| one.digest != recorded.digest);
@@ -125,7 +129,7 @@ impl<'a> Recomputation<'a> {
 }
 
 /// How the execution of a node ended.
-enum Fate {
+enum NodeEnd {
     Finished,
     Failed(String),
     Skipped(String),
@@ -136,8 +140,8 @@ async fn follow(
     ids: HashMap<&str, NodeIndex>,
     mut received: UnboundedReceiver<Event>,
     events: UnboundedSender<Event>,
-) -> HashMap<NodeIndex, Fate> {
-    let mut fates = HashMap::new();
+) -> HashMap<NodeIndex, NodeEnd> {
+    let mut ends = HashMap::new();
     while let Some(mut event) = received.recv().await {
         let id = match &mut event {
             Event::RunStarted { nodes, .. } => {
@@ -159,23 +163,23 @@ async fn follow(
             Event::Warning { .. } | Event::Summary(_) => continue,
         };
         let node = id.map(|id| ids.get(id.as_str()).copied());
-        let fate = match &event {
-            Event::NodeFinished { .. } => Some(Fate::Finished),
-            Event::NodeFailed { message, .. } => Some(Fate::Failed(message.clone())),
-            Event::NodeSkipped { why, .. } => Some(Fate::Skipped(format!(
+        let end = match &event {
+            Event::NodeFinished { .. } => Some(NodeEnd::Finished),
+            Event::NodeFailed { message, .. } => Some(NodeEnd::Failed(message.clone())),
+            Event::NodeSkipped { why, .. } => Some(NodeEnd::Skipped(format!(
                 "what it reads is not in the store: {why}"
             ))),
             _ => None,
         };
-        match (node, fate) {
+        match (node, end) {
             (Some(None), _) => continue,
-            (Some(Some(node)), Some(fate)) => {
-                fates.insert(node, fate);
+            (Some(Some(node)), Some(end)) => {
+                ends.insert(node, end);
             }
             _ => {}
         }
         // The listener may be gone.
         let _ = events.send(event);
     }
-    fates
+    ends
 }

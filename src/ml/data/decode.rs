@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::jpeg::{Colours, Columns, Findings, Jpeg};
+use super::jpeg::{Colours, Columns, DecodeReport, Jpeg};
 use super::picture::Picture;
 use super::png;
 use super::refusal::check_size;
@@ -55,7 +55,7 @@ pub(super) fn jpeg_part(
     wanted: &dyn Fn(usize, usize) -> Range<usize>,
     pixels: &mut Vec<u8>,
 ) -> Result<JpegPart, DecodeError> {
-    let findings = Findings::default();
+    let findings = DecodeReport::default();
     // The library reports damage by unwinding through its frames; nothing outlives them.
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         jpeg_unwinding(bytes, &findings, wanted, pixels)
@@ -74,7 +74,7 @@ pub(super) fn jpeg_part(
 
 fn jpeg_unwinding(
     bytes: &[u8],
-    findings: &Findings,
+    findings: &DecodeReport,
     wanted: &dyn Fn(usize, usize) -> Range<usize>,
     pixels: &mut Vec<u8>,
 ) -> Result<JpegPart, DecodeError> {

@@ -52,7 +52,7 @@ pub struct Columns {
 
 /// Problems that the library reports in addition to the pixels.
 #[derive(Debug, Default)]
-pub struct Findings {
+pub struct DecodeReport {
     /// The library requested more bytes than the file has; it would continue with grey.
     pub starved: Cell<bool>,
     /// Damage that the library tolerates.
@@ -65,7 +65,7 @@ struct Warnings {
     count: usize,
 }
 
-impl Findings {
+impl DecodeReport {
     /// The first warning and the number of warnings; `None` for an intact file.
     pub fn warning(&self) -> Option<String> {
         let warnings = self.warnings.borrow();
@@ -91,7 +91,7 @@ impl Findings {
 pub struct Jpeg<'a> {
     state: NonNull<State>,
     /// The library keeps pointers to both.
-    borrowed: PhantomData<(&'a [u8], &'a Findings)>,
+    borrowed: PhantomData<(&'a [u8], &'a DecodeReport)>,
 }
 
 /// Data that the library holds pointers to: it never moves.
@@ -103,7 +103,7 @@ struct State {
 
 impl<'a> Jpeg<'a> {
     /// Reads the header, if the bytes contain an image.
-    pub fn open(bytes: &'a [u8], findings: &'a Findings) -> Option<Self> {
+    pub fn open(bytes: &'a [u8], findings: &'a DecodeReport) -> Option<Self> {
         // SAFETY: zeros are valid in all of these C structures, and so is what the library writes
         // into them. What it keeps pointers to outlives `Self`, whose drop ends its work.
         unsafe {
@@ -293,7 +293,7 @@ unsafe extern "C-unwind" fn note(info: &mut jpeg_common_struct, level: c_int) {
 
 /// # Safety
 /// `open` made the structure.
-unsafe fn findings(info: &jpeg_common_struct) -> &Findings {
+unsafe fn findings(info: &jpeg_common_struct) -> &DecodeReport {
     // SAFETY: `open` set the pointer, and its target outlives the structure.
     unsafe { &*info.client_data.cast() }
 }

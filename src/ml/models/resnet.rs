@@ -5,7 +5,7 @@ use super::config::{Block, ResNet};
 use super::pass::Pass;
 use super::{Initial, Role, TensorSpec};
 use crate::Result;
-use crate::ops::{Affine, Follow, Statistics, Value, Window};
+use crate::ops::{Affine, Epilogue, Statistics, Value, Window};
 
 /// PyTorch's default for batch norm.
 const EPS: f64 = 1e-5;
@@ -196,7 +196,7 @@ fn apply(
         true => Statistics::Batch,
         false => Statistics::Running(mean.tensor(), variance.tensor()),
     };
-    let follow = Follow { residual, rectify };
+    let follow = Epilogue { residual, rectify };
     let affine = Affine {
         weight: &weight,
         bias: &bias,

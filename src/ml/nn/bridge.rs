@@ -13,7 +13,7 @@ use crate::ops::{Gradients, Tape, Value};
 use crate::{Error, Result};
 
 /// The tensors of a model by name.
-type Named = BTreeMap<String, Tensor>;
+type NamedTensors = BTreeMap<String, Tensor>;
 
 /// Logits `[batch, outputs]` of `images` `[batch, 3, size, size]`, and the new values of buffers.
 /// The logits are part of Candle's graph where an image or a tensor is.
@@ -22,7 +22,7 @@ type Named = BTreeMap<String, Tensor>;
 /// A shape that does not fit; a missing tensor.
 pub fn forward(
     config: &Config,
-    tensors: &Named,
+    tensors: &NamedTensors,
     images: &Tensor,
     training: bool,
 ) -> Result<(Tensor, BufferUpdates)> {
@@ -64,7 +64,12 @@ struct Trace {
 }
 
 impl Trace {
-    fn record(config: &Config, tensors: &Named, images: &Tensor, training: bool) -> Result<Self> {
+    fn record(
+        config: &Config,
+        tensors: &NamedTensors,
+        images: &Tensor,
+        training: bool,
+    ) -> Result<Self> {
         let is_trained = |name: &String| tensors[name].track_op();
         let trained: Vec<String> = tensors
             .keys()
@@ -76,7 +81,7 @@ impl Trace {
 
     fn of(
         config: &Config,
-        tensors: &Named,
+        tensors: &NamedTensors,
         trained: &[String],
         images: &Tensor,
         training: bool,
@@ -145,7 +150,7 @@ impl Weights for Values {
 /// The operation: its first argument are the images, its second the joined parameters.
 struct Bridge {
     config: Config,
-    tensors: Named,
+    tensors: NamedTensors,
     /// In the order in which they are joined.
     trained: Vec<String>,
     training: bool,

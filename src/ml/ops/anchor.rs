@@ -31,7 +31,7 @@ impl Tape {
                 "{x:?} and {anchor:?} differ in shape"
             )));
         }
-        let pull = Pull {
+        let pull = AnchorTerm {
             x: x.tensor().clone(),
             anchor: anchor.clone(),
             weights: weights.cloned(),
@@ -52,14 +52,14 @@ impl Tape {
     }
 }
 
-struct Pull {
+struct AnchorTerm {
     x: Tensor,
     anchor: Tensor,
     weights: Option<Tensor>,
     strength: f64,
 }
 
-impl Pull {
+impl AnchorTerm {
     fn fused(&self) -> bool {
         let weights = self.weights.as_ref().unwrap_or(&self.x);
         cpu::serves(&[&self.x, &self.anchor, weights])

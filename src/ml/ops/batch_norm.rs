@@ -26,7 +26,7 @@ pub struct BatchMoments {
 
 /// Operations after the normalisation.
 #[derive(Clone, Copy, Default)]
-pub struct Follow<'a> {
+pub struct Epilogue<'a> {
     /// Added to the normalised image, of the same shape.
     pub residual: Option<&'a Value>,
     /// ReLU at the end.
@@ -51,7 +51,7 @@ impl Tape {
         x: &Value,
         affine: Affine,
         statistics: Statistics,
-        follow: Follow,
+        follow: Epilogue,
     ) -> Result<(Value, Option<BatchMoments>)> {
         let (batch, channels, height, width) = x.tensor().dims4()?;
         let mut tensors = vec![x.tensor(), affine.weight.tensor(), affine.bias.tensor()];
@@ -81,7 +81,7 @@ impl Tape {
         x: &Value,
         affine: Affine,
         statistics: Statistics,
-        follow: Follow,
+        follow: Epilogue,
     ) -> Result<(Value, Option<BatchMoments>)> {
         let (batch, count, height, width) = x.tensor().dims4()?;
         let shape = BatchNormShape {
@@ -173,7 +173,7 @@ impl Tape {
         x: &Value,
         affine: Affine,
         statistics: Statistics,
-        follow: Follow,
+        follow: Epilogue,
     ) -> Result<(Value, Option<BatchMoments>)> {
         let (batch, channels, height, width) = x.tensor().dims4()?;
         let count = batch * height * width;

@@ -12,7 +12,7 @@ impl Tape {
     /// and `scale`·B₁A₁ to the last, where `a` `[2·rank, inputs]` holds A₀ over A₁ and `b`
     /// `[2·width, rank]` B₀ over B₁.
     pub fn low_rank(&self, weight: &Tensor, a: &Value, b: &Value, scale: f64) -> Result<Value> {
-        let halves = Halves::new(weight, a.tensor(), b.tensor(), scale)?;
+        let halves = LowRankFactors::new(weight, a.tensor(), b.tensor(), scale)?;
         let output = halves.changed(weight)?;
         Ok(self.record(output, &[a, b], move |gradient, wanted| {
             Ok(vec![
@@ -23,14 +23,14 @@ impl Tape {
     }
 }
 
-struct Halves {
+struct LowRankFactors {
     a: [Tensor; 2],
     b: [Tensor; 2],
     width: usize,
     scale: f64,
 }
 
-impl Halves {
+impl LowRankFactors {
     fn new(weight: &Tensor, a: &Tensor, b: &Tensor, scale: f64) -> Result<Self> {
         let ((rows, inputs), (ranks, a_inputs), (b_rows, rank)) =
             (weight.dims2()?, a.dims2()?, b.dims2()?);

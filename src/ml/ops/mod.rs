@@ -37,7 +37,7 @@ mod tape;
 mod tests;
 
 pub(crate) use anchor::sum_of_squares;
-pub use batch_norm::{Affine, BatchMoments, Follow, Statistics};
+pub use batch_norm::{Affine, BatchMoments, Epilogue, Statistics};
 pub use convolution::Window;
 pub(crate) use cpu::math::vectorised;
 pub use cross_entropy::Targets;

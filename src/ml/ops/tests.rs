@@ -232,7 +232,7 @@ fn batch_norm(tape: &Tape, x: &[Value], statistics: Statistics) -> Result<Value>
         bias: &x[2],
         eps: 1e-5,
     };
-    let follow = Follow {
+    let follow = Epilogue {
         residual: Some(&x[3]),
         rectify: true,
     };

@@ -91,10 +91,9 @@ impl Plan<'_> {
         both: bool,
     ) -> LogSums {
         let (row_sums, of_chunks) = self.sweep(exponentials, entries, both);
-        let rows = row_sums
-            .into_par_iter()
-            .enumerate()
-            .map(|(row, sum)| told(sum, exponentials.rest_of_row(row), || self.careful_row(row)));
+        let rows = row_sums.into_par_iter().enumerate().map(|(row, sum)| {
+            marginal_of(sum, exponentials.rest_of_row(row), || self.careful_row(row))
+        });
         let column_sums = match both {
             true => added(&of_chunks, self.cost.columns()),
             false => Vec::new(),
@@ -102,7 +101,7 @@ impl Plan<'_> {
         let columns = column_sums.into_par_iter().enumerate();
         let columns = columns.map(|(column, sum)| {
             let rest = exponentials.rest_of_column(column);
-            told(sum, rest, || self.careful_column(column))
+            marginal_of(sum, rest, || self.careful_column(column))
         });
         LogSums {
             rows: Marginal::of(rows),
@@ -193,7 +192,7 @@ fn careful_log_sum(weights: &[f64], exponent: impl Fn(usize) -> f64) -> f64 {
 
 /// The logarithm and the relative excess of a marginal, from its sum without the factor
 /// `exp(rest)`.
-fn told(sum: f64, rest: f64, careful: impl Fn() -> f64) -> (f64, f64) {
+fn marginal_of(sum: f64, rest: f64, careful: impl Fn() -> f64) -> (f64, f64) {
     if TRUSTED.contains(&sum) {
         let excess = sum * Real::exp(rest) - 1.0;
         return (libm::log(sum) + rest, excess);

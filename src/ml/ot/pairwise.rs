@@ -57,7 +57,7 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
     };
     // The error of e^-x for a relative error of x: at most a factor of 1/e.
     let error = 4.0 * (0.5 * EXPANSION_ERROR + rounding(a, b));
-    if found.is_told(error) {
+    if found.is_accurate(error) {
         return Ok(found);
     }
     if pairs::are_equal(a, b) {
@@ -73,7 +73,7 @@ pub fn mmd(a: &Points, b: &Points, bandwidth: Option<f64>) -> Result<Mmd> {
 impl Mmd {
     /// Whether this error is below a millionth. `unbiased` may be 0 by chance, so it is compared
     /// with its random variation.
-    fn is_told(&self, error: f64) -> bool {
+    fn is_accurate(&self, error: f64) -> bool {
         let chance = self.biased - self.unbiased;
         let unbiased = self.unbiased.abs().max(chance);
         error <= ERROR * self.biased.min(unbiased)
@@ -89,7 +89,7 @@ impl Mmd {
             |mean: Quad, count: usize| (Quad::from(1.0) - mean) / Quad::from(count as f64 - 1.0);
         let unbiased = biased - short(aa, a.count()) - short(bb, b.count());
         Ok(Self {
-            biased: told(biased, 1.0)?,
+            biased: accurate_difference(biased, 1.0)?,
             unbiased: unbiased.0,
             ..self
         })
@@ -129,7 +129,7 @@ pub fn energy(a: &Points, b: &Points, floor: f64) -> Result<f64> {
     };
     let within = (mean(a, a) + mean(b, b)) * Quad::from(0.5);
     let found = mean(a, b) - within;
-    told(found, within.0)
+    accurate_difference(found, within.0)
 }
 
 /// The maximum relative error of a distance.
@@ -144,7 +144,7 @@ fn rounding(a: &Points, b: &Points) -> f64 {
 
 /// A difference of means of this size, if its relative error is below a millionth; 0 if it is
 /// rounding in 32 digits.
-fn told(found: Quad, size: f64) -> Result<f64> {
+fn accurate_difference(found: Quad, size: f64) -> Result<f64> {
     const ROUNDING: f64 = 1e-29;
     match found.0.abs() / size {
         share if share <= ROUNDING => Ok(0.0),

@@ -156,7 +156,7 @@ impl<'a> Trainer<'a> {
     pub fn gradients(&self, batch: &Batch, labels: &[u32]) -> Result<(StepReport, Gradients)> {
         let tape = Tape::with_precision(self.precision);
         let leaves = Leaves::new(&tape, &self.parameters, &self.fixed);
-        let seen = Seen {
+        let seen = MethodView {
             method: self.method,
             leaves: &leaves,
         };
@@ -321,12 +321,12 @@ impl Weights for Leaves<'_> {
 }
 
 /// The tensors as the method presents them to the network.
-struct Seen<'a> {
+struct MethodView<'a> {
     method: &'a dyn Method,
     leaves: &'a Leaves<'a>,
 }
 
-impl Weights for Seen<'_> {
+impl Weights for MethodView<'_> {
     fn weight(&self, tape: &Tape, name: &str) -> Result<Value> {
         self.method.weight(tape, self.leaves, name)
     }

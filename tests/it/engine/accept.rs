@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 use ribflow::digest::Digest;
-use ribflow::engine::recompute::{Came, Group, Recomputation, Recomputed, pick};
+use ribflow::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
 use ribflow::engine::{self, Acceptable, Accepting, Gathered, RunOptions, Survey};
 use ribflow::store::gc::Cleaning;
 use ribflow::store::samples::Sample;
@@ -59,7 +59,11 @@ impl<'a> Later<'a> {
         pick(graph, store, &survey, share, &HashMap::new(), accepting)
     }
 
-    fn recompute(&self, groups: &[Group], accepting: &Accepting) -> BTreeMap<String, Came> {
+    fn recompute(
+        &self,
+        groups: &[Group],
+        accepting: &Accepting,
+    ) -> BTreeMap<String, RecomputeOutcome> {
         let survey = self.survey(accepting);
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let recomputation = Recomputation::beside(&self.store, &self.graph, &survey).unwrap();
@@ -212,7 +216,7 @@ fn a_sample_is_recomputed_and_leaves_no_trace() {
     let groups = later.pick(1.0, &probe_1());
     let came = later.recompute(&groups, &probe_1());
     assert_eq!(bench.executed(), ["left", "root", "total"]);
-    let equal = ["left", "root", "total"].map(|node| (node.to_string(), Came::Equal));
+    let equal = ["left", "root", "total"].map(|node| (node.to_string(), RecomputeOutcome::Equal));
     assert_eq!(came, BTreeMap::from(equal));
     let after = [
         files(&bench, "store/records"),
@@ -234,8 +238,8 @@ fn each_node_is_recomputed_with_the_inputs_of_its_record() {
     let later = Later::of(&bench);
     let groups = later.pick(1.0, &probe_1());
     let came = later.recompute(&groups, &probe_1());
-    assert_eq!(came["after"], Came::Equal);
-    let Came::Different(differences) = &came["drift"] else {
+    assert_eq!(came["after"], RecomputeOutcome::Equal);
+    let RecomputeOutcome::Different(differences) = &came["drift"] else {
         panic!("{came:?}");
     };
     assert_eq!(differences, &["files has other bytes"]);
@@ -303,12 +307,12 @@ fn a_draw_follows_from_the_records_and_a_larger_one_holds_it() {
 
 /// Somebody who has taken back records that they have signed.
 #[derive(Debug)]
-struct TakenBack {
+struct Revocation {
     signer: Digest,
     records: Vec<Digest>,
 }
 
-impl RevocationCheck for TakenBack {
+impl RevocationCheck for Revocation {
     fn is_none(&self) -> bool {
         self.records.is_empty()
     }
@@ -336,7 +340,7 @@ fn what_was_taken_back_is_not_accepted() {
     sign(&later.store, &root.record.key, &root.digest, signer);
     assert_eq!(later.acceptable(&probe_1()).len(), 3);
     let records = vec![root.digest];
-    later.store.doubt(Arc::new(TakenBack { signer, records }));
+    later.store.doubt(Arc::new(Revocation { signer, records }));
     // Nor is anything below it: its key is not known.
     assert!(later.acceptable(&probe_1()).is_empty());
 }
@@ -357,7 +361,7 @@ fn an_accepted_record_gives_way_when_its_origin_is_taken_back() {
     let accepted = later.store.chosen(&key).unwrap().unwrap();
     assert_eq!(accepted.record.provenance.accepted[0].signers, [signer]);
     let records = vec![root.digest];
-    later.store.doubt(Arc::new(TakenBack { signer, records }));
+    later.store.doubt(Arc::new(Revocation { signer, records }));
     assert!(later.store.is_taken_back(&key, &accepted.digest).unwrap());
     // Another outcome of that key takes its place.
     let mut other = accepted.record.clone();

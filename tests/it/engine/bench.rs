@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use ribflow::digest::Digest;
 use ribflow::engine::event::{Event, Summary};
-use ribflow::engine::journal::Whose;
+use ribflow::engine::journal::WorkflowIdentity;
 use ribflow::engine::{EngineError, RunOptions, RunResult, Survey};
 use ribflow::stages::registry::Registry;
 use ribflow::store::Store;
@@ -85,8 +85,8 @@ impl Bench {
     }
 
     /// Tells journals of the workflow from others.
-    pub fn whose(&self) -> Whose {
-        Whose::of(&self.graph(), &self.store())
+    pub fn whose(&self) -> WorkflowIdentity {
+        WorkflowIdentity::of(&self.graph(), &self.store())
     }
 
     pub fn options(&self) -> RunOptions {

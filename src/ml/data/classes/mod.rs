@@ -19,7 +19,7 @@ pub fn imagenet_r() -> Vec<String> {
 
 /// A name that occurs twice in a list of classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Twice {
+pub struct DuplicateName {
     pub name: String,
     /// Its first label.
     pub first: usize,
@@ -27,11 +27,11 @@ pub struct Twice {
 }
 
 /// The first name that occurs twice in `classes`: such classes can't be found by name.
-pub fn twice(classes: &[String]) -> Option<Twice> {
+pub fn twice(classes: &[String]) -> Option<DuplicateName> {
     let mut places = HashMap::new();
     classes.iter().enumerate().find_map(|(second, name)| {
         let first = places.insert(name.as_str(), second)?;
-        Some(Twice {
+        Some(DuplicateName {
             name: name.clone(),
             first,
             second,

@@ -27,14 +27,14 @@ pub type Samples = [[u8; SIDE]; SIDE];
 
 /// The rotations of Loeffler, Ligtenberg and Moschytz, as libjpeg-turbo's vector code arranges
 /// them: the factors of two inputs for each of two outputs.
-struct Turns {
+struct Rotation {
     even: [[i16; 2]; 2],
     sums: [[i16; 2]; 2],
     far: [[i16; 2]; 2],
     near: [[i16; 2]; 2],
 }
 
-const TURNS: Turns = Turns {
+const TURNS: Rotation = Rotation {
     even: [[10703, 4433], [4433, -10704]],
     sums: [[-6436, 9633], [9633, 6437]],
     far: [[-4927, -7373], [-7373, 4926]],

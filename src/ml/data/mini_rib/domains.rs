@@ -57,7 +57,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     for _ in 0..dice.count(2, 4) {
         let scale = dice.between(0.12, 0.3);
         let at = point(dice.around(1.0), dice.around(1.0));
-        figures.push(trifle(at, scale, dice));
+        figures.push(clutter(at, scale, dice));
     }
     let (centre, scale) = (pose.centre(), pose.scale());
     figures.push(Figure {
@@ -69,7 +69,7 @@ pub fn adversarial(class: Class, dice: &mut Dice) -> Canvas {
     let angle = dice.between(0.0, 2.0 * PI);
     let at = centre.polar(scale * dice.between(0.65, 0.95), angle);
     let cover = scale * dice.between(0.25, 0.45);
-    figures.push(trifle(at, cover, dice));
+    figures.push(clutter(at, cover, dice));
     let scene = Scene {
         backdrop: busy(dice),
         figures,
@@ -319,8 +319,8 @@ pub fn room(dice: &mut Dice) -> Backdrop {
 }
 
 /// An object without a class, in photographed colours.
-pub fn trifle(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
-    let mut finish = Finish::flat(Palette::natural(super::things::TRIFLE, dice));
+pub fn clutter(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
+    let mut finish = Finish::flat(Palette::natural(super::things::CLUTTER, dice));
     finish.shading = 0.4;
     let stance = PoseRange {
         scale: (scale, scale * 1.001),
@@ -330,7 +330,7 @@ pub fn trifle(at: super::shape::Point, scale: f32, dice: &mut Dice) -> Figure {
         slant: 0.2,
     };
     let pose = Pose::draw(stance, dice).moved(at);
-    Figure::trifle(pose, finish, dice)
+    Figure::clutter(pose, finish, dice)
 }
 
 /// Any pattern, with probability `share`; otherwise none.

@@ -7,7 +7,7 @@ use super::canvas::Canvas;
 use super::colour::{Palette, tone};
 use super::dice::Dice;
 use super::domains::{
-    any_texture, busy, clean, pen, pencilled, photographed, room, studio, trifle, vivid,
+    any_texture, busy, clean, clutter, pen, pencilled, photographed, room, studio, vivid,
 };
 use super::object::{Class, Object};
 use super::paint::paint;
@@ -27,7 +27,7 @@ pub fn rich(class: Class, dice: &mut Dice) -> Canvas {
     for _ in 0..dice.below(2) {
         let at = point(dice.around(1.0), dice.around(1.0));
         let scale = dice.between(0.1, 0.25);
-        figures.push(trifle(at, scale, dice));
+        figures.push(clutter(at, scale, dice));
     }
     let stance = PoseRange {
         scale: (0.7, 0.98),

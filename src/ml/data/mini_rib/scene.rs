@@ -68,7 +68,7 @@ pub struct Line {
 
 impl Figure {
     /// An object without a class, for clutter: a block, a disc, a rod or a wedge.
-    pub fn trifle(pose: Pose, finish: Finish, dice: &mut Dice) -> Self {
+    pub fn clutter(pose: Pose, finish: Finish, dice: &mut Dice) -> Self {
         let shape = match dice.below(4) {
             0 => Shape::slab(point(0.0, 0.0), point(0.8, dice.between(0.4, 0.8)), 0.1),
             1 => Shape::circle(point(0.0, 0.0), 0.75),
@@ -77,7 +77,7 @@ impl Figure {
         };
         let object = Object {
             parts: vec![part(Role::Body, shape)],
-            tones: super::things::TRIFLE,
+            tones: super::things::CLUTTER,
         };
         Self {
             object,

@@ -12,7 +12,7 @@ const CLOTH: Tone = tone(0.12, 0.05, (0.0, 0.15), (0.88, 1.0));
 const PAINT: Tone = tone(0.0, 0.5, (0.55, 0.9), (0.55, 0.9));
 
 /// The colours of things without a class.
-pub const TRIFLE: [Tone; Role::COUNT] = [tone(0.0, 0.5, (0.1, 0.8), (0.3, 0.9)); Role::COUNT];
+pub const CLUTTER: [Tone; Role::COUNT] = [tone(0.0, 0.5, (0.1, 0.8), (0.3, 0.9)); Role::COUNT];
 
 /// A hull with a mast and two sails.
 pub fn boat(dice: &mut Dice) -> Object {

@@ -91,7 +91,7 @@ fn single(path: &Path, wanted: Option<&str>) -> Result<Weights> {
         torch::zipped(path, wanted)
     } else if start.first() == Some(&torch::PICKLE) {
         torch::legacy(path, wanted)
-    } else if safetensors::is_meant(&start) {
+    } else if safetensors::is_safetensors(&start) {
         safetensors::read(path).and_then(|tensors| part(tensors, wanted))
     } else {
         Err("it is neither a safetensors file nor one of `torch.save`".to_string())

@@ -48,10 +48,10 @@ pub fn fit(config: Config, mut found: StateDict) -> Result<Model> {
     let hint = match (hint(&given, &config), misshapen.is_empty()) {
         (Some(hint), _) => hint,
         _ if lacking.is_some() => lacking.unwrap_or_default(),
-        (None, false) if likeness(&given).is_some() => {
+        (None, false) if closest_architecture(&given).is_some() => {
             "its tensors are those of another size".to_string()
         }
-        (None, true) if likeness(&given).is_some() => {
+        (None, true) if closest_architecture(&given).is_some() => {
             "its other tensors are those of the model".to_string()
         }
         _ if 2 * missing.len() > tensors.len() => {
@@ -81,7 +81,7 @@ fn lacking<'t>(found: impl Iterator<Item = &'t String> + Clone) -> Option<String
 fn hint(given: &StateDict, config: &Config) -> Option<String> {
     let under = under(given, config);
     if under.is_empty() {
-        let name = likeness(given).filter(|name| *name != config.arch)?;
+        let name = closest_architecture(given).filter(|name| *name != config.arch)?;
         return Some(format!("its tensors are those of `{name}`"));
     }
     let under: Vec<String> = under.iter().map(|prefix| format!("`{prefix}`")).collect();
@@ -201,7 +201,7 @@ fn listed(what: &str, names: &[String]) -> Option<String> {
 
 /// The architecture of the catalogue with these tensors, preferably for the same image size;
 /// classifiers may differ.
-fn likeness(found: &StateDict) -> Option<String> {
+fn closest_architecture(found: &StateDict) -> Option<String> {
     let architectures = || {
         let names = catalogue::names().into_iter();
         let plain = names.filter(|name| !name.contains('.'));

@@ -16,7 +16,7 @@ const PREFIX: u64 = 8;
 const LONGEST_HEADER: u64 = 100_000_000;
 
 /// Whether a file that begins like this has the format: the length of its header, and a brace.
-pub(super) fn is_meant(start: &[u8]) -> bool {
+pub(super) fn is_safetensors(start: &[u8]) -> bool {
     start.get(PREFIX as usize) == Some(&b'{') && header_length(start) <= LONGEST_HEADER
 }
 

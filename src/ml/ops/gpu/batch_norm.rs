@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::fused;
 use crate::Result;
 use crate::ops::tape::want;
-use crate::ops::{Affine, BatchMoments, Follow, Statistics, Tape, Value};
+use crate::ops::{Affine, BatchMoments, Epilogue, Statistics, Tape, Value};
 
 impl Tape {
     /// As [`Tape::batch_norm`], in f32 regardless of the tape's precision; sizes have been checked.
@@ -14,7 +14,7 @@ impl Tape {
         x: &Value,
         affine: Affine,
         statistics: Statistics,
-        follow: Follow,
+        follow: Epilogue,
     ) -> Result<(Value, Option<BatchMoments>)> {
         let wide = |value: &Value| -> Result<Tensor> {
             Ok(value.tensor().to_dtype(DType::F32)?.contiguous()?)

@@ -45,8 +45,8 @@ impl Tape {
         let product = (activation != Activation::None).then_some(product);
         let none = Value::constant(shift.clone());
         let parents = [x, weight, bias.unwrap_or(&none), residual.unwrap_or(&none)];
-        let (like_x, like_weight) = (Like::of(x), Like::of(weight));
-        let like_residual = Like::of(residual.unwrap_or(&none));
+        let (like_x, like_weight) = (GradientSpec::of(x), GradientSpec::of(weight));
+        let like_residual = GradientSpec::of(residual.unwrap_or(&none));
         Ok(self.record(output, &parents, move |whole, wanted| {
             let gradient = flat(&whole.to_dtype(stored)?)?;
             let gradient = match &product {
@@ -72,7 +72,7 @@ impl Tape {
         bias: &Value,
         eps: f64,
     ) -> Result<Value> {
-        let like = Like::of(x);
+        let like = GradientSpec::of(x);
         let rows = flat(&x.tensor().to_dtype(DType::F32)?)?;
         let scale = weight.tensor().clone();
         let (output, moments) =
@@ -113,7 +113,7 @@ impl Tape {
             size,
         } = shape;
         let scale = 1.0 / (size as f64).sqrt();
-        let like = Like::of(qkv);
+        let like = GradientSpec::of(qkv);
         let [q, k, v] = heads_of(&qkv.tensor().to_dtype(stored)?, shape)?;
         let dims = (batch, heads, queries, tokens);
         let scores = flat(&q.matmul(&k.t()?)?)?;
@@ -147,7 +147,7 @@ impl Tape {
         labels: &[u32],
         smoothing: f64,
     ) -> Result<Value> {
-        let like = Like::of(logits);
+        let like = GradientSpec::of(logits);
         let rows = flat(&logits.tensor().to_dtype(DType::F32)?)?;
         let labels = Tensor::new(labels, rows.device())?;
         let (losses, logs) = fused::cross_entropy(&rows, &labels, smoothing)?;
@@ -161,12 +161,12 @@ impl Tape {
 }
 
 /// The shape and type of a gradient.
-struct Like {
+struct GradientSpec {
     shape: candle_core::Shape,
     dtype: DType,
 }
 
-impl Like {
+impl GradientSpec {
     fn of(value: &Value) -> Self {
         Self {
             shape: value.tensor().shape().clone(),

@@ -4,7 +4,9 @@ use candle_core::{DType, Tensor};
 
 use crate::Result;
 use crate::ops::tests::{double, largest, random, run_on};
-use crate::ops::{Activation, Affine, Follow, Precision, Statistics, Tape, Targets, Value, Window};
+use crate::ops::{
+    Activation, Affine, Epilogue, Precision, Statistics, Tape, Targets, Value, Window,
+};
 
 /// For one layer, relative to the largest value of a tensor.
 const FLOAT: f64 = 2e-6;
@@ -118,7 +120,7 @@ fn layers_of_a_gpu_are_the_same_layers() {
                 true => Statistics::Batch,
                 false => Statistics::Running(&mean, &variance),
             };
-            let follow = Follow {
+            let follow = Epilogue {
                 residual: v.get(3),
                 rectify,
             };

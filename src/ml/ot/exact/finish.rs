@@ -104,7 +104,7 @@ pub(super) fn in_double(
 
 impl Finished {
     /// The result, if it is accurate enough.
-    pub fn settled(&self, cost: &Cost, pivots: u64) -> Option<ExactTransport> {
+    pub fn result(&self, cost: &Cost, pivots: u64) -> Option<ExactTransport> {
         let ExactTransport {
             value, dual_gap, ..
         } = self.found;
@@ -125,7 +125,7 @@ impl Finished {
     }
 
     /// Why the result is not accurate enough.
-    pub fn unsettled(&self, cost: &Cost) -> Error {
+    pub fn inaccuracy(&self, cost: &Cost) -> Error {
         let ExactTransport {
             value, dual_gap, ..
         } = self.found;

@@ -129,14 +129,14 @@ impl Exact {
         };
         let potentials = simplex.optimise(cost, &masses, &mut first)?;
         let found = finish::in_single(cost, &simplex.plan(masses.unit), [&a, &b], potentials);
-        if let Some(found) = found.settled(cost, simplex.pivots) {
+        if let Some(found) = found.result(cost, simplex.pivots) {
             return checked(cost, &masses, found);
         }
         let mut simplex = simplex.in_double(cost);
         let potentials = simplex.optimise(cost, &masses, &mut first)?;
         let found = finish::in_double(cost, &simplex.plan(1.0), &masses, potentials);
-        let settled = found.settled(cost, simplex.pivots);
-        checked(cost, &masses, settled.ok_or_else(|| found.unsettled(cost))?)
+        let result = found.result(cost, simplex.pivots);
+        checked(cost, &masses, result.ok_or_else(|| found.inaccuracy(cost))?)
     }
 }
 

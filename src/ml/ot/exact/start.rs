@@ -7,7 +7,7 @@ use crate::ot::cost::Cost;
 use crate::ot::mass::Masses;
 
 /// An arc that carries mass.
-struct Used {
+struct FlowArc {
     row: usize,
     column: usize,
     mass: i64,
@@ -60,7 +60,7 @@ pub(super) fn tree(cost: &Cost, masses: &Masses, arcs: &[Arc], u: &[f64], v: &[f
     tree
 }
 
-fn moved(cost: &Cost, masses: &Masses, arcs: &[Arc], v: &[f64]) -> Vec<Used> {
+fn moved(cost: &Cost, masses: &Masses, arcs: &[Arc], v: &[f64]) -> Vec<FlowArc> {
     let (mut a, mut b) = (masses.a.clone(), masses.b.clone());
     let mut used = Vec::with_capacity(a.len() + b.len());
     let mut carry = |row: usize, column: usize, a: &mut [i64], b: &mut [i64]| {
@@ -68,7 +68,7 @@ fn moved(cost: &Cost, masses: &Masses, arcs: &[Arc], v: &[f64]) -> Vec<Used> {
         if mass > 0 {
             a[row] -= mass;
             b[column] -= mass;
-            used.push(Used { row, column, mass });
+            used.push(FlowArc { row, column, mass });
         }
     };
     for arc in arcs {

@@ -10,7 +10,7 @@ use crate::ops::launch::{Grid, Kernel, Table};
 const PIECE: usize = 1 << 14;
 
 /// A parameter with its gradient and state, all f32 and contiguous.
-pub struct Moved {
+pub struct ParameterUpdate {
     pub parameter: Tensor,
     pub gradient: Tensor,
     /// The velocity, or both running means one after the other.
@@ -18,7 +18,7 @@ pub struct Moved {
     pub decay: f64,
 }
 
-impl Moved {
+impl ParameterUpdate {
     pub fn new(parameter: &Tensor, gradient: &Tensor, memory: Tensor, decay: f64) -> Result<Self> {
         Ok(Self {
             parameter: parameter.clone(),
@@ -30,12 +30,12 @@ impl Moved {
 }
 
 /// One step of SGD for all parameters; the decay of `step` is replaced by that of each parameter.
-pub fn sgd(all: &[Moved], step: SgdStep) -> Result<()> {
+pub fn sgd(all: &[ParameterUpdate], step: SgdStep) -> Result<()> {
     update("sgd", all, &[step.rate, step.momentum])
 }
 
 /// One step of AdamW for all parameters, likewise.
-pub fn adamw(all: &[Moved], step: AdamStep) -> Result<()> {
+pub fn adamw(all: &[ParameterUpdate], step: AdamStep) -> Result<()> {
     let numbers = [
         step.rate,
         step.beta1,
@@ -49,7 +49,7 @@ pub fn adamw(all: &[Moved], step: AdamStep) -> Result<()> {
     update("adamw", all, &numbers)
 }
 
-fn update(name: &str, all: &[Moved], numbers: &[f64]) -> Result<()> {
+fn update(name: &str, all: &[ParameterUpdate], numbers: &[f64]) -> Result<()> {
     let Some(first) = all.first() else {
         return Ok(());
     };

@@ -198,7 +198,7 @@ impl Optimiser {
             self.memory
                 .insert(name.clone(), Memory::Joint(memory.clone()));
             let decay = self.decay(parameter);
-            all.push(cuda::Moved::new(tensor, gradient, memory, decay)?);
+            all.push(cuda::ParameterUpdate::new(tensor, gradient, memory, decay)?);
         }
         match self.rule {
             Rule::Sgd { momentum } => {

@@ -14,7 +14,7 @@ pub mod tile;
 use std::cell::RefCell;
 
 pub use self::pack::Format;
-use self::pack::Move;
+use self::pack::PackLayout;
 use self::tile::{LANES, Start, TALL, WIDE, Work};
 use super::gemm::Matrix;
 use super::uninit::{self, Blank};
@@ -116,7 +116,7 @@ fn pack_lines(
     assert!(last < values.len(), "a matrix does not fit its values");
     let neighbours = matrix.column_stride == 1;
     assert!(neighbours || matrix.row_stride == 1 || lines == 1);
-    let work = Move {
+    let work = PackLayout {
         from: values.as_ptr(),
         stride: if neighbours {
             matrix.row_stride

@@ -32,7 +32,7 @@ impl Format {
 
 /// The source of values and the target of words.
 #[derive(Clone, Copy)]
-pub struct Move {
+pub struct PackLayout {
     pub from: *const f32,
     /// Values from one line to the next.
     pub stride: usize,
@@ -52,7 +52,7 @@ pub struct Move {
 /// The processor has AVX-512F and BW; `from` contains the lines, `to` all steps at `pitch` and 16
 /// words from the last one on.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn along(m: Move, format: Format) {
+pub unsafe fn along(m: PackLayout, format: Format) {
     let group = LANES * format.values();
     let mut at = 0;
     let mut step = 0;
@@ -86,7 +86,7 @@ pub unsafe fn along(m: Move, format: Format) {
 /// # Safety
 /// As [`along`]; `from` contains `inner` rows of `lines` adjacent values.
 #[target_feature(enable = "avx512f,avx512bw")]
-pub unsafe fn across(m: Move, format: Format) {
+pub unsafe fn across(m: PackLayout, format: Format) {
     let lines = mask(m.lines);
     for step in 0..format.words(m.inner) {
         // SAFETY: masked loads read `lines` values of rows below `inner`.

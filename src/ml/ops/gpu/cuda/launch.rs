@@ -83,7 +83,7 @@ enum Argument<'a> {
     Number(f64),
 }
 
-enum Raw {
+enum RawArgument {
     Wide(u64),
     Integer(i32),
     Number(f32),
@@ -144,14 +144,18 @@ impl<'a> Kernel<'a> {
         }
         let stream = device.cuda_stream();
         let raw = |argument: &Argument| raw(name, argument, &stream);
-        let given = self.given.iter().map(raw).collect::<Result<Vec<Raw>>>()?;
+        let given = self
+            .given
+            .iter()
+            .map(raw)
+            .collect::<Result<Vec<RawArgument>>>()?;
         let function = function(device, &stream, name)?;
         let mut builder = stream.launch_builder(&function);
         for argument in &given {
             match argument {
-                Raw::Wide(value) => builder.arg(value),
-                Raw::Integer(value) => builder.arg(value),
-                Raw::Number(value) => builder.arg(value),
+                RawArgument::Wide(value) => builder.arg(value),
+                RawArgument::Integer(value) => builder.arg(value),
+                RawArgument::Number(value) => builder.arg(value),
             };
         }
         let blocks = |count: usize| u32::try_from(count).map_err(|_| too_large(name));
@@ -184,13 +188,15 @@ fn cuda(device: Option<&Device>) -> Result<&CudaDevice> {
     }
 }
 
-fn raw(name: &str, argument: &Argument, stream: &CudaStream) -> Result<Raw> {
+fn raw(name: &str, argument: &Argument, stream: &CudaStream) -> Result<RawArgument> {
     Ok(match *argument {
-        Argument::Tensor(tensor) => Raw::Wide(address(tensor, stream)?),
-        Argument::Count(count) => Raw::Wide(count as u64),
-        Argument::Size(size) => Raw::Integer(i32::try_from(size).map_err(|_| too_large(name))?),
-        Argument::Integer(value) => Raw::Integer(value),
-        Argument::Number(value) => Raw::Number(value as f32),
+        Argument::Tensor(tensor) => RawArgument::Wide(address(tensor, stream)?),
+        Argument::Count(count) => RawArgument::Wide(count as u64),
+        Argument::Size(size) => {
+            RawArgument::Integer(i32::try_from(size).map_err(|_| too_large(name))?)
+        }
+        Argument::Integer(value) => RawArgument::Integer(value),
+        Argument::Number(value) => RawArgument::Number(value as f32),
     })
 }
 
@@ -243,10 +249,10 @@ impl Table {
 }
 
 /// The modules of a device.
-type Loaded = Arc<Vec<Arc<CudaModule>>>;
+type LoadedModules = Arc<Vec<Arc<CudaModule>>>;
 
 fn function(device: &CudaDevice, stream: &CudaStream, name: &str) -> Result<CudaFunction> {
-    static LOADED: OnceLock<Mutex<HashMap<usize, Loaded>>> = OnceLock::new();
+    static LOADED: OnceLock<Mutex<HashMap<usize, LoadedModules>>> = OnceLock::new();
     let place = match candle_core::backend::BackendDevice::location(device) {
         DeviceLocation::Cuda { gpu_id } => gpu_id,
         _ => 0,

@@ -5,7 +5,7 @@ mod plan;
 
 use std::cell::RefCell;
 
-use self::plan::{Slide, Source, Spread, phases};
+use self::plan::{Slide, Source, TargetLayout, phases};
 use super::ConvolutionShape;
 use crate::ops::cpu::gemm::Matrix;
 use crate::ops::cpu::packed::runs::{Left, Right, add_along_runs};
@@ -172,7 +172,7 @@ impl Block<'_> {
 
     /// The target of a panel's first output, if its positions are contiguous in the target.
     fn direct(&self, segments: &[Segment]) -> Option<usize> {
-        let Spread {
+        let TargetLayout {
             plane, width, step, ..
         } = self.slide.target;
         let (first, last) = (segments.first()?, segments.last()?);
@@ -182,7 +182,7 @@ impl Block<'_> {
     }
 
     fn scatter(&self, results: &[f32], segments: &[Segment], target: &mut [f32]) {
-        let Spread { plane, step, .. } = self.slide.target;
+        let TargetLayout { plane, step, .. } = self.slide.target;
         for segment in segments {
             for output in 0..self.outputs {
                 let from = &results[output * WIDE + segment.lane..][..segment.length];

@@ -14,7 +14,7 @@ pub struct Slide {
     pub across: usize,
     /// For each tap, its offset in the padded image at the first position.
     pub taps: Vec<usize>,
-    pub target: Spread,
+    pub target: TargetLayout,
 }
 
 /// Planes with a margin of zeros.
@@ -30,7 +30,7 @@ pub struct Source {
 
 /// The target of a position's result in a plane of the target.
 #[derive(Clone, Copy)]
-pub struct Spread {
+pub struct TargetLayout {
     pub plane: usize,
     pub width: usize,
     pub first: usize,
@@ -92,7 +92,7 @@ impl Slide {
                 taps.extend((0..size).map(|dx| source.at(channel, dy, dx)));
             }
         }
-        let target = Spread {
+        let target = TargetLayout {
             plane: shape.places(),
             width: shape.across,
             first: 0,
@@ -202,7 +202,7 @@ pub fn phases(shape: &ConvolutionShape, outputs: usize) -> Vec<(Slide, Vec<usize
         if taps.is_empty() || down == 0 || across == 0 {
             continue;
         }
-        let target = Spread {
+        let target = TargetLayout {
             plane: shape.height * shape.width,
             width: shape.width,
             first: py as usize * shape.width + px as usize,

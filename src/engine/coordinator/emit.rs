@@ -16,12 +16,12 @@ impl Coordinator<'_> {
     }
 
     /// Reports the nodes that have ended since the last call.
-    pub(super) fn tell_ended(&mut self) -> Result<(), EngineError> {
+    pub(super) fn emit_ended(&mut self) -> Result<(), EngineError> {
         while let Some(node) = self.decide.next_ended() {
             let id = self.graph.dag[node].id.clone();
             match self.decide.state(node) {
-                State::Done { ran } => self.tell_done(node, id, ran)?,
-                State::Failed => self.tell_failed(node, id)?,
+                State::Done { ran } => self.emit_done(node, id, ran)?,
+                State::Failed => self.emit_failed(node, id)?,
                 State::Skipped(skip) => {
                     let why = self.why_skipped(skip);
                     self.emit(Event::NodeSkipped { id, why })?;
@@ -33,7 +33,7 @@ impl Coordinator<'_> {
         Ok(())
     }
 
-    fn tell_done(&mut self, node: NodeIndex, id: String, ran: bool) -> Result<(), EngineError> {
+    fn emit_done(&mut self, node: NodeIndex, id: String, ran: bool) -> Result<(), EngineError> {
         let first = self.decide.stands_for(node);
         if first != node
             && !ran
@@ -57,7 +57,7 @@ impl Coordinator<'_> {
         })
     }
 
-    fn tell_failed(&mut self, node: NodeIndex, id: String) -> Result<(), EngineError> {
+    fn emit_failed(&mut self, node: NodeIndex, id: String) -> Result<(), EngineError> {
         let first = self.decide.stands_for(node);
         let (message, log) = match self.failures.get(&node) {
             Some(failure) => (failure.message.clone(), failure.log.clone()),

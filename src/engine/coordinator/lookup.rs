@@ -13,7 +13,7 @@ use crate::remote::exchange::Asked;
 
 impl Coordinator<'_> {
     /// Starts a lookup of a node's record at remotes, unless it is known to be futile.
-    pub(super) fn look_elsewhere(&mut self, node: NodeIndex, key: Digest) -> bool {
+    pub(super) fn start_lookup(&mut self, node: NodeIndex, key: Digest) -> bool {
         let Some(exchange) = &self.options.exchange else {
             return false;
         };
@@ -41,17 +41,17 @@ impl Coordinator<'_> {
             if let Err(error) = exchange.bring(&store, &asked) {
                 tracing::warn!("a record from a remote could not be kept: {error}");
             }
-            let _ = outbox.send(Message::Looked(node));
+            let _ = outbox.send(Message::LookupEnded(node));
         });
         true
     }
 
     /// A lookup at remotes has ended: if the node's record is now in the store it is reused,
     /// otherwise the node executes.
-    pub(super) fn looked(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+    pub(super) fn lookup_ended(&mut self, node: NodeIndex) -> Result<(), EngineError> {
         while self.jobs.try_join_next().is_some() {}
-        self.tell_complaints()?;
-        let Some((claim, threads)) = self.looking.remove(&node) else {
+        self.emit_complaints()?;
+        let Some((claim, threads)) = self.lookups.remove(&node) else {
             return Ok(());
         };
         let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
@@ -68,7 +68,7 @@ impl Coordinator<'_> {
     }
 
     /// Reports new problems with remotes.
-    pub(super) fn tell_complaints(&mut self) -> Result<(), EngineError> {
+    pub(super) fn emit_complaints(&mut self) -> Result<(), EngineError> {
         let Some(exchange) = self.options.exchange.clone() else {
             return Ok(());
         };
