@@ -23,8 +23,8 @@ pub fn resolve(wish: &str) -> Result<String, DeviceError> {
         "auto" if cfg!(feature = "cuda") => Ok(match check(0) {
             Ok(()) => "cuda:0".to_string(),
             Err(error) => {
-                static TOLD: Once = Once::new();
-                TOLD.call_once(|| tracing::warn!("no GPU is used: {error}"));
+                static WARNED: Once = Once::new();
+                WARNED.call_once(|| tracing::warn!("no GPU is used: {error}"));
                 "cpu".to_string()
             }
         }),

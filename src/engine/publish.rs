@@ -45,24 +45,24 @@ pub(super) struct PublishFailure {
 /// Starts publishing into `store`. Sends back the result for each node, in batches.
 pub(super) fn publisher(
     store: Arc<Store>,
-    told: impl Fn(Vec<Published>) + Send + 'static,
+    published: impl Fn(Vec<Published>) + Send + 'static,
 ) -> UnboundedSender<Executed> {
     let (sender, receiver) = unbounded_channel();
-    tokio::task::spawn_blocking(move || publish_all(&store, receiver, told));
+    tokio::task::spawn_blocking(move || publish_all(&store, receiver, published));
     sender
 }
 
 fn publish_all(
     store: &Store,
     mut receiver: UnboundedReceiver<Executed>,
-    told: impl Fn(Vec<Published>),
+    published: impl Fn(Vec<Published>),
 ) {
     while let Some(first) = receiver.blocking_recv() {
         let mut batch = vec![first];
         while let Ok(next) = receiver.try_recv() {
             batch.push(next);
         }
-        told(publish(store, batch));
+        published(publish(store, batch));
     }
 }
 

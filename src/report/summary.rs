@@ -77,19 +77,19 @@ fn closing(verdicts: &Verdicts) -> String {
         Verdict::NotCalibrated,
         Verdict::NotRun,
     ];
-    let told = |verdicts: &[Verdict]| {
-        let told = ALL.iter().filter_map(|verdict| {
+    let counts = |verdicts: &[Verdict]| {
+        let counts = ALL.iter().filter_map(|verdict| {
             let number = verdicts.iter().filter(|one| *one == verdict).count();
             (number > 0).then(|| format!("{number} {}", verdict.words()))
         });
-        told.collect::<Vec<String>>().join(", ")
+        counts.collect::<Vec<String>>().join(", ")
     };
     let values: Vec<Verdict> = verdicts.values.iter().map(|value| value.verdict).collect();
     let claims: Vec<Verdict> = verdicts.claims.iter().map(|claim| claim.verdict).collect();
     let mut text = String::new();
     for (what, verdicts) in [("published numbers", values), ("claims", claims)] {
         if !verdicts.is_empty() {
-            text.push_str(&format!("{what}: {}\n", told(&verdicts)));
+            text.push_str(&format!("{what}: {}\n", counts(&verdicts)));
         }
     }
     if !verdicts.calibrated {

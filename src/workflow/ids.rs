@@ -1,7 +1,7 @@
-//! Ids of axis values: when two are the same, and how a word finds one.
+//! Ids of axis values: when two are equal, and how a word refers to one.
 //!
-//! The one rule: numbers are the same by value (`1e-3` is `0.001`, `1` is `1.0`), everything else
-//! by its letters. A word finds the id that is written like it, else the number of its value.
+//! Numbers are equal by value (`1e-3` is `0.001`, `1` is `1.0`), everything else by its characters.
+//! A word refers to the id with the same spelling, or else to the number with the same value.
 
 use serde_json::{Number, Value};
 
@@ -10,10 +10,10 @@ use super::expression::literal;
 /// An id of an axis.
 #[derive(Clone, Copy, Debug)]
 pub struct Id<'a> {
-    /// What enters keys and records: of `1e-3` and `0.001` the same. `1` and `1.0` keep theirs, since
-    /// keys have them.
+    /// The form that enters keys and records: the same for `1e-3` and `0.001`. `1` and `1.0` stay
+    /// different, because existing keys contain them.
     pub text: &'a str,
-    /// As the file writes it; in names of nodes.
+    /// As written in the file; used in names of nodes.
     pub written: &'a str,
     /// The id with its type.
     pub typed: &'a Value,
@@ -29,7 +29,7 @@ impl Id<'_> {
         label.is_some_and(|label| label == self.text || label == self.written)
     }
 
-    /// Whether both would be one value of an axis, or share a name.
+    /// Whether both are the same value of an axis, or share a name.
     pub fn is_same(&self, other: &Id) -> bool {
         self.is(other.typed) || other.is(self.typed) || self.written == other.written
     }
@@ -39,7 +39,7 @@ impl Id<'_> {
     }
 }
 
-/// The place of the id that `word` means.
+/// The position of the id that `word` refers to.
 pub fn find<'a>(word: &str, ids: impl Iterator<Item = Id<'a>> + Clone) -> Option<usize> {
     let written = ids.clone().position(|id| id.is_written(word));
     written.or_else(|| {
@@ -59,7 +59,7 @@ pub fn label_of(value: &Value) -> Option<String> {
     }
 }
 
-/// Whether two texts of ids, whose types are not known, may be the same.
+/// Whether two texts of ids, whose types are unknown, may be equal.
 pub fn alike(a: &str, b: &str) -> bool {
     a == b
         || match (literal(a), literal(b)) {
@@ -68,9 +68,9 @@ pub fn alike(a: &str, b: &str) -> bool {
         }
 }
 
-/// The same for every way of writing a number.
+/// The same key for every spelling of a number.
 pub fn number_key(number: &Number) -> String {
-    /// Beyond, every float is whole and too large for the integers of a file.
+    /// Larger floats are integers beyond the range of integers in a file.
     const LARGEST: f64 = 1e20;
     match number.as_f64() {
         Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() < LARGEST => {
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(place("1.0"), Some(1));
         assert_eq!(place("1e0"), Some(0));
         assert_eq!(place("2"), None);
-        // A text is not a number, whatever it looks like.
+        // A text is not a number, even if it looks like one.
         assert_eq!(find("1", ids[1..].iter().copied()), None);
     }
 }

@@ -88,8 +88,8 @@ pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<Use>, StoreError> {
             return Err(StoreError::Damaged {
                 path: path.clone(),
                 remedy: format!(
-                    "{why}; what the run named can't be told, so nothing is cleaned; without the \
-                     folder {} it names nothing",
+                    "{why}; the keys of this run are unknown, so nothing is cleaned; without the \
+                     folder {} it has none",
                     run.folder.display()
                 ),
             });

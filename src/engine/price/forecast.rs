@@ -1,4 +1,4 @@
-//! How much work each node of a run is, before it has run: for the time that is left.
+//! Forecasts the work of each node before it has run, to estimate the remaining time.
 
 use std::collections::HashMap;
 
@@ -9,10 +9,10 @@ use crate::stages::registry::Registry;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
-/// Seconds of a node that computes next to nothing, until such nodes of its kind are recorded.
+/// Seconds of a node with almost no computation, until such nodes of its kind have been recorded.
 const SMALL: f64 = 0.1;
 
-/// What is foreseen of the nodes of a run, by id. Nodes whose work can't be foreseen are left out.
+/// The forecast for the nodes of a run, by id. Omits nodes whose work can't be forecast.
 #[derive(Clone, Debug, Default)]
 pub struct Forecast {
     pub nodes: HashMap<String, NodeForecast>,
@@ -20,14 +20,14 @@ pub struct Forecast {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct NodeForecast {
-    /// Of a core, or of the device where that is a GPU.
+    /// Core seconds, or device seconds on a GPU.
     pub seconds: f64,
-    /// Whether the node is mostly arithmetic, whose pace is that of the machine.
+    /// Whether the node is dominated by arithmetic, whose rate depends on the machine.
     pub arithmetic: bool,
 }
 
-/// The work of the nodes of `graph` on a class of devices: by their operations, and by recorded runs
-/// of their kind where there are any.
+/// The work of the nodes of `graph` on a class of devices: by their operations, and by recorded
+/// runs of their kind if there are any.
 pub fn forecast(graph: &Graph, registry: &Registry, store: &Store, class: &str) -> Forecast {
     let rates = Rates::of(store);
     let prices = prices(graph, registry, &|_| None);
@@ -57,7 +57,7 @@ fn is_small(seconds: f64) -> NodeForecast {
     }
 }
 
-/// Seconds of an operation.
+/// Seconds per operation.
 fn pace(rates: &Rates, kind: &str, class: &str) -> f64 {
     match rates.seconds_per_operation(kind, class) {
         0.0 => 1.0 / CORE,

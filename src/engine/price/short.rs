@@ -1,4 +1,4 @@
-//! Trainings that end before their warm-up: how they are counted and worded.
+//! Counts and describes trainings that end before their warm-up.
 
 use std::fmt;
 
@@ -10,12 +10,12 @@ use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
 use crate::workflow::graph::{Graph, Input, Member, Node};
 
-/// The nodes of one stage that train for fewer steps than their warm-up takes.
+/// The nodes of one stage that train for fewer steps than their warm-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShortStage {
     pub stage: String,
     pub nodes: usize,
-    /// The node of the fewest steps.
+    /// The node with the fewest steps.
     pub id: String,
     pub training: ShortTraining,
 }
@@ -44,7 +44,7 @@ impl fmt::Display for ShortStage {
     }
 }
 
-/// What to do about it.
+/// A hint for such trainings.
 pub const HINT: &str = "`warmup: 0.1` is a tenth of the steps, however many there are";
 
 /// Counts a node of `stages`.
@@ -88,7 +88,7 @@ pub fn of_node<'r>(
     let task = registry.task(node.kind.name(), &node.with)?.ok()?;
     let outlook = |member: &Member| {
         let count = record(member.node).and_then(recorded_images);
-        // Nothing here depends on how the images are kept.
+        // The storage of the images does not matter here.
         count.map_or(PortForecast::Unknown, |count| PortForecast::Images {
             count,
             decode: false,

@@ -1,4 +1,4 @@
-//! Answers `cpuid` for the processor, for as long as one question takes.
+//! Emulates `cpuid` during a single query of the processor's features.
 
 use std::arch::x86_64::{__cpuid_count, CpuidResult};
 use std::io;
@@ -8,22 +8,22 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::Level;
 
-/// `ARCH_SET_CPUID` of `arch_prctl` (Linux 4.12): whether the calling thread may use `cpuid`.
+/// `ARCH_SET_CPUID` of `arch_prctl` (Linux 4.12): whether the calling thread may execute `cpuid`.
 const SET_CPUID: libc::c_int = 0x1012;
 
-/// The level that the handler answers for.
+/// The level that the handler reports.
 static LEVEL: AtomicU8 = AtomicU8::new(0);
 
-/// What `ask` gives where `cpuid` knows nothing beyond `level`.
+/// The result of `ask` while `cpuid` reports nothing beyond `level`.
 ///
 /// # Errors
-/// A processor or kernel on which `cpuid` can't be made to trap.
+/// The processor or kernel can't make `cpuid` trap.
 pub fn answering<R>(level: Level, ask: impl FnOnce() -> R) -> io::Result<R> {
     LEVEL.store(level as u8, Ordering::Relaxed);
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = answer;
     let mut before = MaybeUninit::<libc::sigaction>::uninit();
-    // SAFETY: all zero is a valid action, and `answer` has the signature that SA_SIGINFO asks for.
-    // `before` is written where the call succeeds, and put back by a call of the same kind.
+    // SAFETY: an all-zero action is valid, and `answer` has the signature that SA_SIGINFO requires.
+    // `before` is written if the call succeeds, and restored by a call of the same type.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
         action.sa_sigaction = handler as usize;
@@ -44,19 +44,19 @@ pub fn answering<R>(level: Level, ask: impl FnOnce() -> R) -> io::Result<R> {
 }
 
 fn allow_cpuid(allowed: bool) -> io::Result<()> {
-    // SAFETY: takes two numbers, and changes what `cpuid` does in this thread only.
+    // SAFETY: takes two numbers, and affects `cpuid` in this thread only.
     match unsafe { libc::syscall(libc::SYS_arch_prctl, SET_CPUID, libc::c_long::from(allowed)) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// Does what the trapped instruction would have done. Any other fault meets the default action.
+/// Emulates the trapped instruction. Any other fault gets the default action.
 extern "C" fn answer(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     /// The bytes of `cpuid`.
     const INSTRUCTION: [u8; 2] = [0x0f, 0xa2];
-    // SAFETY: under SA_SIGINFO the kernel gives the interrupted thread's context, which is this
-    // handler's alone; a code fault's instruction pointer can be read from.
+    // SAFETY: with SA_SIGINFO the kernel passes the interrupted thread's context, which only this
+    // handler uses; the instruction pointer of a code fault is readable.
     unsafe {
         let context = context.cast::<libc::ucontext_t>();
         let registers = (&raw mut (*context).uc_mcontext.gregs).cast::<libc::greg_t>();
@@ -89,19 +89,19 @@ const fn bits(places: &[u32]) -> u32 {
     bits
 }
 
-/// Of leaf 7, what has nothing to do with vectors: FSGSBASE, ERMS, RDSEED, ADX, CLFLUSHOPT, SHA.
+/// Features in leaf 7 that are unrelated to vectors: FSGSBASE, ERMS, RDSEED, ADX, CLFLUSHOPT, SHA.
 const PLAIN: u32 = bits(&[0, 9, 18, 19, 23, 29]);
 /// BMI1, AVX2, BMI2.
 const OF_V3: u32 = bits(&[3, 5, 8]);
 /// AVX-512 F, DQ, CD, BW, VL.
 const OF_V4: u32 = bits(&[16, 17, 28, 30, 31]);
-/// Of leaf 1: FMA, MOVBE, AVX, F16C.
+/// In leaf 1: FMA, MOVBE, AVX, F16C.
 const OF_V3_IN_1: u32 = bits(&[12, 22, 28, 29]);
-/// Of leaf 8000'0001: XOP, FMA4, TBM, which no level has; and LZCNT.
+/// In leaf 8000'0001: XOP, FMA4, TBM, which no level has; and LZCNT.
 const NEVER: u32 = bits(&[11, 16, 21]);
 const LZCNT: u32 = bits(&[5]);
 
-/// What the processor said, without what lies beyond the cap.
+/// The processor's answer without features beyond the cap.
 fn capped(leaf: u32, part: u32, mut found: CpuidResult) -> CpuidResult {
     let level = LEVEL.load(Ordering::Relaxed);
     let (has_v3, has_v4) = (level >= Level::V3 as u8, level >= Level::V4 as u8);
@@ -120,7 +120,7 @@ fn capped(leaf: u32, part: u32, mut found: CpuidResult) -> CpuidResult {
                 ..nothing
             };
         }
-        // What came after AVX-512; the shapes of AMX; AVX10.
+        // Features newer than AVX-512; the tile shapes of AMX; AVX10.
         (7 | 0x1d | 0x1e | 0x24, _) => found = nothing,
         (0x8000_0001, _) => found.ecx &= !(NEVER | if has_v3 { 0 } else { LZCNT }),
         _ => {}

@@ -16,7 +16,7 @@ use crate::{Error, Result};
 type NamedTensors = BTreeMap<String, Tensor>;
 
 /// Logits `[batch, outputs]` of `images` `[batch, 3, size, size]`, and the new values of buffers.
-/// The logits are part of Candle's graph where an image or a tensor is.
+/// The logits are part of Candle's graph if an image or a tensor is.
 ///
 /// # Errors
 /// A shape that does not fit; a missing tensor.
@@ -57,7 +57,7 @@ pub fn forward(
 struct Trace {
     tape: Tape,
     images: Value,
-    /// The tensors that a gradient flows to.
+    /// The tensors that need a gradient.
     leaves: BTreeMap<String, Value>,
     output: Value,
     updates: BufferUpdates,
@@ -130,7 +130,7 @@ impl Trace {
     }
 }
 
-/// The gradient of `leaf`: zeros where the output does not depend on it.
+/// The gradient of `leaf`: zeros if the output does not depend on it.
 fn gradient(found: &mut Gradients, leaf: &Value) -> Result<Tensor> {
     match found.take(leaf) {
         Some(gradient) => Ok(gradient.to_dtype(leaf.tensor().dtype())?),
@@ -147,7 +147,7 @@ impl Weights for Values {
     }
 }
 
-/// The operation: its first argument are the images, its second the joined parameters.
+/// The operation: its first argument is the images, its second the joined parameters.
 struct Bridge {
     config: Config,
     tensors: NamedTensors,
@@ -155,7 +155,7 @@ struct Bridge {
     trained: Vec<String>,
     training: bool,
     output: Tensor,
-    /// Taken by the first backward pass; another one records it again.
+    /// Consumed by the first backward pass; another one records it again.
     trace: Mutex<Option<Trace>>,
 }
 

@@ -1,4 +1,4 @@
-//! A module of candle-nn in our evaluation.
+//! Adapts a module of candle-nn to our evaluation.
 
 use candle_core::{Device, Tensor};
 use candle_nn::Module;
@@ -7,8 +7,8 @@ use crate::Result;
 use crate::models::Classifier;
 use crate::models::config::Input;
 
-/// A module that gives logits f32 `[batch, classes]` of normalised images f32
-/// `[batch, 3, size, size]`, for [`crate::train::evaluate::evaluate`].
+/// A module that maps normalised images f32 `[batch, 3, size, size]` to logits f32 `[batch,
+/// classes]`, for [`crate::train::evaluate::evaluate`].
 pub struct Evaluated<M> {
     pub module: M,
     /// The images it takes.

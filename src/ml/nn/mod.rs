@@ -1,13 +1,13 @@
 //! The bridge to candle-nn: our models as its modules, our update rules as its optimisers, and its
 //! modules in our evaluation.
 //!
-//! Our own training loop keeps its tape, which is faster; what runs through this bridge gives the
-//! same numbers. A forward pass is one operation of Candle's graph, whose backward pass is that of
-//! our tape ([`crate::ops`]), so every parameter receives a gradient. Candle limits an operation to
-//! three arguments; all parameters are therefore joined into one, which costs a copy of them and
-//! of their gradients each step.
+//! Our own training loop uses the tape directly, which is faster; this bridge gives the same
+//! numbers. A forward pass is one operation of Candle's graph, whose backward pass is that of our
+//! tape ([`crate::ops`]), so every parameter receives a gradient. Candle limits an operation to
+//! three arguments; all parameters are therefore joined into one, which costs a copy of them and of
+//! their gradients in each step.
 //!
-//! Knows nothing of methods of fine-tuning and of datasets.
+//! Knows no fine-tuning methods or datasets.
 
 mod bridge;
 mod evaluated;

@@ -11,10 +11,10 @@ use crate::models::{Config, Initial, Model, Role, TensorSpec};
 
 /// A vision transformer or residual network whose tensors belong to Candle.
 ///
-/// [`ModuleT::forward_t`] gives the logits f32 `[batch, outputs]` of normalised images f32
-/// `[batch, 3, size, size]`; in training mode it also moves the running statistics of batch norms.
-/// [`NnModel::evaluation`] is the same as a [`Module`]: Candle gives every `Module` a `forward_t`
-/// that ignores the mode, so one type can't be both.
+/// [`ModuleT::forward_t`] returns the logits f32 `[batch, outputs]` of normalised images f32
+/// `[batch, 3, size, size]`; in training mode it also updates the running statistics of batch
+/// norms. [`NnModel::evaluation`] is the same as a [`Module`]: Candle gives every `Module` a
+/// `forward_t` that ignores the mode, so one type can't be both.
 #[derive(Clone, Debug)]
 pub struct NnModel {
     config: Config,
@@ -25,11 +25,11 @@ pub struct NnModel {
 
 impl NnModel {
     /// Takes the tensors of `config` from `builder`, by their names in timm or torchvision. A
-    /// builder over a [`VarMap`] draws those that are missing; on a CPU, Candle draws from a
-    /// generator without a seed, so use [`variables`] where the start must be reproducible.
+    /// builder over a [`VarMap`] initialises missing ones; on a CPU, Candle uses an unseeded
+    /// generator, so use [`variables`] if the initialisation must be reproducible.
     ///
     /// # Errors
-    /// A tensor that is missing, or of another shape; a description that no model can have.
+    /// A tensor that is missing or has another shape; an invalid config.
     pub fn load(config: Config, builder: VarBuilder) -> candle_core::Result<Self> {
         config.check().map_err(candle_core::Error::wrap)?;
         let (mut parameters, mut buffers) = (BTreeMap::new(), BTreeMap::new());
@@ -62,7 +62,7 @@ impl NnModel {
         EvaluationMode(self)
     }
 
-    /// The model as it is now, apart from Candle's variables.
+    /// A copy of the current model, independent of Candle's variables.
     ///
     /// # Errors
     /// A copy that fails.
@@ -106,8 +106,8 @@ impl ModuleT for NnModel {
     }
 }
 
-/// The tensors of `model` as variables, copied: for an [`NnModel`] that trains from this start, and
-/// to save it with [`VarMap::save`].
+/// Copies of the tensors of `model` as variables: for an [`NnModel`] that trains from this
+/// initialisation, and to save it with [`VarMap::save`].
 ///
 /// # Errors
 /// A copy that fails.

@@ -9,7 +9,7 @@ use candle_nn::{Optimizer, VarMap};
 use crate::models::Config;
 use crate::train::optimiser::{Optimiser, Parameter, Rule};
 
-/// How [`Updates`] moves variables.
+/// The settings of [`Updates`].
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub rule: Rule,
@@ -19,7 +19,7 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    /// SGD with momentum 0.9, as the benchmark has it.
+    /// SGD with momentum 0.9, as in the benchmark.
     fn default() -> Self {
         Self {
             rule: Rule::Sgd { momentum: 0.9 },
@@ -29,8 +29,8 @@ impl Default for Settings {
     }
 }
 
-/// SGD with momentum, or AdamW, with the formulas of PyTorch; bit-equal to our own training loop
-/// for equal gradients. A variable without a gradient stays as it is.
+/// SGD with momentum, or AdamW, with PyTorch's formulas; bit-equal to our own training loop for
+/// equal gradients. A variable without a gradient is unchanged.
 pub struct Updates {
     optimiser: Optimiser,
     rate: f64,
@@ -38,8 +38,8 @@ pub struct Updates {
 }
 
 impl Updates {
-    /// For the variables of a model. As timm has it, AdamW does not decay biases, norms and
-    /// embeddings; SGD decays all.
+    /// For the variables of a model. As in timm, AdamW does not decay biases, norms and embeddings;
+    /// SGD decays all.
     pub fn of_model(config: &Config, variables: &VarMap, settings: Settings) -> Self {
         let adamw = matches!(settings.rule, Rule::AdamW { .. });
         let data = variables.data().lock().unwrap_or_else(|it| it.into_inner());
@@ -89,7 +89,7 @@ impl Optimizer for Updates {
             .step(self.rate, &mut parameters, &found)
             .map_err(candle_core::Error::wrap)?;
         for ((name, parameter), before) in parameters.iter().zip(before) {
-            // Where an update is not in place, its result is another tensor.
+            // If an update is not in place, its result is another tensor.
             if parameter.tensor.id() != before {
                 self.write(name, &parameter.tensor)?;
             }

@@ -1,4 +1,4 @@
-//! The bridge against our own training loop, on the same numbers.
+//! Compares the bridge with our own training loop, on the same numbers.
 
 use std::collections::BTreeMap;
 
@@ -57,8 +57,8 @@ fn bits(tensor: &Tensor) -> Vec<u32> {
     values.iter().map(|value| value.to_bits()).collect()
 }
 
-/// Logits are bit-equal; every parameter has the gradient of our own loop; running statistics move
-/// as there; a second backward pass through the same graph gives the same gradients.
+/// Logits are bit-equal; every parameter has the gradient of our own loop; running statistics are
+/// updated equally; a second backward pass through the same graph gives the same gradients.
 #[test]
 fn gradients_are_those_of_our_own_loop() {
     for arch in ["vit_mini", "resnet_mini"] {
@@ -188,8 +188,8 @@ fn updates_are_those_of_our_own_loop() {
     }
 }
 
-/// What docs/candle.md says of candle-nn: these operations drop the gradient without an error. A
-/// failure here is good news, and the page changes.
+/// docs/candle.md lists these operations of candle-nn, which drop the gradient without an error. If
+/// this fails, Candle has improved, and the page changes.
 #[test]
 fn operations_of_candle_without_a_gradient() {
     let device = Device::Cpu;
@@ -232,8 +232,8 @@ fn operations_of_candle_without_a_gradient() {
     }
 }
 
-/// Candle has operations without a gradient that say nothing (docs/candle.md). In every
-/// architecture, under every method, each tensor that trains receives a gradient and moves.
+/// Some operations of Candle silently drop the gradient (docs/candle.md). For every architecture
+/// and method, each trained tensor receives a gradient and is updated.
 #[test]
 fn every_parameter_that_trains_moves() {
     for arch in crate::models::catalogue::names() {
@@ -303,7 +303,7 @@ fn moves(config: &Config, method: &dyn Method) {
     assert!(!expected.is_empty(), "{arch}");
     let mut trainer = Trainer::new(start, method, &objective(Rule::Sgd { momentum: 0.0 })).unwrap();
     let mut moved: BTreeMap<String, bool> = expected.into_iter().map(|it| (it, false)).collect();
-    // A factor of a low-rank change that starts at 0 keeps the other one still for a step.
+    // A factor of a low-rank change that starts at 0 leaves the other one unchanged for a step.
     for _ in 0..2 {
         let batch = BatchInput::Images(images.clone()).into();
         let (_, gradients) = trainer.gradients(&batch, &LABELS).unwrap();

@@ -140,7 +140,7 @@ impl Tape {
     /// As [`Tape::backward`], for an output of any shape, whose own gradient is `seed`.
     pub fn backward_from(self, output: &Value, seed: Tensor) -> Result<Gradients> {
         let last = output.place.ok_or_else(|| {
-            Error::Invalid("nothing that the loss depends on is to be trained".to_string())
+            Error::Invalid("the loss depends on no trained parameter".to_string())
         })?;
         let mut steps = self.steps.into_inner();
         steps.truncate(last + 1);

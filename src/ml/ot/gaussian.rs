@@ -153,7 +153,7 @@ impl Gaussian {
         match off <= ERROR * (residual * residual + beside) {
             true => Ok(residual * residual),
             false => Err(Error::Numerical(format!(
-                "two covariances are too alike for f64 to tell their distance, {residual:.1e}, to \
+                "two covariances are too similar to compute their distance, {residual:.1e}, in f64 to \
                  a millionth: their points spread over {:.1e}",
                 size.sqrt()
             ))),

@@ -209,7 +209,7 @@ fn projection_error(dimension: usize) -> f64 {
 
 fn too_alike() -> Error {
     Error::Numerical(
-        "the projections of the sets are too alike for their digits to tell a distance to a \
+        "the projections of the sets are too similar to compute a distance to a \
          millionth: centre the points, and scale them to about 1"
             .to_string(),
     )

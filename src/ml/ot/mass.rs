@@ -53,7 +53,7 @@ impl Masses {
             return Ok(());
         }
         Err(Error::Numerical(format!(
-            "the distance can't be told to a millionth: weights are known to {:.0e} of the mass, \
+            "the distance can't be computed to a millionth: weights are known to {:.0e} of the mass, \
              and moving that may cost {doubtful:.1e} of {value:.3e}; equal weights, or points less \
              far apart, have a distance",
             self.doubt

@@ -150,8 +150,8 @@ fn accurate_difference(found: Quad, size: f64) -> Result<f64> {
         share if share <= ROUNDING => Ok(0.0),
         share if share * ERROR >= ROUNDING => Ok(found.0),
         _ => Err(Error::Numerical(
-            "the distances between the sets and those within them cancel to less than 32 digits \
-             tell: the sets are the same but for rounding"
+            "the distances between the sets and within them cancel beyond 32 \
+             digits: the sets are equal up to rounding"
                 .to_string(),
         )),
     }

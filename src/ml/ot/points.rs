@@ -297,7 +297,7 @@ pub fn normalised(weights: &[f64], count: usize) -> Result<Vec<f64>> {
         .find(|share| **share > 0.0 && **share < SMALLEST_SHARE)
     {
         return Err(Error::Invalid(format!(
-            "a weight of {tiny:e} of the mass is too small to be told from 0: leave the point out"
+            "a weight of {tiny:e} of the mass is too small to be distinguished from 0: leave the point out"
         )));
     }
     Ok(shares)

@@ -63,8 +63,8 @@ pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>
     let column = |name: &str| match places.get(name).map(Vec::as_slice) {
         Some([only]) => Ok(*only),
         Some(several) => Err(Error::Invalid(format!(
-            "the model has {} classes `{name}` (outputs {}), so which of them the dataset's \
-             `{name}` is can't be told: give each a name of its own, in `classes` of its \
+            "the model has {} classes `{name}` (outputs {}), so it is unclear which of them \
+             the dataset's `{name}` is: give each a distinct name, in `classes` of its \
              checkpoint and in the dataset",
             several.len(),
             joined(several)

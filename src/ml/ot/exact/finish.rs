@@ -130,7 +130,7 @@ impl Finished {
             value, dual_gap, ..
         } = self.found;
         Error::Numerical(format!(
-            "exact transport can't be told to a millionth: its value is {value:.3e}, up to \
+            "exact transport can't be computed to a millionth: its value is {value:.3e}, up to \
              {dual_gap:.1e} too large, at costs of up to {:.1e}",
             cost.largest()
         ))

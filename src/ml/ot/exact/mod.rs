@@ -291,8 +291,8 @@ impl<P: Digits> Simplex<'_, P> {
                 self.limit
             )));
         }
-        let told = self.pivots.is_multiple_of(4096);
-        if told && !self.observer.advance(self.pivots, 0, "pivots") {
+        let report_due = self.pivots.is_multiple_of(4096);
+        if report_due && !self.observer.advance(self.pivots, 0, "pivots") {
             return Err(Error::Interrupted);
         }
         Ok(())

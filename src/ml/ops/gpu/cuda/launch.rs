@@ -172,7 +172,7 @@ impl<'a> Kernel<'a> {
 }
 
 fn too_large(name: &str) -> Error {
-    Error::Invalid(format!("`{name}` can't be run on so many values"))
+    Error::Invalid(format!("`{name}` can't be run on this many values"))
 }
 
 fn failed(name: &str, error: &dyn std::fmt::Display) -> Error {
@@ -205,7 +205,7 @@ fn address(tensor: &Tensor, stream: &CudaStream) -> Result<u64> {
     let (storage, layout) = tensor.storage_and_layout();
     let (Storage::Cuda(storage), Some((start, _))) = (&*storage, layout.contiguous_offsets())
     else {
-        let message = "a kernel of the GPU needs contiguous tensors that lie there";
+        let message = "a kernel of the GPU needs contiguous tensors on that GPU";
         return Err(Error::Invalid(message.to_string()));
     };
     let first = match &storage.slice {
