@@ -370,7 +370,7 @@ fn what_does_not_fit_fails_the_node() {
         |with: Value, a: &Artifact, b: &Artifact| run(&store, &with, a, b).unwrap_err().to_string();
     let different = error(json!({}), &a, &images);
     assert!(
-        different.contains("4 and with 12 coordinates"),
+        different.contains("different numbers of coordinates: 4 and 12"),
         "{different}"
     );
     let tight = error(json!({ "tolerance": 1e-300 }), &a, &a);
