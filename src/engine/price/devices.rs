@@ -1,6 +1,8 @@
 //! Estimates how long operations take on common devices: by their peak rates and the share that
 //! training reaches, until recorded runs provide measurements.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::RunPrice;
@@ -70,7 +72,11 @@ pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> V
             recorded: 0,
         })
         .collect();
-    let classes = rates.classes();
+    let mut classes = rates.classes();
+    classes.retain(|class| {
+        let mut kinds = operations_by_kind(graph, price).into_iter();
+        kinds.all(|(kind, operations)| rates.measured(kind, class, operations))
+    });
     if !classes.iter().any(|class| class.starts_with("cpu/")) {
         all.push(Hours {
             device: "CPU cores".to_string(),
@@ -95,6 +101,14 @@ pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> V
         });
     }
     all
+}
+
+fn operations_by_kind<'a>(graph: &'a Graph, price: &RunPrice) -> BTreeMap<&'a str, f64> {
+    let mut kinds = BTreeMap::new();
+    for (node, cost) in &price.costs {
+        *kinds.entry(graph.dag[*node].kind.name()).or_default() += cost.operations;
+    }
+    kinds
 }
 
 fn by_peak(price: &RunPrice, full: f64, half: f64) -> f64 {

@@ -16,6 +16,9 @@ use crate::workflow::graph::Graph;
 /// Below this number of operations, arithmetic does not dominate a node's time.
 pub(super) const WORTH_COUNTING: f64 = 1e9;
 
+/// How much longer than all recorded nodes of its kind together a run may be for its time to be told.
+const MOST_EXTRAPOLATED: f64 = 1e5;
+
 /// Recorded totals of one kind on one class of devices.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Rate {
@@ -65,18 +68,28 @@ impl Rates {
 
     /// The rate of `kind`; of all kinds if it has not been recorded.
     pub fn seconds_per_operation(&self, kind: &str, class: &str) -> f64 {
+        let rate = self.rate(kind, class);
+        rate.seconds / rate.operations.max(1.0)
+    }
+
+    fn rate(&self, kind: &str, class: &str) -> Rate {
         let Some(kinds) = self.0.get(class) else {
-            return 0.0;
+            return Rate::default();
         };
         let known = kinds.get(kind).copied().filter(|rate| rate.nodes > 0);
-        let known = known.unwrap_or_else(|| {
+        known.unwrap_or_else(|| {
             kinds.values().fold(Rate::default(), |all, one| Rate {
                 seconds: all.seconds + one.seconds,
                 operations: all.operations + one.operations,
                 ..all
             })
-        });
-        known.seconds / known.operations.max(1.0)
+        })
+    }
+
+    /// Whether enough of `kind` was recorded on a class of devices to tell how long `operations` of it
+    /// take. Short nodes mostly measure what is not arithmetic.
+    pub fn measured(&self, kind: &str, class: &str, operations: f64) -> bool {
+        operations <= self.rate(kind, class).operations * MOST_EXTRAPOLATED
     }
 
     fn add(&mut self, kind: &str, operations: f64, record: &StoredRecord) {
@@ -128,4 +141,26 @@ pub fn learn(
 
 fn file(store: &Store) -> PathBuf {
     store.root().join("index.rates")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_short_nodes_do_not_tell_how_long_a_benchmark_takes() {
+        let rate = Rate {
+            nodes: 12,
+            seconds: 30.0,
+            operations: 4e11,
+            ..Rate::default()
+        };
+        let kinds = BTreeMap::from([("finetune".to_string(), rate)]);
+        let rates = Rates(BTreeMap::from([("cpu/x86-64-v4".to_string(), kinds)]));
+        let measured = |kind, operations| rates.measured(kind, "cpu/x86-64-v4", operations);
+        assert!(measured("finetune", 1e15));
+        assert!(!measured("finetune", 5e20), "ImageNet-RIB, of mini-RIB");
+        assert!(measured("evaluate", 1e9), "by the rate of all kinds");
+        assert!(!rates.measured("finetune", "cuda/NVIDIA H100", 1e9));
+    }
 }
