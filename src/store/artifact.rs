@@ -1,5 +1,5 @@
-//! What a port holds, as plain data. A port's digest is the BLAKE3 of its artifact's canonical
-//! bytes; those bytes are themselves a blob, so an artifact is read by reading its digest.
+//! Artifacts: the content of ports, as plain data. A port's digest is the BLAKE3 of its artifact's
+//! canonical bytes. Those bytes are a blob, too, so the digest is enough to read an artifact.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,24 +15,24 @@ use crate::digest::Digest;
 pub enum Artifact {
     Files(Files),
     Dataset(Dataset),
-    /// A model or named arrays: which, says the port's type.
+    /// A model or named arrays; the port's type says which.
     Tensors(Tensors),
     Metrics(Metrics),
     Table(Table),
 }
 
-/// Bytes, by content. The fields stand in the order of their names: see [`Artifact::to_bytes`].
+/// Bytes, by content. The fields are in alphabetical order: see [`Artifact::to_bytes`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Blob {
     pub bytes: u64,
     pub digest: Digest,
 }
 
-/// A tree of files: relative paths with `/` to their content. A single file that is no folder
-/// stands under the empty path.
+/// A tree of files: maps relative paths with `/` to content. A single file (not a folder) has the
+/// empty path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Files {
-    /// Paths of folders that hold nothing; the empty path is the tree itself.
+    /// Paths of empty folders; the empty path is the tree itself.
     #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
     pub empty_folders: BTreeSet<String>,
     pub files: BTreeMap<String, TreeFile>,
@@ -43,7 +43,7 @@ pub struct Files {
 pub struct TreeFile {
     pub bytes: u64,
     pub digest: Digest,
-    /// Its owner may run it.
+    /// Whether its owner may execute it.
     #[serde(skip_serializing_if = "is_false", default)]
     pub executable: bool,
 }
@@ -73,14 +73,14 @@ impl From<Blob> for TreeFile {
 }
 
 impl Files {
-    /// Whether content and paths are all there is to it, as in every record of format 1.
+    /// Whether the tree consists of content and paths only, as in every record of format 1.
     pub fn is_plain(&self) -> bool {
         self.empty_folders.is_empty() && !self.files.values().any(|file| file.executable)
     }
 }
 
 impl FromIterator<(String, Blob)> for Files {
-    /// A tree without executable files and empty folders.
+    /// A tree without executable files or empty folders.
     fn from_iter<I: IntoIterator<Item = (String, Blob)>>(files: I) -> Self {
         let files = files.into_iter();
         Self {
@@ -90,12 +90,12 @@ impl FromIterator<(String, Blob)> for Files {
     }
 }
 
-/// Labelled images: an index into blobs or into files on disk, never their place.
+/// Labelled images: an index into blobs or into files on disk, never their location.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Dataset {
     /// Class names; an image's label is an index into them.
     pub classes: Vec<String>,
-    /// What its licence says against training on it, if it does.
+    /// The licence's restriction on training, if there is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub clause: Option<String>,
     /// One part, or several where datasets were joined.
@@ -105,7 +105,8 @@ pub struct Dataset {
 /// A part of a dataset that evaluation reports on its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Part {
-    /// The gathered axes that tell this part from the others; empty for a whole.
+    /// The gathered axes that distinguish this part from the others; empty for an undivided
+    /// dataset.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub axes: BTreeMap<String, String>,
     pub images: Images,
@@ -145,7 +146,7 @@ pub struct ImageFile {
 /// A tree of tensors with a config: a checkpoint, or arrays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Tensors {
-    /// For a model its architecture and input; for arrays what they are.
+    /// For a model, its architecture and input; for arrays, their description.
     pub config: Value,
     /// By name.
     pub tensors: BTreeMap<String, TensorEntry>,
@@ -154,17 +155,17 @@ pub struct Tensors {
 /// One tensor: its content is the row-major little-endian bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorEntry {
-    /// As safetensors writes it: `F32`, `U8`, `I64`.
+    /// The safetensors name: `F32`, `U8`, `I64`.
     pub dtype: String,
     pub shape: Vec<usize>,
     pub digest: Digest,
-    /// The bytes themselves in hexadecimal, for tensors of at most [`INLINE_BYTES`]. They are
-    /// then in no blob of their own.
+    /// The bytes in hexadecimal, for tensors of at most [`INLINE_BYTES`], which have no blob of
+    /// their own.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inline: Option<String>,
 }
 
-/// Tensors up to this size stand in the artifact itself. Part of the format.
+/// Tensors up to this size are stored inline, in the artifact. Part of the format.
 pub const INLINE_BYTES: usize = 256;
 
 /// Named numbers.
@@ -173,22 +174,22 @@ pub struct Metrics {
     pub values: BTreeMap<String, Metric>,
 }
 
-/// A number with what is needed to read it.
+/// A number with what is needed to interpret it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Metric {
     pub value: f64,
-    /// How many samples (images, domains) it was taken over.
+    /// The number of samples (images, domains) behind it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub n: Option<u64>,
-    /// `percent`, `points`, `nats`; empty: a pure number.
+    /// `percent`, `points`, `nats`; empty: dimensionless.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub unit: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub better: Option<Better>,
-    /// What guessing would give.
+    /// The value at chance level.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub chance: Option<f64>,
-    /// A 95 % interval around `value`, where there are repeats.
+    /// A 95 % confidence interval around `value`, if there are repeats.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub interval: Option<[f64; 2]>,
 }
@@ -221,9 +222,9 @@ pub struct Table {
 }
 
 impl Artifact {
-    /// The blobs that must lie in the store for the artifact to be read.
+    /// The blobs that must be in the store to read the artifact.
     ///
-    /// Encoded images are not among them: they may lie in the folder they came from.
+    /// Encoded images are not among them: they may be in their original folder.
     pub fn blobs(&self) -> Vec<Blob> {
         match self {
             Artifact::Files(files) => files.files.values().map(TreeFile::blob).collect(),
@@ -248,7 +249,7 @@ impl Artifact {
         }
     }
 
-    /// The encoded images that it names, wherever they lie.
+    /// The encoded images that it references, wherever they are stored.
     pub fn encoded_images(&self) -> Vec<Digest> {
         let Artifact::Dataset(dataset) = self else {
             return Vec::new();
@@ -260,7 +261,7 @@ impl Artifact {
         files.flatten().map(|file| file.blob.digest).collect()
     }
 
-    /// Bytes of everything the artifact names, encoded images included.
+    /// Bytes of everything that the artifact references, including encoded images.
     pub fn content_bytes(&self) -> u64 {
         let encoded = match self {
             Artifact::Dataset(dataset) => dataset
@@ -276,7 +277,7 @@ impl Artifact {
         encoded + self.blobs().iter().map(|blob| blob.bytes).sum::<u64>()
     }
 
-    /// Refuses numbers that JSON can't hold.
+    /// Rejects numbers that JSON can't represent.
     pub fn check_finite(&self) -> Result<(), BlobError> {
         let Artifact::Metrics(metrics) = self else {
             return Ok(());
@@ -297,21 +298,21 @@ impl Artifact {
 }
 
 impl TensorEntry {
-    /// Bytes of the tensor's content; 0 for a dtype that is not known.
+    /// Bytes of the tensor's content; 0 for an unknown dtype.
     pub fn bytes(&self) -> u64 {
         size(&self.dtype, &self.shape).unwrap_or_default()
     }
 }
 
-/// Reads and writes blobs by content: all that a task sees of a store.
+/// Reads and writes blobs by content. A task sees nothing else of a store.
 pub trait Blobs: Send + Sync {
     /// The verified bytes of `digest`.
     fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError>;
     /// A read-only file with the bytes of `digest`, verified.
     fn path(&self, digest: &Digest) -> Result<std::path::PathBuf, BlobError>;
-    /// Keeps `bytes`, returns their digest.
+    /// Stores `bytes` and returns their digest.
     fn write(&self, bytes: &[u8]) -> Result<Blob, BlobError>;
-    /// Keeps the content of a file; the file itself stays where it is.
+    /// Stores the content of a file; leaves the file where it is.
     fn write_file(&self, path: &std::path::Path) -> Result<Blob, BlobError>;
 }
 
@@ -319,10 +320,10 @@ pub trait Blobs: Send + Sync {
 pub enum BlobError {
     #[error("blob {0} is not in the store")]
     Missing(Digest),
-    /// It was set aside; the node that makes it must run again.
+    /// It was set aside; the node that produces it must run again.
     #[error("blob {0} was damaged and has been set aside")]
     Damaged(Digest),
-    /// The bytes are whole, but not what they should be.
+    /// The bytes match the digest, but their content is not the expected one.
     #[error("blob {digest} can't be read: {why}")]
     Unreadable { digest: Digest, why: String },
     #[error("tensor `{name}`: {why}")]
@@ -336,13 +337,13 @@ pub enum BlobError {
     },
 }
 
-/// `None` for a name that safetensors does not know.
+/// `None` for a name that safetensors does not define.
 pub(super) fn dtype(name: &str) -> Option<Dtype> {
     serde_json::from_value(Value::from(name)).ok()
 }
 
-/// Bytes of a tensor of `dtype` and `shape`; `None` for a dtype that is not known, a size that is
-/// past counting or not a whole number of bytes.
+/// Bytes of a tensor of `dtype` and `shape`; `None` for an unknown dtype, and for a size that
+/// overflows or is not a whole number of bytes.
 pub fn size(name: &str, shape: &[usize]) -> Option<u64> {
     let bits = shape
         .iter()

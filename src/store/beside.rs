@@ -1,5 +1,5 @@
-//! A scratch store beside another one: what is written goes into the scratch store, blobs that it
-//! lacks are read from the other. So nodes can be executed again without a trace in the store.
+//! A scratch store beside another store: writes go into the scratch store, and blobs that it lacks
+//! are read from the other one. So nodes can run again without changing the store.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use super::layout::{STAT_INDEX, TREE_INDEX};
 use super::{Elsewhere, Foreign, Record, Store, StoreError, Wanted};
 use crate::digest::Digest;
 
-/// Gives another store's blobs.
+/// Provides the blobs of another store.
 #[derive(Debug)]
 pub struct Beside(pub Arc<Store>);
 
@@ -18,7 +18,7 @@ impl Elsewhere for Beside {
     fn fetch(&self, store: &Store, wanted: &[Wanted]) {
         self.0.obtain(wanted);
         for Wanted { digest, .. } in wanted {
-            // Verified. What is missing is missing here, too.
+            // `path` verifies the blob. One that the other store lacks is missing here, too.
             let Ok(path) = self.0.path(digest) else {
                 continue;
             };
@@ -29,7 +29,7 @@ impl Elsewhere for Beside {
     }
 }
 
-/// Gives `store` the blob in the file `path`, by a link where that is possible.
+/// Adds the blob in the file `path` to `store`, by a hard link if possible.
 fn bring(store: &Store, path: &Path, digest: &Digest) -> Result<(), StoreError> {
     let folder = store.scratch()?;
     let link = folder.path().join("blob");
@@ -37,12 +37,12 @@ fn bring(store: &Store, path: &Path, digest: &Digest) -> Result<(), StoreError> 
     linked.and_then(|()| Ok(store.take_in(&link, digest)?))
 }
 
-/// Another user's file can be read where it can't be linked.
+/// A file of another user may be readable although it can't be linked.
 fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
     fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
 }
 
-/// A store in another one's `tmp/`, gone with this value.
+/// A store in the `tmp/` of another one, removed on drop.
 #[derive(Debug)]
 pub struct ScratchStore {
     store: Arc<Store>,
@@ -50,7 +50,7 @@ pub struct ScratchStore {
 }
 
 impl ScratchStore {
-    /// Beside `other`, with these of its records and what it knows of outside files.
+    /// A store beside `other`, with these of its records and its indexes of outside files.
     pub fn beside(
         other: &Arc<Store>,
         records: impl Iterator<Item = Record>,
@@ -79,8 +79,8 @@ impl ScratchStore {
     }
 }
 
-/// Copies the files of an index. Only ever saves time; they are replaced as a whole, never changed,
-/// so a link is as good.
+/// Copies the files of an index, which only saves time. Index files are replaced as a whole and
+/// never changed, so a link is enough.
 fn copy_index(from: &Path, to: &Path) {
     let Ok(entries) = fs::read_dir(from) else {
         return;

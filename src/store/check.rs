@@ -1,5 +1,5 @@
-//! Checking everything that lies in the store against its name. What is damaged is set aside and
-//! never served again.
+//! Checks everything in the store against its name. Damaged files are set aside and never served
+//! again.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ use super::{Artifact, Record, Signature, Store, StoreError, Wanted};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// What does not match its name, or is not there.
+/// Something that does not match its name, or is missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// It has been set aside.
@@ -34,17 +34,17 @@ pub enum Fault {
         signer: Digest,
         why: String,
     },
-    /// A blob, a record or a small file that can't be read, which is no damage.
+    /// A blob, a record or a small file that can't be read. That alone is not damage.
     Unreadable {
         path: PathBuf,
         why: String,
     },
-    /// A small file that decides something: it is not as it was written, and stays in its place.
+    /// A damaged small file on which decisions depend. It stays in its place.
     Small {
         path: PathBuf,
         why: String,
     },
-    /// A record names it, nobody else has vouched for the record, and it is not here.
+    /// A blob that is missing here, of a record that no other lab has signed.
     Missing {
         key: Digest,
         record: Digest,
@@ -52,26 +52,26 @@ pub enum Fault {
     },
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Checked {
     pub blobs: Heap,
     pub records: usize,
     pub signatures: usize,
-    /// Blobs that are not here, of records that somebody has signed: to be had from there.
+    /// Blobs that are missing here, of signed records: the signers may have them.
     pub elsewhere: Vec<Wanted>,
-    /// In the order of what they are.
+    /// Sorted by kind of fault.
     pub faults: Vec<Fault>,
-    /// Damaged files that could not be set aside, and why.
+    /// Damaged files that could not be set aside, with the reason.
     pub kept: Vec<(PathBuf, String)>,
 }
 
-/// Whether a signature, which lies beside a record, is one for it. In words why not.
+/// Verifies that a signature beside a record is valid for it. The error is a sentence for the user.
 pub type Judge<'a> = dyn Fn(&Record, &Digest, &Signature) -> Result<(), String> + Sync + 'a;
 
 impl Store {
-    /// Reads everything in the store and compares it with its name. `progress` hears bytes, done
-    /// and in all, from many threads.
+    /// Reads everything in the store and compares it with its name. `progress` receives the bytes
+    /// done and the total, from many threads.
     pub fn check_all(
         &self,
         judge: &Judge,
@@ -92,12 +92,12 @@ impl Store {
                 faults.extend(self.check_signature(outcome, signature, judge, &kept));
             }
             let missing = self.missing_of(outcome)?;
-            // A cleaning may have taken both.
+            // Garbage collection may have removed both.
             let there = |one: &Outcome| self.record_path(&one.key, &one.digest).exists();
             if missing.is_empty() || !there(outcome) {
                 continue;
             }
-            // What was here and was set aside is lost, even where others may have it.
+            // A blob that was here and was set aside counts as lost, even if others have a copy.
             let (lost, elsewhere): (Vec<Wanted>, Vec<Wanted>) = missing
                 .into_iter()
                 .partition(|one| signatures.is_empty() || self.was_set_aside(&one.digest));
@@ -117,7 +117,7 @@ impl Store {
         Ok(checked)
     }
 
-    /// The blobs that a record must have here to be read in full, and has not.
+    /// The blobs that are needed to read the record in full and are missing here.
     pub fn missing_of(&self, outcome: &Outcome) -> Result<Vec<Wanted>, StoreError> {
         let mut wanted = Vec::new();
         for port in outcome.record.ports.values() {
@@ -139,7 +139,7 @@ impl Store {
         Ok(missing)
     }
 
-    /// As [`Store::has`]; what can't be looked at is not missing.
+    /// As [`Store::has`], but a blob that can't be inspected is not reported as missing.
     fn is_there(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.object_path(digest);
         match fsx::again(|| fs::symlink_metadata(&path)) {
@@ -225,8 +225,8 @@ impl Store {
         }
     }
 
-    /// What decides which record is used, what is kept and what is passed on; and links, which
-    /// nothing follows.
+    /// Checks the files that decide which record is used, what is kept and what is shared; and
+    /// reports links, which are never followed.
     fn check_small_files(&self) -> Result<Vec<Fault>, StoreError> {
         let mut faults = Vec::new();
         let small = |path: PathBuf, why: &str| Fault::Small {
@@ -272,17 +272,17 @@ fn unreadable((path, why): &(PathBuf, String)) -> Fault {
     }
 }
 
-/// What a blob was found to be.
+/// The state of a blob.
 enum State {
     Whole,
     Damaged,
     Unreadable(String),
-    /// Gone meanwhile, which is nothing to complain of.
+    /// Removed in the meantime, which is not a fault.
     Gone,
 }
 
-/// A blob is damaged only if it was read to its end, twice: what a disk or a busy system could not
-/// read once may be as it was.
+/// A blob counts as damaged only if it was read to the end twice: a single read error of a disk or
+/// a busy system does not mean that the content has changed.
 fn look(path: &Path, digest: &Digest) -> State {
     let mut state = State::Gone;
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! Claims: who holds one runs the node of that key, everybody else waits for its record.
+//! Claims: the holder of a claim runs the node of that key; all others wait for its record.
 
 use std::io;
 
@@ -23,7 +23,7 @@ impl Claim {
 impl Store {
     /// Claims `key`; `None` while another process, or another part of this one, holds it.
     ///
-    /// Whoever gets a claim must look for a record again: the former holder may have made one.
+    /// After claiming, look for a record again: the former holder may have published one.
     pub fn claim(&self, key: &Digest) -> Result<Option<Claim>, StoreError> {
         let lock = self.lock(&key.to_hex(), Lock::try_acquire)?;
         Ok(lock.map(|lock| Claim {
@@ -32,19 +32,19 @@ impl Store {
         }))
     }
 
-    /// Held for the moment in which records appear, so that one is the first.
+    /// Held while records become visible, so that exactly one is the first.
     pub(super) fn publishing(&self) -> Result<Lock, StoreError> {
         self.lock("publishing", Lock::acquire)
     }
 
-    /// Held from finding a record until the run that takes it has noted that, so that no cleaning
-    /// goes by what was noted before.
+    /// Held from finding a record until the run has noted that it uses it. Otherwise garbage
+    /// collection could decide on an outdated list of uses.
     pub fn taking(&self) -> Result<StandingLock, StoreError> {
         let path = self.root.join(DESCRIPTION);
         StandingLock::together(&path).map_err(StoreError::io(&path))
     }
 
-    /// Held while a store is cleaned.
+    /// Held during garbage collection.
     pub(super) fn cleaning(&self) -> Result<StandingLock, StoreError> {
         let path = self.root.join(DESCRIPTION);
         StandingLock::alone(&path).map_err(StoreError::io(&path))

@@ -1,6 +1,6 @@
-//! The shelf: what can be made again at any time, kept because making it is slow. Decoded pixels,
-//! features and logits lie here in pieces, outside the blobs: nothing names them but whoever can
-//! make them, they are never part of a record, and never leave the machine.
+//! The derived cache: data that can be recomputed at any time, kept because that is slow. It holds
+//! decoded pixels, features and logits in pieces, outside the blobs. Only the code that can
+//! recompute a piece refers to it; pieces are never part of a record and never leave the machine.
 //!
 //! `derived/<ab>/<key>/<piece>` holds the bytes and, after them, their BLAKE3.
 
@@ -20,22 +20,22 @@ use crate::fsx::{self, Stamp};
 
 /// Bytes after the content of a piece.
 const SEAL: usize = 32;
-/// Tells what lies in a folder, and by its time when that was last used.
+/// Describes the content of a folder; its modification time is the time of the last use.
 const ABOUT: &str = "about.json";
-/// The share of the disk that is never filled.
+/// The share of the disk that always stays free, as a divisor.
 const SPARE: u64 = 10;
 
-/// How much may lie on the shelf.
+/// How much the derived cache may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Budget {
     /// Bytes in all.
     pub bytes: u64,
-    /// What nobody has used since then, in seconds since 1970, makes room for what is new.
+    /// Sets that have not been used since then (seconds since 1970) make room for new ones.
     pub since: u64,
 }
 
 impl Budget {
-    /// Nothing is kept, and nothing is looked for.
+    /// Disables the cache: nothing is stored or looked up.
     pub const NONE: Self = Self { bytes: 0, since: 0 };
 }
 
@@ -54,7 +54,7 @@ impl fmt::Debug for Piece {
     }
 }
 
-/// What a folder of the shelf holds, for whoever looks into it.
+/// Describes the content of a folder to a person who inspects it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// `pixels`, `features` or `logits`.
@@ -62,7 +62,7 @@ pub struct About {
     pub what: String,
 }
 
-/// The shelf of a store, within a budget.
+/// The derived cache of a store, within a budget.
 #[derive(Clone, Copy, Debug)]
 pub struct DerivedCache<'a> {
     store: &'a Store,
@@ -77,7 +77,7 @@ impl Store {
 }
 
 impl DerivedCache<'_> {
-    /// Piece `piece` of `key` if it is there and whole; a damaged one is removed.
+    /// Piece `piece` of `key` if it exists and is intact; removes a damaged one.
     pub fn piece(
         &self,
         key: &Digest,
@@ -94,38 +94,38 @@ impl DerivedCache<'_> {
             Err(error) => return Err(StoreError::io(&path)(error)),
         };
         let metadata = file.metadata().map_err(StoreError::io(&path))?;
-        // SAFETY: pieces are written once under another name, are read-only from then on, and are
-        // removed as a whole, which leaves a mapping as it is.
+        // SAFETY: pieces are written once under a temporary name, are read-only from then on, and
+        // are removed as a whole, which does not affect a mapping.
         let map = unsafe { Mmap::map(&file) }.map_err(StoreError::io(&path))?;
         let stamp = Stamp::of(&metadata);
         let whole = map.len() == bytes + SEAL && (self.known(&path, stamp) || sealed(&map));
         if !whole {
-            let _ = fs::remove_file(&path); // It may be gone already, and is made again.
+            let _ = fs::remove_file(&path); // It may be gone already; it is recomputed.
             return Ok(None);
         }
         self.remember(path, stamp);
         Ok(Some(Piece(map)))
     }
 
-    /// Says that `key` is being used, so that it stays.
+    /// Marks `key` as in use, so that it stays.
     pub fn used(&self, key: &Digest) {
         if let Ok(file) = fsx::open_plain(&self.folder(key).join(ABOUT)) {
-            let _ = file.set_modified(SystemTime::now()); // Another user's: it stays as it was.
+            let _ = file.set_modified(SystemTime::now()); // Fails for another user's file, which stays as it was.
         }
     }
 
-    /// Whether piece `piece` is there, unverified.
+    /// Whether piece `piece` exists, unverified.
     pub fn has(&self, key: &Digest, piece: usize) -> bool {
         self.path(key, piece).is_file()
     }
 
-    /// The right to make a piece; `None` while someone else makes it.
+    /// The right to compute a piece; `None` while another process computes it.
     pub fn claim(&self, key: &Digest, piece: usize) -> Result<Option<Claim>, StoreError> {
         let name = format!("{} {piece}", key.to_hex());
         self.store.claim(&Digest::of(name.as_bytes()))
     }
 
-    /// Whether a piece of so many bytes of `key` may be kept, after older things made room.
+    /// Whether a piece of `bytes` bytes of `key` may be stored; removes older sets to make room.
     pub fn room(&self, key: &Digest, bytes: usize) -> Result<bool, StoreError> {
         let needed = (bytes + SEAL) as u64;
         if needed > self.budget.bytes || !self.disk_has_room(needed)? {
@@ -144,13 +144,13 @@ impl DerivedCache<'_> {
             if taken + needed <= self.budget.bytes {
                 break;
             }
-            let _ = fsx::remove_tree(&old.path); // Whoever else removes it makes room too.
+            let _ = fsx::remove_tree(&old.path); // If another process removes it, that makes room, too.
             taken -= old.bytes;
         }
         Ok(taken + needed <= self.budget.bytes)
     }
 
-    /// Keeps a piece for which there is room.
+    /// Stores a piece for which there is room.
     pub fn keep(
         &self,
         key: &Digest,
@@ -165,7 +165,7 @@ impl DerivedCache<'_> {
         let session = self.store.session_folder()?;
         let label = folder.join(ABOUT);
         if !label.exists() {
-            // Two texts always encode.
+            // Encoding two strings can't fail.
             let text = serde_json::to_vec_pretty(about).unwrap_or_default();
             fsx::replace(&label, &session, fsx::SHARED, &text).map_err(StoreError::io(&label))?;
         }
@@ -221,7 +221,7 @@ fn sets(root: &Path) -> io::Result<Vec<Set>> {
             let mut bytes = 0;
             let mut used = SystemTime::UNIX_EPOCH;
             for file in fsx::entries(&path)? {
-                // Gone meanwhile: it takes no room.
+                // Removed in the meantime: it takes no room.
                 if let Ok(metadata) = fs::symlink_metadata(&file) {
                     bytes += metadata.len();
                     used = used.max(metadata.modified()?);

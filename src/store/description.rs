@@ -1,8 +1,8 @@
-//! `store.json`: which format a store has, how its nodes are claimed, and its identity.
+//! `store.json`: a store's format, its claim mechanism and its identity.
 //!
-//! The identity is random. Whose store it is, is not written down here: each user keeps a list of
-//! the identities that are theirs, so that a store which came with somebody else's files is not
-//! taken for one's own, and a store that was moved or copied still is.
+//! The identity is random. The file does not name the owner: each user keeps a list of the
+//! identities of their own stores. So a store that arrived with another user's files does not pass
+//! for one's own, and a store that was moved or copied still does.
 
 use std::fs;
 use std::io;
@@ -18,15 +18,17 @@ use crate::fsx;
 
 const CLAIMS_BY_FLOCK: &str = "flock";
 
-/// Later formats keep the first three names, so that every version can say who reads it.
+/// Later formats keep the first three fields, so that every version can report which version reads
+/// the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Description {
     pub format: u64,
-    /// How processes keep each other off a node: `flock`, locks of one host.
+    /// The mechanism that keeps two processes from running one node: `flock`, locks within one
+    /// host.
     pub claims: String,
     /// The first version of ribflow that reads this format.
     pub needs_ribflow: String,
-    /// Missing in stores that are older than identities.
+    /// Missing in stores that predate identities.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub id: Option<Digest>,
 }
@@ -41,7 +43,7 @@ impl Description {
         }
     }
 
-    /// That of the store at `root`; `None` where there is none.
+    /// Reads that of the store at `root`; `None` if there is no store.
     pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
         if fsx::leads_nowhere(root) {
             return Err(StoreError::NotAStore {
@@ -58,7 +60,7 @@ impl Description {
     }
 
     fn parse(root: &Path, bytes: &[u8]) -> Result<Self, StoreError> {
-        // First, since a later format may have other checksums.
+        // The format comes first, since a later one may have other checksums.
         let value: Value = serde_json::from_slice(bytes).map_err(|_| damaged(root))?;
         if let Some(found) = value["format"].as_u64()
             && found > STORE_FORMAT
@@ -80,7 +82,7 @@ impl Description {
             });
         }
         let description: Self = serde_json::from_value(value).map_err(|_| damaged(root))?;
-        // Both came at the same time.
+        // Both fields were introduced together.
         match description.id.is_some() == checked {
             true => Ok(description),
             false => Err(damaged(root)),
@@ -88,12 +90,12 @@ impl Description {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        // Numbers and texts always encode.
+        // Encoding numbers and strings can't fail.
         check::document(self).unwrap_or_default()
     }
 }
 
-/// A file in place of the folder is refused with words of its own.
+/// A file in place of the folder gets its own error message.
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -112,14 +114,14 @@ fn damaged(root: &Path) -> StoreError {
     }
 }
 
-/// Makes `store.json`, durable before anything else of the store is there. If another process was
+/// Creates `store.json`, durable before anything else of the store exists. If another process was
 /// faster, its file stays: it may be of a newer version.
 pub(super) fn create(root: &Path, id: Digest) -> Result<(), StoreError> {
     let tmp = root.join(TMP);
     let path = path(root);
     fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
     let bytes = Description::new(id).to_bytes();
-    // It is a lock as well, which a group must be able to take where it shares the store.
+    // The file is also a lock, which the group must be able to take if it shares the store.
     let mode = fsx::shared_in(root);
     let created = fsx::create_durably(&path, &tmp, mode, &bytes);
     created.map_err(StoreError::io(&path))?;
@@ -137,18 +139,18 @@ pub fn new_id() -> Result<Digest, StoreError> {
     Ok(Digest::from_bytes(bytes))
 }
 
-/// Which store a folder holds.
+/// The identity of the store in a folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Identity {
-    /// None at all.
+    /// There is no store.
     NoStore,
-    /// One that is older than identities.
+    /// The store predates identities.
     Unnamed,
     Of(Digest),
 }
 
 impl Store {
-    /// Which store lies at `root`. Changes nothing there.
+    /// The identity of the store at `root`. Changes nothing there.
     pub fn identity(root: &Path) -> Result<Identity, StoreError> {
         Ok(match Description::read(root)? {
             None => Identity::NoStore,
@@ -157,14 +159,15 @@ impl Store {
         })
     }
 
-    /// Gives the store at `root` the identity `id`, unless it has one. That which it has then
-    /// comes back. A damaged `store.json` is written anew.
+    /// Gives the store at `root` the identity `id`, unless it has one, and returns the identity
+    /// that it then has. Rewrites a damaged `store.json`.
     ///
     /// # Errors
-    /// There is no store of this format, or it can't be written.
+    /// There is no store of this format, or `store.json` can't be written.
     pub fn give_identity(root: &Path, id: Digest) -> Result<Digest, StoreError> {
         let path = path(root);
-        // Two at once must not give two; and whoever holds the lock on the file holds it still.
+        // Two callers at once must not assign two identities; and a process that holds the lock on
+        // the file must still hold it afterwards.
         let _alone = fsx::StandingLock::alone(&path).map_err(StoreError::io(&path))?;
         match Description::read(root) {
             Ok(Some(Description { id: Some(id), .. })) => return Ok(id),

@@ -1,4 +1,4 @@
-//! What can go wrong with a store as a whole; [`BlobError`](super::BlobError) is about one blob.
+//! Errors of a store as a whole; [`BlobError`](super::BlobError) is about one blob.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ pub enum StoreError {
     NewerStore {
         root: PathBuf,
         found: u64,
-        /// The first version of ribflow that reads it, as the store says.
+        /// The first version of ribflow that reads it, according to the store.
         needs: String,
     },
     #[error(
@@ -35,7 +35,7 @@ pub enum StoreError {
         root.display()
     )]
     DamagedDescription { path: PathBuf, root: PathBuf },
-    /// A small file that decides something.
+    /// A small file on which decisions depend.
     #[error("{} is damaged: {remedy}", path.display())]
     Damaged { path: PathBuf, remedy: String },
     #[error(
@@ -43,10 +43,10 @@ pub enum StoreError {
         path.display()
     )]
     NewerRecord { path: PathBuf, found: u64 },
-    /// Publishing it would promise content that is not there.
+    /// Publishing it would promise missing content.
     #[error("the record of key {key} names blob {digest}, which is not in the store")]
     Incomplete { key: Digest, digest: Digest },
-    /// The recipe of a record does not give the key that the record claims.
+    /// The recipe of a record does not hash to the key that the record claims.
     #[error("a record says key {said}, its recipe gives {found}")]
     WrongKey { said: Digest, found: Digest },
     #[error("key {key} has no record {record}")]
@@ -57,7 +57,7 @@ pub enum StoreError {
     PinName(String),
     #[error("{id} has no record here: there is nothing to pin")]
     NothingToPin { id: String },
-    /// Labels that tell them apart.
+    /// Labels that distinguish them.
     #[error("there are several pins `{name}`")]
     SeveralPins { name: String, labels: Vec<String> },
     #[error("the pin `{pin}` keeps key {key}")]
@@ -69,7 +69,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether nothing can be written there: what was only to save time is then not worth a word.
+    /// Whether the store is read-only. A write that only saves time may then fail silently.
     pub fn is_unwritable(&self) -> bool {
         matches!(self, Self::Io { source, .. } if fsx::is_unwritable(source))
     }

@@ -1,4 +1,4 @@
-//! Artifacts as ordinary files and folders, for people and for other tools.
+//! Exports artifacts as ordinary files and folders, for people and for other tools.
 //!
 //! | artifact | becomes |
 //! | --- | --- |
@@ -29,12 +29,12 @@ use crate::fsx;
 pub enum ExportError {
     #[error("{} is already there", .0.display())]
     Exists(PathBuf),
-    /// An artifact from elsewhere must not write outside the target.
+    /// An artifact from another store must not write outside the target.
     #[error("`{0}` is no path inside a folder")]
     Path(String),
     #[error("{} is not what it was when the workflow was planned", .0.display())]
     Changed(PathBuf, Digest),
-    /// Labels, classes and pixels do not fit together.
+    /// Labels, classes and pixels are inconsistent.
     #[error("{0}")]
     Dataset(String),
     #[error("{}: {source}", path.display())]
@@ -52,13 +52,13 @@ impl ExportError {
     }
 }
 
-/// Writes `artifact` to `target`: a new file, or a folder that is new or empty.
+/// Writes `artifact` to `target`: a new file, or a new or empty folder.
 ///
-/// `roots` are folders in which encoded images and the files of a source may lie; what is taken
-/// from there must match its digest.
+/// `roots` are folders that may hold encoded images and the files of a source; each file taken from
+/// there must match its digest.
 ///
 /// # Errors
-/// A target that holds something; content that is neither under `roots` nor in `blobs`.
+/// The target is not empty, or content is neither under `roots` nor in `blobs`.
 pub fn export(
     blobs: &dyn Blobs,
     artifact: &Artifact,
@@ -67,7 +67,7 @@ pub fn export(
 ) -> Result<(), ExportError> {
     let occupied = match fs::read_dir(target) {
         Ok(mut entries) => entries.next().is_some(),
-        // A link to nothing is something.
+        // A dangling link counts as existing.
         Err(error) => error.kind() != io::ErrorKind::NotFound || fsx::is_link(target),
     };
     if occupied {
@@ -88,7 +88,7 @@ pub fn export(
     }
 }
 
-/// Whether [`export`] writes one file, and no folder.
+/// Whether [`export`] writes one file rather than a folder.
 pub fn is_one_file(artifact: &Artifact) -> bool {
     match artifact {
         Artifact::Files(Files {
@@ -159,8 +159,8 @@ fn export_dataset(
     Ok(())
 }
 
-/// `method=ft,seed=0`: how the members of a gathered input and the parts of a dataset are told
-/// apart in a folder. `None` without axes.
+/// `method=ft,seed=0`: the folder name of a member of a gathered input or of a part of a dataset.
+/// `None` without axes.
 pub fn member_name(axes: &std::collections::BTreeMap<String, String>) -> Option<String> {
     let pairs: Vec<String> = axes
         .iter()
@@ -169,8 +169,8 @@ pub fn member_name(axes: &std::collections::BTreeMap<String, String>) -> Option<
     (!pairs.is_empty()).then(|| folder_name(&pairs.join(",")))
 }
 
-/// `text` as the name of a folder. File systems take 255 bytes: of a longer text the start stays,
-/// and a digest that no other text has stands for the rest.
+/// `text` as the name of a folder. File systems allow 255 bytes; a longer text keeps its start, and
+/// a digest replaces the rest.
 pub fn folder_name(text: &str) -> String {
     const MOST: usize = 255;
     if text.len() <= MOST {
@@ -223,7 +223,8 @@ fn class_of(classes: &[String], label: u32) -> Result<&str, ExportError> {
     class.ok_or_else(|| ExportError::Dataset(format!("label {label} has no class")))
 }
 
-/// Where each encoded image goes: where it was under its class folder, else flat into it.
+/// The target path of each encoded image: its original path if that is under its class folder, else
+/// directly in the class folder.
 fn encoded_places(classes: &[String], files: &[ImageFile]) -> Result<Vec<String>, ExportError> {
     let mut taken = BTreeSet::new();
     let mut places = Vec::with_capacity(files.len());
@@ -242,11 +243,11 @@ fn encoded_places(classes: &[String], files: &[ImageFile]) -> Result<Vec<String>
     Ok(places)
 }
 
-/// Content that may lie outside: from the first of `roots` that still has it at `path`, else from
-/// the blobs.
+/// Content that may be outside the store: read from the first of `roots` that still has it at
+/// `path`, else from the blobs.
 ///
 /// # Errors
-/// [`ExportError::Changed`] where it is in none of them, but something else is at its place.
+/// [`ExportError::Changed`] if none of them has it, but there is other content at its path.
 pub fn content(
     blobs: &dyn Blobs,
     path: &str,
@@ -282,7 +283,7 @@ fn copy(
     }
     let sealed = blobs.path(&file.digest)?;
     let mut from = File::open(&sealed).map_err(ExportError::io(&sealed))?;
-    // File to file, the kernel copies, and shares the blocks where the file system can.
+    // Between two files the kernel copies, and shares blocks if the file system supports it.
     create_as(mode, target, |file| io::copy(&mut from, file).map(|_| ()))
 }
 
@@ -290,7 +291,7 @@ fn create(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Resul
     create_as(0o666, path, write)
 }
 
-/// A new file with the permission bits that the umask leaves of `mode`.
+/// Creates a new file with `mode`, reduced by the umask.
 fn create_as(
     mode: u32,
     path: &Path,
@@ -313,7 +314,7 @@ fn make_parent(path: &Path) -> Result<(), ExportError> {
     }
 }
 
-/// `folder` + `path`, which must stay inside it.
+/// `folder` joined with `path`, which must stay inside the folder.
 fn inside(folder: &Path, path: &str) -> Result<PathBuf, ExportError> {
     match path.split('/').all(is_name) {
         true => Ok(folder.join(path)),
@@ -344,7 +345,7 @@ fn write_png(path: &Path, pixels: &[u8], height: usize, width: usize) -> Result<
 }
 
 fn json(value: &impl serde::Serialize) -> Value {
-    // Maps with text keys and finite numbers always encode.
+    // Encoding maps with string keys and finite numbers can't fail.
     serde_json::to_value(value).unwrap_or_default()
 }
 

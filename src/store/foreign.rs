@@ -1,5 +1,5 @@
-//! What comes from another store: records without their blobs, others' signatures, and blobs that
-//! are fetched when something reads them.
+//! Content from other stores: records without their blobs, signatures of others, and blobs that are
+//! fetched on first read.
 
 use std::fmt::Debug;
 use std::fs::{self, File};
@@ -14,22 +14,22 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// A record that another lab made, and who vouches for it. Whoever hands it in has checked that.
+/// A record of another lab with its signatures, which the caller has verified.
 #[derive(Clone, Debug)]
 pub struct Foreign {
     pub record: Record,
     pub signatures: Vec<Signature>,
 }
 
-/// A signed word for a record, as bytes: what it means is not the store's business.
+/// A signed statement about a record, as bytes: the store does not interpret it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signature {
-    /// The public key of who signed.
+    /// The public key of the signer.
     pub signer: Digest,
     pub envelope: Vec<u8>,
 }
 
-/// A blob that is wanted, with its size where that is known.
+/// A requested blob, with its size if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Wanted {
     pub digest: Digest,
@@ -37,7 +37,7 @@ pub struct Wanted {
 }
 
 impl Artifact {
-    /// What [`Artifact::blobs`] names, to be fetched.
+    /// The blobs of [`Artifact::blobs`], as requests.
     pub fn wanted(&self) -> impl Iterator<Item = Wanted> {
         self.blobs().into_iter().map(|blob| Wanted {
             digest: blob.digest,
@@ -46,20 +46,19 @@ impl Artifact {
     }
 }
 
-/// Where blobs may be had that are not in the store.
+/// A source of blobs that are not in the store.
 pub trait Elsewhere: Send + Sync + Debug {
-    /// Brings as many of the wanted blobs as can be had into `store`, through
-    /// [`Store::take_in`].
+    /// Adds as many of the requested blobs as it can get to `store`, through [`Store::take_in`].
     fn fetch(&self, store: &Store, wanted: &[Wanted]);
 }
 
 impl Store {
-    /// From now on blobs that are missing are asked for there. Only the first call counts.
+    /// Sets the source of missing blobs. Only the first call has an effect.
     pub fn look_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
         let _ = self.elsewhere.set(elsewhere);
     }
 
-    /// Fetches those of `wanted` that are not here, as far as they can be had.
+    /// Fetches those of `wanted` that are missing here, as far as possible.
     pub fn obtain(&self, wanted: &[Wanted]) {
         let Some(elsewhere) = self.elsewhere.get() else {
             return;
@@ -73,11 +72,11 @@ impl Store {
         }
     }
 
-    /// Makes the file at `path`, which lies on the store's file system, the blob `digest`, if it
-    /// has that content. It is gone afterwards.
+    /// Turns the file at `path`, on the store's file system, into the blob `digest`, if it has that
+    /// content. The file is gone afterwards.
     ///
     /// # Errors
-    /// [`BlobError::Damaged`] if its content is another.
+    /// [`BlobError::Damaged`] if it has other content.
     pub fn take_in(&self, path: &Path, digest: &Digest) -> Result<(), BlobError> {
         let mut file = File::open(path).map_err(BlobError::io(path))?;
         let (found, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
@@ -96,9 +95,9 @@ impl Store {
         Ok(())
     }
 
-    /// Takes in records whose blobs need not be here, with what vouches for them.
+    /// Adds records, whose blobs may be missing here, with their signatures.
     pub fn adopt(&self, foreign: &[Foreign]) -> Result<(), StoreError> {
-        // Signatures first: a record that is seen can be passed on with them.
+        // Signatures first: once a record is visible, it may be shared with them.
         for Foreign { record, signatures } in foreign {
             let digest = record.digest();
             for signature in signatures {
@@ -109,7 +108,7 @@ impl Store {
         self.publish_without_blobs(&records).map(|_| ())
     }
 
-    /// Keeps a signature beside a record.
+    /// Stores a signature beside a record.
     pub fn add_signature(
         &self,
         key: &Digest,
@@ -127,7 +126,7 @@ impl Store {
             .map_err(StoreError::io(&path))
     }
 
-    /// Every signature that lies beside a record, in the order of the signers.
+    /// All signatures of a record, sorted by signer.
     pub fn signatures(&self, key: &Digest, record: &Digest) -> Result<Vec<Signature>, StoreError> {
         let folder = self.record_folder(key);
         let mut signatures = Vec::new();
@@ -139,7 +138,7 @@ impl Store {
         Ok(signatures)
     }
 
-    /// Whose signatures lie beside a record, unread, in order.
+    /// The signers of a record, sorted, without reading the signatures.
     pub fn signers(&self, key: &Digest, record: &Digest) -> Result<Vec<Digest>, StoreError> {
         let prefix = format!("{record}.");
         let names = names(&self.record_folder(key))?;
@@ -152,7 +151,7 @@ impl Store {
         Ok(signers)
     }
 
-    /// The digests of every record of `key`, lowest first, unread.
+    /// The digests of all records of `key`, sorted, without reading the records.
     pub fn record_names(&self, key: &Digest) -> Result<Vec<Digest>, StoreError> {
         list(&self.record_folder(key))
     }

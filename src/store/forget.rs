@@ -1,14 +1,14 @@
-//! Forgetting outcomes on purpose, so that their nodes run again.
+//! Removes outcomes on request, so that their nodes run again.
 
 use super::{Store, StoreError};
 use crate::digest::Digest;
 
 impl Store {
-    /// Takes a record of `key` away; what it names stays until the next cleaning. The store then
-    /// stays with another one of that key, if there is one.
+    /// Removes a record of `key`; the blobs that it references stay until the next garbage
+    /// collection. The store then uses another record of that key, if there is one.
     ///
     /// # Errors
-    /// A pin keeps the key.
+    /// A pin holds the key.
     pub fn forget(&self, key: &Digest, record: &Digest) -> Result<(), StoreError> {
         self.session_folder()?;
         let _publishing = self.publishing()?;

@@ -1,4 +1,4 @@
-//! A folder of images as torchvision's `ImageFolder` lists it: a class a sub-folder.
+//! A folder of images as torchvision's `ImageFolder` lists it: one sub-folder for each class.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use crate::fsx::Stamp;
 use crate::workflow::kind::ImageSelection;
 
 /// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
-/// folder, then by name. (A tree of files is in the order of whole paths, which differs where
-/// folders are nested.)
+/// folder, then by name. (A tree of files is sorted by whole path, which differs for nested
+/// folders.)
 pub fn image_folder_order(path: &str) -> (&str, &str, &str) {
     let class = path.split('/').next().unwrap_or_default();
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
     (class, folder, name)
 }
 
-/// The images of `root` as torchvision takes them, cut to `selection`, class by class.
+/// The images of `root` that torchvision would load, restricted to `selection`, class by class.
 pub(super) fn images(
     root: &Path,
     selection: &ImageSelection,
@@ -42,7 +42,7 @@ pub(super) fn images(
     Ok(listed.into_iter().flatten().collect())
 }
 
-/// The first images of a class: only these are looked at.
+/// The first images of a class; only these are read.
 fn limited(
     root: &Path,
     class: &str,
@@ -118,7 +118,7 @@ pub fn first_place(
     })
 }
 
-/// Whether two names of classes are one text: file systems keep accented letters as one character
+/// Whether two class names are the same text: file systems store accented letters as one character
 /// or as two, and both look the same.
 pub fn is_same_class(one: &str, other: &str) -> bool {
     let composed = |text| ComposingNormalizerBorrowed::new_nfc().normalize(text);

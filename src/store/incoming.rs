@@ -1,5 +1,5 @@
-//! Bytes that arrive piece by piece from outside, hashed as they come; they become a blob only if
-//! they have the digest that was announced.
+//! Receives bytes piece by piece from outside and hashes them on arrival. They become a blob only
+//! if they have the announced digest.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use super::{BlobError, Store};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// A file under `tmp/` that grows. Dropped, it is gone.
+/// A growing file under `tmp/`, removed on drop.
 #[derive(Debug)]
 pub struct Incoming {
     file: tempfile::NamedTempFile,
@@ -16,17 +16,17 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// The digest of what has come so far.
+    /// The digest of the bytes so far.
     pub fn digest(&self) -> Digest {
         Digest::finish(&self.hasher)
     }
 
-    /// Where it lies for now.
+    /// The path of the temporary file.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Gives it a name on the store's file system, in place of what had it.
+    /// Renames it to `path`, on the store's file system; replaces an existing file.
     pub fn place(self, path: &Path) -> Result<(), BlobError> {
         fsx::place(self.file, path).map_err(BlobError::io(path))
     }
@@ -45,7 +45,7 @@ impl Write for Incoming {
 }
 
 impl Store {
-    /// A place for bytes that are to come.
+    /// A new file for bytes from outside.
     pub fn incoming(&self) -> Result<Incoming, BlobError> {
         let folder = self.session_for_blob()?;
         let file = fsx::temporary(&folder, fsx::SEALED).map_err(BlobError::io(&folder))?;
@@ -55,10 +55,10 @@ impl Store {
         })
     }
 
-    /// Makes what has come the blob `digest`, unless that is here already.
+    /// Turns the received bytes into the blob `digest`, unless it exists already.
     ///
     /// # Errors
-    /// [`BlobError::Damaged`] if it has another content; then nothing of it is kept.
+    /// [`BlobError::Damaged`] if they have another digest; then nothing is kept.
     pub fn keep_incoming(&self, incoming: Incoming, digest: &Digest) -> Result<(), BlobError> {
         if incoming.digest() != *digest {
             return Err(BlobError::Damaged(*digest));

@@ -1,5 +1,6 @@
-//! What lies in a store, without changing or fetching anything: blobs and records with what they
-//! name, and what can go at any time. The ground of cleaning, checking and counting.
+//! The content of a store: blobs, records with what they reference, and content that can be removed
+//! at any time. Taking the inventory changes and fetches nothing. Garbage collection, checks and
+//! statistics rest on it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, Metadata};
@@ -16,15 +17,15 @@ use super::{Record, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// A blob as it lies there.
+/// A blob in the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Object {
     pub bytes: u64,
-    /// When it was last written, or was to be.
+    /// When it was last written, or a write found it present.
     pub time: SystemTime,
 }
 
-/// A record as it lies there.
+/// A record in the store.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub key: Digest,
@@ -33,11 +34,11 @@ pub struct Outcome {
     /// Bytes of the record's own file and of the signatures beside it.
     pub bytes: u64,
     pub time: SystemTime,
-    /// Every blob that it names, encoded images included, as far as its artifacts are here.
+    /// Every blob that it references, including encoded images, as far as its artifacts are here.
     pub names: Vec<Digest>,
 }
 
-/// Where something lies that can go at any time. In the order in which it does.
+/// A folder whose content can be removed at any time. In order of removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Transient {
     Derived,
@@ -58,7 +59,7 @@ impl Transient {
     }
 }
 
-/// A file or folder that can go at any time, as a whole.
+/// A file or folder that can be removed at any time, as a whole.
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub kind: Transient,
@@ -68,20 +69,20 @@ pub struct Piece {
     pub time: SystemTime,
 }
 
-/// Everything that lies in a store but for its runs.
+/// Everything in a store except its runs.
 #[derive(Debug, Default)]
 pub struct Inventory {
     pub objects: HashMap<Digest, Object>,
-    /// In the order of their keys.
+    /// Sorted by key.
     pub outcomes: Vec<Outcome>,
     pub pieces: Vec<Piece>,
-    /// Files among the records that are none, or do not match their names.
+    /// Files among the records that are not records, or do not match their names.
     pub damaged: Vec<PathBuf>,
-    /// Files that can't be read, and why.
+    /// Files that can't be read, with the reason.
     pub unreadable: Vec<(PathBuf, String)>,
 }
 
-/// What lies in the folder of a key.
+/// The content of the folder of a key.
 #[derive(Default)]
 struct OfKey {
     outcomes: Vec<Outcome>,
@@ -90,11 +91,11 @@ struct OfKey {
 }
 
 impl Store {
-    /// Looks at everything in the store.
+    /// Lists everything in the store.
     ///
     /// # Errors
-    /// A file or folder that can't be read; a record of a newer format, since what it needs can't be
-    /// told.
+    /// A file or folder can't be read, or a record has a newer format, so that its blobs are
+    /// unknown.
     pub fn inventory(&self) -> Result<Inventory, StoreError> {
         let inventory = self.inventory_as_far()?;
         match inventory.unreadable.first() {
@@ -103,7 +104,7 @@ impl Store {
         }
     }
 
-    /// As [`Store::inventory`]; files that can't be read are listed.
+    /// As [`Store::inventory`], but lists files that can't be read instead of failing.
     pub fn inventory_as_far(&self) -> Result<Inventory, StoreError> {
         let mut inventory = Inventory {
             objects: self.objects()?,
@@ -123,7 +124,7 @@ impl Store {
         Ok(inventory)
     }
 
-    /// Every key that has a folder of records, lowest first.
+    /// Every key that has a folder of records, sorted.
     pub fn keys(&self) -> Result<Vec<Digest>, StoreError> {
         let mut keys = BTreeSet::new();
         for (_, folder) in entries(&self.root.join(RECORDS))? {
@@ -196,10 +197,10 @@ impl Store {
         Ok(of_key)
     }
 
-    /// Every blob that a record names, as far as that can be told from what is here.
+    /// Every blob that a record references, as far as its artifacts are here.
     ///
     /// # Errors
-    /// An artifact that is here and can't be read: what it names must not pass for unneeded.
+    /// An artifact is here but can't be read. Its blobs must not count as unreferenced.
     pub fn names(&self, record: &Record) -> Result<Vec<Digest>, StoreError> {
         let mut names = BTreeSet::new();
         for port in record.ports.values() {
@@ -213,7 +214,7 @@ impl Store {
         Ok(names.into_iter().collect())
     }
 
-    /// The artifact of a port where it is here and whole; nothing is fetched or set aside for it.
+    /// The artifact of a port if it is here and intact. Fetches nothing and sets nothing aside.
     pub(super) fn artifact_here(&self, port: &super::Port) -> Result<Option<Artifact>, StoreError> {
         if let Some(artifact) = &port.inline {
             return Ok(Some(artifact.clone()));
@@ -233,7 +234,8 @@ impl Store {
         for kind in Transient::ALL {
             for (_, path) in entries(&self.root.join(kind.name()))? {
                 match kind {
-                    // Folders of keys, blobs and records: in folders of their own.
+                    // These are nested: a folder for each key, and one each for damaged blobs and
+                    // records.
                     Transient::Derived | Transient::Damaged => {
                         for (_, path) in entries(&path)? {
                             pieces.extend(piece(kind, path)?);
@@ -252,7 +254,7 @@ impl Store {
     }
 }
 
-/// The blobs that an artifact names, encoded images included.
+/// The blobs that an artifact references, including encoded images.
 fn all_blobs(artifact: &Artifact) -> impl Iterator<Item = Digest> + use<> {
     let images = artifact.encoded_images();
     let blobs = artifact.blobs().into_iter().map(|blob| blob.digest);
@@ -266,7 +268,7 @@ fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     let (mut bytes, mut time) = (0, SystemTime::UNIX_EPOCH);
     let mut open = vec![path.clone()];
     while let Some(path) = open.pop() {
-        // Gone meanwhile: it takes no room.
+        // Removed in the meantime: it takes no room.
         let Ok(metadata) = fs::symlink_metadata(&path) else {
             continue;
         };
@@ -285,7 +287,7 @@ fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     }))
 }
 
-/// Names and paths in a folder, but for links; none where it is missing.
+/// Names and paths in a folder, without links; empty if the folder is missing.
 pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Err(error)
@@ -302,7 +304,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreErro
     for entry in entries {
         let entry = entry.map_err(StoreError::io(folder))?;
         let kind = entry.file_type().map_err(StoreError::io(folder))?;
-        // No name that a store gives is anything but ASCII.
+        // All names that a store gives are ASCII.
         if let Ok(name) = entry.file_name().into_string()
             && !kind.is_symlink()
         {
@@ -313,7 +315,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreErro
     Ok(found)
 }
 
-/// What is known of a file; `None` where it is gone, or is none.
+/// The metadata of a file; `None` if it is gone or is not a file.
 fn file(path: &Path) -> Result<Option<Metadata>, StoreError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),

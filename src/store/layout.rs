@@ -1,11 +1,11 @@
-//! Where things are inside a store, and the format that it has.
+//! The paths inside a store, and the version of its format.
 
 use std::path::PathBuf;
 
 use super::Store;
 use crate::digest::Digest;
 
-/// The format that this build writes, and the newest that it reads.
+/// The format that this build writes, and the newest one that it reads.
 pub const STORE_FORMAT: u64 = 1;
 
 pub(super) const OBJECTS: &str = "objects";
@@ -13,31 +13,31 @@ pub(super) const RECORDS: &str = "records";
 pub(super) const CLAIMS: &str = "claims";
 pub(super) const RUNS: &str = "runs";
 pub(super) const TMP: &str = "tmp";
-/// Files that are only partly fetched. Made when there is one; deletable at any time.
+/// Incomplete downloads. Created on demand; deletable at any time.
 pub(super) const DOWNLOADS: &str = "downloads";
-/// What can be made again: decoded pixels, features, logits. Deletable at any time.
+/// Recomputable data: decoded pixels, features, logits. Deletable at any time.
 pub(super) const DERIVED: &str = "derived";
-/// Blobs and records that were found damaged, kept for whoever wants to know why.
+/// Damaged blobs and records, kept for diagnosis.
 pub(super) const DAMAGED: &str = "damaged";
-/// What no cleaning takes away, by name.
+/// Named sets of keys that garbage collection keeps.
 pub(super) const PINS: &str = "pins";
 /// Recomputed samples that agreed.
 pub(super) const SAMPLES: &str = "samples";
-/// Markers for blobs that stay here.
+/// Markers of blobs that must not leave this store.
 pub(super) const WITHHELD: &str = "withheld";
-/// The stat cache, of files and of whole trees. Derived: deletable at any time.
+/// The stat cache of files and of whole trees. Derived: deletable at any time.
 pub(super) const STAT_INDEX: &str = "index.stat";
 pub(super) const TREE_INDEX: &str = "index.trees";
 /// Copies of chosen records. Derived likewise.
 pub(super) const RECORD_INDEX: &str = "index.records";
-/// What runs that found everything done rested on. Derived likewise.
+/// The inputs of runs that found everything done. Derived likewise.
 pub(super) const RECEIPTS: &str = "index.runs";
 pub(super) const DESCRIPTION: &str = "store.json";
 
 /// The folders of a new store.
 pub(super) const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];
 
-/// Everything in a store's own folder.
+/// Everything in the root folder of a store.
 pub(super) const NAMES: [&str; 16] = [
     OBJECTS,
     RECORDS,

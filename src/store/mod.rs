@@ -1,20 +1,21 @@
-//! The content-addressed store: blobs, records, claims, and what is known of outside data.
+//! The content-addressed store: blobs, records, claims, and indexes of outside data.
 //!
-//! It owns one folder; docs/store.md specifies its layout and its promises. It does not know how nodes
-//! run or what a kind computes. Files are the truth: there is no database, and everything derived from
-//! the files may be deleted at any time.
+//! It owns one folder; docs/store.md specifies its layout and its guarantees. It does not know how
+//! nodes run or what a kind computes. Files are the truth: there is no database, and everything
+//! derived from the files may be deleted at any time.
 //!
 //! ```text
-//! the folder      layout description prepare error session beside                  names, format, identity; temporary files; scratch stores
-//! blobs           objects incoming                                                 sealed files named by digest; bytes that arrive in pieces
-//! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
-//! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
-//! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
-//! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
-//! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
-//! from elsewhere  foreign revocation_check withheld                                  records and blobs of other stores; revocations; what may not be sent
-//! care            inventory check gc pins                                          what is there, whether it is whole, what may go, what must stay
-//! out             export                                                           artifacts as ordinary files
+//! the folder layout description prepare error session beside names, format, identity; temporary
+//! files; scratch stores blobs objects incoming read-only files named by digest; bytes that arrive
+//! in pieces artifacts artifact tensors tensorfile what a port holds; tensor trees and .safetensors
+//! records record records publish claims samples forget outcomes of keys: read, chosen, published,
+//! claimed, recomputed, forgotten record caches recordindex receipt packed derived files that make
+//! a run with nothing to do fast; their encoding outside data sources source_error imagefolder walk
+//! statcache statindex trees folders as digests; caches of file stamps derived work derived_cache
+//! pixels, features and logits that can be recomputed from elsewhere foreign revocation_check
+//! withheld records and blobs of other stores; revocations; blobs that must not be shared care
+//! inventory check gc pins inventory, integrity check, garbage collection, pins out export
+//! artifacts as ordinary files
 //! ```
 
 pub mod artifact;
@@ -77,38 +78,38 @@ pub use sources::{IdentifiedSource, ResolvedSource, SourceError};
 pub use statcache::StatCache;
 pub use withheld::{Marking, Named};
 
-/// An open store. Cheap to open; used from many threads, and by many processes at once.
+/// An open store. Cheap to open; many threads and many processes may use it at once.
 #[derive(Debug)]
 pub struct Store {
     root: PathBuf,
-    /// `None`: it is older than identities.
+    /// `None`: the store predates identities.
     id: Option<Digest>,
-    /// This process's folder under `tmp/`, made when something is first written.
+    /// This process's folder under `tmp/`, created on the first write.
     session: Mutex<Option<session::Session>>,
-    /// Blobs that this process has verified, with the stamp they had.
+    /// Blobs that this process has verified, with their stamps at that time.
     verified: Mutex<HashMap<Digest, Stamp>>,
-    /// Derived pieces likewise, by path.
+    /// Pieces of the derived cache likewise, by path.
     pieces: Mutex<HashMap<PathBuf, Stamp>>,
-    /// Lists of images that stay here, as far as they were read.
+    /// Lists of images that must not be shared, as far as they were read.
     listed: Mutex<withheld::Lists>,
-    /// Where missing blobs are asked for.
+    /// The source of missing blobs.
     elsewhere: OnceLock<Arc<dyn Elsewhere>>,
-    /// Who knows what has been taken back.
+    /// Knows the revocations.
     revocations: Mutex<Option<Arc<dyn RevocationCheck>>>,
-    /// Where it can't be told any more which record is used, any will do.
+    /// If the choice among records is lost, use any of them instead of failing.
     any_choice: bool,
 }
 
 impl Store {
-    /// Opens the store at `root`, making it where there is none.
+    /// Opens the store at `root`; creates it if it does not exist.
     ///
     /// # Errors
-    /// A store of a newer format, a folder that holds something else, or one that can't be read.
+    /// The store has a newer format, the folder holds something else, or it can't be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         Self::open_with(root, None)
     }
 
-    /// As [`Store::open`]; a store that is made gets the identity `id`.
+    /// As [`Store::open`]; a new store gets the identity `id`.
     pub fn open_as(root: &Path, id: Digest) -> Result<Self, StoreError> {
         Self::open_with(root, Some(id))
     }
@@ -129,7 +130,7 @@ impl Store {
         })
     }
 
-    /// For the command that says which record is used: a lost choice is no error.
+    /// For the command that chooses a record: a lost choice is not an error.
     pub fn with_any_choice(mut self) -> Self {
         self.any_choice = true;
         self
@@ -140,7 +141,7 @@ impl Store {
         &self.root
     }
 
-    /// What tells it from all other stores; `None`: it is older than identities.
+    /// Distinguishes it from all other stores; `None`: the store predates identities.
     pub fn id(&self) -> Option<Digest> {
         self.id
     }
@@ -150,12 +151,12 @@ impl Store {
         self.root.join(layout::RUNS)
     }
 
-    /// Where downloads lie that are not whole yet, for a later process to go on with.
+    /// The folder of incomplete downloads, which a later process can resume.
     pub fn downloads(&self) -> PathBuf {
         self.root.join(layout::DOWNLOADS)
     }
 
-    /// A fresh folder under `tmp/`, removed on drop, and by a later process if this one dies.
+    /// A new folder under `tmp/`, removed on drop, or by a later process if this one dies.
     pub fn scratch(&self) -> Result<tempfile::TempDir, StoreError> {
         let folder = self.session_folder()?;
         tempfile::Builder::new()

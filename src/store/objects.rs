@@ -1,4 +1,4 @@
-//! Blobs: written once, named by content, verified before anything is made of them.
+//! Blobs: written once, named by content, verified before use.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 use crate::workflow::kind::PortType;
 
-/// Artifacts up to this many bytes stand in the record itself; metrics and tables always do.
+/// Artifacts up to this many bytes are inline in the record; metrics and tables always are.
 const INLINE_ARTIFACT: usize = 4096;
 
 impl Blobs for Store {
@@ -57,7 +57,7 @@ impl Blobs for Store {
         let folder = self.session_for_blob()?;
         let mut file = fsx::temporary(&folder, fsx::SEALED).map_err(BlobError::io(&folder))?;
         let mut from = fsx::open_regular(path).map_err(BlobError::io(path))?;
-        // The copy is hashed, not the original: that one may still be changing.
+        // Hash the copy: the original may still be changing.
         io::copy(&mut from, file.as_file_mut()).map_err(BlobError::io(path))?;
         let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;
         let (digest, bytes) = fsx::hash_reader(&mut copy).map_err(BlobError::io(file.path()))?;
@@ -69,12 +69,12 @@ impl Blobs for Store {
 }
 
 impl Store {
-    /// Whether a blob lies in the store, unverified.
+    /// Whether a blob is in the store, unverified.
     pub fn has(&self, digest: &Digest) -> bool {
         fs::symlink_metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file())
     }
 
-    /// The bytes of a blob that lies in the store, unverified.
+    /// The size of a blob in the store, unverified.
     pub fn size(&self, digest: &Digest) -> Result<u64, BlobError> {
         let path = self.object_path(digest);
         let metadata = fs::symlink_metadata(&path);
@@ -83,10 +83,10 @@ impl Store {
             .len())
     }
 
-    /// The blobs that `artifact` names and that are not here.
+    /// The blobs that `artifact` references and that are missing here.
     ///
-    /// Encoded images are not asked for: they may lie in the folder they came from, and whoever
-    /// reads them looks there first.
+    /// Encoded images are not included: they may be in their original folder, where readers look
+    /// first.
     pub fn missing(&self, artifact: &Artifact) -> Vec<Digest> {
         artifact
             .blobs()
@@ -97,7 +97,7 @@ impl Store {
     }
 
     /// The artifact in the blob `digest`. For a port of a record use [`Store::artifact`], which
-    /// knows where small ones stand.
+    /// also reads inline artifacts.
     pub fn read_artifact(&self, digest: &Digest) -> Result<Artifact, BlobError> {
         serde_json::from_slice(&self.read(digest)?).map_err(|error| BlobError::Unreadable {
             digest: *digest,
@@ -105,16 +105,16 @@ impl Store {
         })
     }
 
-    /// Keeps the canonical bytes of `artifact`.
+    /// Stores the canonical bytes of `artifact`.
     pub fn write_artifact(&self, artifact: &Artifact) -> Result<Blob, BlobError> {
         self.write(&artifact.to_bytes())
     }
 
-    /// Describes `artifact` for a record, and keeps it: in the record itself where it is small,
-    /// else as a blob.
+    /// Describes `artifact` for a record, and stores it: inline in the record if it is small, else
+    /// as a blob.
     ///
     /// # Errors
-    /// A metric that is not a finite number can't be kept.
+    /// A metric is not a finite number.
     pub fn port(&self, gives: PortType, artifact: Artifact) -> Result<Port, BlobError> {
         artifact.check_finite()?;
         let bytes = artifact.to_bytes();
@@ -141,15 +141,14 @@ impl Store {
         }
     }
 
-    /// What `look` finds of a blob; where it is missing or damaged, once more after it was asked
-    /// for elsewhere.
+    /// Calls `look`; if the blob is missing or damaged, fetches it and calls `look` once more.
     fn here_or_elsewhere<T>(
         &self,
         digest: &Digest,
         look: impl Fn() -> Result<T, BlobError>,
     ) -> Result<T, BlobError> {
         let found = match look() {
-            // A cleaning may be looking at it: afterwards it is back, or gone.
+            // Garbage collection may have renamed it for a moment: afterwards it is back, or gone.
             Err(BlobError::Missing(_)) => {
                 let _publishing = self.publishing();
                 look()
@@ -171,9 +170,9 @@ impl Store {
         }
     }
 
-    /// Whether the blob is here and whole, and counts as written just now, so that no cleaning
-    /// takes it before its record is there. A cleaning renames it, then looks at its time once
-    /// more; so it is looked for once more after its time was set.
+    /// Whether the blob is here and intact. Also refreshes its time, so that garbage collection
+    /// does not remove it before its record exists. Garbage collection renames a blob, then checks
+    /// its time again; so this checks that the blob still exists after setting the time.
     fn holds_anew(&self, digest: &Digest) -> Result<bool, BlobError> {
         let path = self.object_path(digest);
         if !self.holds(digest)? {
@@ -184,7 +183,7 @@ impl Store {
             Ok(Stamp::of(&file.metadata()?))
         });
         let Ok(stamp) = touched else {
-            // Another user's, or gone: it is written anew.
+            // It belongs to another user, or is gone: it is written again.
             return Ok(false);
         };
         match fs::metadata(&path) {
@@ -192,13 +191,13 @@ impl Store {
                 self.remember(digest, stamp);
                 Ok(true)
             }
-            // Somebody else has set its time as well; or it is gone.
+            // Another process has also set its time, or it is gone.
             Ok(metadata) => Ok(metadata.ino() == stamp.inode),
             Err(_) => Ok(false),
         }
     }
 
-    /// Whether the blob is here and whole; a damaged one is set aside and counts as absent.
+    /// Whether the blob is here and intact; a damaged one is set aside and counts as absent.
     pub(super) fn holds(&self, digest: &Digest) -> Result<bool, BlobError> {
         match self.verify(digest, &self.object_path(digest)) {
             Ok(()) => Ok(true),
@@ -207,7 +206,8 @@ impl Store {
         }
     }
 
-    /// Hashes the blob unless this process has done so and the file has not changed since.
+    /// Verifies the blob's hash, unless this process has done so and the file has not changed
+    /// since.
     fn verify(&self, digest: &Digest, path: &Path) -> Result<(), BlobError> {
         let mut file = self.open_blob(digest, path)?;
         let metadata = file.metadata().map_err(BlobError::io(path))?;
@@ -223,7 +223,7 @@ impl Store {
         Ok(())
     }
 
-    /// Opens a blob for reading. A link in its place is as good as damage.
+    /// Opens a blob for reading. A link in its place counts as damage.
     fn open_blob(&self, digest: &Digest, path: &Path) -> Result<File, BlobError> {
         fsx::open_plain(path).map_err(|error| match fsx::is_link(path) {
             true => self.set_aside(digest, path),
@@ -245,8 +245,8 @@ impl Store {
         Ok(())
     }
 
-    /// Moves a damaged blob out of the way, so that it is never served and can be made again. Where
-    /// it can't be moved it is not served either: whoever reads it finds it damaged.
+    /// Moves a damaged blob out of the way, so that it is never served and can be produced again.
+    /// If it can't be moved, it is not served either: every read verifies it.
     fn set_aside(&self, digest: &Digest, path: &Path) -> BlobError {
         let aside = self.damaged_objects().join(digest.to_hex());
         if let Err(error) = self.move_aside(path, &aside) {
@@ -275,7 +275,7 @@ impl Store {
         }
     }
 
-    /// Whether a blob of this name has been found damaged.
+    /// Whether a blob of this name was found damaged.
     pub(super) fn was_set_aside(&self, digest: &Digest) -> bool {
         self.damaged_objects().join(digest.to_hex()).exists()
     }
@@ -305,7 +305,7 @@ fn missing_or_io(digest: &Digest, path: &Path, error: io::Error) -> BlobError {
     }
 }
 
-/// Hashes in parallel where that pays.
+/// Hashes large inputs in parallel.
 fn hash(bytes: &[u8]) -> Digest {
     const WORTH_SPLITTING: usize = 1 << 20;
     if bytes.len() < WORTH_SPLITTING {

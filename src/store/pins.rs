@@ -1,6 +1,6 @@
-//! Pins: named sets of keys whose records, and all they name, no cleaning takes away.
+//! Pins: named sets of keys. Garbage collection keeps their records and everything these reference.
 //!
-//! A pin is of a workflow file: two projects may have one of the same name each. The first is in
+//! A pin belongs to a workflow file, so two projects may use the same name. The first one is in
 //! `NAME.json`, the next in `NAME@PLACE.json`.
 
 use std::fs;
@@ -16,46 +16,46 @@ use super::{Store, StoreError};
 use crate::digest::{Digest, check};
 use crate::fsx;
 
-/// The version of the file's format. A pin that knows no workflow file has format 1.
+/// The version of the file's format. A pin without a workflow file has format 1.
 const FORMAT: u32 = 2;
-/// Longest name of a pin.
+/// Maximum length of a pin's name.
 const LONGEST: usize = 100;
-/// Hexadecimal digits of a place in the name of a file.
+/// Hexadecimal digits of a place in a file name.
 const PLACE_DIGITS: usize = 16;
-/// The same where a person reads them.
+/// The same in a label.
 const LABEL_DIGITS: usize = 8;
-/// Fewer could be typed by mistake.
+/// Fewer digits could be typed by mistake.
 const FEWEST_DIGITS: usize = 4;
-/// In a label, in the place of digits.
+/// Replaces the digits in a label if the place is unknown.
 const NO_PLACE: &str = "unknown";
 
-/// What is kept, under a name.
+/// A named set of keys to keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pin {
     format: u32,
     pub name: String,
-    /// The workflow that the nodes are of.
+    /// The workflow of the nodes.
     pub workflow: String,
     /// Seconds since 1970, UTC.
     pub at: u64,
-    /// Tells the workflow's file from others, as in the header of a journal. Missing in pins of
-    /// earlier versions, and where the store has no identity.
+    /// Identifies the workflow file, as in the header of a journal. Missing in pins of earlier
+    /// versions, and in stores without an identity.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub place: Option<Digest>,
     pub nodes: Vec<Pinned>,
 }
 
-/// What became of a pin that was asked for.
+/// The result of pinning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placed {
-    /// The pin of that name and that project whose place it took.
+    /// The pin of the same name and project that it replaced.
     pub replaced: Option<Pin>,
-    /// Another project's pin has that name, too.
+    /// Another project has a pin of the same name.
     pub is_beside: bool,
 }
 
-/// A node that is kept.
+/// A pinned node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pinned {
@@ -75,14 +75,15 @@ impl Pin {
         }
     }
 
-    /// The same, of the workflow file that `place` stands for.
+    /// The same pin for the workflow file with the digest `place`.
     pub fn of_file(mut self, place: Option<Digest>) -> Self {
         self.format = if place.is_some() { FORMAT } else { 1 };
         self.place = place;
         self
     }
 
-    /// What `unpin` takes: the name, and where several of `pins` have it, whose it is.
+    /// The argument of `unpin`: the name, followed by the place if several of `pins` share the
+    /// name.
     pub fn label(&self, pins: &[Self]) -> String {
         let of_name = pins.iter().filter(|pin| pin.name == self.name);
         match of_name.count() {
@@ -91,8 +92,8 @@ impl Pin {
         }
     }
 
-    /// Whether `other`, of the same name, may go for this one. One that knows no file may be
-    /// anybody's: it goes if nothing that it keeps is lost.
+    /// Whether this pin may replace `other`, of the same name. A pin without a file could belong to
+    /// any project: it may be replaced if this one keeps everything that it keeps.
     fn stands_for(&self, other: &Self) -> bool {
         match (self.place, other.place) {
             (Some(own), Some(other)) => own == other,
@@ -105,7 +106,7 @@ impl Pin {
         }
     }
 
-    /// Whether a pin may be called so: the name is one of a file.
+    /// Whether a pin may have this name, which becomes a file name.
     pub fn is_name(name: &str) -> bool {
         let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-.=+".contains(letter);
         !name.is_empty()
@@ -116,16 +117,16 @@ impl Pin {
 }
 
 impl Store {
-    /// Keeps what `pin` names from now on; replaces the same project's pin of the same name.
+    /// Adds `pin`; replaces the same project's pin of the same name.
     ///
     /// # Errors
-    /// A key without a record here: it could not be kept.
+    /// A key has no record here, so nothing could be kept.
     pub fn pin(&self, pin: &Pin) -> Result<Placed, StoreError> {
         if !Pin::is_name(&pin.name) {
             return Err(StoreError::PinName(pin.name.clone()));
         }
         let tmp = self.session_folder()?;
-        // So that no cleaning is half done with what is pinned, and no other pin takes the name.
+        // Excludes garbage collection while the pin is written, and another pin of the same name.
         let _publishing = self.publishing()?;
         for Pinned { id, key } in &pin.nodes {
             if self.record_names(key)?.is_empty() {
@@ -133,13 +134,13 @@ impl Store {
             }
         }
         let (path, placed) = self.place_of(pin)?;
-        // Names, numbers and digests always encode.
+        // Encoding names, numbers and digests can't fail.
         let bytes = check::document(pin).unwrap_or_default();
         fsx::replace_durably(&path, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&path))?;
         Ok(placed)
     }
 
-    /// The file of `pin`, and what is there now. A damaged one is replaced.
+    /// The file for `pin`, and what writing it replaces. A damaged file is replaced.
     fn place_of(&self, pin: &Pin) -> Result<(PathBuf, Placed), StoreError> {
         let own = self.pin_path(&file_name(&pin.name, pin.place.as_ref()));
         let plain = self.pin_path(&pin.name);
@@ -159,11 +160,11 @@ impl Store {
         Ok((path, placed))
     }
 
-    /// Takes a pin away; false where there is none of that name. `label` is its name, or as
-    /// [`Pin::label`] gives it.
+    /// Removes a pin; returns false if there is none of that name. `label` is its name or its
+    /// [`Pin::label`].
     ///
     /// # Errors
-    /// Several projects have one of that name.
+    /// Several projects have a pin of that name.
     pub fn unpin(&self, label: &str) -> Result<bool, StoreError> {
         let (name, whose) = match label.split_once('@') {
             Some((name, whose)) => (name, Some(whose)),
@@ -190,16 +191,16 @@ impl Store {
         }
     }
 
-    /// Every pin, in the order of their names.
+    /// All pins, sorted by name.
     ///
     /// # Errors
-    /// One that can't be read: what it keeps can't be told.
+    /// A pin can't be read, so its keys are unknown.
     pub fn pins(&self) -> Result<Vec<Pin>, StoreError> {
         let files = self.pin_files()?;
         files.iter().map(|(name, path)| read(name, path)).collect()
     }
 
-    /// The pins that are not as they were written.
+    /// The files of damaged pins.
     pub(super) fn damaged_pins(&self) -> Result<Vec<PathBuf>, StoreError> {
         let mut damaged = Vec::new();
         for (name, path) in self.pin_files()? {
@@ -212,7 +213,7 @@ impl Store {
         Ok(damaged)
     }
 
-    /// The files of pins, by their names without the ending.
+    /// The files of pins, with their names without the extension.
     fn pin_files(&self) -> Result<Vec<(String, PathBuf)>, StoreError> {
         let files = entries(&self.root.join(PINS))?.into_iter();
         let pins = files.filter_map(|(name, path)| {
@@ -222,7 +223,7 @@ impl Store {
         Ok(pins.collect())
     }
 
-    /// The pin at `path`; one that is damaged counts as none.
+    /// The pin at `path`; `None` if it is damaged.
     fn whole_pin(&self, path: &Path) -> Result<Option<Pin>, StoreError> {
         match read("", path) {
             Ok(pin) => Ok(Some(pin)),
@@ -239,7 +240,7 @@ impl Store {
     }
 }
 
-/// The name of a file, without its ending, beside another project's of the same name.
+/// The file name, without its extension, of a pin beside another project's pin of the same name.
 fn file_name(name: &str, place: Option<&Digest>) -> String {
     match place {
         Some(place) => format!("{name}@{}", &place.to_hex()[..PLACE_DIGITS]),
@@ -252,7 +253,7 @@ fn label(name: &str, place: Option<&Digest>) -> String {
     format!("{name}@{}", label_digits(&place))
 }
 
-/// What a person types for the place of these digits; none where it is not known.
+/// The digits of a place that a label shows; empty if the place is unknown.
 fn label_digits(place: &str) -> &str {
     match place.get(..LABEL_DIGITS) {
         Some(digits) => digits,
@@ -260,7 +261,7 @@ fn label_digits(place: &str) -> &str {
     }
 }
 
-/// The digits of a pin's place, as far as they can be told: its file may be damaged.
+/// The digits of a pin's place, as far as they can be determined: its file may be damaged.
 fn place_of_file(name: &str, path: &Path) -> String {
     let of_name = || {
         let (_, digits) = name.split_once('@')?;
@@ -271,7 +272,7 @@ fn place_of_file(name: &str, path: &Path) -> String {
     place.or_else(of_name).unwrap_or_default()
 }
 
-/// Whether a person means the place of these digits by `whose`.
+/// Whether `whose`, as typed by a user, refers to the place of these digits.
 fn is_meant(whose: &str, place: &str) -> bool {
     match place.is_empty() {
         true => whose == NO_PLACE,
@@ -281,7 +282,7 @@ fn is_meant(whose: &str, place: &str) -> bool {
 
 fn read(name: &str, path: &Path) -> Result<Pin, StoreError> {
     let bytes = fsx::read_plain(path).map_err(StoreError::io(path))?;
-    // First, since a later format may have other checksums.
+    // The format comes first, since a later one may have other checksums.
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     match value["format"].as_u64() {
         Some(found) if found > u64::from(FORMAT) => {

@@ -1,4 +1,5 @@
-//! Opening a folder as a store, or making one: only where nothing else is kept, and without links.
+//! Opens a folder as a store, or creates one: only in a folder without other content, and never
+//! through links.
 
 use std::fs;
 use std::io;
@@ -10,7 +11,7 @@ use super::layout::{DESCRIPTION, FOLDERS, NAMES, TMP};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// Makes sure that `root` holds a store which this build may use; a new one gets the identity `id`.
+/// Ensures that `root` holds a store that this build can use; a new one gets the identity `id`.
 pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
     if root.is_file() {
         return Err(StoreError::NotAStore {
@@ -24,8 +25,7 @@ pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, St
         None => make(root, id)?,
     };
     for folder in FOLDERS.map(|name| root.join(name)) {
-        // Where it can't be made, whoever wants to write into it says so: what is there can be
-        // read all the same.
+        // Ignore a failure to create it: a later write reports that, and reading works without it.
         let _ = fsx::make_folders(&folder);
     }
     Ok(description)
@@ -41,8 +41,8 @@ fn make(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
     })
 }
 
-/// A store lies in one piece. A link in place of one of its folders would have files written, or
-/// removed, that belong to somebody else.
+/// A store is one folder tree without links. A link in place of one of its folders would let
+/// ribflow write or remove files outside the store.
 fn refuse_links(root: &Path) -> Result<(), StoreError> {
     let links = NAMES.iter().find(|name| fsx::is_link(&root.join(name)));
     match links {
@@ -54,8 +54,8 @@ fn refuse_links(root: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// A store is only made in a folder that is missing or empty but for what a repository keeps
-/// there: a mistyped `--store` must not mix a store into someone's files.
+/// A store is created only in a folder that is missing or empty, apart from files that a repository
+/// keeps there: a mistyped `--store` must not mix a store into other files.
 fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
     let entries = match fs::read_dir(root) {
         Ok(entries) => entries,
@@ -65,8 +65,8 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
     for entry in entries {
         let name = entry.map_err(StoreError::io(root))?.file_name();
         let name = name.to_string_lossy();
-        // `tmp` is the first thing that appears while another process makes the same store, and
-        // `store.json` the second.
+        // While another process creates the same store, `tmp` appears first and `store.json`
+        // second.
         let expected = name.starts_with('.') || ["README.md", "lost+found", TMP].contains(&&*name);
         if !expected && !root.join(DESCRIPTION).exists() {
             return Err(StoreError::NotAStore {

@@ -1,8 +1,8 @@
 //! Publishing: the group commit that makes results visible only once they are safe.
 //!
-//! Workers write and rename blobs without flushing any. Publishing flushes the file system once
-//! for all of them, then lets the records appear, then flushes once more. So a record that can be
-//! seen never names a blob that a crash could still take away.
+//! Workers write and rename blobs without flushing. Publishing flushes the file system once for all
+//! of them, then makes the records visible, then flushes again. So a visible record never
+//! references a blob that a crash could lose.
 
 use std::path::{Path, PathBuf};
 
@@ -13,12 +13,12 @@ use crate::digest::Digest;
 use crate::fsx;
 
 impl Store {
-    /// Publishes `records` together and returns their digests, in order. Once it returns, they
-    /// and all they name survive a crash.
+    /// Publishes `records` together and returns their digests, in order. When it returns, they and
+    /// all blobs that they reference survive a crash.
     ///
     /// # Errors
-    /// Nothing is published if a record names a blob that is not here, or a key that its recipe
-    /// does not give.
+    /// A record references a missing blob, or its key does not match its recipe. Then nothing is
+    /// published.
     pub fn publish(&self, records: &[Record]) -> Result<Vec<Digest>, StoreError> {
         if records.is_empty() {
             return Ok(Vec::new());
@@ -70,7 +70,7 @@ impl Store {
         Ok(digests)
     }
 
-    /// Stays with `record` for `key` from now on.
+    /// Makes `record` the chosen record of `key`.
     pub fn choose(&self, key: &Digest, record: &Digest) -> Result<(), StoreError> {
         let folder = self.record_folder(key);
         let tmp = self.session_folder()?;
@@ -86,7 +86,7 @@ impl Store {
         self.flush(&[folder.join(MARKER)])
     }
 
-    /// The blobs that the record reaches, all of them here.
+    /// The blobs that the record references; an error if one is missing.
     fn check(&self, record: &Record) -> Result<Vec<Digest>, StoreError> {
         check_key(record)?;
         let mut needed = Vec::new();
@@ -100,7 +100,7 @@ impl Store {
             needed.extend(blobs.iter().map(|blob| blob.digest));
         }
         if self.check_there(&record.key, &needed).is_err() {
-            // A cleaning may be looking at it: afterwards it is back, or gone.
+            // Garbage collection may have renamed it for a moment: afterwards it is back, or gone.
             let _publishing = self.publishing()?;
             self.check_there(&record.key, &needed)?;
         }
@@ -117,11 +117,12 @@ impl Store {
         }
     }
 
-    /// Renames the staged records into place, one publisher at a time, so that of two outcomes
-    /// of one key exactly one is the first and stays the chosen one.
+    /// Renames the staged records into place, one publisher at a time, so that exactly one of two
+    /// outcomes of a key is the first and remains the chosen one.
     fn appear(&self, tmp: &Path, staged: Vec<Staged>) -> Result<Vec<PathBuf>, StoreError> {
         let _publishing = self.publishing()?;
-        // Once more, now that nobody can clean: all of them, before the first one appears.
+        // Check again, now that garbage collection is excluded: all blobs, before the first record
+        // appears.
         for staged in &staged {
             self.check_there(&staged.key, &staged.needs)?;
         }
@@ -140,13 +141,13 @@ impl Store {
             if there.contains(&digest) {
                 continue;
             }
-            // A damaged marker stays as it is, so that the user is asked.
+            // A damaged marker stays, so that the user is asked.
             let chosen = match self.choice(&key, &there) {
                 Err(StoreError::Damaged { .. }) => None,
                 chosen => chosen?,
             };
             if let Some(chosen) = chosen {
-                // One that has been taken back gives way.
+                // A revoked record gives way.
                 let stays = match self.is_taken_back(&key, &chosen)? {
                     true => digest,
                     false => chosen,
@@ -181,13 +182,13 @@ fn check_key(record: &Record) -> Result<(), StoreError> {
 struct Staged {
     folder: PathBuf,
     key: Digest,
-    /// The blobs that must be here.
+    /// The blobs that must be present.
     needs: Vec<Digest>,
     digest: Digest,
     file: tempfile::NamedTempFile,
 }
 
-/// Rare, so flushed on its own: a marker that a crash empties would change the choice.
+/// Rare, so flushed separately: a crash that empties the marker would change the choice.
 fn mark(folder: &Path, tmp: &Path, chosen: &Digest) -> Result<(), StoreError> {
     let path = folder.join(MARKER);
     fsx::replace_durably(&path, tmp, fsx::SHARED, Marker::text(chosen).as_bytes())

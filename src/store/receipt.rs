@@ -1,7 +1,7 @@
-//! Receipts: what a run that found everything done rested on. While all of that is as it was, a run
-//! of the same words has nothing to do and nothing to write, and need not even read the workflow.
+//! Receipts: the inputs of a run that found everything done. While all inputs are unchanged, a run
+//! with the same arguments has nothing to do or write, and does not even read the workflow.
 //!
-//! Derived: without a receipt, a run looks at every node.
+//! Derived: without a receipt, a run checks every node.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,50 +20,49 @@ use crate::workflow::kind::{Source, SourceShape};
 const MAGIC: &[u8] = b"ribflow receipt 1\n";
 const DIGEST: usize = 32;
 
-/// What one run rested on, and what it said.
+/// The inputs and the messages of one run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Receipt {
-    /// What was asked for, and of which program.
+    /// The arguments, and the version of the program.
     pub asked: Digest,
-    /// The variables of the environment that the workflow reads, and what they held.
+    /// The environment variables that the workflow reads, with their values.
     pub variables: BTreeMap<String, Option<String>>,
-    /// Further files that it read, and those that it wrote, by absolute path; `None`: not there.
+    /// Further files that it read, and those that it wrote, by absolute path; `None`: missing.
     pub files: BTreeMap<String, Option<Digest>>,
     pub grounds: RunInputs,
     /// The id of the run.
     pub run: String,
-    /// Name of the workflow.
+    /// The name of the workflow.
     pub workflow: String,
     pub nodes: u64,
-    /// What it had to say of the results.
+    /// The messages about the results.
     pub text: String,
-    /// The page of the report.
+    /// The path of the report page.
     pub page: PathBuf,
 }
 
-/// What the keys and the records of all nodes of a run rest on.
+/// The inputs of the keys and records of all nodes of a run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunInputs {
-    /// The keys of the records, each the only one of its key, with the stamps of their folders.
+    /// The keys, each with exactly one record, and the stamps of their folders.
     pub records: Vec<(Digest, Stamp)>,
     pub sources: Vec<RunInput>,
-    /// Of the markers of what may not be passed on, as [`Store::markers`] tells them: a run sets
-    /// those that it misses.
+    /// The state of the markers of withheld blobs ([`Store::markers`]): a run sets missing markers.
     pub markers: Digest,
 }
 
-/// Outside data.
+/// An outside input.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RunInput {
     pub source: Source,
-    /// Of its content.
+    /// The digest of its content.
     pub digest: Digest,
-    /// Of a single file, where it tells that the content is the same.
+    /// The stamp of a single file, if it identifies the content.
     pub stamp: Option<Stamp>,
 }
 
 impl RunInput {
-    /// `digest` is what `source` was found to hold.
+    /// `digest` is the digest of the content of `source`.
     pub fn new(source: Source, digest: Digest, stats: &StatCache, base: &Path) -> Self {
         let stamp = match source.shape {
             SourceShape::File | SourceShape::FileOrFolder => settled(&source, &digest, stats, base),
@@ -88,7 +87,7 @@ impl RunInput {
     }
 }
 
-/// The stamp by which a file can be told to have the content of this digest.
+/// The stamp that identifies the content of a file as that of this digest.
 fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> Option<Stamp> {
     let now = nanoseconds_since_1970();
     let stamp = || {
@@ -102,7 +101,7 @@ fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> 
 }
 
 impl RunInputs {
-    /// Whether everything is as it was. `base` is the folder that relative locations start from.
+    /// Whether nothing has changed. Relative locations start from `base`.
     pub fn hold(&self, store: &Store, base: &Path) -> bool {
         let Some(records) = fsx::open_folder(&store.root().join(RECORDS)) else {
             return false;
@@ -116,7 +115,7 @@ impl RunInputs {
         let hold = store.markers() == Some(self.markers)
             && self.records.iter().all(same)
             && self.sources.iter().all(holds);
-        // Only ever saves time.
+        // The cache only saves time.
         if let Err(error) = stats.save()
             && !error.is_unwritable()
         {
@@ -127,7 +126,7 @@ impl RunInputs {
 }
 
 impl Receipt {
-    /// The receipt of this name; `None` where there is none, or none of this version.
+    /// The receipt of this name; `None` if there is none of this version.
     pub fn read(store: &Store, name: &Digest) -> Option<Self> {
         let bytes = fsx::read_regular(&path(store, name)).ok()?;
         let (content, seal) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
@@ -137,7 +136,7 @@ impl Receipt {
         decode(content.strip_prefix(MAGIC)?)
     }
 
-    /// Keeps it for the next run.
+    /// Stores it for the next run.
     pub fn write(&self, store: &Store, name: &Digest) -> Result<(), StoreError> {
         let path = path(store, name);
         let mut bytes = MAGIC.to_vec();

@@ -10,33 +10,33 @@ use crate::digest::{Digest, canonical_json};
 use crate::workflow::kind::PortType;
 use crate::workflow::recipe::Recipe;
 
-/// The newest record format that this build reads. A record has the oldest one that can express
-/// it ([`format_of`]), so that older builds read what they can.
+/// The newest record format that this build reads. A record gets the oldest format that can express
+/// it ([`format_of`]), so that older builds can read it.
 pub const RECORD_FORMAT: u32 = 2;
-/// The format of records whose trees hold neither executable files nor empty folders.
+/// The format of records whose trees have neither executable files nor empty folders.
 const PLAIN_FORMAT: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     pub format: u32,
     pub key: Digest,
-    /// The explained form of the key, for `why`.
+    /// The key in readable form, for `why`.
     pub recipe: Recipe,
     pub ports: BTreeMap<String, Port>,
     pub provenance: Provenance,
 }
 
-/// One output as it was observed.
+/// One observed output.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Port {
     #[serde(rename = "type")]
     pub gives: PortType,
-    /// The digest of the artifact's canonical bytes: what a consumer's key records.
+    /// The digest of the artifact's canonical bytes, which enters the keys of consumers.
     pub digest: Digest,
-    /// Bytes of the artifact and of all blobs it names.
+    /// Bytes of the artifact and of all blobs that it references.
     pub bytes: u64,
-    /// The artifact itself where it is small (metrics and tables always), so that a report
-    /// needs records only. Large ones are read from the blob named `digest`.
+    /// The artifact itself if it is small (metrics and tables always), so that a report needs only
+    /// records. Large ones are read from the blob `digest`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub inline: Option<Artifact>,
 }
@@ -44,7 +44,7 @@ pub struct Port {
 /// Who, where, when: never part of a key, never compared.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Version of ribflow.
+    /// The version of ribflow.
     pub ribflow: String,
     /// Backend + instruction set: `cpu/x86-64-v4`.
     pub device_class: String,
@@ -52,36 +52,37 @@ pub struct Provenance {
     /// Seconds since 1970, UTC.
     pub started: u64,
     pub wall_seconds: f64,
-    /// What a kind has to say of how it ran: decoder, images per second.
+    /// Notes of the kind on the execution: decoder, images per second.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
     pub notes: BTreeMap<String, Value>,
-    /// The records of older versions of the kind that this one repeats, the nearest first; empty
-    /// where its own version made it. Everything above is of the execution that gave the outcome.
+    /// The records of older versions of the kind that this one repeats, nearest first; empty if the
+    /// kind's own version produced it. All fields above describe the execution that produced the
+    /// outcome.
     ///
-    /// Needs no higher format: a build that does not know it is older than the version of the kind,
-    /// and never looks for such a record.
+    /// This field needs no higher format: a build that does not know it is older than the version
+    /// of the kind, and never looks up such a record.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub accepted: Vec<Accepted>,
 }
 
-/// A record of an older version of a kind that was taken for good.
+/// A record of an older version of a kind that was accepted as valid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {
     pub kind: String,
     pub version: u32,
     pub key: Digest,
     pub record: Digest,
-    /// Who had signed it by then: what they take back later, they take back of its repetition too.
+    /// Its signers at that time: if they revoke it later, that revokes this record, too.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub signers: Vec<Digest>,
 }
 
-/// A record with its own name.
+/// A record with its digest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredRecord {
     pub digest: Digest,
     pub record: Record,
-    /// The key is known to have no other record, so a look at its folder can be spared.
+    /// The key is known to have no other record, so its folder need not be read.
     pub alone: bool,
 }
 
@@ -90,7 +91,7 @@ impl StoredRecord {
         Self::named(record.digest(), record)
     }
 
-    /// `record`, whose digest is known.
+    /// A record with a known digest.
     pub fn named(digest: Digest, record: Record) -> Self {
         Self {
             digest,
@@ -99,8 +100,8 @@ impl StoredRecord {
         }
     }
 
-    /// The record of `recipe`, which is that of this record but for the version of the kind, that
-    /// repeats this outcome. `signers` have signed this one.
+    /// A record of `recipe` that repeats this outcome. `recipe` differs from that of this record
+    /// only in the version of the kind. `signers` have signed this one.
     pub fn accepted_for(&self, recipe: &Recipe, signers: Vec<Digest>) -> Record {
         let mut record = self.record.clone();
         record.provenance.accepted.insert(
@@ -122,9 +123,9 @@ impl StoredRecord {
 }
 
 impl Record {
-    /// The bytes that are stored, and hash to the record's name.
+    /// The stored bytes, whose digest is the record's name.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A record holds only maps with text keys and finite numbers, which always encode.
+        // Encoding can't fail: a record has only maps with string keys, and finite numbers.
         let value = serde_json::to_value(self).unwrap_or_default();
         canonical_json(&value).into_bytes()
     }
@@ -141,7 +142,7 @@ pub fn format_of<'a>(outputs: impl IntoIterator<Item = &'a Artifact>) -> u32 {
 }
 
 impl Artifact {
-    /// The oldest record format that can express it.
+    /// The oldest record format that can express this artifact.
     pub fn format(&self) -> u32 {
         match self {
             Artifact::Files(files) if !files.is_plain() => RECORD_FORMAT,
@@ -149,14 +150,14 @@ impl Artifact {
         }
     }
 
-    /// The canonical bytes; their digest names the artifact.
+    /// The canonical bytes; their digest is the artifact's name.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Trees of files and datasets may hold millions of them. Their maps and fields are in the
-        // order of their names as they are, so what serde writes is canonical already.
+        // Trees of files and datasets may have millions of entries. Their maps and fields are
+        // already sorted by name, so the output of serde is canonical.
         if let Artifact::Files(_) | Artifact::Dataset(_) = self {
             return serde_json::to_vec(self).unwrap_or_default();
         }
-        // As above: always encodes.
+        // As above: encoding can't fail.
         let value = serde_json::to_value(self).unwrap_or_default();
         canonical_json(&value).into_bytes()
     }
@@ -167,7 +168,7 @@ mod tests {
     use super::*;
     use crate::store::artifact::{Blob, Dataset, Files, ImageFile, Images, Part, TreeFile};
 
-    /// What serde writes of these is what their keys rest on, so the order of their fields is too.
+    /// Keys depend on what serde writes for these types, and so on the order of their fields.
     #[test]
     fn what_is_written_as_it_stands_is_canonical() {
         let blob = |text: &str| Blob {
@@ -238,7 +239,7 @@ mod tests {
         }
     }
 
-    /// Documents of builds that knew neither executable files nor empty folders keep their bytes.
+    /// Documents of builds without executable files and empty folders keep their bytes.
     #[test]
     fn a_plain_tree_is_written_as_ever() {
         let file = r#"{"bytes":3,"digest":"9c4b7d6de3e8b1b7bba1c6e4d5b0a1c2e3f405162738495a6b7c8d9eafb0c1d2"}"#;

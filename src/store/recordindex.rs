@@ -1,15 +1,15 @@
-//! The record index: copies of the chosen records that one workflow uses, so that a run which finds
-//! everything done reads one file rather than a folder and a file for each node.
+//! The record index: copies of the chosen records of one workflow, so that a run without work reads
+//! one file rather than a folder and a file for each node.
 //!
 //! ```text
 //! "ribflow records 5\n"  count:u64  count × row  copies  BLAKE3 of all before
 //! row: key  record  alone:u8  stamp of the key's folder  end of its copy:u64
 //! ```
 //!
-//! Rows are in the order of the keys. A copy holds for as long as the stamp of the key's folder does:
-//! a record or a choice that comes or goes changes that. A record that is damaged in its place is
-//! not seen here, and not served either: the copy was whole when it was made. Derived: without it,
-//! records are read where they lie.
+//! Rows are sorted by key. A copy is valid while the stamp of the key's folder is unchanged: adding
+//! or removing a record or a choice changes the stamp. Damage to the original record is not
+//! detected here, but it is not served either: the copy was intact when it was made. Derived:
+//! without the index, the original records are read.
 
 mod copy;
 
@@ -31,19 +31,19 @@ const MAGIC: &[u8] = b"ribflow records 5\n";
 const DIGEST: usize = 32;
 const ROW: usize = 2 * DIGEST + 1 + Stamp::BYTES + 8;
 
-/// The copies for one workflow, and what this process has learnt.
+/// The copies for one workflow, and the records that this process has read.
 pub struct RecordIndex<'a> {
     store: &'a Store,
     path: PathBuf,
-    /// The store's folder of records.
+    /// The folder of records of the store.
     records: Option<OwnedFd>,
     loaded: Option<Loaded>,
-    /// Rows of the index that still hold.
+    /// Rows of the index that are still valid.
     used: HashSet<usize>,
     fresh: BTreeMap<Digest, (Row, Vec<u8>)>,
 }
 
-/// What a copy holds for.
+/// The condition under which a copy is valid.
 #[derive(Clone, Copy)]
 struct Row {
     key: Digest,
@@ -54,8 +54,8 @@ struct Row {
 }
 
 impl<'a> RecordIndex<'a> {
-    /// `name` tells the workflow from others; an index that is missing, torn or of another version
-    /// counts as empty.
+    /// `name` identifies the workflow. An index that is missing, torn or of another version counts
+    /// as empty.
     pub fn open(store: &'a Store, name: &str) -> Self {
         let name = Digest::of(name.as_bytes()).to_hex();
         let path = store.root().join(RECORD_INDEX).join(name);
@@ -69,8 +69,8 @@ impl<'a> RecordIndex<'a> {
         }
     }
 
-    /// The copy of the chosen record of `key`, which is that of `recipe`; without a copy that still
-    /// holds, the recipe again.
+    /// The copy of the chosen record of `key`, the key of `recipe`; returns the recipe if there is
+    /// no valid copy.
     pub fn copy(&mut self, key: &Digest, recipe: Recipe) -> Result<StoredRecord, Recipe> {
         let Some((row, copied)) = self.look(key) else {
             return Err(recipe);
@@ -82,7 +82,7 @@ impl<'a> RecordIndex<'a> {
         })
     }
 
-    /// As [`Store::chosen`], and a copy of it for the next run.
+    /// As [`Store::chosen`]; also keeps a copy for the next run.
     pub fn chosen(&mut self, key: &Digest) -> Result<Option<StoredRecord>, StoreError> {
         let now = nanoseconds_since_1970();
         let folder = self.stamp(&folder_path(key));
@@ -101,8 +101,8 @@ impl<'a> RecordIndex<'a> {
         Ok(found)
     }
 
-    /// The keys of all records that were taken, with the stamps of their folders, by which they can
-    /// be told to be the same later; `None` where a key has several records.
+    /// The keys of all records used, with the stamps of their folders, which later show whether
+    /// they are unchanged; `None` if a key has several records.
     pub fn folders(&self) -> Option<Vec<(Digest, Stamp)>> {
         let mut used: Vec<usize> = self.used.iter().copied().collect();
         used.sort_unstable();
@@ -115,14 +115,14 @@ impl<'a> RecordIndex<'a> {
             .collect()
     }
 
-    /// Keeps what was learnt for the next run.
+    /// Writes the index for the next run.
     pub fn save(&mut self) -> Result<(), StoreError> {
         if self.fresh.is_empty() {
             return Ok(());
         }
         let mut rows = std::mem::take(&mut self.fresh);
         if let Some(loaded) = &self.loaded {
-            // What other goals of the workflow use stays, while that is not most of it.
+            // Rows for other goals of the workflow stay, unless they are the larger part.
             let all = loaded.rows().len() <= 2 * (self.used.len() + rows.len());
             for index in (0..loaded.rows().len()).filter(|index| all || self.used.contains(index)) {
                 if let Some((row, copy)) = loaded.at(index) {
@@ -141,7 +141,7 @@ impl<'a> RecordIndex<'a> {
         let (row, copy) = loaded.at(index)?;
         let is_same = self.stamp(&folder_path(key))? == row.folder;
         let copied = is_same.then(|| copy::decode(copy)).flatten()?;
-        // What has been taken back since is for the store to weigh against the others.
+        // If the record was revoked since, the store chooses among all records.
         let accepted = &copied.provenance().accepted;
         let taken_back = self
             .store
@@ -158,7 +158,7 @@ impl<'a> RecordIndex<'a> {
     }
 }
 
-/// Below the folder of records.
+/// The path below the folder of records.
 pub(super) fn folder_path(key: &Digest) -> String {
     let hex = key.to_hex();
     [&hex[..2], "/", &hex].concat()
@@ -186,7 +186,7 @@ fn seal(content: &[u8]) -> blake3::Hash {
     blake3::Hasher::new().update_rayon(content).finalize()
 }
 
-/// An index as it lies in its file.
+/// A mapped index file.
 struct Loaded {
     bytes: Mmap,
     count: usize,

@@ -1,4 +1,4 @@
-//! Reading records: all outcomes of a key, and the one that this store stays with.
+//! Reads records: all outcomes of a key, and the chosen one.
 
 use std::fs;
 use std::io;
@@ -10,16 +10,16 @@ use super::{Store, StoreError};
 use crate::digest::{Digest, check};
 use crate::fsx;
 
-/// The file beside several records that names the chosen one. A sole record needs none.
+/// The file beside several records that names the chosen one. A single record needs none.
 pub(super) const MARKER: &str = "chosen";
 
-/// What a marker says.
+/// The content of a marker file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marker {
-    /// There is none.
+    /// There is no marker.
     Absent,
     Names(Digest),
-    /// Which record it named can't be told any more.
+    /// The marker is damaged; the chosen record is unknown.
     Damaged,
 }
 
@@ -31,7 +31,7 @@ impl Marker {
         format!("{record} {sum}\n")
     }
 
-    /// The marker of a key whose records lie in `folder`.
+    /// The marker of a key whose records are in `folder`.
     pub fn read(folder: &Path) -> Result<Self, StoreError> {
         let path = folder.join(MARKER);
         match fsx::read_plain(&path) {
@@ -54,11 +54,11 @@ impl Marker {
 }
 
 impl Store {
-    /// The record of `key` that this store stays with: the first it accepted. One that has been
-    /// taken back gives way to any other.
+    /// The chosen record of `key`: the first one that this store accepted. A revoked record gives
+    /// way to any other.
     ///
-    /// Damaged records are set aside; if the chosen one is among them, the remaining one with
-    /// the lowest digest takes its place.
+    /// Damaged records are set aside; if the chosen one is among them, the remaining record with
+    /// the lowest digest replaces it.
     pub fn chosen(&self, key: &Digest) -> Result<Option<StoredRecord>, StoreError> {
         let folder = self.record_folder(key);
         let mut candidates = list(&folder)?;
@@ -71,8 +71,8 @@ impl Store {
         Ok(None)
     }
 
-    /// Which of `candidates` (sorted) the store stays with: the one that is marked, else the lowest,
-    /// of those that have not been taken back.
+    /// Chooses one of `candidates` (sorted): among those that are not revoked, the marked one, else
+    /// the lowest.
     pub(super) fn choice(
         &self,
         key: &Digest,
@@ -103,14 +103,14 @@ impl Store {
         }
     }
 
-    /// Whether it can't be told any more which record of `key` is used.
+    /// Whether the choice among the records of `key` is lost.
     pub fn is_choice_lost(&self, key: &Digest) -> Result<bool, StoreError> {
         let folder = self.record_folder(key);
         Ok(Marker::read(&folder)? == Marker::Damaged && list(&folder)?.len() > 1)
     }
 
-    /// A marker that names no record is right where that was found damaged, or was taken back. Else
-    /// it was damaged itself, which one without a checksum can't tell.
+    /// A marker without its record is correct if that record was damaged or revoked. Otherwise the
+    /// marker itself is damaged, which goes undetected without a checksum.
     fn tell_of_lost_choice(&self, folder: &Path, marked: &Digest) {
         let there = folder.join(file_name(marked)).exists();
         let aside = self.root.join(DAMAGED).join("records");
@@ -122,7 +122,7 @@ impl Store {
         }
     }
 
-    /// Every record of `key`, in the order of their digests.
+    /// All records of `key`, sorted by digest.
     pub fn records(&self, key: &Digest) -> Result<Vec<StoredRecord>, StoreError> {
         let folder = self.record_folder(key);
         let names = list(&folder)?;
@@ -132,12 +132,12 @@ impl Store {
             .collect()
     }
 
-    /// One record of `key`; `None` if it is gone or was damaged.
+    /// One record of `key`; `None` if it is missing or damaged.
     pub fn record(&self, key: &Digest, name: &Digest) -> Result<Option<StoredRecord>, StoreError> {
         self.load(key, &self.record_folder(key), name)
     }
 
-    /// One record, verified; `None` if it is gone or was damaged.
+    /// One record, verified; `None` if it is missing or damaged.
     fn load(
         &self,
         key: &Digest,
@@ -157,7 +157,7 @@ impl Store {
         }
     }
 
-    /// A damaged record counts as none, also where it can't be set aside.
+    /// A damaged record counts as missing, even if it can't be set aside.
     fn lose(&self, path: &Path, name: &Digest) -> Result<Option<StoredRecord>, StoreError> {
         if let Err(error) = self.set_record_aside(path, name) {
             tracing::warn!("a damaged record can't be set aside: {error}");
@@ -172,7 +172,7 @@ impl Store {
     }
 }
 
-/// The record in `bytes`, if that is `name` and one of `key`.
+/// The record in `bytes`, if it has the digest `name` and the key `key`.
 pub(super) fn whole(
     path: &Path,
     bytes: &[u8],
@@ -186,7 +186,7 @@ pub(super) fn whole(
     Ok(record.filter(|record| record.key == *key))
 }
 
-/// `None`: not a record. One of a newer format is an error rather than damage.
+/// `None`: not a record. A newer format is an error, not damage.
 fn parse(path: &Path, bytes: &[u8]) -> Result<Option<Record>, StoreError> {
     if let Ok(record) = serde_json::from_slice::<Record>(bytes)
         && record.format <= RECORD_FORMAT
@@ -207,7 +207,7 @@ pub(super) fn file_name(record: &Digest) -> String {
     format!("{record}.json")
 }
 
-/// The digests of the records in `folder`, lowest first.
+/// The digests of the records in `folder`, sorted.
 pub(super) fn list(folder: &Path) -> Result<Vec<Digest>, StoreError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,

@@ -1,5 +1,5 @@
-//! Records that somebody has taken back: the store stays with one only as long as there is no
-//! other. Who has taken back what is not the store's business; it asks.
+//! Revoked records: the store uses one only if there is no other record of the key. The store does
+//! not know the revocations; it asks a [`RevocationCheck`].
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use super::record::Accepted;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 
-/// Who knows what has been taken back.
+/// Knows the revocations.
 pub trait RevocationCheck: Send + Sync + Debug {
-    /// Whether nothing has been taken back at all, so that nobody need be asked.
+    /// Whether there are no revocations at all, so that no check is needed.
     fn is_none(&self) -> bool;
 
-    /// Whether a record has lost what spoke for it: somebody of `signers` has taken it back, and
-    /// none of the others is trusted.
+    /// Whether a record is revoked: one of `signers` has revoked it, and none of the others is
+    /// trusted.
     fn is_taken_back(&self, record: &Digest, signers: &[Digest]) -> bool;
 }
 
 impl Store {
-    /// From now on this is asked, in place of what was asked before.
+    /// Sets the revocation check; replaces the former one.
     pub fn doubt(&self, doubt: Arc<dyn RevocationCheck>) {
         *self
             .revocations
@@ -27,19 +27,18 @@ impl Store {
             .unwrap_or_else(|held| held.into_inner()) = Some(doubt);
     }
 
-    /// Whether a record, or one of an older version that it repeats, has been taken back by those
-    /// who vouched for it.
+    /// Whether a record, or one of an older version that it repeats, was revoked by its signers.
     pub fn is_taken_back(&self, key: &Digest, record: &Digest) -> Result<bool, StoreError> {
         if self.doubts().is_none() {
             return Ok(false);
         }
-        // One that can't be read is not used either.
+        // A record that can't be read is not used either.
         let stored = self.record(key, record).ok().flatten();
         let accepted = stored.map(|stored| stored.record.provenance.accepted);
         self.is_repetition_taken_back(key, record, &accepted.unwrap_or_default())
     }
 
-    /// As [`Store::is_taken_back`], of a record that is known to repeat those of `accepted`.
+    /// As [`Store::is_taken_back`], for a record that repeats those of `accepted`.
     pub(super) fn is_repetition_taken_back(
         &self,
         key: &Digest,
@@ -56,8 +55,8 @@ impl Store {
         Ok(taken_back)
     }
 
-    /// Who vouches for an accepted record: those who did when it was accepted, and those whose
-    /// signatures have come since.
+    /// The signers of an accepted record: those at the time of acceptance, and those whose
+    /// signatures were added since.
     pub fn signers_of_accepted(&self, accepted: &Accepted) -> Result<Vec<Digest>, StoreError> {
         let mut signers = self.signers(&accepted.key, &accepted.record)?;
         signers.extend(&accepted.signers);
@@ -74,7 +73,7 @@ impl Store {
         doubt.clone().filter(|doubt| !doubt.is_none())
     }
 
-    /// Those of `records` that nobody has taken back; all of them where there is no such one.
+    /// Those of `records` that are not revoked; all of them if every record is revoked.
     pub(super) fn unrevoked(
         &self,
         key: &Digest,

@@ -1,5 +1,6 @@
-//! Recomputed samples: that some records of an older version of a kind were computed again by the
-//! version of today and agreed, and which records they stand for. `run --accept` takes no other.
+//! Recomputed samples: evidence that records of an older version of a kind were recomputed by the
+//! current version and agreed, and the records that they represent. `run --accept` accepts only
+//! these.
 
 use std::collections::HashSet;
 use std::fs;
@@ -17,29 +18,29 @@ use crate::fsx;
 /// The version of the file's format.
 const FORMAT: u32 = 1;
 
-/// A sample that agreed. The file's name is the digest of its content.
+/// A sample that agreed. Its file name is the digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sample {
     format: u32,
     pub kind: String,
-    /// The version that made the records.
+    /// The version that produced the records.
     pub from: u32,
     /// The version that recomputed them.
     pub to: u32,
-    /// Version of ribflow.
+    /// The version of ribflow.
     pub ribflow: String,
-    /// What the sample was recomputed on.
+    /// The device class of the recomputation.
     pub device_class: String,
     /// Seconds since 1970, UTC.
     pub at: u64,
     /// The records that were recomputed.
     pub recomputed: Vec<Digest>,
-    /// The records from which they were drawn, themselves included.
+    /// The records from which they were drawn, including themselves.
     pub stands_for: Vec<Digest>,
 }
 
 impl Sample {
-    /// A sample of `kind`, from version `from` to `to`, that stands for no record yet.
+    /// A sample of `kind`, from version `from` to `to`, that represents no record yet.
     pub fn new(kind: &str, [from, to]: [u32; 2], device_class: &str, at: u64) -> Self {
         Self {
             format: FORMAT,
@@ -54,7 +55,7 @@ impl Sample {
         }
     }
 
-    /// The same with the records that were `recomputed`, which stand for all of `stands_for`.
+    /// The same with the `recomputed` records, which represent all of `stands_for`.
     pub fn of(self, recomputed: Vec<Digest>, stands_for: Vec<Digest>) -> Self {
         Self {
             recomputed,
@@ -65,9 +66,9 @@ impl Sample {
 }
 
 impl Store {
-    /// Keeps a sample that agreed.
+    /// Stores a sample that agreed.
     pub fn keep_sample(&self, sample: &Sample) -> Result<(), StoreError> {
-        // Names, numbers and digests always encode.
+        // Encoding names, numbers and digests can't fail.
         let value = serde_json::to_value(sample).unwrap_or_default();
         let bytes = canonical_json(&value).into_bytes();
         let tmp = self.session_folder()?;
@@ -76,20 +77,20 @@ impl Store {
         fsx::sync_filesystem(&self.root, std::slice::from_ref(&path)).map_err(StoreError::io(&path))
     }
 
-    /// The records of version `from` of `kind` that samples recomputed by version `to` stand for.
+    /// The records of version `from` of `kind` that samples recomputed by version `to` represent.
     pub fn sampled(&self, kind: &str, from: u32, to: u32) -> Result<HashSet<Digest>, StoreError> {
         let samples = self.samples()?.into_iter();
         let fitting = samples.filter(|(_, one)| (&*one.kind, one.from, one.to) == (kind, from, to));
         Ok(fitting.flat_map(|(_, one)| one.stands_for).collect())
     }
 
-    /// Takes away the samples that stand for a record: it was recomputed and differs.
+    /// Removes the samples that represent a record which was recomputed and differs.
     pub fn drop_samples_of(&self, record: &Digest) -> Result<usize, StoreError> {
         let is_meant = |sample: &Sample| sample.stands_for.contains(record);
         self.drop_samples(is_meant)
     }
 
-    /// Takes away the samples that stand for none of the records that are left.
+    /// Removes the samples that represent none of the remaining records.
     pub(super) fn drop_stale_samples(&self, left: &HashSet<Digest>) -> Result<usize, StoreError> {
         let is_stale = |sample: &Sample| !sample.stands_for.iter().any(|one| left.contains(one));
         self.drop_samples(is_stale)
@@ -109,8 +110,7 @@ impl Store {
         Ok(dropped)
     }
 
-    /// Every sample that is whole and of a format that this build reads. Any other stands for
-    /// nothing.
+    /// All intact samples of a format that this build reads. Others represent nothing.
     fn samples(&self) -> Result<Vec<(PathBuf, Sample)>, StoreError> {
         let mut samples = Vec::new();
         for (name, path) in entries(&self.root.join(SAMPLES))? {

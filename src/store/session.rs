@@ -1,5 +1,5 @@
-//! Each process writes under a folder of its own in `tmp/`, which it keeps locked. A folder whose
-//! lock is free belongs to a process that died: whoever starts to write next removes it.
+//! Each process writes under its own folder in `tmp/`, which it keeps locked. A folder with a free
+//! lock belongs to a dead process; the next process that starts to write removes it.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use super::layout::TMP;
 use super::{Store, StoreError};
 use crate::fsx::{self, Lock};
 
-/// Between making its folder and locking it a process looks dead; nobody takes that long.
+/// A process looks dead between creating its folder and locking it, which never takes this long.
 const YOUNG: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Session {
             .rand_bytes(12)
             .tempdir_in(tmp)?
             .keep();
-        // Whoever shares the store must be able to sweep it.
+        // Other users of the store must be able to sweep it.
         fsx::open_as(&folder, tmp);
         let lock = Lock::acquire(&lock_path(&folder))?;
         Ok(Self {
@@ -40,7 +40,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // What can't be removed now is swept later.
+        // What can't be removed now is swept later by another process.
         let _ = fsx::remove_tree(&self.folder);
         self.lock.take();
     }
@@ -50,7 +50,7 @@ impl Store {
     /// This process's own folder under `tmp/`.
     pub(super) fn session_folder(&self) -> Result<PathBuf, StoreError> {
         let tmp = self.root.join(TMP);
-        // A thread that panicked in here left either no session or a whole one.
+        // A thread that panicked here left either no session or a complete one.
         let mut session = self.session.lock().unwrap_or_else(|held| held.into_inner());
         if session.is_none() {
             *session = Some(Session::start(&tmp).map_err(StoreError::io(&tmp))?);
@@ -61,20 +61,21 @@ impl Store {
     }
 }
 
-/// When the oldest process that may be writing to the store at `root` began to. The dead are swept.
+/// The time at which the oldest process that may be writing to the store at `root` began to write.
+/// Sweeps the folders of dead processes.
 ///
 /// # Errors
-/// It can't be told: then everything may be wanted by somebody.
+/// The time can't be determined: then everything may be in use.
 pub(super) fn oldest(root: &Path) -> io::Result<Option<SystemTime>> {
     let tmp = root.join(TMP);
     // What can't be swept counts as alive.
     let _ = sweep(&tmp);
     let mut oldest = None;
     for folder in fsx::entries(&tmp)? {
-        // Its lock is written once; the folder's own time moves with every file in it.
+        // The lock file is written once; the folder's own time changes with every file in it.
         let lock = fs::symlink_metadata(lock_path(&folder));
         let begun = match lock.or_else(|_| fs::symlink_metadata(&folder)) {
-            // It has ended.
+            // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             metadata => metadata?.modified()?,
         };
@@ -87,13 +88,13 @@ fn lock_path(folder: &Path) -> PathBuf {
     folder.join("lock")
 }
 
-/// Removes what dead processes left in `tmp`. A link is removed itself: what it leads to is not
-/// this store's.
+/// Removes what dead processes left in `tmp`. Removes a link itself: its target does not belong to
+/// this store.
 fn sweep(tmp: &Path) -> io::Result<()> {
     for entry in fs::read_dir(tmp)? {
         let path = entry?.path();
         if !is_young(&path) && is_abandoned(&path) {
-            // Someone else may be sweeping it too.
+            // Another process may be sweeping it, too.
             let _ = fsx::remove_tree(&path);
         }
     }
@@ -112,6 +113,6 @@ fn is_young(path: &Path) -> bool {
 
 fn is_abandoned(path: &Path) -> bool {
     let lock = lock_path(path);
-    // A process has a folder, and a file in it that it locks.
+    // A process has a folder with a lock file in it.
     !fsx::is_folder(path) || fsx::is_link(&lock) || matches!(Lock::try_acquire(&lock), Ok(Some(_)))
 }

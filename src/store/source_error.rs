@@ -1,15 +1,16 @@
-//! What can be wrong with outside data.
+//! Errors of outside data.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// What torchvision's `ImageFolder` takes for an image (`IMG_EXTENSIONS`), in any case.
+/// The extensions that torchvision's `ImageFolder` treats as images (`IMG_EXTENSIONS`), ignoring
+/// case.
 pub const IMAGE_ENDINGS: [&str; 9] = [
     ".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp",
 ];
 
-/// A folder that several links lead to counts once for each. So many entries may be there again:
-/// links to links to folders would give a tree without an end.
+/// The limit on entries that are reached more than once. A folder that several links point to
+/// counts once for each; links to links to folders would give an endless tree.
 pub(super) const MOST_REPEATED: usize = 250_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -68,7 +69,7 @@ fn suggestion(nearest: &Option<String>) -> String {
 }
 
 impl SourceError {
-    /// Whether the data is not here, rather than not as it should be.
+    /// Whether the data is missing, rather than wrong.
     pub fn is_absence(&self) -> bool {
         matches!(
             self,

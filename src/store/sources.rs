@@ -1,5 +1,5 @@
-//! Outside data as content: which files of a folder count, and the tree of digests they make.
-//! Where the data lies, when it was written and what lies beside it do not matter.
+//! Outside data as content: which files of a folder count, and the tree of digests that they form.
+//! The location of the data, its modification times and other files beside it do not matter.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
 
-/// What a source holds.
+/// The content of a source.
 #[derive(Clone, Debug)]
 pub struct ResolvedSource {
     /// [`Artifact::Files`], whose paths start at `root`; for variables an [`Artifact::Table`] of
@@ -32,21 +32,21 @@ pub struct ResolvedSource {
     pub root: PathBuf,
 }
 
-/// Which content a source has, without that content.
+/// The identity of a source's content, without the content.
 #[derive(Clone, Debug)]
 pub struct IdentifiedSource {
     /// The digest of the artifact's canonical bytes.
     pub digest: Digest,
     /// As in [`ResolvedSource`].
     pub root: PathBuf,
-    /// How many files it has, and how many bytes they hold.
+    /// The number of files and their bytes.
     pub files: u64,
     pub bytes: u64,
-    /// The content, where telling its digest took reading it and it is more than a file.
+    /// The content, if computing the digest required reading it and it is more than one file.
     pub content: Option<Arc<ResolvedSource>>,
 }
 
-/// Where a source lies and what of it counts.
+/// The location of a source, and which of its files count.
 struct Place<'a> {
     root: PathBuf,
     counts: Counts<'a>,
@@ -64,8 +64,8 @@ enum Counts<'a> {
 }
 
 impl StatCache {
-    /// Lists `source`, hashes what is new or changed, and gives its content. Every file is looked
-    /// at, even where the source is sealed.
+    /// Lists `source`, hashes new and changed files, and returns the content. Checks every file,
+    /// even if the source is sealed.
     ///
     /// Relative locations start from `base`, the folder of the workflow file.
     pub fn resolve(&self, source: &Source, base: &Path) -> Result<ResolvedSource, SourceError> {
@@ -79,16 +79,16 @@ impl StatCache {
         }
     }
 
-    /// As [`StatCache::resolve`], but tells the digest of a tree without its content where that is
-    /// known: because every file in it has the stamp that it had, or because it is sealed and its
-    /// folder has.
+    /// As [`StatCache::resolve`], but returns the digest of a tree without its content if the
+    /// digest is known: because the stamps of all its files are unchanged, or because it is sealed
+    /// and the stamp of its folder is unchanged.
     pub fn identify(&self, source: &Source, base: &Path) -> Result<IdentifiedSource, SourceError> {
         if let SourceShape::Environment(names) = &source.shape {
             return variables(names).map(identified);
         }
         let Place { root, counts } = place(source, base)?;
         match counts {
-            // Ten thousand nodes may have a file each, and one is soon looked at again.
+            // Ten thousand nodes may each have a file, and checking one again is fast.
             Counts::Paths(paths) if paths.len() == 1 => {
                 self.paths(root, paths).map(|file| count(&file))
             }
@@ -112,7 +112,7 @@ impl StatCache {
             let blob = folder.blob(&path)?;
             Ok((path, TreeFile::from(blob)))
         };
-        // Waking other threads takes longer than looking at one file.
+        // Waking other threads takes longer than checking one file.
         let files: Result<BTreeMap<String, TreeFile>, SourceError> = match paths.len() {
             1 => paths.into_iter().map(blob).collect(),
             _ => paths.into_par_iter().map(blob).collect(),
@@ -124,8 +124,8 @@ impl StatCache {
         Ok(resolved(Artifact::Files(tree), root))
     }
 
-    /// What is known of a tree, if that still holds. What is wrong with it is told by whoever
-    /// reads it.
+    /// The cached tree, if it is still valid. Problems are ignored here; reading the tree reports
+    /// them.
     fn confirm(&self, root: &Path, counts: &Counts, sealed: bool) -> Option<Tree> {
         let tree = self.folder(root).tree(&counts.shape())?;
         if sealed && tree.root == root_stamp(root).ok()? {
@@ -165,7 +165,7 @@ impl StatCache {
 }
 
 impl Counts<'_> {
-    /// Names what counts among the trees of one folder.
+    /// Identifies the selection among the trees of one folder.
     fn shape(&self) -> Digest {
         let text = match self {
             Counts::Paths(paths) => format!("paths {paths:?}"),
@@ -212,7 +212,7 @@ fn place<'a>(source: &'a Source, base: &Path) -> Result<Place<'a>, SourceError> 
             let (root, paths) = sharded(&place, names)?;
             (root, Counts::Paths(paths))
         }
-        // Variables lie nowhere.
+        // Variables have no location.
         SourceShape::Tree | SourceShape::Environment(_) => (place, Counts::Tree),
         SourceShape::ImageFolder(selection) => (place, Counts::Images(selection)),
         SourceShape::ImageFolderAt { places, selection } => (
@@ -236,7 +236,7 @@ fn identified(resolved: ResolvedSource) -> IdentifiedSource {
     }
 }
 
-/// What is to be told of a source, but for its content.
+/// The identity of a resolved source.
 fn count(resolved: &ResolvedSource) -> IdentifiedSource {
     let (files, bytes) = match &resolved.artifact {
         Artifact::Files(tree) => (
@@ -267,7 +267,7 @@ fn variables(names: &[String]) -> Result<ResolvedSource, SourceError> {
     Ok(resolved(Artifact::Table(table), PathBuf::new()))
 }
 
-/// Names and values, in the order of the names.
+/// Names and values, sorted by name.
 fn environment(names: &[String]) -> Result<Table, SourceError> {
     let names: BTreeSet<&String> = names.iter().collect();
     let rows = names.into_iter().map(|name| match std::env::var(name) {
@@ -292,11 +292,11 @@ fn parted(path: &Path) -> Result<(PathBuf, String), SourceError> {
     Ok((parent.to_path_buf(), name.to_string()))
 }
 
-/// Ends the name of a file that tells in which other files tensors lie.
+/// The ending of an index file that maps tensors to shards.
 const SHARD_INDEX: &str = ".index.json";
 
-/// The folder of a file, its name, and those of its shards if it is their index. In a folder the
-/// file is the first of `names` that is there.
+/// The folder of a file, its name, and the names of its shards if it is their index. In a folder,
+/// the file is the first of `names` that exists.
 fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), SourceError> {
     let file = match place.is_dir() {
         false => place.to_path_buf(),
@@ -317,7 +317,7 @@ fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), Sou
     Ok((root, std::iter::once(name).chain(shards).collect()))
 }
 
-/// The files that an index names, which must lie beside it.
+/// The files that an index names, which must be beside it.
 fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
     let bytes = fsx::read_regular(index).map_err(SourceError::io(index))?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();

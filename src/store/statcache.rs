@@ -1,8 +1,8 @@
-//! The stat cache: the digests of outside files, trusted for as long as a file's stamp (device,
-//! inode, size, both times in nanoseconds) stays the same; and those of whole trees of them,
-//! trusted for as long as every file in them shows the same stamp.
+//! The stat cache: the digests of outside files, valid while a file's stamp (device, inode, size,
+//! both times in nanoseconds) is unchanged; and the digests of whole trees, valid while the stamps
+//! of all files in them are unchanged.
 //!
-//! One index file of either kind for each folder that sources were read from, so that a run loads
+//! Each folder that sources were read from has one index file of either kind, so that a run loads
 //! only what it uses. All of it is derived: without it, files are hashed again.
 
 use std::cell::RefCell;
@@ -26,22 +26,21 @@ use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
-/// Digests of outside files. Used from many threads; what is learnt is kept by
-/// [`StatCache::save`].
+/// Digests of outside files. Many threads may use it; [`StatCache::save`] writes new entries.
 #[derive(Debug)]
 pub struct StatCache {
     /// The folders of the index files.
     indices: PathBuf,
     trees: PathBuf,
-    /// Where they are written first.
+    /// The folder for temporary files.
     tmp: PathBuf,
     /// By path, as bytes: comparing paths part by part takes longer.
     folders: Mutex<HashMap<OsString, Arc<Folder>>>,
 }
 
 impl StatCache {
-    /// The cache of `store`. Index files are read when their folder is first asked for; those
-    /// that are missing, torn or foreign count as empty.
+    /// The cache of `store`. An index file is read on the first access to its folder; one that is
+    /// missing, torn or foreign counts as empty.
     pub fn open(store: &Store) -> Self {
         Self {
             indices: store.root().join(STAT_INDEX),
@@ -51,7 +50,7 @@ impl StatCache {
         }
     }
 
-    /// Keeps what was learnt for the next run.
+    /// Writes new entries for the next run.
     pub fn save(&self) -> Result<(), StoreError> {
         let folders: Vec<Arc<Folder>> = lock(&self.folders).values().cloned().collect();
         for folder in folders {
@@ -60,7 +59,7 @@ impl StatCache {
         Ok(())
     }
 
-    /// What is known of the files under the absolute folder `root`.
+    /// The cache of the files under the absolute folder `root`.
     pub(super) fn folder(&self, root: &Path) -> Arc<Folder> {
         let mut folders = lock(&self.folders);
         if let Some(folder) = folders.get(root.as_os_str()) {
@@ -89,27 +88,27 @@ pub(super) struct Folder {
     tree_index: PathBuf,
     /// From the index file.
     loaded: OnceLock<Option<Index<Mmap>>>,
-    /// Learnt by this process.
+    /// Added by this process.
     fresh: Mutex<Entries>,
     trees: OnceLock<Trees>,
     fresh_trees: Mutex<Trees>,
 }
 
-/// What a file holds.
+/// The digest of a file.
 struct Hashed {
     name: String,
     blob: Blob,
-    /// What may be remembered of it, if that is new.
+    /// The new cache entry, if there is one.
     learnt: Option<IndexedFile>,
-    /// It is known for the stamp that it was listed with.
+    /// Whether the digest is known to belong to the stamp in the listing.
     settled: bool,
 }
 
-/// What the files of a listed folder hold.
+/// The digests of the files of a listed folder.
 pub(super) struct Contents {
     /// By path below the root.
     pub files: Vec<(String, Blob)>,
-    /// Every file is known for the stamp that it was listed with.
+    /// Whether all digests are known to belong to the stamps in the listing.
     pub settled: bool,
 }
 
@@ -139,7 +138,7 @@ impl Folder {
         Ok(hashed.blob)
     }
 
-    /// The content of the files of a folder below this one, as it was listed.
+    /// The digests of the files of a listed folder below this one.
     pub fn contents(&self, listed: &walk::Folder) -> Result<Contents, SourceError> {
         let fresh = lock(&self.fresh).get(&listed.path).cloned();
         let fresh = fresh.unwrap_or_default();
@@ -175,7 +174,7 @@ impl Folder {
         })
     }
 
-    /// What is known of a tree in this folder.
+    /// The cached tree in this folder.
     pub fn tree(&self, shape: &Digest) -> Option<Tree> {
         let fresh = lock(&self.fresh_trees).get(shape).cloned();
         fresh.or_else(|| self.loaded_trees().get(shape).cloned())
@@ -218,7 +217,7 @@ impl Folder {
     }
 
     fn save(&self, tmp: &Path) -> Result<(), StoreError> {
-        // A folder whose path is no text is looked up all the same, but not remembered.
+        // A folder whose path is not UTF-8 is looked up as well, but not saved.
         let Some(name) = self.root.to_str() else {
             return Ok(());
         };
@@ -243,8 +242,8 @@ impl Folder {
     }
 }
 
-/// Hashes a file that must hold still meanwhile. It may be remembered if it is old enough: a later
-/// edit of a young one could leave the same stamp.
+/// Hashes a file, which must not change meanwhile. Only a file that is old enough may be cached: a
+/// later edit of a young one could leave the same stamp.
 fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> {
     let now = nanoseconds_since_1970();
     let mut file = fsx::open_unless_waiting(full).map_err(SourceError::io(full))?;
@@ -253,7 +252,7 @@ fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> 
     let after = stamp(&file).map_err(SourceError::io(full))?;
     let (digest, bytes) = match after == *listed && read.1 == after.size {
         true => read,
-        // It has changed since it was listed, or just now.
+        // The file has changed since it was listed, or while it was read.
         false => {
             let mut file = fsx::open_unless_waiting(full).map_err(SourceError::io(full))?;
             let read = digest_of(&mut file, after.size).map_err(SourceError::io(full))?;
@@ -277,14 +276,14 @@ fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> 
     })
 }
 
-/// Files up to this size are read in one piece.
+/// Files up to this size are read at once.
 const PIECE: usize = 1 << 18;
 
 thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// The digest and length of a file that should hold `size` bytes.
+/// The digest and length of a file that should have `size` bytes.
 fn digest_of(file: &mut File, size: u64) -> io::Result<(Digest, u64)> {
     if size >= PIECE as u64 {
         return fsx::hash_reader(file);
@@ -292,7 +291,7 @@ fn digest_of(file: &mut File, size: u64) -> io::Result<(Digest, u64)> {
     BUFFER.with_borrow_mut(|buffer| {
         buffer.resize(PIECE, 0);
         let mut filled = 0;
-        // Whether it has grown shows in its stamp.
+        // The stamp shows whether the file has grown.
         while filled < size as usize {
             match file.read(&mut buffer[filled..]) {
                 Ok(0) => break,
@@ -311,6 +310,6 @@ fn index_name(root: &Path) -> String {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each insertion is whole, so a panic elsewhere leaves nothing half-done.
+    // Each insertion is atomic, so a panic elsewhere leaves no partial state.
     mutex.lock().unwrap_or_else(|held| held.into_inner())
 }

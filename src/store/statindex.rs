@@ -1,15 +1,14 @@
-//! The file format of the stat cache: what was known of the files under one folder.
+//! The file format of the stat cache for the files under one folder.
 //!
 //! ```text
 //! "ribflow stat 2\n"  folder  count × (path  files:u32 names:u32  names  files × row)  BLAKE3 of all before
 //! row: end of its name:u32  device inode size modified changed  digest
 //! ```
 //!
-//! The folders below are in the order of their paths, the files of each in that of their names,
-//! which stand one after another. So an index is used as it lies in memory: a file is found by
-//! halving, and nothing is read of folders that nobody asks for. Texts are preceded by their
-//! length as u32, numbers are little-endian, times are nanoseconds since 1970. Whatever is torn,
-//! foreign or of another version reads as nothing.
+//! Sub-folders are sorted by path, the files of each by name; the names are contiguous. So an index
+//! is used directly in mapped memory: binary search finds a file, and folders without a lookup are
+//! never read. Strings are prefixed by their length as u32, numbers are little-endian, times are
+//! nanoseconds since 1970. Anything torn, foreign or of another version counts as empty.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -24,7 +23,7 @@ const MAGIC: &[u8] = b"ribflow stat 2\n";
 const DIGEST: usize = 32;
 const ROW: usize = 4 + Stamp::BYTES + DIGEST;
 
-/// What is known of one file.
+/// The cache entry of one file.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct IndexedFile {
     pub stamp: Stamp,
@@ -57,21 +56,21 @@ pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
     bytes
 }
 
-/// An index as it lies in its file.
+/// A mapped index file.
 #[derive(Debug, Default)]
 pub(super) struct Index<B> {
     bytes: B,
     folders: HashMap<String, Place>,
 }
 
-/// Where the parts of a folder lie.
+/// The offsets of the parts of a folder.
 #[derive(Debug)]
 struct Place {
     names: Range<usize>,
     rows: Range<usize>,
 }
 
-/// Empty where there is no such file, or where it is not one for `folder`.
+/// `None` if there is no such file, or if it is not an index of `folder`.
 pub(super) fn open(path: &Path, folder: &str) -> Option<Index<Mmap>> {
     let file = fsx::open_regular(path).ok()?;
     // SAFETY: an index is written under another name and replaced as a whole, never changed.
@@ -105,7 +104,7 @@ fn decode<B: AsRef<[u8]>>(folder: &str, bytes: B) -> Option<Index<B>> {
 }
 
 impl<B: AsRef<[u8]>> Index<B> {
-    /// What is known of the files of a folder.
+    /// The entries of the files of a folder.
     pub fn block(&self, folder: &str) -> Block<'_> {
         let place = self.folders.get(folder);
         place.map_or_else(Block::default, |place| self.at(place))
@@ -158,7 +157,7 @@ impl Block<'_> {
         self.rows.len()
     }
 
-    /// Empty where the index is sealed nonsense: its seal is no secret.
+    /// Empty if the index is malformed despite a valid checksum, which anyone can compute.
     fn name(&self, index: usize) -> &str {
         let start = index.checked_sub(1).map_or(0, |before| self.end(before));
         let bytes = self.names.get(start..self.end(index)).unwrap_or_default();
@@ -264,7 +263,8 @@ mod tests {
             let mut bytes = [MAGIC, &[0; 4], &content].concat();
             let seal = seal(&bytes);
             bytes.extend(seal.as_bytes());
-            // Whatever comes out, nothing panics and no memory is reserved on its word.
+            // Whatever the result is, nothing panics and no memory is allocated on the input's
+            // claim.
             if let Some(index) = decode("", &bytes) {
                 index.block("").find("a");
                 index.entries();

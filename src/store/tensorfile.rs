@@ -1,4 +1,4 @@
-//! Trees of tensors as ordinary `.safetensors` files: the form every other tool reads.
+//! Trees of tensors as ordinary `.safetensors` files, which every other tool reads.
 
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
@@ -11,16 +11,16 @@ use super::artifact::{BlobError, Blobs, TensorEntry, Tensors, dtype};
 use super::tensors::{bytes, keep, problem};
 use crate::fsx;
 
-/// As the format's own library: no header is larger.
+/// The limit of the format's own library on a header.
 const LARGEST_HEADER: u64 = 100_000_000;
 
 /// Writes `tensors` to a new file at `path`, one tensor at a time.
 ///
-/// The bytes depend on the tensors only: they stand in the format's own order (wide dtypes first,
-/// then by name) and there is no metadata. The config is not in the file.
+/// The bytes depend only on the tensors: these are in the format's own order (wide dtypes first,
+/// then by name), and there is no metadata. The config is not in the file.
 ///
 /// # Errors
-/// A file that is already there; a blob that is missing or damaged.
+/// The file exists already, or a blob is missing or damaged.
 pub fn export(blobs: &dyn Blobs, tensors: &Tensors, path: &Path) -> Result<(), BlobError> {
     let mut ordered = Vec::new();
     for (name, entry) in &tensors.tensors {
@@ -69,11 +69,11 @@ fn write_file<'a>(
     file.flush().map_err(BlobError::io(path))
 }
 
-/// Keeps the tensors of a `.safetensors` file, one at a time, under `config`. The file's own
-/// metadata is left behind.
+/// Stores the tensors of a `.safetensors` file, one at a time, with `config`. Drops the file's own
+/// metadata.
 ///
 /// # Errors
-/// A file that is no whole `.safetensors`.
+/// The file is not a complete `.safetensors` file.
 pub fn import(blobs: &dyn Blobs, config: Value, path: &Path) -> Result<Tensors, BlobError> {
     let mut file = fsx::open_regular(path).map_err(BlobError::io(path))?;
     let metadata = read_header(&mut file).map_err(BlobError::io(path))?;
@@ -81,7 +81,7 @@ pub fn import(blobs: &dyn Blobs, config: Value, path: &Path) -> Result<Tensors, 
         config,
         ..Tensors::default()
     };
-    // Offsets are contiguous and the names come in their order: the header was validated.
+    // The validated header guarantees that offsets are contiguous and names are in their order.
     for name in metadata.offset_keys() {
         let Some(info) = metadata.info(&name) else {
             continue;
@@ -94,7 +94,7 @@ pub fn import(blobs: &dyn Blobs, config: Value, path: &Path) -> Result<Tensors, 
     Ok(tensors)
 }
 
-/// The validated header; the file is left at the first tensor.
+/// The validated header; leaves the file position at the first tensor.
 fn read_header(file: &mut File) -> io::Result<Metadata> {
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let length = file.metadata()?.len();

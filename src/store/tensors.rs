@@ -1,19 +1,19 @@
-//! Trees of tensors: a checkpoint or named arrays, each large tensor a blob of its own, so that
-//! models which share weights share them on disk.
+//! Trees of tensors: a checkpoint or named arrays. Each large tensor is a blob of its own, so that
+//! models with common weights share them on disk.
 
 use serde_json::Value;
 
 use super::artifact::{BlobError, Blobs, INLINE_BYTES, TensorEntry, Tensors, size};
 use crate::digest::Digest;
 
-/// One tensor to keep: name, dtype as safetensors writes it (`F32`, `U8`, `I64`), shape, and the
-/// row-major little-endian bytes.
+/// One tensor to store: name, safetensors dtype (`F32`, `U8`, `I64`), shape, and the row-major
+/// little-endian bytes.
 pub type NamedTensor<'a> = (String, &'a str, Vec<usize>, Vec<u8>);
 
-/// Keeps `tensors` and describes them. Their order does not matter.
+/// Stores `tensors` and describes them. Their order does not matter.
 ///
 /// # Errors
-/// A name that comes twice, an unknown dtype, or bytes that do not fit dtype and shape.
+/// A duplicate name, an unknown dtype, or bytes that do not match dtype and shape.
 pub fn save(
     blobs: &dyn Blobs,
     config: Value,
@@ -32,7 +32,7 @@ pub fn save(
     Ok(saved)
 }
 
-/// Keeps one tensor.
+/// Stores one tensor.
 pub(super) fn keep(
     blobs: &dyn Blobs,
     name: &str,
@@ -59,7 +59,7 @@ pub(super) fn keep(
 /// The row-major little-endian bytes of a tensor.
 ///
 /// # Errors
-/// A blob that is missing or damaged; content that does not fit dtype and shape.
+/// A blob is missing or damaged, or its content does not match dtype and shape.
 pub fn bytes(blobs: &dyn Blobs, entry: &TensorEntry) -> Result<Vec<u8>, BlobError> {
     let unreadable = |why: String| BlobError::Unreadable {
         digest: entry.digest,
@@ -95,7 +95,7 @@ fn to_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// `None` where `text` is not an even number of hexadecimal digits.
+/// `None` if `text` is not an even number of hexadecimal digits.
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
     let pairs = text.as_bytes().chunks(2);

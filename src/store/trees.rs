@@ -1,8 +1,8 @@
-//! What was known of whole trees of outside files: their content, as long as the listing of every
-//! folder and the stamp of every file in it stay the same. A tree of millions is then confirmed
-//! without reading what was known of each of them.
+//! Cached digests of whole trees of outside files, valid while the listing of every folder and the
+//! stamp of every file are unchanged. So a tree of millions of files is confirmed without reading
+//! the entry of each.
 //!
-//! An index is a line with the BLAKE3 of what follows, and JSON.
+//! An index is a line with the BLAKE3 of the rest, followed by JSON.
 
 use std::collections::HashMap;
 
@@ -12,23 +12,23 @@ use super::walk::Folder;
 use crate::digest::Digest;
 use crate::fsx::Stamp;
 
-/// Raised when the same tree gives another fingerprint or another content.
+/// Increase it when the same tree gets another fingerprint or another content.
 const FORMAT: u32 = 1;
 
-/// What is known of one tree.
+/// The cache entry of one tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Tree {
-    /// Of all listings and stamps; `None` where some of the files were too young for that.
+    /// The fingerprint of all listings and stamps; `None` if some files were too young.
     pub fingerprint: Option<Digest>,
-    /// The folder that the tree lies in.
+    /// The folder of the tree.
     pub root: Stamp,
-    /// Of the artifact.
+    /// The digest of the artifact.
     pub digest: Digest,
     pub files: u64,
     pub bytes: u64,
 }
 
-/// By the digest of what counts of the folder.
+/// By the digest of the selection in the folder.
 pub(super) type Trees = HashMap<Digest, Tree>;
 
 #[derive(Serialize, Deserialize)]
@@ -47,12 +47,12 @@ pub(super) fn encode(folder: &str, trees: &Trees) -> Vec<u8> {
             .map(|(shape, tree)| (*shape, tree.clone()))
             .collect(),
     };
-    // Texts and numbers always encode.
+    // Encoding strings and numbers can't fail.
     let text = serde_json::to_string(&document).unwrap_or_default();
     format!("{}\n{text}", Digest::of(text.as_bytes())).into_bytes()
 }
 
-/// The trees in `folder`; `None` for bytes that are not what [`encode`] wrote for it.
+/// The trees in `folder`; `None` for bytes that [`encode`] did not write for it.
 pub(super) fn decode(folder: &str, bytes: &[u8]) -> Option<Trees> {
     let (seal, text) = std::str::from_utf8(bytes).ok()?.split_once('\n')?;
     if Digest::of(text.as_bytes()) != seal.parse().ok()? {

@@ -1,6 +1,6 @@
-//! Folders as they lie on disk, read with few calls and no copy of a file's own: what a folder
-//! holds is one block of rows, a stamp and a name each, in the order in which the file system
-//! gives them. The digest of that block tells whether anything in it has changed.
+//! Walks folders with few system calls and without an allocation for each file. The listing of a
+//! folder is one block of rows, each a stamp and a name, in the order of the file system. The
+//! digest of the block shows whether anything in it has changed.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, OsStr};
@@ -17,8 +17,8 @@ use super::source_error::{MOST_REPEATED, SourceError};
 use crate::digest::Digest;
 use crate::fsx::Stamp;
 
-/// The folders that a walk has been in, by device and inode, and how many entries of them it has
-/// come to again.
+/// The folders that a walk has visited, by device and inode, and the number of entries that it has
+/// reached again.
 #[derive(Default)]
 struct Visited {
     folders: Mutex<HashSet<(u64, u64)>>,
@@ -26,7 +26,7 @@ struct Visited {
 }
 
 impl Visited {
-    /// Whether the walk may go on with a folder that has so many entries.
+    /// Whether the walk may continue with a folder of `entries` entries.
     fn allows(&self, folder: &AncestorDirs, entries: usize) -> bool {
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         let is_new = folders.insert((folder.device, folder.inode));
@@ -35,22 +35,22 @@ impl Visited {
     }
 }
 
-/// What a walk brings back of each file.
+/// What a walk returns for each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    /// Names alone; the stamps are all zero.
+    /// Names only; all stamps are zero.
     Names,
     /// Names and stamps.
     Rows,
-    /// Nothing: the digests of the folders are enough.
+    /// Nothing; only the digests of the folders are needed.
     Digests,
 }
 
-/// How a tree is walked.
+/// The options of a walk.
 #[derive(Clone, Copy)]
 pub(super) struct Walk<'a> {
     pub root: &'a Path,
-    /// Which files count, by their names.
+    /// Selects files by name.
     pub wanted: fn(&str) -> bool,
     pub look: Look,
 }
@@ -58,7 +58,7 @@ pub(super) struct Walk<'a> {
 /// The files of one folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// Below the root of the walk; empty: the root.
+    /// The path below the root of the walk; empty for the root.
     pub path: String,
     /// A stamp, a name and a zero byte for each file.
     rows: Vec<u8>,
@@ -86,7 +86,7 @@ impl Folder {
             let (stamp, named) = rest.split_first_chunk()?;
             let end = named.iter().position(|byte| *byte == 0)?;
             rest = &named[end + 1..];
-            // Only names that are text become rows.
+            // Only UTF-8 names become rows.
             let name = std::str::from_utf8(&named[..end]).ok()?;
             Some((name, Stamp::from_bytes(stamp)))
         })
@@ -108,7 +108,7 @@ pub(super) fn join(folder: &str, name: &str) -> String {
     }
 }
 
-/// The folders around the one that is read, the nearest first.
+/// The ancestors of the current folder, nearest first.
 struct AncestorDirs<'a> {
     device: u64,
     inode: u64,
@@ -144,7 +144,7 @@ impl<'a> AncestorDirs<'a> {
 }
 
 impl Walk<'_> {
-    /// The names of the folders in the root, sorted.
+    /// The names of the folders directly in the root, sorted.
     pub fn folders(&self) -> Result<Vec<String>, SourceError> {
         let opened = open(self.root)?;
         let mut folders = Vec::new();
@@ -159,7 +159,7 @@ impl Walk<'_> {
         Ok(folders)
     }
 
-    /// The folder `path` below the root and all that are in it; links are followed.
+    /// The folder `path` below the root and all folders in it; follows links.
     pub fn under(&self, path: &str) -> Result<Vec<Folder>, SourceError> {
         let visited = Visited::default();
         if path.is_empty() {
@@ -185,7 +185,7 @@ impl Walk<'_> {
         if !visited.allows(&around, entries) {
             return Err(SourceError::TooManyLinks(full));
         }
-        // Folders in folders must not use up the files that a process may have open.
+        // Deep nesting must not exhaust the open files of the process.
         drop(opened);
         inner.sort_unstable();
         let below: Result<Vec<Vec<Folder>>, SourceError> = match inner.is_empty() {
@@ -222,7 +222,7 @@ impl Walk<'_> {
                     put_row(&mut rows, Stamp::default(), text);
                 }
             } else {
-                // A link counts as what it leads to.
+                // A link counts as its target.
                 match rustix::fs::statat(opened, name, AtFlags::empty()) {
                     Ok(stat) if is_folder(&stat) => inner.push(text.to_string()),
                     Ok(stat) if wanted && !is_file(&stat) => {
@@ -267,7 +267,7 @@ fn is_folder(stat: &rustix::fs::Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
 }
 
-/// One that leads nowhere is a file that can't be read.
+/// A dangling link counts as a file that can't be read.
 fn leads_to_folder(opened: &OwnedFd, name: &CStr, kind: FileType) -> bool {
     match kind {
         FileType::Directory => true,
@@ -276,9 +276,9 @@ fn leads_to_folder(opened: &OwnedFd, name: &CStr, kind: FileType) -> bool {
     }
 }
 
-/// Shows every entry of an open folder: its name, as text too, and its type, where the file
-/// system has it. A name that is not text is an error, unless its entry is a `stray` one, which
-/// does not count anyway.
+/// Visits every entry of an open folder: its name, as bytes and as text, and its type, if the file
+/// system provides it. A name that is not UTF-8 is an error, unless the entry is a `stray` one,
+/// which does not count anyway.
 fn each_entry(
     opened: &OwnedFd,
     full: &Path,

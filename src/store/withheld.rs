@@ -1,10 +1,10 @@
-//! What may not be passed on: markers for blobs that hold pixels of a dataset whose licence
-//! forbids it, or what was made of them. Whatever hands out bytes asks here first.
+//! Blobs that must not be shared: markers for blobs with pixels of a dataset whose licence forbids
+//! sharing, or with content derived from them. All code that sends bytes asks here first.
 //!
-//! A blob has a marker of its own, an empty file. Encoded images can be a million, and mostly lie
-//! outside the store: those of one dataset are one list, `withheld/images/<artifact>`, their
-//! digests in order, 32 bytes each, between a line that tells the format and a checksum. (Earlier
-//! versions wrote the digests alone.) While a node makes some, each has a marker of its own.
+//! A blob has its own marker, an empty file. A dataset may have a million encoded images, most of
+//! them outside the store. They are in one list for each dataset, `withheld/images/<artifact>`: a
+//! line with the format, the sorted digests of 32 bytes each, and a checksum. (Earlier versions
+//! wrote only the digests.) While a node produces encoded images, each has its own marker.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,10 +21,10 @@ use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 /// The folder of the lists.
 const IMAGES: &str = "images";
 
-/// The lists that were read, by their names: they never change.
+/// The lists that were read, by name; they never change.
 pub(super) type Lists = HashMap<String, Arc<Vec<Digest>>>;
 
-/// Everything that an artifact names.
+/// Everything that an artifact references.
 #[derive(Clone, Debug, Default)]
 pub struct Named {
     blobs: Vec<Digest>,
@@ -42,19 +42,19 @@ impl Named {
 }
 
 impl Store {
-    /// Whether the blob `digest` must stay in this store.
+    /// Whether the blob `digest` must not leave this store.
     pub fn is_withheld(&self, digest: &Digest) -> bool {
         self.marker(digest).exists() || self.is_listed(digest)
     }
 
-    /// Whether a record may be passed on. It may not where it holds itself what must stay: small
-    /// arrays stand in it whole.
+    /// Whether a record may be shared. It may not if it contains withheld content: small arrays are
+    /// inline in the record.
     pub fn may_share(&self, record: &Record) -> bool {
         !self.holding(record).any(|port| self.is_withheld(&port))
     }
 
-    /// The artifacts whose content stands in a record itself: where one of them must stay, the
-    /// record must ([`Store::may_share`]).
+    /// The artifacts whose content is inline in a record: if one of them is withheld, so is the
+    /// record ([`Store::may_share`]).
     pub fn holding(&self, record: &Record) -> impl Iterator<Item = Digest> {
         let ports = record.ports.values();
         ports
@@ -62,7 +62,7 @@ impl Store {
             .map(|port| port.digest)
     }
 
-    /// From now on these blobs stay in this store, whether they are here yet or not.
+    /// Withholds these blobs, whether they are here yet or not.
     pub fn withhold(&self, digests: &[Digest]) -> Result<(), StoreError> {
         for digest in digests {
             let marker = self.marker(digest);
@@ -73,8 +73,7 @@ impl Store {
         Ok(())
     }
 
-    /// From now on what an artifact, of which `digest` is the name, holds and names stays in this
-    /// store.
+    /// Withholds the artifact `digest` and everything that it references.
     pub fn withhold_artifact(&self, digest: &Digest, named: &Named) -> Result<(), StoreError> {
         self.withhold(&named.blobs)?;
         if !named.images.is_empty() {
@@ -83,17 +82,17 @@ impl Store {
             images.sort_unstable();
             images.dedup();
             self.place_list(&list, &images)?;
-            // Markers of their own, from while they were made, are no longer needed.
+            // The individual markers that were set during production are no longer needed.
             for image in &images {
                 let _ = fs::remove_file(self.marker(image));
             }
         }
-        // Last: where it is there, the others are.
+        // The artifact's own marker comes last: if it exists, the others do.
         self.withhold(std::slice::from_ref(digest))
     }
 
-    /// As [`Store::withhold_artifact`], for what a port of a record holds. False where the
-    /// artifact is not here, so that nothing is known of what it names.
+    /// As [`Store::withhold_artifact`], for the artifact of a port. False if the artifact is not
+    /// here, so that its references are unknown.
     pub fn withhold_port(&self, port: &Port) -> Result<bool, StoreError> {
         if self.marker(&port.digest).exists() {
             return Ok(true);
@@ -101,15 +100,15 @@ impl Store {
         self.withhold_again(port)
     }
 
-    /// As [`Store::withhold_port`], also where the artifact's own marker says that it was done:
-    /// some of what it names may have been released for the sake of another.
+    /// As [`Store::withhold_port`], even if the artifact's own marker exists: some of its blobs may
+    /// have been released together with another artifact.
     pub fn withhold_again(&self, port: &Port) -> Result<bool, StoreError> {
-        // Nothing is fetched for this.
+        // Do not fetch anything for this.
         if port.inline.is_none() && !self.has(&port.digest) {
             return Ok(false);
         }
         let artifact = match self.artifact(port) {
-            // Whoever needs it will make it again.
+            // A node that needs it will produce it again.
             Err(BlobError::Missing(_) | BlobError::Damaged(_) | BlobError::Unreadable { .. }) => {
                 return Ok(false);
             }
@@ -119,7 +118,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Takes a marker away, and the list of that name: the blob may be passed on after all.
+    /// Removes a marker, and the list of that name: the blob may be shared again.
     pub fn release(&self, digest: &Digest) -> Result<(), StoreError> {
         for path in [self.lists().join(digest.to_hex()), self.marker(digest)] {
             match fs::remove_file(&path) {
@@ -134,15 +133,17 @@ impl Store {
         Ok(())
     }
 
-    /// As [`Store::release`], for what a port of a record holds and names.
+    /// As [`Store::release`], for the artifact of a port and everything that it references.
     pub fn release_port(&self, port: &Port) -> Result<(), StoreError> {
         let named = Named::by(&self.artifact(port)?);
-        // First: what is half released is still marked, and released or marked anew.
+        // The artifact's own marker goes first: after an interruption, the rest is still marked,
+        // and can be released or withheld again.
         self.release(&port.digest)?;
         named.blobs.iter().try_for_each(|blob| self.release(blob))
     }
 
-    /// Tells one state of all markers from any other; `None` where that is too young to be told.
+    /// Identifies the state of all markers; `None` if the latest change is too recent to be
+    /// distinguished.
     pub fn markers(&self) -> Option<Digest> {
         let now = nanoseconds_since_1970();
         let root = self.root().join(WITHHELD);
@@ -173,7 +174,7 @@ impl Store {
             .map_err(StoreError::io(marker))
     }
 
-    /// Durable: a list that a failure of power empties would withhold everything.
+    /// Durable: a list that a power failure empties would withhold everything.
     fn place_list(&self, list: &Path, images: &[Digest]) -> Result<(), StoreError> {
         let tmp = self.session_folder()?;
         let bytes = encode(images);
@@ -185,13 +186,14 @@ impl Store {
     fn is_listed(&self, digest: &Digest) -> bool {
         let lists = self.lists();
         let Ok(names) = fs::read_dir(&lists) else {
-            // None is there, or it can't be told: what is not readable can't be handed out.
+            // Either there are no lists, or they can't be read: then every blob counts as withheld.
+            // If even `exists` fails, blobs are not readable either.
             return lists.exists();
         };
         names.into_iter().any(|entry| match entry {
             Ok(entry) => match self.list(&entry.path()) {
                 Some(list) => list.binary_search(digest).is_ok(),
-                // Gone meanwhile, or not readable.
+                // Removed in the meantime, or not readable.
                 None => entry.path().exists(),
             },
             Err(_) => true,
@@ -218,7 +220,7 @@ impl Store {
         Some(list)
     }
 
-    /// The lists that are not as they were written.
+    /// The damaged lists.
     pub(super) fn damaged_lists(&self) -> Result<Vec<PathBuf>, StoreError> {
         let folder = self.lists();
         let mut damaged = Vec::new();
@@ -251,8 +253,8 @@ fn encode(images: &[Digest]) -> Vec<u8> {
     bytes
 }
 
-/// `None`: it is not what was written. The digests are in order, which is all that tells one of an
-/// earlier version from a damaged one.
+/// `None`: the list is damaged. In a list of an earlier version, only the order of the digests
+/// shows damage.
 fn decode(bytes: &[u8]) -> Option<Vec<Digest>> {
     let digests = match bytes.strip_prefix(MAGIC) {
         None => bytes,
@@ -268,7 +270,7 @@ fn decode(bytes: &[u8]) -> Option<Vec<Digest>> {
     (rest.is_empty() && digests.is_sorted()).then_some(digests)
 }
 
-/// Whether the artifact stands in the record with bytes of what it is about.
+/// Whether the artifact is inline in the record and contains data.
 fn holds_data(port: &Port) -> bool {
     match &port.inline {
         Some(Artifact::Tensors(Tensors { tensors, .. })) => {
@@ -278,8 +280,8 @@ fn holds_data(port: &Port) -> bool {
     }
 }
 
-/// A store in which a blob is marked before it is there, so that nobody can be handed it between
-/// its writing and its record's.
+/// A store that marks each blob before it writes it, so that the blob can't be sent before its
+/// record exists.
 pub struct Marking<'a>(&'a Store);
 
 impl Store {
@@ -339,7 +341,7 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(decode(&flipped), None, "bit {bit}");
         }
-        // One of an earlier version.
+        // A list of an earlier version.
         let old: Vec<u8> = images.iter().flat_map(|one| *one.as_bytes()).collect();
         assert_eq!(decode(&old), Some(images));
         assert_eq!(decode(&old[1..]), None);

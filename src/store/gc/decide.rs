@@ -1,4 +1,4 @@
-//! What goes: a pure function of what lies there, who uses it, and how to clean.
+//! Decides what to remove: a pure function of the inventory, the uses and the options.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -9,16 +9,16 @@ use crate::digest::Digest;
 use crate::store::inventory::{Inventory, Outcome, Piece};
 use crate::store::pins::Pin;
 
-/// What the decision is made on.
+/// The input of the decision.
 pub struct GcInput {
     pub inventory: Inventory,
     pub pins: Vec<Pin>,
     pub uses: Vec<Use>,
-    /// What is not older than this stays, whatever it is.
+    /// Anything younger than this stays.
     pub young: SystemTime,
 }
 
-/// What goes.
+/// What to remove.
 #[derive(Default)]
 pub struct GcPlan {
     /// Indices of outcomes.
@@ -27,17 +27,17 @@ pub struct GcPlan {
     /// Indices of pieces.
     pub pieces: Vec<usize>,
     pub runs: Vec<PathBuf>,
-    /// What is named by records that stay.
+    /// The blobs that remaining records reference.
     pub named: HashSet<Digest>,
     pub collected: Collected,
 }
 
-/// What keeps a key.
+/// Why a key is kept.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Hold {
-    /// Last used by a run then.
+    /// Last used by a run at that time.
     Used(SystemTime),
-    /// A pin, or a run that stays.
+    /// Held by a pin or a run that stays.
     Firm,
 }
 
@@ -54,11 +54,11 @@ struct State<'a> {
     ground: &'a GcInput,
     cleaning: &'a Cleaning,
     holds: HashMap<Digest, Hold>,
-    /// How many records that stay name a blob.
+    /// For each blob, how many remaining records reference it.
     named: HashMap<Digest, usize>,
-    /// Bytes of all that stays.
+    /// Bytes of everything that stays.
     left: u64,
-    /// Runs that did nothing since then go.
+    /// Runs without activity since then are removed.
     forgotten: SystemTime,
     gone: Vec<bool>,
     gone_pieces: Vec<bool>,
@@ -88,7 +88,7 @@ impl<'a> State<'a> {
         }
     }
 
-    /// What nothing holds and nobody has used for long, and blobs that no record names.
+    /// Removes what is neither held nor recently used, and unreferenced blobs.
     fn by_age(&mut self) {
         let ground = self.ground;
         for digest in ground.inventory.objects.keys() {
@@ -109,8 +109,8 @@ impl<'a> State<'a> {
         }
     }
 
-    /// Until the rest fits: first what can be made again, then what nothing holds, then what was
-    /// used longest ago.
+    /// Removes until the rest fits: first what can be recomputed or fetched again, then what
+    /// nothing holds, then the least recently used.
     fn by_size(&mut self, most: u64) {
         let ground = self.ground;
         let mut pieces: Vec<(usize, &Piece)> = ground.inventory.pieces.iter().enumerate().collect();
@@ -148,7 +148,7 @@ impl<'a> State<'a> {
     fn end(mut self) -> GcPlan {
         for one in &self.ground.uses {
             let over = one.last < self.cleaning.before
-                // One whose results have gone for room goes with them.
+                // A run whose results were removed to make room is removed with them.
                 || (self.forgotten > self.cleaning.before && one.last <= self.forgotten);
             if !one.stays && over && self.is_old(one.last) {
                 self.doomed.runs.push(one.folder.clone());
@@ -204,7 +204,7 @@ impl<'a> State<'a> {
     }
 }
 
-/// What holds each key.
+/// Why each key is kept.
 fn holds(ground: &GcInput, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
     let mut holds: HashMap<Digest, Hold> = HashMap::new();
     let mut hold = |key: &Digest, by: Hold| {
@@ -225,7 +225,7 @@ fn holds(ground: &GcInput, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
     holds
 }
 
-/// What holds a record holds those that it repeats: who signs them has a say in it.
+/// A hold on a record extends to the records that it repeats: their signers can revoke it.
 fn hold_origins(ground: &GcInput, holds: &mut HashMap<Digest, Hold>) {
     for outcome in &ground.inventory.outcomes {
         let Some(by) = holds.get(&outcome.key).copied() else {

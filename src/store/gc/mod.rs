@@ -1,8 +1,9 @@
 //! Garbage collection: removes what no run and no pin needs, by age and down to a size.
 //!
-//! Records reach blobs; runs and pins reach records by key. Publishing is blocked meanwhile. Anything
-//! younger than the oldest process that writes to the store stays, since the outputs of a node that is
-//! not finished have no record yet. It does not know where runs come from: the caller lists them.
+//! Records reach blobs; runs and pins reach records by key. Publishing is blocked during
+//! collection. Anything younger than the oldest process that writes to the store stays, since the
+//! outputs of an unfinished node have no record yet. It does not know where runs come from: the
+//! caller lists them.
 
 mod decide;
 mod sweep;
@@ -14,34 +15,35 @@ use super::inventory::Transient;
 use super::{Store, StoreError, session};
 use crate::digest::Digest;
 
-/// Who uses the store: what the store itself does not know.
+/// A user of the store, which the store itself does not know: a run.
 #[derive(Clone, Debug)]
 pub struct Use {
     /// The run's folder.
     pub folder: PathBuf,
-    /// The keys that it names.
+    /// The keys that it uses.
     pub keys: Vec<Digest>,
-    /// When it last did something.
+    /// When it was last active.
     pub last: SystemTime,
-    /// It goes on, or is to stay however old it is.
+    /// Whether it is still running, or is to be kept regardless of its age.
     pub stays: bool,
 }
 
-/// How to clean.
+/// Options of garbage collection.
 #[derive(Clone, Copy, Debug)]
 pub struct Cleaning {
-    /// Runs that have done nothing since then are forgotten, and what nothing reaches goes if it
-    /// has not been used since.
+    /// Runs without activity since then are removed, and so is anything unreachable that was not
+    /// used since then.
     pub before: SystemTime,
-    /// Most bytes that the store may have. Beyond, what was used longest ago goes too.
+    /// The size limit of the store in bytes. Above it, the least recently used content is removed,
+    /// too.
     pub most: Option<u64>,
-    /// What is younger stays, whatever it is.
+    /// Anything younger than this stays.
     pub grace: Duration,
-    /// Only find out what would go.
+    /// Only report what would be removed.
     pub dry_run: bool,
 }
 
-/// Several things of one sort.
+/// A number of items and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Heap {
     pub count: usize,
@@ -55,17 +57,17 @@ impl Heap {
     }
 }
 
-/// A record that goes, or has gone.
+/// A record that was removed or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GoneRecord {
     pub key: Digest,
     pub record: Digest,
     pub kind: String,
-    /// Of its own file and its signatures.
+    /// Bytes of its own file and its signatures.
     pub bytes: u64,
 }
 
-/// What has gone, or would.
+/// What was removed or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Collected {
     pub records: Vec<GoneRecord>,
@@ -77,12 +79,12 @@ pub struct Collected {
     pub runs: Vec<PathBuf>,
     /// Bytes of what stays.
     pub left: u64,
-    /// The budget can't be kept with what must stay.
+    /// Whether the content that must stay exceeds the size limit.
     pub too_much: bool,
 }
 
 impl Collected {
-    /// Bytes of everything that goes, but for folders of runs.
+    /// Bytes of everything removed, except the folders of runs.
     pub fn bytes(&self) -> u64 {
         let heaps = [self.blobs, self.derived, self.downloads, self.damaged];
         let records: u64 = self.records.iter().map(|gone| gone.bytes).sum();
@@ -99,19 +101,20 @@ impl Collected {
 }
 
 impl Store {
-    /// Cleans the store. `uses` is asked for once nothing can be published any more and no run is
-    /// about to note what it takes.
+    /// Collects garbage. Calls `uses` only once publishing is blocked and no run is about to note
+    /// what it uses.
     ///
     /// # Errors
-    /// What lies in the store can't be told: then nothing goes. Or something can't be removed:
-    /// then what has gone until then was not needed, and the store is sound.
+    /// The content of the store can't be determined: then nothing is removed. Or something can't be
+    /// removed: then everything removed so far was unneeded, and the store is consistent.
     pub fn clean(
         &self,
         cleaning: &Cleaning,
         uses: impl FnOnce() -> Result<Vec<Use>, StoreError>,
     ) -> Result<Collected, StoreError> {
         let tmp = self.session_folder()?;
-        // In this order: whoever takes records may wait for a publisher, and no publisher for them.
+        // The order prevents a deadlock: a process that takes records may wait for a publisher, but
+        // no publisher waits for it.
         let _cleaning = self.cleaning()?;
         let _publishing = self.publishing()?;
         let now = SystemTime::now();
@@ -121,7 +124,7 @@ impl Store {
             pins: self.pins()?,
             uses: uses()?,
             young: match session::oldest(&self.root).map_err(StoreError::io(&tmp))? {
-                // It may have begun to write before it made its folder.
+                // A process may have begun to write before it created its folder.
                 Some(oldest) => oldest
                     .checked_sub(cleaning.grace)
                     .unwrap_or(oldest)

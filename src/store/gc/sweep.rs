@@ -1,5 +1,6 @@
-//! Takes away what goes. Killed at any moment it leaves a sound store: what can be made again goes
-//! first, and no blob before every record that names it is gone for good.
+//! Removes what the plan lists. Killed at any moment, it leaves a consistent store: it removes
+//! recomputable content first, and a blob only after the removal of every record that references it
+//! is durable.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,7 +30,7 @@ impl Store {
             self.remove_outcome(&ground.inventory.outcomes[*index])?;
         }
         if !doomed.outcomes.is_empty() {
-            // Otherwise a power failure could take the blobs and bring the records back.
+            // Otherwise a power failure could lose the blobs and restore the records.
             fsx::sync_filesystem(&self.root, &[]).map_err(StoreError::io(&self.root))?;
         }
         for digest in &doomed.blobs {
@@ -42,7 +43,7 @@ impl Store {
         self.remove_markers(ground, doomed)
     }
 
-    /// Takes away samples of which no record is left.
+    /// Removes samples of which no record is left.
     fn remove_samples(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
         if doomed.outcomes.is_empty() {
             return Ok(());
@@ -54,7 +55,7 @@ impl Store {
             .map(|_| ())
     }
 
-    /// Takes a record away, with what vouches for it, and its folder when that is empty.
+    /// Removes a record with its signatures, and its folder if that is then empty.
     pub(in crate::store) fn remove_record(
         &self,
         key: &Digest,
@@ -70,12 +71,12 @@ impl Store {
             }
         }
         let left = list(&folder)?;
-        // A marker that names nothing would look damaged.
+        // A marker without its record would look damaged.
         if left.is_empty() || Marker::read(&folder)? == Marker::Names(*record) {
             remove(&folder.join(MARKER))?;
         }
         if left.is_empty() {
-            // Not empty: something else lies there, which is not this store's.
+            // Not empty: the folder holds files that are not the store's.
             let _ = fs::remove_dir(&folder);
         }
         Ok(())
@@ -85,8 +86,8 @@ impl Store {
         self.remove_record(&outcome.key, &outcome.digest)
     }
 
-    /// Takes a blob away unless someone has wanted to write it since: whoever does so refreshes
-    /// its time and then looks whether it is still in its place.
+    /// Removes a blob unless another process has tried to write it since. A writer refreshes the
+    /// blob's time and then checks that it is still in its place.
     fn remove_blob(
         &self,
         digest: &Digest,
@@ -101,7 +102,7 @@ impl Store {
             renamed => renamed.map_err(StoreError::io(&path))?,
         }
         let time = fsx::again(|| fs::symlink_metadata(&aside)?.modified());
-        // One whose time can't be told may be wanted, too.
+        // A blob whose time is unknown may be in use, too.
         if !time.as_ref().is_ok_and(|time| *time < young) {
             fsx::rename(&aside, &path).map_err(StoreError::io(&path))?;
             return time.map(drop).map_err(StoreError::io(&path));
@@ -109,14 +110,14 @@ impl Store {
         remove(&aside)
     }
 
-    /// Markers of blobs that are gone and that nothing names any more. Who makes them again marks
-    /// them again.
+    /// Removes markers of removed blobs that nothing references any more. A node that produces them
+    /// again marks them again.
     fn remove_markers(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
         let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
         let outcomes = ground.inventory.outcomes.iter().enumerate();
         let stay = outcomes.filter(|(index, _)| !gone.contains(index));
         let ports = stay.flat_map(|(_, outcome)| outcome.record.ports.values());
-        // Also of artifacts that stand in their records.
+        // This includes artifacts that are inline in their records.
         let mut named: HashSet<Digest> = ports.map(|port| port.digest).collect();
         named.extend(&doomed.named);
         for (first, folder) in entries(&self.root.join(WITHHELD))? {
@@ -143,7 +144,7 @@ fn is_old(path: &Path, young: SystemTime) -> bool {
     time.is_ok_and(|time| time < young)
 }
 
-/// Takes away what can be made or fetched again, unless someone is at it.
+/// Removes what can be recomputed or fetched again, unless it is in use.
 fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
     let path = &piece.path;
     if piece.kind != Transient::Downloads {

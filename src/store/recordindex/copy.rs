@@ -1,4 +1,4 @@
-//! A record as an index holds it.
+//! The encoding of a record in an index.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +12,7 @@ use crate::workflow::recipe::Recipe;
 const NOTHING: u8 = 0;
 /// An artifact as JSON.
 const JSON: u8 = 1;
-/// A tree without executable files and empty folders.
+/// A tree without executable files or empty folders.
 const TREE: u8 = 2;
 
 const PORT_TYPES: [PortType; 6] = [
@@ -24,8 +24,8 @@ const PORT_TYPES: [PortType; 6] = [
     PortType::Files,
 ];
 
-/// Everything but the key, which stands beside the copy, and the recipe, which whoever has the key
-/// has: equal recipes have equal keys, and no others do.
+/// Everything except the key, which is stored beside the copy, and the recipe, which the caller
+/// has: recipes are equal exactly if their keys are.
 #[derive(Debug, PartialEq)]
 pub(super) struct Copied {
     format: u32,
@@ -57,7 +57,7 @@ pub(super) fn encode(record: &Record) -> Vec<u8> {
     writer.0
 }
 
-/// `None` for bytes that no [`encode`] wrote.
+/// `None` for bytes that [`encode`] can't have written.
 pub(super) fn decode(bytes: &[u8]) -> Option<Copied> {
     let mut reader = Reader(bytes);
     Some(Copied {
@@ -142,7 +142,7 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
-    /// A record with something in every part that a copy has.
+    /// A record that uses every part of a copy.
     fn record() -> Record {
         let digest = Digest::of(b"content");
         let blob = serde_json::json!({ "bytes": 7, "digest": digest });
