@@ -23,14 +23,14 @@ pub enum StoreError {
         needs: String,
     },
     #[error(
-        "the store {} claims nodes by `{mechanism}`, which this ribflow does not know",
+        "the store {} claims nodes by `{mechanism}`, which this version of ribflow does not support",
         root.display()
     )]
     UnknownClaims { root: PathBuf, mechanism: String },
-    #[error("{} is no store: {why}", root.display())]
+    #[error("{} is not a store: {why}", root.display())]
     NotAStore { root: PathBuf, why: String },
     #[error(
-        "{} is damaged: what it says can't be relied on; `ribflow cache adopt {}` writes it anew",
+        "{} is damaged, so its content can't be trusted; `ribflow cache adopt {}` rewrites it",
         path.display(),
         root.display()
     )]
@@ -39,7 +39,7 @@ pub enum StoreError {
     #[error("{} is damaged: {remedy}", path.display())]
     Damaged { path: PathBuf, remedy: String },
     #[error(
-        "the record {} has format {found}, which this ribflow does not read: a newer one wrote it",
+        "the record {} has format {found}, which this version of ribflow can't read: a newer one wrote it",
         path.display()
     )]
     NewerRecord { path: PathBuf, found: u64 },
@@ -47,15 +47,15 @@ pub enum StoreError {
     #[error("the record of key {key} names blob {digest}, which is not in the store")]
     Incomplete { key: Digest, digest: Digest },
     /// The recipe of a record does not hash to the key that the record claims.
-    #[error("a record says key {said}, its recipe gives {found}")]
+    #[error("a record has the key {said}, but its recipe gives {found}")]
     WrongKey { said: Digest, found: Digest },
     #[error("key {key} has no record {record}")]
     NoSuchRecord { key: Digest, record: Digest },
     #[error(
-        "`{0}` is no name for a pin: up to 100 letters, digits and any of `_-.=+`, and no dot in front"
+        "`{0}` is not a valid pin name: use up to 100 letters, digits and any of `_-.=+`, without a leading dot"
     )]
     PinName(String),
-    #[error("{id} has no record here: there is nothing to pin")]
+    #[error("{id} has no record here, so there is nothing to pin")]
     NothingToPin { id: String },
     /// Labels that distinguish them.
     #[error("there are several pins `{name}`")]

@@ -30,9 +30,9 @@ pub enum ExportError {
     #[error("{} is already there", .0.display())]
     Exists(PathBuf),
     /// An artifact from another store must not write outside the target.
-    #[error("`{0}` is no path inside a folder")]
+    #[error("`{0}` is not a relative path inside a folder")]
     Path(String),
-    #[error("{} is not what it was when the workflow was planned", .0.display())]
+    #[error("{} has changed since the workflow was planned", .0.display())]
     Changed(PathBuf, Digest),
     /// Labels, classes and pixels are inconsistent.
     #[error("{0}")]

@@ -299,8 +299,8 @@ fn read(name: &str, path: &Path) -> Result<Pin, StoreError> {
     pin.ok_or_else(|| StoreError::Damaged {
         path: path.to_path_buf(),
         remedy: format!(
-            "what it keeps can't be told, so nothing is cleaned; `ribflow cache pin FILE --name \
-             {plain}` writes it anew, `ribflow cache unpin {name}` takes it away"
+            "its keys are unknown, so nothing is collected; `ribflow cache pin FILE --name \
+             {plain}` rewrites it, `ribflow cache unpin {name}` removes it"
         ),
     })
 }

@@ -37,7 +37,7 @@ fn make(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
     description::create(root, id)?;
     Description::read(root)?.ok_or_else(|| StoreError::NotAStore {
         root: root.to_path_buf(),
-        why: format!("its {DESCRIPTION} was removed when it had just been made"),
+        why: format!("its {DESCRIPTION} was removed right after it was created"),
     })
 }
 
@@ -71,7 +71,7 @@ fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
         if !expected && !root.join(DESCRIPTION).exists() {
             return Err(StoreError::NotAStore {
                 root: root.to_path_buf(),
-                why: format!("it holds `{name}` and no {DESCRIPTION}"),
+                why: format!("it contains `{name}` but no {DESCRIPTION}"),
             });
         }
     }

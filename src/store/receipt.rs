@@ -119,7 +119,7 @@ impl RunInputs {
         if let Err(error) = stats.save()
             && !error.is_unwritable()
         {
-            tracing::warn!("the stat cache could not be kept: {error}");
+            tracing::warn!("the stat cache could not be saved: {error}");
         }
         hold
     }

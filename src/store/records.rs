@@ -116,7 +116,7 @@ impl Store {
         let aside = self.root.join(DAMAGED).join("records");
         if !there && !aside.join(file_name(marked)).exists() {
             tracing::warn!(
-                "{} names a record that is not here: the one with the lowest digest is used",
+                "{} names a missing record: using the one with the lowest digest",
                 folder.join(MARKER).display()
             );
         }

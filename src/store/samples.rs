@@ -126,7 +126,7 @@ impl Store {
                 Ok(sample) if Digest::of(&bytes) == digest && sample.format <= FORMAT => {
                     samples.push((path, sample));
                 }
-                _ => tracing::warn!("{}: damaged, or of a later ribflow", path.display()),
+                _ => tracing::warn!("{}: damaged, or written by a newer ribflow", path.display()),
             }
         }
         Ok(samples)

@@ -21,11 +21,11 @@ pub enum SourceError {
     NotAFolder(PathBuf),
     #[error("{} is not a file", .0.display())]
     NotAFile(PathBuf),
-    #[error("{} holds no file", .0.display())]
+    #[error("{} contains no files", .0.display())]
     Empty(PathBuf),
-    #[error("{} holds no class folder: one sub-folder a class is expected", .0.display())]
+    #[error("{} has no class folders: expected one sub-folder for each class", .0.display())]
     NoClasses(PathBuf),
-    #[error("the class folder {} holds no image ({})", .0.display(), IMAGE_ENDINGS.join(", "))]
+    #[error("the class folder {} contains no images ({})", .0.display(), IMAGE_ENDINGS.join(", "))]
     EmptyClass(PathBuf),
     #[error("{} has no class folder `{class}`{}", root.display(), suggestion(nearest))]
     NoSuchClass {
@@ -33,11 +33,11 @@ pub enum SourceError {
         class: String,
         nearest: Option<String>,
     },
-    #[error("{} holds none of {}", root.display(), places.join(", "))]
+    #[error("{} contains none of {}", root.display(), places.join(", "))]
     NoPlace { root: PathBuf, places: Vec<String> },
-    #[error("{} does not tell which files beside it hold which tensors (`weight_map`)", .0.display())]
+    #[error("{} has no `weight_map`, which maps tensors to files", .0.display())]
     NotAnIndex(PathBuf),
-    #[error("{} is a link that leads back to a folder around it", .0.display())]
+    #[error("{} is a link to one of its parent folders", .0.display())]
     Loop(PathBuf),
     #[error(
         "{} is one of too many folders that links lead to: a link counts as what it leads to, and \
@@ -51,7 +51,7 @@ pub enum SourceError {
     #[error("{} changed while it was read", .0.display())]
     Changing(PathBuf),
     #[error(
-        "{} is `sealed` and has changed since it was hashed: run again, and it is taken as it is now",
+        "{} is `sealed` and has changed since it was hashed: run again to use its current content",
         .0.display()
     )]
     Unsealed(PathBuf),

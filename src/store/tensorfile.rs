@@ -111,7 +111,7 @@ fn read_header(file: &mut File) -> io::Result<Metadata> {
         .map_err(|error| invalid(format!("not a .safetensors file: {error}")))?;
     let expected = size + 8 + metadata.data_len() as u64;
     if expected != length {
-        let why = format!("cut off or overlong: {length} bytes, {expected} expected");
+        let why = format!("truncated or too long: {length} bytes, expected {expected}");
         return Err(invalid(why));
     }
     Ok(metadata)

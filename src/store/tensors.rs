@@ -26,7 +26,7 @@ pub fn save(
     for (name, dtype, shape, bytes) in tensors {
         let entry = keep(blobs, name, dtype, shape, bytes)?;
         if saved.tensors.insert(name.clone(), entry).is_some() {
-            return Err(problem(name, "comes twice"));
+            return Err(problem(name, "duplicate name"));
         }
     }
     Ok(saved)
@@ -79,8 +79,8 @@ fn check_size(entry: &TensorEntry, found: u64) -> Result<(), String> {
     let TensorEntry { dtype, shape, .. } = entry;
     match size(dtype, shape) {
         Some(expected) if expected == found => Ok(()),
-        Some(_) => Err(format!("{found} bytes do not fit {dtype} {shape:?}")),
-        None => Err(format!("{dtype} {shape:?} is no known kind of tensor")),
+        Some(_) => Err(format!("{found} bytes do not match {dtype} {shape:?}")),
+        None => Err(format!("{dtype} {shape:?} is not a known tensor type")),
     }
 }
 

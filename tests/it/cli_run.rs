@@ -236,7 +236,7 @@ fn what_is_wrong_before_anything_starts_is_exit_code_2() {
     let outcome = space.run(&["run", "letters.yaml", "--store", "letters.yaml"]);
     insta::assert_snapshot!(outcome, @"
     --- stderr
-    error: $SPACE/letters.yaml is no store: it is a file; a store is a folder
+    error: $SPACE/letters.yaml is not a store: it is a file; a store is a folder
     hint: `--store` or RIBFLOW_STORE names another
     [exit code 2]
     ");

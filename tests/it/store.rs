@@ -188,7 +188,7 @@ fn a_store_is_not_made_among_other_files() {
     fs::write(folder.path().join("thesis.tex"), "").unwrap();
     let error = Store::open(folder.path()).unwrap_err();
     assert!(
-        error.to_string().contains("it holds `thesis.tex`"),
+        error.to_string().contains("it contains `thesis.tex`"),
         "{error}"
     );
     fs::remove_file(folder.path().join("thesis.tex")).unwrap();

@@ -77,16 +77,16 @@ fn what_does_not_fit_is_refused() {
     };
     assert_eq!(
         save(&[tensor("a", "F32", &[2], 7)]),
-        "tensor `a`: 7 bytes do not fit F32 [2]"
+        "tensor `a`: 7 bytes do not match F32 [2]"
     );
     assert_eq!(
         save(&[tensor("a", "F31", &[2], 8)]),
-        "tensor `a`: F31 [2] is no known kind of tensor"
+        "tensor `a`: F31 [2] is not a known tensor type"
     );
     let huge = save(&[tensor("a", "F32", &[usize::MAX, 9], 8)]);
     assert!(huge.contains("no known kind"), "{huge}");
     let twice = [tensor("a", "U8", &[1], 1), tensor("a", "U8", &[1], 1)];
-    assert_eq!(save(&twice), "tensor `a`: comes twice");
+    assert_eq!(save(&twice), "tensor `a`: duplicate name");
 }
 
 #[test]

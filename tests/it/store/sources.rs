@@ -197,13 +197,13 @@ fn problems_are_named() {
     ].join("\n"), @r"
     …/absent does not exist
     …/photos/README.md is not a folder
-    the class folder …/photos/empty holds no image (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp)
+    the class folder …/photos/empty contains no images (.jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp)
     …/photos has no class folder `cta`: did you mean `cat`?
-    …/bare holds no class folder: one sub-folder a class is expected
-    …/bare holds no file
+    …/bare has no class folders: expected one sub-folder for each class
+    …/bare contains no files
     …/photos is not a file
     …/broken/cat/b.png does not exist
-    …/loop/cat/up is a link that leads back to a folder around it
+    …/loop/cat/up is a link to one of its parent folders
     the environment variable RIBFLOW_NEVER_SET is not set
     ");
 }
