@@ -1,4 +1,4 @@
-//! A URL becomes a remote.
+//! Opens the remote at a URL.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::diag::suggest;
 
 const SCHEMES: [&str; 6] = ["file", "s3", "gs", "az", "http", "https"];
 
-/// The remote at `url`. Nothing is asked yet: an error means that the address can't be right.
+/// The remote at `url`. Sends no request: an error means that the address is invalid.
 pub fn open(url: &str, options: &Options) -> Result<Box<dyn Remote>, RemoteError> {
     let address = |why: String| RemoteError::Address {
         url: without_secrets(url),
@@ -24,7 +24,7 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Remote>, RemoteError
     let scheme = scheme.to_ascii_lowercase();
     if !SCHEMES.contains(&scheme.as_str()) {
         return Err(address(format!(
-            "`{scheme}` is not known; {}",
+            "unknown scheme `{scheme}`; {}",
             of_schemes(&scheme)
         )));
     }
@@ -40,14 +40,14 @@ pub fn open(url: &str, options: &Options) -> Result<Box<dyn Remote>, RemoteError
         _ => {
             let url = format!("{scheme}://{rest}");
             if !http::is_plain(&url) {
-                return Err(address("it has no host, or is no URL".to_string()));
+                return Err(address("it has no host, or is not a URL".to_string()));
             }
             Box::new(HttpRemote::new(&url, options))
         }
     })
 }
 
-/// Without a scheme it is most likely a folder.
+/// An address without a scheme is most likely a folder.
 fn without_scheme(url: &str) -> String {
     if url.starts_with('/') {
         return format!("it has no scheme; did you mean file://{url}?");
@@ -58,12 +58,12 @@ fn without_scheme(url: &str) -> String {
             let slash = if scheme == "file" { "/" } else { "" };
             format!("did you mean {scheme}://{slash}{rest}?")
         }
-        _ => "it has no scheme; a folder is written file:///its/absolute/path".to_string(),
+        _ => "it has no scheme; write a folder as file:///its/absolute/path".to_string(),
     }
 }
 
 fn of_schemes(scheme: &str) -> String {
-    // Names that other tools have for the same.
+    // Names that other tools use for the same schemes.
     match scheme {
         "s3a" | "s3n" => return "did you mean `s3`?".to_string(),
         "gcs" => return "did you mean `gs`?".to_string(),
@@ -78,34 +78,34 @@ fn of_schemes(scheme: &str) -> String {
     }
 }
 
-/// What no remote may have, and options that would do nothing.
+/// Rejects what no remote may have, and options that would have no effect.
 fn check(scheme: &str, rest: &str, options: &Options) -> Result<(), String> {
     let is_bucket = ["s3", "gs", "az"].contains(&scheme);
     let is_web = ["http", "https"].contains(&scheme);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if scheme != "file" && host.contains('@') {
         let instead = match is_web {
-            true => "a token is named by `token_env`",
+            true => "name the variable of a token in `token_env`",
             false => {
                 "they are read from the environment (S3: AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY)"
             }
         };
         return Err(format!(
-            "credentials in a URL end in configurations and logs; {instead}"
+            "credentials in a URL leak into configurations and logs; {instead}"
         ));
     }
     if scheme != "file" && rest.contains(['?', '#']) {
-        return Err("it must have no `?` or `#`: names are added to its end".to_string());
+        return Err("it must not contain `?` or `#`, since names are appended to it".to_string());
     }
     if options.endpoint.is_some() && !is_bucket {
-        return Err("an endpoint is for buckets; here the URL says where it is".to_string());
+        return Err("only buckets have an endpoint; here the URL is the address".to_string());
     }
     if options.region.is_some() && scheme != "s3" {
-        return Err("a region is for s3:// alone".to_string());
+        return Err("only s3:// has a region".to_string());
     }
     if options.token.is_some() && !is_web {
-        return Err("a token is for http:// and https:// alone".to_string());
+        return Err("only http:// and https:// use a token".to_string());
     }
     match &options.endpoint {
         Some(endpoint) => check_endpoint(endpoint),
@@ -120,12 +120,12 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
     let shown = without_secrets(endpoint);
     if !is_web || !http::is_plain(endpoint) {
         return Err(format!(
-            "its endpoint {shown} is no URL of a server, such as https://s3.lab.example"
+            "its endpoint {shown} is not the URL of a server, such as https://s3.lab.example"
         ));
     }
     match shown == endpoint {
         true => Ok(()),
-        false => Err("credentials don't belong into an endpoint".to_string()),
+        false => Err("an endpoint must not contain credentials".to_string()),
     }
 }
 
@@ -133,7 +133,7 @@ fn check_endpoint(endpoint: &str) -> Result<(), String> {
 fn folder(rest: &str) -> Result<String, String> {
     let path = rest.strip_prefix("localhost").unwrap_or(rest);
     match decoded(path) {
-        // The root folder itself has lost its slash.
+        // The caller has trimmed the slash of the root folder.
         Some(path) if path.is_empty() && rest.is_empty() => {
             Err("it names no folder; write file:///its/absolute/path".to_string())
         }
@@ -141,7 +141,7 @@ fn folder(rest: &str) -> Result<String, String> {
         Some(path) => Err(format!(
             "it must be absolute, with three slashes: file:///…/{path}"
         )),
-        None => Err("its path is not percent-encoded as URLs are; write %25 for %".to_string()),
+        None => Err("its path is not percent-encoded; write %25 for %".to_string()),
     }
 }
 
@@ -209,7 +209,7 @@ mod tests {
             ("http://host/?token=1", "`?`"),
         ] {
             let error = shown(url);
-            assert!(error.contains("is no remote"), "{url}: {error}");
+            assert!(error.contains("is not a remote"), "{url}: {error}");
             assert!(error.contains(expected), "{url}: {error}");
         }
     }
@@ -223,7 +223,7 @@ mod tests {
             "ftp://user:hunter2@host",
         ] {
             let error = shown(url);
-            assert!(error.contains("is no remote"), "{error}");
+            assert!(error.contains("is not a remote"), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
         let token = Some("hunter2".to_string());

@@ -1,4 +1,4 @@
-//! What a server says of a file, without the file.
+//! Asks a server about a file without fetching it.
 
 use ureq::http::Method;
 
@@ -6,10 +6,10 @@ use super::download::{self, DownloadError, Fetched, Request, linked, shown, web}
 use super::sanitize;
 use super::web::WebError;
 
-/// The commit and the SHA-256 that a hub names for `request`; `bytes` stays 0.
+/// The commit and the SHA-256 that a hub reports for `request`; `bytes` stays 0.
 ///
 /// # Errors
-/// Where there is no answer, or none that says that the file is there.
+/// There is no response, or it does not confirm that the file exists.
 pub fn describe(request: &Request) -> Result<Fetched, DownloadError> {
     let url = || shown(&request.url);
     let unreachable = |why: String| DownloadError::Unreachable {

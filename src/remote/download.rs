@@ -1,5 +1,5 @@
-//! One file over HTTP: resumed where it broke off, in this process or an earlier one, tried again
-//! where that may help, checked against what the server says of its length.
+//! Downloads one file over HTTP. A download resumes after an interruption, even of an earlier
+//! process; transient failures are retried; the length is checked against the server's.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,27 +19,27 @@ use super::web::{Web, WebError};
 use crate::fsx;
 
 const MOST_REDIRECTS: usize = 10;
-/// Attempts in a row that bring nothing.
+/// Consecutive attempts without progress.
 const MOST_FAILURES: u32 = 5;
 const BUFFER: usize = 1 << 16;
-/// A connection over which nothing comes for so long is given up.
+/// A connection without data for this long is closed.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// What to fetch.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub url: String,
-    /// Sent to the host of `url` alone, over the same protocol, never to where it redirects.
+    /// Sent only to the host of `url`, over the same protocol, never to a redirect target.
     pub token: Option<String>,
-    /// The first pause before another attempt; each further one is twice as long.
+    /// The pause before the first retry; it doubles each time.
     pub pause: Duration,
 }
 
-/// What the server said of the file.
+/// What the server reported about the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fetched {
     pub bytes: u64,
-    /// The SHA-256 that a Hugging Face hub names for large files, in hexadecimal.
+    /// The SHA-256 that a Hugging Face hub reports for large files, in hexadecimal.
     pub sha256: Option<String>,
     /// The commit that the hub resolved a revision to.
     pub commit: Option<String>,
@@ -47,13 +47,13 @@ pub struct Fetched {
 
 #[derive(Debug, thiserror::Error)]
 pub enum DownloadError {
-    #[error("{url} is no http or https URL{}", if url.starts_with("file:") {
-        "; a file of this machine is named by `path`"
+    #[error("{url} is not an http or https URL{}", if url.starts_with("file:") {
+        "; use `path` for a local file"
     } else {
         ""
     })]
     Scheme { url: String },
-    #[error("{url} says {status}{}", advice(*.status))]
+    #[error("{url} responded with {status}{}", advice(*.status))]
     Refused { url: String, status: u16 },
     #[error("{url} redirects in circles")]
     Redirects { url: String },
@@ -63,7 +63,7 @@ pub enum DownloadError {
     Silent { url: String, silent: Silent },
     #[error("{url} can't be reached: {why}")]
     Unreachable { url: String, why: String },
-    #[error("{url} is not trusted: {why}; SSL_CERT_FILE can name further authorities")]
+    #[error("{url} is not trusted: {why}; SSL_CERT_FILE can add certificate authorities")]
     Untrusted { url: String, why: String },
     #[error("interrupted")]
     Cancelled,
@@ -73,19 +73,19 @@ pub enum DownloadError {
 
 fn advice(status: u16) -> &'static str {
     match status {
-        401 | 403 => ": it asks for a token (HF_TOKEN), or for accepting its terms on its page",
+        401 | 403 => ": it requires a token (HF_TOKEN), or acceptance of the terms on its page",
         404 => ": there is no such file",
         _ => "",
     }
 }
 
-/// Told how far a download is; `false` ends it.
+/// Receives the progress of a download; `false` stops it.
 pub type Watch<'a> = &'a dyn Fn(u64, Option<u64>) -> bool;
 
 /// Fetches `request` into `target`.
 ///
-/// What lies at `target` is the file's beginning if an earlier call left it there, which notes
-/// beside it what the server said; it is gone on with where the server still has the same file.
+/// Content at `target` counts as the start of the file if an earlier call left a note with the
+/// server's metadata beside it. The download resumes there if the server still has the same file.
 pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetched, DownloadError> {
     if !is_web(&request.url) {
         let url = shown(&request.url);
@@ -139,7 +139,7 @@ pub(super) fn web() -> Web {
     })
 }
 
-/// A request without a body, with the token if there is one to be shown.
+/// A request without a body, with the token if there is one.
 pub(super) fn request(method: Method, url: &str, token: Option<&str>) -> Builder {
     let request = WebRequest::builder().method(method).uri(url);
     match token {
@@ -148,7 +148,7 @@ pub(super) fn request(method: Method, url: &str, token: Option<&str>) -> Builder
     }
 }
 
-/// Why to try again, and when the server wants that.
+/// Why to retry, and the delay that the server asks for.
 struct Pause {
     asked: Option<Duration>,
     why: String,
@@ -166,7 +166,7 @@ fn again(why: impl ToString) -> Attempt {
     })
 }
 
-/// What is kept beside a file that is not whole.
+/// The metadata beside an incomplete file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
     told: Fetched,
@@ -181,7 +181,7 @@ impl Note {
         name.into()
     }
 
-    /// The note of an earlier call, with as many bytes as are there now.
+    /// The note of an earlier call, with the current size of the file.
     fn beside(target: &Path) -> Option<Self> {
         let bytes = fs::metadata(target).ok()?.len();
         let mut note: Self =
@@ -190,7 +190,8 @@ impl Note {
         Some(note)
     }
 
-    /// A note that can't be kept costs a later process what was fetched, and nothing else.
+    /// If the note can't be written, a later process downloads everything again; nothing else is
+    /// lost.
     fn keep(&self, target: &Path) {
         if let Ok(bytes) = serde_json::to_vec(self) {
             let _ = fs::write(Self::place(target), bytes);
@@ -208,7 +209,7 @@ struct Transfer<'a> {
     target: &'a Path,
     watch: Watch<'a>,
     fetched: Fetched,
-    /// The entity tag of what was fetched so far.
+    /// The entity tag of the data so far.
     tag: Option<String>,
     total: Option<u64>,
 }
@@ -226,7 +227,7 @@ impl Transfer<'_> {
             StatusCode::RANGE_NOT_SATISFIABLE if self.is_whole(&response) => {
                 return Ok(Attempt::Done);
             }
-            // The server has another file by now, or gave a part that was not asked for.
+            // The server has another file now, or sent a different range than requested.
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {
                 self.start_again()?;
                 return Ok(again("the file changed on the server"));
@@ -258,7 +259,7 @@ impl Transfer<'_> {
         self.receive(response)
     }
 
-    /// The answer after redirects; a failure on the way is a reason to try again.
+    /// The response after redirects; a failure on the way leads to a retry.
     fn answer(&mut self) -> Result<Result<Response<ureq::Body>, Pause>, DownloadError> {
         let mut url = self.request.url.clone();
         for _ in 0..MOST_REDIRECTS {
@@ -292,7 +293,7 @@ impl Transfer<'_> {
         Err(DownloadError::Redirects { url })
     }
 
-    /// Trying again helps against everything but a certificate.
+    /// A retry may help, except after a certificate error.
     fn failed(&self, url: &str, why: String) -> Result<Pause, DownloadError> {
         let why = sanitize::clear(&why);
         if why.contains("invalid peer certificate") {
@@ -309,18 +310,18 @@ impl Transfer<'_> {
         }
     }
 
-    /// What a hub says of the file, on the way or at the end.
+    /// Records what a hub reports about the file, in a redirect or the final response.
     fn note(&mut self, response: &Response<ureq::Body>) {
         linked(response, &mut self.fetched);
     }
 
-    /// Whether a partial answer begins where the file ends.
+    /// Whether a partial response begins where the local file ends.
     fn continues(&self, response: &Response<ureq::Body>) -> bool {
         let range = header(response, "content-range").unwrap_or_default();
         range.starts_with(&format!("bytes {}-", self.fetched.bytes))
     }
 
-    /// Whether the server says that there is nothing behind what was fetched.
+    /// Whether the server reports that the local file is complete.
     fn is_whole(&self, response: &Response<ureq::Body>) -> bool {
         let range = header(response, "content-range").unwrap_or_default();
         self.total == Some(self.fetched.bytes) && range == format!("bytes */{}", self.fetched.bytes)
@@ -356,14 +357,14 @@ impl Transfer<'_> {
         }
         match self.total {
             Some(total) if self.fetched.bytes != total => Ok(again(format!(
-                "{} of {total} bytes came",
+                "received {} of {total} bytes",
                 self.fetched.bytes
             ))),
             _ => Ok(Attempt::Done),
         }
     }
 
-    /// Sleeps, looking up now and then whether to stop.
+    /// Sleeps, and checks regularly whether to stop.
     fn wait(&self, time: Duration) -> Result<(), DownloadError> {
         let step = Duration::from_millis(100);
         let mut left = time.min(Duration::from_secs(120));
@@ -390,7 +391,7 @@ fn is_passing(status: StatusCode) -> bool {
     busy.contains(&status) || status.is_server_error()
 }
 
-/// Takes down what a hub says of a file in the head of an answer.
+/// Records what a hub reports about a file in the headers of a response.
 pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
     if let Some(tag) = header(response, "x-linked-etag") {
         let tag = tag.trim_matches('"').to_ascii_lowercase();

@@ -11,23 +11,23 @@ use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 use crate::fsx::{self, Beneath, Stamp, Temporary};
 
-/// Where files lie until they are whole.
+/// The folder of incomplete files.
 const TMP: &str = "tmp";
-/// Files there that this version has not made are left alone for so long.
+/// Files there that this version has not created are kept for this long.
 const OTHERS: Duration = Duration::from_secs(3600);
 
-/// A folder as a remote. Whoever else writes there may put links and pipes into it: none of them is
-/// followed or waited for.
+/// A folder as a remote. Other users may put links and pipes into it; these are neither followed
+/// nor opened.
 #[derive(Debug)]
 pub struct FolderRemote {
     root: PathBuf,
     shown: String,
-    /// What killed processes left was removed.
+    /// Whether leftovers of killed processes were removed.
     swept: AtomicBool,
 }
 
 impl FolderRemote {
-    /// The folder at `root`, made when something is first written to it.
+    /// The folder at `root`, created on the first write.
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_path_buf(),
@@ -40,12 +40,12 @@ impl FolderRemote {
         Beneath::open(&self.root)
     }
 
-    /// The folder to write to.
+    /// The folder for writing.
     fn made(&self) -> io::Result<Beneath> {
         fsx::make_folders(&self.root)?;
         let below = self.below()?;
         if !self.swept.swap(true, Ordering::Relaxed) {
-            // What can't be swept takes room, and nothing else.
+            // Leftovers that can't be swept only take space.
             let _ = below.sweep(TMP, OTHERS);
         }
         Ok(below)
@@ -82,7 +82,7 @@ impl FolderRemote {
     fn staged(&self, below: &Beneath, content: Content) -> Result<Temporary, Failure> {
         let source = match content {
             Content::Bytes(_) => None,
-            // What is wrong with this one is no fault of the remote.
+            // An error of the local file is not an error of the remote.
             Content::File(path) => Some(fsx::open_regular(path).map_err(|source| {
                 Failure::Here(RemoteError::Io {
                     path: path.to_path_buf(),
@@ -100,7 +100,7 @@ impl FolderRemote {
         Ok(file)
     }
 
-    /// Writes `content` under a name of its own, and has it `placed`.
+    /// Writes `content` under a temporary name, and calls `placed` with it.
     fn write<T>(
         &self,
         name: &str,
@@ -113,7 +113,7 @@ impl FolderRemote {
             Ok(placed(file, &below, name)?)
         };
         let written = match attempt() {
-            // Swept by a host that does not see the locks of this one.
+            // Another host, which does not see the locks of this one, has swept it.
             Err(Failure::There(error)) if error.kind() == io::ErrorKind::NotFound => attempt(),
             written => written,
         };
@@ -124,7 +124,7 @@ impl FolderRemote {
     }
 }
 
-/// What failed: this side's file, or the folder.
+/// The origin of a failure: the local file, or the folder.
 enum Failure {
     Here(RemoteError),
     There(io::Error),
@@ -136,7 +136,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Nothing of that name, or nothing that is a file.
+/// There is nothing of that name, or it is not a file.
 fn is_none(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
     let kinds = [NotFound, NotADirectory, InvalidInput, IsADirectory];
@@ -182,7 +182,8 @@ impl Remote for FolderRemote {
         match hash() {
             Ok(found) => Ok(Some(found == *digest)),
             Err(error) if is_none(&error) => Ok(Some(false)),
-            // What does not decompress is damaged; what can't be read is not known to be.
+            // Content that does not decompress is damaged; content that can't be read may be
+            // intact.
             Err(_) if name.ends_with(COMPRESSED) => Ok(Some(false)),
             Err(error) => Err(self.failed(name)(error)),
         }

@@ -1,16 +1,16 @@
-//! The user's own folders: what is written there is never part of a store or a repository.
+//! The user's own folders. Their content is never part of a store or a repository.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-/// Where the user's configuration and keys lie.
+/// The folders of the user's configuration and data.
 #[derive(Clone, Debug)]
 pub struct Home {
     config: PathBuf,
     data: PathBuf,
 }
 
-/// No variable says where the user's folders are.
+/// No environment variable gives the user's folders.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no home folder: HOME is not set")]
 pub struct NoHome;
@@ -25,7 +25,7 @@ impl Home {
     pub fn of(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, NoHome> {
         let absolute = |name: &str| {
             let path = PathBuf::from(variable(name)?);
-            // As the specification of these variables asks: a relative path is ignored.
+            // The specification of these variables says to ignore a relative path.
             path.is_absolute().then_some(path)
         };
         let home = absolute("HOME");
@@ -53,27 +53,27 @@ impl Home {
         self.data.join("keys")
     }
 
-    /// The command stages that came from elsewhere.
+    /// The list of imported command stages.
     pub fn imported(&self) -> PathBuf {
         self.data.join("imported")
     }
 
-    /// What this user has packed into bundles.
+    /// The list of what this user has exported in bundles.
     pub fn exported(&self) -> PathBuf {
         self.data.join("exported")
     }
 
-    /// The identities of the stores that were made or adopted here.
+    /// The identities of the stores that this user created or adopted.
     pub fn stores(&self) -> PathBuf {
         self.data.join("stores")
     }
 
-    /// Where workflow files are that were run or pinned here.
+    /// The paths of workflow files that this user has run or pinned.
     pub fn projects(&self) -> PathBuf {
         self.data.join("projects")
     }
 
-    /// What this lab and others have taken back.
+    /// The revocations of this lab and of others.
     pub fn revocations(&self) -> PathBuf {
         self.data.join("revocations")
     }

@@ -1,8 +1,8 @@
-//! What came from elsewhere, by digest: the files of imported workflows and their `command` stages.
-//! They run only once the user has allowed them, wherever they are by then.
+//! The digests of imported content: the files of imported workflows and their `command` stages.
+//! Stages run only after the user has allowed them, wherever they are then.
 //!
-//! A second list holds what the user has exported: a bundle of one's own that comes back brings
-//! nothing from elsewhere. Its folder is marked all the same.
+//! A second list has the user's own exports: importing one's own bundle does not make its content
+//! foreign. Its folder is marked all the same.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +14,8 @@ use super::mark;
 use crate::digest::Digest;
 use crate::fsx;
 
-/// Begins the last line, which holds the digest of the lines above it. A list without one is of an
-/// older ribflow, and gains one when it is next written.
+/// Starts the last line, which has the digest of the lines above it. A list without one was written
+/// by an older version of ribflow, and gets one at the next write.
 const CHECKSUM: &str = "checksum ";
 
 /// The list can't be read or written.
@@ -23,27 +23,26 @@ const CHECKSUM: &str = "checksum ";
 pub enum ImportedError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is damaged: line {line} is not what was written", path.display())]
+    #[error("{} is damaged: line {line} has changed", path.display())]
     Damaged { path: PathBuf, line: usize },
 }
 
-/// The digests that came from elsewhere so far.
+/// The digests of everything imported so far.
 ///
 /// # Errors
-/// A list that can't be read, or of which a part is lost: then nothing says what is missing.
+/// The list can't be read, or a part of it is lost.
 pub fn read(home: &Home) -> Result<BTreeSet<Digest>, ImportedError> {
     list(home.imported())
 }
 
-/// Notes what an import brings, but for what was exported here: it is durable when this returns.
+/// Adds the content of an import, except own exports. Durable on return.
 pub fn note(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
-    // Without that list all counts as from elsewhere.
+    // Without the list of exports, everything counts as imported.
     let own = list(home.exported()).unwrap_or_default();
     add(home.imported(), &(digests - &own))
 }
 
-/// Notes what an export of the user's own work has packed. What once came from elsewhere is not
-/// the user's own.
+/// Adds the content of an export to the list of own exports, except imported content.
 pub fn note_own(home: &Home, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
     let own: BTreeSet<Digest> = digests - &read(home)?;
     match own.is_subset(&list(home.exported())?) {
@@ -60,7 +59,7 @@ fn list(path: PathBuf) -> Result<BTreeSet<Digest>, ImportedError> {
     }
 }
 
-/// The digests of a list, or the number of the first line that is wrong.
+/// The digests of a list, or the number of the first invalid line.
 fn parse(text: &str) -> Result<BTreeSet<Digest>, usize> {
     let mut digests = BTreeSet::new();
     let mut read = 0;
@@ -84,7 +83,7 @@ fn parse(text: &str) -> Result<BTreeSet<Digest>, usize> {
     Ok(digests)
 }
 
-/// Adds digests to a list: they are durable when this returns.
+/// Adds digests to a list. Durable on return.
 fn add(path: PathBuf, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
     let failed = |source| ImportedError::Io {
         path: path.clone(),
@@ -126,10 +125,10 @@ mod tests {
             fs::write(home.imported(), damaged).unwrap();
             assert!(read(&home).is_err(), "bit {bit}");
         }
-        // As an older ribflow wrote it.
+        // As an older version of ribflow wrote it.
         fs::write(home.imported(), format!("{one}\n{two}\n")).unwrap();
         assert_eq!(read(&home).unwrap(), both);
         fs::write(home.imported(), format!("{one}\n{}", &two.to_hex()[..9])).unwrap();
-        assert!(read(&home).is_err(), "a list that breaks off");
+        assert!(read(&home).is_err(), "a truncated list");
     }
 }

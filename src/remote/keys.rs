@@ -1,4 +1,4 @@
-//! The keys that this lab signs with: one file each, which only their owner can read.
+//! The signing keys of this lab: one file each, readable only by the owner.
 
 use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
@@ -15,13 +15,13 @@ use crate::diag;
 use crate::fsx;
 use crate::workflow::fields::is_label;
 
-/// Ends the name of a key's file.
+/// The extension of a key file.
 const ENDING: &str = ".key";
-/// Nobody but the owner may read or write.
+/// Only the owner may read or write.
 const PRIVATE: u32 = 0o600;
 const PRIVATE_FOLDER: u32 = 0o700;
 
-/// A key with the name that its owner gave it.
+/// A named signing key of this user.
 #[derive(Debug)]
 pub struct OwnKey {
     pub name: String,
@@ -32,9 +32,9 @@ pub struct OwnKey {
 pub enum KeyError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} holds a private key, and others may read it", .0.display())]
+    #[error("{} contains a private key, but others may read it", .0.display())]
     Readable(PathBuf),
-    #[error("{} holds no key: `name:` and 32 bytes in base64 are expected", .0.display())]
+    #[error("{} does not contain a key: expected `name:` and 32 bytes in base64", .0.display())]
     Format(PathBuf),
     #[error("there is a key `{0}` already")]
     Exists(String),
@@ -44,21 +44,23 @@ pub enum KeyError {
     Unknown { name: String, known: Vec<String> },
     #[error("there are several keys: {}", diag::listed(.0.iter().map(String::as_str)))]
     Several(Vec<String>),
-    #[error("the key `{name}` has been taken back: {reason}")]
+    #[error("the key `{name}` is revoked: {reason}")]
     Revoked { name: String, reason: String },
-    #[error("the system gives no random numbers: {0}")]
+    #[error("the system provides no random numbers: {0}")]
     Random(#[from] getrandom::Error),
 }
 
 impl KeyError {
-    /// What to do about it.
+    /// How to fix it.
     pub fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Readable(path) => format!(
-                "`chmod 600 {}`; if somebody may have read it: `ribflow revoke --key`",
+                "`chmod 600 {}`; if it may have been read by others: `ribflow revoke --key`",
                 path.display()
             ),
-            Self::Exists(_) => "another name: `ribflow key generate --name NAME`".to_string(),
+            Self::Exists(_) => {
+                "choose another name: `ribflow key generate --name NAME`".to_string()
+            }
             Self::Name(_) => {
                 "letters, digits, `_`, `.`, `+` and `-`, at most 64, a letter or digit first"
                     .to_string()
@@ -68,10 +70,10 @@ impl KeyError {
             }
             Self::Unknown { .. } => "`ribflow key generate` makes one".to_string(),
             Self::Several(_) => {
-                "`ribflow key use NAME` or RIBFLOW_KEY=NAME says which one signs".to_string()
+                "`ribflow key use NAME` or RIBFLOW_KEY=NAME chooses the signing key".to_string()
             }
             Self::Revoked { .. } => {
-                "`ribflow key generate` makes a new one, `ribflow key use NAME` takes another"
+                "`ribflow key generate` makes a new one, `ribflow key use NAME` chooses another one"
                     .to_string()
             }
             Self::Io { .. } | Self::Format(_) | Self::Random(_) => return None,
@@ -87,16 +89,17 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> KeyError + '_ {
     }
 }
 
-/// Whether labs, remotes and keys may be called so: a word that is a file's name everywhere.
+/// Whether a lab, remote or key may have this name, which must be a valid file name on every
+/// system.
 pub fn is_name(text: &str) -> bool {
     is_label(text) && text.len() <= 64
 }
 
-/// Makes a key and its file. Without a name it gets a random one: nothing of the machine or the
-/// user is in it.
+/// Creates a key and its file. Without a name it gets a random one, which reveals nothing about the
+/// machine or the user.
 ///
 /// # Errors
-/// A key that is there is never overwritten.
+/// The key exists: it is never overwritten.
 pub fn generate(home: &Home, name: Option<&str>) -> Result<OwnKey, KeyError> {
     let name = match name {
         Some(name) if !is_name(name) => return Err(KeyError::Name(name.to_string())),
@@ -121,12 +124,12 @@ pub fn generate(home: &Home, name: Option<&str>) -> Result<OwnKey, KeyError> {
     }
 }
 
-/// All keys, by name.
+/// All keys, sorted by name.
 pub fn all(home: &Home) -> Result<Vec<OwnKey>, KeyError> {
     names(home)?.iter().map(|name| read(home, name)).collect()
 }
 
-/// The names of all keys, in order.
+/// The names of all keys, sorted.
 pub fn names(home: &Home) -> Result<Vec<String>, KeyError> {
     let folder = home.keys();
     let entries = match fs::read_dir(&folder) {
@@ -144,11 +147,11 @@ pub fn names(home: &Home) -> Result<Vec<String>, KeyError> {
     Ok(names)
 }
 
-/// The key that signs: the one `chosen` by name, or the only one that has not been taken back.
-/// `None` where there is none.
+/// The signing key: the one `chosen` by name, or the only one that is not revoked. `None` if there
+/// is none.
 ///
 /// # Errors
-/// Also where nothing says which of several it is.
+/// There are several keys and none is chosen, or the chosen one is revoked or can't be read.
 pub fn used(home: &Home, chosen: Option<&str>, trust: &Trust) -> Result<Option<OwnKey>, KeyError> {
     if let Some(name) = chosen {
         let known = names(home)?;

@@ -1,8 +1,9 @@
-//! A writer with a limit: a few bytes, compressed or announced, can claim to be any number.
+//! A writer with a limit: a few compressed bytes may expand to any size, and a stated length may be
+//! wrong.
 
 use std::io::{self, Write};
 
-/// Passes on what is written, up to a limit.
+/// Forwards writes up to a limit.
 pub struct Limited<W> {
     inner: W,
     left: u64,
@@ -21,7 +22,7 @@ impl<W: Write> Limited<W> {
 impl<W: Write> Write for Limited<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.len() as u64 > self.left {
-            return Err(io::Error::other("it has more bytes than it should"));
+            return Err(io::Error::other("it is larger than expected"));
         }
         let count = self.inner.write(bytes)?;
         self.left -= count as u64;

@@ -1,4 +1,5 @@
-//! The lock file beside a workflow: what the moving names in it stood for when it was written.
+//! The lock file beside a workflow: what its mutable names (branches, paths) resolved to when the
+//! lock was written.
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,10 +11,10 @@ use crate::digest::Digest;
 use crate::fsx;
 use crate::yaml;
 
-/// The version of the format; a later one is refused.
+/// The version of the format; later ones are rejected.
 const FORMAT: u32 = 1;
 
-/// A lock names every source of millions of nodes.
+/// A lock may list the sources of millions of nodes.
 const LIMITS: yaml::Limits = yaml::Limits {
     bytes: 2 << 30,
     depth: 64,
@@ -28,37 +29,37 @@ const HEAD: &str = "\
 #[serde(deny_unknown_fields)]
 pub struct Lock {
     ribflow_lock: u32,
-    /// In the order of their names.
+    /// Sorted by name.
     #[serde(default)]
     pub checkpoints: Vec<LockedCheckpoint>,
-    /// In the order of the nodes' ids.
+    /// Sorted by node id.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub sources: Vec<LockedSource>,
 }
 
-/// What outside data of a node was: enough to compute every key without the data.
+/// The identity of a node's outside data: enough to compute every key without the data.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedSource {
     pub node: String,
     pub source: String,
-    /// Which parameters the node had: a profile may take other images.
+    /// The parameters of the node: a profile may select other images.
     pub parameters: Digest,
     pub digest: Digest,
-    /// How many files, and their bytes.
+    /// The number of files and their bytes.
     pub files: usize,
     pub bytes: u64,
 }
 
 impl LockedSource {
-    /// Whether both say what the same data of the same node is.
+    /// Whether both entries are about the same data of the same node.
     pub fn is_of_same(&self, other: &Self) -> bool {
         let place = |one: &Self| (one.node.clone(), one.source.clone(), one.parameters);
         place(self) == place(other)
     }
 }
 
-/// A file of a repository at a branch or tag, and the commit that it was.
+/// A file of a repository at a branch or tag, with the resolved commit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LockedCheckpoint {
@@ -66,7 +67,7 @@ pub struct LockedCheckpoint {
     pub revision: String,
     pub file: String,
     pub commit: String,
-    /// `sha256:…`, where the hub names it.
+    /// `sha256:…`, if the hub reports it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub digest: Option<String>,
 }
@@ -75,14 +76,14 @@ pub struct LockedCheckpoint {
 pub enum LockError {
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("{path} is no lock file: {why}")]
+    #[error("{path} is not a lock file: {why}")]
     Format { path: PathBuf, why: String },
-    #[error("{path} has format {found}, this ribflow reads {FORMAT}")]
+    #[error("{path} has format {found}, but this version of ribflow reads {FORMAT}")]
     Later { path: PathBuf, found: u32 },
 }
 
 impl Lock {
-    /// The lock with these entries, put in order.
+    /// A lock with these entries, sorted.
     pub fn of(mut checkpoints: Vec<LockedCheckpoint>, mut sources: Vec<LockedSource>) -> Self {
         checkpoints.sort();
         sources.sort();
@@ -94,21 +95,21 @@ impl Lock {
         }
     }
 
-    /// Where the lock of `workflow` lies: `grid.yaml.lock`.
+    /// The path of the lock of `workflow`: `grid.yaml.lock`.
     pub fn path(workflow: &Path) -> PathBuf {
         let mut name = workflow.as_os_str().to_os_string();
         name.push(".lock");
         name.into()
     }
 
-    /// The lock of `workflow`; `None` where there is none.
+    /// The lock of `workflow`; `None` if there is none.
     ///
     /// # Errors
-    /// Where there is one that can't be read.
+    /// The lock exists but can't be read.
     pub fn read(workflow: &Path) -> Result<Option<Self>, LockError> {
         let path = Self::path(workflow);
         let mut bytes = Vec::new();
-        // One byte more than allowed, to tell a file that is too large from one that just fits.
+        // Read one byte more than allowed, to detect a file that is too large.
         let read = fsx::open_regular(&path)
             .and_then(|file| file.take(LIMITS.bytes + 1).read_to_end(&mut bytes));
         match read {
@@ -126,7 +127,7 @@ impl Lock {
         }
     }
 
-    /// Writes it beside `workflow`, and returns where.
+    /// Writes it beside `workflow`, and returns its path.
     pub fn write(&self, workflow: &Path) -> Result<PathBuf, LockError> {
         let path = Self::path(workflow);
         let yaml = match yaml::encode(self) {
@@ -149,14 +150,14 @@ impl Lock {
         }
     }
 
-    /// What a file at a branch or tag was locked to.
+    /// The locked version of a file at a branch or tag.
     pub fn find(&self, hub: &str, revision: &str, file: &str) -> Option<&LockedCheckpoint> {
         let mut known = self.checkpoints.iter();
         known.find(|known| known.hub == hub && known.revision == revision && known.file == file)
     }
 }
 
-/// A lock, or what is wrong with it, by line.
+/// Parses a lock; the error names the first invalid line.
 fn parse(path: &Path, bytes: Vec<u8>) -> Result<Lock, String> {
     let text = String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_string())?;
     let source = SourceText::new(path.display().to_string(), text);

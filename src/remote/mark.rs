@@ -1,6 +1,6 @@
-//! The mark of a folder whose content came from elsewhere. It is in the folder before anything
-//! else of an import is, and stays: commands of workflows below it run only once they are allowed,
-//! whoever's home folder says what.
+//! The mark of a folder with imported content. An import writes it before anything else, and it
+//! stays: commands of workflows below it run only after the user has allowed them, whatever the
+//! lists in the home folder contain.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fsx;
 
-/// The mark's name. No bundle holds hidden files, so none brings or replaces it.
+/// The file name of the mark. Bundles can't contain hidden files, so none adds or replaces it.
 pub const MARK: &str = ".ribflow-import";
 
 const TEXT: &str = "\
@@ -17,31 +17,30 @@ and below it run only once `ribflow trust allow` allows them. docs/sharing.md sa
 ";
 const UNFINISHED: &str = "import: unfinished\n";
 const FINISHED: &str = "import: finished\n";
-/// More than a mark has.
+/// The size limit of a mark.
 const MOST_MARK: u64 = 4096;
 
 /// A marked folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marked {
     pub folder: PathBuf,
-    /// Whether the import that marked it came to its end.
+    /// Whether the import that marked it was completed.
     pub finished: bool,
 }
 
-/// Marks `folder`, which exists, for good: the mark is durable when this returns.
+/// Marks `folder`, which must exist. The mark is permanent, and durable on return.
 pub fn begin(folder: &Path) -> io::Result<()> {
     let path = folder.join(MARK);
     match File::create_new(&path) {
         Ok(mut file) => file.write_all(format!("{TEXT}{UNFINISHED}").as_bytes())?,
-        // A mark holds whatever is in it.
+        // A mark is valid regardless of its content.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error),
     }
     flush(&path)
 }
 
-/// Notes that the import into `folder` has come to its end. `scratch` is a folder on the same file
-/// system.
+/// Marks the import into `folder` as completed. `scratch` is a folder on the same file system.
 pub fn finish(folder: &Path, scratch: &Path) -> io::Result<()> {
     let path = folder.join(MARK);
     let text = format!("{TEXT}{FINISHED}");
@@ -60,8 +59,8 @@ pub fn flush(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The nearest marked folder that holds `file`, with links and without. A folder that can't be
-/// looked at counts as marked.
+/// The nearest marked folder above `file`, with and without resolving links. A folder that can't be
+/// inspected counts as marked.
 pub fn above(file: &Path) -> Option<Marked> {
     let written = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let real = written.canonicalize().ok();
@@ -126,7 +125,7 @@ mod tests {
         finish(&folder, &folder).unwrap();
         assert_eq!(above(&file), marked(true));
         begin(&folder).unwrap();
-        assert_eq!(above(&file), marked(true), "a mark is not taken back");
+        assert_eq!(above(&file), marked(true), "a mark is permanent");
 
         for broken in ["", "import: fin", "import: finished"] {
             fs::write(folder.join(MARK), broken).unwrap();

@@ -1,5 +1,5 @@
-//! The stores that are this user's: made here, or adopted. One empty file for each, named by the
-//! store's identity, so that any number of processes may add some at once.
+//! The user's own stores: created or adopted. Each is an empty file named by the store's identity,
+//! so that any number of processes can add entries concurrently.
 
 use std::fs;
 use std::io;
@@ -17,7 +17,7 @@ pub struct MineError {
     source: io::Error,
 }
 
-/// Whether the store of this identity is the user's.
+/// Whether the store with this identity belongs to the user.
 pub fn knows(home: &Home, id: &Digest) -> Result<bool, MineError> {
     let path = home.stores().join(id.to_hex());
     match fs::symlink_metadata(&path) {
@@ -27,7 +27,7 @@ pub fn knows(home: &Home, id: &Digest) -> Result<bool, MineError> {
     }
 }
 
-/// From now on the store of this identity is the user's; durable once it returns.
+/// Adds the store with this identity. Durable on return.
 pub fn add(home: &Home, id: &Digest) -> Result<(), MineError> {
     let folder = home.stores();
     let path = folder.join(id.to_hex());
@@ -36,13 +36,13 @@ pub fn add(home: &Home, id: &Digest) -> Result<(), MineError> {
         source,
     };
     fs::create_dir_all(&folder).map_err(failed)?;
-    // It may be there already.
+    // It may exist already.
     fsx::create_durably(&path, &folder, fsx::SHARED, b"").map_err(failed)?;
     Ok(())
 }
 
-/// Takes a store off the list that could not be made.
+/// Removes a store that could not be created.
 pub fn remove(home: &Home, id: &Digest) {
-    // One that stays on the list names no store.
+    // A leftover entry is harmless: it matches no store.
     let _ = fs::remove_file(home.stores().join(id.to_hex()));
 }

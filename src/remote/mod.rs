@@ -1,20 +1,21 @@
-//! Everything outside this machine's store: downloads, other stores, who is trusted, bundles, and the
-//! lock file that says what outside data must be.
+//! Everything outside this machine's store: downloads, other stores, trust, bundles, and the lock
+//! file with the expected identity of outside data.
 //!
-//! It does not know how nodes run. It takes names, records and blobs to and from other places and
-//! verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
+//! It does not know how nodes run. It transfers names, records and blobs to and from other stores
+//! and verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
 //!
 //! ```text
-//! the seam    transport names describe probe options    trait Remote; names at a remote; what a remote can do
-//! remotes     address urls folder http bucket profile   from a URL to a remote: folders, web servers, buckets; AWS credentials
-//! robustness  patience pace limited sanitize            retries, time limits, size limits; text from servers made safe for messages
-//! downloads   download partial web                      one file over HTTP, resumed; unfinished downloads; proxies and dead servers
-//! exchange    exchange neighbours checked               finds, fetches and pushes records and blobs; opens the configured remotes
-//! trust       keys signing statement trust revocations  own keys, signatures, whose records count, what was withdrawn
-//! this user   config home mine projects                 configuration file, folders, stores that belong to the user; where workflows are
-//! imports     bundle imported mark                      one-file archives; what came from elsewhere; the mark on its folder
-//! lock file   lock                                      digests and commits beside a workflow
-//! server      serve                                     `ribflow serve`: a store over HTTP
+//! the seam transport names describe probe options trait Remote; names at a remote; what a remote
+//! can do remotes address urls folder http bucket profile from a URL to a remote: folders, web
+//! servers, buckets; AWS credentials robustness patience pace limited sanitize retries, time
+//! limits, size limits; text from servers made safe for messages downloads download partial web one
+//! file over HTTP, resumed; unfinished downloads; proxies and dead servers exchange exchange
+//! neighbours checked finds, fetches and pushes records and blobs; opens the configured remotes
+//! trust keys signing statement trust revocations own keys, signatures, trusted labs, revocations
+//! this user config home mine projects configuration file, folders, own stores; paths of workflows
+//! imports bundle imported mark one-file archives; digests of imported content; the mark on its
+//! folder lock file lock digests and commits beside a workflow server serve `ribflow serve`: a
+//! store over HTTP
 //! ```
 
 pub mod address;

@@ -1,10 +1,10 @@
-//! What things are called at a remote: the same names as in a store's own folder.
+//! The names of objects at a remote, which are the same as in a store's folder.
 
 use crate::digest::Digest;
 
-/// The folder of signed words that keys or records are no longer to be trusted.
+/// The folder of revocations: signed statements that keys or records are no longer valid.
 pub const REVOCATIONS: &str = "revocations";
-/// Ends the name of a blob that lies there compressed.
+/// The extension of a compressed blob.
 pub const COMPRESSED: &str = ".zst";
 
 /// `objects/ab/cdef…`
@@ -39,14 +39,14 @@ pub fn revocation(signer: &Digest, envelope: &Digest) -> String {
     format!("{REVOCATIONS}/{signer}/{envelope}.sig")
 }
 
-/// What a name in the folder of a key's records is. Anything else is passed over.
+/// The meaning of a name in the folder of a key's records. Other names are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum InRecords {
     Record(Digest),
     Signature { record: Digest, signer: Digest },
 }
 
-/// Reads a name as it stands in the folder of a key's records.
+/// Parses a name in the folder of a key's records.
 pub fn in_records(name: &str) -> Option<InRecords> {
     if let Some(record) = name.strip_suffix(".json") {
         return record.parse().ok().map(InRecords::Record);

@@ -1,5 +1,5 @@
-//! From the names on a command line to an [`Exchange`]: remotes opened, trust put together, what
-//! was taken back pulled first.
+//! Turns the remotes named on a command line into an [`Exchange`]: opens them, assembles trust, and
+//! pulls revocations first.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::transport::{Remote, RemoteError};
 use super::trust::Trust;
 use crate::diag::{self, secrets};
 
-/// The variable that names the key that signs.
+/// The environment variable that names the signing key.
 pub const KEY_VARIABLE: &str = "RIBFLOW_KEY";
 
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +32,7 @@ pub enum NeighbourError {
 }
 
 impl NeighbourError {
-    /// What to do about it.
+    /// How to fix it.
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Key(error) => error.hint(),
@@ -42,27 +42,26 @@ impl NeighbourError {
                 known.iter().map(String::as_str),
             )),
             Self::Unknown { .. } => Some(
-                "`ribflow remote add NAME URL` makes one known; a URL or a path works too"
-                    .to_string(),
+                "`ribflow remote add NAME URL` adds one; a URL or a path works, too".to_string(),
             ),
             Self::Home(_) | Self::Config(_) | Self::Remote(_) => None,
         }
     }
 }
 
-/// The user's word on all of it: configuration, keys, trust.
+/// The user's configuration, keys and trust.
 #[derive(Debug)]
 pub struct UserProfile {
     pub home: Home,
     pub config: Config,
-    /// Own keys, those in the configuration, and what is taken back as far as is known here.
+    /// Own keys, keys in the configuration, and known revocations.
     pub trust: Trust,
-    /// What can't be used of what lies in the user's folders.
+    /// Problems with files in the user's folders.
     pub complaints: Vec<String>,
 }
 
 impl UserProfile {
-    /// Reads it all.
+    /// Reads the user's folders.
     pub fn open(home: Home) -> Result<Self, NeighbourError> {
         let config = Config::read(&home)?;
         let mut trust = Trust::default();
@@ -81,8 +80,8 @@ impl UserProfile {
         })
     }
 
-    /// The key that signs, if there is one: RIBFLOW_KEY, `key:` in the configuration, or the only
-    /// one.
+    /// The signing key, if there is one: from RIBFLOW_KEY, `key:` in the configuration, or the only
+    /// key.
     pub fn key(&self) -> Result<Option<OwnKey>, KeyError> {
         let variable = std::env::var(KEY_VARIABLE).ok();
         let variable = variable.filter(|name| !name.is_empty());
@@ -90,8 +89,8 @@ impl UserProfile {
         keys::used(&self.home, chosen.as_deref(), &self.trust)
     }
 
-    /// A remote by the name that the user gave it, by URL or by path. Of the latter two nothing
-    /// is known, so the usual policy holds and nothing is written there by the way.
+    /// A remote by its configured name, by URL or by path. The latter two have no configuration, so
+    /// the default policy applies and runs do not write to them.
     pub fn configured(&self, name: &str) -> Result<Configured, NeighbourError> {
         if let Some(remote) = self.config.remotes.get(name) {
             return Ok(remote.clone());
@@ -108,8 +107,8 @@ impl UserProfile {
         })
     }
 
-    /// Opens the remotes that are named, and learns from each what is taken back. One that is
-    /// down costs a complaint ([`Exchange::complaints`]).
+    /// Opens the named remotes, and pulls revocations from each. A remote that is down causes a
+    /// complaint ([`Exchange::complaints`]).
     pub fn exchange(mut self, names: &[String]) -> Result<Exchange, NeighbourError> {
         let mut neighbours = Vec::new();
         let mut seen = BTreeSet::new();
@@ -121,12 +120,12 @@ impl UserProfile {
         self.exchange_with(neighbours)
     }
 
-    /// As [`UserProfile::exchange`], with remotes that are open.
+    /// As [`UserProfile::exchange`], with remotes that are already open.
     pub fn exchange_with(mut self, neighbours: Vec<Peer>) -> Result<Exchange, NeighbourError> {
         let mut complaints = std::mem::take(&mut self.complaints);
-        // Whoever only reads needs none.
+        // Reading needs no key.
         let key = self.key().unwrap_or_else(|error| {
-            complaints.push(format!("nothing can be signed: {error}"));
+            complaints.push(format!("can't sign: {error}"));
             None
         });
         for neighbour in &neighbours {
@@ -134,7 +133,7 @@ impl UserProfile {
             match revocations::pull(&neighbour.remote, &self.home, &mut self.trust) {
                 Ok(pulled) => complaints.extend(pulled.complaints),
                 Err(error) => complaints.push(format!(
-                    "what has been taken back is not known from `{}`: {error}",
+                    "can't read the revocations of `{}`: {error}",
                     neighbour.name
                 )),
             }
@@ -143,7 +142,7 @@ impl UserProfile {
             let taken_back = self.trust.taken_back(&key.secret.public());
             complaints.extend(taken_back.map(|why| {
                 format!(
-                    "the key `{}` has been taken back ({why}) and does not sign",
+                    "the key `{}` is revoked ({why}) and does not sign",
                     key.name
                 )
             }));
@@ -159,7 +158,7 @@ impl UserProfile {
         Ok(exchange)
     }
 
-    /// What a remote's policy asks for and can't get.
+    /// The unsatisfiable requirement of a remote's policy, if there is one.
     fn unmet(&self, neighbour: &Peer) -> Option<String> {
         let require = &neighbour.policy.require;
         let known: BTreeSet<&str> = self.trust.signers().map(|(_, name)| name).collect();
@@ -184,33 +183,34 @@ fn neighbour(name: &str, configured: Configured) -> Result<Peer, NeighbourError>
     })
 }
 
-/// A variable that should hold a token and does not. Reading may go without.
+/// The complaint about a token variable that is not set. Reading may work without a token.
 fn lacks_token(name: &str, configured: &Configured) -> Option<String> {
     let variable = configured.token_env.as_ref()?;
     let lacks = token(configured).is_none();
-    lacks.then(|| format!("`{name}` is asked without a token: {variable} is not set"))
+    lacks.then(|| format!("`{name}` is used without a token: {variable} is not set"))
 }
 
-/// The token for a server, from the variable that the configuration names.
+/// The token for a server, from the configured variable.
 fn token(configured: &Configured) -> Option<String> {
     let token = std::env::var(configured.token_env.as_ref()?).ok();
     let token = token.filter(|token| !token.is_empty());
-    // By its variable's name it may not be known for one.
+    // The name of its variable may not reveal that it is a secret.
     token.as_deref().inspect(|token| secrets::keep(token));
     token
 }
 
-/// Whether a word can't be a remote's name, and so is a URL or a path.
+/// Whether an argument is a URL or a path, rather than the name of a remote.
 pub fn is_address(word: &str) -> bool {
     word.contains('/') || matches!(word, "." | "..")
 }
 
-/// The URL of a remote that is given by URL or by path.
+/// The URL of a remote that was given by URL or path.
 pub fn url(address: &str) -> String {
     if address.contains("://") {
         return address.to_string();
     }
-    // Fails only for an empty path or without a current folder; then it stays as it is.
+    // This fails only for an empty path or without a current folder; then the path is used
+    // unchanged.
     let path = std::path::absolute(address).unwrap_or_else(|_| address.into());
     let mut url = "file://".to_string();
     for byte in path.to_string_lossy().bytes() {
@@ -223,7 +223,7 @@ pub fn url(address: &str) -> String {
     url
 }
 
-/// Opens a remote as it is configured. Nothing is asked of it yet.
+/// Opens a configured remote. Sends no request.
 pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> {
     let options = Options {
         endpoint: configured.endpoint.clone(),
@@ -234,15 +234,13 @@ pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> 
     Ok(address::open(&url(&configured.url), &options)?)
 }
 
-/// Tells every neighbour what has been taken back, after something was written to them; where that fails it costs a
-/// complaint, and the next time brings it there.
+/// Pushes revocations to every peer after writing to it. A failure causes a complaint; the next
+/// push tries again.
 pub fn pass_on(home: &Home, exchange: &Exchange) {
     for neighbour in exchange.neighbours() {
         if let Err(error) = revocations::push(&neighbour.remote, home) {
             let name = &neighbour.name;
-            exchange.complain(format!(
-                "`{name}` does not know yet what has been taken back: {error}"
-            ));
+            exchange.complain(format!("can't push revocations to `{name}` yet: {error}"));
         }
     }
 }

@@ -1,22 +1,22 @@
-//! How long a server may take: a connection, an answer, and the least that must move while bytes
-//! flow. A server that drips one byte a minute never falls silent, so silence alone is no measure.
+//! Time limits for servers: for a connection, for a response, and a minimum rate during a transfer.
+//! A server that drips one byte a minute is never silent, so a limit on silence is not enough.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-/// The time a server has.
+/// The time limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// For a connection.
     pub connect: Duration,
-    /// For the beginning of an answer, once the request is there.
+    /// For the start of a response, after the request was sent.
     pub answer: Duration,
-    /// While bytes flow, at least `least` of them within each `window`.
+    /// During a transfer, at least `least` bytes must move within each `window`.
     pub window: Duration,
     pub least: u64,
-    /// For everything together, as long as it has not answered anything in this process.
+    /// The total time for a server that has not responded to anything in this process.
     pub first: Duration,
-    /// After so much of that the user is told.
+    /// After this part of `first` the user gets a message.
     pub notice: Duration,
 }
 
@@ -34,7 +34,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// The same, for a request that has only so much time.
+    /// The same limits for a request with only `left` time.
     pub fn within(&self, left: Duration) -> Self {
         Self {
             connect: self.connect.min(left),
@@ -44,13 +44,13 @@ impl Limits {
         }
     }
 
-    /// The bytes that must move in so much time.
+    /// The minimum number of bytes in this time.
     pub fn least_in(&self, time: Duration) -> u64 {
         let windows = time.as_secs_f64() / self.window.as_secs_f64().max(f64::EPSILON);
         (self.least as f64 * windows).ceil() as u64
     }
 
-    /// The most that a request with an answer may take that move so many bytes together.
+    /// The maximum duration of a request and its response that move `bytes` bytes in total.
     pub fn of(&self, bytes: u64) -> Duration {
         let windows = bytes.div_ceil(self.least.max(1));
         let windows = u32::try_from(windows).unwrap_or(u32::MAX);
@@ -59,7 +59,7 @@ impl Limits {
     }
 }
 
-/// Watches over a flow of bytes.
+/// Monitors the rate of a transfer.
 #[derive(Debug)]
 pub struct Pace {
     limits: Limits,
@@ -76,7 +76,7 @@ impl Pace {
         }
     }
 
-    /// So many bytes have moved; `false` where that is too few for the time.
+    /// Records that `bytes` bytes have moved; `false` if that is too slow.
     pub fn holds(&mut self, bytes: u64) -> bool {
         self.bytes += bytes;
         if self.bytes >= self.limits.least {
@@ -86,12 +86,12 @@ impl Pace {
         self.began.elapsed() < self.limits.window
     }
 
-    /// The time left for what is missing.
+    /// The time left for the rest of the window.
     pub fn left(&self) -> Duration {
         self.limits.window.saturating_sub(self.began.elapsed())
     }
 
-    /// What to say of a flow that was too slow.
+    /// The message about a transfer that is too slow.
     pub fn complaint(&self) -> String {
         format!(
             "less than {} KiB moved in {} s",
@@ -101,7 +101,7 @@ impl Pace {
     }
 }
 
-/// A reader that fails where the pace does.
+/// A reader that fails if the rate is too low.
 #[derive(Debug)]
 pub struct Paced<R> {
     inner: R,
@@ -120,7 +120,7 @@ impl<R: Read> Paced<R> {
 impl<R: Read> Read for Paced<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.inner.read(buffer)?;
-        // The end is on time whenever it comes.
+        // The end of the stream is never late.
         match count == 0 || self.pace.holds(count as u64) {
             true => Ok(count),
             false => Err(io::Error::new(

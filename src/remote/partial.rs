@@ -1,5 +1,4 @@
-//! Downloads that outlive the process: what was fetched so far lies in a folder of its own, named
-//! by its URL, until it is whole.
+//! Downloads that outlive the process: an incomplete download has its own folder, named by its URL.
 
 use std::fs;
 use std::io;
@@ -9,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use crate::digest::Digest;
 use crate::fsx::{self, Lock};
 
-/// Downloads that nobody has gone on with for so long are given up.
+/// Downloads without progress for this long are removed.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// The place of one download, held by this process alone.
+/// The folder of one download, locked by this process.
 #[derive(Debug)]
 pub struct Partial {
     folder: PathBuf,
@@ -20,9 +19,9 @@ pub struct Partial {
 }
 
 impl Partial {
-    /// The place of `url` under `downloads`; `None` while another process or thread has it.
+    /// The folder of `url` under `downloads`; `None` while another process or thread holds it.
     ///
-    /// Gives up the downloads that were forgotten there.
+    /// Also removes forgotten downloads.
     pub fn open(downloads: &Path, url: &str) -> io::Result<Option<Self>> {
         fsx::make_folders(downloads)?;
         sweep(downloads)?;
@@ -37,20 +36,20 @@ impl Partial {
         Ok(Some(partial))
     }
 
-    /// Where the content goes.
+    /// The file for the content.
     pub fn file(&self) -> PathBuf {
         self.folder.join("content")
     }
 
-    /// Moves the whole content to `target` and gives up the place.
+    /// Moves the complete content to `target` and removes the folder.
     pub fn finish(self, target: &Path) -> io::Result<()> {
         let file = self.file();
-        // Another file system takes a copy.
+        // Moving to another file system requires a copy.
         fs::rename(&file, target).or_else(|_| fs::copy(&file, target).map(drop))?;
         self.give_up()
     }
 
-    /// Removes what was fetched.
+    /// Removes the download.
     pub fn give_up(self) -> io::Result<()> {
         fsx::remove_tree(&self.folder)?;
         drop(self.lock);
@@ -58,7 +57,7 @@ impl Partial {
     }
 }
 
-/// Beside the folder, so that the folder can go while it is held.
+/// The lock is beside the folder, so that the folder can be removed while it is held.
 fn lock_of(folder: &Path) -> PathBuf {
     folder.with_extension("lock")
 }
@@ -70,7 +69,7 @@ fn sweep(downloads: &Path) -> io::Result<()> {
             continue;
         }
         if let Ok(Some(_held)) = Lock::try_acquire(&lock_of(&folder)) {
-            // Someone else may be sweeping it too.
+            // Another process may be sweeping it, too.
             let _ = fsx::remove_tree(&folder);
         }
     }

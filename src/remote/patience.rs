@@ -1,5 +1,5 @@
-//! A remote that is tried again where that may help, and given up where it is down: whoever shares
-//! must never wait long for someone else's server.
+//! Retries transient failures of a remote, and gives up on one that is down: sharing must never
+//! wait long for another lab's server.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -8,14 +8,14 @@ use std::time::Duration;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 
-/// How long to hope for a remote.
+/// The retry policy for a remote.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// Further attempts after a passing failure.
+    /// Retries after a transient failure.
     pub retries: u32,
-    /// The pause before the first of them; each further one is twice as long.
+    /// The pause before the first retry; it doubles each time.
     pub pause: Duration,
-    /// After so many calls in a row that failed with all their attempts, the remote is down.
+    /// The remote is down after this many consecutive calls that failed despite retries.
     pub failures: u32,
 }
 
@@ -29,13 +29,13 @@ impl Default for Patience {
     }
 }
 
-/// A remote behind [`Patience`].
+/// A remote with a retry policy.
 pub struct Patient {
     remote: Box<dyn Remote>,
     patience: Patience,
-    /// Calls in a row that failed.
+    /// Consecutive failed calls.
     failed: AtomicU32,
-    /// Answers in a row that were none of a store.
+    /// Consecutive responses that are not those of a store.
     strange: AtomicU32,
 }
 
@@ -49,7 +49,7 @@ impl Patient {
         }
     }
 
-    /// Whether it was given up: every further call fails at once.
+    /// Whether the remote is down: then every call fails immediately.
     pub fn is_down(&self) -> bool {
         let most = self.patience.failures;
         [&self.failed, &self.strange]
@@ -67,7 +67,7 @@ impl Patient {
             if self.is_down() {
                 return Err(RemoteError::Transient {
                     remote: self.shown().to_string(),
-                    why: "it was given up after several failures".to_string(),
+                    why: "too many failures; not tried again".to_string(),
                 });
             }
             match attempt(&*self.remote) {
@@ -90,7 +90,7 @@ impl Patient {
                     return Err(error);
                 }
                 result => {
-                    // It answers, whatever it says. One that is down stays down.
+                    // Any response resets the count of failures. A remote that is down stays down.
                     if !self.is_down() {
                         self.failed.store(0, Ordering::Relaxed);
                         self.strange.store(0, Ordering::Relaxed);
@@ -119,7 +119,7 @@ impl Remote for Patient {
         self.call(|remote| remote.intact(name, digest))
     }
 
-    /// A transfer that broke off goes on where it was.
+    /// Resumes an interrupted transfer.
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
         let mut counted = Counted { into, bytes: 0 };
         self.call(|remote| {
@@ -148,7 +148,7 @@ impl Remote for Patient {
     }
 }
 
-/// Counts what has arrived, and takes no more than was asked for.
+/// Counts received bytes, and accepts no more than requested.
 struct Counted<'a> {
     into: &'a mut dyn Write,
     bytes: u64,

@@ -1,25 +1,25 @@
-//! What a remote can do, found out by trying once.
+//! Probes the capabilities of a remote by trying each once.
 
 use super::transport::{Created, Remote, RemoteError};
 
-/// What a remote can do. Nothing's correctness rests on it: it is for messages, and for sparing
+/// The capabilities of a remote. Correctness never depends on them: they serve messages, and avoid
 /// requests that would be refused.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Abilities {
-    /// It can be written to.
+    /// Whether it can be written to.
     pub writes: bool,
-    /// It refuses to create what is there already.
+    /// Whether it refuses to create an object that exists.
     pub conditional: bool,
-    /// It lists folders, without which no record is found.
+    /// Whether it lists folders, which finding records requires.
     pub lists: bool,
-    /// Why not, in the words of the remote.
+    /// The remote's explanations of missing capabilities.
     pub why: Vec<String>,
 }
 
-/// Tries with a file under `tmp/` that is removed again.
+/// Probes with a temporary file under `tmp/`, which is removed afterwards.
 ///
 /// # Errors
-/// Where the remote can't be reached. One that refuses has fewer abilities.
+/// The remote can't be reached. A refusal only reduces the capabilities.
 pub fn probe(remote: &dyn Remote) -> Result<Abilities, RemoteError> {
     let mut abilities = Abilities::default();
     let name = random_name()?;
@@ -29,7 +29,7 @@ pub fn probe(remote: &dyn Remote) -> Result<Abilities, RemoteError> {
             abilities.writes = true;
             let tried = conditional(remote, &path, &mut abilities)
                 .and_then(|()| lists(remote, "tmp", Some(&name), &mut abilities));
-            // Left where even this fails: it is small, and named as what it is.
+            // If even this fails, the file stays: it is small, and its name shows its purpose.
             let _ = remote.remove(&path);
             tried?;
         }
@@ -53,7 +53,7 @@ fn conditional(
     Ok(())
 }
 
-/// A list is right where it has the `known` name, if there is one.
+/// A list is correct if it contains the `known` name, if there is one.
 fn lists(
     remote: &dyn Remote,
     folder: &str,
@@ -64,7 +64,7 @@ fn lists(
         Ok(names) => {
             abilities.lists = known.is_none_or(|known| names.contains(known));
             if !abilities.lists {
-                let why = format!("its list of {folder} lacks what was just written");
+                let why = format!("its list of {folder} lacks the file that was just written");
                 abilities.why.push(why);
             }
         }
@@ -85,7 +85,7 @@ impl Abilities {
     }
 }
 
-/// What nobody else writes at the same time.
+/// A name that no other process uses at the same time.
 fn random_name() -> Result<String, RemoteError> {
     let mut bytes = [0; 12];
     getrandom::fill(&mut bytes).map_err(|error| RemoteError::Io {

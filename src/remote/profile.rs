@@ -1,4 +1,4 @@
-//! The credentials file that AWS's own tools write.
+//! Reads the credentials file of AWS's own tools.
 
 use std::env;
 use std::fs;
@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use crate::diag::secrets;
 
-/// A profile that has a key. Others (of roles, of single sign-on) are for AWS's own tools:
-/// `aws configure export-credentials --format env` turns them into variables.
+/// A profile with a key. Others (for roles or single sign-on) need AWS's own tools: `aws configure
+/// export-credentials --format env` turns them into variables.
 pub struct Profile {
     pub key: String,
     pub secret: String,
@@ -15,7 +15,7 @@ pub struct Profile {
     pub region: Option<String>,
 }
 
-/// The one that AWS_PROFILE names, or `default`.
+/// The profile that AWS_PROFILE names, or `default`.
 pub fn chosen() -> Option<Profile> {
     let name = env::var("AWS_PROFILE").unwrap_or_else(|_| "default".to_string());
     let credentials = read("AWS_SHARED_CREDENTIALS_FILE", "credentials");
@@ -51,7 +51,7 @@ fn find(name: &str, credentials: &str, config: &str) -> Option<Profile> {
     Some(profile)
 }
 
-/// What `key` is set to under one of the headings.
+/// The value of `key` under one of the headings.
 fn setting(text: &str, headings: &[&str], key: &str) -> Option<String> {
     let mut is_in = false;
     for line in text.lines().map(str::trim) {

@@ -1,8 +1,9 @@
-//! Where the user's workflow files are, by the digest that stands for each in the journals and pins
-//! of a store. No path can be told from the digest, since stores are passed on; this folder is not.
+//! The paths of the user's workflow files, by the digest that represents each in the journals and
+//! pins of a store. The digest does not reveal the path, since stores are shared; this folder is
+//! private.
 //!
-//! Each is a link to the path: it takes no room beside its name, and any number of processes may
-//! make one at once. Nothing opens it.
+//! Each entry is a symbolic link to the path: it needs no space beyond its name, and any number of
+//! processes can create entries concurrently. Nothing opens the links.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -12,10 +13,10 @@ use std::path::{Path, PathBuf};
 use super::home::Home;
 use crate::digest::Digest;
 
-/// Nobody but the owner may read where files are.
+/// Only the owner may read the paths.
 const PRIVATE_FOLDER: u32 = 0o700;
 
-/// Notes that `place` stands for the workflow file at `path`.
+/// Records that `place` represents the workflow file at `path`.
 pub fn note(home: &Home, place: &Digest, path: &Path) -> io::Result<()> {
     let folder = home.projects();
     let mut builder = DirBuilder::new();
@@ -27,7 +28,7 @@ pub fn note(home: &Home, place: &Digest, path: &Path) -> io::Result<()> {
     }
 }
 
-/// The path that `place` stands for; `None` where this user has never used it.
+/// The path that `place` represents; `None` if this user has never used it.
 pub fn path(home: &Home, place: &Digest) -> Option<PathBuf> {
     fs::read_link(home.projects().join(place.to_hex())).ok()
 }

@@ -1,5 +1,5 @@
-//! What labs have taken back: signed words that are fetched before anything else, kept in the
-//! user's own folder for good, and passed on.
+//! Revocations of labs: signed statements that are fetched before anything else, kept permanently
+//! in the user's folder, and forwarded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -16,19 +16,19 @@ use super::trust::Trust;
 use crate::digest::Digest;
 use crate::fsx;
 
-/// Largest envelope of a revocation that is looked at: a sentence, signed.
+/// The size limit of the envelope of a revocation: a signed sentence.
 const MOST_BYTES: u64 = 16 << 10;
-/// Of one signer's revocations that are not known here, so many are looked at: a remote that makes
-/// some up must not make every command fetch much.
+/// The number of unknown revocations of one signer that are fetched: a remote with invented ones
+/// must not make every command fetch much.
 const MOST_NAMES: usize = 4096;
-/// Longest reason.
+/// The maximum length of a reason.
 pub const MOST_REASON: usize = 500;
 
-/// A revocation whose signature has been checked.
+/// A revocation with a verified signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedRevocation {
     pub signer: PublicKey,
-    /// Of its envelope, by which it is named.
+    /// The digest of its envelope, which is its name.
     pub digest: Digest,
     pub revocation: Revocation,
 }
@@ -58,7 +58,7 @@ fn io_error(path: &Path) -> impl FnOnce(io::Error) -> RevocationError + '_ {
     }
 }
 
-/// Keeps a revocation in the user's folder. One that is there stays as it is.
+/// Stores a revocation in the user's folder. An existing one is left unchanged.
 pub fn keep(
     home: &Home,
     envelope: &[u8],
@@ -74,12 +74,12 @@ pub fn keep(
     Ok(kept)
 }
 
-/// Where the revocations of one signer are kept.
+/// The folder of one signer's revocations.
 fn folder(home: &Home, signer: &PublicKey) -> PathBuf {
     home.revocations().join(signer.in_names().to_hex())
 }
 
-/// Everything that is kept, and what of it can't be used.
+/// All stored revocations, and complaints about unusable ones.
 pub fn kept(home: &Home) -> Result<(Vec<VerifiedRevocation>, Vec<String>), RevocationError> {
     let mut kept = Vec::new();
     let mut complaints = Vec::new();
@@ -104,7 +104,7 @@ pub fn kept(home: &Home) -> Result<(Vec<VerifiedRevocation>, Vec<String>), Revoc
     Ok((kept, complaints))
 }
 
-/// The names in a folder of this machine, in order.
+/// The names in a local folder, sorted.
 fn listed(folder: &Path) -> Result<BTreeSet<String>, RevocationError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
@@ -124,7 +124,7 @@ fn digest_in(name: &str) -> Option<Digest> {
     name.strip_suffix(".sig")?.parse().ok()
 }
 
-/// Tells `trust` everything that is kept; what can't be used comes back in words.
+/// Adds all stored revocations to `trust`; returns complaints about unusable ones.
 pub fn apply(home: &Home, trust: &mut Trust) -> Vec<String> {
     match kept(home) {
         Ok((kept, complaints)) => {
@@ -137,18 +137,18 @@ pub fn apply(home: &Home, trust: &mut Trust) -> Vec<String> {
     }
 }
 
-/// What came of asking a remote.
+/// The result of pulling from a remote.
 #[derive(Debug, Default)]
 pub struct Pulled {
-    /// Those that were not known.
+    /// Revocations that were not known before.
     pub new: Vec<VerifiedRevocation>,
     pub complaints: Vec<String>,
 }
 
-/// Fetches what those who are trusted have taken back, keeps it and tells `trust`.
+/// Fetches the revocations of trusted signers, stores them and adds them to `trust`.
 ///
 /// # Errors
-/// Where the remote does not say what it has.
+/// The remote can't be listed.
 pub fn pull(remote: &dyn Remote, home: &Home, trust: &mut Trust) -> Result<Pulled, RemoteError> {
     let there: BTreeSet<Digest> = list(remote, names::REVOCATIONS)?
         .iter()
@@ -181,14 +181,14 @@ impl Pulled {
             Ok(one) => self.new.push(one),
             Err(error) => {
                 self.complaints.push(error.to_string());
-                // It counts, even where it can't be written down.
+                // It takes effect even if it can't be stored.
                 self.new.extend(VerifiedRevocation::of(envelope, signer));
             }
         }
     }
 }
 
-/// The revocations of `signer` that are there and not here.
+/// The revocations of `signer` that are only at the remote.
 fn new_names(
     remote: &dyn Remote,
     home: &Home,
@@ -204,23 +204,23 @@ fn new_names(
         let shown = remote.shown();
         complaints.push(format!(
             "{shown}: of the {} revocations by {signer} that are new here only {MOST_NAMES} are \
-             looked at: what it has taken back is not known",
+             read: what it has revoked is not fully known",
             new.len()
         ));
-        // In an order that nobody can choose, so that none is hidden by the others for good.
+        // In random order, so that false names can't hide a valid one permanently.
         shuffle(&mut new);
         new.truncate(MOST_NAMES);
     }
     Ok(new)
 }
 
-/// The envelope that `signer` is said to have signed, if it is one.
+/// The envelope that `signer` has signed according to its name.
 fn fetch(remote: &dyn Remote, signer: PublicKey, digest: &Digest) -> Result<Vec<u8>, String> {
     let name = format!("{}/{digest}.sig", at_remote(&signer));
     let envelope = transport::read(remote, &name, MOST_BYTES).map_err(|error| error.to_string())?;
     let wrong = |why: &str| format!("{}: {name}: {why}", remote.shown());
     if Digest::of(&envelope) != *digest {
-        return Err(wrong("its content does not have its name's digest"));
+        return Err(wrong("its content does not match the digest in its name"));
     }
     match VerifiedRevocation::of(&envelope, signer) {
         Ok(_) => Ok(envelope),
@@ -228,7 +228,7 @@ fn fetch(remote: &dyn Remote, signer: PublicKey, digest: &Digest) -> Result<Vec<
     }
 }
 
-/// Passes on everything that is kept and that the remote does not have; how many that were.
+/// Pushes all stored revocations that the remote lacks; returns their number.
 pub fn push(remote: &dyn Remote, home: &Home) -> Result<usize, PushError> {
     let mut sent = 0;
     for (signer, digests) in by_signer(home)? {
@@ -246,7 +246,7 @@ pub fn push(remote: &dyn Remote, home: &Home) -> Result<usize, PushError> {
     Ok(sent)
 }
 
-/// Why revocations could not be passed on.
+/// Why revocations could not be pushed.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     #[error(transparent)]
@@ -268,7 +268,7 @@ fn at_remote(signer: &PublicKey) -> String {
     format!("{}/{}", names::REVOCATIONS, signer.in_names())
 }
 
-/// As [`Remote::list`]; a server that has no such folder says so in one of two ways.
+/// As [`Remote::list`]; a server reports a missing folder in one of two ways.
 fn list(remote: &dyn Remote, folder: &str) -> Result<Vec<String>, RemoteError> {
     match remote.list(folder) {
         Err(RemoteError::Missing { .. }) => Ok(Vec::new()),

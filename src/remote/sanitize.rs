@@ -1,12 +1,11 @@
-//! What servers say, made fit for a message: they may say anything.
+//! Sanitises text from servers for messages: it may contain anything.
 
 use crate::diag::secrets;
 
-/// The longest word of a server that a message repeats.
+/// The maximum length of server text in a message.
 const LONGEST: usize = 300;
 
-/// One line without control characters and secrets (a server may repeat what it was shown), cut
-/// where it is long.
+/// One line without control characters and secrets (a server may echo them), truncated.
 pub fn clear(text: &str) -> String {
     let text = secrets::masked(text);
     let words: Vec<&str> = text
@@ -20,7 +19,7 @@ pub fn clear(text: &str) -> String {
     }
 }
 
-/// `: …`, or nothing where nothing was said.
+/// `: …`, or an empty string if there is no text.
 pub fn after(text: &str) -> String {
     match clear(text) {
         empty if empty.is_empty() => empty,
@@ -28,10 +27,10 @@ pub fn after(text: &str) -> String {
     }
 }
 
-/// Whether the same request may succeed later, by the status of the answer.
+/// Whether the same request may succeed later, by the status of the response.
 pub fn is_passing(status: u16) -> bool {
     match status {
-        // It does not know the request, or has no room.
+        // The server does not support the request, or has no space.
         501 | 505 | 507 => false,
         408 | 425 | 429 => true,
         status => status >= 500,

@@ -10,26 +10,26 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::digest::Digest;
 
-/// What the payload of every envelope is: a statement as in-toto has them.
+/// The payload type of every envelope: an in-toto statement.
 const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
-/// Largest envelope that is looked at: provenance and the digests of a node's outputs.
+/// The size limit of an envelope: provenance and the digests of a node's outputs.
 pub const MOST_ENVELOPE: u64 = 1 << 20;
 
-/// The key that others know a lab by, written in base64.
+/// The public key of a lab, written in base64.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
-/// The key that a lab signs with.
+/// The signing key of a lab.
 pub struct SecretKey(SigningKey);
 
-/// Why an envelope is not taken.
+/// Why an envelope is rejected.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SealError {
-    #[error("the signature is no signed envelope: {0}")]
+    #[error("the signature is not a signed envelope: {0}")]
     Format(String),
-    #[error("the signature does not fit what it signs")]
+    #[error("the signature does not match the signed content")]
     Forged,
-    #[error("`{0}` is no key: 32 bytes in base64 are expected")]
+    #[error("`{0}` is not a key: expected 32 bytes in base64")]
     Key(String),
 }
 
@@ -45,7 +45,7 @@ impl SecretKey {
         Self(SigningKey::from_bytes(seed))
     }
 
-    /// The seed, for the file that keeps it.
+    /// The seed, for the key file.
     pub fn seed(&self) -> &[u8; 32] {
         self.0.as_bytes()
     }
@@ -55,7 +55,7 @@ impl SecretKey {
     }
 }
 
-/// Never shows what it holds.
+/// Never shows the secret.
 impl fmt::Debug for SecretKey {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "SecretKey(of {})", self.public())
@@ -63,7 +63,7 @@ impl fmt::Debug for SecretKey {
 }
 
 impl PublicKey {
-    /// The key's bytes as file names have them.
+    /// The key's bytes as used in file names.
     pub fn in_names(&self) -> Digest {
         Digest::from_bytes(self.0)
     }
@@ -93,7 +93,7 @@ impl FromStr for PublicKey {
         let bytes = STANDARD.decode(text).map_err(|_| wrong())?;
         let bytes: [u8; 32] = bytes.try_into().map_err(|_| wrong())?;
         let key = VerifyingKey::from_bytes(&bytes).map_err(|_| wrong())?;
-        // Under such a key many messages have one signature.
+        // With a weak key, many messages have the same signature.
         match key.is_weak() {
             true => Err(wrong()),
             false => Ok(Self(bytes)),
@@ -139,7 +139,7 @@ pub fn seal(payload: &[u8], key: &SecretKey) -> Vec<u8> {
             sig: STANDARD.encode(signature.to_bytes()),
         }],
     };
-    // Texts always encode.
+    // Encoding strings can't fail.
     serde_json::to_vec(&envelope).unwrap_or_default()
 }
 
@@ -152,7 +152,7 @@ pub fn unseal(envelope: &[u8], signer: &PublicKey) -> Result<Vec<u8>, SealError>
     let envelope: Envelope =
         serde_json::from_slice(envelope).map_err(|error| format(&error.to_string()))?;
     if envelope.payload_type != PAYLOAD_TYPE {
-        return Err(format("it holds something else"));
+        return Err(format("its payload has another type"));
     }
     let decode = |text: &str| {
         STANDARD
@@ -161,21 +161,21 @@ pub fn unseal(envelope: &[u8], signer: &PublicKey) -> Result<Vec<u8>, SealError>
     };
     let payload = decode(&envelope.payload)?;
     let [sealed] = envelope.signatures.as_slice() else {
-        return Err(format("one signature is expected"));
+        return Err(format("expected one signature"));
     };
     if sealed.keyid != signer.in_names().to_hex() {
         return Err(format("it names another key"));
     }
-    let signature = Signature::from_slice(&decode(&sealed.sig)?)
-        .map_err(|_| format("64 bytes are expected"))?;
+    let signature =
+        Signature::from_slice(&decode(&sealed.sig)?).map_err(|_| format("expected 64 bytes"))?;
     let key = VerifyingKey::from_bytes(&signer.0).map_err(|_| SealError::Forged)?;
-    // Strict: refuses keys and signatures that others may read differently.
+    // Strict: rejects keys and signatures that other verifiers may interpret differently.
     key.verify_strict(&encoding(&payload), &signature)
         .map_err(|_| SealError::Forged)?;
     Ok(payload)
 }
 
-/// What is signed: DSSE's pre-authentication encoding, which can't be read in two ways.
+/// The signed bytes: DSSE's pre-authentication encoding, which is unambiguous.
 fn encoding(payload: &[u8]) -> Vec<u8> {
     let head = format!(
         "DSSEv1 {} {PAYLOAD_TYPE} {} ",

@@ -1,6 +1,8 @@
-//! What a lab signs: that a key came out so, or that it takes back what it signed.
+//! The statements that a lab signs: the outcome of a key, or the revocation of an earlier
+//! statement.
 //!
-//! Statements are in-toto's (<https://in-toto.io/Statement/v1>), so that others' tools read them.
+//! They are in-toto statements (<https://in-toto.io/Statement/v1>), so that other tools can read
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -17,18 +19,18 @@ const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const OUTCOME: &str = "tag:ribflow,2026:outcome/v1";
 const REVOCATION: &str = "tag:ribflow,2026:revocation/v1";
 
-/// Why a signature does not speak for a record.
+/// Why a signature is not valid for a record.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum StatementError {
     #[error(transparent)]
     Seal(#[from] SealError),
     #[error("the signed statement can't be read: {0}")]
     Format(String),
-    #[error("the signature is of another {0}")]
+    #[error("the signature is for another {0}")]
     Other(&'static str),
 }
 
-/// What is said of one outcome of a key.
+/// The statement about one outcome of a key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Outcome {
     key: Digest,
@@ -37,7 +39,7 @@ struct Outcome {
     provenance: Provenance,
 }
 
-/// A signed statement that `record` came out.
+/// A signed statement that `record` is an outcome of its key.
 pub fn sign(record: &Record, key: &SecretKey) -> Vec<u8> {
     let outcome = Outcome {
         key: record.key,
@@ -57,12 +59,12 @@ pub fn sign(record: &Record, key: &SecretKey) -> Vec<u8> {
     seal(canonical_json(&statement).as_bytes(), key)
 }
 
-/// What a signer says of the record `digest` of `key`, which need not be at hand.
+/// A signer's statement about a record, which need not be available.
 #[derive(Clone, Debug)]
 pub struct Word(Outcome);
 
 impl Word {
-    /// The word in `envelope`, if it is `signer`'s and about that record.
+    /// The statement in `envelope`, if `signer` has signed it and it is about that record.
     pub fn open(
         envelope: &[u8],
         signer: &PublicKey,
@@ -79,7 +81,7 @@ impl Word {
         Ok(Self(outcome))
     }
 
-    /// Whether it says of `record` what that says itself.
+    /// Whether the statement matches the content of `record`.
     pub fn holds_of(&self, record: &Record) -> Result<(), StatementError> {
         let Self(outcome) = self;
         match outcome.ports == ports(record) && outcome.provenance == record.provenance {
@@ -89,7 +91,7 @@ impl Word {
     }
 }
 
-/// Whether `envelope` is `signer`'s word for `record`, which has `digest`.
+/// Verifies that `envelope` is `signer`'s statement about `record`, whose digest is `digest`.
 pub fn verify(
     envelope: &[u8],
     signer: &PublicKey,
@@ -99,7 +101,7 @@ pub fn verify(
     Word::open(envelope, signer, digest, &record.key)?.holds_of(record)
 }
 
-/// What a lab takes back: one record, or everything that a key of its own has signed.
+/// The subject of a revocation: one record, or everything that one of the lab's keys has signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Revoked {
@@ -107,7 +109,7 @@ pub enum Revoked {
     Key,
 }
 
-/// A lab's word that something it signed is no longer to be trusted, and why.
+/// A lab's statement that something it signed is no longer valid, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
     pub revoked: Revoked,
@@ -131,7 +133,7 @@ impl Revocation {
         seal(canonical_json(&statement).as_bytes(), key)
     }
 
-    /// What `signer` takes back with `envelope`.
+    /// The revocation that `signer` has signed in `envelope`.
     pub fn open(envelope: &[u8], signer: &PublicKey) -> Result<Self, StatementError> {
         opened(envelope, signer, REVOCATION).map(|(_, revocation)| revocation)
     }

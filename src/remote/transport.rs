@@ -1,7 +1,7 @@
-//! The seam to another store: names relative to its root, whole objects, parts of them, lists.
+//! The interface to another store: names relative to its root, whole objects, parts of them, lists.
 //!
-//! Nothing here is trusted to be well-behaved. Correctness rests on content addresses and
-//! signatures, which the caller checks; an implementation only moves bytes.
+//! No remote is trusted. Correctness depends on content addresses and signatures, which the caller
+//! verifies; an implementation only transfers bytes.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,34 +9,34 @@ use std::sync::Arc;
 
 use crate::digest::Digest;
 
-/// Another store, reached through names relative to its root, with `/` between folders.
+/// Another store. Names are relative to its root, with `/` between folders.
 ///
-/// All calls block; they are made from several threads at once.
+/// All calls block; several threads may call at once.
 pub trait Remote: Send + Sync {
-    /// How messages call it: its URL without secrets.
+    /// Its name in messages: the URL without secrets.
     fn shown(&self) -> &str;
 
-    /// The names right below `folder`, without it; empty where there is no such folder.
+    /// The names directly below `folder`, without its path; empty if the folder does not exist.
     fn list(&self, folder: &str) -> Result<Vec<String>, RemoteError>;
 
-    /// For each of `names` its size in bytes, or `None` where it is not there.
+    /// The size of each of `names` in bytes, or `None` if it is missing.
     fn sizes(&self, names: &[String]) -> Result<Vec<Option<u64>>, RemoteError>;
 
-    /// Whether the object `name` has the content that is named `digest`, where that can be found
-    /// out without sending it; a compressed one counts by what it decompresses to.
+    /// Whether the object `name` has the digest `digest`, if that can be determined without a
+    /// transfer. For a compressed object, the decompressed content counts.
     fn intact(&self, name: &str, digest: &Digest) -> Result<Option<bool>, RemoteError>;
 
-    /// Copies `part` of an object into `into`, and returns how many bytes that were: fewer than
-    /// asked for only where the object ends.
+    /// Copies `part` of an object to `into`, and returns the number of bytes: fewer than requested
+    /// only at the end of the object.
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError>;
 
-    /// Writes an object. It appears whole or not at all, in place of what had its name.
+    /// Writes an object atomically; replaces an existing one.
     fn put(&self, name: &str, content: Content) -> Result<(), RemoteError>;
 
-    /// As [`Remote::put`], but leaves alone what is there already, as far as the server can.
+    /// As [`Remote::put`], but keeps an existing object, if the server supports that.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, RemoteError>;
 
-    /// Removes an object. One that is not there is none to remove.
+    /// Removes an object. A missing one is not an error.
     fn remove(&self, name: &str) -> Result<(), RemoteError>;
 }
 
@@ -74,23 +74,23 @@ impl<R: Remote> Remote for Arc<R> {
     }
 }
 
-/// Bytes of an object: from `from` on, at most `most`.
+/// A byte range of an object: from `from`, at most `most` bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     pub from: u64,
     pub most: u64,
 }
 
-/// What is written.
+/// The content of a write.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     Bytes(&'a [u8]),
-    /// The content of a file that does not change meanwhile.
+    /// The content of a file, which must not change meanwhile.
     File(&'a Path),
 }
 
 impl Content<'_> {
-    /// How many bytes it has.
+    /// Its size in bytes.
     pub fn size(&self) -> io::Result<u64> {
         match self {
             Self::Bytes(bytes) => Ok(bytes.len() as u64),
@@ -99,43 +99,43 @@ impl Content<'_> {
     }
 }
 
-/// What became of [`Remote::create`].
+/// The result of [`Remote::create`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Created {
     New,
-    /// Something of that name was there, and still is.
+    /// An object of that name existed, and was kept.
     There,
 }
 
-/// Why a remote did not do as asked.
+/// Why a request to a remote failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    #[error("{remote}: there is no {name}")]
+    #[error("{remote}: {name} does not exist")]
     Missing { remote: String, name: String },
-    /// It will say so again.
+    /// A retry would fail again.
     #[error("{remote} refuses: {why}")]
     Refused { remote: String, why: String },
-    /// It is down, busy or slow; later it may answer.
+    /// It is down, busy or slow; a retry may succeed.
     #[error("{remote} can't be reached: {why}")]
     Transient { remote: String, why: String },
-    /// It has had its time without a word, and is not asked again.
+    /// It used up its time without a response, and is not contacted again.
     #[error("{remote} can't be reached: {why}")]
     Silent { remote: String, why: String },
-    /// It answers, and not as a store does: a login page, for instance.
+    /// It responds, but not like a store: with a login page, for instance.
     #[error("{remote}: {name}: {why}")]
     NoStore {
         remote: String,
         name: String,
         why: String,
     },
-    /// An answer that makes no sense, or is larger than anything it could be.
+    /// A response that is invalid, or larger than possible.
     #[error("{remote}: {name}: {why}")]
     Wrong {
         remote: String,
         name: String,
         why: String,
     },
-    #[error("{url} is no remote: {why}")]
+    #[error("{url} is not a remote: {why}")]
     Address { url: String, why: String },
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -148,10 +148,10 @@ impl RemoteError {
     }
 }
 
-/// A whole object of at most `most` bytes.
+/// Reads an object of at most `most` bytes.
 ///
 /// # Errors
-/// A larger one is [`RemoteError::Wrong`]; no more than `most` bytes of it are held.
+/// [`RemoteError::Wrong`] if it is larger; at most `most` bytes of it are held in memory.
 pub fn read(remote: &dyn Remote, name: &str, most: u64) -> Result<Vec<u8>, RemoteError> {
     let mut bytes = Vec::new();
     let part = Part {

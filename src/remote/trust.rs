@@ -1,5 +1,5 @@
-//! Whose word is taken: keys that the user has named, what they have taken back, and what a remote
-//! must show before its records are used.
+//! Trust: the keys that the user trusts, their revocations, and the policy for the records of a
+//! remote.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,32 +8,32 @@ use super::statement::{Revocation, Revoked};
 use crate::digest::Digest;
 use crate::store::RevocationCheck;
 
-/// The signers that are believed, by name, and everything that is known to be taken back.
+/// The trusted signers by name, and all known revocations.
 #[derive(Clone, Debug, Default)]
 pub struct Trust {
     signers: BTreeMap<PublicKey, String>,
     revoked_keys: BTreeMap<PublicKey, String>,
-    /// Only who signed a record can take it back.
+    /// Only a signer of a record can revoke it.
     revoked_records: BTreeMap<(PublicKey, Digest), String>,
 }
 
-/// What is thought of a signer.
+/// The trust in a signer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
-    /// By its name.
+    /// Trusted, under this name.
     Trusted(String),
     Unknown,
-    /// Why its owner took the key, or the record, back.
+    /// The owner revoked the key or the record, for this reason.
     Revoked(String),
 }
 
 impl Trust {
-    /// Believes `key`, and calls it `name`.
+    /// Trusts `key` under the name `name`.
     pub fn add(&mut self, name: &str, key: PublicKey) {
         self.signers.insert(key, name.to_string());
     }
 
-    /// Takes notice of what `signer` takes back. The envelope has been checked.
+    /// Adds a revocation of `signer`. The caller has verified the envelope.
     pub fn revoke(&mut self, signer: PublicKey, revocation: &Revocation) {
         let reason = revocation.reason.clone();
         match revocation.revoked {
@@ -42,7 +42,7 @@ impl Trust {
         };
     }
 
-    /// What is thought of `signer`'s word for `record`.
+    /// The trust in `signer`'s statement about `record`.
     pub fn standing(&self, signer: &PublicKey, record: &Digest) -> Standing {
         let record = || Some(self.revoked_records.get(&(*signer, *record))?.as_str());
         if let Some(reason) = self.taken_back(signer).or_else(record) {
@@ -54,23 +54,23 @@ impl Trust {
         }
     }
 
-    /// What a signer is called, if it is trusted.
+    /// The name of a signer, if it is trusted.
     pub fn name(&self, signer: &PublicKey) -> Option<&str> {
         self.signers.get(signer).map(String::as_str)
     }
 
-    /// Everybody who is trusted, with their names.
+    /// All trusted signers, with their names.
     pub fn signers(&self) -> impl Iterator<Item = (&PublicKey, &str)> {
         let signers = self.signers.iter();
         signers.map(|(key, name)| (key, name.as_str()))
     }
 
-    /// Why its owner took the key back, if that is so.
+    /// Why the owner revoked the key, if it is revoked.
     pub fn taken_back(&self, key: &PublicKey) -> Option<&str> {
         self.revoked_keys.get(key).map(String::as_str)
     }
 
-    /// Who of `signers` has taken back a record, by name or else by key, and why.
+    /// Those of `signers` who revoked a record, by name or else by key, with their reasons.
     pub fn taken_back_by(&self, record: &Digest, signers: &[Digest]) -> Vec<(String, String)> {
         let signers = signers.iter().map(PublicKey::from_name);
         let revoked = signers.filter_map(|signer| match self.standing(&signer, record) {
@@ -83,12 +83,12 @@ impl Trust {
         revoked.collect()
     }
 
-    /// Whether nothing is known to be taken back.
+    /// Whether there are no known revocations.
     pub fn takes_all(&self) -> bool {
         self.revoked_keys.is_empty() && self.revoked_records.is_empty()
     }
 
-    /// Whether nobody is trusted.
+    /// Whether no signer is trusted.
     pub fn is_empty(&self) -> bool {
         self.signers.is_empty()
     }
@@ -114,14 +114,14 @@ impl RevocationCheck for Trust {
     }
 }
 
-/// What a remote's records must have to be taken.
+/// The conditions for taking a remote's records.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
-    /// Names of signers of whom one must have signed; empty: any that is trusted.
+    /// One of these signers must have signed; empty: any trusted one.
     pub require: BTreeSet<String>,
-    /// So many labs must have come to the same outcome.
+    /// The number of labs that must have the same outcome.
     pub quorum: usize,
-    /// The share of reused nodes that is computed again and compared, 0 to 1.
+    /// The share of reused nodes to recompute and compare, 0 to 1.
     pub recheck: f64,
 }
 
@@ -135,7 +135,7 @@ impl Default for Policy {
     }
 }
 
-/// A share as people write it: `5%` or `0.05`; from nothing to all.
+/// Parses a share: `5%` or `0.05`, from 0 to 1.
 pub fn share(text: &str) -> Option<f64> {
     let number = |text: &str| text.trim_end().parse::<f64>().ok();
     let share = match text.strip_suffix('%') {
@@ -147,12 +147,12 @@ pub fn share(text: &str) -> Option<f64> {
 
 /// `5%`, as [`share`] reads it.
 pub fn shown_share(share: f64) -> String {
-    // What comes of dividing by a hundred is not shown.
+    // Hides the rounding error of the division by a hundred.
     format!("{}%", (share * 1e8).round() / 1e6)
 }
 
 impl Policy {
-    /// Whether the word of these signers, by name, is enough.
+    /// Whether signatures of these signers, by name, suffice.
     pub fn accepts(&self, signers: &BTreeSet<String>) -> bool {
         let required = self.require.is_empty() || !self.require.is_disjoint(signers);
         required && signers.len() >= self.quorum.max(1)

@@ -1,10 +1,10 @@
-//! URLs as text: names in them, where redirects lead, what of them may be shown. Asks no server.
+//! URLs as text: encoding of names, targets of redirects, removal of secrets. Sends no requests.
 
 use std::fmt::Write;
 
 use ureq::http::Uri;
 
-/// A name as it stands in a URL. A bare `+` means a space to some servers, so it is never sent.
+/// Encodes a name for a URL. Some servers read a bare `+` as a space, so it is never sent.
 pub fn encoded(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -19,7 +19,7 @@ pub fn encoded(name: &str) -> String {
     text
 }
 
-/// A name out of a URL; `None` where that is no text.
+/// Decodes a name in a URL; `None` if it is not valid UTF-8.
 pub fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -40,7 +40,7 @@ pub fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// A URL as it may be shown: without what stands before an `@` and behind a `?`.
+/// A URL that is safe to show: without the user information before `@` and the query after `?`.
 pub fn without_secrets(url: &str) -> String {
     let url = url.split(['?', '#']).next().unwrap_or_default();
     let Some((scheme, rest)) = url.split_once("://") else {
@@ -51,7 +51,7 @@ pub fn without_secrets(url: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-/// Whether both are asked for at one host and port, over one protocol.
+/// Whether both URLs have the same protocol, host and port.
 pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     let host = |url: &str| {
         let parts = url.parse::<Uri>().ok()?.into_parts();
@@ -68,7 +68,8 @@ pub(super) fn is_web(url: &str) -> bool {
     begins("http://") || begins("https://")
 }
 
-/// Where a `Location` leads: it may be absolute, begin with the host, or at the host's root.
+/// Resolves a `Location`: it may be absolute, begin with the host, or be relative to the host's
+/// root.
 pub(super) fn joined(url: &str, place: &str) -> String {
     let path = place.find(['/', '?', '#']).unwrap_or(place.len());
     if place[..path].ends_with(':') {

@@ -10,8 +10,8 @@ use crate::fsx;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error(
-        "the store {} has format {found}; this is ribflow {}, which reads up to format {}: \
-         ribflow {needs} or newer reads it",
+        "the store {} has format {found}; this is ribflow {}, which reads up to format {}: use \
+         ribflow {needs} or newer",
         root.display(),
         env!("CARGO_PKG_VERSION"),
         super::layout::STORE_FORMAT

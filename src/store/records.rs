@@ -95,8 +95,8 @@ impl Store {
             Marker::Damaged => Err(StoreError::Damaged {
                 path: folder.join(MARKER),
                 remedy: format!(
-                    "which of the {} records of this key is used can't be told; `ribflow cache \
-                     choose FILE NODE` shows them, and with the digits of one it is used",
+                    "the choice among the {} records of this key is lost; `ribflow cache choose FILE \
+                     NODE` lists them, and chooses one by its digits",
                     candidates.len()
                 ),
             }),

@@ -40,8 +40,8 @@ pub enum SourceError {
     #[error("{} is a link to one of its parent folders", .0.display())]
     Loop(PathBuf),
     #[error(
-        "{} is one of too many folders that links lead to: a link counts as what it leads to, and \
-         with these there are more than {} files and folders more than once",
+        "{} is one of too many folders that links lead to: a link counts as its target, and these \
+         would repeat more than {} files and folders",
         .0.display(),
         MOST_REPEATED
     )]

@@ -209,8 +209,8 @@ impl Store {
         let bytes = fsx::read_plain(path).ok()?;
         let Some(list) = decode(&bytes) else {
             tracing::warn!(
-                "{} is damaged: until `ribflow cache release FILE` has set the markers of its workflow \
-                 anew, nothing is passed on",
+                "{} is damaged: nothing is shared until `ribflow cache release FILE` has rewritten the \
+                 markers of its workflow",
                 path.display()
             );
             return None;

@@ -76,7 +76,7 @@ fn moving_names_are_written_down_as_commits() {
     assert!(later.stderr.contains("has format 2"), "{later}");
     space.write("x.yaml.lock", "checkpoints: {");
     let broken = run(&space, &hub, &["plan", "x.yaml"]).expect(2);
-    assert!(broken.stderr.contains("is no lock file"), "{broken}");
+    assert!(broken.stderr.contains("is not a lock file"), "{broken}");
     // A lock is a stranger's as often as not: what the language leaves out is left out here, too.
     for (text, told) in [
         ("ribflow_lock: &a 1\ncheckpoints: []\n", "line 1: anchors"),
@@ -100,7 +100,8 @@ fn moving_names_are_written_down_as_commits() {
     ] {
         space.write("x.yaml.lock", text);
         let refused = run(&space, &hub, &["plan", "x.yaml"]).expect(2);
-        let is_told = refused.stderr.contains("is no lock file") && refused.stderr.contains(told);
+        let is_told =
+            refused.stderr.contains("is not a lock file") && refused.stderr.contains(told);
         assert!(is_told, "{told}: {refused}");
     }
 }

@@ -128,8 +128,8 @@ fn no_more_is_taken_than_asked_for() {
 #[test]
 fn parts_that_were_not_asked_for_are_not_taken() {
     for (head, expected) in [
-        ("206 X\r\nContent-Range: bytes 0-9/100", "another part"),
-        ("206 X", "without saying which"),
+        ("206 X\r\nContent-Range: bytes 0-9/100", "a different part"),
+        ("206 X", "without its range"),
         ("206 X\r\nContent-Range: bytes 5-14/100", "10 of 50 bytes"),
         ("403 X\r\nContent-Type: text/plain", "\u{fffd}[2Jno no"),
         (

@@ -81,9 +81,9 @@ fn what_is_no_store_is_named_and_nothing_counts_as_there() {
     for (answer, word) in [
         (page as Answer, "\"Welcome\""),
         (to_login, "redirects to"),
-        (nothing, "answers nothing"),
-        (document, "no list of names"),
-        (part_of_a_list, "no list of names"),
+        (nothing, "responds with nothing"),
+        (document, "not a list of names"),
+        (part_of_a_list, "not a list of names"),
         (circle, "circles"),
         (empty_list, "other names"),
     ] {
@@ -201,7 +201,10 @@ fn a_pull_whose_blobs_are_refused_has_failed() {
     std::fs::remove_file(&object).unwrap();
     std::fs::write(&object, b"y\n").unwrap();
     let refused = pull("damaged").expect(1);
-    assert!(says(&refused).contains("its name's digest"), "{refused}");
+    assert!(
+        says(&refused).contains("the digest in its name"),
+        "{refused}"
+    );
     // What is only not there was never promised.
     std::fs::remove_file(&object).unwrap();
     pull("absent").ok();

@@ -1,5 +1,5 @@
-//! The connection under a bucket: answers that are held in memory have a limit, and an unusual
-//! status becomes an error that still knows it.
+//! The HTTP connection of a bucket: limits responses that are held in memory, and turns an unusual
+//! status into an error that keeps the status.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,11 +20,11 @@ use super::super::web::silence::Server;
 
 use super::failure::Answered;
 
-/// The most of an answer that is no part of an object: a page of a list has a thousand names.
+/// The size limit of a response that is not object data: a page of a list has a thousand names.
 const LARGEST_ANSWER: usize = 16 << 20;
 
-/// Connects through the proxy that is named for a server, follows no redirect (what signs a
-/// request is for one server), and bounds what comes.
+/// Connects through the configured proxy, follows no redirects (a request is signed for one
+/// server), and limits responses.
 #[derive(Debug)]
 pub struct BoundedConnector {
     pub limits: Limits,
@@ -40,7 +40,7 @@ impl HttpConnector for BoundedConnector {
         let is_plain = options.get_config_value(&ClientConfigKey::AllowHttp);
         let proxy = reqwest::Proxy::custom(|url| {
             let uri = url.as_str().parse().ok()?;
-            // One that can't be used is refused by its scheme.
+            // An unusable proxy is rejected by its scheme.
             proxies().of(&uri).map_or_else(
                 |_| Some("unsupported://proxy".to_string()),
                 |proxy| proxy.map(|proxy| proxy.url().to_string()),
@@ -67,7 +67,7 @@ impl HttpConnector for BoundedConnector {
     }
 }
 
-/// That of the machine's own credentials is short.
+/// The timeout for the machine's own credentials is short.
 fn connect_timeout(options: &ClientOptions) -> Option<Duration> {
     let text = options.get_config_value(&ClientConfigKey::ConnectTimeout)?;
     let seconds = text.strip_suffix('s')?.parse().ok()?;
@@ -98,13 +98,13 @@ impl Bounded {
         let response = self.client.execute(request).await?;
         self.server.has_answered();
         let status = response.status();
-        // Part of an object: whoever asked for it counts.
+        // Object data: the caller counts its bytes.
         if status.as_u16() == 206 {
             return Ok(response);
         }
         let (parts, body) = response.into_parts();
         let body = self.whole(body).await?;
-        // For these `object_store` has errors of its own.
+        // `object_store` has its own errors for these.
         let leads_elsewhere = parts
             .headers
             .get("location")
@@ -137,7 +137,7 @@ impl Bounded {
             let piece = piece?;
             self.server.moved(piece.len() as u64, &self.limits);
             if bytes.len() + piece.len() > LARGEST_ANSWER {
-                let error = std::io::Error::other("its answer is larger than any could be");
+                let error = std::io::Error::other("its response is too large");
                 return Err(HttpError::new(HttpErrorKind::Unknown, error));
             }
             bytes.extend_from_slice(&piece);

@@ -1,4 +1,4 @@
-//! Buckets by their kinds, with credentials the usual way.
+//! Builds bucket clients of each kind, with the usual sources of credentials.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::super::web::silence::Server;
 use super::bounded::BoundedConnector;
 use super::failure::Failure;
 
-/// Whose bucket it is.
+/// The provider of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     S3,
@@ -32,7 +32,7 @@ impl Kind {
     }
 }
 
-/// Everything but where it is comes from the environment. Nothing is asked yet.
+/// All settings except the location come from the environment. Sends no request.
 pub fn store(
     kind: Kind,
     bucket: &str,
@@ -43,7 +43,7 @@ pub fn store(
         limits: options.limits,
         server: server.clone(),
     };
-    // A second call changes nothing, and whoever came first chose well enough.
+    // A second call has no effect; the first choice is good enough.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match kind {
         Kind::S3 => s3(bucket, options, connector()),
@@ -60,7 +60,7 @@ fn s3(
 ) -> object_store::Result<Arc<dyn ObjectStore>> {
     let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket);
     if let Some(endpoint) = &options.endpoint {
-        // One in the environment may be meant for S3 alone, and would win otherwise.
+        // An endpoint in the environment may be meant only for S3, and would take precedence.
         builder = builder.with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
     }
     if let Some(region) = &options.region {
@@ -126,8 +126,8 @@ fn azure(
     Ok(Arc::new(store))
 }
 
-/// The limits of an answer are watched over where it is waited for: one on the whole request
-/// would end large transfers, too.
+/// The caller that waits for a response enforces its limits: a timeout on the whole request would
+/// abort large transfers.
 fn client(options: &Options, is_plain: bool) -> ClientOptions {
     let endpoint = options.endpoint.as_deref().unwrap_or_default();
     ClientOptions::new()
@@ -136,8 +136,8 @@ fn client(options: &Options, is_plain: bool) -> ClientOptions {
         .with_timeout_disabled()
 }
 
-/// One more attempt, for a connection that was kept and is gone; the rest is
-/// [`super::super::patience`]'s.
+/// One retry, for a kept connection that was closed; [`super::super::patience`] does all other
+/// retries.
 fn retry() -> RetryConfig {
     RetryConfig {
         backoff: BackoffConfig {

@@ -1,4 +1,4 @@
-//! What a failure of a bucket means.
+//! Translates failures of a bucket into errors of a remote.
 
 use std::error::Error as StdError;
 use std::io;
@@ -16,26 +16,26 @@ pub enum Failure {
     Store(Error),
     Slow(String),
     Silent(Silent),
-    /// Reading or writing on this side.
+    /// Reading or writing a local file.
     Local(PathBuf, io::Error),
 }
 
-/// An answer with a status that `object_store` has no error of its own for.
+/// A response with a status for which `object_store` has no error.
 #[derive(Debug, thiserror::Error)]
-#[error("it answers {status}{}", sanitize::after(said))]
+#[error("it responds with {status}{}", sanitize::after(said))]
 pub struct Answered {
     pub status: u16,
-    /// What the body says.
+    /// The text of the body.
     pub said: String,
 }
 
 impl Answered {
-    /// As an error that is not tried again here: that is [`super::super::patience`]'s.
+    /// As an error without retry here: [`super::super::patience`] does the retries.
     pub fn into_error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
     }
 
-    /// The code in S3's and Azure's documents of an error, or the status.
+    /// The error code in the response of S3 or Azure, or the status.
     fn code(&self) -> String {
         let code = self
             .said
@@ -46,7 +46,7 @@ impl Answered {
 }
 
 impl Failure {
-    /// The status of an unusual answer.
+    /// The status of an unusual response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Store(error) => found::<Answered>(error).map(|answered| answered.status),
@@ -54,7 +54,7 @@ impl Failure {
         }
     }
 
-    /// In the words of a [`Remote`](super::Remote).
+    /// As an error of a [`Remote`](super::Remote).
     pub fn told(self, remote: &str, name: &str) -> RemoteError {
         let error = match self {
             Self::Store(error) => error,
@@ -101,7 +101,7 @@ impl Failure {
         }
     }
 
-    /// In few words.
+    /// A short message.
     pub fn clear(self) -> String {
         match self {
             Self::Store(error) => sanitize::clear(&innermost(&error)),
@@ -112,9 +112,9 @@ impl Failure {
     }
 }
 
-const CREDENTIALS: &str = "are the credentials those of this bucket, and may they do this? S3 reads \
-     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_PROFILE (AWS_SKIP_SIGNATURE=true asks \
-     without any), Google GOOGLE_APPLICATION_CREDENTIALS, Azure AZURE_STORAGE_ACCOUNT_NAME and \
+const CREDENTIALS: &str = "are these the credentials of this bucket, and do they permit this? S3 reads \
+     AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_PROFILE (AWS_SKIP_SIGNATURE=true uses \
+     none), Google GOOGLE_APPLICATION_CREDENTIALS, Azure AZURE_STORAGE_ACCOUNT_NAME and \
      AZURE_STORAGE_ACCOUNT_KEY";
 
 fn passing(remote: &str, why: String) -> RemoteError {
@@ -124,8 +124,8 @@ fn passing(remote: &str, why: String) -> RemoteError {
     }
 }
 
-/// Without credentials, the machine's own are asked for at an address that only a cloud's
-/// machines have.
+/// Without credentials, `object_store` asks for the machine's own at an address that only exists in
+/// a cloud.
 fn is_search_for_credentials(error: &Error) -> bool {
     let text = error.to_string();
     ["169.254.169.254", "metadata.google.internal"]
@@ -133,7 +133,7 @@ fn is_search_for_credentials(error: &Error) -> bool {
         .any(|host| text.contains(host))
 }
 
-/// S3 can say so under a status of success.
+/// S3 can report this with a status of success.
 fn is_busy(error: &Error) -> bool {
     let text = error.to_string();
     text.contains("SlowDown") || text.contains("InternalError")

@@ -1,5 +1,5 @@
-//! `s3://`, `gs://`, `az://`: a bucket as a remote, through `object_store`, called from blocking threads.
-//! It knows requests and credentials; the names in a bucket are those of any remote.
+//! `s3://`, `gs://`, `az://`: a bucket as a remote, through `object_store`, called from blocking
+//! threads. It handles requests and credentials; the names in a bucket are those of any remote.
 
 mod bounded;
 mod build;
@@ -30,28 +30,28 @@ use failure::Failure;
 
 pub use build::Kind;
 
-/// A larger file goes up in parts.
+/// Larger files are uploaded in parts.
 const LARGEST_WHOLE: u64 = 16 << 20;
 const PART: u64 = 8 << 20;
-/// S3 takes 10,000 parts.
+/// S3 allows 10,000 parts.
 const MOST_PARTS: u64 = 9_000;
-/// Parts of one file that go up at once: so many are held in memory.
+/// Concurrent part uploads of one file; each part is held in memory.
 const PARTS_AT_ONCE: usize = 4;
-/// Questions for sizes that are open at once.
+/// Concurrent requests for sizes.
 const HEADS_AT_ONCE: usize = 16;
-/// A list may need so many answers' time: a server gives a thousand names with each.
+/// A list may take the time of this many responses; each has a thousand names.
 const LIST_PAGES: u32 = 10;
-/// Above this, "the rest of it" is asked for: not every server can count further.
+/// Above this, the request has an open range: not every server supports larger numbers.
 const MOST_COUNTED: u64 = 1 << 48;
 
-/// A bucket, or what lies in it below a prefix.
+/// A bucket, or the part of it below a prefix.
 pub struct BucketRemote {
     shown: String,
     store: Arc<dyn ObjectStore>,
     prefix: String,
     limits: Limits,
     server: Arc<Server>,
-    /// `None` only while it is dropped.
+    /// `None` only during drop.
     runtime: Option<Runtime>,
 }
 
@@ -82,7 +82,7 @@ impl BucketRemote {
             .thread_name("ribflow-bucket")
             .enable_all()
             .build()
-            .map_err(|error| address(format!("no threads for it: {error}")))?;
+            .map_err(|error| address(format!("its threads can't be started: {error}")))?;
         Ok(Self {
             store,
             prefix: prefix.to_string(),
@@ -106,8 +106,8 @@ impl BucketRemote {
         })
     }
 
-    /// Drives `work` to its end on the calling thread, which must be none that drives an
-    /// asynchronous runtime: a thread of its own, or one for blocking work.
+    /// Runs `work` to completion on the calling thread, which must not be a thread of an
+    /// asynchronous runtime, except one for blocking work.
     fn wait<T>(
         &self,
         name: &str,
@@ -125,21 +125,21 @@ impl BucketRemote {
         self.server.expect(&self.limits)
     }
 
-    /// A request whose answer, with what goes along, has at most so many bytes.
+    /// A request that transfers at most `bytes` bytes in both directions.
     async fn within<T>(
         &self,
         bytes: u64,
         request: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, Failure> {
         let request = async { request.await.map_err(Failure::Store) };
-        let slow = || Failure::Slow("no answer in time".to_string());
-        // What goes up in so much time is not seen here.
+        let slow = || Failure::Slow("no response in time".to_string());
+        // The progress of an upload is not visible here.
         let is_small = bytes < self.limits.least_in(self.limits.notice);
         let _expected = (is_small || !self.server.answered()).then(|| self.expect());
         self.limited(self.limits.of(bytes), request, slow).await
     }
 
-    /// A request that may take so long, or less where the server has not answered anything yet.
+    /// A request with a time limit, which is shorter if the server has never responded.
     async fn limited<T>(
         &self,
         limit: Duration,
@@ -181,7 +181,7 @@ impl BucketRemote {
         match result.await {
             Ok(_) => Ok(()),
             Err(failure) => {
-                // What went up is paid for until it is cleared away.
+                // Uploaded parts cost money until they are removed.
                 let _ = self.within(0, upload.abort()).await;
                 Err(failure)
             }
@@ -197,7 +197,7 @@ impl BucketRemote {
     ) -> Result<(), Failure> {
         let length = PART.max(size.div_ceil(MOST_PARTS));
         let mut under_way = JoinSet::new();
-        // As many parts share the line.
+        // This many parts share the bandwidth.
         let time = length.saturating_mul(PARTS_AT_ONCE as u64);
         let mut left = size;
         while left > 0 || !under_way.is_empty() {
@@ -229,7 +229,7 @@ impl BucketRemote {
         };
         let result = match self.within(0, self.store.get_opts(key, options)).await {
             Ok(result) => result,
-            // It ends before the part begins.
+            // The object ends before the part begins.
             Err(failure) if failure.status() == Some(416) => return Ok(0),
             Err(failure) => return Err(failure),
         };
@@ -269,7 +269,7 @@ impl BucketRemote {
         let limit = self.limits.answer.saturating_mul(LIST_PAGES);
         let request = self.store.list_with_delimiter(Some(&folder));
         let request = async { request.await.map_err(Failure::Store) };
-        let slow = || Failure::Slow("the list has no end".to_string());
+        let slow = || Failure::Slow("the list does not end".to_string());
         let _expected = self.expect();
         let listed = match self.limited(limit, request, slow).await {
             Err(Failure::Store(Error::NotFound { .. })) => return Ok(Vec::new()),
@@ -286,7 +286,7 @@ impl BucketRemote {
     }
 }
 
-/// The next `length` bytes of a file: fewer are an error, since it does not change meanwhile.
+/// The next `length` bytes of a file. Fewer are an error, since the file must not change meanwhile.
 fn next_part(file: &mut File, length: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let count = file.take(length).read_to_end(&mut bytes)?;
@@ -355,7 +355,7 @@ impl Remote for BucketRemote {
             match create.await {
                 Ok(()) => Ok(Created::New),
                 Err(Failure::Store(Error::AlreadyExists { .. })) => Ok(Created::There),
-                // It knows no conditions.
+                // The server does not support conditions.
                 Err(failure) if failure.status() == Some(501) => {
                     let put = self.put_whole(&key, bytes.to_vec(), PutMode::Overwrite);
                     put.await.map(|()| Created::New)
@@ -379,7 +379,7 @@ impl Remote for BucketRemote {
 }
 
 impl Drop for BucketRemote {
-    /// Never waits, since a remote may be dropped where waiting is not allowed.
+    /// Never blocks, since a remote may be dropped where blocking is not allowed.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -1,14 +1,14 @@
-//! The structure of a bundle's zip archive, read strictly. Whatever two readers of zip could
-//! understand differently is refused: a name that stands there twice, a local header that differs
-//! from the central directory, bytes that belong to no entry, compression, links.
+//! The structure of a bundle's zip archive, read strictly. Anything that two zip readers could
+//! interpret differently is rejected: a duplicate name, a local header that differs from the
+//! central directory, bytes outside all entries, compression, links.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-/// More entries than a grid of a million cells would need.
+/// More entries than a grid of a million cells needs.
 const MOST_ENTRIES: u64 = 5_000_000;
-/// Largest central directory.
+/// The size limit of the central directory.
 const MOST_DIRECTORY: u64 = 2 << 30;
 
 const END: &[u8; 4] = b"PK\x05\x06";
@@ -22,23 +22,23 @@ const LOCATOR_64_BYTES: u64 = 20;
 const CENTRAL_BYTES: usize = 46;
 const LOCAL_BYTES: usize = 30;
 
-/// The number stands in the extra field.
+/// The number is in the extra field.
 const ELSEWHERE_16: u64 = 0xffff;
 const ELSEWHERE_32: u64 = 0xffff_ffff;
-/// Extra fields: numbers of 64 bits; times and owners, which say nothing here.
+/// Extra fields: 64-bit numbers; times and owners, which are ignored.
 const NUMBERS_64: u16 = 0x0001;
 const IDLE_EXTRAS: [u16; 3] = [0x5455, 0x5855, 0x7875];
-/// The only flag: the name is in UTF-8.
+/// The only permitted flag: the name is UTF-8.
 const UTF_8: u16 = 1 << 11;
 const ENCRYPTED: u16 = 1;
 const SIZES_BEHIND: u16 = 1 << 3;
-/// Types of files in the upper half of the external attributes.
+/// File types in the upper half of the external attributes.
 const TYPE: u32 = 0o170_000;
 const REGULAR: u32 = 0o100_000;
-/// A folder or a volume's name, as DOS has it.
+/// The DOS attributes of a folder and of a volume label.
 const NOT_A_FILE: u32 = 0x18;
 
-/// Where an entry's bytes are, and their CRC-32.
+/// The location of an entry's bytes, and their CRC-32.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
@@ -59,14 +59,14 @@ fn wrong<T>(why: impl Into<String>) -> Result<T, ArchiveError> {
     Err(ArchiveError::Format(why.into()))
 }
 
-/// The entries of the archive, in the order in which they stand in the file.
+/// The entries of the archive, in file order.
 pub fn entries(file: &File) -> Result<Vec<Entry>, ArchiveError> {
     let length = file.metadata()?.len();
     let directory = Directory::find(file, length)?;
     if directory.entries > MOST_ENTRIES || directory.bytes > MOST_DIRECTORY {
         return wrong("it has too many entries");
     }
-    // Not more than the file has: the end of the directory is in it.
+    // This can't exceed the file, which contains the end of the directory.
     let mut bytes = vec![0; directory.bytes as usize];
     file.read_exact_at(&mut bytes, directory.from)?;
     let mut rest = bytes.as_slice();
@@ -75,7 +75,7 @@ pub fn entries(file: &File) -> Result<Vec<Entry>, ArchiveError> {
         headers.push(Header::take(&mut rest)?);
     }
     if headers.len() as u64 != directory.entries {
-        return wrong("its directory has another number of entries than it says");
+        return wrong("the number of entries in its directory is wrong");
     }
     headers.sort_by_key(|header| header.at);
     let mut at = 0;
@@ -94,7 +94,7 @@ pub fn entries(file: &File) -> Result<Vec<Entry>, ArchiveError> {
     }
 }
 
-/// Where the central directory is.
+/// The location of the central directory.
 struct Directory {
     from: u64,
     bytes: u64,
@@ -103,7 +103,7 @@ struct Directory {
 
 impl Directory {
     fn find(file: &File, length: u64) -> Result<Self, ArchiveError> {
-        const NO_ARCHIVE: &str = "it does not end as a zip archive does";
+        const NO_ARCHIVE: &str = "it does not end like a zip archive";
         let Some(end_at) = length.checked_sub(END_BYTES) else {
             return wrong(NO_ARCHIVE);
         };
@@ -131,13 +131,14 @@ impl Directory {
         };
         match directory.from.checked_add(directory.bytes) == Some(directory_end) {
             true => Ok(directory),
-            false => wrong("its directory is not where it says"),
+            false => wrong("its directory is not at the stated offset"),
         }
     }
 
-    /// The same with numbers of 64 bits, which stand before the end, and where they begin.
+    /// The same with the 64-bit numbers of the record before the end, and the offset of that
+    /// record.
     fn in_full(self, file: &File, end_at: u64) -> Result<(Self, u64), ArchiveError> {
-        const NOT_THERE: &str = "its directory's end is damaged";
+        const NOT_THERE: &str = "the end of its directory is damaged";
         let bytes = END_64_BYTES + LOCATOR_64_BYTES;
         let Some(at) = end_at.checked_sub(bytes) else {
             return wrong(NOT_THERE);
@@ -146,7 +147,7 @@ impl Directory {
         file.read_exact_at(&mut end, at)?;
         let mut fields = Fields(&end);
         let is_end = fields.take(4)? == END_64 && fields.u64()? == END_64_BYTES - 12;
-        // Who made it, and what is needed to read it.
+        // The versions that made it and that are needed to read it.
         fields.take(4)?;
         let is_one = fields.u64()? == 0;
         let (here, entries) = (fields.u64()?, fields.u64()?);
@@ -177,7 +178,7 @@ struct Header {
     at: u64,
 }
 
-/// What stands both in the directory and before the entry itself.
+/// The fields that are both in the directory and in the local header.
 #[derive(PartialEq, Eq)]
 struct Common {
     flags: u16,
@@ -196,12 +197,12 @@ impl Header {
         if fields.take(4)? != CENTRAL {
             return wrong("its directory is damaged");
         }
-        // Who made it, and what is needed to read it.
+        // The versions that made it and that are needed to read it.
         fields.take(4)?;
         let mut common = Common::take(&mut fields)?;
         let (name, extra) = (fields.u16()?, fields.u16()?);
         let (comment, disk) = (fields.u16()?, fields.u16()?);
-        // Text or not.
+        // The flag for text.
         fields.u16()?;
         let attributes = fields.u32()?;
         let mut at = u64::from(fields.u32()?);
@@ -227,7 +228,7 @@ impl Header {
         Ok(Self { common, at })
     }
 
-    /// The entry, once the header before it has been found to say the same.
+    /// The entry, after checking that the local header agrees.
     fn entry(self, file: &File, end: u64) -> Result<Entry, ArchiveError> {
         let name = String::from_utf8_lossy(&self.common.name).into_owned();
         let mut fixed = [0; LOCAL_BYTES];
@@ -297,10 +298,10 @@ impl Common {
             return says("is encrypted");
         }
         if self.flags & SIZES_BEHIND != 0 {
-            return says("has its size behind it, not before it");
+            return says("has its size after its data, not before");
         }
         if self.flags & !UTF_8 != 0 {
-            return says("has flags that a bundle has not");
+            return says("has flags that are not allowed in a bundle");
         }
         let is_read = match self.flags & UTF_8 {
             0 => self.name.is_ascii(),
@@ -308,12 +309,12 @@ impl Common {
         };
         match is_read {
             true => Ok(()),
-            false => says("has a name that is not in UTF-8"),
+            false => says("has a name that is not UTF-8"),
         }
     }
 }
 
-/// The numbers of 64 bits in an extra field; empty where it has none.
+/// The 64-bit numbers in an extra field; empty if there are none.
 fn numbers_64(extra: &[u8]) -> Result<Fields<'_>, ArchiveError> {
     let mut fields = Fields(extra);
     let mut numbers = None;
@@ -323,13 +324,13 @@ fn numbers_64(extra: &[u8]) -> Result<Fields<'_>, ArchiveError> {
         match id {
             NUMBERS_64 if numbers.is_none() => numbers = Some(Fields(content)),
             id if IDLE_EXTRAS.contains(&id) => {}
-            _ => return wrong("an entry has an extra field that a bundle has not"),
+            _ => return wrong("an entry has an extra field that is not allowed in a bundle"),
         }
     }
     Ok(numbers.unwrap_or(Fields(&[])))
 }
 
-/// Numbers in the order in which they stand, the lowest byte first.
+/// Reads little-endian numbers in order.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
@@ -339,7 +340,7 @@ impl<'a> Fields<'a> {
                 self.0 = rest;
                 Ok(taken)
             }
-            None => wrong("it breaks off in a header"),
+            None => wrong("it ends inside a header"),
         }
     }
 

@@ -1,7 +1,7 @@
-//! Where an import puts a workflow's files. The folder is marked before anything else is in it;
-//! files are written whole below a hidden folder and renamed into place, the workflow last. An
-//! import that stops anywhere leaves a marked folder that says so, into which the same bundle can
-//! be imported again.
+//! The target folder of an import. The folder is marked before it gets any other content. Files are
+//! written completely below a hidden folder and renamed into place, the workflow last. An
+//! interrupted import leaves a folder that is marked as unfinished; the same bundle can be imported
+//! there again.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -16,16 +16,16 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 
 const STAGING: &str = ".ribflow-import.new";
 const LOCK: &str = ".ribflow-import.lock";
-/// An import may have made its store here.
+/// An import may have created its store here.
 const STORE: &str = "cache";
 
 #[derive(Debug, thiserror::Error)]
 pub enum LandingError {
     #[error("{} is not empty", .0.display())]
     Occupied(PathBuf),
-    #[error("an import into {} stopped half-way, and {held:?} there is not of this bundle", folder.display())]
+    #[error("an import into {} was interrupted, and {held:?} there is not from this bundle", folder.display())]
     Another { folder: PathBuf, held: String },
-    #[error("another import into {} is going on", .0.display())]
+    #[error("another import into {} is running", .0.display())]
     Busy(PathBuf),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -40,20 +40,20 @@ impl LandingError {
     }
 }
 
-/// A folder that an import is writing.
+/// A folder into which an import is writing.
 #[derive(Debug)]
 pub struct Landing {
     folder: PathBuf,
-    /// The folder was not there.
+    /// Whether this import created the folder.
     made: bool,
-    /// An earlier import stopped half-way here.
+    /// Whether an earlier import was interrupted here.
     resumed: bool,
     lock: Option<fsx::Lock>,
 }
 
 impl Landing {
-    /// Whether an import of `files` can begin in `folder`: it is new, empty, or holds nothing but
-    /// what an import of them left that stopped half-way.
+    /// Checks that an import of `files` can begin in `folder`: it is new, empty, or has only the
+    /// files of an interrupted import of the same files.
     pub fn check(folder: &Path, files: &Files) -> Result<(), LandingError> {
         let metadata = match fs::symlink_metadata(folder) {
             Ok(metadata) => metadata,
@@ -68,7 +68,7 @@ impl Landing {
             .map(|entry| entry.map(|entry| entry.file_name()))
             .collect();
         let mut names = names.map_err(LandingError::io(folder))?;
-        // Another import makes its lock first; whether it goes on is asked when this one begins.
+        // Another import creates its lock first; `begin` finds out whether it is still running.
         names.retain(|name| name != LOCK);
         match mark::of(folder) {
             _ if names.is_empty() => Ok(()),
@@ -77,7 +77,7 @@ impl Landing {
         }
     }
 
-    /// Marks `folder`, making it where there is none.
+    /// Marks `folder`; creates it if it does not exist.
     pub fn begin(folder: &Path, files: &Files) -> Result<Self, LandingError> {
         let made = !folder.exists();
         fs::create_dir_all(folder).map_err(LandingError::io(folder))?;
@@ -86,7 +86,7 @@ impl Landing {
         let Some(lock) = lock else {
             return Err(LandingError::Busy(folder.to_path_buf()));
         };
-        // Again, now that no other import can begin here.
+        // Check again, now that no other import can begin here.
         Self::check(folder, files)?;
         let landing = Self {
             folder: folder.to_path_buf(),
@@ -103,17 +103,17 @@ impl Landing {
         }
     }
 
-    /// `text` with the places that staged files are to have: the user asked for those.
+    /// `text` with the final paths of staged files, which are the ones the user knows.
     pub fn reworded(text: &str) -> String {
         text.replace(&format!("/{STAGING}"), "")
     }
 
-    /// Writes the files where they are not found by chance, and returns that folder.
+    /// Writes the files into the hidden folder, and returns that folder.
     pub fn stage(&self, files: &Files) -> Result<PathBuf, LandingError> {
         let staging = self.folder.join(STAGING);
         fsx::remove_tree(&staging).map_err(LandingError::io(&staging))?;
         for (relative, content) in files {
-            // An error names the place that the user asked for.
+            // An error names the path that the user asked for.
             write(&staging.join(relative), content)
                 .map_err(LandingError::io(&self.folder.join(relative)))?;
         }
@@ -132,7 +132,7 @@ impl Landing {
         Ok(())
     }
 
-    /// The import has come to its end: everything is durable, then the mark says so.
+    /// Completes the import: makes everything durable, then updates the mark.
     pub fn finish(self) -> Result<(), LandingError> {
         let folder = self.folder.as_path();
         let failed = || LandingError::io(folder);
@@ -140,28 +140,29 @@ impl Landing {
         let staging = folder.join(STAGING);
         fs::create_dir_all(&staging).map_err(failed())?;
         mark::finish(folder, &staging).map_err(failed())?;
-        // The import is done: an empty folder that stays is not worth an error.
+        // The import is complete: a leftover empty folder is not worth an error.
         let _ = fsx::remove_tree(&staging);
         Ok(())
     }
 
-    /// Takes back what this import has made, as long as nothing has been placed. What an earlier
-    /// one left stays, and so does its mark.
+    /// Undoes this import, if nothing has been placed yet. The content and the mark of an earlier
+    /// one stay.
     pub fn abandon(mut self) {
-        // What can't be removed is of no use to anybody, and the mark stays beside it.
+        // Leftovers that can't be removed are harmless, and the mark stays beside them.
         let staged = fsx::remove_tree(&self.folder.join(STAGING));
         if !self.resumed && staged.is_ok() {
             let _ = fs::remove_file(self.folder.join(MARK));
         }
         drop(self.lock.take());
         if self.made {
-            // Only if it is empty.
+            // Fails unless it is empty.
             let _ = fs::remove_dir(&self.folder);
         }
     }
 }
 
-/// What an import that stopped left below `folder`: files of the bundle, and its own.
+/// Checks that everything below `folder` was left by an interrupted import: files of the bundle,
+/// and its own.
 fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingError> {
     for entry in fs::read_dir(folder).map_err(LandingError::io(folder))? {
         let entry = entry.map_err(LandingError::io(folder))?;
@@ -172,7 +173,7 @@ fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingEr
         let is_own = match relative.as_str() {
             MARK | LOCK => kind.is_file(),
             STAGING => kind.is_dir(),
-            // No bundle holds anything of that name.
+            // No bundle contains anything of that name.
             _ => kind.is_dir() && path.file_name().is_some_and(|name| name == STORE),
         };
         let below = format!("{relative}/");
@@ -217,7 +218,7 @@ mod tests {
         BTreeMap::from(files)
     }
 
-    /// Goes `steps` steps, then stops as a killed process does.
+    /// Performs `steps` steps, then stops like a killed process.
     fn import(folder: &Path, steps: usize) -> Result<(), LandingError> {
         let files = files();
         Landing::check(folder, &files)?;
@@ -233,7 +234,7 @@ mod tests {
         if steps > files.len() + 2 {
             return landing.finish();
         }
-        // The lock of a process that is gone is free, and its file stays.
+        // The lock of a dead process is free, and its file stays.
         let lock = folder.join(LOCK);
         let kept = fs::read(&lock).unwrap();
         let mut landing = landing;
@@ -252,7 +253,7 @@ mod tests {
             import(&folder, stop).unwrap();
             let marked = mark::of(&folder).unwrap();
             assert!(!marked.finished, "{stop}");
-            // And stops again.
+            // Interrupt it again.
             import(&folder, stop).unwrap();
             fs::create_dir(folder.join("cache")).unwrap();
             import(&folder, steps).unwrap();
@@ -276,7 +277,7 @@ mod tests {
         assert!(matches!(import(&own, 9), Err(LandingError::Occupied(_))));
         assert!(mark::of(&own).is_none());
 
-        // A folder that says that it was half imported, with links where files would go.
+        // A folder that is marked as unfinished, with links in place of files.
         for planted in ["grid.yaml", "tools", "cache", "other"] {
             let folder = space.path().join(format!("planted-{planted}"));
             fs::create_dir(&folder).unwrap();

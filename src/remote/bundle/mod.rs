@@ -27,19 +27,19 @@ pub const BUNDLE_FORMAT: u32 = 1;
 pub(super) const ABOUT: &str = "bundle.json";
 pub(super) const WORKFLOW: &str = "workflow/";
 
-/// What a bundle says of itself.
+/// The description of a bundle.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     pub ribflow_bundle: u32,
-    /// The workflow's file, below `workflow/`.
+    /// The workflow file, below `workflow/`.
     pub workflow: String,
-    /// The profiles that its records are of, in the order in which they are applied.
+    /// The profiles of its records, in order of application.
     pub profiles: Vec<String>,
     /// Each `--set` likewise.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<String>,
-    /// The digests of the workflow's files, by their paths below `workflow/`. A bundle of an older
-    /// ribflow has none.
+    /// The digests of the workflow's files, by path below `workflow/`. Bundles of older versions of
+    /// ribflow have none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, Digest>,
 }
@@ -48,10 +48,10 @@ pub struct About {
 pub enum BundleError {
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
-    #[error("{} is no bundle: {why}", path.display())]
+    #[error("{} is not a bundle: {why}", path.display())]
     Format { path: PathBuf, why: String },
     #[error("{relative:?} can't be in a bundle: {why}")]
     Name { relative: String, why: String },
-    #[error("{} has format {found}, this ribflow reads {BUNDLE_FORMAT}", path.display())]
+    #[error("{} has format {found}, but this version of ribflow reads {BUNDLE_FORMAT}", path.display())]
     Later { path: PathBuf, found: u32 },
 }

@@ -1,4 +1,4 @@
-//! What may be in a bundle: the names of a store, and plain paths of a workflow's files.
+//! The names that a bundle may contain: those of a store, and plain paths of workflow files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,16 +13,16 @@ use crate::remote::names::{COMPRESSED, in_records};
 /// The longest name that common file systems have.
 const MOST_NAME: usize = 255;
 const MOST_PATH: usize = 1024;
-/// Names that would make a folder a store: a bundle brings records as such, or not at all.
+/// Names that would make a folder a store: a bundle may contain records only as records.
 const OF_A_STORE: [&str; 2] = ["cache", "store.json"];
 
-/// Why an entry of this name has no place in a bundle; `None` where it has one.
+/// Why an entry of this name is not allowed in a bundle; `None` if it is.
 pub(super) fn fault(name: &str) -> Option<String> {
-    let refused = |why: &str| Some(format!("{name:?} has no place in a bundle: {why}"));
+    let refused = |why: &str| Some(format!("{name:?} is not allowed in a bundle: {why}"));
     match name.strip_prefix(WORKFLOW) {
         Some(path) => path_fault(path).and_then(refused),
         None if is_of_store(name) => None,
-        None => refused("it is no part of a store"),
+        None => refused("it is not part of a store"),
     }
 }
 
@@ -48,7 +48,7 @@ fn is_of_store(name: &str) -> bool {
     }
 }
 
-/// Why a file of a workflow can't have this path in a bundle; `None` where it can.
+/// Why a workflow file can't have this path in a bundle; `None` if it can.
 pub fn path_fault(path: &str) -> Option<&'static str> {
     if path.len() > MOST_PATH {
         return Some("its path is too long");
@@ -57,48 +57,48 @@ pub fn path_fault(path: &str) -> Option<&'static str> {
 }
 
 fn part_fault(part: &str) -> Option<&'static str> {
-    // Some file systems take names for equal that are not: the checks hold for all of those.
+    // Some file systems treat different names as equal: the checks apply to all of those.
     let folded = folded(part);
     if part.is_empty() || part == "." || part.starts_with("..") {
-        return Some("it is no plain relative path");
+        return Some("it is not a plain relative path");
     }
     if part.chars().any(is_odd) {
-        return Some("it has a character that may be read as another, or as none");
+        return Some("it has an invisible or ambiguous character");
     }
     if folded.starts_with('.') {
-        return Some("hidden files are no part of a workflow");
+        return Some("hidden files are not part of a workflow");
     }
     if OF_A_STORE.contains(&folded.as_str()) {
-        return Some("a store would be found there");
+        return Some("it would look like a store");
     }
     (part.len() > MOST_NAME).then_some("its name is too long")
 }
 
-/// Characters that separate paths elsewhere, or that are not seen.
+/// Path separators of other systems, and invisible characters.
 fn is_odd(letter: char) -> bool {
     is_unseen(letter) || letter == '\\' || letter == ':'
 }
 
-/// One form for all names that a file system may take for the same: without regard to case and to
-/// how accents and compatible characters are written.
+/// Normalises all names that a file system may treat as equal: ignores case and the encoding of
+/// accents and compatible characters.
 fn folded(name: &str) -> String {
     let normalizer = DecomposingNormalizerBorrowed::new_nfkd();
     let normal: Cow<str> = normalizer.normalize(name);
-    // By way of capitals, so that `ß` and `ss` are the same.
+    // Via upper case, so that `ß` and `ss` are equal.
     let lower = normal.to_uppercase().to_lowercase();
     normalizer.normalize(&lower).into_owned()
 }
 
-/// The paths of a workflow's files, none of which may be another one's, or its folder, on any file
-/// system.
+/// The paths of workflow files. On any file system, no path may equal another one, or the folder of
+/// another one.
 #[derive(Debug, Default)]
 pub struct Paths {
-    /// By folded path: the path as it is written, and whether it is a file.
+    /// By folded path: the original path, and whether it is a file.
     known: BTreeMap<String, (String, bool)>,
 }
 
 impl Paths {
-    /// Adds a file. Returns why it can't be there beside the others, if that is so.
+    /// Adds a file. Returns the reason if it conflicts with the others.
     pub fn add(&mut self, path: &str) -> Option<String> {
         let ends = path.match_indices('/').map(|(end, _)| end);
         let ends = ends.chain(std::iter::once(path.len()));
@@ -111,12 +111,12 @@ impl Paths {
                 }
                 Some((known, _)) if known != prefix => {
                     return Some(format!(
-                        "{known:?} and {prefix:?} are one name on some systems"
+                        "{known:?} and {prefix:?} are the same name on some systems"
                     ));
                 }
                 Some((_, false)) if !is_file => {}
-                Some((_, true)) if is_file => return Some(format!("{path:?} comes twice")),
-                Some(_) => return Some(format!("{prefix:?} is a file and a folder")),
+                Some((_, true)) if is_file => return Some(format!("{path:?} appears twice")),
+                Some(_) => return Some(format!("{prefix:?} is both a file and a folder")),
             }
         }
         None
@@ -164,7 +164,8 @@ mod tests {
             "workflow/.git/config",
             "workflow/tools/.envrc",
             "workflow/.ribflow-import",
-            // Read as `.git` by some: a full-width dot, and a character without width before it.
+            // Some systems read these as `.git`: a full-width dot, and a zero-width character
+            // before it.
             "workflow/\u{ff0e}git/config",
             "workflow/\u{200c}.git/config",
             "workflow/.g\u{200c}it/config",
@@ -210,7 +211,7 @@ mod tests {
             (["ZZ", "zz/x"], "one name"),
             // é in one code point and in two.
             (["caf\u{e9}", "cafe\u{301}"], "one name"),
-            // The sign of the Kelvin, the ligature fi, a long s, a sharp s.
+            // The Kelvin sign, the ligature fi, a long s, a sharp s.
             (["\u{212a}", "k"], "one name"),
             (["\u{fb01}t", "fit"], "one name"),
             (["\u{17f}", "s"], "one name"),

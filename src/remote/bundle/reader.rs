@@ -1,5 +1,5 @@
-//! Reading a bundle. Nothing of it is unpacked by name: entries are looked up by names that the
-//! reader makes itself, or lie below `workflow/` under plain relative paths.
+//! Reads a bundle. Names in the archive never choose a target path: the reader looks entries up by
+//! names that it constructs itself, and entries below `workflow/` have plain relative paths.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,9 +16,9 @@ use crate::remote::limited::Limited;
 use crate::remote::names as at;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};
 
-/// Largest file of a workflow: YAML, scripts.
+/// The size limit of a workflow file: YAML, scripts.
 const MOST_WORKFLOW_FILE: u64 = 64 << 20;
-/// Largest files of a workflow together.
+/// The total size limit of the workflow files.
 const MOST_WORKFLOW: u64 = 1 << 30;
 const BUFFER: usize = 1 << 16;
 
@@ -28,7 +28,7 @@ const WHOLE: Part = Part {
     most: u64::MAX,
 };
 
-/// What is written to it is counted into a CRC-32.
+/// Computes the CRC-32 of what is written to it.
 struct Checksum(crc32fast::Hasher);
 
 impl Write for Checksum {
@@ -47,17 +47,17 @@ pub struct BundleReader {
     path: PathBuf,
     shown: String,
     file: File,
-    /// Where each entry's bytes lie: from, and how many.
+    /// The offset and length of each entry's bytes.
     entries: BTreeMap<String, (u64, u64)>,
     about: About,
 }
 
 impl BundleReader {
-    /// Opens the bundle at `path`: looks at every name and size in it, and at the checksum of
-    /// everything but blobs, which have their digests.
+    /// Opens the bundle at `path`. Checks every name and size, and the checksum of everything
+    /// except blobs, which have digests.
     ///
     /// # Errors
-    /// Anything that a bundle of this format does not have.
+    /// The file has anything that is not allowed in a bundle of this format.
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let io = |source| BundleError::Io {
             path: path.to_path_buf(),
@@ -69,7 +69,7 @@ impl BundleReader {
         };
         let file = fsx::open_regular(path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
-            return Err(format("it is no file".to_string()));
+            return Err(format("it is not a file".to_string()));
         }
         let found = archive::entries(&file).map_err(|error| match error {
             ArchiveError::Io(source) => io(source),
@@ -135,13 +135,15 @@ impl BundleReader {
         let of_workflow = self.workflow_names();
         let bytes = of_workflow.filter_map(|name| self.entries.get(&format!("{WORKFLOW}{name}")));
         if bytes.map(|(_, bytes)| *bytes).fold(0, u64::saturating_add) > MOST_WORKFLOW {
-            return Err(format("its workflow has more than 1 GiB".to_string()));
+            return Err(format("its workflow is larger than 1 GiB".to_string()));
         }
-        // Where it says what its files are, these and no others are in it.
+        // If it lists its files, it contains exactly these.
         let named = about.files.keys().map(String::as_str);
         match about.files.is_empty() || named.eq(self.workflow_names()) {
             true => Ok(about),
-            false => Err(format("its files are not those that it names".to_string())),
+            false => Err(format(
+                "its files differ from those that it lists".to_string(),
+            )),
         }
     }
 
@@ -150,7 +152,7 @@ impl BundleReader {
         names.filter_map(|name| name.strip_prefix(WORKFLOW))
     }
 
-    /// Whether the bundle says what the digests of the workflow's files are.
+    /// Whether the bundle lists the digests of the workflow's files.
     pub fn is_checked(&self) -> bool {
         !self.about.files.is_empty()
     }
@@ -159,10 +161,10 @@ impl BundleReader {
         &self.about
     }
 
-    /// The workflow's files: plain relative paths and their bytes.
+    /// The workflow's files: plain relative paths with their bytes.
     ///
     /// # Errors
-    /// A file that has another digest than the bundle says.
+    /// A file has a different digest than the bundle lists.
     pub fn workflow_files(&self) -> Result<BTreeMap<String, Vec<u8>>, BundleError> {
         let read = |relative: &str| {
             let name = format!("{WORKFLOW}{relative}");
@@ -185,7 +187,7 @@ impl BundleReader {
         }
     }
 
-    /// The keys of which there are records.
+    /// The keys that have records.
     pub fn keys(&self) -> Vec<Digest> {
         let names = self.entries.keys();
         let keys = names.filter_map(|name| name.strip_prefix("records/")?.split('/').nth(1));
@@ -194,7 +196,7 @@ impl BundleReader {
         keys
     }
 
-    /// The blobs that lie in it, in either form.
+    /// The blobs in it, plain or compressed.
     pub fn blobs(&self) -> Vec<Digest> {
         let names = self.entries.keys();
         let blobs = names.filter_map(|name| {
@@ -208,8 +210,8 @@ impl BundleReader {
         blobs
     }
 
-    /// The first blob whose content is not what its name says. Those of which nobody has told the
-    /// size have at most `most` bytes.
+    /// The first blob whose content does not match its name. Blobs without an entry in `sizes` may
+    /// have at most `most` bytes.
     pub fn damaged(&self, sizes: &BTreeMap<Digest, u64>, most: u64) -> Option<Digest> {
         let mut blobs = self.blobs().into_iter();
         blobs.find(|digest| {
@@ -218,7 +220,7 @@ impl BundleReader {
         })
     }
 
-    /// The digest of what lies under a blob's name.
+    /// The digest of the content under a blob's name.
     fn content(&self, digest: &Digest, most: u64) -> io::Result<Digest> {
         let mut hashing = Limited::new(blake3::Hasher::new(), most);
         let read = match self.entries.contains_key(&at::object(digest)) {
@@ -237,7 +239,7 @@ impl BundleReader {
     fn refuses<T>(&self) -> Result<T, RemoteError> {
         Err(RemoteError::Refused {
             remote: self.shown.clone(),
-            why: "a finished bundle does not change".to_string(),
+            why: "a finished bundle can't be changed".to_string(),
         })
     }
 }
@@ -345,7 +347,7 @@ mod tests {
         path
     }
 
-    /// What the bundle says and holds.
+    /// The description and the files of a bundle.
     type Held = (About, BTreeMap<String, Vec<u8>>);
 
     fn read(path: &Path) -> Result<Held, BundleError> {
@@ -371,12 +373,9 @@ mod tests {
                     idle += 1;
                 }
             }
-            // Of each entry: who made it and what is needed to read it, twice, whether it is text,
-            // and its permissions.
-            assert!(
-                idle <= 3 * 8 * (2 + 2 + 2 + 2 + 4),
-                "{idle} bits say nothing"
-            );
+            // In each entry: the versions that made it and that are needed to read it (twice), the
+            // text flag, and its permissions.
+            assert!(idle <= 3 * 8 * (2 + 2 + 2 + 2 + 4), "{idle} ignored bits");
             for length in 0..whole.len() {
                 std::fs::write(&path, &whole[..length]).unwrap();
                 assert!(read(&path).is_err(), "{length} bytes");

@@ -1,4 +1,4 @@
-//! Writing a bundle: entries in the order in which they are put, none twice.
+//! Writes a bundle: entries in the order of `put`, each once.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -15,23 +15,23 @@ use crate::digest::Digest;
 use crate::fsx;
 use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
 
-/// A bundle that is being written. It appears under its name when it is finished.
+/// An unfinished bundle. `finish` moves it to its path.
 pub struct BundleWriter {
     path: PathBuf,
     shown: String,
-    /// Of the workflow's files.
+    /// The paths of the workflow's files.
     paths: Mutex<Paths>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     zip: ZipWriter<tempfile::NamedTempFile>,
-    /// Sizes by name.
+    /// The sizes of entries by name.
     written: BTreeMap<String, u64>,
 }
 
 impl BundleWriter {
-    /// Begins a bundle that will be the file at `path`.
+    /// Begins a bundle for the file at `path`.
     pub fn create(path: &Path, about: &About) -> Result<Self, BundleError> {
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
         let folder = folder.unwrap_or(Path::new("."));
@@ -48,7 +48,7 @@ impl BundleWriter {
                 written: BTreeMap::new(),
             }),
         };
-        // A format, a name and a list of names always encode.
+        // Encoding a format, a name and a list of names can't fail.
         let bytes = serde_json::to_vec_pretty(about).unwrap_or_default();
         writer.add(ABOUT, Content::Bytes(&bytes))?;
         Ok(writer)
@@ -57,7 +57,7 @@ impl BundleWriter {
     /// Adds a file of the workflow, at a path relative to the workflow's folder.
     ///
     /// # Errors
-    /// A path that no reader would take.
+    /// A path that a reader would reject.
     pub fn add_workflow_file(&self, relative: &str, bytes: &[u8]) -> Result<(), BundleError> {
         let mut paths = self.paths.lock().unwrap_or_else(|held| held.into_inner());
         let among_others = || paths.add(relative);
@@ -71,7 +71,7 @@ impl BundleWriter {
         self.add(&format!("{WORKFLOW}{relative}"), Content::Bytes(bytes))
     }
 
-    /// The whole bundle, under its name; its bytes.
+    /// Finishes the bundle and moves it to its path; returns its size.
     pub fn finish(self) -> Result<u64, BundleError> {
         let path = self.path;
         let io = |source| BundleError::Io {
@@ -154,7 +154,7 @@ impl Remote for BundleWriter {
     fn get(&self, _: &str, _: Part, _: &mut dyn Write) -> Result<u64, RemoteError> {
         Err(RemoteError::Refused {
             remote: self.shown.clone(),
-            why: "a bundle is read when it is finished".to_string(),
+            why: "an unfinished bundle can't be read".to_string(),
         })
     }
 
@@ -176,7 +176,7 @@ impl Remote for BundleWriter {
     fn remove(&self, _: &str) -> Result<(), RemoteError> {
         Err(RemoteError::Refused {
             remote: self.shown.clone(),
-            why: "nothing is taken out of a bundle".to_string(),
+            why: "entries can't be removed from a bundle".to_string(),
         })
     }
 }

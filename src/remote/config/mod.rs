@@ -1,6 +1,6 @@
-//! The user's configuration: remotes by name, trusted keys, and which command stages of others may run.
-//! It is the only list of trust: one that comes with a workflow is never read. It reads and writes the
-//! file; what trust means is decided in `trust`.
+//! The user's configuration: remotes by name, trusted keys, and which command stages of others may
+//! run. It is the only list of trust: a list that comes with a workflow is never read. It reads and
+//! writes the file; what trust means is decided in `trust`.
 
 mod read;
 mod write;
@@ -17,38 +17,38 @@ use crate::diag::{Diagnostic, Diagnostics, SourceText};
 use crate::digest::Digest;
 use crate::fsx;
 
-/// Largest configuration that is read.
+/// The size limit of the configuration file.
 const MOST_CONFIG: u64 = 4 << 20;
 
-/// What the user has written down.
+/// The user's settings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Config {
     pub remotes: BTreeMap<String, Configured>,
-    /// Everybody has one name and one key.
+    /// The trusted keys by name: one name and one key for each signer.
     pub trust: BTreeMap<String, PublicKey>,
-    /// Command stages of workflows from elsewhere that may run.
+    /// Allowed command stages of imported workflows.
     pub commands: BTreeSet<Digest>,
-    /// The name of the key that signs, where there are several.
+    /// The name of the signing key, if there are several.
     pub key: Option<String>,
 }
 
-/// A remote as it is written down.
+/// A configured remote.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Configured {
     pub url: String,
     /// The server of an S3-compatible store.
     pub endpoint: Option<String>,
     pub region: Option<String>,
-    /// Whether what is made here is written there.
+    /// Whether own results are written there.
     pub write: bool,
-    /// The variable that holds the token for a server.
+    /// The environment variable that holds the token for a server.
     pub token_env: Option<String>,
     pub policy: Policy,
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("the configuration is wrong: {0}")]
+    #[error("the configuration is invalid: {0}")]
     Wrong(#[from] Diagnostics),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -64,10 +64,10 @@ impl ConfigError {
 }
 
 impl Config {
-    /// What is written down; nothing where there is no file.
+    /// The configuration; empty if there is no file.
     ///
     /// # Errors
-    /// Everything that is wrong with the file, by place.
+    /// All problems of the file, with their locations.
     pub fn read(home: &Home) -> Result<Self, ConfigError> {
         let path = home.config_file();
         match text(&path)? {
@@ -76,11 +76,10 @@ impl Config {
         }
     }
 
-    /// Changes what is written down. Of several processes that do so at once, each sees what the
-    /// others have written.
+    /// Edits the configuration. Concurrent processes see each other's changes.
     ///
     /// # Errors
-    /// Where `change` fails nothing is written.
+    /// If `change` fails, nothing is written.
     pub fn edit<T, E: From<ConfigError>>(
         home: &Home,
         change: impl FnOnce(&mut Self) -> Result<T, E>,
@@ -99,9 +98,9 @@ impl Config {
     }
 }
 
-/// Replaces the file, whole, with what its head says kept.
+/// Replaces the file atomically; keeps the comments at its head.
 fn write(path: &Path, config: &Config) -> Result<(), ConfigError> {
-    // A link to a file elsewhere stays one.
+    // A link to another file remains a link.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let old = text(&path)?;
     let mode = fs::metadata(&path).map_or(fsx::SHARED, |metadata| {
@@ -113,7 +112,7 @@ fn write(path: &Path, config: &Config) -> Result<(), ConfigError> {
     fsx::replace_durably(&path, folder, mode, content.as_bytes()).map_err(ConfigError::io(&path))
 }
 
-/// The text of the file, if there is one.
+/// The text of the file, if it exists.
 fn text(path: &Path) -> Result<Option<String>, ConfigError> {
     use std::io::Read;
     let mut bytes = Vec::new();
@@ -130,14 +129,14 @@ fn text(path: &Path) -> Result<Option<String>, ConfigError> {
         ConfigError::Wrong(diagnostic.into())
     };
     if bytes.len() as u64 > MOST_CONFIG {
-        return Err(wrong("too-large", "it has more than 4 MiB"));
+        return Err(wrong("too-large", "it is larger than 4 MiB"));
     }
     let text = String::from_utf8(bytes).map_err(|_| wrong("not-utf8", "it is not UTF-8"))?;
     Ok(Some(text))
 }
 
 impl Configured {
-    /// Whether a URL carries what belongs into a variable.
+    /// Whether a URL contains credentials, which belong in a variable.
     pub fn has_secret(url: &str) -> bool {
         let authority = url.split_once("://").map(|(scheme, rest)| {
             let end = rest.find('/').unwrap_or(rest.len());

@@ -1,5 +1,4 @@
-//! From the file's text to a [`Config`]: what is unknown or of the wrong type is refused where it
-//! stands.
+//! Parses the file into a [`Config`]: rejects unknown fields and wrong types, with their locations.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +12,7 @@ use crate::workflow::fields::{Fields, strings};
 use crate::yaml::{self, Content, Entry, Limits, Tree};
 
 const TOP: &[&str] = &["remotes", "trust", "commands", "key"];
-/// The code of what may hold a password or a token.
+/// The diagnostic code of values that may contain a password or a token.
 const SECRET: &str = "secret";
 const REMOTE: &[&str] = &[
     "url",
@@ -32,11 +31,11 @@ pub fn read(source: SourceText) -> Result<Config, ConfigError> {
     let tree = yaml::parse(&mut problems, id, &Limits::default());
     let config = tree.and_then(|tree| config(&tree, &mut problems));
     problems.finish().map_err(without_secrets)?;
-    // Whoever gives up says why, and that has ended it.
+    // A parser that returns `None` has reported a problem.
     config.ok_or_else(|| ConfigError::Wrong(Diagnostics(Vec::new())))
 }
 
-/// What is to be kept secret is not shown, and may stand in a log otherwise.
+/// Hides the source line of secrets, which could otherwise end up in a log.
 fn without_secrets(Diagnostics(mut problems): Diagnostics) -> Diagnostics {
     let secret = problems.iter().filter(|problem| problem.code == SECRET);
     let lines: BTreeSet<usize> = secret.map(|problem| problem.line).collect();
@@ -89,7 +88,7 @@ fn remote(entry: &Entry, problems: &mut Problems) -> Option<Configured> {
             let place = fields
                 .value("url")
                 .map_or(fields.place, |value| value.place);
-            let message = "a URL here holds no user and no password";
+            let message = "a URL must not contain a user or a password";
             let found = problems.error(place, SECRET, message);
             found.hint("`token_env:` names the variable that holds the token");
         }
@@ -126,10 +125,10 @@ fn write(fields: &Fields, problems: &mut Problems) -> bool {
 fn token_env(fields: &Fields, problems: &mut Problems) -> Option<String> {
     let name = fields.text("token_env", problems)?;
     if !is_variable(&name.text) {
-        // It may be the token itself.
+        // The value may be the token itself, so it is not shown.
         let message = "`token_env` is the name of an environment variable";
         let found = problems.error(name.place, SECRET, message);
-        found.hint("the token itself stands in that variable, never in a file: `RIBFLOW_TOKEN`");
+        found.hint("the token itself is in that variable, never in a file: `RIBFLOW_TOKEN`");
     }
     Some(name.text)
 }
@@ -192,7 +191,7 @@ fn trust(top: &Fields, problems: &mut Problems) -> BTreeMap<String, PublicKey> {
         if let Some(other) = names.insert(key, &entry.key) {
             let message = format!("`{}` and `{other}` have the same key", entry.key);
             let found = problems.error(entry.key_place, "same-key", message);
-            found.hint("whoever has one key is one lab, and has one name");
+            found.hint("a key belongs to one lab, which has one name");
         }
         trust.insert(entry.key.clone(), key);
     }

@@ -1,4 +1,4 @@
-//! From a [`Config`] to the text of its file.
+//! Serialises a [`Config`] to the text of its file.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,8 +11,8 @@ use crate::remote::trust::{Policy, shown_share};
 use crate::yaml;
 
 const HEAD: &str = "\
-# What ribflow knows of other labs: docs/sharing.md says what may stand here. It is rewritten by
-# `ribflow remote`, `trust` and `key use`, which keep the comments above the first entry.
+# Remotes and trusted labs: docs/sharing.md describes this file. `ribflow remote`, `trust` and
+# `key use` rewrite it and keep the comments above the first entry.
 ";
 
 #[derive(Serialize)]
@@ -75,13 +75,13 @@ pub fn text(config: &Config, old: Option<&str>) -> String {
         trust: &config.trust,
         commands: &config.commands,
     };
-    // Maps with text keys, texts and numbers: always encodes.
+    // Encoding maps with string keys, strings and numbers can't fail.
     let body = yaml::encode(&document).unwrap_or_default();
     let head = old.map(head).filter(|head| !head.trim().is_empty());
     format!("{}{body}", head.unwrap_or_else(|| HEAD.to_string()))
 }
 
-/// The comments and empty lines that a text begins with.
+/// The leading comments and empty lines of a text.
 fn head(text: &str) -> String {
     let is_head = |line: &&str| line.trim().is_empty() || line.trim_start().starts_with('#');
     let lines = text.lines().take_while(is_head);

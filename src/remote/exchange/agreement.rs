@@ -1,4 +1,4 @@
-//! How far several labs came to the same outcome of one key.
+//! The agreement of several labs on the outcome of one key.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,19 +6,19 @@ use crate::digest::Digest;
 use crate::store::Record;
 use crate::workflow::kind::Comparison;
 
-/// What those who are trusted have to say of one key, seen from the outcome that was taken.
+/// How the outcomes of trusted labs for one key compare with the chosen outcome.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Agreement {
-    /// Who came to the same bits, those who made it among them.
+    /// Labs with the same bits, including the signers of the chosen outcome.
     pub equal: BTreeSet<String>,
-    /// Who came to the same only as far as the kind's tolerance goes.
+    /// Labs with the same outcome only within the kind's tolerance.
     pub within: BTreeSet<String>,
-    /// Who came to something else.
+    /// Labs with a different outcome.
     pub different: BTreeSet<String>,
 }
 
 impl Agreement {
-    /// Counts what `labs` came to, beside what was `taken`.
+    /// Adds the outcome of `labs`, compared with the chosen one, `taken`.
     pub(super) fn count(
         &mut self,
         comparison: Comparison,
@@ -34,7 +34,7 @@ impl Agreement {
         group.extend(labs.iter().cloned());
     }
 
-    /// Whether there is more than one lab to compare.
+    /// Whether more than one lab has an outcome.
     pub fn is_of_several(&self) -> bool {
         let all = self.equal.iter().chain(&self.within).chain(&self.different);
         all.collect::<BTreeSet<_>>().len() > 1
@@ -52,7 +52,7 @@ pub fn same_bits(one: &Record, two: &Record) -> bool {
     digests(one) == digests(two)
 }
 
-/// Whether two outcomes of a key are the same as far as their kind can tell.
+/// Whether two outcomes of a key are the same according to the comparison of their kind.
 pub fn same_outcome(comparison: Comparison, one: &Record, two: &Record) -> bool {
     use crate::store::Artifact::Metrics;
     let Comparison::MetricsWithin(tolerance) = comparison else {

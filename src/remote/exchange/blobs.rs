@@ -1,5 +1,5 @@
-//! Fetching blobs: several at once, large ones in parts, gone on with after an interruption,
-//! checked before they are anything.
+//! Fetches blobs: several at once, large ones in parts, resumed after an interruption, verified
+//! before use.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -15,9 +15,9 @@ use crate::remote::names;
 use crate::remote::transport::{Part, Remote, RemoteError};
 use crate::store::{BlobError, Elsewhere, Store, Wanted};
 
-/// A blob whose size nobody has told (a long list of files) has at most so many bytes.
+/// The size limit of a blob of unknown size (a long list of files).
 pub const MOST_UNTOLD: u64 = 2 << 30;
-/// Blobs from here on are fetched in parts.
+/// Blobs of at least this size are fetched in parts.
 const LARGE: u64 = 32 << 20;
 
 impl Elsewhere for Exchange {
@@ -26,7 +26,7 @@ impl Elsewhere for Exchange {
             .iter()
             .partition(|wanted| wanted.bytes.is_some_and(|bytes| bytes >= LARGE));
         parallel::map(&small, |wanted| self.fetch_one(store, wanted));
-        // Each of them is spread over several connections by itself.
+        // Each large blob uses several connections.
         large
             .iter()
             .for_each(|wanted| self.fetch_one(store, wanted));
@@ -34,7 +34,7 @@ impl Elsewhere for Exchange {
 }
 
 impl Exchange {
-    /// Tries one neighbour after another.
+    /// Tries one peer after another.
     fn fetch_one(&self, store: &Store, wanted: &Wanted) {
         for neighbour in &self.neighbours {
             if self.is_cancelled() || neighbour.remote.is_down() {
@@ -68,9 +68,9 @@ impl Exchange {
 enum Trouble {
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    #[error("its content does not have its name's digest; nothing of it was kept")]
+    #[error("its content does not match the digest in its name; nothing was kept")]
     Forged,
-    #[error("it does not decompress to what it should be: {0}")]
+    #[error("it does not decompress to the expected content: {0}")]
     Compressed(io::Error),
     #[error("{}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -87,7 +87,7 @@ impl Trouble {
     }
 }
 
-/// One blob from one neighbour.
+/// One blob from one peer.
 struct Fetch<'a> {
     exchange: &'a Exchange,
     neighbour: &'a Peer,
@@ -101,13 +101,13 @@ impl Fetch<'_> {
         fsx::make_folders(&folder).map_err(Trouble::io(&folder))?;
         let file = folder.join(self.wanted.digest.to_hex());
         let lock = file.with_extension("lock");
-        // Whoever held it may have brought the blob meanwhile.
+        // The former holder may have fetched the blob in the meantime.
         let _lock = Lock::acquire(&lock).map_err(Trouble::io(&lock))?;
         if self.store.has(&self.wanted.digest) {
             return Ok(());
         }
         fsx::give_way(&file);
-        // What lies there from before may be another remote's, and wrong.
+        // Earlier content may come from another remote, and be wrong.
         let goes_on = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
         match self.bring(&file) {
             Err(Trouble::Forged) if goes_on => self.bring(&file),
@@ -115,7 +115,7 @@ impl Fetch<'_> {
         }
     }
 
-    /// Fetches the blob into `file`, and takes it in.
+    /// Fetches the blob into `file`, and adds it to the store.
     fn bring(&self, file: &Path) -> Result<(), Trouble> {
         match self.plain(file) {
             Err(Trouble::Remote(RemoteError::Missing { .. })) => self.compressed(file)?,
@@ -131,7 +131,7 @@ impl Fetch<'_> {
         self.wanted.bytes.unwrap_or(MOST_UNTOLD)
     }
 
-    /// The blob as it is, into `path`, going on with what lies there.
+    /// Fetches the plain blob into `path`; resumes after existing content.
     fn plain(&self, path: &Path) -> Result<(), Trouble> {
         let name = names::object(&self.wanted.digest);
         if let Some(bytes) = self.wanted.bytes.filter(|bytes| *bytes >= LARGE) {
@@ -151,7 +151,7 @@ impl Fetch<'_> {
             file.set_len(0).map_err(Trouble::io(path))?;
         }
         let from = if from > most { 0 } else { from };
-        // One byte more than it can have shows that it is something else.
+        // One byte beyond the limit shows that the content is wrong.
         let part = Part {
             from,
             most: (most - from).saturating_add(1),
@@ -165,7 +165,7 @@ impl Fetch<'_> {
         Ok(())
     }
 
-    /// The blob from its compressed form. It never takes more room than it has bytes.
+    /// Fetches the compressed form. The output never exceeds the size of the blob.
     fn compressed(&self, path: &Path) -> Result<(), Trouble> {
         let name = names::compressed(&self.wanted.digest);
         let most = self.most();

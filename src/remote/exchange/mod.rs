@@ -1,8 +1,8 @@
-//! Sharing with other stores: finds records, fetches blobs, pushes what was made here.
+//! Sharing with other stores: finds records, fetches blobs, pushes own results.
 //!
-//! Nothing from a remote is used unverified: a record must hash to its name, fit its key and be signed
-//! by a trusted key; a blob must hash to its name. Anything else is reported and ignored. It does not
-//! know nodes or workflows, only keys.
+//! Nothing from a remote is used unverified: a record must hash to its name, fit its key and be
+//! signed by a trusted key; a blob must hash to its name. Anything else is reported and ignored. It
+//! knows keys, but neither nodes nor workflows.
 
 mod agreement;
 mod blobs;
@@ -25,37 +25,37 @@ pub use blobs::MOST_UNTOLD;
 pub use push::{PushError, Pushed, Pushing};
 pub use records::{Asked, Found, Refusal, Taken, Why};
 
-/// Another store, and on what terms it is used.
+/// Another store, and the terms of its use.
 pub struct Peer {
-    /// As the user calls it.
+    /// The user's name for it.
     pub name: String,
     pub remote: Patient,
     pub policy: Policy,
-    /// Whether what is made here is written there.
+    /// Whether own results are written there.
     pub writes: bool,
 }
 
-/// The remotes of one command, and whose word is taken.
+/// The remotes of one command, and the trusted signers.
 pub struct Exchange {
     neighbours: Vec<Peer>,
     trust: Trust,
-    /// What this lab signs with.
+    /// The signing key of this lab.
     key: Option<SecretKey>,
-    /// What it signs or has signed with.
+    /// The current and former signing keys of this lab.
     own: BTreeSet<PublicKey>,
-    /// Bytes that have come, and that have gone.
+    /// Bytes received and sent.
     received: AtomicU64,
     sent: AtomicU64,
     cancelled: AtomicBool,
-    /// What was found wrong, to be told once, and how much more that was than is kept.
+    /// Complaints, to be reported once, and the number of complaints beyond the limit.
     complaints: Mutex<(BTreeSet<String>, usize)>,
-    /// Keys that no neighbour has, so that none is asked twice in one run.
+    /// Keys that no peer has, so that each is looked up once in a run.
     absent: Mutex<BTreeSet<Digest>>,
-    /// Blobs that a neighbour has and that are not what their name says.
+    /// Blobs of a peer whose content does not match their name.
     refused: Mutex<BTreeSet<(String, Digest)>>,
-    /// What a neighbour has been found to have whole.
+    /// Objects that are known to be intact at a peer.
     whole: Mutex<BTreeSet<(String, String)>>,
-    /// A neighbour did not answer as one does.
+    /// Whether a peer failed to respond correctly.
     failed: AtomicBool,
 }
 
@@ -77,7 +77,7 @@ impl Exchange {
         }
     }
 
-    /// The keys that were this lab's before: what they have signed was made here.
+    /// Adds the lab's former keys: results that they signed are own results.
     pub fn with_own_keys(mut self, keys: impl Iterator<Item = PublicKey>) -> Self {
         self.own.extend(keys);
         self
@@ -100,27 +100,27 @@ impl Exchange {
         self.cancelled.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have come from remotes so far.
+    /// Bytes received from remotes so far.
     pub fn received(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Bytes that have gone to remotes so far.
+    /// Bytes sent to remotes so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
     }
 
-    /// Whether a neighbour could not say what it has.
+    /// Whether a lookup at a peer failed.
     pub fn has_failed(&self) -> bool {
         self.failed.load(Ordering::Relaxed)
     }
 
-    /// Whether a neighbour gave something else for a blob.
+    /// Whether a peer sent wrong content for a blob.
     pub fn was_refused(&self, neighbour: &str, digest: &Digest) -> bool {
         held(&self.refused).contains(&(neighbour.to_string(), *digest))
     }
 
-    /// Whether any neighbour gave something else for a blob.
+    /// Whether any peer sent wrong content for a blob.
     pub fn refuses(&self, digest: &Digest) -> bool {
         held(&self.refused)
             .iter()
@@ -139,24 +139,24 @@ impl Exchange {
         held(&self.whole).insert(name);
     }
 
-    /// What was found wrong with remotes since the last call, each thing once.
+    /// The complaints about remotes since the last call, without duplicates.
     pub fn complaints(&self) -> Vec<String> {
         let mut complaints = self
             .complaints
             .lock()
             .unwrap_or_else(|held| held.into_inner());
         let (complaints, more) = std::mem::take(&mut *complaints);
-        let more = (more > 0).then(|| format!("and {more} further complaints of this kind"));
+        let more = (more > 0).then(|| format!("and {more} more complaints like these"));
         complaints.into_iter().chain(more).collect()
     }
 
-    /// Takes notice of something that is wrong with a remote, or with what it has.
+    /// Records a complaint about a remote or its content.
     pub fn complain(&self, complaint: String) {
         let mut complaints = self
             .complaints
             .lock()
             .unwrap_or_else(|held| held.into_inner());
-        // Enough to see what is going on, whatever a remote comes up with.
+        // The limit keeps a misbehaving remote from flooding the output.
         match complaints.0.len() < 100 || complaints.0.contains(&complaint) {
             true => drop(complaints.0.insert(complaint)),
             false => complaints.1 += 1,
@@ -168,14 +168,15 @@ fn held<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|held| held.into_inner())
 }
 
-/// Puts digests into an order that nobody can know before.
+/// Shuffles digests into an unpredictable order.
 pub(super) fn shuffle(digests: &mut [Digest]) {
     shuffle_by(digests, |digest| *digest);
 }
 
 fn shuffle_by<T>(items: &mut [T], digest: impl Fn(&T) -> Digest) {
     let mut salt = [0; 32];
-    // Without random numbers the order can be known, which only helps who floods a list.
+    // Without random numbers the order is predictable, which only helps an attacker who floods a
+    // list.
     let _ = getrandom::fill(&mut salt);
     items.sort_by_key(|item| *blake3::keyed_hash(&salt, digest(item).as_bytes()).as_bytes());
 }

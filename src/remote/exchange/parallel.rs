@@ -1,12 +1,12 @@
-//! Many blocking calls at once.
+//! Runs blocking calls in parallel.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// So many calls to remotes are under way at once: enough to hide a round trip.
+/// The number of concurrent calls to remotes: enough to hide the latency of a round trip.
 pub const WIDTH: usize = 16;
 
-/// `work` done to every one of `items`, by up to [`WIDTH`] threads; the results in order.
+/// Calls `work` for each of `items` in up to [`WIDTH`] threads; returns the results in order.
 pub fn map<'a, T: Sync, R: Send>(items: &'a [T], work: impl Fn(&'a T) -> R + Sync) -> Vec<R> {
     if items.len() < 2 {
         return items.iter().map(work).collect();

@@ -1,5 +1,5 @@
-//! A large object in parts over several connections. Which parts are there is noted beside the
-//! file, so that a later process fetches only the rest.
+//! Fetches a large object in parts over several connections. A note beside the file lists the
+//! complete parts, so that a later process fetches only the rest.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::fsx;
 use crate::remote::transport::{Part, Remote, RemoteError};
 
-/// Bytes of a part: a second at 130 Mbit/s.
+/// Bytes of a part: one second at 130 Mbit/s.
 const PART: u64 = 16 << 20;
 /// Connections for one object.
 const WIDTH: usize = 6;
@@ -28,7 +28,7 @@ pub struct Parts {
 pub type Failure = Result<RemoteError, io::Error>;
 
 impl Parts {
-    /// The file at `path`, which is to have `bytes`, with the parts that are there already.
+    /// The file at `path`, which will have `bytes` bytes, with the parts that exist already.
     pub fn open(path: &Path, bytes: u64) -> io::Result<Self> {
         let note = path.with_extension("parts");
         fsx::unlink_if_link(path)?;
@@ -59,7 +59,7 @@ impl Parts {
         })
     }
 
-    /// Fetches what is missing, and forgets the note.
+    /// Fetches the missing parts, and removes the note.
     pub fn fetch(
         self,
         remote: &dyn Remote,
@@ -83,7 +83,7 @@ impl Parts {
                         match self.part(remote, name, *index) {
                             Ok(count) => {
                                 received.fetch_add(count, Ordering::Relaxed);
-                                // Only ever a help to a later process.
+                                // The note only saves time for a later process.
                                 let _ = writeln!(locked(&note), "{index}");
                             }
                             Err(failure) => {
@@ -129,7 +129,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|held| held.into_inner())
 }
 
-/// Writes at a position of its own.
+/// Writes at its own position.
 struct At<'a> {
     file: &'a File,
     position: u64,

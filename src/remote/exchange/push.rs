@@ -1,5 +1,5 @@
-//! Pushing records and what they name: blobs first, then the record, then the word for it, so that
-//! whoever sees a record can have its blobs.
+//! Pushes records and the blobs that they reference: blobs first, then the record, then its
+//! signatures, so that the blobs of a visible record are available.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -16,48 +16,49 @@ use crate::remote::transport::{self, Content, Part, Remote, RemoteError};
 use crate::remote::trust::Standing;
 use crate::store::{BlobError, Blobs, Signature, Store, StoreError, StoredRecord};
 
-/// From this size on it is tried whether a blob compresses.
+/// The minimum size for trying compression.
 const WORTH_COMPRESSING: u64 = 4096;
-/// So much of a blob is compressed to see whether the whole should be.
+/// The size of the sample that decides whether to compress a blob.
 const SAMPLE: usize = 256 << 10;
-/// A compressed blob is kept where it is at most this share of the plain one. Measured: float32
-/// weights come to 0.92, which is not worth the time; labels, JSON and drawn images to below 0.5.
+/// A blob is sent compressed if that reduces it to at most this share. Measured: float32 weights
+/// reach 0.92, which is not worth the time; labels, JSON and drawn images are below 0.5.
 const WORTH: f64 = 0.8;
 const LEVEL: i32 = 3;
 
-/// What is pushed.
+/// Options of a push.
 #[derive(Clone, Copy, Debug)]
 pub struct Pushing {
-    /// The records and who vouches for them, and no blob.
+    /// Push only records and signatures, without blobs.
     pub records_only: bool,
-    /// Find out what would move, and move nothing.
+    /// Only report what would be sent.
     pub dry_run: bool,
-    /// Read what is there already, where the remote can't say by itself that it is whole.
+    /// Verify existing content by reading it, if the remote can't verify it itself.
     pub check: bool,
 }
 
-/// What has moved, or would.
+/// What was sent, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pushed {
-    /// Records that the remote did not have.
+    /// Records that the remote lacked.
     pub records: usize,
-    /// Records that it had, with everything.
+    /// Records that it had completely.
     pub there: usize,
     pub blobs: usize,
-    /// Bytes of the records and blobs that moved, as they are here.
+    /// Uncompressed bytes of the records and blobs sent.
     pub bytes: u64,
-    /// The same as they were sent: some blobs go compressed.
+    /// Bytes on the wire: some blobs are sent compressed.
     pub sent: u64,
-    /// Bytes of blobs that were there already.
+    /// Bytes of blobs that existed there already.
     pub spared: u64,
-    /// Blobs that stay here, for want of `share: true`, and records that hold such data themselves.
+    /// Blobs that were not sent because `share: true` is missing, and records with such data
+    /// inline.
     pub withheld: usize,
-    /// Blobs that are not in this store either.
+    /// Blobs that are missing in this store, too.
     pub absent: usize,
 }
 
 impl Pushed {
-    /// Counts `more` too.
+    /// Adds `more`.
     pub fn add(&mut self, more: &Self) {
         self.records += more.records;
         self.there += more.there;
@@ -91,10 +92,10 @@ pub enum PushError {
 }
 
 impl Exchange {
-    /// Pushes `records` of `store` to a neighbour, and says what moved.
+    /// Pushes `records` of `store` to a peer, and reports what was sent.
     ///
     /// # Errors
-    /// The first failure; what was pushed until then stays and is not pushed again.
+    /// The first failure. What was pushed until then stays and is not pushed again.
     pub fn push(
         &self,
         neighbour: &Peer,
@@ -109,7 +110,7 @@ impl Exchange {
             pushing,
         };
         let mut total = Pushed::default();
-        // One batch after another, so that an interruption leaves whole records behind.
+        // One batch after another, so that an interruption leaves complete records.
         for batch in records.chunks(256) {
             push.batch(batch, &mut total)?;
         }
@@ -124,20 +125,20 @@ struct Push<'a> {
     pushing: Pushing,
 }
 
-/// What a remote has of a blob.
+/// The form of a blob at a remote.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Whole,
-    /// A plain one that is something else.
+    /// Plain, with wrong content.
     Damaged,
     Missing,
 }
 
-/// One record with what has to go along.
+/// A record with what must be sent along.
 struct PendingRecord<'a> {
     stored: &'a StoredRecord,
     signatures: Vec<Signature>,
-    /// The remote has the record already.
+    /// Whether the remote has the record already.
     there: bool,
 }
 
@@ -150,7 +151,8 @@ impl Push<'_> {
         let parcels = parallel::map(&records, |stored| self.parcel(stored));
         let parcels: Vec<PendingRecord> = parcels.into_iter().collect::<Result<_, _>>()?;
         if !self.pushing.records_only {
-            // Also of records that are there: a blob may have been lost since, or come only now.
+            // This includes existing records: a blob may have been lost since, or be available only
+            // now.
             self.blobs(&parcels, total)?;
         }
         let sent = parallel::map(&parcels, |parcel| self.send(parcel));
@@ -166,7 +168,7 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// What of a record the remote does not have.
+    /// The parts of a record that the remote lacks.
     fn parcel<'a>(&self, stored: &'a StoredRecord) -> Result<PendingRecord<'a>, PushError> {
         self.check_cancelled()?;
         let key = &stored.record.key;
@@ -195,7 +197,8 @@ impl Push<'_> {
         })
     }
 
-    /// Takes those of `signatures` off the list that do not speak for the record where they are.
+    /// Removes signatures that are not valid at the remote from `listed`, so that they are sent
+    /// again. Returns `signatures`.
     fn damaged(
         &self,
         stored: &StoredRecord,
@@ -225,7 +228,7 @@ impl Push<'_> {
         Ok(signatures)
     }
 
-    /// Whether what is at the remote is whole, where that can be known for what it costs.
+    /// Whether the object at the remote is intact, if that can be found out at acceptable cost.
     fn is_whole(&self, name: &str, digest: &Digest) -> Result<Option<bool>, PushError> {
         self.check_cancelled()?;
         let seen = (self.neighbour.name.clone(), name.to_string());
@@ -242,7 +245,7 @@ impl Push<'_> {
         Ok(whole)
     }
 
-    /// Reads all of an object to see whether it is whole.
+    /// Reads an object completely to verify it.
     fn reads_whole(&self, name: &str, digest: &Digest) -> Result<bool, PushError> {
         let mut hasher = Hasher(blake3::Hasher::new());
         let all = Part {
@@ -269,7 +272,7 @@ impl Push<'_> {
         };
         match read {
             Ok(_) => Ok(Digest::finish(&hasher.0) == *digest),
-            // It does not decompress, or is no file.
+            // It does not decompress, or is not a file.
             Err(
                 RemoteError::Io { .. } | RemoteError::Missing { .. } | RemoteError::Wrong { .. },
             ) => Ok(false),
@@ -277,7 +280,7 @@ impl Push<'_> {
         }
     }
 
-    /// Who vouches for a record. What nobody else has signed was made here, so this lab does.
+    /// The signatures of a record. A record without signatures was made here, so this lab signs it.
     fn signatures(&self, stored: &StoredRecord) -> Result<Vec<Signature>, PushError> {
         let known = self.store.signatures(&stored.record.key, &stored.digest)?;
         if !known.is_empty() && !self.is_to_sign_again(&known, &stored.digest) {
@@ -296,8 +299,8 @@ impl Push<'_> {
         Ok(known.into_iter().chain([signature]).collect())
     }
 
-    /// Whether all that vouches for a record is this lab's own word under keys that have been
-    /// taken back, and it has another key by now.
+    /// Whether all signatures of a record are this lab's own under revoked keys, and it has another
+    /// key now.
     fn is_to_sign_again(&self, known: &[Signature], record: &Digest) -> bool {
         let Some(key) = &self.exchange.key else {
             return false;
@@ -312,7 +315,7 @@ impl Push<'_> {
         })
     }
 
-    /// Sends the blobs that are not there.
+    /// Sends the missing blobs.
     fn blobs(&self, parcels: &[PendingRecord], total: &mut Pushed) -> Result<(), PushError> {
         let mut named: BTreeMap<Digest, u64> = BTreeMap::new();
         for parcel in parcels {
@@ -336,7 +339,7 @@ impl Push<'_> {
         Ok(())
     }
 
-    /// The blobs of a record that are here and may go.
+    /// The blobs of a record that are here and may be shared.
     fn named(
         &self,
         stored: &StoredRecord,
@@ -356,7 +359,8 @@ impl Push<'_> {
             for blob in artifact.blobs() {
                 named.insert(blob.digest, blob.bytes);
             }
-            // Those that were made here; others lie in the folder that they came from.
+            // Only encoded images that were made here are blobs; others are in their original
+            // folder.
             for image in artifact.encoded_images() {
                 if self.store.has(&image) {
                     named.insert(image, self.store.size(&image)?);
@@ -372,7 +376,7 @@ impl Push<'_> {
         Ok(named)
     }
 
-    /// What the remote has of `blobs`.
+    /// The forms of `blobs` at the remote.
     fn there(&self, blobs: &[(Digest, u64)]) -> Result<BTreeMap<Digest, Form>, PushError> {
         let batches: Vec<&[(Digest, u64)]> = blobs.chunks(128).collect();
         let found = parallel::map(&batches, |batch| {
@@ -394,8 +398,8 @@ impl Push<'_> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// What whoever fetches a blob would be given, by the sizes of its two forms there: the plain
-    /// form comes first.
+    /// The form that a fetch would get, from the sizes of both forms there: the plain form takes
+    /// precedence.
     fn form(
         &self,
         (digest, bytes): (&Digest, u64),
@@ -413,15 +417,16 @@ impl Push<'_> {
         Ok(match (whole, plain) {
             (true, _) => Form::Whole,
             (false, Some(_)) => Form::Damaged,
-            // Sent again, it takes the place of what is there, or is preferred to it.
+            // Sent again, it replaces the existing object, or takes precedence over it.
             (false, None) => Form::Missing,
         })
     }
 
-    /// Sends a blob, compressed where that pays and it replaces no plain one; the bytes that went.
+    /// Sends a blob, compressed if that is worthwhile and it does not replace a plain one; returns
+    /// the bytes sent.
     fn blob(&self, digest: &Digest, bytes: u64, replaces: bool) -> Result<u64, PushError> {
         self.check_cancelled()?;
-        // Verified: what is damaged here must not spread.
+        // Verified: damage must not spread.
         let path = self.store.path(digest)?;
         if !replaces && bytes >= WORTH_COMPRESSING && compresses(&path)? {
             let plain = self.store.read(digest)?;
@@ -433,7 +438,7 @@ impl Push<'_> {
         Ok(bytes)
     }
 
-    /// Sends a record and what vouches for it; the bytes that went.
+    /// Sends a record and its signatures; returns the bytes sent.
     fn send(&self, parcel: &PendingRecord) -> Result<u64, PushError> {
         self.check_cancelled()?;
         let StoredRecord { digest, record, .. } = parcel.stored;
@@ -491,7 +496,7 @@ fn signed(stored: &StoredRecord, key: &SecretKey) -> Signature {
     }
 }
 
-/// Whether the beginning of a file compresses well.
+/// Whether the start of a file compresses well.
 fn compresses(path: &Path) -> Result<bool, PushError> {
     use std::io::Read;
     let mut sample = Vec::new();

@@ -1,4 +1,4 @@
-//! Looking for records at remotes, and deciding which of them to take.
+//! Looks up records at remotes, and decides which of them to take.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,54 +17,54 @@ use crate::store::{
 };
 use crate::workflow::kind::Comparison;
 
-/// Of the outcomes of one key that trusted labs have signed, so many are taken.
+/// The number of outcomes of one key, signed by trusted labs, that are taken.
 const MOST_OUTCOMES: usize = 64;
-/// For one key so many names that say a trusted lab has signed, and turn out not to be its word,
-/// are looked at.
+/// The number of names for one key that claim a signature of a trusted lab and turn out false
+/// before the lookup gives up.
 const MOST_FALSE: usize = 4096;
-/// So many names are looked at together.
+/// The number of names in a batch.
 const TOGETHER: usize = 64;
-/// Of the records of one key that are not taken, so many are told apart.
+/// The number of refused records of one key that are reported individually.
 const MOST_TOLD: usize = 64;
-/// Of the strangers who signed one record, so many are told.
+/// The number of unknown signers of one record that are reported.
 const MOST_STRANGERS: usize = 8;
 
-/// A key that is looked for, and how two outcomes of it are compared.
+/// A requested key, and how to compare two outcomes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked {
     pub key: Digest,
     pub comparison: Comparison,
 }
 
-/// What came of looking for records.
+/// The result of a lookup.
 #[derive(Debug, Default)]
 pub struct Found {
     /// By key.
     pub taken: BTreeMap<Digest, Taken>,
-    /// What was there and was not taken.
+    /// Records that were found but refused.
     pub refused: Vec<Refusal>,
-    /// Where more than one lab that is trusted has an outcome of a key: how far they agree.
+    /// The agreement on keys for which more than one trusted lab has an outcome.
     pub agreements: BTreeMap<Digest, Agreement>,
 }
 
-/// The outcomes of a key that a remote has, and that are to be trusted.
+/// The trusted outcomes of a key at a remote.
 #[derive(Clone, Debug)]
 pub struct Taken {
     /// The remote's name.
     pub remote: String,
-    /// In the order in which they are preferred: a store stays with the first.
+    /// In order of preference: a store uses the first.
     pub outcomes: Vec<Foreign>,
 }
 
 impl Taken {
-    /// The outcome that a store without any would stay with.
+    /// The outcome that a store without any would choose.
     pub fn first(&self) -> Option<StoredRecord> {
         let record = self.outcomes.first()?.record.clone();
         Some(StoredRecord::of(record))
     }
 }
 
-/// A record that was not taken, or a signature, and why.
+/// A refused record or signature, with the reason.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Refusal {
     pub remote: String,
@@ -77,19 +77,19 @@ pub struct Refusal {
 pub enum Why {
     #[error("nobody has signed it")]
     Unsigned,
-    /// By these, of whom nobody is trusted.
-    #[error("nobody that is trusted has signed it")]
+    /// The signers, none of whom is trusted.
+    #[error("no trusted lab has signed it")]
     Unknown(Vec<PublicKey>),
-    #[error("it was taken back: {0}")]
+    #[error("it was revoked: {0}")]
     Revoked(String),
-    /// These stand behind it.
-    #[error("the remote's policy asks for others, or for more, than {}", .0.join(", "))]
+    /// The labs that support it.
+    #[error("the remote's policy requires other labs, or more, than {}", .0.join(", "))]
     Policy(Vec<String>),
     #[error("{0}")]
     Bad(String),
 }
 
-/// A record that has been checked, with who stands behind it.
+/// A verified record with the labs that support it.
 struct Candidate {
     foreign: Foreign,
     digest: Digest,
@@ -97,8 +97,8 @@ struct Candidate {
 }
 
 impl Exchange {
-    /// Looks for a record of every key, and gives those that are to be trusted. A remote that is
-    /// down, or answers nonsense, costs what it would have given.
+    /// Looks up records of every key, and returns the trusted ones. A remote that is down, or
+    /// responds with invalid data, only contributes nothing.
     pub fn look_up(&self, asked: &[Asked]) -> Found {
         let asked: Vec<Asked> = self.not_known_absent(asked);
         let looked = parallel::map(&asked, |asked| self.candidates(asked));
@@ -123,10 +123,10 @@ impl Exchange {
         found
     }
 
-    /// Looks for a record of every key, and takes those that are to be trusted into `store`.
+    /// Looks up records of every key, and adds the trusted ones to `store`.
     ///
     /// # Errors
-    /// Only where `store` can't be written.
+    /// `store` can't be written.
     pub fn bring(&self, store: &Store, asked: &[Asked]) -> Result<Found, StoreError> {
         let found = self.look_up(asked);
         let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
@@ -149,13 +149,13 @@ impl Exchange {
         absent.insert(key);
     }
 
-    /// Whether `key` has been looked for in vain.
+    /// Whether a lookup of `key` found nothing.
     pub fn is_absent(&self, key: &Digest) -> bool {
         let absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
         absent.contains(key)
     }
 
-    /// The records of the first neighbour that has some to be taken.
+    /// The records of the first peer that has acceptable ones.
     fn candidates(&self, asked: &Asked) -> (Option<(&Peer, Vec<Candidate>)>, Vec<Refusal>) {
         let mut refused = Vec::new();
         for neighbour in &self.neighbours {
@@ -186,10 +186,10 @@ impl Exchange {
     }
 }
 
-/// A record, and those trusted labs that are said to have signed it.
+/// A record, and the trusted labs that have signed it according to the list.
 type Signed = (Digest, BTreeMap<PublicKey, String>);
 
-/// The records that a list names, each with who is said to have signed it.
+/// The records in a list of names, each with its signers according to the list.
 fn listed(names: &[String]) -> BTreeMap<Digest, BTreeSet<Digest>> {
     let mut records: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
     let mut signatures = Vec::new();
@@ -207,7 +207,7 @@ fn listed(names: &[String]) -> BTreeMap<Digest, BTreeSet<Digest>> {
     records
 }
 
-/// One key at one neighbour.
+/// The lookup of one key at one peer.
 struct KeyLookup<'a> {
     exchange: &'a Exchange,
     neighbour: &'a Peer,
@@ -216,9 +216,9 @@ struct KeyLookup<'a> {
 }
 
 impl KeyLookup<'_> {
-    /// The records that are to be taken. Anybody who may write to a remote can add names to its
-    /// list: those that no trusted lab is said to have signed cost nothing, and of the others the
-    /// signature is read first, which nobody else can make.
+    /// The records to take. Anyone with write access to a remote can add names to its list. Names
+    /// without a trusted signer cost nothing; of the others, the signature is read first, which
+    /// can't be forged.
     fn candidates(&mut self) -> Result<Vec<Candidate>, RemoteError> {
         let names = self
             .neighbour
@@ -226,7 +226,7 @@ impl KeyLookup<'_> {
             .list(&names::records(&self.asked.key))?;
         let mut worth = self.worth_reading(&listed(&names));
         if worth.len() > MOST_FALSE {
-            // In an order that nobody can choose, so that no name is hidden by the others for good.
+            // In random order, so that false names can't hide a valid one permanently.
             shuffle_by(&mut worth, |(record, _)| *record);
         }
         let (mut candidates, mut wrong, mut seen) = (Vec::new(), 0, 0);
@@ -245,8 +245,8 @@ impl KeyLookup<'_> {
         if wrong >= MOST_FALSE && seen < worth.len() {
             let (name, key) = (&self.neighbour.name, self.asked.key.short());
             self.exchange.complain(format!(
-                "`{name}`: {wrong} of the {} records that it names for {key} as signed by a \
-                 trusted lab are not, and the others were not looked at",
+                "`{name}`: {wrong} of the {} records that it lists for {key} as signed by a trusted \
+                 lab are not, and the others were not read",
                 worth.len()
             ));
         }
@@ -254,7 +254,7 @@ impl KeyLookup<'_> {
         Ok(self.agreed(candidates))
     }
 
-    /// The records that somebody trusted is said to have signed, with those signers.
+    /// The records with a trusted signer according to the list, with those signers.
     fn worth_reading(&mut self, listed: &BTreeMap<Digest, BTreeSet<Digest>>) -> Vec<Signed> {
         let mut worth = Vec::new();
         let mut untold = 0;
@@ -268,13 +268,13 @@ impl KeyLookup<'_> {
         if untold > 0 {
             let (name, key) = (&self.neighbour.name, self.asked.key.short());
             self.exchange.complain(format!(
-                "`{name}`: {untold} further records of {key} are not signed by a trusted lab"
+                "`{name}`: {untold} more records of {key} are not signed by a trusted lab"
             ));
         }
         worth
     }
 
-    /// What was found of a record, if it may be taken.
+    /// The verified record, if it may be taken.
     fn judged(
         &mut self,
         record: Digest,
@@ -283,8 +283,8 @@ impl KeyLookup<'_> {
         let why = match looked {
             Ok(Ok(candidate)) => return Some(candidate),
             Ok(Err(why)) => why,
-            Err(RemoteError::Missing { .. }) => Why::Bad("it is listed and not there".to_string()),
-            // One that can't be had must not hide the others.
+            Err(RemoteError::Missing { .. }) => Why::Bad("it is listed but missing".to_string()),
+            // A record that can't be fetched must not hide the others.
             Err(error) if error.is_passing() => {
                 let name = &self.neighbour.name;
                 self.exchange.complain(format!("{name}: {error}"));
@@ -307,8 +307,8 @@ impl KeyLookup<'_> {
         });
     }
 
-    /// One record with everything that vouches for it. Signatures are read first, since a record
-    /// that nobody vouches for is not worth fetching.
+    /// One record with its signatures. Signatures are read first, since a record without a valid
+    /// one is not worth fetching.
     fn candidate(
         &self,
         digest: &Digest,
@@ -348,12 +348,11 @@ impl KeyLookup<'_> {
         if signatures.is_empty() {
             return Ok(Err(Why::Bad(invalid.join("; "))));
         }
-        // Anybody can put a false word beside a true one: it must not take that away.
+        // Anyone can add a false signature beside a valid one; it must not invalidate that.
         for why in invalid {
             let (name, short) = (&self.neighbour.name, digest.short());
-            self.exchange.complain(format!(
-                "`{name}`: record {short}, {why}; it is passed over"
-            ));
+            self.exchange
+                .complain(format!("`{name}`: record {short}, {why}; ignored"));
         }
         let foreign = Foreign { record, signatures };
         Ok(Ok(Candidate {
@@ -363,7 +362,7 @@ impl KeyLookup<'_> {
         }))
     }
 
-    /// Why a record of an older version that this one repeats was taken back, if that is so.
+    /// Why a record of an older version that this one repeats was revoked, if it was.
     fn origin_taken_back(&self, record: &Record) -> Option<String> {
         let trust = &self.exchange.trust;
         let mut accepted = record.provenance.accepted.iter();
@@ -372,8 +371,8 @@ impl KeyLookup<'_> {
         by.into_iter().next().map(|(_, reason)| reason)
     }
 
-    /// Whether `signer` counts as a lab behind a record. Where the policy asks who has come to a
-    /// result, what a lab has accepted from another one is that one's computation.
+    /// Whether `signer` counts as a lab that supports a record. If the policy asks who has computed
+    /// a result, a record that a lab accepted from another one counts for the other one.
     fn counts(&self, record: &Record, signer: &PublicKey) -> bool {
         let mut accepted = record.provenance.accepted.iter();
         let is_own =
@@ -384,7 +383,7 @@ impl KeyLookup<'_> {
         (require.is_empty() && *quorum <= 1) || accepted.all(is_own)
     }
 
-    /// `signer`'s word for a record, or in words why it is none.
+    /// `signer`'s statement about a record, or a sentence why it is invalid.
     fn word(
         &self,
         digest: &Digest,
@@ -395,7 +394,7 @@ impl KeyLookup<'_> {
             Ok(envelope) => envelope,
             Err(error) if error.is_passing() => return Err(error),
             Err(RemoteError::Missing { .. }) => {
-                return Ok(Err("it is listed and not there".to_string()));
+                return Ok(Err("it is listed but missing".to_string()));
             }
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -410,7 +409,7 @@ impl KeyLookup<'_> {
         )
     }
 
-    /// Those of `signers` that are trusted, with their names.
+    /// The trusted ones of `signers`, with their names.
     fn trusted(
         &self,
         record: &Digest,
@@ -437,7 +436,7 @@ impl KeyLookup<'_> {
         }
     }
 
-    /// A record that is what its name and place say.
+    /// A record that matches its name and key.
     fn record(&self, digest: &Digest) -> Result<Result<Record, String>, RemoteError> {
         let key = &self.asked.key;
         let bytes = self.read(&names::record(key, digest), MOST_RECORD)?;
@@ -452,9 +451,9 @@ impl KeyLookup<'_> {
         Ok(bytes)
     }
 
-    /// The records that enough labs stand behind: those that agree with each other count together.
-    /// Most labs first, then the lowest digest. Where there are some, other outcomes of those who
-    /// are trusted come after them: they are kept, and not used unless the user chooses them.
+    /// The records that enough labs support; labs whose outcomes agree count together. Sorted by
+    /// number of labs (most first), then by digest. If there are any, other trusted outcomes
+    /// follow: they are stored, but not used unless the user chooses them.
     fn agreed(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         let behind: Vec<BTreeSet<String>> = candidates
             .iter()
@@ -486,7 +485,7 @@ impl KeyLookup<'_> {
     }
 }
 
-/// How far the others agree with the first one.
+/// How far the other candidates agree with the first one.
 fn agreement(comparison: Comparison, candidates: &[Candidate]) -> Agreement {
     let mut agreement = Agreement::default();
     if let Some(first) = candidates.first() {

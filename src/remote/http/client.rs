@@ -1,4 +1,4 @@
-//! Requests to one server and what its answers mean.
+//! Sends requests to one server and interprets its responses.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,10 +16,10 @@ use super::super::web::silence::{self, Server};
 use super::super::web::{Web, WebError};
 
 const MOST_REDIRECTS: usize = 5;
-/// The most of a refusal's body that is looked at.
+/// The number of bytes that are read of the body of an error response.
 const LARGEST_REFUSAL: u64 = 4096;
 
-/// One server, as this side speaks with it.
+/// A client of one server.
 pub struct HttpClient {
     web: Web,
     /// Ends with `/`.
@@ -29,12 +29,12 @@ pub struct HttpClient {
     limits: Limits,
 }
 
-/// An answer whose body has not been read.
+/// A response whose body has not been read.
 pub struct Answer {
     pub status: u16,
-    /// The path that answered, after redirects.
+    /// The path that responded, after redirects.
     pub path: String,
-    /// Where that was, if it was elsewhere than asked for.
+    /// The final URL, if it differs from the requested one.
     pub elsewhere: Option<String>,
     response: Response<Body>,
 }
@@ -44,12 +44,12 @@ impl Answer {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// How long it says its body is.
+    /// The stated length of its body.
     pub fn length(&self) -> Option<u64> {
         self.header("content-length")?.trim().parse().ok()
     }
 
-    /// Where a part begins, and how long the whole is if that is known.
+    /// The start of a partial response, and the total length if known.
     pub fn range(&self) -> Option<(u64, Option<u64>)> {
         let range = self.header("content-range")?.trim().strip_prefix("bytes")?;
         let (part, total) = range.trim_start().split_once('/')?;
@@ -57,13 +57,13 @@ impl Answer {
         Some((first.trim().parse().ok()?, total.trim().parse().ok()))
     }
 
-    /// Whether it says that its body is a page for a browser.
+    /// Whether its body is declared to be HTML.
     pub fn is_page(&self) -> bool {
         self.header("content-type")
             .is_some_and(|kind| kind.to_ascii_lowercase().contains("html"))
     }
 
-    /// The body, at no less than the pace.
+    /// The body, read with the minimum pace.
     pub fn reader(self, limits: Limits) -> impl Read {
         Paced::new(self.response.into_body().into_reader(), limits)
     }
@@ -81,7 +81,7 @@ impl HttpClient {
         }
     }
 
-    /// A request without a body. Redirects are followed, and the token stays with its host.
+    /// A request without a body. Follows redirects; sends the token only to its own host.
     pub fn ask(
         &self,
         method: &Method,
@@ -109,7 +109,7 @@ impl HttpClient {
         Err(self.refused("it redirects in circles".to_string()))
     }
 
-    /// A request with a body that is in memory.
+    /// A request with a body in memory.
     pub fn send(
         &self,
         method: &Method,
@@ -122,7 +122,7 @@ impl HttpClient {
         self.unless_redirected(answer)
     }
 
-    /// A request with the `size` bytes of a file.
+    /// A request with the `size` bytes of a file as its body.
     pub fn stream(
         &self,
         method: &Method,
@@ -167,7 +167,7 @@ impl HttpClient {
         }
         let request = request
             .body(body)
-            .map_err(|error| self.refused(format!("the request can't be made: {error}")))?;
+            .map_err(|error| self.refused(format!("the request is invalid: {error}")))?;
         let path = request.uri().path().to_string();
         let response = self.web.run(request).map_err(|error| self.failed(error))?;
         Ok(Answer {
@@ -188,11 +188,11 @@ impl HttpClient {
     fn redirected(&self, place: &str) -> RemoteError {
         let place = sanitize::clear(place.split('?').next().unwrap_or_default());
         self.refused(format!(
-            "it redirects to {place}: write that URL's root instead, if it is trusted"
+            "it redirects to {place}: configure that URL's root instead, if you trust it"
         ))
     }
 
-    /// What went wrong before there was an answer.
+    /// Translates a failure before the response.
     fn failed(&self, error: WebError) -> RemoteError {
         let error = match error {
             WebError::Silent(silent) => {
@@ -206,7 +206,7 @@ impl HttpClient {
         };
         let why = sanitize::clear(&error.to_string());
         if why.contains("invalid peer certificate") {
-            let hint = "SSL_CERT_FILE can name further authorities";
+            let hint = "SSL_CERT_FILE can add certificate authorities";
             return self.refused(format!("it is not trusted: {why}; {hint}"));
         }
         match error {
@@ -215,7 +215,7 @@ impl HttpClient {
         }
     }
 
-    /// What went wrong with the body of an answer.
+    /// Translates a failure while reading the body of a response.
     pub fn broke(&self, error: io::Error) -> RemoteError {
         self.passing(sanitize::clear(&error.to_string()))
     }
@@ -234,7 +234,7 @@ impl HttpClient {
         }
     }
 
-    /// What an answer means that does not do as asked.
+    /// Translates an error response.
     pub fn refusal(&self, name: &str, answer: Answer) -> RemoteError {
         let status = answer.status;
         let said = match answer.is_page() {
@@ -250,7 +250,7 @@ impl HttpClient {
 
     fn beginning(&self, answer: Answer) -> String {
         let mut bytes = Vec::new();
-        // What comes is enough: it only explains.
+        // Ignore read errors: the text is only an explanation.
         let _ = answer
             .reader(self.limits)
             .take(LARGEST_REFUSAL)
@@ -261,20 +261,20 @@ impl HttpClient {
     fn advice(&self, status: u16, name: &str) -> &'static str {
         match (status, &self.token) {
             (401 | 403, None) if name.ends_with('/') => {
-                "; it asks for a token, or lists no folders (nginx: `autoindex on`)"
+                "; it requires a token, or does not list folders (nginx: `autoindex on`)"
             }
-            (401 | 403, None) => "; it asks for a token, or may only be read",
-            (401, Some(_)) => "; the token that was shown is refused: is it the right one?",
-            (403, Some(_)) => "; the token that was shown may not do this",
-            (405 | 501, _) => "; this server can't be written to",
-            (409, _) => "; nginx wants `create_full_put_path on`",
-            (413, _) => "; that is larger than it takes (nginx: `client_max_body_size`)",
+            (401 | 403, None) => "; it requires a token, or is read-only",
+            (401, Some(_)) => "; the token is refused: is it the right one?",
+            (403, Some(_)) => "; the token does not permit this",
+            (405 | 501, _) => "; this server is read-only",
+            (409, _) => "; nginx needs `create_full_put_path on`",
+            (413, _) => "; the upload exceeds the server's limit (nginx: `client_max_body_size`)",
             _ => "",
         }
     }
 }
 
-/// A file on its way: what goes up is no silence.
+/// A file during upload: sent bytes count as activity.
 struct Sent {
     file: Paced<File>,
     server: Arc<Server>,
@@ -289,7 +289,7 @@ impl Read for Sent {
     }
 }
 
-/// Whether a URL has a host and no more than a host and a path.
+/// Whether a URL consists of a host and an optional path.
 pub fn is_plain(url: &str) -> bool {
     url.parse::<Uri>()
         .is_ok_and(|uri| uri.host().is_some_and(|host| !host.is_empty()) && uri.query().is_none())

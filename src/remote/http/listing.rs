@@ -1,5 +1,5 @@
-//! The names that a server's list of a folder has, whatever it is written in: nginx's JSON, the
-//! HTML of any server's index, the XML of DAV.
+//! Parses the names in a server's folder listing: nginx's JSON, the HTML index of any server, or
+//! DAV's XML.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::super::urls::decoded;
 
-/// No name of ours is longer.
+/// The maximum length of a name in a store.
 const LONGEST: usize = 255;
 
-/// What titles and headings of an index have, in lower case.
+/// Typical titles and headings of an index, in lower case.
 const TITLES: [&str; 5] = [
     "index of /",
     "directory listing",
@@ -19,19 +19,18 @@ const TITLES: [&str; 5] = [
     "listing: /",
 ];
 
-/// The names right below the folder at `path`. What is no name that a store could have is passed
-/// over, so nothing a server writes can lead elsewhere.
+/// The names directly below the folder at `path`. Names that a store can't have are skipped, so a
+/// server can't point to another place.
 ///
 /// # Errors
-/// Says what the answer is where it is no list: an empty one, a page of something else, or part of
-/// a list.
+/// Describes a response that is not a list: empty, an unrelated page, or a truncated list.
 pub fn names(body: &str, path: &str) -> Result<Vec<String>, String> {
     let body = body.trim_start_matches('\u{feff}').trim();
     let found = match body.as_bytes().first() {
         None => return Err("nothing".to_string()),
         Some(b'[' | b'{' | b'"') => match serde_json::from_str::<Vec<Entry>>(body) {
             Ok(entries) => entries.into_iter().map(Entry::name).collect(),
-            Err(error) => return Err(format!("JSON that is no list of names ({error})")),
+            Err(error) => return Err(format!("JSON that is not a list of names ({error})")),
         },
         Some(b'<') => page(body, path)?,
         Some(_) => return Err("neither JSON nor HTML".to_string()),
@@ -44,9 +43,9 @@ pub fn names(body: &str, path: &str) -> Result<Vec<String>, String> {
     Ok(names.into_iter().collect())
 }
 
-/// The names in DAV's XML, or in a page that is the index of a folder.
+/// The names in DAV's XML or in the HTML index of a folder.
 fn page(body: &str, path: &str) -> Result<Vec<String>, String> {
-    // Of one length with the body, so that places in one are places in the other.
+    // It has the same length as the body, so offsets are valid in both.
     let lower = body.to_ascii_lowercase();
     let is_dav = lower.contains("multistatus");
     let is_open = |element: &str| lower.contains(element);
@@ -55,7 +54,7 @@ fn page(body: &str, path: &str) -> Result<Vec<String>, String> {
         false => is_open("<html") && !is_open("</html"),
     };
     if is_part {
-        return Err("part of a list".to_string());
+        return Err("a truncated list".to_string());
     }
     let links = links(body, &lower, path);
     let is_index = is_dav
@@ -66,7 +65,7 @@ fn page(body: &str, path: &str) -> Result<Vec<String>, String> {
         true => Ok(links.into_iter().filter_map(|link| link.name).collect()),
         false => Err(match between(body, &lower, "<title>", "</title>") {
             Some(title) => format!("a page: \"{}\"", title.trim()),
-            None => "a page of something else".to_string(),
+            None => "an unrelated page".to_string(),
         }),
     }
 }
@@ -91,18 +90,18 @@ fn is_name(name: &str) -> bool {
     (1..=LONGEST).contains(&name.len()) && !name.starts_with('.') && name.bytes().all(is_plain)
 }
 
-/// A link of a page.
+/// A link in a page.
 struct Link {
-    /// What it names right below the folder.
+    /// The entry directly below the folder that it points to.
     name: Option<String>,
-    /// What is written on it.
+    /// Its text.
     text: String,
-    /// To the folder above.
+    /// Whether it points to the parent folder.
     leads_up: bool,
 }
 
 impl Link {
-    /// An index writes on a link what it leads to, or the beginning of that.
+    /// Whether its text is its target, or a prefix of that, as in an index.
     fn is_named(&self) -> bool {
         let text = self.text.trim_end_matches('/').replace("&gt;", ">");
         let text = text.trim_end_matches(['.', '>', '…']);
@@ -112,7 +111,7 @@ impl Link {
     }
 }
 
-/// What `href="…"` and `<href>…</href>` lead to.
+/// The targets of `href="…"` and `<href>…</href>`.
 fn links(body: &str, lower: &str, path: &str) -> Vec<Link> {
     let mut found = Vec::new();
     for (at, _) in lower.match_indices("href") {
@@ -138,21 +137,21 @@ fn links(body: &str, lower: &str, path: &str) -> Vec<Link> {
     found
 }
 
-/// What stands between two words, which are looked for in lower case.
+/// The text between two markers, which are searched in lower case.
 fn between<'a>(text: &'a str, lower: &str, from: &str, to: &str) -> Option<&'a str> {
     let begin = lower.find(from)? + from.len();
     let end = begin + lower[begin..].find(to)?;
     Some(&text[begin..end])
 }
 
-/// The value of an attribute.
+/// The value of a quoted attribute.
 fn quoted(text: &str) -> Option<&str> {
     let value = text.trim_start().strip_prefix('=')?.trim_start();
     let quote = value.chars().next().filter(|it| ['"', '\''].contains(it))?;
     value[1..].split(quote).next()
 }
 
-/// The name that a link gives to something right below the folder at `path`.
+/// The name of an entry directly below the folder at `path`, if the link points to one.
 fn below(link: &str, path: &str) -> Option<String> {
     let link = link.trim().replace("&amp;", "&");
     let link = link.split(['?', '#']).next()?.trim_end_matches('/');
@@ -209,9 +208,9 @@ mod tests {
             ("", "nothing"),
             (" \n", "nothing"),
             ("Please log in", "neither JSON nor HTML"),
-            ("{\"error\":\"login\"}", "no list of names"),
-            ("[{\"name\":\"x.json\"},{\"na", "no list of names"),
-            ("\"x\"", "no list of names"),
+            ("{\"error\":\"login\"}", "not a list of names"),
+            ("[{\"name\":\"x.json\"},{\"na", "not a list of names"),
+            ("\"x\"", "not a list of names"),
             (
                 "<html><body><a href=\"x/\">Please log in</a></body></html>",
                 "a page",
@@ -223,11 +222,11 @@ mod tests {
             ),
             (
                 "<html><title>Index of /x</title><a href=\"x.json\">x.json</a>",
-                "part of",
+                "truncated",
             ),
             (
                 "<D:multistatus><D:href>/lab%20a/records/ab/abcd/x.json</D:href>",
-                "part of",
+                "truncated",
             ),
         ] {
             let error = names(body, FOLDER).unwrap_err();
@@ -238,7 +237,7 @@ mod tests {
     #[test]
     fn indexes_of_many_servers_are_known_for_what_they_are() {
         for (body, expected) in [
-            // nginx, Apache, Python, Caddy, and a program of somebody's own; empty, or with a name.
+            // nginx, Apache, Python, Caddy, and a custom server; empty, or with a name.
             (
                 "<html>\r\n<head><title>Index of /x/</title></head>\r\n<body>\r\n<h1>Index of \
                  /x/</h1><hr><pre><a href=\"../\">../</a>\r\n</pre><hr></body>\r\n</html>",

@@ -1,5 +1,6 @@
-//! `http://`, `https://`: a web server as a remote. Any server can be read; writing needs PUT (nginx with
-//! DAV, `ribflow serve`). It knows requests and listings; what is read is verified by `exchange`.
+//! `http://`, `https://`: a web server as a remote. Any server can be read; writing needs PUT
+//! (nginx with DAV, `ribflow serve`). It handles requests and listings; `exchange` verifies the
+//! content.
 
 mod client;
 mod listing;
@@ -22,13 +23,13 @@ use client::{Answer, HttpClient};
 
 pub use client::is_plain;
 
-/// The most of a list: a hundred thousand names.
+/// The size limit of a list: a hundred thousand names.
 const LARGEST_LISTING: u64 = 64 << 20;
-/// Names that one question for sizes has.
+/// Names in one request for sizes.
 const BATCH: usize = 1000;
-/// Questions for sizes that are open at once.
+/// Concurrent requests for sizes.
 const HEADS_AT_ONCE: usize = 16;
-/// Larger bodies wait until the server has seen the head of the request and wants them.
+/// Larger bodies are sent only after the server has accepted the request headers.
 const LARGEST_UNASKED: u64 = 64 * 1024;
 const BUFFER: usize = 1 << 16;
 
@@ -36,16 +37,16 @@ const BUFFER: usize = 1 << 16;
 pub struct HttpRemote {
     client: HttpClient,
     limits: Limits,
-    /// It answered once that it does not know `PROPFIND`.
+    /// Whether it has rejected `PROPFIND` as unsupported.
     lists_no_dav: AtomicBool,
-    /// It answered once that it does not know `POST /has`.
+    /// Whether it has rejected `POST /has` as unsupported.
     counts_no_batches: AtomicBool,
-    /// It has said once that something is not there.
+    /// Whether it has reported something as missing.
     is_honest: AtomicBool,
 }
 
 impl HttpRemote {
-    /// What lies below `url`.
+    /// The remote at `url`.
     pub fn new(url: &str, options: &Options) -> Self {
         Self {
             client: HttpClient::new(url, options),
@@ -72,7 +73,7 @@ impl HttpRemote {
         }
     }
 
-    /// A whole answer, of at most `most` bytes.
+    /// A complete response of at most `most` bytes.
     fn whole(&self, name: &str, answer: Answer, most: u64) -> Result<Vec<u8>, RemoteError> {
         let mut bytes = Vec::new();
         answer
@@ -82,11 +83,11 @@ impl HttpRemote {
             .map_err(|error| self.client.broke(error))?;
         match bytes.len() as u64 > most {
             false => Ok(bytes),
-            true => Err(self.wrong(name, format!("its answer has more than {most} bytes"))),
+            true => Err(self.wrong(name, format!("its response has more than {most} bytes"))),
         }
     }
 
-    /// What DAV says of a folder, or what its lack of DAV means after `refusal`.
+    /// Lists a folder by DAV; without DAV, interprets `refusal`.
     fn list_by_dav(&self, folder: &str, refusal: Answer) -> Result<Vec<String>, RemoteError> {
         let is_absent = refusal.status == 404;
         if !self.lists_no_dav.load(Ordering::Relaxed) {
@@ -113,18 +114,18 @@ impl HttpRemote {
         let body = self.whole(folder, answer, LARGEST_LISTING)?;
         listing::names(&String::from_utf8_lossy(&body), &path).map_err(|what| {
             let redirected = match elsewhere {
-                Some(place) => format!("it redirects to {place}, and that "),
+                Some(place) => format!("it redirects to {place}, which  "),
                 None => "it ".to_string(),
             };
-            let why = format!("{redirected}answers {what}, where a list of names is expected");
-            // One line for many folders of a kind.
+            let why = format!("{redirected}responds with {what} instead of a list of names");
+            // One message for many folders of a kind.
             let kind = folder.split('/').next().unwrap_or_default();
             self.no_store(&as_folder(kind), sanitize::clear(&why))
         })
     }
 
-    /// Whether the server answers with success for what nobody can have, as a login page or a
-    /// page for mistyped addresses does. Then nothing that it says counts.
+    /// Checks that the server does not report success for an impossible name, as a login page or a
+    /// catch-all page does. Such responses mean nothing.
     fn check_honest(&self) -> Result<(), RemoteError> {
         if self.is_honest.load(Ordering::Relaxed) {
             return Ok(());
@@ -137,8 +138,8 @@ impl HttpRemote {
             200..=299 => Err(self.no_store(
                 "objects/",
                 format!(
-                    "it answers {} for a name that it can't have, so it is no store: a login \
-                     page, perhaps",
+                    "it responds with {} for an impossible name, so it is not a store but perhaps \
+                     a login page",
                     answer.status
                 ),
             )),
@@ -150,7 +151,7 @@ impl HttpRemote {
         }
     }
 
-    /// The sizes of many, by one question; `None` where the server does not know that.
+    /// The sizes of many names in one request; `None` if the server does not support that.
     fn batch(&self, names: &[String]) -> Result<Option<Vec<Option<u64>>>, RemoteError> {
         if self.counts_no_batches.load(Ordering::Relaxed) {
             return Ok(None);
@@ -166,14 +167,14 @@ impl HttpRemote {
             500 | 502.. => return Err(self.client.refusal("has", answer)),
             _ => false,
         };
-        // A server of pages may answer anything with a page.
+        // A web server may respond to anything with a page.
         let sizes: Option<Vec<Option<u64>>> = match is_known {
             true => serde_json::from_slice(&self.whole("has", answer, LARGEST_LISTING)?).ok(),
             false => None,
         };
         match sizes {
             Some(sizes) if sizes.len() == names.len() => Ok(Some(sizes)),
-            Some(_) => Err(self.wrong("has", "it answers for other names than were asked for")),
+            Some(_) => Err(self.wrong("has", "it responds for other names than requested")),
             None => {
                 self.counts_no_batches.store(true, Ordering::Relaxed);
                 Ok(None)
@@ -181,13 +182,13 @@ impl HttpRemote {
         }
     }
 
-    /// The size of one, by its head.
+    /// The size of one name, by a HEAD request.
     fn size(&self, name: &str) -> Result<Option<u64>, RemoteError> {
         let answer = self.client.ask(&Method::HEAD, name, &[])?;
         match answer.status {
             200 => match answer.length() {
                 Some(length) => Ok(Some(length)),
-                None => Err(self.wrong(name, "it does not say how large that is")),
+                None => Err(self.wrong(name, "it does not report the size")),
             },
             404 | 410 => Ok(None),
             _ => Err(self.client.refusal(name, answer)),
@@ -203,7 +204,7 @@ impl HttpRemote {
                 match self.size(name) {
                     Ok(size) => held(&sizes)[at] = size,
                     Err(error) => {
-                        // The others stop at the next name.
+                        // The other threads stop at the next name.
                         next.store(names.len(), Ordering::Relaxed);
                         held(&failed).get_or_insert(error);
                     }
@@ -228,7 +229,7 @@ impl HttpRemote {
         }
     }
 
-    /// Copies at most `most` bytes after the first `skipped` ones.
+    /// Skips `skipped` bytes, then copies at most `most` bytes.
     fn copy(
         &self,
         name: &str,
@@ -282,19 +283,19 @@ impl HttpRemote {
         self.client.stream(&Method::PUT, name, &headers, file, size)
     }
 
-    /// As DAV has it, the folders above a name are there before anything is written to them.
+    /// Creates the parent folders of a name, as DAV requires.
     fn make_folders(&self, name: &str) -> Result<(), RemoteError> {
         let Ok(method) = Method::from_bytes(b"MKCOL") else {
             return Ok(());
         };
         for (end, _) in name.match_indices('/') {
-            // Most of them are there, which is no failure; what fails otherwise shows afterwards.
+            // Most of them exist already, which is not a failure; other failures show in the write.
             self.client.ask(&method, &name[..=end], &[])?;
         }
         Ok(())
     }
 
-    /// Writes, and returns the status where the server wrote or has it already.
+    /// Writes, and returns the status if the server wrote the object or has it already.
     fn write(
         &self,
         name: &str,
@@ -314,7 +315,7 @@ impl HttpRemote {
     }
 }
 
-/// A folder's name as URLs have it; the root's own ends with a slash already.
+/// The name of a folder in a URL; the root already ends with a slash.
 fn as_folder(folder: &str) -> String {
     match folder {
         "" => String::new(),
@@ -379,23 +380,23 @@ impl Remote for HttpRemote {
         match answer.status {
             206 => {
                 let Some((first, total)) = answer.range() else {
-                    return Err(self.wrong(name, "it sends a part without saying which"));
+                    return Err(self.wrong(name, "it sends a part without its range"));
                 };
                 if first != part.from {
-                    return Err(self.wrong(name, "it sends another part than was asked for"));
+                    return Err(self.wrong(name, "it sends a different part than requested"));
                 }
                 let copied = self.copy(name, answer, 0, part.most, into)?;
                 let whole = total.map(|total| total.saturating_sub(first).min(part.most));
                 match whole.filter(|whole| copied < *whole) {
                     Some(whole) => Err(self
                         .client
-                        .passing(format!("{copied} of {whole} bytes came"))),
+                        .passing(format!("received {copied} of {whole} bytes"))),
                     None => Ok(copied),
                 }
             }
-            // It knows no parts, and sends everything from the beginning.
+            // The server does not support ranges, and sends everything from the start.
             200 => self.copy(name, answer, part.from, part.most, into),
-            // It ends before the part begins.
+            // The object ends before the part begins.
             416 => Ok(0),
             404 | 410 => Err(RemoteError::Missing {
                 remote: self.shown().to_string(),

@@ -1,4 +1,4 @@
-//! Who may read and who may write: bearer tokens, compared so that time tells nothing.
+//! Access control: bearer tokens for reading and writing, compared in constant time.
 
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -6,42 +6,42 @@ use axum::http::header::AUTHORIZATION;
 /// A shorter token could be guessed.
 const SHORTEST: usize = 16;
 
-/// The tokens of a server, hashed.
+/// The hashed tokens of a server.
 #[derive(Clone)]
 pub struct Access {
     salt: [u8; 32],
     write: Vec<blake3::Hash>,
-    /// `None`: everybody reads.
+    /// `None`: anyone may read.
     read: Option<Vec<blake3::Hash>>,
 }
 
-/// What a request may do.
+/// The access decision for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Allowed,
-    /// Nobody may, however they ask.
+    /// Not permitted to anyone.
     Never,
-    /// A token is missing, or is none of the right ones.
+    /// The token is missing or invalid.
     Unknown,
-    /// The token is good for reading only.
+    /// The token only permits reading.
     ReadsOnly,
 }
 
-/// Why a list of tokens can't be used.
+/// Why a list of tokens is invalid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum TokenError {
-    #[error("token {0} has less than {SHORTEST} letters")]
+    #[error("token {0} has fewer than {SHORTEST} characters")]
     Short(usize),
-    #[error("token {0} has letters that no header can hold")]
+    #[error("token {0} has characters that are not allowed in a header")]
     Letters(usize),
-    #[error("there is no token")]
+    #[error("the file contains no tokens")]
     None,
-    #[error("no random numbers: {0}")]
+    #[error("the system provides no random numbers: {0}")]
     Random(String),
 }
 
-/// The tokens in a text, one a line; empty lines and those that begin with `#` are passed over.
-/// Never shows one in an error.
+/// Parses tokens, one per line; ignores empty lines and lines that begin with `#`. Errors never
+/// show a token.
 pub fn tokens(text: &str) -> Result<Vec<String>, TokenError> {
     let lines = text.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
@@ -61,8 +61,8 @@ pub fn tokens(text: &str) -> Result<Vec<String>, TokenError> {
 }
 
 impl Access {
-    /// Those who show one of `write` write; those who show any token read, or everybody where
-    /// `read` is `None`.
+    /// Tokens in `write` permit writing. All tokens permit reading, and if `read` is `None`,
+    /// reading needs no token.
     pub fn new(write: &[String], read: Option<&[String]>) -> Result<Self, TokenError> {
         let mut salt = [0; 32];
         getrandom::fill(&mut salt).map_err(|error| TokenError::Random(error.to_string()))?;
@@ -79,12 +79,12 @@ impl Access {
         })
     }
 
-    /// Whether anybody may write.
+    /// Whether writing is possible at all.
     pub fn is_writable(&self) -> bool {
         !self.write.is_empty()
     }
 
-    /// Whether everybody may read.
+    /// Whether reading needs no token.
     pub fn is_open(&self) -> bool {
         self.read.is_none()
     }
@@ -93,7 +93,7 @@ impl Access {
         let Some(read) = &self.read else {
             return Verdict::Allowed;
         };
-        // Both lists are gone through, whatever the first says.
+        // Check both lists, whatever the result of the first.
         let known = self.shows(headers, read) | self.shows(headers, &self.write);
         match known {
             true => Verdict::Allowed,
@@ -117,7 +117,7 @@ impl Access {
     fn shows(&self, headers: &HeaderMap, tokens: &[blake3::Hash]) -> bool {
         let shown = bearer(headers).unwrap_or_default();
         let shown = blake3::keyed_hash(&self.salt, shown);
-        // `blake3::Hash` compares in constant time, and no comparison ends the others.
+        // `blake3::Hash` compares in constant time, and the loop does not stop at a match.
         tokens
             .iter()
             .fold(false, |found, token| found | (*token == shown))

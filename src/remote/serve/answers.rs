@@ -1,4 +1,4 @@
-//! Answers without a file.
+//! Responses without a file.
 
 use axum::body::Body;
 use axum::http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -8,7 +8,7 @@ use axum::response::Response;
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// An answer in words.
+/// A text response.
 pub fn text(status: StatusCode, message: &str) -> Response {
     let mut response = Response::new(Body::from(format!("{message}\n")));
     *response.status_mut() = status;
@@ -23,7 +23,7 @@ pub fn json(value: &serde_json::Value) -> Response {
 }
 
 pub fn nothing_there() -> Response {
-    text(StatusCode::NOT_FOUND, "there is nothing of this name here")
+    text(StatusCode::NOT_FOUND, "nothing exists under this name")
 }
 
 pub fn not_allowed(allow: &'static str, message: &str) -> Response {
@@ -33,11 +33,11 @@ pub fn not_allowed(allow: &'static str, message: &str) -> Response {
     response
 }
 
-/// To whoever shows no token, or none of the right ones.
+/// The response to a missing or invalid token.
 pub fn who_are_you(headers: &HeaderMap) -> Response {
     let message = match headers.contains_key(AUTHORIZATION) {
-        true => "this token is refused: it is none of those that are known here",
-        false => "a token is needed: `Authorization: Bearer TOKEN`",
+        true => "this token is not valid here",
+        false => "a token is required: `Authorization: Bearer TOKEN`",
     };
     let mut response = text(StatusCode::UNAUTHORIZED, message);
     let bearer = HeaderValue::from_static("Bearer");
@@ -45,9 +45,9 @@ pub fn who_are_you(headers: &HeaderMap) -> Response {
     response
 }
 
-/// Something here failed. What it was is in the log, not in the answer.
+/// An internal error. The details are in the log, not in the response.
 pub fn failed(what: &dyn std::fmt::Display) -> Response {
     tracing::error!("{what}");
-    let message = "the server could not do it; its log says why";
+    let message = "internal error; see the server's log";
     text(StatusCode::INTERNAL_SERVER_ERROR, message)
 }

@@ -1,4 +1,4 @@
-//! Connections: so many at once, and none for a client that does nothing with it.
+//! Caps connections and drops idle clients.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until};
 
 use super::Limits;
 
-/// A listener that keeps to limits.
+/// A listener with limits.
 pub struct Listening {
     listener: TcpListener,
     permits: Arc<Semaphore>,
@@ -27,7 +27,7 @@ pub struct Listening {
     open: Vec<Weak<State>>,
 }
 
-/// How often a connection is looked for that can be ended.
+/// The interval between searches for an idle connection to close.
 const EVICTION: Duration = Duration::from_millis(100);
 
 impl Listening {
@@ -43,8 +43,8 @@ impl Listening {
 }
 
 impl Listening {
-    /// The right to be one of the connections. Where all are taken, the one goes that has asked
-    /// for nothing for longest: a client that never sends a request must not keep out another.
+    /// A permit for one connection. If all are taken, closes the connection that has been idle
+    /// longest: a client that never sends a request must not block another.
     async fn permit(&mut self) -> Option<OwnedSemaphorePermit> {
         loop {
             if let Ok(permit) = self.permits.clone().try_acquire_owned() {
@@ -52,8 +52,8 @@ impl Listening {
             }
             self.evict();
             let free = self.permits.clone().acquire_owned();
-            // Those that are answered now may have nothing to ask for soon. The semaphore is
-            // never closed, and without a permit a connection would only be one too many.
+            // Busy connections may become idle soon, so search again. The semaphore is never
+            // closed; a connection without a permit would only exceed the limit by one.
             if let Ok(permit) = tokio::time::timeout(EVICTION, free).await {
                 return permit.ok();
             }
@@ -78,7 +78,7 @@ impl Listener for Listening {
         loop {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
-                    // Only ever a help.
+                    // Only an optimisation.
                     let _ = stream.set_nodelay(true);
                     let permit = self.permit().await;
                     let pace = Pace::new(self.patience, self.slowest);
@@ -87,8 +87,8 @@ impl Listener for Listening {
                     return (guarded, address);
                 }
                 Err(error) => {
-                    tracing::warn!("a connection could not be taken: {error}");
-                    // Out of file descriptors, most likely: some will be free soon.
+                    tracing::warn!("can't accept a connection: {error}");
+                    // Most likely there are no free file descriptors; some will be free soon.
                     sleep(Duration::from_millis(200)).await;
                 }
             }
@@ -100,20 +100,20 @@ impl Listener for Listening {
     }
 }
 
-/// What a connection is at, told by whoever answers its requests.
+/// The state of a connection, updated by the request handlers.
 #[derive(Clone, Debug)]
 pub struct Connection(Arc<State>);
 
 #[derive(Debug)]
 struct State {
     start: Instant,
-    /// A request is being answered; its body is watched over there.
+    /// Whether a request is being handled; the handler monitors its body.
     busy: AtomicBool,
-    /// When something was last sent, in milliseconds after `start`.
+    /// The time of the last send, in milliseconds after `start`.
     sent: AtomicU64,
-    /// It is to end, since it asks for nothing and another wants its place.
+    /// Whether to close it: it is idle and another client needs its permit.
     evicted: AtomicBool,
-    /// Who waits for its next bytes.
+    /// The task that waits for its next bytes.
     reader: AtomicWaker,
 }
 
@@ -133,10 +133,10 @@ impl Connection {
         self.0.reader.wake();
     }
 
-    /// A request is being answered for as long as the result lives.
+    /// Marks the connection as busy for the lifetime of the result.
     pub fn busy(&self) -> Busy {
         self.0.busy.store(true, Ordering::Relaxed);
-        // Its request has come in time after all.
+        // Its request arrived in time after all.
         self.0.evicted.store(false, Ordering::Relaxed);
         Busy(self.clone())
     }
@@ -147,7 +147,7 @@ impl Connection {
         self.0.sent.store(elapsed, Ordering::Relaxed);
     }
 
-    /// When the next request must have come; `None` while one is being answered.
+    /// The deadline of the next request; `None` while one is being handled.
     fn deadline(&self, patience: Duration) -> Option<Instant> {
         let sent = Duration::from_millis(self.0.sent.load(Ordering::Relaxed));
         let busy = self.0.busy.load(Ordering::Relaxed);
@@ -171,16 +171,16 @@ impl Drop for Busy {
     }
 }
 
-/// How fast a client takes what is sent. Only the time counts in which it could not be sent: what
-/// this side takes to read a file is no fault of the client.
+/// The rate at which a client receives. Only time in which sending was blocked counts: reading a
+/// file here is not the client's delay.
 #[derive(Debug)]
 struct Pace {
     patience: Duration,
-    /// Bytes that must be taken within the patience.
+    /// Bytes that the client must receive within `patience`.
     least: u64,
-    /// Since when nothing could be sent.
+    /// The time since which sending is blocked.
     stalled: Option<Instant>,
-    /// Waited, and taken, since so much was last taken in time.
+    /// The blocked time and the bytes received since the last interval that was fast enough.
     waited: Duration,
     taken: u64,
 }
@@ -207,16 +207,16 @@ impl Pace {
         }
     }
 
-    /// Until when a client that takes nothing right now is borne with.
+    /// The deadline for a client that receives nothing right now.
     fn deadline(&mut self, now: Instant) -> Instant {
         let since = *self.stalled.get_or_insert(now);
         since + self.patience.saturating_sub(self.waited)
     }
 }
 
-/// A stream that fails when its client is too slow: a request's head must come within the
-/// patience, however its bytes are spread, and what is sent must be taken, at no less than the
-/// lowest rate: whoever takes a byte now and then would hold a connection for ever.
+/// A stream that fails if its client is too slow. The headers of a request must arrive within
+/// `patience`, however the bytes are spread. Responses must be received at the minimum rate: a
+/// client that takes a byte now and then would otherwise hold a connection forever.
 pub struct Guarded {
     stream: TcpStream,
     connection: Connection,
@@ -239,7 +239,7 @@ impl Guarded {
         }
     }
 
-    /// What came of sending, with an eye on the clock.
+    /// Checks the result of a send against the deadline.
     fn sending(
         &mut self,
         context: &mut Context<'_>,
@@ -326,21 +326,21 @@ mod tests {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut pace = Pace::new(Duration::from_secs(30), 1024);
-        // A byte every ten seconds: the third wait is the last.
+        // One byte every ten seconds: the third wait is the last.
         for begin in [0, 10, 20] {
             assert_eq!(pace.deadline(after(begin)), after(30));
             pace.sent(1, after(begin + 10));
         }
         assert_eq!(pace.deadline(after(30)), after(30));
 
-        // As fast as the lowest rate, in one piece every ten seconds: never.
+        // The minimum rate, in one piece every ten seconds: never dropped.
         let mut pace = Pace::new(Duration::from_secs(30), 1024);
         for begin in (0..600).step_by(10) {
             assert!(pace.deadline(after(begin)) > after(begin + 9), "{begin}");
             pace.sent(10 * 1024, after(begin + 10));
         }
 
-        // Time in which this side had nothing to send is no fault of the client.
+        // Time in which this side had nothing to send does not count.
         let mut pace = Pace::new(Duration::from_secs(30), 1024);
         pace.sent(1, after(1000));
         assert_eq!(pace.deadline(after(2000)), after(2030));

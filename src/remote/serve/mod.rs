@@ -1,8 +1,9 @@
 //! `ribflow serve`: a store over HTTP, for a lab without a bucket. docs/protocol.md specifies it.
 //!
-//! Nothing that arrives is used unverified. An upload becomes visible only if its digest is the one in
-//! its name; a record must fit its key, and a signature its record and signer. Withheld and damaged
-//! files are never sent. It knows the store's files, not what a client does with them.
+//! Nothing that arrives is used unverified. An upload becomes visible only if its digest is the one
+//! in its name; a record must fit its key, and a signature its record and signer. Withheld and
+//! damaged files are never sent. It serves the store's files, and does not know how clients use
+//! them.
 
 mod access;
 mod answers;
@@ -33,19 +34,18 @@ use crate::store::Store;
 
 pub use access::{Access, TokenError, tokens};
 
-/// What a server puts up with.
+/// The limits of a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once; further ones wait.
+    /// Concurrent connections; further ones wait.
     pub connections: usize,
-    /// How long a client may take for a request's head, or do nothing in the middle of a transfer.
+    /// How long a client may take to send the headers of a request, or pause within a transfer.
     pub patience: Duration,
-    /// Bytes a second that an upload must come with once the patience is over, and that an answer
-    /// must be taken with.
+    /// The minimum rate in bytes per second for uploads (after `patience`) and for downloads.
     pub slowest: u64,
-    /// Bytes of an uploaded blob, plain.
+    /// The size limit of an uploaded blob, uncompressed.
     pub blob: u64,
-    /// How long transfers go on after the server was told to stop.
+    /// How long transfers may continue after the server was asked to stop.
     pub grace: Duration,
 }
 
@@ -61,20 +61,20 @@ impl Default for Limits {
     }
 }
 
-/// What every request is answered from.
+/// The state that all request handlers share.
 struct Shared {
     store: Arc<Store>,
-    /// Its folder: what is a link in there is not handed out, and not written to.
+    /// Its folder. Links in it are neither served nor written through.
     below: Beneath,
     access: Access,
     limits: Limits,
-    /// Compressed blobs that have been found whole, with the stamp they had.
+    /// Compressed blobs that were verified, with their stamps at that time.
     compressed: Mutex<HashMap<Digest, Stamp>>,
     trials: trials::Trials,
     inline: withheld::Inline,
 }
 
-/// A server that has its address and answers nobody yet.
+/// A bound server that does not accept requests yet.
 pub struct Server {
     listener: TcpListener,
     address: SocketAddr,
@@ -82,7 +82,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Takes `address` (`HOST:PORT`; port 0 is any free one).
+    /// Binds `address` (`HOST:PORT`; port 0 chooses a free one).
     pub async fn bind(
         store: Arc<Store>,
         address: &str,
@@ -110,11 +110,11 @@ impl Server {
         self.address
     }
 
-    /// Answers until `stop` is done, then finishes what is under way, for a while.
+    /// Serves requests until `stop` completes, then lets transfers finish for a limited time.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
         let limits = self.shared.limits;
         let listening = Listening::new(self.listener, &limits);
-        // One place reads every path, letter for letter; a router would decode it first.
+        // One function parses every path literally; a router would decode it first.
         let router = Router::new()
             .fallback(routes::answer)
             .with_state(self.shared);
@@ -122,7 +122,7 @@ impl Server {
         let (stopping, stopped) = oneshot::channel();
         let serving = axum::serve(listening, service).with_graceful_shutdown(async move {
             stop.await;
-            // Nobody listens once everything has ended.
+            // Sending fails if all transfers have ended.
             let _ = stopping.send(());
         });
         let late = async {
@@ -135,7 +135,7 @@ impl Server {
         tokio::select! {
             result = serving => result,
             () = late => {
-                tracing::warn!("transfers that did not end in time were broken off");
+                tracing::warn!("transfers that did not finish in time were aborted");
                 Ok(())
             }
         }

@@ -1,4 +1,4 @@
-//! The body of a request, piece by piece, from a client that may be slow but not too slow.
+//! Reads the body of a request in pieces and enforces a minimum rate.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Limits;
 
-/// Of what nobody wants, so much is read so that the client hears why.
+/// How much of a rejected body is read so that the client receives the error.
 const MOST_LINGERING: u64 = 64 << 20;
 
-/// Why a body did not come to its end.
+/// Why a body was not received completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    #[error("the upload was too slow and was ended")]
+    #[error("the upload was too slow and was aborted")]
     Slow,
-    #[error("the upload broke off")]
+    #[error("the upload was interrupted")]
     Off,
-    #[error("the upload is larger than the {0} bytes that are allowed here")]
+    #[error("the upload exceeds the limit of {0} bytes")]
     Large(u64),
 }
 
-/// A body as it comes.
+/// The incoming body of a request.
 pub struct Pieces {
     stream: BodyDataStream,
     started: Instant,
@@ -36,7 +36,7 @@ pub struct Pieces {
 }
 
 impl Pieces {
-    /// The body, of which more than `most` bytes are too many.
+    /// A body with a limit of `most` bytes.
     pub fn new(body: Body, most: u64, limits: &Limits) -> Self {
         Self {
             stream: body.into_data_stream(),
@@ -72,7 +72,7 @@ impl Pieces {
         }
     }
 
-    /// Reads to the end and keeps nothing.
+    /// Reads to the end and discards the content.
     pub async fn discard(&mut self) -> Result<(), Broken> {
         while let Some(piece) = self.next().await {
             piece?;
@@ -80,7 +80,7 @@ impl Pieces {
         Ok(())
     }
 
-    /// All of it, which is small.
+    /// The complete body, which must be small.
     pub async fn whole(&mut self) -> Result<Vec<u8>, Broken> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.next().await {
@@ -90,8 +90,9 @@ impl Pieces {
     }
 }
 
-/// Goes on reading a body that is refused, in the background and not for long: a client that is
-/// cut off while it sends never sees the answer. One that waits for a word sends nothing.
+/// Continues to read a rejected body in the background for a short time: a client that is
+/// disconnected while it sends never sees the response. A client with `Expect: 100-continue` sends
+/// nothing.
 pub fn linger(headers: &HeaderMap, body: Body, limits: &Limits) {
     if headers.contains_key(EXPECT) {
         return;

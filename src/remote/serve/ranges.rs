@@ -1,23 +1,22 @@
-//! `Range: bytes=a-b`, one range only; what else stands there is passed over, as the standard
-//! allows.
+//! Parses `Range: bytes=a-b`, with one range only; ignores other forms, as the standard allows.
 
 use axum::http::HeaderMap;
 use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 
-/// The bytes that a request asks for.
+/// The byte range that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asked {
     Whole,
-    /// From the first, so many; never none.
+    /// `count` bytes starting at `from`; never empty.
     Part {
         from: u64,
         count: u64,
     },
-    /// Beyond the end.
+    /// Outside the object.
     Outside,
 }
 
-/// What is asked for of `size` bytes that have the entity tag `tag`.
+/// The requested range of an object of `size` bytes with the entity tag `tag`.
 pub fn asked(headers: &HeaderMap, tag: &str, size: u64) -> Asked {
     let same = headers
         .get(IF_RANGE)
@@ -29,12 +28,12 @@ pub fn asked(headers: &HeaderMap, tag: &str, size: u64) -> Asked {
     }
 }
 
-/// `None`: not a single range of bytes.
+/// `None`: not a single byte range.
 fn parse(range: &str, size: u64) -> Option<Asked> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        // A number too large to hold lies beyond every end.
+        // A number that overflows is beyond every end.
         digits.then(|| text.parse().unwrap_or(u64::MAX))
     };
     let (from, to) = match (first.trim(), last.trim()) {
@@ -57,7 +56,7 @@ fn parse(range: &str, size: u64) -> Option<Asked> {
     })
 }
 
-/// Whether the client says that it has what has this tag.
+/// Whether the client already has the object with this tag.
 pub fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(IF_NONE_MATCH).iter();
     let mut tags = values.filter_map(|value| value.to_str().ok());

@@ -1,4 +1,4 @@
-//! What is read: files whole or in part, listings, and which of many names are there.
+//! Handles reads: whole files, ranges, listings, and queries for many names.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -28,22 +28,23 @@ use crate::remote::checked::MOST_RECORD;
 use crate::remote::names::{InRecords, in_records};
 use crate::store::{BlobError, Blobs};
 
-/// Bytes of a file that are on their way at once.
+/// The chunk size of a file transfer.
 const PIECE: usize = 256 << 10;
-/// Names that one `has` may ask for, and the bytes they may take.
+/// Limits of one `has` request: names, and bytes of the body.
 const MOST_NAMES: usize = 10_000;
 const MOST_ASKED: u64 = 4 << 20;
-/// So long what is asked for is hashed before its size is told; a client waits for longer.
+/// How long requested objects are verified before their sizes are reported; clients wait longer
+/// than this.
 const VERIFYING: Duration = Duration::from_secs(15);
 
-/// What a name stands for.
+/// The content under a name.
 enum Answer {
     File { file: File, size: u64 },
     Listing(Value),
     Nothing,
 }
 
-/// Answers GET and HEAD.
+/// Handles GET and HEAD.
 pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Response {
     let head = parts.method == Method::HEAD;
     let looking = shared.clone();
@@ -83,7 +84,7 @@ pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Respon
     response
 }
 
-/// Answers `POST /has`: a list of names with a list of sizes, or null for what is not there.
+/// Handles `POST /has`: responds to a list of names with a list of sizes, or null for missing ones.
 pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
     let mut pieces = Pieces::new(body, MOST_ASKED, &shared.limits);
     let bytes = match pieces.whole().await {
@@ -91,11 +92,11 @@ pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
         Err(broken) => return refused(broken),
     };
     let Ok(names) = serde_json::from_slice::<Vec<String>>(&bytes) else {
-        let message = "a JSON list of names is expected";
+        let message = "expected a JSON list of names";
         return answers::text(StatusCode::BAD_REQUEST, message);
     };
     if names.len() > MOST_NAMES {
-        let message = format!("no more than {MOST_NAMES} names at once");
+        let message = format!("at most {MOST_NAMES} names are allowed");
         return answers::text(StatusCode::PAYLOAD_TOO_LARGE, &message);
     }
     let looking = shared.clone();
@@ -112,7 +113,7 @@ pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
     }
 }
 
-/// The answer to a body that did not come as it should.
+/// The response to an invalid body.
 pub fn refused(broken: Broken) -> Response {
     let status = match broken {
         Broken::Slow => StatusCode::REQUEST_TIMEOUT,
@@ -122,7 +123,7 @@ pub fn refused(broken: Broken) -> Response {
     answers::text(status, &broken.to_string())
 }
 
-/// Work on files, off the threads that answer.
+/// Runs file operations outside the threads of the async runtime.
 pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
@@ -131,7 +132,7 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 impl Shared {
-    /// What `target` is here. With `verify` only what is whole is found.
+    /// The content of `target`. With `verify`, only intact content is found.
     fn find(&self, target: &Target, verify: bool) -> io::Result<Answer> {
         let name = target.name();
         match target {
@@ -161,8 +162,8 @@ impl Shared {
         }
     }
 
-    /// The format of the store, without its identity: a copy of that would make a folder of
-    /// another person pass for a store of this user's.
+    /// The description of the store, without its identity: with a copy of that, another person's
+    /// folder could pass for one of this user's stores.
     fn description(&self, name: &str) -> io::Result<Answer> {
         let Answer::File { mut file, size } = self.open(name)? else {
             return Ok(Answer::Nothing);
@@ -176,7 +177,7 @@ impl Shared {
         Ok(Answer::Listing(description))
     }
 
-    /// Whether the record `digest`, which is called `name`, may be passed on.
+    /// Whether the record `digest`, at the path `name`, may be shared.
     fn may_go(&self, digest: &Digest, name: &str) -> io::Result<bool> {
         let read = || match self.open(name)? {
             Answer::File { mut file, size } => {
@@ -189,7 +190,7 @@ impl Shared {
         self.inline.may_go(&self.store, digest, read)
     }
 
-    /// Whether what is called `name` is what that says.
+    /// Whether the content of `name` matches the name.
     fn is_whole(&self, target: &Target, name: &str) -> io::Result<bool> {
         match target {
             Target::Object {
@@ -214,16 +215,16 @@ impl Shared {
                 };
                 let (found, _) = fsx::hash_reader(&mut file)?;
                 if found != *digest {
-                    tracing::warn!("not served, since it is damaged: {name}");
+                    tracing::warn!("not served because it is damaged: {name}");
                 }
                 Ok(found == *digest)
             }
-            // Whoever reads it checks it against whoever signed.
+            // Clients verify the signature themselves.
             _ => Ok(true),
         }
     }
 
-    /// Whether a compressed blob holds what its name says, in constant memory.
+    /// Whether a compressed blob matches its name. Uses constant memory.
     fn decompresses(&self, digest: &Digest, name: &str) -> io::Result<bool> {
         let Answer::File { file, .. } = self.open(name)? else {
             return Ok(false);
@@ -247,12 +248,12 @@ impl Shared {
                     .unwrap_or_else(|held| held.into_inner());
                 known.insert(*digest, stamp);
             }
-            false => tracing::warn!("not served, since it is damaged: {name}"),
+            false => tracing::warn!("not served because it is damaged: {name}"),
         }
         Ok(whole)
     }
 
-    /// Bytes of what has this name.
+    /// The size of the object of this name.
     fn size(&self, name: &str, verify: bool) -> io::Result<Option<u64>> {
         let Some(target) = Target::parse(name) else {
             return Ok(None);
@@ -280,7 +281,7 @@ impl Shared {
         }
     }
 
-    /// What of a folder is `wanted`, as nginx lists it (`autoindex_format json`).
+    /// Lists the `wanted` entries of a folder like nginx (`autoindex_format json`).
     fn listing(
         &self,
         folder: &str,
@@ -303,7 +304,7 @@ impl Shared {
                         let size = Stamp::of_stat(&stat).size;
                         json!({ "name": name, "type": "file", "size": size })
                     }
-                    // It is gone by now, or no file.
+                    // It is gone, or not a file.
                     Err(_) => continue,
                 },
             });
@@ -312,8 +313,7 @@ impl Shared {
     }
 }
 
-/// Whether there is nothing to be handed out under a name. Links and pipes that somebody put into
-/// the store are told in the log.
+/// Whether there is nothing to serve under a name. Links and pipes in the store are logged.
 pub(super) fn is_nothing(name: &str, error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidInput, IsADirectory, NotADirectory, NotFound};
     let is_absent = matches!(error.kind(), NotFound | NotADirectory);
@@ -324,13 +324,13 @@ pub(super) fn is_nothing(name: &str, error: &io::Error) -> bool {
     is_absent || is_odd
 }
 
-/// `count` bytes of a file from `from` on.
+/// Streams `count` bytes of a file, starting at `from`.
 fn send(mut file: File, from: u64, count: u64) -> Body {
     let (sender, receiver) = mpsc::channel(4);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = pump(&mut file, from, count, &sender) {
-            tracing::warn!("a file could not be read to its end: {error}");
-            // Breaks the transfer off; fails only where the client is gone.
+            tracing::warn!("a file could not be read completely: {error}");
+            // Aborts the transfer; fails only if the client is gone.
             let _ = sender.blocking_send(Err(error));
         }
     });
@@ -361,7 +361,8 @@ fn pump(
     Ok(())
 }
 
-/// The digest that stands in the name, but for what may be written anew.
+/// The entity tag: the digest in the name. An object that may be rewritten with other bytes gets a
+/// distinct tag.
 fn tag(target: &Target) -> String {
     match target {
         Target::Object {
@@ -397,7 +398,7 @@ fn describe(response: &mut Response, target: &Target, tag: &str, open: bool) {
     set(response, CACHE_CONTROL, caching);
     set(response, ETAG, tag);
     set(response, ACCEPT_RANGES, "bytes");
-    // A browser must not take a blob for a page of this server's.
+    // A browser must not treat a blob as a page of this server.
     set(response, X_CONTENT_TYPE_OPTIONS, "nosniff");
 }
 
@@ -416,7 +417,7 @@ fn sized(body: Body, size: u64) -> Response {
 }
 
 fn set(response: &mut Response, name: axum::http::HeaderName, value: &str) {
-    // Digests, numbers and fixed words only, which every header holds.
+    // Only digests, numbers and constants, which are valid in every header.
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }

@@ -1,4 +1,4 @@
-//! From a request to whoever answers it.
+//! Dispatches a request to its handler.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::pieces::linger;
 use super::target::Target;
 use super::{Shared, answers, reading, upload};
 
-/// So much of a path stands in the log.
+/// The maximum length of a path in the log.
 const MOST_LOGGED: usize = 250;
 
-/// Answers one request, and says so in the log. Neither headers nor queries are ever logged.
+/// Handles one request and logs it. Headers and queries are never logged.
 pub async fn answer(
     State(shared): State<Arc<Shared>>,
     ConnectInfo(connection): ConnectInfo<Connection>,
@@ -42,7 +42,7 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
             _ => answers::who_are_you(&parts.headers),
         },
         _ if reads && name == "has" => {
-            answers::not_allowed("POST", "POST a JSON list of names here")
+            answers::not_allowed("POST", "use POST with a JSON list of names here")
         }
         _ if reads => match (shared.access.reading(&parts.headers), Target::parse(name)) {
             (Verdict::Allowed, Some(target)) => {
@@ -56,13 +56,13 @@ async fn dispatch(shared: &Arc<Shared>, request: Request) -> Response {
             Err(refusal) => *refusal,
         },
         (&Method::DELETE, _) if is_trial(shared, name, &parts) => {
-            answers::text(StatusCode::OK, "it is forgotten")
+            answers::text(StatusCode::OK, "removed")
         }
         (&Method::DELETE, _) => answers::not_allowed(
             "GET, HEAD, PUT",
-            "nothing is deleted through this server; `ribflow cache gc` does that where the store is",
+            "this server deletes nothing; use `ribflow cache gc` on the store's machine",
         ),
-        _ => answers::not_allowed("GET, HEAD, PUT", "GET, HEAD and PUT are answered here"),
+        _ => answers::not_allowed("GET, HEAD, PUT", "use GET, HEAD or PUT here"),
     };
     linger(&parts.headers, body, &shared.limits);
     refusal
@@ -84,26 +84,26 @@ fn may_write(
             | Target::RevocationsOf(_)
             | Target::Trials
     ) {
-        let message = "this can only be read";
+        let message = "this is read-only";
         return Err(answers::not_allowed("GET, HEAD", message).into());
     }
     let refusal = match shared.access.writing(&parts.headers) {
         Verdict::Allowed => return Ok(target),
         Verdict::Never => answers::not_allowed(
             "GET, HEAD",
-            "this store is served read-only; `ribflow serve --tokens FILE` lets those write who \
-             have a token",
+            "this store is served read-only; `ribflow serve --tokens FILE` lets clients with a \
+             token write",
         ),
         Verdict::Unknown => answers::who_are_you(&parts.headers),
         Verdict::ReadsOnly => answers::text(
             StatusCode::FORBIDDEN,
-            "this token is good for reading only; writing needs one of `ribflow serve --tokens`",
+            "this token only permits reading; writing needs one of `ribflow serve --tokens`",
         ),
     };
     Err(refusal.into())
 }
 
-/// Forgets a client's trial, which is all that can be removed.
+/// Removes a client's trial; nothing else can be removed.
 fn is_trial(shared: &Shared, name: &str, parts: &axum::http::request::Parts) -> bool {
     match may_write(shared, name, parts) {
         Ok(Target::Trial(number)) => {
@@ -114,7 +114,7 @@ fn is_trial(shared: &Shared, name: &str, parts: &axum::http::request::Parts) -> 
     }
 }
 
-/// Bytes of an answer's body, as far as they are known before it is sent.
+/// The size of a response body, if it is known before sending.
 fn length(response: &Response) -> u64 {
     let header = response.headers().get(CONTENT_LENGTH);
     let said = header.and_then(|value| value.to_str().ok()?.parse().ok());

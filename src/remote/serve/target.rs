@@ -1,16 +1,16 @@
-//! What a path of a request means. A path means something only if it is, letter for letter, a name
-//! that this build would give: nothing is decoded, shortened or resolved.
+//! Parses the path of a request. A path is valid only if it is literally a name that this build
+//! would generate: nothing is decoded, normalised or resolved.
 
 use crate::digest::Digest;
 use crate::remote::names::{self, COMPRESSED, InRecords, REVOCATIONS, in_records};
 
-/// The file that says which format a store has.
+/// The file with the format of a store.
 const DESCRIPTION: &str = "store.json";
 
-/// Begins the names of what a client writes to see whether it may.
+/// The prefix of the files that a client writes to probe its permissions.
 const TRIAL: &str = "probe-";
 
-/// A name in a store that may be asked for.
+/// A valid name in a store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
     Description,
@@ -25,7 +25,7 @@ pub enum Target {
     Trial(u128),
 }
 
-/// A signature's place.
+/// The location of a signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signed {
     pub key: Digest,
@@ -34,7 +34,7 @@ pub struct Signed {
 }
 
 impl Target {
-    /// Reads a name relative to the store's root.
+    /// Parses a name relative to the store's root.
     pub fn parse(name: &str) -> Option<Self> {
         Self::read(name).filter(|target| target.name() == name)
     }
@@ -79,7 +79,7 @@ impl Target {
         }
     }
 
-    /// The one name that it has.
+    /// Its only name.
     pub fn name(&self) -> String {
         match self {
             Self::Description => DESCRIPTION.to_string(),

@@ -1,5 +1,5 @@
-//! What a client writes to find out what it may do (`remote::probe`): remembered for a moment, so
-//! that the answers are true, and never kept.
+//! The probe files of clients (`remote::probe`): remembered for a short time, so that the responses
+//! are consistent, and never stored.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard};
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::target::Target;
 
-/// Trials that are remembered; the oldest goes first.
+/// The maximum number of trials; the oldest is dropped first.
 const MOST: usize = 64;
 
-/// The trials of the last while.
+/// The most recent trials.
 #[derive(Debug, Default)]
 pub struct Trials(Mutex<VecDeque<u128>>);
 
@@ -39,7 +39,7 @@ impl Trials {
         self.held().retain(|known| *known != number);
     }
 
-    /// As a folder is listed.
+    /// The trials as a folder listing.
     pub fn listed(&self) -> Value {
         let held = self.held();
         let names = held.iter().map(|number| {

@@ -1,5 +1,5 @@
-//! Uploads: to a file under `tmp/` while their digest is computed, and to their name only if they
-//! are what it says.
+//! Handles uploads: writes to a file under `tmp/` while computing the digest, and moves it to its
+//! name only if the digest matches.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -23,21 +23,21 @@ use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement::{self, Revocation};
 use crate::store::{BlobError, Blobs, Foreign, Incoming, Record, Signature};
 
-/// Why an upload is not taken.
+/// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
 enum Refused {
-    #[error("its content has the digest {found}, not that of its name; nothing was kept")]
+    #[error("its content has the digest {found}, which does not match its name; nothing was kept")]
     Digest { found: Digest },
     #[error("it does not decompress: {0}; nothing was kept")]
     Compressed(io::Error),
     #[error("{0}; nothing was kept")]
     Wrong(String),
-    #[error("the record that it signs is not here: put that first")]
+    #[error("the signed record is missing here: upload it first")]
     NoRecord,
     #[error("{0}")]
     Large(Broken),
-    /// The client went away, so nobody hears this.
-    #[error("the upload broke off")]
+    /// The client has disconnected, so it never receives this.
+    #[error("the upload was interrupted")]
     Off,
     #[error("{0}")]
     Here(Box<dyn std::error::Error + Send + Sync>),
@@ -62,14 +62,14 @@ impl Refused {
     }
 }
 
-/// What goes from the connection to the disk.
+/// A message from the connection to the writer.
 enum Step {
     Bytes(Bytes),
-    /// All of it has come. Without this the connection broke.
+    /// The upload is complete. Without this message, the connection was interrupted.
     End,
 }
 
-/// Answers PUT.
+/// Handles PUT.
 pub async fn put(
     shared: &Arc<Shared>,
     target: Target,
@@ -90,14 +90,14 @@ pub async fn put(
     }
 }
 
-/// What is there already stays as it is.
+/// The response if the object exists already, which is left unchanged.
 async fn there(headers: &HeaderMap, pieces: &mut Pieces) -> Response {
-    // A client that waits for a word before it sends is spared the sending.
+    // A client that waits for `100 Continue` need not send the body.
     let waits = headers.contains_key(EXPECT);
     if !waits && let Err(broken) = pieces.discard().await {
         return reading::refused(broken);
     }
-    let message = "it is here already";
+    let message = "it exists already";
     match headers.contains_key(IF_NONE_MATCH) {
         true => answers::text(StatusCode::PRECONDITION_FAILED, message),
         false => answers::text(StatusCode::OK, message),
@@ -119,19 +119,19 @@ async fn receive(shared: &Arc<Shared>, target: Target, pieces: &mut Pieces) -> R
             None => Step::End,
         };
         let is_end = matches!(step, Step::End);
-        // Nobody takes it any more: refused, and why is in `taken`.
+        // The writer has stopped: the upload was rejected, and `taken` has the reason.
         if sender.send(step).await.is_err() || is_end {
             break;
         }
     }
     drop(sender);
-    // Waited for in any case: when the answer comes, what was refused is gone.
+    // Always wait: rejected content must be gone before the response.
     let taken = taken.await;
     if let Some(broken) = broken {
         return reading::refused(broken);
     }
     match taken {
-        Ok(Ok(())) => answers::text(StatusCode::CREATED, "it is here now"),
+        Ok(Ok(())) => answers::text(StatusCode::CREATED, "stored"),
         Ok(Err(refused)) => {
             let _ = pieces.discard().await;
             refused.answer()
@@ -145,12 +145,12 @@ fn said(headers: &HeaderMap) -> Option<u64> {
 }
 
 impl Shared {
-    /// Bytes that an upload to `target` may have.
+    /// The size limit of an upload to `target`.
     fn most(&self, target: &Target) -> u64 {
         match target {
             Target::Object { .. } => self.limits.blob,
             Target::Record { .. } => MOST_RECORD,
-            // Signatures and revocations; trials are smaller still.
+            // Signatures and revocations; trials are even smaller.
             _ => MOST_ENVELOPE,
         }
     }
@@ -158,7 +158,7 @@ impl Shared {
     /// Whether an upload would change nothing.
     fn is_there(&self, target: &Target) -> io::Result<bool> {
         match target {
-            // Withheld: whoever asks must not learn that it is here.
+            // Withheld: a client must not learn that it is here.
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(false),
             Target::Object { digest, .. } => match self.store.path(digest) {
                 Ok(_) => Ok(true),
@@ -179,8 +179,8 @@ impl Shared {
         }
     }
 
-    /// Whether a signature is here that speaks for its record. One that does not makes room for
-    /// what is put.
+    /// Whether a valid signature of the record is here. An invalid one is removed to make room for
+    /// the upload.
     fn has_signature(&self, signed: &Signed) -> io::Result<bool> {
         let name = names::signature(&signed.key, &signed.record, &signed.signer);
         let Some(envelope) = self.small_file(&name)? else {
@@ -193,13 +193,13 @@ impl Shared {
                 statement::verify(&envelope, &signer, &signed.record, &record).is_ok()
             });
         if !speaks {
-            tracing::warn!("damaged, and removed: {name}");
+            tracing::warn!("removed because it is damaged: {name}");
             self.below.remove(&name)?;
         }
         Ok(speaks)
     }
 
-    /// The bytes of a file that is small, if it is here.
+    /// The content of a small file, if it exists.
     fn small_file(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
         let mut bytes = Vec::new();
         match self.below.file(name) {
@@ -210,10 +210,10 @@ impl Shared {
         Ok(Some(bytes))
     }
 
-    /// Takes what comes through `steps`, if it is what `target` says.
+    /// Receives an upload through `steps`, and stores it if it matches `target`.
     fn take(&self, target: &Target, steps: mpsc::Receiver<Step>) -> Result<(), Refused> {
         let incoming = self.store.incoming().map_err(Refused::here)?;
-        // A link on the way to its place would lead out of the store.
+        // A link in its path could lead out of the store.
         let name = target.name();
         let above = name.rsplit_once('/').map_or("", |(above, _)| above);
         if !matches!(target, Target::Trial(_)) {
@@ -245,7 +245,7 @@ impl Shared {
                 self.trials.add(*number);
                 Ok(())
             }
-            _ => Err(Refused::Wrong("this can only be read".to_string())),
+            _ => Err(Refused::Wrong("this is read-only".to_string())),
         }
     }
 
@@ -258,7 +258,7 @@ impl Shared {
     }
 
     fn adopt(&self, record: Record) -> Result<(), Refused> {
-        // Sets aside what is damaged, so that it can come anew.
+        // Sets damaged records aside, so that they can be uploaded again.
         self.store.records(&record.key).map_err(Refused::here)?;
         let foreign = Foreign {
             record,
@@ -267,7 +267,7 @@ impl Shared {
         self.store.adopt(&[foreign]).map_err(Refused::here)
     }
 
-    /// A record that is here and whole.
+    /// A record that is here and intact.
     fn record(&self, key: &Digest, digest: &Digest) -> Result<Record, Refused> {
         let bytes = self.small_file(&names::record(key, digest));
         match bytes.map_err(Refused::here)? {
@@ -309,7 +309,7 @@ impl Shared {
     }
 }
 
-/// Bytes that came, and were few.
+/// The bytes of a small upload.
 fn small(incoming: Incoming) -> Result<Vec<u8>, Refused> {
     fs::read(incoming.path()).map_err(Refused::here)
 }
@@ -352,7 +352,7 @@ fn decompressed(
     Err(Refused::Off)
 }
 
-/// Refuses to grow beyond what is allowed: a few bytes can claim to be any number.
+/// Refuses to grow beyond a limit: a few compressed bytes may expand to any size.
 struct Bounded {
     incoming: Incoming,
     left: u64,
@@ -364,7 +364,7 @@ impl Write for Bounded {
         let count = bytes.len() as u64;
         if count > self.left {
             self.over = true;
-            return Err(io::Error::other("it has too many bytes"));
+            return Err(io::Error::other("it is larger than allowed"));
         }
         let count = self.incoming.write(bytes)?;
         self.left -= count as u64;

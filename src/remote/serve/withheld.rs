@@ -1,5 +1,5 @@
-//! Records that hold themselves what a licence withholds: `Store::may_share`, of records that are
-//! asked for again and again.
+//! Records with withheld content inline: a cache for `Store::may_share`, for records that are
+//! requested often.
 
 use std::collections::HashMap;
 use std::io;
@@ -8,12 +8,12 @@ use std::sync::{Arc, Mutex};
 use crate::digest::Digest;
 use crate::store::{Record, Store};
 
-/// What stands in which records, as far as they have been read.
+/// The inline artifacts of the records that were read.
 #[derive(Debug, Default)]
 pub struct Inline(Mutex<HashMap<Digest, Arc<[Digest]>>>);
 
 impl Inline {
-    /// Whether the record `digest`, whose bytes `read` gives, may be passed on.
+    /// Whether the record `digest`, whose bytes `read` returns, may be shared.
     pub fn may_go(
         &self,
         store: &Store,
@@ -21,7 +21,7 @@ impl Inline {
         read: impl FnOnce() -> io::Result<Option<Vec<u8>>>,
     ) -> io::Result<bool> {
         let held = self.of(store, digest, read)?;
-        // Asked anew each time: what may be passed on can change, what a record holds can't.
+        // Check each time: what may be shared can change, the content of a record can't.
         Ok(!held.iter().any(|artifact| store.is_withheld(artifact)))
     }
 
@@ -38,7 +38,7 @@ impl Inline {
         let Some(bytes) = read()? else {
             return Ok(Arc::new([]));
         };
-        // What is no record, or not this one, is not handed out whole either.
+        // Bytes that are not this record are not served either.
         let record = serde_json::from_slice::<Record>(&bytes);
         let Some(record) = record.ok().filter(|_| Digest::of(&bytes) == *digest) else {
             return Ok(Arc::new([]));

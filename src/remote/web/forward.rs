@@ -1,5 +1,5 @@
-//! Plain `http://` through a proxy, as RFC 9112 has it: the proxy is asked for the whole URL
-//! (`GET http://host/path`), not for a tunnel, which most proxies open to port 443 alone.
+//! Plain `http://` through a proxy according to RFC 9112: requests name the absolute URL (`GET
+//! http://host/path`) instead of using a tunnel, which most proxies allow only to port 443.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, config::Config};
 
-/// Connects to a proxy, whatever is asked for.
+/// Connects to a proxy, whatever the requested host is.
 #[derive(Debug)]
 pub struct Forward {
     proxy: Uri,
@@ -57,18 +57,18 @@ impl Connector<()> for Forward {
     }
 }
 
-/// A connection to a proxy. In the first line of every request the host is put before the path.
+/// A connection to a proxy. Inserts the host before the path in the first line of every request.
 pub struct Forwarded {
     inner: Box<dyn Transport>,
     origin: String,
-    /// What was sent of a head that is not complete.
+    /// The sent part of incomplete headers.
     head: Vec<u8>,
-    /// What is left of the body of the request that is sent.
+    /// The remaining bytes of the current request body.
     body: u64,
 }
 
 impl Forwarded {
-    /// Sees to what is about to be sent; the bytes that were added.
+    /// Processes outgoing bytes; returns the number of bytes added.
     fn prepare(&mut self, amount: usize) -> Result<usize, Error> {
         if self.body > 0 {
             self.body = self.body.saturating_sub(amount as u64);
@@ -81,7 +81,9 @@ impl Forwarded {
             let place = space.map_or(amount, |space| space + 1);
             added = self.origin.len();
             if amount + added > output.len() {
-                return Err(Error::Other("the head of the request is too long".into()));
+                return Err(Error::Other(
+                    "the headers of the request are too long".into(),
+                ));
             }
             output.copy_within(place..amount, place + added);
             output[place..place + added].copy_from_slice(self.origin.as_bytes());
@@ -96,7 +98,7 @@ impl Forwarded {
     }
 }
 
-/// Where a head ends that is complete, and how long the body after it is.
+/// The end of complete headers, and the length of the body after them.
 fn complete(head: &[u8]) -> Option<(usize, u64)> {
     let end = head.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&head[..end]);
@@ -133,7 +135,7 @@ impl fmt::Debug for Forwarded {
     }
 }
 
-/// Looks up the proxy: the names that are asked for need not be known on this side of it.
+/// Resolves the proxy instead of the requested host, whose name may only be known behind the proxy.
 #[derive(Debug)]
 pub struct OfProxy {
     proxy: Uri,

@@ -1,5 +1,5 @@
-//! How every part reaches web servers: through which proxy, and how long a server that has never
-//! answered is waited for. It knows connections, not what is requested.
+//! Connections to web servers for all other modules: the choice of proxy, and the time limit for a
+//! server that has never responded. It handles connections, and does not know what is requested.
 
 mod forward;
 pub mod proxy;
@@ -16,7 +16,7 @@ use super::pace::Limits;
 use proxy::{ProxyAddress, proxies};
 use silence::{Arriving, Silent};
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum WebError {
     #[error(transparent)]
@@ -27,11 +27,11 @@ pub enum WebError {
     Proxy(String),
 }
 
-/// A client of web servers. It follows no redirects and takes every status for an answer.
+/// An HTTP client. It follows no redirects, and no status is an error.
 pub struct Web {
-    /// Directly, or through a tunnel that a proxy gives.
+    /// Connects directly or through a proxy's tunnel.
     agent: Agent,
-    /// Through proxies that are asked for the resource itself, by the proxy.
+    /// Connects through proxies that forward requests, by proxy.
     forwards: Mutex<BTreeMap<String, Agent>>,
     limits: Limits,
 }
@@ -45,7 +45,7 @@ impl Web {
         }
     }
 
-    /// Sends a request, and gives the answer once its head is there.
+    /// Sends a request, and returns the response after its headers have arrived.
     pub fn run<S: AsSendBody>(&self, mut request: Request<S>) -> Result<Response<Body>, WebError> {
         let uri = request.uri().clone();
         let server = silence::of_url(&uri.to_string());
@@ -95,10 +95,9 @@ impl Web {
         if let Some(agent) = forwards.get(proxy.url()) {
             return Ok(agent.clone());
         }
-        let uri: Uri = proxy
-            .address()
-            .parse()
-            .map_err(|error| WebError::Proxy(format!("the proxy's address is no URL: {error}")))?;
+        let uri: Uri = proxy.address().parse().map_err(|error| {
+            WebError::Proxy(format!("the proxy's address is not a URL: {error}"))
+        })?;
         let agent = Agent::with_parts(
             configuration(self.limits),
             forward::Forward::new(uri.clone()),

@@ -1,6 +1,5 @@
-//! Which proxy a URL is asked through, by the variables that curl and other tools read:
-//! `http_proxy`, `https_proxy`, `all_proxy`, `no_proxy`, in lower or upper case. The one in lower
-//! case counts where both are set.
+//! Chooses the proxy for a URL by the variables that curl and other tools read: `http_proxy`,
+//! `https_proxy`, `all_proxy`, `no_proxy`, in lower or upper case. Lower case takes precedence.
 
 use std::net::IpAddr;
 use std::sync::OnceLock;
@@ -12,7 +11,8 @@ use ureq::http::Uri;
 use super::super::urls::decoded;
 use crate::diag::secrets;
 
-/// Where machines in a cloud find their own credentials: no proxy can answer for that.
+/// The addresses at which cloud machines find their own credentials, which never go through a
+/// proxy.
 const OWN_MACHINE: [&str; 5] = [
     "169.254.169.254",
     "169.254.170.2",
@@ -21,7 +21,7 @@ const OWN_MACHINE: [&str; 5] = [
     "metadata.google.internal",
 ];
 
-/// The proxies that the environment names.
+/// The proxies from the environment.
 #[derive(Debug, Default)]
 pub struct Proxies {
     http: Option<ProxyAddress>,
@@ -29,18 +29,18 @@ pub struct Proxies {
     except: Vec<Exception>,
 }
 
-/// Where a proxy is, and what it wants to be shown.
+/// The address of a proxy, and its credentials.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ProxyAddress {
     url: String,
     /// Without user and password.
     address: String,
-    /// As it stands in the URL.
+    /// As in the URL.
     user: Option<String>,
 }
 
 impl std::fmt::Debug for ProxyAddress {
-    /// Without the password, which must not end in a log.
+    /// Omits the password, which must not end up in a log.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "ProxyAddress({})", self.address)
     }
@@ -53,7 +53,7 @@ pub fn proxies() -> &'static Proxies {
 }
 
 impl Proxies {
-    /// Those that these variables name.
+    /// The proxies that these variables name.
     pub fn of_environment(variable: impl Fn(&str) -> Option<String>) -> Self {
         // A server passes a request's header `Proxy:` to its CGI programs as HTTP_PROXY.
         let is_cgi = variable("REQUEST_METHOD").is_some();
@@ -75,10 +75,10 @@ impl Proxies {
         }
     }
 
-    /// The proxy for a URL, if it is asked through one.
+    /// The proxy for a URL, if it uses one.
     ///
     /// # Errors
-    /// Says which proxy that is where it is of a kind that can't be used.
+    /// A message that names the proxy if its kind is not supported.
     pub fn of(&self, uri: &Uri) -> Result<Option<&ProxyAddress>, String> {
         let (proxy, usual) = match uri.scheme_str() {
             Some("http") => (&self.http, 80),
@@ -93,7 +93,7 @@ impl Proxies {
         match proxy.address.split("://").next() {
             Some("http" | "https") => Ok(Some(proxy)),
             _ => Err(format!(
-                "the proxy {} is of a kind that is not supported: http:// and https:// are",
+                "the proxy {} is not supported: use http:// or https://",
                 proxy.address
             )),
         }
@@ -129,7 +129,7 @@ impl ProxyAddress {
         Some(proxy)
     }
 
-    /// With user and password, where it has any.
+    /// With user and password, if it has any.
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -156,20 +156,20 @@ impl ProxyAddress {
     }
 }
 
-/// What is asked without a proxy.
+/// A rule for hosts that are accessed without a proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Exception {
     whom: Whom,
-    /// On this port alone.
+    /// Only on this port.
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Whom {
     All,
-    /// The first bits of an address.
+    /// A prefix of an address.
     Network(IpAddr, u8),
-    /// A host, or all below a domain.
+    /// A host, or all hosts of a domain.
     Domain(String),
 }
 
@@ -183,7 +183,7 @@ impl Exception {
             let whom = Whom::All;
             return Some(Self { whom, port: None });
         }
-        // Of an address of version 6 without brackets, no colon is before a port.
+        // In an IPv6 address without brackets, no colon precedes a port.
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
                 (host, Some(port.parse().ok()?))
@@ -241,7 +241,7 @@ fn is_in(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     }
 }
 
-/// A host in lower case, without the brackets of an address and the dot at the end of a name.
+/// A host in lower case, without brackets and trailing dot.
 fn bare(host: &str) -> String {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host.trim_end_matches('.').to_ascii_lowercase()
@@ -282,7 +282,7 @@ mod tests {
         assert_eq!(of(&all, "https://host/").as_deref(), Some("https://tls:9"));
         let cgi = proxies(&[("HTTP_PROXY", "http://up:2"), ("REQUEST_METHOD", "GET")]);
         assert_eq!(of(&cgi, "http://host/"), None);
-        // Set to nothing it means none, also beside another.
+        // An empty variable means no proxy, even if the other case is set.
         let none = proxies(&[("http_proxy", ""), ("HTTP_PROXY", "http://up:2")]);
         assert_eq!(of(&none, "http://host/"), None);
         let socks = proxies(&[("all_proxy", "socks5://user:word@host:1080")]);
@@ -290,7 +290,7 @@ mod tests {
         assert!(refused.contains("socks5://host:1080") && !refused.contains("word"));
         let user = proxies(&[("http_proxy", "http://Aladdin:open%20sesame@p:1/")]);
         let user = user.of(&"http://host/".parse().unwrap()).unwrap().unwrap();
-        // RFC 7617 has this example.
+        // The example of RFC 7617.
         let expected = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
         assert_eq!(user.authorization().as_deref(), Some(expected));
     }

@@ -1,8 +1,8 @@
-//! Servers that have not answered anything: each costs a command only so much time in all, however
-//! much is asked of it. The user is told soon what is waited for, also where an answer drips.
+//! Limits the total time that a command waits for a server that has never responded, however many
+//! requests it makes. A message soon names the server that the command is waiting for, even if a
+//! response arrives slowly.
 //!
-//! What is known of a server is known to all of a process, and passed on to the processes that it
-//! starts.
+//! The state of a server is shared within a process and passed to its child processes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use super::super::pace::Limits;
 
-/// A server that has used up its time without an answer.
+/// A server that used up its time without a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("it has not answered anything for {0} s and is not asked again")]
+#[error("it has not responded for {0} s and is not tried again")]
 pub struct Silent(pub u64);
 
-/// What is known of a server in this command.
+/// The state of a server in this command.
 #[derive(Debug)]
 pub struct Server {
     origin: String,
@@ -26,21 +26,21 @@ pub struct Server {
 #[derive(Debug, Default)]
 struct State {
     answered: bool,
-    /// Somebody else has found out that it is silent.
+    /// Another process has found that it is silent.
     given_up: bool,
-    /// Requests that wait, and since when there are any.
+    /// Waiting requests, and the time since which there are any.
     waiting: Waiting,
-    /// Answers that are waited for, or of which the rest is, since the last that came whole.
+    /// Responses that are expected or incomplete, since the last complete one.
     expected: Waiting,
-    /// Bytes that have moved since then.
+    /// Bytes transferred since then.
     moved: u64,
-    /// A thread looks how long that takes.
+    /// Whether a thread monitors the time.
     watched: bool,
-    /// The user knows.
+    /// Whether the user has seen the message.
     told: bool,
 }
 
-/// How long something is waited for, in all.
+/// The total waiting time.
 #[derive(Debug, Default)]
 struct Waiting {
     count: usize,
@@ -68,7 +68,7 @@ impl Waiting {
         self.before + now
     }
 
-    /// From now on only what follows counts.
+    /// Restarts the measurement.
     fn begin_again(&mut self) {
         self.before = Duration::ZERO;
         self.since = self.since.map(|_| Instant::now());
@@ -82,7 +82,7 @@ impl State {
     }
 }
 
-/// What a command has found out about servers, for the processes that it starts.
+/// A command's findings about servers, for its child processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Verdicts {
     pub answered: Vec<String>,
@@ -96,7 +96,7 @@ fn known() -> MutexGuard<'static, Servers> {
     KNOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The server at an origin (`https://host:port`), or at another name that only it has.
+/// The server at an origin (`https://host:port`) or another unique name.
 pub fn of(origin: &str) -> Arc<Server> {
     let mut known = known();
     let new = || {
@@ -108,7 +108,7 @@ pub fn of(origin: &str) -> Arc<Server> {
     known.entry(origin.to_string()).or_insert_with(new).clone()
 }
 
-/// The server that a URL is of.
+/// The server of a URL.
 pub fn of_url(url: &str) -> Arc<Server> {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -116,7 +116,7 @@ pub fn of_url(url: &str) -> Arc<Server> {
     of(&format!("{scheme}://{host}").to_ascii_lowercase())
 }
 
-/// What is known of all servers that were asked.
+/// The findings about all servers that were contacted.
 pub fn verdicts(limits: &Limits) -> Verdicts {
     let mut verdicts = Verdicts::default();
     for (origin, server) in known().iter() {
@@ -132,7 +132,7 @@ pub fn verdicts(limits: &Limits) -> Verdicts {
     verdicts
 }
 
-/// Takes over what the process that started this one has found out.
+/// Applies the findings of the parent process.
 pub fn learn(verdicts: &Verdicts) {
     for origin in &verdicts.answered {
         of(origin).state().answered = true;
@@ -170,8 +170,8 @@ impl Server {
         })
     }
 
-    /// Something is expected from now on until the value is dropped. If that takes long, and too
-    /// little moves meanwhile, the user is told.
+    /// Expects data until the value is dropped. If that takes long and too little data moves, the
+    /// user gets a message.
     pub fn expect(self: &Arc<Self>, limits: &Limits) -> Expectation {
         let mut state = self.state();
         state.expected.begin();
@@ -186,7 +186,7 @@ impl Server {
         }
     }
 
-    /// So many bytes have moved. As many as the pace asks for are no silence.
+    /// Records that `bytes` bytes have moved. A server with the minimum rate is not silent.
     pub fn moved(&self, bytes: u64, limits: &Limits) {
         let mut state = self.state();
         state.moved += bytes;
@@ -195,17 +195,17 @@ impl Server {
         }
     }
 
-    /// Whether the user knows that it is waited for.
+    /// Whether the user has seen that the command is waiting for it.
     pub fn was_told(&self) -> bool {
         self.state().told
     }
 
-    /// An answer has come whole.
+    /// A response is complete.
     pub fn has_arrived(&self) {
         self.state().progress();
     }
 
-    /// An answer has begun, whatever it says.
+    /// A response has begun, whatever its status.
     pub fn has_answered(&self) {
         self.state().answered = true;
     }
@@ -214,10 +214,10 @@ impl Server {
         self.state().answered
     }
 
-    /// Says what is waited for, if that takes long.
+    /// Reports that the command is waiting, if that takes long.
     fn watch(self: &Arc<Self>, limits: &Limits) {
         let (server, limits) = (self.clone(), *limits);
-        // Without a thread for it, nothing is told.
+        // If the thread can't be started, there is no message.
         let _ = std::thread::Builder::new()
             .name("ribflow-silence".to_string())
             .spawn(move || server.tell_of_silence(&limits));
@@ -229,7 +229,7 @@ impl Server {
                 let mut state = self.state();
                 let rest = limits.notice.saturating_sub(state.expected.spent());
                 if state.expected.count == 0 {
-                    // The next request watches again.
+                    // The next request starts a new thread.
                     state.watched = false;
                     return;
                 }
@@ -244,11 +244,11 @@ impl Server {
         let (origin, first) = (&self.origin, limits.first.as_secs());
         match answered {
             false => {
-                tracing::warn!("{origin} has not answered yet; it is waited for up to {first} s");
+                tracing::warn!("{origin} has not responded yet; waiting up to {first} s");
             }
             true => tracing::warn!(
-                "{origin} has not answered yet in full: it is slow, and is waited for while at \
-                 least {} KiB move in {} s",
+                "{origin} is slow and has not responded completely yet; waiting while at least {} KiB \
+                 move in {} s",
                 limits.least.div_ceil(1024),
                 limits.window.as_secs()
             ),
@@ -256,7 +256,7 @@ impl Server {
     }
 }
 
-/// An answer, or the rest of one, that is waited for.
+/// A response, or the rest of one, that is expected.
 #[derive(Debug)]
 pub struct Expectation {
     server: Arc<Server>,
@@ -279,7 +279,7 @@ impl Drop for Expectation {
     }
 }
 
-/// The body of an answer.
+/// The body of a response.
 pub struct Arriving<R> {
     inner: R,
     expected: Expectation,
@@ -309,20 +309,20 @@ impl<R: Read> Read for Arriving<R> {
 
 impl<R> Drop for Arriving<R> {
     fn drop(&mut self) {
-        // Nobody wants the rest: what has come is all.
+        // The rest is not needed: the response counts as complete.
         if !self.broke {
             self.expected.has_arrived();
         }
     }
 }
 
-/// A request that waits for its answer.
+/// A request that waits for its response.
 #[derive(Debug)]
 pub struct Wait {
     server: Arc<Server>,
-    /// The time that it has.
+    /// The time limit.
     pub limits: Limits,
-    /// All of the time that its server has left, where that has not answered anything.
+    /// The remaining time of its server, if that has never responded.
     pub left: Option<Duration>,
     first: Duration,
 }
@@ -332,10 +332,10 @@ impl Wait {
         self.server.has_answered();
     }
 
-    /// The verdict on a server that has used up its time with this request.
+    /// The verdict on a server that used up its time with this request.
     pub fn over(&self) -> Option<Silent> {
         let state = self.server.state();
-        // Clocks and timers differ by a little.
+        // Clocks and timers differ slightly.
         let over = state.waiting.spent() + Duration::from_millis(100) >= self.first;
         (!state.answered && over).then_some(Silent(self.first.as_secs()))
     }

@@ -22,11 +22,11 @@ fn records_that_are_not_what_they_should_be_are_refused() {
     let other = names::record(&other.key, &other.digest());
     let ansi = br#"{"format":1,"key":"\u001b[2J","x":"\u0007"}"#.to_vec();
     for (misdeed, expected) in [
-        (Misdeed::WrongBytes, "its name's digest"),
-        (Misdeed::Truncated, "its name's digest"),
-        (Misdeed::Swapped(other), "its name's digest"),
-        (Misdeed::Instead(ansi), "its name's digest"),
-        (Misdeed::NotThere, "it is listed and not there"),
+        (Misdeed::WrongBytes, "the digest in its name"),
+        (Misdeed::Truncated, "the digest in its name"),
+        (Misdeed::Swapped(other), "the digest in its name"),
+        (Misdeed::Instead(ansi), "the digest in its name"),
+        (Misdeed::NotThere, "it is listed but missing"),
         (Misdeed::Endless, "more than 67108864 bytes"),
         (Misdeed::Enormous, "can't be reached"),
         (Misdeed::CutOff, "can't be reached"),
@@ -64,11 +64,11 @@ fn records_with_the_right_name_and_nothing_else_are_refused() {
     for (bytes, expected) in [
         (
             br#"{"format":1,"\u001b[2J":1,"key":"\u001b[2J"}"#.to_vec(),
-            "no record",
+            "not a record",
         ),
-        (b"[".repeat(1_000_000), "no record"),
-        (b"\xff\xfe".to_vec(), "no record"),
-        (lying.to_bytes(), "does not have its digest"),
+        (b"[".repeat(1_000_000), "not a record"),
+        (b"\xff\xfe".to_vec(), "not a record"),
+        (lying.to_bytes(), "does not match its digest"),
         (later.to_string().into_bytes(), "a newer ribflow"),
         (of_another_recipe.to_bytes(), "another key"),
         (pretty, "canonical"),
@@ -114,20 +114,20 @@ fn signatures_that_do_not_speak_for_a_record_are_refused() {
         (Misdeed::Instead(of_a_stranger), "names another key"),
         (
             Misdeed::Instead(text.to_string().into_bytes()),
-            "something else",
+            "another type",
         ),
         (
             Misdeed::Instead(b"{\"payload\":\"\\u001b[2J\"".to_vec()),
-            "no signed envelope",
+            "not a signed envelope",
         ),
         (
             Misdeed::Instead(br#"{"\u001b[2J":1,"payload":["\u001b"]}"#.to_vec()),
             "envelope",
         ),
-        (Misdeed::WrongBytes, "no signed envelope"),
-        (Misdeed::Truncated, "no signed envelope"),
+        (Misdeed::WrongBytes, "not a signed envelope"),
+        (Misdeed::Truncated, "not a signed envelope"),
         (Misdeed::Endless, "more than"),
-        (Misdeed::NotThere, "not there"),
+        (Misdeed::NotThere, "missing"),
     ] {
         scene.server.repents();
         scene.server.does(".sig", misdeed.clone());
@@ -146,11 +146,7 @@ fn signatures_that_do_not_speak_for_a_record_are_refused() {
         stranger.signature(&scene.record).envelope,
     )
     .unwrap();
-    assert!(
-        scene
-            .refuses()
-            .contains("nobody that is trusted has signed it")
-    );
+    assert!(scene.refuses().contains("no trusted lab has signed it"));
     // A stranger's signature under the author's name.
     signer = scene.author.key.public().in_names();
     assert_ne!(signer, stranger.key.public().in_names());
@@ -176,7 +172,7 @@ fn a_record_replayed_under_another_key_is_refused() {
     let found = found.unwrap();
     assert!(found.taken.is_empty());
     let why = found.refused[0].why.to_string();
-    assert!(why.contains("the signature is of another key"), "{why}");
+    assert!(why.contains("the signature is for another key"), "{why}");
     assert_eq!(scene.reader.store.records(&other.key).unwrap(), []);
     assert_eq!(scene.reader.store.records(&scene.record.key).unwrap(), []);
 }
@@ -356,7 +352,7 @@ fn more_false_signatures_than_are_read_are_told_of() {
     let found = scene.look_up(&exchange);
     let told = exchange.complaints().join("; ");
     assert!(
-        found.taken.len() == 1 || told.contains("the others were not looked at"),
+        found.taken.len() == 1 || told.contains("the others were not read"),
         "{told}"
     );
     assert!(found.refused.len() <= 200, "{}", found.refused.len());

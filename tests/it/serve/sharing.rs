@@ -27,7 +27,7 @@ fn the_client_finds_out_what_it_may_do() {
     let abilities = probe(&*remote(&serving, Some(TOKEN))).unwrap();
     let all = (abilities.writes, abilities.conditional, abilities.lists);
     assert_eq!(all, (true, true, true), "{:?}", abilities.why);
-    assert_eq!(serving.get("tmp/").json(), json!([]), "it is forgotten");
+    assert_eq!(serving.get("tmp/").json(), json!([]), "it is removed");
     let stranger = probe(&*remote(&serving, None)).unwrap();
     assert_eq!((stranger.writes, stranger.lists), (false, true));
     let reader = Serving::of(&lab);
@@ -57,7 +57,7 @@ fn the_client_speaks_with_it() {
     }
     let refused = remote.put(&names::object(&Digest::of(b"x")), Content::File(&file));
     let error = refused.unwrap_err().to_string();
-    assert!(error.contains("not that of its name"), "{error}");
+    assert!(error.contains("does not match its name"), "{error}");
     assert_eq!(remote.create(&name, b"other").unwrap(), Created::There);
     let mut part = Vec::new();
     let asked = Part {

@@ -88,7 +88,7 @@ fn no_name_leads_elsewhere_hides_or_makes_a_store() {
             vec![evil.clone(), about("grid.yaml"), grid()],
             vec![grid(), evil.clone(), about("grid.yaml")],
         ] {
-            refused(&space, &archive(&entries), "has no place in a bundle");
+            refused(&space, &archive(&entries), "is not allowed in a bundle");
         }
         assert!(!space.path("../evil").exists() && !space.path("evil").exists());
     }
@@ -104,12 +104,12 @@ fn no_name_leads_elsewhere_hides_or_makes_a_store() {
 fn no_two_names_are_one() {
     let space = TestSpace::new();
     for (one, other, told) in [
-        ("grid.yaml", "grid.yaml", "comes twice"),
-        ("grid.yaml", "GRID.yaml", "one name on some systems"),
-        ("grid.yaml", "grid.yaml/x", "a file and a folder"),
-        ("zz", "zz/x", "a file and a folder"),
-        ("tools/a", "Tools/b", "one name on some systems"),
-        ("caf\u{e9}", "cafe\u{301}", "one name on some systems"),
+        ("grid.yaml", "grid.yaml", "appears twice"),
+        ("grid.yaml", "GRID.yaml", "the same name on some systems"),
+        ("grid.yaml", "grid.yaml/x", "both a file and a folder"),
+        ("zz", "zz/x", "both a file and a folder"),
+        ("tools/a", "Tools/b", "the same name on some systems"),
+        ("caf\u{e9}", "cafe\u{301}", "the same name on some systems"),
         ("bundle", "grid.yaml ", "no file that its workflow declares"),
     ] {
         let mut entries = vec![about("grid.yaml")];
@@ -124,7 +124,7 @@ fn no_two_names_are_one() {
     }
     // `bundle.json` twice: which of the two is believed?
     let two = [about("grid.yaml"), grid(), about("other.yaml")];
-    refused(&space, &archive(&two), "comes twice");
+    refused(&space, &archive(&two), "appears twice");
 }
 
 #[test]
@@ -200,11 +200,11 @@ fn an_archive_that_can_be_read_in_two_ways_is_refused() {
                 it.flags |= 1 << 3;
                 it.behind = b"PK\x07\x08aaaabbbbcccc".to_vec();
             }),
-            "its size behind it",
+            "its size after its data",
         ),
         (
             with(&|it| it.flags |= 1 << 13),
-            "flags that a bundle has not",
+            "flags that are not allowed",
         ),
         (with(&|it| it.behind = b"hidden".to_vec()), "bytes"),
         (with(&|it| it.crc ^= 1), "is damaged"),
@@ -222,27 +222,30 @@ fn an_archive_that_can_be_read_in_two_ways_is_refused() {
         ),
         (
             with(&|it| it.name = b"workflow/gr\xe9d.yaml".to_vec()),
-            "not in UTF-8",
+            "not UTF-8",
         ),
         (
             with(&|it| {
                 it.flags = 0;
                 it.name = "workflow/gréd.yaml".into();
             }),
-            "not in UTF-8",
+            "not UTF-8",
         ),
         // The name that Info-ZIP takes instead.
         (
             with(&|it| it.extra = b"up\x05\x00\x01aaaa".to_vec()),
             "extra field",
         ),
-        (with(&|it| it.extra = b"UT\xff\xff".to_vec()), "breaks off"),
         (
-            [b"MZ".as_slice(), &whole].concat(),
-            "directory is not where",
+            with(&|it| it.extra = b"UT\xff\xff".to_vec()),
+            "ends inside a header",
         ),
-        ([&whole, b"x".as_slice()].concat(), "does not end as a zip"),
-        (whole[..whole.len() - 5].to_vec(), "does not end as a zip"),
+        ([b"MZ".as_slice(), &whole].concat(), "directory is not at"),
+        (
+            [&whole, b"x".as_slice()].concat(),
+            "does not end like a zip",
+        ),
+        (whole[..whole.len() - 5].to_vec(), "does not end like a zip"),
         (
             {
                 // An entry that no directory names, before those that it does.
@@ -262,7 +265,7 @@ fn an_archive_that_can_be_read_in_two_ways_is_refused() {
                 bytes[directory_at + 10] += 1;
                 bytes
             },
-            "another number of entries",
+            "the number of entries",
         ),
     ];
     for (bytes, told) in cases {
@@ -283,11 +286,15 @@ fn files_that_are_not_what_the_bundle_says_are_refused() {
     let said = [("grid.yaml", GRID)];
     refused(&space, &entries(&said, &other), "is damaged");
     let more = [("grid.yaml", GRID), ("grid.yaml.lock", "")];
-    refused(&space, &entries(&more, GRID), "not those that it names");
+    refused(
+        &space,
+        &entries(&more, GRID),
+        "differ from those that it lists",
+    );
     refused(
         &space,
         &entries(&[("else.yaml", "")], GRID),
-        "not those that it names",
+        "differ from those that it lists",
     );
 }
 
@@ -316,7 +323,7 @@ fn no_bundle_brings_a_store() {
     }
     assert!(entries.len() > 3, "a store and a record");
     let space = TestSpace::new();
-    refused(&space, &archive(&entries), "a store would be found there");
+    refused(&space, &archive(&entries), "it would look like a store");
     // A record without a signature is not taken by the proper way either.
     for entry in &mut entries {
         let name = String::from_utf8(entry.name.clone()).unwrap();

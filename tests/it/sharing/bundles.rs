@@ -66,7 +66,7 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     let short = ["import", "short.ribbundle", "-o", "got", "--json"];
     let short = b.run(&short).expect(1);
     let told = short.json()["errors"][0]["message"].to_string();
-    assert!(told.contains("is no bundle"), "{short}");
+    assert!(told.contains("is not a bundle"), "{short}");
 
     let imported = b.run(&["import", bundle, "-o", "got"]).expect(0);
     assert!(

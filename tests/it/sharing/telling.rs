@@ -115,6 +115,6 @@ fn a_token_that_is_not_there_is_told_where_the_push_fails() {
     let failed = lab
         .run(&["push", "twins.yaml", "--remote", "server"])
         .expect(1);
-    let told = "asked without a token: NO_SUCH_TOKEN is not set";
+    let told = "used without a token: NO_SUCH_TOKEN is not set";
     assert!(failed.stderr.contains(told), "{failed}");
 }

@@ -69,8 +69,8 @@ fn a_key_is_made_once_and_only_its_owner_reads_it() {
     let readable = space.run(&["key", "show"]).expect(2);
     insta::assert_snapshot!(readable, @r"
     --- stderr
-    error: $SPACE/home/.local/share/ribflow/keys/aachen.key holds a private key, and others may read it
-    hint: `chmod 600 $SPACE/home/.local/share/ribflow/keys/aachen.key`; if somebody may have read it: `ribflow revoke --key`
+    error: $SPACE/home/.local/share/ribflow/keys/aachen.key contains a private key, but others may read it
+    hint: `chmod 600 $SPACE/home/.local/share/ribflow/keys/aachen.key`; if it may have been read by others: `ribflow revoke --key`
     [exit code 2]
     ");
 }
@@ -141,9 +141,9 @@ fn trust_is_one_key_under_one_name() {
         (format!("../x:{}", key(2)), "can't be the name"),
         (
             "weak:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=".to_string(),
-            "is no key",
+            "is not a key",
         ),
-        ("short:AQ==".to_string(), "is no key"),
+        ("short:AQ==".to_string(), "is not a key"),
     ] {
         let refused = add(text).expect(2);
         assert!(refused.stderr.contains(told), "{told}: {refused}");

@@ -58,21 +58,21 @@ fn a_signature_speaks_for_one_outcome_of_one_key_by_one_signer() {
     };
     assert_eq!(
         says(key(2), &one.digest(), &one),
-        "the signature is no signed envelope: it names another key"
+        "the signature is not a signed envelope: it names another key"
     );
     let other = record("other", 0.5);
     assert_eq!(
         says(key(1), &other.digest(), &other),
-        "the signature is of another record"
+        "the signature is for another record"
     );
     // Under the right name, which the exchange would have refused before.
     assert_eq!(
         says(key(1), &one.digest(), &other),
-        "the signature is of another key"
+        "the signature is for another key"
     );
     assert_eq!(
         says(key(1), &one.digest(), &record("one", 0.6)),
-        "the signature is of another outcome"
+        "the signature is for another outcome"
     );
     // Somebody else's words under one's own name.
     let text = String::from_utf8(envelope.clone()).unwrap();
@@ -80,7 +80,7 @@ fn a_signature_speaks_for_one_outcome_of_one_key_by_one_signer() {
     let stolen = verify(stolen.as_bytes(), &key(2), &one.digest(), &one);
     assert_eq!(
         stolen.unwrap_err().to_string(),
-        "the signature does not fit what it signs"
+        "the signature does not match the signed content"
     );
 }
 
@@ -88,7 +88,7 @@ fn a_signature_speaks_for_one_outcome_of_one_key_by_one_signer() {
 fn one_kind_of_statement_is_never_taken_for_the_other() {
     let record = record("one", 0.5);
     let outcome = sign(&record, &secret(1));
-    let wrong = "the signature is of another kind";
+    let wrong = "the signature is for another kind";
     assert_eq!(
         Revocation::open(&outcome, &key(1)).unwrap_err().to_string(),
         wrong

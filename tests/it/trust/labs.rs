@@ -389,8 +389,8 @@ fn revocations_that_are_none_are_named_and_not_kept() {
     let complaints = exchange.complaints().join("\n");
     for told in [
         "it names another key",
-        "of another kind",
-        "does not have its name's digest",
+        "for another kind",
+        "does not match the digest in its name",
         "more than 16384 bytes",
     ] {
         assert!(complaints.contains(told), "{told}: {complaints}");
@@ -430,7 +430,7 @@ fn a_remote_that_is_down_costs_a_complaint() {
     let complaints = place.exchange().complaints();
     let told = complaints
         .iter()
-        .any(|it| it.contains("is not known from `disk`"));
+        .any(|it| it.contains("can't read the revocations of `disk`"));
     assert!(told || complaints.is_empty(), "{complaints:?}");
 }
 
@@ -472,7 +472,7 @@ fn a_key_that_was_taken_back_signs_no_more() {
     revocations::keep(&home, &envelope, one.secret.public()).unwrap();
     assert_eq!(used(None).unwrap().unwrap().name, two.name);
     let revoked = used(Some("one")).unwrap_err().to_string();
-    assert_eq!(revoked, "the key `one` has been taken back: lost");
+    assert_eq!(revoked, "the key `one` is revoked: lost");
 }
 
 #[test]

@@ -41,7 +41,7 @@ fn refusals_are_told_by_signer_and_reason() {
     let reason = format!("\x1b[2Jstolen\n{}", "x".repeat(500));
     refused.push(refusal(201, Why::Revoked(reason)));
     refused.push(refusal(202, Why::Policy(vec!["kyoto".to_string()])));
-    let bad = "its content does not have its name's digest".to_string();
+    let bad = "its content does not match the digest in its name".to_string();
     refused.push(refusal(203, Why::Bad(bad)));
     insta::assert_snapshot!(text(&notices(&refused, &Trust::default())));
 
