@@ -174,9 +174,7 @@ fn a_store_from_the_future_is_refused_by_name() {
     let error = Store::open(folder.path()).unwrap_err();
     assert!(matches!(error, StoreError::NewerStore { found: 7, .. }));
     assert!(
-        error
-            .to_string()
-            .contains("ribflow 3.1.0 or newer reads it"),
+        error.to_string().contains("use ribflow 3.1.0 or newer"),
         "{error}"
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);

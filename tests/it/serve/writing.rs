@@ -34,9 +34,9 @@ fn writing_needs_leave() {
             // Whoever has shown one hears that this one is wrong.
             let words = answer.words();
             let expected = if headers.is_empty() {
-                "needed"
+                "required"
             } else {
-                "refused"
+                "not valid"
             };
             assert!(method == "HEAD" || words.contains(expected), "{words}");
         }
