@@ -206,7 +206,7 @@ fn shards(_: &Setting) -> Result<Work> {
         bytes: u64::MAX,
         since: 0,
     };
-    let shelf = store.shelf(budget);
+    let shelf = store.derived_cache(budget);
     let key = Digest::of(b"bench shards");
     let about = About {
         kind: "pixels".to_string(),

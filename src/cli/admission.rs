@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::locations::{StoreLocation, shown};
 use crate::digest::Digest;
 use crate::remote::home::Home;
-use crate::remote::mine;
+use crate::remote::own_stores;
 use crate::store::{Identity, Store, StoreError, new_id};
 
 /// Opens the store, making it where there is none. A new one is the user's.
@@ -54,12 +54,12 @@ fn unusable(error: &StoreError) -> Failure {
 /// Notes that a store is the user's; in words why not.
 pub fn list(id: &Digest) -> Result<(), String> {
     let home = Home::of_user().map_err(|error| error.to_string())?;
-    mine::add(&home, id).map_err(|error| error.to_string())
+    own_stores::add(&home, id).map_err(|error| error.to_string())
 }
 
 fn take_off(id: &Digest) {
     if let Ok(home) = Home::of_user() {
-        mine::remove(&home, id);
+        own_stores::remove(&home, id);
     }
 }
 
@@ -69,7 +69,7 @@ fn check(place: &StoreLocation, identity: Identity) -> Result<(), Failure> {
         (Identity::NoStore, _) => return Ok(()),
         (Identity::Unnamed, _) => "it was made by an earlier ribflow, which gave it no identity",
         (Identity::Of(_), Err(_)) => "HOME is not set, so the list of your stores can't be found",
-        (Identity::Of(id), Ok(home)) => match mine::knows(&home, &id) {
+        (Identity::Of(id), Ok(home)) => match own_stores::knows(&home, &id) {
             Ok(true) => return Ok(()),
             Ok(false) => "you neither made it nor adopted it, so it may have come with these files",
             Err(error) => return Err(refused(place, &error.to_string())),

@@ -21,7 +21,7 @@ use crate::digest::Digest;
 use crate::engine;
 use crate::fsx;
 use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleError, BundleWriter};
-use crate::remote::exchange::Pushing;
+use crate::remote::exchange::PushOptions;
 use crate::remote::home::Home;
 use crate::remote::imported;
 use crate::remote::lock::Lock;
@@ -91,12 +91,12 @@ pub fn export(
     }
     let writer = Arc::new(writer);
     let exchange = sharing::exchange_of("bundle", Box::new(Arc::clone(&writer)))?;
-    let pushing = Pushing {
+    let pushing = PushOptions {
         records_only: !arguments.blobs,
         dry_run: false,
         check: false,
     };
-    let pushed = exchange.push(&exchange.neighbours()[0], &store, &records, pushing);
+    let pushed = exchange.push(&exchange.peers()[0], &store, &records, pushing);
     let pushed = pushed.map_err(transfer::refused)?;
     sharing::send_revocations(&exchange);
     sharing::warn_of_refusals(&exchange, &[], common);

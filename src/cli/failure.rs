@@ -12,8 +12,8 @@ use crate::engine::EngineError;
 use crate::remote::config::ConfigError;
 use crate::remote::keys::KeyError;
 use crate::remote::lock::LockError;
-use crate::remote::neighbours::NeighbourError;
 use crate::remote::revocations::RevocationError;
+use crate::remote::user_profile::UserProfileError;
 use crate::report::ReportError;
 use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
@@ -272,12 +272,12 @@ impl From<KeyError> for Failure {
     }
 }
 
-impl From<NeighbourError> for Failure {
-    fn from(error: NeighbourError) -> Self {
+impl From<UserProfileError> for Failure {
+    fn from(error: UserProfileError) -> Self {
         let hint = error.hint();
         let failure = match error {
-            NeighbourError::Config(error) => return error.into(),
-            NeighbourError::Key(error) => return error.into(),
+            UserProfileError::Config(error) => return error.into(),
+            UserProfileError::Key(error) => return error.into(),
             error => Self::usage("remote", error.to_string()),
         };
         match hint {

@@ -26,7 +26,7 @@ use crate::engine::{self, Survey};
 use crate::stages;
 use crate::store::export::{folder_name, is_one_file};
 use crate::store::record::Port;
-use crate::store::{BlobError, Elsewhere, ExportError, StoredRecord, export};
+use crate::store::{BlobError, BlobSource, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::SourceShape;
@@ -79,7 +79,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
         names => Some(Arc::new(sharing::exchange(names, &store)?)),
     };
     if let Some(exchange) = &exchange {
-        store.look_elsewhere(Arc::clone(exchange) as Arc<dyn Elsewhere>);
+        store.set_blob_source(Arc::clone(exchange) as Arc<dyn BlobSource>);
     }
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let other = || {

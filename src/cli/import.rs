@@ -20,13 +20,15 @@ use super::target::WorkflowArguments;
 use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
-use crate::remote::exchange::{Asked, Exchange, Found, MOST_UNTOLD, Refusal, Why};
+use crate::remote::exchange::{
+    Exchange, LookupResult, MOST_UNTOLD, RecordQuery, Refusal, RefusalReason,
+};
 use crate::remote::home::Home;
 use crate::remote::imported;
 use crate::remote::lock::Lock;
-use crate::remote::neighbours::NeighbourError;
+use crate::remote::user_profile::UserProfileError;
 use crate::stages;
-use crate::store::{Elsewhere, Wanted};
+use crate::store::{BlobRequest, BlobSource};
 use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
@@ -129,7 +131,7 @@ impl Bundle {
     /// Its records, all of which are to be trusted, and its blobs, none of which is damaged.
     fn results(&self, common: &Common) -> Result<Results, Failure> {
         let keys = self.reader.keys();
-        let asked: Vec<Asked> = keys.iter().map(asked).collect();
+        let asked: Vec<RecordQuery> = keys.iter().map(asked).collect();
         let remote = Box::new(Arc::clone(&self.reader));
         let exchange = Arc::new(sharing::exchange_of(BUNDLE, remote)?);
         let found = exchange.look_up(&asked);
@@ -142,7 +144,7 @@ impl Bundle {
                 count(keys.len(), "record")
             );
             let failure = Failure::failed(message);
-            let is_unknown = |refusal: &Refusal| matches!(refusal.why, Why::Unknown(_));
+            let is_unknown = |refusal: &Refusal| matches!(refusal.why, RefusalReason::Unknown(_));
             return Err(match found.refused.iter().any(is_unknown) {
                 true => failure.hint(
                     "`ribflow trust add NAME:KEY` with the key of who signed them, under a name \
@@ -169,7 +171,7 @@ impl Bundle {
     /// Notes that its files and commands came from elsewhere, before any of them is where it could
     /// be run. Returns the digests of the commands.
     fn prepare(&self, landing: &Landing, common: &Common) -> Result<BTreeSet<Digest>, Failure> {
-        let home = Home::of_user().map_err(NeighbourError::from)?;
+        let home = Home::of_user().map_err(UserProfileError::from)?;
         let note = |digests: &BTreeSet<Digest>| {
             imported::note(&home, digests).map_err(|error| Failure::from_error(&error))
         };
@@ -238,8 +240,8 @@ impl Bundle {
 /// Records and blobs of a bundle.
 struct Results {
     exchange: Arc<Exchange>,
-    found: Found,
-    wanted: Vec<Wanted>,
+    found: LookupResult,
+    wanted: Vec<BlobRequest>,
 }
 
 impl Results {
@@ -247,7 +249,7 @@ impl Results {
     fn keep(self, workflow: &Path, common: &Common) -> Result<(), Failure> {
         let locations = Locations::of(workflow, common);
         let store = stores::open_store(&locations.store)?;
-        store.look_elsewhere(self.exchange as Arc<dyn Elsewhere>);
+        store.set_blob_source(self.exchange as Arc<dyn BlobSource>);
         transfer::fetch(&store, &self.wanted);
         let taken = self.found.taken.into_values();
         let outcomes: Vec<_> = taken.flat_map(|taken| taken.outcomes).collect();
@@ -258,14 +260,14 @@ impl Results {
 }
 
 /// How outcomes compare matters only where several labs have to agree.
-fn asked(key: &Digest) -> Asked {
-    Asked {
+fn asked(key: &Digest) -> RecordQuery {
+    RecordQuery {
         key: *key,
         comparison: Comparison::BitEqual,
     }
 }
 
-fn named(found: &Found) -> Vec<Wanted> {
+fn named(found: &LookupResult) -> Vec<BlobRequest> {
     let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
     let ports = outcomes.flat_map(|outcome| outcome.record.ports.values());
     let wanted: BTreeSet<_> = ports.flat_map(transfer::wanted_of).collect();

@@ -12,7 +12,7 @@ use super::failure::{Exit, Failure};
 use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::keys::{self, KeyError, OwnKey};
-use crate::remote::neighbours::{NeighbourError, UserProfile};
+use crate::remote::user_profile::{UserProfile, UserProfileError};
 use crate::ui::table::Table;
 
 /// What `ribflow key --help` begins with.
@@ -71,7 +71,7 @@ pub struct UseArguments {
 
 pub fn run(arguments: &KeyArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
     let common = call.common;
-    let home = Home::of_user().map_err(NeighbourError::from)?;
+    let home = Home::of_user().map_err(UserProfileError::from)?;
     match &arguments.command {
         KeyCommand::Generate(arguments) => generate(home, arguments, common, output),
         KeyCommand::Show => show(home, common, output),
@@ -167,7 +167,7 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     let mut table = Table::new(["name", "public key", ""]);
     for key in &keys {
         let public = key.secret.public();
-        let state = match lab.trust.taken_back(&public) {
+        let state = match lab.trust.revocation_of(&public) {
             Some(_) => "taken back",
             None if used.as_ref() == Some(&key.name) => "signs",
             None => "",

@@ -12,7 +12,7 @@ use super::target::WorkflowArguments;
 use crate::diag::{listed, suggest};
 use crate::engine::{self, Acceptable, Accepting};
 use crate::stages::registry::Registry;
-use crate::store::{Foreign, Store};
+use crate::store::{ForeignRecord, Store};
 use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
@@ -138,9 +138,9 @@ pub fn accept(
     if let Some(first) = unsampled.first() {
         return Err(not_sampled(&unsampled, first, arguments, workflow, graph));
     }
-    let records: Vec<Foreign> = found
+    let records: Vec<ForeignRecord> = found
         .into_iter()
-        .map(|one| Foreign {
+        .map(|one| ForeignRecord {
             record: one.record,
             signatures: Vec::new(),
         })

@@ -20,7 +20,7 @@ use crate::engine::event::PlanState;
 use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
 use crate::stages;
-use crate::store::{Elsewhere, Store, StoredRecord, Wanted};
+use crate::store::{BlobRequest, BlobSource, Store, StoredRecord};
 use crate::ui::text::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::withheld::Withheld;
@@ -92,7 +92,7 @@ pub fn run(
         gathered
             .adopt(store)
             .map_err(|error| Failure::from_error(&error))?;
-        store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+        store.set_blob_source(Arc::clone(&exchange) as Arc<dyn BlobSource>);
         asked.blobs = transfer::fetch(store, &asked.blobs);
     }
     let pulled = Pulled::of(&gathered, store, &asked, &exchange, moving.dry_run);
@@ -103,10 +103,10 @@ pub fn run(
         false => writeln!(output, "{}", pulled.line(moving))?,
     }
     // What was asked for and can't be had must not look like success.
-    let down = exchange.neighbours().iter().any(|one| one.remote.is_down());
+    let down = exchange.peers().iter().any(|one| one.remote.is_down());
     let refused = pulled.records == 0 && !gathered.refused.is_empty();
     let is_damaged =
-        |wanted: &Wanted| exchange.refuses(&wanted.digest) && !store.has(&wanted.digest);
+        |wanted: &BlobRequest| exchange.refuses(&wanted.digest) && !store.has(&wanted.digest);
     let damaged = asked.blobs.iter().any(is_damaged);
     match down || lacks || refused || damaged || exchange.has_failed() {
         true => Ok(Exit::Failed),
@@ -152,7 +152,7 @@ fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
 /// The blobs that are asked for.
 #[derive(Default)]
 struct RequestedBlobs {
-    blobs: Vec<Wanted>,
+    blobs: Vec<BlobRequest>,
     /// Those of them, or of what they name, that stay in the lab that made them.
     stay: BTreeSet<Digest>,
 }
@@ -206,11 +206,11 @@ impl Pulled {
         dry_run: bool,
     ) -> Self {
         // Nobody can say of a blob before it comes whether it is there.
-        let comes = |wanted: &&Wanted| match dry_run {
+        let comes = |wanted: &&BlobRequest| match dry_run {
             true => !stay.contains(&wanted.digest),
             false => store.has(&wanted.digest),
         };
-        let (come, missing): (Vec<&Wanted>, Vec<&Wanted>) = asked.iter().partition(comes);
+        let (come, missing): (Vec<&BlobRequest>, Vec<&BlobRequest>) = asked.iter().partition(comes);
         let withheld = missing.iter().filter(|one| stay.contains(&one.digest));
         let withheld = withheld.count();
         Self {

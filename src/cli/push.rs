@@ -15,7 +15,7 @@ use super::transfer::{self, TransferArguments};
 use super::{load, sharing};
 use crate::engine;
 use crate::remote::Exchange;
-use crate::remote::exchange::{Pushed, Pushing};
+use crate::remote::exchange::{PushOptions, PushReport};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
 use crate::ui::text::{are, bytes, count};
@@ -97,21 +97,21 @@ fn push(
     records: &[StoredRecord],
     moving: &TransferArguments,
     check: bool,
-) -> Result<Pushed, Failure> {
-    let pushing = Pushing {
+) -> Result<PushReport, Failure> {
+    let pushing = PushOptions {
         records_only: moving.records_only,
         dry_run: moving.dry_run,
         check,
     };
-    let mut pushed = Pushed::default();
-    for neighbour in exchange.neighbours() {
-        let one = exchange.push(neighbour, store, records, pushing);
+    let mut pushed = PushReport::default();
+    for peer in exchange.peers() {
+        let one = exchange.push(peer, store, records, pushing);
         pushed.add(&one.map_err(transfer::refused)?);
     }
     Ok(pushed)
 }
 
-fn document(pushed: &Pushed, dry_run: bool) -> Value {
+fn document(pushed: &PushReport, dry_run: bool) -> Value {
     json!({
         "records": pushed.records,
         "there": pushed.there,
@@ -127,7 +127,7 @@ fn document(pushed: &Pushed, dry_run: bool) -> Value {
 
 /// What went, in words. Of the nodes so many have a result, of so many.
 fn lines(
-    pushed: &Pushed,
+    pushed: &PushReport,
     moving: &TransferArguments,
     (with_result, nodes): (usize, usize),
 ) -> Vec<String> {

@@ -28,7 +28,7 @@ use crate::remote::trust::shown_share;
 use crate::stages;
 use crate::stages::registry::Registry;
 use crate::store::samples::Sample;
-use crate::store::{Elsewhere, Store, StoreError};
+use crate::store::{BlobSource, Store, StoreError};
 use crate::ui::log::Console;
 use crate::ui::paint::Paint;
 use crate::ui::plain::PlainLines;
@@ -131,7 +131,7 @@ fn gather(
         return Ok(());
     }
     let exchange = Arc::new(sharing::exchange(&options.remotes, store)?);
-    store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+    store.set_blob_source(Arc::clone(&exchange) as Arc<dyn BlobSource>);
     let device = common.device.to_string();
     let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
     gathered.adopt(store).map_err(store_failure)?;

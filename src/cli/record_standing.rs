@@ -8,10 +8,10 @@ use petgraph::graph::NodeIndex;
 use super::failure::Failure;
 use crate::remote::exchange::{same_bits, same_outcome};
 use crate::remote::home::Home;
-use crate::remote::neighbours::UserProfile;
 use crate::remote::signing::PublicKey;
 use crate::remote::statement;
 use crate::remote::trust::Trust;
+use crate::remote::user_profile::UserProfile;
 use crate::report::View;
 use crate::report::standing::{Agrees, OtherOutcome, Revocation, Standing};
 use crate::report::verdict::Expected;
@@ -95,7 +95,7 @@ pub fn load_revocations(store: &Store) -> Result<(), Failure> {
     if let Ok(home) = Home::of_user()
         && home.revocations().is_dir()
     {
-        store.doubt(Arc::new(UserProfile::open(home)?.trust));
+        store.set_revocation_check(Arc::new(UserProfile::open(home)?.trust));
     }
     Ok(())
 }
@@ -124,14 +124,14 @@ fn taken_back(
     stored: &StoredRecord,
 ) -> Result<Vec<Revocation>, Failure> {
     // Costs no look at the store where nothing has been.
-    if trust.takes_all() {
+    if trust.has_no_revocations() {
         return Ok(Vec::new());
     }
     let signers = store.signers(&stored.record.key, &stored.digest)?;
-    let mut taken_back = trust.taken_back_by(&stored.digest, &signers);
+    let mut taken_back = trust.revoked_by(&stored.digest, &signers);
     for accepted in &stored.record.provenance.accepted {
         let signers = store.signers_of_accepted(accepted)?;
-        taken_back.extend(trust.taken_back_by(&accepted.record, &signers));
+        taken_back.extend(trust.revoked_by(&accepted.record, &signers));
     }
     taken_back.sort();
     taken_back.dedup();

@@ -6,7 +6,7 @@ use std::io::Write;
 
 use crate::diag::listed;
 use crate::digest::Digest;
-use crate::remote::exchange::{Agreement, Refusal, Why};
+use crate::remote::exchange::{Agreement, Refusal, RefusalReason};
 use crate::remote::keys::is_name;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
@@ -81,13 +81,13 @@ enum Reason {
 
 impl Reason {
     /// One for each signer that nobody here trusts.
-    fn of(why: &Why) -> Vec<Self> {
+    fn of(why: &RefusalReason) -> Vec<Self> {
         match why {
-            Why::Unknown(signers) => signers.iter().copied().map(Self::Unknown).collect(),
-            Why::Unsigned => vec![Self::Unsigned],
-            Why::Revoked(reason) => vec![Self::Revoked(reason.clone())],
-            Why::Policy(labs) => vec![Self::Policy(labs.clone())],
-            Why::Bad(why) => vec![Self::Bad(why.clone())],
+            RefusalReason::Unknown(signers) => signers.iter().copied().map(Self::Unknown).collect(),
+            RefusalReason::Unsigned => vec![Self::Unsigned],
+            RefusalReason::Revoked(reason) => vec![Self::Revoked(reason.clone())],
+            RefusalReason::Policy(labs) => vec![Self::Policy(labs.clone())],
+            RefusalReason::Bad(why) => vec![Self::Bad(why.clone())],
         }
     }
 

@@ -15,9 +15,9 @@ use crate::diag;
 use crate::remote::config::{Config, Configured, is_variable};
 use crate::remote::home::Home;
 use crate::remote::keys::is_name;
-use crate::remote::neighbours::{self, NeighbourError, UserProfile, is_address};
 use crate::remote::probe::{Abilities, probe};
 use crate::remote::trust::{Policy, share, shown_share};
+use crate::remote::user_profile::{self, UserProfile, UserProfileError, is_address};
 use crate::ui::table::Table;
 
 /// What `ribflow remote --help` begins with.
@@ -121,7 +121,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let common = call.common;
-    let home = Home::of_user().map_err(NeighbourError::from)?;
+    let home = Home::of_user().map_err(UserProfileError::from)?;
     match &arguments.command {
         RemoteCommand::Add(arguments) => add(&home, arguments, common, output),
         RemoteCommand::Remove(arguments) => remove(&home, arguments, common, output),
@@ -144,7 +144,7 @@ fn add(
     }
     let remote = configured(arguments)?;
     // An address that can't be right is told now, not at the first run.
-    neighbours::open(&remote)?;
+    user_profile::open(&remote)?;
     let lab = UserProfile::open(home.clone())?;
     check_known(&lab, &remote.policy.require)?;
     let document = document(name, &remote);
@@ -201,7 +201,7 @@ fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
         ));
     }
     Ok(Configured {
-        url: neighbours::url(&arguments.url),
+        url: user_profile::url(&arguments.url),
         endpoint: arguments.endpoint.clone(),
         region: arguments.region.clone(),
         write: arguments.write,
@@ -239,7 +239,7 @@ fn remove(
     let name = &arguments.name;
     let removed = Config::edit(home, |config| match config.remotes.remove(name) {
         Some(remote) => Ok(remote),
-        None => Err(Failure::from(NeighbourError::Unknown {
+        None => Err(Failure::from(UserProfileError::Unknown {
             name: name.clone(),
             known: config.remotes.keys().cloned().collect(),
         })),
@@ -332,7 +332,7 @@ fn check(
     let name = &arguments.name;
     let lab = UserProfile::open(home)?;
     let configured = lab.configured(name)?;
-    let remote = neighbours::open(&configured)?;
+    let remote = user_profile::open(&configured)?;
     refuse_lacking(name, &configured, remote.shown())?;
     let abilities = probe(&*remote).map_err(|error| {
         let failure = Failure::failed(format!("`{name}` does not answer: {error}"));

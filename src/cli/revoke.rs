@@ -17,11 +17,11 @@ use crate::diag::listed;
 use crate::digest::Digest;
 use crate::remote::home::Home;
 use crate::remote::keys::{self, OwnKey};
-use crate::remote::neighbours::{self, NeighbourError, UserProfile};
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::revocations::{self, MOST_REASON};
 use crate::remote::signing::PublicKey;
 use crate::remote::statement::{self, Revocation, Revoked};
+use crate::remote::user_profile::{self, UserProfile, UserProfileError};
 use crate::store::{Signature, StoreError};
 use crate::ui::text::printable;
 
@@ -72,7 +72,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let common = call.common;
-    let lab = UserProfile::open(Home::of_user().map_err(NeighbourError::from)?)?;
+    let lab = UserProfile::open(Home::of_user().map_err(UserProfileError::from)?)?;
     let reason = reason(&arguments.reason)?;
     let (revoked, keys) = match (&arguments.record, &arguments.key) {
         (Some(record), _) => (Revoked::Record(*record), signed_with(&lab, record, common)?),
@@ -263,7 +263,7 @@ fn remotes(lab: &UserProfile, named: &[String]) -> Result<Vec<(String, Patient)>
     };
     let mut remotes = Vec::new();
     for name in names {
-        let remote = neighbours::open(&lab.configured(&name)?)?;
+        let remote = user_profile::open(&lab.configured(&name)?)?;
         remotes.push((name, Patient::new(remote, Patience::default())));
     }
     Ok(remotes)

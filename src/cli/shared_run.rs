@@ -17,7 +17,7 @@ use super::write_back::{WriteBack, Written};
 use crate::digest::Digest;
 use crate::engine::{self, Accepting, Gathered};
 use crate::remote::Exchange;
-use crate::store::{Elsewhere, Store};
+use crate::store::{BlobSource, Store};
 use crate::ui::text::{bytes, count};
 use crate::workflow::graph::Graph;
 
@@ -58,7 +58,7 @@ impl SharedRun {
             return Ok(nothing);
         }
         let exchange = Arc::new(sharing::exchange(names, store)?);
-        store.look_elsewhere(Arc::clone(&exchange) as Arc<dyn Elsewhere>);
+        store.set_blob_source(Arc::clone(&exchange) as Arc<dyn BlobSource>);
         let device = common.device.to_string();
         let gathered = engine::gather(graph, store, &device, &exchange, accepting)?;
         gathered
@@ -149,14 +149,10 @@ fn rechecked(
     gathered: &Gathered,
 ) -> Result<Vec<NodeIndex>, Failure> {
     let share = |name: &str| {
-        let neighbour = exchange.neighbours().iter().find(|one| one.name == name);
-        neighbour.map_or(0.0, |one| one.policy.recheck)
+        let peer = exchange.peers().iter().find(|one| one.name == name);
+        peer.map_or(0.0, |one| one.policy.recheck)
     };
-    if exchange
-        .neighbours()
-        .iter()
-        .all(|one| one.policy.recheck == 0.0)
-    {
+    if exchange.peers().iter().all(|one| one.policy.recheck == 0.0) {
         return Ok(Vec::new());
     }
     let survey = engine::survey(graph, store, device)?;

@@ -10,11 +10,11 @@ use super::refusals;
 use crate::engine::Gathered;
 use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
-use crate::remote::neighbours::{self, NeighbourError, UserProfile};
 use crate::remote::pace::Limits;
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::transport::Remote;
 use crate::remote::trust::Policy;
+use crate::remote::user_profile::{self, UserProfile, UserProfileError};
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
 use crate::ui::text::count;
@@ -22,16 +22,16 @@ use crate::ui::text::count;
 /// The remotes of these names, or at these URLs. `store` learns what they say is taken back.
 pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {
     let exchange = lab()?.exchange(names)?;
-    store.doubt(Arc::new(exchange.trust().clone()));
+    store.set_revocation_check(Arc::new(exchange.trust().clone()));
     Ok(exchange)
 }
 
 /// Complains of remotes that are folders of this machine and are not there, a mistyped one for
 /// instance; whether there are any.
 pub fn warn_of_missing_folders(exchange: &Exchange) -> bool {
-    let folders = exchange.neighbours().iter().filter_map(|neighbour| {
-        let folder = neighbour.remote.shown().strip_prefix("file://")?;
-        Some((&neighbour.name, folder))
+    let folders = exchange.peers().iter().filter_map(|peer| {
+        let folder = peer.remote.shown().strip_prefix("file://")?;
+        Some((&peer.name, folder))
     });
     let lacking: Vec<_> = folders
         .filter(|(_, folder)| !Path::new(folder).is_dir())
@@ -44,17 +44,17 @@ pub fn warn_of_missing_folders(exchange: &Exchange) -> bool {
 
 /// One remote that is known to nobody else, under the usual policy.
 pub fn exchange_of(name: &str, remote: Box<dyn Remote>) -> Result<Exchange, Failure> {
-    let neighbour = Peer {
+    let peer = Peer {
         name: name.to_string(),
         remote: Patient::new(remote, Patience::default()),
         policy: Policy::default(),
         writes: true,
     };
-    Ok(lab()?.exchange_with(vec![neighbour])?)
+    Ok(lab()?.exchange_with(vec![peer])?)
 }
 
 fn lab() -> Result<UserProfile, Failure> {
-    let home = Home::of_user().map_err(NeighbourError::from)?;
+    let home = Home::of_user().map_err(UserProfileError::from)?;
     Ok(UserProfile::open(home)?)
 }
 
@@ -87,16 +87,16 @@ pub fn warn_of_refusals(exchange: &Exchange, refused: &[Refusal], common: &Commo
 pub fn send_revocations(exchange: &Exchange) {
     // Without a home nothing has been.
     if let Ok(home) = Home::of_user() {
-        neighbours::pass_on(&home, exchange);
+        user_profile::push_revocations(&home, exchange);
     }
 }
 
 /// The arguments by which a worker gets the remotes of these names, but for those that `exchange`
 /// has given up, and what is known of their servers.
 pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<OsString> {
-    let neighbours = exchange.map_or(&[][..], Exchange::neighbours);
+    let peers = exchange.map_or(&[][..], Exchange::peers);
     let is_down = |name: &String| {
-        let mut named = neighbours.iter().filter(|one| one.name == *name);
+        let mut named = peers.iter().filter(|one| one.name == *name);
         named.any(|one| one.remote.is_down())
     };
     let remotes = names.iter().filter(|name| !is_down(name));

@@ -7,7 +7,7 @@ use clap::Args;
 use super::failure::Failure;
 use super::target::TargetArguments;
 use crate::remote::exchange::PushError;
-use crate::store::{Port, Store, StoredRecord, Wanted};
+use crate::store::{BlobRequest, Port, Store, StoredRecord};
 
 /// What moves, and where to or where from.
 #[derive(Clone, Debug, Args)]
@@ -46,7 +46,7 @@ pub fn distinct(records: impl Iterator<Item = StoredRecord>) -> Vec<StoredRecord
 }
 
 /// Fetches blobs, and then those that the artifacts among them name; all that were asked for.
-pub fn fetch(store: &Store, missing: &[Wanted]) -> Vec<Wanted> {
+pub fn fetch(store: &Store, missing: &[BlobRequest]) -> Vec<BlobRequest> {
     store.obtain(missing);
     let mut named = Vec::new();
     for wanted in missing.iter().filter(|wanted| wanted.bytes.is_none()) {
@@ -64,10 +64,10 @@ pub fn fetch(store: &Store, missing: &[Wanted]) -> Vec<Wanted> {
 }
 
 /// The blobs of a port, as far as its record tells.
-pub fn wanted_of(port: &Port) -> Vec<Wanted> {
+pub fn wanted_of(port: &Port) -> Vec<BlobRequest> {
     match &port.inline {
         Some(artifact) => artifact.wanted().collect(),
-        None => vec![Wanted {
+        None => vec![BlobRequest {
             digest: port.digest,
             bytes: None,
         }],

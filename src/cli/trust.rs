@@ -16,8 +16,8 @@ use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::remote::imported;
 use crate::remote::keys::{self, is_name};
-use crate::remote::neighbours::{NeighbourError, UserProfile};
 use crate::remote::signing::PublicKey;
+use crate::remote::user_profile::{UserProfile, UserProfileError};
 use crate::ui::table::Table;
 
 /// What `ribflow trust --help` begins with.
@@ -93,7 +93,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let common = call.common;
-    let home = Home::of_user().map_err(NeighbourError::from)?;
+    let home = Home::of_user().map_err(UserProfileError::from)?;
     let done = match &arguments.command {
         TrustCommand::Add(arguments) => add(&home, arguments)?,
         TrustCommand::Remove(arguments) => remove(&home, arguments)?,
@@ -232,7 +232,7 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
         let trusted: Vec<Value> = trust
             .iter()
             .map(|(name, key)| {
-                let taken_back = lab.trust.taken_back(key);
+                let taken_back = lab.trust.revocation_of(key);
                 json!({ "name": name, "key": key, "taken_back": taken_back })
             })
             .collect();
@@ -246,7 +246,7 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     } else {
         let mut table = Table::new(["name", "public key", ""]);
         for (name, key) in trust {
-            let taken_back = lab.trust.taken_back(key);
+            let taken_back = lab.trust.revocation_of(key);
             let state = taken_back.map(|why| format!("taken back: {why}"));
             table.row([name.clone(), key.to_string(), state.unwrap_or_default()]);
         }

@@ -12,7 +12,7 @@ use super::locations::StoreLocation;
 use super::sharing;
 use super::stores;
 use crate::remote::web::silence::{self, Verdicts};
-use crate::store::{Beside, Store};
+use crate::store::{FromStore, Store};
 use crate::{engine, stages};
 
 /// Execute nodes for the process that started this one
@@ -54,7 +54,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
         Some(beside) => {
             let beside = stores::open_store(&StoreLocation::named(beside))?;
             look_at_remotes(&beside, &arguments.remotes)?;
-            store.look_elsewhere(Arc::new(Beside(Arc::new(beside))));
+            store.set_blob_source(Arc::new(FromStore(Arc::new(beside))));
         }
     }
     match engine::serve_worker(&store, &stages::registry()) {
@@ -65,7 +65,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
 
 fn look_at_remotes(store: &Store, remotes: &[String]) -> Result<(), Failure> {
     if !remotes.is_empty() {
-        store.look_elsewhere(Arc::new(sharing::exchange(remotes, store)?));
+        store.set_blob_source(Arc::new(sharing::exchange(remotes, store)?));
     }
     Ok(())
 }

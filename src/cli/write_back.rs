@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crate::digest::Digest;
 use crate::remote::Exchange;
-use crate::remote::exchange::{Pushed, Pushing};
+use crate::remote::exchange::{PushOptions, PushReport};
 use crate::store::{Store, StoredRecord};
 
 /// Records of one batch.
@@ -22,7 +22,7 @@ pub struct WriteBack {
 /// What went, and why some did not.
 #[derive(Debug, Default)]
 pub struct Written {
-    pub pushed: Pushed,
+    pub pushed: PushReport,
     pub problems: BTreeSet<Problem>,
 }
 
@@ -36,7 +36,7 @@ pub struct Problem {
 impl WriteBack {
     /// `None` where no remote is to be written to.
     pub fn start(exchange: &Arc<Exchange>, store: &Arc<Store>) -> Option<Self> {
-        if !exchange.neighbours().iter().any(|one| one.writes) {
+        if !exchange.peers().iter().any(|one| one.writes) {
             return None;
         }
         let (keys, received) = channel();
@@ -68,20 +68,20 @@ fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Writ
             .iter()
             .filter_map(|key| store.chosen(key).ok().flatten())
             .collect();
-        for neighbour in exchange.neighbours().iter().filter(|one| one.writes) {
-            if failed.contains(neighbour.name.as_str()) {
+        for peer in exchange.peers().iter().filter(|one| one.writes) {
+            if failed.contains(peer.name.as_str()) {
                 continue;
             }
-            let pushing = Pushing {
+            let pushing = PushOptions {
                 records_only: false,
                 dry_run: false,
                 check: false,
             };
-            match exchange.push(neighbour, store, &records, pushing) {
+            match exchange.push(peer, store, &records, pushing) {
                 Ok(pushed) => written.pushed.add(&pushed),
                 Err(error) => {
-                    failed.insert(&neighbour.name);
-                    let name = &neighbour.name;
+                    failed.insert(&peer.name);
+                    let name = &peer.name;
                     written.problems.insert(Problem {
                         remote: name.clone(),
                         message: format!("`{name}` did not take what was made here: {error}"),

@@ -75,7 +75,7 @@ impl Executor<'_> {
             downloads: &downloads,
             threads: job.threads,
             device: self.device.clone(),
-            derived: Derived::new(self.store.shelf(job.derived), &device_class),
+            derived: Derived::new(self.store.derived_cache(job.derived), &device_class),
             progress: self.progress,
             cancelled: self.cancelled,
             grace: Duration::from_secs(job.grace),

@@ -11,7 +11,7 @@ use super::keys::Keys;
 use super::why;
 use crate::digest::Digest;
 use crate::remote::Exchange;
-use crate::remote::exchange::{Agreement, Asked, Refusal, Taken};
+use crate::remote::exchange::{Agreement, RecordQuery, Refusal, TrustedOutcomes};
 use crate::store::{Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 
@@ -19,7 +19,7 @@ use crate::workflow::graph::Graph;
 #[derive(Debug, Default)]
 pub struct Gathered {
     /// By key.
-    pub taken: BTreeMap<Digest, Taken>,
+    pub taken: BTreeMap<Digest, TrustedOutcomes>,
     /// Records that were found and can't be trusted.
     pub refused: Vec<Refusal>,
     /// The agreement between labs, by key.
@@ -61,20 +61,20 @@ pub fn gather(
                 continue;
             };
             let key = recipe.key();
-            let taken = gathered.taken.get(&key).and_then(Taken::first);
+            let taken = gathered.taken.get(&key).and_then(TrustedOutcomes::first);
             let found = match taken {
                 Some(taken) => Some(Arc::new(taken)),
                 None => keys.find(node, &key, recipe.clone())?.record(),
             };
             let stands = match &found {
-                Some(found) => !store.is_taken_back(&key, &found.digest)?,
+                Some(found) => !store.is_revoked(&key, &found.digest)?,
                 None => false,
             };
             if !stands && !answered.contains(&key) {
                 let comparison = graph.dag[node].kind.comparison();
                 let older = accepting.older_keys(&recipe).into_iter();
                 for key in older.chain([key]).filter(|key| !answered.contains(key)) {
-                    asking.insert(key, Asked { key, comparison });
+                    asking.insert(key, RecordQuery { key, comparison });
                 }
             } else if let Some(record) = found {
                 keys.set_record(node, record);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::EngineError;
 use super::accepting::{Acceptable, Accepting};
 use crate::digest::Digest;
-use crate::remote::exchange::Taken;
+use crate::remote::exchange::TrustedOutcomes;
 use crate::store::receipt::{RunInput, RunInputs};
 use crate::store::{
     IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
@@ -391,7 +391,7 @@ impl<'a> Keys<'a> {
         &self,
         node: NodeIndex,
         recipe: &Recipe,
-        taken: &BTreeMap<Digest, Taken>,
+        taken: &BTreeMap<Digest, TrustedOutcomes>,
     ) -> Result<Option<Acceptable>, EngineError> {
         for version in self.accepting.versions_of(&recipe.kind) {
             let here = self.of_version(node, recipe, version)?;
@@ -442,8 +442,8 @@ impl<'a> Keys<'a> {
         let Some(found) = self.store.chosen(&key)? else {
             return Ok(None);
         };
-        let is_good = fits(&self.graph.dag[node], &found)
-            && !self.store.is_taken_back(&key, &found.digest)?;
+        let is_good =
+            fits(&self.graph.dag[node], &found) && !self.store.is_revoked(&key, &found.digest)?;
         Ok(is_good.then_some(found))
     }
 

@@ -11,7 +11,7 @@ use super::job::Product;
 use crate::digest::Digest;
 use crate::store::artifact::Artifact;
 use crate::store::record::{Provenance, format_of};
-use crate::store::{BlobError, Claim, Named, Record, Store, StoreError, StoredRecord};
+use crate::store::{BlobError, Claim, Record, References, Store, StoreError, StoredRecord};
 use crate::workflow::kind::{OutputSpec, PortType};
 use crate::workflow::recipe::Recipe;
 
@@ -147,7 +147,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), PublishF
     for output in outputs {
         if let Some(artifact) = artifacts.remove(&output.name) {
             let stays = withheld.contains(&output.name);
-            let named = stays.then(|| Named::by(&artifact));
+            let named = stays.then(|| References::by(&artifact));
             let port = store.port(output.gives, artifact);
             let port = port.map_err(|error| unpublished(&StoreError::Blob(error)))?;
             // Before the record appears: any reader may redistribute it.

@@ -33,7 +33,7 @@ pub fn shared_work(
     survey: &Survey,
 ) -> Result<Vec<SharedWork>, EngineError> {
     let class = device::class_named(device)?;
-    let shelf = store.shelf(Budget::NONE);
+    let shelf = store.derived_cache(Budget::NONE);
     let mut records = vec![None; graph.dag.node_count()];
     for surveyed in &survey.nodes {
         records[surveyed.node.index()] = surveyed.record.as_deref();

@@ -14,7 +14,7 @@ use super::gather::Gathered;
 use super::keys::{Keys, Missing};
 use super::why::{self, History};
 use crate::digest::Digest;
-use crate::remote::exchange::Taken;
+use crate::remote::exchange::TrustedOutcomes;
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
@@ -126,7 +126,10 @@ fn look(
     let here = keys.find(node, &key, recipe.clone())?.record();
     // Remotes were asked for records that are missing or revoked in the store.
     let taken = gathered.taken.get(&key);
-    let found = taken.and_then(Taken::first).map(Arc::new).or(here);
+    let found = taken
+        .and_then(TrustedOutcomes::first)
+        .map(Arc::new)
+        .or(here);
     let accepted = match found {
         Some(_) => None,
         None => keys.accept(node, &recipe, &gathered.taken)?,
@@ -134,7 +137,7 @@ fn look(
     let missing = keys.can_run(node).err();
     let mut older = None;
     let (state, why) = match (&found, taken, &accepted) {
-        (Some(_), Some(Taken { remote, .. }), _) => {
+        (Some(_), Some(TrustedOutcomes { remote, .. }), _) => {
             (PlanState::Remote, format!("its record is at `{remote}`"))
         }
         (Some(_), None, _) => (PlanState::Reused, "its record is in the store".to_string()),
@@ -169,7 +172,7 @@ fn accepted_words(accepted: &Acceptable, gathered: &Gathered) -> (PlanState, Str
     let Recipe { kind, version, .. } = &accepted.older.record.recipe;
     let record = format!("its record of version {version} of `{kind}`");
     match gathered.taken.get(&accepted.older.record.key) {
-        Some(Taken { remote, .. }) if !accepted.is_here => (
+        Some(TrustedOutcomes { remote, .. }) if !accepted.is_here => (
             PlanState::Remote,
             format!("{record} is at `{remote}` and accepted"),
         ),

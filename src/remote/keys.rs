@@ -160,7 +160,7 @@ pub fn used(home: &Home, chosen: Option<&str>, trust: &Trust) -> Result<Option<O
             return Err(KeyError::Unknown { name, known });
         }
         let key = read(home, name)?;
-        return match trust.taken_back(&key.secret.public()) {
+        return match trust.revocation_of(&key.secret.public()) {
             None => Ok(Some(key)),
             Some(reason) => Err(KeyError::Revoked {
                 name: key.name,
@@ -169,7 +169,7 @@ pub fn used(home: &Home, chosen: Option<&str>, trust: &Trust) -> Result<Option<O
         };
     }
     let mut keys = all(home)?;
-    keys.retain(|key| trust.taken_back(&key.secret.public()).is_none());
+    keys.retain(|key| trust.revocation_of(&key.secret.public()).is_none());
     match keys.len() {
         0 | 1 => Ok(keys.pop()),
         _ => Err(KeyError::Several(

@@ -5,23 +5,22 @@
 //! and verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
 //!
 //! ```text
-//! the seam transport names describe probe options trait Remote; names at a remote; what a remote
-//! can do remotes address urls folder http bucket profile from a URL to a remote: folders, web
-//! servers, buckets; AWS credentials robustness patience pace limited sanitize retries, time
-//! limits, size limits; text from servers made safe for messages downloads download partial web one
-//! file over HTTP, resumed; unfinished downloads; proxies and dead servers exchange exchange
-//! neighbours checked finds, fetches and pushes records and blobs; opens the configured remotes
-//! trust keys signing statement trust revocations own keys, signatures, trusted labs, revocations
-//! this user config home mine projects configuration file, folders, own stores; paths of workflows
-//! imports bundle imported mark one-file archives; digests of imported content; the mark on its
-//! folder lock file lock digests and commits beside a workflow server serve `ribflow serve`: a
-//! store over HTTP
+//! the seam    transport names describe probe options       trait Remote; names at a remote; what a remote can do
+//! remotes     address urls folder http bucket aws_profile  from a URL to a remote: folders, web servers, buckets; AWS credentials
+//! robustness  patience pace limited sanitize               retries, time limits, size limits; text from servers made safe for messages
+//! downloads   download partial web                         one file over HTTP, resumed; unfinished downloads; proxies and dead servers
+//! exchange    exchange user_profile record_check           finds, fetches and pushes records and blobs; opens the configured remotes
+//! trust       keys signing statement trust revocations     own keys, signatures, trusted labs, revocations
+//! this user   config home own_stores projects              configuration file, folders, own stores; paths of workflows
+//! imports     bundle imported mark                         one-file archives; digests of imported content; the mark on its folder
+//! lock file   lock                                         digests and commits beside a workflow
+//! server      serve                                        `ribflow serve`: a store over HTTP
 //! ```
 
 pub mod address;
+mod aws_profile;
 pub mod bucket;
 pub mod bundle;
-pub mod checked;
 pub mod config;
 pub mod describe;
 pub mod download;
@@ -34,16 +33,15 @@ pub mod keys;
 mod limited;
 pub mod lock;
 pub mod mark;
-pub mod mine;
 pub mod names;
-pub mod neighbours;
 pub mod options;
+pub mod own_stores;
 pub mod pace;
 pub mod partial;
 pub mod patience;
 pub mod probe;
-mod profile;
 pub mod projects;
+pub mod record_check;
 pub mod revocations;
 mod sanitize;
 pub mod serve;
@@ -52,6 +50,7 @@ pub mod statement;
 pub mod transport;
 pub mod trust;
 mod urls;
+pub mod user_profile;
 pub mod web;
 
 pub use exchange::{Exchange, Peer};

@@ -61,9 +61,9 @@ pub fn sign(record: &Record, key: &SecretKey) -> Vec<u8> {
 
 /// A signer's statement about a record, which need not be available.
 #[derive(Clone, Debug)]
-pub struct Word(Outcome);
+pub struct OutcomeStatement(Outcome);
 
-impl Word {
+impl OutcomeStatement {
     /// The statement in `envelope`, if `signer` has signed it and it is about that record.
     pub fn open(
         envelope: &[u8],
@@ -98,7 +98,7 @@ pub fn verify(
     digest: &Digest,
     record: &Record,
 ) -> Result<(), StatementError> {
-    Word::open(envelope, signer, digest, &record.key)?.holds_of(record)
+    OutcomeStatement::open(envelope, signer, digest, &record.key)?.holds_of(record)
 }
 
 /// The subject of a revocation: one record, or everything that one of the lab's keys has signed.

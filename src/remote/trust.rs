@@ -45,7 +45,7 @@ impl Trust {
     /// The trust in `signer`'s statement about `record`.
     pub fn standing(&self, signer: &PublicKey, record: &Digest) -> Standing {
         let record = || Some(self.revoked_records.get(&(*signer, *record))?.as_str());
-        if let Some(reason) = self.taken_back(signer).or_else(record) {
+        if let Some(reason) = self.revocation_of(signer).or_else(record) {
             return Standing::Revoked(reason.to_string());
         }
         match self.signers.get(signer) {
@@ -66,12 +66,12 @@ impl Trust {
     }
 
     /// Why the owner revoked the key, if it is revoked.
-    pub fn taken_back(&self, key: &PublicKey) -> Option<&str> {
+    pub fn revocation_of(&self, key: &PublicKey) -> Option<&str> {
         self.revoked_keys.get(key).map(String::as_str)
     }
 
     /// Those of `signers` who revoked a record, by name or else by key, with their reasons.
-    pub fn taken_back_by(&self, record: &Digest, signers: &[Digest]) -> Vec<(String, String)> {
+    pub fn revoked_by(&self, record: &Digest, signers: &[Digest]) -> Vec<(String, String)> {
         let signers = signers.iter().map(PublicKey::from_name);
         let revoked = signers.filter_map(|signer| match self.standing(&signer, record) {
             Standing::Revoked(reason) => {
@@ -84,7 +84,7 @@ impl Trust {
     }
 
     /// Whether there are no known revocations.
-    pub fn takes_all(&self) -> bool {
+    pub fn has_no_revocations(&self) -> bool {
         self.revoked_keys.is_empty() && self.revoked_records.is_empty()
     }
 
@@ -96,10 +96,10 @@ impl Trust {
 
 impl RevocationCheck for Trust {
     fn is_none(&self) -> bool {
-        self.takes_all()
+        self.has_no_revocations()
     }
 
-    fn is_taken_back(&self, record: &Digest, signers: &[Digest]) -> bool {
+    fn is_revoked(&self, record: &Digest, signers: &[Digest]) -> bool {
         let signers = signers.iter().map(PublicKey::from_name);
         let standings: Vec<Standing> = signers
             .map(|signer| self.standing(&signer, record))

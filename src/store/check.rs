@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
-use super::gc::Heap;
+use super::gc::Tally;
 use super::inventory::{Inventory, Outcome};
 use super::layout::{DAMAGED, DERIVED, DOWNLOADS, OBJECTS, PINS, RECORDS, RUNS, WITHHELD};
 use super::records::{MARKER, Marker, file_name};
-use super::{Artifact, Record, Signature, Store, StoreError, Wanted};
+use super::{Artifact, BlobRequest, Record, Signature, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
 
@@ -54,12 +54,12 @@ pub enum Fault {
 
 /// The result of a check.
 #[derive(Clone, Debug, Default)]
-pub struct Checked {
-    pub blobs: Heap,
+pub struct CheckReport {
+    pub blobs: Tally,
     pub records: usize,
     pub signatures: usize,
     /// Blobs that are missing here, of signed records: the signers may have them.
-    pub elsewhere: Vec<Wanted>,
+    pub elsewhere: Vec<BlobRequest>,
     /// Sorted by kind of fault.
     pub faults: Vec<Fault>,
     /// Damaged files that could not be set aside, with the reason.
@@ -67,17 +67,18 @@ pub struct Checked {
 }
 
 /// Verifies that a signature beside a record is valid for it. The error is a sentence for the user.
-pub type Judge<'a> = dyn Fn(&Record, &Digest, &Signature) -> Result<(), String> + Sync + 'a;
+pub type SignatureCheck<'a> =
+    dyn Fn(&Record, &Digest, &Signature) -> Result<(), String> + Sync + 'a;
 
 impl Store {
     /// Reads everything in the store and compares it with its name. `progress` receives the bytes
     /// done and the total, from many threads.
     pub fn check_all(
         &self,
-        judge: &Judge,
+        judge: &SignatureCheck,
         progress: &(dyn Fn(u64, u64) + Sync),
-    ) -> Result<Checked, StoreError> {
-        let mut checked = Checked::default();
+    ) -> Result<CheckReport, StoreError> {
+        let mut checked = CheckReport::default();
         let kept = Mutex::default();
         let mut faults = self.check_blobs(&mut checked.blobs, &kept, progress)?;
         let inventory = self.inventory_as_far()?;
@@ -98,7 +99,7 @@ impl Store {
                 continue;
             }
             // A blob that was here and was set aside counts as lost, even if others have a copy.
-            let (lost, elsewhere): (Vec<Wanted>, Vec<Wanted>) = missing
+            let (lost, elsewhere): (Vec<BlobRequest>, Vec<BlobRequest>) = missing
                 .into_iter()
                 .partition(|one| signatures.is_empty() || self.was_set_aside(&one.digest));
             checked.elsewhere.extend(elsewhere);
@@ -118,11 +119,11 @@ impl Store {
     }
 
     /// The blobs that are needed to read the record in full and are missing here.
-    pub fn missing_of(&self, outcome: &Outcome) -> Result<Vec<Wanted>, StoreError> {
+    pub fn missing_of(&self, outcome: &Outcome) -> Result<Vec<BlobRequest>, StoreError> {
         let mut wanted = Vec::new();
         for port in outcome.record.ports.values() {
             if port.inline.is_none() {
-                wanted.push(Wanted {
+                wanted.push(BlobRequest {
                     digest: port.digest,
                     bytes: None,
                 });
@@ -150,7 +151,7 @@ impl Store {
 
     fn check_blobs(
         &self,
-        heap: &mut Heap,
+        heap: &mut Tally,
         kept: &DamagedInPlace,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Vec<Fault>, StoreError> {
@@ -199,7 +200,7 @@ impl Store {
         &self,
         outcome: &Outcome,
         signature: &Signature,
-        judge: &Judge,
+        judge: &SignatureCheck,
         kept: &DamagedInPlace,
     ) -> Option<Fault> {
         let why = judge(&outcome.record, &outcome.digest, signature).err()?;

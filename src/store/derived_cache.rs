@@ -70,7 +70,7 @@ pub struct DerivedCache<'a> {
 }
 
 impl Store {
-    pub fn shelf(&self, budget: Budget) -> DerivedCache<'_> {
+    pub fn derived_cache(&self, budget: Budget) -> DerivedCache<'_> {
         let store = self;
         DerivedCache { store, budget }
     }

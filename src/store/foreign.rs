@@ -16,7 +16,7 @@ use crate::fsx;
 
 /// A record of another lab with its signatures, which the caller has verified.
 #[derive(Clone, Debug)]
-pub struct Foreign {
+pub struct ForeignRecord {
     pub record: Record,
     pub signatures: Vec<Signature>,
 }
@@ -31,15 +31,15 @@ pub struct Signature {
 
 /// A requested blob, with its size if known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Wanted {
+pub struct BlobRequest {
     pub digest: Digest,
     pub bytes: Option<u64>,
 }
 
 impl Artifact {
     /// The blobs of [`Artifact::blobs`], as requests.
-    pub fn wanted(&self) -> impl Iterator<Item = Wanted> {
-        self.blobs().into_iter().map(|blob| Wanted {
+    pub fn wanted(&self) -> impl Iterator<Item = BlobRequest> {
+        self.blobs().into_iter().map(|blob| BlobRequest {
             digest: blob.digest,
             bytes: Some(blob.bytes),
         })
@@ -47,23 +47,23 @@ impl Artifact {
 }
 
 /// A source of blobs that are not in the store.
-pub trait Elsewhere: Send + Sync + Debug {
+pub trait BlobSource: Send + Sync + Debug {
     /// Adds as many of the requested blobs as it can get to `store`, through [`Store::take_in`].
-    fn fetch(&self, store: &Store, wanted: &[Wanted]);
+    fn fetch(&self, store: &Store, wanted: &[BlobRequest]);
 }
 
 impl Store {
     /// Sets the source of missing blobs. Only the first call has an effect.
-    pub fn look_elsewhere(&self, elsewhere: Arc<dyn Elsewhere>) {
+    pub fn set_blob_source(&self, elsewhere: Arc<dyn BlobSource>) {
         let _ = self.elsewhere.set(elsewhere);
     }
 
     /// Fetches those of `wanted` that are missing here, as far as possible.
-    pub fn obtain(&self, wanted: &[Wanted]) {
+    pub fn obtain(&self, wanted: &[BlobRequest]) {
         let Some(elsewhere) = self.elsewhere.get() else {
             return;
         };
-        let mut missing: Vec<Wanted> = wanted.to_vec();
+        let mut missing: Vec<BlobRequest> = wanted.to_vec();
         missing.sort_unstable();
         missing.dedup_by_key(|wanted| wanted.digest);
         missing.retain(|wanted| !self.has(&wanted.digest));
@@ -96,9 +96,9 @@ impl Store {
     }
 
     /// Adds records, whose blobs may be missing here, with their signatures.
-    pub fn adopt(&self, foreign: &[Foreign]) -> Result<(), StoreError> {
+    pub fn adopt(&self, foreign: &[ForeignRecord]) -> Result<(), StoreError> {
         // Signatures first: once a record is visible, it may be shared with them.
-        for Foreign { record, signatures } in foreign {
+        for ForeignRecord { record, signatures } in foreign {
             let digest = record.digest();
             for signature in signatures {
                 self.add_signature(&record.key, &digest, signature)?;

@@ -84,7 +84,7 @@ pub struct Inventory {
 
 /// The content of the folder of a key.
 #[derive(Default)]
-struct OfKey {
+struct KeyFolder {
     outcomes: Vec<Outcome>,
     damaged: Vec<PathBuf>,
     unreadable: Vec<(PathBuf, String)>,
@@ -112,7 +112,7 @@ impl Store {
             ..Inventory::default()
         };
         let keys = self.keys()?;
-        let read: Vec<OfKey> = keys
+        let read: Vec<KeyFolder> = keys
             .par_iter()
             .map(|key| self.outcomes(key))
             .collect::<Result<_, StoreError>>()?;
@@ -155,9 +155,9 @@ impl Store {
         Ok(objects)
     }
 
-    fn outcomes(&self, key: &Digest) -> Result<OfKey, StoreError> {
+    fn outcomes(&self, key: &Digest) -> Result<KeyFolder, StoreError> {
         let folder = self.record_folder(key);
-        let mut of_key = OfKey::default();
+        let mut of_key = KeyFolder::default();
         for digest in records::list(&folder)? {
             let path = folder.join(file_name(&digest));
             let Some(metadata) = file(&path)? else {

@@ -5,21 +5,19 @@
 //! derived from the files may be deleted at any time.
 //!
 //! ```text
-//! the folder layout description prepare error session beside names, format, identity; temporary
-//! files; scratch stores blobs objects incoming read-only files named by digest; bytes that arrive
-//! in pieces artifacts artifact tensors tensorfile what a port holds; tensor trees and .safetensors
-//! records record records publish claims samples forget outcomes of keys: read, chosen, published,
-//! claimed, recomputed, forgotten record caches recordindex receipt packed derived files that make
-//! a run with nothing to do fast; their encoding outside data sources source_error imagefolder walk
-//! statcache statindex trees folders as digests; caches of file stamps derived work derived_cache
-//! pixels, features and logits that can be recomputed from elsewhere foreign revocation_check
-//! withheld records and blobs of other stores; revocations; blobs that must not be shared care
-//! inventory check gc pins inventory, integrity check, garbage collection, pins out export
-//! artifacts as ordinary files
+//! the folder      layout description prepare error session scratch                 names, format, identity; temporary files; scratch stores
+//! blobs           objects incoming                                                 read-only files named by digest; bytes that arrive in pieces
+//! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
+//! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
+//! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
+//! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
+//! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
+//! from elsewhere  foreign revocation_check withheld                                records and blobs of other stores; revocations; blobs that must not be shared
+//! care            inventory check gc pins                                          inventory, integrity check, garbage collection, pins
+//! out             export                                                           artifacts as ordinary files
 //! ```
 
 pub mod artifact;
-mod beside;
 pub mod check;
 mod claims;
 pub mod derived_cache;
@@ -44,6 +42,7 @@ mod recordindex;
 mod records;
 mod revocation_check;
 pub mod samples;
+mod scratch;
 mod session;
 mod source_error;
 pub mod sources;
@@ -63,20 +62,20 @@ use crate::digest::Digest;
 use crate::fsx::Stamp;
 
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
-pub use beside::{Beside, ScratchStore};
 pub use claims::Claim;
 pub use description::{Identity, new_id};
 pub use error::StoreError;
 pub use export::{ExportError, export};
-pub use foreign::{Elsewhere, Foreign, Signature, Wanted};
+pub use foreign::{BlobRequest, BlobSource, ForeignRecord, Signature};
 pub use incoming::Incoming;
 pub use layout::STORE_FORMAT;
 pub use record::{Accepted, Port, Record, StoredRecord};
 pub use recordindex::RecordIndex;
 pub use revocation_check::RevocationCheck;
+pub use scratch::{FromStore, ScratchStore};
 pub use sources::{IdentifiedSource, ResolvedSource, SourceError};
 pub use statcache::StatCache;
-pub use withheld::{Marking, Named};
+pub use withheld::{MarkingStore, References};
 
 /// An open store. Cheap to open; many threads and many processes may use it at once.
 #[derive(Debug)]
@@ -93,7 +92,7 @@ pub struct Store {
     /// Lists of images that must not be shared, as far as they were read.
     listed: Mutex<withheld::Lists>,
     /// The source of missing blobs.
-    elsewhere: OnceLock<Arc<dyn Elsewhere>>,
+    elsewhere: OnceLock<Arc<dyn BlobSource>>,
     /// Knows the revocations.
     revocations: Mutex<Option<Arc<dyn RevocationCheck>>>,
     /// If the choice among records is lost, use any of them instead of failing.

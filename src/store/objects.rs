@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use super::artifact::{Artifact, Blob, BlobError, Blobs};
 use super::layout::DAMAGED;
 use super::record::Port;
-use super::{Store, StoreError, Wanted};
+use super::{BlobRequest, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 use crate::workflow::kind::PortType;
@@ -26,7 +26,7 @@ impl Blobs for Store {
             file.read_to_end(&mut bytes).map_err(BlobError::io(&path))?;
             Ok(bytes)
         };
-        let bytes = self.here_or_elsewhere(digest, read)?;
+        let bytes = self.local_or_fetched(digest, read)?;
         if hash(&bytes) != *digest {
             return Err(self.set_aside(digest, &path));
         }
@@ -35,7 +35,7 @@ impl Blobs for Store {
 
     fn path(&self, digest: &Digest) -> Result<PathBuf, BlobError> {
         let path = self.object_path(digest);
-        self.here_or_elsewhere(digest, || self.verify(digest, &path))?;
+        self.local_or_fetched(digest, || self.verify(digest, &path))?;
         Ok(path)
     }
 
@@ -142,7 +142,7 @@ impl Store {
     }
 
     /// Calls `look`; if the blob is missing or damaged, fetches it and calls `look` once more.
-    fn here_or_elsewhere<T>(
+    fn local_or_fetched<T>(
         &self,
         digest: &Digest,
         look: impl Fn() -> Result<T, BlobError>,
@@ -157,7 +157,7 @@ impl Store {
         };
         match found {
             Err(error @ (BlobError::Missing(_) | BlobError::Damaged(_))) => {
-                self.obtain(&[Wanted {
+                self.obtain(&[BlobRequest {
                     digest: *digest,
                     bytes: None,
                 }]);

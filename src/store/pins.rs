@@ -48,7 +48,7 @@ pub struct Pin {
 
 /// The result of pinning.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct PinResult {
     /// The pin of the same name and project that it replaced.
     pub replaced: Option<Pin>,
     /// Another project has a pin of the same name.
@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// A key has no record here, so nothing could be kept.
-    pub fn pin(&self, pin: &Pin) -> Result<Placed, StoreError> {
+    pub fn pin(&self, pin: &Pin) -> Result<PinResult, StoreError> {
         if !Pin::is_name(&pin.name) {
             return Err(StoreError::PinName(pin.name.clone()));
         }
@@ -141,7 +141,7 @@ impl Store {
     }
 
     /// The file for `pin`, and what writing it replaces. A damaged file is replaced.
-    fn place_of(&self, pin: &Pin) -> Result<(PathBuf, Placed), StoreError> {
+    fn place_of(&self, pin: &Pin) -> Result<(PathBuf, PinResult), StoreError> {
         let own = self.pin_path(&file_name(&pin.name, pin.place.as_ref()));
         let plain = self.pin_path(&pin.name);
         let at_own = self.whole_pin(&own)?;
@@ -153,7 +153,7 @@ impl Store {
             None if is_free => (plain, at_plain),
             None => (own, None),
         };
-        let placed = Placed {
+        let placed = PinResult {
             replaced,
             is_beside,
         };

@@ -148,7 +148,7 @@ impl Store {
             };
             if let Some(chosen) = chosen {
                 // A revoked record gives way.
-                let stays = match self.is_taken_back(&key, &chosen)? {
+                let stays = match self.is_revoked(&key, &chosen)? {
                     true => digest,
                     false => chosen,
                 };

@@ -88,7 +88,7 @@ impl Store {
             Marker::Absent => Ok(lowest),
             Marker::Names(marked) if candidates.contains(&marked) => Ok(Some(marked)),
             Marker::Names(marked) => {
-                self.tell_of_lost_choice(&folder, &marked);
+                self.warn_of_lost_choice(&folder, &marked);
                 Ok(lowest)
             }
             Marker::Damaged if self.any_choice => Ok(lowest),
@@ -111,7 +111,7 @@ impl Store {
 
     /// A marker without its record is correct if that record was damaged or revoked. Otherwise the
     /// marker itself is damaged, which goes undetected without a checksum.
-    fn tell_of_lost_choice(&self, folder: &Path, marked: &Digest) {
+    fn warn_of_lost_choice(&self, folder: &Path, marked: &Digest) {
         let there = folder.join(file_name(marked)).exists();
         let aside = self.root.join(DAMAGED).join("records");
         if !there && !aside.join(file_name(marked)).exists() {

@@ -15,21 +15,21 @@ pub trait RevocationCheck: Send + Sync + Debug {
 
     /// Whether a record is revoked: one of `signers` has revoked it, and none of the others is
     /// trusted.
-    fn is_taken_back(&self, record: &Digest, signers: &[Digest]) -> bool;
+    fn is_revoked(&self, record: &Digest, signers: &[Digest]) -> bool;
 }
 
 impl Store {
     /// Sets the revocation check; replaces the former one.
-    pub fn doubt(&self, doubt: Arc<dyn RevocationCheck>) {
+    pub fn set_revocation_check(&self, check: Arc<dyn RevocationCheck>) {
         *self
             .revocations
             .lock()
-            .unwrap_or_else(|held| held.into_inner()) = Some(doubt);
+            .unwrap_or_else(|held| held.into_inner()) = Some(check);
     }
 
     /// Whether a record, or one of an older version that it repeats, was revoked by its signers.
-    pub fn is_taken_back(&self, key: &Digest, record: &Digest) -> Result<bool, StoreError> {
-        if self.doubts().is_none() {
+    pub fn is_revoked(&self, key: &Digest, record: &Digest) -> Result<bool, StoreError> {
+        if self.revocation_check().is_none() {
             return Ok(false);
         }
         // A record that can't be read is not used either.
@@ -38,19 +38,19 @@ impl Store {
         self.is_repetition_taken_back(key, record, &accepted.unwrap_or_default())
     }
 
-    /// As [`Store::is_taken_back`], for a record that repeats those of `accepted`.
+    /// As [`Store::is_revoked`], for a record that repeats those of `accepted`.
     pub(super) fn is_repetition_taken_back(
         &self,
         key: &Digest,
         record: &Digest,
         accepted: &[Accepted],
     ) -> Result<bool, StoreError> {
-        let Some(doubt) = self.doubts() else {
+        let Some(check) = self.revocation_check() else {
             return Ok(false);
         };
-        let mut taken_back = doubt.is_taken_back(record, &self.signers(key, record)?);
+        let mut taken_back = check.is_revoked(record, &self.signers(key, record)?);
         for one in accepted {
-            taken_back |= doubt.is_taken_back(&one.record, &self.signers_of_accepted(one)?);
+            taken_back |= check.is_revoked(&one.record, &self.signers_of_accepted(one)?);
         }
         Ok(taken_back)
     }
@@ -65,12 +65,12 @@ impl Store {
         Ok(signers)
     }
 
-    fn doubts(&self) -> Option<Arc<dyn RevocationCheck>> {
-        let doubt = self
+    fn revocation_check(&self) -> Option<Arc<dyn RevocationCheck>> {
+        let check = self
             .revocations
             .lock()
             .unwrap_or_else(|held| held.into_inner());
-        doubt.clone().filter(|doubt| !doubt.is_none())
+        check.clone().filter(|check| !check.is_none())
     }
 
     /// Those of `records` that are not revoked; all of them if every record is revoked.
@@ -81,7 +81,7 @@ impl Store {
     ) -> Result<Vec<Digest>, StoreError> {
         let mut stand = Vec::new();
         for record in records {
-            if !self.is_taken_back(key, record)? {
+            if !self.is_revoked(key, record)? {
                 stand.push(*record);
             }
         }

@@ -26,12 +26,12 @@ pub(super) type Lists = HashMap<String, Arc<Vec<Digest>>>;
 
 /// Everything that an artifact references.
 #[derive(Clone, Debug, Default)]
-pub struct Named {
+pub struct References {
     blobs: Vec<Digest>,
     images: Vec<Digest>,
 }
 
-impl Named {
+impl References {
     pub fn by(artifact: &Artifact) -> Self {
         let blobs = artifact.blobs().into_iter().map(|blob| blob.digest);
         Self {
@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Withholds the artifact `digest` and everything that it references.
-    pub fn withhold_artifact(&self, digest: &Digest, named: &Named) -> Result<(), StoreError> {
+    pub fn withhold_artifact(&self, digest: &Digest, named: &References) -> Result<(), StoreError> {
         self.withhold(&named.blobs)?;
         if !named.images.is_empty() {
             let list = self.lists().join(digest.to_hex());
@@ -114,7 +114,7 @@ impl Store {
             }
             artifact => artifact?,
         };
-        self.withhold_artifact(&port.digest, &Named::by(&artifact))?;
+        self.withhold_artifact(&port.digest, &References::by(&artifact))?;
         Ok(true)
     }
 
@@ -135,7 +135,7 @@ impl Store {
 
     /// As [`Store::release`], for the artifact of a port and everything that it references.
     pub fn release_port(&self, port: &Port) -> Result<(), StoreError> {
-        let named = Named::by(&self.artifact(port)?);
+        let named = References::by(&self.artifact(port)?);
         // The artifact's own marker goes first: after an interruption, the rest is still marked,
         // and can be released or withheld again.
         self.release(&port.digest)?;
@@ -282,16 +282,16 @@ fn holds_data(port: &Port) -> bool {
 
 /// A store that marks each blob before it writes it, so that the blob can't be sent before its
 /// record exists.
-pub struct Marking<'a>(&'a Store);
+pub struct MarkingStore<'a>(&'a Store);
 
 impl Store {
-    /// See [`Marking`].
-    pub fn marking(&self) -> Marking<'_> {
-        Marking(self)
+    /// See [`MarkingStore`].
+    pub fn marking(&self) -> MarkingStore<'_> {
+        MarkingStore(self)
     }
 }
 
-impl Marking<'_> {
+impl MarkingStore<'_> {
     fn mark(&self, digest: &Digest) -> Result<(), BlobError> {
         let marked = self.0.withhold(std::slice::from_ref(digest));
         marked.map_err(|error| match error {
@@ -304,7 +304,7 @@ impl Marking<'_> {
     }
 }
 
-impl Blobs for Marking<'_> {
+impl Blobs for MarkingStore<'_> {
     fn read(&self, digest: &Digest) -> Result<Vec<u8>, BlobError> {
         self.0.read(digest)
     }

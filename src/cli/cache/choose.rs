@@ -74,7 +74,7 @@ pub fn run(
         None => outcomes.show(id, common, output)?,
         Some(digits) => {
             let record = outcomes.find(id, digits, &arguments.workflow)?;
-            if outcomes.records.len() > 1 && store.is_taken_back(&key, &record)? {
+            if outcomes.records.len() > 1 && store.is_revoked(&key, &record)? {
                 let message = format!("record {} has been taken back", record.short());
                 let hint = format!(
                     "`ribflow why {} {}` says by whom and why; another one is used",

@@ -11,7 +11,7 @@ use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::journal::{self, SeenRun};
-use crate::store::gc::Heap;
+use crate::store::gc::Tally;
 use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
 use crate::ui::text::bytes;
@@ -27,13 +27,13 @@ pub fn run(_: &DuArguments, call: &Call, output: &mut dyn Write) -> Result<Exit,
     let runs = journal::seen(&store)?;
     let kinds = by(&inventory, kinds(&inventory));
     let runs = by(&inventory, groups_of(&runs));
-    let passing: Vec<(Transient, Heap)> = Transient::ALL
+    let passing: Vec<(Transient, Tally)> = Transient::ALL
         .into_iter()
         .map(|kind| {
             let pieces = inventory.pieces.iter().filter(|piece| piece.kind == kind);
             let bytes = pieces.clone().map(|piece| piece.bytes).sum();
             let count = pieces.count();
-            (kind, Heap { count, bytes })
+            (kind, Tally { count, bytes })
         })
         .collect();
     let total = inventory.objects.values().map(|object| object.bytes).sum();

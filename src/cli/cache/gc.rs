@@ -16,7 +16,7 @@ use crate::cli::call::Call;
 use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::engine::journal;
-use crate::store::gc::{Cleaning, Collected, Heap};
+use crate::store::gc::{GcOptions, GcReport, Tally};
 use crate::ui::table::Table;
 use crate::ui::text::{bytes, count};
 
@@ -81,7 +81,7 @@ pub fn run(arguments: &GcArguments, call: &Call, output: &mut dyn Write) -> Resu
         None => Duration::from_secs(arguments.older_than.0),
     };
     let now = SystemTime::now();
-    let cleaning = Cleaning {
+    let cleaning = GcOptions {
         before: now.checked_sub(age).unwrap_or(SystemTime::UNIX_EPOCH),
         most: arguments.max_size.map(|size| size.0),
         grace: GRACE,
@@ -123,8 +123,8 @@ pub fn run(arguments: &GcArguments, call: &Call, output: &mut dyn Write) -> Resu
     })
 }
 
-fn document(collected: &Collected, labels: &Labels, owners: Vec<Value>, dry_run: bool) -> Value {
-    let heap = |heap: &Heap| json!({ "count": heap.count, "bytes": heap.bytes });
+fn document(collected: &GcReport, labels: &Labels, owners: Vec<Value>, dry_run: bool) -> Value {
+    let heap = |heap: &Tally| json!({ "count": heap.count, "bytes": heap.bytes });
     let records = collected.records.iter().map(|gone| {
         let nodes: Vec<&str> = labels.nodes(&gone.key).map(|(_, id)| id).collect();
         json!({
@@ -151,14 +151,14 @@ fn document(collected: &Collected, labels: &Labels, owners: Vec<Value>, dry_run:
 }
 
 fn show(
-    collected: &Collected,
+    collected: &GcReport,
     labels: &Labels,
     owners: &[String],
     dry_run: bool,
     common: &Common,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
-    let mut kinds: BTreeMap<&str, Heap> = BTreeMap::new();
+    let mut kinds: BTreeMap<&str, Tally> = BTreeMap::new();
     for gone in &collected.records {
         let heap = kinds.entry(&gone.kind).or_default();
         heap.count += 1;
@@ -169,7 +169,7 @@ fn show(
         }
     }
     let mut table = Table::new(["", "number", "size"]);
-    let mut row = |name: &str, heap: Heap| {
+    let mut row = |name: &str, heap: Tally| {
         if heap.count > 0 {
             table.row([name.to_string(), heap.count.to_string(), bytes(heap.bytes)]);
         }

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::engine::journal::SeenRun;
 use crate::report::utc;
 use crate::store::Store;
-use crate::store::gc::Collected;
+use crate::store::gc::GcReport;
 use crate::ui::text::{count, printable};
 
 /// A workflow, with its profiles and overrides, that used some of what goes; or no run at all.
@@ -26,7 +26,7 @@ pub struct Owner {
 
 impl Owner {
     /// Everybody who used the records that go. A record that several used counts for each.
-    pub fn all(collected: &Collected, runs: &[SeenRun]) -> Vec<Self> {
+    pub fn all(collected: &GcReport, runs: &[SeenRun]) -> Vec<Self> {
         let gone = collected.records.iter().map(|gone| gone.key);
         let mut records: HashMap<Digest, usize> = HashMap::new();
         gone.for_each(|key| *records.entry(key).or_default() += 1);

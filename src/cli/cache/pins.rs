@@ -17,7 +17,7 @@ use crate::cli::workflow_files;
 use crate::engine::{self, journal};
 use crate::report::utc;
 use crate::stages;
-use crate::store::pins::{Pin, Pinned, Placed};
+use crate::store::pins::{Pin, PinResult, Pinned};
 use crate::ui::text::{count, printable};
 use crate::workflow::withheld::Withheld;
 
@@ -91,7 +91,7 @@ pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Res
     let at = since.unwrap_or_default().as_secs();
     let pin = Pin::new(name, &graph.name, at, nodes).of_file(journal::place(&graph.file, &store));
     workflow_files::note(&store, &graph.file);
-    let Placed {
+    let PinResult {
         replaced,
         is_beside,
     } = store.pin(&pin)?;

@@ -17,9 +17,9 @@ use crate::digest::Digest;
 use crate::engine::journal;
 use crate::remote::signing::PublicKey;
 use crate::remote::statement;
-use crate::store::check::{Checked, Fault};
+use crate::store::check::{CheckReport, Fault};
 use crate::store::inventory::Inventory;
-use crate::store::{Record, Signature, Store, Wanted};
+use crate::store::{BlobRequest, Record, Signature, Store};
 use crate::ui::text::{bytes, count};
 
 /// What `--help` ends with.
@@ -81,10 +81,10 @@ pub fn run(
         .collect();
     if arguments.repair {
         if !arguments.remotes.is_empty() {
-            store.look_elsewhere(Arc::new(sharing::exchange(&arguments.remotes, &store)?));
+            store.set_blob_source(Arc::new(sharing::exchange(&arguments.remotes, &store)?));
         }
         let wanted = repairs.iter().flat_map(|repair| repair.wanted.clone());
-        let wanted: Vec<Wanted> = wanted.chain(checked.elsewhere.clone()).collect();
+        let wanted: Vec<BlobRequest> = wanted.chain(checked.elsewhere.clone()).collect();
         store.obtain(&wanted);
     }
     let open: Vec<(&Fault, &Repair)> = checked
@@ -119,7 +119,7 @@ fn judge(record: &Record, digest: &Digest, signature: &Signature) -> Result<(), 
 
 /// What would make a fault good.
 struct Repair {
-    wanted: Vec<Wanted>,
+    wanted: Vec<BlobRequest>,
     /// The keys whose nodes lack something.
     keys: BTreeSet<Digest>,
 }
@@ -133,7 +133,7 @@ impl Repair {
         };
         match fault {
             Fault::Blob { digest } | Fault::Missing { digest, .. } => Self {
-                wanted: vec![Wanted {
+                wanted: vec![BlobRequest {
                     digest: *digest,
                     bytes: None,
                 }],
@@ -188,7 +188,7 @@ fn describe(fault: &Fault) -> String {
     }
 }
 
-fn document(checked: &Checked, open: &[(&Fault, &Repair)], labels: &Labels) -> Value {
+fn document(checked: &CheckReport, open: &[(&Fault, &Repair)], labels: &Labels) -> Value {
     let entry = |fault: &Fault| {
         let keys = open.iter().find(|(one, _)| *one == fault);
         let keys = keys.map(|(_, repair)| repair.keys.clone());
@@ -225,7 +225,7 @@ fn document(checked: &Checked, open: &[(&Fault, &Repair)], labels: &Labels) -> V
 }
 
 fn show(
-    checked: &Checked,
+    checked: &CheckReport,
     open: &[(&Fault, &Repair)],
     labels: &Labels,
     common: &Common,
@@ -290,7 +290,7 @@ fn show(
         let blobs = count(checked.elsewhere.len(), "blob");
         writeln!(output, "{blobs} of signed records are elsewhere.")?;
     }
-    let Checked {
+    let CheckReport {
         blobs,
         records,
         signatures,

@@ -8,7 +8,7 @@ use petgraph::graph::NodeIndex;
 use super::Coordinator;
 use crate::engine::EngineError;
 use crate::engine::keys::KeyState;
-use crate::store::{Foreign, StoredRecord};
+use crate::store::{ForeignRecord, StoredRecord};
 use crate::workflow::recipe::Recipe;
 
 impl Coordinator<'_> {
@@ -51,7 +51,7 @@ impl Coordinator<'_> {
             return Ok(None);
         };
         // Its blobs need not be in the store: they are fetched when a consumer reads them.
-        self.store.adopt(&[Foreign {
+        self.store.adopt(&[ForeignRecord {
             record: acceptable.record,
             signatures: Vec::new(),
         }])?;

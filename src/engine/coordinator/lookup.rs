@@ -9,7 +9,7 @@ use super::{Coordinator, Message};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
-use crate::remote::exchange::Asked;
+use crate::remote::exchange::RecordQuery;
 
 impl Coordinator<'_> {
     /// Starts a lookup of a node's record at remotes, unless it is known to be futile.
@@ -32,9 +32,9 @@ impl Coordinator<'_> {
         let store = Arc::clone(self.store);
         let outbox = self.outbox.clone();
         let comparison = self.graph.dag[node].kind.comparison();
-        let asked: Vec<Asked> = keys
+        let asked: Vec<RecordQuery> = keys
             .into_iter()
-            .map(|key| Asked { key, comparison })
+            .map(|key| RecordQuery { key, comparison })
             .collect();
         self.jobs.spawn_blocking(move || {
             // A record that can't be stored is computed instead.

@@ -9,7 +9,7 @@ use super::read::{all_folders, folders, is_running, last_change};
 use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
 use crate::digest::Digest;
 use crate::engine::event::Event;
-use crate::store::gc::Use;
+use crate::store::gc::RunUse;
 use crate::store::{Store, StoreError};
 use crate::workflow::recipe::Recipe;
 
@@ -79,7 +79,7 @@ pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
 ///
 /// # Errors
 /// A journal is damaged or can't be read, so its keys can't be determined.
-pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<Use>, StoreError> {
+pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<RunUse>, StoreError> {
     let mut by_name: BTreeMap<&str, usize> = BTreeMap::new();
     let mut by_identity: BTreeMap<_, usize> = BTreeMap::new();
     let mut uses = Vec::with_capacity(runs.len());
@@ -99,7 +99,7 @@ pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<Use>, StoreError> {
             None => of_name.to_owned(),
             Some(identity) => by_identity.get(&identity).copied().unwrap_or_default(),
         };
-        uses.push(Use {
+        uses.push(RunUse {
             folder: run.folder.clone(),
             keys: run.all_keys.clone(),
             last: run.last,

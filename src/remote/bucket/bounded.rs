@@ -18,7 +18,7 @@ use super::super::pace::Limits;
 use super::super::web::proxy::proxies;
 use super::super::web::silence::Server;
 
-use super::failure::Answered;
+use super::failure::UnusualStatus;
 
 /// The size limit of a response that is not object data: a page of a list has a thousand names.
 const LARGEST_ANSWER: usize = 16 << 20;
@@ -111,7 +111,7 @@ impl Bounded {
             .filter(|_| status.is_redirection());
         if let Some(place) = leads_elsewhere {
             let place = place.to_str().unwrap_or_default().split('?').next();
-            return Err(Answered {
+            return Err(UnusualStatus {
                 status: status.as_u16(),
                 said: format!("it redirects to {}", place.unwrap_or_default()),
             }
@@ -122,7 +122,7 @@ impl Bounded {
             || [404, 409, 412].contains(&status.as_u16());
         match is_usual {
             true => Ok(HttpResponse::from_parts(parts, body.into())),
-            false => Err(Answered {
+            false => Err(UnusualStatus {
                 status: status.as_u16(),
                 said: String::from_utf8_lossy(&body).into_owned(),
             }

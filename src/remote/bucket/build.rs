@@ -8,8 +8,8 @@ use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
+use super::super::aws_profile;
 use super::super::options::Options;
-use super::super::profile;
 use super::super::web::silence::Server;
 use super::bounded::BoundedConnector;
 use super::failure::Failure;
@@ -73,7 +73,7 @@ fn s3(
     let has_key = given(AmazonS3ConfigKey::AccessKeyId).is_some();
     let has_role = given(AmazonS3ConfigKey::WebIdentityTokenFile).is_some();
     let has_region = given(AmazonS3ConfigKey::Region).is_some();
-    if let Some(profile) = profile::chosen().filter(|_| !has_key && !has_role) {
+    if let Some(profile) = aws_profile::chosen().filter(|_| !has_key && !has_role) {
         builder = builder
             .with_access_key_id(profile.key)
             .with_secret_access_key(profile.secret);

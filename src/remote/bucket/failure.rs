@@ -23,13 +23,13 @@ pub enum Failure {
 /// A response with a status for which `object_store` has no error.
 #[derive(Debug, thiserror::Error)]
 #[error("it responds with {status}{}", sanitize::after(said))]
-pub struct Answered {
+pub struct UnusualStatus {
     pub status: u16,
     /// The text of the body.
     pub said: String,
 }
 
-impl Answered {
+impl UnusualStatus {
     /// As an error without retry here: [`super::super::patience`] does the retries.
     pub fn into_error(self) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, self)
@@ -49,13 +49,13 @@ impl Failure {
     /// The status of an unusual response.
     pub fn status(&self) -> Option<u16> {
         match self {
-            Self::Store(error) => found::<Answered>(error).map(|answered| answered.status),
+            Self::Store(error) => found::<UnusualStatus>(error).map(|answered| answered.status),
             _ => None,
         }
     }
 
     /// As an error of a [`Remote`](super::Remote).
-    pub fn told(self, remote: &str, name: &str) -> RemoteError {
+    pub fn into_remote_error(self, remote: &str, name: &str) -> RemoteError {
         let error = match self {
             Self::Store(error) => error,
             Self::Slow(why) => return passing(remote, why),
@@ -83,7 +83,7 @@ impl Failure {
         if is_search_for_credentials(&error) {
             return refused(format!("no credentials were found; {CREDENTIALS}"));
         }
-        if let Some(answered) = found::<Answered>(&error) {
+        if let Some(answered) = found::<UnusualStatus>(&error) {
             return match answered.status {
                 401 | 403 => refused(format!("{name}: {}; {CREDENTIALS}", answered.code())),
                 status if sanitize::is_passing(status) => passing(remote, answered.to_string()),

@@ -118,7 +118,7 @@ impl BucketRemote {
         };
         runtime
             .block_on(work)
-            .map_err(|failure| failure.told(&self.shown, name))
+            .map_err(|failure| failure.into_remote_error(&self.shown, name))
     }
 
     fn expect(&self) -> Expectation {

@@ -13,16 +13,16 @@ use crate::fsx::{self, Lock};
 use crate::remote::limited::Limited;
 use crate::remote::names;
 use crate::remote::transport::{Part, Remote, RemoteError};
-use crate::store::{BlobError, Elsewhere, Store, Wanted};
+use crate::store::{BlobError, BlobRequest, BlobSource, Store};
 
 /// The size limit of a blob of unknown size (a long list of files).
 pub const MOST_UNTOLD: u64 = 2 << 30;
 /// Blobs of at least this size are fetched in parts.
 const LARGE: u64 = 32 << 20;
 
-impl Elsewhere for Exchange {
-    fn fetch(&self, store: &Store, wanted: &[Wanted]) {
-        let (large, small): (Vec<Wanted>, Vec<Wanted>) = wanted
+impl BlobSource for Exchange {
+    fn fetch(&self, store: &Store, wanted: &[BlobRequest]) {
+        let (large, small): (Vec<BlobRequest>, Vec<BlobRequest>) = wanted
             .iter()
             .partition(|wanted| wanted.bytes.is_some_and(|bytes| bytes >= LARGE));
         parallel::map(&small, |wanted| self.fetch_one(store, wanted));
@@ -35,29 +35,29 @@ impl Elsewhere for Exchange {
 
 impl Exchange {
     /// Tries one peer after another.
-    fn fetch_one(&self, store: &Store, wanted: &Wanted) {
-        for neighbour in &self.neighbours {
-            if self.is_cancelled() || neighbour.remote.is_down() {
+    fn fetch_one(&self, store: &Store, wanted: &BlobRequest) {
+        for peer in &self.peers {
+            if self.is_cancelled() || peer.remote.is_down() {
                 continue;
             }
             let fetch = Fetch {
                 exchange: self,
-                neighbour,
+                peer,
                 store,
                 wanted,
             };
             match fetch.run() {
                 Ok(()) => return,
-                Err(Trouble::Remote(RemoteError::Missing { .. })) => {}
+                Err(FetchError::Remote(RemoteError::Missing { .. })) => {}
                 Err(trouble) => {
                     match trouble {
-                        Trouble::Forged | Trouble::Compressed(_) => {
-                            self.note_refused(&neighbour.name, wanted.digest);
+                        FetchError::Forged | FetchError::Compressed(_) => {
+                            self.note_refused(&peer.name, wanted.digest);
                         }
                         _ => self.failed.store(true, Ordering::Relaxed),
                     }
                     let digest = wanted.digest.short();
-                    self.complain(format!("{}: blob {digest}: {trouble}", neighbour.name));
+                    self.complain(format!("{}: blob {digest}: {trouble}", peer.name));
                 }
             }
         }
@@ -65,7 +65,7 @@ impl Exchange {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum Trouble {
+enum FetchError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     #[error("its content does not match the digest in its name; nothing was kept")]
@@ -78,7 +78,7 @@ enum Trouble {
     Blob(BlobError),
 }
 
-impl Trouble {
+impl FetchError {
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         |source| Self::Io {
             path: path.to_path_buf(),
@@ -90,19 +90,19 @@ impl Trouble {
 /// One blob from one peer.
 struct Fetch<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Peer,
+    peer: &'a Peer,
     store: &'a Store,
-    wanted: &'a Wanted,
+    wanted: &'a BlobRequest,
 }
 
 impl Fetch<'_> {
-    fn run(&self) -> Result<(), Trouble> {
+    fn run(&self) -> Result<(), FetchError> {
         let folder = self.store.downloads().join("blobs");
-        fsx::make_folders(&folder).map_err(Trouble::io(&folder))?;
+        fsx::make_folders(&folder).map_err(FetchError::io(&folder))?;
         let file = folder.join(self.wanted.digest.to_hex());
         let lock = file.with_extension("lock");
         // The former holder may have fetched the blob in the meantime.
-        let _lock = Lock::acquire(&lock).map_err(Trouble::io(&lock))?;
+        let _lock = Lock::acquire(&lock).map_err(FetchError::io(&lock))?;
         if self.store.has(&self.wanted.digest) {
             return Ok(());
         }
@@ -110,20 +110,20 @@ impl Fetch<'_> {
         // Earlier content may come from another remote, and be wrong.
         let goes_on = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
         match self.bring(&file) {
-            Err(Trouble::Forged) if goes_on => self.bring(&file),
+            Err(FetchError::Forged) if goes_on => self.bring(&file),
             result => result,
         }
     }
 
     /// Fetches the blob into `file`, and adds it to the store.
-    fn bring(&self, file: &Path) -> Result<(), Trouble> {
+    fn bring(&self, file: &Path) -> Result<(), FetchError> {
         match self.plain(file) {
-            Err(Trouble::Remote(RemoteError::Missing { .. })) => self.compressed(file)?,
+            Err(FetchError::Remote(RemoteError::Missing { .. })) => self.compressed(file)?,
             result => result?,
         }
         match self.store.take_in(file, &self.wanted.digest) {
-            Err(BlobError::Damaged(_)) => Err(Trouble::Forged),
-            result => result.map_err(Trouble::Blob),
+            Err(BlobError::Damaged(_)) => Err(FetchError::Forged),
+            result => result.map_err(FetchError::Blob),
         }
     }
 
@@ -132,23 +132,23 @@ impl Fetch<'_> {
     }
 
     /// Fetches the plain blob into `path`; resumes after existing content.
-    fn plain(&self, path: &Path) -> Result<(), Trouble> {
+    fn plain(&self, path: &Path) -> Result<(), FetchError> {
         let name = names::object(&self.wanted.digest);
         if let Some(bytes) = self.wanted.bytes.filter(|bytes| *bytes >= LARGE) {
-            let remote = &self.neighbour.remote;
-            let parts = Parts::open(path, bytes).map_err(Trouble::io(path))?;
+            let remote = &self.peer.remote;
+            let parts = Parts::open(path, bytes).map_err(FetchError::io(path))?;
             return parts.fetch(remote, &name, &self.exchange.received).map_err(
                 |error| match error {
-                    Ok(error) => Trouble::Remote(error),
-                    Err(error) => Trouble::io(path)(error),
+                    Ok(error) => FetchError::Remote(error),
+                    Err(error) => FetchError::io(path)(error),
                 },
             );
         }
-        let mut file = open(path, true).map_err(Trouble::io(path))?;
-        let from = file.metadata().map_err(Trouble::io(path))?.len();
+        let mut file = open(path, true).map_err(FetchError::io(path))?;
+        let from = file.metadata().map_err(FetchError::io(path))?.len();
         let most = self.most();
         if from > most {
-            file.set_len(0).map_err(Trouble::io(path))?;
+            file.set_len(0).map_err(FetchError::io(path))?;
         }
         let from = if from > most { 0 } else { from };
         // One byte beyond the limit shows that the content is wrong.
@@ -160,19 +160,19 @@ impl Fetch<'_> {
         let total = from + count;
         if total > most || self.wanted.bytes.is_some_and(|bytes| total != bytes) {
             let _ = fs::remove_file(path);
-            return Err(Trouble::Forged);
+            return Err(FetchError::Forged);
         }
         Ok(())
     }
 
     /// Fetches the compressed form. The output never exceeds the size of the blob.
-    fn compressed(&self, path: &Path) -> Result<(), Trouble> {
+    fn compressed(&self, path: &Path) -> Result<(), FetchError> {
         let name = names::compressed(&self.wanted.digest);
         let most = self.most();
-        let file = open(path, false).map_err(Trouble::io(path))?;
+        let file = open(path, false).map_err(FetchError::io(path))?;
         let limited = Limited::new(file, most);
         let mut decoder =
-            zstd::stream::write::Decoder::new(limited).map_err(Trouble::Compressed)?;
+            zstd::stream::write::Decoder::new(limited).map_err(FetchError::Compressed)?;
         let part = Part { from: 0, most };
         let fetched = self.get(&name, part, &mut decoder);
         let flushed = decoder.flush();
@@ -184,7 +184,7 @@ impl Fetch<'_> {
             }
             (Err(RemoteError::Io { source, .. }), _) | (_, Err(source)) => {
                 let _ = fs::remove_file(path);
-                Err(Trouble::Compressed(source))
+                Err(FetchError::Compressed(source))
             }
             (Err(error), _) => {
                 let _ = fs::remove_file(path);
@@ -194,7 +194,7 @@ impl Fetch<'_> {
     }
 
     fn get(&self, name: &str, part: Part, into: &mut dyn Write) -> Result<u64, RemoteError> {
-        let count = self.neighbour.remote.get(name, part, into)?;
+        let count = self.peer.remote.get(name, part, into)?;
         self.exchange.received.fetch_add(count, Ordering::Relaxed);
         Ok(count)
     }

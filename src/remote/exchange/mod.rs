@@ -22,8 +22,8 @@ use crate::digest::Digest;
 
 pub use agreement::{Agreement, same_bits, same_outcome};
 pub use blobs::MOST_UNTOLD;
-pub use push::{PushError, Pushed, Pushing};
-pub use records::{Asked, Found, Refusal, Taken, Why};
+pub use push::{PushError, PushOptions, PushReport};
+pub use records::{LookupResult, RecordQuery, Refusal, RefusalReason, TrustedOutcomes};
 
 /// Another store, and the terms of its use.
 pub struct Peer {
@@ -37,7 +37,7 @@ pub struct Peer {
 
 /// The remotes of one command, and the trusted signers.
 pub struct Exchange {
-    neighbours: Vec<Peer>,
+    peers: Vec<Peer>,
     trust: Trust,
     /// The signing key of this lab.
     key: Option<SecretKey>,
@@ -60,10 +60,10 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub fn new(neighbours: Vec<Peer>, trust: Trust, key: Option<SecretKey>) -> Self {
+    pub fn new(peers: Vec<Peer>, trust: Trust, key: Option<SecretKey>) -> Self {
         Self {
             own: key.iter().map(SecretKey::public).collect(),
-            neighbours,
+            peers,
             trust,
             key,
             received: AtomicU64::new(0),
@@ -83,8 +83,8 @@ impl Exchange {
         self
     }
 
-    pub fn neighbours(&self) -> &[Peer] {
-        &self.neighbours
+    pub fn peers(&self) -> &[Peer] {
+        &self.peers
     }
 
     pub fn trust(&self) -> &Trust {
@@ -116,8 +116,8 @@ impl Exchange {
     }
 
     /// Whether a peer sent wrong content for a blob.
-    pub fn was_refused(&self, neighbour: &str, digest: &Digest) -> bool {
-        held(&self.refused).contains(&(neighbour.to_string(), *digest))
+    pub fn was_refused(&self, peer: &str, digest: &Digest) -> bool {
+        held(&self.refused).contains(&(peer.to_string(), *digest))
     }
 
     /// Whether any peer sent wrong content for a blob.
@@ -127,8 +127,8 @@ impl Exchange {
             .any(|(_, refused)| refused == digest)
     }
 
-    fn note_refused(&self, neighbour: &str, digest: Digest) {
-        held(&self.refused).insert((neighbour.to_string(), digest));
+    fn note_refused(&self, peer: &str, digest: Digest) {
+        held(&self.refused).insert((peer.to_string(), digest));
     }
 
     fn is_known_whole(&self, name: &(String, String)) -> bool {
@@ -183,11 +183,7 @@ fn shuffle_by<T>(items: &mut [T], digest: impl Fn(&T) -> Digest) {
 
 impl std::fmt::Debug for Exchange {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names: Vec<&str> = self
-            .neighbours
-            .iter()
-            .map(|one| one.name.as_str())
-            .collect();
+        let names: Vec<&str> = self.peers.iter().map(|one| one.name.as_str()).collect();
         write!(formatter, "Exchange({})", names.join(", "))
     }
 }

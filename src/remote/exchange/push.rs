@@ -27,7 +27,7 @@ const LEVEL: i32 = 3;
 
 /// Options of a push.
 #[derive(Clone, Copy, Debug)]
-pub struct Pushing {
+pub struct PushOptions {
     /// Push only records and signatures, without blobs.
     pub records_only: bool,
     /// Only report what would be sent.
@@ -38,7 +38,7 @@ pub struct Pushing {
 
 /// What was sent, or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Pushed {
+pub struct PushReport {
     /// Records that the remote lacked.
     pub records: usize,
     /// Records that it had completely.
@@ -57,7 +57,7 @@ pub struct Pushed {
     pub absent: usize,
 }
 
-impl Pushed {
+impl PushReport {
     /// Adds `more`.
     pub fn add(&mut self, more: &Self) {
         self.records += more.records;
@@ -98,18 +98,18 @@ impl Exchange {
     /// The first failure. What was pushed until then stays and is not pushed again.
     pub fn push(
         &self,
-        neighbour: &Peer,
+        peer: &Peer,
         store: &Store,
         records: &[StoredRecord],
-        pushing: Pushing,
-    ) -> Result<Pushed, PushError> {
+        pushing: PushOptions,
+    ) -> Result<PushReport, PushError> {
         let push = Push {
             exchange: self,
-            neighbour,
+            peer,
             store,
             pushing,
         };
-        let mut total = Pushed::default();
+        let mut total = PushReport::default();
         // One batch after another, so that an interruption leaves complete records.
         for batch in records.chunks(256) {
             push.batch(batch, &mut total)?;
@@ -120,9 +120,9 @@ impl Exchange {
 
 struct Push<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Peer,
+    peer: &'a Peer,
     store: &'a Store,
-    pushing: Pushing,
+    pushing: PushOptions,
 }
 
 /// The form of a blob at a remote.
@@ -143,7 +143,7 @@ struct PendingRecord<'a> {
 }
 
 impl Push<'_> {
-    fn batch(&self, records: &[StoredRecord], total: &mut Pushed) -> Result<(), PushError> {
+    fn batch(&self, records: &[StoredRecord], total: &mut PushReport) -> Result<(), PushError> {
         let (records, held): (Vec<_>, Vec<_>) = records
             .iter()
             .partition(|stored| self.store.may_share(&stored.record));
@@ -172,7 +172,7 @@ impl Push<'_> {
     fn parcel<'a>(&self, stored: &'a StoredRecord) -> Result<PendingRecord<'a>, PushError> {
         self.check_cancelled()?;
         let key = &stored.record.key;
-        let listed = self.neighbour.remote.list(&names::records(key))?;
+        let listed = self.peer.remote.list(&names::records(key))?;
         let mut listed: BTreeSet<InRecords> =
             listed.iter().filter_map(|name| in_records(name)).collect();
         let mut signatures = self.signatures(stored)?;
@@ -214,7 +214,7 @@ impl Push<'_> {
                 continue;
             }
             let signer = PublicKey::from_name(&signer);
-            let speaks = match transport::read(&self.neighbour.remote, &name, MOST_ENVELOPE) {
+            let speaks = match transport::read(&self.peer.remote, &name, MOST_ENVELOPE) {
                 Ok(envelope) => {
                     statement::verify(&envelope, &signer, &record, &stored.record).is_ok()
                 }
@@ -231,11 +231,11 @@ impl Push<'_> {
     /// Whether the object at the remote is intact, if that can be found out at acceptable cost.
     fn is_whole(&self, name: &str, digest: &Digest) -> Result<Option<bool>, PushError> {
         self.check_cancelled()?;
-        let seen = (self.neighbour.name.clone(), name.to_string());
+        let seen = (self.peer.name.clone(), name.to_string());
         if self.exchange.is_known_whole(&seen) {
             return Ok(Some(true));
         }
-        let whole = match self.neighbour.remote.intact(name, digest)? {
+        let whole = match self.peer.remote.intact(name, digest)? {
             None if self.pushing.check => Some(self.reads_whole(name, digest)?),
             whole => whole,
         };
@@ -252,7 +252,7 @@ impl Push<'_> {
             from: 0,
             most: u64::MAX,
         };
-        let remote = &self.neighbour.remote;
+        let remote = &self.peer.remote;
         let read = match name.ends_with(COMPRESSED) {
             false => remote.get(name, all, &mut hasher),
             true => {
@@ -310,13 +310,13 @@ impl Push<'_> {
             let trust = &self.exchange.trust;
             signer != key.public()
                 && self.exchange.own.contains(&signer)
-                && trust.taken_back(&signer).is_some()
+                && trust.revocation_of(&signer).is_some()
                 && matches!(trust.standing(&signer, record), Standing::Revoked(_))
         })
     }
 
     /// Sends the missing blobs.
-    fn blobs(&self, parcels: &[PendingRecord], total: &mut Pushed) -> Result<(), PushError> {
+    fn blobs(&self, parcels: &[PendingRecord], total: &mut PushReport) -> Result<(), PushError> {
         let mut named: BTreeMap<Digest, u64> = BTreeMap::new();
         for parcel in parcels {
             named.extend(self.named(parcel.stored, total)?);
@@ -343,7 +343,7 @@ impl Push<'_> {
     fn named(
         &self,
         stored: &StoredRecord,
-        total: &mut Pushed,
+        total: &mut PushReport,
     ) -> Result<BTreeMap<Digest, u64>, PushError> {
         let mut named = BTreeMap::new();
         for port in stored.record.ports.values() {
@@ -384,7 +384,7 @@ impl Push<'_> {
             let plain = batch.iter().map(|(digest, _)| names::object(digest));
             let compressed = batch.iter().map(|(digest, _)| names::compressed(digest));
             let names: Vec<String> = plain.chain(compressed).collect();
-            let sizes = self.neighbour.remote.sizes(&names)?;
+            let sizes = self.peer.remote.sizes(&names)?;
             let (plain, compressed) = sizes.split_at(sizes.len() / 2);
             let there = batch.iter().zip(plain.iter().zip(compressed));
             there
@@ -412,7 +412,7 @@ impl Push<'_> {
             (Some(_), _) => names::object(digest),
             (None, Some(_)) => names::compressed(digest),
         };
-        let refused = self.exchange.was_refused(&self.neighbour.name, digest);
+        let refused = self.exchange.was_refused(&self.peer.name, digest);
         let whole = !refused && self.is_whole(&name, digest)? != Some(false);
         Ok(match (whole, plain) {
             (true, _) => Form::Whole,
@@ -462,7 +462,7 @@ impl Push<'_> {
             return Ok(());
         }
         let bytes = content.size().map_err(io_error(Path::new(name)))?;
-        self.neighbour.remote.put(name, content)?;
+        self.peer.remote.put(name, content)?;
         self.exchange.sent.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }

@@ -6,14 +6,14 @@ use super::agreement::{Agreement, same_outcome};
 use super::parallel;
 use super::{Exchange, Peer, shuffle_by};
 use crate::digest::Digest;
-use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names::{self, InRecords, in_records};
+use crate::remote::record_check::{self, MOST_RECORD};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
-use crate::remote::statement::Word;
+use crate::remote::statement::OutcomeStatement;
 use crate::remote::transport::{self, Remote, RemoteError};
 use crate::remote::trust::{Policy, Standing};
 use crate::store::{
-    Accepted, Foreign, Record, RevocationCheck, Signature, Store, StoreError, StoredRecord,
+    Accepted, ForeignRecord, Record, RevocationCheck, Signature, Store, StoreError, StoredRecord,
 };
 use crate::workflow::kind::Comparison;
 
@@ -31,16 +31,16 @@ const MOST_STRANGERS: usize = 8;
 
 /// A requested key, and how to compare two outcomes of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked {
+pub struct RecordQuery {
     pub key: Digest,
     pub comparison: Comparison,
 }
 
 /// The result of a lookup.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct LookupResult {
     /// By key.
-    pub taken: BTreeMap<Digest, Taken>,
+    pub taken: BTreeMap<Digest, TrustedOutcomes>,
     /// Records that were found but refused.
     pub refused: Vec<Refusal>,
     /// The agreement on keys for which more than one trusted lab has an outcome.
@@ -49,14 +49,14 @@ pub struct Found {
 
 /// The trusted outcomes of a key at a remote.
 #[derive(Clone, Debug)]
-pub struct Taken {
+pub struct TrustedOutcomes {
     /// The remote's name.
     pub remote: String,
     /// In order of preference: a store uses the first.
-    pub outcomes: Vec<Foreign>,
+    pub outcomes: Vec<ForeignRecord>,
 }
 
-impl Taken {
+impl TrustedOutcomes {
     /// The outcome that a store without any would choose.
     pub fn first(&self) -> Option<StoredRecord> {
         let record = self.outcomes.first()?.record.clone();
@@ -70,11 +70,11 @@ pub struct Refusal {
     pub remote: String,
     pub key: Digest,
     pub record: Digest,
-    pub why: Why,
+    pub why: RefusalReason,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
-pub enum Why {
+pub enum RefusalReason {
     #[error("nobody has signed it")]
     Unsigned,
     /// The signers, none of whom is trusted.
@@ -91,7 +91,7 @@ pub enum Why {
 
 /// A verified record with the labs that support it.
 struct Candidate {
-    foreign: Foreign,
+    foreign: ForeignRecord,
     digest: Digest,
     labs: BTreeSet<String>,
 }
@@ -99,20 +99,20 @@ struct Candidate {
 impl Exchange {
     /// Looks up records of every key, and returns the trusted ones. A remote that is down, or
     /// responds with invalid data, only contributes nothing.
-    pub fn look_up(&self, asked: &[Asked]) -> Found {
-        let asked: Vec<Asked> = self.not_known_absent(asked);
+    pub fn look_up(&self, asked: &[RecordQuery]) -> LookupResult {
+        let asked: Vec<RecordQuery> = self.not_known_absent(asked);
         let looked = parallel::map(&asked, |asked| self.candidates(asked));
-        let mut found = Found::default();
+        let mut found = LookupResult::default();
         for (asked, (candidates, refused)) in asked.iter().zip(looked) {
             found.refused.extend(refused);
             match candidates {
-                Some((neighbour, candidates)) => {
+                Some((peer, candidates)) => {
                     let agreement = agreement(asked.comparison, &candidates);
                     if agreement.is_of_several() {
                         found.agreements.insert(asked.key, agreement);
                     }
-                    let taken = Taken {
-                        remote: neighbour.name.clone(),
+                    let taken = TrustedOutcomes {
+                        remote: peer.name.clone(),
                         outcomes: candidates.into_iter().map(|one| one.foreign).collect(),
                     };
                     found.taken.insert(asked.key, taken);
@@ -127,14 +127,14 @@ impl Exchange {
     ///
     /// # Errors
     /// `store` can't be written.
-    pub fn bring(&self, store: &Store, asked: &[Asked]) -> Result<Found, StoreError> {
+    pub fn bring(&self, store: &Store, asked: &[RecordQuery]) -> Result<LookupResult, StoreError> {
         let found = self.look_up(asked);
         let outcomes = found.taken.values().flat_map(|taken| &taken.outcomes);
         store.adopt(&outcomes.cloned().collect::<Vec<_>>())?;
         Ok(found)
     }
 
-    fn not_known_absent(&self, asked: &[Asked]) -> Vec<Asked> {
+    fn not_known_absent(&self, asked: &[RecordQuery]) -> Vec<RecordQuery> {
         let absent = self.absent.lock().unwrap_or_else(|held| held.into_inner());
         let mut seen = BTreeSet::new();
         let asked = asked.iter().filter(|asked| !absent.contains(&asked.key));
@@ -156,15 +156,15 @@ impl Exchange {
     }
 
     /// The records of the first peer that has acceptable ones.
-    fn candidates(&self, asked: &Asked) -> (Option<(&Peer, Vec<Candidate>)>, Vec<Refusal>) {
+    fn candidates(&self, asked: &RecordQuery) -> (Option<(&Peer, Vec<Candidate>)>, Vec<Refusal>) {
         let mut refused = Vec::new();
-        for neighbour in &self.neighbours {
-            if self.is_cancelled() || neighbour.remote.is_down() {
+        for peer in &self.peers {
+            if self.is_cancelled() || peer.remote.is_down() {
                 continue;
             }
             let mut hearing = KeyLookup {
                 exchange: self,
-                neighbour,
+                peer,
                 asked,
                 refused: Vec::new(),
             };
@@ -172,13 +172,13 @@ impl Exchange {
             refused.append(&mut hearing.refused);
             match looked {
                 Ok(candidates) if !candidates.is_empty() => {
-                    return (Some((neighbour, candidates)), refused);
+                    return (Some((peer, candidates)), refused);
                 }
                 Ok(_) => {}
                 Err(error) => {
                     self.failed
                         .store(true, std::sync::atomic::Ordering::Relaxed);
-                    self.complain(format!("{}: {error}", neighbour.name));
+                    self.complain(format!("{}: {error}", peer.name));
                 }
             }
         }
@@ -210,8 +210,8 @@ fn listed(names: &[String]) -> BTreeMap<Digest, BTreeSet<Digest>> {
 /// The lookup of one key at one peer.
 struct KeyLookup<'a> {
     exchange: &'a Exchange,
-    neighbour: &'a Peer,
-    asked: &'a Asked,
+    peer: &'a Peer,
+    asked: &'a RecordQuery,
     refused: Vec<Refusal>,
 }
 
@@ -220,10 +220,7 @@ impl KeyLookup<'_> {
     /// without a trusted signer cost nothing; of the others, the signature is read first, which
     /// can't be forged.
     fn candidates(&mut self) -> Result<Vec<Candidate>, RemoteError> {
-        let names = self
-            .neighbour
-            .remote
-            .list(&names::records(&self.asked.key))?;
+        let names = self.peer.remote.list(&names::records(&self.asked.key))?;
         let mut worth = self.worth_reading(&listed(&names));
         if worth.len() > MOST_FALSE {
             // In random order, so that false names can't hide a valid one permanently.
@@ -243,7 +240,7 @@ impl KeyLookup<'_> {
             seen += some.len();
         }
         if wrong >= MOST_FALSE && seen < worth.len() {
-            let (name, key) = (&self.neighbour.name, self.asked.key.short());
+            let (name, key) = (&self.peer.name, self.asked.key.short());
             self.exchange.complain(format!(
                 "`{name}`: {wrong} of the {} records that it lists for {key} as signed by a trusted \
                  lab are not, and the others were not read",
@@ -266,7 +263,7 @@ impl KeyLookup<'_> {
             }
         }
         if untold > 0 {
-            let (name, key) = (&self.neighbour.name, self.asked.key.short());
+            let (name, key) = (&self.peer.name, self.asked.key.short());
             self.exchange.complain(format!(
                 "`{name}`: {untold} more records of {key} are not signed by a trusted lab"
             ));
@@ -278,19 +275,21 @@ impl KeyLookup<'_> {
     fn judged(
         &mut self,
         record: Digest,
-        looked: Result<Result<Candidate, Why>, RemoteError>,
+        looked: Result<Result<Candidate, RefusalReason>, RemoteError>,
     ) -> Option<Candidate> {
         let why = match looked {
             Ok(Ok(candidate)) => return Some(candidate),
             Ok(Err(why)) => why,
-            Err(RemoteError::Missing { .. }) => Why::Bad("it is listed but missing".to_string()),
+            Err(RemoteError::Missing { .. }) => {
+                RefusalReason::Bad("it is listed but missing".to_string())
+            }
             // A record that can't be fetched must not hide the others.
             Err(error) if error.is_passing() => {
-                let name = &self.neighbour.name;
+                let name = &self.peer.name;
                 self.exchange.complain(format!("{name}: {error}"));
                 return None;
             }
-            Err(error) => Why::Bad(error.to_string()),
+            Err(error) => RefusalReason::Bad(error.to_string()),
         };
         if self.refused.len() < 2 * MOST_TOLD {
             self.refuse(record, why);
@@ -298,9 +297,9 @@ impl KeyLookup<'_> {
         None
     }
 
-    fn refuse(&mut self, record: Digest, why: Why) {
+    fn refuse(&mut self, record: Digest, why: RefusalReason) {
         self.refused.push(Refusal {
-            remote: self.neighbour.name.clone(),
+            remote: self.peer.name.clone(),
             key: self.asked.key,
             record,
             why,
@@ -313,7 +312,7 @@ impl KeyLookup<'_> {
         &self,
         digest: &Digest,
         trusted: &BTreeMap<PublicKey, String>,
-    ) -> Result<Result<Candidate, Why>, RemoteError> {
+    ) -> Result<Result<Candidate, RefusalReason>, RemoteError> {
         let mut words = Vec::new();
         let mut invalid = Vec::new();
         for (signer, lab) in trusted {
@@ -323,14 +322,14 @@ impl KeyLookup<'_> {
             }
         }
         if words.is_empty() {
-            return Ok(Err(Why::Bad(invalid.join("; "))));
+            return Ok(Err(RefusalReason::Bad(invalid.join("; "))));
         }
         let record = match self.record(digest)? {
             Ok(record) => record,
-            Err(why) => return Ok(Err(Why::Bad(why))),
+            Err(why) => return Ok(Err(RefusalReason::Bad(why))),
         };
         if let Some(reason) = self.origin_taken_back(&record) {
-            return Ok(Err(Why::Revoked(reason)));
+            return Ok(Err(RefusalReason::Revoked(reason)));
         }
         let mut labs = BTreeSet::new();
         let mut signatures = Vec::new();
@@ -346,15 +345,15 @@ impl KeyLookup<'_> {
             }
         }
         if signatures.is_empty() {
-            return Ok(Err(Why::Bad(invalid.join("; "))));
+            return Ok(Err(RefusalReason::Bad(invalid.join("; "))));
         }
         // Anyone can add a false signature beside a valid one; it must not invalidate that.
         for why in invalid {
-            let (name, short) = (&self.neighbour.name, digest.short());
+            let (name, short) = (&self.peer.name, digest.short());
             self.exchange
                 .complain(format!("`{name}`: record {short}, {why}; ignored"));
         }
-        let foreign = Foreign { record, signatures };
+        let foreign = ForeignRecord { record, signatures };
         Ok(Ok(Candidate {
             foreign,
             digest: *digest,
@@ -366,8 +365,8 @@ impl KeyLookup<'_> {
     fn origin_taken_back(&self, record: &Record) -> Option<String> {
         let trust = &self.exchange.trust;
         let mut accepted = record.provenance.accepted.iter();
-        let taken_back = accepted.find(|one| trust.is_taken_back(&one.record, &one.signers))?;
-        let by = trust.taken_back_by(&taken_back.record, &taken_back.signers);
+        let taken_back = accepted.find(|one| trust.is_revoked(&one.record, &one.signers))?;
+        let by = trust.revoked_by(&taken_back.record, &taken_back.signers);
         by.into_iter().next().map(|(_, reason)| reason)
     }
 
@@ -379,7 +378,7 @@ impl KeyLookup<'_> {
             |one: &Accepted| one.signers.is_empty() || one.signers.contains(&signer.in_names());
         let Policy {
             require, quorum, ..
-        } = &self.neighbour.policy;
+        } = &self.peer.policy;
         (require.is_empty() && *quorum <= 1) || accepted.all(is_own)
     }
 
@@ -388,7 +387,7 @@ impl KeyLookup<'_> {
         &self,
         digest: &Digest,
         signer: &PublicKey,
-    ) -> Result<Result<(Word, Signature), String>, RemoteError> {
+    ) -> Result<Result<(OutcomeStatement, Signature), String>, RemoteError> {
         let name = names::signature(&self.asked.key, digest, &signer.in_names());
         let envelope = match self.read(&name, MOST_ENVELOPE) {
             Ok(envelope) => envelope,
@@ -399,12 +398,12 @@ impl KeyLookup<'_> {
             Err(error) => return Ok(Err(error.to_string())),
         };
         Ok(
-            match Word::open(&envelope, signer, digest, &self.asked.key) {
+            match OutcomeStatement::open(&envelope, signer, digest, &self.asked.key) {
                 Ok(word) => {
                     let signer = signer.in_names();
                     Ok((word, Signature { signer, envelope }))
                 }
-                Err(error) => Err(checked::shown(&error.to_string())),
+                Err(error) => Err(record_check::shown(&error.to_string())),
             },
         )
     }
@@ -414,7 +413,7 @@ impl KeyLookup<'_> {
         &self,
         record: &Digest,
         signers: &BTreeSet<Digest>,
-    ) -> Result<BTreeMap<PublicKey, String>, Why> {
+    ) -> Result<BTreeMap<PublicKey, String>, RefusalReason> {
         let mut trusted = BTreeMap::new();
         let mut unknown = Vec::new();
         let mut revoked = None;
@@ -430,9 +429,9 @@ impl KeyLookup<'_> {
         }
         match (trusted.is_empty(), revoked) {
             (false, _) => Ok(trusted),
-            (true, Some(reason)) => Err(Why::Revoked(reason)),
-            (true, None) if unknown.is_empty() => Err(Why::Unsigned),
-            (true, None) => Err(Why::Unknown(unknown)),
+            (true, Some(reason)) => Err(RefusalReason::Revoked(reason)),
+            (true, None) if unknown.is_empty() => Err(RefusalReason::Unsigned),
+            (true, None) => Err(RefusalReason::Unknown(unknown)),
         }
     }
 
@@ -440,11 +439,11 @@ impl KeyLookup<'_> {
     fn record(&self, digest: &Digest) -> Result<Result<Record, String>, RemoteError> {
         let key = &self.asked.key;
         let bytes = self.read(&names::record(key, digest), MOST_RECORD)?;
-        Ok(checked::record(&bytes, key, digest))
+        Ok(record_check::record(&bytes, key, digest))
     }
 
     fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, RemoteError> {
-        let bytes = transport::read(&self.neighbour.remote, name, most)?;
+        let bytes = transport::read(&self.peer.remote, name, most)?;
         let count = bytes.len() as u64;
         let received = &self.exchange.received;
         received.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
@@ -468,11 +467,11 @@ impl KeyLookup<'_> {
                 agreeing.flat_map(|other| other.labs.clone()).collect()
             })
             .collect();
-        let policy = &self.neighbour.policy;
+        let policy = &self.peer.policy;
         if !behind.iter().any(|labs| policy.accepts(labs)) {
             for (candidate, labs) in candidates.into_iter().zip(behind) {
                 let labs = labs.into_iter().collect();
-                self.refuse(candidate.digest, Why::Policy(labs));
+                self.refuse(candidate.digest, RefusalReason::Policy(labs));
             }
             return Vec::new();
         }

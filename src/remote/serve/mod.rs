@@ -7,15 +7,15 @@
 
 mod access;
 mod answers;
+mod body;
 mod connection;
-mod pieces;
+mod inline_cache;
 mod ranges;
 mod reading;
 mod routes;
 mod target;
 mod trials;
 mod upload;
-mod withheld;
 
 use std::collections::HashMap;
 use std::io;
@@ -71,7 +71,7 @@ struct Shared {
     /// Compressed blobs that were verified, with their stamps at that time.
     compressed: Mutex<HashMap<Digest, Stamp>>,
     trials: trials::Trials,
-    inline: withheld::Inline,
+    inline: inline_cache::InlineCache,
 }
 
 /// A bound server that does not accept requests yet.
@@ -101,7 +101,7 @@ impl Server {
                 limits,
                 compressed: Mutex::default(),
                 trials: trials::Trials::default(),
-                inline: withheld::Inline::default(),
+                inline: inline_cache::InlineCache::default(),
             }),
         })
     }

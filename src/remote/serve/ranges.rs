@@ -5,7 +5,7 @@ use axum::http::header::{IF_NONE_MATCH, IF_RANGE, RANGE};
 
 /// The byte range that a request asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum RequestedRange {
     Whole,
     /// `count` bytes starting at `from`; never empty.
     Part {
@@ -17,19 +17,19 @@ pub enum Asked {
 }
 
 /// The requested range of an object of `size` bytes with the entity tag `tag`.
-pub fn asked(headers: &HeaderMap, tag: &str, size: u64) -> Asked {
+pub fn requested(headers: &HeaderMap, tag: &str, size: u64) -> RequestedRange {
     let same = headers
         .get(IF_RANGE)
         .is_none_or(|value| value.as_bytes() == tag.as_bytes());
     let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
     match range.filter(|_| same) {
-        Some(range) => parse(range, size).unwrap_or(Asked::Whole),
-        None => Asked::Whole,
+        Some(range) => parse(range, size).unwrap_or(RequestedRange::Whole),
+        None => RequestedRange::Whole,
     }
 }
 
 /// `None`: not a single byte range.
-fn parse(range: &str, size: u64) -> Option<Asked> {
+fn parse(range: &str, size: u64) -> Option<RequestedRange> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
     let number = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -48,11 +48,11 @@ fn parse(range: &str, size: u64) -> Option<Asked> {
         }
     };
     Some(match from < to {
-        true => Asked::Part {
+        true => RequestedRange::Part {
             from,
             count: to - from,
         },
-        false => Asked::Outside,
+        false => RequestedRange::Outside,
     })
 }
 
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn ranges_are_read_as_the_standard_says() {
-        let part = |from, count| Some(Asked::Part { from, count });
+        let part = |from, count| Some(RequestedRange::Part { from, count });
         assert_eq!(parse("bytes=0-3", 10), part(0, 4));
         assert_eq!(parse("bytes=4-", 10), part(4, 6));
         assert_eq!(parse("bytes=-3", 10), part(7, 3));
@@ -84,9 +84,13 @@ mod tests {
             "bytes=-0",
             "bytes=99999999999999999999-",
         ] {
-            assert_eq!(parse(outside, 10), Some(Asked::Outside), "{outside}");
+            assert_eq!(
+                parse(outside, 10),
+                Some(RequestedRange::Outside),
+                "{outside}"
+            );
         }
-        assert_eq!(parse("bytes=0-", 0), Some(Asked::Outside));
+        assert_eq!(parse("bytes=0-", 0), Some(RequestedRange::Outside));
         for other in [
             "bytes=3-1",
             "bytes=a-",

@@ -18,14 +18,14 @@ use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::pieces::{Broken, Pieces};
-use super::ranges::{self, Asked};
+use super::body::{BodyError, RequestBody};
+use super::ranges::{self, RequestedRange};
 use super::target::Target;
 use super::{Shared, answers};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
-use crate::remote::checked::MOST_RECORD;
 use crate::remote::names::{InRecords, in_records};
+use crate::remote::record_check::MOST_RECORD;
 use crate::store::{BlobError, Blobs};
 
 /// The chunk size of a file transfer.
@@ -61,16 +61,16 @@ pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Respon
             status(StatusCode::NOT_MODIFIED)
         }
         true => sized(Body::empty(), size),
-        false => match ranges::asked(&parts.headers, &tag, size) {
-            Asked::Whole => sized(send(file, 0, size), size),
-            Asked::Part { from, count } => {
+        false => match ranges::requested(&parts.headers, &tag, size) {
+            RequestedRange::Whole => sized(send(file, 0, size), size),
+            RequestedRange::Part { from, count } => {
                 let mut response = sized(send(file, from, count), count);
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 let range = format!("bytes {from}-{}/{size}", from + count - 1);
                 set(&mut response, CONTENT_RANGE, &range);
                 response
             }
-            Asked::Outside => {
+            RequestedRange::Outside => {
                 let mut response = answers::text(
                     StatusCode::RANGE_NOT_SATISFIABLE,
                     &format!("it has {size} bytes"),
@@ -86,7 +86,7 @@ pub async fn read(shared: &Arc<Shared>, target: Target, parts: &Parts) -> Respon
 
 /// Handles `POST /has`: responds to a list of names with a list of sizes, or null for missing ones.
 pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
-    let mut pieces = Pieces::new(body, MOST_ASKED, &shared.limits);
+    let mut pieces = RequestBody::new(body, MOST_ASKED, &shared.limits);
     let bytes = match pieces.whole().await {
         Ok(bytes) => bytes,
         Err(broken) => return refused(broken),
@@ -114,11 +114,11 @@ pub async fn has(shared: &Arc<Shared>, body: Body) -> Response {
 }
 
 /// The response to an invalid body.
-pub fn refused(broken: Broken) -> Response {
+pub fn refused(broken: BodyError) -> Response {
     let status = match broken {
-        Broken::Slow => StatusCode::REQUEST_TIMEOUT,
-        Broken::Off => StatusCode::BAD_REQUEST,
-        Broken::Large(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Slow => StatusCode::REQUEST_TIMEOUT,
+        BodyError::Off => StatusCode::BAD_REQUEST,
+        BodyError::Large(_) => StatusCode::PAYLOAD_TOO_LARGE,
     };
     answers::text(status, &broken.to_string())
 }
@@ -137,13 +137,13 @@ impl Shared {
         let name = target.name();
         match target {
             Target::RecordsOf(_) => self.listing(&name, |file, is_file| {
-                let may_go = match in_records(file) {
+                let may_share = match in_records(file) {
                     Some(InRecords::Record(record)) if is_file => {
-                        self.may_go(&record, &format!("{name}{file}"))?
+                        self.may_share(&record, &format!("{name}{file}"))?
                     }
                     named => named.is_some(),
                 };
-                Ok(is_file && may_go)
+                Ok(is_file && may_share)
             }),
             Target::Revocations => self.listing(&name, |file, is_file| {
                 Ok(!is_file && file.parse::<Digest>().is_ok())
@@ -156,7 +156,7 @@ impl Shared {
             Target::Trials => Ok(Answer::Listing(self.trials.listed())),
             Target::Trial(_) => Ok(Answer::Nothing),
             Target::Object { digest, .. } if self.store.is_withheld(digest) => Ok(Answer::Nothing),
-            Target::Record { record, .. } if !self.may_go(record, &name)? => Ok(Answer::Nothing),
+            Target::Record { record, .. } if !self.may_share(record, &name)? => Ok(Answer::Nothing),
             _ if verify && !self.is_whole(target, &name)? => Ok(Answer::Nothing),
             _ => self.open(&name),
         }
@@ -178,7 +178,7 @@ impl Shared {
     }
 
     /// Whether the record `digest`, at the path `name`, may be shared.
-    fn may_go(&self, digest: &Digest, name: &str) -> io::Result<bool> {
+    fn may_share(&self, digest: &Digest, name: &str) -> io::Result<bool> {
         let read = || match self.open(name)? {
             Answer::File { mut file, size } => {
                 let mut bytes = Vec::with_capacity(size.min(MOST_RECORD) as usize);
@@ -187,7 +187,7 @@ impl Shared {
             }
             Answer::Listing(_) | Answer::Nothing => Ok(None),
         };
-        self.inline.may_go(&self.store, digest, read)
+        self.inline.may_share(&self.store, digest, read)
     }
 
     /// Whether the content of `name` matches the name.

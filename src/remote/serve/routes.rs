@@ -9,8 +9,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::Response;
 
 use super::access::Verdict;
+use super::body::linger;
 use super::connection::Connection;
-use super::pieces::linger;
 use super::target::Target;
 use super::{Shared, answers, reading, upload};
 

@@ -12,16 +12,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::pieces::{Broken, Pieces, linger};
+use super::body::{BodyError, RequestBody, linger};
 use super::reading::is_nothing;
 use super::target::{Signed, Target};
 use super::{Shared, answers, reading};
 use crate::digest::Digest;
-use crate::remote::checked::{self, MOST_RECORD};
 use crate::remote::names;
+use crate::remote::record_check::{self, MOST_RECORD};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
 use crate::remote::statement::{self, Revocation};
-use crate::store::{BlobError, Blobs, Foreign, Incoming, Record, Signature};
+use crate::store::{BlobError, Blobs, ForeignRecord, Incoming, Record, Signature};
 
 /// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
@@ -35,7 +35,7 @@ enum Refused {
     #[error("the signed record is missing here: upload it first")]
     NoRecord,
     #[error("{0}")]
-    Large(Broken),
+    Large(BodyError),
     /// The client has disconnected, so it never receives this.
     #[error("the upload was interrupted")]
     Off,
@@ -79,9 +79,9 @@ pub async fn put(
     let most = shared.most(&target);
     if said(headers).is_some_and(|bytes| bytes > most) {
         linger(headers, body, &shared.limits);
-        return reading::refused(Broken::Large(most));
+        return reading::refused(BodyError::Large(most));
     }
-    let mut pieces = Pieces::new(body, most, &shared.limits);
+    let mut pieces = RequestBody::new(body, most, &shared.limits);
     let looking = shared.clone();
     match reading::blocking(move || looking.is_there(&target)).await {
         Ok(true) => there(headers, &mut pieces).await,
@@ -91,7 +91,7 @@ pub async fn put(
 }
 
 /// The response if the object exists already, which is left unchanged.
-async fn there(headers: &HeaderMap, pieces: &mut Pieces) -> Response {
+async fn there(headers: &HeaderMap, pieces: &mut RequestBody) -> Response {
     // A client that waits for `100 Continue` need not send the body.
     let waits = headers.contains_key(EXPECT);
     if !waits && let Err(broken) = pieces.discard().await {
@@ -104,7 +104,7 @@ async fn there(headers: &HeaderMap, pieces: &mut Pieces) -> Response {
     }
 }
 
-async fn receive(shared: &Arc<Shared>, target: Target, pieces: &mut Pieces) -> Response {
+async fn receive(shared: &Arc<Shared>, target: Target, pieces: &mut RequestBody) -> Response {
     let (sender, receiver) = mpsc::channel(8);
     let taking = shared.clone();
     let taken = tokio::task::spawn_blocking(move || taking.take(&target, receiver));
@@ -230,7 +230,7 @@ impl Shared {
             Target::Object { digest, .. } => self.keep(plain(incoming, steps)?, digest),
             Target::Record { key, record } => {
                 let bytes = small(plain(incoming, steps)?)?;
-                let record = checked::record(&bytes, key, record).map_err(Refused::Wrong)?;
+                let record = record_check::record(&bytes, key, record).map_err(Refused::Wrong)?;
                 self.adopt(record)
             }
             Target::Signature(signed) => {
@@ -260,7 +260,7 @@ impl Shared {
     fn adopt(&self, record: Record) -> Result<(), Refused> {
         // Sets damaged records aside, so that they can be uploaded again.
         self.store.records(&record.key).map_err(Refused::here)?;
-        let foreign = Foreign {
+        let foreign = ForeignRecord {
             record,
             signatures: Vec::new(),
         };
@@ -271,7 +271,7 @@ impl Shared {
     fn record(&self, key: &Digest, digest: &Digest) -> Result<Record, Refused> {
         let bytes = self.small_file(&names::record(key, digest));
         match bytes.map_err(Refused::here)? {
-            Some(bytes) => checked::record(&bytes, key, digest).map_err(|_| Refused::NoRecord),
+            Some(bytes) => record_check::record(&bytes, key, digest).map_err(|_| Refused::NoRecord),
             None => Err(Refused::NoRecord),
         }
     }
@@ -344,7 +344,7 @@ fn decompressed(
             (Ok(()), Step::Bytes(_)) => {}
             (Ok(()), Step::End) => return Ok(decoder.into_inner().incoming),
             (Err(_), _) if decoder.get_ref().over => {
-                return Err(Refused::Large(Broken::Large(most)));
+                return Err(Refused::Large(BodyError::Large(most)));
             }
             (Err(error), _) => return Err(Refused::Compressed(error)),
         }

@@ -220,10 +220,10 @@ impl Server {
         // If the thread can't be started, there is no message.
         let _ = std::thread::Builder::new()
             .name("ribflow-silence".to_string())
-            .spawn(move || server.tell_of_silence(&limits));
+            .spawn(move || server.warn_of_silence(&limits));
     }
 
-    fn tell_of_silence(&self, limits: &Limits) {
+    fn warn_of_silence(&self, limits: &Limits) {
         let answered = loop {
             let rest = {
                 let mut state = self.state();

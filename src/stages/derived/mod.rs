@@ -249,7 +249,7 @@ mod tests {
             downloads: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,
-            derived: Derived::new(store.shelf(budget), "cpu"),
+            derived: Derived::new(store.derived_cache(budget), "cpu"),
             progress: &Silent,
             cancelled: &AtomicBool::new(false),
             grace: Duration::ZERO,
@@ -297,7 +297,7 @@ mod tests {
             made.iter().filter(|made| **made > 0).count() > 1,
             "{made:?}"
         );
-        assert!(work.is_there(&store.shelf(PLENTY)));
+        assert!(work.is_there(&store.derived_cache(PLENTY)));
     }
 
     #[test]
@@ -343,7 +343,7 @@ mod tests {
             ..tight
         };
         pieces(&store, later, &second);
-        assert!(!first.is_there(&store.shelf(PLENTY)));
-        assert!(store.shelf(PLENTY).has(&second.key, 0));
+        assert!(!first.is_there(&store.derived_cache(PLENTY)));
+        assert!(store.derived_cache(PLENTY).has(&second.key, 0));
     }
 }

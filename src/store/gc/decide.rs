@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use super::{Cleaning, Collected, GoneRecord, Use};
+use super::{GcOptions, GcReport, RemovedRecord, RunUse};
 use crate::digest::Digest;
 use crate::store::inventory::{Inventory, Outcome, Piece};
 use crate::store::pins::Pin;
@@ -13,7 +13,7 @@ use crate::store::pins::Pin;
 pub struct GcInput {
     pub inventory: Inventory,
     pub pins: Vec<Pin>,
-    pub uses: Vec<Use>,
+    pub uses: Vec<RunUse>,
     /// Anything younger than this stays.
     pub young: SystemTime,
 }
@@ -29,7 +29,7 @@ pub struct GcPlan {
     pub runs: Vec<PathBuf>,
     /// The blobs that remaining records reference.
     pub named: HashSet<Digest>,
-    pub collected: Collected,
+    pub collected: GcReport,
 }
 
 /// Why a key is kept.
@@ -41,8 +41,8 @@ enum Hold {
     Firm,
 }
 
-pub fn decide(ground: &GcInput, cleaning: &Cleaning) -> GcPlan {
-    let mut state = State::of(ground, cleaning);
+pub fn decide(input: &GcInput, cleaning: &GcOptions) -> GcPlan {
+    let mut state = State::of(input, cleaning);
     state.by_age();
     if let Some(most) = cleaning.most {
         state.by_size(most);
@@ -51,8 +51,8 @@ pub fn decide(ground: &GcInput, cleaning: &Cleaning) -> GcPlan {
 }
 
 struct State<'a> {
-    ground: &'a GcInput,
-    cleaning: &'a Cleaning,
+    input: &'a GcInput,
+    cleaning: &'a GcOptions,
     holds: HashMap<Digest, Hold>,
     /// For each blob, how many remaining records reference it.
     named: HashMap<Digest, usize>,
@@ -62,12 +62,12 @@ struct State<'a> {
     forgotten: SystemTime,
     gone: Vec<bool>,
     gone_pieces: Vec<bool>,
-    doomed: GcPlan,
+    plan: GcPlan,
 }
 
 impl<'a> State<'a> {
-    fn of(ground: &'a GcInput, cleaning: &'a Cleaning) -> Self {
-        let inventory = &ground.inventory;
+    fn of(input: &'a GcInput, cleaning: &'a GcOptions) -> Self {
+        let inventory = &input.inventory;
         let mut named = HashMap::new();
         for name in inventory.outcomes.iter().flat_map(|one| &one.names) {
             *named.entry(*name).or_insert(0) += 1;
@@ -76,32 +76,32 @@ impl<'a> State<'a> {
         let records: u64 = inventory.outcomes.iter().map(|outcome| outcome.bytes).sum();
         let pieces: u64 = inventory.pieces.iter().map(|piece| piece.bytes).sum();
         Self {
-            ground,
+            input,
             cleaning,
-            holds: holds(ground, cleaning),
+            holds: holds(input, cleaning),
             named,
             left: objects + records + pieces,
             forgotten: cleaning.before,
             gone: vec![false; inventory.outcomes.len()],
             gone_pieces: vec![false; inventory.pieces.len()],
-            doomed: GcPlan::default(),
+            plan: GcPlan::default(),
         }
     }
 
     /// Removes what is neither held nor recently used, and unreferenced blobs.
     fn by_age(&mut self) {
-        let ground = self.ground;
-        for digest in ground.inventory.objects.keys() {
+        let input = self.input;
+        for digest in input.inventory.objects.keys() {
             if !self.named.contains_key(digest) {
                 self.drop_blob(digest);
             }
         }
-        for (index, piece) in ground.inventory.pieces.iter().enumerate() {
+        for (index, piece) in input.inventory.pieces.iter().enumerate() {
             if piece.time < self.cleaning.before && self.is_old(piece.time) {
                 self.drop_piece(index, piece);
             }
         }
-        for (index, outcome) in ground.inventory.outcomes.iter().enumerate() {
+        for (index, outcome) in input.inventory.outcomes.iter().enumerate() {
             let held = self.holds.contains_key(&outcome.key);
             if !held && outcome.time < self.cleaning.before && self.is_old(outcome.time) {
                 self.drop_outcome(index, outcome);
@@ -112,8 +112,8 @@ impl<'a> State<'a> {
     /// Removes until the rest fits: first what can be recomputed or fetched again, then what
     /// nothing holds, then the least recently used.
     fn by_size(&mut self, most: u64) {
-        let ground = self.ground;
-        let mut pieces: Vec<(usize, &Piece)> = ground.inventory.pieces.iter().enumerate().collect();
+        let input = self.input;
+        let mut pieces: Vec<(usize, &Piece)> = input.inventory.pieces.iter().enumerate().collect();
         pieces.sort_by_key(|(_, piece)| (piece.kind, piece.time));
         for (index, piece) in pieces {
             if self.left > most && !self.gone_pieces[index] && self.is_old(piece.time) {
@@ -121,7 +121,7 @@ impl<'a> State<'a> {
             }
         }
         let mut outcomes: Vec<(Option<SystemTime>, usize, &Outcome)> = Vec::new();
-        for (index, outcome) in ground.inventory.outcomes.iter().enumerate() {
+        for (index, outcome) in input.inventory.outcomes.iter().enumerate() {
             let used = match self.holds.get(&outcome.key) {
                 Some(Hold::Firm) => continue,
                 Some(Hold::Used(last)) => Some(*last),
@@ -142,39 +142,39 @@ impl<'a> State<'a> {
                 self.forgotten = self.forgotten.max(used);
             }
         }
-        self.doomed.collected.too_much = self.left > most;
+        self.plan.collected.too_much = self.left > most;
     }
 
     fn end(mut self) -> GcPlan {
-        for one in &self.ground.uses {
+        for one in &self.input.uses {
             let over = one.last < self.cleaning.before
                 // A run whose results were removed to make room is removed with them.
                 || (self.forgotten > self.cleaning.before && one.last <= self.forgotten);
             if !one.stays && over && self.is_old(one.last) {
-                self.doomed.runs.push(one.folder.clone());
+                self.plan.runs.push(one.folder.clone());
             }
         }
-        self.doomed.collected.runs = self.doomed.runs.clone();
-        self.doomed.collected.left = self.left;
-        self.doomed.named = self.named.into_keys().collect();
-        self.doomed
+        self.plan.collected.runs = self.plan.runs.clone();
+        self.plan.collected.left = self.left;
+        self.plan.named = self.named.into_keys().collect();
+        self.plan
     }
 
     fn is_old(&self, time: SystemTime) -> bool {
-        time < self.ground.young
+        time < self.input.young
     }
 
     fn drop_piece(&mut self, index: usize, piece: &Piece) {
         self.gone_pieces[index] = true;
-        self.doomed.pieces.push(index);
-        self.doomed.collected.heap(piece.kind).add(piece.bytes);
+        self.plan.pieces.push(index);
+        self.plan.collected.heap(piece.kind).add(piece.bytes);
         self.left -= piece.bytes;
     }
 
     fn drop_outcome(&mut self, index: usize, outcome: &Outcome) {
         self.gone[index] = true;
-        self.doomed.outcomes.push(index);
-        self.doomed.collected.records.push(GoneRecord {
+        self.plan.outcomes.push(index);
+        self.plan.collected.records.push(RemovedRecord {
             key: outcome.key,
             record: outcome.digest,
             kind: outcome.record.recipe.kind.clone(),
@@ -194,24 +194,24 @@ impl<'a> State<'a> {
     }
 
     fn drop_blob(&mut self, digest: &Digest) {
-        if let Some(object) = self.ground.inventory.objects.get(digest)
+        if let Some(object) = self.input.inventory.objects.get(digest)
             && self.is_old(object.time)
         {
-            self.doomed.blobs.push(*digest);
-            self.doomed.collected.blobs.add(object.bytes);
+            self.plan.blobs.push(*digest);
+            self.plan.collected.blobs.add(object.bytes);
             self.left -= object.bytes;
         }
     }
 }
 
 /// Why each key is kept.
-fn holds(ground: &GcInput, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
+fn holds(input: &GcInput, cleaning: &GcOptions) -> HashMap<Digest, Hold> {
     let mut holds: HashMap<Digest, Hold> = HashMap::new();
     let mut hold = |key: &Digest, by: Hold| {
         let held = holds.entry(*key).or_insert(by);
         *held = (*held).max(by);
     };
-    for one in &ground.uses {
+    for one in &input.uses {
         let by = match one.stays {
             true => Hold::Firm,
             false if one.last < cleaning.before => continue,
@@ -219,15 +219,15 @@ fn holds(ground: &GcInput, cleaning: &Cleaning) -> HashMap<Digest, Hold> {
         };
         one.keys.iter().for_each(|key| hold(key, by));
     }
-    let pinned = ground.pins.iter().flat_map(|pin| &pin.nodes);
+    let pinned = input.pins.iter().flat_map(|pin| &pin.nodes);
     pinned.for_each(|node| hold(&node.key, Hold::Firm));
-    hold_origins(ground, &mut holds);
+    hold_origins(input, &mut holds);
     holds
 }
 
 /// A hold on a record extends to the records that it repeats: their signers can revoke it.
-fn hold_origins(ground: &GcInput, holds: &mut HashMap<Digest, Hold>) {
-    for outcome in &ground.inventory.outcomes {
+fn hold_origins(input: &GcInput, holds: &mut HashMap<Digest, Hold>) {
+    for outcome in &input.inventory.outcomes {
         let Some(by) = holds.get(&outcome.key).copied() else {
             continue;
         };

@@ -17,7 +17,7 @@ use crate::digest::Digest;
 
 /// A user of the store, which the store itself does not know: a run.
 #[derive(Clone, Debug)]
-pub struct Use {
+pub struct RunUse {
     /// The run's folder.
     pub folder: PathBuf,
     /// The keys that it uses.
@@ -30,7 +30,7 @@ pub struct Use {
 
 /// Options of garbage collection.
 #[derive(Clone, Copy, Debug)]
-pub struct Cleaning {
+pub struct GcOptions {
     /// Runs without activity since then are removed, and so is anything unreachable that was not
     /// used since then.
     pub before: SystemTime,
@@ -45,12 +45,12 @@ pub struct Cleaning {
 
 /// A number of items and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Heap {
+pub struct Tally {
     pub count: usize,
     pub bytes: u64,
 }
 
-impl Heap {
+impl Tally {
     pub(super) fn add(&mut self, bytes: u64) {
         self.count += 1;
         self.bytes += bytes;
@@ -59,7 +59,7 @@ impl Heap {
 
 /// A record that was removed or would be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GoneRecord {
+pub struct RemovedRecord {
     pub key: Digest,
     pub record: Digest,
     pub kind: String,
@@ -69,12 +69,12 @@ pub struct GoneRecord {
 
 /// What was removed or would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Collected {
-    pub records: Vec<GoneRecord>,
-    pub blobs: Heap,
-    pub derived: Heap,
-    pub downloads: Heap,
-    pub damaged: Heap,
+pub struct GcReport {
+    pub records: Vec<RemovedRecord>,
+    pub blobs: Tally,
+    pub derived: Tally,
+    pub downloads: Tally,
+    pub damaged: Tally,
     /// Folders of runs.
     pub runs: Vec<PathBuf>,
     /// Bytes of what stays.
@@ -83,7 +83,7 @@ pub struct Collected {
     pub too_much: bool,
 }
 
-impl Collected {
+impl GcReport {
     /// Bytes of everything removed, except the folders of runs.
     pub fn bytes(&self) -> u64 {
         let heaps = [self.blobs, self.derived, self.downloads, self.damaged];
@@ -91,7 +91,7 @@ impl Collected {
         records + heaps.iter().map(|heap| heap.bytes).sum::<u64>()
     }
 
-    fn heap(&mut self, kind: Transient) -> &mut Heap {
+    fn heap(&mut self, kind: Transient) -> &mut Tally {
         match kind {
             Transient::Derived => &mut self.derived,
             Transient::Downloads => &mut self.downloads,
@@ -109,9 +109,9 @@ impl Store {
     /// removed: then everything removed so far was unneeded, and the store is consistent.
     pub fn clean(
         &self,
-        cleaning: &Cleaning,
-        uses: impl FnOnce() -> Result<Vec<Use>, StoreError>,
-    ) -> Result<Collected, StoreError> {
+        cleaning: &GcOptions,
+        uses: impl FnOnce() -> Result<Vec<RunUse>, StoreError>,
+    ) -> Result<GcReport, StoreError> {
         let tmp = self.session_folder()?;
         // The order prevents a deadlock: a process that takes records may wait for a publisher, but
         // no publisher waits for it.
@@ -119,7 +119,7 @@ impl Store {
         let _publishing = self.publishing()?;
         let now = SystemTime::now();
         let young = now.checked_sub(cleaning.grace).unwrap_or(now);
-        let ground = decide::GcInput {
+        let input = decide::GcInput {
             inventory: self.inventory()?,
             pins: self.pins()?,
             uses: uses()?,
@@ -132,10 +132,10 @@ impl Store {
                 None => young,
             },
         };
-        let doomed = decide::decide(&ground, cleaning);
+        let plan = decide::decide(&input, cleaning);
         if !cleaning.dry_run {
-            self.sweep(&ground, &doomed, &tmp)?;
+            self.sweep(&input, &plan, &tmp)?;
         }
-        Ok(doomed.collected)
+        Ok(plan.collected)
     }
 }

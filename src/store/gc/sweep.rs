@@ -19,37 +19,37 @@ use crate::store::{Store, StoreError};
 impl Store {
     pub(super) fn sweep(
         &self,
-        ground: &GcInput,
-        doomed: &GcPlan,
+        input: &GcInput,
+        plan: &GcPlan,
         tmp: &Path,
     ) -> Result<(), StoreError> {
-        for index in &doomed.pieces {
-            remove_piece(&ground.inventory.pieces[*index])?;
+        for index in &plan.pieces {
+            remove_piece(&input.inventory.pieces[*index])?;
         }
-        for index in &doomed.outcomes {
-            self.remove_outcome(&ground.inventory.outcomes[*index])?;
+        for index in &plan.outcomes {
+            self.remove_outcome(&input.inventory.outcomes[*index])?;
         }
-        if !doomed.outcomes.is_empty() {
+        if !plan.outcomes.is_empty() {
             // Otherwise a power failure could lose the blobs and restore the records.
             fsx::sync_filesystem(&self.root, &[]).map_err(StoreError::io(&self.root))?;
         }
-        for digest in &doomed.blobs {
-            self.remove_blob(digest, ground.young, tmp)?;
+        for digest in &plan.blobs {
+            self.remove_blob(digest, input.young, tmp)?;
         }
-        for folder in &doomed.runs {
+        for folder in &plan.runs {
             remove(folder)?;
         }
-        self.remove_samples(ground, doomed)?;
-        self.remove_markers(ground, doomed)
+        self.remove_samples(input, plan)?;
+        self.remove_markers(input, plan)
     }
 
     /// Removes samples of which no record is left.
-    fn remove_samples(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
-        if doomed.outcomes.is_empty() {
+    fn remove_samples(&self, input: &GcInput, plan: &GcPlan) -> Result<(), StoreError> {
+        if plan.outcomes.is_empty() {
             return Ok(());
         }
-        let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
-        let outcomes = ground.inventory.outcomes.iter().enumerate();
+        let gone: HashSet<usize> = plan.outcomes.iter().copied().collect();
+        let outcomes = input.inventory.outcomes.iter().enumerate();
         let left = outcomes.filter(|(index, _)| !gone.contains(index));
         self.drop_stale_samples(&left.map(|(_, outcome)| outcome.digest).collect())
             .map(|_| ())
@@ -112,14 +112,14 @@ impl Store {
 
     /// Removes markers of removed blobs that nothing references any more. A node that produces them
     /// again marks them again.
-    fn remove_markers(&self, ground: &GcInput, doomed: &GcPlan) -> Result<(), StoreError> {
-        let gone: HashSet<usize> = doomed.outcomes.iter().copied().collect();
-        let outcomes = ground.inventory.outcomes.iter().enumerate();
+    fn remove_markers(&self, input: &GcInput, plan: &GcPlan) -> Result<(), StoreError> {
+        let gone: HashSet<usize> = plan.outcomes.iter().copied().collect();
+        let outcomes = input.inventory.outcomes.iter().enumerate();
         let stay = outcomes.filter(|(index, _)| !gone.contains(index));
         let ports = stay.flat_map(|(_, outcome)| outcome.record.ports.values());
         // This includes artifacts that are inline in their records.
         let mut named: HashSet<Digest> = ports.map(|port| port.digest).collect();
-        named.extend(&doomed.named);
+        named.extend(&plan.named);
         for (first, folder) in entries(&self.root.join(WITHHELD))? {
             for (rest, path) in entries(&folder)? {
                 let name = match first.len() {
@@ -130,7 +130,7 @@ impl Store {
                     continue;
                 };
                 let stays = named.contains(&digest) || self.has(&digest);
-                if !stays && is_old(&path, ground.young) {
+                if !stays && is_old(&path, input.young) {
                     remove(&path)?;
                 }
             }

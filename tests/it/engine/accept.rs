@@ -7,9 +7,9 @@ use petgraph::graph::NodeIndex;
 use ribflow::digest::Digest;
 use ribflow::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
 use ribflow::engine::{self, Acceptable, Accepting, Gathered, RunOptions, Survey};
-use ribflow::store::gc::Cleaning;
+use ribflow::store::gc::GcOptions;
 use ribflow::store::samples::Sample;
-use ribflow::store::{Foreign, RevocationCheck, Signature, Store};
+use ribflow::store::{ForeignRecord, RevocationCheck, Signature, Store};
 use ribflow::workflow::graph::Graph;
 use tokio::sync::{mpsc, watch};
 
@@ -317,7 +317,7 @@ impl RevocationCheck for Revocation {
         self.records.is_empty()
     }
 
-    fn is_taken_back(&self, record: &Digest, signers: &[Digest]) -> bool {
+    fn is_revoked(&self, record: &Digest, signers: &[Digest]) -> bool {
         self.records.contains(record) && signers.contains(&self.signer)
     }
 }
@@ -340,7 +340,9 @@ fn what_was_taken_back_is_not_accepted() {
     sign(&later.store, &root.record.key, &root.digest, signer);
     assert_eq!(later.acceptable(&probe_1()).len(), 3);
     let records = vec![root.digest];
-    later.store.doubt(Arc::new(Revocation { signer, records }));
+    later
+        .store
+        .set_revocation_check(Arc::new(Revocation { signer, records }));
     // Nor is anything below it: its key is not known.
     assert!(later.acceptable(&probe_1()).is_empty());
 }
@@ -361,13 +363,15 @@ fn an_accepted_record_gives_way_when_its_origin_is_taken_back() {
     let accepted = later.store.chosen(&key).unwrap().unwrap();
     assert_eq!(accepted.record.provenance.accepted[0].signers, [signer]);
     let records = vec![root.digest];
-    later.store.doubt(Arc::new(Revocation { signer, records }));
-    assert!(later.store.is_taken_back(&key, &accepted.digest).unwrap());
+    later
+        .store
+        .set_revocation_check(Arc::new(Revocation { signer, records }));
+    assert!(later.store.is_revoked(&key, &accepted.digest).unwrap());
     // Another outcome of that key takes its place.
     let mut other = accepted.record.clone();
     other.provenance.accepted.clear();
     other.provenance.started += 1;
-    let foreign = Foreign {
+    let foreign = ForeignRecord {
         record: other.clone(),
         signatures: Vec::new(),
     };
@@ -443,7 +447,7 @@ fn a_cleaning_keeps_the_origin_of_what_it_keeps() {
     let sample = Sample::new("probe", [1, 2], "cpu", 17).of(Vec::new(), found);
     later.store.keep_sample(&sample).unwrap();
     let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(3600);
-    let cleaning = Cleaning {
+    let cleaning = GcOptions {
         before: soon,
         most: None,
         grace: std::time::Duration::ZERO,
@@ -453,7 +457,7 @@ fn a_cleaning_keeps_the_origin_of_what_it_keeps() {
         .values()
         .map(|one| one.record.recipe.of_version(2).key())
         .collect();
-    let uses = |keys: Vec<Digest>| ribflow::store::gc::Use {
+    let uses = |keys: Vec<Digest>| ribflow::store::gc::RunUse {
         folder: bench.space.path("store/runs/none"),
         keys,
         last: soon,

@@ -10,7 +10,7 @@ use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::transport::{Content, Created, Part, Remote};
 use ribflow::remote::trust::Policy;
 use ribflow::remote::{RemoteError, names};
-use ribflow::store::{Elsewhere, Wanted};
+use ribflow::store::{BlobRequest, BlobSource};
 
 use super::{LARGE, SMALL, Scene, wanted};
 use crate::adversary::{Adversary, Misdeed};
@@ -226,18 +226,18 @@ fn a_liar_in_memory_gets_nothing_in() {
             "a\0b.json".to_string(),
         ]),
     };
-    let neighbour = Peer {
+    let peer = Peer {
         name: "evil".to_string(),
         remote: Patient::new(Box::new(liar), Patience::default()),
         policy: Policy::default(),
         writes: false,
     };
-    let exchange = Exchange::new(vec![neighbour], scene.trust(), None);
+    let exchange = Exchange::new(vec![peer], scene.trust(), None);
     let found = scene.look_up(&exchange);
     assert_eq!((found.taken.len(), found.refused.len()), (0, 1));
     let store = &scene.reader.store;
     exchange.fetch(store, &[wanted(SMALL), wanted(&LARGE)]);
-    let large = Wanted {
+    let large = BlobRequest {
         digest: Digest::of(SMALL),
         bytes: Some(40 << 20),
     };

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use ribflow::digest::Digest;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::exchange::{Asked, Exchange, Found, Peer};
+use ribflow::remote::exchange::{Exchange, LookupResult, Peer, RecordQuery};
 use ribflow::remote::names;
 use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::trust::{Policy, Trust};
-use ribflow::store::{Record, Wanted};
+use ribflow::store::{BlobRequest, Record};
 use ribflow::workflow::kind::Comparison;
 
 use crate::adversary::Adversary;
@@ -64,13 +64,13 @@ impl Scene {
             pause: Duration::from_millis(1),
             failures: 100,
         };
-        let neighbours = remotes.iter().map(|(name, url)| Peer {
+        let peers = remotes.iter().map(|(name, url)| Peer {
             name: name.to_string(),
             remote: Patient::new(open(url, &options).unwrap(), patience),
             policy: Policy::default(),
             writes: false,
         });
-        Exchange::new(neighbours.collect(), self.trust(), None)
+        Exchange::new(peers.collect(), self.trust(), None)
     }
 
     fn trust(&self) -> Trust {
@@ -79,11 +79,11 @@ impl Scene {
         trust
     }
 
-    fn asked(&self) -> Asked {
+    fn asked(&self) -> RecordQuery {
         asked(&self.record)
     }
 
-    fn look_up(&self, exchange: &Exchange) -> Found {
+    fn look_up(&self, exchange: &Exchange) -> LookupResult {
         exchange.bring(&self.reader.store, &[self.asked()]).unwrap()
     }
 
@@ -121,15 +121,15 @@ impl Scene {
     }
 }
 
-fn asked(record: &Record) -> Asked {
-    Asked {
+fn asked(record: &Record) -> RecordQuery {
+    RecordQuery {
         key: record.key,
         comparison: Comparison::BitEqual,
     }
 }
 
-fn wanted(content: &[u8]) -> Wanted {
-    Wanted {
+fn wanted(content: &[u8]) -> BlobRequest {
+    BlobRequest {
         digest: Digest::of(content),
         bytes: Some(content.len() as u64),
     }

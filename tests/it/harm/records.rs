@@ -383,5 +383,5 @@ fn junk_does_not_hide_a_revocation() {
     let mut trust = scene.trust();
     let pulled = revocations::pull(&*remote, &home("home"), &mut trust).unwrap();
     assert_eq!(pulled.new.len(), 1);
-    assert_eq!(trust.taken_back(&author), Some("stolen"));
+    assert_eq!(trust.revocation_of(&author), Some("stolen"));
 }

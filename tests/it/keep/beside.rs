@@ -1,4 +1,4 @@
-//! Cleaning beside a run that goes on.
+//! GcOptions beside a run that goes on.
 
 use std::fs::{self, File};
 use std::path::Path;

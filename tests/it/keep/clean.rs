@@ -1,4 +1,4 @@
-//! Cleaning: what is needed stays whatever happens meanwhile, what is not goes, and a dry run
+//! GcOptions: what is needed stays whatever happens meanwhile, what is not goes, and a dry run
 //! tells which.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use ribflow::digest::Digest;
 use ribflow::rng::Stream;
 use ribflow::store::artifact::Blobs;
-use ribflow::store::check::Checked;
-use ribflow::store::gc::{Cleaning, Collected, Use};
+use ribflow::store::check::CheckReport;
+use ribflow::store::gc::{GcOptions, GcReport, RunUse};
 use ribflow::store::pins::{Pin, Pinned};
 use ribflow::store::{Record, Store};
 
@@ -33,12 +33,12 @@ fn record_file(store: &Store, key: &Digest, record: &Digest) -> PathBuf {
     folder.join(format!("{record}.json"))
 }
 
-fn check(store: &Store) -> Checked {
+fn check(store: &Store) -> CheckReport {
     store.check_all(&|_, _, _| Ok(()), &|_, _| ()).unwrap()
 }
 
-fn cleaning(age: Duration, most: Option<u64>) -> Cleaning {
-    Cleaning {
+fn cleaning(age: Duration, most: Option<u64>) -> GcOptions {
+    GcOptions {
         before: SystemTime::now() - age,
         most,
         grace: HOUR,
@@ -151,9 +151,9 @@ proptest! {
             .map(|number| Pinned { id: number.to_string(), key: key(*number) })
             .collect();
         store.pin(&Pin::new("paper", "test", 0, nodes.clone())).unwrap();
-        let uses: Vec<Use> = runs
+        let uses: Vec<RunUse> = runs
             .iter()
-            .map(|run| Use {
+            .map(|run| RunUse {
                 folder: store.runs().join("none"),
                 keys: run.keys.iter().map(|number| key(*number)).collect(),
                 last: SystemTime::now() - AGES[run.age],
@@ -164,7 +164,7 @@ proptest! {
 
         let before = files(&store);
         let bytes_before = bytes(&before);
-        let dry = Cleaning { dry_run: true, ..how };
+        let dry = GcOptions { dry_run: true, ..how };
         let told = store.clean(&dry, || Ok(uses.clone())).unwrap();
         prop_assert_eq!(&files(&store), &before);
         let gone = store.clean(&how, || Ok(uses.clone())).unwrap();
@@ -233,9 +233,9 @@ fn a_budget_takes_what_was_used_longest_ago() {
     fs::create_dir_all(derived.parent().unwrap()).unwrap();
     fs::write(&derived, vec![0; 10_000]).unwrap();
     set_age(&derived, 2 * HOUR);
-    let uses = |ages: &[u64]| -> Vec<Use> {
+    let uses = |ages: &[u64]| -> Vec<RunUse> {
         let uses = records.iter().zip(ages);
-        uses.map(|(record, age)| Use {
+        uses.map(|(record, age)| RunUse {
             folder: store.runs().join("none"),
             keys: vec![record.key],
             last: SystemTime::now() - Duration::from_secs(age * 86400),
@@ -316,7 +316,7 @@ fn nothing_is_lost_beside_publishers() {
             let store = Store::open(&root).unwrap();
             let mut blobs = 0;
             while !over.load(Ordering::Relaxed) {
-                let how = Cleaning {
+                let how = GcOptions {
                     grace: Duration::ZERO,
                     ..cleaning(DAY, None)
                 };
@@ -354,7 +354,7 @@ fn other_process() {
         return;
     };
     let store = Store::open(&root).unwrap();
-    let how = Cleaning {
+    let how = GcOptions {
         grace: Duration::ZERO,
         ..cleaning(DAY, None)
     };
@@ -399,7 +399,7 @@ fn killed_at_any_moment_a_cleaning_leaves_a_sound_store() {
             cut += 1;
         }
         // Whatever was left over goes with the next one.
-        let how = Cleaning {
+        let how = GcOptions {
             grace: Duration::ZERO,
             ..cleaning(DAY, None)
         };
@@ -407,7 +407,7 @@ fn killed_at_any_moment_a_cleaning_leaves_a_sound_store() {
         for entry in fs::read_dir(&tmp).unwrap() {
             set_age(&entry.unwrap().path(), 2 * DAY);
         }
-        let rest: Collected = store.clean(&how, || Ok(Vec::new())).unwrap();
+        let rest: GcReport = store.clean(&how, || Ok(Vec::new())).unwrap();
         assert_eq!(rest.records.len(), left);
         assert_eq!(self::files(&store).len(), 0);
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use ribflow::digest::Digest;
 use ribflow::store::artifact::{BlobError, Blobs};
 use ribflow::store::check::Fault;
-use ribflow::store::gc::Cleaning;
+use ribflow::store::gc::GcOptions;
 use ribflow::store::{Signature, Store, StoreError};
 
 use crate::space::TestSpace;
@@ -53,7 +53,7 @@ fn age(path: &Path) {
 }
 
 fn clean_all(store: &Store) {
-    let cleaning = Cleaning {
+    let cleaning = GcOptions {
         before: SystemTime::now(),
         most: Some(0),
         grace: Duration::ZERO,

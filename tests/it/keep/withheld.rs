@@ -8,7 +8,7 @@ use ribflow::engine;
 use ribflow::ml::data::encode::jpeg;
 use ribflow::ml::data::mini_rib::{self, Collection, Split};
 use ribflow::ml::data::picture::Picture;
-use ribflow::remote::exchange::{Exchange, Peer, Pushed, Pushing};
+use ribflow::remote::exchange::{Exchange, Peer, PushOptions, PushReport};
 use ribflow::remote::folder::FolderRemote;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::signing::SecretKey;
@@ -116,8 +116,8 @@ fn records(space: &TestSpace, store: &Store) -> Vec<(String, StoredRecord)> {
         .collect()
 }
 
-fn push(store: &Store, records: &[StoredRecord], to: &Path) -> Pushed {
-    let neighbour = || Peer {
+fn push(store: &Store, records: &[StoredRecord], to: &Path) -> PushReport {
+    let peer = || Peer {
         name: "lab".to_string(),
         remote: Patient::new(Box::new(FolderRemote::new(to)), Patience::default()),
         policy: Policy::default(),
@@ -125,14 +125,12 @@ fn push(store: &Store, records: &[StoredRecord], to: &Path) -> Pushed {
     };
     let key = SecretKey::from_seed(&[7; 32]);
     let exchange = Exchange::new(Vec::new(), Trust::default(), Some(key));
-    let pushing = Pushing {
+    let pushing = PushOptions {
         records_only: false,
         dry_run: false,
         check: false,
     };
-    exchange
-        .push(&neighbour(), store, records, pushing)
-        .unwrap()
+    exchange.push(&peer(), store, records, pushing).unwrap()
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {

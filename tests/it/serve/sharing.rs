@@ -2,12 +2,12 @@
 
 use ribflow::remote::RemoteError;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::exchange::{Asked, Exchange, Peer, Pushing};
+use ribflow::remote::exchange::{Exchange, Peer, PushOptions, RecordQuery};
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::probe::probe;
 use ribflow::remote::transport::{Content, Created, Part, Remote};
 use ribflow::remote::trust::{Policy, Trust};
-use ribflow::store::{Elsewhere, StoredRecord, Wanted};
+use ribflow::store::{BlobRequest, BlobSource, StoredRecord};
 use ribflow::workflow::kind::Comparison;
 
 use super::*;
@@ -82,43 +82,39 @@ fn labs_share_through_it() {
     let exchange = |lab: Lab, trusted: &Lab, token| {
         let mut trust = Trust::default();
         trust.add("author", trusted.key.public());
-        let neighbour = Peer {
+        let peer = Peer {
             name: "served".to_string(),
             remote: Patient::new(remote(&serving, token), Patience::default()),
             policy: Policy::default(),
             writes: true,
         };
-        Exchange::new(vec![neighbour], trust, Some(lab.key))
+        Exchange::new(vec![peer], trust, Some(lab.key))
     };
     let content = [9; 200_000];
     let record = author.publish("a", &[&content, b"small"]);
-    let asked = Asked {
+    let asked = RecordQuery {
         key: record.key,
         comparison: Comparison::BitEqual,
     };
     let pull = exchange(Lab::new(3), &author, None);
     let push = exchange(Lab::new(2), &author, Some(TOKEN));
     let stored = StoredRecord::of(record);
-    let pushing = Pushing {
+    let pushing = PushOptions {
         records_only: false,
         dry_run: false,
         check: false,
     };
-    let neighbour = &push.neighbours()[0];
+    let peer = &push.peers()[0];
     let records = std::slice::from_ref(&stored);
-    let pushed = push
-        .push(neighbour, &author.store, records, pushing)
-        .unwrap();
+    let pushed = push.push(peer, &author.store, records, pushing).unwrap();
     assert_eq!((pushed.records, pushed.blobs), (1, 2));
-    let again = push
-        .push(neighbour, &author.store, records, pushing)
-        .unwrap();
+    let again = push.push(peer, &author.store, records, pushing).unwrap();
     assert_eq!((again.there, again.records), (1, 0));
 
     let found = pull.bring(&reader.store, &[asked]).unwrap();
     assert_eq!((found.taken.len(), found.refused.len()), (1, 0));
     assert_eq!(reader.store.records(&asked.key).unwrap(), [stored]);
-    let blobs = [&content[..], b"small"].map(|content| Wanted {
+    let blobs = [&content[..], b"small"].map(|content| BlobRequest {
         digest: Digest::of(content),
         bytes: Some(content.len() as u64),
     });

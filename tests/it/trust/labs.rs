@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use ribflow::digest::Digest;
 use ribflow::remote::config::{Config, Configured};
-use ribflow::remote::exchange::{Asked, Exchange, Found, Why};
+use ribflow::remote::exchange::{Exchange, LookupResult, RecordQuery, RefusalReason};
 use ribflow::remote::folder::FolderRemote;
 use ribflow::remote::home::Home;
-use ribflow::remote::neighbours::{NeighbourError, UserProfile};
 use ribflow::remote::revocations;
 use ribflow::remote::statement::{Revocation, Revoked, sign};
 use ribflow::remote::trust::{Policy, Standing, Trust, share, shown_share};
+use ribflow::remote::user_profile::{UserProfile, UserProfileError};
 use ribflow::remote::{keys, names};
 use ribflow::store::{Record, Store, StoredRecord};
 use ribflow::workflow::kind::Comparison;
@@ -41,7 +41,7 @@ impl Place {
             for (name, number) in [("aachen", 1), ("kyoto", 2), ("oslo", 3)] {
                 config.trust.insert(name.to_string(), key(number));
             }
-            Ok::<_, NeighbourError>(())
+            Ok::<_, UserProfileError>(())
         })
         .unwrap();
         place
@@ -77,8 +77,8 @@ impl Place {
         lab.exchange(&["disk".to_string()]).unwrap()
     }
 
-    fn look_up(&self, key: Digest) -> Found {
-        let asked = Asked {
+    fn look_up(&self, key: Digest) -> LookupResult {
+        let asked = RecordQuery {
             key,
             comparison: Comparison::MetricsWithin(0.01),
         };
@@ -151,8 +151,8 @@ fn one_record_with_two_signatures_makes_a_quorum_and_two_outcomes_make_none() {
 
     let found = place.look_up(apart.key);
     assert!(found.taken.is_empty());
-    let whys: BTreeSet<Why> = found.refused.into_iter().map(|one| one.why).collect();
-    let only = |name: &str| Why::Policy(vec![name.to_string()]);
+    let whys: BTreeSet<RefusalReason> = found.refused.into_iter().map(|one| one.why).collect();
+    let only = |name: &str| RefusalReason::Policy(vec![name.to_string()]);
     assert_eq!(whys, [only("aachen"), only("kyoto")].into());
     assert!(place.store.record_names(&apart.key).unwrap().is_empty());
 }
@@ -213,23 +213,19 @@ fn what_repeats_a_record_that_was_taken_back_gives_way() {
     );
     // Aachen takes back the older one, which this store never had.
     place.revoke(1, Revoked::Record(old.digest()));
-    store.doubt(Arc::new(place.exchange().trust().clone()));
-    assert!(
-        store
-            .is_taken_back(&accepted.key, &accepted.digest())
-            .unwrap()
-    );
+    store.set_revocation_check(Arc::new(place.exchange().trust().clone()));
+    assert!(store.is_revoked(&accepted.key, &accepted.digest()).unwrap());
     let mut other = accepted.clone();
     other.provenance.accepted.clear();
     store.publish(std::slice::from_ref(&other)).unwrap();
     assert_eq!(store.chosen(&accepted.key).unwrap().unwrap().record, other);
     // Nobody takes it from a remote any more.
-    let found = place.exchange().look_up(&[Asked {
+    let found = place.exchange().look_up(&[RecordQuery {
         key: accepted.key,
         comparison: Comparison::BitEqual,
     }]);
     assert!(found.taken.is_empty());
-    assert!(matches!(found.refused[0].why, Why::Revoked(_)));
+    assert!(matches!(found.refused[0].why, RefusalReason::Revoked(_)));
 }
 
 #[test]
@@ -240,7 +236,7 @@ fn a_false_word_beside_a_true_one_is_named_and_passed_over() {
     let signer = key(2).in_names();
     let name = names::signature(&record.key, &record.digest(), &signer);
     place.put(&name, &sign(&record, &secret(9)));
-    let asked = Asked {
+    let asked = RecordQuery {
         key: record.key,
         comparison: Comparison::BitEqual,
     };
@@ -272,7 +268,10 @@ fn one_of_those_who_are_required_must_have_signed() {
     assert!(place.look_up(aachen.key).taken.contains_key(&aachen.key));
     let found = place.look_up(kyoto.key);
     assert!(found.taken.is_empty());
-    assert_eq!(found.refused[0].why, Why::Policy(vec!["kyoto".to_string()]));
+    assert_eq!(
+        found.refused[0].why,
+        RefusalReason::Policy(vec!["kyoto".to_string()])
+    );
 }
 
 #[test]
@@ -301,7 +300,7 @@ fn what_is_taken_back_is_refused_with_the_reason_and_for_good() {
     let name = place.revoke(1, Revoked::Record(bad.digest()));
     assert!(place.look_up(good.key).taken.contains_key(&good.key));
     let refused = |key: Digest| place.look_up(key).refused[0].why.clone();
-    let why = Why::Revoked("the test images were in the training set".to_string());
+    let why = RefusalReason::Revoked("the test images were in the training set".to_string());
     assert_eq!(refused(bad.key), why);
 
     // Removing the word from the remote does not bring the record back.
@@ -334,23 +333,15 @@ fn a_record_that_was_taken_back_gives_way_to_any_other() {
             place.revoke(*lab, Revoked::Record(mine.digest()));
         }
         let exchange = place.exchange();
-        place.store.doubt(Arc::new(exchange.trust().clone()));
+        place
+            .store
+            .set_revocation_check(Arc::new(exchange.trust().clone()));
     };
     // One of two has taken it back: the other one's word stands.
     doubt(&[1]);
-    assert!(
-        !place
-            .store
-            .is_taken_back(&mine.key, &mine.digest())
-            .unwrap()
-    );
+    assert!(!place.store.is_revoked(&mine.key, &mine.digest()).unwrap());
     doubt(&[2]);
-    assert!(
-        place
-            .store
-            .is_taken_back(&mine.key, &mine.digest())
-            .unwrap()
-    );
+    assert!(place.store.is_revoked(&mine.key, &mine.digest()).unwrap());
     assert_eq!(chosen(), mine.digest(), "there is no other");
     place.store.publish(std::slice::from_ref(&other)).unwrap();
     assert_eq!(chosen(), other.digest());
@@ -395,7 +386,7 @@ fn revocations_that_are_none_are_named_and_not_kept() {
     ] {
         assert!(complaints.contains(told), "{told}: {complaints}");
     }
-    assert!(exchange.trust().taken_back(&key(1)).is_none());
+    assert!(exchange.trust().revocation_of(&key(1)).is_none());
     let kept = revocations::kept(&place.home()).unwrap();
     assert_eq!(kept, (Vec::new(), Vec::new()));
 }
@@ -445,10 +436,10 @@ fn a_word_on_the_command_line_is_a_name_a_url_or_a_path() {
     let by_url = format!("file://{}", place.remote().display());
     let words = ["disk".to_string(), "disk".to_string(), by_url.clone()];
     let exchange = lab.exchange(&words).unwrap();
-    let neighbours = exchange.neighbours().iter();
-    let names: Vec<&str> = neighbours.map(|one| one.name.as_str()).collect();
+    let peers = exchange.peers().iter();
+    let names: Vec<&str> = peers.map(|one| one.name.as_str()).collect();
     assert_eq!(names, ["disk", by_url.as_str()]);
-    assert!(!exchange.neighbours()[1].writes);
+    assert!(!exchange.peers()[1].writes);
 }
 
 #[test]

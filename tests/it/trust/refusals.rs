@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ribflow::cli::refusals::{Notice, agreement, disagreements, notices};
 use ribflow::digest::Digest;
-use ribflow::remote::exchange::{Agreement, Refusal, Why};
+use ribflow::remote::exchange::{Agreement, Refusal, RefusalReason};
 use ribflow::remote::trust::Trust;
 
 use super::key;
@@ -13,7 +13,7 @@ fn digest(number: usize) -> Digest {
     Digest::of(&number.to_le_bytes())
 }
 
-fn refusal(number: usize, why: Why) -> Refusal {
+fn refusal(number: usize, why: RefusalReason) -> Refusal {
     Refusal {
         remote: "aachen".to_string(),
         key: digest(number),
@@ -33,16 +33,21 @@ fn text(notices: &[Notice]) -> String {
 #[test]
 fn refusals_are_told_by_signer_and_reason() {
     let mut refused = Vec::new();
-    refused.extend((0..128).map(|number| refusal(number, Why::Unknown(vec![key(1)]))));
-    refused.extend((128..131).map(|number| refusal(number, Why::Unknown(vec![key(2), key(1)]))));
+    refused.extend((0..128).map(|number| refusal(number, RefusalReason::Unknown(vec![key(1)]))));
+    refused.extend(
+        (128..131).map(|number| refusal(number, RefusalReason::Unknown(vec![key(2), key(1)]))),
+    );
     // Looked for twice, told once.
-    refused.push(refusal(0, Why::Unknown(vec![key(1)])));
-    refused.push(refusal(200, Why::Unsigned));
+    refused.push(refusal(0, RefusalReason::Unknown(vec![key(1)])));
+    refused.push(refusal(200, RefusalReason::Unsigned));
     let reason = format!("\x1b[2Jstolen\n{}", "x".repeat(500));
-    refused.push(refusal(201, Why::Revoked(reason)));
-    refused.push(refusal(202, Why::Policy(vec!["kyoto".to_string()])));
+    refused.push(refusal(201, RefusalReason::Revoked(reason)));
+    refused.push(refusal(
+        202,
+        RefusalReason::Policy(vec!["kyoto".to_string()]),
+    ));
     let bad = "its content does not match the digest in its name".to_string();
-    refused.push(refusal(203, Why::Bad(bad)));
+    refused.push(refusal(203, RefusalReason::Bad(bad)));
     insta::assert_snapshot!(text(&notices(&refused, &Trust::default())));
 
     let mut trust = Trust::default();
@@ -54,7 +59,7 @@ fn refusals_are_told_by_signer_and_reason() {
 #[test]
 fn a_flood_of_signers_stays_a_few_lines() {
     let refused: Vec<Refusal> = (0..100)
-        .map(|number| refusal(number, Why::Unknown(vec![key(number as u8)])))
+        .map(|number| refusal(number, RefusalReason::Unknown(vec![key(number as u8)])))
         .collect();
     let notices = notices(&refused, &Trust::default());
     assert_eq!(notices.len(), 9);

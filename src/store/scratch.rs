@@ -7,17 +7,17 @@ use std::sync::Arc;
 
 use super::artifact::Blobs;
 use super::layout::{STAT_INDEX, TREE_INDEX};
-use super::{Elsewhere, Foreign, Record, Store, StoreError, Wanted};
+use super::{BlobRequest, BlobSource, ForeignRecord, Record, Store, StoreError};
 use crate::digest::Digest;
 
 /// Provides the blobs of another store.
 #[derive(Debug)]
-pub struct Beside(pub Arc<Store>);
+pub struct FromStore(pub Arc<Store>);
 
-impl Elsewhere for Beside {
-    fn fetch(&self, store: &Store, wanted: &[Wanted]) {
+impl BlobSource for FromStore {
+    fn fetch(&self, store: &Store, wanted: &[BlobRequest]) {
         self.0.obtain(wanted);
-        for Wanted { digest, .. } in wanted {
+        for BlobRequest { digest, .. } in wanted {
             // `path` verifies the blob. One that the other store lacks is missing here, too.
             let Ok(path) = self.0.path(digest) else {
                 continue;
@@ -60,14 +60,14 @@ impl ScratchStore {
         for index in [STAT_INDEX, TREE_INDEX] {
             copy_index(&other.root.join(index), &store.root.join(index));
         }
-        let records: Vec<Foreign> = records
-            .map(|record| Foreign {
+        let records: Vec<ForeignRecord> = records
+            .map(|record| ForeignRecord {
                 record,
                 signatures: Vec::new(),
             })
             .collect();
         store.adopt(&records)?;
-        store.look_elsewhere(Arc::new(Beside(Arc::clone(other))));
+        store.set_blob_source(Arc::new(FromStore(Arc::clone(other))));
         Ok(Self {
             store,
             _folder: folder,

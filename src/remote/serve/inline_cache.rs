@@ -10,11 +10,11 @@ use crate::store::{Record, Store};
 
 /// The inline artifacts of the records that were read.
 #[derive(Debug, Default)]
-pub struct Inline(Mutex<HashMap<Digest, Arc<[Digest]>>>);
+pub struct InlineCache(Mutex<HashMap<Digest, Arc<[Digest]>>>);
 
-impl Inline {
+impl InlineCache {
     /// Whether the record `digest`, whose bytes `read` returns, may be shared.
-    pub fn may_go(
+    pub fn may_share(
         &self,
         store: &Store,
         digest: &Digest,

@@ -12,26 +12,26 @@ use crate::fsx;
 /// The list can't be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {source}", path.display())]
-pub struct MineError {
+pub struct OwnStoresError {
     path: PathBuf,
     source: io::Error,
 }
 
 /// Whether the store with this identity belongs to the user.
-pub fn knows(home: &Home, id: &Digest) -> Result<bool, MineError> {
+pub fn knows(home: &Home, id: &Digest) -> Result<bool, OwnStoresError> {
     let path = home.stores().join(id.to_hex());
     match fs::symlink_metadata(&path) {
         Ok(metadata) => Ok(metadata.is_file()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(source) => Err(MineError { path, source }),
+        Err(source) => Err(OwnStoresError { path, source }),
     }
 }
 
 /// Adds the store with this identity. Durable on return.
-pub fn add(home: &Home, id: &Digest) -> Result<(), MineError> {
+pub fn add(home: &Home, id: &Digest) -> Result<(), OwnStoresError> {
     let folder = home.stores();
     let path = folder.join(id.to_hex());
-    let failed = |source| MineError {
+    let failed = |source| OwnStoresError {
         path: path.clone(),
         source,
     };

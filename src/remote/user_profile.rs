@@ -18,7 +18,7 @@ use crate::diag::{self, secrets};
 pub const KEY_VARIABLE: &str = "RIBFLOW_KEY";
 
 #[derive(Debug, thiserror::Error)]
-pub enum NeighbourError {
+pub enum UserProfileError {
     #[error(transparent)]
     Home(#[from] NoHome),
     #[error(transparent)]
@@ -31,7 +31,7 @@ pub enum NeighbourError {
     Unknown { name: String, known: Vec<String> },
 }
 
-impl NeighbourError {
+impl UserProfileError {
     /// How to fix it.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -62,7 +62,7 @@ pub struct UserProfile {
 
 impl UserProfile {
     /// Reads the user's folders.
-    pub fn open(home: Home) -> Result<Self, NeighbourError> {
+    pub fn open(home: Home) -> Result<Self, UserProfileError> {
         let config = Config::read(&home)?;
         let mut trust = Trust::default();
         for key in keys::all(&home)? {
@@ -91,7 +91,7 @@ impl UserProfile {
 
     /// A remote by its configured name, by URL or by path. The latter two have no configuration, so
     /// the default policy applies and runs do not write to them.
-    pub fn configured(&self, name: &str) -> Result<Configured, NeighbourError> {
+    pub fn configured(&self, name: &str) -> Result<Configured, UserProfileError> {
         if let Some(remote) = self.config.remotes.get(name) {
             return Ok(remote.clone());
         }
@@ -101,7 +101,7 @@ impl UserProfile {
                 ..Configured::default()
             });
         }
-        Err(NeighbourError::Unknown {
+        Err(UserProfileError::Unknown {
             name: name.to_string(),
             known: self.config.remotes.keys().cloned().collect(),
         })
@@ -109,37 +109,37 @@ impl UserProfile {
 
     /// Opens the named remotes, and pulls revocations from each. A remote that is down causes a
     /// complaint ([`Exchange::complaints`]).
-    pub fn exchange(mut self, names: &[String]) -> Result<Exchange, NeighbourError> {
-        let mut neighbours = Vec::new();
+    pub fn exchange(mut self, names: &[String]) -> Result<Exchange, UserProfileError> {
+        let mut peers = Vec::new();
         let mut seen = BTreeSet::new();
         for name in names.iter().filter(|name| seen.insert(name.as_str())) {
             let configured = self.configured(name)?;
             self.complaints.extend(lacks_token(name, &configured));
-            neighbours.push(neighbour(name, configured)?);
+            peers.push(peer(name, configured)?);
         }
-        self.exchange_with(neighbours)
+        self.exchange_with(peers)
     }
 
     /// As [`UserProfile::exchange`], with remotes that are already open.
-    pub fn exchange_with(mut self, neighbours: Vec<Peer>) -> Result<Exchange, NeighbourError> {
+    pub fn exchange_with(mut self, peers: Vec<Peer>) -> Result<Exchange, UserProfileError> {
         let mut complaints = std::mem::take(&mut self.complaints);
         // Reading needs no key.
         let key = self.key().unwrap_or_else(|error| {
             complaints.push(format!("can't sign: {error}"));
             None
         });
-        for neighbour in &neighbours {
-            complaints.extend(self.unmet(neighbour));
-            match revocations::pull(&neighbour.remote, &self.home, &mut self.trust) {
+        for peer in &peers {
+            complaints.extend(self.unmet(peer));
+            match revocations::pull(&peer.remote, &self.home, &mut self.trust) {
                 Ok(pulled) => complaints.extend(pulled.complaints),
                 Err(error) => complaints.push(format!(
                     "can't read the revocations of `{}`: {error}",
-                    neighbour.name
+                    peer.name
                 )),
             }
         }
         let signing = key.filter(|key| {
-            let taken_back = self.trust.taken_back(&key.secret.public());
+            let taken_back = self.trust.revocation_of(&key.secret.public());
             complaints.extend(taken_back.map(|why| {
                 format!(
                     "the key `{}` is revoked ({why}) and does not sign",
@@ -150,7 +150,7 @@ impl UserProfile {
         });
         let own = keys::all(&self.home)?.into_iter();
         let own: Vec<_> = own.map(|key| key.secret.public()).collect();
-        let exchange = Exchange::new(neighbours, self.trust, signing.map(|key| key.secret))
+        let exchange = Exchange::new(peers, self.trust, signing.map(|key| key.secret))
             .with_own_keys(own.into_iter());
         for complaint in complaints {
             exchange.complain(complaint);
@@ -159,21 +159,21 @@ impl UserProfile {
     }
 
     /// The unsatisfiable requirement of a remote's policy, if there is one.
-    fn unmet(&self, neighbour: &Peer) -> Option<String> {
-        let require = &neighbour.policy.require;
+    fn unmet(&self, peer: &Peer) -> Option<String> {
+        let require = &peer.policy.require;
         let known: BTreeSet<&str> = self.trust.signers().map(|(_, name)| name).collect();
         let met = require.is_empty() || require.iter().any(|name| known.contains(name.as_str()));
         (!met).then(|| {
             let wanted = diag::listed(require.iter().map(String::as_str));
             format!(
                 "nothing is taken from `{}`: it requires {wanted}, whose key is not trusted",
-                neighbour.name
+                peer.name
             )
         })
     }
 }
 
-fn neighbour(name: &str, configured: Configured) -> Result<Peer, NeighbourError> {
+fn peer(name: &str, configured: Configured) -> Result<Peer, UserProfileError> {
     let remote = open(&configured)?;
     Ok(Peer {
         name: name.to_string(),
@@ -224,7 +224,7 @@ pub fn url(address: &str) -> String {
 }
 
 /// Opens a configured remote. Sends no request.
-pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> {
+pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, UserProfileError> {
     let options = Options {
         endpoint: configured.endpoint.clone(),
         region: configured.region.clone(),
@@ -236,10 +236,10 @@ pub fn open(configured: &Configured) -> Result<Box<dyn Remote>, NeighbourError> 
 
 /// Pushes revocations to every peer after writing to it. A failure causes a complaint; the next
 /// push tries again.
-pub fn pass_on(home: &Home, exchange: &Exchange) {
-    for neighbour in exchange.neighbours() {
-        if let Err(error) = revocations::push(&neighbour.remote, home) {
-            let name = &neighbour.name;
+pub fn push_revocations(home: &Home, exchange: &Exchange) {
+    for peer in exchange.peers() {
+        if let Err(error) = revocations::push(&peer.remote, home) {
+            let name = &peer.name;
             exchange.complain(format!("can't push revocations to `{name}` yet: {error}"));
         }
     }

@@ -16,7 +16,7 @@ const MOST_LINGERING: u64 = 64 << 20;
 
 /// Why a body was not received completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Broken {
+pub enum BodyError {
     #[error("the upload was too slow and was aborted")]
     Slow,
     #[error("the upload was interrupted")]
@@ -26,7 +26,7 @@ pub enum Broken {
 }
 
 /// The incoming body of a request.
-pub struct Pieces {
+pub struct RequestBody {
     stream: BodyDataStream,
     started: Instant,
     received: u64,
@@ -35,7 +35,7 @@ pub struct Pieces {
     slowest: u64,
 }
 
-impl Pieces {
+impl RequestBody {
     /// A body with a limit of `most` bytes.
     pub fn new(body: Body, most: u64, limits: &Limits) -> Self {
         Self {
@@ -49,31 +49,31 @@ impl Pieces {
     }
 
     /// The next piece; `None` at the end.
-    pub async fn next(&mut self) -> Option<Result<Bytes, Broken>> {
+    pub async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
         let earned = Duration::from_secs(self.received / self.slowest);
         let on_average = self.started + self.patience + earned;
         let now = Instant::now();
         if on_average < now {
-            return Some(Err(Broken::Slow));
+            return Some(Err(BodyError::Slow));
         }
         let deadline = on_average.min(now + self.patience);
         let Ok(next) = timeout_at(deadline, self.stream.next()).await else {
-            return Some(Err(Broken::Slow));
+            return Some(Err(BodyError::Slow));
         };
         match next? {
             Ok(piece) => {
                 self.received += piece.len() as u64;
                 match self.received > self.most {
-                    true => Some(Err(Broken::Large(self.most))),
+                    true => Some(Err(BodyError::Large(self.most))),
                     false => Some(Ok(piece)),
                 }
             }
-            Err(_) => Some(Err(Broken::Off)),
+            Err(_) => Some(Err(BodyError::Off)),
         }
     }
 
     /// Reads to the end and discards the content.
-    pub async fn discard(&mut self) -> Result<(), Broken> {
+    pub async fn discard(&mut self) -> Result<(), BodyError> {
         while let Some(piece) = self.next().await {
             piece?;
         }
@@ -81,7 +81,7 @@ impl Pieces {
     }
 
     /// The complete body, which must be small.
-    pub async fn whole(&mut self) -> Result<Vec<u8>, Broken> {
+    pub async fn whole(&mut self) -> Result<Vec<u8>, BodyError> {
         let mut bytes = Vec::new();
         while let Some(piece) = self.next().await {
             bytes.extend_from_slice(&piece?);
@@ -97,7 +97,7 @@ pub fn linger(headers: &HeaderMap, body: Body, limits: &Limits) {
     if headers.contains_key(EXPECT) {
         return;
     }
-    let mut pieces = Pieces::new(body, MOST_LINGERING, limits);
+    let mut pieces = RequestBody::new(body, MOST_LINGERING, limits);
     tokio::spawn(async move {
         let _ = pieces.discard().await;
     });
