@@ -1,6 +1,6 @@
-//! Whose store a command takes. One that was found beside a workflow may have come with it, from a
-//! clone, an archive or an import, and its records would count as the user's own. So it is taken
-//! only where this user made it, adopted it, or named it for this command.
+//! Checks that a store belongs to the user. A store that was found beside a workflow may have come
+//! with it, from a clone, an archive or an import, and its records would count as the user's own.
+//! So a command opens it only if the user created it, adopted it, or named it explicitly.
 
 use super::failure::Failure;
 use super::locations::{StoreLocation, shown};
@@ -9,10 +9,10 @@ use crate::remote::home::Home;
 use crate::remote::own_stores;
 use crate::store::{Identity, Store, StoreError, new_id};
 
-/// Opens the store, making it where there is none. A new one is the user's.
+/// Opens the store and creates it if it does not exist. A new store belongs to the user.
 ///
 /// # Errors
-/// A store that was found and is not known to be the user's.
+/// The store was found, not named, and is not known to be the user's.
 pub fn admitted(place: &StoreLocation) -> Result<Store, Failure> {
     let identity = Store::identity(&place.root).map_err(|error| unusable(&error))?;
     let made = match identity {
@@ -25,7 +25,7 @@ pub fn admitted(place: &StoreLocation) -> Result<Store, Failure> {
     let Some(id) = made else {
         return Store::open(&place.root).map_err(|error| unusable(&error));
     };
-    // Before the store is there: one that is there and not listed would be refused.
+    // List it before it exists: a store that exists and is not listed would be refused.
     let listed = list(&id);
     let store = Store::open_as(&place.root, id);
     if !store.as_ref().is_ok_and(|store| store.id() == made) {
@@ -38,8 +38,8 @@ pub fn admitted(place: &StoreLocation) -> Result<Store, Failure> {
             check(place, store.id().map_or(Identity::Unnamed, Identity::Of))?;
         }
         Err(why) if store.id() == made => tracing::warn!(
-            "the new store {} can't be noted as yours ({why}): from the next command on, name it \
-             with `--store` or RIBFLOW_STORE",
+            "can't record that the new store {} is yours ({why}): name it with `--store` or \
+             RIBFLOW_STORE from the next command on",
             shown(&place.root)
         ),
         _ => {}
@@ -48,10 +48,11 @@ pub fn admitted(place: &StoreLocation) -> Result<Store, Failure> {
 }
 
 fn unusable(error: &StoreError) -> Failure {
-    Failure::usage("store", error.to_string()).hint("`--store` or RIBFLOW_STORE names another")
+    Failure::usage("store", error.to_string())
+        .hint("choose another store with `--store` or RIBFLOW_STORE")
 }
 
-/// Notes that a store is the user's; in words why not.
+/// Adds a store to the list of the user's stores. The error is text for a message.
 pub fn list(id: &Digest) -> Result<(), String> {
     let home = Home::of_user().map_err(|error| error.to_string())?;
     own_stores::add(&home, id).map_err(|error| error.to_string())
@@ -67,11 +68,11 @@ fn take_off(id: &Digest) {
 fn check(place: &StoreLocation, identity: Identity) -> Result<(), Failure> {
     let why = match (identity, Home::of_user()) {
         (Identity::NoStore, _) => return Ok(()),
-        (Identity::Unnamed, _) => "it was made by an earlier ribflow, which gave it no identity",
-        (Identity::Of(_), Err(_)) => "HOME is not set, so the list of your stores can't be found",
+        (Identity::Unnamed, _) => "an earlier version of ribflow created it, without an identity",
+        (Identity::Of(_), Err(_)) => "HOME is not set, so the list of your stores can't be read",
         (Identity::Of(id), Ok(home)) => match own_stores::knows(&home, &id) {
             Ok(true) => return Ok(()),
-            Ok(false) => "you neither made it nor adopted it, so it may have come with these files",
+            Ok(false) => "you neither created nor adopted it, so it may have come with these files",
             Err(error) => return Err(refused(place, &error.to_string())),
         },
     };
@@ -82,8 +83,8 @@ fn refused(place: &StoreLocation, why: &str) -> Failure {
     let root = shown(&place.root);
     let message = format!("the store {root} is not known to be yours: {why}");
     Failure::usage("foreign-store", message).hint(format!(
-        "`ribflow cache adopt {}` takes everything in it as your own results; for one command, \
-         `--store` or RIBFLOW_STORE names it or another",
+        "`ribflow cache adopt {}` accepts everything in it as your own results; for one command, \
+         name this store or another with `--store` or RIBFLOW_STORE",
         super::invocation::quoted(&root)
     ))
 }

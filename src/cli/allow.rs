@@ -1,4 +1,4 @@
-//! `ribflow trust allow --all FILE`: every command of a workflow, to be read and allowed at once.
+//! `ribflow trust allow --all FILE`: shows every command of a workflow and allows them together.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IsTerminal, Write};
@@ -23,7 +23,7 @@ use crate::ui::text::{count, visible};
 
 #[derive(Clone, Debug, Args)]
 pub struct AllowArguments {
-    /// Of the command stage: 64 hexadecimal digits
+    /// The digest of the command stage: 64 hexadecimal digits
     #[arg(
         value_name = "DIGEST",
         value_parser = digest,
@@ -32,31 +32,34 @@ pub struct AllowArguments {
     )]
     pub digest: Option<Digest>,
 
-    /// Show every distinct command of this workflow and its profiles, and ask once for all
+    /// Show every distinct command of this workflow and its profiles, then ask once for all of them
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub all: Option<PathBuf>,
 
-    /// With `--all`: the commands that this override leads to, too; repeatable
+    /// With `--all`: include the commands that result from this override; repeatable
     #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append, conflicts_with = "digest")]
     pub sets: Vec<String>,
 
-    /// With `--all`: the commands of these profiles together, too; repeatable
+    /// With `--all`: include the commands of these profiles combined; repeatable
     #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append, conflicts_with = "digest")]
     pub profiles: Vec<String>,
 
-    /// With `--all`: allow what is shown without a question
+    /// With `--all`: allow the commands without asking
     #[arg(long, conflicts_with = "digest")]
     pub yes: bool,
 }
 
 fn digest(text: &str) -> Result<Digest, String> {
-    text.parse().map_err(|error| match Path::new(text).is_file() {
-        true => format!(
-            "that is a file; `ribflow trust allow --all {}` shows every command of it, then asks",
-            quoted(text)
-        ),
-        false => format!("{error}; `--all FILE` shows every command of a file, with its digest"),
-    })
+    text.parse()
+        .map_err(|error| match Path::new(text).is_file() {
+            true => format!(
+                "this is a file; `ribflow trust allow --all {}` shows all its commands, then asks",
+                quoted(text)
+            ),
+            false => {
+                format!("{error}; `--all FILE` shows every command of a workflow with its digest")
+            }
+        })
 }
 
 pub fn all(
@@ -66,7 +69,10 @@ pub fn all(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let Some(file) = &arguments.all else {
-        return Err(Failure::usage("command-line", "a DIGEST or `--all FILE`"));
+        return Err(Failure::usage(
+            "command-line",
+            "expected a DIGEST or `--all FILE`",
+        ));
     };
     let found = every_command(file, arguments, common)?;
     let allowed = Config::read(home)?.commands;
@@ -98,14 +104,14 @@ pub fn all(
     Ok(Exit::Done)
 }
 
-/// A command, and the stages that have it.
+/// A command and the stages that run it.
 struct DistinctCommand {
     terms: Rc<CommandSpec>,
     stages: BTreeSet<String>,
 }
 
-/// The distinct commands of a workflow with each of its profiles and with what the command line
-/// changes, in the order of the file.
+/// The distinct commands of a workflow, with each of its profiles and with the overrides of the
+/// command line, in file order.
 fn every_command(
     file: &Path,
     arguments: &AllowArguments,
@@ -176,7 +182,7 @@ fn show(
     Ok(())
 }
 
-/// Goes on only if the user says so: at the terminal, or by `--yes`.
+/// Succeeds only if the user agrees, at the terminal or with `--yes`.
 fn ask(
     arguments: &AllowArguments,
     common: &Common,
@@ -188,15 +194,12 @@ fn ask(
     }
     let commands = count(number, "command");
     if common.json || !io::stdin().is_terminal() {
-        let message = "standard input is not a terminal: nothing was asked, nothing was allowed";
+        let message = "standard input is not a terminal, so nothing was allowed";
         return Err(Failure::usage("not-allowed", message)
-            .hint("once you have read them, `--yes` allows them"));
+            .hint("read the commands, then allow them with `--yes`"));
     }
     output.flush()?;
-    write!(
-        io::stderr(),
-        "Let these run: {commands}, with their files? [y/N] "
-    )?;
+    write!(io::stderr(), "Allow {commands}, with their files? [y/N] ")?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     match answer.trim() {

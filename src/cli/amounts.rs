@@ -1,11 +1,11 @@
-//! Amounts as options take them: bytes, shares, spans of time.
+//! Quantities as option values: sizes, shares, durations.
 
 use std::str::FromStr;
 
 use crate::remote::trust::share;
 use crate::workflow::resources::{bytes, seconds};
 
-/// An amount of bytes: `64GB`, `500GiB`, `0`.
+/// A size in bytes: `64GB`, `500GiB`, `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub u64);
 
@@ -30,13 +30,12 @@ impl FromStr for Share {
     fn from_str(text: &str) -> Result<Self, String> {
         let share = share(text).filter(|share| *share > 0.0);
         share.map(Self).ok_or_else(|| {
-            "a share is expected: 5%, 0.05, at most 100%; FILE stands before --recompute"
-                .to_string()
+            "expected a share of at most 100%: 5%, 0.05; put FILE before --recompute".to_string()
         })
     }
 }
 
-/// A span of time: `30d`, `12h`, `0`.
+/// A duration: `30d`, `12h`, `0`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Age(pub u64);
 

@@ -12,39 +12,39 @@ use super::{
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Start here:
-  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
-  ribflow plan workflows/mini-rib.yaml                 what a run would do
-  ribflow run --help                                   more of this";
+  ribflow run workflows/mini-rib.yaml --profile tiny   run the whole benchmark at its smallest
+    ribflow plan workflows/mini-rib.yaml                 show what a run would do
+    ribflow run --help                                   more examples";
 
-/// The same for `ribflow --help`, in full.
+/// The end of `ribflow --help`, in full.
 const MANUAL: &str = "\
 Start here:
-  ribflow run workflows/mini-rib.yaml --profile tiny   the whole benchmark, as small as it gets
-  ribflow plan workflows/mini-rib.yaml                 what a run would do
-  ribflow run --help                                   more of this
+  ribflow run workflows/mini-rib.yaml --profile tiny   run the whole benchmark at its smallest
+    ribflow plan workflows/mini-rib.yaml                 show what a run would do
+    ribflow run --help                                   more examples
 
-Nodes are named as in a workflow's `needs:`: accuracy (all nodes of the stage), tuned[method=ft]
-(those with this value), tuned[method=ft|lp,seed=0]. Quote them: brackets mean something to shells.
+Name nodes as in a workflow's `needs:`: accuracy (all nodes of the stage), tuned[method=ft] (those
+with this value), tuned[method=ft|lp,seed=0]. Quote them: brackets are special in shells.
 
 Exit codes:
-  0    done
-  1    a node failed
-  2    the workflow or the command line is wrong; nothing was started
-  3    verify: a published number, a claim or a recomputed result did not come out
-  4    verify: nothing could be judged
+  0    success
+    1    a node failed
+    2    the workflow or the command line is invalid; nothing was started
+    3    verify: a published number, a claim or a recomputed result was not reproduced
+    4    verify: nothing could be judged
   130  interrupted
 
 Environment:
-  RIBFLOW_STORE  the store, as --store
-  RIBFLOW_KEY    the key that signs, where there are several
-  RIBFLOW_LOG    what to log to standard error: info, debug, ribflow::store=trace
-  NO_COLOR       no colours";
+  RIBFLOW_STORE  the store; same as --store
+    RIBFLOW_KEY    the signing key, if there are several
+    RIBFLOW_LOG    log filter for standard error: info, debug, ribflow::store=trace
+    NO_COLOR       disables colours";
 
 /// Reproduce robustness and fine-tuning benchmarks from one YAML file.
 ///
-/// A workflow file describes a grid: models × datasets × methods. Every cell is a node whose
-/// result is kept in a store under a key made of everything that went into it, so a second run
-/// costs nothing and a change costs only what depends on it.
+/// A workflow file describes a grid: models × datasets × methods. Every cell is a node. A store
+/// keeps its result under a key derived from everything that went into it, so a second run costs
+/// nothing and a change costs only what depends on it.
 #[derive(Debug, Parser)]
 #[command(
     name = "ribflow",

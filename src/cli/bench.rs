@@ -1,4 +1,4 @@
-//! `ribflow bench [NAME…]`: how fast things are on this machine.
+//! `ribflow bench [NAME…]`: measures performance on this machine.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,45 +21,46 @@ use crate::engine::device;
 const ABOUT: &str = "\
 Measure how fast ribflow is on this machine
 
-Kernels, models, images, transport, hashing, the store, and a run that has nothing to do. Every
-benchmark runs in a process of its own, so that its peak memory is its own: a warm-up first, then
-rounds of which the least, the median and the largest are told. On a machine that does other
-things too, the least says most.
+Benchmarks cover kernels, models, images, transport, hashing, the store, and a no-op run. Each runs
+in its own process, so that its peak memory is its own: a warm-up first, then several rounds. The
+table shows the minimum, the median and the maximum. On a busy machine, the minimum is the most
+reliable.
 
-Without names a short selection runs, for about a minute. What works on files makes them in the
-system's folder for temporary files and takes them away again.";
+Without names, a short selection runs for about a minute. Benchmarks that need files create them in
+the system's temporary folder and remove them afterwards.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow bench                                           a short selection, about a minute
-  ribflow bench --list                                    every name, and what a name may say
-  ribflow bench model/resnet18                            all that begins so
-  ribflow bench 'model/*/train' --threads 2               all that match
+  ribflow bench --list                                    every name, and the syntax of names
+  ribflow bench model/resnet18                            all names with this prefix
+  ribflow bench 'model/*/train' --threads 2               all names that match
   ribflow bench model/vit_base_patch32_224/train/b4/bf16  another model, batch and precision
   ribflow bench data/jpeg224 --images photographs/        on real photographs
   ribflow bench gemm --json | jq '.results[] | [.name, .wall_ms.median, .rate]'
 
-benches/peers/ in the sources has the same work in PyTorch and others, and scripts that measure
-both in turn.";
+benches/peers/ in the source tree has the same work in PyTorch and other libraries, and scripts
+that alternate between the two.";
 
 /// Measure how fast ribflow is on this machine
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct BenchArguments {
-    /// What to measure: a name, the beginning of names up to a /, or with * for anything
+    /// What to measure: a name, a prefix that ends before a /, or a pattern with *
     /// [default: a short selection]
     #[arg(value_name = "NAME")]
     pub names: Vec<String>,
 
-    /// Measure each for at least so long, three rounds in any case
+    /// Minimum time for each benchmark; at least three rounds run in any case
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = seconds)]
     pub seconds: f64,
 
-    /// Photographs for data/jpeg, data/jpeg224 and data/tensor224: the JPEG files of a folder and those below it
+    /// Photographs for data/jpeg, data/jpeg224 and data/tensor224: a folder, searched recursively
+    /// for JPEG files
     ///
-    /// The result of data/jpeg224 then tells the SHA-256 of all pixels in the order of the paths, for whoever
-    /// compares them.
+    /// data/jpeg224 then also reports the SHA-256 of all pixels, in path order, for comparison with
+    /// other decoders.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub images: Option<PathBuf>,
 
@@ -71,7 +72,7 @@ pub struct BenchArguments {
 fn seconds(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=86_400.0).contains(&seconds) => Ok(seconds),
-        _ => Err("seconds are a number from 0 to 86400".to_string()),
+        _ => Err("expected seconds: a number from 0 to 86400".to_string()),
     }
 }
 
@@ -120,12 +121,12 @@ fn failure(error: BenchError) -> Failure {
             Failure::usage("unknown-benchmark", error.to_string()).hint(hint)
         }
         BenchError::NoImages(_) => Failure::usage("no-images", error.to_string())
-            .hint("--images takes a folder with .jpg or .jpeg files, which may lie in folders"),
+            .hint("--images expects a folder with .jpg or .jpeg files, at any depth"),
         _ => Failure::from_error(&error),
     }
 }
 
-/// The device that was asked for.
+/// Opens the requested device.
 fn opened(common: &Common) -> Result<Device, Failure> {
     let name = device::resolve(&common.device.to_string());
     let device = name.and_then(|name| device::open(&name));
@@ -146,7 +147,7 @@ fn measure_here(
     bench::run(name, &setting).map_err(failure)
 }
 
-/// In a process of its own.
+/// Measures in a child process.
 fn measure_in_child(
     name: &str,
     arguments: &BenchArguments,
@@ -211,7 +212,7 @@ fn print_head(machine: &Machine, common: &Common, output: &mut dyn Write) -> Res
     Ok(())
 }
 
-/// ResultTable of one table that come one by one.
+/// A table that is printed row by row.
 struct ResultTable {
     width: usize,
     begun: bool,
@@ -255,13 +256,13 @@ impl ResultTable {
         if let Some(digest) = &measured.digest {
             writeln!(output, "  SHA-256 of the pixels {digest}")?;
         }
-        // Whoever waits sees how far it is.
+        // Users see each result as soon as it is measured.
         output.flush()?;
         Ok(())
     }
 }
 
-/// About three digits that mean something.
+/// About three significant digits.
 fn digits(value: f64) -> String {
     match value {
         value if value >= 100.0 => format!("{value:.0}"),

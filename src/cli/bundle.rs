@@ -34,19 +34,19 @@ use crate::workflow::kind::Meaning;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-Write a workflow with its results as one file, for a lab with no network in common
+Write a workflow and its results to one file, for a lab without a shared network
 
-The workflow, its lock, what was published, its scripts, and the records of its nodes, signed
-with this lab's key, in one file that `ribflow import` takes. Images of a `dataset` from
-outside, and what is made of them, are in it only with `share: true`.";
+The bundle holds the workflow, its lock file, published values, scripts, and the records of its
+nodes, signed with this lab's key. `ribflow import` reads it. Images of an external `dataset`, and
+everything derived from them, are included only with `share: true`.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow export bundle grid.yaml -o grid.ribbundle           records only: a few megabytes
-  ribflow export bundle grid.yaml -o grid.ribbundle --blobs   with models and arrays";
+  ribflow export bundle grid.yaml -o grid.ribbundle --blobs   also models and arrays";
 
-/// For a lab with no network in common
+/// Write one file, for a lab without a shared network
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct BundleArguments {
@@ -57,7 +57,7 @@ pub struct BundleArguments {
     #[arg(short, long = "output", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub output: PathBuf,
 
-    /// With the files that the records name: models, arrays, trees of files
+    /// Include the files that the records name: models, arrays, file trees
     #[arg(long)]
     pub blobs: bool,
 }
@@ -101,7 +101,7 @@ pub fn export(
     sharing::send_revocations(&exchange);
     sharing::warn_of_refusals(&exchange, &[], common);
     drop(exchange);
-    // Nobody else holds it any more.
+    // There are no other references by now.
     let Some(writer) = Arc::into_inner(writer) else {
         return Err(Failure::failed("the bundle is still being written"));
     };
@@ -139,8 +139,8 @@ pub fn export(
     Ok(Exit::Done)
 }
 
-/// Notes that what the bundle holds is the user's own, so that an import of it on this machine does
-/// not make it foreign. Where this fails, it counts as from elsewhere.
+/// Records that the bundle's content is the user's own, so that importing it on this machine does
+/// not mark it as foreign. If this fails, the content counts as foreign.
 fn note_own(workflow: &WorkflowArguments, about: &About, registry: &Registry, common: &Common) {
     let Ok(home) = Home::of_user() else {
         return;
@@ -160,11 +160,11 @@ fn note_own(workflow: &WorkflowArguments, about: &About, registry: &Registry, co
     let commands = commands.flatten().flatten().map(|one| one.terms.digest);
     let own = about.files.values().copied().chain(commands).collect();
     if let Err(error) = imported::note_own(&home, &own) {
-        tracing::debug!("the bundle could not be noted as your own: {error}");
+        tracing::debug!("could not record that the bundle is your own: {error}");
     }
 }
 
-/// The files that a workflow consists of, by their paths relative to its folder.
+/// The files of a workflow, by their paths relative to its folder.
 pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
     let mut paths = declared(graph);
@@ -178,7 +178,7 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
     for path in all {
         let inside = below(folder, &path).filter(|_| is_really_below(folder, &path));
         let Some(relative) = inside else {
-            let message = format!("{} lies outside the workflow's folder", path.display());
+            let message = format!("{} is outside the workflow's folder", path.display());
             return Err(Failure::failed(message).hint("move it beside the workflow file"));
         };
         let content = fsx::read_regular(&path).map_err(in_folder(&path))?;
@@ -187,26 +187,26 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
     Ok(files)
 }
 
-/// Whether `path` is below `folder` after all links are followed.
+/// Whether `path` is below `folder` once all links are resolved.
 fn is_really_below(folder: &Path, path: &Path) -> bool {
     match (folder.canonicalize(), path.canonicalize()) {
         (Ok(folder), Ok(path)) => path.starts_with(folder),
-        // Reading it says what is wrong.
+        // Reading it will report the problem.
         _ => true,
     }
 }
 
 /// A file, or every file below a folder.
 fn add_files(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) -> Result<(), Failure> {
-    // A link to a folder around it would have no end.
+    // A link to a parent folder would recurse without end.
     const DEEPEST: usize = 64;
-    // Links to links to folders would give a tree without an end.
+    // Nested links to folders could grow without bound.
     const MOST: usize = 100_000;
     if !path.is_dir() {
         files.push(path);
         if files.len() > MOST {
             let message = format!("the workflow and its commands declare more than {MOST} files");
-            let hint = "a link to a folder counts as what it leads to";
+            let hint = "links to folders are followed";
             return Err(Failure::failed(message).hint(hint));
         }
         return Ok(());
@@ -275,11 +275,11 @@ pub fn refuse_occupied(folder: &Path) -> Result<(), Failure> {
             "output-exists",
             format!("{} is not empty", folder.display()),
         )
-        .hint("`-o` takes a folder that is new or empty")),
+        .hint("`-o` expects a new or empty folder")),
     }
 }
 
-/// Writes a file of the workflow. The path has been checked to be plain.
+/// Writes a file of the workflow. The caller has checked that the path is relative and has no `..`.
 pub fn write_below(folder: &Path, relative: &str, content: &[u8]) -> Result<(), Failure> {
     let path = folder.join(relative);
     if let Some(parent) = path.parent() {

@@ -1,9 +1,9 @@
-//! What a subcommand is called with, and how a list of subcommands is declared.
+//! The arguments of a subcommand's `run`, and the macro that declares subcommands.
 
 use super::common::Common;
 use crate::ui::log::Console;
 
-/// What every subcommand gets beside its own arguments.
+/// What every subcommand receives besides its own arguments.
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub common: &'a Common,

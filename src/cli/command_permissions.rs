@@ -1,5 +1,5 @@
-//! `command` stages of workflows that came from elsewhere: what each of them would run, and
-//! whether the user has allowed it.
+//! Permissions for the `command` stages of imported workflows: what each would run, and whether the
+//! user has allowed it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
@@ -30,20 +30,20 @@ pub struct CommandNode {
     pub terms: Rc<CommandSpec>,
 }
 
-/// What a command would run: what the user allows.
+/// What a command would run. The user allows it by its digest.
 #[derive(Clone, Debug, Serialize)]
 pub struct CommandSpec {
-    /// Of everything below, and of all other parameters but for the places of files.
+    /// Covers the fields below and all other parameters except the locations of files.
     pub digest: Digest,
-    /// As ribflow counted before it looked at more than the line and its files.
+    /// The digest of earlier versions, which covered only the line and its files.
     #[serde(skip)]
     earlier: Digest,
     pub line: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,
-    /// By name; `None` for one that can't be read.
+    /// By name; `None` if the file can't be read.
     pub files: BTreeMap<String, Option<Digest>>,
-    /// The environment variables that it is given.
+    /// The environment variables that it receives.
     pub variables: Vec<String>,
 }
 
@@ -81,8 +81,8 @@ fn nodes(graph: &Graph) -> Vec<NodeIndex> {
 
 impl CommandSpec {
     fn of(node: &Node, stats: &StatCache, base: &Path) -> Self {
-        // A file that can't be read counts as one: the node can't run either, and is asked about
-        // again when it can.
+        // An unreadable file counts as a value of its own: the node can't run, and needs a new
+        // permission once it can.
         let content = |source: &Source| stats.identify(source, base).ok().map(|it| it.digest);
         let files: Vec<(String, Option<Digest>)> = file_sources(node)
             .map(|source| (source.name.clone(), content(&source)))
@@ -103,13 +103,13 @@ impl CommandSpec {
     }
 }
 
-/// The files of a command. Variables are the user's own.
+/// The files of a command. Variables belong to the user, so they are not included.
 pub fn file_sources(node: &Node) -> impl Iterator<Item = Source> {
     let sources = node.parameters.sources().into_iter();
     sources.filter(|source| !matches!(source.shape, SourceShape::Environment(_)))
 }
 
-/// The files of a command that bundles bring.
+/// The files of a command that bundles include.
 pub fn shared_sources(node: &Node) -> Vec<Source> {
     let listed = node.with.get("files").and_then(Value::as_array);
     let is_kept = |index: usize| {
@@ -123,9 +123,9 @@ pub fn shared_sources(node: &Node) -> Vec<Source> {
         .collect()
 }
 
-/// Whether a folder or what is in it came from elsewhere.
+/// Whether a folder, or anything in it, was imported.
 fn holds_mark(folder: &Path, depth: usize) -> bool {
-    /// Deeper folders count as from elsewhere: nobody has looked there.
+    /// Deeper folders count as imported, because they are not searched.
     const DEEPEST: usize = 64;
     if depth > DEEPEST || mark::of(folder).is_some() {
         return true;
@@ -138,15 +138,15 @@ fn holds_mark(folder: &Path, depth: usize) -> bool {
     })
 }
 
-/// The digest of everything that decides what runs: the parameters as they are typed and as they
-/// are written, so that those count that enter no key, and the content of the files.
+/// The digest of everything that decides what runs: the content of the files, and the parameters
+/// both typed and as written, so that parameters outside the key count too.
 fn digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v2");
     hash_value(&mut hasher, &Value::from(node.kind.version()));
     hash_value(&mut hasher, &node.parameters.canonical());
     let mut with = (*node.with).clone();
     if let Value::Object(fields) = &mut with {
-        // Where a file is says nothing of what it holds.
+        // The location of a file does not affect its content.
         fields.remove("files");
     }
     hash_value(&mut hasher, &with);
@@ -157,7 +157,7 @@ fn digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
     Digest::finish(&hasher)
 }
 
-/// The digest by which an older ribflow noted an imported command.
+/// The digest under which older versions recorded an imported command.
 fn earlier_digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 command v1");
     let line = node.with.get("run").and_then(Value::as_str);
@@ -170,13 +170,13 @@ fn earlier_digest(node: &Node, files: &[(String, Option<Digest>)]) -> Digest {
     Digest::finish(&hasher)
 }
 
-/// Where the commands of a workflow come from, as far as it can be known.
+/// Where the commands of a workflow come from, as far as is known.
 struct Origin {
-    /// Why every command counts as from elsewhere, if that is so.
+    /// Why every command counts as imported, if it does.
     all: Option<String>,
-    /// What was imported.
+    /// The digests of imported commands.
     imported: BTreeSet<Digest>,
-    /// Whether a folder of files is below a mark.
+    /// Whether a folder is below an import mark.
     marked: HashMap<PathBuf, bool>,
     base: PathBuf,
 }
@@ -193,7 +193,7 @@ impl Origin {
         };
         let is_imported = match fsx::read_regular(&graph.file) {
             Ok(bytes) => imported.contains(&Digest::of(&bytes)),
-            // It has just been read, and now nobody knows what it was.
+            // It was readable a moment ago; its origin is unknown now.
             Err(_) => true,
         };
         let is_marked = mark::above(&graph.file).is_some();
@@ -207,11 +207,11 @@ impl Origin {
         }
     }
 
-    /// Whether a file of the node is in a folder that came from elsewhere.
+    /// Whether a file of the node is in an imported folder.
     fn has_marked_file(&mut self, node: &Node) -> bool {
         file_sources(node).any(|source| {
             let path = self.base.join(source.location);
-            // A link may lead there; links are rare enough to be looked at each.
+            // A link may lead there. Links are rare, so each one is checked.
             let is_link = path.is_symlink();
             let folder = path.parent().unwrap_or(&path).to_path_buf();
             let below = self.marked.entry(folder);
@@ -222,7 +222,7 @@ impl Origin {
     }
 }
 
-/// Whether nothing of `graph` came from elsewhere, allowed or not, as far as that can be known.
+/// Whether nothing in `graph` is known to be imported, allowed or not.
 pub fn is_own(graph: &Graph, home: &Home) -> bool {
     let mut origin = Origin::of(graph, home);
     let nodes = nodes(graph);
@@ -239,8 +239,8 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
         return Ok(Vec::new());
     }
     let Ok(home) = Home::of_user() else {
-        let why = "it runs a command, and without a home folder nothing says whether that came \
-                   from elsewhere or is allowed: set HOME";
+        let why = "it runs a command, and without a home folder its origin and permissions are unknown: \
+         set HOME";
         let refused = nodes.into_iter().map(|node| (node, why.to_string()));
         return Ok(refused.collect());
     };
@@ -252,7 +252,7 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
     if origin.all.is_none() && origin.imported.is_empty() && marked.is_empty() {
         return Ok(Vec::new());
     }
-    // Only now is it worth looking at what is in the files of every command.
+    // Reading the files of every command is expensive, so it comes last.
     let allowed = Config::read(&home)?.commands;
     let file = locations::shown(&graph.file);
     let mut refused = Vec::new();
@@ -268,9 +268,9 @@ pub fn refused(graph: &Graph, common: &Common) -> Result<Vec<(NodeIndex, String)
         };
         if !allowed.contains(&digest) {
             let why = format!(
-                "it runs a command that {elsewhere}: `{}`; once you have looked at it and its \
-                 files, `ribflow trust allow {digest}` lets it run (`ribflow trust allow --all \
-                 {}` shows every command of the file)",
+                "it runs a command that {elsewhere}: `{}`; review it and its files, then allow it \
+                 with `ribflow trust allow {digest}` (`ribflow trust allow --all {}` shows every \
+                 command of the file)",
                 visible(&terms.line),
                 super::invocation::quoted(&file)
             );

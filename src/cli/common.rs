@@ -1,4 +1,4 @@
-//! The options that every subcommand takes, before or after its name.
+//! The options that every subcommand accepts, before or after its name.
 
 use std::fmt;
 use std::num::NonZeroUsize;
@@ -9,49 +9,49 @@ use clap::{ArgAction, Args, ValueHint};
 
 use crate::ui::Detail;
 
-/// Options of any subcommand.
+/// The common options.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub struct Common {
-    /// The store: where results are kept and found
+    /// The store, which holds the results
     ///
-    /// Default: cache/ in the nearest folder, from the workflow's own upwards, that holds
-    /// cache/store.json or cache/README.md; else cache/ beside the workflow. The default store must
-    /// be one that you made or adopted (`ribflow cache adopt`).
+    /// Default: cache/ in the nearest folder, starting at the workflow's and going up, that
+    /// contains cache/store.json or cache/README.md; otherwise cache/ beside the workflow. You must
+    /// have created or adopted the default store (`ribflow cache adopt`).
     #[arg(long, global = true, value_name = "DIR", env = "RIBFLOW_STORE")]
     #[arg(hide_env_values = true, value_hint = ValueHint::DirPath)]
     pub store: Option<PathBuf>,
 
-    /// Where reports are written
+    /// The folder for reports
     ///
-    /// The report of a workflow goes to a folder of its name in there. Default: out/ beside the
-    /// cache/ that is the default store.
+    /// Each workflow's report goes to a subfolder with its name. Default: out/ beside the default
+    /// store.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
-    /// Cores for the whole run [default: all]
+    /// Number of cores for the whole run [default: all]
     #[arg(long, global = true, value_name = "N")]
     pub threads: Option<NonZeroUsize>,
 
-    /// Where models run: auto, cpu, cuda or cuda:N
+    /// Device for models: auto, cpu, cuda or cuda:N
     #[arg(long, global = true, value_name = "DEVICE", default_value = "auto")]
     pub device: Device,
 
-    /// Print JSON, for scripts
+    /// Print JSON
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Say only what went wrong
+    /// Print only warnings and errors
     #[arg(short, long, global = true)]
     pub quiet: bool,
 
-    /// Say more; -vv also logs what happens inside (see RIBFLOW_LOG)
+    /// Print more detail; -vv also logs internals (see RIBFLOW_LOG)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl Common {
-    /// Cores for the whole run.
+    /// The number of cores for the whole run.
     pub fn threads(&self) -> usize {
         let all = || std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         self.threads.map_or_else(all, NonZeroUsize::get)
@@ -66,7 +66,7 @@ impl Common {
     }
 }
 
-/// The device of a run, as asked for.
+/// The requested device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Device {
     /// A GPU if this build and this machine have one.
@@ -91,7 +91,7 @@ impl FromStr for Device {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is not a device: auto, cpu, cuda or cuda:N is expected");
+        let wrong = || format!("`{text}` is not a device: expected auto, cpu, cuda or cuda:N");
         match text {
             "auto" => Ok(Self::Auto),
             "cpu" => Ok(Self::Cpu),

@@ -14,7 +14,7 @@ Examples:
   ribflow completions zsh > ~/.zfunc/_ribflow
   ribflow completions fish > ~/.config/fish/completions/ribflow.fish";
 
-/// Print completions for a shell
+/// Generate shell completions
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CompletionsArguments {
@@ -26,7 +26,7 @@ pub fn run(
     call: &Call,
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
-    // Into memory first: the generator panics where it can't write.
+    // Buffer it: the generator panics if a write fails.
     let mut script = Vec::new();
     let mut command = (call.program)();
     clap_complete::generate(arguments.shell, &mut command, "ribflow", &mut script);

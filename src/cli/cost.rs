@@ -1,4 +1,4 @@
-//! The price of a run as `plan` shows it.
+//! The cost estimate of a run, as `plan` prints it.
 
 use serde_json::{Value, json};
 
@@ -7,7 +7,7 @@ use crate::engine::price::{RunPrice, StagePrice};
 use crate::ui::table::Table;
 use crate::ui::text::{bytes, count, grouped};
 
-/// The estimated cost of the remaining nodes, by stage and in total; nothing where none remain.
+/// The estimated cost of the remaining nodes, by stage and in total; empty if none remain.
 pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     if price
         .stages
@@ -52,14 +52,14 @@ pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     lines.extend(sharing(price));
     let (peak, least) = price.peak();
     lines.push(format!(
-        "On disk at most: {} with the shared work kept, {} without.",
+        "Disk space: at most {} with the shared work kept, {} without.",
         written(peak),
         written(least)
     ));
     lines.extend(time(price, hours));
     if price.open > 0 {
         lines.push(format!(
-            "Lower bounds: {} can't be estimated fully yet.",
+            "These are lower bounds: {} can't be estimated fully yet.",
             count(price.open, "node")
         ));
     }
@@ -71,14 +71,14 @@ fn sharing(price: &RunPrice) -> Vec<String> {
     let mut lines = Vec::new();
     if shared.decoded > 0.0 {
         lines.push(format!(
-            "Images to decode: {}; {} if every node decoded for itself.",
+            "Images to decode: {}; {} without sharing between nodes.",
             number(shared.decoded),
             number(shared.decoded_alone)
         ));
     }
     if shared.operations > 0.0 {
         lines.push(format!(
-            "Frozen models (features, teachers): {}FLOP once; {}FLOP if every node ran its own.",
+            "Frozen models (features, teachers): {}FLOP; {}FLOP without sharing between nodes.",
             flops(shared.operations),
             flops(shared.operations_alone)
         ));
@@ -86,13 +86,13 @@ fn sharing(price: &RunPrice) -> Vec<String> {
     lines
 }
 
-/// Of which numbers the peak rates are: a GPU has others for each.
+/// The precision of the peak rates. They differ on a GPU.
 fn precisions(price: &RunPrice) -> &'static str {
     let costs = || price.costs.iter().map(|(_, cost)| cost);
     let half = costs().any(|cost| cost.half && cost.operations > 0.0);
     let full = costs().any(|cost| !cost.half && cost.operations > 0.0);
     match (half, full || price.shared.operations > 0.0) {
-        (true, true) => "for f32, or 16 bits where `precision` says so",
+        (true, true) => "for f32, or for 16 bits where `precision` is set",
         (true, false) => "for 16 bits",
         _ => "for f32",
     }
@@ -116,7 +116,7 @@ fn time(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
         ));
     }
     lines.push(format!(
-        "Device hours, not measured but from {:.0} % of the peak rates {}: {}.",
+        "Device hours, estimated from {:.0} % of the peak rates {}: {}.",
         100.0 * SHARE,
         precisions(price),
         by(false)
@@ -124,7 +124,7 @@ fn time(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
     lines
 }
 
-/// The same for scripts.
+/// The estimate as JSON.
 pub fn document(price: &RunPrice, hours: &[Hours]) -> Value {
     let (peak, least) = price.peak();
     json!({

@@ -1,5 +1,5 @@
-//! `ribflow data check DIR`: which of the known datasets lie in a folder, and whether they are
-//! whole.
+//! `ribflow data check DIR`: checks which of the known datasets a folder contains, and whether they
+//! are complete.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -23,9 +23,9 @@ use crate::workflow::kind::ImageSelection;
 const EXAMPLES: &str = "\
 Examples:
   ribflow data check /data/imagenet-rib            folders, classes and numbers of images
-  ribflow data check /data/imagenet-rib --decode   also whether every image can be read";
+  ribflow data check /data/imagenet-rib --decode   also decode every image";
 
-/// Look at the datasets on disk
+/// Inspect datasets on disk
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct DataArguments {
@@ -35,24 +35,24 @@ pub struct DataArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum DataCommand {
-    /// Say which of ImageNet-RIB's datasets lie in a folder, and what is missing
+    /// Check which of ImageNet-RIB's datasets a folder contains, and what is missing
     ///
-    /// Ends with 1 where one of them is incomplete, or none is there.
+    /// Exits with 1 if a dataset is incomplete or if there is none.
     Check(DataCheckArguments),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DataCheckArguments {
-    /// The folder that holds val, v2, a, r, sketch, objectnet, cartoon, drawing, c
+    /// The folder that contains val, v2, a, r, sketch, objectnet, cartoon, drawing, c
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 
-    /// Decode every image too
+    /// Also decode every image
     #[arg(long)]
     pub decode: bool,
 }
 
-/// Problems of one dataset that are shown.
+/// The number of problems shown for each dataset.
 const MOST_SHOWN: usize = 10;
 
 pub fn run(
@@ -92,13 +92,13 @@ fn check(
     })
 }
 
-/// What was found of one preset.
+/// The result for one preset.
 struct PresetCheck {
     facts: &'static Facts,
-    /// Where its folders, or those of its parts, lie.
+    /// The folders of the preset or of its parts.
     places: Vec<PathBuf>,
     images: usize,
-    /// The images that all of what was found should have.
+    /// The number of images that the folders found should have.
     expected: usize,
     problems: Vec<String>,
 }
@@ -156,7 +156,7 @@ fn check_preset(preset: Preset, arguments: &DataCheckArguments) -> PresetCheck {
     found
 }
 
-/// Adds what lies there of a preset or its part; false if nothing does.
+/// Adds the folder of a preset or of one of its parts; false if there is none.
 fn check_folder(
     preset: Preset,
     part: Option<&str>,
@@ -197,7 +197,7 @@ fn check_folder(
     true
 }
 
-/// The files that can't be decoded, or that the decoder warns of, in their order.
+/// The files that can't be decoded or that the decoder warns of, in file order.
 fn damaged(place: &Path, files: &[String]) -> Vec<String> {
     let problem = |name: &String| {
         let path = place.join(name);
@@ -245,7 +245,7 @@ fn show(found: &[PresetCheck], output: &mut dyn Write) -> Result<(), Failure> {
     }
     let absent: Vec<&PresetCheck> = found.iter().filter(|it| it.places.is_empty()).collect();
     if !absent.is_empty() {
-        writeln!(output, "\nTo be had at:")?;
+        writeln!(output, "\nAvailable at:")?;
     }
     for found in absent {
         writeln!(output, "  {:<18}  {}", found.facts.name, found.facts.home)?;

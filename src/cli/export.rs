@@ -1,4 +1,4 @@
-//! `ribflow export …`: a workflow with its results, in one file or folder.
+//! `ribflow export …`: writes a workflow and its results to one file or folder.
 
 use std::io::Write;
 
@@ -8,7 +8,7 @@ use super::call::{Call, subcommands};
 use super::failure::{Exit, Failure};
 use super::{bundle, ro_crate};
 
-/// Write a workflow with its results as one file
+/// Export a workflow and its results
 #[derive(Clone, Debug, Args)]
 pub struct ExportArguments {
     #[command(subcommand)]

@@ -1,5 +1,4 @@
-//! How a command ends when it can't do its job: one place where every module's errors become a
-//! message, a hint and an exit code.
+//! Failures of commands: maps the errors of every module to a message, a hint and an exit code.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -19,15 +18,15 @@ use crate::store::{BlobError, ExportError};
 use crate::ui::paint::Paint;
 use crate::ui::streams;
 
-/// How the process ends. Scripts rely on the numbers.
+/// The exit code of the process. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Done = 0,
-    /// A node failed, or something outside the workflow did.
+    /// A node failed, or something outside the workflow.
     Failed = 1,
-    /// The workflow or the command line is wrong; nothing was started.
+    /// The workflow or the command line is invalid; nothing was started.
     Wrong = 2,
-    /// A published number or claim did not come out.
+    /// A published number or claim was not reproduced.
     Different = 3,
     /// Nothing could be judged.
     Unjudged = 4,
@@ -40,23 +39,23 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command could not do its job.
+/// Why a command failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The workflow, or a selector on the command line, is wrong.
+    /// The workflow or a selector on the command line is invalid.
     Workflow(Diagnostics),
-    /// The command line, or a place that it names, is wrong.
+    /// The command line, or a path or address in it, is invalid.
     Usage {
         code: &'static str,
         message: String,
         hint: Option<String>,
     },
-    /// Something failed on the way.
+    /// The command failed while it ran.
     Failed {
         message: String,
         hint: Option<String>,
     },
-    /// Standard output could not be written. A reader that has seen enough is no failure.
+    /// Standard output could not be written. A closed pipe does not count as a failure.
     Output(io::Error),
 }
 
@@ -76,7 +75,7 @@ impl Failure {
         }
     }
 
-    /// An error of a library, with what led to it.
+    /// An error of a library, with its causes.
     pub fn from_error(error: &dyn std::error::Error) -> Self {
         Self::failed(with_causes(error))
     }
@@ -88,7 +87,7 @@ impl Failure {
         self
     }
 
-    /// The same with other words: those of paths that the user has never seen.
+    /// Rewrites the message, for example to replace paths that the user has never seen.
     pub fn reworded(mut self, words: impl Fn(&str) -> String) -> Self {
         let change = |text: &mut String| *text = words(text);
         match &mut self {
@@ -108,7 +107,7 @@ impl Failure {
         self
     }
 
-    /// What is wrong, in words.
+    /// The message as text.
     pub fn message(&self) -> String {
         match self {
             Self::Workflow(problems) => problems.render(false),
@@ -126,7 +125,7 @@ impl Failure {
         }
     }
 
-    /// The problems as `--json` lists them; empty where the exit code is not 2.
+    /// The problems as `--json` lists them; empty unless the exit code is 2.
     fn problems(&self) -> Vec<Diagnostic> {
         match self {
             Self::Workflow(Diagnostics(problems)) => problems.clone(),
@@ -142,8 +141,8 @@ impl Failure {
         }
     }
 
-    /// `{"errors": […]}` for a command that prints one document, where it would print none: the
-    /// words go to standard error as ever.
+    /// `{"errors": […]}` for a command that prints one document and would otherwise print none. The
+    /// message still goes to standard error.
     pub fn document(&self) -> Option<Value> {
         let Self::Failed { message, hint } = self else {
             return None;
@@ -155,10 +154,10 @@ impl Failure {
         Some(json!({ "errors": [problem] }))
     }
 
-    /// Tells the user: in words on standard error, or, where scripts listen and the exit code is
-    /// 2, as `{"errors": […]}` on standard output.
+    /// Reports the failure as text on standard error or, with `--json` and exit code 2, as
+    /// `{"errors": […]}` on standard output.
     pub fn report(&self, json: bool) {
-        // Nothing is left to be done about a standard error that can't be written.
+        // If standard error can't be written, there is nothing left to do.
         let _ = match self {
             Self::Workflow(_) | Self::Usage { .. } if json => print_problems(&self.problems()),
             Self::Workflow(problems) => {
@@ -189,7 +188,7 @@ fn print_message(message: &str, hint: Option<&str>) -> io::Result<()> {
     }
 }
 
-/// The error's words, followed by those of its causes that it does not already contain.
+/// The error's message, followed by the messages of causes that it does not already contain.
 fn with_causes(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
     let mut cause = error.source();
@@ -223,7 +222,7 @@ impl From<EngineError> for Failure {
 
 impl From<ReportError> for Failure {
     fn from(error: ReportError) -> Self {
-        Self::from_error(&error).hint("`--out` names another folder for reports")
+        Self::from_error(&error).hint("choose another folder for reports with `--out`")
     }
 }
 
@@ -231,9 +230,10 @@ impl From<ExportError> for Failure {
     fn from(error: ExportError) -> Self {
         match &error {
             ExportError::Exists(_) => Self::usage("output-exists", error.to_string())
-                .hint("`-o` takes a folder that is new or empty"),
+                .hint("`-o` expects a new or empty folder"),
             ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_)) => {
-                Self::from_error(&error).hint("`ribflow run FILE NODE --force NODE` makes it again")
+                Self::from_error(&error)
+                    .hint("`ribflow run FILE NODE --force NODE` computes it again")
             }
             _ => Self::from_error(&error),
         }
@@ -243,10 +243,10 @@ impl From<ExportError> for Failure {
 impl From<LockError> for Failure {
     fn from(error: LockError) -> Self {
         let hint = match &error {
-            LockError::Later { .. } => "a later ribflow wrote it".to_string(),
+            LockError::Later { .. } => "a later version of ribflow wrote it".to_string(),
             LockError::Io { path, .. } | LockError::Format { path, .. } => {
                 let workflow = quoted(&path.with_extension("").display().to_string());
-                format!("`ribflow lock {workflow} --update` writes it anew")
+                format!("`ribflow lock {workflow} --update` rewrites it")
             }
         };
         Self::usage("lock", error.to_string()).hint(hint)
@@ -299,8 +299,8 @@ impl From<BlobError> for Failure {
     }
 }
 
-/// Commands print with `?`, so an input or output error on its own is one of standard output;
-/// all others come inside an error of their module.
+/// Commands print with `?`, so a bare I/O error comes from standard output. All others are wrapped
+/// in an error of their module.
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Output(error)

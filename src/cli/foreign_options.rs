@@ -1,8 +1,8 @@
-//! Words that other programs take: what to type here instead.
+//! Options and subcommands of other programs: suggests the equivalent of this one.
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// What is typed out of habit, and what there is for it.
+/// What users type out of habit, and the suggestion for it.
 const FOREIGN: [(&[&str], &str); 3] = [
     (
         &["-n", "--dry-run", "--dryrun"],
@@ -10,15 +10,15 @@ const FOREIGN: [(&[&str], &str); 3] = [
     ),
     (
         &["-j", "--jobs", "--cores"],
-        "`--threads N` is the number of cores for the whole run",
+        "`--threads N` sets the number of cores for the whole run",
     ),
     (
         &["runs", "history", "log", "logs"],
-        "`ribflow status FILE` shows how far a workflow has come, and its last run",
+        "`ribflow status FILE` shows the progress of a workflow and its last run",
     ),
 ];
 
-/// `error` with a tip, where it is about one of these words.
+/// Adds a tip to `error` if it is about one of these words.
 pub fn with_tip(mut error: clap::Error) -> clap::Error {
     let kind = match error.kind() {
         ErrorKind::UnknownArgument => ContextKind::InvalidArg,
@@ -32,7 +32,7 @@ pub fn with_tip(mut error: clap::Error) -> clap::Error {
     let Some((_, tip)) = FOREIGN.iter().find(|(words, _)| words.contains(&word)) else {
         return error;
     };
-    // clap's own guesses (`run` for `runs`) would stand beside it.
+    // clap's own suggestions (`run` for `runs`) would contradict it.
     for kind in [
         ContextKind::SuggestedArg,
         ContextKind::SuggestedSubcommand,

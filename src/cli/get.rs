@@ -1,4 +1,4 @@
-//! `ribflow get FILE NODE[.OUTPUT] -o DIR`: a node's result as ordinary files.
+//! `ribflow get FILE NODE[.OUTPUT] -o DIR`: writes a node's result as ordinary files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -36,29 +36,30 @@ use crate::workflow::withheld::Withheld;
 const EXAMPLES: &str = "\
 Examples:
   ribflow get grid.yaml 'tuned[method=ft,seed=0]' -o tuned/   tensors.safetensors and config.json
-  ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       a folder for each node
-  ribflow get my-images.yaml drawn.drawings -o drawings/      one output: its files
+  ribflow get grid.yaml 'accuracy[seed=0]' -o accuracy/       one folder for each node
+  ribflow get my-images.yaml drawn.drawings -o drawings/      the files of one output
 
-Models and arrays become .safetensors files, metrics and tables JSON and CSV, datasets image
-folders.";
+Models and arrays become .safetensors files, metrics and tables become JSON and CSV, and datasets
+become image folders.";
 
-/// Write a node's result as ordinary files
+/// Export a node's result as ordinary files
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GetArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
 
-    /// Fetch what is not here from there: a name that `ribflow remote add` gave, or a URL
+    /// Fetch missing files from this remote: a name from `ribflow remote list`, or a URL
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
 
-    /// The node, and after a dot which of its outputs: 'drawn.drawings' [default: the first one]
+    /// The node, optionally with an output after a dot: 'drawn.drawings' [default: the first
+    /// output]
     #[arg(value_name = "NODE[.OUTPUT]")]
     pub node: String,
 
-    /// The folder to write to; made where there is none. A single file goes into a folder that is
-    /// there
+    /// The folder to write to; created if it does not exist. If it exists, a single file goes into
+    /// it
     #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
 }
@@ -83,7 +84,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     }
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let other = || {
-        // Only ever for a hint.
+        // Errors do not matter: this is only for a hint.
         let last = journal::latest(&store, &WorkflowIdentity::of(&graph, &store)).ok()??;
         (!last.header.is_like(&graph)).then_some(last)
     };
@@ -98,7 +99,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     {
         let written = store.artifact(port).map_err(ExportError::from);
         let written = written.and_then(|artifact| {
-            // As `cp` does.
+            // Same as `cp`.
             if is_one_file(&artifact) && target.is_dir() {
                 *target = target.join(folder_name(name));
             }
@@ -136,7 +137,7 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
     Ok(Exit::Done)
 }
 
-/// Why a result could not be written, and where it was damaged or deleted, how to make it again.
+/// Why a result could not be written and, if it was damaged or deleted, how to compute it again.
 fn missing_result(
     error: ExportError,
     stays: bool,
@@ -152,9 +153,9 @@ fn missing_result(
         false => error.into(),
         true => {
             let (workflow, node) = (workflow.typed(), quoted(id));
-            let again = format!("`ribflow run {workflow} {node} --force {node}` makes it");
+            let again = format!("`ribflow run {workflow} {node} --force {node}` computes it");
             match stays {
-                // A record that was pulled alone has its content at the remote.
+                // The content of a record that was pulled alone is at the remote.
                 false if absent => Failure::failed(format!("{id}: {error}")).hint(format!(
                     "`--remote NAME` fetches it from a remote that has it; {again} again"
                 )),
@@ -177,7 +178,7 @@ fn entry(graph: &Graph, wanted: &OutputTarget) -> Value {
     })
 }
 
-/// That the nodes have more outputs than the first, which an unnamed one means.
+/// Notes that the nodes have more outputs than the first one, which is the default.
 fn write_others(
     graph: &Graph,
     first: &OutputTarget,
@@ -190,12 +191,12 @@ fn write_others(
         .map(|other| format!("{}.{}", node.stage, other.name))
         .collect();
     if !others.is_empty() {
-        writeln!(output, "There are also {}.", others.join(", "))?;
+        writeln!(output, "Other outputs: {}.", others.join(", "))?;
     }
     Ok(())
 }
 
-/// One output and where it goes.
+/// One output and its target path.
 struct OutputTarget<'a> {
     node: NodeIndex,
     name: &'a str,
@@ -203,7 +204,8 @@ struct OutputTarget<'a> {
     target: PathBuf,
 }
 
-/// One node's output goes to `folder` itself; those of several to one of their ids in there.
+/// The output of a single node goes to `folder` itself; with several nodes, each gets a subfolder
+/// named by its id.
 fn wanted<'a>(
     graph: &Graph,
     survey: &'a Survey,
@@ -247,7 +249,7 @@ fn record<'a>(
         .ok_or_else(|| {
             let why = surveyed.map_or("", |surveyed| surveyed.why.as_str());
             let again = format!(
-                "`ribflow run {} {}` makes it, with what it needs",
+                "`ribflow run {} {}` computes it and what it needs",
                 workflow.typed(),
                 quoted(id)
             );
@@ -256,9 +258,9 @@ fn record<'a>(
                 node.is_some_and(|node| node.state == RunState::Done)
             };
             let hint = match other().filter(made) {
-                // A result is found by the values that it was made with.
+                // A result is found only with the values that it was computed with.
                 Some(run) => format!(
-                    "the last run, which has one, was {}: say the same here; {again}",
+                    "the last run, which has one, was {}: use the same options here; {again}",
                     with_settings(&run.header)
                 ),
                 None => again,
@@ -267,7 +269,7 @@ fn record<'a>(
         })
 }
 
-/// The output that a stage's bare name stands for in `needs:` too.
+/// The output that a stage's bare name means, as in `needs:`.
 fn first_port<'a>(
     graph: &Graph,
     node: NodeIndex,
@@ -296,8 +298,8 @@ fn port<'a>(
     Err(Failure::usage("unknown-output", format!("{id} has no output `{name}`")).hint(hint))
 }
 
-/// The folders in which the files that went into `node` may lie: those of its own sources and of
-/// everything above it.
+/// The folders that may hold the input files of `node`: those of its own sources and of the sources
+/// of all its ancestors.
 fn folders_of_sources(graph: &Graph, node: NodeIndex) -> Vec<PathBuf> {
     let base = graph.file.parent().unwrap_or(Path::new("/"));
     let mut folders = Vec::new();
@@ -306,7 +308,7 @@ fn folders_of_sources(graph: &Graph, node: NodeIndex) -> Vec<PathBuf> {
     while let Some(node) = open.pop() {
         for source in graph.dag[node].parameters.sources() {
             let place = base.join(&source.location);
-            // A preset is in one of several layouts below its root.
+            // A preset has several possible layouts below its root.
             if let SourceShape::ImageFolderAt { places, .. } = &source.shape {
                 folders.extend(places.iter().map(|inside| place.join(inside)));
             }

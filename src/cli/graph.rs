@@ -1,4 +1,4 @@
-//! `ribflow graph FILE`: a drawing of the workflow, for Graphviz or Markdown.
+//! `ribflow graph FILE`: prints the graph of a workflow for Graphviz or Markdown.
 
 use std::io::Write;
 
@@ -19,18 +19,18 @@ Examples:
   ribflow graph grid.yaml --stages --format mermaid
   ribflow graph grid.yaml 'tuned[seed=0]' | dot -Tpdf > tuned.pdf";
 
-/// Draw the graph of a workflow
+/// Print the graph of a workflow
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct GraphArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// The language of the drawing
+    /// The output language
     #[arg(long, value_enum, default_value_t = GraphFormat::Dot)]
     pub format: GraphFormat,
 
-    /// One box for each stage instead of one for each node
+    /// Draw one box for each stage instead of one for each node
     #[arg(long)]
     pub stages: bool,
 }

@@ -1,4 +1,4 @@
-//! `ribflow import`: a workflow with its results out of one file.
+//! `ribflow import`: unpacks a workflow and its results from a bundle.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -35,22 +35,23 @@ use crate::workflow::kind::Comparison;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-Take a workflow with its results from a file
+Import a workflow and its results from a bundle
 
-Everything in the bundle is checked before anything of it is kept: names, sizes, digests, and
-that somebody trusted has signed every record. Its `command` stages stay off until they are
-allowed, one by one, by digest.";
+Everything in the bundle is checked before anything is kept: names, sizes and digests, and that a
+trusted key has signed every record. Its `command` stages are disabled until you allow them by
+digest.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow import grid.ribbundle -o grid/
-  ribflow trust allow --all grid/grid.yaml     read its commands, and let them run
+  ribflow trust allow --all grid/grid.yaml     review and allow its commands
   ribflow verify grid/grid.yaml
 
-After an import that was killed, the same command begins again. `ribflow trust add NAME:KEY` says whose results are taken.";
+After an interrupted import, run the same command again. `ribflow trust add NAME:KEY` adds a
+trusted key.";
 
-/// Take a workflow with its results from a file
+/// Import a workflow and its results from a bundle
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct ImportArguments {
@@ -58,7 +59,7 @@ pub struct ImportArguments {
     #[arg(value_name = "BUNDLE", value_hint = ValueHint::FilePath)]
     pub bundle: PathBuf,
 
-    /// The folder for its workflow; made where there is none
+    /// The folder for the workflow; created if it does not exist
     #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
 }
@@ -86,7 +87,7 @@ fn import(
     let bundle = Bundle::open(&arguments.bundle)?;
     Landing::check(&arguments.output, &bundle.files).map_err(landing_failed)?;
     let results = bundle.results(common)?;
-    // Whatever comes of it, from here on the folder is known to hold what came from elsewhere.
+    // Mark the folder as imported first, whatever happens next.
     let landing = Landing::begin(&arguments.output, &bundle.files).map_err(landing_failed)?;
     let commands = match bundle.prepare(&landing, common) {
         Ok(commands) => commands,
@@ -111,7 +112,7 @@ fn import(
     Ok(Exit::Done)
 }
 
-/// A bundle whose names, sizes and checksums have been looked at.
+/// A bundle whose names, sizes and checksums have been checked.
 struct Bundle {
     reader: Arc<BundleReader>,
     about: About,
@@ -128,7 +129,7 @@ impl Bundle {
         })
     }
 
-    /// Its records, all of which are to be trusted, and its blobs, none of which is damaged.
+    /// Its records and blobs. Fails unless every record is trusted and no blob is damaged.
     fn results(&self, common: &Common) -> Result<Results, Failure> {
         let keys = self.reader.keys();
         let asked: Vec<RecordQuery> = keys.iter().map(asked).collect();
@@ -147,8 +148,8 @@ impl Bundle {
             let is_unknown = |refusal: &Refusal| matches!(refusal.why, RefusalReason::Unknown(_));
             return Err(match found.refused.iter().any(is_unknown) {
                 true => failure.hint(
-                    "`ribflow trust add NAME:KEY` with the key of who signed them, under a name \
-                     of your choice; then import again",
+                    "add the signer's key with `ribflow trust add NAME:KEY`, under a name of your \
+                     choice; then import again",
                 ),
                 false => failure,
             });
@@ -168,8 +169,8 @@ impl Bundle {
         })
     }
 
-    /// Notes that its files and commands came from elsewhere, before any of them is where it could
-    /// be run. Returns the digests of the commands.
+    /// Records that the files and commands are imported, before any of them can be run. Returns
+    /// the digests of the commands.
     fn prepare(&self, landing: &Landing, common: &Common) -> Result<BTreeSet<Digest>, Failure> {
         let home = Home::of_user().map_err(UserProfileError::from)?;
         let note = |digests: &BTreeSet<Digest>| {
@@ -190,7 +191,7 @@ impl Bundle {
         Ok(commands)
     }
 
-    /// The commands of the staged files, which are all declared.
+    /// The commands of the staged files. Fails if a file is not declared.
     fn commands(&self, staged: &Path, common: &Common) -> Result<BTreeSet<Digest>, Failure> {
         let graphs = self.graphs(&staged.join(&self.about.workflow))?;
         self.refuse_undeclared(&graphs)?;
@@ -228,8 +229,7 @@ impl Bundle {
             None => Ok(()),
             Some(path) => {
                 let message = format!(
-                    "{path:?} in the bundle is no file that its workflow declares: nothing was \
-                     imported"
+                    "{path:?} in the bundle is not declared by its workflow: nothing was imported"
                 );
                 Err(Failure::failed(message))
             }
@@ -245,7 +245,7 @@ struct Results {
 }
 
 impl Results {
-    /// Takes them into the store of `workflow`.
+    /// Adds them to the store of `workflow`.
     fn keep(self, workflow: &Path, common: &Common) -> Result<(), Failure> {
         let locations = Locations::of(workflow, common);
         let store = stores::open_store(&locations.store)?;
@@ -259,7 +259,7 @@ impl Results {
     }
 }
 
-/// How outcomes compare matters only where several labs have to agree.
+/// A request without a comparison, which matters only if several labs have to agree.
 fn asked(key: &Digest) -> RecordQuery {
     RecordQuery {
         key: *key,
@@ -285,11 +285,11 @@ struct ImportSummary {
 impl ImportSummary {
     fn print(&self, common: &Common, output: &mut dyn Write) -> Result<(), Failure> {
         if !self.checked && !common.quiet {
-            // A warning that can't be shown is no reason to stop.
+            // Failing to print a warning must not stop the command.
             let _ = writeln!(
                 std::io::stderr(),
-                "warning: the bundle has no digests of the workflow's files: an older ribflow, or \
-                 another program, made it, and nothing shows whether they are as they were"
+                "warning: the bundle has no digests of the workflow's files, because an older version \
+                 of ribflow or another program created it; changes to them can't be detected"
             );
         }
         if common.json {
@@ -306,7 +306,7 @@ impl ImportSummary {
             if !self.commands.is_empty() {
                 writeln!(
                     output,
-                    "off until you allow them: {}; `ribflow trust allow --all {}` shows them",
+                    "disabled until you allow them: {}; `ribflow trust allow --all {}` shows them",
                     count(self.commands.len(), "command stage"),
                     super::invocation::quoted(&shown)
                 )?;
@@ -319,16 +319,16 @@ impl ImportSummary {
 fn landing_failed(error: LandingError) -> Failure {
     match &error {
         LandingError::Occupied(_) => Failure::usage("output-exists", error.to_string())
-            .hint("`-o` takes a folder that is new or empty"),
+            .hint("`-o` expects a new or empty folder"),
         LandingError::Another { .. } => Failure::usage("output-exists", error.to_string())
             .hint("import the same bundle again, or remove the folder"),
         LandingError::Busy(_) => Failure::failed(error.to_string()),
         LandingError::Io { .. } => Failure::from_error(&error)
-            .hint("`ribflow import` with the same bundle and folder begins again"),
+            .hint("run `ribflow import` again with the same bundle and folder"),
     }
 }
 
-/// Whether a path is one of those that are declared, or in a folder that is.
+/// Whether a path is declared or is in a declared folder.
 fn is_below(declared: &BTreeSet<String>, path: &str) -> bool {
     let ends = path.match_indices('/').map(|(end, _)| end);
     let mut paths = ends.chain([path.len()]).map(|end| &path[..end]);

@@ -1,7 +1,7 @@
-//! Ctrl-C, termination and a terminal that is gone ask the run to stop; a second Ctrl-C ends it.
+//! Handles Ctrl-C, SIGTERM and SIGHUP: the first asks the run to stop, a second Ctrl-C kills it.
 //!
-//! Only Ctrl-C is a person who does not want to wait: a shell that loses its terminal passes the
-//! hangup on to a process that has had it already, and schedulers repeat themselves.
+//! Only Ctrl-C comes from a person who does not want to wait. A shell that loses its terminal
+//! forwards the hangup to a process that already had it, and schedulers send signals repeatedly.
 
 use std::io::Write;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use super::failure::Exit;
 use crate::process::{self, Family};
 use crate::ui::log::Console;
 
-/// Killed processes are waited for so long: one that hangs in the kernel ends later.
+/// The time to wait for killed processes. One that hangs in the kernel ends later.
 const DEATH: Duration = Duration::from_secs(5);
 
-/// Waits for signals for as long as the run goes on.
+/// Waits for signals as long as the run lasts.
 pub async fn listen(stop: watch::Sender<bool>, mut console: Console) {
     let Some(mut heard) = EndSignals::new() else {
-        tracing::warn!("signals can't be heard: Ctrl-C ends the run at once");
+        tracing::warn!("can't install signal handlers: Ctrl-C ends the run at once");
         return;
     };
     heard.first().await;
-    // A terminal that is gone is no reason not to stop.
+    // Stop even if the terminal is gone.
     let _ = writeln!(
         console,
-        "stopping: what has finished is kept, what runs has its `resources.grace` to end; Ctrl-C \
-         once more ends it at once"
+        "stopping: finished nodes are kept, running nodes have their `resources.grace` to end; \
+         press Ctrl-C again to end them at once"
     );
     stop.send_replace(true);
     if heard.interrupt.recv().await.is_none() {
         return;
     }
-    // Nothing may go on beside the next run.
+    // No process may outlive this run and disturb the next one.
     Family::Mine.end(Some(DEATH));
     std::process::exit(Exit::Interrupted as i32);
 }
 
-/// The signals that ask for an end. While this lives none of them ends the process by itself.
+/// The termination signals. While this value lives, none of them ends the process directly.
 struct EndSignals {
     interrupt: Signals,
     terminate: Signals,

@@ -1,4 +1,5 @@
-//! Commands that hints propose, with the workflow as it was typed: what is shown can be run.
+//! Command lines for hints: the workflow as the user typed it, quoted for a shell, so that a
+//! suggested command can be copied and run.
 
 use super::target::WorkflowArguments;
 use crate::engine::journal::{self, Header, WorkflowIdentity};
@@ -22,7 +23,7 @@ pub fn settings(profiles: &[String], sets: &[String]) -> Vec<String> {
     profiles.chain(sets).map(option).collect()
 }
 
-/// With what profiles and values a run was: `with --profile tiny`.
+/// The profiles and overrides of a run: `with --profile tiny`.
 pub fn with_settings(run: &Header) -> String {
     match settings(&run.profiles, &run.overrides).as_slice() {
         [] => "without `--profile` and `--set`".to_string(),
@@ -30,7 +31,7 @@ pub fn with_settings(run: &Header) -> String {
     }
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 pub fn quoted(word: &str) -> String {
     let is_plain = |letter: char| letter.is_alphanumeric() || "-_./=:,+@%".contains(letter);
     match !word.is_empty() && word.chars().all(is_plain) {
@@ -39,14 +40,14 @@ pub fn quoted(word: &str) -> String {
     }
 }
 
-/// That the last run of a workflow had other profiles or values, where something of what is
-/// asked for is not here.
+/// A note for requests with missing results: the last run of the workflow used other profiles or
+/// overrides.
 pub fn other_settings(store: &Store, graph: &Graph) -> Option<String> {
-    // Only ever a note.
+    // Errors do not matter: this is only a note.
     let last = journal::latest(store, &WorkflowIdentity::of(graph, store)).ok()??;
     let run = Some(last).filter(|run| !run.header.is_like(graph))?;
     Some(format!(
-        "the last run was {}, and its results are found with the same",
+        "the last run was {}; use the same options to find its results",
         with_settings(&run.header)
     ))
 }

@@ -1,4 +1,4 @@
-//! `ribflow key`: the keys that this lab signs with.
+//! `ribflow key`: manages the signing keys of this lab.
 
 use std::io::Write;
 
@@ -17,22 +17,22 @@ use crate::ui::table::Table;
 
 /// What `ribflow key --help` begins with.
 const ABOUT: &str = "\
-Make and show the key that signs what this lab shares
+Manage signing keys
 
-Every record that is pushed is signed, so that others know whose it is. The private key lies in
-a file that only you can read, and never in a store; the public one is what others trust.";
+Every record that you push is signed, so that others can verify its origin. The private key is in a
+file that only you can read, never in a store. Others add the public key to their trusted keys.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow key generate                  once, before the first push; the name is random
-  ribflow key generate --name aachen    with a name of your own
-  ribflow key show                      what others need: aachen:mS1o…=
+  ribflow key generate                  once, before the first push; picks a random name
+    ribflow key generate --name aachen    with a name of your choice
+    ribflow key show                      print what others need: aachen:mS1o…=
 
-Private keys lie in $XDG_DATA_HOME/ribflow/keys (~/.local/share/ribflow/keys). RIBFLOW_KEY names
-the one that signs, where there are several.";
+Private keys are in $XDG_DATA_HOME/ribflow/keys (~/.local/share/ribflow/keys). With several keys,
+RIBFLOW_KEY selects the one that signs.";
 
-/// Make and show the key that signs what this lab shares
+/// Manage signing keys
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct KeyArguments {
@@ -42,22 +42,22 @@ pub struct KeyArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
-    /// Make a key
+    /// Generate a key
     Generate(GenerateArguments),
-    /// Print the public key, as `ribflow trust add` takes it
+    /// Print the public key in the format of `ribflow trust add`
     Show,
-    /// List the keys, and which one signs
+    /// List the keys and mark the one that signs
     List,
-    /// Say which of several keys signs
+    /// Select the key that signs
     Use(UseArguments),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct GenerateArguments {
-    /// What to call it [default: random words]
+    /// The name of the key [default: random words]
     ///
-    /// Everybody who gets the public key sees the name and may call you so. By default it says
-    /// nothing of you or your machine.
+    /// Everyone who receives the public key sees the name. The default reveals nothing about you
+    /// or your machine.
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
@@ -95,33 +95,33 @@ fn generate(
     }
     if let Some(name) = name.filter(|name| lab.config.trust.contains_key(*name)) {
         let message = format!("`{name}` is the name of a lab that you trust");
-        return Err(Failure::usage("name-taken", message).hint("take another name for yourself"));
+        return Err(Failure::usage("name-taken", message).hint("choose another name"));
     }
     let key = keys::generate(&lab.home, name)?;
     if common.json {
         print(output, &document(&key, true))?;
     } else if !common.quiet {
         let path = lab.home.keys().join(format!("{}.key", key.name));
-        writeln!(output, "{}: keep it to yourself", path.display())?;
-        writeln!(output, "what others need to trust you:")?;
+        writeln!(output, "{}: keep this file secret", path.display())?;
+        writeln!(output, "to trust you, others run:")?;
         writeln!(output, "  ribflow trust add {}", public(&key))?;
         note_of_choice(&lab, &key, output)?;
     }
     Ok(Exit::Done)
 }
 
-/// With a second key somebody has to say which one signs.
+/// With several keys, the user has to select the one that signs.
 fn note_of_choice(lab: &UserProfile, key: &OwnKey, output: &mut dyn Write) -> Result<(), Failure> {
     match lab.key() {
         Ok(Some(used)) if used.name == key.name => Ok(()),
         Ok(Some(used)) => Ok(writeln!(
             output,
-            "`{}` goes on signing, until `ribflow key use {}`",
+            "`{}` still signs; switch with `ribflow key use {}`",
             used.name, key.name
         )?),
         _ => Ok(writeln!(
             output,
-            "there are several keys now: `ribflow key use {}` makes this one sign",
+            "there are several keys now: select this one with `ribflow key use {}`",
             key.name
         )?),
     }
@@ -138,15 +138,15 @@ fn show(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     Ok(Exit::Done)
 }
 
-/// There is nothing to sign with.
+/// There is no signing key.
 pub fn no_key() -> Failure {
     let failure = Failure::usage("no-key", "there is no key to sign with");
-    failure.hint("`ribflow key generate` makes one")
+    failure.hint("create one with `ribflow key generate`")
 }
 
 fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Failure> {
     let lab = UserProfile::open(home)?;
-    // Where nothing says which one signs, none does; the list is the way out of that.
+    // If no key is selected, none signs. Users need this list to select one.
     let used = lab.key().ok().flatten().map(|key| key.name);
     let keys = keys::all(&lab.home)?;
     if common.json {
@@ -160,7 +160,7 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     if keys.is_empty() {
         writeln!(
             output,
-            "there is no key yet: `ribflow key generate` makes one"
+            "there is no key yet: create one with `ribflow key generate`"
         )?;
         return Ok(Exit::Done);
     }
@@ -168,7 +168,7 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     for key in &keys {
         let public = key.secret.public();
         let state = match lab.trust.revocation_of(&public) {
-            Some(_) => "taken back",
+            Some(_) => "revoked",
             None if used.as_ref() == Some(&key.name) => "signs",
             None => "",
         };
@@ -199,7 +199,7 @@ fn choose(
     if common.json {
         print(output, &json!({ "name": name }))?;
     } else if !common.quiet {
-        writeln!(output, "`{name}` signs from now on")?;
+        writeln!(output, "`{name}` is the signing key now")?;
     }
     Ok(Exit::Done)
 }

@@ -1,4 +1,4 @@
-//! `ribflow kinds [KIND]`: what the stage kinds take and give.
+//! `ribflow kinds [KIND]`: describes the stage kinds.
 
 use std::io::Write;
 
@@ -16,14 +16,14 @@ use crate::workflow::kind::{Kind, Kinds};
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow kinds             a line for each kind that a stage's `use:` may name
-  ribflow kinds finetune    all that may stand under its `needs:` and `with:`";
+  ribflow kinds             one line for each kind that `use:` can name
+    ribflow kinds finetune    its `needs:` and `with:` in full";
 
-/// Show what the stage kinds take and give
+/// Describe the stage kinds
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct KindsArguments {
-    /// All about this one: what it needs, every parameter with its default, what it gives
+    /// Describe this kind in full: inputs, parameters with their defaults, outputs
     #[arg(value_name = "KIND")]
     pub kind: Option<String>,
 }
@@ -55,7 +55,7 @@ pub fn run(
     for kind in chosen {
         output.write_all(kind::line(kind).as_bytes())?;
     }
-    writeln!(output, "\nribflow kinds KIND tells all about one.")?;
+    writeln!(output, "\n`ribflow kinds KIND` describes one in full.")?;
     Ok(Exit::Done)
 }
 

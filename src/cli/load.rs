@@ -1,4 +1,4 @@
-//! From the workflow that the command line names to a checked graph.
+//! Loads the workflow named on the command line into a checked graph.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -16,8 +16,8 @@ use crate::ui::paint::Paint;
 use crate::workflow::graph::Graph;
 use crate::workflow::{LoadOptions, load};
 
-/// The graph of the nodes that `arguments` name and of what they need. Warnings go to standard
-/// error.
+/// The graph of the nodes that `arguments` select and of their dependencies. Warnings go to
+/// standard error.
 pub fn graph(
     arguments: &TargetArguments,
     common: &Common,
@@ -28,7 +28,7 @@ pub fn graph(
     Ok(graph)
 }
 
-/// The graph of all stages, whatever goals a profile has.
+/// The graph of all stages, regardless of the goals of a profile.
 pub fn whole(
     arguments: &WorkflowArguments,
     common: &Common,
@@ -39,13 +39,13 @@ pub fn whole(
     Ok(graph)
 }
 
-/// The graph of all stages as the file alone has it, whatever its lock says.
+/// The graph of all stages, without the lock file.
 fn unlocked(arguments: &WorkflowArguments, registry: &Registry) -> Result<Graph, Failure> {
     let options = all_stages(arguments);
     Ok(load(&arguments.file, &options, registry.kinds())?.0)
 }
 
-/// The graphs of all stages of a file and of each of its profiles, whatever its lock says.
+/// The graphs of all stages, for the file and for each of its profiles, without the lock file.
 pub fn every_profile(file: &Path, registry: &Registry) -> Result<Vec<Graph>, Failure> {
     let mut graphs = vec![unlocked(&with_profile(file, None), registry)?];
     for profile in graphs[0].known_profiles.clone() {
@@ -54,8 +54,8 @@ pub fn every_profile(file: &Path, registry: &Registry) -> Result<Vec<Graph>, Fai
     Ok(graphs)
 }
 
-/// The graph of all stages as `arguments` ask for it, then those of the file alone and of each of
-/// its profiles, as far as they are sound.
+/// The graph of all stages with `arguments`, then those of the file alone and of each of its
+/// profiles. Invalid ones are left out.
 pub fn variants(arguments: &WorkflowArguments, registry: &Registry) -> Result<Vec<Graph>, Failure> {
     let first = unlocked(arguments, registry)?;
     let profiles = first.known_profiles.clone().into_iter().map(Some);
@@ -75,7 +75,7 @@ fn with_profile(file: &Path, profile: Option<String>) -> WorkflowArguments {
     }
 }
 
-/// The graph of `targets`, and warnings.
+/// The graph of `targets`, with warnings.
 pub fn checked(
     arguments: &WorkflowArguments,
     targets: &[String],
@@ -84,7 +84,7 @@ pub fn checked(
     locked(arguments, &options(arguments, targets), registry)
 }
 
-/// The graph with what the workflow's lock says.
+/// The graph with the workflow's lock file applied.
 fn locked(
     arguments: &WorkflowArguments,
     options: &LoadOptions,
@@ -96,15 +96,15 @@ fn locked(
     Ok((graph, warnings))
 }
 
-/// Of a workflow whose import stopped half-way a part may be missing.
+/// Refuses a workflow whose import was interrupted, since parts may be missing.
 pub fn refuse_unfinished(file: &Path) -> Result<(), Failure> {
     let Some(marked) = mark::above(file).filter(|marked| !marked.finished) else {
         return Ok(());
     };
     let folder = locations::shown(&marked.folder);
-    let message = format!("the import into {folder} did not come to its end");
+    let message = format!("the import into {folder} is incomplete");
     let hint = format!(
-        "`ribflow import BUNDLE -o {}` with the same bundle begins again",
+        "import the same bundle again: `ribflow import BUNDLE -o {}`",
         super::invocation::quoted(&folder)
     );
     Err(Failure::usage("unfinished-import", message).hint(hint))
@@ -117,7 +117,7 @@ fn all_stages(arguments: &WorkflowArguments) -> LoadOptions {
     }
 }
 
-/// The published values that `graph` names, if it does.
+/// The published values that `graph` names, if any.
 pub fn expected(graph: &Graph) -> Result<Option<Expected>, Failure> {
     let file = expected_file(graph);
     Ok(file.map(|file| Expected::read(&file, graph)).transpose()?)
@@ -133,16 +133,16 @@ fn options(arguments: &WorkflowArguments, targets: &[String]) -> LoadOptions {
     }
 }
 
-/// Says what is odd about a workflow, on standard error.
+/// Prints the warnings of a workflow to standard error.
 pub fn warn(warnings: Vec<Diagnostic>, common: &Common) {
     if !common.quiet && !warnings.is_empty() {
         let text = Diagnostics(warnings).render(Paint::for_stderr().color);
-        // A warning that can't be shown is no reason to stop.
+        // Failing to print a warning must not stop the command.
         let _ = writeln!(crate::ui::streams::stderr(), "{text}");
     }
 }
 
-/// What is not UTF-8 is left out: no `${env.…}` could hold it.
+/// Variables that are not UTF-8 are left out, because `${env.…}` can't represent them.
 fn environment() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

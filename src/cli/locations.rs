@@ -1,4 +1,4 @@
-//! Where things lie: the default store and the default folder of reports.
+//! Locations of the default store and of the default folder for reports.
 
 use std::path::{Path, PathBuf};
 
@@ -12,11 +12,11 @@ pub struct Locations {
     pub out: PathBuf,
 }
 
-/// Where a store lies, or will.
+/// The location of a store that exists or will be created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreLocation {
     pub root: PathBuf,
-    /// The user has named it, by `--store` or RIBFLOW_STORE; else it was found.
+    /// Whether the user named it, by `--store` or RIBFLOW_STORE. Otherwise it was found.
     pub named: bool,
 }
 
@@ -28,14 +28,14 @@ impl StoreLocation {
         }
     }
 
-    /// Whether something is there that no store can be made of: opening it says what.
+    /// Whether the path exists but can't be a store. Opening it reports the reason.
     pub fn is_other(&self) -> bool {
         self.root.is_file() || fsx::leads_nowhere(&self.root)
     }
 
-    /// Whether a store is there.
+    /// Whether the store exists.
     pub fn exists(&self) -> bool {
-        // A link is refused when the store is opened.
+        // Opening the store refuses a link.
         self.root.join("store.json").symlink_metadata().is_ok()
     }
 }
@@ -59,12 +59,11 @@ impl Locations {
 }
 
 fn absolute(path: PathBuf) -> PathBuf {
-    // Fails only for an empty path or without a current folder; then it stays as it is.
+    // Fails only for an empty path or without a current folder; then the path stays unchanged.
     std::path::absolute(&path).unwrap_or(path)
 }
 
-/// `path` as a person at the prompt would write it: relative to the current folder, where it lies
-/// below it.
+/// `path` as a user would type it: relative to the current folder if it is below that.
 pub fn shown(path: &Path) -> String {
     let folder = std::env::current_dir().and_then(|folder| folder.canonicalize());
     let below = folder
@@ -73,15 +72,15 @@ pub fn shown(path: &Path) -> String {
     below.unwrap_or(path).display().to_string()
 }
 
-/// The folder whose `cache/` is the default store: the nearest one, from the workflow's own
-/// upwards, that holds `cache/store.json` or `cache/README.md`; else the workflow's own.
+/// The folder whose `cache/` is the default store: the nearest one, starting at the workflow's and
+/// going up, that contains `cache/store.json` or `cache/README.md`; otherwise the workflow's.
 fn home(workflow: &Path) -> PathBuf {
     let folder = match workflow.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
-    // Without links and `..`, so that the folders above are the real ones. A folder that isn't
-    // there is reported when the workflow is read.
+    // Resolve links and `..`, so that parent folders are the real ones. Reading the workflow
+    // reports a missing folder.
     let folder = folder
         .canonicalize()
         .unwrap_or_else(|_| folder.to_path_buf());

@@ -1,5 +1,5 @@
-//! `ribflow lock FILE`: write down what a workflow takes from outside: which commits the moving
-//! names in it are, and the digests of its data.
+//! `ribflow lock FILE`: pins the external inputs of a workflow in a lock file: the commits of
+//! branches and tags, and the digests of its data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -29,26 +29,26 @@ use crate::workflow::kind::Source;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-Write down what a workflow takes from outside
+Pin external inputs in a lock file
 
-What a workflow takes from outside is written to FILE.lock, for the file and all its profiles:
+Writes FILE.lock, which covers the workflow and all its profiles:
 
-  checkpoints   of a hub that are named by a branch or a tag are looked up, not downloaded; the
-                commit and the digest that the hub names are taken from then on
-  data          the digest of what lies in every folder and file that it reads
+  checkpoints   for checkpoints on a hub that are named by a branch or tag: the commit and the
+                  digest that the hub reports; nothing is downloaded
+    data          the digest of every folder and file that the workflow reads
 
-With the lock, everything can be keyed, planned, pulled, reported and verified by somebody who
-has neither the data nor the checkpoints. Where the data is, it must be what the lock says.";
+With the lock file, users without the data and the checkpoints can plan, pull, report and verify.
+Data that is present must match the lock file.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow lock grid.yaml            once, and after adding a checkpoint or a dataset
-  ribflow lock grid.yaml --update   when a newer commit is wanted, or the data has changed
+    ribflow lock grid.yaml --update   to use newer commits or changed data
 
-HF_ENDPOINT names another hub than huggingface.co, HF_TOKEN a token.";
+HF_ENDPOINT selects another hub than huggingface.co; HF_TOKEN is the token for it.";
 
-/// Write down what a workflow takes from outside
+/// Pin external inputs in a lock file
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct LockArguments {
@@ -56,7 +56,7 @@ pub struct LockArguments {
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: PathBuf,
 
-    /// Look up again what the lock has already
+    /// Look up entries again that the lock file already has
     #[arg(long)]
     pub update: bool,
 }
@@ -71,7 +71,7 @@ pub fn run(
     load::refuse_unfinished(file)?;
     let nothing = || Lock::of(Vec::new(), Vec::new());
     let (known, before) = match arguments.update {
-        // One that can't be read is written anew.
+        // An unreadable lock file is rewritten.
         true => (nothing(), Lock::read(file).ok().flatten()),
         false => (Lock::read(file)?.unwrap_or_else(nothing), None),
     };
@@ -116,36 +116,37 @@ pub fn run(
         true => Ok(Exit::Done),
         false => {
             let file = quoted(&file.display().to_string());
-            let message = "the data here is not what the lock says, which stays as it is";
+            let message = "the data here differs from the lock file, which was not changed";
             Err(Failure::failed(message).hint(format!(
-                "`ribflow lock {file} --update` takes the data as it is"
+                "`ribflow lock {file} --update` locks the data as it is now"
             )))
         }
     }
 }
 
-/// There is outside data, and none of it is here.
+/// The workflow has external data, and none of it is here.
 fn nothing_to_lock(missing: &BTreeMap<String, String>) -> Failure {
     let why = missing.iter().next();
     let why = why.map_or(String::new(), |(node, why)| format!("; {node}: {why}"));
     let message = format!(
-        "none of the data is here ({} without), so there is nothing to write down{why}",
+        "none of the data is here (missing for {}), so there is nothing to lock{why}",
         count(missing.len(), "node")
     );
-    Failure::failed(message).hint("a lock is written where the data is, and goes with the workflow")
+    Failure::failed(message)
+        .hint("run `ribflow lock` where the data is, and copy the lock file with the workflow")
 }
 
-/// Data that is another than a lock says.
+/// Data that differs from the lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Changed {
     node: String,
     source: String,
-    /// What the lock had said.
+    /// The digest in the lock file.
     locked: Digest,
     found: Digest,
 }
 
-/// What of `before` is another now.
+/// The sources of `before` whose digest has changed.
 fn changed_sources(before: &Lock, now: &Lock) -> Vec<Changed> {
     let pairs = now.sources.iter().filter_map(|source| {
         let locked = before.sources.iter().find(|one| one.is_of_same(source))?;
@@ -159,10 +160,10 @@ fn changed_sources(before: &Lock, now: &Lock) -> Vec<Changed> {
     pairs.collect()
 }
 
-/// What has come of it.
+/// The result of the command.
 struct LockChanges {
     lock: Lock,
-    /// Where it was written; `None` where there is nothing to lock.
+    /// Where the lock file was written; `None` if there is nothing to lock.
     path: Option<PathBuf>,
     changed: Vec<Changed>,
     missing: BTreeMap<String, String>,
@@ -198,7 +199,7 @@ impl LockChanges {
         {
             let (was, is) = match arguments.update {
                 true => ("was", "is now"),
-                false => ("the lock says", "here it is"),
+                false => ("locked", "here"),
             };
             writeln!(
                 output,
@@ -214,7 +215,7 @@ impl LockChanges {
             let file = arguments.file.display();
             writeln!(
                 output,
-                "{file} takes nothing from outside: it needs no lock"
+                "{file} has no external inputs, so it needs no lock file"
             )?;
             return Ok(());
         };
@@ -228,17 +229,17 @@ impl LockChanges {
     }
 }
 
-/// Digests of outside data, and of what there are none, by node.
+/// Digests of external data, and the nodes whose data is missing.
 #[derive(Default)]
 struct SourceSurvey {
     sources: Vec<LockedSource>,
-    /// What is known, and another here.
+    /// Locked data that differs here.
     changed: Vec<Changed>,
     missing: BTreeMap<String, String>,
 }
 
 impl SourceSurvey {
-    /// What is known stays, and where the data here is another, is reported.
+    /// Keeps entries that are already locked, and notes data that differs from them.
     fn add(
         &mut self,
         node: &Node,
@@ -267,7 +268,7 @@ impl SourceSurvey {
     }
 }
 
-/// What the outside data of all nodes is. What is known stays; data that is not here is document.
+/// Surveys the external data of all nodes. Locked entries stay; missing data is noted.
 fn sources(
     graphs: &[Graph],
     known: &Lock,
@@ -302,14 +303,14 @@ fn sources(
             }
         }
     }
-    // Only ever a help to later commands.
+    // This only speeds up later commands.
     if let Err(error) = stats.save() {
-        tracing::warn!("the stat cache could not be kept: {error}");
+        tracing::warn!("the stat cache could not be saved: {error}");
     }
     Ok(surveyed)
 }
 
-/// The digest of a source as it lies here, or why there is none.
+/// The digest of a source as it is on this machine, or why there is none.
 fn digest_of(
     node: &Node,
     source: &Source,
@@ -319,7 +320,7 @@ fn digest_of(
     if !node.missing_env.is_empty() {
         return Err(format!("{} is not set", node.missing_env.join(", ")));
     }
-    // What is written down for others is looked at in full.
+    // The lock file is for others, so hash every file, sealed or not.
     let unsealed = Source {
         sealed: false,
         ..source.clone()
@@ -346,10 +347,9 @@ fn resolve(checkpoint: &UnpinnedCheckpoint) -> Result<LockedCheckpoint, Failure>
     let found = look_up(&hub, &revision, &file).map_err(|error| Failure::from_error(&error))?;
     let commit = found.commit.filter(|commit| is_commit(commit));
     let Some(commit) = commit else {
-        let message = format!("{hub}: the hub does not say which commit `{revision}` is");
-        return Err(
-            Failure::failed(message).hint("pin it by hand: `revision:` a commit, or `digest:`")
-        );
+        let message = format!("{hub}: the hub does not report the commit of `{revision}`");
+        return Err(Failure::failed(message)
+            .hint("pin it by hand: set `revision:` to a commit, or add a `digest:`"));
     };
     Ok(LockedCheckpoint {
         hub,

@@ -1,4 +1,4 @@
-//! What data and variables are missing, in lines.
+//! Lists missing data and environment variables.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use crate::engine::SurveyedNode;
 use crate::ui::text::{count, printable};
 use crate::workflow::graph::Graph;
 
-/// The most reasons that are listed.
+/// The maximum number of reasons to list.
 const LISTED: usize = 20;
 
-/// Each thing that `nodes` miss once, with the first node that misses it.
+/// Each missing item once, with the first node that needs it.
 pub fn lines(graph: &Graph, nodes: &[&SurveyedNode]) -> Vec<String> {
     let mut reasons: Vec<(&SurveyedNode, usize)> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
@@ -31,7 +31,7 @@ pub fn lines(graph: &Graph, nodes: &[&SurveyedNode]) -> Vec<String> {
     let mut lines: Vec<String> = reasons.iter().take(LISTED).map(line).collect();
     if reasons.len() > LISTED {
         let more = count(reasons.len() - LISTED, "further reason");
-        lines.push(format!("  and {more}: `ribflow plan -v` has every node"));
+        lines.push(format!("  and {more}: `ribflow plan -v` lists every node"));
     }
     lines
 }

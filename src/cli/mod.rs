@@ -1,4 +1,4 @@
-//! The command line: one file for each subcommand, which holds its arguments and its help, calls the
+//! The command line: one file for each subcommand, which defines its arguments and help, calls the
 //! library and prints.
 //!
 //! It owns arguments, messages and exit codes. It computes no result, and nothing imports it.
@@ -89,9 +89,9 @@ use crate::ui::log::{self, Console};
 use crate::ui::paint::Paint;
 use crate::ui::streams;
 
-/// Runs the command that the process's arguments name.
+/// Runs the command that the process's arguments select.
 pub fn main() -> ExitCode {
-    // Before anything that has code for several instruction sets.
+    // Must come before any code that selects an instruction set.
     let held = isa::hold();
     process::fail_beyond_file_limit();
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -122,7 +122,7 @@ fn execute(arguments: &Arguments) -> ExitCode {
         program: Arguments::command,
     };
     let result = arguments.command.run(&call, &mut output);
-    // What was printed before a failure comes before its message.
+    // Flush, so that earlier output comes before the error message.
     let result = output.flush().map_err(Failure::Output).and(result);
     match result {
         Ok(exit) => exit.into(),
@@ -133,10 +133,10 @@ fn execute(arguments: &Arguments) -> ExitCode {
     }
 }
 
-/// Help and version, or arguments that clap refuses.
+/// Prints help and version, and reports arguments that clap rejects.
 fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
     if !error.use_stderr() {
-        // A reader that closes the pipe has seen enough of the help.
+        // Ignore a closed pipe: `ribflow --help | head`.
         let _ = error.print();
         return Exit::Done;
     }
@@ -148,7 +148,7 @@ fn refuse(error: &clap::Error, words: &[OsString]) -> Exit {
     Exit::Wrong
 }
 
-/// The parts of clap's message that matter to a script: what is wrong, and its tip.
+/// The parts of clap's message that matter to a script: the error and its tip.
 fn clap_failure(text: &str) -> Failure {
     let is_end = |line: &&str| line.starts_with("Usage:") || line.starts_with("For more");
     let lines = text.lines().map(str::trim).take_while(|line| !is_end(line));

@@ -1,4 +1,4 @@
-//! `ribflow models [NAME]`: the architectures and what their published checkpoints ask for.
+//! `ribflow models [NAME]`: lists the architectures and their published checkpoints.
 
 use std::io::Write;
 
@@ -14,24 +14,24 @@ use crate::ui::table::Table;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-List the architectures and what their published checkpoints ask for
+List architectures and their published checkpoints
 
-Parameters and outputs of the published checkpoint, pixels on a side, mean and standard
-deviation of the channels, and the evaluation transform: the shorter side is resized to so
-many pixels, and the crop keeps this share of it.";
+Shows the number of parameters and outputs of the published checkpoint, the input size in pixels, the
+mean and standard deviation of the channels, and the evaluation transform: the size to which the
+shorter side is resized, and the share that the crop keeps.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow models                        all of them
-  ribflow models vit_base_patch16_224   one architecture with its checkpoints
-  ribflow models resnet --json          for scripts";
+  ribflow models                        all architectures
+    ribflow models vit_base_patch16_224   one architecture and its checkpoints
+    ribflow models resnet --json          all ResNets, as JSON";
 
-/// List the architectures and what their published checkpoints ask for
+/// List architectures and their published checkpoints
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct ModelsArguments {
-    /// Only those whose name begins so
+    /// Show only names with this prefix
     #[arg(value_name = "NAME")]
     pub name: Option<String>,
 }
@@ -85,7 +85,7 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-/// All models, or those whose name begins with `name`.
+/// All models, or those whose name starts with `name`.
 fn chosen(name: Option<&str>) -> Result<Vec<Architecture>, Failure> {
     let names = catalogue::names();
     let wanted = names
@@ -101,7 +101,7 @@ fn chosen(name: Option<&str>) -> Result<Vec<Architecture>, Failure> {
     }
 }
 
-/// Parameters of the published checkpoint.
+/// The number of parameters of the published checkpoint.
 fn parameters(model: &Architecture) -> Option<usize> {
     model.outputs?;
     let tensors = model.config(&[]).tensors();
@@ -117,7 +117,7 @@ fn millions(count: usize) -> String {
     format!("{:.1} M", count as f64 / 1e6)
 }
 
-/// One number where all channels have the same.
+/// A single number if all channels have the same value.
 fn channels(values: [f64; 3]) -> String {
     let [first, second, third] = values.map(|value| format!("{value:.3}"));
     match first == second && second == third {

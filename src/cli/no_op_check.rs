@@ -1,5 +1,5 @@
-//! A run that has nothing to do, told at a glance: everything that the last run of the same words
-//! rested on is as it was, and so is everything that it wrote.
+//! The fast path of a run: skips it if the inputs and outputs of the last run with the same command
+//! line are unchanged.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::store::Store;
 use crate::store::receipt::{Receipt, RunInputs};
 use crate::workflow::graph::Graph;
 
-/// The words of a run that may be over at a glance.
+/// The identity of a command line, for the comparison with the last run.
 pub struct NoOpCheck {
-    /// Tells them from other words about the same file.
+    /// Identifies the options, among other runs of the same file.
     name: Digest,
-    /// Of them, of the files that they name, and of this program.
+    /// The digest of the options, the files that they name, and this program.
     asked: Digest,
     /// The folder of the workflow file.
     base: PathBuf,
 }
 
 impl NoOpCheck {
-    /// `None` where something must be said in any case.
+    /// `None` if the run has something to report in any case.
     pub fn of(
         workflow: &WorkflowArguments,
         common: &Common,
         locations: &Locations,
     ) -> Option<Self> {
-        // A revocation decides which records are taken.
+        // Revocations affect which records are used.
         if Home::of_user().is_ok_and(|home| home.revocations().is_dir()) {
             return None;
         }
@@ -48,7 +48,7 @@ impl NoOpCheck {
         let mut words = vec![file.to_str()?, locations.out.to_str()?, &device];
         for list in lists {
             words.extend(list.iter().map(String::as_str));
-            // Ends the list.
+            // A separator after the list.
             words.push("");
         }
         let name = digest(&words);
@@ -66,13 +66,13 @@ impl NoOpCheck {
         })
     }
 
-    /// The receipt of the last run, if everything is as it was then.
+    /// The receipt of the last run, if nothing has changed since.
     pub fn hold(&self, locations: &Locations) -> Option<Receipt> {
-        // Looking makes no store.
+        // A check must not create a store.
         if !locations.store.exists() {
             return None;
         }
-        // One that is refused is told of when the run opens it.
+        // If the store is refused, the run reports it when it opens the store.
         let store = admitted(&locations.store).ok()?;
         let receipt = Receipt::read(&store, &self.name)?;
         let variable = |(name, value): (&String, &Option<String>)| {
@@ -88,14 +88,14 @@ impl NoOpCheck {
         holds.then_some(receipt)
     }
 
-    /// Whether a run of `graph` may leave a receipt: its keys don't depend on the machine, which
-    /// another one that shares the store could not tell, and nothing must be said of it in any case.
+    /// Whether a run of `graph` may leave a receipt: its keys do not depend on the machine, since
+    /// another machine with the same store could not tell, and it has nothing to report in any
+    /// case.
     pub fn may_leave(&self, graph: &Graph) -> bool {
         !graph.strict && unpinned_checkpoints::in_graph(graph).next().is_none()
     }
 
-    /// Leaves a receipt of the run of this id to the next one, if there is nothing to say of it but
-    /// its results.
+    /// Writes a receipt for the next run, if this run has nothing to report except its results.
     pub fn leave(&self, store: &Store, run: String, grounds: RunInputs, view: &View, page: &Path) {
         let said = !view.warnings.is_empty()
             || view
@@ -116,14 +116,14 @@ impl NoOpCheck {
             text: report::summary_text(view),
             page: page.to_path_buf(),
         };
-        // Only ever saves time.
+        // The receipt only saves time.
         if let Err(error) = receipt.write(store, &self.name) {
-            tracing::warn!("the receipt of the run could not be kept: {error}");
+            tracing::warn!("the receipt of the run could not be saved: {error}");
         }
     }
 }
 
-/// The published numbers as they were read, and the report in `folder`.
+/// Digests of the published numbers and of the report in `folder`.
 fn files(view: &View, folder: &Path) -> Option<BTreeMap<String, Option<Digest>>> {
     let digest = view.expected.map(|expected| expected.digest);
     let expected = expected_file(view.graph).map(|path| (path, digest));
@@ -139,7 +139,7 @@ fn content(path: &Path) -> Option<Digest> {
     Some(Digest::of(&fsx::read_regular(path).ok()?))
 }
 
-/// Tells this build from any other.
+/// Identifies this build.
 fn program() -> Option<Digest> {
     let file = std::env::current_exe().ok()?;
     let stamp = Stamp::of(&std::fs::metadata(file).ok()?);

@@ -1,4 +1,4 @@
-//! `--accept KIND@OLD`: records of an older version of a kind that are taken for good.
+//! `--accept KIND@OLD`: reuses records of an older version of a kind.
 
 use std::collections::{BTreeSet, HashSet};
 use std::str::FromStr;
@@ -16,15 +16,16 @@ use crate::store::{ForeignRecord, Store};
 use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
-/// Which older versions are accepted, as typed.
+/// The older versions to accept, as typed.
 #[derive(Clone, Debug, Default, Args)]
 pub struct AcceptArguments {
-    /// Take the records that an older version of a kind made: evaluate@2; repeatable
+    /// Accept records of an older version of a kind: evaluate@2; repeatable
     ///
-    /// After an upgrade that raised the version of a kind, its nodes have new keys. A node that has
-    /// no record under its new key takes the one that it has under the key of the older version,
-    /// for good: later runs find it without this option. `ribflow verify FILE --recompute --accept
-    /// KIND@OLD` must have recomputed a sample of these records first. Reports name the nodes.
+    /// An upgrade that raises the version of a kind changes the keys of its nodes. With this
+    /// option, a node without a record under its new key permanently adopts its record under the
+    /// older key: later runs find it without this option. `ribflow verify FILE --recompute --accept
+    /// KIND@OLD` must have recomputed a sample of these records first. Reports name the affected
+    /// nodes.
     #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append)]
     pub accept: Vec<OlderVersion>,
 }
@@ -49,12 +50,12 @@ impl FromStr for OlderVersion {
                 version,
             })
         });
-        older.ok_or_else(|| "a kind and a version are expected: `evaluate@2`".to_string())
+        older.ok_or_else(|| "expected a kind and a version: `evaluate@2`".to_string())
     }
 }
 
 impl AcceptArguments {
-    /// What is accepted, if all of it can be.
+    /// The accepted versions, if every one of them is valid.
     pub fn checked(&self, registry: &Registry, graph: &Graph) -> Result<Accepting, Failure> {
         let mut accepting = Accepting::default();
         for older in &self.accept {
@@ -64,7 +65,7 @@ impl AcceptArguments {
         Ok(accepting)
     }
 
-    /// The options, as they are typed.
+    /// The options as typed.
     pub fn typed(&self) -> String {
         let words = self.accept.iter();
         let words = words.map(|one| format!(" --accept {}@{}", one.kind, one.version));
@@ -114,8 +115,8 @@ impl OlderVersion {
     }
 }
 
-/// Takes the older records for good that nodes of `graph` need, and says how many. Those of `force`
-/// run in any case.
+/// Accepts the older records that nodes of `graph` need, and returns how many. Nodes in `force` run
+/// in any case.
 pub fn accept(
     arguments: &AcceptArguments,
     workflow: &WorkflowArguments,
@@ -151,7 +152,7 @@ pub fn accept(
     Ok((accepting.only(sampled), records.len()))
 }
 
-/// The older records that recomputed samples stand for.
+/// The older records that recomputed samples cover.
 pub fn sampled(
     store: &Store,
     graph: &Graph,
@@ -180,8 +181,8 @@ fn not_sampled(
 ) -> Failure {
     let kind = graph.dag[first.node].kind.name();
     let message = format!(
-        "no recomputed sample stands for {} of older versions that would be accepted, the one of \
-         `{}` (version {} of `{kind}`) for instance",
+        "no recomputed sample covers {} of older versions that would be accepted, for example that \
+         of `{}` (version {} of `{kind}`)",
         count(unsampled.len(), "record"),
         graph.dag[first.node].id,
         first.older.record.recipe.version,

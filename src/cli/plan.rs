@@ -1,4 +1,4 @@
-//! `ribflow plan FILE [NODE…]`: what a run would do.
+//! `ribflow plan FILE [NODE…]`: shows what a run would do.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -36,26 +36,26 @@ use crate::workflow::graph::Graph;
 const ABOUT: &str = "\
 Show what a run would do
 
-Nothing is run. Nodes are counted by what a run would do with them:
+Nothing is run. Nodes are counted by state:
 
-  reused        its result is in the store
-  remote        its result is at a remote (--remote)
-  would run     its key is known and has no result
-  unknown       something that it needs must run first; if that comes out as before, the
-                node's result may still be found
-  missing data  its data, or an environment variable, is not here
+  reused        the result is in the store
+    remote        the result is at a remote (--remote)
+    would run     the key is known and has no result
+    unknown       an input must run first; if it gives the same bytes as before, the result
+                  may still be reused
+    missing data  data or an environment variable is missing
 
-Device hours are estimates: the operations divided by 40 % of each device's peak rate (for f32, or
-for 16 bits where `precision` says so), or by the rate of nodes that have run.
+Device hours are estimates: operations divided by 40 % of each device's peak rate (for f32, or for 16
+bits where `precision` is set), or by the rate of nodes that have run.
 
-Ends with 1, as a run would, where nothing could run because data is missing; else with 0.";
+Exits with 1, as a run would, if nothing can run because data is missing; otherwise with 0.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow plan grid.yaml                          a table by stage
-  ribflow plan grid.yaml -v                       every node that would run, and why
-  ribflow plan grid.yaml --set params.epochs=2    what that change would cost
+    ribflow plan grid.yaml -v                       every node that would run, and why
+    ribflow plan grid.yaml --set params.epochs=2    the cost of a change
   ribflow plan grid.yaml --json | jq -r '.nodes[] | select(.state == \"would_run\") | .id'";
 
 /// Show what a run would do
@@ -65,7 +65,8 @@ pub struct PlanArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// Look there too: a name that `ribflow remote add` gave, or a URL; repeatable
+    /// Also look for results at this remote: a name from `ribflow remote list`, or a URL;
+    /// repeatable
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
 
@@ -100,7 +101,7 @@ pub fn run(
     let price = price::price(&graph, &registry, &survey);
     let hours = devices::hours(&graph, &price, &Rates::of(&store), registry.kinds());
     let standings = record_standing::of(&graph, &store, records(&survey))?;
-    // As a run would end.
+    // The exit code of a run.
     let exit = match is_stuck(&survey.nodes) {
         true => Exit::Failed,
         false => Exit::Done,
@@ -111,7 +112,7 @@ pub fn run(
         let derived = derived.iter().map(derived_entry);
         let nodes: Vec<Value> = nodes.chain(derived).collect();
         let mut document = json!({ "nodes": nodes, "price": cost::document(&price, &hours) });
-        // Only where there is something to say, as in a node's entry.
+        // Present only if not empty, as in the entry of a node.
         if !price.short.is_empty() {
             let warnings = price.short.iter().map(ToString::to_string);
             document["warnings"] = warnings.collect();
@@ -140,7 +141,7 @@ pub fn run(
         writeln!(output, "{line}")?;
     }
     for sentence in record_standing::sentences(&graph, &standings) {
-        writeln!(output, "Taken back: {sentence}")?;
+        writeln!(output, "Revoked: {sentence}")?;
     }
     for line in cost::lines(&price, &hours) {
         writeln!(output, "{line}")?;
@@ -155,7 +156,7 @@ pub fn run(
     Ok(exit)
 }
 
-/// The records that are here.
+/// The records in the store.
 pub fn records(survey: &Survey) -> impl Iterator<Item = (NodeIndex, &StoredRecord)> {
     let nodes = survey.nodes.iter();
     let here = nodes.filter(|node| node.state == PlanState::Reused);
@@ -173,7 +174,7 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
         "derived": false,
         "why": surveyed.why,
     });
-    // Only where there is something to say: scripts know the fields above.
+    // Present only if not empty: scripts know the fields above.
     let record = surveyed.record.as_ref();
     let accepted = record.map(|stored| &stored.record.provenance.accepted);
     if let Some(accepted) = accepted.filter(|accepted| !accepted.is_empty()) {
@@ -186,7 +187,7 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
     entry
 }
 
-/// How records of older versions are taken, or that they are.
+/// Notes on records of older versions: accepted, or how to accept them.
 fn older_lines(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
     let mut versions: BTreeMap<(&str, u32, bool), usize> = BTreeMap::new();
     for surveyed in nodes {
@@ -218,7 +219,7 @@ fn older_lines(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
     versions.into_iter().map(line).collect()
 }
 
-/// That a run would refuse to accept what the plan accepts.
+/// Notes that a run would refuse records that the plan accepts.
 fn unsampled_line(
     arguments: &PlanArguments,
     graph: &Graph,
@@ -235,7 +236,7 @@ fn unsampled_line(
     let lacks = origins.any(|record| !sampled.contains(&record));
     Ok(lacks.then(|| {
         let command = older_versions::sample_command(&arguments.target.workflow, &arguments.accept);
-        format!("No recomputed sample stands for them yet: {command}.")
+        format!("No recomputed sample covers them yet: {command}.")
     }))
 }
 
@@ -256,7 +257,7 @@ fn derived_entry(surveyed: &SharedWork) -> Value {
     })
 }
 
-/// What nodes would share, a line for each kind of derived work.
+/// Work that nodes would share, one line for each kind of derived work.
 fn derived_lines(all: &[SharedWork]) -> Vec<String> {
     let mut lines = Vec::new();
     for kind in ["pixels", "features", "logits"] {
@@ -284,7 +285,7 @@ const STATES: [PlanState; 5] = [
     PlanState::MissingData,
 ];
 
-/// The state in words.
+/// The name of a state.
 pub fn label(state: PlanState) -> &'static str {
     match state {
         PlanState::Reused => "reused",
@@ -315,13 +316,13 @@ fn write_table(
     Ok(())
 }
 
-/// Whether there is work, and none of it can begin.
+/// Whether there is work, but none of it can start.
 fn is_stuck(nodes: &[SurveyedNode]) -> bool {
     let any = |state| nodes.iter().any(|node| node.state == state);
     any(PlanState::MissingData) && !any(PlanState::WouldRun)
 }
 
-/// Nodes whose data is missing and, apart, those that wait for one of them.
+/// Nodes whose data is missing and, separately, nodes that depend on one of them.
 fn blocked<'s>(
     graph: &Graph,
     nodes: &'s [SurveyedNode],
@@ -342,7 +343,7 @@ fn blocked<'s>(
     (missing, waiting)
 }
 
-/// What the table comes to.
+/// The summary below the table.
 fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
     let in_state = |state| nodes.iter().filter(move |node| node.state == state);
     let ready: BTreeSet<_> = in_state(PlanState::WouldRun).map(|node| node.key).collect();
@@ -355,9 +356,9 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
         (at_least, 0) => format!("{} would run.", count(at_least, "node")),
         (at_least, waiting) => {
             let unknown = match waiting {
-                1 => "1 is unknown until what it needs has run".to_string(),
+                1 => "1 is unknown until its inputs have run".to_string(),
                 _ => format!(
-                    "{} are unknown until what they need has run",
+                    "{} are unknown until their inputs have run",
                     grouped(waiting)
                 ),
             };
@@ -370,7 +371,7 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
     }];
     if twins > 0 {
         lines.push(format!(
-            "{} would do the same work as another.",
+            "{} would do the same work as another node.",
             count(twins, "node")
         ));
     }
@@ -387,7 +388,7 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
         .map(|(stage, points)| format!("{} of {stage}", grouped(*points)))
         .collect();
     if !skipped.is_empty() {
-        lines.push(format!("Left out by skip: {}.", skipped.join(", ")));
+        lines.push(format!("Excluded by `skip`: {}.", skipped.join(", ")));
     }
     lines
 }

@@ -1,4 +1,4 @@
-//! `ribflow pull`: results from another store.
+//! `ribflow pull`: fetches results from a remote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -27,21 +27,21 @@ use crate::workflow::withheld::Withheld;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-Take results from a remote
+Fetch results from a remote
 
-Records that somebody trusted has signed are taken from a remote, and the files that they name.
-With a lock file beside the workflow neither its data nor its checkpoints are needed.";
+Fetches records with a trusted signature, and the files that they name. With a lock file beside the
+workflow, neither its data nor its checkpoints are needed.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow pull grid.yaml --remote lab --records-only   enough for results, report and verdicts
   ribflow pull grid.yaml 'tuned[method=ft]' --remote lab
-  ribflow verify grid.yaml                             what came of the published numbers
+  ribflow verify grid.yaml                             compare with the published numbers
 
-`ribflow trust add NAME:KEY` says whose results are taken.";
+`ribflow trust add NAME:KEY` adds a trusted key.";
 
-/// Take results from a remote
+/// Fetch results from a remote
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct PullArguments {
@@ -102,7 +102,7 @@ pub fn run(
         false if common.quiet => {}
         false => writeln!(output, "{}", pulled.line(moving))?,
     }
-    // What was asked for and can't be had must not look like success.
+    // Missing results must not look like success.
     let down = exchange.peers().iter().any(|one| one.remote.is_down());
     let refused = pulled.records == 0 && !gathered.refused.is_empty();
     let is_damaged =
@@ -115,22 +115,22 @@ pub fn run(
     }
 }
 
-/// The remote answers, has nothing of what was asked for, and neither has the store.
+/// The remote answers, but neither it nor the store has any of the results.
 fn nothing_there(moving: &TransferArguments, lacks_data: usize) -> Failure {
     let what = match moving.target.targets.as_slice() {
         [] => format!("of {}", moving.target.workflow.file.display()),
         targets => format!("of {}", targets.join(", ")),
     };
-    let message = format!("nothing {what} is at `{}`", moving.remote);
+    let message = format!("`{}` has no results {what}", moving.remote);
     Failure::failed(message).hint(match lacks_data {
         0 => {
             "the workflow, its data, the versions and, with `determinism: strict`, the device must \
-              be those of whoever pushed: `ribflow why` shows what a key is made of"
+             be the same as for the push: `ribflow why` shows the parts of a key"
                 .to_string()
         }
         some => format!(
-            "{} no key without data that is not here: the file that `ribflow lock` writes where \
-             the data is stands for it",
+            "{} no key, because data is missing: run `ribflow lock` where the data is, and copy \
+             the lock file",
             nodes_have(some)
         ),
     })
@@ -141,7 +141,7 @@ fn nodes_have(nodes: usize) -> String {
     format!("{} {verb}", count(nodes, "node"))
 }
 
-/// The nodes whose files are fetched: those that were named, or all.
+/// The nodes whose files are fetched: the targets, or all nodes.
 fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
     match targets {
         [] => graph.dag.node_indices().collect(),
@@ -149,16 +149,16 @@ fn goals(graph: &Graph, targets: &[String]) -> BTreeSet<NodeIndex> {
     }
 }
 
-/// The blobs that are asked for.
+/// The blobs to request.
 #[derive(Default)]
 struct RequestedBlobs {
     blobs: Vec<BlobRequest>,
-    /// Those of them, or of what they name, that stay in the lab that made them.
+    /// The blobs, including nested ones, that are withheld by the lab that computed them.
     stay: BTreeSet<Digest>,
 }
 
 impl RequestedBlobs {
-    /// What is not here of the files of `goals`.
+    /// The missing files of `goals`.
     fn of(
         graph: &Graph,
         goals: &BTreeSet<NodeIndex>,
@@ -185,15 +185,15 @@ impl RequestedBlobs {
     }
 }
 
-/// What came.
+/// The result of a pull.
 struct Pulled {
     records: usize,
     blobs: usize,
-    /// Blobs that stay where they were made.
+    /// Blobs that are withheld.
     withheld: usize,
     missing: usize,
     bytes: u64,
-    /// Artifacts that would come name further blobs.
+    /// Artifacts that are not here yet may name further blobs.
     at_least: bool,
 }
 
@@ -205,7 +205,7 @@ impl Pulled {
         exchange: &Exchange,
         dry_run: bool,
     ) -> Self {
-        // Nobody can say of a blob before it comes whether it is there.
+        // Whether the remote has a blob is unknown until it is fetched.
         let comes = |wanted: &&BlobRequest| match dry_run {
             true => !stay.contains(&wanted.digest),
             false => store.has(&wanted.digest),
@@ -240,8 +240,8 @@ impl Pulled {
 
     fn line(&self, moving: &TransferArguments) -> String {
         let verb = match moving.dry_run {
-            true => "would come",
-            false => "came",
+            true => "would be fetched",
+            false => "fetched",
         };
         let at_least = if self.at_least { "at least " } else { "" };
         let mut line = format!(
@@ -253,8 +253,8 @@ impl Pulled {
         );
         if self.withheld > 0 {
             let kept = match self.withheld {
-                1 => "is kept by the lab that made it",
-                _ => "are kept by the lab that made them",
+                1 => "is withheld by the lab that computed it",
+                _ => "are withheld by the lab that computed them",
             };
             line.push_str(&format!(
                 "; {} {kept}: {}",
@@ -263,7 +263,10 @@ impl Pulled {
             ));
         }
         if self.missing > 0 {
-            line.push_str(&format!("; {} not there", are(self.missing, "blob")));
+            line.push_str(&format!(
+                "; {} missing at the remote",
+                are(self.missing, "blob")
+            ));
         }
         line
     }

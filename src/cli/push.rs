@@ -1,4 +1,4 @@
-//! `ribflow push`: results to another store.
+//! `ribflow push`: sends results to a remote.
 
 use std::io::Write;
 
@@ -24,18 +24,19 @@ use crate::ui::text::{are, bytes, count};
 const ABOUT: &str = "\
 Send results to a remote
 
-Results that are in the store go to a remote: the blobs first, then the records, signed with
-this lab's key. What is there already does not move again: a linear probe is a few kilobytes
-where the model that it was made from is known.
+Sends results from the store to a remote: first the blobs, then the records, signed with this lab's
+key. Blobs that the remote already has are not sent again: a linear probe takes a few kilobytes if
+the remote has its base model.
 
-Images of a `dataset` from outside, and what is made of them, go only with `share: true`.";
+Images of an external `dataset`, and everything derived from them, are sent only with
+`share: true`.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow push grid.yaml --remote lab               everything that has a result
+ribflow push grid.yaml --remote lab               all results
   ribflow push grid.yaml 'accuracy' --remote lab --records-only
-  ribflow push grid.yaml --remote lab --dry-run     how much would move";
+  ribflow push grid.yaml --remote lab --dry-run     show how much would be sent";
 
 /// Send results to a remote
 #[derive(Clone, Debug, Args)]
@@ -44,10 +45,10 @@ pub struct PushArguments {
     #[command(flatten)]
     pub moving: TransferArguments,
 
-    /// Read what is there already, and send again what is damaged
+    /// Verify blobs that the remote already has, and send damaged ones again
     ///
-    /// A folder and `ribflow serve` find that out by themselves; from a bucket, or another web
-    /// server, all of it comes back.
+    /// A folder and `ribflow serve` verify them in place; from a bucket or another web server, all
+    /// of them are downloaded.
     #[arg(long)]
     pub check: bool,
 }
@@ -71,7 +72,7 @@ pub fn run(
     if pushed.is_ok() && !moving.dry_run {
         sharing::send_revocations(&exchange);
     }
-    // Also where it failed: that no token was shown may be why.
+    // Warn even if the push failed: a missing token may be the reason.
     sharing::warn_of_refusals(&exchange, &[], common);
     let pushed = pushed?;
     match common.json {
@@ -125,14 +126,14 @@ fn document(pushed: &PushReport, dry_run: bool) -> Value {
     })
 }
 
-/// What went, in words. Of the nodes so many have a result, of so many.
+/// The summary. The pair is the number of nodes with a result and the number of all nodes.
 fn lines(
     pushed: &PushReport,
     moving: &TransferArguments,
     (with_result, nodes): (usize, usize),
 ) -> Vec<String> {
     let verb = match moving.dry_run {
-        true => "would go",
+        true => "would be sent",
         false => "went",
     };
     let mut lines = vec![format!(
@@ -143,11 +144,11 @@ fn lines(
         bytes(pushed.sent),
     )];
     if pushed.there > 0 {
-        lines.push(format!("{} there already", count(pushed.there, "record")));
+        lines.push(format!("{} already there", count(pushed.there, "record")));
     }
     if pushed.spared > 0 {
         lines.push(format!(
-            "{} of blobs were there already",
+            "{} of blobs were already there",
             bytes(pushed.spared)
         ));
     }

@@ -1,6 +1,6 @@
-//! `ribflow verify FILE --recompute [SHARE]`: a sample of the reused nodes is executed again and
-//! compared with their records; a sample of older records that agrees lets `run --accept` take
-//! the others.
+//! `ribflow verify FILE --recompute [SHARE]`: executes a sample of the reused nodes again and
+//! compares the outcomes with their records. If a sample of older records agrees, `run --accept`
+//! may reuse the others.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -36,28 +36,28 @@ use crate::ui::text::{count, grouped, printable};
 use crate::ui::{Detail, Display, DisplayOptions};
 use crate::workflow::graph::Graph;
 
-/// Most bytes of derived work in the scratch store: as `run` has it.
+/// The maximum size of derived work in the scratch store, same as for `run`.
 const DERIVED_MAX: u64 = 64_000_000_000;
 
-/// What is recomputed, and from where.
+/// What to recompute, and where to fetch it from.
 #[derive(Clone, Debug, Args)]
 pub struct RecomputeArguments {
-    /// Recompute a share of the reused nodes instead, and compare: 5%, 0.05; all: 100%
+    /// Recompute a share of the reused nodes instead, and compare: 5%, 0.05; 100% for all
     ///
-    /// Without a share: 5%. Of each kind at least one node is drawn; the same records give the same
-    /// draw. The nodes are executed in a scratch store, with the inputs that their records name;
-    /// nothing in the store changes.
+    /// The default share is 5%. At least one node of each kind is drawn; the same records give the
+    /// same draw. The nodes run in a scratch store with the inputs that their records name. The
+    /// store does not change.
     #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "5%")]
     #[arg(conflicts_with = "expect")]
     pub recompute: Option<Share>,
 
-    /// With --recompute: draw from the records that an older version of a kind made: evaluate@2
+    /// With --recompute: draw from records of an older version of a kind: evaluate@2
     ///
-    /// If the sample agrees, `ribflow run --accept KIND@OLD` takes these records. Repeatable.
+    /// If the sample agrees, `ribflow run --accept KIND@OLD` may reuse these records. Repeatable.
     #[arg(long, value_name = "KIND@OLD", action = ArgAction::Append, requires = "recompute")]
     pub accept: Vec<OlderVersion>,
 
-    /// With --recompute: look there for records and files that are not here; repeatable
+    /// With --recompute: fetch missing records and files from this remote; repeatable
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     #[arg(requires = "recompute")]
     pub remotes: Vec<String>,
@@ -68,9 +68,9 @@ pub struct RecomputeArguments {
 pub struct Request<'a> {
     pub workflow: &'a WorkflowArguments,
     pub options: &'a RecomputeArguments,
-    /// Of the nodes of each kind.
+    /// The share of the nodes of each kind.
     pub share: f64,
-    /// Whether the exit code counts what could not be judged.
+    /// Whether nodes that could not be judged affect the exit code.
     pub complete: bool,
 }
 
@@ -89,7 +89,7 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
             looked = stores::open_read_only(&locations.store, common)?;
             looked.shared()
         }
-        // What comes from them is kept.
+        // Records fetched from remotes are kept.
         false => &Arc::new(stores::open_store(&locations.store)?),
     };
     let device = common.device.to_string();
@@ -119,7 +119,7 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
     Ok(exit)
 }
 
-/// Brings the records that remotes have, so that they can be recomputed.
+/// Fetches records from remotes, so that they can be recomputed.
 fn gather(
     options: &RecomputeArguments,
     graph: &Graph,
@@ -143,7 +143,7 @@ fn store_failure(error: StoreError) -> Failure {
     Failure::from_error(&error)
 }
 
-/// One draw of nodes and what it is drawn from.
+/// One draw of nodes, with the records that it is drawn from.
 struct Verification<'a> {
     graph: &'a Graph,
     store: &'a Arc<Store>,
@@ -151,11 +151,11 @@ struct Verification<'a> {
     request: Request<'a>,
 }
 
-/// What a sample of older records has led to.
+/// The verdict on a sample of older records.
 struct SampleVerdict {
     kind: String,
     version: u32,
-    /// So many records can be accepted now; `None`: the sample stands for nothing.
+    /// The number of records that can be accepted now; `None`: the sample does not agree.
     records: Option<usize>,
 }
 
@@ -218,7 +218,7 @@ impl Verification<'_> {
         Box::new(PlainLines::new(io::stderr(), options, stages))
     }
 
-    /// Keeps what samples of older records have shown: that they agree, or that they do not.
+    /// Records whether samples of older records agree.
     fn settle(
         &self,
         groups: &[Group],
@@ -253,7 +253,7 @@ impl Verification<'_> {
         Ok(kept)
     }
 
-    /// Keeps a sample that agreed, and says how many records it stands for.
+    /// Records a sample that agrees, and returns the number of records that it covers.
     fn keep(&self, group: &Group, version: u32, came: &Recomputed) -> Result<usize, Failure> {
         let today = group.nodes.first();
         let today = today.map_or(0, |node| self.graph.dag[*node].kind.version());
@@ -273,7 +273,7 @@ impl Verification<'_> {
         Ok(waiting.count())
     }
 
-    /// The older record that the record of a node repeats.
+    /// The older record that the record of a node was accepted from.
     fn origin(&self, node: NodeIndex) -> Option<Digest> {
         let record = self.survey.get(node)?.record.as_ref()?;
         Some(record.record.provenance.accepted.first()?.record)
@@ -315,15 +315,15 @@ impl Verification<'_> {
         {
             writeln!(
                 output,
-                "The records stay as they are; `ribflow run {} --force NODE` computes a node anew, \
-                 `ribflow cache choose` says which result is used.",
+                "The records stay unchanged; `ribflow run {} --force NODE` computes a node again, and \
+                 `ribflow cache choose` selects the result to use.",
                 self.request.workflow.typed()
             )?;
         }
         Ok(())
     }
 
-    /// The id of a node, with the version that made its record where that is older.
+    /// The id of a node, with the version of its record if that is older.
     fn named(&self, node: NodeIndex, group: &Group) -> String {
         let id = &self.graph.dag[node].id;
         match group.from {
@@ -337,8 +337,9 @@ impl Verification<'_> {
         if all == 0 {
             return match self.request.options.accept.is_empty() {
                 true => "nothing to recompute: no node has a record in the store".to_string(),
-                false => "nothing to recompute: no record of these versions could be accepted"
-                    .to_string(),
+                false => {
+                    "nothing to recompute: no record of these versions can be accepted".to_string()
+                }
             };
         }
         let number = |is_meant: fn(&RecomputeOutcome) -> bool| {
@@ -349,7 +350,7 @@ impl Verification<'_> {
             number(|came| came.agrees() || matches!(came, RecomputeOutcome::Different(_)));
         let mut parts = vec![
             format!(
-                "{} equal to the last bit",
+                "{} bit-identical",
                 number(|came| *came == RecomputeOutcome::Equal)
             ),
             format!(
@@ -366,7 +367,7 @@ impl Verification<'_> {
             parts.push(format!("{failed} failed"));
         }
         format!(
-            "recomputed {} of {} (a share of {}, at least one of each kind): {}",
+            "recomputed {} of {} ({} of each kind, at least one): {}",
             grouped(recomputed),
             count(all, "node"),
             shown_share(self.request.share),
@@ -379,13 +380,13 @@ impl Verification<'_> {
         let line = |one: &SampleVerdict| {
             let (kind, version) = (&one.kind, one.version);
             match one.records {
-                Some(0) => format!("Every record of {kind}@{version} has been accepted already."),
+                Some(0) => format!("Every record of {kind}@{version} is already accepted."),
                 Some(records) => format!(
                     "{} of {kind}@{version} can be accepted: `ribflow run {workflow}{}`",
                     count(records, "record"),
                     accept.typed()
                 ),
-                None => format!("The sample stands for no record of {kind}@{version}."),
+                None => format!("The sample covers no record of {kind}@{version}."),
             }
         };
         kept.iter().map(line).collect()
@@ -447,7 +448,7 @@ impl Verification<'_> {
     }
 }
 
-/// Whether a sample stands for its group: something was recomputed, and all of it agreed.
+/// Whether a sample covers its group: at least one node was recomputed, and all of them agreed.
 fn agrees(group: &Group, came: &Recomputed) -> bool {
     let mut outcomes = group
         .sample

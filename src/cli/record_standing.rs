@@ -1,4 +1,4 @@
-//! How records stand: who has taken one back, and what else came out of the same key.
+//! The standing of records: revocations, and other results with the same key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,10 +19,10 @@ use crate::store::{Signature, Store, StoredRecord};
 use crate::ui::text::{count, printable};
 use crate::workflow::graph::Graph;
 
-/// By node, for those of which there is something to say.
+/// Standings by node. Nodes without remarks are left out.
 pub type Standings = BTreeMap<NodeIndex, Standing>;
 
-/// How the records of a report stand, and what there is to say of that.
+/// The standing of the records in a report, as data and as sentences.
 pub struct StandingReport {
     standings: Standings,
     pub sentences: Vec<String>,
@@ -43,7 +43,7 @@ impl StandingReport {
         })
     }
 
-    /// The records of `graph` beside published numbers, and how they stand.
+    /// A view of the records of `graph`, with published numbers and standings.
     pub fn view<'a>(
         &'a self,
         graph: &'a Graph,
@@ -57,7 +57,7 @@ impl StandingReport {
     }
 }
 
-/// Who has signed records, by the names that this user has for them.
+/// Names signers with the names that this user has given them.
 pub struct Signers(Trust);
 
 impl Signers {
@@ -65,7 +65,7 @@ impl Signers {
         Self(trust())
     }
 
-    /// Who has signed a record: only those whose signature holds.
+    /// The signers of a record with a valid signature.
     pub fn of(&self, store: &Store, stored: &StoredRecord) -> Result<Vec<String>, Failure> {
         let signatures = store.signatures(&stored.record.key, &stored.digest)?;
         let signer = |signature: &Signature| {
@@ -74,14 +74,14 @@ impl Signers {
                 statement::verify(&signature.envelope, &signer, &stored.digest, &stored.record);
             word.ok().map(|_| match self.0.name(&signer) {
                 Some(name) => name.to_string(),
-                None => format!("{signer}, whom you do not trust"),
+                None => format!("{signer}, which you do not trust"),
             })
         };
         Ok(signatures.iter().filter_map(signer).collect())
     }
 }
 
-/// Whoever can't be named is called by their key.
+/// The user's trusted keys; empty if they can't be read. Unknown signers are shown as keys.
 fn trust() -> Trust {
     let lab = Home::of_user()
         .ok()
@@ -89,9 +89,9 @@ fn trust() -> Trust {
     lab.map(|lab| lab.trust).unwrap_or_default()
 }
 
-/// Lets `store` know what has been taken back, as far as that is known here.
+/// Passes the revocations known to this user to `store`.
 pub fn load_revocations(store: &Store) -> Result<(), Failure> {
-    // Without a home, or without any revocation, nothing has been.
+    // Without a home folder there are no revocations.
     if let Ok(home) = Home::of_user()
         && home.revocations().is_dir()
     {
@@ -100,7 +100,7 @@ pub fn load_revocations(store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// How the records of some nodes stand.
+/// The standing of the records of some nodes.
 pub fn of<'a>(
     graph: &Graph,
     store: &Store,
@@ -123,7 +123,7 @@ fn taken_back(
     trust: &Trust,
     stored: &StoredRecord,
 ) -> Result<Vec<Revocation>, Failure> {
-    // Costs no look at the store where nothing has been.
+    // Skip the lookup in the store if there are no revocations.
     if trust.has_no_revocations() {
         return Ok(Vec::new());
     }
@@ -177,7 +177,7 @@ fn named(trust: &Trust, signer: &PublicKey) -> String {
     name.unwrap_or_else(|| signer.to_string())
 }
 
-/// What has been taken back, in sentences: one for each signer and reason.
+/// Revocations as sentences, one for each signer and reason.
 pub fn sentences(graph: &Graph, standings: &Standings) -> Vec<String> {
     let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (node, standing) in standings {
@@ -192,7 +192,7 @@ pub fn sentences(graph: &Graph, standings: &Standings) -> Vec<String> {
             more => format!(" and {}", count(more - 1, "other")),
         };
         format!(
-            "{} has taken back its word for {}{others}: {}.",
+            "{} has revoked {}{others}: {}.",
             printable(by),
             ids.first().unwrap_or(&""),
             printable(reason)

@@ -1,5 +1,5 @@
-//! What is told, after remotes were asked, of records that were not taken and of labs that do not
-//! agree: a line for each signer and reason, not for each record.
+//! Warnings about records of remotes that were refused, and about labs whose results differ: one
+//! line for each signer and reason, not for each record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -14,14 +14,14 @@ use crate::ui::paint::Paint;
 use crate::ui::streams;
 use crate::ui::text::{count, printable};
 
-/// So many lines of one kind are shown, and so many letters of what others have written.
+/// The maximum number of lines of one kind, and of characters of quoted text.
 const MOST_LINES: usize = 8;
 const MOST_LETTERS: usize = 200;
 
-/// What a bundle is called where remotes have their names. It is not a lab.
+/// The name of a bundle in place of the name of a remote. It is not a lab.
 pub const BUNDLE: &str = "bundle";
 
-/// Something to tell the user, and what to do about it.
+/// A message for the user, with a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
     pub message: String,
@@ -33,7 +33,7 @@ pub fn warn(notices: &[Notice]) {
     let paint = Paint::for_stderr();
     let mut stderr = streams::stderr();
     for Notice { message, hint } in notices {
-        // A warning that can't be shown is no reason to stop.
+        // Failing to print a warning must not stop the command.
         let _ = writeln!(stderr, "{} {message}", paint.yellow("warning:"));
         if let Some(hint) = hint {
             let _ = writeln!(stderr, "{} {hint}", paint.green("hint:"));
@@ -41,7 +41,7 @@ pub fn warn(notices: &[Notice]) {
     }
 }
 
-/// Why records were not taken, those of the most records first.
+/// The reasons why records were refused, most frequent first.
 pub fn notices(refused: &[Refusal], trust: &Trust) -> Vec<Notice> {
     let mut groups: BTreeMap<(&str, Reason), BTreeSet<(Digest, Digest)>> = BTreeMap::new();
     for refusal in refused {
@@ -60,7 +60,7 @@ pub fn notices(refused: &[Refusal], trust: &Trust) -> Vec<Notice> {
     if let Some(rest) = groups.get(MOST_LINES..).filter(|rest| !rest.is_empty()) {
         let records: usize = rest.iter().map(|(_, records)| records.len()).sum();
         let reasons = count(rest.len(), "further reason");
-        let message = format!("{} not taken for {reasons}", count(records, "record"));
+        let message = format!("{} refused for {reasons}", count(records, "record"));
         notices.push(Notice {
             message,
             hint: None,
@@ -69,7 +69,7 @@ pub fn notices(refused: &[Refusal], trust: &Trust) -> Vec<Notice> {
     notices
 }
 
-/// What many refusals have in common.
+/// The common reason of several refusals.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reason {
     Unknown(PublicKey),
@@ -80,7 +80,7 @@ enum Reason {
 }
 
 impl Reason {
-    /// One for each signer that nobody here trusts.
+    /// One reason for each untrusted signer.
     fn of(why: &RefusalReason) -> Vec<Self> {
         match why {
             RefusalReason::Unknown(signers) => signers.iter().copied().map(Self::Unknown).collect(),
@@ -91,51 +91,51 @@ impl Reason {
         }
     }
 
-    /// The line for `number` records. Names in `taken` are not proposed for anybody else.
+    /// The notice for `number` records. Suggested names are unique: those in `taken` are in use.
     fn notice(&self, remote: &str, number: usize, taken: &mut BTreeSet<String>) -> Notice {
         let were = if number == 1 { "was" } else { "were" };
-        let head = format!("{} at `{remote}` {were} not taken", count(number, "record"));
+        let head = format!("{} at `{remote}` {were} refused", count(number, "record"));
         let is_bundle = remote == BUNDLE;
         let (why, hint) = match self {
             Self::Unknown(signer) => {
                 let is_lab = is_name(remote) && !is_bundle;
                 let name = match is_lab && taken.insert(remote.to_string()) {
                     true => remote.to_string(),
-                    // Part of the key: nobody else is called so.
+                    // A part of the key makes the name unique.
                     false => format!("lab-{}", &signer.in_names().to_hex()[..8]),
                 };
                 (
-                    format!("signed by {signer}, whom you do not trust"),
-                    format!("if that is whom you expect: `ribflow trust add {name}:{signer}`"),
+                    format!("signed by {signer}, which you do not trust"),
+                    format!("if you expect this signer: `ribflow trust add {name}:{signer}`"),
                 )
             }
             Self::Unsigned if is_bundle => (
-                "nobody has signed it".to_string(),
-                "`ribflow export bundle` signs what it packs; another program made this"
+                "it has no signature".to_string(),
+                "`ribflow export bundle` signs its records; another program created this bundle"
                     .to_string(),
             ),
             Self::Unsigned => (
-                "nobody has signed it".to_string(),
-                "`ribflow push` signs what it brings; this came there by other means".to_string(),
+                "it has no signature".to_string(),
+                "`ribflow push` signs its records; these were copied by other means".to_string(),
             ),
             Self::Revoked(reason) => (
-                format!("taken back by who signed: {}", quoted(reason)),
-                "such results are computed anew".to_string(),
+                format!("revoked by the signer: {}", quoted(reason)),
+                "such results are computed again".to_string(),
             ),
             Self::Policy(labs) => (
                 format!(
-                    "only {} came to that result",
+                    "only {} got that result",
                     listed(labs.iter().map(String::as_str))
                 ),
-                format!("`require` and `quorum` of `{remote}` ask for others, or for more"),
+                format!("`require` and `quorum` of `{remote}` ask for other labs, or for more"),
             ),
             Self::Bad(why) if is_bundle => (
                 quoted(why),
-                "the bundle is damaged, or somebody changed it: ask for it again".to_string(),
+                "the bundle was damaged or changed: ask for it again".to_string(),
             ),
             Self::Bad(why) => (
                 quoted(why),
-                "something there is damaged, or somebody changed it: tell who runs it".to_string(),
+                "the remote's files were damaged or changed: tell its operator".to_string(),
             ),
         };
         Notice {
@@ -145,7 +145,7 @@ impl Reason {
     }
 }
 
-/// What others have written, short and harmless.
+/// Text from others, shortened and without control characters.
 fn quoted(text: &str) -> String {
     let text = printable(text).replace('\n', " ");
     match text.char_indices().nth(MOST_LETTERS) {
@@ -154,7 +154,7 @@ fn quoted(text: &str) -> String {
     }
 }
 
-/// How far labs agree, where several have a result: nothing where there is nothing to compare.
+/// How far labs agree; `None` if no result has several labs.
 pub fn agreement(agreements: &BTreeMap<Digest, Agreement>) -> Option<String> {
     if agreements.is_empty() {
         return None;
@@ -169,12 +169,12 @@ pub fn agreement(agreements: &BTreeMap<Digest, Agreement>) -> Option<String> {
     }
     let of = count(agreements.len(), "result");
     Some(format!(
-        "several labs have {of}: {equal} equal to the last bit, {within} within the tolerance, \
-         {different} different"
+        "several labs have {of}: {equal} bit-identical, {within} within the tolerance, {different} \
+         different"
     ))
 }
 
-/// A line for each group of labs that came to something else than what was taken.
+/// One notice for each group of labs whose results differ from the ones used.
 pub fn disagreements(agreements: &BTreeMap<Digest, Agreement>) -> Vec<Notice> {
     let mut groups: BTreeMap<(&BTreeSet<String>, BTreeSet<&String>), Vec<&Digest>> =
         BTreeMap::new();
@@ -191,13 +191,13 @@ pub fn disagreements(agreements: &BTreeMap<Digest, Agreement>) -> Vec<Notice> {
         let example = if keys.len() == 1 { "" } else { "for example " };
         Notice {
             message: format!(
-                "{} came to something else than {} for {} ({example}{}); all are kept",
+                "{} got other results than {} for {} ({example}{}); all are kept",
                 listed(different.iter().map(String::as_str)),
                 listed(taken.iter().map(|name| name.as_str())),
                 count(keys.len(), "result"),
                 first.short(),
             ),
-            hint: Some("`ribflow cache choose` says which one is used".to_string()),
+            hint: Some("select the one to use with `ribflow cache choose`".to_string()),
         }
     };
     groups.into_iter().take(MOST_LINES).map(notice).collect()

@@ -1,4 +1,4 @@
-//! `ribflow remote`: the places that results are shared through, by name.
+//! `ribflow remote`: manages the remotes, the named stores through which labs share results.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -22,11 +22,11 @@ use crate::ui::table::Table;
 
 /// What `ribflow remote --help` begins with.
 const ABOUT: &str = "\
-Name the places that results are shared through
+Manage remotes
 
-A remote is a folder, a bucket or a server that is laid out as a store. What comes from it is
-checked and must be signed by somebody whom you trust; it is used where a command says so
-(`--remote NAME`).";
+A remote is a folder, a bucket or a server with the layout of a store, through which labs share
+results. Everything from a remote is verified and must have a trusted signature. Commands use a
+remote only with `--remote NAME`.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -37,7 +37,7 @@ Examples:
   ribflow remote add many s3://rib-results/all --quorum 2 --recheck 5%
   ribflow remote check aachen";
 
-/// Name the places that results are shared through
+/// Manage remotes
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct RemoteArguments {
@@ -47,34 +47,34 @@ pub struct RemoteArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum RemoteCommand {
-    /// Give a remote a name
+    /// Add a remote
     Add(AddArguments),
-    /// Forget a remote; nothing is removed there
+    /// Remove a remote from the list; its content stays
     Remove(NameArguments),
     /// List the remotes
     List,
-    /// Try whether a remote answers, and what it can do
+    /// Check whether a remote answers, and what it supports
     ///
-    /// Writes a small file there under tmp/ and removes it again; a folder that is not there is not
-    /// made. Ends with 1 where it does not answer, can't be read, or is to be written (`--write`)
-    /// and can't be.
+    /// Writes a small file under tmp/ at the remote and removes it again. A missing folder is not
+    /// created. Exits with 1 if the remote does not answer, can't be read, or was added with
+    /// `--write` and can't be written.
     Check(NameArguments),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct AddArguments {
-    /// What to call it
+    /// The name of the remote
     #[arg(value_name = "NAME")]
     pub name: String,
 
-    /// s3://BUCKET/FOLDER, gs://…, az://…, http(s)://…, file:///… or a folder's path
+    /// s3://BUCKET/FOLDER, gs://…, az://…, http(s)://…, file:///… or the path of a folder
     ///
-    /// A bucket's credentials come from the environment, as other tools have them; a server's
-    /// token from the variable that --token-env names.
+    /// Credentials of buckets come from the usual environment variables; the token of a server from
+    /// the variable that --token-env names.
     #[arg(value_name = "URL")]
     pub url: String,
 
-    /// The server of an S3-compatible store, where that is not Amazon: https://s3.lab.example
+    /// The server of an S3-compatible store, if it is not Amazon: https://s3.lab.example
     #[arg(long, value_name = "URL")]
     pub endpoint: Option<String>,
 
@@ -82,36 +82,36 @@ pub struct AddArguments {
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
 
-    /// Write there what is made here
+    /// Also write results to this remote
     #[arg(long)]
     pub write: bool,
 
-    /// Take only what one of these has signed: names of `ribflow trust list`; repeatable
+    /// Use only results signed by this lab, a name from `ribflow trust list`; repeatable
     #[arg(long, value_name = "NAME", num_args = 1.., value_delimiter = ',')]
     pub require: Vec<String>,
 
-    /// Take only what so many labs have come to, as far as the stage's kind can tell
+    /// Use only results on which at least N labs agree, as far as the stage's kind can compare them
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub quorum: usize,
 
-    /// Compute this share of what is taken once more, and compare: 5%
+    /// Recompute this share of the fetched results, and compare: 5%
     #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = read_share)]
     pub recheck: f64,
 
-    /// The environment variable that holds the token for a server
+    /// The environment variable with the token for a server
     #[arg(long, value_name = "VARIABLE")]
     pub token_env: Option<String>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct NameArguments {
-    /// One of `ribflow remote list`
+    /// A name from `ribflow remote list`
     #[arg(value_name = "NAME")]
     pub name: String,
 }
 
 fn read_share(text: &str) -> Result<f64, String> {
-    let wrong = || format!("`{text}` is no share: 5% or 0.05");
+    let wrong = || format!("`{text}` is not a share: expected 5% or 0.05");
     share(text).ok_or_else(wrong)
 }
 
@@ -143,15 +143,15 @@ fn add(
         return Err(Failure::usage("bad-name", message).hint(hint));
     }
     let remote = configured(arguments)?;
-    // An address that can't be right is told now, not at the first run.
+    // Report an invalid address now, not at the first run.
     user_profile::open(&remote)?;
     let lab = UserProfile::open(home.clone())?;
     check_known(&lab, &remote.policy.require)?;
     let document = document(name, &remote);
     Config::edit(home, |config| match config.remotes.get(name) {
         Some(known) if *known != remote => {
-            let message = format!("there is a remote `{name}` already: {}", known.url);
-            let hint = format!("`ribflow remote remove {name}` first, or take another name");
+            let message = format!("the remote `{name}` already exists: {}", known.url);
+            let hint = format!("run `ribflow remote remove {name}` first, or choose another name");
             Err(Failure::usage("name-taken", message).hint(hint))
         }
         _ => {
@@ -164,10 +164,11 @@ fn add(
     } else if !common.quiet {
         writeln!(
             output,
-            "`{name}` is known; does it answer? `ribflow remote check {name}`"
+            "added `{name}`; test it with `ribflow remote check {name}`"
         )?;
         if lab.config.trust.is_empty() {
-            let word = "nobody is trusted yet, so nothing is taken from it: `ribflow trust add`";
+            let word =
+                "no key is trusted yet, so no results are used: add one with `ribflow trust add`";
             writeln!(output, "{word}")?;
         }
     }
@@ -176,10 +177,10 @@ fn add(
 
 fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
     if Configured::has_secret(&arguments.url) {
-        let message = "a URL in the configuration holds no user and no password";
+        let message = "a URL in the configuration can't contain a user or a password";
         let is_web = arguments.url.to_ascii_lowercase().starts_with("http");
         let hint = match is_web {
-            true => "`--token-env VARIABLE` names the variable that holds the token",
+            true => "name the variable with the token: `--token-env VARIABLE`",
             false => {
                 "a bucket's credentials come from the environment: AWS_ACCESS_KEY_ID and \
                  AWS_SECRET_ACCESS_KEY, AWS_PROFILE, GOOGLE_APPLICATION_CREDENTIALS, AZURE_…"
@@ -189,15 +190,15 @@ fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
     }
     let variable = arguments.token_env.as_deref();
     if variable.is_some_and(|variable| !is_variable(variable)) {
-        // Not shown: it may be the token itself.
-        let message = "`--token-env` takes the name of an environment variable";
-        let hint = "the token itself stands in that variable, never in a file: RIBFLOW_TOKEN";
+        // Not printed: it may be the token itself.
+        let message = "`--token-env` expects the name of an environment variable";
+        let hint = "put the token in that variable, never in a file: RIBFLOW_TOKEN";
         return Err(Failure::usage("bad-variable", message).hint(hint));
     }
     if arguments.quorum == 0 {
         return Err(Failure::usage(
             "bad-quorum",
-            "`--quorum` counts labs, from 1 on",
+            "`--quorum` must be at least 1",
         ));
     }
     Ok(Configured {
@@ -214,16 +215,16 @@ fn configured(arguments: &AddArguments) -> Result<Configured, Failure> {
     })
 }
 
-/// Whoever is required must be trusted, or nothing would ever be taken.
+/// Required labs must be trusted, or no result would ever be used.
 fn check_known(lab: &UserProfile, require: &BTreeSet<String>) -> Result<(), Failure> {
     let known: BTreeSet<&str> = lab.trust.signers().map(|(_, name)| name).collect();
     match require.iter().find(|name| !known.contains(name.as_str())) {
         None => Ok(()),
         Some(name) => {
-            let message = format!("you trust nobody called `{name}`");
+            let message = format!("you do not trust a lab called `{name}`");
             let hint = match diag::nearest(name, known) {
                 Some(near) => format!("did you mean `{near}`?"),
-                None => format!("first: `ribflow trust add {name}:KEY`"),
+                None => format!("run `ribflow trust add {name}:KEY` first"),
             };
             Err(Failure::usage("unknown-lab", message).hint(hint))
         }
@@ -249,7 +250,7 @@ fn remove(
     } else if !common.quiet {
         writeln!(
             output,
-            "`{name}` is forgotten; what is at {} stays",
+            "removed `{name}`; the files at {} stay",
             removed.url
         )?;
     }
@@ -267,7 +268,10 @@ fn list(home: &Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fa
         return Ok(Exit::Done);
     }
     if config.remotes.is_empty() {
-        writeln!(output, "no remote is known: `ribflow remote add NAME URL`")?;
+        writeln!(
+            output,
+            "there are no remotes: add one with `ribflow remote add NAME URL`"
+        )?;
         return Ok(Exit::Done);
     }
     for (name, remote) in &config.remotes {
@@ -280,12 +284,12 @@ fn list(home: &Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fa
     Ok(Exit::Done)
 }
 
-/// On what terms a remote is used.
+/// The settings of a remote, for the list.
 fn terms(remote: &Configured) -> Vec<String> {
     let policy = &remote.policy;
     let mut terms = Vec::new();
     if remote.write {
-        terms.push("written to".to_string());
+        terms.push("writable".to_string());
     }
     if let Some(endpoint) = &remote.endpoint {
         terms.push(format!("endpoint {endpoint}"));
@@ -304,7 +308,7 @@ fn terms(remote: &Configured) -> Vec<String> {
         terms.push(format!("{} labs must agree", policy.quorum));
     }
     if policy.recheck > 0.0 {
-        terms.push(format!("{} is computed again", shown_share(policy.recheck)));
+        terms.push(format!("{} is recomputed", shown_share(policy.recheck)));
     }
     terms
 }
@@ -336,7 +340,7 @@ fn check(
     refuse_lacking(name, &configured, remote.shown())?;
     let abilities = probe(&*remote).map_err(|error| {
         let failure = Failure::failed(format!("`{name}` does not answer: {error}"));
-        failure.hint("a run goes on without it: only the reuse is lost")
+        failure.hint("runs continue without it, but can't reuse its results")
     })?;
     if common.json {
         let document = json!({
@@ -364,14 +368,14 @@ fn check(
         (false, _) => Ok(Exit::Failed),
         (true, false) => Ok(Exit::Done),
         (true, true) => {
-            let message = format!("`{name}` is to be written (`--write`), and can't be");
+            let message = format!("`{name}` was added with `--write`, but can't be written");
             Err(Failure::failed(message)
-                .hint("until it can, `run` only reads it; without `--write` that is no error"))
+                .hint("until then, `run` only reads it; without `--write` this is not an error"))
         }
     }
 }
 
-/// A folder that is not there: looking must not make it, since it may be mistyped.
+/// Refuses a missing folder: a check must not create it, since the path may be mistyped.
 fn refuse_lacking(name: &str, remote: &Configured, shown: &str) -> Result<(), Failure> {
     let Some(folder) = shown.strip_prefix("file://") else {
         return Ok(());
@@ -381,15 +385,15 @@ fn refuse_lacking(name: &str, remote: &Configured, shown: &str) -> Result<(), Fa
     }
     let message = format!("`{name}`: there is no folder {folder}");
     Err(Failure::failed(message).hint(match remote.write {
-        true => "if it is not mistyped: the first `ribflow push` makes it",
-        false => "is it mistyped, or not mounted?",
+        true => "if the path is right, the first `ribflow push` creates it",
+        false => "is the path right, and the volume mounted?",
     }))
 }
 
 fn rows(abilities: &Abilities) -> [(&'static str, bool); 3] {
     [
-        ("can be read: it lists what it has", abilities.lists),
-        ("can be written to", abilities.writes),
-        ("creates only what is not there", abilities.conditional),
+        ("readable: lists its content", abilities.lists),
+        ("writable", abilities.writes),
+        ("supports conditional creation", abilities.conditional),
     ]
 }

@@ -1,4 +1,4 @@
-//! `ribflow revoke`: take back a record, or everything that a key of this lab has signed.
+//! `ribflow revoke`: revokes a record, or everything that a key of this lab has signed.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -27,11 +27,11 @@ use crate::ui::text::printable;
 
 /// What `ribflow revoke --help` begins with.
 const ABOUT: &str = "\
-Take back a record, or everything that a key has signed
+Revoke a record, or everything that a key has signed
 
-Says, signed, that something you have signed is not to be used any more. Who trusts you learns
-of it the next time they ask a remote that has the word; what they computed from it names it.
-It can't be taken back.";
+Publishes a signed statement that something you have signed must no longer be used. Labs that trust
+you receive it the next time they use a remote that has the statement; their reports then name the
+affected results. A revocation can't be undone.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -39,29 +39,29 @@ Examples:
   ribflow revoke --record 4f1c… --reason 'the test images were in the training set'
   ribflow revoke --key --reason 'a laptop was stolen' --remote aachen
 
-`ribflow why FILE NODE` names the record of a node.";
+`ribflow why FILE NODE` shows the record of a node.";
 
-/// Take back a record, or everything that a key has signed
+/// Revoke a record, or everything that a key has signed
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub struct RevokeArguments {
-    /// This record, which you have signed: its digest, 64 hexadecimal digits
+    /// Revoke this record, which you have signed: its digest, 64 hexadecimal digits
     #[arg(long, value_name = "DIGEST", group = "what")]
     pub record: Option<Digest>,
 
-    /// A key of your own, and with it everything that it has signed [default: the one that signs]
+    /// Revoke one of your keys and everything that it has signed [default: the signing key]
     ///
-    /// For a key that somebody else may have, or that is lost. Then `ribflow key generate` makes
-    /// a new one.
+    /// Use this for a key that is lost or may be compromised. Then create a new one with `ribflow
+    /// key generate`.
     #[arg(long, value_name = "NAME", num_args = 0..=1, group = "what")]
     pub key: Option<Option<String>>,
 
-    /// Why, in a sentence: whoever used it reads it
+    /// The reason, in one sentence; everyone who used the results can read it
     #[arg(long, value_name = "TEXT", default_value = "no reason given")]
     pub reason: String,
 
-    /// Put the word there; repeatable [default: all remotes that are written to]
+    /// Publish the revocation at this remote; repeatable [default: all writable remotes]
     #[arg(long = "remote", value_name = "NAME")]
     pub remotes: Vec<String>,
 }
@@ -81,7 +81,7 @@ pub fn run(
             vec![own_key(&lab, name.iter().flatten().next())?],
         ),
     };
-    // Unknown remotes are informed before anything is signed.
+    // Unknown remotes are reported before anything is signed.
     let remotes = remotes(&lab, &arguments.remotes)?;
     let revocation = Revocation {
         revoked,
@@ -108,7 +108,7 @@ pub fn run(
         }
     };
     if !common.quiet && !common.json {
-        writeln!(output, "taken back: {what}")?;
+        writeln!(output, "revoked: {what}")?;
     }
     let mut informed = Vec::new();
     let mut failed = Vec::new();
@@ -132,23 +132,24 @@ pub fn run(
         writeln!(output, "{document}")?;
     } else if !common.quiet {
         for name in &informed {
-            writeln!(output, "`{name}` knows")?;
+            writeln!(output, "published at `{name}`")?;
         }
         if remotes.is_empty() {
-            let word = "no remote knows yet: `--remote NAME`, or the next push, brings the word";
+            let word = "not published yet: use `--remote NAME`, or the next push publishes it";
             writeln!(output, "{word}")?;
         }
     }
     match failed.first() {
         None => Ok(Exit::Done),
         Some((name, why)) => {
-            let message = format!("`{name}` does not know yet: {why}");
-            Err(Failure::failed(message).hint("it is kept, and goes there with the next push"))
+            let message = format!("not published at `{name}`: {why}");
+            Err(Failure::failed(message)
+                .hint("the revocation is stored; the next push publishes it"))
         }
     }
 }
 
-/// The key of that name, or else the one that signs.
+/// The key called `name`, or the signing key.
 fn own_key(lab: &UserProfile, name: Option<&String>) -> Result<OwnKey, Failure> {
     let Some(name) = name else {
         return lab.key()?.ok_or_else(no_key);
@@ -158,12 +159,12 @@ fn own_key(lab: &UserProfile, name: Option<&String>) -> Result<OwnKey, Failure> 
         Some(at) => Ok(own.swap_remove(at)),
         None => {
             let message = match lab.config.trust.contains_key(name) {
-                true => format!("`{name}` is not a key of your own: only they can take it back"),
+                true => format!("`{name}` is not your own key: only its owner can revoke it"),
                 false => format!("there is no key `{name}` here"),
             };
             let known: Vec<&str> = own.iter().map(|key| key.name.as_str()).collect();
             let hint = match known.is_empty() {
-                true => "`ribflow trust remove NAME` takes no further results of a lab".to_string(),
+                true => "`ribflow trust remove NAME` stops using results of a lab".to_string(),
                 false => format!("your own keys: {}", listed(known.into_iter())),
             };
             Err(Failure::usage("unknown-key", message).hint(hint))
@@ -171,8 +172,8 @@ fn own_key(lab: &UserProfile, name: Option<&String>) -> Result<OwnKey, Failure> 
     }
 }
 
-/// The keys of this lab that have signed a record. Nobody else's word can be taken back, and
-/// nothing that nobody was given.
+/// The keys of this lab that have signed a record. Signatures of others, and records that were
+/// never signed, can't be revoked.
 fn signed_with(
     lab: &UserProfile,
     record: &Digest,
@@ -212,16 +213,16 @@ fn signed_with(
     let shown = locations::shown(store.root());
     let message = format!("there is no record {} in the store {shown}", record.short());
     Err(Failure::usage("unknown-record", message).hint(
-        "`ribflow cache ls --long` lists the records with who signed them; `--store` names the \
-         store that it was pushed from; if that is lost, only `revoke --key` is left",
+        "`ribflow cache ls --long` lists the records and their signers; select the store that it \
+         was pushed from with `--store`; if that is lost, only `revoke --key` works",
     ))
 }
 
-/// A record that is here and that no key of this lab has signed.
+/// The record is here, but no key of this lab has signed it.
 fn not_signed(lab: &UserProfile, record: &Digest, signatures: &[Signature]) -> Failure {
     let short = record.short();
     if signatures.is_empty() {
-        let message = format!("nobody has signed record {short}, so nobody else has taken it");
+        let message = format!("record {short} is not signed, so no other lab uses it");
         let hint = format!("`ribflow cache forget {record} --yes` removes it from the store");
         return Failure::usage("not-signed", message).hint(hint);
     }
@@ -232,12 +233,12 @@ fn not_signed(lab: &UserProfile, record: &Digest, signatures: &[Signature]) -> F
     });
     let signers: Vec<String> = signers.collect();
     let message = format!(
-        "record {short} is signed by {}, not by you: only they can take it back",
+        "record {short} is signed by {}, not by you: only they can revoke it",
         listed(signers.iter().map(String::as_str))
     );
     Failure::usage("not-signed", message).hint(
-        "`ribflow cache choose` says which of several outcomes is used here; `ribflow trust remove` \
-         takes no further results of a lab",
+        "`ribflow cache choose` selects another record for your own use; `ribflow trust remove` \
+         stops using results of a lab",
     )
 }
 
@@ -247,13 +248,13 @@ fn reason(text: &str) -> Result<String, Failure> {
         0 => Err(Failure::usage("no-reason", "the reason is empty")),
         1..=MOST_REASON => Ok(reason),
         _ => {
-            let message = format!("a reason has at most {MOST_REASON} characters");
+            let message = format!("the reason has more than {MOST_REASON} characters");
             Err(Failure::usage("long-reason", message))
         }
     }
 }
 
-/// The remotes that are named, or else all that are written to.
+/// The named remotes, or all writable ones.
 fn remotes(lab: &UserProfile, named: &[String]) -> Result<Vec<(String, Patient)>, Failure> {
     let written = lab.config.remotes.iter();
     let written = written.filter(|(_, remote)| remote.write);

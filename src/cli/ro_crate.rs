@@ -1,4 +1,4 @@
-//! `ribflow export ro-crate`: a run as research repositories take it.
+//! `ribflow export ro-crate`: exports a run for research repositories.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -30,21 +30,21 @@ Examples:
   ribflow export ro-crate grid.yaml -o crate/
   ribflow export ro-crate grid.yaml -o crate/ --license https://spdx.org/licenses/CC-BY-4.0
 
-The folder is what Zenodo, WorkflowHub and others take: the workflow, its results and report, and
-ro-crate-metadata.json, which says what each file is.";
+The folder can be uploaded to Zenodo, WorkflowHub and others. It contains the workflow, its results
+and report, and ro-crate-metadata.json, which describes each file.";
 
-/// A Workflow Run RO-Crate, for research repositories
+/// Write a Workflow Run RO-Crate, for research repositories
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct CrateArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// The folder to write; new or empty
+    /// The folder to write to; must be new or empty
     #[arg(short, long = "output", value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub output: PathBuf,
 
-    /// The address of the licence that the results are under, as of <https://spdx.org/licenses/>
+    /// The URL of the licence of the results, from <https://spdx.org/licenses/>
     #[arg(long, value_name = "URL")]
     pub license: Option<String>,
 }
@@ -66,8 +66,8 @@ pub fn export(
     let records = engine::survey(&graph, &store, &common.device.to_string())?.into_records();
     if records.is_empty() {
         let again = arguments.target.workflow.typed();
-        return Err(Failure::failed("nothing of it has a result yet")
-            .hint(format!("`ribflow run {again}`")));
+        return Err(Failure::failed("the workflow has no results yet")
+            .hint(format!("run `ribflow run {again}` first")));
     }
     let folder = &arguments.output;
     fsx::make_folders(folder).map_err(in_folder(folder))?;
@@ -110,7 +110,7 @@ pub fn export(
     Ok(Exit::Done)
 }
 
-/// The files below a folder with their sizes, by paths relative to it.
+/// The sizes of the files below a folder, by relative path.
 fn sizes(root: &Path, folder: &Path) -> Result<BTreeMap<String, u64>, Failure> {
     let mut found = BTreeMap::new();
     for entry in fs::read_dir(folder).map_err(in_folder(folder))? {

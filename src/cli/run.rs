@@ -1,4 +1,4 @@
-//! `ribflow run FILE [NODE…]`: run a workflow, show it going on, report what came out.
+//! `ribflow run FILE [NODE…]`: runs a workflow, shows progress, and writes the report.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -62,26 +62,26 @@ use crate::workflow::graph::Graph;
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow run grid.yaml                           everything; what is in the store is reused
-  ribflow run grid.yaml --profile tiny            with a profile of the file
-  ribflow run grid.yaml --set params.epochs=2     with another value
-  ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and what they need
-  ribflow run grid.yaml --force 'tuned[seed=0]'   once more, to see whether it comes out the same
-  ribflow run grid.yaml --accept evaluate@2       after an upgrade: with the records of version 2
+  ribflow run grid.yaml                           everything; results in the store are reused
+    ribflow run grid.yaml --profile tiny            with a profile of the file
+    ribflow run grid.yaml --set params.epochs=2     with another value
+    ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and their dependencies
+    ribflow run grid.yaml --force 'tuned[seed=0]'   run again, to check that the result is the same
+    ribflow run grid.yaml --accept evaluate@2       after an upgrade: reuse records of version 2
   ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
 
-Ctrl-C stops cleanly, and the same command goes on from there; a second Ctrl-C stops at once.";
+Ctrl-C stops cleanly, and the same command resumes the run; a second Ctrl-C stops immediately.";
 
-/// Run a workflow, or go on with it
+/// Run or resume a workflow
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct RunArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// Run these nodes although they have a record; repeatable
+    /// Run these nodes even if they have a record; repeatable
     ///
-    /// What depends on them runs again only if their results differ.
+    /// Nodes that depend on them run again only if the results differ.
     #[arg(long, value_name = "NODE", action = ArgAction::Append)]
     pub force: Vec<String>,
 
@@ -92,15 +92,15 @@ pub struct RunArguments {
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 
-    /// Look at every file of datasets that are `sealed: true`, as if they were not
+    /// Check every file of datasets with `sealed: true`, as if they were not sealed
     #[arg(long)]
     pub check_sealed: bool,
 
-    /// Most bytes of derived work that the store keeps: 64GB, 500GiB, 0 for none
+    /// Maximum size of derived work in the store: 64GB, 500GiB, 0 for none
     ///
-    /// Decoded images, features and logits that many nodes need are made once and kept in the
-    /// store's derived/. Beyond this, images are decoded whenever they are read; the results are
-    /// the same. A tenth of the disk always stays free.
+    /// Decoded images, features and logits that many nodes need are computed once and kept in the
+    /// store's derived/. Above the limit, images are decoded on every read; the results are the
+    /// same. A tenth of the disk always stays free.
     #[arg(
         long,
         value_name = "SIZE",
@@ -110,22 +110,22 @@ pub struct RunArguments {
     #[arg(hide_env_values = true)]
     pub derived_max: Size,
 
-    /// After a failure go on with everything that does not depend on it
+    /// After a failure, continue with all nodes that do not depend on it
     #[arg(long)]
     pub keep_going: bool,
 
-    /// Look there for results before computing them; repeatable, the first one first
+    /// Look for results at this remote before computing them; repeatable, in order of preference
     ///
-    /// A name that `ribflow remote add` gave, or a URL. Only what somebody trusted has signed is
-    /// taken; files are fetched when something reads them. What is made here is written to those
-    /// remotes that were added with `--write`. A remote that is down costs the reuse, nothing else.
+    /// A name from `ribflow remote list`, or a URL. Only results with a trusted signature are used;
+    /// files are fetched when something reads them. New results are written to remotes that were
+    /// added with `--write`. If a remote is down, the run continues without its results.
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
 }
 
 impl RunArguments {
-    /// Whether no more is asked for than that everything be done: not a part of the graph, not an
-    /// event for each node, not a look at other stores.
+    /// Whether the command asks for a plain run: the whole graph, without an event for each node
+    /// and without remotes.
     fn is_plain(&self, common: &Common) -> bool {
         self.target.targets.is_empty()
             && self.force.is_empty()
@@ -155,7 +155,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         &arguments.target.targets,
         &registry,
     )?;
-    // The program is about to end: taking every node and record apart would be for nothing.
+    // The process is about to exit, so skip dropping every node and record.
     let graph = ManuallyDrop::new(graph);
     let words = words.filter(|words| warnings.is_empty() && words.may_leave(&graph));
     load::warn(warnings, common);
@@ -221,11 +221,11 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     })?;
     let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
-    // Only ever a help to `plan`.
+    // Only `plan` uses this.
     if summary.ran > 0
         && let Err(error) = rates::learn(&graph, &store, &registry, &records, started)
     {
-        tracing::warn!("how long nodes took could not be kept: {error}");
+        tracing::warn!("the durations of nodes could not be saved: {error}");
     }
     let standing = StandingReport::of(&graph, &store, &records)?;
     let view = standing.view(&graph, &records, expected.as_ref());
@@ -235,7 +235,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         _ => write_whole(arguments, common, &registry, &store, &folder),
     };
     let page = match page {
-        // Beside a store that can only be read, the report mostly can't be written either.
+        // With a read-only store, the report usually can't be written either.
         Err(failure) if run.is_none() => {
             tracing::warn!("the report could not be written: {}", failure.message());
             None
@@ -250,7 +250,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         .map_or_else(String::new, |page| page.display().to_string());
     if common.json {
         for sentence in &standing.sentences {
-            let message = format!("taken back: {sentence}");
+            let message = format!("revoked: {sentence}");
             write_line(output, &Event::Warning { message })?;
         }
         for sentence in report::accepted_sentences(&view) {
@@ -275,7 +275,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     Ok(exit(&summary))
 }
 
-/// Says what the last run said, which holds now.
+/// Prints the summary of the last run, which is still valid.
 fn unchanged(
     receipt: &Receipt,
     begun: Instant,
@@ -298,7 +298,7 @@ fn unchanged(
     Ok(exit(&summary))
 }
 
-/// The report of the whole workflow as it stands, after a run of a part of it.
+/// Writes the report of the whole workflow after a run of a part of it.
 fn write_whole(
     arguments: &RunArguments,
     common: &Common,
@@ -335,17 +335,17 @@ fn forced(graph: &Graph, patterns: &[String]) -> Result<Vec<NodeIndex>, Failure>
     Ok(nodes)
 }
 
-/// The command line of a worker: this very program.
-/// `beside` is another store that it reads blobs of. It is spared the remotes that `exchange` has
-/// given up.
+/// The command line of a worker, which runs this program. `beside` is another store to read blobs
+/// from. Remotes that `exchange` has given up are left out.
 pub(super) fn worker(
     store: &Path,
     beside: Option<&Path>,
     remotes: &[String],
     exchange: Option<&Exchange>,
 ) -> Result<Vec<OsString>, Failure> {
-    let program = std::env::current_exe()
-        .map_err(|error| Failure::failed(format!("this program can't be found: {error}")))?;
+    let program = std::env::current_exe().map_err(|error| {
+        Failure::failed(format!("can't find the path of this program: {error}"))
+    })?;
     let mut words = vec![
         program.into(),
         "worker".into(),
@@ -383,8 +383,7 @@ fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Bo
     }
 }
 
-/// Does the work of a run on this thread, and shows it on another. The keys of what is made go to
-/// `made`.
+/// Runs `work` on this thread and the display on another one. Keys of new results go to `made`.
 pub(super) fn drive<T, F>(
     display: Box<dyn Display>,
     console: &Console,
@@ -397,8 +396,8 @@ where
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(format!("no runtime can be started: {error}")))?;
-    // What a worker that died has left running can only be found among the orphans here.
+        .map_err(|error| Failure::failed(format!("can't start the async runtime: {error}")))?;
+    // Children of a worker that died can only be found among the orphans of this process.
     process::adopt_orphans();
     let (events, received) = unbounded_channel();
     let (stop, stopped) = watch::channel(false);
@@ -408,7 +407,7 @@ where
             tokio::spawn(interrupts::listen(stop, console.clone()));
             work(stopped, events).await
         });
-        // The run is over and has dropped its end of the channel, so the display ends too.
+        // The run has ended and dropped its end of the channel, so the display ends too.
         if shown.join().is_err() {
             tracing::error!("the display of the run has failed");
         }
@@ -416,13 +415,14 @@ where
     })
 }
 
-/// Shows events until there are no more, and passes on what was made. A run goes on without a reader: its results are kept.
+/// Shows events until the channel closes, and forwards the keys of new results. A run continues if
+/// nobody reads its output, because its results are kept.
 fn show(
     mut display: Box<dyn Display>,
     mut events: UnboundedReceiver<Event>,
     made: Option<Sender<Digest>>,
 ) {
-    /// Events come in bursts, and waking for each costs more than showing it.
+    /// Events come in bursts, and waking up for each costs more than showing it.
     const PAUSE: Duration = Duration::from_millis(2);
     let mut readable = true;
     loop {
@@ -439,7 +439,7 @@ fn show(
             }
         };
         if let (Event::NodeFinished { key, .. }, Some(made)) = (&event, &made) {
-            // Whoever writes back may have given up.
+            // The write-back thread may have given up.
             let _ = made.send(*key);
         }
         readable = readable && display.show(&event).is_ok();
@@ -447,7 +447,7 @@ fn show(
     display.close();
 }
 
-/// What was done and how long it took.
+/// The closing line: counts and duration.
 fn closing(summary: &Summary, paint: Paint) -> String {
     let mut parts = Vec::new();
     for (number, word) in [

@@ -1,4 +1,4 @@
-//! `ribflow schema`: what a workflow file may say, for editors.
+//! `ribflow schema`: prints the JSON Schema of workflow files, for editors.
 
 use std::io::Write;
 
@@ -13,8 +13,8 @@ const EXAMPLES: &str = "\
 Examples:
   ribflow schema > ribflow.schema.json
 
-With `# yaml-language-server: $schema=ribflow.schema.json` in its first line, an editor checks and
-completes a workflow file.";
+Editors validate and complete workflow files whose first line is
+`# yaml-language-server: $schema=ribflow.schema.json`.";
 
 /// Print the JSON Schema of workflow files
 #[derive(Clone, Debug, Args)]

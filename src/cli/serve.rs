@@ -1,4 +1,4 @@
-//! `ribflow serve`: other labs read the store over HTTP, and write to it with a token.
+//! `ribflow serve`: serves the store over HTTP. Writing needs a token.
 
 use std::fs;
 use std::io::Write;
@@ -24,58 +24,59 @@ use crate::store::Store;
 
 /// What the command does, at length.
 const ABOUT: &str = "\
-Let other labs read the store over HTTP, and write to it with a token
+Serve the store to other labs over HTTP
 
-Everything that the store holds may be read, but for what a licence withholds: images of a `dataset` \
-without `share: true`, and what was made of them. Writing needs a token, and what is written is \
-checked before it is there: a blob and a record must have the digest in their name, a signature \
-must be its signer's for that record. Nothing is ever overwritten or deleted.
+Clients can read everything in the store except withheld content: images of a `dataset` without \
+`share: true`, and everything derived from them. Writing needs a token, and uploads are verified \
+before they become visible: blobs and records must match the digest in their name, and a signature \
+must be valid for its record. Nothing is ever overwritten or deleted.
 
-Whose word counts is decided by whoever reads, not here. But a run that has the served store as its \
-own `--store` takes what is in there as its own: where others may write, serve a store that no run \
-uses directly, and let your own runs share it as a remote too.";
+Each reader decides which signers to trust. But a run that uses the served store as its own \
+`--store` trusts everything in it. If others can write, serve a store that no run uses directly, \
+and let your own runs use it as a remote too.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
   ribflow serve                                          this machine only, read-only
-  ribflow serve --address 0.0.0.0:8790                   everybody who reaches it may read
-  ribflow serve --store shared/ --tokens tokens.txt      whoever has one of the tokens may push
-  ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
+    ribflow serve --address 0.0.0.0:8790                   readable from the network
+    ribflow serve --store shared/ --tokens tokens.txt      clients with a token can push
+    ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
 
-A token is at least 16 letters: `openssl rand -hex 32 >> tokens.txt; chmod 600 tokens.txt`. The
-other lab puts it into an environment variable, which `ribflow remote add` takes the name of.
+A token has at least 16 characters: `openssl rand -hex 32 >> tokens.txt; chmod 600 tokens.txt`. The
+other lab puts it in an environment variable and passes its name to `ribflow remote add`.
 
-This server speaks no TLS. Let a proxy do that, which has a certificate:
+The server does not support TLS. Use a proxy with a certificate:
   caddy reverse-proxy --from ribflow.example.org --to 127.0.0.1:8790
-docs/protocol.md has the same for nginx, and what is asked and answered.";
+docs/protocol.md describes the same for nginx, and the protocol.";
 
-/// Let other labs read the store over HTTP, and write to it with a token
+/// Serve the store to other labs over HTTP
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct ServeArguments {
-    /// Where to listen; port 0 takes a free one
+    /// The address to listen on; port 0 picks a free port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8790")]
     pub address: String,
 
-    /// Let those write who have one of the tokens in FILE, one a line
+    /// Allow writes with a token from FILE, one per line
     ///
-    /// Without, the store is read-only. The environment variable RIBFLOW_SERVE_TOKENS may hold
-    /// the tokens instead.
+    /// Without this option the store is read-only. The environment variable RIBFLOW_SERVE_TOKENS
+    /// may hold the tokens instead.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub tokens: Option<PathBuf>,
 
-    /// Let only those read who have one of the tokens in FILE, or one that lets them write
+    /// Allow reads only with a token from FILE, or with a token for writing
     ///
-    /// Without, everybody reads who reaches the address. RIBFLOW_SERVE_READ_TOKENS likewise.
+    /// Without this option, everyone who can reach the address can read. The environment variable
+    /// RIBFLOW_SERVE_READ_TOKENS may hold the tokens instead.
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub read_tokens: Option<PathBuf>,
 
-    /// Largest blob that may be written: 500MB, 64GiB
+    /// Maximum size of an uploaded blob: 500MB, 64GiB
     #[arg(long, value_name = "SIZE", default_value = "16GiB")]
     pub max_upload: Size,
 
-    /// Seconds that a client may do nothing
+    /// Idle timeout for clients, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true)]
     pub patience: u64,
 }
@@ -101,8 +102,8 @@ pub fn run(
         let address = &arguments.address;
         let server = Server::bind(store, address, access.clone(), limits);
         let server = server.await.map_err(|error| {
-            Failure::usage("address", format!("can't listen at {address}: {error}"))
-                .hint("`--address HOST:PORT`: an address of this machine and a port that is free")
+            Failure::usage("address", format!("can't listen on {address}: {error}"))
+                .hint("`--address HOST:PORT` expects an address of this machine and a free port")
         })?;
         let stop = stop()?;
         announce(&server, &access, common, output)?;
@@ -111,12 +112,12 @@ pub fn run(
             .await
             .map_err(|error| Failure::from_error(&error))
     });
-    // Whatever still hangs on a client that is gone.
+    // Abort transfers that wait for a client that is gone.
     runtime.shutdown_timeout(Duration::from_secs(1));
     served.map(|()| Exit::Done)
 }
 
-/// Done at the first signal to end; at the second the process ends as it is.
+/// Completes at the first termination signal. The second one ends the process.
 fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let listen = |kind| signal(kind).map_err(|error| Failure::from_error(&error));
     let mut interrupt = listen(SignalKind::interrupt())?;
@@ -126,7 +127,7 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
-        tracing::info!("stopping: transfers that are under way may end");
+        tracing::info!("stopping: waiting for active transfers");
         tokio::spawn(async move {
             tokio::select! {
                 _ = interrupt.recv() => {}
@@ -142,7 +143,7 @@ fn store(common: &Common, access: &Access) -> Result<Arc<Store>, Failure> {
     if !access.is_writable() && !place.exists() {
         let message = format!("there is no store at {}", locations::shown(&place.root));
         return Err(Failure::usage("store", message)
-            .hint("`--store DIR` names one; with `--tokens FILE` a new one is made"));
+            .hint("choose one with `--store DIR`; with `--tokens FILE`, a new one is created"));
     }
     stores::open_store(&place).map(Arc::new)
 }
@@ -157,7 +158,7 @@ fn access(arguments: &ServeArguments) -> Result<Access, Failure> {
         .map_err(|error| Failure::from_error(&error))
 }
 
-/// The tokens of a file, else those of a variable, if there are any.
+/// The tokens in a file, or in a variable, if there are any.
 fn listed(file: Option<&Path>, variable: &str) -> Result<Option<Vec<String>>, Failure> {
     let (place, text) = match (file, std::env::var(variable)) {
         (Some(file), _) => {
@@ -167,13 +168,13 @@ fn listed(file: Option<&Path>, variable: &str) -> Result<Option<Vec<String>>, Fa
             warn_if_shown(file);
             (file.display().to_string(), text)
         }
-        // Set to nothing it is as good as unset.
+        // An empty variable counts as unset.
         (None, Ok(text)) if !text.trim().is_empty() => {
             let words: Vec<&str> = text.split_whitespace().collect();
             (variable.to_string(), words.join("\n"))
         }
         (None, Err(std::env::VarError::NotUnicode(_))) => {
-            let message = format!("{variable} holds what is no text");
+            let message = format!("{variable} is not valid UTF-8");
             return Err(Failure::usage("tokens", message));
         }
         _ => return Ok(None),
@@ -186,18 +187,18 @@ fn listed(file: Option<&Path>, variable: &str) -> Result<Option<Vec<String>>, Fa
 
 fn refuse(place: &str, error: &TokenError) -> Failure {
     Failure::usage("tokens", format!("{place}: {error}"))
-        .hint("one token a line, at least 16 letters each: `openssl rand -hex 32` makes one")
+        .hint("use one token per line, at least 16 characters each: `openssl rand -hex 32`")
 }
 
 fn warn_if_shown(file: &Path) {
     let mode = fs::metadata(file).map_or(0, |metadata| metadata.permissions().mode());
     if mode & 0o077 != 0 {
         let file = file.display();
-        tracing::warn!("others on this machine can read {file}: `chmod 600 {file}`");
+        tracing::warn!("other users of this machine can read {file}: run `chmod 600 {file}`");
     }
 }
 
-/// Says where the store is served, and how others use it.
+/// Prints the address of the server, and how others use it.
 fn announce(
     server: &Server,
     access: &Access,
@@ -207,7 +208,7 @@ fn announce(
     let address = server.address();
     let url = format!("http://{address}");
     if !address.ip().is_loopback() && (access.is_writable() || !access.is_open()) {
-        tracing::warn!("tokens come to {url} in the clear: put a proxy with TLS before it");
+        tracing::warn!("tokens are sent to {url} unencrypted: use a proxy with TLS");
     }
     if common.json {
         let line = json!({
@@ -219,15 +220,15 @@ fn announce(
         writeln!(output, "{line}")?;
     } else if !common.quiet {
         let who = match (access.is_open(), access.is_writable()) {
-            (true, false) => "everybody reads, nobody writes",
-            (true, true) => "everybody reads, those with a token write",
-            (false, false) => "those with a token read, nobody writes",
-            (false, true) => "those with a token read, those with a token for it write",
+            (true, false) => "public, read-only",
+            (true, true) => "public reads, writes with a token",
+            (false, false) => "reads with a token, read-only",
+            (false, true) => "reads with a token, writes with a token for writing",
         };
         writeln!(output, "serving at {url}: {who}")?;
         writeln!(
             output,
-            "another lab adds it with `ribflow remote add NAME {url}`"
+            "other labs add it with `ribflow remote add NAME {url}`"
         )?;
     }
     // Scripts wait for this line.

@@ -1,5 +1,5 @@
-//! What a run does with other stores: records are looked for before anything runs, some are
-//! computed again to see whether they hold, and what is made is written back.
+//! Remotes during a run: fetches records before anything runs, recomputes a share of them as a
+//! check, and writes new results back.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -21,22 +21,22 @@ use crate::store::{BlobSource, Store};
 use crate::ui::text::{bytes, count};
 use crate::workflow::graph::Graph;
 
-/// The other stores of one run.
+/// The remotes of one run.
 pub struct SharedRun {
     pub exchange: Option<Arc<Exchange>>,
-    /// Records that were taken before anything ran.
+    /// Records that were fetched before anything ran.
     taken: usize,
-    /// Nodes that are computed again although a remote had them.
+    /// Nodes that are recomputed although a remote has their results.
     rechecked: Vec<NodeIndex>,
     write_back: RefCell<Option<WriteBack>>,
     written: RefCell<Written>,
     received: Cell<u64>,
-    /// The workflow as it is typed.
+    /// The workflow as typed.
     again: String,
 }
 
 impl SharedRun {
-    /// Takes what the remotes of these names have for `graph`.
+    /// Fetches what the named remotes have for `graph`.
     pub fn open(
         names: &[String],
         workflow: &WorkflowArguments,
@@ -75,18 +75,18 @@ impl SharedRun {
         })
     }
 
-    /// The nodes that run although they have a record.
+    /// The nodes that run even if they have a record.
     pub fn forced(&self, asked: Vec<NodeIndex>) -> Vec<NodeIndex> {
         let all: BTreeSet<NodeIndex> = asked.into_iter().chain(self.rechecked.clone()).collect();
         all.into_iter().collect()
     }
 
-    /// Where the keys of what is made go, if anything is written back.
+    /// The channel for the keys of new results, if anything is written back.
     pub fn made(&self) -> Option<Sender<Digest>> {
         self.write_back.borrow().as_ref().map(WriteBack::keys)
     }
 
-    /// Waits for what is written back. An interrupted run does not wait.
+    /// Waits for the write-back to finish, unless the run was interrupted.
     pub fn finish(&self, interrupted: bool, common: &Common) {
         let Some(exchange) = &self.exchange else {
             return;
@@ -103,7 +103,7 @@ impl SharedRun {
         let notices = written.problems.iter().map(|notice| Notice {
             message: notice.message.clone(),
             hint: Some(format!(
-                "`ribflow push {} --remote {}` goes on with it",
+                "continue with `ribflow push {} --remote {}`",
                 self.again, notice.remote
             )),
         });
@@ -113,24 +113,24 @@ impl SharedRun {
         sharing::warn_of_refusals(exchange, &[], common);
     }
 
-    /// What came and went, in words.
+    /// A summary of what was fetched and written.
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         if self.taken > 0 {
             lines.push(format!(
-                "{} came from elsewhere: {}",
+                "{} fetched from remotes: {}",
                 count(self.taken, "record"),
                 bytes(self.received.get())
             ));
         }
         if !self.rechecked.is_empty() {
             let nodes = count(self.rechecked.len(), "node");
-            lines.push(format!("{nodes} of them computed again to compare"));
+            lines.push(format!("{nodes} of them recomputed for comparison"));
         }
         let pushed = &self.written.borrow().pushed;
         if pushed.records > 0 {
             lines.push(format!(
-                "{} went to remotes: {}",
+                "{} written to remotes: {}",
                 count(pushed.records, "record"),
                 bytes(pushed.sent)
             ));
@@ -139,7 +139,7 @@ impl SharedRun {
     }
 }
 
-/// A random share of the nodes that were taken from remotes whose policy asks for it, among those
+/// A random share of the nodes fetched from remotes whose policy asks for rechecks, among those
 /// that can run here.
 fn rechecked(
     graph: &Graph,
@@ -176,8 +176,8 @@ fn rechecked(
     Ok(chosen)
 }
 
-/// A number from 0 to 1 that nobody can foresee: whoever hands out wrong results must not know
-/// which of them are looked at.
+/// An unpredictable number from 0 to 1: a remote that serves wrong results must not know which of
+/// them are checked.
 fn random() -> Result<f64, Failure> {
     let number = getrandom::u32().map_err(|error| Failure::from_error(&error))?;
     Ok(f64::from(number) / (f64::from(u32::MAX) + 1.0))

@@ -1,4 +1,4 @@
-//! From `--remote` to an exchange with other stores, and what is told of it afterwards.
+//! Opens the remotes named by `--remote`, and prints warnings about them.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -19,15 +19,15 @@ use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
 use crate::ui::text::count;
 
-/// The remotes of these names, or at these URLs. `store` learns what they say is taken back.
+/// Opens remotes by name or URL. `store` receives the revocations known to the user.
 pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {
     let exchange = lab()?.exchange(names)?;
     store.set_revocation_check(Arc::new(exchange.trust().clone()));
     Ok(exchange)
 }
 
-/// Complains of remotes that are folders of this machine and are not there, a mistyped one for
-/// instance; whether there are any.
+/// Warns of remotes that are missing folders on this machine, for example mistyped ones. Returns
+/// whether there are any.
 pub fn warn_of_missing_folders(exchange: &Exchange) -> bool {
     let folders = exchange.peers().iter().filter_map(|peer| {
         let folder = peer.remote.shown().strip_prefix("file://")?;
@@ -42,7 +42,7 @@ pub fn warn_of_missing_folders(exchange: &Exchange) -> bool {
     !lacking.is_empty()
 }
 
-/// One remote that is known to nobody else, under the usual policy.
+/// An exchange with a single remote that is not in the configuration, with the default policy.
 pub fn exchange_of(name: &str, remote: Box<dyn Remote>) -> Result<Exchange, Failure> {
     let peer = Peer {
         name: name.to_string(),
@@ -58,8 +58,7 @@ fn lab() -> Result<UserProfile, Failure> {
     Ok(UserProfile::open(home)?)
 }
 
-/// Warns of what was found wrong with remotes, of what was not taken from them, and of labs that do
-/// not agree.
+/// Warns of problems with remotes, of refused records, and of labs that do not agree.
 pub fn warn_of_gathered(exchange: &Exchange, gathered: &Gathered, common: &Common) {
     warn_of_refusals(exchange, &gathered.refused, common);
     if !common.quiet {
@@ -67,7 +66,7 @@ pub fn warn_of_gathered(exchange: &Exchange, gathered: &Gathered, common: &Commo
     }
 }
 
-/// Warns of what was found wrong with remotes, and of what was not taken from them.
+/// Warns of problems with remotes and of refused records.
 pub fn warn_of_refusals(exchange: &Exchange, refused: &[Refusal], common: &Common) {
     if common.quiet {
         return;
@@ -83,16 +82,16 @@ pub fn warn_of_refusals(exchange: &Exchange, refused: &[Refusal], common: &Commo
     refusals::warn(&notices);
 }
 
-/// Tells the remotes that are written to what has been taken back.
+/// Publishes revocations at the writable remotes.
 pub fn send_revocations(exchange: &Exchange) {
-    // Without a home nothing has been.
+    // Without a home folder there are no revocations.
     if let Ok(home) = Home::of_user() {
         user_profile::push_revocations(&home, exchange);
     }
 }
 
-/// The arguments by which a worker gets the remotes of these names, but for those that `exchange`
-/// has given up, and what is known of their servers.
+/// The arguments that pass these remotes to a worker, except those that `exchange` has given up,
+/// with the known state of their servers.
 pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<OsString> {
     let peers = exchange.map_or(&[][..], Exchange::peers);
     let is_down = |name: &String| {
@@ -110,19 +109,19 @@ pub fn worker_arguments(names: &[String], exchange: Option<&Exchange>) -> Vec<Os
         .collect()
 }
 
-/// The number of blobs that were not sent, and why.
+/// A line with the number of blobs that were withheld, and why.
 pub fn withheld_line(blobs: usize) -> String {
     format!(
-        "{} stayed here: {}",
+        "{} withheld: {}",
         count(blobs, "blob"),
         withheld_reason(blobs)
     )
 }
 
-/// Why blobs stay where they were made. That needs no licence: nobody has said that they may go.
+/// Why blobs are withheld. Sharing needs an explicit permission, whatever the licence.
 pub fn withheld_reason(blobs: usize) -> &'static str {
     match blobs {
-        1 => "it holds images of a `dataset` without `share: true`, or is made of them",
-        _ => "they hold images of a `dataset` without `share: true`, or are made of them",
+        1 => "it contains images of a `dataset` without `share: true`, or is derived from them",
+        _ => "they contain images of a `dataset` without `share: true`, or are derived from them",
     }
 }

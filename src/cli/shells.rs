@@ -1,4 +1,4 @@
-//! Whether the shells that `command` nodes name are here, before anything runs.
+//! Checks before a run that the shells of `command` nodes are installed.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,9 +13,9 @@ use crate::store::Store;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
 
-/// Fails if a node that may have to run needs a shell that is not here.
+/// Fails if a node that may have to run needs a shell that is not installed.
 ///
-/// `forced` nodes run although they have a record.
+/// `forced` nodes run even if they have a record.
 pub fn check(graph: &Graph, survey: &Survey, forced: &[NodeIndex]) -> Result<(), Failure> {
     let has_record = |node: NodeIndex| {
         survey
@@ -36,8 +36,8 @@ pub fn check(graph: &Graph, survey: &Survey, forced: &[NodeIndex]) -> Result<(),
     }
 }
 
-/// As [`check`], for a run that has not looked at its nodes yet. That costs nothing where every
-/// shell is here.
+/// Like [`check`], for a run that has not surveyed its nodes yet. It costs nothing if every shell
+/// is installed.
 pub fn check_run(
     graph: &Graph,
     store: &Store,
@@ -52,7 +52,7 @@ pub fn check_run(
     check(graph, &survey, forced)
 }
 
-/// The nodes whose shell is not here.
+/// The nodes whose shell is not installed.
 fn needing_absent(graph: &Graph) -> BTreeMap<Shell, Vec<NodeIndex>> {
     let mut needing: BTreeMap<Shell, Vec<NodeIndex>> = BTreeMap::new();
     for node in graph.dag.node_indices() {

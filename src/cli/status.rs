@@ -1,4 +1,4 @@
-//! `ribflow status FILE [NODE…]`: how far a workflow has come, also while it runs.
+//! `ribflow status FILE [NODE…]`: shows the progress of a workflow, also while it runs.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -29,13 +29,13 @@ use crate::workflow::graph::Graph;
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow status grid.yaml                 a table by stage, and what runs or failed
-  ribflow status grid.yaml 'tuned[seed=0]' of these nodes and what they need
+  ribflow status grid.yaml                 a table by stage; running and failed nodes
+    ribflow status grid.yaml 'tuned[seed=0]' these nodes and their dependencies
   ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
 
-Works beside a run that is going on.";
+It also works during a run.";
 
-/// Show how far a workflow has come
+/// Show the progress of a workflow
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct StatusArguments {
@@ -75,7 +75,7 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-/// Where one node stands.
+/// The status of one node.
 struct NodeStatus {
     node: NodeIndex,
     key: Option<Digest>,
@@ -83,15 +83,15 @@ struct NodeStatus {
     why: String,
 }
 
-/// A record in the store counts more than what `last` has to say, which is the last run of the
-/// same profiles and values.
+/// A record in the store takes precedence over `last`, the last run with the same profiles and
+/// overrides.
 fn node_status(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) -> NodeStatus {
     let SurveyedNode { node, key, why, .. } = surveyed;
     let id = &graph.dag[node].id;
     let reported = last.and_then(|run| run.nodes.get(id));
     let (state, why) = match reported {
         _ if surveyed.record.is_some() => (RunState::Done, why),
-        // Its record is gone since, or belongs to another key.
+        // Its record has been removed since, or belongs to another key.
         Some(run) if run.state == RunState::Done => (RunState::Waiting, why),
         Some(run) => (run.state, run.why.clone()),
         None => (RunState::Waiting, why),
@@ -175,22 +175,23 @@ fn write_status(
     Ok(())
 }
 
-/// The last run, and one of other profiles or values where that is all there is, or goes on.
+/// Lines about the last run, and about a run with other profiles or overrides if that is the only
+/// one or is active.
 fn runs(last: Option<&LastRun>, other: Option<&LastRun>) -> Vec<String> {
     let with = |run: &LastRun| with_settings(&run.header);
     match (last, other) {
-        (None, None) => vec!["It has not been run with this store.".to_string()],
+        (None, None) => vec!["The workflow has not been run with this store.".to_string()],
         (None, Some(other)) => vec![
-            "It has not been run with these profiles and values.".to_string(),
+            "The workflow has not been run with these profiles and overrides.".to_string(),
             format!(
-                "{}: it was {}.",
+                "{}: it ran {}.",
                 last_run(other).trim_end_matches('.'),
                 with(other)
             ),
         ],
         (Some(last), Some(other)) if other.running => vec![
             last_run(last),
-            format!("Run {} is going on {}.", other.id, with(other)),
+            format!("Run {} is active {}.", other.id, with(other)),
         ],
         (Some(last), _) => vec![last_run(last)],
     }
@@ -198,9 +199,9 @@ fn runs(last: Option<&LastRun>, other: Option<&LastRun>) -> Vec<String> {
 
 fn last_run(run: &LastRun) -> String {
     match &run.summary {
-        _ if run.running => format!("Run {} is going on.", run.id),
+        _ if run.running => format!("Run {} is active.", run.id),
         None => format!(
-            "Run {} was cut off; the same command goes on from there.",
+            "Run {} was killed; run the same command to resume it.",
             run.id
         ),
         Some(summary) => {

@@ -1,4 +1,4 @@
-//! Opens the store of a command: to write, or only to look.
+//! Opens the store of a command, for writing or read-only.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,15 +10,15 @@ use super::locations::{StoreLocation, shown};
 use super::record_standing;
 use crate::store::Store;
 
-/// Opens the store, making it where there is none.
+/// Opens the store and creates it if it does not exist.
 pub fn open_store(place: &StoreLocation) -> Result<Store, Failure> {
     let store = admitted(place)?;
     record_standing::load_revocations(&store)?;
     Ok(store)
 }
 
-/// A store to look at. Where there is none yet, an empty one elsewhere that is gone afterwards, so
-/// that looking leaves nothing behind.
+/// A read-only store. If the store does not exist, this is an empty temporary one, so that reading
+/// creates nothing.
 pub struct ReadOnlyStore {
     store: Arc<Store>,
     _passing: Option<tempfile::TempDir>,
@@ -38,7 +38,7 @@ impl std::ops::Deref for ReadOnlyStore {
     }
 }
 
-/// Opens the store for a command that only looks.
+/// Opens the store for a command that only reads.
 pub fn open_read_only(place: &StoreLocation, common: &Common) -> Result<ReadOnlyStore, Failure> {
     if place.exists() || place.is_other() {
         return Ok(ReadOnlyStore {
@@ -47,7 +47,7 @@ pub fn open_read_only(place: &StoreLocation, common: &Common) -> Result<ReadOnly
         });
     }
     if !common.quiet {
-        // A note that can't be shown is no reason to stop.
+        // Failing to print a note must not stop the command.
         let _ = writeln!(
             crate::ui::streams::stderr(),
             "note: there is no store at {} yet",
@@ -55,7 +55,7 @@ pub fn open_read_only(place: &StoreLocation, common: &Common) -> Result<ReadOnly
         );
     }
     let passing = tempfile::tempdir()
-        .map_err(|error| Failure::failed(format!("no temporary folder: {error}")))?;
+        .map_err(|error| Failure::failed(format!("can't create a temporary folder: {error}")))?;
     let store = Store::open(passing.path())?;
     record_standing::load_revocations(&store)?;
     Ok(ReadOnlyStore {

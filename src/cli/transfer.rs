@@ -1,4 +1,4 @@
-//! What `ribflow push` and `ribflow pull` have in common, and bundles with them.
+//! Shared parts of `ribflow push`, `ribflow pull` and bundles.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use super::target::TargetArguments;
 use crate::remote::exchange::PushError;
 use crate::store::{BlobRequest, Port, Store, StoredRecord};
 
-/// What moves, and where to or where from.
+/// What to transfer, and the remote.
 #[derive(Clone, Debug, Args)]
 pub struct TransferArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// The remote, as `ribflow remote add` named it, or its URL
+    /// The remote: a name from `ribflow remote list`, or a URL
     #[arg(long, value_name = "NAME")]
     pub remote: String,
 
-    /// Records and signatures only: enough for results, report and verdicts
+    /// Transfer only records and signatures: enough for results, report and verdicts
     #[arg(long)]
     pub records_only: bool,
 
-    /// Say what would move, and move nothing
+    /// Show what would be transferred without transferring it
     #[arg(long)]
     pub dry_run: bool,
 }
@@ -31,13 +31,13 @@ pub struct TransferArguments {
 pub fn refused(error: PushError) -> Failure {
     let failure = Failure::from_error(&error);
     match error {
-        PushError::NoKey => failure.hint("`ribflow key generate` makes one"),
-        PushError::Remote(_) => failure.hint("the same command goes on where it stopped"),
+        PushError::NoKey => failure.hint("create one with `ribflow key generate`"),
+        PushError::Remote(_) => failure.hint("run the same command again to continue"),
         _ => failure,
     }
 }
 
-/// One record of each key.
+/// One record for each key.
 pub fn distinct(records: impl Iterator<Item = StoredRecord>) -> Vec<StoredRecord> {
     let mut seen = BTreeSet::new();
     records
@@ -45,12 +45,12 @@ pub fn distinct(records: impl Iterator<Item = StoredRecord>) -> Vec<StoredRecord
         .collect()
 }
 
-/// Fetches blobs, and then those that the artifacts among them name; all that were asked for.
+/// Fetches blobs, then the blobs that the artifacts among them name. Returns everything requested.
 pub fn fetch(store: &Store, missing: &[BlobRequest]) -> Vec<BlobRequest> {
     store.obtain(missing);
     let mut named = Vec::new();
     for wanted in missing.iter().filter(|wanted| wanted.bytes.is_none()) {
-        // What can't be had is counted by the caller.
+        // The caller counts the blobs that can't be fetched.
         if let Ok(artifact) = store.read_artifact(&wanted.digest) {
             named.extend(artifact.wanted());
         }
@@ -63,7 +63,7 @@ pub fn fetch(store: &Store, missing: &[BlobRequest]) -> Vec<BlobRequest> {
     named
 }
 
-/// The blobs of a port, as far as its record tells.
+/// The blobs of a port that its record names.
 pub fn wanted_of(port: &Port) -> Vec<BlobRequest> {
     match &port.inline {
         Some(artifact) => artifact.wanted().collect(),

@@ -1,4 +1,4 @@
-//! `ribflow trust`: whose results are taken, and which command stages of others may run.
+//! `ribflow trust`: manages trusted keys, and the command stages of others that may run.
 
 use std::io::Write;
 
@@ -22,23 +22,23 @@ use crate::ui::table::Table;
 
 /// What `ribflow trust --help` begins with.
 const ABOUT: &str = "\
-Say whose results are taken
+Manage trusted keys
 
-A result from elsewhere is taken only if somebody whom you trust has signed it. The list is
-your own: one that comes with a workflow or a store is never read.";
+A result from another lab is used only if a trusted key has signed it. The list is your own: a list
+that comes with a workflow or a store is never read.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow trust add aachen:mS1o…=    what `ribflow key show` printed there
-  ribflow trust list                 who is trusted, and who took their key back
-  ribflow trust remove aachen        take nothing more from them
-  ribflow trust allow --all grid/grid.yaml    show the commands of an imported workflow, then ask
+  ribflow trust add aachen:mS1o…=    the output of `ribflow key show` at the other lab
+    ribflow trust list                 trusted keys, and which are revoked
+    ribflow trust remove aachen        use no further results of this lab
+    ribflow trust allow --all grid/grid.yaml    review and allow the commands of an imported workflow
 
-Ask them for the key over a way that you trust: it is all that tells them from others. The list
-lies in $XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";
+Get the key through a channel that you trust: nothing else identifies the lab. The list is in
+$XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";
 
-/// Say whose results are taken
+/// Manage trusted keys
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct TrustArguments {
@@ -48,41 +48,40 @@ pub struct TrustArguments {
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum TrustCommand {
-    /// Take the results of whoever has this key
+    /// Trust a key: use results that it has signed
     Add(AddArguments),
-    /// Take no further results of this lab; those that were taken stay
+    /// Stop trusting a lab; results already fetched stay
     Remove(RemoveArguments),
-    /// List who is trusted, and the command stages that are allowed
+    /// List trusted keys and allowed command stages
     List,
-    /// Let a command stage of a workflow from elsewhere run
+    /// Allow a command stage of an imported workflow
     ///
-    /// Command stages run any program, so those of a workflow that came in a bundle are off. Read
-    /// what they do; the refusal names the digest, and `--all FILE` shows every command of a file.
-    /// The digest covers the line, its shell, the content of its files and the names of the
-    /// environment variables that it is given.
+    /// Command stages can run any program, so those of an imported workflow are disabled. Review
+    /// them first: the error message names the digest, and `--all FILE` shows every command of a
+    /// file. The digest covers the command line, its shell, the content of its files and the names
+    /// of its environment variables.
     Allow(AllowArguments),
-    /// Let it run no more
+    /// Disallow a command stage again
     Disallow(DigestArguments),
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct AddArguments {
-    /// What `ribflow key show` prints there. The name is yours to choose: put another before the
-    /// colon
+    /// The output of `ribflow key show` at the other lab; you can put another name before the colon
     #[arg(value_name = "NAME:KEY")]
     pub key: String,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct RemoveArguments {
-    /// One of `ribflow trust list`
+    /// A name from `ribflow trust list`
     #[arg(value_name = "NAME")]
     pub name: String,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct DigestArguments {
-    /// Of the command stage: 64 hexadecimal digits
+    /// The digest of the command stage: 64 hexadecimal digits
     #[arg(value_name = "DIGEST")]
     pub digest: Digest,
 }
@@ -112,7 +111,7 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-/// What was done, for people and for scripts.
+/// The result of a command, as text and as JSON.
 struct Change {
     words: String,
     document: Value,
@@ -125,11 +124,13 @@ fn add(home: &Home, arguments: &AddArguments) -> Result<Change, Failure> {
         if own.name == name && !same {
             let message = format!("`{name}` is the name of your own key");
             return Err(Failure::usage("name-taken", message)
-                .hint(format!("call them something else: OTHER:{key}")));
+                .hint(format!("use another name for them: OTHER:{key}")));
         }
         if same {
-            let message = format!("that is your own key `{}`", own.name);
-            return Err(Failure::usage("own-key", message).hint("your own results are yours"));
+            let message = format!("this is your own key `{}`", own.name);
+            return Err(
+                Failure::usage("own-key", message).hint("your own results are always trusted")
+            );
         }
     }
     Config::edit(home, |config| {
@@ -138,25 +139,25 @@ fn add(home: &Home, arguments: &AddArguments) -> Result<Change, Failure> {
         Ok::<_, Failure>(())
     })?;
     Ok(Change {
-        words: format!("results signed by `{name}` are taken from now on"),
+        words: format!("results signed by `{name}` are trusted now"),
         document: json!({ "name": name, "key": key }),
     })
 }
 
-/// One name, one key: nobody takes another's name by being added.
+/// Refuses a name or key that is already in use, so that no lab can take over another's name.
 fn check_free(config: &Config, name: &str, key: &PublicKey) -> Result<(), Failure> {
     if let Some(known) = config.trust.get(name).filter(|known| *known != key) {
         let message = format!("`{name}` is trusted with another key: {known}");
         let hint = format!(
-            "if they have a new key: `ribflow trust remove {name}` first; else call them \
-             something else"
+            "if they have a new key, run `ribflow trust remove {name}` first; otherwise choose \
+             another name"
         );
         return Err(Failure::usage("name-taken", message).hint(hint));
     }
     let mut others = config.trust.iter();
     if let Some((other, _)) = others.find(|(other, known)| *known == key && *other != name) {
-        let message = format!("that is the key of `{other}`, who is trusted");
-        let hint = format!("for another name: `ribflow trust remove {other}` first");
+        let message = format!("this key is already trusted as `{other}`");
+        let hint = format!("to rename it, run `ribflow trust remove {other}` first");
         return Err(Failure::usage("same-key", message).hint(hint));
     }
     Ok(())
@@ -164,7 +165,7 @@ fn check_free(config: &Config, name: &str, key: &PublicKey) -> Result<(), Failur
 
 /// `NAME:KEY`
 fn read(text: &str) -> Result<(String, PublicKey), Failure> {
-    let hint = "NAME:KEY, as `ribflow key show` prints it there";
+    let hint = "expected NAME:KEY, as `ribflow key show` prints it";
     let Some((name, key)) = text.split_once(':') else {
         let message = format!("`{text}` has no name before its key");
         return Err(Failure::usage("bad-public-key", message).hint(hint));
@@ -190,12 +191,12 @@ fn remove(home: &Home, arguments: &RemoveArguments) -> Result<Change, Failure> {
         None => {
             let known = config.trust.keys().map(String::as_str);
             let hint = diag::suggest(name, "labs", known).replace("it has", "you trust");
-            let message = format!("you trust nobody called `{name}`");
+            let message = format!("you do not trust a lab called `{name}`");
             Err(Failure::usage("unknown-lab", message).hint(hint))
         }
     })?;
     Ok(Change {
-        words: format!("nothing signed by `{name}` is taken any more; what was taken stays"),
+        words: format!("results signed by `{name}` are no longer used; those already fetched stay"),
         document: json!({ "name": name, "key": key }),
     })
 }
@@ -208,15 +209,16 @@ fn allow(home: &Home, digest: Digest, allowed: bool) -> Result<Change, Failure> 
         };
         Ok::<_, Failure>(())
     })?;
-    // One of an imported workflow with other parameters is not among them, so it is no error.
+    // The command of an imported workflow with other parameters is not in the list, so this is not
+    // an error.
     let imported = imported::read(home).map_err(|error| Failure::from_error(&error))?;
     let known = imported.contains(&digest);
     let word = if allowed { "may run" } else { "may not run" };
     let mut words = format!("command stages with the digest {digest} {word}");
     if allowed && !known {
         words.push_str(
-            "\nnote: no command stage that was imported here has this digest; if you mistyped it, \
-             `ribflow trust disallow` takes it back",
+            "\nnote: no command stage imported here has this digest; if you mistyped it, undo this \
+             with `ribflow trust disallow`",
         );
     }
     Ok(Change {
@@ -242,12 +244,15 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
         return Ok(Exit::Done);
     }
     if trust.is_empty() {
-        writeln!(output, "nobody is trusted: no result of others is taken")?;
+        writeln!(
+            output,
+            "no key is trusted, so no results of other labs are used"
+        )?;
     } else {
         let mut table = Table::new(["name", "public key", ""]);
         for (name, key) in trust {
             let taken_back = lab.trust.revocation_of(key);
-            let state = taken_back.map(|why| format!("taken back: {why}"));
+            let state = taken_back.map(|why| format!("revoked: {why}"));
             table.row([name.clone(), key.to_string(), state.unwrap_or_default()]);
         }
         for line in table.lines() {

@@ -1,4 +1,4 @@
-//! Checkpoints that may change under the same key, and the lock that pins them.
+//! Checkpoints that may change under the same key: warns of them, and pins them with the lock file.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::ui::text::count;
 use crate::workflow::graph::{Graph, Locked, Node};
 use crate::workflow::kind::Meaning;
 
-/// A file of a hub's repository that is named by a branch or a tag.
+/// A file of a hub repository that is named by a branch or tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct UnpinnedCheckpoint {
     pub hub: String,
@@ -42,12 +42,12 @@ impl UnpinnedCheckpoint {
     }
 }
 
-/// The checkpoint checkpoints of a graph.
+/// The unpinned checkpoints of a graph.
 pub fn in_graph(graph: &Graph) -> impl Iterator<Item = UnpinnedCheckpoint> + '_ {
     graph.dag.node_weights().filter_map(UnpinnedCheckpoint::of)
 }
 
-/// Puts what the lock of `workflow` says in place of branches and tags.
+/// Replaces branches and tags with the commits in the lock file of `workflow`.
 pub fn apply_lock(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
     let Some(lock) = Lock::read(workflow)? else {
         return Ok(());
@@ -66,13 +66,13 @@ pub fn apply_lock(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
         if let Some(digest) = &locked.digest {
             with["digest"] = json!(digest);
         }
-        // What the workflow says was checked; only the lock can be wrong here.
+        // The workflow has been checked, so only the lock file can be wrong here.
         let wrong = |_| {
             let path = Lock::path(workflow).display().to_string();
-            let message = format!("{path}: the entry of {} is not sound", checkpoint.hub);
+            let message = format!("{path}: the entry for {} is invalid", checkpoint.hub);
             let file = quoted(&workflow.display().to_string());
             Failure::usage("lock", message)
-                .hint(format!("`ribflow lock {file} --update` writes it anew"))
+                .hint(format!("`ribflow lock {file} --update` rewrites it"))
         };
         let parameters = node.kind.parse(&with).map_err(wrong)?;
         node.parameters = Arc::from(parameters);
@@ -81,7 +81,7 @@ pub fn apply_lock(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a lock says of outside data, as keys look for it.
+/// The digests of external data in a lock file, indexed for the computation of keys.
 fn sources(lock: &Lock) -> Locked {
     let entries = lock.sources.iter().map(|source| {
         let place = (
@@ -94,7 +94,7 @@ fn sources(lock: &Lock) -> Locked {
     Locked(entries.collect())
 }
 
-/// Warns of checkpoints that neither the workflow nor its lock pins.
+/// Warns of checkpoints that neither the workflow nor its lock file pins.
 pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
     let is_loose = |node: &&Node| UnpinnedCheckpoint::of(node).is_some();
     let checkpoint: Vec<&Node> = graph.dag.node_weights().filter(is_loose).collect();
@@ -103,11 +103,11 @@ pub fn warn(graph: &Graph, workflow: &Path, common: &Common) {
     }
     let stages: BTreeSet<&str> = checkpoint.iter().map(|node| node.stage.as_str()).collect();
     let stages: Vec<&str> = stages.into_iter().collect();
-    // A warning that can't be shown is no reason to stop.
+    // Failing to print a warning must not stop the command.
     let _ = writeln!(
         crate::ui::streams::stderr(),
         "warning: {} of {} may change under the same key: a branch or tag can move\n\
-         hint: `ribflow lock {}` writes down the commits",
+         hint: pin the commits with `ribflow lock {}`",
         count(checkpoint.len(), "checkpoint"),
         stages.join(", "),
         quoted(&workflow.display().to_string())

@@ -1,4 +1,4 @@
-//! `ribflow validate FILE`: everything that is wrong with a workflow file, at once.
+//! `ribflow validate FILE`: reports all problems of a workflow file at once.
 
 use std::io::Write;
 use std::path::Path;
@@ -26,7 +26,7 @@ Examples:
   ribflow validate grid.yaml
   ribflow validate grid.yaml --profile tiny --json
 
-Nothing is run and no data is read. Exit code 0: the file is good; 2: it is not.";
+Nothing is run and no data is read. Exits with 0 if the file is valid, otherwise with 2.";
 
 /// Check a workflow file
 #[derive(Clone, Debug, Args)]
@@ -36,7 +36,7 @@ pub struct ValidateArguments {
     pub target: TargetArguments,
 }
 
-/// Problems themselves come back as the failure, which reports them in words or as JSON.
+/// Problems are returned as the failure, which reports them as text or JSON.
 pub fn run(
     arguments: &ValidateArguments,
     call: &Call,
@@ -65,7 +65,7 @@ pub fn run(
     Ok(Exit::Done)
 }
 
-/// Trainings that end before their warm-up, as far as the sizes of datasets are known.
+/// Trainings that end before their warm-up, if the sizes of the datasets are known.
 fn short_trainings(graph: &Graph, file: &Path, registry: &Registry) -> Vec<Diagnostic> {
     let file = file.display().to_string();
     let diagnostic = |stage: &ShortStage| Diagnostic {
@@ -93,7 +93,10 @@ fn verdict(graph: &Graph, paint: Paint) -> String {
         count(stages.len(), "stage"),
     );
     if left_out > 0 {
-        text.push_str(&format!(", {} left out by skip", count(left_out, "point")));
+        text.push_str(&format!(
+            ", {} excluded by `skip`",
+            count(left_out, "point")
+        ));
     }
     text
 }

@@ -1,4 +1,4 @@
-//! `ribflow verify FILE`: whether the published numbers came out.
+//! `ribflow verify FILE`: checks the results against published numbers.
 
 use std::io::Write;
 
@@ -26,55 +26,55 @@ use crate::workflow::graph::Graph;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
-Say whether the published numbers came out
+Check the results against published numbers
 
 Nothing is run. Every published number and claim gets a verdict:
 
-  reproduced         the number differs by no more than its source's precision and twice the
-                     standard deviation over repeats
-  different          it differs by more
-  same, opposite     the claim holds, or its contrary does
-  indistinguishable  neither, beyond the spread over repeats
-  difference only    there is one repeat only, so nobody knows how far it varies
-  other setting      something is not as published: fewer images, other epochs
-  not calibrated     numbers that must come out right first have not
-  not run            it has no result
+  reproduced         the difference is at most the precision of the source plus twice the standard
+                       deviation over repeats
+    different          the difference is larger
+    same, opposite     the claim holds, or its opposite does
+    indistinguishable  neither holds beyond the spread over repeats
+    difference only    there is only one repeat, so the spread is unknown
+    other setting      a setting differs from the published one: fewer images, other epochs
+    not calibrated     numbers that must be reproduced first have not been
+    not run            there is no result
 
-Ends with 0 where nothing differs, 3 where something does, 4 where nothing could be judged.
+Exits with 0 if nothing differs, 3 if something does, 4 if nothing could be judged.
 
-With --recompute a sample of the workflow's own results is computed again instead, and compared
-with their records:
+With --recompute, a sample of the workflow's own results is computed again instead and compared with
+the records:
 
-  equal      to the last bit
-  within     the tolerance that the kind declares for its metrics
-  different  anything else
-  failed     the node failed
-  not here   its data, or a file that it reads, is not here
+  equal      bit-identical
+    within     metrics are within the tolerance of the kind
+    different  anything else
+    failed     the node failed
+    not here   data or a file that the node reads is missing
 
-Ends with 0, 3 and 4 likewise, and with 1 where a node failed.";
+Exits with 0, 3 or 4 likewise, or with 1 if a node failed.";
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow verify grid.yaml                                  every published number, and the claims
-  ribflow verify grid.yaml --profile calibrate              what the pre-trained models come to
-  ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
-  ribflow verify grid.yaml --recompute                      a sample of the results, once more
-  ribflow verify grid.yaml --recompute 10% --accept evaluate@2   so that `run --accept` takes them
+  ribflow verify grid.yaml                                  all published numbers and claims
+    ribflow verify grid.yaml --profile calibrate              only the pre-trained models
+    ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
+    ribflow verify grid.yaml --recompute                      recompute a sample of the results
+    ribflow verify grid.yaml --recompute 10% --accept evaluate@2   check records for `run --accept`
   ribflow verify grid.yaml --json | jq -r '.values[] | select(.verdict == \"different\") | .metric'";
 
-/// Say whether the published numbers came out
+/// Check the results against published numbers
 #[derive(Clone, Debug, Args)]
 #[command(long_about = ABOUT, after_help = EXAMPLES)]
 pub struct VerifyArguments {
     #[command(flatten)]
     pub workflow: WorkflowArguments,
 
-    /// The published values, in place of what the workflow's report names under `expect:`
+    /// The published values, instead of those that the workflow's report names under `expect:`
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub expect: Option<PathBuf>,
 
-    /// End with 4 also where anything is left that could not be judged
+    /// Also exit with 4 if anything could not be judged
     #[arg(long)]
     pub complete: bool,
 
@@ -103,8 +103,8 @@ pub fn run(
     let Some(file) = file else {
         let message = format!("`{}` names no published values", graph.name);
         return Err(Failure::usage("no-expectation", message).hint(
-            "a stage with `use: report` takes `expect: published/….yaml`, or give `--expect FILE`; \
-             `--recompute 5%` needs none: it computes a sample of the results again",
+            "set `expect: published/….yaml` in a stage with `use: report`, or use `--expect FILE`; \
+             `--recompute 5%` needs no published values: it recomputes a sample of the results",
         ));
     };
     let mut expected = Expected::read(&file, &graph)?;
@@ -122,7 +122,7 @@ pub fn run(
         && !verdicts.all().any(|verdict| verdict.is_judged())
         && let Some(note) = other_settings(&store, &graph)
     {
-        // A note that can't be shown is no reason to stop.
+        // Failing to print a note must not stop the command.
         let _ = writeln!(crate::ui::streams::stderr(), "note: {note}");
     }
     if common.json {
@@ -134,7 +134,7 @@ pub fn run(
     Ok(exit(&verdicts, arguments.complete))
 }
 
-/// Without its data a node has no key, so nobody can say whether it was run.
+/// Notes nodes without data: they have no key, so whether they ran is unknown.
 fn say_unknown(graph: &Graph, survey: &Survey) {
     let surveyed = survey.nodes.iter();
     let lacking = surveyed.filter(|node| node.state == PlanState::MissingData);
@@ -144,10 +144,10 @@ fn say_unknown(graph: &Graph, survey: &Survey) {
     }
     let nodes = count(lacking.len(), "node");
     let lines = missing::lines(graph, &lacking).join("\n");
-    // A note that can't be shown is no reason to stop.
+    // Failing to print a note must not stop the command.
     let _ = writeln!(
         crate::ui::streams::stderr(),
-        "note: {nodes} can't be looked up, nor what follows from them:\n{lines}"
+        "note: {nodes} can't be looked up, nor nodes that depend on them:\n{lines}"
     );
 }
 

@@ -1,4 +1,4 @@
-//! `ribflow why FILE NODE`: why a node would run, or where its result comes from.
+//! `ribflow why FILE NODE`: shows why a node would run, or where its result comes from.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -34,9 +34,9 @@ use crate::workflow::recipe::Recipe;
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what differs since its last result
-  ribflow why grid.yaml summary -v                         with everything its key is made of
-  ribflow why grid.yaml pretrained --set params.epochs=2   what a change would touch";
+  ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what changed since its last result
+    ribflow why grid.yaml summary -v                         also list the parts of its key
+    ribflow why grid.yaml pretrained --set params.epochs=2   the effect of a change";
 
 /// Show why a node would run, or where its result comes from
 #[derive(Clone, Debug, Args)]
@@ -53,7 +53,7 @@ pub struct WhyArguments {
     pub accept: AcceptArguments,
 }
 
-/// How many nodes are named as the reason of one.
+/// The maximum number of nodes to name as reasons.
 const REASONS: usize = 10;
 
 pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
@@ -167,7 +167,7 @@ fn write_node(
     }
 }
 
-/// Of a node whose key is not known yet: what above it must run, and why.
+/// For a node whose key is unknown: which of its ancestors must run, and why.
 fn write_reasons(
     graph: &Graph,
     survey: &Survey,
@@ -235,15 +235,15 @@ fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Fai
     Ok(())
 }
 
-/// Who has taken the record back, and what else came out.
+/// Revocations of the record, and other results with the same key.
 fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Failure> {
     for Revocation { by, reason } in &standing.taken_back {
         let (by, reason) = (printable(by), printable(reason));
-        writeln!(output, "    taken back by {by}: {reason}")?;
+        writeln!(output, "    revoked by {by}: {reason}")?;
     }
     for other in &standing.others {
         let outcome = match other.outcome {
-            Agrees::Equal => "equal to the last bit",
+            Agrees::Equal => "bit-identical",
             Agrees::Within => "equal within the tolerance",
             Agrees::Different => "different",
         };
@@ -260,7 +260,7 @@ fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Fai
     Ok(())
 }
 
-/// Everything that the key is made of. Parameters at their default are not part of it.
+/// The parts of the key. Parameters with their default value are not part of it.
 fn write_recipe(
     graph: &Graph,
     surveyed: &SurveyedNode,

@@ -1,4 +1,4 @@
-//! `ribflow worker --store DIR`: executes jobs for the process that started it. Not for people.
+//! `ribflow worker --store DIR`: executes jobs for the process that started it. Internal.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -15,23 +15,23 @@ use crate::remote::web::silence::{self, Verdicts};
 use crate::store::{FromStore, Store};
 use crate::{engine, stages};
 
-/// Execute nodes for the process that started this one
+/// Execute nodes for the parent process
 #[derive(Clone, Debug, Args)]
 #[command(hide = true)]
 pub struct WorkerArguments {
-    /// Another store that blobs are read from
+    /// Another store to read blobs from
     #[arg(long, value_name = "DIR")]
     pub beside: Option<PathBuf>,
 
-    /// Where missing blobs are fetched from
+    /// A remote to fetch missing blobs from
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
 
-    /// A server that has answered in this run: its slowness is borne with
+    /// A server that has answered in this run: it gets more time
     #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
     pub answered: Vec<String>,
 
-    /// A server that has not answered in this run: it is not asked again
+    /// A server that has not answered in this run: it is not contacted again
     #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
     pub silent: Vec<String>,
 }
@@ -43,7 +43,7 @@ pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Resul
             "a worker needs the `--store` that it works for",
         )
     })?;
-    // Whoever started the worker has taken the store.
+    // The parent process has checked that the store is the user's.
     let store = stores::open_store(&StoreLocation::named(root))?;
     silence::learn(&Verdicts {
         answered: arguments.answered.clone(),

@@ -1,5 +1,5 @@
-//! Which workflow file a journal or a pin is of: workflows of one name in two folders are two, and
-//! a store may be that of both.
+//! Identifies the workflow file of a journal or a pin: two workflows with the same name in
+//! different folders can share a store.
 
 use std::path::{Path, PathBuf};
 
@@ -9,8 +9,8 @@ use crate::remote::home::Home;
 use crate::remote::projects;
 use crate::store::Store;
 
-/// Remembers where the workflow file of a run or a pin is. Only ever a help to later messages, so
-/// a folder that can't be written is no reason to stop.
+/// Remembers the path of the workflow file of a run or a pin. Only messages use it, so a failure to
+/// write it is not an error.
 pub fn note(store: &Store, workflow: &Path) {
     let Some(place) = journal::place(workflow, store) else {
         return;
@@ -19,13 +19,13 @@ pub fn note(store: &Store, workflow: &Path) {
         return;
     };
     if let Err(error) = projects::note(&home, &place, &path) {
-        tracing::debug!("the place of the workflow could not be kept: {error}");
+        tracing::debug!("the path of the workflow could not be saved: {error}");
     }
 }
 
-/// The workflow file that `place` stands for; `None` where this user has never used it.
+/// The workflow file that `place` identifies; `None` if this user has never used it.
 pub fn file(store: &Store, place: &Digest) -> Option<PathBuf> {
     let path = projects::path(&Home::of_user().ok()?, place)?;
-    // The note may have been changed by hand.
+    // The file may have been edited by hand.
     (journal::place(&path, store) == Some(*place)).then_some(path)
 }

@@ -1,4 +1,4 @@
-//! Writing back: what a run makes goes to the remotes that take it, while the run goes on.
+//! Write-back: sends new results to the writable remotes while a run is active.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -10,23 +10,23 @@ use crate::remote::Exchange;
 use crate::remote::exchange::{PushOptions, PushReport};
 use crate::store::{Store, StoredRecord};
 
-/// Records of one batch.
+/// The number of records in a batch.
 const BATCH: usize = 64;
 
-/// Pushes records as they are made, on a thread of its own.
+/// Pushes new records on a separate thread.
 pub struct WriteBack {
     keys: Sender<Digest>,
     pushes: JoinHandle<Written>,
 }
 
-/// What went, and why some did not.
+/// What was written, and the problems.
 #[derive(Debug, Default)]
 pub struct Written {
     pub pushed: PushReport,
     pub problems: BTreeSet<Problem>,
 }
 
-/// Why a remote did not take what was made.
+/// Why a remote did not accept new results.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Problem {
     pub remote: String,
@@ -34,7 +34,7 @@ pub struct Problem {
 }
 
 impl WriteBack {
-    /// `None` where no remote is to be written to.
+    /// `None` if no remote is writable.
     pub fn start(exchange: &Arc<Exchange>, store: &Arc<Store>) -> Option<Self> {
         if !exchange.peers().iter().any(|one| one.writes) {
             return None;
@@ -45,12 +45,12 @@ impl WriteBack {
         Some(Self { keys, pushes })
     }
 
-    /// A handle for whoever learns that a node has a record.
+    /// A channel for the keys of nodes that have a new record.
     pub fn keys(&self) -> Sender<Digest> {
         self.keys.clone()
     }
 
-    /// Waits until everything has gone, or could not.
+    /// Waits until everything has been sent or has failed.
     pub fn finish(self) -> Written {
         drop(self.keys);
         self.pushes.join().unwrap_or_default()
@@ -59,7 +59,7 @@ impl WriteBack {
 
 fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Written {
     let mut written = Written::default();
-    // A remote that has failed once is left alone: `push` goes on where this stopped.
+    // A remote that has failed once is skipped: `push` can continue later.
     let mut failed: BTreeSet<&str> = BTreeSet::new();
     while let Ok(first) = keys.recv() {
         let more = keys.try_iter().take(BATCH - 1);
@@ -84,7 +84,7 @@ fn push_all(exchange: &Exchange, store: &Store, keys: &Receiver<Digest>) -> Writ
                     let name = &peer.name;
                     written.problems.insert(Problem {
                         remote: name.clone(),
-                        message: format!("`{name}` did not take what was made here: {error}"),
+                        message: format!("`{name}` did not accept new results: {error}"),
                     });
                 }
             }

@@ -1,5 +1,5 @@
-//! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It owns where the
-//! files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
+//! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It owns where
+//! the files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
 
 mod classes;
 mod config;

@@ -51,9 +51,9 @@ pub struct Command {
     pub shell: Shell,
     /// What to keep: each name is a file or folder `out/NAME`, and an output of the node.
     pub outputs: Vec<String>,
-    /// Scripts, lock files and whatever else the line reads: files and folders, or maps with `path`,
-    /// a `name` of their own, and `share: false` for what no bundle may hold. Their content enters
-    /// the key.
+    /// Scripts, lock files and whatever else the line reads: files and folders, or maps with
+    /// `path`, a `name` of their own, and `share: false` for what no bundle may hold. Their content
+    /// enters the key.
     #[serde(default, skip_serializing)]
     pub files: Vec<WordOr<Location, NamedFile>>,
     /// Environment variables to pass on; their values enter the key.

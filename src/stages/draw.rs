@@ -27,7 +27,8 @@ const QUALITY: u8 = 95;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Draw {
-    /// A picture of a pencil's texture. Left out: a procedural one, which is not ImageNet-Drawing's.
+    /// A picture of a pencil's texture. Left out: a procedural one, which is not
+    /// ImageNet-Drawing's.
     pub pattern: Option<Location>,
 }
 

@@ -1,7 +1,7 @@
 //! The stage kinds, one file each, on top of `ml`, and the registry of all kinds.
 //!
-//! Each kind owns its `with:` block, its inputs and outputs, its cost, and what it computes. A kind knows
-//! artifacts and blobs; it does not know keys, records, other nodes or the scheduler.
+//! Each kind owns its `with:` block, its inputs and outputs, its cost, and what it computes. A kind
+//! knows artifacts and blobs; it does not know keys, records, other nodes or the scheduler.
 //!
 //! ```text
 //! the seam      task registry price derived                               what a kind implements and runs with; all kinds; costs; shared work

@@ -1,6 +1,8 @@
-//! `ot`: the distance between two datasets, in the features of a model, in raw pixels, or as arrays.
+//! `ot`: the distance between two datasets, in the features of a model, in raw pixels, or as
+//! arrays.
 //!
-//! It owns where the points come from and what is reported; [`crate::ml::ot`] computes the distances.
+//! It owns where the points come from and what is reported; [`crate::ml::ot`] computes the
+//! distances.
 
 mod checks;
 mod interval;

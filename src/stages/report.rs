@@ -1,6 +1,6 @@
-//! `report`: a pure node that collects what other nodes found. It lists all numbers in one long table and
-//! relates distances to drops where both exist. The files that people read are views of it and of the
-//! records, made in `crate::report`.
+//! `report`: a pure node that collects what other nodes found. It lists all numbers in one long
+//! table and relates distances to drops where both exist. The files that people read are views of
+//! it and of the records, made in `crate::report`.
 
 pub mod predictors;
 pub mod relation;

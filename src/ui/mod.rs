@@ -1,5 +1,5 @@
-//! What a person or a script sees: displays of a run, fed by events, and small pieces of text that they
-//! share. It knows events and graphs; it decides and starts nothing.
+//! What a person or a script sees: displays of a run, fed by events, and small pieces of text that
+//! they share. It knows events and graphs; it decides and starts nothing.
 
 pub mod diagram;
 pub mod json;

@@ -207,8 +207,8 @@ impl Tally {
     /// estimate it from.
     ///
     /// The work of a node is its forecast, times how far the forecasts of its stage were off; where
-    /// none of its stage has run, of all stages that compute likewise. Nodes without a forecast are as
-    /// long as others of their stage, or else as the mean stage.
+    /// none of its stage has run, of all stages that compute likewise. Nodes without a forecast are
+    /// as long as others of their stage, or else as the mean stage.
     pub fn time_left(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
         let estimates = Estimates::of(self, now);
@@ -356,7 +356,8 @@ mod tests {
     }
 
     /// The first training, on two cores, is a quarter done after 10 s: it is 80 s of a core, so the
-    /// machine is faster than foreseen, by a fifth. What else is left is 50 s and 10 s, by as much less.
+    /// machine is faster than foreseen, by a fifth. What else is left is 50 s and 10 s, by as much
+    /// less.
     #[test]
     fn stages_that_have_not_run_are_as_long_as_foreseen() {
         let mut tally = two_stages_with(forecast());

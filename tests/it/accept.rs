@@ -281,7 +281,7 @@ fn a_sample_that_differs_leads_to_nothing() {
         "{verified}"
     );
     assert!(verified.stdout.contains("metrics.distance: "), "{verified}");
-    let says = format!("The sample stands for no record of {old}.");
+    let says = format!("The sample covers no record of {old}.");
     assert!(verified.stdout.contains(&says), "{verified}");
     drop(place.run(&["run", "w.yaml", "--accept", &old]).expect(2));
     // The option alone decides: without it, all is computed.
@@ -320,9 +320,7 @@ fn what_is_within_the_tolerance_agrees_and_is_shown() {
     let verify = ["verify", "w.yaml", "--recompute", "100%", "--accept", &old];
     let verified = place.run(&verify).expect(0);
     assert!(
-        verified
-            .stdout
-            .contains("0 equal to the last bit, 4 equal within"),
+        verified.stdout.contains("0 bit-identical, 4 equal within"),
         "{verified}"
     );
     assert!(
@@ -392,11 +390,11 @@ fn wrong_versions_are_told_apart() {
             "not an older one",
             "`arrays` has no older version",
         ),
-        ("ot", "a kind and a version are expected", ""),
-        ("ot@", "a kind and a version are expected", ""),
-        ("@1", "a kind and a version are expected", ""),
-        ("ot@-1", "a kind and a version are expected", ""),
-        ("ot@1.5", "a kind and a version are expected", ""),
+        ("ot", "expected a kind and a version", ""),
+        ("ot@", "expected a kind and a version", ""),
+        ("@1", "expected a kind and a version", ""),
+        ("ot@-1", "expected a kind and a version", ""),
+        ("ot@1.5", "expected a kind and a version", ""),
     ] {
         for command in ["run", "plan"] {
             let outcome = place.run(&[command, "w.yaml", "--accept", given]).expect(2);
@@ -410,10 +408,10 @@ fn wrong_versions_are_told_apart() {
     for share in ["0", "101%", "2", "-5%", "many", "NaN"] {
         let given = format!("--recompute={share}");
         let outcome = place.run(&["verify", "w.yaml", &given]).expect(2);
-        assert!(outcome.stderr.contains("a share is expected"), "{outcome}");
+        assert!(outcome.stderr.contains("expected a share"), "{outcome}");
     }
     let outcome = place.run(&["verify", "--recompute", "w.yaml"]).expect(2);
-    assert!(outcome.stderr.contains("FILE stands before"), "{outcome}");
+    assert!(outcome.stderr.contains("put FILE before"), "{outcome}");
     drop(
         place
             .run(&["verify", "w.yaml", "--accept", &older()])

@@ -240,7 +240,7 @@ fn without_a_home_a_new_store_is_made_and_must_be_named_from_then_on() {
             space.finish(&mut command)
         };
         let made = run(&[]).expect(0);
-        assert!(made.stderr.contains("can't be noted as yours"), "{made}");
+        assert!(made.stderr.contains("can't record that"), "{made}");
         let told = run(&[]).expect(2);
         assert!(told.stdout.contains("cache adopt"), "{told}");
         let cache = format!("{folder}/cache");

@@ -30,7 +30,7 @@ fn a_wrong_command_line_is_exit_code_2_in_words_and_in_json() {
     "#);
     insta::assert_snapshot!(space.run(&["--device", "tpu", "completions", "bash"]), @r"
     --- stderr
-    error: invalid value 'tpu' for '--device <DEVICE>': `tpu` is not a device: auto, cpu, cuda or cuda:N is expected
+    error: invalid value 'tpu' for '--device <DEVICE>': `tpu` is not a device: expected auto, cpu, cuda or cuda:N
 
     For more information, try '--help'.
     [exit code 2]

@@ -237,7 +237,7 @@ fn what_is_wrong_before_anything_starts_is_exit_code_2() {
     insta::assert_snapshot!(outcome, @"
     --- stderr
     error: $SPACE/letters.yaml is not a store: it is a file; a store is a folder
-    hint: `--store` or RIBFLOW_STORE names another
+    hint: choose another store with `--store` or RIBFLOW_STORE
     [exit code 2]
     ");
     let outcome = space.run(&["run", "letters.yaml", "--device", "cuda"]);
@@ -260,7 +260,7 @@ fn a_plan_tells_what_is_known_from_what_depends() {
     found      3                   3
     total      4          1        3
 
-    At least 1 and at most 4 nodes would run: 3 are unknown until what they need has run.
+    At least 1 and at most 4 nodes would run: 3 are unknown until their inputs have run.
     --- stderr
     note: there is no store at cache yet
     ");
@@ -366,7 +366,7 @@ fn status_before_and_after_a_run() {
     found      3        3
     total      4        4
 
-    It has not been run with this store.
+    The workflow has not been run with this store.
     --- stderr
     note: there is no store at cache yet
     ");
@@ -397,13 +397,13 @@ fn results_leave_the_store_as_ordinary_files() {
     --- stderr
     note: there is no store at cache yet
     error: text has no result yet: it has not run before
-    hint: `ribflow run letters.yaml text` makes it, with what it needs
+    hint: `ribflow run letters.yaml text` computes it and what it needs
     [exit code 1]
     ");
     space.run(&["run", "letters.yaml", "-q"]).ok();
     insta::assert_snapshot!(space.run(&["get", "letters.yaml", "text", "-o", "got"]), @"
     text.all: got
-    There are also text.words.
+    Other outputs: text.words.
     ");
     assert_eq!(space.read("got/words"), "hazel\n");
     insta::assert_snapshot!(space.run(&["get", "letters.yaml", "found.letters", "-o", "all"]), @"
@@ -420,7 +420,7 @@ fn results_leave_the_store_as_ordinary_files() {
     insta::assert_snapshot!(get("text.words"), @"
     --- stderr
     error: got/words is already there
-    hint: `-o` takes a folder that is new or empty
+    hint: `-o` expects a new or empty folder
     [exit code 2]
     ");
     insta::assert_snapshot!(get("text.word"), @"

@@ -147,23 +147,26 @@ fn what_was_run_with_other_values_is_told() {
         .split_once("\n\n")
         .unwrap();
     let (first, second) = end.split_once('\n').unwrap();
-    assert_eq!(first, "It has not been run with these profiles and values.");
+    assert_eq!(
+        first,
+        "The workflow has not been run with these profiles and overrides."
+    );
     assert!(second.starts_with("Run "), "{status}");
     assert!(
-        second.ends_with(": it was with `--set params.images=30`.\n"),
+        second.ends_with(": it ran with `--set params.images=30`.\n"),
         "{status}"
     );
     let get = space
         .run(&["get", "pools.yaml", "pool", "-o", "x"])
         .expect(1)
         .stderr;
-    let hint = "hint: the last run, which has one, was with `--set params.images=30`: say the same";
+    let hint = "hint: the last run, which has one, was with `--set params.images=30`: use the same";
     assert!(get.contains(hint), "{get}");
 
     let url = format!("file://{}", space.path("there").display());
     std::fs::create_dir(space.path("there")).unwrap();
     let note =
-        "the last run was with `--set params.images=30`, and its results are found with the same";
+        "the last run was with `--set params.images=30`; use the same options to find its results";
     space.run(&["key", "generate", "--name", "here"]).ok();
     let pushed = space
         .run(&["push", "pools.yaml", "--remote", &url])
@@ -200,7 +203,10 @@ fn verify_without_published_numbers_tells_of_recomputing() {
     let space = TestSpace::new();
     space.write("pools.yaml", POOL);
     let told = space.run(&["verify", "pools.yaml"]).expect(2).stderr;
-    assert!(told.contains("`--recompute 5%` needs none"), "{told}");
+    assert!(
+        told.contains("`--recompute 5%` needs no published values"),
+        "{told}"
+    );
 }
 
 /// The line names a file as the workflow's folder has it.

@@ -1,5 +1,5 @@
-//! `ribflow cache adopt DIR`: a store that came from elsewhere, or from an earlier ribflow, is the
-//! user's own from now on.
+//! `ribflow cache adopt DIR`: marks a store from elsewhere, or from an earlier version, as the
+//! user's own.
 
 use std::io::Write;
 
@@ -21,21 +21,21 @@ use crate::store::{Identity, Store, StoreError, new_id};
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache adopt cache                   the store beside the workflow
-  ribflow cache adopt /data/lab/cache         a store that a colleague made";
+  ribflow cache adopt /data/lab/cache         a store that a colleague created";
 
-/// Take a store that came from elsewhere as your own
+/// Mark a store from elsewhere as your own
 ///
-/// A store that is found beside a workflow is used only where you made it or adopted it: one that
-/// came with a clone, an archive or an import would pass its records off as your results. Adopt a
-/// store only if you would publish its results under your own name.
+/// A store found beside a workflow is used only if you created or adopted it. Otherwise a store
+/// that came with a clone, an archive or an import could pass its records off as your results.
+/// Adopt a store only if you would publish its results under your own name.
 ///
-/// A store that you move or copy stays yours. One that an earlier ribflow made is adopted once,
-/// which gives it an identity. `--store` and RIBFLOW_STORE name a store for one command without
+/// A store that you move or copy stays yours. A store from an earlier version must be adopted once,
+/// which gives it an identity. `--store` and RIBFLOW_STORE use a store for one command without
 /// adopting it.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct AdoptArguments {
-    /// The store's folder, which holds `store.json`
+    /// The folder of the store, which contains `store.json`
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub folder: PathBuf,
 }
@@ -54,13 +54,13 @@ pub fn run(
             let id = new_id()?;
             listed(&id)?;
             let given = Store::give_identity(&root, id)?;
-            // Another process may have been faster.
+            // Another process may have done it first.
             listed(&given)?;
             given
         }
         Err(error) => return Err(error.into()),
     };
-    // Whether it can be used at all.
+    // Check that the store can be opened.
     let store = Store::open(&root)?;
     let keys = store.keys()?.len();
     if common.json {
@@ -69,8 +69,8 @@ pub fn run(
         let root = shown(&root);
         writeln!(
             output,
-            "{root} is yours from now on, wherever it is moved: the results of {keys} keys count \
-             as your own."
+            "{root} is yours now, wherever you move it: the results of {keys} keys count as your \
+             own."
         )?;
     }
     Ok(Exit::Done)
@@ -79,7 +79,7 @@ pub fn run(
 fn listed(id: &Digest) -> Result<(), Failure> {
     admission::list(id).map_err(|why| {
         Failure::failed(format!("the list of your stores can't be written: {why}"))
-            .hint("without it, `--store` or RIBFLOW_STORE names the store for each command")
+            .hint("name the store for each command with `--store` or RIBFLOW_STORE instead")
     })
 }
 
@@ -93,6 +93,6 @@ fn no_store(arguments: &AdoptArguments) -> Failure {
             "`ribflow cache adopt {}`",
             quoted(&inner.display().to_string())
         )),
-        false => failure.hint("the folder of a store holds a `store.json`"),
+        false => failure.hint("the folder of a store contains a `store.json`"),
     }
 }

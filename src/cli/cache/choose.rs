@@ -1,4 +1,4 @@
-//! `ribflow cache choose`: which of several outcomes of a node is used.
+//! `ribflow cache choose`: selects one of several records of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -23,14 +23,14 @@ use crate::ui::text::{count, duration};
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow cache choose grid.yaml 'accuracy[seed=0]'                their metrics side by side
-  ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this one from now on";
+  ribflow cache choose grid.yaml 'accuracy[seed=0]'                compare the metrics
+    ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this record";
 
-/// Say which of several records of a node is used
+/// Choose which of several records of a node is used
 ///
-/// A key can have several records: it was run again with `--force`, or other labs have run it. The
-/// store stays with the one that came first until it is told otherwise. Without RECORD they are
-/// shown side by side: who signed them, and where they differ.
+/// A key can have several records: from a run with `--force`, or from other labs. The store uses
+/// the first one unless you choose another. Without RECORD, the records are compared: who signed
+/// them, and where they differ.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct ChooseArguments {
@@ -41,7 +41,7 @@ pub struct ChooseArguments {
     #[arg(value_name = "NODE")]
     pub node: String,
 
-    /// The record that is used from now on, or its first digits
+    /// The record to use, or the first digits of its digest
     #[arg(value_name = "RECORD")]
     pub record: Option<String>,
 }
@@ -62,11 +62,11 @@ pub fn run(
     let nodes = graph.select(&arguments.node)?;
     let [node] = nodes.as_slice() else {
         let message = format!("`{}` is {}", arguments.node, count(nodes.len(), "node"));
-        return Err(Failure::usage("several-nodes", message).hint("name one of them"));
+        return Err(Failure::usage("several-nodes", message).hint("select one of them"));
     };
     let id = &graph.dag[*node].id;
     let Some(key) = survey.get(*node).and_then(|surveyed| surveyed.key) else {
-        let message = format!("{id}: its key is not known before what it needs has run");
+        let message = format!("{id}: its key is unknown until its inputs have been computed");
         return Err(Failure::failed(message));
     };
     let outcomes = Outcomes::of(&store, key)?;
@@ -75,9 +75,9 @@ pub fn run(
         Some(digits) => {
             let record = outcomes.find(id, digits, &arguments.workflow)?;
             if outcomes.records.len() > 1 && store.is_revoked(&key, &record)? {
-                let message = format!("record {} has been taken back", record.short());
+                let message = format!("record {} has been revoked", record.short());
                 let hint = format!(
-                    "`ribflow why {} {}` says by whom and why; another one is used",
+                    "`ribflow why {} {}` shows by whom and why; another record is used",
                     arguments.workflow.typed(),
                     quoted(id)
                 );
@@ -87,11 +87,7 @@ pub fn run(
             if common.json {
                 writeln!(output, "{}", json!({ "key": key, "chosen": record }))?;
             } else if !common.quiet {
-                writeln!(
-                    output,
-                    "{id}: record {} is used from now on.",
-                    record.short()
-                )?;
+                writeln!(output, "{id}: record {} is used now.", record.short())?;
             }
         }
     }
@@ -142,7 +138,7 @@ impl Outcomes {
             [one] if !digits.is_empty() => Ok(*one),
             [] => Err(
                 Failure::usage("no-record", format!("{id} has no record {digits}")).hint(format!(
-                    "`ribflow cache choose {} {}` shows its records",
+                    "`ribflow cache choose {} {}` lists its records",
                     workflow.typed(),
                     quoted(id)
                 )),
@@ -151,7 +147,7 @@ impl Outcomes {
                 "no-record",
                 format!("several records begin with `{digits}`"),
             )
-            .hint("give more digits")),
+            .hint("use more digits")),
         }
     }
 
@@ -201,8 +197,8 @@ impl Outcomes {
         if self.records.len() > 1 {
             let names: Vec<&str> = different.iter().map(String::as_str).collect();
             match names.is_empty() {
-                true => writeln!(output, "\nThey hold the same.")?,
-                false => writeln!(output, "\nThey differ in {}.", names.join(", "))?,
+                true => writeln!(output, "\nTheir outputs are identical.")?,
+                false => writeln!(output, "\nTheir outputs differ: {}.", names.join(", "))?,
             }
         }
         Ok(())
@@ -220,7 +216,7 @@ impl Outcomes {
         })
     }
 
-    /// The outputs that are not the same everywhere.
+    /// The outputs that are not identical in all records.
     fn different_ports(&self) -> BTreeSet<String> {
         let mut first: BTreeMap<&str, Digest> = BTreeMap::new();
         let mut different = BTreeSet::new();

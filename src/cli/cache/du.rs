@@ -1,4 +1,4 @@
-//! `ribflow cache du`: what takes room.
+//! `ribflow cache du`: shows disk usage by kind and by run.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Write;
@@ -16,7 +16,7 @@ use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
 use crate::ui::text::bytes;
 
-/// Show what takes room: by kind, by run
+/// Show disk usage by kind and by run
 #[derive(Clone, Debug, Args)]
 pub struct DuArguments {}
 
@@ -61,15 +61,15 @@ pub fn run(_: &DuArguments, call: &Call, output: &mut dyn Write) -> Result<Exit,
         }
     }
     let blobs = inventory.objects.len();
-    writeln!(output, "In all {} in {blobs} blobs.", bytes(total))?;
+    writeln!(output, "Total: {} in {blobs} blobs.", bytes(total))?;
     Ok(Exit::Done)
 }
 
-/// What a kind or a run has.
+/// The disk usage of a kind or a run.
 struct Share {
     name: String,
     records: usize,
-    /// Bytes that nothing else names, and those that something else names as well.
+    /// Bytes used only by this group, and bytes shared with other groups.
     own: u64,
     shared: u64,
 }
@@ -85,7 +85,7 @@ impl Share {
     }
 }
 
-/// The keys of each group, by its name.
+/// The keys of each group, by name.
 type Groups = Vec<(String, BTreeSet<Digest>)>;
 
 fn kinds(inventory: &Inventory) -> Groups {
@@ -133,7 +133,7 @@ fn by(inventory: &Inventory, groups: Groups) -> Vec<Share> {
     let shares = groups.iter().map(|(name, indices)| {
         let (mut own, mut shared) = (0, 0);
         for digest in names(indices) {
-            // Those that are elsewhere take no room here.
+            // Blobs that are not in this store use no space.
             let bytes = inventory.objects.get(&digest).map_or(0, |one| one.bytes);
             match owners.get(&digest) {
                 Some(1) => own += bytes,

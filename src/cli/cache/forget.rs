@@ -1,4 +1,4 @@
-//! `ribflow cache forget`: records go, so that their nodes run again.
+//! `ribflow cache forget`: removes records, so that their nodes run again.
 
 use std::io::Write;
 
@@ -23,42 +23,42 @@ use crate::ui::text::count;
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow cache forget grid.yaml 'tuned[seed=0]'         what would go
+  ribflow cache forget grid.yaml 'tuned[seed=0]'         show what would be removed
   ribflow cache forget grid.yaml 'tuned[seed=0]' --yes
   ribflow cache forget 3f786850e387 --yes                a record, or all records of a key";
 
-/// Remove records, so that their nodes run again
+/// Remove records so that their nodes run again
 ///
-/// What the records name stays until the next `gc`. A pinned one is refused.
+/// The blobs that the records name stay until the next `gc`. Pinned records can't be removed.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct ForgetArguments {
-    /// A key or a record, or its first digits; or, with nodes, a workflow file
+    /// A key or record digest, or its first digits; with NODE, a workflow file
     #[arg(value_name = "KEY|RECORD|FILE", value_hint = ValueHint::FilePath)]
     pub what: PathBuf,
 
-    /// The nodes, and nothing that they need: 'tuned[seed=0]'
+    /// The nodes, without their dependencies: 'tuned[seed=0]'
     #[arg(value_name = "NODE")]
     pub nodes: Vec<String>,
 
-    /// Of the workflow, with this parameter or axis; repeatable
+    /// Override a parameter or axis of the workflow; repeatable
     #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append)]
     pub sets: Vec<String>,
 
-    /// Of the workflow, with this profile; repeatable
+    /// Apply a profile of the workflow; repeatable
     #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append)]
     pub profiles: Vec<String>,
 
-    /// Do it: without this, only what would go is shown
+    /// Remove the records; without this option, they are only listed
     #[arg(long, conflicts_with = "dry_run")]
     pub yes: bool,
 
-    /// Show what would go
+    /// List the records without removing them
     #[arg(long)]
     pub dry_run: bool,
 }
 
-/// Fewer digits could be typed by mistake.
+/// The minimum length of a digest prefix, so that a typo does not match.
 const FEWEST_DIGITS: usize = 8;
 
 pub fn run(
@@ -80,7 +80,7 @@ pub fn run(
         if let Some(pin) = pins.iter().find(|pin| pin.nodes.iter().any(pinned)) {
             let label = pin.label(&pins);
             let message = format!("the pin `{label}` keeps key {key}");
-            let hint = format!("`ribflow cache unpin {label}` takes the pin away");
+            let hint = format!("remove the pin with `ribflow cache unpin {label}`");
             return Err(Failure::usage("pinned", message).hint(hint));
         }
     }
@@ -108,7 +108,7 @@ pub fn run(
         let number = count(records.len(), "record");
         match arguments.yes {
             true => writeln!(output, "{number} forgotten.")?,
-            false => writeln!(output, "{number} would be forgotten: `--yes` does it.")?,
+            false => writeln!(output, "{number} would be forgotten. Confirm with `--yes`.")?,
         }
     }
     Ok(match arguments.yes || arguments.dry_run {
@@ -117,12 +117,12 @@ pub fn run(
     })
 }
 
-/// The records that some first digits of a key or a record mean.
+/// The records whose key or digest starts with `digits`.
 fn by_digest(store: &Store, digits: &str) -> Result<Vec<(Digest, Digest)>, Failure> {
     let is_digit = |letter: char| letter.is_ascii_digit() || ('a'..='f').contains(&letter);
     if digits.len() < FEWEST_DIGITS || !digits.chars().all(is_digit) {
-        let message = format!("`{digits}` is no key and no record");
-        let hint = "at least 8 of its digits, as `ribflow cache ls` shows them; or FILE and NODE";
+        let message = format!("`{digits}` is neither a key nor a record");
+        let hint = "give at least 8 digits, as `ribflow cache ls` shows them, or FILE and NODE";
         return Err(Failure::usage("no-digest", message).hint(hint));
     }
     let mut keys = Vec::new();
@@ -140,12 +140,12 @@ fn by_digest(store: &Store, digits: &str) -> Result<Vec<(Digest, Digest)>, Failu
         (1, 0) => Ok(keys.remove(0)),
         (0, 1) => Ok(records),
         (0, 0) => {
-            let message = format!("no key and no record begins with {digits}");
+            let message = format!("no key or record begins with {digits}");
             Err(Failure::usage("no-digest", message).hint("`ribflow cache ls` lists them"))
         }
         _ => {
             let message = format!("several keys or records begin with {digits}");
-            Err(Failure::usage("no-digest", message).hint("give more digits"))
+            Err(Failure::usage("no-digest", message).hint("use more digits"))
         }
     }
 }

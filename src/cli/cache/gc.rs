@@ -1,4 +1,4 @@
-//! `ribflow cache gc`: what nothing needs goes.
+//! `ribflow cache gc`: removes what nothing needs.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -23,32 +23,32 @@ use crate::ui::text::{bytes, count};
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow cache gc --dry-run -v                       every record that would go
-  ribflow cache gc --older-than 7d                    what no run of this week has needed
-  ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
-  ribflow cache gc --max-size 2TB                     until it fits";
+  ribflow cache gc --dry-run -v                       list every record that would be removed
+    ribflow cache gc --older-than 7d                    remove what no run of the last week needs
+    ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
+    ribflow cache gc --max-size 2TB                     remove until the store fits";
 
-/// Remove what nothing needs any more, by age and size
+/// Remove what is no longer needed, by age and size
 ///
-/// What stays: what is pinned; what runs that go on need; what the newest run of each workflow
-/// needs; what a run of the last 30 days needs; and records that are younger than that. Derived
-/// work (decoded images, features), interrupted downloads and damaged files that are older go as
-/// well, and blobs that no record names.
+/// Kept are: pinned records; everything that active runs, the newest run of each workflow, and all
+/// runs of the last 30 days need; and records younger than 30 days. Older derived work (decoded
+/// images, features), interrupted downloads and damaged files are removed, as are blobs that no
+/// record names.
 ///
-/// Beyond --max-size more goes, in this order: derived work, downloads, damaged files, records
-/// that no run needs, and those whose last run is longest ago; with a record the blobs that
-/// nothing else names. What must stay stays even if the store does not fit.
+/// If the store exceeds --max-size, more is removed in this order: derived work, downloads, damaged
+/// files, records that no run needs, then records whose last run is the oldest. A record goes with
+/// the blobs that only it names. Pinned and active content stays even if the store does not fit.
 ///
-/// Runs, and other commands, may go on meanwhile: what was written in the last hour, or since the
-/// oldest process that writes to the store began, stays.
+/// It is safe while runs and other commands are active: everything written in the last hour, or
+/// since the oldest active writer started, stays.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct GcArguments {
-    /// Show what would go, and change nothing
+    /// Show what would be removed without removing it
     #[arg(long)]
     pub dry_run: bool,
 
-    /// What no run has needed for so long goes: 30d, 12h, 0 for all that is older than an hour
+    /// Remove what no run has needed for this long: 30d, 12h; 0 for everything older than an hour
     #[arg(
         long,
         value_name = "TIME",
@@ -57,20 +57,20 @@ pub struct GcArguments {
     )]
     pub older_than: Age,
 
-    /// The same, as a number of days
+    /// Same as --older-than, as a number of days
     #[arg(long, value_name = "N")]
     pub keep_days: Option<u64>,
 
-    /// Most bytes that the store may have: 500GB, 2TiB
+    /// Maximum size of the store: 500GB, 2TiB
     #[arg(long, value_name = "SIZE")]
     pub max_size: Option<Size>,
 
-    /// So many newest runs of each workflow keep what they need, whatever their age
+    /// Keep what the newest N runs of each workflow need, whatever their age
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub keep_runs: usize,
 }
 
-/// What is younger stays: a process may be about to name it.
+/// Younger files stay: a process may be about to reference them.
 const GRACE: Duration = Duration::from_secs(3600);
 
 pub fn run(arguments: &GcArguments, call: &Call, output: &mut dyn Write) -> Result<Exit, Failure> {
@@ -196,21 +196,21 @@ fn show(
     match dry_run {
         true => writeln!(
             output,
-            "{size} would go, {left} would stay. Nothing was changed."
+            "{size} would be removed, {left} would stay. Nothing was changed."
         )?,
-        false => writeln!(output, "{size} gone, {left} left.")?,
+        false => writeln!(output, "{size} removed, {left} left.")?,
     }
     if collected.bytes() == 0 && collected.left > 0 && !collected.too_much {
         writeln!(
             output,
-            "What is less than an hour old stays, whatever it is, and so does what a run or a pin needs."
+            "Files less than an hour old stay, as does everything that a run or a pin needs."
         )?;
     }
     if collected.too_much {
         writeln!(
             output,
-            "That is more than asked for: the rest is pinned, young, or needed by the newest run \
-             of a workflow (`--keep-runs 0`)."
+            "The store still exceeds `--max-size`: the rest is pinned, recent, or needed by the \
+             newest run of a workflow (`--keep-runs 0`)."
         )?;
     }
     Ok(())

@@ -1,11 +1,11 @@
-//! What keys are called: the nodes that runs have under them.
+//! Names for keys: the nodes that runs computed under them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::digest::Digest;
 use crate::engine::journal::SeenRun;
 
-/// For each key the nodes of runs, as `workflow: node`.
+/// The nodes of each key, as workflow and node id.
 #[derive(Debug, Default)]
 pub struct Labels(BTreeMap<Digest, BTreeSet<(String, String)>>);
 
@@ -21,13 +21,13 @@ impl Labels {
         labels
     }
 
-    /// Workflow and node of each that has the key.
+    /// Workflow and id of each node with the key.
     pub fn nodes(&self, key: &Digest) -> impl Iterator<Item = (&str, &str)> {
         let nodes = self.0.get(key).into_iter().flatten();
         nodes.map(|(workflow, id)| (workflow.as_str(), id.as_str()))
     }
 
-    /// The first of them, and how many there are besides.
+    /// The first node, and the number of others.
     pub fn short(&self, key: &Digest) -> String {
         let mut nodes = self.nodes(key);
         match (nodes.next(), nodes.count()) {

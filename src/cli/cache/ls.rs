@@ -1,4 +1,4 @@
-//! `ribflow cache ls`: the records.
+//! `ribflow cache ls`: lists the records.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -28,26 +28,26 @@ use crate::ui::text::{bytes, duration};
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache ls                every record
-  ribflow cache ls grid.yaml      those of a workflow
+    ribflow cache ls grid.yaml      the records of a workflow
   ribflow cache ls --json | jq -r '.records[] | select(.here | not) | .key'";
 
-/// List the records
+/// List records
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct LsArguments {
-    /// Only those of this workflow
+    /// List only the records of this workflow
     #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub file: Option<PathBuf>,
 
-    /// Of that workflow, with this parameter or axis; repeatable
+    /// Override a parameter or axis of the workflow; repeatable
     #[arg(long = "set", value_name = "PATH=VALUE", action = ArgAction::Append, requires = "file")]
     pub sets: Vec<String>,
 
-    /// Of that workflow, with this profile; repeatable
+    /// Apply a profile of the workflow; repeatable
     #[arg(long = "profile", value_name = "NAME", action = ArgAction::Append, requires = "file")]
     pub profiles: Vec<String>,
 
-    /// With whole digests, who signed each, and every node that has it
+    /// Show full digests, signers, and every node of each record
     #[arg(long)]
     pub long: bool,
 }
@@ -119,7 +119,7 @@ struct Line<'a> {
     bytes: u64,
 }
 
-/// Bytes of everything that a record stands for.
+/// The size of all outputs of a record.
 fn size(outcome: &Outcome) -> u64 {
     let ports = outcome.record.ports.values();
     ports.map(|port| port.bytes).sum()
@@ -163,7 +163,7 @@ impl Line<'_> {
         let unused = if self.chosen {
             ""
         } else {
-            "  (another one is used)"
+            "  (another record is used)"
         };
         writeln!(output, "record {digest}{unused}")?;
         writeln!(output, "  key {key}")?;

@@ -1,5 +1,5 @@
-//! `ribflow cache …`: looking after the store, one file for each subcommand. What is collected, checked
-//! or chosen is decided in `store`; here it is asked for and printed.
+//! `ribflow cache …`: manages the store, with one file for each subcommand. `store` decides what is
+//! collected, checked or chosen; these files parse and print.
 
 mod adopt;
 mod choose;
@@ -33,19 +33,19 @@ use crate::ui::text::printable;
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow cache gc --dry-run                  what could go
-  ribflow cache gc --max-size 500GB           until it fits
-  ribflow cache pin grid.yaml --name paper    these results stay
-  ribflow cache verify                        is everything as it was written?
-  ribflow cache du                            what takes room
+  ribflow cache gc --dry-run                  show what would be removed
+    ribflow cache gc --max-size 500GB           remove until the store fits
+    ribflow cache pin grid.yaml --name paper    keep these results
+    ribflow cache verify                        check everything against its digest
+    ribflow cache du                            show disk usage
 
-The store is the one of the current folder, or the workflow's, or --store.";
+The store is that of the current folder or of the workflow, or the one given by --store.";
 
-/// Look after the store: clean it, check it, keep results, see what takes room
+/// Manage the store
 ///
-/// The store is a folder of records, which say what came out, and of blobs, which records name.
-/// Nothing leaves it by itself: `gc` cleans it, and never takes what a pin, a run that goes on or
-/// a kept run needs.
+/// The store is a folder of records, which describe results, and of blobs, which records name.
+/// Nothing is removed automatically. `gc` cleans the store and never removes what a pin, an active
+/// run or a kept run needs.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct CacheArguments {
@@ -78,29 +78,29 @@ pub fn run(
     arguments.command.run(call, output)
 }
 
-/// The store of `workflow`, or where there is none, of the current folder.
+/// The store of `workflow`, or of the current folder without one.
 fn locations_of(workflow: Option<&Path>, common: &Common) -> Locations {
     Locations::of(workflow.unwrap_or(Path::new("workflow.yaml")), common)
 }
 
-/// The workflow file that `place` stands for, as a person at the prompt would write it.
+/// The workflow file that `place` identifies, as a user would type it.
 fn file_of(store: &Store, place: &Digest) -> Option<String> {
     let file = workflow_files::file(store, place)?;
     Some(printable(&locations::shown(&file)))
 }
 
-/// The same, or what tells it from others where it is not known here.
+/// The workflow file or, if it is unknown here, a short identifier.
 fn workflow_label(store: &Store, place: &Digest) -> String {
     let unknown = || format!("not known here, {}", place.short());
     file_of(store, place).unwrap_or_else(unknown)
 }
 
-/// A store that is there: a mistyped `--store` must not be made and then cleaned.
+/// Opens a store that exists: a mistyped `--store` must not be created and then cleaned.
 pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failure> {
     let place = locations_of(workflow, common).store;
     if !place.exists() && !place.is_other() {
         let message = format!("there is no store at {}", locations::shown(&place.root));
-        let hint = "`--store` or RIBFLOW_STORE names another";
+        let hint = "choose another store with `--store` or RIBFLOW_STORE";
         return Err(Failure::usage("no-store", message).hint(hint));
     }
     stores::open_store(&place)
@@ -114,16 +114,16 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match &error {
             StoreError::Pinned { pin, .. } => Self::usage("pinned", error.to_string())
-                .hint(format!("`ribflow cache unpin {pin}` takes the pin away")),
+                .hint(format!("remove the pin with `ribflow cache unpin {pin}`")),
             StoreError::SeveralPins { labels, .. } => {
                 let labels = listed(labels.iter().map(String::as_str));
                 Self::usage("ambiguous-pin", error.to_string()).hint(format!(
-                    "one of {labels}; `ribflow cache pins` says whose they are"
+                    "use one of {labels}; `ribflow cache pins` shows their workflow files"
                 ))
             }
             StoreError::PinName(_) => Self::usage("pin-name", error.to_string()),
             StoreError::NothingToPin { id } => Self::usage("nothing-to-pin", error.to_string())
-                .hint(format!("`ribflow run FILE '{id}'` makes it")),
+                .hint(format!("compute it with `ribflow run FILE '{id}'`")),
             _ => Self::from_error(&error),
         }
     }

@@ -1,4 +1,4 @@
-//! Whose results a cleaning takes.
+//! Groups the records that `gc` removes by the workflow that used them.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::UNIX_EPOCH;
@@ -12,26 +12,27 @@ use crate::store::Store;
 use crate::store::gc::GcReport;
 use crate::ui::text::{count, printable};
 
-/// A workflow, with its profiles and overrides, that used some of what goes; or no run at all.
+/// A workflow, with its profiles and overrides, that used some of the removed records; or the
+/// records that no run used.
 pub struct Owner {
-    /// As it is typed; `None`: no run names the records.
+    /// The workflow as typed; `None` if no run names the records.
     title: Option<String>,
-    /// Stands for the workflow's file; `None` where the journals know none.
+    /// Identifies the workflow's file; `None` if the journals do not have it.
     place: Option<Digest>,
     records: usize,
-    /// The newest run, and when it last did something, in seconds since 1970.
+    /// The newest run and the time of its last activity, in seconds since 1970.
     run: String,
     last: u64,
 }
 
 impl Owner {
-    /// Everybody who used the records that go. A record that several used counts for each.
+    /// All users of the removed records. A record with several users counts for each of them.
     pub fn all(collected: &GcReport, runs: &[SeenRun]) -> Vec<Self> {
         let gone = collected.records.iter().map(|gone| gone.key);
         let mut records: HashMap<Digest, usize> = HashMap::new();
         gone.for_each(|key| *records.entry(key).or_default() += 1);
         let mut groups: BTreeMap<_, (Self, HashSet<Digest>)> = BTreeMap::new();
-        // The oldest first, so that the newest names the group.
+        // Oldest first, so that the newest run names the group.
         for run in runs {
             let used = run.all_keys.iter().filter(|key| records.contains_key(key));
             let used: Vec<Digest> = used.copied().collect();

@@ -1,5 +1,5 @@
-//! `ribflow cache pin`, `unpin`, `pins`: what no cleaning takes; and `release`: what may be passed
-//! on after all.
+//! `ribflow cache pin`, `unpin`, `pins`: results that `gc` keeps; and `release`: blobs that may be
+//! shared again.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,11 +21,11 @@ use crate::store::pins::{Pin, PinResult, Pinned};
 use crate::ui::text::{count, printable};
 use crate::workflow::withheld::Withheld;
 
-/// Let blobs be passed on again that an earlier `share: false` held back
+/// Allow sharing of blobs that an earlier `share: false` withheld
 ///
-/// A dataset of your own data says with `share: true` that it may be passed on. Blobs that were
-/// marked before it said so stay here until they are released: this does so for all that the
-/// workflow, as it is now, does not hold back.
+/// Your own dataset may be shared if it sets `share: true`. Blobs that were marked before you set
+/// it stay in this store until you release them. This command releases all blobs of the workflow
+/// that it no longer withholds.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ReleaseArguments {
@@ -33,11 +33,11 @@ pub struct ReleaseArguments {
     pub target: TargetArguments,
 }
 
-/// Take a pin away
+/// Remove a pin
 #[derive(Clone, Debug, Args)]
 pub struct UnpinArguments {
-    /// The pin, as `ribflow cache pins` lists it: NAME, or NAME@DIGITS where workflow files in
-    /// several places have one of that name
+    /// The pin, as listed by `ribflow cache pins`: NAME, or NAME@DIGITS if several workflow files
+    /// have a pin with that name
     #[arg(value_name = "NAME")]
     pub name: String,
 }
@@ -45,19 +45,19 @@ pub struct UnpinArguments {
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow cache pin grid.yaml --name paper              everything that the workflow has made
-  ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and what they need
+  ribflow cache pin grid.yaml --name paper              all results of the workflow
+    ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and their dependencies
   ribflow cache unpin paper";
 
-/// Keep results of a workflow, whatever `gc` is told
+/// Protect results of a workflow from `gc`
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct PinArguments {
     #[command(flatten)]
     pub target: TargetArguments,
 
-    /// What to call it; this workflow file's pin of that name is replaced [default: the workflow's
-    /// name]
+    /// The name of the pin; replaces this workflow file's pin with the same name [default: the
+    /// workflow's name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
 }
@@ -81,9 +81,9 @@ pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Res
         })
         .collect();
     if nodes.is_empty() {
-        let message = "none of these nodes has a result: there is nothing to pin";
+        let message = "none of these nodes has a result, so there is nothing to pin";
         let workflow = arguments.target.workflow.typed();
-        return Err(Failure::failed(message).hint(format!("`ribflow run {workflow}` first")));
+        return Err(Failure::failed(message).hint(format!("run `ribflow run {workflow}` first")));
     }
     let name = arguments.name.as_ref().unwrap_or(&graph.name);
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -116,16 +116,16 @@ pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Res
             })
         )?;
     } else if !common.quiet {
-        writeln!(output, "{label}: {} kept.", count(pinned, "node"))?;
+        writeln!(output, "{label}: {} pinned.", count(pinned, "node"))?;
         if is_beside {
-            let others = "A pin of that name of another workflow file stays";
-            writeln!(output, "{others}: `ribflow cache pins` lists both.")?;
+            let others = "Another workflow file also has a pin with this name";
+            writeln!(output, "{others}; `ribflow cache pins` lists both.")?;
         }
         if let Some(pin) = replaced {
             let (nodes, date) = (count(pin.nodes.len(), "node"), utc(pin.at));
             writeln!(
                 output,
-                "In place of a pin of that name of {date}: {nodes} of {}. `--name` keeps both.",
+                "This replaces a pin from {date}: {nodes} of {}. Use another `--name` to keep both.",
                 pin.workflow
             )?;
         }
@@ -133,7 +133,7 @@ pub fn pin(arguments: &PinArguments, call: &Call, output: &mut dyn Write) -> Res
             let others = count(total - pinned, "node");
             writeln!(
                 output,
-                "{others} without a result: pin again once they have run."
+                "{others} without a result: pin again after they have run."
             )?;
         }
     }
@@ -162,7 +162,7 @@ pub fn unpin(
     if common.json {
         writeln!(output, "{}", json!({ "name": name, "unpinned": true }))?;
     } else if !common.quiet {
-        writeln!(output, "{name}: no longer kept.")?;
+        writeln!(output, "{name}: unpinned.")?;
     }
     Ok(Exit::Done)
 }
@@ -193,7 +193,7 @@ pub fn list(_: &PinsArguments, call: &Call, output: &mut dyn Write) -> Result<Ex
     Ok(Exit::Done)
 }
 
-/// Takes the markers away from all that the workflow, as it is now, does not hold back.
+/// Removes the markers from all blobs that the workflow no longer withholds.
 pub fn release(
     arguments: &ReleaseArguments,
     call: &Call,
@@ -219,7 +219,7 @@ pub fn release(
             }
         }
     }
-    // What another node of the same workflow holds back stays so.
+    // Blobs that another node of the same workflow withholds stay marked.
     for surveyed in &survey.nodes {
         for name in withheld.ports(surveyed.node) {
             let record = surveyed.record.as_ref();

@@ -1,5 +1,4 @@
-//! `ribflow cache stats`: how much there is, and what it has saved. All of it is counted from what
-//! lies there.
+//! `ribflow cache stats`: the size of the store and what reuse has saved, counted from its content.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
@@ -16,7 +15,7 @@ use crate::engine::journal;
 use crate::store::inventory::Inventory;
 use crate::ui::text::{bytes, count, duration};
 
-/// Show how much is in the store and what it has saved
+/// Show the size of the store and what it has saved
 #[derive(Clone, Debug, Args)]
 pub struct StatsArguments {}
 
@@ -81,7 +80,7 @@ pub fn run(_: &StatsArguments, call: &Call, output: &mut dyn Write) -> Result<Ex
     if stats.named > stats.here {
         writeln!(
             output,
-            "Records name {} that are here; each blob is kept once, which saves {}.",
+            "Records reference {} that are here; storing each blob once saves {}.",
             bytes(stats.named),
             bytes(stats.named - stats.here)
         )?;
@@ -89,13 +88,13 @@ pub fn run(_: &StatsArguments, call: &Call, output: &mut dyn Write) -> Result<Ex
     let spared = duration(reused_seconds);
     writeln!(
         output,
-        "The runs that are kept have taken {} from here that took {spared} to make.",
+        "The recorded runs reused {}, which took {spared} to compute.",
         count(reused as usize, "result"),
     )?;
     if stats.foreign > 0 {
         writeln!(
             output,
-            "{} made elsewhere: {} that were not spent here; {} ({}) of them have not been needed.",
+            "{} from elsewhere saved {} of computing; {} ({}) of their blobs have not been needed.",
             count(stats.foreign, "record"),
             duration(stats.foreign_seconds),
             count(stats.absent, "blob"),
@@ -110,7 +109,7 @@ struct Stats {
     records: usize,
     blobs: usize,
     bytes: u64,
-    /// Bytes of blobs that are here, as often as a record names them; and once each.
+    /// Bytes of the blobs that are here: counted once for each record, and once each.
     named: u64,
     here: u64,
     foreign: usize,

@@ -1,4 +1,4 @@
-//! `ribflow cache verify`: everything in the store against its digest.
+//! `ribflow cache verify`: checks everything in the store against its digest.
 
 use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
@@ -31,30 +31,31 @@ Examples:
 
 /// Check everything in the store against its digest
 ///
-/// Reads every blob, record and signature. What does not match its name is moved to the store's
-/// damaged/ and never used again: a node whose record is damaged runs again.
+/// Reads every blob, record and signature. Files that do not match their name are moved to damaged/
+/// in the store and never used again: a node with a damaged record runs again.
 ///
-/// Blobs that a record names and that are not here are an error, unless somebody has signed the
-/// record: then they are to be had from where it came from, and are fetched when they are needed.
+/// A missing blob is an error, unless the record that names it is signed: then the blob is
+/// available where the record came from, and is fetched when needed.
 ///
-/// Ends with 1 where something is damaged or missing and was not repaired.
+/// Exits with 1 if something is damaged or missing and was not repaired.
 #[derive(Clone, Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub struct CheckArguments {
-    /// Fetch what is damaged or missing from where --remote says, and tell what must run again for the
-    /// rest
+    /// Fetch damaged and missing files from --remote, and list the nodes that must run again for
+    /// the rest
     #[arg(long)]
     pub repair: bool,
 
-    /// With --repair: where from, a name that `ribflow remote add` gave, or a URL; repeatable
+    /// With --repair: the remote to fetch from, a name from `ribflow remote list` or a URL;
+    /// repeatable
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
     pub remotes: Vec<String>,
 }
 
-/// What may make good what has been found.
+/// The hint for faults that a remote may repair.
 const FETCH: &str = "\
-`ribflow cache verify --repair --remote NAME` fetches what another lab has; without `--remote` there \
-is nowhere to fetch from.";
+`ribflow cache verify --repair --remote NAME` fetches what another lab has; without `--remote`, nothing \
+can be fetched.";
 
 pub fn run(
     arguments: &CheckArguments,
@@ -109,18 +110,17 @@ pub fn run(
     })
 }
 
-/// Whether a signature speaks for a record. By whom, and whether that one is trusted, is another
-/// question.
+/// Checks that a signature is valid for a record, whether or not its signer is trusted.
 fn judge(record: &Record, digest: &Digest, signature: &Signature) -> Result<(), String> {
     let signer = PublicKey::from_name(&signature.signer);
     statement::verify(&signature.envelope, &signer, digest, record)
         .map_err(|error| error.to_string())
 }
 
-/// What would make a fault good.
+/// How to repair a fault.
 struct Repair {
     wanted: Vec<BlobRequest>,
-    /// The keys whose nodes lack something.
+    /// The keys of the affected nodes.
     keys: BTreeSet<Digest>,
 }
 
@@ -143,7 +143,7 @@ impl Repair {
                 wanted: Vec::new(),
                 keys: [*key].into(),
             },
-            // The record stays without it, and what can't be read or lies in its place stays too.
+            // The record stays valid without the signature. Unreadable files stay in place.
             Fault::Signature { .. } | Fault::Unreadable { .. } | Fault::Small { .. } => Self {
                 wanted: Vec::new(),
                 keys: BTreeSet::new(),
@@ -154,7 +154,7 @@ impl Repair {
     fn is_done(&self, fault: &Fault, store: &Store) -> bool {
         let fetched = self.wanted.iter().all(|wanted| store.has(&wanted.digest));
         match fault {
-            // One that nothing names is not needed.
+            // A blob that nothing names is not needed.
             Fault::Blob { .. } => fetched || self.keys.is_empty(),
             Fault::Missing { .. } => fetched,
             Fault::Record { key, .. } => {
@@ -241,13 +241,13 @@ fn show(
     if open.iter().any(|(fault, _)| is_set_aside(fault)) && checked.kept.is_empty() {
         writeln!(
             output,
-            "\nWhat is damaged has been set aside and is not used."
+            "\nDamaged files have been set aside and are not used."
         )?;
     }
     for (path, why) in &checked.kept {
         writeln!(
             output,
-            "{} could not be set aside ({why}); it is not used either.",
+            "{} could not be set aside ({why}), but is not used either.",
             path.display()
         )?;
     }
@@ -257,8 +257,8 @@ fn show(
     {
         writeln!(
             output,
-            "What could not be read may be whole: nothing was done to it. The disk, the \
-             permissions, or the number of open files (`ulimit -n`) may be why."
+            "Unreadable files may be intact and were left alone. Check the disk, the permissions, \
+             and the limit on open files (`ulimit -n`)."
         )?;
     }
     if open
@@ -267,17 +267,17 @@ fn show(
     {
         writeln!(
             output,
-            "Damaged files that decide something stay in their place, so that no other decision \
-             takes theirs; the command that needs one says how it is written anew."
+            "Damaged files that hold a decision stay in place, so that no default replaces it; \
+             the command that needs one explains how to rewrite it."
         )?;
     }
     if repaired > 0 {
-        writeln!(output, "{} made good.", count(repaired, "fault"))?;
+        writeln!(output, "{} repaired.", count(repaired, "fault"))?;
     }
     if !nodes.is_empty() {
         writeln!(
             output,
-            "These nodes lack something; `ribflow run FILE NODE --force NODE` makes it again:"
+            "These nodes lack files; `ribflow run FILE NODE --force NODE` computes them again:"
         )?;
         for (workflow, id) in nodes {
             writeln!(output, "  {workflow}: {id}")?;
@@ -288,7 +288,7 @@ fn show(
     }
     if !checked.elsewhere.is_empty() {
         let blobs = count(checked.elsewhere.len(), "blob");
-        writeln!(output, "{blobs} of signed records are elsewhere.")?;
+        writeln!(output, "{blobs} of signed records are not in this store.")?;
     }
     let CheckReport {
         blobs,
@@ -304,14 +304,14 @@ fn show(
         count(*records, "record"),
         count(*signatures, "signature"),
         match checked.faults.is_empty() {
-            true => "all as they should be".to_string(),
+            true => "no faults".to_string(),
             false => count(checked.faults.len(), "fault"),
         }
     )?;
     Ok(())
 }
 
-/// Whether a fault is one that has been moved out of the way.
+/// Whether the damaged file has been moved out of the way.
 fn is_set_aside(fault: &Fault) -> bool {
     matches!(
         fault,
@@ -319,7 +319,7 @@ fn is_set_aside(fault: &Fault) -> bool {
     )
 }
 
-/// How far it is, on a terminal.
+/// Progress on a terminal.
 struct ProgressBar {
     shown: bool,
     percent: Mutex<u64>,
@@ -338,7 +338,7 @@ impl ProgressBar {
         let mut last = self.percent.lock().unwrap_or_else(|held| held.into_inner());
         if self.shown && percent > *last {
             *last = percent;
-            // Progress that can't be shown is no reason to stop.
+            // Failing to print progress must not stop the check.
             let _ = write!(
                 std::io::stderr(),
                 "\r{percent:3} % of {} checked",

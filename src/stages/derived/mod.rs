@@ -1,8 +1,9 @@
-//! Derived work: what many nodes need from the same content. Decoded, resized and cropped pixels of a
-//! dataset; features and logits of a frozen model.
+//! Derived work: what many nodes need from the same content. Decoded, resized and cropped pixels of
+//! a dataset; features and logits of a frozen model.
 //!
-//! The first node that needs it makes it in pieces, shared among the nodes that wait, and it is kept on
-//! the store's shelf within the budget. It is in no key, since it follows from what is in the keys.
+//! The first node that needs it makes it in pieces, shared among the nodes that wait, and it is
+//! kept on the store's shelf within the budget. It is in no key, since it follows from what is in
+//! the keys.
 
 mod frozen;
 mod kinds;

@@ -182,7 +182,7 @@ fn cleaning_keeps_what_runs_and_pins_need() {
         "paper",
     ];
     let again = space.run(&again).expect(0);
-    assert!(again.stdout.contains("In place of a pin"), "{again}");
+    assert!(again.stdout.contains("This replaces a pin"), "{again}");
     let pins = space.run(&["cache", "pins", "--json"]).expect(0).json();
     assert_eq!(pins["pins"][0]["nodes"][0]["id"], "images[domain=v2]");
     assert_eq!(
@@ -285,7 +285,10 @@ fn another_outcome_can_be_chosen() {
     let text = space
         .run(&["cache", "choose", "small.yaml", "now"])
         .expect(0);
-    assert!(text.stdout.contains("They differ in all, time."), "{text}");
+    assert!(
+        text.stdout.contains("Their outputs differ: all, time."),
+        "{text}"
+    );
 }
 
 #[test]

@@ -120,7 +120,7 @@ fn two_projects_have_a_pin_of_one_name_each() {
         cache(&["pin", &format!("{project}/grid.yaml")]).ok();
     }
     let again = cache(&["pin", "one/grid.yaml"]).expect(0);
-    assert!(again.stdout.contains("In place of a pin"), "{again}");
+    assert!(again.stdout.contains("This replaces a pin"), "{again}");
     let listed = cache(&["pins", "--json"]).expect(0).json();
     let places = listed["pins"].as_array().unwrap().iter();
     let places: Vec<&str> = places.map(|pin| pin["place"].as_str().unwrap()).collect();
@@ -176,14 +176,14 @@ fn a_pin_of_an_earlier_version_is_replaced_only_where_nothing_of_it_is_lost() {
     fs::write(&path, old.to_string()).unwrap();
 
     let told = cache(&["pin", "two/grid.yaml"]);
-    assert!(!told.stdout.contains("In place of"), "{told}");
+    assert!(!told.stdout.contains("This replaces"), "{told}");
     let listed = cache(&["pins"]).stdout;
     assert!(
         listed.contains("grid@unknown: 1 node of grid\n"),
         "{listed}"
     );
     let told = cache(&["pin", "one/grid.yaml"]);
-    assert!(told.stdout.contains("In place of a pin"), "{told}");
+    assert!(told.stdout.contains("This replaces a pin"), "{told}");
     let listed = cache(&["pins"]).stdout;
     assert!(!listed.contains("unknown"), "{listed}");
     assert_eq!(listed.lines().count(), 2);

@@ -73,7 +73,7 @@ fn wrong_places_and_tokens_are_told_before_anything_is_served() {
     command.env("RIBFLOW_SERVE_TOKENS", TOKEN);
     let outcome = space.finish(&mut command).expect(2);
     assert!(
-        outcome.stderr.contains("can't listen at 1.2.3.4:80"),
+        outcome.stderr.contains("can't listen on 1.2.3.4:80"),
         "{outcome}"
     );
     assert!(space.path("new/store.json").is_file());

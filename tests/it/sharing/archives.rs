@@ -110,7 +110,7 @@ fn no_two_names_are_one() {
         ("zz", "zz/x", "both a file and a folder"),
         ("tools/a", "Tools/b", "the same name on some systems"),
         ("caf\u{e9}", "cafe\u{301}", "the same name on some systems"),
-        ("bundle", "grid.yaml ", "no file that its workflow declares"),
+        ("bundle", "grid.yaml ", "not declared by its workflow"),
     ] {
         let mut entries = vec![about("grid.yaml")];
         entries.extend((one != "grid.yaml").then(grid));
@@ -138,11 +138,7 @@ fn only_what_the_workflow_declares_is_in_a_bundle() {
         "other.yaml.lock",
     ] {
         let files = [("grid.yaml", GRID), (name, "x")];
-        refused(
-            &space,
-            &bundle(&files),
-            "no file that its workflow declares",
-        );
+        refused(&space, &bundle(&files), "not declared by its workflow");
     }
     // The lock, published values, and the files of commands in every profile and as exported.
     let text = "\

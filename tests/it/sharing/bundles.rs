@@ -72,7 +72,7 @@ fn a_bundle_is_taken_whole_or_not_at_all() {
     assert!(
         imported
             .stdout
-            .contains("off until you allow them: 2 command stages"),
+            .contains("disabled until you allow them: 2 command stages"),
         "{imported}"
     );
     let run = ["run", "got/shell.yaml", "--json"];

@@ -92,7 +92,7 @@ fn a_folder_and_a_stranger_who_is_refused() {
     assert_eq!(number(&summary, "failed"), 0);
     assert!(number(&summary, "ran") > NODES / 2, "{summary}");
     assert!(said.contains("ribflow trust add"), "{said}");
-    assert!(said.contains("were not taken"), "{said}");
+    assert!(said.contains("were refused"), "{said}");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn what_was_taken_back_is_told_everywhere_and_gives_way() {
         NODE,
     ];
     let refused = a.run(&[&choose[..], &[&old]].concat()).expect(1);
-    assert!(refused.stderr.contains("has been taken back"), "{refused}");
+    assert!(refused.stderr.contains("has been revoked"), "{refused}");
     let push = [
         "push",
         "mini-rib.yaml",

@@ -29,7 +29,7 @@ fn a_place_without_anything_of_it_is_no_success() {
     ];
     for nodes in [&[][..], &["summary"], &["--records-only"]] {
         let nothing = lab.run(&[&pull[..], nodes].concat()).expect(1);
-        assert!(nothing.stderr.contains("nothing of"), "{nothing}");
+        assert!(nothing.stderr.contains("has no results of"), "{nothing}");
     }
     // Where all of it is here already there is nothing to fetch.
     lab.mini_rib(&[]);

@@ -27,7 +27,7 @@ fn a_key_is_made_once_and_only_its_owner_reads_it() {
     insta::assert_snapshot!(none, @r"
     --- stderr
     error: there is no key to sign with
-    hint: `ribflow key generate` makes one
+    hint: create one with `ribflow key generate`
     [exit code 2]
     ");
     let made = space
@@ -136,7 +136,10 @@ fn trust_is_one_key_under_one_name() {
     insta::assert_snapshot!(space.read(CONFIG));
     for (text, told) in [
         (format!("aachen:{}", key(2)), "is trusted with another key"),
-        (format!("kyoto:{}", key(1)), "that is the key of `aachen`"),
+        (
+            format!("kyoto:{}", key(1)),
+            "this key is already trusted as `aachen`",
+        ),
         (format!("{}", key(2)), "has no name"),
         (format!("../x:{}", key(2)), "can't be the name"),
         (
@@ -174,7 +177,7 @@ fn trust_is_one_key_under_one_name() {
     );
     space.run(&["trust", "remove", "aachen"]).ok();
     let list = space.run(&["trust", "list"]).expect(0);
-    insta::assert_snapshot!(list, @"nobody is trusted: no result of others is taken");
+    insta::assert_snapshot!(list, @"no key is trusted, so no results of other labs are used");
 }
 
 #[test]
@@ -220,7 +223,7 @@ fn remotes_are_named_listed_and_tried() {
     for (arguments, told) in [
         (
             &["remote", "add", "disk", "/other"][..],
-            "there is a remote `disk` already",
+            "the remote `disk` already exists",
         ),
         (&["remote", "add", "a/b", "/x"], "can't be the name"),
         (&["remote", "add", "x", "s4://x"], "did you mean `s3`?"),
@@ -230,7 +233,7 @@ fn remotes_are_named_listed_and_tried() {
         ),
         (
             &["remote", "add", "x", "https://me:word@x/"],
-            "no user and no password",
+            "a user or a password",
         ),
         (
             &["remote", "add", "x", "https://x", "--token-env", "a token"],
@@ -242,9 +245,9 @@ fn remotes_are_named_listed_and_tried() {
         ),
         (
             &["remote", "add", "x", "/x", "--recheck", "500%"],
-            "is no share",
+            "is not a share",
         ),
-        (&["remote", "add", "x", "/x", "--quorum", "0"], "from 1 on"),
+        (&["remote", "add", "x", "/x", "--quorum", "0"], "at least 1"),
         (&["remote", "remove", "dsik"], "did you mean `disk`?"),
         (&["remote", "check", "dsik"], "did you mean `disk`?"),
     ] {
@@ -271,7 +274,7 @@ fn remotes_are_named_listed_and_tried() {
         .ok();
     space.write("sealed/tmp", "");
     let sealed = space.run(&["remote", "check", "sealed"]).expect(1);
-    assert!(sealed.stderr.contains("is to be written"), "{sealed}");
+    assert!(sealed.stderr.contains("but can't be written"), "{sealed}");
     space.run(&["remote", "remove", "disk"]).ok();
     assert!(
         space.path("shared/a b").is_dir(),
@@ -349,7 +352,7 @@ fn only_what_this_lab_has_signed_can_be_taken_back() {
             "there is no record",
             "ribflow cache ls --long",
         ),
-        (unsigned.digest(), "nobody has signed", "cache forget"),
+        (unsigned.digest(), "is not signed", "cache forget"),
         (
             theirs.digest(),
             "is signed by `kyoto`, not by you",
@@ -363,7 +366,7 @@ fn only_what_this_lab_has_signed_can_be_taken_back() {
         assert!(refused.stderr.contains(told), "{told}: {refused}");
         assert!(refused.stderr.contains(hint), "{hint}: {refused}");
     }
-    for (name, told) in [("kyoto", "only they can take it back"), ("em", "`me`")] {
+    for (name, told) in [("kyoto", "only its owner can revoke it"), ("em", "`me`")] {
         let refused = space.run(&["revoke", "--key", name]).expect(2);
         assert!(refused.stderr.contains(told), "{refused}");
     }
@@ -417,7 +420,7 @@ fn what_is_taken_back_is_signed_kept_and_told() {
         "a mistake\x1b[2J",
     ];
     let told = space.run(&record).expect(0);
-    let expected = format!("taken back: the record {digest}\n`disk` knows\n");
+    let expected = format!("revoked: the record {digest}\npublished at `disk`\n");
     assert_eq!(told.stdout, expected);
     let text = space.run(&["key", "show"]).expect(0).stdout;
     let public: PublicKey = text.trim_end().split_once(':').unwrap().1.parse().unwrap();
@@ -466,7 +469,7 @@ fn what_is_taken_back_is_signed_kept_and_told() {
         "{gone}"
     );
     let list = space.run(&["key", "list"]).expect(0);
-    assert!(list.stdout.contains("taken back"), "{list}");
+    assert!(list.stdout.contains("revoked"), "{list}");
     // A digest that no imported command has is allowed, and remarked on.
     let allowed = space.run(&["trust", "allow", &digest]).expect(0);
     assert!(allowed.stdout.contains("no command stage"), "{allowed}");

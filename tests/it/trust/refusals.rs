@@ -64,7 +64,7 @@ fn a_flood_of_signers_stays_a_few_lines() {
     let notices = notices(&refused, &Trust::default());
     assert_eq!(notices.len(), 9);
     let last = &notices[8].message;
-    assert_eq!(last, "92 records not taken for 92 further reasons");
+    assert_eq!(last, "92 records refused for 92 further reasons");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn disagreement_is_told_with_who_stands_where() {
     let all = agreement(&agreements).unwrap();
     assert_eq!(
         all,
-        "several labs have 4 results: 1 equal to the last bit, 1 within the tolerance, 2 different"
+        "several labs have 4 results: 1 bit-identical, 1 within the tolerance, 2 different"
     );
     insta::assert_snapshot!(text(&disagreements(&agreements)));
 }
