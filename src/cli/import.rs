@@ -21,7 +21,7 @@ use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
 use crate::remote::exchange::{
-    Exchange, LookupResult, MOST_UNTOLD, RecordQuery, Refusal, RefusalReason,
+    Exchange, LookupResult, MOST_UNKNOWN_SIZE, RecordQuery, Refusal, RefusalReason,
 };
 use crate::remote::home::Home;
 use crate::remote::imported;
@@ -158,7 +158,7 @@ impl Bundle {
         let sizes = wanted
             .iter()
             .filter_map(|one| Some((one.digest, one.bytes?)));
-        if let Some(digest) = self.reader.damaged(&sizes.collect(), MOST_UNTOLD) {
+        if let Some(digest) = self.reader.damaged(&sizes.collect(), MOST_UNKNOWN_SIZE) {
             let message = format!("the bundle is damaged: blob {digest}; nothing was imported");
             return Err(Failure::failed(message));
         }

@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_told_apart() {
+    fn addresses_become_remotes_or_errors() {
         for (url, expected) in [
             ("file:///srv/lab%20a/", "file:///srv/lab a"),
             ("file://localhost/srv", "file:///srv"),

@@ -31,7 +31,7 @@ pub fn describe(request: &Request) -> Result<Fetched, DownloadError> {
             status: status.as_u16(),
         });
     }
-    let mut told = Fetched::default();
-    linked(&response, &mut told);
-    Ok(told)
+    let mut reported = Fetched::default();
+    linked(&response, &mut reported);
+    Ok(reported)
 }

@@ -93,13 +93,17 @@ pub fn download(request: &Request, target: &Path, watch: Watch) -> Result<Fetche
     }
     fsx::give_way(target);
     fsx::give_way(&Note::place(target));
-    let Note { told, tag, total } = Note::beside(target).unwrap_or_default();
+    let Note {
+        reported,
+        tag,
+        total,
+    } = Note::beside(target).unwrap_or_default();
     let mut transfer = Transfer {
         web: web(),
         request,
         target,
         watch,
-        fetched: told,
+        fetched: reported,
         tag,
         total,
     };
@@ -169,7 +173,9 @@ fn again(why: impl ToString) -> Attempt {
 /// The metadata beside an incomplete file.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Note {
-    told: Fetched,
+    /// The name in files of earlier versions.
+    #[serde(rename = "told")]
+    reported: Fetched,
     tag: Option<String>,
     total: Option<u64>,
 }
@@ -186,7 +192,7 @@ impl Note {
         let bytes = fs::metadata(target).ok()?.len();
         let mut note: Self =
             serde_json::from_slice(&fsx::read_regular(&Self::place(target)).ok()?).ok()?;
-        note.told.bytes = bytes;
+        note.reported.bytes = bytes;
         Some(note)
     }
 
@@ -251,7 +257,7 @@ impl Transfer<'_> {
             self.total = header(&response, "content-length").and_then(|it| it.parse().ok());
         }
         let note = Note {
-            told: self.fetched.clone(),
+            reported: self.fetched.clone(),
             tag: self.tag.clone(),
             total: self.total,
         };
@@ -392,14 +398,14 @@ fn is_passing(status: StatusCode) -> bool {
 }
 
 /// Records what a hub reports about a file in the headers of a response.
-pub(super) fn linked(response: &Response<ureq::Body>, told: &mut Fetched) {
+pub(super) fn linked(response: &Response<ureq::Body>, reported: &mut Fetched) {
     if let Some(tag) = header(response, "x-linked-etag") {
         let tag = tag.trim_matches('"').to_ascii_lowercase();
         let is_sha256 = tag.len() == 64 && tag.chars().all(|it| it.is_ascii_hexdigit());
-        told.sha256 = is_sha256.then_some(tag);
+        reported.sha256 = is_sha256.then_some(tag);
     }
     if let Some(commit) = header(response, "x-repo-commit") {
-        told.commit = Some(commit);
+        reported.commit = Some(commit);
     }
 }
 

@@ -99,7 +99,7 @@ struct Hashed {
     name: String,
     blob: Blob,
     /// The new cache entry, if there is one.
-    learnt: Option<IndexedFile>,
+    new_entry: Option<IndexedFile>,
     /// Whether the digest is known to belong to the stamp in the listing.
     settled: bool,
 }
@@ -130,7 +130,7 @@ impl Folder {
             return Ok(Blob { digest, bytes });
         }
         let hashed = hash(&full, name, &stamp)?;
-        if let Some(known) = hashed.learnt {
+        if let Some(known) = hashed.new_entry {
             let mut fresh = lock(&self.fresh);
             let files = fresh.entry(folder.to_string()).or_default();
             files.insert(name.to_string(), known);
@@ -154,7 +154,7 @@ impl Folder {
                         digest,
                         bytes: stamp.size,
                     },
-                    learnt: None,
+                    new_entry: None,
                     settled: true,
                 }),
                 None => hash(&folder.join(name), name, &stamp),
@@ -162,10 +162,10 @@ impl Folder {
         });
         let hashed: Vec<Hashed> = hashed.collect::<Result<_, SourceError>>()?;
         let settled = hashed.iter().all(|file| file.settled);
-        let learnt = hashed
+        let new_entries = hashed
             .iter()
-            .filter_map(|file| Some((&file.name, file.learnt?)));
-        self.learn(&listed.path, learnt);
+            .filter_map(|file| Some((&file.name, file.new_entry?)));
+        self.learn(&listed.path, new_entries);
         let files = hashed.into_iter();
         let files = files.map(|file| (walk::join(&listed.path, &file.name), file.blob));
         Ok(Contents {
@@ -186,12 +186,20 @@ impl Folder {
         }
     }
 
-    fn learn<'a>(&self, folder: &str, learnt: impl Iterator<Item = (&'a String, IndexedFile)>) {
-        let learnt: BTreeMap<String, IndexedFile> =
-            learnt.map(|(name, known)| (name.clone(), known)).collect();
-        if !learnt.is_empty() {
+    fn learn<'a>(
+        &self,
+        folder: &str,
+        new_entries: impl Iterator<Item = (&'a String, IndexedFile)>,
+    ) {
+        let new_entries: BTreeMap<String, IndexedFile> = new_entries
+            .map(|(name, known)| (name.clone(), known))
+            .collect();
+        if !new_entries.is_empty() {
             let mut fresh = lock(&self.fresh);
-            fresh.entry(folder.to_string()).or_default().extend(learnt);
+            fresh
+                .entry(folder.to_string())
+                .or_default()
+                .extend(new_entries);
         }
     }
 
@@ -267,12 +275,12 @@ fn hash(full: &Path, name: &str, listed: &Stamp) -> Result<Hashed, SourceError> 
         stamp: after,
         digest,
     };
-    let learnt = (!after.is_young(now)).then_some(known);
+    let new_entry = (!after.is_young(now)).then_some(known);
     Ok(Hashed {
         name: name.to_string(),
         blob: Blob { digest, bytes },
-        settled: learnt.is_some() && after == *listed,
-        learnt,
+        settled: new_entry.is_some() && after == *listed,
+        new_entry,
     })
 }
 

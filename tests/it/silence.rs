@@ -210,10 +210,10 @@ fn one_that_keeps_the_pace_is_not_named() {
     };
     many(30, 0);
     many(30, limits.least_in(limits.notice));
-    assert!(!server.was_told());
+    assert!(!server.was_reported());
     let expected = server.expect(&limits);
     let begun = Instant::now();
-    while !server.was_told() {
+    while !server.was_reported() {
         assert!(begun.elapsed() < Duration::from_secs(60));
         std::thread::sleep(step);
     }

@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_somebody_elses_is_written_over() {
+    fn no_file_of_another_project_is_overwritten() {
         let space = tempfile::tempdir().unwrap();
         let own = space.path().join("own");
         fs::create_dir(&own).unwrap();

@@ -202,23 +202,23 @@ mod tests {
             paths.iter().find_map(|path| known.add(path))
         };
         assert_eq!(add(&["a/b", "a/c", "a.b", "a/d/e", "ab"]), None);
-        for (paths, told) in [
+        for (paths, expected) in [
             (["a", "a"], "twice"),
-            (["grid.yaml", "Grid.yaml"], "one name"),
-            (["tools/a", "Tools/b"], "one name"),
+            (["grid.yaml", "Grid.yaml"], "the same name"),
+            (["tools/a", "Tools/b"], "the same name"),
             (["zz", "zz/x"], "a file and a folder"),
             (["zz/x", "zz"], "a file and a folder"),
-            (["ZZ", "zz/x"], "one name"),
+            (["ZZ", "zz/x"], "the same name"),
             // é in one code point and in two.
-            (["caf\u{e9}", "cafe\u{301}"], "one name"),
+            (["caf\u{e9}", "cafe\u{301}"], "the same name"),
             // The Kelvin sign, the ligature fi, a long s, a sharp s.
-            (["\u{212a}", "k"], "one name"),
-            (["\u{fb01}t", "fit"], "one name"),
-            (["\u{17f}", "s"], "one name"),
-            (["stra\u{df}e", "STRASSE"], "one name"),
+            (["\u{212a}", "k"], "the same name"),
+            (["\u{fb01}t", "fit"], "the same name"),
+            (["\u{17f}", "s"], "the same name"),
+            (["stra\u{df}e", "STRASSE"], "the same name"),
         ] {
             let found = add(&paths).unwrap_or_default();
-            assert!(found.contains(told), "{paths:?}: {found}");
+            assert!(found.contains(expected), "{paths:?}: {found}");
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::remote::transport::{Part, Remote, RemoteError};
 use crate::store::{BlobError, BlobRequest, BlobSource, Store};
 
 /// The size limit of a blob of unknown size (a long list of files).
-pub const MOST_UNTOLD: u64 = 2 << 30;
+pub const MOST_UNKNOWN_SIZE: u64 = 2 << 30;
 /// Blobs of at least this size are fetched in parts.
 const LARGE: u64 = 32 << 20;
 
@@ -128,7 +128,7 @@ impl Fetch<'_> {
     }
 
     fn most(&self) -> u64 {
-        self.wanted.bytes.unwrap_or(MOST_UNTOLD)
+        self.wanted.bytes.unwrap_or(MOST_UNKNOWN_SIZE)
     }
 
     /// Fetches the plain blob into `path`; resumes after existing content.

@@ -21,7 +21,7 @@ use super::trust::{Policy, Trust};
 use crate::digest::Digest;
 
 pub use agreement::{Agreement, same_bits, same_outcome};
-pub use blobs::MOST_UNTOLD;
+pub use blobs::MOST_UNKNOWN_SIZE;
 pub use push::{PushError, PushOptions, PushReport};
 pub use records::{LookupResult, RecordQuery, Refusal, RefusalReason, TrustedOutcomes};
 

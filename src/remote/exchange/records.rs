@@ -25,7 +25,7 @@ const MOST_FALSE: usize = 4096;
 /// The number of names in a batch.
 const TOGETHER: usize = 64;
 /// The number of refused records of one key that are reported individually.
-const MOST_TOLD: usize = 64;
+const MOST_REPORTED: usize = 64;
 /// The number of unknown signers of one record that are reported.
 const MOST_STRANGERS: usize = 8;
 
@@ -254,18 +254,18 @@ impl KeyLookup<'_> {
     /// The records with a trusted signer according to the list, with those signers.
     fn worth_reading(&mut self, listed: &BTreeMap<Digest, BTreeSet<Digest>>) -> Vec<Signed> {
         let mut worth = Vec::new();
-        let mut untold = 0;
+        let mut unreported = 0;
         for (record, signers) in listed {
             match self.trusted(record, signers) {
                 Ok(trusted) => worth.push((*record, trusted)),
-                Err(why) if self.refused.len() < MOST_TOLD => self.refuse(*record, why),
-                Err(_) => untold += 1,
+                Err(why) if self.refused.len() < MOST_REPORTED => self.refuse(*record, why),
+                Err(_) => unreported += 1,
             }
         }
-        if untold > 0 {
+        if unreported > 0 {
             let (name, key) = (&self.peer.name, self.asked.key.short());
             self.exchange.complain(format!(
-                "`{name}`: {untold} more records of {key} are not signed by a trusted lab"
+                "`{name}`: {unreported} more records of {key} are not signed by a trusted lab"
             ));
         }
         worth
@@ -291,7 +291,7 @@ impl KeyLookup<'_> {
             }
             Err(error) => RefusalReason::Bad(error.to_string()),
         };
-        if self.refused.len() < 2 * MOST_TOLD {
+        if self.refused.len() < 2 * MOST_REPORTED {
             self.refuse(record, why);
         }
         None

@@ -213,7 +213,7 @@ mod tests {
             ("\"x\"", "not a list of names"),
             (
                 "<html><body><a href=\"x/\">Please log in</a></body></html>",
-                "a page",
+                "an unrelated page",
             ),
             (
                 "<!doctype html><html><head><title> Log in </title></head><body>\

@@ -322,7 +322,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_takes_a_little_now_and_then_is_not_borne_with_for_ever() {
+    fn a_client_below_the_minimum_rate_is_dropped() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut pace = Pace::new(Duration::from_secs(30), 1024);

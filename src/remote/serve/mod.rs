@@ -126,8 +126,8 @@ impl Server {
             let _ = stopping.send(());
         });
         let late = async {
-            let told = stopped.await;
-            if told.is_err() {
+            let sent = stopped.await;
+            if sent.is_err() {
                 std::future::pending::<()>().await;
             }
             tokio::time::sleep(limits.grace).await;

@@ -37,7 +37,7 @@ struct State {
     /// Whether a thread monitors the time.
     watched: bool,
     /// Whether the user has seen the message.
-    told: bool,
+    reported: bool,
 }
 
 /// The total waiting time.
@@ -175,7 +175,7 @@ impl Server {
     pub fn expect(self: &Arc<Self>, limits: &Limits) -> Expectation {
         let mut state = self.state();
         state.expected.begin();
-        let is_new = !state.told && !std::mem::replace(&mut state.watched, true);
+        let is_new = !state.reported && !std::mem::replace(&mut state.watched, true);
         drop(state);
         if is_new {
             self.watch(limits);
@@ -196,8 +196,8 @@ impl Server {
     }
 
     /// Whether the user has seen that the command is waiting for it.
-    pub fn was_told(&self) -> bool {
-        self.state().told
+    pub fn was_reported(&self) -> bool {
+        self.state().reported
     }
 
     /// A response is complete.
@@ -234,7 +234,7 @@ impl Server {
                     return;
                 }
                 if rest.is_zero() {
-                    state.told = true;
+                    state.reported = true;
                     break state.answered;
                 }
                 rest
@@ -247,8 +247,7 @@ impl Server {
                 tracing::warn!("{origin} has not responded yet; waiting up to {first} s");
             }
             true => tracing::warn!(
-                "{origin} is slow and has not responded completely yet; waiting while at least {} KiB \
-                 move in {} s",
+                "{origin} has not responded yet in full; waiting while at least {} KiB move in {} s",
                 limits.least.div_ceil(1024),
                 limits.window.as_secs()
             ),
