@@ -39,7 +39,7 @@ use super::workflow_files;
 use super::{command_permissions, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
-use crate::engine::price::forecast::forecast;
+use crate::engine::price::forecast::Forecaster;
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
 use crate::process;
@@ -359,7 +359,12 @@ pub(super) fn worker(
     Ok(words)
 }
 
-fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Box<dyn Display> {
+fn display<'a>(
+    graph: &'a Graph,
+    registry: &'a Registry,
+    store: &'a Store,
+    call: &Call,
+) -> Box<dyn Display + 'a> {
     let common = call.common;
     if common.json {
         return Box::new(JsonLines::new(streams::stdout(true)));
@@ -376,8 +381,8 @@ fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Bo
     match paint::stderr_is_live() && options.detail > Detail::Quiet {
         true => {
             let class = engine::class_named(&common.device.to_string()).unwrap_or_default();
-            let forecast = forecast(graph, registry, store, &class);
-            Box::new(Live::new(call.console, options, stages, forecast))
+            let forecaster = Forecaster::new(graph, registry, store, class);
+            Box::new(Live::new(call.console, options, stages, forecaster))
         }
         false => Box::new(PlainLines::new(streams::stderr(), options, stages)),
     }
@@ -385,7 +390,7 @@ fn display(graph: &Graph, registry: &Registry, store: &Store, call: &Call) -> Bo
 
 /// Runs `work` on this thread and the display on another one. Keys of new results go to `made`.
 pub(super) fn drive<T, F>(
-    display: Box<dyn Display>,
+    display: Box<dyn Display + '_>,
     console: &Console,
     made: Option<Sender<Digest>>,
     work: impl FnOnce(watch::Receiver<bool>, UnboundedSender<Event>) -> F,
@@ -418,7 +423,7 @@ where
 /// Shows events until the channel closes, and forwards the keys of new results. A run continues if
 /// nobody reads its output, because its results are kept.
 fn show(
-    mut display: Box<dyn Display>,
+    mut display: Box<dyn Display + '_>,
     mut events: UnboundedReceiver<Event>,
     made: Option<Sender<Digest>>,
 ) {

@@ -130,7 +130,11 @@ impl Stage for DatasetStage {
     }
 
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
-        price::dataset(self.count(), self.builtin.is_none())
+        let mut price = price::dataset(self.count(), self.builtin.is_none());
+        if self.builtin.is_some() {
+            price.cost.made = self.count().unwrap_or_default() as f64;
+        }
+        price
     }
 
     fn weight(&self) -> Weight {

@@ -52,6 +52,8 @@ pub struct Cost {
     pub operations: f64,
     /// Of those, the ones that may be of half the precision.
     pub half: bool,
+    /// Images that are drawn, or made of others.
+    pub made: f64,
     /// Bytes for the store.
     pub written: f64,
     pub asks: Vec<SharedUse>,
@@ -150,7 +152,8 @@ pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
 pub fn remade(foreseen: &InputForecasts, input: &str) -> CostEstimate {
     let count = images(foreseen, input);
     let mut price = dataset(count, true);
-    price.cost.written += IMAGE_FILE * count.unwrap_or_default() as f64;
+    price.cost.made = count.unwrap_or_default() as f64;
+    price.cost.written += IMAGE_FILE * price.cost.made;
     price
 }
 

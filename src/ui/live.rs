@@ -14,7 +14,7 @@ use super::text::{self, duration, grouped};
 use super::{Detail, Display, DisplayOptions, plain};
 use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
-use crate::engine::price::forecast::Forecast;
+use crate::engine::price::forecast::Forecaster;
 
 const REDRAWS_A_SECOND: u8 = 10;
 /// How often the clocks in the bars go on while no event comes.
@@ -30,23 +30,24 @@ struct NodeBar {
 
 /// Bars on standard error. Nothing is drawn before the first node starts, so a run that reuses
 /// everything shows no bar.
-pub struct Live {
+pub struct Live<'a> {
     bars: MultiProgress,
     overall: Option<ProgressBar>,
     nodes: BTreeMap<String, NodeBar>,
     columns: usize,
     options: DisplayOptions,
     tally: Tally,
+    forecaster: Forecaster<'a>,
     begun: Instant,
 }
 
-impl Live {
+impl<'a> Live<'a> {
     /// `console` is told to write its lines above the bars.
     pub fn new(
         console: &Console,
         options: DisplayOptions,
         stages: BTreeMap<String, usize>,
-        forecast: Forecast,
+        mut forecaster: Forecaster<'a>,
     ) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
         let bars = MultiProgress::with_draw_target(target);
@@ -57,7 +58,8 @@ impl Live {
             nodes: BTreeMap::new(),
             columns: columns(),
             options,
-            tally: Tally::new(stages, forecast),
+            tally: Tally::new(stages, forecaster.forecast()),
+            forecaster,
             begun: Instant::now(),
         }
     }
@@ -135,10 +137,13 @@ impl Live {
     }
 }
 
-impl Display for Live {
+impl Display for Live<'_> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
         let now = self.begun.elapsed().as_secs_f64();
         self.tally.observe(event, now);
+        if let Some(forecast) = self.forecaster.observe(event) {
+            self.tally.set_forecast(forecast);
+        }
         match event {
             Event::NodeStarted { id, .. } => self.start(id),
             Event::NodeProgress {
@@ -258,6 +263,7 @@ fn style(template: &str) -> ProgressStyle {
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::engine::price::forecast::Forecast;
 
     #[test]
     fn the_standing_names_only_what_there_is() {

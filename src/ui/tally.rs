@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::event::Event;
-use crate::engine::price::forecast::{Forecast, NodeForecast};
+use crate::engine::price::forecast::{Dominant, Forecast, NodeForecast};
 
 /// Counts of a run so far. Times are seconds since the run began; work is in core seconds.
 #[derive(Clone, Debug, Default)]
@@ -18,7 +18,8 @@ pub struct Tally {
     ends: HashMap<String, End>,
     stages: BTreeMap<String, StageTally>,
     forecast: Forecast,
-    /// Work of nodes that ended.
+    /// Work of nodes that have run, by id, and all of it.
+    work: HashMap<String, f64>,
     worked: f64,
     first_start: Option<f64>,
 }
@@ -33,7 +34,7 @@ struct Running {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    Observed,
+    Ran,
     Reused,
     Failed,
     Skipped,
@@ -46,7 +47,7 @@ struct StageTally {
     /// Of these, the work that is foreseen, and how many nodes have no forecast.
     foreseen_left: f64,
     unforeseen_left: usize,
-    arithmetic: bool,
+    dominated_by: Dominant,
     ran: Observed,
 }
 
@@ -98,20 +99,39 @@ impl Tally {
         for (name, left) in stages {
             let stage = StageTally {
                 left,
-                unforeseen_left: left,
                 ..StageTally::default()
             };
             tally.stages.insert(name, stage);
         }
+        tally.set_forecast(forecast);
+        tally
+    }
+
+    /// Replaces the forecast: more is known now.
+    pub fn set_forecast(&mut self, forecast: Forecast) {
+        for stage in self.stages.values_mut() {
+            *stage = StageTally {
+                left: stage.left,
+                unforeseen_left: stage.left,
+                ..StageTally::default()
+            };
+        }
         for (id, node) in &forecast.nodes {
-            if let Some(stage) = tally.stages.get_mut(stage_of(id)) {
+            let Some(stage) = self.stages.get_mut(stage_of(id)) else {
+                continue;
+            };
+            stage.dominated_by = stage.dominated_by.min(node.dominated_by);
+            if !self.ends.contains_key(id) {
                 stage.unforeseen_left = stage.unforeseen_left.saturating_sub(1);
                 stage.foreseen_left += node.seconds;
-                stage.arithmetic |= node.arithmetic;
             }
         }
-        tally.forecast = forecast;
-        tally
+        for (id, work) in &self.work {
+            if let Some(stage) = self.stages.get_mut(stage_of(id)) {
+                stage.ran.add(*work, forecast.nodes.get(id));
+            }
+        }
+        self.forecast = forecast;
     }
 
     /// Takes in what happened at `now`.
@@ -139,7 +159,8 @@ impl Tally {
                 let threads = self.running.get(id).map_or(1.0, |running| running.threads);
                 let work = wall_s * threads;
                 self.worked += work;
-                self.end(id, End::Observed);
+                self.work.insert(id.clone(), work);
+                self.end(id, End::Ran);
                 let forecast = self.forecast.nodes.get(id);
                 if let Some(stage) = self.stages.get_mut(stage_of(id)) {
                     stage.ran.add(work, forecast);
@@ -185,7 +206,7 @@ impl Tally {
 
     fn counter(&mut self, end: End) -> &mut usize {
         match end {
-            End::Observed => &mut self.ran,
+            End::Ran => &mut self.ran,
             End::Reused => &mut self.reused,
             End::Failed => &mut self.failed,
             End::Skipped => &mut self.skipped,
@@ -216,7 +237,7 @@ impl Tally {
         let mut left = 0.0;
         for (name, stage) in &self.stages {
             let length = estimates.length(name).unwrap_or(mean);
-            left += stage.foreseen_left.max(0.0) * estimates.factor(name, stage.arithmetic);
+            left += stage.foreseen_left.max(0.0) * estimates.factor(name, stage.dominated_by);
             left += stage.unforeseen_left as f64 * length;
         }
         let mut under_way = 0.0;
@@ -225,7 +246,7 @@ impl Tally {
             under_way += spent;
             let stage = stage_of(id);
             let whole = match self.forecast.nodes.get(id) {
-                Some(node) => node.seconds * estimates.factor(stage, node.arithmetic),
+                Some(node) => node.seconds * estimates.factor(stage, node.dominated_by),
                 None => estimates.length(stage).unwrap_or(mean),
             };
             // Counted as not begun above.
@@ -236,13 +257,15 @@ impl Tally {
     }
 }
 
+/// Seconds; shorter nodes count as that long.
+const SHORTEST: f64 = 0.01;
+
 /// How long nodes turn out to be, from those that have run and from how far the running ones are.
 struct Estimates<'a> {
     stages: BTreeMap<&'a str, Observed>,
-    /// Of stages that compute, and of the others.
-    arithmetic: Observed,
-    other: Observed,
-    /// Of the stages of which something is known, the mean length of a node.
+    /// Of all stages that the same thing takes most time of.
+    groups: BTreeMap<Dominant, Observed>,
+    /// Of the stages of which something is known, the geometric mean of the length of a node.
     mean: Option<f64>,
 }
 
@@ -262,20 +285,20 @@ impl<'a> Estimates<'a> {
                 known.add(running.spent(now) + left, tally.forecast.nodes.get(id));
             }
         }
-        let (mut arithmetic, mut other) = (Observed::default(), Observed::default());
+        let mut groups: BTreeMap<Dominant, Observed> = BTreeMap::new();
         for (name, ran) in &stages {
-            match tally.stages.get(*name).is_some_and(|it| it.arithmetic) {
-                true => arithmetic.join(ran),
-                false => other.join(ran),
-            }
+            let stage = tally.stages.get(*name);
+            let dominant = stage.map_or_else(Dominant::default, |stage| stage.dominated_by);
+            groups.entry(dominant).or_default().join(ran);
         }
-        let means: Vec<f64> = stages.values().filter_map(Observed::mean).collect();
-        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        // Lengths differ by orders of magnitude: the arithmetic mean would be that of the longest.
+        let logs = stages.values().filter_map(Observed::mean);
+        let logs: Vec<f64> = logs.map(|mean| mean.max(SHORTEST).ln()).collect();
+        let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
         Self {
-            mean: (!means.is_empty()).then_some(mean),
+            mean: (!logs.is_empty()).then_some(mean),
             stages,
-            arithmetic,
-            other,
+            groups,
         }
     }
 
@@ -283,13 +306,14 @@ impl<'a> Estimates<'a> {
         self.stages.get(stage)?.mean()
     }
 
-    fn factor(&self, stage: &str, arithmetic: bool) -> f64 {
-        let alike = match arithmetic {
-            true => &self.arithmetic,
-            false => &self.other,
-        };
+    fn factor(&self, stage: &str, dominant: Dominant) -> f64 {
         let own = self.stages.get(stage).and_then(Observed::factor);
-        own.or_else(|| alike.factor()).unwrap_or(1.0)
+        // Nodes without work of their own have nothing in common.
+        let alike = || match dominant {
+            Dominant::Overhead => None,
+            _ => self.groups.get(&dominant).and_then(Observed::factor),
+        };
+        own.or_else(alike).unwrap_or(1.0)
     }
 }
 
@@ -345,7 +369,7 @@ mod tests {
     fn forecast() -> Forecast {
         let node = |seconds| NodeForecast {
             seconds,
-            arithmetic: true,
+            dominated_by: Dominant::Arithmetic,
         };
         let tests = (1..=10).map(|test| (format!("test[a={test}]"), node(1.0)));
         let trainings = [("train[a=1]", 100.0), ("train[a=2]", 50.0)];

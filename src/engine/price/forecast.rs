@@ -2,15 +2,22 @@
 
 use std::collections::HashMap;
 
+use petgraph::graph::NodeIndex;
+
 use super::devices::CORE;
 use super::prices;
 use super::rates::{Rates, WORTH_COUNTING};
+use crate::engine::event::Event;
 use crate::stages::registry::Registry;
-use crate::store::Store;
+use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
+use crate::workflow::kind::Meaning;
 
 /// Seconds of a node with almost no computation, until such nodes of its kind have been recorded.
 const SMALL: f64 = 0.1;
+
+/// Core seconds to make one image, likewise.
+const IMAGE: f64 = 0.004;
 
 /// The forecast for the nodes of a run, by id. Omits nodes whose work can't be forecast.
 #[derive(Clone, Debug, Default)]
@@ -22,15 +29,90 @@ pub struct Forecast {
 pub struct NodeForecast {
     /// Core seconds, or device seconds on a GPU.
     pub seconds: f64,
-    /// Whether the node is dominated by arithmetic, whose rate depends on the machine.
-    pub arithmetic: bool,
+    pub dominated_by: Dominant,
+}
+
+/// What takes most of a node's time. Forecasts of one group are off by a common factor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dominant {
+    /// Arithmetic, at the rate of the machine.
+    Arithmetic,
+    /// Images that are drawn or redrawn.
+    Images,
+    /// Reading, writing, and starting.
+    #[default]
+    Overhead,
+}
+
+/// Forecasts a run, again and again: what a dataset holds is known once it has been read.
+pub struct Forecaster<'a> {
+    graph: &'a Graph,
+    registry: &'a Registry,
+    store: &'a Store,
+    rates: Rates,
+    class: String,
+    /// The datasets.
+    datasets: HashMap<&'a str, NodeIndex>,
+    records: HashMap<NodeIndex, StoredRecord>,
+    /// The number of records in the last forecast.
+    forecast: usize,
+}
+
+impl<'a> Forecaster<'a> {
+    /// For a class of devices.
+    pub fn new(graph: &'a Graph, registry: &'a Registry, store: &'a Store, class: String) -> Self {
+        let nodes = graph.dag.node_indices();
+        let datasets = nodes.filter(|node| graph.dag[*node].kind.meaning() == Meaning::Images);
+        Self {
+            datasets: datasets
+                .map(|node| (graph.dag[node].id.as_str(), node))
+                .collect(),
+            graph,
+            registry,
+            store,
+            rates: Rates::of(store),
+            class,
+            records: HashMap::new(),
+            forecast: 0,
+        }
+    }
+
+    pub fn forecast(&mut self) -> Forecast {
+        self.forecast = self.records.len();
+        forecast(
+            self.graph,
+            self.registry,
+            &self.rates,
+            &self.class,
+            &self.records,
+        )
+    }
+
+    /// Takes in an event. A new forecast is due once the number of known datasets has doubled, or
+    /// all of them are known.
+    pub fn observe(&mut self, event: &Event) -> Option<Forecast> {
+        let (Event::NodeFinished { id, key, .. } | Event::NodeReused { id, key }) = event else {
+            return None;
+        };
+        let node = *self.datasets.get(id.as_str())?;
+        let record = self.store.chosen(key).ok().flatten()?;
+        self.records.insert(node, record);
+        let known = self.records.len();
+        let due = known >= 2 * self.forecast || known == self.datasets.len();
+        due.then(|| self.forecast())
+    }
 }
 
 /// The work of the nodes of `graph` on a class of devices: by their operations, and by recorded
 /// runs of their kind if there are any.
-pub fn forecast(graph: &Graph, registry: &Registry, store: &Store, class: &str) -> Forecast {
-    let rates = Rates::of(store);
-    let prices = prices(graph, registry, &|_| None);
+fn forecast(
+    graph: &Graph,
+    registry: &Registry,
+    rates: &Rates,
+    class: &str,
+    records: &HashMap<NodeIndex, StoredRecord>,
+) -> Forecast {
+    let prices = prices(graph, registry, &|node| records.get(&node));
     let mut nodes = HashMap::new();
     for index in graph.dag.node_indices() {
         let node = &graph.dag[index];
@@ -38,23 +120,30 @@ pub fn forecast(graph: &Graph, registry: &Registry, store: &Store, class: &str) 
         let small = rates.seconds_of_small(kind, class);
         let cost = prices[index.index()].as_ref().map(|price| &price.cost);
         let foreseen = match cost {
-            Some(cost) if cost.operations >= WORTH_COUNTING => Some(NodeForecast {
-                seconds: cost.operations * pace(&rates, kind, class),
-                arithmetic: true,
-            }),
-            Some(cost) if !cost.at_least => Some(is_small(small.unwrap_or(SMALL))),
-            _ => small.map(is_small),
+            Some(cost) if cost.operations >= WORTH_COUNTING => {
+                let seconds = cost.operations * pace(rates, kind, class);
+                Some((seconds, Dominant::Arithmetic))
+            }
+            Some(cost) if cost.made > 0.0 => {
+                let assumed = SMALL + IMAGE * cost.made;
+                Some((small.unwrap_or(assumed), Dominant::Images))
+            }
+            // The time of optimal transport depends on the data.
+            _ if node.kind.meaning() == Meaning::Distance => {
+                small.map(|small| (small, Dominant::Overhead))
+            }
+            Some(cost) if !cost.at_least => Some((small.unwrap_or(SMALL), Dominant::Overhead)),
+            _ => small.map(|small| (small, Dominant::Overhead)),
         };
-        nodes.extend(foreseen.map(|foreseen| (node.id.clone(), foreseen)));
+        nodes.extend(foreseen.map(|(seconds, dominated_by)| {
+            let forecast = NodeForecast {
+                seconds,
+                dominated_by,
+            };
+            (node.id.clone(), forecast)
+        }));
     }
     Forecast { nodes }
-}
-
-fn is_small(seconds: f64) -> NodeForecast {
-    NodeForecast {
-        seconds,
-        arithmetic: false,
-    }
 }
 
 /// Seconds per operation.
