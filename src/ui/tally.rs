@@ -257,6 +257,9 @@ impl Tally {
     }
 }
 
+/// The least share of a node that says how long the whole takes: the first steps are slow.
+const TELLING: f64 = 0.05;
+
 /// Seconds; shorter nodes count as that long.
 const SHORTEST: f64 = 0.01;
 
@@ -325,7 +328,7 @@ impl Running {
 
     /// The work that it still needs at its own pace, once it has said how far it is.
     fn left(&self, now: f64) -> Option<f64> {
-        (self.share > 0.0).then(|| self.spent(now) * (1.0 - self.share) / self.share)
+        (self.share >= TELLING).then(|| self.spent(now) * (1.0 - self.share) / self.share)
     }
 }
 
