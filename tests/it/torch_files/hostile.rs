@@ -78,6 +78,10 @@ fn a_wide_dict_under_many_keys_is_not_searched_for_each() {
 
 /// A tensor of `count` floats from `offset` on, of a storage of 1,048,576.
 fn view(offset: u32, count: u32) -> Vec<u8> {
+    strided(offset, count, 1)
+}
+
+fn strided(offset: u32, count: u32, stride: u32) -> Vec<u8> {
     let number = |value: u32| [b"J".as_slice(), &value.to_le_bytes()].concat();
     [
         class("torch._utils._rebuild_tensor_v2"),
@@ -90,7 +94,9 @@ fn view(offset: u32, count: u32) -> Vec<u8> {
         b"tQ".to_vec(),
         number(offset),
         number(count),
-        b"\x85K\x01\x85\x89NtR".to_vec(),
+        b"\x85".to_vec(),
+        number(stride),
+        b"\x85\x89NtR".to_vec(),
     ]
     .concat()
 }
@@ -126,4 +132,55 @@ fn a_compressed_archive_does_not_grow_without_bound() {
     ));
     let error = found(file.unwrap()).err().unwrap();
     assert!(error.contains("times the size of the file"), "{error}");
+}
+
+/// A module of a megabyte in the names of 20,000 classes: 20 GB.
+#[test]
+fn long_names_of_classes_are_not_copied_for_each_class() {
+    let module = kept(1, text(&"m".repeat(1 << 20)));
+    let name = kept(2, text("C"));
+    let classes = many(20_000, |_| b"h\x01h\x02\x93".to_vec());
+    let error = refused([module, name, classes].concat());
+    assert!(error.contains("malformed"), "{error}");
+}
+
+/// A list of 200,000 storages that are one name of a megabyte.
+#[test]
+fn a_list_of_storages_is_not_copied() {
+    let list = [
+        b"](".to_vec(),
+        text(&"k".repeat(1 << 20)),
+        b"2".repeat(200_000),
+        b"e".to_vec(),
+    ];
+    let mut file = legacy(&dict(&[("a", floats("0"))]), &[]);
+    let end = file.len() - pickle(b"](e").len();
+    file.truncate(end);
+    file.extend(pickle(&list.concat()));
+    let error = found(file).err().unwrap();
+    assert!(error.contains("storage"), "{error}");
+}
+
+/// `legacy` writes the number of elements before each storage; the pickle says 3.
+#[test]
+fn a_storage_of_another_length_than_its_tensors_say_is_refused() {
+    let body = dict(&[("a", floats("0"))]);
+    assert!(found(legacy(&body, &[("0", 3, three(1.0))])).is_ok());
+    let error = found(legacy(&body, &[("0", 4, three(1.0))])).err().unwrap();
+    assert!(error.contains("number of elements"), "{error}");
+    let twice = [("0", 3, three(1.0)), ("0", 3, three(2.0))];
+    let error = found(legacy(&body, &twice)).err().unwrap();
+    assert!(error.contains("twice"), "{error}");
+}
+
+/// 1,000 tensors of two elements that are a whole storage apart.
+#[test]
+fn strided_views_count_with_what_is_between_their_elements() {
+    let storage = bytes(&vec![1.0; 1 << 20]);
+    let ends = many(1000, |at| strided(at as u32, 2, (1 << 20) - 1001));
+    let error = found(zipped(&ends, &[storage])).err().unwrap();
+    assert!(
+        error.contains("times as large as their storages"),
+        "{error}"
+    );
 }

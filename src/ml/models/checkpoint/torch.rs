@@ -10,7 +10,7 @@ use candle_core::Tensor;
 use zip::read::{ArchiveOffset, Config};
 
 use super::choice::{Part, state_dict};
-use super::pickle::{self, Pickle, Storage, Stored};
+use super::pickle::{self, Node, Pickle, Stored};
 
 /// The first bytes of a zip archive.
 pub(super) const ZIP: &[u8] = b"PK\x03\x04";
@@ -136,10 +136,11 @@ fn bounded(from: impl Read, name: &str) -> ReadResult<Vec<u8>> {
 /// The state dict of a file from before PyTorch 1.6: four pickles and a list of keys, then each
 /// storage with its number of elements before it.
 pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tensor>> {
-    let file = File::open(path).map_err(text)?;
+    let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     let mut head = Vec::new();
-    file.take(LONGEST_PICKLE)
+    (&mut file)
+        .take(LONGEST_PICKLE)
         .read_to_end(&mut head)
         .map_err(text)?;
     let mut rest = head.as_slice();
@@ -153,42 +154,49 @@ pub(super) fn legacy(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     let keys = texts(&keys).ok_or("it does not list its storages")?;
     let begin = (head.len() - rest.len()) as u64;
     let storages = Storages {
-        places: behind(&root, keys, begin, length)?,
+        places: behind(&mut file, &root, &keys, begin, length)?,
         little_endian: true,
     };
     tensors_of(path, state_dict(root.root(), wanted)?, &storages)
 }
 
-fn texts(keys: &Pickle) -> Option<Vec<String>> {
+fn texts(keys: &Pickle) -> Option<Vec<&str>> {
     let keys = keys.root().all_members()?.into_iter();
-    keys.map(|key| key.text().map(str::to_string)).collect()
+    keys.map(Node::text).collect()
 }
 
 /// The storages after the pickles, which begin at `begin` of a file of `length` bytes.
 fn behind(
+    file: &mut File,
     root: &Pickle,
-    keys: Vec<String>,
+    keys: &[&str],
     mut begin: u64,
     length: u64,
 ) -> ReadResult<HashMap<String, Place>> {
-    let known: HashMap<String, Storage> = root
-        .storages()?
-        .into_iter()
-        .map(|storage| (storage.key.clone(), storage))
-        .collect();
+    let known = root.storages()?;
     let mut places = HashMap::new();
     for key in keys {
         let storage = known
-            .get(&key)
+            .get(*key)
             .ok_or("it has a storage that nothing uses")?;
+        let mut count = [0; size_of::<u64>()];
+        file.seek(SeekFrom::Start(begin)).map_err(text)?;
+        file.read_exact(&mut count)
+            .map_err(|_| "it is truncated".to_string())?;
+        if u64::from_le_bytes(count) != storage.count as u64 {
+            return Err("a storage and its tensors differ in their number of elements".to_string());
+        }
         let size = storage.element.map_or(1, |element| element.bytes());
         let bytes = (storage.count as u64).checked_mul(size as u64);
         begin += size_of::<u64>() as u64;
         let end = bytes.and_then(|bytes| begin.checked_add(bytes));
         let (Some(bytes), Some(end)) = (bytes, end.filter(|end| *end <= length)) else {
-            return Err("it is cut short".to_string());
+            return Err("it is truncated".to_string());
         };
-        places.insert(key, Place::InFile { begin, bytes });
+        let place = Place::InFile { begin, bytes };
+        if places.insert((*key).to_string(), place).is_some() {
+            return Err("it has a storage twice".to_string());
+        }
         begin = end;
     }
     Ok(places)
@@ -204,13 +212,14 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResul
         }
         Place::Here(_) => true,
     };
-    let all: usize = storages
-        .places
-        .values()
-        .filter(held)
-        .map(Place::bytes)
-        .sum();
-    let mut budget = all
+    // Entries of an archive may overlap, but hold no more than the file.
+    let in_file = length.min(usize::MAX as u64) as usize;
+    let decompressed = storages.places.values().map(|place| match place {
+        Place::InFile { .. } => 0,
+        Place::Here(bytes) => bytes.len(),
+    });
+    let mut budget = decompressed
+        .fold(in_file, usize::saturating_add)
         .saturating_mul(MOST_VIEWS)
         .saturating_add(SMALL as usize);
     let mut read: HashMap<Stored, Tensor> = HashMap::new();
@@ -265,8 +274,10 @@ fn tensor(
     if end > there {
         return Err("its storage is too short".to_string());
     }
+    // A strided tensor is read with what is between its elements.
+    let span = (end - stored.offset).max(count);
     *budget = budget
-        .checked_sub(count.saturating_mul(size))
+        .checked_sub(span.saturating_mul(size))
         .ok_or_else(|| {
             format!("the tensors are more than {MOST_VIEWS} times as large as their storages")
         })?;

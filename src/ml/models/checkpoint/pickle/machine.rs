@@ -6,7 +6,9 @@ use super::bytes::{Bytes, decimal, decoded};
 use super::value::{Heap, Id, Made, Value};
 
 /// The maximum number of values created and pushed: a state dict needs about twenty per tensor.
-const MOST_STEPS: usize = 5_000_000;
+const MOST_STEPS: usize = 2_000_000;
+/// Bytes of the name of a class with its module. A hostile file shares a long one among many classes.
+const LONGEST_CLASS: usize = 1 << 10;
 
 type Step<T> = Result<T, String>;
 
@@ -176,7 +178,11 @@ impl Machine {
             0x93 => {
                 let (name, module) = (self.pop()?, self.pop()?);
                 let full = match (self.heap.get(module), self.heap.get(name)) {
-                    (Value::Text(module), Value::Text(name)) => format!("{module}.{name}"),
+                    (Value::Text(module), Value::Text(name))
+                        if module.len() + name.len() <= LONGEST_CLASS =>
+                    {
+                        format!("{module}.{name}")
+                    }
                     _ => return Err(malformed()),
                 };
                 self.push(Value::Class(full));

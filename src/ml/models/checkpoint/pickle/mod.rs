@@ -6,8 +6,11 @@ mod tensors;
 mod value;
 
 pub(super) use machine::{Pickle, read};
-pub(super) use tensors::{Storage, Stored, stored};
+use tensors::Storage;
+pub(super) use tensors::{Stored, stored};
 pub(super) use value::Node;
+
+use std::collections::{HashMap, HashSet};
 
 use value::Value;
 
@@ -27,13 +30,19 @@ impl Pickle {
         matches!(self.heap.get(self.root), Value::Long(bytes) if *bytes == MAGIC)
     }
 
-    /// Every storage that the pickle refers to.
-    pub fn storages(&self) -> Result<Vec<Storage>, String> {
-        let named = self.heap.all().filter_map(|value| match value {
-            Value::Outside(id) => Some(self.root().at(*id)),
-            _ => None,
-        });
-        named.map(tensors::storage).collect()
+    /// Every storage that the pickle refers to, by key.
+    pub fn storages(&self) -> Result<HashMap<String, Storage>, String> {
+        let mut storages = HashMap::new();
+        let mut seen = HashSet::new();
+        for value in self.heap.all() {
+            if let Value::Outside(id) = value
+                && seen.insert(*id)
+            {
+                let storage = tensors::storage(self.root().at(*id))?;
+                storages.insert(storage.key.clone(), storage);
+            }
+        }
+        Ok(storages)
     }
 }
 

@@ -126,7 +126,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// The maximum length of a storage's name.
-const LONGEST_KEY: usize = 1 << 10;
+const LONGEST_KEY: usize = 1 << 7;
 
 /// The storage of a persistent id: a word, its class, key and location, its number of elements, and
 /// in old files the view of another storage.

@@ -2,7 +2,7 @@
 //! reference. Shared values and cycles cost nothing.
 
 /// The index of a value in its heap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Id(usize);
 
 /// The pairs of a dict in insertion order.
