@@ -9,6 +9,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::is_link;
+
 /// Why a path can't be read as a file.
 #[derive(Debug, thiserror::Error)]
 #[error("it is {0}, not a file")]
@@ -21,7 +23,14 @@ struct NotRegular(&'static str);
 /// blocks.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // Checked before it is opened, because opening a device can have effects.
-    check_regular(fs::metadata(path)?.file_type())?;
+    let metadata = fs::metadata(path).map_err(|error| {
+        // An entry is there, so the caller must not take it for missing.
+        match error.kind() == io::ErrorKind::NotFound && is_link(path) {
+            true => refused("a link to nothing"),
+            false => error,
+        }
+    })?;
+    check_regular(metadata.file_type())?;
     let file = open_unless_waiting(path)?;
     // Checked again: it may have been replaced in between.
     check_regular(file.metadata()?.file_type())?;
@@ -110,7 +119,11 @@ mod tests {
         for name in ["file", "link"] {
             assert_eq!(read_regular(&at(name)).unwrap(), b"content");
         }
+        std::os::unix::fs::symlink(at("nothing"), at("link-to-nothing")).unwrap();
+        let missing = read_regular(&at("nothing")).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
         for (name, expected) in [
+            ("link-to-nothing", "a link to nothing"),
             ("pipe", "a named pipe"),
             ("link-to-pipe", "a named pipe"),
             ("socket", "a socket"),

@@ -61,6 +61,10 @@ fn list(path: PathBuf) -> Result<BTreeSet<Digest>, ImportedError> {
 
 /// The digests of a list, or the number of the first invalid line.
 fn parse(text: &str) -> Result<BTreeSet<Digest>, usize> {
+    // A list is never written without a line.
+    if text.is_empty() {
+        return Err(1);
+    }
     let mut digests = BTreeSet::new();
     let mut read = 0;
     for (index, line) in text.split_inclusive('\n').enumerate() {

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::inventory::entries;
 use super::layout::PINS;
 use super::{Store, StoreError};
 use crate::digest::{Digest, check};
@@ -215,12 +214,22 @@ impl Store {
 
     /// The files of pins, with their names without the extension.
     fn pin_files(&self) -> Result<Vec<(String, PathBuf)>, StoreError> {
-        let files = entries(&self.root.join(PINS))?.into_iter();
-        let pins = files.filter_map(|(name, path)| {
-            let name = name.strip_suffix(".json")?;
-            Some((name.to_string(), path))
-        });
-        Ok(pins.collect())
+        let folder = self.root.join(PINS);
+        let listed = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            listed => listed.map_err(StoreError::io(&folder))?,
+        };
+        let mut pins = Vec::new();
+        // Links count too: a pin that is not a file is a damaged pin, and not no pin.
+        for entry in listed {
+            let entry = entry.map_err(StoreError::io(&folder))?;
+            let name = entry.file_name().into_string().ok();
+            if let Some(name) = name.as_deref().and_then(|name| name.strip_suffix(".json")) {
+                pins.push((name.to_string(), entry.path()));
+            }
+        }
+        pins.sort();
+        Ok(pins)
     }
 
     /// The pin at `path`; `None` if it is damaged.
@@ -281,7 +290,11 @@ fn is_meant(whose: &str, place: &str) -> bool {
 }
 
 fn read(name: &str, path: &Path) -> Result<Pin, StoreError> {
-    let bytes = fsx::read_plain(path).map_err(StoreError::io(path))?;
+    let is_file = fs::symlink_metadata(path).map(|metadata| metadata.is_file());
+    let bytes = match is_file.map_err(StoreError::io(path))? {
+        true => fsx::read_plain(path).map_err(StoreError::io(path))?,
+        false => Vec::new(),
+    };
     // The format comes first, since a later one may have other checksums.
     let value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     match value["format"].as_u64() {

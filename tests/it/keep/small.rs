@@ -137,4 +137,14 @@ fn no_flipped_bit_keeps_something_else() {
     assert_eq!(store.pins().unwrap(), pins);
     fs::write(&path, "").unwrap();
     assert!(store.unpin("paper").unwrap());
+    // A link in its place is a damaged pin, not a missing one: a cleaning would take what it kept.
+    store.pin(&pins[0]).unwrap();
+    let elsewhere = store.root().join("elsewhere.json");
+    fs::rename(&path, &elsewhere).unwrap();
+    for target in [elsewhere, store.root().join("nothing")] {
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        let error = store.pins().unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
+        fs::remove_file(&path).unwrap();
+    }
 }
