@@ -7,7 +7,6 @@ use safetensors::{Dtype, SafeTensors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{InputArtifacts, Work};
 use super::images;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -47,10 +46,6 @@ impl Stage for Arrays {
         vec![OutputSpec::new("arrays", PortType::Arrays)]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         vec![Source {
             name: "path".to_string(),
@@ -78,10 +73,6 @@ impl Stage for Arrays {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -3,14 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::derived::{InputArtifacts, Work};
 use super::model;
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Source, Withholds,
+    Withholds,
 };
 
 /// The weighted mean of models of one structure, tensor by tensor.
@@ -52,14 +51,6 @@ impl Stage for Average {
         vec![OutputSpec::new("model", PortType::Model)]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
     }
@@ -87,10 +78,6 @@ impl Stage for Average {
 
     fn weight(&self) -> Weight {
         Weight::Tiny
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

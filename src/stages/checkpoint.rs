@@ -20,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use self::classes::CLASSES;
 use self::pin::Pin;
 use super::choice::WordOr;
-use super::derived::{InputArtifacts, Work};
 use super::model::{self, UnknownArchitecture};
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -146,10 +145,6 @@ impl Stage for Checkpoint {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         let source = |path: &Location| Source {
             name: "path".to_string(),
@@ -206,10 +201,6 @@ impl Stage for Checkpoint {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

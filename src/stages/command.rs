@@ -26,7 +26,6 @@ use self::files::NamedFile;
 pub use self::shell::Shell;
 use self::work_dir::WorkDir;
 use super::choice::WordOr;
-use super::derived::{InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::{credentials, secrets};
@@ -132,10 +131,6 @@ impl Stage for Command {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -6,14 +6,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
-use super::derived::{InputArtifacts, Work};
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Dataset, Part};
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Source, Withholds,
+    Comparison, Gathers, InputSpec, Meaning, OutputSpec, PortType, Withholds,
 };
 
 /// Joins the datasets of `needs.parts`, in their order. Their classes must be the same.
@@ -40,20 +38,8 @@ impl Stage for Concat {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
-    }
-
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        Vec::new()
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
@@ -62,10 +48,6 @@ impl Stage for Concat {
 
     fn weight(&self) -> Weight {
         Weight::Tiny
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -7,7 +7,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
-use super::derived::{InputArtifacts, Work};
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
@@ -60,10 +59,6 @@ impl Stage for Corrupt {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         let source = |folder: &Location| Source {
             name: "textures".to_string(),
@@ -97,10 +92,6 @@ impl Stage for Corrupt {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

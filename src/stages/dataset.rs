@@ -4,7 +4,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::choice::WordOr;
-use super::derived::{InputArtifacts, Work};
 use super::image_folder;
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
@@ -87,10 +86,6 @@ impl Stage for DatasetStage {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         let source = |folder: &Location| Source {
             name: "folder".to_string(),
@@ -139,10 +134,6 @@ impl Stage for DatasetStage {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::corrupt::redone;
 use super::dataset::summary;
-use super::derived::{InputArtifacts, Work};
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -15,8 +14,7 @@ use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape, Withholds,
+    Comparison, InputSpec, Meaning, OutputSpec, PortType, Source, SourceShape, Withholds,
 };
 
 /// Of the files that are written.
@@ -50,10 +48,6 @@ impl Stage for Draw {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         let source = |file: &Location| Source {
             name: "pattern".to_string(),
@@ -68,20 +62,12 @@ impl Stage for Draw {
         Withholds::WhatComesIn
     }
 
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        Vec::new()
-    }
-
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         price::remade(foreseen, "images")
     }
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

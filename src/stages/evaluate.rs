@@ -13,10 +13,7 @@ use super::{images, model};
 use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
-use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
-};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
 
 /// Which of the model's classes compete for an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -65,20 +62,8 @@ impl Stage for Evaluate {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
-    }
-
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        Vec::new()
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

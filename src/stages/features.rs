@@ -9,10 +9,7 @@ use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
-use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
-};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
 
 /// Pooled features of every image before the model's classifier, with the labels.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -38,20 +35,8 @@ impl Stage for Features {
         vec![OutputSpec::new("features", PortType::Arrays)]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
-    }
-
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        Vec::new()
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

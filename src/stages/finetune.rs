@@ -20,8 +20,7 @@ use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
 };
 
 /// The way of fine-tuning.
@@ -255,14 +254,6 @@ impl Stage for Finetune {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         training::outputs()
-    }
-
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
     }
 
     fn withholds(&self) -> Withholds {

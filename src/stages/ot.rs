@@ -34,7 +34,7 @@ use crate::ml::ot::distance::{DISTANCES, DistanceOptions, Measurement, Sampling}
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Source, Withholds,
+    Withholds,
 };
 
 /// A distance.
@@ -142,14 +142,6 @@ impl Stage for Ot {
             outputs.push(OutputSpec::new("pairs", PortType::Table));
         }
         outputs
-    }
-
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
     }
 
     fn withholds(&self) -> Withholds {

@@ -19,8 +19,7 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
 };
 
 /// The optimiser.
@@ -183,14 +182,6 @@ impl Stage for Pretrain {
 
     fn outputs(&self) -> Vec<OutputSpec> {
         training::outputs()
-    }
-
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
     }
 
     fn withholds(&self) -> Withholds {

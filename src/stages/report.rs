@@ -11,13 +11,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::derived::{InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
 };
 
 /// Takes metrics and tables under any names.
@@ -56,10 +54,6 @@ impl Stage for Report {
         Some(&[PortType::Metrics, PortType::Table])
     }
 
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
     }
@@ -81,10 +75,6 @@ impl Stage for Report {
 
     fn weight(&self) -> Weight {
         Weight::Heavy
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

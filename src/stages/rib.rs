@@ -9,7 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::derived::{InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::diag::nearest;
@@ -20,7 +19,7 @@ use crate::ml::metrics::rib::{
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{
     BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Source, Withholds,
+    Withholds,
 };
 
 const BEFORE: &str = "before";
@@ -95,14 +94,6 @@ impl Stage for Rib {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
-    fn sources(&self) -> Vec<Source> {
-        Vec::new()
-    }
-
     fn withholds(&self) -> Withholds {
         Withholds::Nothing
     }
@@ -124,10 +115,6 @@ impl Stage for Rib {
 
     fn weight(&self) -> Weight {
         Weight::Tiny
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {

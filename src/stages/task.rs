@@ -35,16 +35,25 @@ pub trait Stage:
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;
     /// See [`crate::workflow::kind::Parameters::open_inputs`].
-    fn open_inputs(&self) -> Option<&'static [PortType]>;
-    fn sources(&self) -> Vec<Source>;
+    fn open_inputs(&self) -> Option<&'static [PortType]> {
+        None
+    }
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
     /// See [`crate::workflow::kind::Parameters::withholds`].
     fn withholds(&self) -> Withholds;
-    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
+    /// Values that are out of range, contradict each other or do not fit the inputs.
+    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        Vec::new()
+    }
     /// What a node with such inputs will cost and give.
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate;
     fn weight(&self) -> Weight;
     /// The derived work that a run with these inputs asks for, on a device of this class.
-    fn derived(&self, given: &InputArtifacts, device_class: &str) -> Vec<Work>;
+    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
+        Vec::new()
+    }
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
 }
 

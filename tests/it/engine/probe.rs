@@ -83,10 +83,6 @@ impl Stage for Probe {
         ]
     }
 
-    fn open_inputs(&self) -> Option<&'static [PortType]> {
-        None
-    }
-
     fn sources(&self) -> Vec<Source> {
         let sources = self.data.iter().map(|location| Source {
             name: "data".to_string(),
@@ -101,10 +97,6 @@ impl Stage for Probe {
         ribflow::workflow::kind::Withholds::Nothing
     }
 
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        Vec::new()
-    }
-
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
         CostEstimate::nothing()
     }
@@ -115,10 +107,6 @@ impl Stage for Probe {
         } else {
             Weight::Heavy
         }
-    }
-
-    fn derived(&self, _given: &InputArtifacts, _device_class: &str) -> Vec<Work> {
-        Vec::new()
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
