@@ -4,10 +4,6 @@ use clap::Parser;
 
 use super::call::subcommands;
 use super::common::Common;
-use super::{
-    bench, cache, completions, data, export, get, graph, import, key, kinds, lock, models, plan,
-    pull, push, remote, revoke, run, schema, serve, status, trust, validate, verify, why, worker,
-};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -64,31 +60,31 @@ pub struct Arguments {
 
 subcommands! {
     Command {
-        Run(run::RunArguments) => run::run,
-        Plan(plan::PlanArguments) => plan::run,
-        Status(status::StatusArguments) => status::run,
-        Why(why::WhyArguments) => why::run,
-        Get(get::GetArguments) => get::run,
-        Verify(verify::VerifyArguments) => verify::run,
-        Lock(lock::LockArguments) => lock::run,
-        Push(push::PushArguments) => push::run,
-        Pull(pull::PullArguments) => pull::run,
-        Export(export::ExportArguments) => export::run,
-        Import(import::ImportArguments) => import::run,
-        Cache(cache::CacheArguments) => cache::run,
-        Validate(validate::ValidateArguments) => validate::run,
-        Graph(graph::GraphArguments) => graph::run,
-        Key(key::KeyArguments) => key::run,
-        Trust(trust::TrustArguments) => trust::run,
-        Remote(remote::RemoteArguments) => remote::run,
-        Revoke(revoke::RevokeArguments) => revoke::run,
-        Serve(serve::ServeArguments) => serve::run,
-        Data(data::DataArguments) => data::run,
-        Kinds(kinds::KindsArguments) => kinds::run,
-        Models(models::ModelsArguments) => models::run,
-        Bench(bench::BenchArguments) => bench::run,
-        Schema(schema::SchemaArguments) => schema::run,
-        Completions(completions::CompletionsArguments) => completions::run,
-        Worker(worker::WorkerArguments) => worker::run,
+        Run(super::run::RunArguments) => super::run::run,
+        Plan(super::plan::PlanArguments) => super::plan::run,
+        Status(super::status::StatusArguments) => super::status::run,
+        Why(super::why::WhyArguments) => super::why::run,
+        Get(super::get::GetArguments) => super::get::run,
+        Verify(super::verify::VerifyArguments) => super::verify::run,
+        Lock(super::lock::LockArguments) => super::lock::run,
+        Push(super::push::PushArguments) => super::push::run,
+        Pull(super::pull::PullArguments) => super::pull::run,
+        Export(super::export::ExportArguments) => super::export::run,
+        Import(super::import::ImportArguments) => super::import::run,
+        Cache(super::cache::CacheArguments) => super::cache::run,
+        Validate(super::validate::ValidateArguments) => super::validate::run,
+        Graph(super::graph::GraphArguments) => super::graph::run,
+        Key(super::key::KeyArguments) => super::key::run,
+        Trust(super::trust::TrustArguments) => super::trust::run,
+        Remote(super::remote::RemoteArguments) => super::remote::run,
+        Revoke(super::revoke::RevokeArguments) => super::revoke::run,
+        Serve(super::serve::ServeArguments) => super::serve::run,
+        Data(super::data::DataArguments) => super::data::run,
+        Kinds(super::kinds::KindsArguments) => super::kinds::run,
+        Models(super::models::ModelsArguments) => super::models::run,
+        Bench(super::bench::BenchArguments) => super::bench::run,
+        Schema(super::schema::SchemaArguments) => super::schema::run,
+        Completions(super::completions::CompletionsArguments) => super::completions::run,
+        Worker(super::worker::WorkerArguments) => super::worker::run,
     }
 }
