@@ -44,7 +44,8 @@ impl Comparing {
         let mut problems = Vec::new();
         let mut demand = |fits: bool, field: &str, what: &str| {
             if !fits {
-                problems.push(ParameterProblem::value(field, format!("must be {what}")));
+                let message = format!("`{field}` must be {what}");
+                problems.push(ParameterProblem::value(field, message));
             }
         };
         demand(self.samples > 1, "samples", "at least 2");

@@ -3,10 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    DistanceOptions, Measurement, Sampling, conflict, counts, declare, demand, is_positive,
-};
-use crate::declaration::{Declaration, OptionProblem};
+use super::{DistanceOptions, Measurement, Sampling, conflict, counts, declare};
+use crate::declaration::{Declaration, OptionProblem, above_zero};
 use crate::ot::{Labelled, Mode, SinkhornDistance};
 use crate::{Observer, Result};
 
@@ -57,8 +55,8 @@ impl Entropic {
         let usual = Self::default();
         let unbounded = self.tolerance != usual.tolerance && self.mode == SolverMode::Reference;
         let found = [
-            demand(is_positive(self.entreg), "entreg", "above 0"),
-            demand(is_positive(self.tolerance), "tolerance", "above 0"),
+            above_zero("entreg", self.entreg),
+            above_zero("tolerance", self.tolerance),
             conflict(unbounded, "tolerance", "mode: reference"),
         ];
         found.into_iter().flatten().collect()

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DistanceOptions, Measurement, Sampling, counts, declare, demand, is_positive};
-use crate::declaration::{Declaration, OptionProblem};
+use super::{DistanceOptions, Measurement, Sampling, counts, declare};
+use crate::declaration::{Declaration, OptionProblem, above_zero};
 use crate::ot::{Labelled, mmd};
 use crate::{Observer, Result};
 
@@ -22,8 +22,8 @@ struct Mmd {
 
 impl DistanceOptions for Mmd {
     fn problems(&self) -> Vec<OptionProblem> {
-        let fits = self.bandwidth.is_none_or(is_positive);
-        Vec::from_iter(demand(fits, "bandwidth", "above 0"))
+        let bandwidth = self.bandwidth.and_then(|it| above_zero("bandwidth", it));
+        Vec::from_iter(bandwidth)
     }
 
     fn measure(

@@ -115,18 +115,9 @@ fn counts([a, b]: &[Labelled; 2]) -> [usize; 2] {
     [a.points().count(), b.points().count()]
 }
 
-/// Reports that `option` must be `what`, unless `fits`.
-fn demand(fits: bool, option: &'static str, what: &str) -> Option<OptionProblem> {
-    (!fits).then(|| OptionProblem::new(option, format!("must be {what}")))
-}
-
 /// Reports that `option` has no effect with `with`, if it is given.
 fn conflict(given: bool, option: &'static str, with: &str) -> Option<OptionProblem> {
     given.then(|| OptionProblem::new(option, format!("`{option}` has no effect with `{with}`")))
-}
-
-fn is_positive(value: f64) -> bool {
-    value > 0.0 && value.is_finite()
 }
 
 #[cfg(test)]

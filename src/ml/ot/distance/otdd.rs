@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::entropic::{Entropic, SolverMode};
-use super::{DistanceOptions, Measurement, Sampling, conflict, declare, demand, is_positive};
-use crate::declaration::{Declaration, OptionProblem};
+use super::{DistanceOptions, Measurement, Sampling, conflict, declare};
+use crate::declaration::{Declaration, OptionProblem, above_zero, demand, not_negative};
 use crate::ot::{LabelDistance, Labelled, Otdd, Precision};
 use crate::{Observer, Result};
 
@@ -63,17 +63,12 @@ impl Default for Options {
 
 impl Options {
     fn out_of_range(&self) -> impl Iterator<Item = OptionProblem> {
-        let not_negative = |value: f64| (0.0..f64::INFINITY).contains(&value);
         let weight = self.feature_weight + self.label_weight > 0.0;
         let found = [
-            demand(is_positive(self.class_entreg), "class_entreg", "above 0"),
+            above_zero("class_entreg", self.class_entreg),
             demand(self.min_class > 1, "min_class", "at least 2"),
-            demand(
-                not_negative(self.feature_weight),
-                "feature_weight",
-                "0 or more",
-            ),
-            demand(not_negative(self.label_weight), "label_weight", "0 or more"),
+            not_negative("feature_weight", self.feature_weight),
+            not_negative("label_weight", self.label_weight),
             demand(
                 weight,
                 "label_weight",

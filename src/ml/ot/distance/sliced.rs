@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DistanceOptions, Measurement, Sampling, counts, declare, demand};
-use crate::declaration::{Declaration, OptionProblem};
+use super::{DistanceOptions, Measurement, Sampling, counts, declare};
+use crate::declaration::{Declaration, OptionProblem, at_least_one};
 use crate::ot::{LabelProjections, Labelled, directions, s_otdd, sliced_weighted};
 use crate::rng::Stream;
 use crate::{Observer, Result};
@@ -33,7 +33,7 @@ impl Default for Sliced {
 
 impl DistanceOptions for Sliced {
     fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(demand(self.projections > 0, "projections", "at least 1"))
+        Vec::from_iter(at_least_one("projections", self.projections))
     }
 
     fn takes_weights(&self) -> bool {
@@ -77,7 +77,7 @@ impl Default for SOtdd {
 
 impl DistanceOptions for SOtdd {
     fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(demand(self.projections > 0, "projections", "at least 1"))
+        Vec::from_iter(at_least_one("projections", self.projections))
     }
 
     fn takes_weights(&self) -> bool {

@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{DistanceOptions, Measurement, Sampling, counts, declare, demand};
-use crate::declaration::{Declaration, OptionProblem};
+use super::{DistanceOptions, Measurement, Sampling, counts, declare};
+use crate::declaration::{Declaration, OptionProblem, demand};
 use crate::ot::{Labelled, Power, wasserstein};
 use crate::{Observer, Result};
 
