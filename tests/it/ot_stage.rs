@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 
 use ribflow::ml::Unobserved;
+use ribflow::ml::ot::distance::DISTANCES;
 use ribflow::ml::ot::{Labelled, Otdd, Points, Power, wasserstein};
 use ribflow::rng::Stream;
 use ribflow::stages;
@@ -147,18 +148,7 @@ fn every_distance_grows_with_a_shift_and_takes_pixels() {
     let (a, near, far) = (points(1, 60, 0.0), points(2, 60, 0.3), points(3, 60, 2.0));
     let [a, near, far] = [a, near, far].map(|points| arrays(&store, &points));
     let images = (pixels(&store, 1, 30), pixels(&store, 2, 24));
-    for distance in [
-        "otdd",
-        "sinkhorn_divergence",
-        "sinkhorn",
-        "wasserstein",
-        "bures",
-        "frechet",
-        "mmd",
-        "energy",
-        "sliced",
-        "s_otdd",
-    ] {
+    for distance in DISTANCES.all.iter().map(|it| it.name) {
         let with = json!({ "distance": distance, "samples": 50 });
         let of = |a: &Artifact, b: &Artifact| {
             let outputs = run(&store, &with, a, b).unwrap();

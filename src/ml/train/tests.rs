@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor};
+use serde_json::{Value, json};
 
 use super::augment::Augment;
 use super::batch::Normaliser;
@@ -10,11 +11,12 @@ use super::evaluate::evaluate;
 use super::fisher::diagonal;
 use super::fit::{Fitted, Plan, fit};
 use super::infer::features_of;
-use super::method::{Anchored, Lora, Lwf, Method, Part, Plain, Prompt};
+use super::method::{Anchored, Lora, Lwf, Method, MethodOptions, Part, Plain, Prompt, Start};
 use super::optimiser::Rule;
 use super::schedule::Warmup;
 use super::trainer::{Batch, BatchInput, Objective, Trainer};
 use crate::data::{ImagePart, ImageSet, in_memory};
+use crate::declaration::Declared;
 use crate::models::{Config, Model, Role};
 use crate::ops::Precision;
 use crate::rng::Stream;
@@ -355,29 +357,40 @@ fn features_and_logits_agree() {
 }
 
 /// Every method, configured for a small transformer.
-fn methods(start: &Model) -> Vec<(&'static str, Box<dyn Method>)> {
-    let fisher = diagonal(start, &images(12), 8, 3, 2, &Unobserved).unwrap();
-    vec![
-        ("ft", Box::new(Plain { part: Part::All })),
-        (
-            "released",
-            Box::new(Plain {
-                part: Part::Released,
-            }),
-        ),
-        ("lora", Box::new(Lora::new(start, 4, 2.0).unwrap())),
-        ("prompt", Box::new(Prompt::new(start, 5).unwrap())),
-        (
-            "lwf",
-            Box::new(Lwf {
-                teacher: start.clone(),
-                strength: 1.0,
-                temperature: 2.0,
-            }),
-        ),
-        ("l2-sp", Box::new(Anchored::new(start, None, 0.5))),
-        ("ewc", Box::new(Anchored::new(start, Some(fisher), 5.0))),
-    ]
+/// Every declared method with some of its options, and whether it trains the classifier only.
+fn methods(start: &Model) -> Vec<(String, bool, Box<dyn Method>)> {
+    let anchor = images(12);
+    let start = Start {
+        model: start,
+        anchor: &anchor,
+        seed: 3,
+        threads: 2,
+        observer: &Unobserved,
+    };
+    let mut methods = Vec::new();
+    for declaration in &<dyn MethodOptions>::list().all {
+        for given in variants(declaration.name) {
+            let name = format!("{} {given}", declaration.name);
+            let given = given.as_object().unwrap().clone();
+            let options = (declaration.parse)(given).unwrap();
+            assert_eq!(options.problems(), [], "{name}");
+            methods.push((name, options.head_only(), options.build(&start).unwrap()));
+        }
+    }
+    methods
+}
+
+/// The options that a method is tested with: its defaults, unless images of 32 pixels need others.
+fn variants(method: &str) -> Vec<Value> {
+    match method {
+        "ft" => vec![json!({}), json!({ "train": "released" })],
+        "prompt" => vec![json!({ "pad": 5 })],
+        "ewc" => vec![
+            json!({ "strength": 0.5 }),
+            json!({ "strength": 5.0, "fisher": "diagonal", "fisher_samples": 8 }),
+        ],
+        _ => vec![json!({})],
+    }
 }
 
 fn fitted(start: &Model, method: &dyn Method, plan: &Plan, threads: usize) -> Model {
@@ -399,15 +412,16 @@ fn moved(a: &Model, b: &Model) -> f64 {
 #[test]
 fn every_method_trains_and_threads_change_nothing() {
     let start = model("vit_mini", 4);
-    for (name, method) in methods(&start) {
-        let one = fitted(&start, &*method, &plan(), 1);
-        let two = fitted(&start, &*method, &plan(), 2);
-        assert_eq!(bits(&one), bits(&two), "{name}");
-        assert_ne!(bits(&one), bits(&start), "{name}");
-        let still = Plan {
-            rate: 0.0,
+    for (name, frozen_backbone, method) in methods(&start) {
+        let plan = Plan {
+            frozen_backbone,
             ..plan()
         };
+        let one = fitted(&start, &*method, &plan, 1);
+        let two = fitted(&start, &*method, &plan, 2);
+        assert_eq!(bits(&one), bits(&two), "{name}");
+        assert_ne!(bits(&one), bits(&start), "{name}");
+        let still = Plan { rate: 0.0, ..plan };
         let still = fitted(&start, &*method, &still, 2);
         for (tensor, bits) in bits(&start) {
             assert_eq!(bits, self::bits(&still)[&tensor], "{name}: {tensor}");
