@@ -121,6 +121,24 @@ fn the_architecture_names_files_and_items_that_exist() {
     assert!(checked > 30, "{checked}");
 }
 
+/// `NAME` stands for the name of what a recipe adds.
+#[test]
+fn the_recipes_name_files_that_exist() {
+    let page = std::fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap();
+    let (_, recipes) = page.split_once("## Recipes").unwrap();
+    let files = quoted(recipes).into_iter().filter(|text| {
+        text.contains('/') && !text.contains([' ', '<', '"']) && !text.contains("NAME")
+    });
+    let files: Vec<&str> = files.collect();
+    assert!(files.len() > 15, "{files:?}");
+    for file in files {
+        assert!(
+            root().join(file).exists(),
+            "CONTRIBUTING.md: `{file}` is not there"
+        );
+    }
+}
+
 #[test]
 fn every_test_that_an_invariant_names_exists() {
     let page = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
