@@ -1,4 +1,4 @@
-//! `arrays`: points from a file, to measure distances of what was made elsewhere.
+//! `arrays`: reads points from a file, for distances between data from other programs.
 
 use std::path::PathBuf;
 
@@ -17,15 +17,15 @@ use crate::workflow::kind::{
     SourceShape, Withholds,
 };
 
-/// Points, labels and weights from a safetensors file: `features` `[n, d]`, with `labels` `[n]`
-/// and `weights` `[n]` where there are any. Labels are of any type of integers; the others are of
-/// F64, F32, F16 or BF16.
+/// Points, labels and weights from a safetensors file: `features` `[n, d]`, with optional `labels`
+/// `[n]` and `weights` `[n]`. Labels have any integer type; the other arrays are F64, F32, F16 or
+/// BF16.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arrays {
     /// The file. Its content enters the key.
     pub path: Location,
-    /// The array that holds the points.
+    /// The name of the array with the points.
     pub features: Option<String>,
     /// The names of the classes, in the order of the labels.
     pub classes: Vec<String>,
@@ -61,7 +61,7 @@ impl Stage for Arrays {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let missing = || {
-            let problem = ParameterProblem::value("path", "no file is named");
+            let problem = ParameterProblem::value("path", "missing the path of a file");
             problem.hint("`path: features.safetensors`, relative to this file")
         };
         self.path.0.is_empty().then(missing).into_iter().collect()
@@ -83,11 +83,11 @@ impl Stage for Arrays {
             _ => None,
         };
         let Some((name, found)) = file else {
-            return Err(wrong("is no file".to_string()));
+            return Err(wrong("is not a file".to_string()));
         };
         let bytes = images::file_bytes(context, input, name, &found.blob())?;
         let file = SafeTensors::deserialize(&bytes)
-            .map_err(|error| wrong(format!("{name} is no safetensors file: {error}")))?;
+            .map_err(|error| wrong(format!("{name} is not a safetensors file: {error}")))?;
         let points = self.features.as_deref().unwrap_or("features");
         let mut named = Vec::new();
         for (from, to) in [
@@ -127,15 +127,17 @@ impl Arrays {
             let mut names = names.to_vec();
             names.sort_unstable();
             let names = names.join("`, `");
-            return Err(format!("there is no array `{points}`, only `{names}`"));
+            return Err(format!(
+                "there is no array `{points}`; the file has `{names}`"
+            ));
         };
         let [count, _] = shape[..] else {
-            return Err(format!("`{points}` is of shape {shape:?}, not [n, d]"));
+            return Err(format!("`{points}` has shape {shape:?}, not [n, d]"));
         };
         for (name, _, shape, bytes) in named.iter().filter(|array| array.0 != "features") {
             if shape[..] != [count] {
                 return Err(format!(
-                    "`{name}` is of shape {shape:?}, and there are {count} points"
+                    "`{name}` has shape {shape:?}, but there are {count} points"
                 ));
             }
             let (labels, _) = bytes.as_chunks::<4>();
@@ -147,7 +149,7 @@ impl Arrays {
             });
             if let Some(label) = beyond {
                 return Err(format!(
-                    "a label is {label}, and `classes` names {}",
+                    "found label {label}, but `classes` names {}",
                     self.classes.len()
                 ));
             }
@@ -158,14 +160,14 @@ impl Arrays {
 
 type Elements = (&'static str, Vec<u8>);
 
-/// Fractions in 32 or 64 bits; narrower ones are widened, which is exact.
+/// Floats in 32 or 64 bits. Narrower ones are widened, which is exact.
 fn fractions(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
     let narrow = match dtype {
         Dtype::F32 => return Ok(("F32", bytes.to_vec())),
         Dtype::F64 => return Ok(("F64", bytes.to_vec())),
         Dtype::F16 => DType::F16,
         Dtype::BF16 => DType::BF16,
-        other => return Err(format!("it is of type {other}, not F64, F32, F16 or BF16")),
+        other => return Err(format!("it has type {other}, not F64, F32, F16 or BF16")),
     };
     let count = bytes.len() / narrow.size_in_bytes();
     let wide = Tensor::from_raw_buffer(bytes, narrow, &[count], &Device::Cpu)
@@ -174,14 +176,14 @@ fn fractions(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
     Ok(("F32", wide.iter().flat_map(|it| it.to_le_bytes()).collect()))
 }
 
-/// Labels of any type of integers, in 32 bits.
+/// Labels of any integer type, as 32-bit integers.
 fn labels(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
     let width = match dtype {
         Dtype::I8 | Dtype::U8 => 1,
         Dtype::I16 | Dtype::U16 => 2,
         Dtype::I32 | Dtype::U32 => 4,
         Dtype::I64 | Dtype::U64 => 8,
-        other => return Err(format!("it is of type {other}, and labels are integers")),
+        other => return Err(format!("it has type {other}, but labels must be integers")),
     };
     let signed = matches!(dtype, Dtype::I8 | Dtype::I16 | Dtype::I32 | Dtype::I64);
     let mut narrow = Vec::with_capacity(bytes.len() / width * size_of::<u32>());
@@ -190,7 +192,7 @@ fn labels(dtype: Dtype, bytes: &[u8]) -> Result<Elements, String> {
         let mut wide = [if negative { 0xff } else { 0 }; size_of::<i128>()];
         wide[..width].copy_from_slice(label);
         let label = i128::from_le_bytes(wide);
-        let label = u32::try_from(label).map_err(|_| format!("{label} is not a label"))?;
+        let label = u32::try_from(label).map_err(|_| format!("{label} is not a valid label"))?;
         narrow.extend(label.to_le_bytes());
     }
     Ok(("U32", narrow))

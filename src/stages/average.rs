@@ -12,11 +12,11 @@ use crate::workflow::kind::{
     Withholds,
 };
 
-/// The weighted mean of models of one structure, tensor by tensor.
+/// The weighted mean of models with the same structure, tensor by tensor.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Average {
-    /// One weight for each model, in their order, summing to 1. Left out: equal weights.
+    /// One weight for each model, in order, with a sum of 1. Default: equal weights.
     pub weights: Option<Vec<f64>>,
 }
 
@@ -39,7 +39,8 @@ impl Average {
 impl Stage for Average {
     const NAME: &'static str = "average";
     const VERSION: u32 = 1;
-    const SUMMARY: &'static str = "The weighted mean of models of one structure, tensor by tensor";
+    const SUMMARY: &'static str =
+        "The weighted mean of models with the same structure, tensor by tensor";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Plain;
 

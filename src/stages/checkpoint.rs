@@ -1,5 +1,5 @@
-//! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It owns where
-//! the files come from and how they are pinned; [`crate::ml::models::checkpoint`] reads them.
+//! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It obtains and
+//! pins the files; [`crate::ml::models::checkpoint`] reads them.
 
 mod classes;
 mod config;
@@ -37,32 +37,33 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
-    /// The architecture; `ribflow models` lists them. Left out: the one that `hub` is named after.
+    /// The architecture; `ribflow models` lists them. Default: the one in the name of `hub`.
     pub arch: String,
-    /// A file of weights (safetensors, its index where it is sharded, or of `torch.save`), or a
-    /// folder with one under its usual name. The content enters the key.
+    /// A file of weights (safetensors, the index of a sharded one, or from `torch.save`), or a
+    /// folder that contains one under its usual name. The content enters the key.
     pub path: Option<Location>,
-    /// Where the file is to be had; needs a `digest`.
+    /// The URL of the file; needs a `digest`.
     pub url: Option<Location>,
-    /// A repository, `timm/vit_base_patch16_224.augreg_in1k`.
+    /// A repository: `timm/vit_base_patch16_224.augreg_in1k`.
     pub hub: Option<String>,
-    /// Of `hub`: a commit. A branch or tag may move under the same key.
+    /// With `hub`: a commit. A branch or tag may move under the same key.
     pub revision: Option<String>,
-    /// Of `hub`: the file.
+    /// With `hub`: the file.
     pub file: String,
-    /// What the file must be: `sha256:…` or `blake3:…`.
+    /// The expected digest of the file: `sha256:…` or `blake3:…`.
     pub digest: Option<String>,
-    /// Which of the weights in the file are taken: a key (`state_dict`), a prefix of the tensors'
-    /// names, or several joined by dots. Left out: those that timm takes, averaged weights
-    /// (`state_dict_ema`, `model_ema`) before those of the last step.
+    /// Which weights to load from the file: a key (`state_dict`), a prefix of tensor names, or
+    /// several joined by dots. Default: those that timm loads, averaged weights (`state_dict_ema`,
+    /// `model_ema`) before those of the last step.
     pub weights: Option<String>,
-    /// The names of the classes, in the order of the outputs: a list, or a file with one name a
-    /// line or in JSON. A dataset with these classes can stand under `needs: { classes: … }`
-    /// instead. Left out: ImageNet's WordNet ids where there are a thousand outputs, and none
-    /// elsewhere. Each name stands once.
+    /// The names of the classes, in the order of the outputs: a list, or a file with one name per
+    /// line or in JSON. Alternatively, name a dataset with these classes under
+    /// `needs: { classes: … }`. Default: ImageNet's WordNet ids for 1000 outputs, otherwise none.
+    /// Names must be unique.
     pub classes: Option<WordOr<Location, Vec<String>>>,
-    /// How images become its input, where not as the architecture's entry says: `torchvision`
-    /// (shorter side to 256, bilinear, the middle 224, ImageNet's mean and deviation), or a map.
+    /// The transform from images to input, if it differs from the architecture's entry:
+    /// `torchvision` (shorter side to 256, bilinear, centre crop of 224, ImageNet's mean and
+    /// standard deviation), or a map.
     pub transform: Option<WordOr<Transform, OwnTransform>>,
 }
 
@@ -70,19 +71,19 @@ pub struct Checkpoint {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Transform {
-    /// The evaluation of torchvision's first weights, which the benchmark uses for all its
+    /// The evaluation transform of torchvision's V1 weights, which the benchmark uses for all its
     /// residual networks.
     Torchvision,
 }
 
-/// What differs from the architecture's entry, in the words of timm's configurations.
+/// Differences from the architecture's entry, with the names of timm's configurations.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OwnTransform {
     /// The share of the resized shorter side that the crop keeps.
     pub crop: Option<f64>,
     pub interpolation: Option<Filter>,
-    /// Of red, green, blue in [0, 1].
+    /// For red, green and blue, in [0, 1].
     pub mean: Option<[f64; 3]>,
     pub std: Option<[f64; 3]>,
 }
@@ -117,12 +118,12 @@ impl OwnTransform {
             values.is_none_or(|values| values.iter().all(fits))
         };
         if self.crop.is_some_and(|crop| !(crop > 0.0 && crop <= 1.0)) {
-            return Some("`crop` is above 0 and at most 1");
+            return Some("`crop` must be above 0 and at most 1");
         }
         if !inside(&self.mean, 0.0) {
-            return Some("`mean` is three numbers in [0, 1]");
+            return Some("`mean` must be three numbers in [0, 1]");
         }
-        (!inside(&self.std, 1e-6)).then_some("`std` is three numbers above 0 and up to 1")
+        (!inside(&self.std, 1e-6)).then_some("`std` must be three numbers above 0 and at most 1")
     }
 }
 
@@ -177,7 +178,7 @@ impl Stage for Checkpoint {
             .as_deref()
             .is_some_and(|it| it.trim().is_empty())
         {
-            let message = "`weights` is a key or a prefix of the file";
+            let message = "`weights` must be a key or a prefix in the file";
             let problem = ParameterProblem::value("weights", message);
             problems.push(problem.hint("for example `weights: state_dict`"));
         }
@@ -231,7 +232,7 @@ impl Stage for Checkpoint {
 }
 
 impl Checkpoint {
-    /// The given architecture, or the one that the repository is named after.
+    /// The given architecture, or the one in the name of the repository.
     fn arch(&self) -> &str {
         let hub = self.hub.as_deref().filter(|_| self.arch.is_empty());
         match hub.and_then(|hub| hub.rsplit('/').next()) {
@@ -256,7 +257,7 @@ impl Checkpoint {
                 match unknown.is_strange {
                     true => {
                         let message = format!("no architecture has the repository's name `{arch}`");
-                        ParameterProblem::value("hub", message).hint("name it by `arch`")
+                        ParameterProblem::value("hub", message).hint("set `arch`")
                     }
                     false => ParameterProblem::value("hub", unknown.message).hint(unknown.hint),
                 }
@@ -269,12 +270,12 @@ impl Checkpoint {
         Some(problem)
     }
 
-    /// What the log says of the weights that were taken, where there are others.
+    /// A log line about the weights that were loaded, if the file has others.
     fn choice(&self, taken: &str, beside: &[String]) -> Option<String> {
         let first = beside.first().filter(|_| self.weights.is_none())?;
         let others: Vec<String> = beside.iter().map(|it| format!("`{it}`")).collect();
         Some(format!(
-            "weights: `{taken}` is taken; the file also holds {} (`weights: {first}` takes that)",
+            "weights: loading `{taken}`; the file also has {} (use `weights: {first}` to load that)",
             others.join(", ")
         ))
     }
@@ -296,7 +297,10 @@ impl Checkpoint {
                 Some(problem.hint(hint))
             }
             [first, others @ ..] => {
-                let message = format!("a checkpoint has one origin: `{first}` or `{}`", others[0]);
+                let message = format!(
+                    "a checkpoint has a single origin: `{first}` or `{}`",
+                    others[0]
+                );
                 Some(ParameterProblem::value(others[0], message).hint("keep one of them"))
             }
         }
@@ -309,7 +313,7 @@ impl Checkpoint {
                 Some(ParameterProblem::value("digest", message))
             }
             (None, Some(_)) => {
-                let message = "what lies at a URL may change: it needs a `digest`";
+                let message = "the file at a URL may change, so it needs a `digest`";
                 let hint = "`digest: \"sha256:…\"`, as sha256sum prints it";
                 Some(ParameterProblem::value("url", message).hint(hint))
             }
@@ -320,15 +324,15 @@ impl Checkpoint {
     fn check_url(&self) -> Option<ParameterProblem> {
         let url = self.url.as_ref()?.0.as_str();
         if url.starts_with("file:") {
-            let message = format!("`{url}` is a file of this machine");
-            return Some(ParameterProblem::value("url", message).hint("name it by `path`"));
+            let message = format!("`{url}` is a local file");
+            return Some(ParameterProblem::value("url", message).hint("use `path` instead"));
         }
         if !url.starts_with("https://") && !url.starts_with("http://") {
-            let message = format!("`{url}` is no http or https URL");
+            let message = format!("`{url}` is not an http or https URL");
             return Some(ParameterProblem::value("url", message));
         }
         is_index(Path::new(url)).then(|| {
-            let message = "the shards of an index are had from a `hub` or a `path`";
+            let message = "a sharded checkpoint needs a `hub` or a `path`, not a `url`";
             ParameterProblem::value("url", message)
         })
     }
@@ -341,17 +345,18 @@ impl Checkpoint {
                 if parts.len() != 2 || !parts.iter().all(|part| is_name(part)) {
                     let message = format!("`{hub}` is not the name of a repository");
                     let problem = ParameterProblem::value("hub", message);
-                    problems.push(problem.hint("owner/name, as in its address"));
+                    problems.push(problem.hint("expected owner/name, as in its URL"));
                 }
                 let named = |text: &str| text.split('/').all(is_name);
                 if self.revision.as_deref().is_some_and(|it| !named(it)) {
                     problems.push(ParameterProblem::value(
                         "revision",
-                        "a revision is a commit, a tag or a branch",
+                        "`revision` must be a commit, a tag or a branch",
                     ));
                 }
                 if !self.file.is_empty() && !named(&self.file) {
-                    let message = "a file of the repository, such as `model.safetensors`";
+                    let message =
+                        "`file` must be a file of the repository, such as `model.safetensors`";
                     problems.push(ParameterProblem::value("file", message));
                 }
             }
@@ -418,8 +423,8 @@ mod tests {
         let line = checkpoint(json!({})).choice("state_dict_ema", &beside);
         assert_eq!(
             line.unwrap(),
-            "weights: `state_dict_ema` is taken; the file also holds `state_dict`, `swa` \
-             (`weights: state_dict` takes that)"
+            "weights: loading `state_dict_ema`; the file also has `state_dict`, `swa` \
+             (use `weights: state_dict` to load that)"
         );
         assert_eq!(checkpoint(json!({})).choice("state_dict", &[]), None);
         let chosen = checkpoint(json!({ "weights": "swa" }));

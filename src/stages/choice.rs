@@ -1,4 +1,4 @@
-//! Parameters that are either a word or something longer.
+//! Parameters that are either a word or a longer form.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -17,7 +17,7 @@ pub enum WordOr<W, O> {
 }
 
 impl<'de, W: Deserialize<'de>, O: Deserialize<'de>> Deserialize<'de> for WordOr<W, O> {
-    /// Not by trying one after the other, which would lose what is wrong with either.
+    /// Does not try one form after the other, because that would lose the error message of each.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Either(PhantomData))
     }

@@ -1,11 +1,11 @@
-//! `command`: one shell line in a folder of its own, for whatever is not built in.
+//! `command`: runs a shell line in its own folder, for everything that is not built in.
 //!
-//! The folder holds the inputs under their names, the declared files under their base names, an
-//! empty `out/`, and nothing else. What the line leaves under `out/` and declares is kept.
+//! The folder contains the inputs under their names, the declared files under their base names, an
+//! empty `out/`, and nothing else. Declared outputs under `out/` are kept.
 //!
-//! The key holds the line, the names of the outputs, the content of the inputs and files, and
-//! the values of the declared variables; the interpreter and what it finds elsewhere are not in
-//! it, so pin them with a lock file under `files`.
+//! The key covers the line, the names of the outputs, the content of the inputs and files, and the
+//! values of the declared variables. It does not cover the interpreter and its libraries, so pin
+//! them with a lock file under `files`.
 
 mod child;
 mod collect;
@@ -36,39 +36,39 @@ use crate::workflow::kind::{
     SourceShape, Withholds,
 };
 
-/// Runs a shell line on its inputs and keeps the outputs that it declares.
+/// Runs a shell line on its inputs and keeps the declared outputs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
-    /// The line or script, run in the node's own folder: inputs are under their names (an output of
-    /// another `command` is `NAME/OUTPUT`), `files` under their base names, outputs go to `out/`.
+    /// The line or script. It runs in the node's own folder: inputs are under their names (an
+    /// output of another `command` is `NAME/OUTPUT`), `files` under their base names, outputs go to
+    /// `out/`.
     pub run: String,
-    /// What runs the line. `bash`: as `bash -euo pipefail -c`, so that the first program that fails
-    /// ends the line and fails the node. `sh`: as `/bin/sh -c`, which goes on to the next line and
-    /// fails with the last one only.
+    /// The shell. `bash` runs `bash -euo pipefail -c`: the first program that fails ends the line
+    /// and fails the node. `sh` runs `/bin/sh -c`: only the exit code of the last program counts.
     #[serde(default)]
     pub shell: Shell,
-    /// What to keep: each name is a file or folder `out/NAME`, and an output of the node.
+    /// The outputs: each name is a file or folder `out/NAME`, and an output of the node.
     pub outputs: Vec<String>,
-    /// Scripts, lock files and whatever else the line reads: files and folders, or maps with
-    /// `path`, a `name` of their own, and `share: false` for what no bundle may hold. Their content
+    /// Scripts, lock files and other files that the line reads: files and folders, or maps with
+    /// `path`, an optional `name`, and `share: false` to keep them out of bundles. Their content
     /// enters the key.
     #[serde(default, skip_serializing)]
     pub files: Vec<WordOr<Location, NamedFile>>,
-    /// Environment variables to pass on; their values enter the key.
+    /// Environment variables for the line; their values enter the key.
     #[serde(default, skip_serializing)]
     pub env: Vec<String>,
-    /// Environment variables to pass on that stand in no key, record or log: credentials. What the
-    /// line leaves must not depend on them.
+    /// Environment variables for the line that stay out of keys, records and logs, such as
+    /// credentials. The outputs must not depend on them.
     #[serde(default, skip_serializing)]
     pub pass: Vec<String>,
 }
 
-/// The output that holds all others under their names: what the node stands for as a whole.
+/// The output that contains all others under their names: the node as a whole.
 const WHOLE: &str = "all";
-/// Bytes that Linux takes for one argument of a program, but for the one that ends it.
+/// The maximum length of one argument of a program on Linux, without the final NUL byte.
 const LONGEST_LINE: usize = 128 * 1024 - 1;
-/// The folder that outputs are written to.
+/// The folder for outputs.
 const OUT: &str = "out";
 const ENVIRONMENT_SOURCE: &str = "env/variables";
 
@@ -76,7 +76,7 @@ impl Stage for Command {
     const NAME: &'static str = "command";
     const VERSION: u32 = 2;
     const SUMMARY: &'static str =
-        "A shell line in a folder of its own, on declared inputs, files and outputs";
+        "Runs a shell line in its own folder, with declared inputs, files and outputs";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Program;
 
@@ -159,7 +159,7 @@ impl Stage for Command {
 }
 
 impl Command {
-    /// A failure, with the places of files that the line names by their paths elsewhere.
+    /// Adds hints to a failure: where the files are that the line names by their original paths.
     fn with_places(&self, error: TaskError) -> TaskError {
         let TaskError::Failed(message) = error else {
             return error;
@@ -177,21 +177,21 @@ impl Command {
         })
     }
 
-    /// What the system would refuse when the shell starts.
+    /// Checks for what the system would refuse when the shell starts.
     fn check_line(&self) -> Option<ParameterProblem> {
         if self.run.contains('\0') {
             return Some(ParameterProblem::value(
                 "run",
-                "the line holds a NUL character",
+                "the line contains a NUL character",
             ));
         }
         (self.run.len() > LONGEST_LINE).then(|| {
             let message = format!(
-                "the line has {} bytes, and a shell takes at most {LONGEST_LINE}",
+                "the line has {} bytes, but a shell accepts at most {LONGEST_LINE}",
                 self.run.len()
             );
             ParameterProblem::value("run", message)
-                .hint("write it to a file, name that under `files`, and run it here")
+                .hint("put it in a script, list the script under `files`, and run that")
         })
     }
 
@@ -204,25 +204,26 @@ impl Command {
             .filter_map(|(index, name)| {
                 let message = match name.as_str() {
                     name if name.contains('/') || name.starts_with('.') => {
-                        format!("`{name}` is a path: an output is a name, and lies at `out/NAME`")
+                        format!(
+                            "`{name}` is a path: an output is a name, and its file is `out/NAME`"
+                        )
                     }
                     name if !is_label(name) || name.starts_with(|it: char| it.is_ascii_digit()) => {
                         format!(
-                            "`{name}` is not a name: letters, digits, `_`, `.`, `+` and `-`, no \
-                             digit first"
+                            "`{name}` is not a valid name: use letters, digits, `_`, `.`, `+` and \
+                             `-`, not starting with a digit"
                         )
                     }
                     WHOLE => format!("`{WHOLE}` is the name of all outputs together"),
-                    name if !seen.insert(name) => format!("`{name}` is there twice"),
+                    name if !seen.insert(name) => format!("`{name}` is listed twice"),
                     _ => return None,
                 };
                 Some(at("outputs", index, message))
             })
             .collect();
         if self.outputs.is_empty() {
-            let none =
-                ParameterProblem::value("outputs", "a command without outputs gives nothing");
-            problems.push(none.hint("name the files or folders that it leaves under `out/`"));
+            let none = ParameterProblem::value("outputs", "a command needs at least one output");
+            problems.push(none.hint("list the files or folders that it writes to `out/`"));
         }
         problems
     }
@@ -231,17 +232,17 @@ impl Command {
         let mut seen = BTreeSet::new();
         let problem = |(index, file): (usize, &files::Declared)| {
             let message = match files::name(file) {
-                None => format!("`{}` names no file", files::location(file).0),
+                None => format!("`{}` does not name a file", files::location(file).0),
                 Some(OUT) => format!("a file can't be called `{OUT}`: outputs go there"),
                 Some(name) if !seen.insert(name.to_string()) => {
-                    format!("two files are called `{name}`: they would lie in one place")
+                    format!("two files are called `{name}`")
                 }
                 Some(_) => return None,
             };
             let twice = message.starts_with("two files");
             let problem = at("files", index, message);
             Some(match twice {
-                true => problem.hint("`{ path: …, name: … }` gives one of them another name"),
+                true => problem.hint("rename one of them with `{ path: …, name: … }`"),
                 false => problem,
             })
         };
@@ -251,7 +252,7 @@ impl Command {
     fn check_variables(&self) -> Vec<ParameterProblem> {
         let named = |field: &'static str, names: &'_ [String]| -> Vec<ParameterProblem> {
             let problem = |(index, name): (usize, &String)| {
-                let message = format!("`{name}` is no name of an environment variable");
+                let message = format!("`{name}` is not a valid name of an environment variable");
                 (!is_identifier(name)).then(|| at(field, index, message))
             };
             names.iter().enumerate().filter_map(problem).collect()
@@ -259,12 +260,13 @@ impl Command {
         let kept = |(index, name): (usize, &String)| {
             let value = std::env::var(name).ok();
             let why = credentials::sign(name, value.as_deref())?;
-            let message = format!("`{name}` {why}, and values under `env` enter the key");
-            let hint = "under `pass` a variable is handed on without entering key or record";
+            let message = format!("`{name}` {why}, but values under `env` enter the key");
+            let hint = "list it under `pass` to keep it out of keys and records";
             Some(at("env", index, message).hint(hint))
         };
         let twice = |(index, name): (usize, &String)| {
-            let message = format!("`{name}` is under `env` too, and its value enters the key");
+            let message =
+                format!("`{name}` is also listed under `env`, so its value enters the key");
             self.env.contains(name).then(|| at("pass", index, message))
         };
         let mut problems = named("env", &self.env);
@@ -274,16 +276,16 @@ impl Command {
         problems
     }
 
-    /// The variables under `pass`, as they are now.
+    /// The current values of the variables under `pass`.
     fn secrets(&self) -> Result<Vec<(String, OsString)>, TaskError> {
         let secret = |name: &String| match std::env::var_os(name) {
             Some(value) => {
-                // Messages and logs of ours may repeat what the line made of it.
+                // Mask it in our own messages and logs, which may quote the output of the line.
                 secrets::keep(&value.to_string_lossy());
                 Ok((name.clone(), value))
             }
             None => Err(TaskError::Failed(format!(
-                "`{name}`, which `pass` hands on, is not set"
+                "`{name}`, listed under `pass`, is not set"
             ))),
         };
         self.pass.iter().map(secret).collect()
@@ -293,9 +295,9 @@ impl Command {
         let files: BTreeSet<&str> = self.files.iter().filter_map(files::name).collect();
         let problem = |input: &BoundInput| match input.name.as_str() {
             OUT => Some("an input can't be called `out`: outputs go there".to_string()),
-            name if files.contains(name) => Some(format!(
-                "a file under `files` is called `{name}` too: they would lie in one place"
-            )),
+            name if files.contains(name) => {
+                Some(format!("a file under `files` is also called `{name}`"))
+            }
             _ => None,
         };
         inputs
@@ -305,7 +307,7 @@ impl Command {
     }
 }
 
-/// Where a program is, for a record that others may see: without the name of the user's folder.
+/// The path of a program for a record that others may see: without the user's home folder.
 fn shown(program: &Path) -> String {
     let home = std::env::var_os("HOME").filter(|home| !home.is_empty());
     let in_home = home.and_then(|home| program.strip_prefix(home).ok());
@@ -322,20 +324,22 @@ fn no_program(shell: Shell) -> TaskError {
     ))
 }
 
-/// The values that the key holds, as they were when it was computed.
+/// The values in the key, from the time when it was computed.
 fn variables(context: &Context) -> Result<Vec<(String, String)>, TaskError> {
     let Some(input) = context.members(ENVIRONMENT_SOURCE).first() else {
         return Ok(Vec::new());
     };
     let Artifact::Table(table) = &input.artifact else {
-        return Err(TaskError::Input("variables come as a table".to_string()));
+        return Err(TaskError::Input(
+            "the variables must be a table".to_string(),
+        ));
     };
     let pair = |row: &Vec<serde_json::Value>| match row.as_slice() {
         [name, value] => Some((name.as_str()?.to_string(), value.as_str()?.to_string())),
         _ => None,
     };
     let pairs: Option<Vec<_>> = table.rows.iter().map(pair).collect();
-    pairs.ok_or_else(|| TaskError::Input("a variable is a name and a value".to_string()))
+    pairs.ok_or_else(|| TaskError::Input("each variable must have a name and a value".to_string()))
 }
 
 fn at(field: &str, index: usize, message: String) -> ParameterProblem {

@@ -1,4 +1,4 @@
-//! Kind `concat`: a dataset of datasets, whose parts stay apart in what is reported.
+//! `concat`: joins datasets. Their parts stay separate in reports.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::workflow::kind::{
     Comparison, Gathers, InputSpec, Meaning, OutputSpec, PortType, Withholds,
 };
 
-/// Joins the datasets of `needs.parts`, in their order. Their classes must be the same.
+/// Joins the datasets of `needs.parts`, in order. They must have the same classes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Concat {}
@@ -23,7 +23,7 @@ impl Stage for Concat {
     const NAME: &'static str = "concat";
     const VERSION: u32 = 1;
     const SUMMARY: &'static str =
-        "One dataset of several; the parts stay labelled by their gathered axes.";
+        "Joins several datasets; the parts stay labelled by their gathered axes.";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Plain;
 
@@ -74,7 +74,7 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
         if let Some(difference) = difference(&classes, &dataset.classes) {
             let name = named(axes, index);
             return Err(TaskError::Input(format!(
-                "the classes of {name} are not those of the first dataset: {difference}"
+                "the classes of {name} differ from those of the first dataset: {difference}"
             )));
         }
         for part in &dataset.parts {
@@ -92,7 +92,7 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
     })
 }
 
-/// Where two class lists part.
+/// The first difference between two class lists.
 fn difference(first: &[String], other: &[String]) -> Option<String> {
     if first.len() != other.len() {
         return Some(format!("{} instead of {}", other.len(), first.len()));
@@ -115,7 +115,7 @@ fn named(axes: &BTreeMap<String, String>, index: usize) -> String {
     format!("[{}]", ids.join(","))
 }
 
-/// The axes of a part within its dataset and those the dataset was gathered by.
+/// The axes of a part within its dataset, and the axes by which the dataset was gathered.
 fn merged(
     outer: &BTreeMap<String, String>,
     inner: &BTreeMap<String, String>,
@@ -126,14 +126,14 @@ fn merged(
             && old != *id
         {
             return Err(TaskError::Input(format!(
-                "a part is labelled {axis}={old} already and can't be labelled {axis}={id}"
+                "a part is already labelled {axis}={old} and can't be labelled {axis}={id}"
             )));
         }
     }
     Ok(axes)
 }
 
-/// Gives parts that no axis tells apart their position for a label.
+/// Labels parts by position if no axis distinguishes them.
 fn tell_apart(parts: &mut [Part]) {
     let labels: Vec<_> = parts.iter().map(|part| part.axes.clone()).collect();
     for (index, part) in parts.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! `corrupt`: ImageNet-C's corruptions of a dataset's images.
+//! `corrupt`: applies ImageNet-C's corruptions to the images of a dataset.
 
 use std::path::PathBuf;
 
@@ -21,22 +21,23 @@ use crate::workflow::kind::{
     SourceShape, Withholds,
 };
 
-/// Images between two looks at whether the run was interrupted.
+/// The number of images between checks for an interrupt.
 const BATCH: usize = 64;
 
-/// Spoils every image as ImageNet-C does: the middle 224 pixels of 256, corrupted, saved as JPEG of
-/// quality 85.
+/// Corrupts every image as ImageNet-C does: resized to 256 pixels, centre crop of 224, corrupted,
+/// saved as JPEG with quality 85.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Corrupt {
     /// The corruption.
     pub corruption: Corruption,
-    /// 1 to 5.
+    /// The severity, from 1 to 5.
     pub severity: usize,
-    /// Names the random numbers, together with each image's path.
+    /// The seed of the random numbers, together with the path of each image.
     #[serde(default)]
     pub seed: u64,
-    /// A folder of pictures of ice (frost). Left out: procedural ones, which are not ImageNet-C's.
+    /// A folder with images of ice, for `frost`. Default: procedural ones, which are not
+    /// ImageNet-C's.
     #[serde(default)]
     pub textures: Option<Location>,
 }
@@ -44,7 +45,7 @@ pub struct Corrupt {
 impl Stage for Corrupt {
     const NAME: &'static str = "corrupt";
     const VERSION: u32 = 2;
-    const SUMMARY: &'static str = "A dataset with one of ImageNet-C's corruptions";
+    const SUMMARY: &'static str = "Applies one of ImageNet-C's corruptions to a dataset";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Plain;
 
@@ -76,11 +77,11 @@ impl Stage for Corrupt {
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
         if !(1..=5).contains(&self.severity) {
-            let message = "a severity is 1, 2, 3, 4 or 5";
+            let message = "the severity must be 1, 2, 3, 4 or 5";
             problems.push(ParameterProblem::value("severity", message));
         }
         if self.textures.is_some() && self.corruption != Corruption::Frost {
-            let message = "`textures` belongs to `corruption: frost`";
+            let message = "`textures` needs `corruption: frost`";
             problems.push(ParameterProblem::value("textures", message));
         }
         problems
@@ -114,7 +115,7 @@ impl Stage for Corrupt {
 }
 
 impl Corrupt {
-    /// The textures of frost, none for other corruptions.
+    /// The textures for frost; empty for other corruptions.
     fn frost(&self, context: &Context) -> Result<Vec<Picture>, TaskError> {
         if self.corruption != Corruption::Frost {
             return Ok(Vec::new());
@@ -125,7 +126,7 @@ impl Corrupt {
             return Ok(corrupt::procedural_frost(0));
         };
         let Artifact::Files(files) = &input.artifact else {
-            return Err(TaskError::Input("`textures` holds no files".to_string()));
+            return Err(TaskError::Input("`textures` contains no files".to_string()));
         };
         let picture = |(name, file): (&String, &TreeFile)| {
             let bytes = images::file_bytes(context, input, name, &file.blob())?;
@@ -136,14 +137,14 @@ impl Corrupt {
         match found.iter().any(fits) {
             true => Ok(found),
             false => Err(TaskError::Input(format!(
-                "`textures` holds no picture of at least {SIDE} x {SIDE} pixels"
+                "`textures` contains no image of at least {SIDE} x {SIDE} pixels"
             ))),
         }
     }
 }
 
-/// The dataset of the input `images` with every image made anew by `make`, which gets the decoded
-/// picture and its path and gives a JPEG file.
+/// The dataset of the input `images`, with every image processed by `make`, which receives the
+/// decoded picture and its path and returns a JPEG file.
 pub(super) fn redone(
     context: &Context,
     make: &(dyn Fn(&Picture, &str) -> crate::ml::Result<Vec<u8>> + Sync),
@@ -180,7 +181,7 @@ pub(super) fn redone(
     })
 }
 
-/// An image before it is made anew.
+/// An image before processing.
 struct Original<'a> {
     path: String,
     label: u32,
@@ -192,7 +193,7 @@ enum Content<'a> {
     Packed(Picture),
 }
 
-/// The images of a part, one by one.
+/// The images of a part.
 fn originals<'a>(context: &Context, part: &'a Part) -> Result<Vec<Original<'a>>, TaskError> {
     match &part.images {
         Images::Encoded { files, border } => Ok(files

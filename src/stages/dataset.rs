@@ -1,4 +1,4 @@
-//! Kind `dataset`: labelled images, built in or from a folder.
+//! `dataset`: labelled images, built in or from a folder.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -18,46 +18,47 @@ use crate::workflow::kind::{
     PortType, Source, SourceShape, Withholds,
 };
 
-/// Most images that are rendered at once: 300 MB of pixels.
+/// The maximum number of rendered images: 300 MB of pixels.
 const MAX_IMAGES: usize = 100_000;
 
-/// Labelled images: built in (`builtin`), a known dataset on disk (`preset`), of a folder
-/// (`folder`), or of files that another stage gives (`needs.folder`).
+/// Labelled images: built in (`builtin`), a known dataset on disk (`preset`), from a folder
+/// (`folder`), or from the files of another stage (`needs.folder`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct DatasetStage {
     /// A dataset that ribflow renders itself.
     builtin: Option<Builtin>,
-    /// One of ImageNet-RIB's datasets as it is distributed, found below `root`.
+    /// One of ImageNet-RIB's datasets in its original layout, below `root`.
     preset: Option<Preset>,
-    /// Of `preset`: the folder that holds them (val, v2, a, r, sketch, objectnet, …).
+    /// With `preset`: the folder that contains the datasets (val, v2, a, r, sketch, objectnet, …).
     root: Option<Location>,
-    /// Of `imagenet-c`: a corruption and a severity, `fog/3`.
+    /// With `preset: imagenet-c`: a corruption and a severity, such as `fog/3`.
     part: Option<String>,
-    /// Of `builtin`: the source or domain.
+    /// With `builtin`: the source or domain.
     domain: Option<Collection>,
-    /// Of `builtin`: which of two independent draws.
+    /// With `builtin`: which of two independent draws.
     split: Split,
-    /// Of `builtin`: how many images; by default 1000 (`narrow`), 2500 (`rich`) or 300.
+    /// With `builtin`: the number of images. Default: 1000 (`narrow`), 2500 (`rich`) or 300.
     images: Option<usize>,
-    /// Of `builtin`: other seeds draw other images of the same kind.
+    /// With `builtin`: the seed; other seeds draw other images of the same distribution.
     seed: u64,
-    /// A folder with one sub-folder of JPEG and PNG files per class, relative to the workflow
-    /// file. Labels follow the sorted names.
+    /// A folder with one subfolder of JPEG and PNG files per class, relative to the workflow file.
+    /// Labels follow the sorted names.
     folder: Option<Location>,
-    /// These classes only; labels follow their sorted names. Or, of `imagenet-objectnet`, a word:
-    /// which classes its folders are; left out: `intended`.
+    /// Select only these classes; labels follow their sorted names. With `preset:
+    /// imagenet-objectnet`, alternatively a word for the mapping of its folders to classes;
+    /// default: `intended`.
     classes: Option<WordOr<ObjectnetLabels, Vec<String>>>,
-    /// At most so many images of each class, the first ones.
+    /// The maximum number of images of each class; the first ones are used.
     limit: Option<usize>,
-    /// A random part of what is left, in the old order.
+    /// A random subset of the remaining images, in the original order.
     subset: Option<Subset>,
-    /// Whoever may pass these images on says so. Otherwise neither they nor what is made of their
-    /// pixels ever leaves this machine. Not part of the key.
+    /// Set this if you may redistribute the images. Otherwise neither the images nor anything
+    /// derived from their pixels leaves this machine. Not part of the key.
     share: Unkeyed,
-    /// Of `folder` or `preset`: your word that the files do not change. Once hashed, they are not
-    /// looked at again while the folder itself has the same inode and times, which millions of
-    /// files are worth. `ribflow run --check-sealed` looks at all of them. Not part of the key.
+    /// With `folder` or `preset`: declares that the files do not change. Once hashed, they are not
+    /// checked again while the folder itself has the same inode and times, which saves time with
+    /// millions of files. `ribflow run --check-sealed` checks all of them. Not part of the key.
     sealed: Unkeyed,
 }
 
@@ -70,8 +71,7 @@ enum Builtin {
 impl Stage for DatasetStage {
     const NAME: &'static str = "dataset";
     const VERSION: u32 = 1;
-    const SUMMARY: &'static str =
-        "Labelled images: built in, a known dataset on disk, of a folder, or of files of a stage.";
+    const SUMMARY: &'static str = "Labelled images: built in, a known dataset on disk, from a folder, or from files of a stage.";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Images;
 
@@ -162,7 +162,7 @@ impl Stage for DatasetStage {
     }
 }
 
-/// How many images and classes a dataset has.
+/// The number of images and classes of a dataset.
 pub fn summary(dataset: &Dataset) -> Artifact {
     let count = |value: usize| Metric::new(value as f64, "");
     Artifact::Metrics(Metrics {
@@ -175,7 +175,7 @@ pub fn summary(dataset: &Dataset) -> Artifact {
 }
 
 impl DatasetStage {
-    /// The classes that are picked by name.
+    /// The classes selected by name.
     fn named_classes(&self) -> Option<&Vec<String>> {
         match &self.classes {
             Some(WordOr::Other(classes)) => Some(classes),
@@ -227,7 +227,7 @@ impl DatasetStage {
                     "builtin"
                 };
                 let message = format!(
-                    "a dataset has one origin, here are {}",
+                    "a dataset has a single origin, but there are {}",
                     several.join(" and ")
                 );
                 ParameterProblem::value(place, message).hint("keep one of them")
@@ -239,7 +239,7 @@ impl DatasetStage {
     fn check_sealed(&self) -> Option<ParameterProblem> {
         let outside = self.folder.is_some() || self.preset.is_some();
         (self.sealed.0 && !outside).then(|| {
-            let message = "`sealed` belongs to `folder` and `preset`: only files can change";
+            let message = "`sealed` needs `folder` or `preset`: only files can change";
             let mut problem = ParameterProblem::value("sealed", message);
             problem.at_name = true;
             problem
@@ -260,7 +260,7 @@ impl DatasetStage {
                 .images
                 .is_some_and(|images| images == 0 || images > MAX_IMAGES)
             {
-                let message = format!("`images` is 1 to {MAX_IMAGES}");
+                let message = format!("`images` must be from 1 to {MAX_IMAGES}");
                 problems.push(ParameterProblem::value("images", message));
             }
             return problems;
@@ -272,12 +272,14 @@ impl DatasetStage {
             ("seed", self.seed != 0),
         ];
         for (name, _) in misplaced.into_iter().filter(|(_, there)| *there) {
-            let message = format!("`{name}` belongs to `builtin`; a folder is taken as it is");
+            let message = format!("`{name}` needs `builtin`");
             let mut problem = ParameterProblem::value(name, message);
             problem.at_name = true;
             problems.push(match name {
-                "images" => problem.hint("`limit` takes the first images of each class"),
-                "seed" => problem.hint("a random part is `subset: { count: …, seed: … }`"),
+                "images" => problem.hint("select the first images of each class with `limit`"),
+                "seed" => {
+                    problem.hint("select a random subset with `subset: { count: …, seed: … }`")
+                }
                 _ => problem,
             });
         }
@@ -286,22 +288,21 @@ impl DatasetStage {
 
     fn check_preset(&self) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
-        let misplaced = |name: &str, of: &str| {
-            ParameterProblem::value(name, format!("`{name}` belongs to `{of}`"))
-        };
+        let misplaced =
+            |name: &str, of: &str| ParameterProblem::value(name, format!("`{name}` needs `{of}`"));
         if self.preset.is_none() && self.root.is_some() {
             problems.push(misplaced("root", "preset"));
         }
         if self.preset.is_some() && self.root.is_none() {
-            let message = "a preset needs `root`, the folder that holds the datasets";
-            let hint = "`ribflow data check FOLDER` says what lies in a folder";
+            let message = "a preset needs `root`, the folder that contains the datasets";
+            let hint = "`ribflow data check FOLDER` lists the datasets in a folder";
             problems.push(ParameterProblem::value("preset", message).hint(hint));
         }
         let facts = self.preset.map(Preset::facts);
         match (facts.is_some_and(|facts| facts.by_parts), &self.part) {
             (true, Some(part)) if presets::is_part(part) => {}
             (true, _) => {
-                let message = "ImageNet-C is taken by parts: a corruption and a severity";
+                let message = "ImageNet-C needs a `part`: a corruption and a severity";
                 let place = if self.part.is_some() {
                     "part"
                 } else {
@@ -315,14 +316,14 @@ impl DatasetStage {
         }
         let word = matches!(self.classes, Some(WordOr::Word(_)));
         if word && facts.is_none_or(|facts| !facts.two_labels) {
-            let message = "`intended` and `released` belong to `preset: imagenet-objectnet`";
+            let message = "`intended` and `released` need `preset: imagenet-objectnet`";
             let problem = ParameterProblem::value("classes", message);
-            problems.push(problem.hint("elsewhere `classes` is a list of names"));
+            problems.push(problem.hint("otherwise `classes` is a list of names"));
         }
         problems
     }
 
-    /// The class folders of a preset that are wanted.
+    /// The selected class folders of a preset.
     fn wanted_folders(&self, preset: Preset) -> Vec<presets::Folder> {
         let mut folders = preset.folders(self.labels());
         if let Some(classes) = self.named_classes() {
@@ -339,7 +340,7 @@ impl DatasetStage {
         }
     }
 
-    /// The images of a preset, their classes named and ordered as ImageNet's.
+    /// The images of a preset, with the names and order of ImageNet's classes.
     fn preset_images(
         &self,
         preset: Preset,
@@ -376,7 +377,7 @@ impl DatasetStage {
             problems.extend((0..classes.len()).filter_map(named));
         }
         if self.limit == Some(0) {
-            let message = "`limit` is at least 1; leave it out to take all images";
+            let message = "`limit` must be at least 1; leave it out to use all images";
             problems.push(ParameterProblem::value("limit", message));
         }
         if let Some(subset) = &self.subset {
@@ -420,7 +421,7 @@ impl DatasetStage {
         Some(problem)
     }
 
-    /// Draws the images and keeps the selected ones.
+    /// Renders the images and keeps the selected ones.
     fn render(
         &self,
         domain: Collection,
@@ -444,7 +445,7 @@ impl DatasetStage {
         Ok((classes, images))
     }
 
-    /// The selected classes, and (index, new label) of their first images.
+    /// The selected classes, and the index and new label of their first images.
     fn select_builtin(&self, all: &[String], labels: &[u32]) -> (Vec<String>, Vec<(usize, u32)>) {
         let wanted = |name: &String| {
             let selection = self.named_classes();
@@ -470,7 +471,7 @@ impl DatasetStage {
         (classes, kept)
     }
 
-    /// How many images there will be, where that is known without looking.
+    /// The number of images, if it is known without reading the files.
     fn count(&self) -> Option<u64> {
         let all = match (self.builtin, self.domain, self.preset) {
             (Some(_), Some(domain), _) => {
@@ -493,7 +494,7 @@ impl DatasetStage {
         Some(chosen as u64)
     }
 
-    /// The random part of the images, if one is asked for.
+    /// The random subset of the images, if requested.
     fn chosen<T>(&self, images: Vec<T>) -> Result<Vec<T>, TaskError> {
         match &self.subset {
             Some(subset) => subset.take(images),

@@ -1,4 +1,4 @@
-//! `draw`: pencil drawings of a dataset's photographs.
+//! `draw`: turns the photographs of a dataset into pencil drawings.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use crate::workflow::kind::{
     Comparison, InputSpec, Meaning, OutputSpec, PortType, Source, SourceShape, Withholds,
 };
 
-/// Of the files that are written.
+/// The JPEG quality of the output.
 const QUALITY: u8 = 95;
 
 /// Makes a pencil drawing of every image, as ImageNet-Drawing does (Lu, Xu and Jia 2012): strokes
@@ -25,15 +25,14 @@ const QUALITY: u8 = 95;
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Draw {
-    /// A picture of a pencil's texture. Left out: a procedural one, which is not
-    /// ImageNet-Drawing's.
+    /// An image of a pencil texture. Default: a procedural one, which is not ImageNet-Drawing's.
     pub pattern: Option<Location>,
 }
 
 impl Stage for Draw {
     const NAME: &'static str = "draw";
     const VERSION: u32 = 2;
-    const SUMMARY: &'static str = "A dataset as pencil drawings";
+    const SUMMARY: &'static str = "Turns the images of a dataset into pencil drawings";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Plain;
 
@@ -79,7 +78,7 @@ impl Stage for Draw {
     }
 }
 
-/// The given pattern, else the procedural one.
+/// The given pattern, or the procedural one.
 fn pattern(context: &Context) -> Result<Pattern, TaskError> {
     let Some(input) = context.members("pattern").first() else {
         let note = "pattern: a procedural one of ribflow, not ImageNet-Drawing's";
@@ -87,10 +86,10 @@ fn pattern(context: &Context) -> Result<Pattern, TaskError> {
         return Ok(drawing::procedural_pattern());
     };
     let Artifact::Files(files) = &input.artifact else {
-        return Err(TaskError::Input("`pattern` is no file".to_string()));
+        return Err(TaskError::Input("`pattern` is not a file".to_string()));
     };
     let Some((name, file)) = files.files.first_key_value() else {
-        return Err(TaskError::Input("`pattern` is no file".to_string()));
+        return Err(TaskError::Input("`pattern` is not a file".to_string()));
     };
     let bytes = images::file_bytes(context, input, name, &file.blob())?;
     let wrong = |error: String| TaskError::Input(format!("pattern `{name}` {error}"));

@@ -1,4 +1,4 @@
-//! `evaluate`: how well a model classifies a dataset.
+//! `evaluate`: measures how well a model classifies a dataset.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::tensors;
 use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
 
-/// Which of the model's classes compete for an image.
+/// The classes that compete for an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClassMask {
-    /// Those of the dataset.
+    /// The dataset's classes.
     #[default]
     Dataset,
-    /// All of the model's.
+    /// All of the model's classes.
     Model,
 }
 
@@ -32,11 +32,11 @@ pub enum ClassMask {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Evaluate {
-    /// The classes that compete: the dataset's own, or all that the model knows.
+    /// The classes that compete: the dataset's own, or all of the model's.
     pub mask: ClassMask,
 }
 
-/// Of the whole, and of each part where there are several.
+/// For the whole dataset, and for each part if there are several.
 const METRICS: [&str; 6] = ["top1", "top5", "loss", "top1/*", "top5/*", "loss/*"];
 
 impl Stage for Evaluate {
@@ -67,7 +67,7 @@ impl Stage for Evaluate {
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
-        // The confusion matrix is most of it.
+        // Most of the output is the confusion matrix.
         let outputs = price::model(foreseen, "model").map_or(0, |config| config.outputs());
         price::shown(foreseen, 8.0 * (outputs * outputs) as f64, Rows::None)
     }
@@ -106,8 +106,8 @@ impl Stage for Evaluate {
     }
 }
 
-/// The metrics of the whole, and of each part where there are several. The whole of several parts
-/// is the mean of theirs.
+/// The metrics of the whole dataset, and of each part if there are several. The value for the whole
+/// is then the mean over the parts.
 fn metrics(evaluation: &Evaluation, competing: usize) -> Metrics {
     let parts = &evaluation.parts;
     let mean = |of: fn(&Score) -> f64| parts.iter().map(of).sum::<f64>() / parts.len() as f64;
@@ -166,7 +166,7 @@ fn share(of: u64, total: u64) -> f64 {
     100.0 * of as f64 / total as f64
 }
 
-/// One row for each class: its images and how many of them were right.
+/// One row for each class: the number of images, and the accuracy.
 fn classes(evaluation: &Evaluation) -> Table {
     let count = evaluation.classes.len();
     let row = |class: usize| {

@@ -1,4 +1,4 @@
-//! `features`: pooled features of a dataset before a model's classifier.
+//! `features`: computes pooled features of a dataset, from before the model's classifier.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

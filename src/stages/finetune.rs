@@ -1,4 +1,4 @@
-//! `finetune`: trains a given model further on a dataset.
+//! `finetune`: fine-tunes a model on a dataset.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,61 +23,62 @@ use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
 };
 
-/// The way of fine-tuning.
+/// The fine-tuning method.
 pub type MethodName = Choice<dyn MethodOptions>;
 
-/// Where the classifier comes from.
+/// The origin of the classifier.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Head {
-    /// From the given model; the dataset's classes must be among its own.
+    /// Keep the model's classifier; it must have the dataset's classes.
     #[default]
     Keep,
-    /// A new one for the dataset's classes, drawn from `seed`.
+    /// Use a new classifier for the dataset's classes, initialised from `seed`.
     New,
 }
 
-/// Trains a model further on a dataset by SGD. The defaults are the benchmark's.
+/// Fine-tunes a model on a dataset with SGD. The defaults are the benchmark's.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Finetune")]
 pub struct Training {
-    /// The way of fine-tuning.
+    /// The fine-tuning method.
     pub method: MethodName,
-    /// Whether the classifier is kept or replaced.
+    /// Whether to keep or replace the classifier.
     pub head: Head,
-    /// Passes over the data.
+    /// The number of passes over the data.
     pub epochs: u64,
     /// The learning rate after the warm-up.
     pub lr: f64,
-    /// Images in a step.
+    /// The batch size.
     pub batch: usize,
-    /// Length of the warm-up: below 1 a share of the steps, from 1 on a number of steps.
+    /// The length of the warm-up: a share of the steps if below 1, otherwise a number of steps.
     pub warmup: f64,
-    /// In [0, 1).
+    /// The momentum, in [0, 1).
     pub momentum: f64,
-    /// L2 penalty on all weights that train, as PyTorch's SGD has it.
+    /// The L2 penalty on all trainable weights, as in PyTorch's SGD.
     pub weight_decay: f64,
-    /// In [0, 1).
+    /// The momentum, in [0, 1).
     pub label_smoothing: f64,
-    /// The largest norm of all gradients together; beyond it they are scaled down, as by PyTorch's
-    /// `clip_grad_norm_`. Left out: none.
+    /// The maximum norm of all gradients together; larger ones are scaled down, as in PyTorch's
+    /// `clip_grad_norm_`. Default: no clipping.
     pub clip: Option<f64>,
-    /// Mirror images left and right at random. Not where only the classifier trains.
+    /// Flip images horizontally at random. Not available if only the classifier is trained.
     pub flip: bool,
-    /// Shift images at random by up to so many pixels, as a random crop of the padded image. Not
-    /// where only the classifier trains.
+    /// Shift images at random by up to this many pixels, as a random crop of the padded image. Not
+    /// available if only the classifier is trained.
     pub shift: usize,
-    /// Names all random numbers: the order of the images, flips and shifts, a new classifier.
+    /// The seed of all random numbers: the order of the images, flips and shifts, a new classifier.
     pub seed: u64,
-    /// Numbers that matrix products work on while training; weights and evaluation are f32. `f16`
-    /// scales the loss as PyTorch's GradScaler does. On a CPU both are slower than f32.
+    /// The precision of matrix products during training; weights and evaluation are f32. `f16`
+    /// scales the loss as PyTorch's GradScaler does. On a CPU, 16-bit precisions are slower than
+    /// f32.
     pub precision: Precision,
-    /// Deals the labels out anew among the images, as a control.
+    /// Shuffle the labels among the images, as a control.
     pub shuffle_labels: bool,
 }
 
-/// The parameters of `finetune`: those of any training, and the options of the methods.
+/// The parameters of `finetune`: common parameters, and the options of the methods.
 pub type Finetune = WithOptions<Training>;
 
 impl Common for Training {
@@ -205,12 +206,12 @@ impl Finetune {
     }
 
     fn wants_teacher(&self) -> bool {
-        // A new classifier has been drawn for this training alone.
+        // A new classifier is used only by this training.
         let kept = self.common.head == Head::Keep;
         self.method().has_teacher() && kept && self.plan().augment.is_none()
     }
 
-    /// What other nodes need of the same model and images too.
+    /// Results that other nodes with the same model and images share.
     fn known(
         &self,
         context: &Context,
@@ -240,7 +241,7 @@ impl Finetune {
 impl Stage for Finetune {
     const NAME: &'static str = "finetune";
     const VERSION: u32 = 3;
-    const SUMMARY: &'static str = "Trains a model further on a dataset by SGD";
+    const SUMMARY: &'static str = "Fine-tunes a model on a dataset with SGD";
     const COMPARISON: Comparison = Comparison::MetricsWithin(2.0);
     const MEANING: Meaning = Meaning::Plain;
 
@@ -268,15 +269,17 @@ impl Stage for Finetune {
             .iter()
             .any(|input| input.name == "anchor" && !input.members.is_empty());
         if anchored && !method.reads_anchor() {
-            let message = "`anchor` is what the Fisher information is taken from";
+            let message = "`anchor` is the data for the Fisher information";
             let problem = ParameterProblem::input("anchor", message);
-            problems.push(problem.hint("`method: ewc` with `fisher: diagonal` takes it"));
+            problems.push(problem.hint("use it with `method: ewc` and `fisher: diagonal`"));
         }
         self.common.check(&mut problems);
         let (flip, shift) = (self.common.flip, self.common.shift);
         if method.head_only() && (flip || shift > 0) {
             let name = if flip { "flip" } else { "shift" };
-            let message = format!("a frozen backbone sees every image once: no `{name}` there");
+            let message = format!(
+                "`{name}` is not available with a frozen backbone, which sees every image only once"
+            );
             problems.push(ParameterProblem::value(name, message));
         }
         problems

@@ -1,5 +1,5 @@
-//! A tree of files read as torchvision's ImageFolder reads it: the first folder of a path names
-//! the class, labels follow the sorted names, files come folder by folder in sorted order.
+//! Reads a file tree as torchvision's ImageFolder does: the first folder of a path is the class,
+//! labels follow the sorted names, and files are in sorted order, folder by folder.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,17 @@ use crate::store::artifact::{Artifact, Files, ImageFile, TreeFile};
 use crate::store::sources::{IMAGE_ENDINGS, image_folder_order, is_same_class};
 use crate::workflow::kind::ImageSelection;
 
-/// Endings, in lower case, of the files that can be decoded. The other ones that torchvision
-/// takes for images are an error rather than a smaller dataset.
+/// Extensions, in lower case, of the files that can be decoded. Other image types that torchvision
+/// supports are an error, because skipping them would give a smaller dataset.
 const DECODED: [&str; 3] = [".jpg", ".jpeg", ".png"];
 
-/// The class names and the selected images, paths as they stand in the tree.
+/// The class names and the selected images, with their paths in the tree.
 pub fn images(
     input: &TaskInput,
     selection: &ImageSelection,
 ) -> Result<(Vec<String>, Vec<ImageFile>), TaskError> {
     let Artifact::Files(tree) = &input.artifact else {
-        return Err(TaskError::Input(
-            "`folder` is not a tree of files".to_string(),
-        ));
+        return Err(TaskError::Input("`folder` is not a file tree".to_string()));
     };
     let mut classes = by_class(tree);
     if let Some(wanted) = &selection.classes {
@@ -35,7 +33,7 @@ pub fn images(
     }
     if classes.is_empty() {
         return Err(TaskError::Input(
-            "no images: a sub-folder with JPEG or PNG files is expected for each class".to_string(),
+            "no images: expected a subfolder with JPEG or PNG files for each class".to_string(),
         ));
     }
     let mut images = Vec::new();
@@ -52,7 +50,7 @@ pub fn images(
         .find(|image| !ends_with(&image.path, &DECODED))
     {
         return Err(TaskError::Input(format!(
-            "image `{}` is neither JPEG nor PNG by its ending, and nothing else is decoded",
+            "image `{}` has an unsupported extension: only JPEG and PNG can be decoded",
             image.path
         )));
     }

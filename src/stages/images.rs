@@ -1,4 +1,4 @@
-//! From a dataset artifact to pixels in memory, for every kind that reads images.
+//! Loads the images of a dataset artifact as pixels, for every kind that reads images.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,19 +23,19 @@ use crate::ml::data::{ImagePart, ImageSet};
 use crate::ml::ops::parallel;
 use crate::store::artifact::{Artifact, Blob, Dataset, ImageFile, Images, Part};
 
-/// Images decoded between two looks at whether the run was interrupted.
+/// The number of images decoded between checks for an interrupt.
 const BATCH: usize = 256;
-/// Bytes of pixels that one node keeps in memory where the shelf has no room; beyond that images
-/// are decoded whenever they are asked for.
+/// The maximum size of pixels that one node keeps in memory if the cache is full. Above it, images
+/// are decoded on every read.
 const IN_MEMORY: u64 = 1 << 30;
 
-/// The images of a dataset as a model takes them.
+/// The images of a dataset as a model expects them.
 ///
-/// Packed pixels that have the target's size stay as they are; everything else goes through
-/// `target`: once for all nodes as far as the shelf has room, see [`derived`]. Without a target
-/// images keep their size, which then must be one for all. Encoded files are looked for under the
-/// input's roots, then among the blobs, and must match their digest. Decodes on `context.threads`
-/// threads; the result does not depend on it.
+/// Packed pixels with the size of `target` are used unchanged; all other images are transformed,
+/// once for all nodes if the cache has room, see [`derived`]. Without a target, images keep their
+/// size, which must be the same for all. Encoded files are read from the input's roots or from the
+/// blobs, and must match their digest. Decoding uses `context.threads` threads; the result does not
+/// depend on their number.
 pub fn load<'a>(
     context: &'a Context,
     input: &'a TaskInput,
@@ -44,7 +44,7 @@ pub fn load<'a>(
     load_within(context, input, target, IN_MEMORY)
 }
 
-/// As [`load`], with at most `memory` bytes of resized images kept in memory.
+/// Like [`load`], with at most `memory` bytes of resized images in memory.
 pub fn load_within<'a>(
     context: &'a Context,
     input: &'a TaskInput,
@@ -73,7 +73,7 @@ pub fn dataset(input: &TaskInput) -> Result<&Dataset, TaskError> {
     }
 }
 
-/// How many images a dataset has.
+/// The number of images of a dataset.
 pub fn count(dataset: &Dataset) -> usize {
     dataset.parts.iter().map(count_of).sum()
 }
@@ -85,13 +85,13 @@ pub fn count_of(part: &Part) -> usize {
     }
 }
 
-/// The ids of its axes, `fog/1`; empty for a whole.
+/// The ids of its axes, `fog/1`; empty for a dataset without parts.
 pub fn part_name(part: &Part) -> String {
     let ids: Vec<&str> = part.axes.values().map(String::as_str).collect();
     ids.join("/")
 }
 
-/// A rayon pool of the context's threads, for work of a stage's own.
+/// A rayon pool with the context's number of threads.
 pub fn pool(context: &Context) -> Result<rayon::ThreadPool, TaskError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(context.threads.max(1))
@@ -99,7 +99,7 @@ pub fn pool(context: &Context) -> Result<rayon::ThreadPool, TaskError> {
         .map_err(|error| TaskError::Failed(error.to_string()))
 }
 
-/// Where the images of one part come from, and what is made of them.
+/// The images of one part, and their transform.
 #[derive(Clone, Copy)]
 struct Origin<'a> {
     context: &'a Context<'a>,
@@ -122,7 +122,7 @@ impl Origin<'_> {
         }
     }
 
-    /// Image `index` of the part as it will be seen. What the decoder warns of goes to the log.
+    /// Image `index` of the part, transformed. Warnings of the decoder go to the log.
     fn picture(&self, index: usize) -> Result<Picture, TaskError> {
         let (picture, warning) = self.picture_warned(index)?;
         if let Some(warning) = warning {
@@ -131,7 +131,7 @@ impl Origin<'_> {
         Ok(picture)
     }
 
-    /// As [`Self::picture`], with the line for the log.
+    /// Like [`Self::picture`], but returns the log line.
     fn picture_warned(&self, index: usize) -> Result<(Picture, Option<String>), TaskError> {
         match &self.part.images {
             Images::Encoded { files, border } => {
@@ -161,7 +161,7 @@ impl Origin<'_> {
         }
     }
 
-    /// Some of the packed images.
+    /// A range of the packed images.
     fn packed(&self, range: Range<usize>) -> Result<Vec<Picture>, TaskError> {
         let Images::Packed {
             pixels,
@@ -185,7 +185,7 @@ impl Origin<'_> {
         made.collect()
     }
 
-    /// Some of the images, decoded on all threads.
+    /// A range of the images, decoded on all threads.
     fn pictures(&self, range: Range<usize>) -> Result<Vec<Picture>, TaskError> {
         let Images::Encoded { files, .. } = &self.part.images else {
             return self.packed(range);
@@ -199,7 +199,7 @@ impl Origin<'_> {
                     let batch = batch.par_iter();
                     batch.map(|index| self.picture(*index)).collect()
                 });
-            // The first failure in the order of the files, whichever a thread met first.
+            // Report the first failure in file order, whichever thread failed first.
             for picture in made {
                 pictures.push(picture?);
             }
@@ -210,20 +210,20 @@ impl Origin<'_> {
         Ok(pictures)
     }
 
-    /// The bytes of some images, which all have the size of the target.
+    /// The bytes of a range of images, which all have the size of the target.
     fn bytes(&self, range: Range<usize>) -> Result<Vec<u8>, TaskError> {
         let pictures = self.pictures(range)?.into_iter();
         Ok(pictures.flat_map(|picture| picture.pixels).collect())
     }
 }
 
-/// Images on the shelf as far as they are there, else decoded when they are asked for.
+/// Images from the cache or, if they are not there, decoded on every read.
 #[derive(Debug)]
 struct Streamed<'a> {
     origin: Origin<'a>,
     work: Work,
     pieces: Vec<Option<Rows>>,
-    /// Images whose warning is in the log: every epoch decodes them again.
+    /// Images whose warning has been logged: every epoch decodes them again.
     warned: Mutex<BTreeSet<usize>>,
 }
 
@@ -245,7 +245,7 @@ impl Pixels for Streamed<'_> {
     }
 }
 
-/// Images so far, all of one size.
+/// The images so far, all of the same size.
 struct Gathered<'a> {
     pixels: Joined<'a>,
     /// Width and height.
@@ -253,7 +253,7 @@ struct Gathered<'a> {
     labels: Vec<u32>,
     parts: Vec<ImagePart>,
     total: usize,
-    /// Bytes that may still be kept in memory.
+    /// The remaining budget of bytes in memory.
     memory: u64,
 }
 
@@ -375,7 +375,7 @@ impl<'a> Gathered<'a> {
     }
 }
 
-/// The pixels of packed images, which must be as many bytes as expected.
+/// The pixels of packed images. Fails unless they have the expected number of bytes.
 pub fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Vec<u8>, TaskError> {
     let bytes = context.blobs.read(&blob.digest)?;
     if bytes.len() != expected {
@@ -388,7 +388,7 @@ pub fn read_packed(context: &Context, blob: &Blob, expected: usize) -> Result<Ve
     Ok(bytes)
 }
 
-/// A file's picture, without `border` pixels on each side. What the decoder warns of goes to the
+/// The picture in a file, without `border` pixels on each side. Warnings of the decoder go to the
 /// log.
 pub fn picture(
     context: &Context,
@@ -403,7 +403,7 @@ pub fn picture(
     Ok(picture)
 }
 
-/// A file's picture without its border, and what the decoder warns of.
+/// The picture in a file without its border, and the warning of the decoder.
 fn undecorated(
     context: &Context,
     input: &TaskInput,
@@ -417,7 +417,7 @@ fn undecorated(
         .map_err(|error| TaskError::Input(format!("image `{}` {error}", file.path)))
 }
 
-/// What the log says of a file that the decoder warns of.
+/// The log line for a warning of the decoder.
 fn line(file: &ImageFile, warning: Option<String>) -> Option<String> {
     let warning = warning?;
     Some(format!("warning: image `{}`: {warning}", file.path))
@@ -431,7 +431,7 @@ fn without_border(picture: Picture, border: usize) -> Result<Picture, String> {
     let (width, height) = (picture.width, picture.height);
     if width <= 2 * border || height <= 2 * border {
         return Err(format!(
-            "is {width} x {height} pixels, and {border} are cut off each side"
+            "has {width} x {height} pixels, too few to cut {border} off each side"
         ));
     }
     let rows = picture.pixels.chunks_exact(3 * width);
@@ -462,7 +462,7 @@ fn cropped(pixels: Vec<u8>, target: &Transform) -> Picture {
     }
 }
 
-/// The bytes of a file that have its digest: from a root, else from the blobs.
+/// The bytes of a file, from a root or from the blobs. They match its digest.
 pub fn read_file(
     context: &Context,
     input: &TaskInput,
@@ -478,7 +478,7 @@ pub fn read_file(
     })
 }
 
-/// As [`read_file`], of the file `name` with the content `blob`.
+/// Like [`read_file`], for the file `name` with the content `blob`.
 pub fn file_bytes(
     context: &Context,
     input: &TaskInput,
@@ -495,12 +495,12 @@ pub fn file_bytes(
         match fsx::read_regular(&path) {
             Ok(bytes) if Digest::of(&bytes) == blob.digest => return Ok(bytes),
             Ok(_) => changed = Some(path),
-            Err(_) => {} // Not there: another root, or the store, may have it.
+            Err(_) => {} // Not here: another root, or the store, may have it.
         }
     }
     context.blobs.read(&blob.digest).map_err(|error| {
         let what = match (&changed, roots.first()) {
-            (Some(path), _) => format!("has changed: {} has another content", path.display()),
+            (Some(path), _) => format!("has changed: {} has different content", path.display()),
             (None, Some(root)) => format!("is missing: it is not under {}", root.display()),
             (None, None) => "is missing".to_string(),
         };

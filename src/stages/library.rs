@@ -1,4 +1,4 @@
-//! Between a task's context and the machine-learning library: its errors and its observer.
+//! Adapters between a task's context and the machine-learning library: errors and the observer.
 
 use std::sync::atomic::Ordering;
 
@@ -20,7 +20,7 @@ impl From<ml::Error> for TaskError {
     }
 }
 
-/// A context watches the library's work: it passes progress on and stops when the run does.
+/// Observes the library's work: forwards progress, and cancels with the run.
 impl ml::Observer for Context<'_> {
     fn advance(&self, done: u64, total: u64, unit: &'static str) -> bool {
         self.progress.advance(done, total, unit);

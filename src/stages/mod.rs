@@ -4,7 +4,7 @@
 //! knows artifacts and blobs; it does not know keys, records, other nodes or the scheduler.
 //!
 //! ```text
-//! the seam      task registry price derived                               what a kind implements and runs with; all kinds; costs; shared work
+//! interface     task registry price derived                               what a kind implements and runs with; all kinds; costs; shared work
 //! shared parts  choice image_folder images library model options subset training  images and models between artifacts and ml; options of methods
 //! kinds         every other file                                          the kind of that name
 //! ```

@@ -1,4 +1,4 @@
-//! Models between artifacts (trees of tensors) and the library.
+//! Converts models between artifacts (trees of tensors) and the library.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ use crate::ml::models::{Config, Model, catalogue};
 use crate::store::artifact::{Artifact, TensorEntry, Tensors};
 use crate::store::tensors as stored;
 
-/// Reads the model that `input` holds onto the device of `context`.
+/// Loads the model in `input` onto the device of `context`.
 pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
     let tree = tensors(input)?;
     let config: Config = serde_json::from_value(tree.config.clone())
-        .map_err(|error| TaskError::Input(format!("not a model of this build: {error}")))?;
+        .map_err(|error| TaskError::Input(format!("this version can't read the model: {error}")))?;
     let tensors = tree
         .tensors
         .iter()
@@ -23,17 +23,17 @@ pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
     Ok(Model::from_tensors(config, tensors)?)
 }
 
-/// The tree of tensors that `input` holds.
+/// The tree of tensors in `input`.
 pub fn tensors(input: &TaskInput) -> Result<&Tensors, TaskError> {
     match &input.artifact {
         Artifact::Tensors(tree) => Ok(tree),
-        _ => Err(TaskError::Input("a model is expected".to_string())),
+        _ => Err(TaskError::Input("expected a model".to_string())),
     }
 }
 
 /// Writes `model` as a tree of tensors.
 pub fn write(context: &Context, model: &Model) -> Result<Artifact, TaskError> {
-    // A config holds only texts and finite numbers, which always encode.
+    // A config contains only strings and finite numbers, which always encode.
     let config = serde_json::to_value(model.config()).unwrap_or_default();
     let named = model
         .tensors()
@@ -82,7 +82,7 @@ fn decode(context: &Context, name: &str, entry: &TensorEntry) -> Result<Tensor, 
             device,
         )?),
         other => Err(TaskError::Input(format!(
-            "tensor `{name}` is of type {other}; F32 and I64 are read"
+            "tensor `{name}` has type {other}; only F32 and I64 are supported"
         ))),
     }
 }
@@ -92,11 +92,11 @@ fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> 
     chunks.iter().map(|chunk| decode(*chunk)).collect()
 }
 
-/// What to say of a name that is not in the catalogue of architectures, and what to do about it.
+/// The message and hint for a name that is not in the catalogue of architectures.
 pub struct UnknownArchitecture {
     pub message: String,
     pub hint: String,
-    /// Nothing is known of the name, not even a near one.
+    /// Whether the name is completely unknown, without a similar one.
     pub is_strange: bool,
 }
 
@@ -112,14 +112,16 @@ impl UnknownArchitecture {
         };
         if let Some(lacks) = catalogue::lacking(name) {
             let message = format!("`{name}` is not supported: its network has {lacks}");
-            let hint = "plain vision transformers and ResNets are: `ribflow models` lists them";
+            let hint =
+                "plain vision transformers and ResNets are supported: `ribflow models` lists them";
             return known(message, hint.to_string());
         }
         if let Some(twin) = deit(name) {
-            let hint = format!("its network is that of `{twin}`: name that by `arch`");
+            let hint = format!("it has the same network as `{twin}`: use `arch: {twin}`");
             return known(unknown, hint);
         }
-        // Of `vit_tiny`, `vit_mini` has fewer other letters than `vit_tiny_patch16_224`.
+        // For `vit_tiny`, the edit distance of `vit_mini` is smaller than that of
+        // `vit_tiny_patch16_224`.
         let longer = names().find(|known| !name.is_empty() && known.starts_with(name));
         match longer.or_else(|| nearest(name, names())) {
             Some(near) => known(unknown, format!("did you mean `{near}`?")),
@@ -132,7 +134,7 @@ impl UnknownArchitecture {
     }
 }
 
-/// The ViT of the same network as a DeiT of the first generation.
+/// The ViT with the same network as a first-generation DeiT.
 fn deit(name: &str) -> Option<String> {
     let (name, _) = name.split_once('.').unwrap_or((name, ""));
     let twin = format!("vit_{}", name.strip_prefix("deit_")?);

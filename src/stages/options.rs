@@ -1,5 +1,5 @@
-//! Parameters of a kind that offers a choice (of a method, of a distance), where each choice has
-//! options of its own. In a workflow file all of them stand side by side.
+//! Parameters of a kind with a choice (a method, a distance), where each choice has its own
+//! options. A workflow file lists all options at the same level.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,19 +14,19 @@ use serde_json::{Map, Value};
 use crate::ml::declaration::{Choice, Declared, OptionDeclaration, OptionProblem};
 use crate::workflow::kind::ParameterProblem;
 
-/// The parameters that all choices have in common, the choice among them.
+/// The parameters that all choices share, including the choice itself.
 pub trait Common: Serialize + DeserializeOwned + Default + JsonSchema {
-    /// What the options of a choice can do.
+    /// The trait of the options.
     type Options: ?Sized + Declared;
 
-    /// The choice, or several. Never empty.
+    /// The selected choices. Never empty.
     fn chosen(&self) -> Vec<Choice<Self::Options>>;
 }
 
 /// The parameters of a kind with a choice.
 pub struct WithOptions<C> {
     pub common: C,
-    /// The options that differ from their defaults, of any choice.
+    /// The options of any choice that differ from their defaults.
     given: Map<String, Value>,
 }
 
@@ -37,7 +37,7 @@ impl<C: Common> WithOptions<C> {
         options.expect("each option was typed when it was read")
     }
 
-    /// The options that none of the choices has.
+    /// Options that belong to none of the selected choices.
     pub fn misplaced_options(&self) -> Vec<ParameterProblem> {
         let chosen = self.common.chosen();
         let declared = &C::Options::list().options;
@@ -83,7 +83,7 @@ impl<C: Default> Default for WithOptions<C> {
 }
 
 impl<C: Common> Serialize for WithOptions<C> {
-    /// Options that equal their defaults are left out, as in a canonical encoding.
+    /// Leaves out options that equal their defaults, as in the canonical encoding.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut fields = fields(&self.common);
         fields.extend(self.given.clone());
@@ -127,7 +127,7 @@ impl<'de, C: Common> Visitor<'de> for Reader<C> {
     }
 }
 
-/// Keeps the options of a map in `given` and passes on the other fields.
+/// Collects the options of a map in `given` and forwards the other fields.
 struct Split<'a, M, T: ?Sized> {
     map: M,
     /// The names of the other fields.
@@ -137,7 +137,7 @@ struct Split<'a, M, T: ?Sized> {
 }
 
 impl<T: ?Sized + Declared, M> Split<'_, M, T> {
-    /// As serde words it for a struct.
+    /// The message that serde gives for a struct.
     fn unknown(&self, name: &str) -> String {
         let options = T::list().options.keys();
         let names: BTreeSet<&String> = self.fields.iter().chain(options).collect();
@@ -177,7 +177,7 @@ impl<'de, M: MapAccess<'de>, T: ?Sized + Declared> MapAccess<'de> for Split<'_, 
     }
 }
 
-/// Reads the value of one option; `None` where it is the default.
+/// Reads the value of one option; `None` if it is the default.
 struct Typed<'a, T: ?Sized> {
     name: &'a str,
     option: &'a OptionDeclaration<T>,

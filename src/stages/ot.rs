@@ -1,8 +1,7 @@
 //! `ot`: the distance between two datasets, in the features of a model, in raw pixels, or as
 //! arrays.
 //!
-//! It owns where the points come from and what is reported; [`crate::ml::ot`] computes the
-//! distances.
+//! It loads the points and defines the outputs; [`crate::ml::ot`] computes the distances.
 
 mod checks;
 mod interval;
@@ -40,35 +39,35 @@ use crate::workflow::kind::{
 /// A distance.
 pub type Distance = Choice<dyn DistanceOptions>;
 
-/// Distance between two datasets, with labels or without.
+/// The distance between two datasets, with or without labels.
 ///
-/// `a` and `b` are datasets, seen through `model` or as raw pixels (0 to 1), or two sets of
+/// `a` and `b` are datasets, in the features of `model` or as raw pixels (0 to 1), or two sets of
 /// features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Ot")]
 pub struct Comparing {
-    /// Which distance.
+    /// The distance.
     pub distance: Distance,
-    /// At most so many points of each set, drawn at random; OTDD's class statistics use all.
+    /// The maximum number of points of each set, drawn at random; OTDD's class statistics use all
+    /// points.
     pub samples: usize,
-    /// Draws the samples, the projections and the repeats of `interval`.
+    /// The seed of the samples, the projections and the repeats of `interval`.
     pub seed: u64,
-    /// Whether every class keeps its share among the samples.
+    /// Draw stratified samples, in which every class keeps its share.
     pub stratified: bool,
-    /// What the points weigh.
+    /// The weights of the points.
     pub weights: Weights,
-    /// Only these classes count: `common` for those that both sets have by name, or a list of
-    /// names.
+    /// Use only these classes: `common` for the classes that both sets have, or a list of names.
     pub mask: Option<WordOr<Mask, Vec<String>>>,
-    /// A 95 % interval of the distance, by measuring it on points drawn anew from every class.
+    /// Compute a 95 % interval of the distance, from points resampled within every class.
     pub interval: Option<Interval>,
-    /// Further distances between the same two sets, to compare `distance` with: each is a metric
-    /// of its name.
+    /// Further distances between the same two sets, for comparison with `distance`; each is a
+    /// metric with its name.
     pub rivals: Vec<Distance>,
 }
 
-/// The parameters of `ot`: those of any comparison, and the options of the distances.
+/// The parameters of `ot`: common parameters, and the options of the distances.
 pub type Ot = WithOptions<Comparing>;
 
 impl Common for Comparing {
@@ -116,7 +115,7 @@ impl Stage for Ot {
     const NAME: &'static str = "ot";
     const VERSION: u32 = 3;
     const SUMMARY: &'static str =
-        "How far two datasets are from each other, by optimal transport or one of its relatives";
+        "The distance between two datasets, by optimal transport or a related method";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.01);
     const MEANING: Meaning = Meaning::Distance;
 
@@ -172,7 +171,7 @@ impl Stage for Ot {
             }
             None => 1.0,
         };
-        // The cost matrix, and some hundreds of passes over it.
+        // The cost matrix, and a few hundred passes over it.
         price.cost.operations = points * (2.0 * width + 3_000.0);
         price
     }
@@ -242,7 +241,7 @@ impl Ot {
             match (&input.artifact, &model) {
                 (Artifact::Tensors(tree), None) => Side::of_arrays(context, name, tree),
                 (Artifact::Tensors(_), Some(_)) => Err(TaskError::Input(format!(
-                    "`{name}` holds features already: leave `model` out"
+                    "`{name}` already contains features: leave `model` out"
                 ))),
                 (_, Some((model, given))) => Side::of_features(context, (model, given), input),
                 (_, None) => Side::of_pixels(context, input),
@@ -251,7 +250,7 @@ impl Ot {
         Ok((side("a")?, side("b")?))
     }
 
-    /// Leaves out what `mask` leaves out, and weighs the points.
+    /// Applies `mask` and the weights.
     fn prepare(&self, a: &mut Side, b: &mut Side) -> Result<(), TaskError> {
         if let Some(mask) = &self.common.mask {
             let names: Vec<String> = match mask {
@@ -272,7 +271,7 @@ impl Ot {
             let unweighted = all.find(|distance| !self.options(*distance).takes_weights());
             if let Some(distance) = unweighted.filter(|_| side.set.has_weights()) {
                 let message = format!(
-                    "`{name}` has weights, and `{}` knows none; {} do",
+                    "`{name}` has weights, but `{}` does not support them; {} do",
                     distance.name(),
                     weighted()
                 );
@@ -294,7 +293,7 @@ impl Ot {
     }
 }
 
-/// The names of the distances that take weights.
+/// The names of the distances that support weights.
 fn weighted() -> String {
     let usual = Ot::default();
     let all = DISTANCES.all.iter().map(Choice);

@@ -26,13 +26,13 @@ use crate::workflow::kind::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OptimiserName {
-    /// Adam with decoupled weight decay, which spares biases, norms and embeddings.
+    /// Adam with decoupled weight decay, not applied to biases, norms and embeddings.
     #[default]
     Adamw,
     Sgd,
 }
 
-/// Trains a new model on a dataset; its classes become the model's.
+/// Trains a new model on a dataset, with the classes of the dataset.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pretrain {
@@ -41,42 +41,42 @@ pub struct Pretrain {
     /// The optimiser.
     #[serde(default = "defaults::optimiser")]
     pub optimiser: OptimiserName,
-    /// Passes over the data.
+    /// The number of passes over the data.
     #[serde(default = "defaults::epochs")]
     pub epochs: u64,
     /// The learning rate after the warm-up.
     #[serde(default = "defaults::lr")]
     pub lr: f64,
-    /// Images in a step.
+    /// The batch size.
     #[serde(default = "defaults::batch")]
     pub batch: usize,
-    /// Length of the warm-up: below 1 a share of the steps, from 1 on a number of steps.
+    /// The length of the warm-up: a share of the steps if below 1, otherwise a number of steps.
     #[serde(default = "defaults::warmup")]
     pub warmup: f64,
-    /// Of SGD, in [0, 1).
+    /// With SGD: the momentum, in [0, 1).
     #[serde(default = "defaults::momentum")]
     pub momentum: f64,
-    /// Decoupled for AdamW; an L2 penalty for SGD, as PyTorch has it.
+    /// Weight decay: decoupled for AdamW; an L2 penalty for SGD, as in PyTorch.
     #[serde(default = "defaults::weight_decay")]
     pub weight_decay: f64,
     /// In [0, 1).
     #[serde(default)]
     pub label_smoothing: f64,
-    /// The largest norm of all gradients together; beyond it they are scaled down, as by PyTorch's
-    /// `clip_grad_norm_`. Left out: none.
+    /// The maximum norm of all gradients together; larger ones are scaled down, as in PyTorch's
+    /// `clip_grad_norm_`. Default: no clipping.
     #[serde(default)]
     pub clip: Option<f64>,
-    /// Mirror images left and right at random.
+    /// Flip images horizontally at random.
     #[serde(default)]
     pub flip: bool,
-    /// Shift images at random by up to so many pixels, as a random crop of the padded image.
+    /// Shift images at random by up to this many pixels, as a random crop of the padded image.
     #[serde(default)]
     pub shift: usize,
-    /// Numbers that matrix products work on; weights and evaluation are f32. `f16` scales the loss
-    /// as PyTorch's GradScaler does. On a CPU both are slower than f32.
+    /// The precision of matrix products; weights and evaluation are f32. `f16` scales the loss as
+    /// PyTorch's GradScaler does. On a CPU, 16-bit precisions are slower than f32.
     #[serde(default)]
     pub precision: Precision,
-    /// Names all random numbers: the first weights, the order of the images, flips and shifts.
+    /// The seed of all random numbers: initial weights, the order of the images, flips and shifts.
     #[serde(default)]
     pub seed: u64,
 }

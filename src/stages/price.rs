@@ -1,90 +1,90 @@
-//! What a node will cost and what it will give, as far as that is known before anything has run:
-//! from parameters, the known sizes of datasets and architectures, and nothing else.
+//! Estimates the cost and the outputs of a node before anything has run, from its parameters and
+//! the known sizes of datasets and architectures.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ml::models::Config;
 
-/// What a port will hold.
+/// The expected content of a port.
 #[derive(Clone, Debug, PartialEq)]
 pub enum PortForecast {
-    /// So many images; `decode`: they are files, which must be decoded to be seen.
+    /// A number of images. `decode`: they are files that must be decoded.
     Images {
         count: u64,
         decode: bool,
     },
-    /// A model of this description. Its classes may be unknown still.
+    /// A model with this configuration. Its classes may still be unknown.
     Model(Arc<Config>),
     Unknown,
 }
 
-/// What every input will hold, by name.
+/// The expected content of every input, by name.
 pub type InputForecasts = BTreeMap<String, Vec<PortForecast>>;
 
-/// What a node does with a dataset and a model that other nodes can share.
+/// Work of a node on a dataset and a model that other nodes can share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedUse {
-    /// The inputs.
+    /// The names of the inputs.
     pub model: &'static str,
     pub data: &'static str,
-    /// What it asks for beside the pixels.
+    /// What it needs besides the pixels.
     pub rows: Rows,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
     None,
-    /// The model's features: the node itself shows the model no image.
+    /// The model's features: the node itself does not run the model on images.
     Features,
     /// The model's logits.
     Logits,
 }
 
-/// What a node will cost.
+/// The cost of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Cost {
-    /// Images shown to a model, training and evaluation alike, each as often as it is shown.
+    /// The number of images processed by a model, in training and evaluation, with repeats.
     pub images: f64,
-    /// Steps of an optimiser.
+    /// The number of optimiser steps.
     pub steps: f64,
-    /// Floating-point operations, two for a multiplication with its addition.
+    /// Floating-point operations; a multiply-add counts as two.
     pub operations: f64,
-    /// Of those, the ones that may be of half the precision.
+    /// The part of the operations that may use half precision.
     pub half: bool,
     /// Images that are drawn, or made of others.
     pub made: f64,
-    /// Bytes for the store.
+    /// Bytes written to the store.
     pub written: f64,
     pub asks: Vec<SharedUse>,
-    /// Something about it can't be known yet: what is counted is the least.
+    /// Something is still unknown, so the numbers are lower bounds.
     pub at_least: bool,
 }
 
-/// A training of fewer steps than its warm-up: the learning rate never reaches what was asked for.
+/// A training that has fewer steps than its warm-up, so it never reaches the given learning rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShortTraining {
     pub steps: u64,
     pub warmup: u64,
 }
 
-/// What a node will cost and give.
+/// The cost and the outputs of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CostEstimate {
     pub cost: Cost,
-    /// By port.
+    /// The outputs by port.
     pub gives: BTreeMap<&'static str, PortForecast>,
-    /// Where it trains, and for too few steps.
+    /// Set if it trains for too few steps.
     pub short: Option<ShortTraining>,
 }
 
 impl CostEstimate {
-    /// Next to nothing.
+    /// A negligible cost.
     pub fn nothing() -> Self {
         Self::default()
     }
 
-    /// Nobody knows.
+    /// An unknown cost.
     pub fn unknown() -> Self {
         Self {
             cost: Cost {
@@ -101,11 +101,11 @@ impl CostEstimate {
     }
 }
 
-/// Bytes of an image file that is made, and of a file in a list of files.
+/// The size of a generated image file, and of an entry in a list of files, in bytes.
 const IMAGE_FILE: f64 = 30_000.0;
 const LISTED_FILE: f64 = 120.0;
 
-/// How many images an input will hold.
+/// The number of images in an input.
 pub fn images(foreseen: &InputForecasts, name: &str) -> Option<u64> {
     let members = foreseen.get(name)?.iter();
     let counts = members.map(|member| match member {
@@ -115,7 +115,7 @@ pub fn images(foreseen: &InputForecasts, name: &str) -> Option<u64> {
     counts.sum()
 }
 
-/// The model that an input will hold.
+/// The model in an input.
 pub fn model(foreseen: &InputForecasts, name: &str) -> Option<Arc<Config>> {
     match foreseen.get(name)?.first()? {
         PortForecast::Model(config) => Some(Arc::clone(config)),
@@ -123,17 +123,17 @@ pub fn model(foreseen: &InputForecasts, name: &str) -> Option<Arc<Config>> {
     }
 }
 
-/// Operations to show a model one image, forward.
+/// The operations for a forward pass on one image.
 pub fn forward(config: &Config) -> f64 {
     2.0 * config.multiplications() as f64
 }
 
-/// Bytes of a whole model.
+/// The size of a model in bytes.
 pub fn bytes(config: &Config) -> f64 {
     4.0 * config.numbers() as f64
 }
 
-/// A dataset of so many files.
+/// A dataset of `count` files.
 pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
     let outlook = count.map_or(PortForecast::Unknown, |count| PortForecast::Images {
         count,
@@ -148,7 +148,7 @@ pub fn dataset(count: Option<u64>, decode: bool) -> CostEstimate {
     price.giving("images", outlook)
 }
 
-/// A dataset made of another, image by image.
+/// A dataset derived from another one, image by image.
 pub fn remade(foreseen: &InputForecasts, input: &str) -> CostEstimate {
     let count = images(foreseen, input);
     let mut price = dataset(count, true);
@@ -157,7 +157,7 @@ pub fn remade(foreseen: &InputForecasts, input: &str) -> CostEstimate {
     price
 }
 
-/// Showing every image of `data` to `model` once, and writing so many bytes.
+/// A forward pass of `model` on every image of `data`, and `written` bytes of output.
 pub fn shown(foreseen: &InputForecasts, written: f64, asks: Rows) -> CostEstimate {
     let (Some(count), Some(config)) = (images(foreseen, "data"), model(foreseen, "model")) else {
         return CostEstimate::unknown();

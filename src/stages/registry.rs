@@ -1,4 +1,4 @@
-//! The registry: every stage kind of this build, as the language and as a worker see it.
+//! The registry of all stage kinds of this build, for the language and for workers.
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::workflow::kind::{
     Parameters, PortType, Source, Withholds,
 };
 
-/// A typed node that can be run.
+/// A node with typed parameters that can be run.
 pub trait Task: Send + Sync {
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate;
     fn weight(&self) -> Weight;
@@ -40,12 +40,12 @@ impl Registry {
         self
     }
 
-    /// What `workflow` needs to know.
+    /// The view for `workflow`.
     pub fn kinds(&self) -> &Kinds {
         &self.kinds
     }
 
-    /// The task of a node of `kind`; `None` where this build has no such kind.
+    /// The task of a node of `kind`; `None` if this build does not have the kind.
     pub fn task(
         &self,
         kind: &str,
@@ -91,7 +91,7 @@ impl<S: Stage> Kind for StageKind<S> {
     }
 }
 
-/// Tells the two trait views of a stage apart from the stage itself.
+/// Wraps a stage, to implement the two view traits.
 struct Typed<S>(S);
 
 impl<S: Stage> Parameters for Typed<S> {
@@ -146,7 +146,8 @@ fn parse_task<S: Stage>(with: &Value) -> Result<Box<dyn Task>, Vec<ParameterProb
     parse_stage::<S>(with).map(|stage| Box::new(Typed(stage)) as Box<dyn Task>)
 }
 
-/// The fields that differ from their default. Locations serialise as null and are left out too.
+/// The fields that differ from their default. Locations serialise as null, so they are left out
+/// too.
 fn canonical<S: Stage>(stage: &S) -> Value {
     let encode = |stage: &S| match serde_json::to_value(stage) {
         Ok(Value::Object(fields)) => fields,

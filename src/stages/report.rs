@@ -1,6 +1,6 @@
-//! `report`: a pure node that collects what other nodes found. It lists all numbers in one long
-//! table and relates distances to drops where both exist. The files that people read are views of
-//! it and of the records, made in `crate::report`.
+//! `report`: a pure node that collects the results of other nodes. It lists all numbers in one
+//! long table, and relates distances to drops if both exist. The files for readers are views of
+//! its output and of the records; `crate::report` writes them.
 
 pub mod predictors;
 pub mod relation;
@@ -18,12 +18,12 @@ use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
 };
 
-/// Takes metrics and tables under any names.
+/// Collects metrics and tables under any names.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Report {
-    /// Published numbers and claims to judge the results by, relative to the workflow file:
-    /// `published/imagenet-rib.yaml`. Verdicts are views of the records, so that this is no part
+    /// A file of published numbers and claims to compare the results with, relative to the workflow
+    /// file: `published/imagenet-rib.yaml`. Verdicts are views of the records, so this is not part
     /// of the key.
     expect: Option<Location>,
 }
@@ -32,7 +32,7 @@ impl Stage for Report {
     const NAME: &'static str = "report";
     const VERSION: u32 = 2;
     const SUMMARY: &'static str =
-        "Brings metrics and tables together: one long table, and how distances relate to drops.";
+        "Collects metrics and tables in one long table, and relates distances to drops.";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Report;
 
@@ -64,9 +64,9 @@ impl Stage for Report {
         }
         let problem = ParameterProblem {
             path: Vec::new(),
-            ..ParameterProblem::value("", "a report needs something to report on")
+            ..ParameterProblem::value("", "a report needs at least one input")
         };
-        vec![problem.hint("name the stages whose metrics belong in it under `needs:`")]
+        vec![problem.hint("list the stages to report on under `needs:`")]
     }
 
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
@@ -111,10 +111,10 @@ impl Stage for Report {
     }
 }
 
-/// One number of one input member.
+/// One number of an input member.
 pub struct Cell<'a> {
     pub input: &'a str,
-    /// The gathered axes of the member, and the text columns of its row where it is a table.
+    /// The gathered axes of the member and, for a table, the text columns of the row.
     pub axes: BTreeMap<String, String>,
     pub name: String,
     pub metric: Metric,
@@ -142,7 +142,7 @@ fn cells(inputs: &BTreeMap<String, Vec<TaskInput>>) -> Result<Vec<Cell<'_>>, Tas
                     );
                 }
                 _ => {
-                    let message = format!("`{input}` holds neither metrics nor a table");
+                    let message = format!("`{input}` is neither metrics nor a table");
                     return Err(TaskError::Input(message));
                 }
             }
@@ -151,7 +151,7 @@ fn cells(inputs: &BTreeMap<String, Vec<TaskInput>>) -> Result<Vec<Cell<'_>>, Tas
     Ok(cells)
 }
 
-/// The numbers of a row; its texts tell them apart from those of other rows.
+/// The numbers of a row, identified by its text columns.
 fn row_cells<'a>(
     input: &'a str,
     member: &TaskInput,
@@ -179,7 +179,7 @@ fn row_cells<'a>(
         .collect()
 }
 
-/// Every number in a row of its own: input, axes, metric, value, n, unit, and the interval's ends.
+/// One row for each number: input, axes, metric, value, n, unit, and the bounds of the interval.
 fn long_table(cells: &[Cell]) -> Table {
     let axes: BTreeSet<&String> = cells.iter().flat_map(|cell| cell.axes.keys()).collect();
     let mut columns = vec!["input".to_string()];

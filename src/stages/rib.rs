@@ -1,7 +1,7 @@
-//! `rib`: RI, mRI, before, after and drop from accuracies, by the roles of axes.
+//! `rib`: computes RI, mRI, before, after and drop from accuracies, by the roles of axes.
 //!
-//! Owns how gathered members become the cells of a grid; what is computed from the grid is
-//! [`crate::ml::metrics::rib`].
+//! It maps gathered members to the cells of a grid; [`crate::ml::metrics::rib`] computes the
+//! metrics from the grid.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,22 +25,22 @@ use crate::workflow::kind::{
 const BEFORE: &str = "before";
 const AFTER: &str = "after";
 
-/// Robustness improvement of fine-tuned models over the one they started from.
+/// The robustness improvement of fine-tuned models over the pre-trained model.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rib {
-    /// The axis of datasets that models were fine-tuned on.
+    /// The axis of the datasets on which models were fine-tuned.
     pub tuned_on: String,
-    /// The axis of datasets that they were tested on.
+    /// The axis of the datasets on which models were tested.
     pub tested_on: String,
-    /// The id on that axis which is the source's own held-out set: it is in no RI, and `drop` is
-    /// what was lost on it. Without it there is no `drop`.
+    /// The id of the source's own held-out set on that axis. It is excluded from RI, and `drop` is
+    /// the loss on it. Without it there is no `drop`.
     #[serde(default)]
     pub pretrained_on: Option<String>,
-    /// The axis of repeats (seeds): means and 95 % intervals are taken over it.
+    /// The axis of repeats (seeds), for means and 95 % intervals.
     #[serde(default)]
     pub repeats: Option<String>,
-    /// Which metric of the members counts.
+    /// The metric of the members to use.
     #[serde(default = "top1")]
     pub metric: String,
 }
@@ -61,7 +61,7 @@ impl Default for Rib {
     }
 }
 
-/// Means, and what there is of every dataset tuned on.
+/// Means, and the values for every fine-tuning dataset.
 const METRICS: [&str; 6] = ["mri", "before", "after", "drop", "ri[*]", "drop[*]"];
 
 impl Stage for Rib {
@@ -148,7 +148,7 @@ impl Stage for Rib {
 }
 
 impl Rib {
-    /// Whether every role has an axis of its own.
+    /// Checks that no two roles use the same axis.
     fn check_roles(&self) -> Vec<ParameterProblem> {
         let mut taken: BTreeMap<&str, &str> = BTreeMap::new();
         let mut problems = Vec::new();
@@ -170,7 +170,7 @@ impl Rib {
         roles
     }
 
-    /// Whether the roles' axes are gathered, and `pretrained_on` is one of the datasets.
+    /// Checks that the roles' axes are gathered, and that `pretrained_on` is one of the datasets.
     fn check_axes(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let gathered = |input: &str| -> BTreeSet<&str> {
             let members = members(inputs, input);
@@ -200,7 +200,7 @@ impl Rib {
         problems
     }
 
-    /// Whether the members fill the grid.
+    /// Checks that the members fill the grid.
     fn check_cells(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut sides = Vec::new();
         for input in [BEFORE, AFTER] {
@@ -226,7 +226,7 @@ impl Rib {
         }
     }
 
-    /// The cell that a member stands for.
+    /// The cell of a member.
     fn cell(&self, input: &str, axes: &BTreeMap<String, String>) -> Result<Cell, String> {
         let required = |axis: &str| {
             let id = axes.get(axis).cloned();
@@ -248,7 +248,7 @@ impl Rib {
         })
     }
 
-    /// The cells of the members and the metric that counts.
+    /// The cells of the members, and the scale of the metric.
     fn accuracies(
         &self,
         input: &str,
@@ -266,7 +266,9 @@ impl Rib {
 
     fn metric_of(&self, input: &str, member: &TaskInput) -> Result<Metric, TaskError> {
         let Artifact::Metrics(metrics) = &member.artifact else {
-            return Err(TaskError::Input(format!("`{input}` holds no metrics")));
+            return Err(TaskError::Input(format!(
+                "`{input}` does not contain metrics"
+            )));
         };
         metrics.values.get(&self.metric).cloned().ok_or_else(|| {
             let names: Vec<&str> = metrics.values.keys().map(String::as_str).collect();
@@ -279,7 +281,7 @@ impl Rib {
         })
     }
 
-    /// The error with missing cells named as the workflow names them.
+    /// The error message, with cells named as in the workflow.
     fn message(&self, error: &RibError) -> String {
         let (input, cell) = match error {
             RibError::MissingBefore(cell) => (BEFORE, cell),
@@ -297,8 +299,10 @@ impl Rib {
             .collect();
         let place = named(input, &axes);
         match error {
-            RibError::Duplicate(_) => format!("`{place}` is there twice"),
-            _ => format!("`{place}` is missing: a mean over fewer cells would be another number"),
+            RibError::Duplicate(_) => format!("`{place}` occurs twice"),
+            _ => {
+                format!("`{place}` is missing, and a mean over fewer cells would not be comparable")
+            }
         }
     }
 }
@@ -335,11 +339,11 @@ fn hinted(field: &str, message: String, wrong: &str, known: &BTreeSet<&str>) -> 
     let known: Vec<String> = known.iter().map(|name| format!("`{name}`")).collect();
     match known.len() {
         0 => problem.hint("gather it in `needs`: `stage[*]`"),
-        _ => problem.hint(format!("there is {}", known.join(", "))),
+        _ => problem.hint(format!("use one of {}", known.join(", "))),
     }
 }
 
-/// The unit and direction that all members share.
+/// The common unit and direction of all members.
 struct Scale {
     unit: String,
     better: Option<Better>,
@@ -374,7 +378,7 @@ impl Scale {
         }
     }
 
-    /// The direction of what is lost.
+    /// The direction of a loss.
     fn worse(&self) -> Option<Better> {
         self.better.map(|better| match better {
             Better::Higher => Better::Lower,
@@ -383,8 +387,8 @@ impl Scale {
     }
 }
 
-/// The means, and `ri[…]` and `drop[…]` of every dataset tuned on, so that each is a metric of
-/// the node's default port.
+/// The means, and `ri[…]` and `drop[…]` for every fine-tuning dataset, as metrics of the node's
+/// default port.
 fn metrics(found: &Robustness, scale: &Scale) -> Metrics {
     let metric = |estimate: &Estimate, unit: &str, better| Metric {
         n: Some(estimate.n),
@@ -472,7 +476,7 @@ fn row(measure: &str, tuned_on: &str, cell: Option<&Difference>, value: &Estimat
     ]
 }
 
-/// What was lost, from what was gained; never a negative zero.
+/// Converts a gain to a loss; never a negative zero.
 fn negated(gained: &Estimate) -> Estimate {
     Estimate {
         mean: 0.0 - gained.mean,

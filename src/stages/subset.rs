@@ -1,4 +1,4 @@
-//! A random part of a list, named by a seed.
+//! A random subset of a list, determined by a seed.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use crate::ml::rng::Stream;
 #[serde(default, deny_unknown_fields)]
 pub struct Subset {
     pub count: Option<usize>,
-    /// Above 0, at most 1; the number is rounded, and at least 1.
+    /// Above 0 and at most 1; the resulting number is rounded, and at least 1.
     pub share: Option<f64>,
     pub seed: u64,
 }
@@ -19,15 +19,15 @@ pub struct Subset {
 impl Subset {
     pub fn problem(&self) -> Option<&'static str> {
         match (self.count, self.share) {
-            (Some(0), None) => Some("`count` is at least 1"),
+            (Some(0), None) => Some("`count` must be at least 1"),
             (Some(_), None) => None,
             (None, Some(share)) if share > 0.0 && share <= 1.0 => None,
-            (None, Some(_)) => Some("`share` is above 0 and at most 1"),
-            _ => Some("a subset has either a `count` or a `share`"),
+            (None, Some(_)) => Some("`share` must be above 0 and at most 1"),
+            _ => Some("a subset needs either a `count` or a `share`"),
         }
     }
 
-    /// How many of `total` images are taken.
+    /// The number of images to take out of `total`.
     pub fn size(&self, total: usize) -> usize {
         let share = |share: f64| ((share * total as f64).round() as usize).max(1);
         self.count.or(self.share.map(share)).unwrap_or(total)
@@ -38,7 +38,7 @@ impl Subset {
         let count = self.size(total);
         if count > total {
             return Err(TaskError::Input(format!(
-                "`subset` asks for {count} images, there are {total}"
+                "`subset` asks for {count} images, but there are only {total}"
             )));
         }
         let order = Stream::new(self.seed, "dataset subset").permutation(total);

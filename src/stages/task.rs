@@ -1,5 +1,6 @@
-//! The seam between kinds and whoever runs them. A task gets its inputs as artifacts, reads and
-//! writes blobs by content, and knows no store, no key and no scheduler.
+//! The interface between kinds and the code that runs them. A task receives its inputs as
+//! artifacts, reads and writes blobs by content, and does not know the store, keys or the
+//! scheduler.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,10 +20,10 @@ use crate::workflow::kind::{
     Withholds,
 };
 
-/// A stage kind in one place: the fields are its `with:` block, the rest is what it does.
+/// A stage kind: the fields are its `with:` block, the trait defines its behaviour.
 ///
-/// `Default` gives every optional field its default. A field equal to its default stays out of
-/// the key, so a new option moves no key and a changed default must raise `VERSION`.
+/// `Default` gives every optional field its default. A field that equals its default is not part of
+/// the key, so a new option changes no key, and a changed default must raise `VERSION`.
 pub trait Stage:
     Serialize + DeserializeOwned + Default + JsonSchema + Send + Sync + 'static
 {
@@ -47,7 +48,7 @@ pub trait Stage:
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
     }
-    /// What a node with such inputs will cost and give.
+    /// The estimated cost and outputs of a node with these inputs.
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate;
     fn weight(&self) -> Weight;
     /// The derived work that a run with these inputs asks for, on a device of this class.
@@ -57,7 +58,7 @@ pub trait Stage:
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError>;
 }
 
-/// How much a node weighs, for whoever places it.
+/// The weight of a node, for the scheduler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Weight {
@@ -67,48 +68,48 @@ pub enum Weight {
     Heavy,
 }
 
-/// A path, URL or endpoint: says where something lies, so it never enters a key.
+/// A path, URL or endpoint. It is only a location, so it never enters a key.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(transparent)]
 pub struct Location(pub String);
 
 impl Serialize for Location {
-    /// As null, which the canonical form leaves out.
+    /// Serialises as null, which the canonical form leaves out.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_none()
     }
 }
 
-/// A fact about how things may be handled, not about what they are, so it never enters a key.
+/// A setting that affects the handling of data, not its content, so it never enters a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(transparent)]
 pub struct Unkeyed(pub bool);
 
 impl Serialize for Unkeyed {
-    /// As null, which the canonical form leaves out.
+    /// Serialises as null, which the canonical form leaves out.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_none()
     }
 }
 
-/// What a task runs with.
+/// The environment of a running task.
 pub struct Context<'a> {
     pub inputs: BTreeMap<String, Vec<TaskInput>>,
     pub blobs: &'a dyn Blobs,
-    /// An empty folder of this node's own, removed afterwards.
+    /// An empty folder for this node, removed afterwards.
     pub scratch: &'a Path,
-    /// Keeps downloads that are not whole yet, for when the node is started again. May not exist.
+    /// The folder for partial downloads, so that a restarted node can resume them. May not exist.
     pub downloads: &'a Path,
-    /// Cores it may use. Results do not depend on it.
+    /// The number of cores to use. Results do not depend on it.
     pub threads: usize,
     pub device: candle_core::Device,
-    /// Work that other nodes share.
+    /// Work that is shared with other nodes.
     pub derived: Derived<'a>,
     pub progress: &'a dyn Progress,
     pub cancelled: &'a AtomicBool,
-    /// How long it has, once cancelled, to stop by itself.
+    /// The time that a cancelled task has to stop.
     pub grace: Duration,
 }
 
@@ -118,8 +119,8 @@ pub struct TaskInput {
     /// The gathered axes with this member's ids.
     pub axes: BTreeMap<String, String>,
     pub artifact: Artifact,
-    /// Folders in which the encoded files of a dataset or a source may lie, to be tried before
-    /// the blobs. What is read there must match its digest.
+    /// Folders that may contain the encoded files of a dataset or a source. They are tried before
+    /// the blobs. Files read from them must match their digest.
     pub roots: Vec<PathBuf>,
 }
 
@@ -137,7 +138,7 @@ impl Context<'_> {
         self.inputs.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Ends the task here if the run was interrupted.
+    /// Returns an error if the run was interrupted.
     pub fn check_cancelled(&self) -> Result<(), TaskError> {
         if self.cancelled.load(Ordering::Relaxed) {
             return Err(TaskError::Cancelled);
@@ -146,16 +147,16 @@ impl Context<'_> {
     }
 }
 
-/// Receives how far a task is.
+/// Receives the progress of a task.
 pub trait Progress: Send + Sync {
-    /// `done` of `total` `unit`s (images, steps, pairs). Called as often as it suits; the
-    /// receiver thins it out.
+    /// `done` of `total` `unit`s (images, steps, pairs). Call it as often as convenient; the
+    /// receiver limits the rate.
     fn advance(&self, done: u64, total: u64, unit: &'static str);
     /// A line for the node's log.
     fn log(&self, line: &str);
 }
 
-/// What a task gives: an artifact per output, blobs already written.
+/// The outputs of a task: one artifact per output, whose blobs are already written.
 #[derive(Debug, Default)]
 pub struct Outputs {
     pub ports: BTreeMap<String, Artifact>,
@@ -192,8 +193,8 @@ pub enum TaskError {
     Failed(String),
     #[error(transparent)]
     Blob(#[from] BlobError),
-    /// A file of a dataset is neither in the folders of its sources nor among the blobs. Where a
-    /// node made it, that node can make it again.
+    /// A file of a dataset is neither in the folders of its sources nor among the blobs. If a node
+    /// computed it, that node can compute it again.
     #[error("{message}, and {blob}")]
     Lost { message: String, blob: BlobError },
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! What the kinds that train have in common: their outputs, and the ranges of their parameters.
+//! Shared code of the kinds that train: outputs, and ranges of parameters.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -21,10 +21,10 @@ pub(super) fn outputs() -> Vec<OutputSpec> {
     ]
 }
 
-/// Watches one training to describe it afterwards.
+/// Records a training, for its outputs.
 pub(super) struct TrainingRecorder<'a> {
     context: &'a Context<'a>,
-    /// Trained on, over all epochs.
+    /// The number of images processed, over all epochs.
     images: u64,
     started: Instant,
 }
@@ -87,21 +87,21 @@ fn history(epochs: &[Epoch]) -> Table {
     }
 }
 
-/// The steps of a training on `images` images.
+/// The number of steps of a training on `images` images.
 pub(super) fn steps(plan: &Plan, images: u64) -> u64 {
     let batches = images.div_ceil(plan.batch.max(1) as u64);
     plan.epochs.saturating_mul(batches)
 }
 
-/// Whether a training on `images` images ends before its learning rate has risen.
+/// Whether a training on `images` images ends before the end of its warm-up.
 pub(super) fn short(plan: &Plan, images: u64) -> Option<ShortTraining> {
     let steps = steps(plan, images);
     let warmup = plan.warmup.steps(steps);
-    // Without images it fails, and says so.
+    // Without images, the training itself fails.
     (steps > 0 && steps < warmup).then_some(ShortTraining { steps, warmup })
 }
 
-/// At least 1.
+/// Checks that a value is at least 1.
 pub(super) fn positive(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
     if value < 1.0 {
         problems.push(ParameterProblem::value(
@@ -111,7 +111,7 @@ pub(super) fn positive(name: &str, value: f64, problems: &mut Vec<ParameterProbl
     }
 }
 
-/// 0 or more, and finite.
+/// Checks that a value is finite and at least 0.
 pub(super) fn rate(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
     if !(value.is_finite() && value >= 0.0) {
         let message = format!("`{name}` must be 0 or a positive number, not {value}");
@@ -119,7 +119,7 @@ pub(super) fn rate(name: &str, value: f64, problems: &mut Vec<ParameterProblem>)
     }
 }
 
-/// In [0, 1).
+/// Checks that a value is in [0, 1).
 pub(super) fn share(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
     if !(0.0..1.0).contains(&value) {
         let message = format!("`{name}` must be at least 0 and below 1, not {value}");
@@ -127,18 +127,18 @@ pub(super) fn share(name: &str, value: f64, problems: &mut Vec<ParameterProblem>
     }
 }
 
-/// Above 0 and finite, if there is one.
+/// Checks that a value, if given, is finite and above 0.
 pub(super) fn clip(value: Option<f64>, problems: &mut Vec<ParameterProblem>) {
     if let Some(value) = value
         && !(value.is_finite() && value > 0.0)
     {
         let message = format!("`clip` must be above 0, not {value}");
         let found = ParameterProblem::value("clip", message);
-        problems.push(found.hint("leave it out, and no gradient is scaled down"));
+        problems.push(found.hint("leave it out to disable clipping"));
     }
 }
 
-/// A share below 1, or a whole number.
+/// Checks that a value is a share below 1 or a whole number.
 pub(super) fn warmup(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
     if !(value.is_finite() && value >= 0.0) || (value >= 1.0 && value.fract() != 0.0) {
         let message = format!("`{name}` must be a share below 1 or a whole number of steps");

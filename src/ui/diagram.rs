@@ -1,4 +1,4 @@
-//! The graph of a workflow as a picture's source: DOT for Graphviz, Mermaid for Markdown.
+//! The graph of a workflow as diagram source: DOT for Graphviz, Mermaid for Markdown.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -9,18 +9,18 @@ use serde_json::{Value, json};
 use super::text::count;
 use crate::workflow::graph::Graph;
 
-/// Boxes and arrows, freed of what they stand for.
+/// Boxes and arrows, independent of the workflow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagram {
     pub title: String,
     /// Lines of text for each box.
     pub boxes: Vec<Vec<String>>,
-    /// From and to, as indices of `boxes`.
+    /// Start and end of each arrow, as indices into `boxes`.
     pub arrows: BTreeSet<(usize, usize)>,
 }
 
 impl Diagram {
-    /// A box for every node of the plan.
+    /// One box for each node of the graph.
     pub fn of_nodes(graph: &Graph) -> Self {
         let boxes = graph
             .order
@@ -38,7 +38,7 @@ impl Diagram {
         }
     }
 
-    /// A box for every stage that has nodes, with their number.
+    /// One box for each stage with nodes, with their number.
     pub fn of_stages(graph: &Graph) -> Self {
         let mut nodes: BTreeMap<&str, usize> = BTreeMap::new();
         for node in &graph.order {
@@ -74,7 +74,7 @@ impl Diagram {
         }
     }
 
-    /// For scripts: `{"name": …, "boxes": ["…"], "arrows": [[from, to]]}` with the boxes' names.
+    /// JSON: `{"name": …, "boxes": ["…"], "arrows": [[from, to]]}` with the names of the boxes.
     pub fn json(&self) -> Value {
         let name = |index: usize| self.boxes.get(index).and_then(|lines| lines.first());
         let arrows = self.arrows.iter();

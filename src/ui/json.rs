@@ -1,11 +1,11 @@
-//! A run as JSON, one event a line, for scripts.
+//! The display of a run as JSON lines, one event per line, for scripts.
 
 use std::io::{self, BufWriter, Write};
 
 use super::Display;
 use crate::engine::event::Event;
 
-/// Writes every event as it comes, and those of a burst together.
+/// Writes every event as it arrives, and the events of a burst together.
 pub struct JsonLines<W: Write + Send> {
     writer: BufWriter<W>,
 }
@@ -28,7 +28,7 @@ impl<W: Write + Send> Display for JsonLines<W> {
     }
 
     fn close(&mut self) {
-        // The caller notices a reader that is gone when it writes the summary.
+        // The caller notices a closed pipe when it writes the summary.
         let _ = self.writer.flush();
     }
 }

@@ -1,13 +1,13 @@
-//! A stage kind on a page: what it needs, what stands under its `with:`, what it gives.
+//! The description of a stage kind: its inputs, its parameters under `with:`, its outputs.
 
 use serde_json::{Map, Value, json};
 
 use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind, OutputSpec, PortType};
 
-/// Characters in a line.
+/// The width of a line in characters.
 const WIDTH: usize = 96;
 
-/// The page for people.
+/// The description as text.
 pub fn page(kind: &dyn Kind) -> String {
     let usual = kind.usual();
     let mut page = wrapped(
@@ -19,8 +19,8 @@ pub fn page(kind: &dyn Kind) -> String {
     if let Some(accepts) = usual.open_inputs() {
         let types: Vec<&str> = accepts.iter().copied().map(port_name).collect();
         let what = match types.as_slice() {
-            [] => "inputs of any kind, and any number".to_string(),
-            types => format!("{}, and any number", types.join(" or ")),
+            [] => "any number of inputs of any kind".to_string(),
+            types => format!("any number of inputs, each {}", types.join(" or ")),
         };
         needs.push(Line::new("any name", what));
     }
@@ -34,18 +34,18 @@ pub fn page(kind: &dyn Kind) -> String {
         Comparison::MetricsWithin(most) => format!("every metric within {most} of the other's"),
     };
     page.push_str(&format!(
-        "\nTwo labs' results agree when they have {same}.\n"
+        "\nResults of two labs agree if they have {same}.\n"
     ));
     page
 }
 
-/// One line for a list of kinds.
+/// One line for the list of kinds.
 pub fn line(kind: &dyn Kind) -> String {
     let name = format!("  {:<12}", kind.name());
     wrapped(&name, &sentence(kind.summary()), name.len())
 }
 
-/// The same for scripts.
+/// The description as JSON.
 pub fn json(kind: &dyn Kind) -> Value {
     let usual = kind.usual();
     let input = |input: &InputSpec| {
@@ -68,11 +68,11 @@ pub fn json(kind: &dyn Kind) -> Value {
     })
 }
 
-/// A name and what is said of it.
+/// A name and its description.
 struct Line {
     name: String,
     words: String,
-    /// Below another line rather than beside it.
+    /// Whether the line is nested below another one.
     deeper: bool,
 }
 
@@ -182,7 +182,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-/// What a field's schema refers to, past `null` as an alternative.
+/// The schema that a field refers to, without `null` as an alternative.
 fn target<'a>(field: &'a Value, schema: &'a Value) -> &'a Value {
     if let Some(reference) = field["$ref"].as_str() {
         let name = reference.trim_start_matches("#/$defs/");
@@ -227,7 +227,7 @@ fn type_name(field: &Value, schema: &Value) -> String {
     }
 }
 
-/// The words of a choice with their meanings.
+/// The values of a choice, with their meanings.
 fn meanings(of: &Value, schema: &Value) -> Vec<(String, String)> {
     let words = |of: &Value| -> Vec<(String, String)> {
         let words = of["enum"].as_array().into_iter().flatten();

@@ -1,4 +1,4 @@
-//! A run on a terminal: one bar for the whole, one line for every running node.
+//! The live display of a run on a terminal: a bar for the whole run, a line for each running node.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,14 +17,14 @@ use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecaster;
 
 const REDRAWS_A_SECOND: u8 = 10;
-/// How often the clocks in the bars go on while no event comes.
+/// The update interval of the clocks in the bars.
 const TICK: Duration = Duration::from_millis(250);
 
 /// The line of a running node.
 struct NodeBar {
     bar: ProgressBar,
     id: String,
-    /// Whether it has said how far it is.
+    /// Whether it has reported progress.
     measured: bool,
 }
 
@@ -42,7 +42,7 @@ pub struct Live<'a> {
 }
 
 impl<'a> Live<'a> {
-    /// `console` is told to write its lines above the bars.
+    /// `console` writes its lines above the bars from now on.
     pub fn new(
         console: &Console,
         options: DisplayOptions,
@@ -71,7 +71,7 @@ impl<'a> Live<'a> {
             self.overall = Some(self.bars.add(bar));
         }
         let bar = ProgressBar::no_length();
-        // Above the bar of the whole, which stays the last line.
+        // Insert it above the overall bar, which stays the last line.
         let bar = match &self.overall {
             Some(overall) => self.bars.insert_before(overall, bar),
             None => self.bars.add(bar),
@@ -184,8 +184,8 @@ fn shown_by_bars(event: &Event) -> bool {
     )
 }
 
-/// What follows the bar of the whole, the most important first, since a narrow terminal cuts the
-/// rest: `2 min 10 s left · 1 failed · 3.1/s · 480 reused`.
+/// The text after the overall bar, most important first, since a narrow terminal cuts off the rest:
+/// `2 min 10 s left · 1 failed · 3.1/s · 480 reused`.
 fn progress_summary(tally: &Tally, now: f64) -> String {
     let mut parts = Vec::new();
     if let Some(left) = tally.time_left(now) {
@@ -202,21 +202,21 @@ fn progress_summary(tally: &Tally, now: f64) -> String {
     parts.join(" · ")
 }
 
-/// Columns of the terminal; 80 where it does not say.
+/// The number of columns of the terminal; 80 if unknown.
 fn columns() -> usize {
     let size = Term::stderr().size_checked();
     size.map_or(80, |(_, columns)| usize::from(columns))
 }
 
-/// Names are not shortened below it; what follows them is cut instead.
+/// The minimum width of a name. On narrower terminals, the text after it is cut off instead.
 const SHORTEST_NAME: usize = 12;
 
-/// Of the bar of the whole, and of one node.
+/// The widths of the overall bar and of the bar of one node.
 fn bar_widths(columns: usize) -> (usize, usize) {
     ((columns / 5).clamp(8, 24), (columns / 8).clamp(6, 16))
 }
 
-/// Columns of a node's line that its name can't have: blanks, clock, bar, `1,562/7,812 images`.
+/// The columns of a node's line besides its name: spaces, clock, bar, `1,562/7,812 images`.
 fn beside_name(columns: usize) -> usize {
     2 + 2 + 4 + 2 + bar_widths(columns).1 + 1 + 11 + 1 + 6
 }
@@ -236,8 +236,8 @@ fn node_line(columns: usize, measured: bool) -> String {
     }
 }
 
-/// `name` in exactly `width` columns: padded, or without its middle, since its axes differ at the
-/// end.
+/// `name` in exactly `width` columns: padded, or cut in the middle, because the axes at the end are
+/// what differs.
 fn shortened(name: &str, width: usize) -> String {
     let wide = measure_text_width(name);
     if wide <= width {

@@ -1,5 +1,5 @@
-//! Where log lines go: to standard error, between the lines of the progress bars, if there are any.
-//! No line shows a secret, whichever library words it.
+//! Logging to standard error, above the progress bars if there are any. Secrets are masked in every
+//! line, whichever library logs it.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -20,9 +20,9 @@ pub struct Console {
 }
 
 impl Console {
-    /// From now on lines are written above `bars`.
+    /// Writes lines above `bars` from now on.
     pub fn share_with(&self, bars: &MultiProgress) {
-        // A second display would be a mistake, but a harmless one: the first keeps the console.
+        // A second display would be a harmless mistake: the first one keeps the console.
         let _ = self.bars.set(bars.clone());
     }
 }
@@ -34,7 +34,7 @@ impl Write for Console {
     }
 
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // An event comes as a whole, so no secret is split.
+        // An event arrives in one write, so no secret is split.
         let text = String::from_utf8_lossy(bytes);
         let text = secrets::masked(&text);
         let text = cleaned(&text, stderr_text());
@@ -58,17 +58,17 @@ impl<'a> MakeWriter<'a> for Console {
     }
 }
 
-/// Starts logging. `filter` is what `RIBFLOW_LOG` holds, in the form of tracing's directives
-/// (`debug`, `ribflow::store=trace`); without one, `verbose` decides: warnings, `-v` also
-/// information, `-vv` everything.
+/// Starts logging. `filter` is the value of `RIBFLOW_LOG`, in the syntax of tracing's directives
+/// (`debug`, `ribflow::store=trace`). Without it, `verbose` sets the level: warnings by default,
+/// info with `-v`, everything with `-vv`.
 pub fn start(console: &Console, filter: Option<&str>, verbose: u8, color: bool) {
     let builder = tracing_subscriber::fmt()
         .with_writer(console.clone())
-        // They would go to the same place by `eprintln!`, which panics where it is full.
+        // tracing would report them with `eprintln!`, which panics if the write fails.
         .log_internal_errors(false)
         .with_ansi(color)
         .with_target(filter.is_some() || verbose > 1);
-    // A subscriber that is already there (a test's) stays.
+    // Keep an existing subscriber (of a test).
     let _ = match filter {
         Some(directives) => builder
             .with_env_filter(without_wires(EnvFilter::new(directives)))
@@ -80,8 +80,8 @@ pub fn start(console: &Console, filter: Option<&str>, verbose: u8, color: bool) 
     };
 }
 
-/// Without the libraries' dumps of what goes over a connection, in which no secret can be found:
-/// it is cut into rows of bytes.
+/// Disables the libraries' dumps of network traffic. Secrets in them can't be masked, because the
+/// dumps are split into rows of bytes.
 fn without_wires(filter: EnvFilter) -> EnvFilter {
     const WIRES: [&str; 2] = ["ureq_proto=info", "reqwest::connect::verbose=off"];
     let directives = WIRES.iter().filter_map(|directive| directive.parse().ok());

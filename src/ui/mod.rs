@@ -1,5 +1,5 @@
-//! What a person or a script sees: displays of a run, fed by events, and small pieces of text that
-//! they share. It knows events and graphs; it decides and starts nothing.
+//! User interfaces: displays of a run, driven by events, and shared text formatting. This module
+//! knows events and graphs; it makes no decisions and starts nothing.
 
 pub mod diagram;
 pub mod json;
@@ -19,35 +19,35 @@ use std::io;
 use self::paint::Paint;
 use crate::engine::event::Event;
 
-/// Shows a run while it goes on. One display is chosen at the start; every one is fed the same
+/// Shows the progress of a run. One display is selected at the start; all displays receive the same
 /// events.
 pub trait Display: Send {
     fn show(&mut self, event: &Event) -> io::Result<()>;
 
-    /// Writes out what is buffered: no further event is there yet.
+    /// Writes buffered output, because no further event is available yet.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 
-    /// Takes away what is not meant to stay on the screen.
+    /// Removes everything that should not stay on the screen.
     fn close(&mut self);
 }
 
-/// How a display for people puts things.
+/// The options of displays for people.
 #[derive(Clone, Debug)]
 pub struct DisplayOptions {
     pub detail: Detail,
     pub paint: Paint,
-    /// The store's folder as a person would write it: logs lie in there.
+    /// The store's folder as a user would type it, for paths of logs.
     pub store: String,
 }
 
-/// How much a display says.
+/// The verbosity of a display.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Detail {
     /// Failures and warnings only.
     Quiet,
-    /// What happens.
+    /// All events of interest.
     Normal,
     /// Also what was reused and why each node runs.
     Verbose,

@@ -1,4 +1,4 @@
-//! The nodes of a graph counted by stage and state, as a table.
+//! A table of the number of nodes by stage and state.
 
 use std::collections::BTreeMap;
 
@@ -8,8 +8,8 @@ use super::table::Table;
 use super::text::grouped;
 use crate::workflow::graph::Graph;
 
-/// A row for every stage that has nodes, a column for every state that some node is in, and the
-/// totals in the last row. `state_of` gives an index into `states`.
+/// One row for each stage with nodes, one column for each state that occurs, and totals in the last
+/// row. `state_of` returns an index into `states`.
 pub fn table(graph: &Graph, states: &[&str], state_of: impl Fn(NodeIndex) -> usize) -> Table {
     let mut totals = vec![0; states.len()];
     let mut by_stage: BTreeMap<&str, Vec<usize>> = BTreeMap::new();

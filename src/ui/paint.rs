@@ -1,8 +1,8 @@
-//! Colour, where it is wanted: on a terminal that is not dumb and without `NO_COLOR`.
+//! Coloured text, on terminals that support it and without `NO_COLOR`.
 
 use std::io::IsTerminal;
 
-/// Colours text, or leaves it alone.
+/// Colours text, or returns it unchanged.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
     pub color: bool,

@@ -1,4 +1,4 @@
-//! A run as plain lines, for a pipe, a file or a terminal that can't do more.
+//! The display of a run as plain lines, for pipes, files and simple terminals.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use super::{Detail, Display, DisplayOptions};
 use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecast;
 
-/// A line for every node that starts or ends; reused ones are counted, and listed in detail only.
+/// One line for each node that starts or ends. Reused nodes are counted, and listed only with `-v`.
 pub struct PlainLines<W: Write + Send> {
     writer: W,
     options: DisplayOptions,
@@ -43,8 +43,8 @@ impl<W: Write + Send> Display for PlainLines<W> {
     fn close(&mut self) {}
 }
 
-/// The lines that an event is worth. The live display prints the same ones above its bars, but
-/// for starts and ends, which its bars show.
+/// The lines for an event. The live display prints the same lines above its bars, except for starts
+/// and ends, which its bars show.
 pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<String> {
     let (detail, paint) = (options.detail, options.paint);
     let at = At(tally);
@@ -126,7 +126,7 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
     }
 }
 
-/// How many nodes of all have ended, written only where an event is worth a line.
+/// The number of ended nodes, formatted only if an event has a line.
 struct At<'a>(&'a Tally);
 
 impl fmt::Display for At<'_> {

@@ -1,6 +1,6 @@
-//! A table in plain text: columns aligned with spaces, nothing drawn around them.
+//! Plain-text tables with columns aligned by spaces.
 
-/// Rows under a heading. The first column is aligned to the left, the others to the right.
+/// Rows with a heading. The first column is left-aligned, the others right-aligned.
 pub struct Table {
     heading: Vec<String>,
     rows: Vec<Vec<String>>,
@@ -18,7 +18,7 @@ impl Table {
         self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
-    /// The lines, the heading first, without spaces at their ends.
+    /// The lines, heading first, without trailing spaces.
     pub fn lines(&self) -> Vec<String> {
         let columns = self.everything().map(Vec::len).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns)

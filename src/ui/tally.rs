@@ -1,11 +1,12 @@
-//! Where a run stands: counts, rate and time left, from events and a clock that the caller reads.
+//! The progress of a run: counts, rate and time left, from events and the caller's clock.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::engine::event::Event;
 use crate::engine::price::forecast::{Dominant, Forecast, NodeForecast};
 
-/// Counts of a run so far. Times are seconds since the run began; work is in core seconds.
+/// The counts of a run so far. Times are seconds since the start of the run; work is in core
+/// seconds.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
     pub nodes: usize,
@@ -14,7 +15,7 @@ pub struct Tally {
     pub failed: usize,
     pub skipped: usize,
     running: BTreeMap<String, Running>,
-    /// How nodes ended, by id. One whose result was lost may start, and end, once more.
+    /// The outcome of each node, by id. A node whose result was lost may run again.
     ends: HashMap<String, End>,
     stages: BTreeMap<String, StageTally>,
     forecast: Forecast,
@@ -28,7 +29,7 @@ pub struct Tally {
 struct Running {
     since: f64,
     threads: f64,
-    /// How much of it is done, from 0 to 1, as far as it has said.
+    /// The reported progress, from 0 to 1.
     share: f64,
 }
 
@@ -42,21 +43,21 @@ enum End {
 
 #[derive(Clone, Debug, Default)]
 struct StageTally {
-    /// Nodes that have not ended.
+    /// The number of nodes that have not ended.
     left: usize,
-    /// Of these, the work that is foreseen, and how many nodes have no forecast.
+    /// Their forecast work, and the number of nodes without a forecast.
     foreseen_left: f64,
     unforeseen_left: usize,
     dominated_by: Dominant,
     ran: Observed,
 }
 
-/// Nodes that have run, or are estimated as a whole, and what had been foreseen of them.
+/// The work of nodes that have run, compared with their forecasts.
 #[derive(Clone, Copy, Debug, Default)]
 struct Observed {
     nodes: usize,
     worked: f64,
-    /// Work of those that have a forecast, and their forecasts.
+    /// The work of nodes with a forecast, and the sum of the forecasts.
     worked_foreseen: f64,
     foreseen: f64,
 }
@@ -78,7 +79,7 @@ impl Observed {
         self.foreseen += other.foreseen;
     }
 
-    /// What a forecast is multiplied by.
+    /// The correction factor for forecasts.
     fn factor(&self) -> Option<f64> {
         (self.foreseen > 0.0).then(|| self.worked_foreseen / self.foreseen)
     }
@@ -89,7 +90,7 @@ impl Observed {
 }
 
 impl Tally {
-    /// `stages` says how many nodes each stage has. The forecast may leave nodes out.
+    /// `stages` has the number of nodes of each stage. The forecast may be incomplete.
     pub fn new(stages: BTreeMap<String, usize>, forecast: Forecast) -> Self {
         let nodes = stages.values().sum();
         let mut tally = Self {
@@ -134,7 +135,7 @@ impl Tally {
         self.forecast = forecast;
     }
 
-    /// Takes in what happened at `now`.
+    /// Processes an event at time `now`.
     pub fn observe(&mut self, event: &Event, now: f64) {
         match event {
             Event::NodeStarted { id, threads, .. } => {
@@ -190,7 +191,7 @@ impl Tally {
         }
     }
 
-    /// Takes back that a node had ended.
+    /// Marks a node as not ended again.
     fn reopen(&mut self, id: &str) {
         if let Some(end) = self.ends.remove(id) {
             *self.counter(end) -= 1;
@@ -213,23 +214,23 @@ impl Tally {
         }
     }
 
-    /// Nodes that have ended, one way or another.
+    /// The number of nodes that have ended, with any outcome.
     pub fn ended(&self) -> usize {
         self.ends.len()
     }
 
-    /// Executed nodes a second, once there are any.
+    /// Executed nodes per second; `None` if there are none.
     pub fn rate(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
         (self.ran > 0 && elapsed > 0.0).then(|| self.ran as f64 / elapsed)
     }
 
-    /// Seconds until the end: the work left, at the pace so far. `None` before there is anything to
-    /// estimate it from.
+    /// Seconds until the end: the remaining work at the pace so far. `None` without data for an
+    /// estimate.
     ///
-    /// The work of a node is its forecast, times how far the forecasts of its stage were off; where
-    /// none of its stage has run, of all stages that compute likewise. Nodes without a forecast are
-    /// as long as others of their stage, or else as the mean stage.
+    /// The work of a node is its forecast times the correction factor of its stage or, if none of its
+    /// stage has run, of all similar stages. A node without a forecast takes as long as the others of
+    /// its stage or, without any, as the mean stage.
     pub fn time_left(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
         let estimates = Estimates::of(self, now);
@@ -249,7 +250,7 @@ impl Tally {
                 Some(node) => node.seconds * estimates.factor(stage, node.dominated_by),
                 None => estimates.length(stage).unwrap_or(mean),
             };
-            // Counted as not begun above.
+            // Already counted above as not started.
             left += running.left(now).unwrap_or(whole - spent).max(0.0) - whole;
         }
         let pace = ((self.worked + under_way) / elapsed).max(f64::MIN_POSITIVE);
@@ -321,12 +322,12 @@ impl<'a> Estimates<'a> {
 }
 
 impl Running {
-    /// The work that has gone into it.
+    /// The work done so far.
     fn spent(&self, now: f64) -> f64 {
         (now - self.since) * self.threads
     }
 
-    /// The work that it still needs at its own pace, once it has said how far it is.
+    /// The remaining work at its own pace, if it has reported progress.
     fn left(&self, now: f64) -> Option<f64> {
         (self.share >= TELLING).then(|| self.spent(now) * (1.0 - self.share) / self.share)
     }

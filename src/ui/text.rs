@@ -1,4 +1,4 @@
-//! Numbers as people write them.
+//! Formats numbers, durations and sizes for people.
 
 use crate::diag::is_unseen;
 pub use crate::diag::terminal::printable;
@@ -57,7 +57,7 @@ pub fn bytes(number: u64) -> String {
     }
 }
 
-/// `text` with everything written out that is not seen: `\n`, `\u{1b}`, `\u{202e}`.
+/// `text` with invisible characters escaped: `\n`, `\u{1b}`, `\u{202e}`.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -497,7 +497,7 @@ fn a_checkpoint_comes_from_a_hub_or_a_url() {
         workflow(&format!("{url}\"sha256:{}\"", "1".repeat(64))),
     );
     let refused = run("wrong.yaml").expect(1);
-    assert!(refused.stdout.contains("as `digest` says"), "{refused}");
+    assert!(refused.stdout.contains("but `digest` is"), "{refused}");
 }
 
 /// `weights` in two files and an index, as the hub's tools write them.

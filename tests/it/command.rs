@@ -361,9 +361,9 @@ fn failures_say_what_happened() {
     );
     assert_eq!(
         message("kill -9 $$"),
-        "the command was ended by signal 9; it printed nothing"
+        "the command was killed by signal 9; it printed nothing"
     );
-    assert_eq!(message("true"), "the command left no `out/x`");
+    assert_eq!(message("true"), "the command did not create `out/x`");
 }
 
 #[test]
@@ -452,28 +452,28 @@ fn what_leaves_the_folder_or_clashes_is_refused_when_the_file_is_read() {
     [
         [
             "run: the line is empty",
-            "outputs: a command without outputs gives nothing",
+            "outputs: a command needs at least one output",
         ],
         [
-            "outputs.0: `../up` is a path: an output is a name, and lies at `out/NAME`",
-            "outputs.1: `/abs` is a path: an output is a name, and lies at `out/NAME`",
-            "outputs.2: `a/b` is a path: an output is a name, and lies at `out/NAME`",
+            "outputs.0: `../up` is a path: an output is a name, and its file is `out/NAME`",
+            "outputs.1: `/abs` is a path: an output is a name, and its file is `out/NAME`",
+            "outputs.2: `a/b` is a path: an output is a name, and its file is `out/NAME`",
             "outputs.3: `all` is the name of all outputs together",
-            "outputs.5: `x` is there twice",
-            "outputs.6: `1` is not a name: letters, digits, `_`, `.`, `+` and `-`, no digit first",
+            "outputs.5: `x` is listed twice",
+            "outputs.6: `1` is not a valid name: use letters, digits, `_`, `.`, `+` and `-`, not starting with a digit",
         ],
         [
-            "files.1: two files are called `f.py`: they would lie in one place",
-            "files.2: `..` names no file",
+            "files.1: two files are called `f.py`",
+            "files.2: `..` does not name a file",
             "files.4: a file can't be called `out`: outputs go there",
         ],
         [
-            "env.1: `A-B` is no name of an environment variable",
-            "env.0: `HF_TOKEN` is named like a credential, and values under `env` enter the key",
+            "env.1: `A-B` is not a valid name of an environment variable",
+            "env.0: `HF_TOKEN` is named like a credential, but values under `env` enter the key",
         ],
         [
             "out: an input can't be called `out`: outputs go there",
-            "photos: a file under `files` is called `photos` too: they would lie in one place",
+            "photos: a file under `files` is also called `photos`",
         ],
     ]
     "#);

@@ -272,7 +272,7 @@ fn files_are_found_by_content_wherever_they_lie() {
     bench
         .space
         .write("elsewhere/cat/1.png", own_image("grey.png"));
-    insta::assert_snapshot!(named(words(&["elsewhere"])), @"image `cat/1.png` has changed: SPACE/elsewhere/cat/1.png has another content, and blob 5c1ee3394d433285a1c6dcf8929b569892e8a7dd52796886aced3f909f0f56d6 is not in the store");
+    insta::assert_snapshot!(named(words(&["elsewhere"])), @"image `cat/1.png` has changed: SPACE/elsewhere/cat/1.png has different content, and blob 5c1ee3394d433285a1c6dcf8929b569892e8a7dd52796886aced3f909f0f56d6 is not in the store");
     assert!(
         matches!(load(&[]), Err(TaskError::Lost { .. })),
         "lost by a node: made again"
@@ -330,8 +330,8 @@ fn joined_datasets_keep_their_parts_apart() {
 
     let few = |names: &[&str]| input(draw("r", names), &[("test", "r")], vec![]);
     let words = |parts| join(parts).unwrap_err().to_string();
-    insta::assert_snapshot!(words(vec![plain(), few(&["car", "key"])]), @"the classes of [test=r] are not those of the first dataset: 2 instead of 10");
-    insta::assert_snapshot!(words(vec![few(&["car", "cup"]), few(&["car", "key"])]), @"the classes of [test=r] are not those of the first dataset: label 1 is `key` instead of `cup`");
+    insta::assert_snapshot!(words(vec![plain(), few(&["car", "key"])]), @"the classes of [test=r] differ from those of the first dataset: 2 instead of 10");
+    insta::assert_snapshot!(words(vec![few(&["car", "cup"]), few(&["car", "key"])]), @"the classes of [test=r] differ from those of the first dataset: label 1 is `key` instead of `cup`");
 }
 
 #[test]

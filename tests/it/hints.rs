@@ -29,7 +29,7 @@ fn errors(space: &TestSpace, kind: &str, with: &str) -> Vec<(String, Value)> {
 #[test]
 fn a_network_that_is_not_supported_is_told_with_what_it_lacks() {
     let space = TestSpace::new();
-    let hint = "plain vision transformers and ResNets are: `ribflow models` lists them";
+    let hint = "plain vision transformers and ResNets are supported: `ribflow models` lists them";
     for (name, lacks) in [
         ("vit_small_patch14_dinov2.lvd142m", "layer scale"),
         (
@@ -93,7 +93,8 @@ fn the_beginning_of_a_name_suggests_the_whole() {
         "checkpoint",
         "hub: timm/deit_tiny_patch16_224.fb_in1k",
     );
-    let hint = "its network is that of `vit_tiny_patch16_224`: name that by `arch`";
+    let hint =
+        "it has the same network as `vit_tiny_patch16_224`: use `arch: vit_tiny_patch16_224`";
     assert_eq!(found[0].1, hint);
 }
 

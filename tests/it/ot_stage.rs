@@ -293,9 +293,9 @@ stages:
     for (b, says) in [
         (
             "b.safetensors",
-            "there is no array `features`, only `labels`, `pooled`",
+            "there is no array `features`; the file has `labels`, `pooled`",
         ),
-        ("short.safetensors", "and there are 12 points"),
+        ("short.safetensors", "but there are 12 points"),
         ("w.yaml", "is no safetensors file"),
     ] {
         space.write("wrong.yaml", workflow(b));

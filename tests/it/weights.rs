@@ -187,7 +187,7 @@ stages:
     let told = space.run(&["validate", "names.yaml"]).expect(2).stderr;
     assert!(told.contains("names.yaml:6:72"), "{told}");
     assert!(
-        told.contains("class `crane` is at 0 and again at 2"),
+        told.contains("class `crane` is duplicated, at 0 and 2"),
         "{told}"
     );
     assert!(told.contains("WordNet"), "{told}");

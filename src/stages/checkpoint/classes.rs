@@ -1,4 +1,4 @@
-//! The names of a checkpoint's classes: listed, in a file, or those of a dataset.
+//! The class names of a checkpoint: from a list, a file or a dataset.
 
 use std::path::PathBuf;
 
@@ -12,11 +12,11 @@ use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{BoundInput, ParameterProblem, Source, SourceShape};
 
-/// The input and the source that may hold the names.
+/// The name of the input, and of the source, that may hold the names.
 pub(super) const CLASSES: &str = "classes";
 
 impl Checkpoint {
-    /// The names that the file itself lists.
+    /// The names listed in the workflow file.
     pub(super) fn listed_classes(&self) -> Option<&[String]> {
         match self.classes.as_ref()? {
             WordOr::Other(names) => Some(names),
@@ -24,7 +24,7 @@ impl Checkpoint {
         }
     }
 
-    /// The file that `classes` names.
+    /// The file named by `classes`.
     pub(super) fn classes_source(&self) -> Option<Source> {
         let Some(WordOr::Word(file)) = &self.classes else {
             return None;
@@ -37,27 +37,27 @@ impl Checkpoint {
         })
     }
 
-    /// A name that stands twice could not be found again.
+    /// Refuses duplicate names, which would be ambiguous.
     pub(super) fn check_classes(&self, inputs: &[BoundInput]) -> Option<ParameterProblem> {
         let mut bound = inputs.iter().filter(|input| !input.members.is_empty());
         if self.classes.is_some() && bound.any(|input| input.name == CLASSES) {
-            let message = "`classes` stands under `needs` too: one of them names the classes";
+            let message = "`classes` is also given under `needs`";
             return Some(ParameterProblem::value("classes", message).hint("keep one of them"));
         }
         let twice = classes::twice(self.listed_classes()?)?;
         let message = format!(
-            "class `{}` is at {} and again at {}: a dataset's class could be either",
+            "class `{}` is duplicated, at {} and {}: a dataset's class could be either",
             twice.name, twice.first, twice.second
         );
         let mut problem = ParameterProblem::value("classes", message);
         problem.path.push(twice.second.to_string());
         Some(problem.hint(
-            "give each class a name of its own, such as `crane (bird)`, the same in the datasets; \
-             ImageNet's classes have WordNet ids, which stand here where `classes` is left out",
+            "use unique names, such as `crane (bird)`, here and in the datasets; for ImageNet, leave \
+             `classes` out to use WordNet ids",
         ))
     }
 
-    /// The names, wherever they are. `None` where none are given.
+    /// The names from any of the three places; `None` if none are given.
     pub(super) fn given_classes(
         &self,
         context: &Context,
@@ -73,7 +73,7 @@ impl Checkpoint {
         match classes::twice(&names) {
             None => Ok(Some(names)),
             Some(twice) => Err(TaskError::Input(format!(
-                "`classes`: class `{}` is at {} and again at {}: give each class a name of its own",
+                "`classes`: class `{}` is duplicated, at {} and {}: use unique names",
                 twice.name, twice.first, twice.second
             ))),
         }
@@ -88,13 +88,13 @@ fn in_file(context: &Context, input: &TaskInput, files: &Files) -> Result<Vec<St
     let names = std::str::from_utf8(&bytes).ok().and_then(parsed);
     names.filter(|names| !names.is_empty()).ok_or_else(|| {
         TaskError::Input(format!(
-            "{name} does not list class names: one name a line, a JSON list of names, or a JSON \
-             map between names and indices"
+            "{name} does not list class names: expected one name per line, a JSON list of names, \
+             or a JSON map between names and indices"
         ))
     })
 }
 
-/// Names one a line, or as JSON.
+/// Names, one per line or as JSON.
 fn parsed(text: &str) -> Option<Vec<String>> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if !text.starts_with(['[', '{']) {

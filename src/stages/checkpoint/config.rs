@@ -1,5 +1,5 @@
-//! The description of a checkpoint's model: the architecture's entry, with the outputs and classes
-//! that the file has.
+//! The configuration of a checkpoint's model: the architecture's entry, with the outputs and
+//! classes of the file.
 
 use super::Checkpoint;
 use crate::ml::data::classes::imagenet;
@@ -9,14 +9,14 @@ use crate::stages::choice::WordOr;
 use crate::stages::task::TaskError;
 
 impl Checkpoint {
-    /// The architecture as its entry says.
+    /// The configuration in the architecture's entry.
     pub(super) fn entry(&self) -> Result<Config, TaskError> {
         let unknown = || TaskError::Input(format!("there is no architecture `{}`", self.arch()));
         let entry = catalogue::find(self.arch()).ok_or_else(unknown)?;
         Ok(entry.config(&[]))
     }
 
-    /// The architecture with the outputs that the file has.
+    /// The configuration with the outputs of the file.
     pub(super) fn config(
         &self,
         found: &StateDict,
@@ -24,7 +24,8 @@ impl Checkpoint {
     ) -> Result<Config, TaskError> {
         let given = classes.is_some();
         self.config_with(found, classes).or_else(|error| {
-            // The wrong architecture has its classifier elsewhere, or none: that comes first.
+            // A wrong architecture may lack a classifier, or name it differently, so check that
+            // first.
             if given {
                 fit(self.config_with(found, None)?, found.clone())?;
             }
@@ -53,12 +54,12 @@ impl Checkpoint {
         match outputs {
             Some(outputs) if !classes.is_empty() && classes.len() != outputs => {
                 return Err(TaskError::Input(format!(
-                    "`classes` names {}, the checkpoint has {outputs} outputs",
+                    "`classes` names {}, but the checkpoint has {outputs} outputs",
                     classes.len()
                 )));
             }
             None if !classes.is_empty() => {
-                let message = "`classes` names some, the checkpoint has no classifier";
+                let message = "`classes` is given, but the checkpoint has no classifier";
                 return Err(TaskError::Input(message.to_string()));
             }
             _ => {}

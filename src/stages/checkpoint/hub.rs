@@ -1,4 +1,4 @@
-//! The Hugging Face hub: where its files are, and the token of its own tools.
+//! The Hugging Face hub: URLs of files, and the token of the official tools.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,21 +7,21 @@ use crate::diag::secrets;
 
 const PUBLIC: &str = "https://huggingface.co";
 
-/// A repository at one of its commits, tags or branches.
+/// A repository at a commit, tag or branch.
 pub(super) struct Repository<'a> {
     pub name: &'a str,
     pub revision: &'a str,
 }
 
 impl Repository<'_> {
-    /// Where `file` is, at the endpoint that `HF_ENDPOINT` names.
+    /// The URL of `file`, at the endpoint in `HF_ENDPOINT`.
     pub fn url(&self, file: &str) -> String {
         let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| PUBLIC.to_string());
         let endpoint = endpoint.trim_end_matches('/');
         format!("{endpoint}/{}/resolve/{}/{file}", self.name, self.revision)
     }
 
-    /// Whether the revision always means the same.
+    /// Whether the revision can't move.
     pub fn is_fixed(&self) -> bool {
         is_commit(self.revision)
     }
@@ -32,7 +32,7 @@ pub fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.chars().all(|it| it.is_ascii_hexdigit())
 }
 
-/// HF_TOKEN, or the file that `hf auth login` writes.
+/// The token in HF_TOKEN, or in the file that `hf auth login` writes.
 pub(super) fn token() -> Option<String> {
     if let Some(token) = variable("HF_TOKEN") {
         return Some(token);
@@ -45,7 +45,7 @@ pub(super) fn token() -> Option<String> {
     (!token.is_empty()).then(|| token.to_string())
 }
 
-/// Where the hub's tools keep their things.
+/// The home folder of the hub's tools.
 fn home() -> Option<PathBuf> {
     let cache = || {
         let given = variable("XDG_CACHE_HOME").map(PathBuf::from);

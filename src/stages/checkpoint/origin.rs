@@ -1,4 +1,4 @@
-//! Where a checkpoint comes from: the files on disk, and what they must be.
+//! The origin of a checkpoint: obtains its files and verifies them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use crate::stages::images;
 use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::store::artifact::{Artifact, Files};
 
-/// The first pause before another attempt.
+/// The first pause before a retry.
 const PAUSE: Duration = Duration::from_millis(500);
-/// What a repository's weights are usually called.
+/// The usual name of the weights in a repository.
 pub const USUAL_FILE: &str = "model.safetensors";
 
-/// What the hub says of a file of a repository at a revision, without fetching it.
+/// Asks the hub about a file of a repository at a revision, without fetching it.
 pub fn look_up(name: &str, revision: &str, file: &str) -> Result<Fetched, DownloadError> {
     let repository = Repository { name, revision };
     describe(&request(&repository.url(file), hub::token()))
 }
 
 impl Checkpoint {
-    /// The file of weights, or the index of its shards, on disk and checked.
+    /// The file of weights, or the index of its shards, on disk and verified.
     pub(super) fn obtained(&self, context: &Context) -> Result<PathBuf, TaskError> {
         let file = match (&self.path, &self.url, &self.hub) {
             (Some(_), ..) => given(context)?,
@@ -50,7 +50,7 @@ impl Checkpoint {
         let repository = Repository { name, revision };
         if !repository.is_fixed() && self.digest.is_none() {
             context.progress.log(&format!(
-                "warning: `{revision}` of {name} may move; a commit or a digest pins it"
+                "warning: `{revision}` of {name} may move; pin it with a commit or a digest"
             ));
         }
         let file = match self.file.as_str() {
@@ -69,7 +69,7 @@ impl Checkpoint {
     }
 }
 
-/// What `path` names, with the content that the key was made of.
+/// The file or folder at `path`, with the content that is in the key.
 fn given(context: &Context) -> Result<PathBuf, TaskError> {
     let input = context.input("path")?;
     let Artifact::Files(files) = &input.artifact else {
@@ -84,7 +84,7 @@ fn given(context: &Context) -> Result<PathBuf, TaskError> {
     Ok(placed(context, input, files)?.join(name))
 }
 
-/// A folder with the files of `input`: where it lies, if that is as it was, else a copy.
+/// A folder with the files of `input`: the original if it is unchanged, otherwise a copy.
 fn placed(context: &Context, input: &TaskInput, files: &Files) -> Result<PathBuf, TaskError> {
     let unchanged = |root: &PathBuf| {
         let mut files = files.files.iter();
@@ -108,7 +108,7 @@ fn from_hub(context: &Context, repository: &Repository, file: &str) -> Result<Pa
         let found = sha256(&place)?;
         if found != *expected {
             return Err(TaskError::Failed(format!(
-                "{} came with SHA-256 {found}, the hub names {expected}",
+                "{} has SHA-256 {found}, but the hub reports {expected}",
                 request.url
             )));
         }
@@ -129,7 +129,7 @@ fn request(url: &str, token: Option<String>) -> Request {
     }
 }
 
-/// Fetches a file into the scratch folder, going on with what an earlier process fetched of it.
+/// Fetches a file into the scratch folder, and resumes the download of an earlier process.
 fn fetched(
     context: &Context,
     request: &Request,
@@ -147,7 +147,7 @@ fn fetched(
     };
     let downloads = context.downloads;
     let Some(partial) = Partial::open(downloads, &request.url).map_err(io_error(downloads))? else {
-        // Another node fetches the same file: this one does so for itself.
+        // Another node is fetching the same file, so fetch a separate copy.
         let fetched = download(request, &place, &watch).map_err(task_error)?;
         return Ok((place, fetched));
     };
@@ -156,7 +156,7 @@ fn fetched(
             partial.finish(&place).map_err(io_error(&place))?;
             Ok((place, fetched))
         }
-        // What came so far is of use to whoever tries again.
+        // Keep the partial download for the next attempt.
         Err(error @ (DownloadError::Cancelled | DownloadError::Exhausted { .. })) => {
             Err(task_error(error))
         }
@@ -174,7 +174,7 @@ fn task_error(error: DownloadError) -> TaskError {
     }
 }
 
-/// The last part of a URL's path, if it can be a file's name.
+/// The last part of a URL's path, if it is a valid file name.
 fn file_name(url: &str) -> String {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let name = path.rsplit('/').next().unwrap_or_default();

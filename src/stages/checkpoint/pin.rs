@@ -1,4 +1,4 @@
-//! The digest that a file must have.
+//! The expected digest of a file.
 
 use std::io;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::fsx;
 use crate::stages::task::TaskError;
 
-/// `sha256:…` or `blake3:…`, as it was written.
+/// `sha256:…` or `blake3:…`, as written in the workflow.
 pub(super) struct Pin {
     function: Function,
     hex: String,
@@ -32,7 +32,7 @@ impl Pin {
         };
         let fits = hex.len() == 64 && hex.chars().all(|letter| letter.is_ascii_hexdigit());
         let function = function.filter(|_| fits).ok_or_else(|| {
-            format!("`{text}` is no digest: `sha256:` or `blake3:` and 64 hexadecimal digits")
+            format!("`{text}` is not a digest: expected `sha256:` or `blake3:` and 64 hexadecimal digits")
         })?;
         Ok(Self {
             function,
@@ -40,7 +40,7 @@ impl Pin {
         })
     }
 
-    /// Refuses any other file.
+    /// Fails if the file has another digest.
     pub fn check(&self, file: &Path) -> Result<(), TaskError> {
         let (name, found) = match self.function {
             Function::Sha256 => ("SHA-256", sha256(file)?),
@@ -50,7 +50,7 @@ impl Pin {
             return Ok(());
         }
         Err(TaskError::Failed(format!(
-            "the file's {name} is {found}, not {} as `digest` says",
+            "the {name} of the file is {found}, but `digest` is {}",
             self.hex
         )))
     }

@@ -1,9 +1,9 @@
-//! The running line: a process group of its own, with a cleared environment, watched until it
-//! ends or the node is cancelled.
+//! The running line: a process group with a cleared environment, supervised until it ends or the
+//! node is cancelled.
 //!
-//! The group is led by a guard, a second shell that waits for the end of a pipe which only this
-//! process holds open. However this process dies, by SIGKILL too, the guard ends the group. What
-//! has left the group is found by its ancestry ([`crate::process`]).
+//! The leader of the group is a guard, a second shell that waits for the end of a pipe that only
+//! this process holds open. However this process dies, even by SIGKILL, the guard kills the group.
+//! Processes that have left the group are found by their ancestry ([`crate::process`]).
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, Read};
@@ -22,8 +22,8 @@ use super::shell::Shell;
 use super::work_dir::WorkDir;
 use crate::process::{self, Family, OwnedChild};
 
-/// What a program needs in order to be found and to find itself at home. Everything else is
-/// cleared: what a line may depend on is in its key.
+/// The variables that programs need to be found and to find the home folder. All others are
+/// cleared, because everything that a line depends on must be in its key.
 const NECESSITIES: [&str; 6] = [
     "PATH",
     "LD_LIBRARY_PATH",
@@ -32,25 +32,25 @@ const NECESSITIES: [&str; 6] = [
     "LOGNAME",
     "CUDA_VISIBLE_DEVICES",
 ];
-/// What the guard runs: `0` is its own group, whose other signals it survives. It says when it
-/// does, so that no signal comes too early.
+/// The script of the guard: `0` is its own group, whose other signals it survives. It prints a line
+/// once it is ready, so that no signal arrives too early.
 const GUARD: &str = "trap '' HUP INT QUIT TERM; echo; read -r _; kill -9 0";
-/// The exit code of a program that was ended by SIGPIPE, as a shell tells it.
+/// The exit code that a shell reports for a program killed by SIGPIPE.
 const BROKEN_PIPE: i32 = 141;
 
-/// What is run.
+/// What to run.
 pub(super) struct Line<'a> {
     pub program: &'a Path,
     pub shell: Shell,
     pub text: &'a str,
-    /// Names and values that the key holds.
+    /// Names and values that are in the key.
     pub variables: Vec<(String, String)>,
-    /// Names and values that nothing may show.
+    /// Names and values that must not be shown.
     pub secrets: Vec<(String, OsString)>,
 }
 
 pub(super) struct Child {
-    /// Holds the pipe's end as its standard input.
+    /// Its standard input holds the pipe open.
     guard: std::process::Child,
     process: std::process::Child,
     id: Pid,
@@ -59,7 +59,7 @@ pub(super) struct Child {
     output: PipeReader,
     lines: Lines,
     shell: Shell,
-    /// Until both have been waited for.
+    /// Whether both processes still have to be waited for.
     _known: [OwnedChild; 2],
 }
 
@@ -69,7 +69,7 @@ impl Child {
         let failed = |error: io::Error| TaskError::Failed(format!("{program}: {error}"));
         // One pipe for both, so that the log keeps their order.
         let (output, writer) = io::pipe().map_err(failed)?;
-        // The watcher has several things to look at, so none may block it.
+        // The supervising loop polls several things, so none may block it.
         fcntl_setfl(&output, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
         let (mut guard, guard_known) = guard().map_err(failed)?;
         let errors = writer.try_clone().map_err(failed)?;
@@ -80,7 +80,7 @@ impl Child {
             .stderr(errors)
             .process_group(guard.id() as i32);
         let started = process::start(|| command.spawn(), |child| Some(child.id()));
-        // It holds the writing end of the pipe, which must end with the line.
+        // It holds the write end of the pipe, which must close when the line ends.
         drop(command);
         let (process, known) = match started {
             Ok(started) => started,
@@ -111,9 +111,9 @@ impl Child {
         })
     }
 
-    /// Passes the output on to the node's log until the line ends.
+    /// Forwards the output to the node's log until the line ends.
     ///
-    /// A cancelled line, with all that it started, is asked to end and has `grace` to do so.
+    /// A cancelled line, and everything that it started, receives SIGTERM and has `grace` to end.
     ///
     /// # Errors
     /// An exit code other than 0, with the last lines; cancellation, once nothing is left running.
@@ -139,12 +139,14 @@ impl Child {
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(TaskError::Failed(self.describe(&status))),
-            Err(error) => Err(TaskError::Failed(format!("the command was lost: {error}"))),
+            Err(error) => Err(TaskError::Failed(format!(
+                "lost track of the command: {error}"
+            ))),
         }
     }
 
-    /// Whether there is nothing more to wait for. A line that was asked to end is over once all
-    /// of it has ended: a shell may end at once, and what it started may still be saving.
+    /// Whether there is nothing more to wait for. A cancelled line is over once all its processes
+    /// have ended: the shell may end at once while its children are still saving.
     fn is_over(&self, deadline: Option<Instant>) -> bool {
         match deadline {
             None => self.has_ended(),
@@ -154,7 +156,7 @@ impl Child {
         }
     }
 
-    /// Whether the line has ended; leaves it to be waited for.
+    /// Whether the line has ended, without reaping it.
     fn has_ended(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
         !matches!(waitid(WaitId::Pid(self.id), options), Ok(None))
@@ -162,12 +164,12 @@ impl Child {
 
     fn ask_to_end(&self) {
         let _ = kill_process_group(self.group, Signal::TERM);
-        // Once more to those that have it already would cut short what they do about it.
+        // A second signal would interrupt the cleanup of processes that already have the first.
         self.family.signal_outside(self.group, Signal::TERM);
     }
 
-    /// Ends whatever is left of the line: nothing that it left running may outlive the node. The
-    /// line and the guard are waited for last, so that until then their numbers are their own.
+    /// Kills everything that is left of the line, so that no process outlives the node. The line
+    /// and the guard are reaped last, so that their process ids can't be reused before.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.family.end(None);
         let _ = kill_process_group(self.group, Signal::KILL);
@@ -176,7 +178,7 @@ impl Child {
         status
     }
 
-    /// Logs what has been written so far; whether there was anything.
+    /// Logs the output so far, and returns whether there was any.
     fn pass_output(&mut self, context: &Context) -> bool {
         let mut buffer = [0; 16 << 10];
         let mut any = false;
@@ -184,7 +186,7 @@ impl Child {
             match self.output.read(&mut buffer) {
                 Ok(count) if count > 0 => self.lines.take(&buffer[..count], context),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Nothing now, or nothing more.
+                // No output now, or end of output.
                 _ => return any,
             }
             any = true;
@@ -194,7 +196,7 @@ impl Child {
     fn describe(&self, status: &ExitStatus) -> String {
         let mut text = match (status.code(), status.signal()) {
             (Some(code), _) => format!("the command ended with exit code {code}"),
-            (None, Some(signal)) => format!("the command was ended by signal {signal}"),
+            (None, Some(signal)) => format!("the command was killed by signal {signal}"),
             (None, None) => "the command failed".to_string(),
         };
         if self.lines.tail().len() == 0 {
@@ -205,8 +207,8 @@ impl Child {
             text += line;
         }
         if self.shell == Shell::Bash && status.code() == Some(BROKEN_PIPE) {
-            text += "\n141 is a program whose reader had ended (`… | head`): write `(… || true) | \
-                     head`, or run the command by `shell: sh`";
+            text += "\n141 means that a program wrote to a closed pipe (`… | head`): write `(… || true) | \
+             head`, or use `shell: sh`";
         }
         text
     }
@@ -214,14 +216,14 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // On the way out of a panic nothing may be left running; once all is over, nothing is.
+        // After a panic, no process may be left running. Otherwise this does nothing.
         if let Ok(None) = self.guard.try_wait() {
             let _ = self.end();
         }
     }
 }
 
-/// Starts a guard, and returns once it survives what its group may be sent.
+/// Starts a guard, and returns once it ignores the signals that its group may receive.
 fn guard() -> io::Result<(std::process::Child, OwnedChild)> {
     let mut command = Command::new("/bin/sh");
     command
@@ -265,7 +267,7 @@ fn command(line: &Line, space: &WorkDir, threads: usize) -> Command {
     command
 }
 
-/// Waits a little longer each time, from 1 to 50 milliseconds.
+/// A back-off from 1 to 50 milliseconds.
 struct Pause(Duration);
 
 impl Default for Pause {

@@ -1,7 +1,7 @@
-//! What a line left under `out/`, as trees of files.
+//! Collects the outputs of a line under `out/` as file trees.
 //!
-//! A link counts as the file or the folder that it leads to, if that lies in the node's folder:
-//! a tree holds content, and content from elsewhere was declared by nobody.
+//! A link counts as its target, if that is in the node's folder: a tree holds content, and content
+//! from elsewhere was not declared.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs::{self, FileType, Metadata};
@@ -16,23 +16,23 @@ use super::super::task::TaskError;
 use super::OUT;
 use crate::store::artifact::{BlobError, Blobs, Files, TreeFile};
 
-/// The bit that lets a file's owner run it.
+/// The execute permission of a file's owner.
 const OWNER_RUNS: u32 = 0o100;
-/// A folder that several links lead to is in the output once for each. So many entries may be
-/// there again: links to links to folders would give a tree without an end.
+/// A folder with several links to it is in the output once for each. This limits the repeated
+/// entries, because nested links to folders can grow without bound.
 const MOST_REPEATED: usize = 250_000;
-/// A path in a message is cut to this many letters at either end.
+/// The number of characters at each end of a shortened path in a message.
 const SHOWN: usize = 80;
 
-/// The output `name` of a line that ran in `folder`, which has no link in its path.
+/// The output `name` of a line that ran in `folder`, whose path contains no link.
 ///
 /// # Errors
-/// An output that is not there, and anything in it that is neither a readable file nor a folder
-/// of the node.
+/// The output is missing, or it contains something that is neither a readable file nor a folder in
+/// the node's folder.
 pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Files, TaskError> {
     let place = folder.join(OUT).join(name);
     if fs::symlink_metadata(&place).is_err() {
-        let message = format!("the command left no `{OUT}/{name}`");
+        let message = format!("the command did not create `{OUT}/{name}`");
         return Err(TaskError::Failed(message));
     }
     let mut walk = Walk {
@@ -44,7 +44,7 @@ pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Fi
         seen: HashSet::new(),
         repeated: 0,
     };
-    // The line may have put a link in the place of `out/` itself.
+    // The line may have replaced `out/` itself with a link.
     let out = walk.follow(&folder.join(OUT), &format!("`{OUT}`"))?;
     walk.visit(&out.join(name), "")?;
     let Walk {
@@ -65,7 +65,7 @@ pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Fi
     })
 }
 
-/// `part`, an output called `name`, as a part of the tree of all outputs.
+/// Adds `part`, the output called `name`, to the tree of all outputs.
 pub(super) fn add(whole: &mut Files, name: &str, part: &Files) {
     let path = |path: &String| match path.as_str() {
         "" => name.to_string(),
@@ -84,15 +84,15 @@ struct Walk<'a> {
     name: &'a str,
     found: BTreeMap<String, KeptFile>,
     empty_folders: BTreeSet<String>,
-    /// The folders that lead to where the walk is, by device and inode.
+    /// The folders on the current path, by device and inode.
     around: Vec<(u64, u64)>,
-    /// Every folder that the walk has been in.
+    /// Every folder visited so far.
     seen: HashSet<(u64, u64)>,
-    /// Entries of folders in which it has been before.
+    /// The number of entries of folders visited before.
     repeated: usize,
 }
 
-/// A file to keep: where it is, links followed.
+/// A file to keep, with links resolved.
 struct KeptFile {
     place: PathBuf,
     executable: bool,
@@ -114,7 +114,7 @@ impl KeptFile {
 }
 
 impl Walk<'_> {
-    /// Adds what is at `place`, which `path` names in the output.
+    /// Adds the file or folder at `place`, called `path` in the output.
     fn visit(&mut self, place: &Path, path: &str) -> Result<(), TaskError> {
         let shown = shown(self.name, path);
         let unreadable = |error: io::Error| unreadable(&shown, &error);
@@ -190,19 +190,19 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Where `place` leads, which must be inside the node's folder.
+    /// The target of `place`, which must be inside the node's folder.
     fn follow(&self, place: &Path, shown: &str) -> Result<PathBuf, TaskError> {
         let failed = |message: String| Err(TaskError::Failed(message));
         let real = place.canonicalize();
-        // A folder above may be the link.
+        // The link may be a parent folder.
         let target = fs::read_link(place).or_else(|_| place.canonicalize());
         let target = target.unwrap_or_default();
         let target = target.display();
         match real {
             Ok(real) if real.starts_with(self.folder) => Ok(real),
             Ok(_) => failed(format!(
-                "{shown} is a link to `{target}`, outside of the node's folder: copy what it \
-                 leads to"
+                "{shown} is a link to `{target}`, outside the node's folder: copy the target \
+                 instead"
             )),
             Err(error) if error.kind() == io::ErrorKind::NotFound => failed(format!(
                 "{shown} is a link to `{target}`, which does not exist"
@@ -217,23 +217,22 @@ impl Walk<'_> {
 
 fn too_many_links(shown: &str) -> TaskError {
     TaskError::Failed(format!(
-        "{shown} is one of too many folders that links lead to: a link counts as what it leads to, \
-         and with these the output has more than {MOST_REPEATED} files and folders more than once; \
-         leave links out of `{OUT}/`"
+        "{shown} is a link to a folder, one of too many: links are followed, so the output has more \
+         than {MOST_REPEATED} repeated files and folders; remove links from `{OUT}/`"
     ))
 }
 
-/// What a file is that is neither a folder nor a file with content.
+/// The name of a file type other than folders and regular files.
 fn special(kind: FileType) -> &'static str {
     match () {
         () if kind.is_fifo() => "a named pipe",
         () if kind.is_socket() => "a socket",
         () if kind.is_char_device() || kind.is_block_device() => "a device",
-        () => "no file with content",
+        () => "not a regular file",
     }
 }
 
-/// The output's path as a message names it. A path may be thousands of letters long.
+/// A path in the output for a message, shortened because it may have thousands of characters.
 fn shown(name: &str, path: &str) -> String {
     let whole = match path {
         "" => format!("{OUT}/{name}"),

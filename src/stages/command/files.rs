@@ -1,4 +1,4 @@
-//! The files and folders that a line reads, and where in its folder they are.
+//! The files and folders that a line reads, and their names in the node's folder.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +9,16 @@ use crate::stages::choice::WordOr;
 use crate::stages::task::Location;
 use crate::workflow::kind::{Source, SourceShape};
 
-/// A file or folder under a name of its own.
+/// A file or folder with a name.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamedFile {
     /// The file or folder.
     pub path: Location,
-    /// What it is called in the node's folder. Left out: as it is called where it is.
+    /// The name in the node's folder. Default: the original name.
     #[serde(default)]
     pub name: Option<String>,
-    /// `false` keeps it out of bundles.
+    /// Set to `false` to keep it out of bundles.
     #[serde(default = "shared")]
     pub share: bool,
 }
@@ -30,7 +30,7 @@ fn shared() -> bool {
 /// A path, or a path with a name.
 pub(super) type Declared = WordOr<Location, NamedFile>;
 
-/// Names of sources hold a `/`, which names under `needs:` can't.
+/// Names of sources contain a `/`, which names under `needs:` can't.
 pub(super) const SOURCE: &str = "files/";
 
 pub(super) fn location(file: &Declared) -> &Location {
@@ -40,7 +40,7 @@ pub(super) fn location(file: &Declared) -> &Location {
     }
 }
 
-/// What the file is called in the node's folder. `None` for what can't be there.
+/// The name of the file in the node's folder; `None` if it is not a valid name.
 pub(super) fn name(file: &Declared) -> Option<&str> {
     match file {
         WordOr::Other(NamedFile {

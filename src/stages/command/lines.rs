@@ -1,5 +1,5 @@
-//! What a line prints: lines for the node's log, and the last of them for an error. Secrets are
-//! masked before anything is kept.
+//! The output of a command: lines for the node's log, and the last lines for error messages.
+//! Secrets are masked before anything is kept.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -7,16 +7,16 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::super::task::Context;
 
-/// How many last lines an error shows.
+/// The number of last lines in an error message.
 const TAIL: usize = 20;
-/// A line of output that is longer is cut into several.
+/// Longer lines of output are split.
 const LONGEST_LINE: usize = 64 << 10;
-/// What stands in the place of a secret.
+/// The replacement for a secret.
 const MASK: &[u8] = b"***";
-/// A secret of several lines is printed line by line; shorter lines of it say nothing.
+/// The lines of a multi-line secret are masked separately. Shorter lines reveal nothing.
 const SHORTEST_LINE: usize = 4;
 
-/// Values that are shown nowhere.
+/// Values that must not be shown.
 #[derive(Default)]
 pub(super) struct Secrets(Vec<Vec<u8>>);
 
@@ -32,7 +32,7 @@ impl Secrets {
             secrets.extend(long.chain([whole]).map(<[u8]>::to_vec));
         }
         secrets.retain(|secret| !secret.is_empty());
-        // Of two that begin alike the longer one goes first, or its end would stay.
+        // Replace the longer of two values with a common prefix first, or its end would remain.
         secrets.sort_by(|one, other| other.len().cmp(&one.len()).then(one.cmp(other)));
         secrets.dedup();
         Self(secrets)
@@ -57,7 +57,7 @@ impl Secrets {
         masked
     }
 
-    /// Bytes at the end of a text that may be the beginning of a secret.
+    /// The number of bytes at the end of a text that may be the start of a secret.
     fn overlap(&self) -> usize {
         self.0
             .first()
@@ -65,7 +65,7 @@ impl Secrets {
     }
 }
 
-/// Output as lines, and the last of them.
+/// Output split into lines, with the last ones kept.
 #[derive(Default)]
 pub(super) struct Lines {
     secrets: Secrets,
@@ -103,7 +103,7 @@ impl Lines {
         self.tail.iter()
     }
 
-    /// Ends a line that is too long. What may be the beginning of a secret waits for the rest.
+    /// Ends a line that is too long, except for bytes that may be the start of a secret.
     fn cut(&mut self, context: &Context) {
         let masked = self.secrets.mask(&self.open);
         let at = masked.len().saturating_sub(self.secrets.overlap());
@@ -119,7 +119,7 @@ impl Lines {
 
     fn log(&mut self, line: &[u8], context: &Context) {
         let line = String::from_utf8_lossy(line);
-        // A progress bar redraws its line after `\r`: the last state is the one that stays.
+        // A progress bar redraws its line after `\r`, so keep only the last state.
         let line = line.trim_end_matches('\r');
         let line = line.rsplit('\r').next().unwrap_or_default().to_string();
         context.progress.log(&line);

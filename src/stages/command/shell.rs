@@ -9,21 +9,21 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Which shell runs a line. Its name stands in the key.
+/// The shell that runs a line. Its name is part of the key.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Shell {
-    /// `bash -euo pipefail -c`: a line fails with the first program that fails, also inside a
-    /// pipeline, and with the first variable that is not set.
+    /// `bash -euo pipefail -c`: the line fails when a program fails, also inside a pipeline, or
+    /// when a variable is not set.
     #[default]
     Bash,
-    /// `/bin/sh -c`: a line fails if its last program fails.
+    /// `/bin/sh -c`: the line fails if its last program fails.
     Sh,
 }
 
-/// Where programs are looked for if `PATH` is not set, as the shells do.
+/// The search path if `PATH` is not set, same as in the shells.
 const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 impl Shell {
@@ -40,7 +40,7 @@ impl Shell {
         }
     }
 
-    /// What stands before the line.
+    /// The arguments before the line.
     pub(super) fn arguments(self) -> &'static [&'static str] {
         match self {
             Self::Bash => &["-euo", "pipefail", "-c"],

@@ -1,4 +1,5 @@
-//! The folder that a command runs in: what lies there before, and what is kept of it after.
+//! The working directory of a command: sets it up before the command runs, and collects outputs
+//! afterwards.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -14,18 +15,18 @@ use crate::store::BlobError;
 use crate::store::artifact::{Artifact, Blobs, Files};
 use crate::store::export::{ExportError, content, export, member_name};
 
-/// A laid-out folder, emptied on drop.
+/// A working directory, emptied on drop.
 pub(super) struct WorkDir {
-    /// Where the line runs, without links in its path.
+    /// The directory in which the line runs. Its path contains no link.
     pub folder: PathBuf,
-    /// For the line's temporary files: beside the folder, so that it holds nothing undeclared.
+    /// For temporary files, beside the directory, so that it contains nothing undeclared.
     pub temporary: PathBuf,
 }
 
 impl WorkDir {
-    /// Lays out the inputs and files of `context`, read-only, and an empty `out/`.
+    /// Creates the inputs and files of `context`, read-only, and an empty `out/`.
     pub fn lay_out(context: &Context) -> Result<Self, TaskError> {
-        // Before the line runs, which may put links anywhere.
+        // Resolve the path before the line runs, because the line may create links anywhere.
         let scratch = context.scratch.canonicalize();
         let scratch = scratch.map_err(io_error(context.scratch))?;
         let space = Self {
@@ -47,16 +48,17 @@ impl WorkDir {
         Ok(space)
     }
 
-    /// A file or folder under its name. Files may be run: content has no mode, so all get the same.
+    /// Creates a file or folder. Files are executable: content has no mode, so all get the same
+    /// one.
     fn lay_file(&self, name: &str, file: &TaskInput, blobs: &dyn Blobs) -> Result<(), TaskError> {
         let Artifact::Files(files) = &file.artifact else {
-            return Err(TaskError::Input("a file is expected".to_string()));
+            return Err(TaskError::Input("expected a file".to_string()));
         };
         let top = self.folder.join(name);
         for (path, content_of) in &files.files {
             let bytes = content(blobs, path, &content_of.blob(), &file.roots);
             let bytes = bytes.map_err(task_error)?;
-            // The first part is the name where it was found.
+            // The first component is the original name.
             let target = match path.split_once('/') {
                 Some((_, inside)) => top.join(inside),
                 None => top.clone(),
@@ -71,7 +73,7 @@ impl WorkDir {
         Ok(())
     }
 
-    /// An input under its name; of several members each in a folder named by its gathered axes.
+    /// Creates an input. Several members each get a folder named by their gathered axes.
     fn lay_input(
         &self,
         name: &str,
@@ -92,19 +94,19 @@ impl WorkDir {
         seal(&target).map_err(io_error(&target))
     }
 
-    /// What the line left at `out/NAME`.
+    /// Collects the output `out/NAME`.
     pub fn collect(&self, name: &str, context: &Context) -> Result<Files, TaskError> {
         collect(&self.folder, name, context.blobs)
     }
 
-    /// Names in the node's log what is left under `out/` without being kept.
+    /// Logs files under `out/` that are not declared.
     pub fn log_undeclared(&self, declared: &[String], context: &Context) -> Result<(), TaskError> {
         let out = self.folder.join(OUT);
         for entry in fs::read_dir(&out).map_err(io_error(&out))? {
             let name = entry.map_err(io_error(&out))?.file_name();
             let name = name.to_string_lossy();
             if !declared.iter().any(|declared| *declared == name) {
-                let line = format!("`out/{name}` is not among the outputs and is not kept");
+                let line = format!("`out/{name}` is not a declared output and is not kept");
                 context.progress.log(&line);
             }
         }
@@ -114,7 +116,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // Read-only folders would stop whoever removes the scratch folder.
+        // Read-only folders would prevent the removal of the scratch folder.
         for folder in [&self.folder, &self.temporary] {
             let _ = fsx::remove_tree(folder);
         }
@@ -136,7 +138,8 @@ fn task_error(error: ExportError) -> TaskError {
     }
 }
 
-/// Takes everybody's right to write from a tree. What the owner may run everybody may run.
+/// Removes all write permissions from a tree. Files that the owner can execute become executable
+/// for all users.
 fn seal(path: &Path) -> io::Result<()> {
     let metadata = fs::metadata(path)?;
     if !metadata.is_dir() {

@@ -1,4 +1,4 @@
-//! What a frozen model says of a dataset, made once for all nodes that need it.
+//! Features and logits of a frozen model on a dataset, computed once for all nodes that need them.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::stages::{images, model};
 use crate::store::artifact::{Dataset, Tensors};
 
-/// A frozen model beside the artifact it was read from, and the images it is shown.
+/// A frozen model with the artifact that it was read from, and the images to evaluate.
 pub struct Frozen<'a> {
     model: &'a Model,
     tensors: &'a Tensors,
@@ -21,12 +21,12 @@ pub struct Frozen<'a> {
     set: &'a ImageSet<'a>,
 }
 
-/// Bytes of logits that are held in memory where the shelf has no room for them. Beyond that it is
-/// cheaper to run the model again for every batch than to run out of memory.
+/// The maximum size of logits to keep in memory if the cache is full. Above it, running the model
+/// again for every batch is better than running out of memory.
 const MOST_LOGITS: u64 = 1 << 30;
 
 impl<'a> Frozen<'a> {
-    /// The model read from `given`, shown the images `set` of `data`.
+    /// The model read from `given`, for the images `set` of `data`.
     pub fn of(
         model: &'a Model,
         given: &'a TaskInput,
@@ -41,7 +41,7 @@ impl<'a> Frozen<'a> {
         })
     }
 
-    /// The pooled features of all images, shared with whoever needs the same.
+    /// The pooled features of all images, shared with other nodes.
     pub fn features(&self, context: &Context) -> Result<Rows, TaskError> {
         let class = &context.derived.device_class;
         let work = features(self.tensors, self.model.config(), self.data, class);
@@ -50,7 +50,7 @@ impl<'a> Frozen<'a> {
         filled(&work, pieces, compute)
     }
 
-    /// The logits of all images, likewise; `None` where they are too many to hold.
+    /// The logits of all images, shared likewise; `None` if they are too large.
     pub fn logits(&self, context: &Context) -> Result<Option<Rows>, TaskError> {
         let work = self.logits_work(context);
         let compute = |range| logits_of(self.model, self.set, range, context.threads, context);
@@ -66,7 +66,7 @@ impl<'a> Frozen<'a> {
         }
     }
 
-    /// The logits if all of them have been made already.
+    /// The logits, if all of them have been computed already.
     pub fn logits_if_there(&self, context: &Context) -> Result<Option<Rows>, TaskError> {
         let work = self.logits_work(context);
         match &context.derived.shelf {
@@ -90,7 +90,7 @@ fn pieces(
     context.derived.pieces(context, work, &mut make)
 }
 
-/// All rows, those that the shelf has no room for in memory.
+/// All rows. Those that do not fit in the cache are in memory.
 fn filled(
     work: &Work,
     pieces: Vec<Option<Shard>>,

@@ -1,4 +1,4 @@
-//! Which works there are, and what their bytes follow from.
+//! The kinds of derived work, and the keys that their bytes follow from.
 
 use std::sync::Arc;
 
@@ -12,16 +12,16 @@ use crate::ml::train::infer::ROWS_APART;
 use crate::stages::images;
 use crate::store::artifact::{Artifact, Dataset, Images, Part, TensorEntry, Tensors};
 
-/// Bytes of a piece of pixels, at most, unless one image is larger.
+/// The maximum size of a piece of pixels in bytes, unless one image is larger.
 const PIXEL_PIECE: usize = 64 << 20;
-/// Rows of a piece of features or logits.
+/// The number of rows in a piece of features or logits.
 const ROW_PIECE: usize = 32 * ROWS_APART;
 
-/// The pixels of `part` under `target`; none where they are stored that way already.
+/// The pixels of `part` under `target`; `None` if they are already stored in that form.
 pub fn pixels(part: &Part, target: Option<&Transform>) -> Option<Work> {
     let target = target?;
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived pixels v2");
-    // Texts and small numbers always encode.
+    // Strings and small numbers always encode.
     hasher.update(&serde_json::to_vec(&(DECODER, target)).unwrap_or_default());
     if let Images::Packed { height, width, .. } = &part.images
         && (*height, *width) == (target.crop, target.crop)
@@ -92,7 +92,7 @@ fn of_model<'a>(
 ) -> Digest {
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 derived rows v1");
     let head = (kind, device_class, KERNELS, DECODER, config);
-    // Texts and finite numbers always encode.
+    // Strings and finite numbers always encode.
     hasher.update(&serde_json::to_vec(&head).unwrap_or_default());
     for (name, entry) in tensors {
         hasher.update(&serde_json::to_vec(&(name, entry.digest)).unwrap_or_default());
@@ -103,7 +103,7 @@ fn of_model<'a>(
     Digest::finish(&hasher)
 }
 
-/// What the pixels of a part follow from.
+/// Hashes what the pixels of a part follow from.
 fn add_content(hasher: &mut blake3::Hasher, part: &Part) {
     match &part.images {
         Images::Packed {
@@ -125,8 +125,8 @@ fn add_content(hasher: &mut blake3::Hasher, part: &Part) {
     }
 }
 
-/// What kinds that show a dataset to a model derive: its pixels under the model's transform, and
-/// what `more` adds.
+/// The derived work of kinds that evaluate a model on a dataset: the pixels under the model's
+/// transform, and what `more` adds.
 pub fn of_model_and_data(
     given: &InputArtifacts,
     model: &str,

@@ -1,9 +1,9 @@
-//! Derived work: what many nodes need from the same content. Decoded, resized and cropped pixels of
-//! a dataset; features and logits of a frozen model.
+//! Derived work: intermediate results that many nodes need from the same content, such as decoded,
+//! resized and cropped pixels of a dataset, or features and logits of a frozen model.
 //!
-//! The first node that needs it makes it in pieces, shared among the nodes that wait, and it is
-//! kept on the store's shelf within the budget. It is in no key, since it follows from what is in
-//! the keys.
+//! The first node that needs it computes it in pieces; other nodes that wait compute some of them.
+//! A cache in the store keeps it within a budget. It is not part of keys, because it follows from
+//! their content.
 
 mod frozen;
 mod kinds;
@@ -25,24 +25,24 @@ use crate::store::StoreError;
 use crate::store::artifact::Artifact;
 use crate::store::derived_cache::{About, DerivedCache};
 
-/// Between two looks at a piece that another process makes.
+/// The interval between checks for a piece that another process computes.
 const POLL: Duration = Duration::from_millis(20);
 
-/// What a node reads of its inputs: the first member of each, by name.
+/// The first artifact of each input of a node, by name.
 pub type InputArtifacts = BTreeMap<String, Arc<Artifact>>;
 
-/// One derived work: rows of equal length, one an image.
+/// One unit of derived work: rows of equal length, one per image.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Work {
     /// `pixels`, `features` or `logits`.
     pub kind: &'static str,
-    /// Of everything that decides the bytes.
+    /// Covers everything that decides the bytes.
     pub key: Digest,
     pub what: String,
     pub rows: usize,
-    /// Bytes of a row.
+    /// The size of a row in bytes.
     pub width: usize,
-    /// Rows of a piece.
+    /// The number of rows in a piece.
     each: usize,
 }
 
@@ -60,33 +60,33 @@ impl Work {
         begin..self.rows.min(begin + self.each)
     }
 
-    /// The piece that holds row `index`, and its place in there.
+    /// The piece that contains row `index`, and the position in it.
     pub(super) fn place(&self, index: usize) -> (usize, usize) {
         (index / self.each, index % self.each)
     }
 
-    /// Whether every piece lies on the shelf.
+    /// Whether every piece is in the cache.
     pub fn is_there(&self, shelf: &DerivedCache) -> bool {
         (0..self.pieces()).all(|piece| shelf.has(&self.key, piece))
     }
 }
 
-/// Derived work that a node did, for the run's account.
+/// Derived work that a node computed, for the statistics of the run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DerivedResult {
     pub kind: String,
     pub key: Digest,
     pub what: String,
-    /// Bytes that were kept.
+    /// The number of bytes added to the cache.
     pub bytes: u64,
     pub wall_s: f64,
 }
 
-/// The shelf as a task sees it, and what the task put there.
+/// The cache as a task sees it, and what the task added.
 #[derive(Debug, Default)]
 pub struct Derived<'a> {
     shelf: Option<DerivedCache<'a>>,
-    /// The class of the device: floats of one class are not those of another.
+    /// The class of the device: floats differ between classes.
     device_class: String,
     made: Mutex<Vec<DerivedResult>>,
 }
@@ -105,9 +105,8 @@ impl<'a> Derived<'a> {
         made.unwrap_or_else(|held| held.into_inner())
     }
 
-    /// The pieces of `work`, `None` for those that there is no room for. Missing ones are made by
-    /// `make`, which gives the bytes of some rows; those that another process makes are waited
-    /// for.
+    /// The pieces of `work`, `None` for those that do not fit in the cache. `make` computes the
+    /// bytes of missing rows; pieces that another process is computing are waited for.
     pub(super) fn pieces(
         &self,
         context: &Context,
@@ -120,7 +119,7 @@ impl<'a> Derived<'a> {
         let started = Instant::now();
         let (mut pieces, mut kept) = (vec![None; work.pieces()], 0);
         let mut left: Vec<usize> = (0..pieces.len()).collect();
-        // Looking for room means looking at all that lies there, so it is done until there is none.
+        // Checking for room scans the whole cache, so stop once it is full.
         let mut full = false;
         while !left.is_empty() {
             let mut waiting = Vec::new();
@@ -160,7 +159,7 @@ enum ShardState {
     There(Shard),
     Made(Shard),
     NoRoom,
-    /// Another process makes it.
+    /// Another process is computing it.
     Elsewhere,
 }
 
@@ -187,7 +186,7 @@ fn one_piece(
     let Some(_claim) = shelf.claim(&work.key, piece).map_err(on_shelf)? else {
         return Ok(ShardState::Elsewhere);
     };
-    // Whoever held the claim may have made it.
+    // The previous holder of the claim may have computed it.
     if let Some(found) = there()? {
         return Ok(ShardState::There(Arc::new(found)));
     }
@@ -335,7 +334,7 @@ mod tests {
         let kept = found.iter().flatten().count();
         assert!((1..3).contains(&kept), "{kept} of 3 were kept");
         assert_eq!(found[..kept], all(&first)[..kept]);
-        // In the same run nothing makes room; in a later one what nobody has used since does.
+        // The same run evicts nothing; a later one evicts what has not been used since.
         let second = work(13);
         let (found, made) = pieces(&store, tight, &second);
         assert!(found.iter().flatten().count() < 4 && made < 4);

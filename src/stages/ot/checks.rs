@@ -1,4 +1,4 @@
-//! Which values and which combinations of `ot`'s parameters make sense.
+//! Validates the parameters of `ot` and their combinations.
 
 use super::parameters::{Interval, Resampling, Weights};
 use super::{Comparing, Ot};
@@ -25,7 +25,7 @@ impl Ot {
         problems
     }
 
-    /// `weights: classes` with a distance that takes none.
+    /// `weights: classes` with a distance that does not support weights.
     fn unweighted(&self) -> Option<ParameterProblem> {
         let balanced = self.common.weights == Weights::Classes;
         let mut all = self.common.all().filter(|_| balanced);
@@ -35,7 +35,7 @@ impl Ot {
 }
 
 fn conflict(option: &str, with: &str) -> ParameterProblem {
-    let message = format!("`{option}` means nothing with `{with}`");
+    let message = format!("`{option}` has no effect with `{with}`");
     ParameterProblem::value(option, message)
 }
 
@@ -60,7 +60,7 @@ impl Comparing {
     fn no_rivals(&self) -> Option<ParameterProblem> {
         let times = |wanted| self.all().filter(|distance| *distance == wanted).count();
         let twice = self.rivals.iter().find(|rival| times(**rival) > 1)?;
-        let message = format!("`{}` is asked for twice", twice.name());
+        let message = format!("`{}` is listed twice", twice.name());
         Some(ParameterProblem::value("rivals", message))
     }
 

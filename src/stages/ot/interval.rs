@@ -1,9 +1,9 @@
-//! How far a distance could have come out otherwise with other points of the same sets.
+//! Confidence intervals of a distance, by resampling the points of the same sets.
 //!
-//! Every repeat draws points anew within each class and measures again. Distances of fewer or
-//! doubled points are larger on the whole, so only deviations from the mean of the repeats count:
-//! they are set around the distance of all points, shrunk by the root of the share that a subsample
-//! keeps (Politis, Romano, Wolf 1999, for a rate of √n).
+//! Every repeat resamples points within each class and measures again. Distances between fewer or
+//! repeated points are larger on average, so only deviations from the mean of the repeats count.
+//! They are centred on the distance of all points, and scaled by the square root of the share that
+//! a subsample keeps (Politis, Romano, Wolf 1999, for a rate of √n).
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,8 @@ use crate::ml::rng::Stream;
 use crate::stages::task::TaskError;
 
 impl Interval {
-    /// The 95 % interval around `distance`, which never goes below 0 where the distance does not.
+    /// The 95 % interval around `distance`. It does not extend below 0 unless `distance` is
+    /// negative.
     pub(super) fn around(
         &self,
         distance: f64,
@@ -48,7 +49,7 @@ impl Interval {
         ])
     }
 
-    /// Rows of the points of one repeat, class by class.
+    /// The rows of the points of one repeat, class by class.
     fn rows(&self, set: &Labelled, stream: &mut Stream) -> Vec<usize> {
         let mut classes: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
         for (row, label) in set.labels().iter().enumerate() {
@@ -73,7 +74,7 @@ impl Interval {
     }
 }
 
-/// Of sorted values, between the two nearest.
+/// A quantile of sorted values, interpolated between the two nearest.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (below, above) = (place.floor() as usize, place.ceil() as usize);

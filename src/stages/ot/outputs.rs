@@ -1,4 +1,4 @@
-//! What is told of a distance.
+//! The outputs of a distance: metrics, and distances between classes.
 
 use serde_json::json;
 
@@ -9,10 +9,10 @@ use crate::stages::task::{Context, TaskError};
 use crate::store::artifact::{Metric, Metrics, Tensors};
 use crate::store::tensors;
 
-/// What a distance can have beside itself.
+/// The metrics that a distance can have.
 pub(super) const METRICS: [&str; 4] = ["distance", "value", "marginal_error", "dual_gap"];
 
-/// Named in [`METRICS`].
+/// The metrics listed in [`METRICS`].
 pub(super) fn metrics(found: &Measurement) -> Metrics {
     let [a, b] = found.points;
     let distance = Metric {

@@ -1,4 +1,4 @@
-//! The classes of two datasets pair by pair, as a table that people read.
+//! A table of pairs of classes of two datasets, for readers.
 
 use std::collections::BTreeSet;
 
@@ -8,12 +8,12 @@ use super::side::Side;
 use crate::ml::ot::OtddResult;
 use crate::store::artifact::Table;
 
-/// Up to so many pairs all of them are told.
+/// The table lists all pairs up to this number.
 const ALL: usize = 1_600;
 
-/// Distance (in the unit of the features) and moved mass for pairs of classes. Of more than
-/// [`ALL`] only two for each class of `b`: the nearest of `a`, and the one that most of its mass
-/// comes from; the `classes` port has them all.
+/// Distance (in the unit of the features) and transported mass for pairs of classes. With more than
+/// [`ALL`] pairs, only two for each class of `b`: the nearest class of `a`, and the one that most
+/// of its mass comes from. The `classes` port has all pairs.
 pub(super) fn table(found: &OtddResult, a: &Side, b: &Side) -> Table {
     let (of_a, of_b) = (&found.classes.a, &found.classes.b);
     let columns = of_b.len();
@@ -38,7 +38,7 @@ pub(super) fn table(found: &OtddResult, a: &Side, b: &Side) -> Table {
     }
 }
 
-/// The places of the pairs that are told, ascending.
+/// The indices of the listed pairs, ascending.
 fn selected(found: &OtddResult, rows: usize, columns: usize) -> BTreeSet<usize> {
     if rows * columns <= ALL {
         return (0..rows * columns).collect();
@@ -47,7 +47,7 @@ fn selected(found: &OtddResult, rows: usize, columns: usize) -> BTreeSet<usize> 
     let of_column = |column: usize| {
         let places = move || (0..rows).map(move |row| row * columns + column);
         let nearest = places().min_by(|x, y| distances[*x].total_cmp(&distances[*y]));
-        // The first of equals.
+        // On ties, the first one.
         let most = places().rev().max_by(|x, y| mass[*x].total_cmp(&mass[*y]));
         nearest.into_iter().chain(most)
     };

@@ -1,4 +1,4 @@
-//! The words of `ot`'s parameters.
+//! The types of `ot`'s parameters.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -6,38 +6,38 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Weights {
-    /// Every point the same, or what an array `weights` says.
+    /// Equal weights, or the array `weights` if there is one.
     #[default]
     Points,
-    /// Every class the same, its points sharing evenly.
+    /// Equal weights for all classes, shared evenly by their points.
     Classes,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mask {
-    /// Classes that both sets have.
+    /// The classes that both sets have.
     Common,
 }
 
-/// Measures the distance again and again on points drawn anew.
+/// Measures the distance repeatedly on resampled points.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Interval {
     pub by: Resampling,
-    /// How often; at least 20.
+    /// The number of repeats; at least 20.
     pub repeats: usize,
-    /// The share of every class that a subsample keeps (subsample).
+    /// With `subsample`: the share of every class to keep.
     pub share: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Resampling {
-    /// Fewer points, none twice.
+    /// A subsample of the points, without replacement.
     #[default]
     Subsample,
-    /// As many points of every class, with replacement.
+    /// A bootstrap sample: the same number of points of every class, with replacement.
     Bootstrap,
 }
 

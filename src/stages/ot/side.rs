@@ -1,4 +1,4 @@
-//! What is measured: labelled points from features, pixels or arrays.
+//! The two sides of a distance: labelled points from features, pixels or arrays.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::store::artifact::Tensors;
 use crate::store::tensors;
 
-/// One set of labelled points and the names of its labels.
+/// A set of labelled points, and the names of its labels.
 pub(super) struct Side {
     pub set: Labelled,
     pub classes: Vec<String>,
@@ -50,15 +50,14 @@ impl Side {
         })
     }
 
-    /// From what a `features` node gives: `features` f32 or f64 `[n, d]`, `labels` u32 `[n]`
-    /// (all alike where absent), `weights` f32 or f64 `[n]` where points differ in it, and the
-    /// names of the classes in the config.
+    /// From the output of a `features` node: `features` f32 or f64 `[n, d]`, optional `labels` u32
+    /// `[n]` (default: all equal) and `weights` f32 or f64 `[n]`, and class names in the config.
     pub fn of_arrays(context: &Context, name: &str, tree: &Tensors) -> Result<Self, TaskError> {
         let array = |wanted: &str| tree.tensors.get(wanted);
         let wrong = |what: &str| TaskError::Input(format!("`{name}`: {what}"));
         let features = array("features").ok_or_else(|| wrong("there is no array `features`"))?;
         let [count, width] = features.shape[..] else {
-            return Err(wrong("`features` is not of shape [n, d]"));
+            return Err(wrong("`features` does not have shape [n, d]"));
         };
         let bytes = tensors::bytes(context.blobs, features)?;
         let points = match features.dtype.as_str() {
@@ -66,7 +65,7 @@ impl Side {
             "F64" => Points::new(numbers(&bytes, f64::from_le_bytes), width)?,
             other => {
                 return Err(wrong(&format!(
-                    "`features` is of type {other}, not F32 or F64"
+                    "`features` has type {other}, not F32 or F64"
                 )));
             }
         };
@@ -77,7 +76,7 @@ impl Side {
             }
             Some(labels) => {
                 return Err(wrong(&format!(
-                    "`labels` is of type {}, not U32",
+                    "`labels` has type {}, not U32",
                     labels.dtype
                 )));
             }
@@ -99,7 +98,7 @@ impl Side {
                             weights.into_iter().map(f64::from).collect()
                         }
                         other => {
-                            let what = format!("`weights` is of type {other}, not F32 or F64");
+                            let what = format!("`weights` has type {other}, not F32 or F64");
                             return Err(wrong(&what));
                         }
                     };
@@ -115,19 +114,19 @@ impl Side {
         labels.map(|label| self.name(label)).collect()
     }
 
-    /// Leaves out the points of all other classes than `names`.
+    /// Keeps only the points of the classes in `names`.
     pub fn keep(&mut self, names: &[String], side: &str) -> Result<(), TaskError> {
         let present = self.present();
         if let Some(missing) = names.iter().find(|name| !present.contains(*name)) {
             return Err(TaskError::Input(format!(
-                "`{side}` has no points of the class `{missing}` that `mask` names"
+                "`{side}` has no points of the class `{missing}`, which `mask` names"
             )));
         }
         if let Some(twice) = classes::twice(&self.classes)
             && names.contains(&twice.name)
         {
             return Err(TaskError::Input(format!(
-                "`{side}` has two classes `{}`, which `mask` can't tell apart",
+                "`{side}` has two classes called `{}`, so `mask` is ambiguous",
                 twice.name
             )));
         }
@@ -137,7 +136,7 @@ impl Side {
             .map(|(row, _)| row)
             .collect();
         if picks.is_empty() {
-            let what = format!("no class of `{side}` is left by `mask`");
+            let what = format!("`mask` excludes all classes of `{side}`");
             return Err(TaskError::Input(what));
         }
         self.set = self.set.select(&picks)?;

@@ -1,4 +1,4 @@
-//! What else might predict drops, and how all predictors compare.
+//! Other predictors of drops, and a comparison of all predictors.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use super::relation::{Axes, Relation, drops, numbers, pair};
 use crate::ml::ot::distance::DISTANCES;
 use crate::store::artifact::{Metric, Table};
 
-/// The metric of an `evaluate` node that is its accuracy. Its negative stands for the gap to the
-/// accuracy on the models' own set: that is the same for all domains, and neither a correlation
-/// nor a line minds.
+/// The accuracy metric of an `evaluate` node. Its negative stands for the gap to the accuracy on
+/// the models' own set: the latter is the same for all domains, so it does not affect correlations
+/// or regression lines.
 const ACCURACY: &str = "top1";
-/// What else might predict drops: further distances, and the accuracy that models lack on a domain
-/// before they are tuned on it.
+/// Other predictors of drops: further distances, and the missing accuracy of models on a domain
+/// before fine-tuning.
 pub fn rivals(cells: &[Cell]) -> Vec<Relation> {
     let drops = drops(cells);
     let mut rivals = Vec::new();
@@ -34,8 +34,8 @@ pub fn rivals(cells: &[Cell]) -> Vec<Relation> {
     rivals
 }
 
-/// Every predictor in a row: correlations with their p-values and intervals, and the error of
-/// leaving a domain out, beside that of the plain mean.
+/// One row for each predictor: correlations with p-values and intervals, and the
+/// leave-one-domain-out error next to that of the mean.
 pub fn predictor_table<'r>(relations: impl Iterator<Item = &'r Relation>) -> Table {
     const NUMBERS: [&str; 6] = [
         "spearman",

@@ -1,10 +1,10 @@
-//! How a distance relates to a drop: finds the two among the cells of a report, pairs them by
-//! their axes and correlates them.
+//! Relates distances to drops: finds both among the cells of a report, pairs them by their axes and
+//! correlates them.
 //!
-//! A distance is comparable within one feature space only, and methods differ in how much they
-//! lose at all; so correlations are taken within each group (a source and a method) and the
-//! headline is their mean. A domain's images are the same in all groups, so its permutation test
-//! and its bootstrap move domains, not points: all groups together.
+//! Distances are comparable only within one feature space, and methods differ in their overall
+//! drop. So correlations are computed within each group (a source and a method), and the headline
+//! is their mean. A domain's images are the same in all groups, so the permutation test and the
+//! bootstrap move domains, not points, in all groups together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,11 +25,11 @@ const DRAWS: usize = 10_000;
 
 pub(super) type Axes = BTreeMap<String, String>;
 
-/// Distances under one input paired with drops.
+/// Distances of one input, paired with drops.
 pub struct Relation {
-    /// The input that the distances came by.
+    /// The input with the distances.
     pub input: String,
-    /// The axis of the domains: what models were tuned on.
+    /// The axis of the domains on which models were fine-tuned.
     pub axis: String,
     pub groups: Vec<Group>,
 }
@@ -65,7 +65,7 @@ pub fn relations(cells: &[Cell]) -> Vec<Relation> {
         .collect()
 }
 
-/// The numbers of one name, by the input that they come by.
+/// The numbers with a given name, by input.
 pub(super) fn numbers<'a>(
     cells: &'a [Cell],
     name: &str,
@@ -78,7 +78,7 @@ pub(super) fn numbers<'a>(
     inputs
 }
 
-/// By group the drop of every domain.
+/// The drop of every domain, by group.
 pub(super) fn drops<'a>(cells: &'a [Cell]) -> BTreeMap<&'a Axes, BTreeMap<&'a str, f64>> {
     let mut drops: BTreeMap<&Axes, BTreeMap<&str, f64>> = BTreeMap::new();
     for cell in cells {
@@ -130,8 +130,8 @@ pub(super) fn pair(
     })
 }
 
-/// The axis of the distances that the drops' domains lie on: the only one that has all of them
-/// and does not tell groups apart.
+/// The axis of the distances that contains the drops' domains: the only one that has all of them
+/// and does not distinguish groups.
 fn domain_axis<'a>(
     distances: &[(&'a Axes, f64)],
     drops: &BTreeMap<&Axes, BTreeMap<&str, f64>>,
@@ -154,7 +154,7 @@ fn domain_axis<'a>(
     candidates.next().is_none().then_some(axis)
 }
 
-/// The names of [`Relation::metrics`], behind that of the input.
+/// The names of [`Relation::metrics`], without the prefix of the input.
 pub const METRICS: [&str; 6] = [
     "*_drop_pearson",
     "*_drop_pearson_p",
@@ -196,7 +196,7 @@ impl Relation {
         metrics
     }
 
-    /// How far a straight line through the other domains misses each drop: root mean square over
+    /// The error of a straight line fitted to the other domains at each drop: root mean square over
     /// all groups, in points.
     fn leave_one_out(&self) -> Option<LeaveOneOut> {
         let of_groups = self.groups.iter().filter_map(|group| {
@@ -262,14 +262,14 @@ struct Joint {
 }
 
 struct JointGroup {
-    /// The place of each point's domain among all domains.
+    /// The index of each point's domain.
     domains: Vec<usize>,
     x: Vec<f64>,
     y: Vec<f64>,
 }
 
 impl Joint {
-    /// `None` where no group has three points that differ on both sides.
+    /// `None` if no group has three points that differ on both sides.
     fn of(relation: &Relation, coefficient: Coefficient) -> Option<Self> {
         let names: BTreeSet<&str> = relation
             .groups
@@ -313,9 +313,9 @@ impl Joint {
         })
     }
 
-    /// Two-sided: how often the distances of shuffled domains correlate as strongly.
+    /// The two-sided p-value: how often shuffled domains correlate as strongly.
     fn p_value(&self) -> f64 {
-        // Ranks do not change when their owners swap places, so they are taken once.
+        // A permutation does not change the ranks, so they are computed once.
         let scaled: Vec<(Vec<f64>, Vec<f64>)> = self
             .groups
             .iter()
@@ -329,7 +329,7 @@ impl Joint {
         let extreme = (0..DRAWS).filter(|_| {
             let place = stream.permutation(self.domains);
             let values = self.groups.iter().zip(&scaled).map(|(group, (x, y))| {
-                // A group that lacks some domains takes the order of those it has.
+                // A group with missing domains uses the order of those that it has.
                 let mut order: Vec<usize> = (0..x.len()).collect();
                 order.sort_by_key(|point| place[group.domains[*point]]);
                 order
@@ -414,7 +414,7 @@ fn coefficient_of(coefficient: Coefficient, x: &[f64], y: &[f64]) -> Option<f64>
     )
 }
 
-/// Every point in a row: input, the group's axes, what was tuned on, distance, drop.
+/// One row for each point: input, the group's axes, the fine-tuning domain, distance, drop.
 pub fn point_table(relations: &[Relation]) -> Table {
     let groups = relations.iter().flat_map(|relation| &relation.groups);
     let axes: BTreeSet<&String> = groups.flat_map(|group| group.axes.keys()).collect();
@@ -439,7 +439,7 @@ pub fn point_table(relations: &[Relation]) -> Table {
     Table { columns, rows }
 }
 
-/// Every group in a row: input, axes, n, and for both coefficients value, p-value and interval.
+/// One row for each group: input, axes, n, and for both coefficients value, p-value and interval.
 pub fn correlation_table(correlations: &[GroupCorrelation]) -> Table {
     let axes: BTreeSet<&String> = correlations
         .iter()

@@ -131,7 +131,7 @@ fn what_can_not_be_kept_is_refused_with_the_reason() {
     };
     let outside = |shown: &str, target: &str| {
         format!(
-            "`{shown}` is a link to `{target}`, outside of the node's folder: copy what it leads to"
+            "`{shown}` is a link to `{target}`, outside the node's folder: copy the target instead"
         )
     };
     assert_eq!(
