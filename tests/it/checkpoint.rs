@@ -486,7 +486,7 @@ fn a_checkpoint_comes_from_a_hub_or_a_url() {
     let refused = space
         .finish(command.env("HF_ENDPOINT", &liar.endpoint))
         .expect(1);
-    assert!(refused.stderr.contains("the hub names"), "{refused}");
+    assert!(refused.stderr.contains("but the hub reports"), "{refused}");
 
     let plain = Hub::serving(content);
     let url = format!("url: \"{}/file.safetensors\", digest: ", plain.endpoint);

@@ -157,7 +157,7 @@ fn what_can_not_be_kept_is_refused_with_the_reason() {
     );
     // The folder itself replaced by a link.
     let moved = format!("mkdir -p {elsewhere}/out/x; cd ..; rm -rf work; ln -s {elsewhere} work");
-    assert!(message(&moved).contains("outside of the node's folder"));
+    assert!(message(&moved).contains("outside the node's folder"));
     assert_eq!(
         message("ln -s nowhere out/x"),
         "`out/x` is a link to `nowhere`, which does not exist"
@@ -228,7 +228,7 @@ fn a_tree_of_links_without_an_end_is_refused() {
     let with = json!({ "run": levels, "outputs": ["x"] });
     let message = bench.run(with).unwrap_err().to_string();
     assert!(
-        message.contains("too many folders that links lead to"),
+        message.contains("is a link to a folder, one of too many"),
         "{message}"
     );
     // A few levels are what they are.
