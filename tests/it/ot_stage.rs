@@ -296,7 +296,7 @@ stages:
             "there is no array `features`; the file has `labels`, `pooled`",
         ),
         ("short.safetensors", "but there are 12 points"),
-        ("w.yaml", "is no safetensors file"),
+        ("w.yaml", "is not a safetensors file"),
     ] {
         space.write("wrong.yaml", workflow(b));
         let run = space.run(&["run", "wrong.yaml"]).expect(1);
