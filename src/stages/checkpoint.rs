@@ -451,7 +451,7 @@ mod tests {
         let crop = json!({ "path": "x", "arch": "resnet50", "transform": { "crop": 0 } });
         assert_eq!(
             problems(crop),
-            ["transform: `crop` is above 0 and at most 1"]
+            ["transform: `crop` must be above 0 and at most 1"]
         );
     }
 }

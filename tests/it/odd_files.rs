@@ -258,7 +258,7 @@ stages:
     write("classes: images", ", classes: names.txt");
     let refused = space.run(&["validate", "own.yaml"]).expect(2).stderr;
     assert!(
-        refused.contains("own.yaml:10") && refused.contains("`needs` too"),
+        refused.contains("own.yaml:10") && refused.contains("also given under `needs`"),
         "{refused}"
     );
 }
