@@ -14,7 +14,7 @@ use super::text::{self, duration, grouped};
 use super::{Detail, Display, DisplayOptions, plain};
 use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
-use crate::engine::price::forecast::Forecaster;
+use crate::engine::price::forecast::{Forecast, Forecaster};
 
 const REDRAWS_A_SECOND: u8 = 10;
 /// The update interval of the clocks in the bars.
@@ -47,7 +47,7 @@ impl<'a> Live<'a> {
         console: &Console,
         options: DisplayOptions,
         stages: BTreeMap<String, usize>,
-        mut forecaster: Forecaster<'a>,
+        forecaster: Forecaster<'a>,
     ) -> Self {
         let target = ProgressDrawTarget::stderr_with_hz(REDRAWS_A_SECOND);
         let bars = MultiProgress::with_draw_target(target);
@@ -58,7 +58,7 @@ impl<'a> Live<'a> {
             nodes: BTreeMap::new(),
             columns: columns(),
             options,
-            tally: Tally::new(stages, forecaster.forecast()),
+            tally: Tally::new(stages, Forecast::default()),
             forecaster,
             begun: Instant::now(),
         }
@@ -263,7 +263,6 @@ fn style(template: &str) -> ProgressStyle {
 mod tests {
     use super::*;
     use crate::digest::Digest;
-    use crate::engine::price::forecast::Forecast;
 
     #[test]
     fn the_standing_names_only_what_there_is() {

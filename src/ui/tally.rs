@@ -360,6 +360,15 @@ mod tests {
         }
     }
 
+    fn quarter_done(id: &str) -> Event {
+        Event::NodeProgress {
+            id: id.to_string(),
+            done: 1,
+            total: 4,
+            unit: "steps".to_string(),
+        }
+    }
+
     fn two_stages() -> Tally {
         two_stages_with(Forecast::default())
     }
@@ -394,13 +403,7 @@ mod tests {
             *threads = 2;
         }
         tally.observe(&start, 0.0);
-        let progress = Event::NodeProgress {
-            id: "train[a=1]".to_string(),
-            done: 1,
-            total: 4,
-            unit: "steps".to_string(),
-        };
-        tally.observe(&progress, 10.0);
+        tally.observe(&quarter_done("train[a=1]"), 10.0);
         let left = tally.time_left(10.0).unwrap();
         let right = (60.0 + 0.8 * (50.0 + 10.0)) / 2.0;
         assert!((left - right).abs() < 1e-9, "{left} {right}");
@@ -431,13 +434,7 @@ mod tests {
         let mut tally = two_stages();
         tally.observe(&started("train[a=1]"), 0.0);
         assert_eq!(tally.time_left(10.0), None);
-        let progress = Event::NodeProgress {
-            id: "train[a=1]".to_string(),
-            done: 1,
-            total: 4,
-            unit: "steps".to_string(),
-        };
-        tally.observe(&progress, 10.0);
+        tally.observe(&quarter_done("train[a=1]"), 10.0);
         // 30 s more, then another training of 40 s; ten tests of unknown length are taken as long.
         let left = tally.time_left(10.0).unwrap();
         assert!((left - 470.0).abs() < 1e-9, "{left}");

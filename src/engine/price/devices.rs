@@ -72,10 +72,11 @@ pub fn hours(graph: &Graph, price: &RunPrice, rates: &Rates, kinds: &Kinds) -> V
             recorded: 0,
         })
         .collect();
+    let by_kind = operations_by_kind(graph, price);
     let mut classes = rates.classes();
     classes.retain(|class| {
-        let mut kinds = operations_by_kind(graph, price).into_iter();
-        kinds.all(|(kind, operations)| rates.measured(kind, class, operations))
+        let mut kinds = by_kind.iter();
+        kinds.all(|(kind, operations)| rates.measured(kind, class, *operations))
     });
     if !classes.iter().any(|class| class.starts_with("cpu/")) {
         all.push(Hours {

@@ -7,6 +7,7 @@ use petgraph::graph::NodeIndex;
 use super::devices::CORE;
 use super::prices;
 use super::rates::{Rates, WORTH_COUNTING};
+use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::stages::registry::Registry;
 use crate::store::{Store, StoredRecord};
@@ -53,9 +54,11 @@ pub struct Forecaster<'a> {
     class: String,
     /// The datasets.
     datasets: HashMap<&'a str, NodeIndex>,
+    /// Those that are known, of which the last forecast has read the records.
+    known: Vec<(NodeIndex, Digest)>,
     records: HashMap<NodeIndex, StoredRecord>,
-    /// The number of records in the last forecast.
-    forecast: usize,
+    /// How many were known to the last forecast.
+    forecast: Option<usize>,
 }
 
 impl<'a> Forecaster<'a> {
@@ -72,13 +75,39 @@ impl<'a> Forecaster<'a> {
             store,
             rates: Rates::of(store),
             class,
+            known: Vec::new(),
             records: HashMap::new(),
-            forecast: 0,
+            forecast: None,
         }
     }
 
-    pub fn forecast(&mut self) -> Forecast {
-        self.forecast = self.records.len();
+    /// Takes in an event. A forecast is due when the first node starts, since a run that reuses
+    /// everything needs none; then whenever the number of known datasets has doubled, or all of them
+    /// are known.
+    pub fn observe(&mut self, event: &Event) -> Option<Forecast> {
+        let due = match event {
+            Event::NodeStarted { .. } => self.forecast.is_none(),
+            Event::NodeFinished { id, key, .. } | Event::NodeReused { id, key } => {
+                self.known.push((*self.datasets.get(id.as_str())?, *key));
+                let known = self.known.len();
+                let all = known == self.datasets.len();
+                self.forecast
+                    .is_some_and(|before| all || known >= 2 * before)
+            }
+            _ => false,
+        };
+        due.then(|| self.forecast())
+    }
+
+    fn forecast(&mut self) -> Forecast {
+        self.forecast = Some(self.known.len());
+        for (node, key) in &self.known {
+            if !self.records.contains_key(node)
+                && let Ok(Some(record)) = self.store.chosen(key)
+            {
+                self.records.insert(*node, record);
+            }
+        }
         forecast(
             self.graph,
             self.registry,
@@ -86,20 +115,6 @@ impl<'a> Forecaster<'a> {
             &self.class,
             &self.records,
         )
-    }
-
-    /// Takes in an event. A new forecast is due once the number of known datasets has doubled, or
-    /// all of them are known.
-    pub fn observe(&mut self, event: &Event) -> Option<Forecast> {
-        let (Event::NodeFinished { id, key, .. } | Event::NodeReused { id, key }) = event else {
-            return None;
-        };
-        let node = *self.datasets.get(id.as_str())?;
-        let record = self.store.chosen(key).ok().flatten()?;
-        self.records.insert(node, record);
-        let known = self.records.len();
-        let due = known >= 2 * self.forecast || known == self.datasets.len();
-        due.then(|| self.forecast())
     }
 }
 
