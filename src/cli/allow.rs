@@ -5,9 +5,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use serde_json::json;
-
 use clap::{ArgAction, Args, ValueHint};
+use serde_json::json;
 
 use super::command_permissions::{self, CommandSpec};
 use super::common::Common;

@@ -9,32 +9,32 @@ use super::common::Common;
 const EXAMPLES: &str = "\
 Start here:
   ribflow run workflows/mini-rib.yaml --profile tiny   run the whole benchmark at its smallest
-    ribflow plan workflows/mini-rib.yaml                 show what a run would do
-    ribflow run --help                                   more examples";
+  ribflow plan workflows/mini-rib.yaml                 show what a run would do
+  ribflow run --help                                   more examples";
 
 /// The end of `ribflow --help`, in full.
 const MANUAL: &str = "\
 Start here:
   ribflow run workflows/mini-rib.yaml --profile tiny   run the whole benchmark at its smallest
-    ribflow plan workflows/mini-rib.yaml                 show what a run would do
-    ribflow run --help                                   more examples
+  ribflow plan workflows/mini-rib.yaml                 show what a run would do
+  ribflow run --help                                   more examples
 
 Name nodes as in a workflow's `needs:`: accuracy (all nodes of the stage), tuned[method=ft] (those
 with this value), tuned[method=ft|lp,seed=0]. Quote them: brackets are special in shells.
 
 Exit codes:
   0    success
-    1    a node failed
-    2    the workflow or the command line is invalid; nothing was started
-    3    verify: a published number, a claim or a recomputed result was not reproduced
-    4    verify: nothing could be judged
+  1    a node failed
+  2    the workflow or the command line is invalid; nothing was started
+  3    verify: a published number, a claim or a recomputed result was not reproduced
+  4    verify: nothing could be judged
   130  interrupted
 
 Environment:
   RIBFLOW_STORE  the store; same as --store
-    RIBFLOW_KEY    the signing key, if there are several
-    RIBFLOW_LOG    log filter for standard error: info, debug, ribflow::store=trace
-    NO_COLOR       disables colours";
+  RIBFLOW_KEY    the signing key, if there are several
+  RIBFLOW_LOG    log filter for standard error: info, debug, ribflow::store=trace
+  NO_COLOR       disables colours";
 
 /// Reproduce robustness and fine-tuning benchmarks from one YAML file.
 ///

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use candle_core::Device;
+use clap::{Args, ValueHint};
 use serde::Deserialize;
 use serde_json::json;
-
-use clap::{Args, ValueHint};
 
 use super::call::Call;
 use super::common::Common;

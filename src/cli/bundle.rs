@@ -6,9 +6,8 @@ use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
-
 use clap::{Args, ValueHint};
+use serde_json::json;
 
 use super::call::Call;
 use super::common::Common;

@@ -4,10 +4,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::{Args, Subcommand, ValueHint};
 use rayon::prelude::*;
 use serde_json::{Value, json};
-
-use clap::{Args, Subcommand, ValueHint};
 
 use super::call::Call;
 use super::common::Common;

@@ -5,11 +5,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::{ArgAction, Args, ValueHint};
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::{ArgAction, Args, ValueHint};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};

@@ -4,11 +4,10 @@ use std::io::Write;
 
 use clap::{Args, ValueEnum};
 
-use super::target::TargetArguments;
-
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::target::TargetArguments;
 use crate::stages;
 use crate::ui::diagram::Diagram;
 

@@ -5,9 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
-
 use clap::{Args, ValueHint};
+use serde_json::json;
 
 use super::bundle::{declared_paths, failed};
 use super::call::Call;

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
-
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::common::Common;
@@ -26,8 +25,8 @@ file that only you can read, never in a store. Others add the public key to thei
 const EXAMPLES: &str = "\
 Examples:
   ribflow key generate                  once, before the first push; picks a random name
-    ribflow key generate --name aachen    with a name of your choice
-    ribflow key show                      print what others need: aachen:mS1o…=
+  ribflow key generate --name aachen    with a name of your choice
+  ribflow key show                      print what others need: aachen:mS1o…=
 
 Private keys are in $XDG_DATA_HOME/ribflow/keys (~/.local/share/ribflow/keys). With several keys,
 RIBFLOW_KEY selects the one that signs.";

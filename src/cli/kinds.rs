@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::json;
-
 use clap::Args;
+use serde_json::json;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
@@ -17,7 +16,7 @@ use crate::workflow::kind::{Kind, Kinds};
 const EXAMPLES: &str = "\
 Examples:
   ribflow kinds             one line for each kind that `use:` can name
-    ribflow kinds finetune    its `needs:` and `with:` in full";
+  ribflow kinds finetune    its `needs:` and `with:` in full";
 
 /// Describe the stage kinds
 #[derive(Clone, Debug, Args)]

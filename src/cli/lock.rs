@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::{Args, ValueHint};
 use serde::Serialize;
 use serde_json::json;
-
-use clap::{Args, ValueHint};
 
 use super::call::Call;
 use super::common::Common;
@@ -34,8 +33,8 @@ Pin external inputs in a lock file
 Writes FILE.lock, which covers the workflow and all its profiles:
 
   checkpoints   for checkpoints on a hub that are named by a branch or tag: the commit and the
-                  digest that the hub reports; nothing is downloaded
-    data          the digest of every folder and file that the workflow reads
+                digest that the hub reports; nothing is downloaded
+  data          the digest of every folder and file that the workflow reads
 
 With the lock file, users without the data and the checkpoints can plan, pull, report and verify.
 Data that is present must match the lock file.";
@@ -44,7 +43,7 @@ Data that is present must match the lock file.";
 const EXAMPLES: &str = "\
 Examples:
   ribflow lock grid.yaml            once, and after adding a checkpoint or a dataset
-    ribflow lock grid.yaml --update   to use newer commits or changed data
+  ribflow lock grid.yaml --update   to use newer commits or changed data
 
 HF_ENDPOINT selects another hub than huggingface.co; HF_TOKEN is the token for it.";
 

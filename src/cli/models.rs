@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
-
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
@@ -24,8 +23,8 @@ shorter side is resized, and the share that the crop keeps.";
 const EXAMPLES: &str = "\
 Examples:
   ribflow models                        all architectures
-    ribflow models vit_base_patch16_224   one architecture and its checkpoints
-    ribflow models resnet --json          all ResNets, as JSON";
+  ribflow models vit_base_patch16_224   one architecture and its checkpoints
+  ribflow models resnet --json          all ResNets, as JSON";
 
 /// List architectures and their published checkpoints
 #[derive(Clone, Debug, Args)]

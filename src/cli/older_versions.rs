@@ -3,9 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 use std::str::FromStr;
 
-use petgraph::graph::NodeIndex;
-
 use clap::{ArgAction, Args};
+use petgraph::graph::NodeIndex;
 
 use super::failure::Failure;
 use super::target::WorkflowArguments;

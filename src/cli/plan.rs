@@ -3,15 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use clap::{ArgAction, Args};
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::{ArgAction, Args};
-
-use super::stores;
-use super::target::TargetArguments;
-
-use super::older_versions::AcceptArguments;
 
 use super::call::Call;
 use super::cost;
@@ -20,9 +14,12 @@ use super::load;
 use super::locations::Locations;
 use super::missing;
 use super::older_versions;
+use super::older_versions::AcceptArguments;
 use super::record_standing::{self, Standings};
 use super::sharing;
 use super::shells;
+use super::stores;
+use super::target::TargetArguments;
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates, short};
 use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
@@ -39,11 +36,11 @@ Show what a run would do
 Nothing is run. Nodes are counted by state:
 
   reused        the result is in the store
-    remote        the result is at a remote (--remote)
-    would run     the key is known and has no result
-    unknown       an input must run first; if it gives the same bytes as before, the result
-                  may still be reused
-    missing data  data or an environment variable is missing
+  remote        the result is at a remote (--remote)
+  would run     the key is known and has no result
+  unknown       an input must run first; if it gives the same bytes as before, the result
+                may still be reused
+  missing data  data or an environment variable is missing
 
 Device hours are estimates: operations divided by 40 % of each device's peak rate (for f32, or for 16
 bits where `precision` is set), or by the rate of nodes that have run.
@@ -54,8 +51,8 @@ Exits with 1, as a run would, if nothing can run because data is missing; otherw
 const EXAMPLES: &str = "\
 Examples:
   ribflow plan grid.yaml                          a table by stage
-    ribflow plan grid.yaml -v                       every node that would run, and why
-    ribflow plan grid.yaml --set params.epochs=2    the cost of a change
+  ribflow plan grid.yaml -v                       every node that would run, and why
+  ribflow plan grid.yaml --set params.epochs=2    the cost of a change
   ribflow plan grid.yaml --json | jq -r '.nodes[] | select(.state == \"would_run\") | .id'";
 
 /// Show what a run would do

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::sync::Arc;
 
+use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::Args;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};

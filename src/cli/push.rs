@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
-
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
@@ -34,7 +33,7 @@ Images of an external `dataset`, and everything derived from them, are sent only
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-ribflow push grid.yaml --remote lab               all results
+  ribflow push grid.yaml --remote lab               all results
   ribflow push grid.yaml 'accuracy' --remote lab --records-only
   ribflow push grid.yaml --remote lab --dry-run     show how much would be sent";
 

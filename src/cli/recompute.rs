@@ -6,13 +6,9 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;
 
+use clap::{ArgAction, Args};
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::{ArgAction, Args};
-
-use super::stores;
-use super::target::WorkflowArguments;
 
 use super::amounts::Share;
 use super::call::Call;
@@ -20,6 +16,8 @@ use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::locations::{self, Locations};
 use super::older_versions::{AcceptArguments, OlderVersion};
+use super::stores;
+use super::target::WorkflowArguments;
 use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
 use crate::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::Path;
 
-use serde_json::{Value, json};
-
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::call::Call;
 use super::common::Common;

@@ -3,9 +3,8 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
-
 use clap::Args;
+use serde_json::json;
 
 use super::cache;
 use super::call::Call;

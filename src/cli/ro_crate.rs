@@ -5,9 +5,8 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
-
 use clap::{Args, ValueHint};
+use serde_json::json;
 
 use super::bundle::{file_name, in_folder, refuse_occupied, workflow_files, write_below};
 use super::call::Call;

@@ -9,20 +9,13 @@ use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
+use clap::{ArgAction, Args};
 use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use clap::{ArgAction, Args};
-
-use super::stores;
-use super::target::TargetArguments;
-
 use super::amounts::Size;
-
-use super::older_versions::AcceptArguments;
-
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
@@ -30,10 +23,12 @@ use super::interrupts;
 use super::load;
 use super::locations::{self, Locations};
 use super::no_op_check::NoOpCheck;
-use super::older_versions;
+use super::older_versions::{self, AcceptArguments};
 use super::record_standing::StandingReport;
 use super::shared_run::SharedRun;
 use super::shells;
+use super::stores;
+use super::target::TargetArguments;
 use super::unpinned_checkpoints;
 use super::workflow_files;
 use super::{command_permissions, sharing};
@@ -63,11 +58,11 @@ use crate::workflow::graph::Graph;
 const EXAMPLES: &str = "\
 Examples:
   ribflow run grid.yaml                           everything; results in the store are reused
-    ribflow run grid.yaml --profile tiny            with a profile of the file
-    ribflow run grid.yaml --set params.epochs=2     with another value
-    ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and their dependencies
-    ribflow run grid.yaml --force 'tuned[seed=0]'   run again, to check that the result is the same
-    ribflow run grid.yaml --accept evaluate@2       after an upgrade: reuse records of version 2
+  ribflow run grid.yaml --profile tiny            with a profile of the file
+  ribflow run grid.yaml --set params.epochs=2     with another value
+  ribflow run grid.yaml 'accuracy[method=ft]'     these nodes and their dependencies
+  ribflow run grid.yaml --force 'tuned[seed=0]'   run again, to check that the result is the same
+  ribflow run grid.yaml --accept evaluate@2       after an upgrade: reuse records of version 2
   ribflow run grid.yaml --json | jq -c 'select(.event == \"node_failed\")'
 
 Ctrl-C stops cleanly, and the same command resumes the run; a second Ctrl-C stops immediately.";
@@ -221,7 +216,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     })?;
     let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
-    // Only `plan` uses this.
+    // Only estimates use this.
     if summary.ran > 0
         && let Err(error) = rates::learn(&graph, &store, &registry, &records, started)
     {

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::{Args, ValueHint};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-
-use clap::{Args, ValueHint};
 
 use super::amounts::Size;
 use super::call::Call;
@@ -39,9 +38,9 @@ and let your own runs use it as a remote too.";
 const EXAMPLES: &str = "\
 Examples:
   ribflow serve                                          this machine only, read-only
-    ribflow serve --address 0.0.0.0:8790                   readable from the network
-    ribflow serve --store shared/ --tokens tokens.txt      clients with a token can push
-    ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
+  ribflow serve --address 0.0.0.0:8790                   readable from the network
+  ribflow serve --store shared/ --tokens tokens.txt      clients with a token can push
+  ribflow serve --address 127.0.0.1:0 --json             any free port: {\"url\":…,\"port\":…}
 
 A token has at least 16 characters: `openssl rand -hex 32 >> tokens.txt; chmod 600 tokens.txt`. The
 other lab puts it in an environment variable and passes its name to `ribflow remote add`.

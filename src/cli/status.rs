@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 
+use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::Args;
-
-use super::stores;
-use super::target::TargetArguments;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::invocation::with_settings;
 use super::load;
 use super::locations::Locations;
+use super::stores;
+use super::target::TargetArguments;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, WorkflowIdentity};
@@ -30,7 +28,7 @@ use crate::workflow::graph::Graph;
 const EXAMPLES: &str = "\
 Examples:
   ribflow status grid.yaml                 a table by stage; running and failed nodes
-    ribflow status grid.yaml 'tuned[seed=0]' these nodes and their dependencies
+  ribflow status grid.yaml 'tuned[seed=0]' these nodes and their dependencies
   ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
 
 It also works during a run.";

@@ -1,8 +1,8 @@
 //! The arguments for a workflow and a selection of its nodes.
 
-use clap::{ArgAction, Args, ValueHint};
-
 use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueHint};
 
 /// A workflow file with overrides and profiles.
 #[derive(Clone, Debug, Args)]

@@ -2,9 +2,8 @@
 
 use std::io::Write;
 
-use serde_json::{Value, json};
-
 use clap::{Args, Subcommand};
+use serde_json::{Value, json};
 
 use super::allow::{self, AllowArguments};
 use super::call::Call;
@@ -31,9 +30,9 @@ that comes with a workflow or a store is never read.";
 const EXAMPLES: &str = "\
 Examples:
   ribflow trust add aachen:mS1o…=    the output of `ribflow key show` at the other lab
-    ribflow trust list                 trusted keys, and which are revoked
-    ribflow trust remove aachen        use no further results of this lab
-    ribflow trust allow --all grid/grid.yaml    review and allow the commands of an imported workflow
+  ribflow trust list                 trusted keys, and which are revoked
+  ribflow trust remove aachen        use no further results of this lab
+  ribflow trust allow --all grid/grid.yaml    review and allow the commands of an imported workflow
 
 Get the key through a channel that you trust: nothing else identifies the lab. The list is in
 $XDG_CONFIG_HOME/ribflow/config.yaml (~/.config/ribflow/config.yaml).";

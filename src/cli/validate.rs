@@ -3,15 +3,13 @@
 use std::io::Write;
 use std::path::Path;
 
-use serde_json::json;
-
 use clap::Args;
-
-use super::target::TargetArguments;
+use serde_json::json;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
+use super::target::TargetArguments;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::price::short::{self, ShortStage};
 use crate::stages;

@@ -1,13 +1,9 @@
 //! `ribflow verify FILE`: checks the results against published numbers.
 
 use std::io::Write;
-
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
-
-use super::stores;
-use super::target::WorkflowArguments;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
@@ -16,6 +12,8 @@ use super::load;
 use super::locations::Locations;
 use super::missing;
 use super::recompute::{self, RecomputeArguments};
+use super::stores;
+use super::target::WorkflowArguments;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey, SurveyedNode};
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
@@ -31,14 +29,14 @@ Check the results against published numbers
 Nothing is run. Every published number and claim gets a verdict:
 
   reproduced         the difference is at most the precision of the source plus twice the standard
-                       deviation over repeats
-    different          the difference is larger
-    same, opposite     the claim holds, or its opposite does
-    indistinguishable  neither holds beyond the spread over repeats
-    difference only    there is only one repeat, so the spread is unknown
-    other setting      a setting differs from the published one: fewer images, other epochs
-    not calibrated     numbers that must be reproduced first have not been
-    not run            there is no result
+                     deviation over repeats
+  different          the difference is larger
+  same, opposite     the claim holds, or its opposite does
+  indistinguishable  neither holds beyond the spread over repeats
+  difference only    there is only one repeat, so the spread is unknown
+  other setting      a setting differs from the published one: fewer images, other epochs
+  not calibrated     numbers that must be reproduced first have not been
+  not run            there is no result
 
 Exits with 0 if nothing differs, 3 if something does, 4 if nothing could be judged.
 
@@ -46,10 +44,10 @@ With --recompute, a sample of the workflow's own results is computed again inste
 the records:
 
   equal      bit-identical
-    within     metrics are within the tolerance of the kind
-    different  anything else
-    failed     the node failed
-    not here   data or a file that the node reads is missing
+  within     metrics are within the tolerance of the kind
+  different  anything else
+  failed     the node failed
+  not here   data or a file that the node reads is missing
 
 Exits with 0, 3 or 4 likewise, or with 1 if a node failed.";
 
@@ -57,10 +55,10 @@ Exits with 0, 3 or 4 likewise, or with 1 if a node failed.";
 const EXAMPLES: &str = "\
 Examples:
   ribflow verify grid.yaml                                  all published numbers and claims
-    ribflow verify grid.yaml --profile calibrate              only the pre-trained models
-    ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
-    ribflow verify grid.yaml --recompute                      recompute a sample of the results
-    ribflow verify grid.yaml --recompute 10% --accept evaluate@2   check records for `run --accept`
+  ribflow verify grid.yaml --profile calibrate              only the pre-trained models
+  ribflow verify grid.yaml --expect other-lab.yaml          against other numbers
+  ribflow verify grid.yaml --recompute                      recompute a sample of the results
+  ribflow verify grid.yaml --recompute 10% --accept evaluate@2   check records for `run --accept`
   ribflow verify grid.yaml --json | jq -r '.values[] | select(.verdict == \"different\") | .metric'";
 
 /// Check the results against published numbers

@@ -3,20 +3,18 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 
+use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
-
-use clap::Args;
-
-use super::older_versions::AcceptArguments;
-use super::stores;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::locations::Locations;
+use super::older_versions::AcceptArguments;
 use super::plan;
 use super::record_standing::{self, Signers, Standings};
+use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
@@ -35,8 +33,8 @@ use crate::workflow::recipe::Recipe;
 const EXAMPLES: &str = "\
 Examples:
   ribflow why grid.yaml 'tuned[method=ft,seed=0]'          what changed since its last result
-    ribflow why grid.yaml summary -v                         also list the parts of its key
-    ribflow why grid.yaml pretrained --set params.epochs=2   the effect of a change";
+  ribflow why grid.yaml summary -v                         also list the parts of its key
+  ribflow why grid.yaml pretrained --set params.epochs=2   the effect of a change";
 
 /// Show why a node would run, or where its result comes from
 #[derive(Clone, Debug, Args)]

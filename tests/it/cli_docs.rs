@@ -26,6 +26,20 @@ fn the_reference_shows_the_real_help() {
     });
 }
 
+/// Commands that can be run begin two columns in, in every help text.
+#[test]
+fn examples_are_aligned() {
+    for name in commands("") {
+        let words: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
+        let help = TestSpace::new().run(&words).expect(0).stdout;
+        let examples = help
+            .lines()
+            .filter(|line| line.trim_start().starts_with("ribflow "));
+        let mut odd = examples.filter(|line| !line.starts_with("  ribflow "));
+        assert_eq!(odd.next(), None, "{name}");
+    }
+}
+
 #[test]
 fn the_reference_shows_the_real_kinds() {
     let json = TestSpace::new().run(&["kinds", "--json"]).expect(0).json();

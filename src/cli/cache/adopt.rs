@@ -2,12 +2,10 @@
 //! user's own.
 
 use std::io::Write;
-
-use serde_json::json;
-
 use std::path::PathBuf;
 
 use clap::{Args, ValueHint};
+use serde_json::json;
 
 use crate::cli::admission;
 use crate::cli::call::Call;

@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
-use serde_json::{Value, json};
-
 use clap::Args;
+use serde_json::{Value, json};
 
 use crate::cli::call::Call;
 use crate::cli::common::Common;
@@ -24,7 +23,7 @@ use crate::ui::text::{count, duration};
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache choose grid.yaml 'accuracy[seed=0]'                compare the metrics
-    ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this record";
+  ribflow cache choose grid.yaml 'accuracy[seed=0]' 3f786850e387   use this record";
 
 /// Choose which of several records of a node is used
 ///

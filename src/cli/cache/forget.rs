@@ -1,12 +1,10 @@
 //! `ribflow cache forget`: removes records, so that their nodes run again.
 
 use std::io::Write;
-
-use serde_json::{Value, json};
-
 use std::path::PathBuf;
 
 use clap::{ArgAction, Args, ValueHint};
+use serde_json::{Value, json};
 
 use super::labels::Labels;
 use crate::cli::call::Call;

@@ -4,14 +4,12 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-
 use clap::Args;
-
-use crate::cli::amounts::{Age, Size};
+use serde_json::{Value, json};
 
 use super::labels::Labels;
 use super::owners::Owner;
+use crate::cli::amounts::{Age, Size};
 use crate::cli::call::Call;
 use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
@@ -24,9 +22,9 @@ use crate::ui::text::{bytes, count};
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache gc --dry-run -v                       list every record that would be removed
-    ribflow cache gc --older-than 7d                    remove what no run of the last week needs
-    ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
-    ribflow cache gc --max-size 2TB                     remove until the store fits";
+  ribflow cache gc --older-than 7d                    remove what no run of the last week needs
+  ribflow cache gc --older-than 0 --keep-runs 3       keep the three newest runs of each workflow
+  ribflow cache gc --max-size 2TB                     remove until the store fits";
 
 /// Remove what is no longer needed, by age and size
 ///

@@ -2,13 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
-
-use std::path::PathBuf;
-
 use clap::{ArgAction, Args, ValueHint};
+use serde_json::{Value, json};
 
 use super::labels::Labels;
 use crate::cli::call::Call;
@@ -28,7 +26,7 @@ use crate::ui::text::{bytes, duration};
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache ls                every record
-    ribflow cache ls grid.yaml      the records of a workflow
+  ribflow cache ls grid.yaml      the records of a workflow
   ribflow cache ls --json | jq -r '.records[] | select(.here | not) | .key'";
 
 /// List records

@@ -34,10 +34,10 @@ use crate::ui::text::printable;
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache gc --dry-run                  show what would be removed
-    ribflow cache gc --max-size 500GB           remove until the store fits
-    ribflow cache pin grid.yaml --name paper    keep these results
-    ribflow cache verify                        check everything against its digest
-    ribflow cache du                            show disk usage
+  ribflow cache gc --max-size 500GB           remove until the store fits
+  ribflow cache pin grid.yaml --name paper    keep these results
+  ribflow cache verify                        check everything against its digest
+  ribflow cache du                            show disk usage
 
 The store is that of the current folder or of the workflow, or the one given by --store.";
 

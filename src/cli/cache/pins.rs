@@ -4,15 +4,13 @@
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use serde_json::json;
-
 use clap::Args;
-
-use crate::cli::target::TargetArguments;
+use serde_json::json;
 
 use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::load;
+use crate::cli::target::TargetArguments;
 use crate::cli::workflow_files;
 use crate::engine::{self, journal};
 use crate::report::utc;
@@ -46,7 +44,7 @@ pub struct UnpinArguments {
 const EXAMPLES: &str = "\
 Examples:
   ribflow cache pin grid.yaml --name paper              all results of the workflow
-    ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and their dependencies
+  ribflow cache pin grid.yaml 'accuracy[*]' --name v2   these nodes and their dependencies
   ribflow cache unpin paper";
 
 /// Protect results of a workflow from `gc`

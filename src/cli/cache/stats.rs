@@ -3,9 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 
-use serde_json::json;
-
 use clap::Args;
+use serde_json::json;
 
 use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 
-use serde_json::{Value, json};
-
 use clap::{ArgAction, Args};
+use serde_json::{Value, json};
 
 use super::labels::Labels;
 use crate::cli::call::Call;
