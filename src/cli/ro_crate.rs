@@ -71,7 +71,9 @@ pub fn export(
     let folder = &arguments.output;
     fsx::make_folders(folder).map_err(in_folder(folder))?;
     let standing = StandingReport::of(&graph, &store, &records)?;
-    let view = standing.view(&graph, &records, expected.as_ref());
+    let view = standing
+        .view(&graph, &records, expected.as_ref())
+        .reading(&store);
     report::write(&view, folder)?;
     let results = sizes(folder, folder)?;
     for (relative, content) in &workflow {

@@ -223,7 +223,9 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         tracing::warn!("the durations of nodes could not be saved: {error}");
     }
     let standing = StandingReport::of(&graph, &store, &records)?;
-    let view = standing.view(&graph, &records, expected.as_ref());
+    let view = standing
+        .view(&graph, &records, expected.as_ref())
+        .reading(&store);
     let folder = locations.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder).map_err(Failure::from),
@@ -307,7 +309,9 @@ fn write_whole(
     let records = survey.into_records();
     let standing = StandingReport::of(&graph, store, &records)?;
     Ok(report::write(
-        &standing.view(&graph, &records, expected.as_ref()),
+        &standing
+            .view(&graph, &records, expected.as_ref())
+            .reading(store),
         folder,
     )?)
 }

@@ -148,7 +148,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), PublishF
         if let Some(artifact) = artifacts.remove(&output.name) {
             let stays = withheld.contains(&output.name);
             let named = stays.then(|| References::by(&artifact));
-            let port = store.port(output.gives, artifact);
+            let port = store.port(&output, artifact);
             let port = port.map_err(|error| unpublished(&StoreError::Blob(error)))?;
             // Before the record appears: any reader may redistribute it.
             if let Some(named) = named {

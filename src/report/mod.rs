@@ -5,6 +5,7 @@
 
 mod accepted;
 mod atlas;
+mod attachments;
 mod classes;
 mod document;
 mod number;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::attachments;
 use super::document::document;
 use super::number::utc;
 use super::standing::Standing;
@@ -16,7 +17,7 @@ use crate::store::Accepted;
 
 /// Incremented when the same view is rendered to different bytes: reports of older builds are then
 /// rendered again.
-const RENDERING: u32 = 4;
+const RENDERING: u32 = 5;
 
 /// The name of the list in the document.
 pub const NODES: &str = "nodes";
@@ -94,6 +95,9 @@ pub fn fingerprint(view: &View) -> Digest {
         None => text(""),
     }
     view.warnings.iter().for_each(|warning| text(warning));
+    for is_present in attachments::presence(view) {
+        text(if is_present { "present" } else { "missing" });
+    }
     for (index, standing) in view.standings.into_iter().flatten() {
         text(&graph.dag[*index].id);
         // Names, digests and texts always serialise.

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::standing::Standing;
 use super::verdict::Expected;
-use crate::store::StoredRecord;
 use crate::store::artifact::{Artifact, Metric, Table};
+use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::{AxisValue, Graph, Node};
 use crate::workflow::kind::Meaning;
 
@@ -24,6 +24,8 @@ pub struct View<'a> {
     pub warnings: &'a [String],
     /// The standings of records, if there is anything to report.
     pub standings: Option<&'a BTreeMap<NodeIndex, Standing>>,
+    /// The store with the content of outputs that are not in records.
+    pub store: Option<&'a Store>,
 }
 
 /// The role of an axis in the benchmark, as declared under `with:` of the `rib` nodes.
@@ -56,6 +58,7 @@ impl<'a> View<'a> {
             expected: None,
             warnings: &[],
             standings: None,
+            store: None,
         }
     }
 
@@ -68,6 +71,14 @@ impl<'a> View<'a> {
     pub fn standing(self, standings: &'a BTreeMap<NodeIndex, Standing>) -> Self {
         Self {
             standings: Some(standings),
+            ..self
+        }
+    }
+
+    /// Sets the store.
+    pub fn reading(self, store: &'a Store) -> Self {
+        Self {
+            store: Some(store),
             ..self
         }
     }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::images;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
-use crate::store::artifact::Artifact;
+use crate::store::artifact::{self, Artifact, Tensors};
 use crate::store::tensors;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
@@ -88,25 +88,62 @@ impl Stage for Arrays {
         let bytes = images::file_bytes(context, input, name, &found.blob())?;
         let file = SafeTensors::deserialize(&bytes)
             .map_err(|error| wrong(format!("{name} is not a safetensors file: {error}")))?;
-        let points = self.features.as_deref().unwrap_or("features");
+        let points = Points {
+            features: self.features.as_deref().unwrap_or("features"),
+            classes: &self.classes,
+        };
+        let array = |name: &str| {
+            let array = file.tensor(name).ok()?;
+            let shape = array.shape().to_vec();
+            Some((array.dtype().to_string(), shape, array.data().to_vec()))
+        };
+        let tree = points.save(&file.names(), |name| Ok(array(name)), wrong, context)?;
+        Ok(Outputs::one("arrays", Artifact::Tensors(tree)))
+    }
+}
+
+/// A dtype of safetensors, a shape and bytes.
+pub type Array = (String, Vec<usize>, Vec<u8>);
+
+type Named = (String, String, Vec<usize>, Vec<u8>);
+
+/// A set of points in named arrays.
+pub struct Points<'a> {
+    /// The name of the array with the points.
+    pub features: &'a str,
+    /// The names of the classes; may be empty.
+    pub classes: &'a [String],
+}
+
+impl Points<'_> {
+    /// Stores the points with their labels and weights, and ignores other arrays. `names` are those
+    /// of all arrays, `array` reads one, `wrong` makes an error of what does not fit.
+    pub fn save(
+        &self,
+        names: &[&str],
+        array: impl Fn(&str) -> Result<Option<Array>, TaskError>,
+        wrong: impl Fn(String) -> TaskError,
+        context: &Context,
+    ) -> Result<Tensors, TaskError> {
         let mut named = Vec::new();
         for (from, to) in [
-            (points, "features"),
+            (self.features, "features"),
             ("labels", "labels"),
             ("weights", "weights"),
         ] {
-            let Ok(array) = file.tensor(from) else {
+            let Some((dtype, shape, bytes)) = array(from)? else {
                 continue;
             };
+            let dtype =
+                artifact::dtype(&dtype).ok_or_else(|| wrong(format!("`{from}`: {dtype}")))?;
             let read = match to {
-                "labels" => labels(array.dtype(), array.data()),
-                _ => fractions(array.dtype(), array.data()),
+                "labels" => labels(dtype, &bytes),
+                _ => fractions(dtype, &bytes),
             };
-            let read = read.map_err(|what| wrong(format!("`{from}`: {what}")))?;
-            let (dtype, bytes) = (read.0.to_string(), read.1);
-            named.push((to.to_string(), dtype, array.shape().to_vec(), bytes));
+            let (dtype, bytes) = read.map_err(|what| wrong(format!("`{from}`: {what}")))?;
+            named.push((to.to_string(), dtype.to_string(), shape, bytes));
         }
-        self.fit(&file.names(), points, &named).map_err(wrong)?;
+        self.fit(names, &named).map_err(&wrong)?;
         let named: Vec<tensors::NamedTensor> = named
             .iter()
             .map(|(name, dtype, shape, bytes)| {
@@ -114,15 +151,11 @@ impl Stage for Arrays {
             })
             .collect();
         let config = serde_json::json!({ "holds": "features", "classes": self.classes });
-        let tree = tensors::save(context.blobs, config, &named)?;
-        Ok(Outputs::one("arrays", Artifact::Tensors(tree)))
+        Ok(tensors::save(context.blobs, config, &named)?)
     }
-}
 
-type Named = (String, String, Vec<usize>, Vec<u8>);
-
-impl Arrays {
-    fn fit(&self, names: &[&str], points: &str, named: &[Named]) -> Result<(), String> {
+    fn fit(&self, names: &[&str], named: &[Named]) -> Result<(), String> {
+        let points = self.features;
         let Some((_, _, shape, _)) = named.iter().find(|array| array.0 == "features") else {
             let mut names = names.to_vec();
             names.sort_unstable();

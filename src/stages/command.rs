@@ -1,28 +1,33 @@
 //! `command`: runs a shell line in its own folder, for everything that is not built in.
 //!
-//! The folder contains the inputs under their names, the declared files under their base names, an
-//! empty `out/`, and nothing else. Declared outputs under `out/` are kept.
+//! The folder contains the inputs under their names, the declared files under their base names,
+//! `params.json` if there are parameters, an empty `out/`, and nothing else. Declared outputs under
+//! `out/` are kept.
 //!
-//! The key covers the line, the names of the outputs, the content of the inputs and files, and the
-//! values of the declared variables. It does not cover the interpreter and its libraries, so pin
+//! The key covers the line, the parameters, the names and types of the outputs, the content of the
+//! inputs and files, and the values of the declared variables. It does not cover the interpreter and its libraries, so pin
 //! them with a lock file under `files`.
 
 mod child;
 mod collect;
 mod files;
 mod lines;
+mod outputs;
 mod shell;
+mod typed;
 mod work_dir;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use self::child::{Child, Line};
 use self::files::NamedFile;
+use self::outputs::DeclaredOutputs;
 pub use self::shell::Shell;
 use self::work_dir::WorkDir;
 use super::choice::WordOr;
@@ -30,7 +35,6 @@ use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
-use crate::workflow::fields::is_label;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
     SourceShape, Withholds,
@@ -41,15 +45,21 @@ use crate::workflow::kind::{
 #[serde(deny_unknown_fields)]
 pub struct Command {
     /// The line or script. It runs in the node's own folder: inputs are under their names (an
-    /// output of another `command` is `NAME/OUTPUT`), `files` under their base names, outputs go to
-    /// `out/`.
+    /// output of another `command` is `NAME/OUTPUT`), `files` under their base names, `params` in
+    /// `params.json`, outputs go to `out/`.
     pub run: String,
     /// The shell. `bash` runs `bash -euo pipefail -c`: the first program that fails ends the line
     /// and fails the node. `sh` runs `/bin/sh -c`: only the exit code of the last program counts.
     #[serde(default)]
     pub shell: Shell,
-    /// The outputs: each name is a file or folder `out/NAME`, and an output of the node.
-    pub outputs: Vec<String>,
+    /// The outputs. A list of names: each is a file or folder `out/NAME`. Or a map from names to
+    /// types (`files`, `metrics`, `table`, `arrays`, `model`, `images`, `plot`): each is checked
+    /// and is then like the outputs of other kinds; the name of the stage alone means the first.
+    pub outputs: DeclaredOutputs,
+    /// Values for the line, as `params.json` in the node's folder. They enter the key, each under
+    /// its name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub params: Parameters,
     /// Scripts, lock files and other files that the line reads: files and folders, or maps with
     /// `path`, an optional `name`, and `share: false` to keep them out of bundles. Their content
     /// enters the key.
@@ -64,12 +74,17 @@ pub struct Command {
     pub pass: Vec<String>,
 }
 
+/// The values of `params`.
+type Parameters = BTreeMap<String, Value>;
+
 /// The output that contains all others under their names: the node as a whole.
 const WHOLE: &str = "all";
 /// The maximum length of one argument of a program on Linux, without the final NUL byte.
 const LONGEST_LINE: usize = 128 * 1024 - 1;
 /// The folder for outputs.
 const OUT: &str = "out";
+/// The file with the values of `params`.
+const PARAMETERS: &str = "params.json";
 const ENVIRONMENT_SOURCE: &str = "env/variables";
 
 impl Stage for Command {
@@ -79,9 +94,13 @@ impl Stage for Command {
         "Runs a shell line in its own folder, with declared inputs, files and outputs";
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Program;
+    const ORDERED_FIELDS: &'static [&'static str] = &["outputs"];
 
     fn inputs(&self) -> Vec<InputSpec> {
-        Vec::new()
+        let referenced = self.outputs.referenced().into_iter();
+        referenced
+            .map(|(name, gives)| InputSpec::one(name, gives))
+            .collect()
     }
 
     fn open_inputs(&self) -> Option<&'static [PortType]> {
@@ -89,10 +108,7 @@ impl Stage for Command {
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        let names = std::iter::once(WHOLE).chain(self.outputs.iter().map(String::as_str));
-        names
-            .map(|name| OutputSpec::new(name, PortType::Files))
-            .collect()
+        self.outputs.specs()
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -118,7 +134,7 @@ impl Stage for Command {
             problems.push(ParameterProblem::value("run", "the line is empty"));
         }
         problems.extend(self.check_line());
-        problems.extend(self.check_outputs());
+        problems.extend(self.outputs.check());
         problems.extend(self.check_files());
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
@@ -135,7 +151,7 @@ impl Stage for Command {
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let program = self.shell.program().ok_or_else(|| no_program(self.shell))?;
-        let space = WorkDir::lay_out(context)?;
+        let space = WorkDir::lay_out(&self.params, context)?;
         let line = Line {
             program: &program,
             shell: self.shell,
@@ -145,20 +161,30 @@ impl Stage for Command {
         };
         let watched = Child::start(&line, &space, context)?.watch(context);
         watched.map_err(|error| self.with_places(error))?;
-        let mut outputs = Outputs::default();
-        let mut whole = Files::default();
-        for name in &self.outputs {
-            let files = space.collect(name, context)?;
-            collect::add(&mut whole, name, &files);
-            outputs = outputs.and(name, Artifact::Files(files));
-        }
+        let outputs = self.collected(&space, context)?;
         space.log_undeclared(&self.outputs, context)?;
-        let outputs = outputs.note("shell", shown(&program));
-        Ok(outputs.and(WHOLE, Artifact::Files(whole)))
+        Ok(outputs.note("shell", shown(&program)))
     }
 }
 
 impl Command {
+    /// The declared outputs that the line has written.
+    fn collected(&self, space: &WorkDir, context: &Context) -> Result<Outputs, TaskError> {
+        let mut outputs = Outputs::default();
+        let mut whole = Files::default();
+        for output in &self.outputs.0 {
+            let artifact = typed::read(output, space, context)?;
+            if let Artifact::Files(files) = &artifact {
+                collect::add(&mut whole, &output.name, files);
+            }
+            outputs = outputs.and(&output.name, artifact);
+        }
+        Ok(match self.outputs.are_names() {
+            true => outputs.and(WHOLE, Artifact::Files(whole)),
+            false => outputs,
+        })
+    }
+
     /// Adds hints to a failure: where the files are that the line names by their original paths.
     fn with_places(&self, error: TaskError) -> TaskError {
         let TaskError::Failed(message) = error else {
@@ -195,45 +221,15 @@ impl Command {
         })
     }
 
-    fn check_outputs(&self) -> Vec<ParameterProblem> {
-        let mut seen = BTreeSet::new();
-        let mut problems: Vec<ParameterProblem> = self
-            .outputs
-            .iter()
-            .enumerate()
-            .filter_map(|(index, name)| {
-                let message = match name.as_str() {
-                    name if name.contains('/') || name.starts_with('.') => {
-                        format!(
-                            "`{name}` is a path: an output is a name, and its file is `out/NAME`"
-                        )
-                    }
-                    name if !is_label(name) || name.starts_with(|it: char| it.is_ascii_digit()) => {
-                        format!(
-                            "`{name}` is not a valid name: use letters, digits, `_`, `.`, `+` and \
-                             `-`, not starting with a digit"
-                        )
-                    }
-                    WHOLE => format!("`{WHOLE}` is the name of all outputs together"),
-                    name if !seen.insert(name) => format!("`{name}` is listed twice"),
-                    _ => return None,
-                };
-                Some(at("outputs", index, message))
-            })
-            .collect();
-        if self.outputs.is_empty() {
-            let none = ParameterProblem::value("outputs", "a command needs at least one output");
-            problems.push(none.hint("list the files or folders that it writes to `out/`"));
-        }
-        problems
-    }
-
     fn check_files(&self) -> Vec<ParameterProblem> {
         let mut seen = BTreeSet::new();
         let problem = |(index, file): (usize, &files::Declared)| {
             let message = match files::name(file) {
                 None => format!("`{}` does not name a file", files::location(file).0),
                 Some(OUT) => format!("a file can't be called `{OUT}`: outputs go there"),
+                Some(PARAMETERS) if !self.params.is_empty() => {
+                    format!("a file can't be called `{PARAMETERS}`: `params` are there")
+                }
                 Some(name) if !seen.insert(name.to_string()) => {
                     format!("two files are called `{name}`")
                 }

@@ -13,14 +13,19 @@ use crate::store::tensors as stored;
 /// Loads the model in `input` onto the device of `context`.
 pub fn read(context: &Context, input: &TaskInput) -> Result<Model, TaskError> {
     let tree = tensors(input)?;
-    let config: Config = serde_json::from_value(tree.config.clone())
-        .map_err(|error| TaskError::Input(format!("this version can't read the model: {error}")))?;
+    let config = config(input)?;
     let tensors = tree
         .tensors
         .iter()
         .map(|(name, entry)| Ok((name.clone(), decode(context, name, entry)?)))
         .collect::<Result<BTreeMap<_, _>, TaskError>>()?;
     Ok(Model::from_tensors(config, tensors)?)
+}
+
+/// The config of the model in `input`.
+pub fn config(input: &TaskInput) -> Result<Config, TaskError> {
+    serde_json::from_value(tensors(input)?.config.clone())
+        .map_err(|error| TaskError::Input(format!("this version can't read the model: {error}")))
 }
 
 /// The tree of tensors in `input`.

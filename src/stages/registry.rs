@@ -89,6 +89,10 @@ impl<S: Stage> Kind for StageKind<S> {
     fn usual(&self) -> Box<dyn Parameters> {
         Box::new(Typed(S::default()))
     }
+
+    fn ordered_fields(&self) -> &'static [&'static str] {
+        S::ORDERED_FIELDS
+    }
 }
 
 /// Wraps a stage, to implement the two view traits.

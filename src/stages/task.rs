@@ -32,6 +32,8 @@ pub trait Stage:
     const SUMMARY: &'static str;
     const COMPARISON: Comparison;
     const MEANING: Meaning;
+    /// See [`crate::workflow::kind::Kind::ordered_fields`].
+    const ORDERED_FIELDS: &'static [&'static str] = &[];
 
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;

@@ -338,7 +338,7 @@ pub enum BlobError {
 }
 
 /// `None` for a name that safetensors does not define.
-pub(super) fn dtype(name: &str) -> Option<Dtype> {
+pub fn dtype(name: &str) -> Option<Dtype> {
     serde_json::from_value(Value::from(name)).ok()
 }
 

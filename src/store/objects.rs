@@ -12,7 +12,7 @@ use super::record::Port;
 use super::{BlobRequest, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
-use crate::workflow::kind::PortType;
+use crate::workflow::kind::OutputSpec;
 
 /// Artifacts up to this many bytes are inline in the record; metrics and tables always are.
 const INLINE_ARTIFACT: usize = 4096;
@@ -115,18 +115,21 @@ impl Store {
     ///
     /// # Errors
     /// A metric is not a finite number.
-    pub fn port(&self, gives: PortType, artifact: Artifact) -> Result<Port, BlobError> {
+    pub fn port(&self, output: &OutputSpec, artifact: Artifact) -> Result<Port, BlobError> {
         artifact.check_finite()?;
         let bytes = artifact.to_bytes();
         let total = bytes.len() as u64 + artifact.content_bytes();
-        let always = matches!(artifact, Artifact::Metrics(_) | Artifact::Table(_));
-        let inline = always || bytes.len() <= INLINE_ARTIFACT;
+        let is_small = match artifact {
+            Artifact::Metrics(_) | Artifact::Table(_) => true,
+            _ => bytes.len() <= INLINE_ARTIFACT,
+        };
+        let inline = is_small && output.in_record;
         let digest = match inline {
             true => hash(&bytes),
             false => self.write(&bytes)?.digest,
         };
         Ok(Port {
-            gives,
+            gives: output.gives,
             digest,
             bytes: total,
             inline: inline.then_some(artifact),

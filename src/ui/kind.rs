@@ -209,6 +209,7 @@ fn type_name(field: &Value, schema: &Value) -> String {
         Some("integer") => "whole number".to_string(),
         Some("boolean") => "true or false".to_string(),
         Some("array") => format!("list of: {}", type_name(&of["items"], schema)),
+        Some("object") if !of["properties"].is_object() => "map".to_string(),
         Some("object") => {
             let names = of["properties"].as_object().map(Map::keys);
             let names: Vec<&str> = names.into_iter().flatten().map(String::as_str).collect();

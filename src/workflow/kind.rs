@@ -84,6 +84,14 @@ pub struct OutputSpec {
     /// (`ri[*]`); at the start, for an input (`*_drop_pearson`). `None` if only a record shows
     /// them.
     pub metrics: Option<Vec<String>>,
+    /// Its content may reveal the inputs of its node, so it may not be redistributed if they may
+    /// not ([`Withholds`]).
+    pub reveals_inputs: bool,
+    /// Its artifact is part of the record if it is small or a table. `false` for one that is always
+    /// a blob: a record with withheld content could not be shared.
+    pub in_record: bool,
+    /// One file with a picture, which the report shows.
+    pub is_plot: bool,
 }
 
 impl OutputSpec {
@@ -92,6 +100,21 @@ impl OutputSpec {
             name: name.to_string(),
             gives,
             metrics: None,
+            reveals_inputs: match gives {
+                PortType::Dataset | PortType::Files | PortType::Arrays => true,
+                PortType::Model | PortType::Metrics | PortType::Table => false,
+            },
+            in_record: true,
+            is_plot: false,
+        }
+    }
+
+    /// A table that is a blob.
+    pub fn table_blob(name: &str) -> Self {
+        Self {
+            reveals_inputs: true,
+            in_record: false,
+            ..Self::new(name, PortType::Table)
         }
     }
 
@@ -220,6 +243,11 @@ pub trait Kind: Send + Sync {
     fn meaning(&self) -> Meaning;
     /// The default parameters, which give the usual inputs and outputs of the kind.
     fn usual(&self) -> Box<dyn Parameters>;
+    /// The fields of `with:` whose maps have an order that matters. The kind gets such a map as a
+    /// list of maps with one entry each, in the order of the file.
+    fn ordered_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// How reports, cost estimates and the command line may interpret the outputs of a kind.

@@ -1,7 +1,7 @@
 //! The recipe of a node: everything that its result depends on. One traversal serves hashing,
 //! explaining and comparing, so that the three can't diverge.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -89,20 +89,38 @@ impl Recipe {
         visitor.0
     }
 
-    /// The parts that differ from `older`, by path: (before, now).
+    /// The parts that differ from `older`, by path: (before, now). Of a map under `with:`, the
+    /// entries that differ.
     pub fn diff(&self, older: &Recipe) -> Vec<Change> {
         let (before, now) = (older.explain(), self.explain());
-        let paths: std::collections::BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-        paths
-            .into_iter()
-            .filter(|path| before.get(*path) != now.get(*path))
-            .map(|path| Change {
-                path: path.clone(),
-                before: before.get(path).cloned(),
-                now: now.get(path).cloned(),
-            })
-            .collect()
+        let paths: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        let mut changes = Vec::new();
+        for path in paths {
+            compare(path, before.get(path), now.get(path), &mut changes);
+        }
+        changes
     }
+}
+
+fn compare(path: &str, before: Option<&Value>, now: Option<&Value>, changes: &mut Vec<Change>) {
+    if before == now {
+        return;
+    }
+    if let (Some(Value::Object(before)), Some(Value::Object(now))) = (before, now)
+        && path.starts_with("with.")
+    {
+        let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        for name in names {
+            let path = format!("{path}.{name}");
+            compare(&path, before.get(name), now.get(name), changes);
+        }
+        return;
+    }
+    changes.push(Change {
+        path: path.to_string(),
+        before: before.cloned(),
+        now: now.cloned(),
+    });
 }
 
 /// A part in which two recipes differ; `None`: absent, so at its default.

@@ -1,6 +1,7 @@
 //! Stages with their names bound: their axes, their variants (the stage itself and its cases), and
 //! the inputs of each variant.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use super::names::{Names, Scope};
 use super::resources;
 use super::spec::{Block, Body, NeedSpec, StageSpec};
 use crate::diag::{Place, Problems};
-use crate::yaml::{Entry, Tree};
+use crate::yaml::{Content, Entry, Tree};
 
 /// A stage that can be expanded.
 pub struct Stage<'a> {
@@ -54,7 +55,7 @@ pub struct Variant<'a> {
 /// An entry of `with:` or `resources:`.
 #[derive(Clone)]
 pub struct Field<'a> {
-    pub entry: &'a Entry,
+    pub entry: Cow<'a, Entry>,
     pub value: Rc<Compiled>,
 }
 
@@ -137,8 +138,9 @@ struct Compiler<'c, 'a, 'n> {
     kinds: &'c Kinds,
     names: &'c mut Names<'n>,
     problems: &'c mut Problems,
-    /// Compiled fields by the place of their name: cases share them with their stage.
-    fields: HashMap<Place, Option<Rc<Compiled>>>,
+    /// Compiled fields by the place of their name, and by whether they keep the order of a map:
+    /// cases share them with their stage.
+    fields: HashMap<(Place, bool), Option<Rc<Compiled>>>,
     needs: HashMap<Place, Rc<Need>>,
 }
 
@@ -151,7 +153,7 @@ impl<'a> Compiler<'_, 'a, '_> {
     fn default(&mut self, body: &'a Body, required: bool) -> Option<Option<Variant<'a>>> {
         if body.using.is_none() {
             // Cases override these entries; their problems are reported even if all cases do.
-            let with = self.fields(&merged(&body.with, None));
+            let with = self.fields(&merged(&body.with, None), &[]);
             self.needs(body, None);
             return with.filter(|_| !required).map(|_| None);
         }
@@ -180,20 +182,17 @@ impl<'a> Compiler<'_, 'a, '_> {
     ) -> Option<Variant<'a>> {
         let using = base.using.as_ref()?;
         let kind = self.kind(using);
-        let with = self.fields(&merged(
-            &base.with,
-            over.and_then(|over| over.with.as_ref()),
-        ));
+        let ordered = kind.as_ref().map_or(&[][..], |kind| kind.ordered_fields());
+        let block = over.and_then(|over| over.with.as_ref());
+        let with = self.fields(&merged(&base.with, block), ordered);
         let entries = merged(
             &base.resources,
             over.and_then(|over| over.resources.as_ref()),
         );
         resources::check_names(&entries, self.problems);
-        let resources = self.fields(&entries);
+        let resources = self.fields(&entries, &[]);
         let needs = self.needs(base, over);
-        let block = over
-            .and_then(|over| over.with.as_ref())
-            .or(base.with.as_ref());
+        let block = block.or(base.with.as_ref());
         let block_of_needs = over
             .and_then(|over| over.needs.as_ref())
             .or(base.needs.as_ref());
@@ -225,22 +224,29 @@ impl<'a> Compiler<'_, 'a, '_> {
         None
     }
 
-    fn fields(&mut self, entries: &[&'a Entry]) -> Option<Vec<Field<'a>>> {
+    /// The maps of the fields in `ordered` keep their order.
+    fn fields(&mut self, entries: &[&'a Entry], ordered: &[&str]) -> Option<Vec<Field<'a>>> {
         let fields = entries.iter().map(|entry| {
-            let value = self.field(entry)?;
+            let is_ordered = ordered.contains(&entry.key.as_str());
+            let entry = match is_ordered.then(|| in_order(entry)).flatten() {
+                Some(list) => Cow::Owned(list),
+                None => Cow::Borrowed(*entry),
+            };
+            let value = self.field(&entry, is_ordered)?;
             Some(Field { entry, value })
         });
         let fields: Vec<Option<Field>> = fields.collect();
         fields.into_iter().collect()
     }
 
-    fn field(&mut self, entry: &'a Entry) -> Option<Rc<Compiled>> {
-        if let Some(known) = self.fields.get(&entry.key_place) {
+    fn field(&mut self, entry: &Entry, is_ordered: bool) -> Option<Rc<Compiled>> {
+        let known = (entry.key_place, is_ordered);
+        if let Some(known) = self.fields.get(&known) {
             return known.clone();
         }
         let compiled = self.names.compile(&entry.value, self.scope, self.problems);
         let compiled = compiled.map(Rc::new);
-        self.fields.insert(entry.key_place, compiled.clone());
+        self.fields.insert(known, compiled.clone());
         compiled
     }
 
@@ -280,6 +286,26 @@ impl<'a> Compiler<'_, 'a, '_> {
         self.needs.insert(spec.name.place, Rc::clone(&need));
         need
     }
+}
+
+/// A map as a list of maps with one entry each: a map of JSON does not keep the order of the file.
+/// `None` for anything else.
+fn in_order(entry: &Entry) -> Option<Entry> {
+    let Content::Map(entries) = &entry.value.content else {
+        return None;
+    };
+    let single = |entry: &Entry| Tree {
+        place: entry.key_place,
+        content: Content::Map(vec![entry.clone()]),
+    };
+    let content = Content::List(entries.iter().map(single).collect());
+    Some(Entry {
+        value: Tree {
+            content,
+            ..entry.value.clone()
+        },
+        ..entry.clone()
+    })
 }
 
 /// The entries of `base`, replaced by those of `over` with the same name.

@@ -2,13 +2,13 @@
 //! withholds, and everything derived from them.
 //!
 //! Datasets, files and arrays of kinds that pass on their inputs (copies, corruptions, drawings,
-//! features of each image) inherit this. Models, metrics, tables, and arrays of counts or means
-//! over many images do not.
+//! features of each image) inherit this, and so do tables with a row for each image. Models,
+//! metrics, other tables, and arrays of counts or means over many images do not.
 
 use petgraph::graph::NodeIndex;
 
 use super::graph::Graph;
-use super::kind::{PortType, Withholds};
+use super::kind::Withholds;
 
 /// The ports of a graph's nodes that may not be redistributed.
 #[derive(Clone, Debug)]
@@ -29,7 +29,7 @@ impl Withheld {
             };
             if stays {
                 let outputs = node.parameters.outputs().into_iter();
-                let holding = outputs.filter(|output| holds_content(output.gives));
+                let holding = outputs.filter(|output| output.reveals_inputs);
                 withheld.0[index.index()] = holding.map(|output| output.name).collect();
             }
         }
@@ -43,13 +43,5 @@ impl Withheld {
 
     pub fn is_withheld(&self, node: NodeIndex, port: &str) -> bool {
         self.ports(node).iter().any(|name| name == port)
-    }
-}
-
-/// Whether the content of a port may reveal its inputs.
-fn holds_content(port: PortType) -> bool {
-    match port {
-        PortType::Dataset | PortType::Files | PortType::Arrays => true,
-        PortType::Model | PortType::Metrics | PortType::Table => false,
     }
 }

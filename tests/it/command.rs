@@ -4,6 +4,7 @@ mod outputs;
 mod secrets;
 mod shell;
 mod stopping;
+mod typed;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

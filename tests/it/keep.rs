@@ -8,4 +8,4 @@ mod owners;
 mod readonly;
 mod small;
 mod unreadable;
-mod withheld;
+pub mod withheld;

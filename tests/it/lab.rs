@@ -7,7 +7,7 @@ use ribflow::remote::statement;
 use ribflow::store::artifact::{Artifact, Blobs, Files, Metric, Metrics};
 use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Signature, Store};
-use ribflow::workflow::kind::PortType;
+use ribflow::workflow::kind::{OutputSpec, PortType};
 use ribflow::workflow::recipe::Recipe;
 
 pub struct Lab {
@@ -63,7 +63,7 @@ pub fn outcome(store: &Store, parameter: &str, contents: &[&[u8]]) -> Record {
     let metrics = Metrics {
         values: BTreeMap::from([("top1".to_string(), Metric::new(61.5, "percent"))]),
     };
-    let port = |gives, artifact| store.port(gives, artifact).unwrap();
+    let port = |gives, artifact| store.port(&OutputSpec::new("", gives), artifact).unwrap();
     let ports = [
         ("files", port(PortType::Files, Artifact::Files(files))),
         (

@@ -18,7 +18,7 @@ use ribflow::digest::Digest;
 use ribflow::store::artifact::{Artifact, BlobError, Blobs, Files, Metric, Metrics};
 use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Store, StoreError};
-use ribflow::workflow::kind::PortType;
+use ribflow::workflow::kind::{OutputSpec, PortType};
 use ribflow::workflow::recipe::Recipe;
 use tempfile::TempDir;
 
@@ -50,7 +50,7 @@ pub fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) 
     let metrics = Metrics {
         values: BTreeMap::from([("top1".to_string(), Metric::new(0.1 + 0.2, "percent"))]),
     };
-    let port = |gives, artifact| store.port(gives, artifact).unwrap();
+    let port = |gives, artifact| store.port(&OutputSpec::new("", gives), artifact).unwrap();
     let recipe = recipe(parameter);
     Record {
         format: 1,

@@ -248,7 +248,8 @@ impl Coordinator<'_> {
         let outputs = self.graph.dag[node].parameters.outputs();
         let mut in_blobs = outputs
             .iter()
-            .filter(|output| !matches!(output.gives, PortType::Metrics | PortType::Table));
+            .filter(|output| output.gives != PortType::Metrics)
+            .filter(|output| output.gives != PortType::Table || !output.in_record);
         !withheld.is_empty() && in_blobs.all(|output| withheld.contains(&output.name))
     }
 

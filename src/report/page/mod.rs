@@ -2,6 +2,7 @@
 //! its node, key and record. Draws the data of [`View`] and reads no file.
 
 mod atlas;
+mod attachments;
 mod bars;
 mod before_after;
 mod benchmark;
@@ -64,6 +65,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     @for relation in &relations { (distance::section(view, relation, panel_axis, numbering)) }
                     (datasets::section(view, numbering))
                     @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }
+                    (attachments::section(view, numbering))
                     section #workflow {
                         (heading("Workflow"))
                         (flow::figure(view, numbering))

@@ -24,12 +24,46 @@ const MOST_REPEATED: usize = 250_000;
 /// The number of characters at each end of a shortened path in a message.
 const SHOWN: usize = 80;
 
-/// The output `name` of a line that ran in `folder`, whose path contains no link.
+/// The output at the path `name` of a line that ran in `folder`, whose path contains no link.
 ///
 /// # Errors
 /// The output is missing, or it contains something that is neither a readable file nor a folder in
 /// the node's folder.
 pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Files, TaskError> {
+    let Walk {
+        found,
+        empty_folders,
+        ..
+    } = walk(folder, name)?;
+    let kept: Result<BTreeMap<String, TreeFile>, TaskError> = found
+        .into_par_iter()
+        .map(|(path, file)| {
+            let kept = file.keep(blobs, &shown(name, &path))?;
+            Ok((path, kept))
+        })
+        .collect();
+    Ok(Files {
+        empty_folders,
+        files: kept?,
+    })
+}
+
+/// The place of the one file at the path `name`, with links resolved.
+///
+/// # Errors
+/// As for [`collect`], or it is a folder.
+pub(super) fn file(folder: &Path, name: &str) -> Result<PathBuf, TaskError> {
+    let mut walk = walk(folder, name)?;
+    let file = walk.found.remove("").map(|file| file.place);
+    file.ok_or_else(|| {
+        let shown = shown(name, "");
+        TaskError::Failed(format!(
+            "{shown} is a folder, but its type is that of a file"
+        ))
+    })
+}
+
+fn walk<'a>(folder: &'a Path, name: &'a str) -> Result<Walk<'a>, TaskError> {
     let place = folder.join(OUT).join(name);
     if fs::symlink_metadata(&place).is_err() {
         let message = format!("the command did not create `{OUT}/{name}`");
@@ -44,25 +78,14 @@ pub(super) fn collect(folder: &Path, name: &str, blobs: &dyn Blobs) -> Result<Fi
         seen: HashSet::new(),
         repeated: 0,
     };
-    // The line may have replaced `out/` itself with a link.
-    let out = walk.follow(&folder.join(OUT), &format!("`{OUT}`"))?;
-    walk.visit(&out.join(name), "")?;
-    let Walk {
-        found,
-        empty_folders,
-        ..
-    } = walk;
-    let kept: Result<BTreeMap<String, TreeFile>, TaskError> = found
-        .into_par_iter()
-        .map(|(path, file)| {
-            let kept = file.keep(blobs, &shown(name, &path))?;
-            Ok((path, kept))
-        })
-        .collect();
-    Ok(Files {
-        empty_folders,
-        files: kept?,
-    })
+    // The line may have replaced `out/` itself, or a folder on the way, with a link.
+    let (parent, base) = match name.rsplit_once('/') {
+        Some((parent, base)) => (folder.join(OUT).join(parent), base),
+        None => (folder.join(OUT), name),
+    };
+    let parent = walk.follow(&parent, &format!("`{OUT}`"))?;
+    walk.visit(&parent.join(base), "")?;
+    Ok(walk)
 }
 
 /// Adds `part`, the output called `name`, to the tree of all outputs.

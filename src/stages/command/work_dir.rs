@@ -1,15 +1,18 @@
 //! The working directory of a command: sets it up before the command runs, and collects outputs
 //! afterwards.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::task::{Context, TaskError, TaskInput};
-use super::OUT;
-use super::collect::collect;
+use super::collect;
 use super::files::SOURCE;
+use super::outputs::{DeclaredOutput, DeclaredOutputs};
+use super::{OUT, PARAMETERS, Parameters};
 use crate::fsx;
 use crate::store::BlobError;
 use crate::store::artifact::{Artifact, Blobs, Files};
@@ -24,8 +27,9 @@ pub(super) struct WorkDir {
 }
 
 impl WorkDir {
-    /// Creates the inputs and files of `context`, read-only, and an empty `out/`.
-    pub fn lay_out(context: &Context) -> Result<Self, TaskError> {
+    /// Creates the inputs and files of `context`, read-only, an empty `out/`, and the file of
+    /// parameters if there are any.
+    pub fn lay_out(parameters: &Parameters, context: &Context) -> Result<Self, TaskError> {
         // Resolve the path before the line runs, because the line may create links anywhere.
         let scratch = context.scratch.canonicalize();
         let scratch = scratch.map_err(io_error(context.scratch))?;
@@ -45,6 +49,7 @@ impl WorkDir {
                 space.lay_input(name, members, context.blobs)?;
             }
         }
+        space.lay_parameters(parameters)?;
         Ok(space)
     }
 
@@ -73,6 +78,19 @@ impl WorkDir {
         Ok(())
     }
 
+    fn lay_parameters(&self, parameters: &Parameters) -> Result<(), TaskError> {
+        if parameters.is_empty() {
+            return Ok(());
+        }
+        let target = self.folder.join(PARAMETERS);
+        // Maps with text keys always encode.
+        let mut text = serde_json::to_string_pretty(parameters).unwrap_or_default();
+        text.push('\n');
+        fs::write(&target, text)
+            .and_then(|()| seal(&target))
+            .map_err(io_error(&target))
+    }
+
     /// Creates an input. Several members each get a folder named by their gathered axes.
     fn lay_input(
         &self,
@@ -94,18 +112,30 @@ impl WorkDir {
         seal(&target).map_err(io_error(&target))
     }
 
-    /// Collects the output `out/NAME`.
-    pub fn collect(&self, name: &str, context: &Context) -> Result<Files, TaskError> {
-        collect(&self.folder, name, context.blobs)
+    /// Collects the output at `out/PATH`.
+    pub fn collect(&self, path: &str, context: &Context) -> Result<Files, TaskError> {
+        collect::collect(&self.folder, path, context.blobs)
     }
 
-    /// Logs files under `out/` that are not declared.
-    pub fn log_undeclared(&self, declared: &[String], context: &Context) -> Result<(), TaskError> {
+    /// The place of the file at `out/PATH`, with links resolved.
+    pub fn file(&self, path: &str) -> Result<PathBuf, TaskError> {
+        collect::file(&self.folder, path)
+    }
+
+    /// Logs files and folders of `out/` that hold no declared output.
+    pub fn log_undeclared(
+        &self,
+        declared: &DeclaredOutputs,
+        context: &Context,
+    ) -> Result<(), TaskError> {
+        let paths = declared.0.iter().flat_map(DeclaredOutput::candidates);
+        let first = |path: Cow<str>| path.split('/').next().unwrap_or_default().to_string();
+        let known: BTreeSet<String> = paths.map(first).collect();
         let out = self.folder.join(OUT);
         for entry in fs::read_dir(&out).map_err(io_error(&out))? {
             let name = entry.map_err(io_error(&out))?.file_name();
             let name = name.to_string_lossy();
-            if !declared.iter().any(|declared| *declared == name) {
+            if !known.contains(name.as_ref()) {
                 let line = format!("`out/{name}` is not a declared output and is not kept");
                 context.progress.log(&line);
             }

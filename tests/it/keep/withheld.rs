@@ -41,7 +41,7 @@ stages:
   accuracy: { each: [of], use: evaluate, needs: { model: tuned, data: again } }
 ";
 
-fn photos(space: &TestSpace, folder: &str, seed: u64) {
+pub fn photos(space: &TestSpace, folder: &str, seed: u64) {
     let set = mini_rib::render(Collection::R, Split::Test, 40, seed);
     for index in 0..12 {
         let picture = Picture {

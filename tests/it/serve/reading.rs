@@ -2,7 +2,7 @@
 
 use ribflow::store::Artifact;
 use ribflow::store::artifact::{TensorEntry, Tensors};
-use ribflow::workflow::kind::PortType;
+use ribflow::workflow::kind::{OutputSpec, PortType};
 
 use super::*;
 
@@ -176,7 +176,10 @@ fn holding_a_tensor(lab: &Lab) -> Record {
         tensors: [("images".to_string(), entry)].into(),
     };
     let mut record = outcome(&lab.store, "array", &[]);
-    let port = lab.store.port(PortType::Arrays, Artifact::Tensors(tensors));
+    let port = lab.store.port(
+        &OutputSpec::new("arrays", PortType::Arrays),
+        Artifact::Tensors(tensors),
+    );
     record.ports = [("arrays".to_string(), port.unwrap())].into();
     lab.store.publish(std::slice::from_ref(&record)).unwrap();
     record

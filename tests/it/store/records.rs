@@ -4,6 +4,8 @@ use proptest::prelude::*;
 use ribflow::digest::canonical_json;
 use ribflow::store::Blob;
 
+use ribflow::workflow::kind::OutputSpec;
+
 use super::*;
 
 fn record_path(store: &Store, key: &Digest, record: &Digest) -> PathBuf {
@@ -139,7 +141,10 @@ fn a_number_that_is_none_is_not_kept() {
         .values
         .insert("loss".to_string(), Metric::new(f64::NAN, "nats"));
     let error = store
-        .port(PortType::Metrics, Artifact::Metrics(metrics))
+        .port(
+            &OutputSpec::new("m", PortType::Metrics),
+            Artifact::Metrics(metrics),
+        )
         .unwrap_err();
     assert!(matches!(error, BlobError::NotFinite(name) if name == "loss"));
 }

@@ -1,0 +1,85 @@
+//! The pictures and tables that commands give.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::frame::{self, Numbering, heading};
+use crate::report::attachments::{Attachment, Content, attachments};
+use crate::report::number::{grouped, plural};
+use crate::report::view::View;
+use crate::store::artifact::Table;
+
+/// Further rows are only in the output itself.
+const ROWS: usize = 50;
+
+pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
+    let found = attachments(view);
+    if found.is_empty() {
+        return html! {};
+    }
+    html! {
+        section #outputs {
+            (heading("Pictures and tables of commands"))
+            @for attachment in &found { (shown(view, attachment, numbering)) }
+        }
+    }
+}
+
+fn shown(view: &View, attachment: &Attachment, numbering: &mut Numbering) -> Markup {
+    let id = &view.node(attachment.node).id;
+    let name = format!("{}, {}", attachment.output, id);
+    match &attachment.content {
+        Content::Picture { media_type, bytes } => {
+            let source = format!("data:{media_type};base64,{}", STANDARD.encode(bytes));
+            // As an image, an SVG runs no script and loads nothing.
+            let picture = html! { img.attached src=(source) alt=(name); };
+            frame::figure(numbering, picture, html! { (name) })
+        }
+        Content::Table(content) => {
+            let more = content.rows.len().saturating_sub(ROWS);
+            html! {
+                details.sheet {
+                    summary { b { (name) } " " span.quiet { (plural(content.rows.len(), "row")) } }
+                    (frame::scroll(&name, table(content)))
+                    @if more > 0 { p.quiet { "and " (grouped(more)) " more: " (get(id, attachment)) } }
+                }
+            }
+        }
+        Content::Withheld => html! {
+            p.quiet { b { (name) } ": withheld by the licence of an input; " (get(id, attachment)) " exports it" }
+        },
+        Content::Missing => html! {
+            p.quiet { b { (name) } ": not in this store; `ribflow pull` transfers it" }
+        },
+        Content::TooMany => html! {
+            p.quiet { b { (name) } ": " (get(id, attachment)) " exports it" }
+        },
+    }
+}
+
+fn get(id: &str, attachment: &Attachment) -> Markup {
+    html! { code { "ribflow get … '" (id) "." (attachment.output) "'" } }
+}
+
+fn table(content: &Table) -> Markup {
+    html! {
+        table.data.sortable {
+            thead { tr { @for column in &content.columns { th scope="col" { (column) } } } }
+            tbody {
+                @for row in content.rows.iter().take(ROWS) {
+                    tr { @for cell in row { (self::cell(cell)) } }
+                }
+            }
+        }
+    }
+}
+
+fn cell(value: &Value) -> Markup {
+    match value {
+        Value::Null => html! { td {} },
+        Value::String(text) => html! { td { (text) } },
+        value => html! { td.number { (value) } },
+    }
+}

@@ -1,0 +1,86 @@
+//! A picture: PNG as it is, SVG without scripts, links and references to other files.
+
+use std::io::Cursor;
+
+use image::ImageReader;
+
+use super::{OutputFile, one_file};
+use crate::stages::command::outputs::extension_of;
+use crate::stages::task::{Context, TaskError};
+use crate::store::artifact::Files;
+
+const MOST_BYTES: u64 = 16 << 20;
+/// Pixels on a side of a PNG.
+const LARGEST: u32 = 10_000;
+
+pub(super) fn read(file: &OutputFile, path: &str, context: &Context) -> Result<Files, TaskError> {
+    let bytes = file.bytes(MOST_BYTES)?;
+    let kept = match extension_of(path) {
+        Some("png") => {
+            check_png(&bytes).map_err(|wrong| file.wrong(wrong))?;
+            bytes
+        }
+        _ => sanitized(&bytes).map_err(|wrong| file.wrong(wrong))?,
+    };
+    one_file(path, &kept, context)
+}
+
+fn check_png(bytes: &[u8]) -> Result<(), String> {
+    let reader = ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
+    let (width, height) = reader
+        .into_dimensions()
+        .map_err(|error| error.to_string())?;
+    if width.max(height) > LARGEST {
+        return Err(format!(
+            "{width} × {height} pixels are more than {LARGEST} on a side"
+        ));
+    }
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
+    reader.limits(image::Limits::default());
+    reader.decode().map(drop).map_err(|error| error.to_string())
+}
+
+/// The SVG without anything that runs, links or loads.
+fn sanitized(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut filter = svg_hush::Filter::new();
+    filter.set_data_url_filter(svg_hush::data_url_filter::allow_standard_images);
+    let mut kept = Vec::new();
+    let mut source = bytes;
+    let filtered = filter.filter(&mut source, &mut kept);
+    filtered.map_err(|error| format!("not a picture in SVG: {error}"))?;
+    match kept.is_empty() {
+        true => Err("not a picture in SVG".to_string()),
+        false => Ok(kept),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_picture_runs_or_loads() {
+        let hostile = r##"<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"
+            width="10" height="10" onload="steal()"><script>steal()</script>
+            <style>@import url(https://evil.example/a.css); rect { fill: url(https://evil.example/b) }</style>
+            <a href="javascript:steal()"><rect id="r" width="5" height="5" fill="#f00"/></a>
+            <image xlink:href="https://evil.example/c.png"/><use href="#r"/>
+            <foreignObject><iframe src="https://evil.example"/></foreignObject></svg>"##;
+        let kept = String::from_utf8(sanitized(hostile.as_bytes()).unwrap()).unwrap();
+        for gone in [
+            "steal",
+            "script",
+            "iframe",
+            "onload",
+            "@import",
+            "url(http",
+            "=\"https:",
+        ] {
+            assert!(!kept.contains(gone), "{gone}: {kept}");
+        }
+        assert!(kept.contains("<rect") && kept.contains("#f00"), "{kept}");
+        for other in ["", "<html/>", "<svg", "\u{1}"] {
+            assert!(sanitized(other.as_bytes()).is_err(), "{other}");
+        }
+    }
+}

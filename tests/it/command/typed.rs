@@ -1,0 +1,287 @@
+//! Typed outputs of commands: a method of a lab's own beside the built-in ones.
+
+use serde_json::Value;
+
+use super::*;
+use crate::space::TestSpace;
+
+/// A "method" that keeps the model it is given, with an output of each type.
+const METHOD: &str = r#"
+import json, os, shutil, struct
+parameters = json.load(open("params.json"))
+shutil.copy("init/tensors.safetensors", "out/model.safetensors")
+json.dump({"accuracy": {"value": parameters["bias"], "unit": "percent", "n": 20, "direction": "higher", "chance": 10},
+           "loss": {"train": 0.25, "test": 0.5}}, open("out/scores.json", "w"))
+with open("out/curve.csv", "w") as curve:
+    curve.write("epoch,loss\n1,0.5\n2,0.25\n")
+with open("out/summary.jsonl", "w") as summary:
+    summary.write('{"epochs": 2}\n')
+with open("out/picture.svg", "w") as picture:
+    picture.write('<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8">'
+                  '<script>alert(1)</script><rect width="8" height="8"/></svg>')
+shutil.copytree("data", "out/copies")
+header = "{'descr': '<f4', 'fortran_order': False, 'shape': (4, 2), }"
+os.mkdir("out/deep")
+with open("out/deep/cloud.npy", "wb") as cloud:
+    cloud.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode())
+    cloud.write(struct.pack("<8f", *(float(i) for i in range(8))))
+shutil.copy("out/deep/cloud.npy", "out/deep/features.npy")
+"#;
+
+const WORKFLOW: &str = "\
+ribflow: 1
+name: own
+params: { bias: 50 }
+axes:
+  method:
+    - ft
+    - { id: mine, script: method.py }
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: narrow, images: 20 } }
+  images: { use: dataset, with: { builtin: mini-rib, domain: sketch, images: 20 } }
+  start: { use: pretrain, needs: { data: pool }, with: { arch: vit_mini, epochs: 1 } }
+  tuned:
+    each: [method]
+    use: finetune
+    needs: { init: start, data: images }
+    with: { method: \"${method}\", epochs: 1, batch: 8, warmup: 0 }
+    cases:
+      - when: method.script
+        use: command
+        needs: { init: start, data: images }
+        with:
+          files: [\"${method.script}\"]
+          params: { bias: \"${params.bias}\", list: [1, a] }
+          run: python3 method.py
+          outputs:
+            model: { model: { like: init } }
+            scores: metrics
+            curve: table
+            picture: plot
+            copies: images
+            cloud: { arrays: { file: deep/features.npy } }
+  accuracy: { each: [method], use: evaluate, needs: { model: tuned, data: images } }
+  again: { use: evaluate, needs: { model: \"tuned[method=mine]\", data: \"tuned[method=mine].copies\" } }
+  apart: { use: ot, needs: { a: \"tuned[method=mine].cloud\", b: \"tuned[method=mine].cloud\" }, with: { distance: wasserstein } }
+";
+
+fn space() -> TestSpace {
+    let space = TestSpace::new();
+    space.write("own.yaml", WORKFLOW);
+    space.write("method.py", METHOD);
+    space
+}
+
+fn results(space: &TestSpace) -> Value {
+    serde_json::from_str(&space.read("out/own/results.json")).unwrap()
+}
+
+fn metrics(results: &Value, node: &str) -> Value {
+    let nodes = results["nodes"].as_array().unwrap();
+    let found = nodes.iter().find(|known| known["id"] == node);
+    found.unwrap_or_else(|| panic!("no {node} in {results}"))["metrics"].clone()
+}
+
+#[test]
+fn a_lab_s_own_method_is_in_the_same_tables() {
+    let space = space();
+    space.run(&["run", "own.yaml", "-q"]).ok();
+    let found = results(&space);
+    let mine = metrics(&found, "tuned[method=mine]");
+    assert_eq!(mine["accuracy"], json!({ "value": 50.0, "n": 20 }));
+    assert_eq!(mine["loss.test"]["value"], 0.5);
+    let accuracy = &found["stages"]["tuned"]["metrics"]["accuracy"];
+    assert_eq!(
+        *accuracy,
+        json!({ "unit": "percent", "better": "higher", "chance": 10.0 })
+    );
+    // Its model is the one that it was given, and its images are those that it was given.
+    let evaluated = metrics(&found, "accuracy[method=mine]");
+    assert_eq!(evaluated["top1"], metrics(&found, "again")["top1"]);
+    assert_eq!(metrics(&found, "apart")["distance"]["value"], 0.0);
+    let page = space.read("out/own/report.html");
+    assert!(page.contains("data:image/svg+xml;base64,"), "no picture");
+    assert!(page.contains("loss.train"));
+
+    space.write(
+        "paper.yaml",
+        "\
+sources: { paper: { what: A paper } }
+values:
+  - { metric: \"tuned[method=mine].accuracy\", published: 50.2, tolerance: 0.5, from: paper }
+",
+    );
+    space
+        .run(&["verify", "own.yaml", "--expect", "paper.yaml"])
+        .ok();
+
+    let why = space.run(&[
+        "why",
+        "own.yaml",
+        "tuned[method=mine]",
+        "--set",
+        "params.bias=51",
+    ]);
+    let why = why.expect(0).stdout;
+    assert!(
+        why.contains("params.bias") && why.contains("50") && why.contains("51"),
+        "{why}"
+    );
+}
+
+#[test]
+fn the_order_of_outputs_is_that_of_the_file() {
+    let text = WORKFLOW.replace(
+        "            model: { model: { like: init } }\n            scores: metrics\n",
+        "            scores: metrics\n            model: { model: { like: init } }\n",
+    );
+    let space = space();
+    space.write("own.yaml", text);
+    let refused = space.run(&["validate", "own.yaml"]).expect(2).stderr;
+    assert!(refused.contains("`tuned` is metrics"), "{refused}");
+    assert!(
+        refused.contains("hint: `tuned.model` is a model"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_does_not_have_its_type_is_refused_with_line_and_field() {
+    for (kind, run, words) in [
+        (
+            "metrics",
+            "echo '{\"a\": \"x\"}' > out/x.json",
+            "`out/x.json`: `a` is a text, not a number",
+        ),
+        (
+            "metrics",
+            "printf '{\"a\": 1,\\n\"b\": NaN}' > out/x.json",
+            "line 2 column 6",
+        ),
+        (
+            "table",
+            "printf 'a,b\\n1\\n' > out/x.csv",
+            "line 2 has 1 cells, but the head has 2",
+        ),
+        ("table", "mkdir out/x.csv", "`out/x.csv` is a folder"),
+        ("arrays", "touch out/x.npz", "`out/x.npz`: "),
+        (
+            "arrays",
+            "touch out/x.npy out/x.npz",
+            "`out/x.npz` and `out/x.npy` exist",
+        ),
+        ("images", "mkdir out/x", "no images: expected a subfolder"),
+        ("plot", "echo '<html/>' > out/x.svg", "not a picture in SVG"),
+        ("plot", "echo x > out/x.png", "`out/x.png`: "),
+        (
+            "plot",
+            "true",
+            "the command did not create `out/x.svg` or `out/x.png`",
+        ),
+        (
+            "table",
+            "ln -s /etc/passwd out/x.csv",
+            "outside the node's folder",
+        ),
+    ] {
+        let with = json!({ "run": run, "shell": "sh", "outputs": [{ "x": kind }] });
+        let error = Bench::new().run(with).unwrap_err().to_string();
+        assert!(error.contains(words), "{kind} {run}: {error}");
+    }
+    let with = json!({ "run": "ln -s /etc out/d", "outputs": [{ "x": { "table": { "file": "d/a.csv" } } }] });
+    let error = Bench::new().run(with).unwrap_err().to_string();
+    assert!(error.contains("did not create"), "{error}");
+    let with = json!({ "run": "ln -s /etc out/d", "outputs": [{ "x": { "files": { "file": "d/passwd" } } }] });
+    let error = Bench::new().run(with).unwrap_err().to_string();
+    assert!(error.contains("outside the node's folder"), "{error}");
+}
+
+#[test]
+fn a_wrong_declaration_is_refused_before_anything_runs() {
+    for (outputs, words) in [
+        (json!([{ "x": "model" }]), "a model needs the structure"),
+        (
+            json!([{ "x": { "model": { "arch": "vit_smal_patch16_224" } } }]),
+            "no architecture",
+        ),
+        (
+            json!([{ "x": { "table": { "file": "../y.csv" } } }]),
+            "not a path below `out/`",
+        ),
+        (
+            json!([{ "x": { "table": { "file": "y.txt" } } }]),
+            "must end with .csv or .jsonl",
+        ),
+        (json!(["y", { "x": "table" }]), "`y` has no type"),
+        (
+            json!([{ "all": "table" }]),
+            "`all` is the name of all outputs",
+        ),
+    ] {
+        let found = problems(json!({ "run": "true", "outputs": outputs }), &[]);
+        assert!(
+            found.iter().any(|it| it.contains(words)),
+            "{outputs}: {found:?}"
+        );
+    }
+}
+
+/// Metrics and the model of a command leave; what may hold the images stays.
+#[test]
+fn of_withheld_data_only_metrics_and_weights_leave() {
+    let space = space();
+    let text = space.read("own.yaml").replace(
+        "images: { use: dataset, with: { builtin: mini-rib, domain: sketch, images: 20 } }",
+        "images: { use: dataset, with: { folder: private } }",
+    );
+    let text = text.replace(
+        "curve: table",
+        "curve: table\n            safe: { table: { file: summary.jsonl, share: true } }",
+    );
+    space.write("own.yaml", text);
+    crate::keep::withheld::photos(&space, "private", 3);
+    let mine = "tuned[method=mine]";
+    space.run(&["run", "own.yaml", "-q", mine]).ok();
+    space.run(&["key", "generate"]).ok();
+    space.run(&["remote", "add", "lab", "shared"]).ok();
+    space
+        .run(&["push", "--remote", "lab", "own.yaml", mine])
+        .ok();
+    space.run(&["lock", "own.yaml"]).ok();
+    let page = space.read("out/own/report.html");
+    assert!(
+        !page.contains("data:image/svg+xml"),
+        "a withheld picture is on the page"
+    );
+    assert!(page.contains("withheld by the licence of an input"));
+
+    let other = TestSpace::new();
+    for file in ["own.yaml", "own.yaml.lock", "method.py"] {
+        other.write(file, space.read(file));
+    }
+    let from = space.path("shared").display().to_string();
+    let key = space.run(&["key", "show"]).expect(0).stdout;
+    other.run(&["trust", "add", key.trim()]).ok();
+    other.run(&["remote", "add", "lab", &from]).ok();
+    other
+        .run(&["pull", "--remote", "lab", "own.yaml", mine])
+        .ok();
+    let got = |port: &str| {
+        let node = format!("{mine}.{port}");
+        other.run(&[
+            "get",
+            "--remote",
+            "lab",
+            "own.yaml",
+            &node,
+            "-o",
+            &format!("got/{port}"),
+        ])
+    };
+    for port in ["model", "scores", "safe"] {
+        got(port).ok();
+    }
+    for port in ["curve", "picture", "copies", "cloud"] {
+        assert_ne!(got(port).code, Some(0), "{port} left the lab");
+    }
+}
