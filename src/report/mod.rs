@@ -12,6 +12,7 @@ mod number;
 mod page;
 mod provenance;
 mod relation;
+mod repeats;
 mod results;
 pub mod ro_crate;
 mod robustness;

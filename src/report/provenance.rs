@@ -70,6 +70,9 @@ pub fn fingerprint(view: &View) -> Digest {
     }
     for axis in &graph.axes {
         text(&axis.name);
+        if axis.repeats {
+            text("repeats");
+        }
         for value in &axis.values {
             text(&value.id);
             text(value.label.as_deref().unwrap_or_default());

@@ -7,8 +7,8 @@ use petgraph::graph::NodeIndex;
 use serde::Serialize;
 
 use super::document::document;
-use super::view::{Role, View, without};
-use crate::ml::metrics::estimate::estimate;
+use super::repeats;
+use super::view::View;
 use crate::store::artifact::{Better, Metric};
 
 /// The version of the format, incremented when a change would mislead existing readers.
@@ -103,6 +103,7 @@ struct Aggregate<'a> {
 struct Averaged {
     mean: f64,
     n: u64,
+    deviation: Option<f64>,
     interval: Option<[f64; 2]>,
 }
 
@@ -237,26 +238,16 @@ fn node_results<'a>(view: &View<'a>, stages: &Fields<StageFacts<'a>>) -> Vec<Nod
 /// Aggregates of the nodes of a stage that differ only in their repeats. Only for stages with a
 /// `repeats` axis, regardless of the number of repeats.
 fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
-    let roles = view.roles();
-    let repeats: Vec<&str> = roles
-        .iter()
-        .filter(|(_, role)| **role == Role::Repeats)
-        .map(|(axis, _)| *axis)
-        .collect();
     let mut aggregates: Vec<Aggregate<'a>> = Vec::new();
-    for group in repeated(view, &repeats) {
-        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for (name, metric) in group.members.iter().flat_map(|index| view.metrics(*index)) {
-            values.entry(name).or_default().push(metric.value);
-        }
-        let metrics = values.into_iter().filter_map(|(name, values)| {
-            let over = estimate(&values)?;
+    for group in repeats::groups(view) {
+        let metrics = group.estimates(view).into_iter().map(|(name, over)| {
             let averaged = Averaged {
                 mean: over.mean,
                 n: over.n,
+                deviation: over.deviation(),
                 interval: over.interval,
             };
-            Some((name, averaged))
+            (name, averaged)
         });
         let metrics: BTreeMap<String, Averaged> = metrics.collect();
         if !metrics.is_empty() {
@@ -273,42 +264,4 @@ fn aggregates<'a>(view: &View<'a>) -> Vec<Aggregate<'a>> {
         }
     }
     aggregates
-}
-
-/// Axes with one id each.
-type Ids<'a> = Vec<(&'a str, &'a str)>;
-
-/// The nodes of one stage that agree on all axes except the repeats.
-struct Repeated<'a> {
-    stage: &'a str,
-    axes: Ids<'a>,
-    over: Vec<&'a str>,
-    members: Vec<NodeIndex>,
-}
-
-fn repeated<'a>(view: &View<'a>, repeats: &[&str]) -> Vec<Repeated<'a>> {
-    let mut groups: Vec<Repeated<'a>> = Vec::new();
-    let mut places: BTreeMap<(&str, Ids), usize> = BTreeMap::new();
-    for (index, node) in view.nodes() {
-        let names = node.axes.iter().map(|(axis, _)| axis.as_str());
-        let over: Vec<&str> = names.filter(|axis| repeats.contains(axis)).collect();
-        if over.is_empty() {
-            continue;
-        }
-        let axes = without(&node.axes, repeats);
-        let place = *places
-            .entry((&node.stage, axes.clone()))
-            .or_insert(groups.len());
-        if place == groups.len() {
-            let (stage, members) = (node.stage.as_str(), Vec::new());
-            groups.push(Repeated {
-                stage,
-                axes,
-                over,
-                members,
-            });
-        }
-        groups[place].members.push(index);
-    }
-    groups
 }

@@ -25,7 +25,7 @@ pub fn summary_text(view: &View) -> String {
         .map(|table| format!("{}, in points\n{}", table.title, table.to_text()))
         .collect();
     if benchmarks.is_empty() {
-        let small = tables::of_sheets(view, false)
+        let small = tables::short(view)
             .into_iter()
             .filter(|table| table.rows.len() <= ROWS);
         parts.extend(small.map(|table| format!("{}\n{}", table.title, table.to_text())));

@@ -7,11 +7,14 @@ use petgraph::graph::NodeIndex;
 
 use super::number::Number;
 use super::relation::{self, Predictor};
+use super::repeats::{self, Group};
 use super::robustness::{Benchmark, Experiment, benchmarks};
 use super::sheets::{Sheet, sheets};
 use super::table::{Cell, Column, Table};
 use super::verdict;
 use super::view::View;
+use crate::diag::listed;
+use crate::ml::metrics::estimate::Estimate;
 use crate::store::artifact::Metric;
 use crate::workflow::graph::Node;
 use crate::workflow::kind::Meaning;
@@ -224,12 +227,94 @@ pub fn accuracy(view: &View, benchmark: &Benchmark, prefix: &str) -> Table {
     }
 }
 
-/// One table per sheet, with all metrics or only those of whole nodes.
+/// One table per sheet, with all metrics or only those of whole nodes. A table of means over repeats
+/// precedes the table of their nodes.
 pub fn of_sheets(view: &View, parts: bool) -> Vec<Table> {
-    sheets(view)
-        .iter()
-        .map(|sheet| of_sheet(view, sheet, parts))
-        .collect()
+    let sheets = sheets(view);
+    let tables = sheets.iter().flat_map(|sheet| {
+        let means = means(view, sheet, true);
+        means.into_iter().chain([of_sheet(view, sheet, parts)])
+    });
+    tables.collect()
+}
+
+/// As [`of_sheets`] for a terminal: where there are repeats, only their means.
+pub fn short(view: &View) -> Vec<Table> {
+    let sheets = sheets(view);
+    let table = |sheet| means(view, sheet, false).unwrap_or_else(|| of_sheet(view, sheet, false));
+    sheets.iter().map(table).collect()
+}
+
+/// The means of a sheet over repeats: a row for each group with the number of repeats, and of each
+/// metric of whole nodes the mean, the standard deviation and Student's 95 % interval. Only the mean
+/// and half the width of the interval unless `is_full`. `None` without repeats.
+pub fn means(view: &View, sheet: &Sheet, is_full: bool) -> Option<Table> {
+    let groups = repeats::groups_of(view, sheet.nodes.iter().copied());
+    if !groups.iter().any(|group| group.members.len() > 1) {
+        return None;
+    }
+    let names = sheet.wholes(view);
+    let repeats = repeats::axes(view);
+    let axes = sheet.axes.iter().copied();
+    let axes: Vec<&str> = axes.filter(|axis| !repeats.contains(axis)).collect();
+    let mut columns = Vec::new();
+    if sheet.names_stages() || axes.is_empty() {
+        columns.push(Column::text("stage", "stage"));
+    }
+    columns.extend(axes.iter().map(|axis| Column::text(axis, axis)));
+    columns.push(Column::number("n", "n"));
+    for name in &names {
+        columns.push(Column::number(name, &with_unit(view, sheet, name)));
+        let more: &[(&str, &str)] = match is_full {
+            true => &[("deviation", "sd"), ("low", "95 % from"), ("high", "to")],
+            false => &[("half", "± 95 %")],
+        };
+        let more = more.iter();
+        columns.extend(more.map(|(of, label)| Column::number(&format!("{name}_{of}"), label)));
+    }
+    let row = |group: &Group| {
+        let estimates = group.estimates(view);
+        let stage = (sheet.names_stages() || axes.is_empty()).then(|| Cell::text(group.stage));
+        let mut row: Vec<Cell> = stage.into_iter().collect();
+        let axes = group.axes.iter();
+        row.extend(axes.map(|(axis, id)| Cell::named(id, view.label(axis, id))));
+        row.push(Cell::Number(Number::of(group.members.len() as f64, "")));
+        for name in &names {
+            let unit = sheet.unit(view, name).unwrap_or_default();
+            row.extend(mean_cells(estimates.get(name), unit, is_full));
+        }
+        row
+    };
+    let over = sheet.axes.iter().copied();
+    let over = over.filter(|axis| repeats.contains(axis));
+    Some(Table {
+        name: format!("{}-means", sheet.name()),
+        title: format!("Means of {} over {}", sheet.stages.join(", "), listed(over)),
+        columns,
+        rows: groups.iter().map(row).collect(),
+        notes: notes(view, &sheet.nodes),
+    })
+}
+
+fn mean_cells(estimate: Option<&Estimate>, unit: &str, is_full: bool) -> Vec<Cell> {
+    let plain = |value: Option<f64>| {
+        Cell::maybe(value.map(|value| Number {
+            signed: false,
+            ..Number::of(value, unit)
+        }))
+    };
+    let mean = Cell::or_not_run(estimate.map(|it| Number::of(it.mean, unit)));
+    let interval = estimate.and_then(|it| it.interval);
+    let bound = |at: usize| Cell::maybe(interval.map(|ends| Number::of(ends[at], unit)));
+    match is_full {
+        true => vec![
+            mean,
+            plain(estimate.and_then(Estimate::deviation)),
+            bound(0),
+            bound(1),
+        ],
+        false => vec![mean, plain(interval.map(|[low, high]| (high - low) / 2.0))],
+    }
 }
 
 fn of_sheet(view: &View, sheet: &Sheet, parts: bool) -> Table {

@@ -28,7 +28,8 @@ pub struct View<'a> {
     pub store: Option<&'a Store>,
 }
 
-/// The role of an axis in the benchmark, as declared under `with:` of the `rib` nodes.
+/// The role of an axis, as declared under `with:` of the `rib` nodes, or by the mark of an axis of
+/// repeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// Fine-tuning sets.
@@ -237,7 +238,7 @@ impl<'a> View<'a> {
             .unwrap_or(usize::MAX)
     }
 
-    /// The role that a `rib` node gives an axis.
+    /// The role of an axis.
     pub fn role(&self, axis: &str) -> Option<Role> {
         self.roles().get(axis).copied()
     }
@@ -272,6 +273,9 @@ pub fn roles(graph: &Graph) -> BTreeMap<&str, Role> {
                 roles.entry(axis).or_insert(role);
             }
         }
+    }
+    for axis in graph.axes.iter().filter(|axis| axis.repeats) {
+        roles.entry(axis.name.as_str()).or_insert(Role::Repeats);
     }
     roles
 }

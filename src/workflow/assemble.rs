@@ -142,6 +142,7 @@ fn axes(names: &Names) -> Vec<Axis> {
                 typed: value.typed.clone(),
             })
             .collect(),
+        repeats: axis.repeats,
         elsewhere: names.elsewhere(&axis.name),
     };
     resolved.map(axis).collect()

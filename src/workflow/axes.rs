@@ -45,7 +45,9 @@ impl Names<'_> {
                 problems.error(last.unwrap_or(axis.name.place), "empty-axis", message);
                 return None;
             }
-            Some(Arc::new(AxisValues::new(&axis.name.text, values)))
+            let mut values = AxisValues::new(&axis.name.text, values);
+            values.repeats = axis.repeats;
+            Some(Arc::new(values))
         });
         // While a cycle is being reported, the outer call still fills this in.
         self.resolved_axes[position] = Some(resolved.clone());
@@ -80,11 +82,13 @@ impl Names<'_> {
             _ => {
                 let message = format!("an axis is a list of values, not {}", list.what());
                 let found = problems.error(list.place, "wrong-type", message);
-                found.maybe_hint(
-                    list.scalar()
-                        .and_then(|one| label_of(&one))
-                        .map(|one| format!("write [{one}]")),
-                );
+                let one = list.scalar().and_then(|one| label_of(&one));
+                match &list.content {
+                    Content::Map(_) => {
+                        found.hint("`{ repeats: [0, 1, 2] }` marks an axis of repeats")
+                    }
+                    _ => found.maybe_hint(one.map(|one| format!("write [{one}]"))),
+                }
                 return None;
             }
         };

@@ -73,6 +73,9 @@ pub fn source_selection(node: &Node, source: &Source) -> Digest {
 pub struct Axis {
     pub name: String,
     pub values: Vec<AxisValue>,
+    /// Its values repeat one experiment: results are averaged over them.
+    #[serde(skip)]
+    pub repeats: bool,
     /// Ids that only a profile that was not applied would add.
     #[serde(skip)]
     pub elsewhere: BTreeSet<String>,

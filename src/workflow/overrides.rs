@@ -5,7 +5,7 @@ use super::expression::selector::Selector;
 use super::fields::Text;
 use super::fields::is_identifier;
 use super::options::LoadOptions;
-use super::spec::{AxisSpec, ProfileSpec, Workflow};
+use super::spec::{self, AxisSpec, ProfileSpec, Workflow};
 use crate::diag::{Diagnostic, Place, Problems, SourceText, Span, suggest};
 use crate::yaml::{self, Content, Entry, Tree};
 
@@ -24,6 +24,8 @@ pub struct AxisLayers {
     pub layers: Vec<Tree>,
     /// Lists of profiles that were not applied; their ids and fields are known names.
     pub elsewhere: Vec<Tree>,
+    /// Its values repeat one experiment. A list of an override keeps the mark.
+    pub repeats: bool,
 }
 
 /// Applies the profiles and the `--set` options to `workflow`, in that order.
@@ -62,6 +64,7 @@ impl AxisLayers {
             name: axis.name.clone(),
             layers: vec![axis.values.clone()],
             elsewhere: Vec::new(),
+            repeats: axis.repeats,
         }
     }
 }
@@ -80,6 +83,7 @@ impl Layered {
         for axis in &profile.axes {
             if let Some(known) = self.axis(&axis.name.text) {
                 known.layers.push(axis.values.clone());
+                known.repeats |= axis.repeats;
             }
         }
         if profile.goals.is_some() {
@@ -156,7 +160,9 @@ impl Layered {
 
     fn set_axis(&mut self, name: &str, place: Place, value: Tree, problems: &mut Problems) {
         if let Some(axis) = self.axis(name) {
-            axis.layers.push(value);
+            let marked = spec::repeats(&value, problems);
+            axis.repeats |= marked.is_some();
+            axis.layers.push(marked.cloned().unwrap_or(value));
             return;
         }
         let known = self.axes.iter().map(|axis| axis.name.text.as_str());

@@ -54,10 +54,22 @@ fn language(kinds: &Kinds) -> Map<String, Value> {
             "propertyNames": { "pattern": IDENTIFIER },
             "additionalProperties": {
                 "anyOf": [
-                    { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/axis_value" } },
-                    { "$ref": "#/$defs/reference" },
+                    { "$ref": "#/$defs/axis_values" },
+                    {
+                        "type": "object",
+                        "description": "Repeats of one experiment: results are averaged over them.",
+                        "additionalProperties": false,
+                        "required": ["repeats"],
+                        "properties": { "repeats": { "$ref": "#/$defs/axis_values" } },
+                    },
                 ],
             },
+        },
+        "axis_values": {
+            "anyOf": [
+                { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/axis_value" } },
+                { "$ref": "#/$defs/reference" },
+            ],
         },
         "axis_value": {
             "anyOf": [

@@ -21,6 +21,8 @@ pub struct Workflow {
 pub struct AxisSpec {
     pub name: Text,
     pub values: Tree,
+    /// Its values repeat one experiment.
+    pub repeats: bool,
 }
 
 pub struct StageSpec {
@@ -68,6 +70,9 @@ pub struct ProfileSpec {
     pub axes: Vec<AxisSpec>,
     pub goals: Option<Vec<Text>>,
 }
+
+/// The field that marks an axis.
+const REPEATS: &str = "repeats";
 
 const TOP: &[&str] = &[
     "ribflow",
@@ -198,12 +203,32 @@ fn axes(fields: &Fields, problems: &mut Problems) -> Vec<AxisSpec> {
             );
             problems.error(entry.key_place, "bad-name", message);
         }
+        let (values, is_marked) = match repeats(&entry.value, problems) {
+            Some(values) => (values, true),
+            None => (&entry.value, false),
+        };
         axes.push(AxisSpec {
             name: text_of_key(entry),
-            values: entry.value.clone(),
+            values: values.clone(),
+            repeats: is_marked,
         });
     }
     axes
+}
+
+/// The list in `{ repeats: [0, 1, 2] }`, which marks an axis as repeats of one experiment; `None`
+/// for an axis without the mark.
+pub fn repeats<'a>(axis: &'a Tree, problems: &mut Problems) -> Option<&'a Tree> {
+    let Content::Map(entries) = &axis.content else {
+        return None;
+    };
+    let values = axis.get(REPEATS)?;
+    for other in entries.iter().filter(|entry| entry.key != REPEATS) {
+        let message = format!("an axis of repeats has no field `{}`", other.key);
+        let found = problems.error(other.key_place, "unknown-field", message);
+        found.hint("write `{ repeats: [0, 1, 2] }`");
+    }
+    Some(values)
 }
 
 fn stages(top: &Fields, problems: &mut Problems) -> Vec<StageSpec> {

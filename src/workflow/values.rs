@@ -39,6 +39,8 @@ impl Resolved {
 pub struct AxisValues {
     pub name: String,
     pub values: Vec<AxisPoint>,
+    /// Its values repeat one experiment.
+    pub repeats: bool,
     /// By id, and by number.
     index: HashMap<String, u32>,
     numbers: HashMap<String, u32>,
@@ -77,6 +79,7 @@ impl AxisValues {
         Self {
             name: name.to_string(),
             values,
+            repeats: false,
             index,
             numbers,
             by_id,

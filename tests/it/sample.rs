@@ -63,6 +63,7 @@ impl Sample {
             typed: (*id).into(),
         });
         self.graph.axes.push(Axis {
+            repeats: false,
             name: name.to_string(),
             values: values.collect(),
             elsewhere: Default::default(),

@@ -6,6 +6,7 @@ use petgraph::graph::NodeIndex;
 
 use super::frame::{self, Numbering, heading, not_as_published, scroll};
 use super::lineage::shown;
+use super::means;
 use super::trace;
 use crate::report::number::{grouped, plural};
 use crate::report::sheets::{self, Sheet, part, sheets};
@@ -23,7 +24,10 @@ pub fn open(view: &View, numbering: &mut Numbering) -> Markup {
         section #metrics {
             (heading("Metrics"))
             @for sheet in &sheets(view) {
-                @if sheet.nodes.len() <= OPEN {
+                @if let Some(means) = means::of_sheet(view, sheet, numbering) {
+                    (means)
+                    (fold(view, sheet))
+                } @else if sheet.nodes.len() <= OPEN {
                     @let said = format!("Metrics of {} ({})", sheet.stages.join(", "), sheet.kind);
                     (frame::table(numbering, html! { (said) (not_as_published(view, &sheet.nodes)) }, table(view, sheet, true)))
                     (parts(view, sheet))

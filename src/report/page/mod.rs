@@ -15,6 +15,7 @@ mod heat;
 mod layers;
 mod lineage;
 mod matrix;
+mod means;
 mod metrics;
 mod palette;
 mod plot;

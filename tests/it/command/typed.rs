@@ -285,3 +285,81 @@ fn of_withheld_data_only_metrics_and_weights_leave() {
         assert_ne!(got(port).code, Some(0), "{port} left the lab");
     }
 }
+
+/// Three seeds without a stage of the kind `rib`: means, deviations and Student's intervals.
+#[test]
+fn an_axis_of_repeats_is_averaged_everywhere() {
+    let space = TestSpace::new();
+    space.write(
+        "seeds.yaml",
+        "\
+ribflow: 1
+name: seeds
+axes:
+  method: [a, b]
+  seed: { repeats: [1, 2, 3, 4, 5] }
+profiles: { one: { axes: { seed: [3] } } }
+stages:
+  score:
+    each: [method, seed]
+    use: command
+    with:
+      run: 'echo \"{\\\"top1\\\": {\\\"value\\\": 1${seed}, \\\"unit\\\": \\\"percent\\\"}}\" > out/score.json'
+      env: []
+      outputs: { score: metrics }
+",
+    );
+    let said = space.run(&["run", "seeds.yaml"]).expect(0).stdout;
+    assert!(said.contains("Means of score over `seed`"), "{said}");
+    let found: Value = serde_json::from_str(&space.read("out/seeds/results.json")).unwrap();
+    assert_eq!(found["axes"]["seed"]["role"], "repeats");
+    let aggregate = &found["aggregates"][0];
+    assert_eq!(aggregate["axes"], json!({ "method": "a" }));
+    let top1 = &aggregate["metrics"]["top1"];
+    assert_eq!((&top1["mean"], &top1["n"]), (&json!(13.0), &json!(5)));
+    // statistics.stdev, and scipy.stats.t.interval(0.95, 4, loc=13, scale=sem), of 11 to 15.
+    let near = |value: &Value, right: f64| (value.as_f64().unwrap() - right).abs() < 1e-9;
+    assert!(near(&top1["deviation"], 1.5811388300841898), "{top1}");
+    assert!(near(&top1["interval"][0], 11.03675683852244), "{top1}");
+    let table = space.read("out/seeds/tables/score-means.csv");
+    assert!(
+        table.starts_with(
+            "method,n,top1,top1_deviation,top1_low,top1_high\na,5,13,1.5811,11.0368,14.9632\n"
+        ),
+        "{table}"
+    );
+    let page = space.read("out/seeds/report.html");
+    assert!(page.contains("Means of score over `seed`") && page.contains("11.0 to 15.0"));
+
+    space.write(
+        "paper.yaml",
+        "\
+sources: { paper: { what: A paper } }
+values:
+  - { metric: \"score[method=a].top1\", published: 12.5, tolerance: 0.05, from: paper }
+claims:
+  - { says: a is above 0, from: paper, positive: \"score[method=a].top1\" }
+",
+    );
+    let verify = |more: &[&str], code: i32| {
+        let arguments = [
+            &["verify", "seeds.yaml", "--expect", "paper.yaml", "--json"],
+            more,
+        ]
+        .concat();
+        let found = space.run(&arguments).expect(code).json();
+        [
+            &found["values"][0]["verdict"],
+            &found["claims"][0]["verdict"],
+        ]
+        .map(|it| it.as_str().unwrap().to_string())
+    };
+    assert_eq!(verify(&[], 0), ["reproduced", "same"]);
+    // A list of a profile or an option keeps the mark.
+    for more in [["--profile", "one"], ["--set", "axes.seed=[3]"]] {
+        space
+            .run(&[&["run", "seeds.yaml", "-q"], &more[..]].concat())
+            .ok();
+        assert_eq!(verify(&more, 4), ["difference_only"; 2], "{more:?}");
+    }
+}
