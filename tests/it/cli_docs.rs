@@ -1,5 +1,5 @@
-//! docs/cli.md shows each command's help, and docs/kinds.md each kind and each preset, as the program
-//! prints them. `.ci/refresh` brings both pages up to date.
+//! docs/cli.md shows the common options once and each command's help without them; docs/kinds.md
+//! shows each kind and each preset, as the program prints them. `.ci/refresh` brings both pages up to date.
 
 use std::path::Path;
 
@@ -11,27 +11,47 @@ use ribflow::ml::train::method::MethodOptions;
 use crate::space::TestSpace;
 
 const HELP: &str = "<!-- help:";
+const COMMON: &str = "<!-- common options";
 const KIND: &str = "<!-- ribflow kinds";
 const PRESETS: &str = "<!-- presets -->\n\n";
 
 #[test]
 fn the_reference_shows_the_real_help() {
-    let help = |name: &str| {
-        let words: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
-        TestSpace::new().run(&words).expect(0).stdout
+    let common = common_options(&help(""));
+    let own = |name: &str| {
+        let own = help(name).replace(&format!("\n\nOptions:\n{common}"), "");
+        own.replace(&format!("\n\n{common}"), "")
     };
     hold("docs/cli.md", |page| {
         let page = with_sections(page, HELP, "ribflow ", &commands(""));
-        with_blocks(&page, HELP, help)
+        let page = with_blocks(&page, COMMON, |_| format!("Options:\n{common}"));
+        with_blocks(&page, HELP, own)
     });
+}
+
+fn help(name: &str) -> String {
+    let words: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
+    TestSpace::new().run(&words).expect(0).stdout
+}
+
+/// The options at the end of every command's options, which the page shows once.
+fn common_options(help: &str) -> String {
+    let start = help.find("  -h, --help\n").expect("the help has an option --help");
+    let lines: Vec<&str> = help[start..].lines().collect();
+    let heading = lines.iter().position(|line| *line == "Common options:");
+    let after = heading.expect("the help has common options") + 1;
+    let count = lines[after..]
+        .iter()
+        .take_while(|line| line.is_empty() || line.starts_with(' '))
+        .count();
+    lines[..after + count].join("\n").trim_end().to_string()
 }
 
 /// Commands that can be run begin two columns in, in every help text.
 #[test]
 fn examples_are_aligned() {
     for name in commands("") {
-        let words: Vec<&str> = name.split_whitespace().chain(["--help"]).collect();
-        let help = TestSpace::new().run(&words).expect(0).stdout;
+        let help = help(&name);
         let examples = help
             .lines()
             .filter(|line| line.trim_start().starts_with("ribflow "));
