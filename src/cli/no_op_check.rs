@@ -83,7 +83,7 @@ impl NoOpCheck {
         let holds = receipt.asked == self.asked
             && receipt.variables.iter().all(variable)
             && receipt.files.iter().all(file)
-            && receipt.grounds.hold(&store, &self.base)
+            && receipt.inputs.hold(&store, &self.base)
             && journal::renew(&store, &receipt.run);
         holds.then_some(receipt)
     }
@@ -96,7 +96,7 @@ impl NoOpCheck {
     }
 
     /// Writes a receipt for the next run, if this run has nothing to report except its results.
-    pub fn leave(&self, store: &Store, run: String, grounds: RunInputs, view: &View, page: &Path) {
+    pub fn leave(&self, store: &Store, run: String, inputs: RunInputs, view: &View, page: &Path) {
         let said = !view.warnings.is_empty()
             || view
                 .standings
@@ -109,7 +109,7 @@ impl NoOpCheck {
             asked: self.asked,
             variables: view.graph.variables.clone(),
             files,
-            grounds,
+            inputs,
             run,
             workflow: view.graph.name.clone(),
             nodes: view.graph.dag.node_count() as u64,

@@ -185,7 +185,7 @@ impl Verification<'_> {
             limit: None,
             force: Vec::new(),
             check_sealed: false,
-            tell_grounds: false,
+            collect_inputs: false,
             derived_max: DERIVED_MAX,
             worker: run::worker(scratch, beside, &self.request.options.remotes, None)?,
             exchange: None,

@@ -187,7 +187,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         keep_going: arguments.keep_going,
         limit: arguments.limit,
         check_sealed: arguments.check_sealed,
-        tell_grounds: words.is_some(),
+        collect_inputs: words.is_some(),
         derived_max: arguments.derived_max.0,
         worker: worker(
             store.root(),
@@ -209,7 +209,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         mut summary,
         records,
         run,
-        grounds,
+        inputs,
     } = drive(display, call.console, shared.made(), |stopped, events| {
         let store = Arc::clone(&store);
         engine::run(&graph, store, &registry, &options, stopped, events)
@@ -239,8 +239,8 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         }
         page => Some(page?),
     };
-    if let (Some(words), Some(grounds), Some(run), Some(page)) = (words, grounds, run, &page) {
-        words.leave(&store, run, grounds, &view, page);
+    if let (Some(words), Some(inputs), Some(run), Some(page)) = (words, inputs, run, &page) {
+        words.leave(&store, run, inputs, &view, page);
     }
     summary.report = page
         .as_ref()

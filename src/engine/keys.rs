@@ -478,7 +478,7 @@ impl<'a> Keys<'a> {
     /// The inputs that all keys and records depend on; `None` if a cheap check can't cover them: a
     /// node without a record, a key with several records, missing data, or data that has only just
     /// changed.
-    pub fn grounds(&self, store: &Store) -> Option<RunInputs> {
+    pub fn run_inputs(&self, store: &Store) -> Option<RunInputs> {
         let markers = store.markers()?;
         let records = self.index.folders()?;
         if self.records.iter().any(Option::is_none) || records.len() != self.found.len() {

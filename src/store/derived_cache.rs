@@ -14,12 +14,11 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use super::layout::DERIVED;
+use super::packed::{self, CHECKSUM};
 use super::{Claim, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 
-/// Bytes after the content of a piece.
-const SEAL: usize = 32;
 /// Describes the content of a folder; its modification time is the time of the last use.
 const ABOUT: &str = "about.json";
 /// The share of the disk that always stays free, as a divisor.
@@ -44,7 +43,7 @@ pub struct Piece(Mmap);
 
 impl AsRef<[u8]> for Piece {
     fn as_ref(&self) -> &[u8] {
-        &self.0[..self.0.len() - SEAL]
+        &self.0[..self.0.len() - CHECKSUM]
     }
 }
 
@@ -98,7 +97,8 @@ impl DerivedCache<'_> {
         // are removed as a whole, which does not affect a mapping.
         let map = unsafe { Mmap::map(&file) }.map_err(StoreError::io(&path))?;
         let stamp = Stamp::of(&metadata);
-        let whole = map.len() == bytes + SEAL && (self.known(&path, stamp) || sealed(&map));
+        let whole = map.len() == bytes + CHECKSUM
+            && (self.known(&path, stamp) || packed::intact(&map).is_some());
         if !whole {
             let _ = fs::remove_file(&path); // It may be gone already; it is recomputed.
             return Ok(None);
@@ -127,7 +127,7 @@ impl DerivedCache<'_> {
 
     /// Whether a piece of `bytes` bytes of `key` may be stored; removes older sets to make room.
     pub fn room(&self, key: &Digest, bytes: usize) -> Result<bool, StoreError> {
-        let needed = (bytes + SEAL) as u64;
+        let needed = (bytes + CHECKSUM) as u64;
         if needed > self.budget.bytes || !self.disk_has_room(needed)? {
             return Ok(false);
         }
@@ -169,9 +169,9 @@ impl DerivedCache<'_> {
             let text = serde_json::to_vec_pretty(about).unwrap_or_default();
             fsx::replace(&label, &session, fsx::SHARED, &text).map_err(StoreError::io(&label))?;
         }
-        let mut sealed = Vec::with_capacity(bytes.len() + SEAL);
+        let mut sealed = Vec::with_capacity(bytes.len() + CHECKSUM);
         sealed.extend_from_slice(bytes);
-        sealed.extend_from_slice(seal(bytes).as_bytes());
+        let sealed = packed::seal(sealed);
         let path = self.path(key, piece);
         let file = fsx::stage(&session, fsx::SEALED, &sealed).map_err(StoreError::io(&session))?;
         fsx::place(file, &path).map_err(StoreError::io(&path))
@@ -237,13 +237,4 @@ fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = fsx::entries(folder)?;
     folders.retain(|folder| folder.is_dir());
     Ok(folders)
-}
-
-fn sealed(map: &[u8]) -> bool {
-    let (content, end) = map.split_at(map.len() - SEAL);
-    seal(content).as_bytes() == end
-}
-
-fn seal(content: &[u8]) -> blake3::Hash {
-    blake3::Hasher::new().update_rayon(content).finalize()
 }

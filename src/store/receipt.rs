@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::layout::{RECEIPTS, RECORDS, TMP};
-use super::packed::{Reader, Writer};
+use super::packed::{Format, Reader};
 use super::recordindex::folder_path;
 use super::statcache::StatCache;
 use super::{Store, StoreError};
@@ -17,8 +17,7 @@ use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 use crate::workflow::kind::{Source, SourceShape};
 
-const MAGIC: &[u8] = b"ribflow receipt 1\n";
-const DIGEST: usize = 32;
+const FORMAT: Format = Format(b"ribflow receipt 1\n");
 
 /// The inputs and the messages of one run.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +28,7 @@ pub struct Receipt {
     pub variables: BTreeMap<String, Option<String>>,
     /// Further files that it read, and those that it wrote, by absolute path; `None`: missing.
     pub files: BTreeMap<String, Option<Digest>>,
-    pub grounds: RunInputs,
+    pub inputs: RunInputs,
     /// The id of the run.
     pub run: String,
     /// The name of the workflow.
@@ -111,7 +110,7 @@ impl RunInputs {
         };
         let stats = StatCache::open(store);
         let folder = fsx::open_folder(base);
-        let holds = |ground: &RunInput| ground.holds(&stats, base, folder.as_ref());
+        let holds = |input: &RunInput| input.holds(&stats, base, folder.as_ref());
         let hold = store.markers() == Some(self.markers)
             && self.records.iter().all(same)
             && self.sources.iter().all(holds);
@@ -129,22 +128,14 @@ impl Receipt {
     /// The receipt of this name; `None` if there is none of this version.
     pub fn read(store: &Store, name: &Digest) -> Option<Self> {
         let bytes = fsx::read_regular(&path(store, name)).ok()?;
-        let (content, seal) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
-        if Digest::of(content).as_bytes() != seal {
-            return None;
-        }
-        decode(content.strip_prefix(MAGIC)?)
+        decode(&bytes)
     }
 
     /// Stores it for the next run.
     pub fn write(&self, store: &Store, name: &Digest) -> Result<(), StoreError> {
         let path = path(store, name);
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(encode(self));
-        let seal = Digest::of(&bytes);
-        bytes.extend(seal.as_bytes());
         let tmp = store.root().join(TMP);
-        fsx::replace(&path, &tmp, fsx::SHARED, &bytes).map_err(StoreError::io(&path))
+        fsx::replace(&path, &tmp, fsx::SHARED, &encode(self)).map_err(StoreError::io(&path))
     }
 }
 
@@ -153,7 +144,7 @@ fn path(store: &Store, name: &Digest) -> PathBuf {
 }
 
 fn encode(receipt: &Receipt) -> Vec<u8> {
-    let mut writer = Writer(Vec::new());
+    let mut writer = FORMAT.writer();
     writer.digest(&receipt.asked);
     writer.json(&receipt.variables);
     writer.json(&receipt.files);
@@ -162,24 +153,24 @@ fn encode(receipt: &Receipt) -> Vec<u8> {
     writer.number(receipt.nodes);
     writer.text(&receipt.text);
     writer.json(&receipt.page);
-    writer.digest(&receipt.grounds.markers);
-    writer.length(receipt.grounds.records.len());
-    for (key, folder) in &receipt.grounds.records {
+    writer.digest(&receipt.inputs.markers);
+    writer.length(receipt.inputs.records.len());
+    for (key, folder) in &receipt.inputs.records {
         writer.digest(key);
-        writer.0.extend(folder.to_bytes());
+        writer.stamp(folder);
     }
-    writer.length(receipt.grounds.sources.len());
-    for ground in &receipt.grounds.sources {
-        writer.json(&ground.source);
-        writer.digest(&ground.digest);
-        writer.0.push(u8::from(ground.stamp.is_some()));
-        writer.0.extend(ground.stamp.unwrap_or_default().to_bytes());
+    writer.length(receipt.inputs.sources.len());
+    for input in &receipt.inputs.sources {
+        writer.json(&input.source);
+        writer.digest(&input.digest);
+        writer.tag(u8::from(input.stamp.is_some()));
+        writer.stamp(&input.stamp.unwrap_or_default());
     }
-    writer.0
+    writer.sealed()
 }
 
 fn decode(bytes: &[u8]) -> Option<Receipt> {
-    let mut reader = Reader(bytes);
+    let mut reader = Reader(FORMAT.content(bytes)?);
     Some(Receipt {
         asked: reader.digest()?,
         variables: reader.json()?,
@@ -189,17 +180,17 @@ fn decode(bytes: &[u8]) -> Option<Receipt> {
         nodes: reader.number()?,
         text: reader.text()?.to_string(),
         page: reader.json()?,
-        grounds: RunInputs {
+        inputs: RunInputs {
             markers: reader.digest()?,
-            records: reader.list(|reader| Some((reader.digest()?, stamp(reader)?)))?,
-            sources: reader.list(ground)?,
+            records: reader.list(|reader| Some((reader.digest()?, reader.stamp()?)))?,
+            sources: reader.list(run_input)?,
         },
     })
 }
 
-fn ground(reader: &mut Reader) -> Option<RunInput> {
+fn run_input(reader: &mut Reader) -> Option<RunInput> {
     let (source, digest) = (reader.json()?, reader.digest()?);
-    let (is_settled, stamp) = (reader.tag()? == 1, stamp(reader)?);
+    let (is_settled, stamp) = (reader.tag()? == 1, reader.stamp()?);
     Some(RunInput {
         source,
         digest,
@@ -207,6 +198,58 @@ fn ground(reader: &mut Reader) -> Option<RunInput> {
     })
 }
 
-fn stamp(reader: &mut Reader) -> Option<Stamp> {
-    Some(Stamp::from_bytes(&reader.array()?))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt() -> Receipt {
+        let digest = Digest::of(b"content");
+        let stamp = Stamp {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified: 4,
+            changed: -5,
+        };
+        let source = |location: &str| Source {
+            name: "data".to_string(),
+            location: PathBuf::from(location),
+            shape: SourceShape::File,
+            sealed: false,
+        };
+        let input = |location: &str, stamp| RunInput {
+            source: source(location),
+            digest,
+            stamp,
+        };
+        Receipt {
+            asked: digest,
+            variables: BTreeMap::from([("A".to_string(), None)]),
+            files: BTreeMap::from([("/b".to_string(), Some(digest))]),
+            inputs: RunInputs {
+                records: vec![(digest, stamp)],
+                sources: vec![input("a.csv", Some(stamp)), input("b.csv", None)],
+                markers: digest,
+            },
+            run: "run".to_string(),
+            workflow: "grid".to_string(),
+            nodes: 3,
+            text: "accuracy 1.0".to_string(),
+            page: PathBuf::from("/out/report.html"),
+        }
+    }
+
+    #[test]
+    fn the_bytes_of_a_receipt_stay_the_same_and_a_part_is_none() {
+        let receipt = receipt();
+        let bytes = encode(&receipt);
+        assert_eq!(
+            Digest::of(&bytes).to_hex(),
+            "fce9807d9c688d4e3127d05699c621a890720ac9ff917fbe17fb917447811e76"
+        );
+        assert_eq!(decode(&bytes), Some(receipt));
+        for end in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..end]), None);
+        }
+    }
 }

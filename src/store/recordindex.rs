@@ -21,13 +21,13 @@ use memmap2::Mmap;
 
 use self::copy::Copied;
 use super::layout::{RECORD_INDEX, RECORDS, TMP};
-use super::packed::Reader;
+use super::packed::{self, Format, Reader};
 use super::{Store, StoreError, StoredRecord};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 use crate::workflow::recipe::Recipe;
 
-const MAGIC: &[u8] = b"ribflow records 5\n";
+const FORMAT: Format = Format(b"ribflow records 5\n");
 const DIGEST: usize = 32;
 const ROW: usize = 2 * DIGEST + 1 + Stamp::BYTES + 8;
 
@@ -72,7 +72,7 @@ impl<'a> RecordIndex<'a> {
     /// The copy of the chosen record of `key`, the key of `recipe`; returns the recipe if there is
     /// no valid copy.
     pub fn copy(&mut self, key: &Digest, recipe: Recipe) -> Result<StoredRecord, Recipe> {
-        let Some((row, copied)) = self.look(key) else {
+        let Some((row, copied)) = self.find(key) else {
             return Err(recipe);
         };
         Ok(StoredRecord {
@@ -135,7 +135,7 @@ impl<'a> RecordIndex<'a> {
             .map_err(StoreError::io(&self.path))
     }
 
-    fn look(&mut self, key: &Digest) -> Option<(Row, Copied)> {
+    fn find(&mut self, key: &Digest) -> Option<(Row, Copied)> {
         let loaded = self.loaded.as_ref()?;
         let index = loaded.find(key)?;
         let (row, copy) = loaded.at(index)?;
@@ -165,25 +165,19 @@ pub(super) fn folder_path(key: &Digest) -> String {
 }
 
 fn encode(rows: &BTreeMap<Digest, (Row, Vec<u8>)>) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend((rows.len() as u64).to_le_bytes());
+    let mut writer = FORMAT.writer();
+    writer.number(rows.len() as u64);
     let mut end = 0;
     for (row, copy) in rows.values() {
         end += copy.len() as u64;
-        bytes.extend(row.key.as_bytes());
-        bytes.extend(row.record.as_bytes());
-        bytes.push(u8::from(row.alone));
-        bytes.extend(row.folder.to_bytes());
-        bytes.extend(end.to_le_bytes());
+        writer.digest(&row.key);
+        writer.digest(&row.record);
+        writer.tag(u8::from(row.alone));
+        writer.stamp(&row.folder);
+        writer.number(end);
     }
-    rows.values().for_each(|(_, copy)| bytes.extend(copy));
-    let seal = seal(&bytes);
-    bytes.extend(seal.as_bytes());
-    bytes
-}
-
-fn seal(content: &[u8]) -> blake3::Hash {
-    blake3::Hasher::new().update_rayon(content).finalize()
+    rows.values().for_each(|(_, copy)| writer.0.extend(copy));
+    writer.sealed()
 }
 
 /// A mapped index file.
@@ -192,20 +186,14 @@ struct Loaded {
     count: usize,
 }
 
-const HEAD: usize = MAGIC.len() + 8;
+const HEAD: usize = FORMAT.head() + 8;
 
 impl Loaded {
     fn open(path: &std::path::Path) -> Option<Self> {
-        let file = fsx::open_regular(path).ok()?;
-        // SAFETY: an index is written under another name and replaced as a whole, never changed.
-        let bytes = unsafe { Mmap::map(&file) }.ok()?;
-        let (content, found) = bytes.split_at_checked(bytes.len().checked_sub(DIGEST)?)?;
-        if seal(content).as_bytes() != found {
-            return None;
-        }
-        let (count, rest) = content.strip_prefix(MAGIC)?.split_first_chunk()?;
-        let count = usize::try_from(u64::from_le_bytes(*count)).ok()?;
-        rest.get(..count.checked_mul(ROW)?)?;
+        let bytes = packed::map(path)?;
+        let mut reader = Reader(FORMAT.content(&bytes)?);
+        let count = usize::try_from(reader.number()?).ok()?;
+        reader.take(count.checked_mul(ROW)?)?;
         Some(Self { bytes, count })
     }
 
@@ -227,7 +215,7 @@ impl Loaded {
             key: reader.digest()?,
             record: reader.digest()?,
             alone: reader.tag()? == 1,
-            folder: Stamp::from_bytes(&reader.array()?),
+            folder: reader.stamp()?,
         };
         let start = index.checked_sub(1).map_or(Some(0), |one| self.end(one))?;
         let copies = self.bytes.get(HEAD + self.count * ROW..)?;
@@ -237,5 +225,37 @@ impl Loaded {
     fn end(&self, index: usize) -> Option<usize> {
         let end = self.rows().get(index)?.last_chunk()?;
         usize::try_from(u64::from_le_bytes(*end)).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bytes_of_an_index_stay_the_same() {
+        let digest = |name: &str| Digest::of(name.as_bytes());
+        let row = |name: &str, alone: bool| Row {
+            key: digest(name),
+            record: digest("record"),
+            alone,
+            folder: Stamp {
+                device: 1,
+                inode: 2,
+                size: 3,
+                modified: 4,
+                changed: -5,
+            },
+        };
+        let rows = [("a", true, "copy"), ("b", false, "another copy")];
+        let rows = rows.map(|(name, alone, copy)| {
+            let row = row(name, alone);
+            (row.key, (row, copy.as_bytes().to_vec()))
+        });
+        let bytes = encode(&rows.into());
+        assert_eq!(
+            Digest::of(&bytes).to_hex(),
+            "75a7b1eef0b3fc81ad1f00466f4ea0e7a9358f25c4e630f9298536f84fdce603"
+        );
     }
 }

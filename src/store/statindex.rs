@@ -7,8 +7,7 @@
 //!
 //! Sub-folders are sorted by path, the files of each by name; the names are contiguous. So an index
 //! is used directly in mapped memory: binary search finds a file, and folders without a lookup are
-//! never read. Strings are prefixed by their length as u32, numbers are little-endian, times are
-//! nanoseconds since 1970. Anything torn, foreign or of another version counts as empty.
+//! never read. Times are nanoseconds since 1970.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -16,10 +15,11 @@ use std::path::Path;
 
 use memmap2::Mmap;
 
+use super::packed::{self, Format, Reader};
 use crate::digest::Digest;
-use crate::fsx::{self, Stamp};
+use crate::fsx::Stamp;
 
-const MAGIC: &[u8] = b"ribflow stat 2\n";
+const FORMAT: Format = Format(b"ribflow stat 2\n");
 const DIGEST: usize = 32;
 const ROW: usize = 4 + Stamp::BYTES + DIGEST;
 
@@ -34,26 +34,24 @@ pub(super) struct IndexedFile {
 pub(super) type Entries = BTreeMap<String, BTreeMap<String, IndexedFile>>;
 
 pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    put_text(&mut bytes, folder);
+    let mut writer = FORMAT.writer();
+    writer.text(folder);
     for (path, files) in entries {
-        put_text(&mut bytes, path);
-        let names: usize = files.keys().map(String::len).sum();
-        for length in [files.len(), names] {
-            bytes.extend((length as u32).to_le_bytes());
-        }
-        files.keys().for_each(|name| bytes.extend(name.as_bytes()));
+        writer.text(path);
+        writer.length(files.len());
+        writer.length(files.keys().map(String::len).sum());
+        files
+            .keys()
+            .for_each(|name| writer.0.extend(name.as_bytes()));
         let mut end = 0;
         for (name, IndexedFile { stamp, digest }) in files {
-            end += name.len() as u32;
-            bytes.extend(end.to_le_bytes());
-            bytes.extend(stamp.to_bytes());
-            bytes.extend(digest.as_bytes());
+            end += name.len();
+            writer.length(end);
+            writer.stamp(stamp);
+            writer.digest(digest);
         }
     }
-    let seal = seal(&bytes);
-    bytes.extend(seal.as_bytes());
-    bytes
+    writer.sealed()
 }
 
 /// A mapped index file.
@@ -72,32 +70,26 @@ struct Place {
 
 /// `None` if there is no such file, or if it is not an index of `folder`.
 pub(super) fn open(path: &Path, folder: &str) -> Option<Index<Mmap>> {
-    let file = fsx::open_regular(path).ok()?;
-    // SAFETY: an index is written under another name and replaced as a whole, never changed.
-    let bytes = unsafe { Mmap::map(&file) }.ok()?;
-    decode(folder, bytes)
+    decode(folder, packed::map(path)?)
 }
 
 /// The index for `folder`; `None` for bytes that are not exactly what [`encode`] wrote for it.
 fn decode<B: AsRef<[u8]>>(folder: &str, bytes: B) -> Option<Index<B>> {
-    let all = bytes.as_ref();
-    let (content, found) = all.split_at_checked(all.len().checked_sub(DIGEST)?)?;
-    if seal(content).as_bytes() != found || !content.starts_with(MAGIC) {
-        return None;
-    }
-    let mut reader = Reader {
-        bytes: content,
-        at: MAGIC.len(),
-    };
+    let content = FORMAT.content(bytes.as_ref())?;
+    let mut reader = Reader(content);
     if reader.text()? != folder {
         return None;
     }
+    let offset = |reader: &Reader| FORMAT.head() + content.len() - reader.0.len();
     let mut folders = HashMap::new();
-    while reader.at < content.len() {
+    while !reader.0.is_empty() {
         let path = reader.text()?.to_string();
-        let (files, names) = (reader.length()?, reader.length()?);
-        let names = reader.take(names)?;
-        let rows = reader.take(files.checked_mul(ROW)?)?;
+        let (files, length) = (reader.length()?, reader.length()?);
+        let start = offset(&reader);
+        reader.take(length)?;
+        let names = start..offset(&reader);
+        reader.take(files.checked_mul(ROW)?)?;
+        let rows = names.end..offset(&reader);
         folders.insert(path, Place { names, rows });
     }
     Some(Index { bytes, folders })
@@ -170,45 +162,11 @@ impl Block<'_> {
     }
 
     fn known(&self, index: usize) -> Option<IndexedFile> {
-        let (stamp, digest) = self.rows[index][4..].split_first_chunk()?;
+        let mut reader = Reader(&self.rows[index][4..]);
         Some(IndexedFile {
-            stamp: Stamp::from_bytes(stamp),
-            digest: Digest::from_bytes(digest.try_into().ok()?),
+            stamp: reader.stamp()?,
+            digest: reader.digest()?,
         })
-    }
-}
-
-fn seal(content: &[u8]) -> blake3::Hash {
-    blake3::Hasher::new().update_rayon(content).finalize()
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &str) {
-    bytes.extend((text.len() as u32).to_le_bytes());
-    bytes.extend(text.as_bytes());
-}
-
-struct Reader<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, count: usize) -> Option<Range<usize>> {
-        let range = self.at..self.at.checked_add(count)?;
-        self.bytes.get(range.clone())?;
-        self.at = range.end;
-        Some(range)
-    }
-
-    fn length(&mut self) -> Option<usize> {
-        let range = self.take(4)?;
-        Some(u32::from_le_bytes(self.bytes[range].try_into().ok()?) as usize)
-    }
-
-    fn text(&mut self) -> Option<&'a str> {
-        let length = self.length()?;
-        let range = self.take(length)?;
-        std::str::from_utf8(&self.bytes[range]).ok()
     }
 }
 
@@ -237,6 +195,25 @@ mod tests {
         prop::collection::btree_map(".{0,5}", files, 0..3)
     }
 
+    #[test]
+    fn the_bytes_of_an_index_stay_the_same() {
+        let stamp = Stamp {
+            device: 1,
+            inode: 2,
+            size: 3,
+            modified: 4,
+            changed: -5,
+        };
+        let digest = Digest::of(b"content");
+        let files = ["a", "bc"].map(|name| (name.to_string(), IndexedFile { stamp, digest }));
+        let entries = Entries::from([("sub".to_string(), files.into())]);
+        let bytes = encode("/data", &entries);
+        assert_eq!(
+            Digest::of(&bytes).to_hex(),
+            "275f9cdeeb0474187261054ab415c58d61f1b2f284654c5d1f881a3d5a5cd677"
+        );
+    }
+
     proptest! {
         #[test]
         fn an_index_reads_back_and_nothing_else_does(
@@ -260,9 +237,7 @@ mod tests {
 
         #[test]
         fn sealed_nonsense_is_refused_without_harm(content in prop::collection::vec(any::<u8>(), 0..200)) {
-            let mut bytes = [MAGIC, &[0; 4], &content].concat();
-            let seal = seal(&bytes);
-            bytes.extend(seal.as_bytes());
+            let bytes = packed::seal([FORMAT.0, &[0; 4], &content].concat());
             // Whatever the result is, nothing panics and no memory is allocated on the input's
             // claim.
             if let Some(index) = decode("", &bytes) {

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use super::artifact::{Artifact, Blob, Blobs, Tensors};
 use super::layout::WITHHELD;
+use super::packed::Format;
 use super::{BlobError, Port, Record, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
@@ -243,26 +244,20 @@ impl Store {
     }
 }
 
-const MAGIC: &[u8] = b"ribflow images 1\n";
+const FORMAT: Format = Format(b"ribflow images 1\n");
 
 fn encode(images: &[Digest]) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend(images.iter().flat_map(|one| *one.as_bytes()));
-    let seal = Digest::of(&bytes);
-    bytes.extend(seal.as_bytes());
-    bytes
+    let mut writer = FORMAT.writer();
+    images.iter().for_each(|image| writer.digest(image));
+    writer.sealed()
 }
 
 /// `None`: the list is damaged. In a list of an earlier version, only the order of the digests
 /// shows damage.
 fn decode(bytes: &[u8]) -> Option<Vec<Digest>> {
-    let digests = match bytes.strip_prefix(MAGIC) {
-        None => bytes,
-        Some(rest) => {
-            let (digests, seal) = rest.split_at(rest.len().checked_sub(32)?);
-            let written = &bytes[..MAGIC.len() + digests.len()];
-            (Digest::of(written).as_bytes() == seal).then_some(digests)?
-        }
+    let digests = match bytes.starts_with(FORMAT.0) {
+        true => FORMAT.content(bytes)?,
+        false => bytes,
     };
     let (digests, rest) = digests.as_chunks::<32>();
     let digests = digests.iter().copied().map(Digest::from_bytes);
@@ -335,6 +330,10 @@ mod tests {
         let mut images = [b"a", b"b", b"c"].map(|one| Digest::of(one)).to_vec();
         images.sort_unstable();
         let bytes = encode(&images);
+        assert_eq!(
+            Digest::of(&bytes).to_hex(),
+            "47ee56b01c8688df8527843ee3af288fd495f9a9b2a163a116f1e3ae6c25ab66"
+        );
         assert_eq!(decode(&bytes), Some(images.clone()));
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes.clone();

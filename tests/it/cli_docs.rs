@@ -36,7 +36,9 @@ fn help(name: &str) -> String {
 
 /// The options at the end of every command's options, which the page shows once.
 fn common_options(help: &str) -> String {
-    let start = help.find("  -h, --help\n").expect("the help has an option --help");
+    let start = help
+        .find("  -h, --help\n")
+        .expect("the help has an option --help");
     let lines: Vec<&str> = help[start..].lines().collect();
     let heading = lines.iter().position(|line| *line == "Common options:");
     let after = heading.expect("the help has common options") + 1;

@@ -62,7 +62,7 @@ pub struct RunOptions {
     /// Check the files of sealed datasets too.
     pub check_sealed: bool,
     /// Determine the inputs that a run with nothing to do depends on.
-    pub tell_grounds: bool,
+    pub collect_inputs: bool,
     /// The maximum number of bytes of derived work in the store.
     pub derived_max: u64,
     /// The command line of a worker.
@@ -86,7 +86,7 @@ pub struct RunResult {
     /// and the run has left no journal.
     pub run: Option<String>,
     /// The inputs that a run with nothing to do depends on, if a cheap check can cover them.
-    pub grounds: Option<RunInputs>,
+    pub inputs: Option<RunInputs>,
 }
 
 /// Runs the nodes that `graph` needs and `store` has no records of.
@@ -476,8 +476,8 @@ impl<'a> Coordinator<'a> {
         self.withhold_rest()?;
         let counts = self.decide.counts();
         let all_reused = counts.reused == self.graph.dag.node_count();
-        let grounds = match self.options.tell_grounds && all_reused {
-            true => self.keys.grounds(self.store),
+        let inputs = match self.options.collect_inputs && all_reused {
+            true => self.keys.run_inputs(self.store),
             false => None,
         };
         self.keys.save();
@@ -501,7 +501,7 @@ impl<'a> Coordinator<'a> {
             summary,
             records: self.keys.into_records(),
             run,
-            grounds,
+            inputs,
         })
     }
 }

@@ -70,20 +70,20 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Copied> {
 impl Writer {
     fn port(&mut self, port: &Port) {
         let known = PORT_TYPES.iter().position(|known| *known == port.gives);
-        self.0.push(known.map_or(u8::MAX, |place| place as u8));
+        self.tag(known.map_or(u8::MAX, |place| place as u8));
         self.digest(&port.digest);
         self.number(port.bytes);
         match &port.inline {
-            None => self.0.push(NOTHING),
+            None => self.tag(NOTHING),
             Some(Artifact::Files(tree)) if tree.is_plain() => {
-                self.0.push(TREE);
+                self.tag(TREE);
                 self.map(&tree.files, |writer, blob| {
                     writer.number(blob.bytes);
                     writer.digest(&blob.digest);
                 });
             }
             Some(artifact) => {
-                self.0.push(JSON);
+                self.tag(JSON);
                 self.json(artifact);
             }
         }
@@ -178,6 +178,10 @@ mod tests {
     fn a_copy_is_the_record_and_a_part_of_it_is_none() {
         let record = record();
         let bytes = encode(&record);
+        assert_eq!(
+            Digest::of(&bytes).to_hex(),
+            "4b984438f795f989de890ffcdde28a361abc672564856922f9624da1073d2e32"
+        );
         let copy = decode(&bytes).unwrap();
         let copy = copy.into_record(record.key, record.recipe.clone());
         assert_eq!(copy, record);

@@ -70,454 +70,200 @@ impl Vit {
     }
 }
 
-pub const TRANSFORMERS: &[Transformer] = &[
-    Transformer {
-        name: "vit_tiny_patch16_224",
-        summary: "ViT-Ti/16",
-        size: 224,
-        network: TINY.patches(16),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-        ],
-    },
-    Transformer {
-        name: "vit_tiny_patch16_384",
-        summary: "ViT-Ti/16 at 384 pixels",
-        size: 384,
-        network: TINY.patches(16),
-        checkpoints: &[bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_small_patch8_224",
-        summary: "ViT-S/8",
-        size: 224,
-        network: SMALL.patches(8),
-        checkpoints: &[bicubic("dino", IMAGENET, 0.9, 0)],
-    },
-    Transformer {
-        name: "vit_small_patch16_224",
-        summary: "ViT-S/16",
-        size: 224,
-        network: SMALL.patches(16),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-            bicubic("dino", IMAGENET, 0.9, 0),
-        ],
-    },
-    Transformer {
-        name: "vit_small_patch16_384",
-        summary: "ViT-S/16 at 384 pixels",
-        size: 384,
-        network: SMALL.patches(16),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000),
-            bicubic("augreg_in1k", HALF, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_small_patch32_224",
-        summary: "ViT-S/32",
-        size: 224,
-        network: SMALL.patches(32),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-        ],
-    },
-    Transformer {
-        name: "vit_small_patch32_384",
-        summary: "ViT-S/32 at 384 pixels",
-        size: 384,
-        network: SMALL.patches(32),
-        checkpoints: &[bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_base_patch8_224",
-        summary: "ViT-B/8",
-        size: 224,
-        network: BASE.patches(8),
-        checkpoints: &[
-            bicubic("augreg2_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("dino", IMAGENET, 0.9, 0),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_224",
-        summary: "ViT-B/16",
-        size: 224,
-        network: BASE.patches(16),
-        checkpoints: &[
-            bicubic("augreg2_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("bamboo", CLIP, 1.0, 115217),
-            bicubic("dino", IMAGENET, 0.9, 0),
-            bicubic("mae", IMAGENET, 0.9, 0),
-            bicubic("orig_in21k", HALF, 0.9, 0),
-            bicubic("orig_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("sam_in1k", HALF, 0.9, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_224_miil",
-        summary: "ViT-B/16, no bias of queries, keys and values",
-        size: 224,
-        network: BASE.patches(16).without_qkv_bias(),
-        checkpoints: &[
-            bilinear("in21k", RAW, 0.875, 11221),
-            bilinear("in21k_ft_in1k", RAW, 0.875, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_384",
-        summary: "ViT-B/16 at 384 pixels",
-        size: 384,
-        network: BASE.patches(16),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000),
-            bicubic("augreg_in1k", HALF, 1.0, 1000),
-            bicubic("orig_in21k_ft_in1k", HALF, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch32_224",
-        summary: "ViT-B/32",
-        size: 224,
-        network: BASE.patches(32),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-            bicubic("orig_in21k", HALF, 0.9, 0),
-            bicubic("sam_in1k", HALF, 0.9, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch32_384",
-        summary: "ViT-B/32 at 384 pixels",
-        size: 384,
-        network: BASE.patches(32),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000),
-            bicubic("augreg_in1k", HALF, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch16_224",
-        summary: "ViT-L/16",
-        size: 224,
-        network: LARGE.patches(16),
-        checkpoints: &[
-            bicubic("augreg_in21k_ft_in1k", HALF, 0.9, 1000),
-            bicubic("augreg_in21k", HALF, 0.9, 21843),
-            bicubic("mae", IMAGENET, 0.9, 0),
-            bicubic("orig_in21k", HALF, 0.9, 0),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch16_384",
-        summary: "ViT-L/16 at 384 pixels",
-        size: 384,
-        network: LARGE.patches(16),
-        checkpoints: &[bicubic("augreg_in21k_ft_in1k", HALF, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_large_patch32_224",
-        summary: "ViT-L/32",
-        size: 224,
-        network: LARGE.patches(32),
-        checkpoints: &[bicubic("orig_in21k", HALF, 0.9, 0)],
-    },
-    Transformer {
-        name: "vit_large_patch32_384",
-        summary: "ViT-L/32 at 384 pixels",
-        size: 384,
-        network: LARGE.patches(32),
-        checkpoints: &[bicubic("orig_in21k_ft_in1k", HALF, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_huge_patch14_224",
-        summary: "ViT-H/14",
-        size: 224,
-        network: HUGE.patches(14),
-        checkpoints: &[
-            bicubic("orig_in21k", HALF, 0.9, 0),
-            bicubic("mae", IMAGENET, 0.9, 0),
-        ],
-    },
-    Transformer {
-        name: "vit_xsmall_patch16_clip_224",
-        summary: "ViT-256 wide/16 of CLIP",
-        size: 224,
-        network: vit(256, 10, 4, 1024).patches(16).clip(),
-        checkpoints: &[bicubic("tinyclip_yfcc15m", CLIP, 0.9, 512)],
-    },
-    Transformer {
-        name: "vit_medium_patch16_clip_224",
-        summary: "ViT-512 wide/16 of CLIP",
-        size: 224,
-        network: vit(512, 12, 8, 2048).patches(16).clip(),
-        checkpoints: &[bicubic("tinyclip_yfcc15m", CLIP, 0.9, 512)],
-    },
-    Transformer {
-        name: "vit_medium_patch32_clip_224",
-        summary: "ViT-512 wide/32 of CLIP",
-        size: 224,
-        network: vit(512, 12, 8, 2048).patches(32).clip(),
-        checkpoints: &[bicubic("tinyclip_laion400m", CLIP, 0.9, 512)],
-    },
-    Transformer {
-        name: "vit_betwixt_patch32_clip_224",
-        summary: "ViT-640 wide/32 of CLIP",
-        size: 224,
-        network: vit(640, 12, 10, 2560).patches(32).clip(),
-        checkpoints: &[bicubic("tinyclip_laion400m", CLIP, 0.9, 512)],
-    },
-    Transformer {
-        name: "vit_base_patch16_clip_224",
-        summary: "ViT-B/16 of CLIP",
-        size: 224,
-        network: BASE.patches(16).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", CLIP, 0.95, 1000),
-            bicubic("datacompxl", CLIP, 1.0, 512),
-            bicubic("dfn2b", CLIP, 1.0, 512),
-            bicubic("laion2b", CLIP, 1.0, 512),
-            bicubic("laion2b_ft_in12k", CLIP, 0.9, 11821),
-            bicubic("laion2b_ft_in1k", CLIP, 1.0, 1000),
-            bicubic("laion400m_e32", CLIP, 1.0, 512),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 512),
-            bicubic("metaclip_400m", CLIP, 1.0, 512),
-            bicubic("openai", CLIP, 0.9, 512),
-            bicubic("openai_ft_in12k", CLIP, 0.9, 11821),
-            bicubic("openai_ft_in12k_in1k", CLIP, 0.95, 1000),
-            bicubic("openai_ft_in1k", CLIP, 0.9, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_clip_384",
-        summary: "ViT-B/16 of CLIP at 384 pixels",
-        size: 384,
-        network: BASE.patches(16).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", CLIP, 1.0, 1000),
-            bicubic("laion2b_ft_in1k", CLIP, 1.0, 1000),
-            bicubic("openai_ft_in12k_in1k", CLIP, 0.95, 1000),
-            bicubic("openai_ft_in1k", CLIP, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_clip_quickgelu_224",
-        summary: "ViT-B/16 of CLIP, quick GELU",
-        size: 224,
-        network: BASE.patches(16).clip().quick(),
-        checkpoints: &[
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 512),
-            bicubic("metaclip_400m", CLIP, 1.0, 512),
-            bicubic("openai", CLIP, 0.9, 512),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch16_plus_clip_240",
-        summary: "ViT-896 wide/16 of CLIP at 240 pixels",
-        size: 240,
-        network: vit(896, 12, 14, 3584).patches(16).clip(),
-        checkpoints: &[bicubic("laion400m_e32", CLIP, 1.0, 640)],
-    },
-    Transformer {
-        name: "vit_base_patch32_clip_224",
-        summary: "ViT-B/32 of CLIP",
-        size: 224,
-        network: BASE.patches(32).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", CLIP, 0.9, 1000),
-            bicubic("datacompxl", CLIP, 1.0, 512),
-            bicubic("laion2b", CLIP, 0.9, 512),
-            bicubic("laion2b_ft_in1k", CLIP, 0.9, 1000),
-            bicubic("laion400m_e32", CLIP, 0.9, 512),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 512),
-            bicubic("metaclip_400m", CLIP, 1.0, 512),
-            bicubic("openai", CLIP, 0.9, 512),
-            bicubic("openai_ft_in1k", CLIP, 0.9, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch32_clip_256",
-        summary: "ViT-B/32 of CLIP at 256 pixels",
-        size: 256,
-        network: BASE.patches(32).clip(),
-        checkpoints: &[bicubic("datacompxl", CLIP, 1.0, 512)],
-    },
-    Transformer {
-        name: "vit_base_patch32_clip_384",
-        summary: "ViT-B/32 of CLIP at 384 pixels",
-        size: 384,
-        network: BASE.patches(32).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", CLIP, 1.0, 1000),
-            bicubic("openai_ft_in12k_in1k", CLIP, 0.95, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_base_patch32_clip_448",
-        summary: "ViT-B/32 of CLIP at 448 pixels",
-        size: 448,
-        network: BASE.patches(32).clip(),
-        checkpoints: &[bicubic("laion2b_ft_in12k_in1k", CLIP, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_base_patch32_clip_quickgelu_224",
-        summary: "ViT-B/32 of CLIP, quick GELU",
-        size: 224,
-        network: BASE.patches(32).clip().quick(),
-        checkpoints: &[
-            bicubic("laion400m_e32", CLIP, 0.9, 512),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 512),
-            bicubic("metaclip_400m", CLIP, 1.0, 512),
-            bicubic("openai", CLIP, 0.9, 512),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch14_clip_224",
-        summary: "ViT-L/14 of CLIP",
-        size: 224,
-        network: LARGE.patches(14).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", HALF, 1.0, 1000),
-            bicubic("apple_mclip2_dfndr2b", CLIP, 1.0, 768),
-            bicubic("datacompxl", CLIP, 1.0, 768),
-            bicubic("dfn2b", CLIP, 1.0, 768),
-            bicubic("dfn2b_s39b", CLIP, 1.0, 768),
-            bicubic("laion2b", HALF, 1.0, 768),
-            bicubic("laion2b_ft_in12k", HALF, 1.0, 11821),
-            bicubic("laion2b_ft_in1k", HALF, 1.0, 1000),
-            bicubic("laion400m_e32", CLIP, 1.0, 768),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 768),
-            bicubic("metaclip_400m", CLIP, 1.0, 768),
-            bicubic("openai", CLIP, 1.0, 768),
-            bicubic("openai_ft_in12k", CLIP, 1.0, 11821),
-            bicubic("openai_ft_in12k_in1k", CLIP, 1.0, 1000),
-            bicubic("openai_ft_in1k", CLIP, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch14_clip_336",
-        summary: "ViT-L/14 of CLIP at 336 pixels",
-        size: 336,
-        network: LARGE.patches(14).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", HALF, 1.0, 1000),
-            bicubic("laion2b_ft_in1k", HALF, 1.0, 1000),
-            bicubic("openai", CLIP, 1.0, 768),
-            bicubic("openai_ft_in12k_in1k", CLIP, 1.0, 1000),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch14_clip_quickgelu_224",
-        summary: "ViT-L/14 of CLIP, quick GELU",
-        size: 224,
-        network: LARGE.patches(14).clip().quick(),
-        checkpoints: &[
-            bicubic("dfn2b", CLIP, 1.0, 768),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 768),
-            bicubic("metaclip_400m", CLIP, 1.0, 768),
-            bicubic("openai", CLIP, 1.0, 768),
-        ],
-    },
-    Transformer {
-        name: "vit_large_patch14_clip_quickgelu_336",
-        summary: "ViT-L/14 of CLIP at 336 pixels, quick GELU",
-        size: 336,
-        network: LARGE.patches(14).clip().quick(),
-        checkpoints: &[bicubic("openai", CLIP, 1.0, 768)],
-    },
-    Transformer {
-        name: "vit_huge_patch14_clip_224",
-        summary: "ViT-H/14 of CLIP",
-        size: 224,
-        network: HUGE.patches(14).clip(),
-        checkpoints: &[
-            bicubic("laion2b_ft_in12k_in1k", CLIP, 1.0, 1000),
-            bicubic("dfn5b", CLIP, 1.0, 1024),
-            bicubic("laion2b", CLIP, 1.0, 1024),
-            bicubic("laion2b_ft_in12k", CLIP, 1.0, 11821),
-            bicubic("laion2b_ft_in1k", CLIP, 1.0, 1000),
-            bicubic("metaclip2_worldwide", CLIP, 1.0, 1024),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 1024),
-            bicubic("metaclip_altogether", CLIP, 1.0, 1024),
-        ],
-    },
-    Transformer {
-        name: "vit_huge_patch14_clip_336",
-        summary: "ViT-H/14 of CLIP at 336 pixels",
-        size: 336,
-        network: HUGE.patches(14).clip(),
-        checkpoints: &[bicubic("laion2b_ft_in12k_in1k", CLIP, 1.0, 1000)],
-    },
-    Transformer {
-        name: "vit_huge_patch14_clip_378",
-        summary: "ViT-H/14 of CLIP at 378 pixels",
-        size: 378,
-        network: HUGE.patches(14).clip(),
-        checkpoints: &[
-            bicubic("dfn5b", CLIP, 1.0, 1024),
-            bicubic("metaclip2_worldwide", CLIP, 1.0, 1024),
-        ],
-    },
-    Transformer {
-        name: "vit_huge_patch14_clip_quickgelu_224",
-        summary: "ViT-H/14 of CLIP, quick GELU",
-        size: 224,
-        network: HUGE.patches(14).clip().quick(),
-        checkpoints: &[
-            bicubic("dfn5b", CLIP, 1.0, 1024),
-            bicubic("metaclip2_worldwide", CLIP, 1.0, 1024),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 1024),
-        ],
-    },
-    Transformer {
-        name: "vit_huge_patch14_clip_quickgelu_378",
-        summary: "ViT-H/14 of CLIP at 378 pixels, quick GELU",
-        size: 378,
-        network: HUGE.patches(14).clip().quick(),
-        checkpoints: &[bicubic("dfn5b", CLIP, 1.0, 1024)],
-    },
-    Transformer {
-        name: "vit_giant_patch14_clip_224",
-        summary: "ViT-g/14 of CLIP",
-        size: 224,
-        network: vit(1408, 40, 16, 6144).patches(14).clip(),
-        checkpoints: &[bicubic("laion2b", CLIP, 1.0, 1024)],
-    },
-    Transformer {
-        name: "vit_gigantic_patch14_clip_224",
-        summary: "ViT-G/14 of CLIP",
-        size: 224,
-        network: vit(1664, 48, 16, 8192).patches(14).clip(),
-        checkpoints: &[
-            bicubic("laion2b", CLIP, 1.0, 1280),
-            bicubic("metaclip2_worldwide", CLIP, 1.0, 1280),
-            bicubic("metaclip_2pt5b", CLIP, 1.0, 1280),
-        ],
-    },
-    Transformer {
-        name: "vit_gigantic_patch14_clip_378",
-        summary: "ViT-G/14 of CLIP at 378 pixels",
-        size: 378,
-        network: vit(1664, 48, 16, 8192).patches(14).clip(),
-        checkpoints: &[bicubic("metaclip2_worldwide", CLIP, 1.0, 1280)],
-    },
-    Transformer {
-        name: "vit_gigantic_patch14_clip_quickgelu_224",
-        summary: "ViT-G/14 of CLIP, quick GELU",
-        size: 224,
-        network: vit(1664, 48, 16, 8192).patches(14).clip().quick(),
-        checkpoints: &[bicubic("metaclip_2pt5b", CLIP, 1.0, 1280)],
-    },
-];
+/// One row for each architecture, `name: summary, pixels, network`, followed by one row for each of
+/// its checkpoints, `"tag" interpolation colours crop outputs`.
+macro_rules! transformers {
+    ($($name:ident: $summary:literal, $size:literal px, $network:expr;
+        $($tag:literal $interpolation:ident $colours:ident $crop:literal $outputs:literal;)+
+    )+) => {
+        pub const TRANSFORMERS: &[Transformer] = &[$(Transformer {
+            name: stringify!($name),
+            summary: $summary,
+            size: $size,
+            network: $network,
+            checkpoints: &[$($interpolation($tag, $colours, $crop, $outputs)),+],
+        }),+];
+    };
+}
+
+transformers! {
+    vit_tiny_patch16_224: "ViT-Ti/16", 224 px, TINY.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+    vit_tiny_patch16_384: "ViT-Ti/16 at 384 pixels", 384 px, TINY.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+    vit_small_patch8_224: "ViT-S/8", 224 px, SMALL.patches(8);
+        "dino" bicubic IMAGENET 0.9 0;
+    vit_small_patch16_224: "ViT-S/16", 224 px, SMALL.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+        "dino" bicubic IMAGENET 0.9 0;
+    vit_small_patch16_384: "ViT-S/16 at 384 pixels", 384 px, SMALL.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+        "augreg_in1k" bicubic HALF 1.0 1000;
+    vit_small_patch32_224: "ViT-S/32", 224 px, SMALL.patches(32);
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+    vit_small_patch32_384: "ViT-S/32 at 384 pixels", 384 px, SMALL.patches(32);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+    vit_base_patch8_224: "ViT-B/8", 224 px, BASE.patches(8);
+        "augreg2_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "dino" bicubic IMAGENET 0.9 0;
+    vit_base_patch16_224: "ViT-B/16", 224 px, BASE.patches(16);
+        "augreg2_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "bamboo" bicubic CLIP 1.0 115217;
+        "dino" bicubic IMAGENET 0.9 0;
+        "mae" bicubic IMAGENET 0.9 0;
+        "orig_in21k" bicubic HALF 0.9 0;
+        "orig_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "sam_in1k" bicubic HALF 0.9 1000;
+    vit_base_patch16_224_miil: "ViT-B/16, no bias of queries, keys and values", 224 px, BASE.patches(16).without_qkv_bias();
+        "in21k" bilinear RAW 0.875 11221;
+        "in21k_ft_in1k" bilinear RAW 0.875 1000;
+    vit_base_patch16_384: "ViT-B/16 at 384 pixels", 384 px, BASE.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+        "augreg_in1k" bicubic HALF 1.0 1000;
+        "orig_in21k_ft_in1k" bicubic HALF 1.0 1000;
+    vit_base_patch32_224: "ViT-B/32", 224 px, BASE.patches(32);
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+        "orig_in21k" bicubic HALF 0.9 0;
+        "sam_in1k" bicubic HALF 0.9 1000;
+    vit_base_patch32_384: "ViT-B/32 at 384 pixels", 384 px, BASE.patches(32);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+        "augreg_in1k" bicubic HALF 1.0 1000;
+    vit_large_patch16_224: "ViT-L/16", 224 px, LARGE.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 0.9 1000;
+        "augreg_in21k" bicubic HALF 0.9 21843;
+        "mae" bicubic IMAGENET 0.9 0;
+        "orig_in21k" bicubic HALF 0.9 0;
+    vit_large_patch16_384: "ViT-L/16 at 384 pixels", 384 px, LARGE.patches(16);
+        "augreg_in21k_ft_in1k" bicubic HALF 1.0 1000;
+    vit_large_patch32_224: "ViT-L/32", 224 px, LARGE.patches(32);
+        "orig_in21k" bicubic HALF 0.9 0;
+    vit_large_patch32_384: "ViT-L/32 at 384 pixels", 384 px, LARGE.patches(32);
+        "orig_in21k_ft_in1k" bicubic HALF 1.0 1000;
+    vit_huge_patch14_224: "ViT-H/14", 224 px, HUGE.patches(14);
+        "orig_in21k" bicubic HALF 0.9 0;
+        "mae" bicubic IMAGENET 0.9 0;
+    vit_xsmall_patch16_clip_224: "ViT-256 wide/16 of CLIP", 224 px, vit(256, 10, 4, 1024).patches(16).clip();
+        "tinyclip_yfcc15m" bicubic CLIP 0.9 512;
+    vit_medium_patch16_clip_224: "ViT-512 wide/16 of CLIP", 224 px, vit(512, 12, 8, 2048).patches(16).clip();
+        "tinyclip_yfcc15m" bicubic CLIP 0.9 512;
+    vit_medium_patch32_clip_224: "ViT-512 wide/32 of CLIP", 224 px, vit(512, 12, 8, 2048).patches(32).clip();
+        "tinyclip_laion400m" bicubic CLIP 0.9 512;
+    vit_betwixt_patch32_clip_224: "ViT-640 wide/32 of CLIP", 224 px, vit(640, 12, 10, 2560).patches(32).clip();
+        "tinyclip_laion400m" bicubic CLIP 0.9 512;
+    vit_base_patch16_clip_224: "ViT-B/16 of CLIP", 224 px, BASE.patches(16).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 0.95 1000;
+        "datacompxl" bicubic CLIP 1.0 512;
+        "dfn2b" bicubic CLIP 1.0 512;
+        "laion2b" bicubic CLIP 1.0 512;
+        "laion2b_ft_in12k" bicubic CLIP 0.9 11821;
+        "laion2b_ft_in1k" bicubic CLIP 1.0 1000;
+        "laion400m_e32" bicubic CLIP 1.0 512;
+        "metaclip_2pt5b" bicubic CLIP 1.0 512;
+        "metaclip_400m" bicubic CLIP 1.0 512;
+        "openai" bicubic CLIP 0.9 512;
+        "openai_ft_in12k" bicubic CLIP 0.9 11821;
+        "openai_ft_in12k_in1k" bicubic CLIP 0.95 1000;
+        "openai_ft_in1k" bicubic CLIP 0.9 1000;
+    vit_base_patch16_clip_384: "ViT-B/16 of CLIP at 384 pixels", 384 px, BASE.patches(16).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+        "laion2b_ft_in1k" bicubic CLIP 1.0 1000;
+        "openai_ft_in12k_in1k" bicubic CLIP 0.95 1000;
+        "openai_ft_in1k" bicubic CLIP 1.0 1000;
+    vit_base_patch16_clip_quickgelu_224: "ViT-B/16 of CLIP, quick GELU", 224 px, BASE.patches(16).clip().quick();
+        "metaclip_2pt5b" bicubic CLIP 1.0 512;
+        "metaclip_400m" bicubic CLIP 1.0 512;
+        "openai" bicubic CLIP 0.9 512;
+    vit_base_patch16_plus_clip_240: "ViT-896 wide/16 of CLIP at 240 pixels", 240 px, vit(896, 12, 14, 3584).patches(16).clip();
+        "laion400m_e32" bicubic CLIP 1.0 640;
+    vit_base_patch32_clip_224: "ViT-B/32 of CLIP", 224 px, BASE.patches(32).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 0.9 1000;
+        "datacompxl" bicubic CLIP 1.0 512;
+        "laion2b" bicubic CLIP 0.9 512;
+        "laion2b_ft_in1k" bicubic CLIP 0.9 1000;
+        "laion400m_e32" bicubic CLIP 0.9 512;
+        "metaclip_2pt5b" bicubic CLIP 1.0 512;
+        "metaclip_400m" bicubic CLIP 1.0 512;
+        "openai" bicubic CLIP 0.9 512;
+        "openai_ft_in1k" bicubic CLIP 0.9 1000;
+    vit_base_patch32_clip_256: "ViT-B/32 of CLIP at 256 pixels", 256 px, BASE.patches(32).clip();
+        "datacompxl" bicubic CLIP 1.0 512;
+    vit_base_patch32_clip_384: "ViT-B/32 of CLIP at 384 pixels", 384 px, BASE.patches(32).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+        "openai_ft_in12k_in1k" bicubic CLIP 0.95 1000;
+    vit_base_patch32_clip_448: "ViT-B/32 of CLIP at 448 pixels", 448 px, BASE.patches(32).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+    vit_base_patch32_clip_quickgelu_224: "ViT-B/32 of CLIP, quick GELU", 224 px, BASE.patches(32).clip().quick();
+        "laion400m_e32" bicubic CLIP 0.9 512;
+        "metaclip_2pt5b" bicubic CLIP 1.0 512;
+        "metaclip_400m" bicubic CLIP 1.0 512;
+        "openai" bicubic CLIP 0.9 512;
+    vit_large_patch14_clip_224: "ViT-L/14 of CLIP", 224 px, LARGE.patches(14).clip();
+        "laion2b_ft_in12k_in1k" bicubic HALF 1.0 1000;
+        "apple_mclip2_dfndr2b" bicubic CLIP 1.0 768;
+        "datacompxl" bicubic CLIP 1.0 768;
+        "dfn2b" bicubic CLIP 1.0 768;
+        "dfn2b_s39b" bicubic CLIP 1.0 768;
+        "laion2b" bicubic HALF 1.0 768;
+        "laion2b_ft_in12k" bicubic HALF 1.0 11821;
+        "laion2b_ft_in1k" bicubic HALF 1.0 1000;
+        "laion400m_e32" bicubic CLIP 1.0 768;
+        "metaclip_2pt5b" bicubic CLIP 1.0 768;
+        "metaclip_400m" bicubic CLIP 1.0 768;
+        "openai" bicubic CLIP 1.0 768;
+        "openai_ft_in12k" bicubic CLIP 1.0 11821;
+        "openai_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+        "openai_ft_in1k" bicubic CLIP 1.0 1000;
+    vit_large_patch14_clip_336: "ViT-L/14 of CLIP at 336 pixels", 336 px, LARGE.patches(14).clip();
+        "laion2b_ft_in12k_in1k" bicubic HALF 1.0 1000;
+        "laion2b_ft_in1k" bicubic HALF 1.0 1000;
+        "openai" bicubic CLIP 1.0 768;
+        "openai_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+    vit_large_patch14_clip_quickgelu_224: "ViT-L/14 of CLIP, quick GELU", 224 px, LARGE.patches(14).clip().quick();
+        "dfn2b" bicubic CLIP 1.0 768;
+        "metaclip_2pt5b" bicubic CLIP 1.0 768;
+        "metaclip_400m" bicubic CLIP 1.0 768;
+        "openai" bicubic CLIP 1.0 768;
+    vit_large_patch14_clip_quickgelu_336: "ViT-L/14 of CLIP at 336 pixels, quick GELU", 336 px, LARGE.patches(14).clip().quick();
+        "openai" bicubic CLIP 1.0 768;
+    vit_huge_patch14_clip_224: "ViT-H/14 of CLIP", 224 px, HUGE.patches(14).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+        "dfn5b" bicubic CLIP 1.0 1024;
+        "laion2b" bicubic CLIP 1.0 1024;
+        "laion2b_ft_in12k" bicubic CLIP 1.0 11821;
+        "laion2b_ft_in1k" bicubic CLIP 1.0 1000;
+        "metaclip2_worldwide" bicubic CLIP 1.0 1024;
+        "metaclip_2pt5b" bicubic CLIP 1.0 1024;
+        "metaclip_altogether" bicubic CLIP 1.0 1024;
+    vit_huge_patch14_clip_336: "ViT-H/14 of CLIP at 336 pixels", 336 px, HUGE.patches(14).clip();
+        "laion2b_ft_in12k_in1k" bicubic CLIP 1.0 1000;
+    vit_huge_patch14_clip_378: "ViT-H/14 of CLIP at 378 pixels", 378 px, HUGE.patches(14).clip();
+        "dfn5b" bicubic CLIP 1.0 1024;
+        "metaclip2_worldwide" bicubic CLIP 1.0 1024;
+    vit_huge_patch14_clip_quickgelu_224: "ViT-H/14 of CLIP, quick GELU", 224 px, HUGE.patches(14).clip().quick();
+        "dfn5b" bicubic CLIP 1.0 1024;
+        "metaclip2_worldwide" bicubic CLIP 1.0 1024;
+        "metaclip_2pt5b" bicubic CLIP 1.0 1024;
+    vit_huge_patch14_clip_quickgelu_378: "ViT-H/14 of CLIP at 378 pixels, quick GELU", 378 px, HUGE.patches(14).clip().quick();
+        "dfn5b" bicubic CLIP 1.0 1024;
+    vit_giant_patch14_clip_224: "ViT-g/14 of CLIP", 224 px, vit(1408, 40, 16, 6144).patches(14).clip();
+        "laion2b" bicubic CLIP 1.0 1024;
+    vit_gigantic_patch14_clip_224: "ViT-G/14 of CLIP", 224 px, vit(1664, 48, 16, 8192).patches(14).clip();
+        "laion2b" bicubic CLIP 1.0 1280;
+        "metaclip2_worldwide" bicubic CLIP 1.0 1280;
+        "metaclip_2pt5b" bicubic CLIP 1.0 1280;
+    vit_gigantic_patch14_clip_378: "ViT-G/14 of CLIP at 378 pixels", 378 px, vit(1664, 48, 16, 8192).patches(14).clip();
+        "metaclip2_worldwide" bicubic CLIP 1.0 1280;
+    vit_gigantic_patch14_clip_quickgelu_224: "ViT-G/14 of CLIP, quick GELU", 224 px, vit(1664, 48, 16, 8192).patches(14).clip().quick();
+        "metaclip_2pt5b" bicubic CLIP 1.0 1280;
+}
