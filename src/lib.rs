@@ -4,16 +4,16 @@
 //! `tests/it/house.rs` enforces it, and the exact list of who imports whom.
 //!
 //! ```text
-//! 9  cli                                       one file per subcommand: parses, calls, prints
-//! 8  bench · ui                                what `ribflow bench` measures; terminal displays, fed by events
-//! 7  engine                                    decide (pure) → claim → execute → record; emits events, prints nothing
-//! 6  report                                    HTML, plots and tables as views of records
-//! 5  remote · stages                           downloads, other stores, signatures, trust, bundles; the kinds, on top of ml
-//! 4  store                                     objects, records, index, claims, verification, cleaning
-//! 3  workflow                                  spec → expansion → checked graph of nodes; trait Kind
-//! 2  yaml                                      YAML with places, within limits
-//! 1  digest · fsx · process · memory · diag    digests, canonical encoding; files, locks; processes; allocator; diagnostics
-//! 0  ml                                        package ribflow-ml in src/ml: data · models · ops · train · ot · metrics · rng · isa
+//! 9  cli                                                one file per subcommand: parses, calls, prints
+//! 8  bench · ui                                         what `ribflow bench` measures; terminal displays, fed by events
+//! 7  engine                                             decide (pure) → claim → execute → record; emits events, prints nothing
+//! 6  report                                             HTML, plots and tables as views of records
+//! 5  remote · stages                                    downloads, other stores, signatures, trust, bundles; the kinds, on top of ml
+//! 4  store                                              objects, records, index, claims, verification, cleaning
+//! 3  workflow                                           spec → expansion → checked graph of nodes; trait Kind
+//! 2  yaml                                               YAML with places, within limits
+//! 1  digest · fsx · process · memory · diag · quantity  digests, canonical encoding; files, locks; processes; allocator; diagnostics; numbers for people
+//! 0  ml                                                 package ribflow-ml in src/ml: data · models · ops · train · ot · metrics · rng · isa
 //! ```
 
 pub mod digest;
@@ -22,6 +22,7 @@ pub mod memory;
 pub mod process;
 
 pub mod diag;
+pub mod quantity;
 
 pub mod yaml;
 

@@ -15,10 +15,11 @@ use super::invocation::quoted;
 use super::target::WorkflowArguments;
 use super::{load, locations};
 use crate::digest::Digest;
+use crate::quantity::count;
 use crate::remote::config::Config;
 use crate::remote::home::Home;
 use crate::stages;
-use crate::ui::text::{count, visible};
+use crate::ui::text::visible;
 
 #[derive(Clone, Debug, Args)]
 pub struct AllowArguments {

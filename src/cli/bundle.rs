@@ -19,6 +19,7 @@ use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
 use crate::engine;
 use crate::fsx;
+use crate::quantity::{are, bytes, count};
 use crate::remote::bundle::{About, BUNDLE_FORMAT, BundleError, BundleWriter};
 use crate::remote::exchange::PushOptions;
 use crate::remote::home::Home;
@@ -27,7 +28,6 @@ use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
 use crate::stages::registry::Registry;
-use crate::ui::text::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
 

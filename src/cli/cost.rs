@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use crate::engine::price::devices::{Hours, SHARE};
 use crate::engine::price::{RunPrice, StagePrice};
+use crate::quantity::{bytes, count, grouped};
 use crate::ui::table::Table;
-use crate::ui::text::{bytes, count, grouped};
 
 /// The estimated cost of the remaining nodes, by stage and in total; empty if none remain.
 pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {

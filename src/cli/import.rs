@@ -18,6 +18,7 @@ use super::stores;
 use super::target::WorkflowArguments;
 use super::{command_permissions, load, sharing, transfer};
 use crate::digest::Digest;
+use crate::quantity::count;
 use crate::remote::bundle::{About, BundleReader, Landing, LandingError};
 use crate::remote::exchange::{
     Exchange, LookupResult, MOST_UNKNOWN_SIZE, RecordQuery, Refusal, RefusalReason,
@@ -28,7 +29,6 @@ use crate::remote::lock::Lock;
 use crate::remote::user_profile::UserProfileError;
 use crate::stages;
 use crate::store::{BlobRequest, BlobSource};
-use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Comparison;
 

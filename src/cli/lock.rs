@@ -18,11 +18,11 @@ use super::stores;
 use super::unpinned_checkpoints::{self, UnpinnedCheckpoint};
 use super::{load, locations};
 use crate::digest::Digest;
+use crate::quantity::count;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
 use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
 use crate::store::StatCache;
-use crate::ui::text::count;
 use crate::workflow::graph::{Graph, Node, source_selection};
 use crate::workflow::kind::Source;
 

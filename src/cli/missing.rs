@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::engine::SurveyedNode;
-use crate::ui::text::{count, printable};
+use crate::quantity::count;
+use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
 
 /// The maximum number of reasons to list.

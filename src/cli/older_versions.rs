@@ -10,9 +10,9 @@ use super::failure::Failure;
 use super::target::WorkflowArguments;
 use crate::diag::{listed, suggest};
 use crate::engine::{self, Acceptable, Accepting};
+use crate::quantity::count;
 use crate::stages::registry::Registry;
 use crate::store::{ForeignRecord, Store};
-use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// The older versions to accept, as typed.

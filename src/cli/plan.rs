@@ -23,9 +23,9 @@ use super::target::TargetArguments;
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates, short};
 use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
+use crate::quantity::{bytes, count, grouped};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
-use crate::ui::text::{bytes, count, grouped};
 use crate::ui::{Detail, overview};
 use crate::workflow::graph::Graph;
 

@@ -17,10 +17,10 @@ use super::{load, sharing};
 use crate::digest::Digest;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Accepting, Gathered};
+use crate::quantity::{are, bytes, count};
 use crate::remote::Exchange;
 use crate::stages;
 use crate::store::{BlobRequest, BlobSource, Store, StoredRecord};
-use crate::ui::text::{are, bytes, count};
 use crate::workflow::graph::Graph;
 use crate::workflow::withheld::Withheld;
 

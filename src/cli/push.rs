@@ -13,11 +13,11 @@ use super::stores;
 use super::transfer::{self, TransferArguments};
 use super::{load, sharing};
 use crate::engine;
+use crate::quantity::{are, bytes, count};
 use crate::remote::Exchange;
 use crate::remote::exchange::{PushOptions, PushReport};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
-use crate::ui::text::{are, bytes, count};
 
 /// What `--help` begins with.
 const ABOUT: &str = "\

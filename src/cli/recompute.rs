@@ -22,6 +22,7 @@ use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
 use crate::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
 use crate::engine::{self, Accepting, Gathered, RunOptions, Survey};
+use crate::quantity::{count, grouped};
 use crate::remote::trust::shown_share;
 use crate::stages;
 use crate::stages::registry::Registry;
@@ -30,7 +31,7 @@ use crate::store::{BlobSource, Store, StoreError};
 use crate::ui::log::Console;
 use crate::ui::paint::Paint;
 use crate::ui::plain::PlainLines;
-use crate::ui::text::{count, grouped, printable};
+use crate::ui::text::printable;
 use crate::ui::{Detail, Display, DisplayOptions};
 use crate::workflow::graph::Graph;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::failure::Failure;
+use crate::quantity::count;
 use crate::remote::exchange::{same_bits, same_outcome};
 use crate::remote::home::Home;
 use crate::remote::signing::PublicKey;
@@ -16,7 +17,7 @@ use crate::report::View;
 use crate::report::standing::{Agrees, OtherOutcome, Revocation, Standing};
 use crate::report::verdict::Expected;
 use crate::store::{Signature, Store, StoredRecord};
-use crate::ui::text::{count, printable};
+use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
 
 /// Standings by node. Nodes without remarks are left out.

@@ -6,13 +6,14 @@ use std::io::Write;
 
 use crate::diag::listed;
 use crate::digest::Digest;
+use crate::quantity::count;
 use crate::remote::exchange::{Agreement, Refusal, RefusalReason};
 use crate::remote::keys::is_name;
 use crate::remote::signing::PublicKey;
 use crate::remote::trust::Trust;
 use crate::ui::paint::Paint;
 use crate::ui::streams;
-use crate::ui::text::{count, printable};
+use crate::ui::text::printable;
 
 /// The maximum number of lines of one kind, and of characters of quoted text.
 const MOST_LINES: usize = 8;

@@ -18,10 +18,10 @@ use super::stores;
 use super::target::TargetArguments;
 use crate::engine;
 use crate::fsx;
+use crate::quantity::count;
 use crate::report;
 use crate::report::ro_crate::{self, Contents};
 use crate::stages;
-use crate::ui::text::count;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

@@ -38,6 +38,7 @@ use crate::engine::price::forecast::Forecaster;
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
 use crate::process;
+use crate::quantity::{count, duration, grouped};
 use crate::remote::Exchange;
 use crate::report;
 use crate::stages;
@@ -50,7 +51,6 @@ use crate::ui::log::Console;
 use crate::ui::paint::{self, Paint};
 use crate::ui::plain::PlainLines;
 use crate::ui::streams;
-use crate::ui::text::{count, duration, grouped};
 use crate::ui::{Detail, Display, DisplayOptions};
 use crate::workflow::graph::Graph;
 

@@ -16,9 +16,9 @@ use super::target::WorkflowArguments;
 use super::write_back::{WriteBack, Written};
 use crate::digest::Digest;
 use crate::engine::{self, Accepting, Gathered};
+use crate::quantity::{bytes, count};
 use crate::remote::Exchange;
 use crate::store::{BlobSource, Store};
-use crate::ui::text::{bytes, count};
 use crate::workflow::graph::Graph;
 
 /// The remotes of one run.

@@ -8,6 +8,7 @@ use super::common::Common;
 use super::failure::Failure;
 use super::refusals;
 use crate::engine::Gathered;
+use crate::quantity::count;
 use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
 use crate::remote::pace::Limits;
@@ -17,7 +18,6 @@ use crate::remote::trust::Policy;
 use crate::remote::user_profile::{self, UserProfile, UserProfileError};
 use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
-use crate::ui::text::count;
 
 /// Opens remotes by name or URL. `store` receives the revocations known to the user.
 pub fn exchange(names: &[String], store: &Store) -> Result<Exchange, Failure> {

@@ -18,10 +18,11 @@ use crate::digest::Digest;
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, WorkflowIdentity};
 use crate::engine::{self, SurveyedNode};
+use crate::quantity::{count, duration};
 use crate::stages;
 use crate::ui::overview;
 use crate::ui::paint::Paint;
-use crate::ui::text::{count, duration, printable};
+use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.

@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use super::common::Common;
 use super::failure::Failure;
 use super::invocation::quoted;
+use crate::quantity::count;
 use crate::remote::lock::Lock;
 use crate::stages::checkpoint::{USUAL_FILE, is_commit};
-use crate::ui::text::count;
 use crate::workflow::graph::{Graph, Locked, Node};
 use crate::workflow::kind::Meaning;
 

@@ -12,10 +12,10 @@ use super::load;
 use super::target::TargetArguments;
 use crate::diag::{Diagnostic, Diagnostics, Severity};
 use crate::engine::price::short::{self, ShortStage};
+use crate::quantity::count;
 use crate::stages;
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
-use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.

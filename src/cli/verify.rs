@@ -16,10 +16,10 @@ use super::stores;
 use super::target::WorkflowArguments;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Survey, SurveyedNode};
+use crate::quantity::count;
 use crate::report::verdict::{Expected, Verdicts, document, expected_file};
 use crate::report::{View, verdict_text};
 use crate::stages;
-use crate::ui::text::count;
 use crate::workflow::graph::Graph;
 
 /// What `--help` begins with.

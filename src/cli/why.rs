@@ -19,13 +19,14 @@ use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
 use crate::engine::{self, Gathered, Survey, SurveyedNode};
+use crate::quantity::{bytes, count, duration, grouped};
 use crate::report::standing::{Agrees, Revocation, Standing};
 use crate::report::utc;
 use crate::stages;
 use crate::store::{Accepted, Store, StoredRecord};
 use crate::ui::Detail;
 use crate::ui::paint::Paint;
-use crate::ui::text::{bytes, count, duration, grouped, printable};
+use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
 use crate::workflow::recipe::Recipe;
 

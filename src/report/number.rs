@@ -87,41 +87,6 @@ impl Number {
     }
 }
 
-/// `1 node`, `2 nodes`.
-pub fn plural(count: usize, noun: &str) -> String {
-    let ending = if count == 1 { "" } else { "s" };
-    format!("{} {noun}{ending}", grouped(count))
-}
-
-/// `18 439` with thin spaces.
-pub fn grouped(count: usize) -> String {
-    let digits = count.to_string();
-    if digits.len() <= 4 {
-        return digits;
-    }
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-/// Formats seconds: `0.4 s`, `12 s`, `3 min 20 s`, `5 h 02 min`.
-pub fn duration(seconds: f64) -> String {
-    // The sum of nothing is -0.
-    let seconds = seconds.max(0.0) + 0.0;
-    let whole = seconds.round() as u64;
-    match whole {
-        _ if seconds < 10.0 => format!("{seconds:.1} s"),
-        0..120 => format!("{whole} s"),
-        120..7200 => format!("{} min {:02} s", whole / 60, whole % 60),
-        _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),
-    }
-}
-
 /// Seconds since 1970 as `2026-03-01T14:05:09Z` (Howard Hinnant's days-to-civil algorithm).
 pub fn utc(seconds: u64) -> String {
     let (days, rest) = ((seconds / 86_400) as i64, seconds % 86_400);
@@ -154,9 +119,6 @@ mod tests {
         assert_eq!(Number::points(-0.04).typeset(), "0.0");
         assert_eq!(Number::percent(63.0).plain(), "63");
         assert_eq!(Number::percent(1.0 / 3.0).plain(), "0.3333");
-        assert_eq!(grouped(18_439), "18\u{202f}439");
         assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
-        assert_eq!(duration(3723.0), "62 min 03 s");
-        assert_eq!(duration(std::iter::empty::<f64>().sum()), "0.0 s");
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
-use super::text::count;
+use crate::quantity::count;
 use crate::workflow::graph::Graph;
 
 /// Boxes and arrows, independent of the workflow.

@@ -10,11 +10,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::log::Console;
 use super::streams::stderr_text;
 use super::tally::Tally;
-use super::text::{self, duration, grouped};
+use super::text;
 use super::{Detail, Display, DisplayOptions, plain};
 use crate::diag::terminal::cleaned;
 use crate::engine::event::Event;
 use crate::engine::price::forecast::{Forecast, Forecaster};
+use crate::quantity::{duration, grouped};
 
 const REDRAWS_A_SECOND: u8 = 10;
 /// The update interval of the clocks in the bars.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use petgraph::graph::NodeIndex;
 
 use super::table::Table;
-use super::text::grouped;
+use crate::quantity::grouped;
 use crate::workflow::graph::Graph;
 
 /// One row for each stage with nodes, one column for each state that occurs, and totals in the last

@@ -6,10 +6,11 @@ use std::io::{self, Write};
 use std::time::Instant;
 
 use super::tally::Tally;
-use super::text::{self, count, duration, printable};
+use super::text::printable;
 use super::{Detail, Display, DisplayOptions};
 use crate::engine::event::Event;
 use crate::engine::price::forecast::Forecast;
+use crate::quantity::{self, count, duration};
 
 /// One line for each node that starts or ends. Reused nodes are counted, and listed only with `-v`.
 pub struct PlainLines<W: Write + Send> {
@@ -91,7 +92,7 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
             wall_s,
             ..
         } if verbose => {
-            let (size, took) = (text::bytes(*bytes), duration(*wall_s));
+            let (size, took) = (quantity::bytes(*bytes), duration(*wall_s));
             vec![format!(
                 "{at} derived  {kind}: {what}, {size}, {took}  ({id})"
             )]

@@ -11,15 +11,15 @@ use crate::imports::{Package, rust_files};
 const IMPORTS: &[(&str, &str)] = &[
     (
         "cli",
-        "bench ui engine remote stages report store workflow digest fsx process diag ml",
+        "bench ui engine remote stages report store workflow digest fsx process diag quantity ml",
     ),
     ("bench", "engine store workflow digest diag ml"),
-    ("ui", "engine workflow digest diag"),
+    ("ui", "engine workflow digest diag quantity"),
     (
         "engine",
         "remote stages store workflow digest fsx process diag ml",
     ),
-    ("report", "store workflow yaml digest fsx diag ml"),
+    ("report", "store workflow yaml digest fsx diag quantity ml"),
     ("stages", "remote store workflow digest fsx process diag ml"),
     ("remote", "store workflow yaml digest fsx diag"),
     ("store", "workflow digest fsx diag"),

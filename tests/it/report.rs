@@ -150,9 +150,9 @@ fn the_picture_of_10_000_stages_shows_their_kinds() {
     let files = written(&sample);
     let picture = picture(&files);
     assert_eq!(picture.matches("<rect").count(), 2);
-    assert!(picture.contains("9999 stages"));
+    assert!(picture.contains("9\u{202f}999 stages"));
     assert!(picture.len() < 2000);
-    assert!(files["report.html"].contains("10\u{202f}000 stages with 9999 connections"));
+    assert!(files["report.html"].contains("10\u{202f}000 stages with 9\u{202f}999 connections"));
 }
 
 #[test]

@@ -14,10 +14,10 @@ use crate::cli::load;
 use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine;
+use crate::quantity::{count, duration};
 use crate::remote::signing::PublicKey;
 use crate::stages;
 use crate::store::{Artifact, Store, StoredRecord};
-use crate::ui::text::{count, duration};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

@@ -10,10 +10,10 @@ use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::journal::{self, SeenRun};
+use crate::quantity::bytes;
 use crate::store::gc::Tally;
 use crate::store::inventory::{Inventory, Transient};
 use crate::ui::table::Table;
-use crate::ui::text::bytes;
 
 /// Show disk usage by kind and by run
 #[derive(Clone, Debug, Args)]

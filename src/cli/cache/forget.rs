@@ -14,9 +14,9 @@ use crate::cli::load;
 use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine::{self, journal};
+use crate::quantity::count;
 use crate::stages;
 use crate::store::Store;
-use crate::ui::text::count;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

@@ -14,9 +14,9 @@ use crate::cli::call::Call;
 use crate::cli::common::Common;
 use crate::cli::failure::{Exit, Failure};
 use crate::engine::journal;
+use crate::quantity::{bytes, count};
 use crate::store::gc::{GcOptions, GcReport, Tally};
 use crate::ui::table::Table;
-use crate::ui::text::{bytes, count};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

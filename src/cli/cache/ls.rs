@@ -15,12 +15,12 @@ use crate::cli::load;
 use crate::cli::target::{TargetArguments, WorkflowArguments};
 use crate::digest::Digest;
 use crate::engine::{self, journal};
+use crate::quantity::{bytes, duration};
 use crate::remote::signing::PublicKey;
 use crate::stages;
 use crate::store::Store;
 use crate::store::inventory::Outcome;
 use crate::ui::table::Table;
-use crate::ui::text::{bytes, duration};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

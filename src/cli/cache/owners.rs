@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::digest::Digest;
 use crate::engine::journal::SeenRun;
+use crate::quantity::count;
 use crate::report::utc;
 use crate::store::Store;
 use crate::store::gc::GcReport;
-use crate::ui::text::{count, printable};
+use crate::ui::text::printable;
 
 /// A workflow, with its profiles and overrides, that used some of the removed records; or the
 /// records that no run used.

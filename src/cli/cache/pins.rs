@@ -13,10 +13,11 @@ use crate::cli::load;
 use crate::cli::target::TargetArguments;
 use crate::cli::workflow_files;
 use crate::engine::{self, journal};
+use crate::quantity::count;
 use crate::report::utc;
 use crate::stages;
 use crate::store::pins::{Pin, PinResult, Pinned};
-use crate::ui::text::{count, printable};
+use crate::ui::text::printable;
 use crate::workflow::withheld::Withheld;
 
 /// Allow sharing of blobs that an earlier `share: false` withheld

@@ -11,8 +11,8 @@ use crate::cli::failure::{Exit, Failure};
 use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::engine::journal;
+use crate::quantity::{bytes, count, duration};
 use crate::store::inventory::Inventory;
-use crate::ui::text::{bytes, count, duration};
 
 /// Show the size of the store and what it has saved
 #[derive(Clone, Debug, Args)]

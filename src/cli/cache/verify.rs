@@ -14,12 +14,12 @@ use crate::cli::failure::{Exit, Failure};
 use crate::cli::sharing;
 use crate::digest::Digest;
 use crate::engine::journal;
+use crate::quantity::{bytes, count};
 use crate::remote::signing::PublicKey;
 use crate::remote::statement;
 use crate::store::check::{CheckReport, Fault};
 use crate::store::inventory::Inventory;
 use crate::store::{BlobRequest, Record, Signature, Store};
-use crate::ui::text::{bytes, count};
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

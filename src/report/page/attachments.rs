@@ -6,8 +6,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::frame::{self, Numbering, heading};
+use crate::quantity::page::{count, grouped};
 use crate::report::attachments::{Attachment, Content, attachments};
-use crate::report::number::{grouped, plural};
 use crate::report::view::View;
 use crate::store::artifact::Table;
 
@@ -41,7 +41,7 @@ fn shown(view: &View, attachment: &Attachment, numbering: &mut Numbering) -> Mar
             let more = content.rows.len().saturating_sub(ROWS);
             html! {
                 details.sheet {
-                    summary { b { (name) } " " span.quiet { (plural(content.rows.len(), "row")) } }
+                    summary { b { (name) } " " span.quiet { (count(content.rows.len(), "row")) } }
                     (frame::scroll(&name, table(content)))
                     @if more > 0 { p.quiet { "and " (grouped(more)) " more: " (get(id, attachment)) } }
                 }

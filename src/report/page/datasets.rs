@@ -4,9 +4,9 @@ use maud::{Markup, html};
 
 use super::frame::{Numbering, figure, heading, not_as_published};
 use super::{atlas, class_heat};
+use crate::quantity::page::count;
 use crate::report::atlas::maps;
 use crate::report::classes::class_pairs;
-use crate::report::number::plural;
 use crate::report::view::View;
 
 /// The maximum number of pictures of one type on the page.
@@ -31,7 +31,7 @@ pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
             }
             @if !pairs.is_empty() {
                 details.sheet {
-                    summary { b { "Class by class" } " " span.quiet { (plural(pairs.len(), "pair")) " of datasets" } }
+                    summary { b { "Class by class" } " " span.quiet { (count(pairs.len(), "pair")) " of datasets" } }
                     (figure(numbering, class_heat::figure(view, &pairs[..pairs.len().min(SHOWN)]), html! {
                         "Distances between the classes of two datasets, in the unit of the features: the darker, the farther; "
                         "in bold where most of a column’s mass comes from. With many classes, the pairs nearest to each other."
@@ -43,8 +43,8 @@ pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
     }
 }
 
-fn more(count: usize, what: &str) -> Markup {
+fn more(number: usize, what: &str) -> Markup {
     html! {
-        @if count > SHOWN { " The first " (SHOWN) " of " (plural(count, what)) "; " code { "ribflow get" } " gives all." }
+        @if number > SHOWN { " The first " (SHOWN) " of " (count(number, what)) "; " code { "ribflow get" } " gives all." }
     }
 }

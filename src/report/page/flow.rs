@@ -9,7 +9,7 @@ use petgraph::graph::NodeIndex;
 use super::frame::{self, Numbering};
 use super::layers::{BOX_HEIGHT, Edges, GAP_X, Layout, MARGIN};
 use super::plot::{px, width};
-use crate::report::number::{grouped, plural};
+use crate::quantity::page::{count, grouped};
 use crate::report::view::View;
 use crate::workflow::graph::StageInfo;
 
@@ -37,7 +37,7 @@ pub fn figure(view: &View, numbering: &mut Numbering) -> Markup {
         return frame::figure(numbering, drawing(&stages, &layout, &loops, label), caption);
     }
     let caption = html! {
-        "The workflow has " (plural(stages.len(), "stage")) " with " (plural(edges.len(), "connection"))
+        "The workflow has " (count(stages.len(), "stage")) " with " (count(edges.len(), "connection"))
         ", too many to draw one by one. A box stands for all nodes of a kind."
     };
     let kinds = kinds(view, &stages);
@@ -115,7 +115,7 @@ fn of_stage(view: &View, stage: &StageInfo, nodes: Vec<NodeIndex>) -> Block {
     };
     let skipped = match view.graph.skipped.get(&stage.name) {
         Some(skipped) if *skipped > 0 => {
-            format!("\n{} left out by skip", plural(*skipped, "point"))
+            format!("\n{} left out by skip", count(*skipped, "point"))
         }
         _ => String::new(),
     };
@@ -128,7 +128,7 @@ fn of_stage(view: &View, stage: &StageInfo, nodes: Vec<NodeIndex>) -> Block {
         words: format!(
             "{}: {}{axes}{skipped}{description}",
             stage.name,
-            plural(nodes.len(), "node")
+            count(nodes.len(), "node")
         ),
         complete,
         nodes,
@@ -151,12 +151,12 @@ fn kinds(view: &View, stages: &[Block]) -> Vec<Block> {
         }
     }
     let block = |(kind, stages, nodes): (&str, BTreeSet<usize>, Vec<NodeIndex>)| {
-        let stages = plural(stages.len(), "stage");
+        let stages = count(stages.len(), "stage");
         let (share, complete) = share(view, &nodes);
         Block {
             name: kind.to_string(),
             subtitle: format!("{stages} · {share}"),
-            words: format!("{kind}: {} of {stages}", plural(nodes.len(), "node")),
+            words: format!("{kind}: {} of {stages}", count(nodes.len(), "node")),
             complete,
             nodes,
         }

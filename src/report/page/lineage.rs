@@ -3,7 +3,9 @@
 use maud::{Markup, html};
 use petgraph::graph::NodeIndex;
 
-use crate::report::number::{Number, duration, grouped, plural, utc};
+use crate::quantity::duration;
+use crate::quantity::page::{count, grouped};
+use crate::report::number::{Number, utc};
 use crate::report::view::View;
 use crate::store::artifact::Metric;
 
@@ -29,7 +31,7 @@ fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
             summary {
                 b { (stage) } " "
                 span.quiet {
-                    (kinds) " · " (plural(members.len(), "node"))
+                    (kinds) " · " (count(members.len(), "node"))
                     @if seconds > 0.0 { " · " (duration(seconds)) }
                 }
             }

@@ -8,7 +8,7 @@ use super::frame::{self, Numbering, heading, not_as_published, scroll};
 use super::lineage::shown;
 use super::means;
 use super::trace;
-use crate::report::number::{grouped, plural};
+use crate::quantity::page::{count, grouped};
 use crate::report::sheets::{self, Sheet, part, sheets};
 use crate::report::view::View;
 use crate::store::artifact::Metric;
@@ -66,7 +66,7 @@ fn fold(view: &View, sheet: &Sheet) -> Markup {
 fn caption(sheet: &Sheet) -> Markup {
     html! {
         b { (sheet.stages.join(", ")) } " "
-        span.quiet { (sheet.kind) " · " (plural(sheet.nodes.len(), "node")) }
+        span.quiet { (sheet.kind) " · " (count(sheet.nodes.len(), "node")) }
     }
 }
 
@@ -137,7 +137,7 @@ fn parts(view: &View, sheet: &Sheet) -> Markup {
         .flat_map(|index| parts.iter().map(move |part| (*index, part)));
     html! {
         details.sheet.inner {
-            summary { span.quiet { "by part: " (plural(parts.len(), "part")) } }
+            summary { span.quiet { "by part: " (count(parts.len(), "part")) } }
             div.scroll tabindex="0" role="group" aria-label="Metrics by part" { table.data.sortable {
                 thead { tr {
                     @if sheet.names_stages() { th scope="col" { "stage" } }

@@ -29,10 +29,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::accepted;
-use super::number::{duration, grouped, plural, utc};
+use super::number::utc;
 use super::relation::relations;
 use super::robustness::benchmarks;
 use super::view::View;
+use crate::quantity::duration;
+use crate::quantity::page::{count, grouped};
 use crate::workflow::kind::Meaning;
 use frame::{Numbering, heading};
 
@@ -100,7 +102,7 @@ fn head(view: &View) -> Markup {
             @if view.records.len() < graph.dag.node_count() {
                 p.note.warn { b { "Not complete. " }
                     (grouped(graph.dag.node_count() - view.records.len())) " of "
-                    (plural(graph.dag.node_count(), "node")) " have no result yet; means that need them are left out." }
+                    (count(graph.dag.node_count(), "node")) " have no result yet; means that need them are left out." }
             }
             @for warning in view.warnings {
                 p.note.warn { b { "Taken back. " } (warning) }

@@ -213,7 +213,7 @@ fn options(store: &Path) -> RunOptions {
         device: "cpu".to_string(),
         keep_going: false,
         check_sealed: false,
-        tell_grounds: false,
+        collect_inputs: false,
         limit: None,
         derived_max: 0,
         force: Vec::new(),
