@@ -1,7 +1,7 @@
 //! The state of each node of a graph in a store, for `plan`, `status` and `why`. Runs nothing,
 //! claims nothing, writes nothing but the stat cache.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
@@ -22,6 +22,7 @@ use crate::workflow::recipe::Recipe;
 /// The state of every node, in the order of the graph.
 pub struct Survey {
     pub nodes: Vec<SurveyedNode>,
+    positions: HashMap<NodeIndex, usize>,
 }
 
 /// The state of one node.
@@ -44,6 +45,15 @@ pub struct SurveyedNode {
 }
 
 impl Survey {
+    fn new(nodes: Vec<SurveyedNode>) -> Self {
+        let positions = nodes.iter().enumerate();
+        let positions = positions.map(|(position, one)| (one.node, position));
+        Self {
+            positions: positions.collect(),
+            nodes,
+        }
+    }
+
     /// The record of every node that has one.
     pub fn into_records(self) -> BTreeMap<NodeIndex, StoredRecord> {
         let nodes = self.nodes.into_iter();
@@ -56,7 +66,7 @@ impl Survey {
     }
 
     pub fn get(&self, node: NodeIndex) -> Option<&SurveyedNode> {
-        self.nodes.iter().find(|surveyed| surveyed.node == node)
+        self.nodes.get(*self.positions.get(&node)?)
     }
 }
 
@@ -88,7 +98,7 @@ pub fn survey_with(
         nodes.push(look(graph, &mut keys, &mut history, gathered, node)?);
     }
     keys.save();
-    Ok(Survey { nodes })
+    Ok(Survey::new(nodes))
 }
 
 fn look(

@@ -311,7 +311,11 @@ impl<'a> Gathered<'a> {
             range: begin..self.labels.len(),
         });
         let progress = origin.context.progress;
-        progress.advance(self.labels.len() as u64, self.total as u64, "images");
+        progress.advance(
+            self.labels.len() as u64,
+            self.total as u64,
+            "images decoded",
+        );
         Ok(())
     }
 

@@ -25,7 +25,7 @@ const TICK: Duration = Duration::from_millis(250);
 struct NodeBar {
     bar: ProgressBar,
     id: String,
-    /// Whether it has reported progress.
+    /// Whether it has reported progress with a known total.
     measured: bool,
 }
 
@@ -109,11 +109,21 @@ impl<'a> Live<'a> {
         let Some(node) = self.nodes.get_mut(id) else {
             return;
         };
-        let first = !std::mem::replace(&mut node.measured, true);
-        node.bar.set_length(total);
-        node.bar.set_position(done.min(total));
-        node.bar.set_message(text::printable(unit));
-        if first {
+        // Without a known total there is no bar.
+        let measured = total > 0;
+        let changed = std::mem::replace(&mut node.measured, measured) != measured;
+        let unit = text::printable(unit);
+        if measured {
+            node.bar.set_length(total);
+            node.bar.set_position(done.min(total));
+            node.bar.set_message(unit);
+        } else {
+            node.bar.set_message(format!(
+                "{} {unit}",
+                grouped(usize::try_from(done).unwrap_or(usize::MAX))
+            ));
+        }
+        if changed {
             self.lay_out();
         }
     }

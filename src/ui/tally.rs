@@ -29,8 +29,19 @@ pub struct Tally {
 struct Running {
     since: f64,
     threads: f64,
-    /// The reported progress, from 0 to 1.
-    share: f64,
+    /// The time of the last report, or of the start.
+    reported: f64,
+    phase: Option<Phase>,
+}
+
+/// A node reports its progress in phases, such as decoding, training and testing. Each phase counts
+/// from 0 to its own total.
+#[derive(Clone, Debug)]
+struct Phase {
+    since: f64,
+    done: u64,
+    total: u64,
+    unit: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +93,12 @@ impl Observed {
     /// The correction factor for forecasts.
     fn factor(&self) -> Option<f64> {
         (self.foreseen > 0.0).then(|| self.worked_foreseen / self.foreseen)
+    }
+
+    /// The same, as if another `PRIOR` nodes had the factor `other`.
+    fn damped(&self, other: f64) -> f64 {
+        let prior = PRIOR * self.foreseen / self.nodes.max(1) as f64;
+        (self.worked_foreseen + other * prior) / (self.foreseen + prior)
     }
 
     fn mean(&self) -> Option<f64> {
@@ -144,15 +161,19 @@ impl Tally {
                 let running = Running {
                     since: now,
                     threads: (*threads).max(1) as f64,
-                    share: 0.0,
+                    reported: now,
+                    phase: None,
                 };
                 self.running.insert(id.clone(), running);
             }
             Event::NodeProgress {
-                id, done, total, ..
+                id,
+                done,
+                total,
+                unit,
             } => {
                 if let Some(running) = self.running.get_mut(id) {
-                    running.share = (*done as f64 / (*total).max(1) as f64).clamp(0.0, 1.0);
+                    running.report(now, *done, *total, unit);
                 }
             }
             Event::NodeReused { id, .. } => self.end(id, End::Reused),
@@ -261,6 +282,16 @@ impl Tally {
 /// The least share of a node that says how long the whole takes: the first steps are slow.
 const TELLING: f64 = 0.05;
 
+/// The share from which on a node's own pace is better known than that of similar stages.
+const CONVINCING: f64 = 0.3;
+
+/// How many nodes of transport the factor of the machine counts for: the time of each varies by
+/// several times.
+const PRIOR: f64 = 3.0;
+
+/// The unit of a phase before the work itself.
+const DECODED: &str = "images decoded";
+
 /// Seconds; shorter nodes count as that long.
 const SHORTEST: f64 = 0.01;
 
@@ -273,28 +304,41 @@ struct Estimates<'a> {
     mean: Option<f64>,
 }
 
+/// The totals of all stages that the same thing takes most time of.
+fn groups(tally: &Tally, stages: &BTreeMap<&str, Observed>) -> BTreeMap<Dominant, Observed> {
+    let mut groups: BTreeMap<Dominant, Observed> = BTreeMap::new();
+    for (name, ran) in stages {
+        let stage = tally.stages.get(*name);
+        let dominant = stage.map_or_else(Dominant::default, |stage| stage.dominated_by);
+        groups.entry(dominant).or_default().join(ran);
+    }
+    groups
+}
+
 impl<'a> Estimates<'a> {
     fn of(tally: &'a Tally, now: f64) -> Self {
-        let mut stages: BTreeMap<&str, Observed> = BTreeMap::new();
-        for (name, stage) in &tally.stages {
-            if stage.ran.nodes > 0 {
-                stages.insert(name, stage.ran);
-            }
-        }
+        let ran = tally.stages.iter().filter(|(_, stage)| stage.ran.nodes > 0);
+        let mut stages: BTreeMap<&str, Observed> = ran
+            .map(|(name, stage)| (name.as_str(), stage.ran))
+            .collect();
+        let by_ran = groups(tally, &stages);
         for (id, running) in &tally.running {
             let stage = stage_of(id);
             let is_known = tally.stages.get(stage).is_some_and(|it| it.ran.nodes > 0);
             if let (Some(left), false) = (running.left(now), is_known) {
-                let known = stages.entry(stage).or_default();
-                known.add(running.spent(now) + left, tally.forecast.nodes.get(id));
+                let forecast = tally.forecast.nodes.get(id);
+                let mut whole = running.spent(now) + left;
+                let alike = forecast.map(|node| (node, by_ran.get(&node.dominated_by)));
+                if let Some((node, Some(alike))) = alike
+                    && let Some(factor) = alike.factor()
+                {
+                    let weight = (running.share() / CONVINCING).min(1.0);
+                    whole = weight * whole + (1.0 - weight) * node.seconds * factor;
+                }
+                stages.entry(stage).or_default().add(whole, forecast);
             }
         }
-        let mut groups: BTreeMap<Dominant, Observed> = BTreeMap::new();
-        for (name, ran) in &stages {
-            let stage = tally.stages.get(*name);
-            let dominant = stage.map_or_else(Dominant::default, |stage| stage.dominated_by);
-            groups.entry(dominant).or_default().join(ran);
-        }
+        let groups = groups(tally, &stages);
         // Lengths differ by orders of magnitude: the arithmetic mean would be that of the longest.
         let logs = stages.values().filter_map(Observed::mean);
         let logs: Vec<f64> = logs.map(|mean| mean.max(SHORTEST).ln()).collect();
@@ -311,25 +355,63 @@ impl<'a> Estimates<'a> {
     }
 
     fn factor(&self, stage: &str, dominant: Dominant) -> f64 {
-        let own = self.stages.get(stage).and_then(Observed::factor);
+        let own = self.stages.get(stage).filter(|ran| ran.foreseen > 0.0);
         // Nodes without work of their own have nothing in common.
-        let alike = || match dominant {
+        let alike = match dominant {
             Dominant::Overhead => None,
+            Dominant::Transport => self.machine(),
             _ => self.groups.get(&dominant).and_then(Observed::factor),
         };
-        own.or_else(alike).unwrap_or(1.0)
+        match (own, alike) {
+            (Some(own), Some(alike)) if dominant == Dominant::Transport => own.damped(alike),
+            (own, alike) => own.and_then(Observed::factor).or(alike).unwrap_or(1.0),
+        }
+    }
+
+    /// The factor of the machine, by the arithmetic that has run on it.
+    fn machine(&self) -> Option<f64> {
+        self.groups.get(&Dominant::Arithmetic)?.factor()
     }
 }
 
 impl Running {
+    fn report(&mut self, now: f64, done: u64, total: u64, unit: &str) {
+        let goes_on = |phase: &&mut Phase| {
+            phase.unit == unit && phase.total == total && phase.done <= done && phase.done < total
+        };
+        match self.phase.as_mut().filter(goes_on) {
+            Some(phase) => phase.done = done,
+            None => {
+                self.phase = Some(Phase {
+                    since: self.reported,
+                    done,
+                    total,
+                    unit: unit.to_string(),
+                });
+            }
+        }
+        self.reported = now;
+    }
+
     /// The work done so far.
     fn spent(&self, now: f64) -> f64 {
         (now - self.since) * self.threads
     }
 
-    /// The remaining work at its own pace, if it has reported progress.
+    /// The done part of the phase, from 0 to 1; 0 if its total is unknown.
+    fn share(&self) -> f64 {
+        let phase = self.phase.as_ref().filter(|phase| phase.total > 0);
+        phase.map_or(0.0, |phase| {
+            (phase.done as f64 / phase.total as f64).min(1.0)
+        })
+    }
+
+    /// The remaining work at its own pace, if its phase says that.
     fn left(&self, now: f64) -> Option<f64> {
-        (self.share >= TELLING).then(|| self.spent(now) * (1.0 - self.share) / self.share)
+        let phase = self.phase.as_ref()?;
+        let share = self.share();
+        let tells = phase.unit != DECODED && (TELLING..=1.0).contains(&share);
+        tells.then(|| (now - phase.since) * self.threads * (1.0 - share) / share)
     }
 }
 

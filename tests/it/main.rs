@@ -71,6 +71,7 @@ mod silence;
 mod smoke;
 mod space;
 mod store;
+mod time_left;
 mod tiny;
 mod tiny_runs;
 mod tools;

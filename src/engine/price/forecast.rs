@@ -1,6 +1,6 @@
 //! Forecasts the work of each node before it has run, to estimate the remaining time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use petgraph::graph::NodeIndex;
 
@@ -9,9 +9,10 @@ use super::prices;
 use super::rates::{Rates, WORTH_COUNTING};
 use crate::digest::Digest;
 use crate::engine::event::Event;
+use crate::stages::price::{Cost, CostEstimate, Rows, forward};
 use crate::stages::registry::Registry;
 use crate::store::{Store, StoredRecord};
-use crate::workflow::graph::Graph;
+use crate::workflow::graph::{Graph, Node};
 use crate::workflow::kind::Meaning;
 
 /// Seconds of a node with almost no computation, until such nodes of its kind have been recorded.
@@ -19,6 +20,13 @@ const SMALL: f64 = 0.1;
 
 /// Core seconds to make one image, likewise.
 const IMAGE: f64 = 0.004;
+
+/// Operations per second of a core in optimal transport: exponentials in double precision, likewise.
+const TRANSPORT: f64 = 1.5e9;
+
+/// How much faster the operations of a forward pass alone are than those of training, likewise:
+/// between 1 and 3 times, by architecture.
+const FORWARD: f64 = 1.7;
 
 /// The forecast for the nodes of a run, by id. Omits nodes whose work can't be forecast.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +48,8 @@ pub enum Dominant {
     Arithmetic,
     /// Images that are drawn or redrawn.
     Images,
+    /// Optimal transport: the number of passes depends on the data.
+    Transport,
     /// Reading, writing, and starting.
     #[default]
     Overhead,
@@ -128,43 +138,90 @@ fn forecast(
     records: &HashMap<NodeIndex, StoredRecord>,
 ) -> Forecast {
     let prices = prices(graph, registry, &|node| records.get(&node));
+    let frozen = frozen_models(graph, &prices);
+    let evaluation = graph.dag.node_weights();
+    let evaluation = evaluation
+        .map(|node| &node.kind)
+        .find(|kind| kind.meaning() == Meaning::Evaluation);
+    let evaluation = evaluation.map_or("", |kind| kind.name());
     let mut nodes = HashMap::new();
     for index in graph.dag.node_indices() {
         let node = &graph.dag[index];
-        let kind = node.kind.name();
-        let small = rates.seconds_of_small(kind, class);
         let cost = prices[index.index()].as_ref().map(|price| &price.cost);
-        let foreseen = match cost {
-            Some(cost) if cost.operations >= WORTH_COUNTING => {
-                let seconds = cost.operations * pace(rates, kind, class);
-                Some((seconds, Dominant::Arithmetic))
-            }
-            Some(cost) if cost.made > 0.0 => {
-                let assumed = SMALL + IMAGE * cost.made;
-                Some((small.unwrap_or(assumed), Dominant::Images))
-            }
-            // The time of optimal transport depends on the data.
-            _ if node.kind.meaning() == Meaning::Distance => {
-                small.map(|small| (small, Dominant::Overhead))
-            }
-            Some(cost) if !cost.at_least => Some((small.unwrap_or(SMALL), Dominant::Overhead)),
-            _ => small.map(|small| (small, Dominant::Overhead)),
+        let Some(mut forecast) = own_work(node, cost, rates, class) else {
+            continue;
         };
-        nodes.extend(foreseen.map(|(seconds, dominated_by)| {
-            let forecast = NodeForecast {
-                seconds,
-                dominated_by,
-            };
-            (node.id.clone(), forecast)
-        }));
+        if let Some(operations) = frozen.get(&index) {
+            let seconds = operations * pace(rates, evaluation, class, false);
+            if seconds > forecast.seconds {
+                forecast.dominated_by = Dominant::Arithmetic;
+            }
+            forecast.seconds += seconds;
+        }
+        nodes.insert(node.id.clone(), forecast);
     }
     Forecast { nodes }
 }
 
-/// Seconds per operation.
-fn pace(rates: &Rates, kind: &str, class: &str) -> f64 {
-    match rates.seconds_per_operation(kind, class) {
+/// The work of a node without the work that it shares with others.
+fn own_work(node: &Node, cost: Option<&Cost>, rates: &Rates, class: &str) -> Option<NodeForecast> {
+    let kind = node.kind.name();
+    let small = rates.seconds_of_small(kind, class);
+    let (seconds, dominated_by) = match cost {
+        // The number of passes depends on the data.
+        Some(cost) if node.kind.meaning() == Meaning::Distance && !cost.at_least => {
+            let recorded = rates.seconds_per_operation_of(kind, class);
+            let by_operations = cost.operations * recorded.unwrap_or(1.0 / TRANSPORT);
+            let seconds = match cost.operations >= WORTH_COUNTING {
+                true => by_operations,
+                false => small.unwrap_or(SMALL + by_operations),
+            };
+            (seconds, Dominant::Transport)
+        }
+        Some(cost) if cost.operations >= WORTH_COUNTING => {
+            let seconds = cost.operations * pace(rates, kind, class, cost.steps > 0.0);
+            (seconds, Dominant::Arithmetic)
+        }
+        Some(cost) if cost.made > 0.0 => {
+            let assumed = SMALL + IMAGE * cost.made;
+            (small.unwrap_or(assumed), Dominant::Images)
+        }
+        Some(cost) if !cost.at_least => (small.unwrap_or(SMALL), Dominant::Overhead),
+        _ => (small?, Dominant::Overhead),
+    };
+    Some(NodeForecast {
+        seconds,
+        dominated_by,
+    })
+}
+
+/// The operations of frozen models, by the first node that needs their features or logits: the
+/// others reuse them.
+fn frozen_models(graph: &Graph, prices: &[Option<CostEstimate>]) -> HashMap<NodeIndex, f64> {
+    let mut seen = HashSet::new();
+    let mut operations: HashMap<NodeIndex, f64> = HashMap::new();
+    for &index in &graph.order {
+        let asks = prices[index.index()].iter().flat_map(|it| &it.cost.asks);
+        for ask in asks.filter(|ask| ask.rows != Rows::None) {
+            let inputs = super::shared_inputs(graph, prices, index, ask);
+            if let Some(((model, config), (data, count, _))) = inputs
+                && seen.insert((model, data, ask.rows == Rows::Logits))
+            {
+                *operations.entry(index).or_default() += forward(config) * count as f64;
+            }
+        }
+    }
+    operations
+}
+
+/// Seconds per operation, in training or not.
+fn pace(rates: &Rates, kind: &str, class: &str, trains: bool) -> f64 {
+    if let Some(recorded) = rates.seconds_per_operation_of(kind, class) {
+        return recorded;
+    }
+    let of_all = match rates.seconds_per_operation(kind, class) {
         0.0 => 1.0 / CORE,
         recorded => recorded,
-    }
+    };
+    if trains { of_all } else { of_all / FORWARD }
 }

@@ -186,6 +186,30 @@ fn correct(price: &mut CostEstimate, record: &StoredRecord) {
     }
 }
 
+/// The model and its configuration; the dataset, its size, and whether its images must be decoded.
+type SharedInputs<'a> = ((NodeIndex, &'a Config), (NodeIndex, u64, bool));
+
+/// The inputs of work that `node` shares with others, if they are known.
+fn shared_inputs<'a>(
+    graph: &Graph,
+    prices: &'a [Option<CostEstimate>],
+    node: NodeIndex,
+    ask: &SharedUse,
+) -> Option<SharedInputs<'a>> {
+    let of = |name: &str| {
+        let mut inputs = graph.dag[node].inputs.iter();
+        let member = inputs.find(|input| input.name == name)?.members.first()?;
+        let price = prices[member.node.index()].as_ref()?;
+        Some((member.node, price.gives.get(member.port.as_str())?))
+    };
+    match (of(ask.model)?, of(ask.data)?) {
+        ((model, PortForecast::Model(config)), (data, PortForecast::Images { count, decode })) => {
+            Some(((model, config), (data, *count, *decode)))
+        }
+        _ => None,
+    }
+}
+
 /// Adds up the shared work of nodes, each item once.
 #[derive(Default)]
 struct Sharing {
@@ -203,24 +227,13 @@ impl Sharing {
         ask: &SharedUse,
         cost: &Cost,
     ) {
-        let of = |name: &str| {
-            let input = graph.dag[node]
-                .inputs
-                .iter()
-                .find(|input| input.name == name);
-            let member = input?.members.first()?;
-            let price = prices[member.node.index()].as_ref()?;
-            Some((member.node, price.gives.get(member.port.as_str())?))
-        };
-        let (
-            Some((model, PortForecast::Model(config))),
-            Some((data, PortForecast::Images { count, decode })),
-        ) = (of(ask.model), of(ask.data))
+        let Some(((model, config), (data, count, decode))) =
+            shared_inputs(graph, prices, node, ask)
         else {
             return;
         };
-        let count = *count as f64;
-        if *decode {
+        let count = count as f64;
+        if decode {
             self.decode(data, config, count, cost.images.max(count));
         }
         let (kind, width) = match ask.rows {

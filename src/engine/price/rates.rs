@@ -72,6 +72,12 @@ impl Rates {
         rate.seconds / rate.operations.max(1.0)
     }
 
+    /// The rate of `kind`; `None` if it has not been recorded.
+    pub fn seconds_per_operation_of(&self, kind: &str, class: &str) -> Option<f64> {
+        let rate = self.0.get(class)?.get(kind)?;
+        (rate.operations > 0.0).then(|| rate.seconds / rate.operations)
+    }
+
     fn rate(&self, kind: &str, class: &str) -> Rate {
         let Some(kinds) = self.0.get(class) else {
             return Rate::default();

@@ -392,8 +392,8 @@ impl Climb {
             if enough || passes >= limit || self.iterations >= self.limit {
                 return Ok(found);
             }
-            let total = u64::from(self.limit);
-            if !observer.advance(u64::from(self.iterations), total, "passes") {
+            // The limit is far above the usual number of passes, so it is no total.
+            if !observer.advance(u64::from(self.iterations), 0, "passes") {
                 return Err(Error::Interrupted);
             }
             let half_way = self.potentials.iter().zip(&found.log_sums);
