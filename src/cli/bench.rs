@@ -166,10 +166,10 @@ fn measure_in_child(
     let child = command.stdin(Stdio::null()).stderr(Stdio::inherit());
     let found = child.output().map_err(|error| stopped(error.to_string()))?;
     #[derive(Deserialize)]
-    struct Found {
+    struct Output {
         results: Vec<Measured>,
     }
-    let document = serde_json::from_slice::<Found>(&found.stdout).ok();
+    let document = serde_json::from_slice::<Output>(&found.stdout).ok();
     let result = document.and_then(|document| document.results.into_iter().next());
     result.ok_or_else(|| stopped(format!("its process ended with {}", found.status)))
 }

@@ -22,7 +22,7 @@ use super::stores;
 use super::target::TargetArguments;
 use crate::engine::event::PlanState;
 use crate::engine::price::{self, devices, rates::Rates, short};
-use crate::engine::{self, Accepting, Gathered, SharedWork, Survey, SurveyedNode};
+use crate::engine::{self, Accepting, RemoteRecords, SharedWork, Survey, SurveyedNode};
 use crate::quantity::{bytes, count, grouped};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
@@ -84,7 +84,7 @@ pub fn run(
     let device = common.device.to_string();
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let gathered = match arguments.remotes.as_slice() {
-        [] => Gathered::default(),
+        [] => RemoteRecords::default(),
         names => {
             let exchange = sharing::exchange(names, &store)?;
             let gathered = engine::gather(&graph, &store, &device, &exchange, &accepting)?;
@@ -178,8 +178,8 @@ fn entry(graph: &Graph, surveyed: &SurveyedNode, standings: &Standings) -> Value
         entry["accepted"] = json!(accepted);
     }
     let standing = standings.get(&surveyed.node);
-    if let Some(standing) = standing.filter(|standing| !standing.taken_back.is_empty()) {
-        entry["taken_back"] = json!(standing.taken_back);
+    if let Some(standing) = standing.filter(|standing| !standing.revocations.is_empty()) {
+        entry["taken_back"] = json!(standing.revocations);
     }
     entry
 }

@@ -16,7 +16,7 @@ use super::transfer::{self, TransferArguments};
 use super::{load, sharing};
 use crate::digest::Digest;
 use crate::engine::event::PlanState;
-use crate::engine::{self, Accepting, Gathered};
+use crate::engine::{self, Accepting, RemoteRecords};
 use crate::quantity::{are, bytes, count};
 use crate::remote::Exchange;
 use crate::stages;
@@ -198,7 +198,7 @@ struct Pulled {
 
 impl Pulled {
     fn of(
-        gathered: &Gathered,
+        gathered: &RemoteRecords,
         store: &Store,
         RequestedBlobs { blobs: asked, stay }: &RequestedBlobs,
         exchange: &Exchange,

@@ -21,7 +21,7 @@ use super::target::WorkflowArguments;
 use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
 use crate::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
-use crate::engine::{self, Accepting, Gathered, RunOptions, Survey};
+use crate::engine::{self, Accepting, RemoteRecords, RunOptions, Survey};
 use crate::quantity::{count, grouped};
 use crate::remote::trust::shown_share;
 use crate::stages;
@@ -93,7 +93,13 @@ pub fn run(request: &Request, call: &Call, output: &mut dyn Write) -> Result<Exi
     };
     let device = common.device.to_string();
     gather(options, &graph, store, &accepting, common)?;
-    let survey = engine::survey_with(&graph, store, &device, &Gathered::default(), &accepting)?;
+    let survey = engine::survey_with(
+        &graph,
+        store,
+        &device,
+        &RemoteRecords::default(),
+        &accepting,
+    )?;
     let refused = command_permissions::refused(&graph, common)?
         .into_iter()
         .collect();

@@ -110,16 +110,22 @@ pub fn of<'a>(
     let trust = trust();
     let mut standings = Standings::new();
     for (node, stored) in records {
-        let taken_back = taken_back(store, &trust, stored)?;
+        let revocations = revocations(store, &trust, stored)?;
         let others = others(graph, node, store, &trust, stored)?;
-        if !taken_back.is_empty() || !others.is_empty() {
-            standings.insert(node, Standing { taken_back, others });
+        if !revocations.is_empty() || !others.is_empty() {
+            standings.insert(
+                node,
+                Standing {
+                    revocations,
+                    others,
+                },
+            );
         }
     }
     Ok(standings)
 }
 
-fn taken_back(
+fn revocations(
     store: &Store,
     trust: &Trust,
     stored: &StoredRecord,
@@ -129,15 +135,15 @@ fn taken_back(
         return Ok(Vec::new());
     }
     let signers = store.signers(&stored.record.key, &stored.digest)?;
-    let mut taken_back = trust.revoked_by(&stored.digest, &signers);
+    let mut revocations = trust.revoked_by(&stored.digest, &signers);
     for accepted in &stored.record.provenance.accepted {
         let signers = store.signers_of_accepted(accepted)?;
-        taken_back.extend(trust.revoked_by(&accepted.record, &signers));
+        revocations.extend(trust.revoked_by(&accepted.record, &signers));
     }
-    taken_back.sort();
-    taken_back.dedup();
-    let taken_back = taken_back.into_iter();
-    Ok(taken_back
+    revocations.sort();
+    revocations.dedup();
+    let revocations = revocations.into_iter();
+    Ok(revocations
         .map(|(by, reason)| Revocation { by, reason })
         .collect())
 }
@@ -182,7 +188,7 @@ fn named(trust: &Trust, signer: &PublicKey) -> String {
 pub fn sentences(graph: &Graph, standings: &Standings) -> Vec<String> {
     let mut groups: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for (node, standing) in standings {
-        for Revocation { by, reason } in &standing.taken_back {
+        for Revocation { by, reason } in &standing.revocations {
             let ids = groups.entry((by, reason)).or_default();
             ids.push(&graph.dag[*node].id);
         }

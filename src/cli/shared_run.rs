@@ -15,7 +15,7 @@ use super::sharing;
 use super::target::WorkflowArguments;
 use super::write_back::{WriteBack, Written};
 use crate::digest::Digest;
-use crate::engine::{self, Accepting, Gathered};
+use crate::engine::{self, Accepting, RemoteRecords};
 use crate::quantity::{bytes, count};
 use crate::remote::Exchange;
 use crate::store::{BlobSource, Store};
@@ -146,7 +146,7 @@ fn rechecked(
     store: &Store,
     device: &str,
     exchange: &Exchange,
-    gathered: &Gathered,
+    gathered: &RemoteRecords,
 ) -> Result<Vec<NodeIndex>, Failure> {
     let share = |name: &str| {
         let peer = exchange.peers().iter().find(|one| one.name == name);

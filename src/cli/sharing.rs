@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::common::Common;
 use super::failure::Failure;
 use super::refusals;
-use crate::engine::Gathered;
+use crate::engine::RemoteRecords;
 use crate::quantity::count;
 use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
@@ -59,7 +59,7 @@ fn lab() -> Result<UserProfile, Failure> {
 }
 
 /// Warns of problems with remotes, of refused records, and of labs that do not agree.
-pub fn warn_of_gathered(exchange: &Exchange, gathered: &Gathered, common: &Common) {
+pub fn warn_of_gathered(exchange: &Exchange, gathered: &RemoteRecords, common: &Common) {
     warn_of_refusals(exchange, &gathered.refused, common);
     if !common.quiet {
         refusals::warn(&refusals::disagreements(&gathered.agreements));

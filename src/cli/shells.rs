@@ -7,7 +7,7 @@ use petgraph::graph::NodeIndex;
 use super::failure::Failure;
 use crate::diag::listed;
 use crate::engine::event::PlanState;
-use crate::engine::{self, Accepting, Gathered, Survey};
+use crate::engine::{self, Accepting, RemoteRecords, Survey};
 use crate::stages::command::Shell;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
@@ -48,7 +48,7 @@ pub fn check_run(
     if needing_absent(graph).is_empty() {
         return Ok(());
     }
-    let survey = engine::survey_with(graph, store, device, &Gathered::default(), accepting)?;
+    let survey = engine::survey_with(graph, store, device, &RemoteRecords::default(), accepting)?;
     check(graph, &survey, forced)
 }
 

@@ -233,8 +233,8 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
         let trusted: Vec<Value> = trust
             .iter()
             .map(|(name, key)| {
-                let taken_back = lab.trust.revocation_of(key);
-                json!({ "name": name, "key": key, "taken_back": taken_back })
+                let revocation = lab.trust.revocation_of(key);
+                json!({ "name": name, "key": key, "taken_back": revocation })
             })
             .collect();
         let commands = &lab.config.commands;
@@ -250,8 +250,8 @@ fn list(home: Home, common: &Common, output: &mut dyn Write) -> Result<Exit, Fai
     } else {
         let mut table = Table::new(["name", "public key", ""]);
         for (name, key) in trust {
-            let taken_back = lab.trust.revocation_of(key);
-            let state = taken_back.map(|why| format!("revoked: {why}"));
+            let revocation = lab.trust.revocation_of(key);
+            let state = revocation.map(|why| format!("revoked: {why}"));
             table.row([name.clone(), key.to_string(), state.unwrap_or_default()]);
         }
         for line in table.lines() {

@@ -18,7 +18,7 @@ use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::diag::listed;
 use crate::engine::event::PlanState;
-use crate::engine::{self, Gathered, Survey, SurveyedNode};
+use crate::engine::{self, RemoteRecords, Survey, SurveyedNode};
 use crate::quantity::{bytes, count, duration, grouped};
 use crate::report::standing::{Agrees, Revocation, Standing};
 use crate::report::utc;
@@ -67,7 +67,13 @@ pub fn run(arguments: &WhyArguments, call: &Call, output: &mut dyn Write) -> Res
     let store = stores::open_read_only(&locations.store, common)?;
     let accepting = arguments.accept.checked(&registry, &graph)?;
     let device = common.device.to_string();
-    let survey = engine::survey_with(&graph, &store, &device, &Gathered::default(), &accepting)?;
+    let survey = engine::survey_with(
+        &graph,
+        &store,
+        &device,
+        &RemoteRecords::default(),
+        &accepting,
+    )?;
     let asked = |node: &&SurveyedNode| graph.goals.contains(&node.node);
     let nodes: Vec<&SurveyedNode> = survey.nodes.iter().filter(asked).collect();
     let standings = record_standing::of(&graph, &store, plan::records(&survey))?;
@@ -127,7 +133,7 @@ fn entry(
         "record": record.map(|stored| stored.digest),
         "provenance": record.map(|stored| &stored.record.provenance),
         "signed_by": signers,
-        "taken_back": standing.taken_back,
+        "taken_back": standing.revocations,
         "others": standing.others,
     })
 }
@@ -236,7 +242,7 @@ fn write_record(stored: &StoredRecord, output: &mut dyn Write) -> Result<(), Fai
 
 /// Revocations of the record, and other results with the same key.
 fn write_standing(standing: &Standing, output: &mut dyn Write) -> Result<(), Failure> {
-    for Revocation { by, reason } in &standing.taken_back {
+    for Revocation { by, reason } in &standing.revocations {
         let (by, reason) = (printable(by), printable(reason));
         writeln!(output, "    revoked by {by}: {reason}")?;
     }

@@ -17,7 +17,7 @@ use crate::workflow::graph::Graph;
 
 /// Records for a graph that remotes have and the store does not.
 #[derive(Debug, Default)]
-pub struct Gathered {
+pub struct RemoteRecords {
     /// By key.
     pub taken: BTreeMap<Digest, TrustedOutcomes>,
     /// Records that were found and can't be trusted.
@@ -26,7 +26,7 @@ pub struct Gathered {
     pub agreements: BTreeMap<Digest, Agreement>,
 }
 
-impl Gathered {
+impl RemoteRecords {
     /// Adds the records to `store`, where they are reused from now on.
     pub fn adopt(&self, store: &Store) -> Result<(), StoreError> {
         let outcomes = self.taken.values().flat_map(|taken| &taken.outcomes);
@@ -45,10 +45,10 @@ pub fn gather(
     device: &str,
     exchange: &Exchange,
     accepting: &Accepting,
-) -> Result<Gathered, EngineError> {
+) -> Result<RemoteRecords, EngineError> {
     let class = device::class_named(device)?;
     let mut keys = Keys::new(graph, store, &class).accepting(accepting.clone());
-    let mut gathered = Gathered::default();
+    let mut gathered = RemoteRecords::default();
     let mut answered = BTreeSet::new();
     loop {
         let mut asking = BTreeMap::new();

@@ -41,7 +41,7 @@ pub use accepting::{Acceptable, Accepting};
 pub use coordinator::{RunOptions, RunResult, run};
 pub use device::{class_named, device_class};
 pub use error::EngineError;
-pub use gather::{Gathered, gather};
+pub use gather::{RemoteRecords, gather};
 pub use shared::{SharedWork, shared_work};
 pub use survey::{Survey, SurveyedNode, survey, survey_with};
 pub use worker::serve_worker;

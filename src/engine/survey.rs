@@ -10,7 +10,7 @@ use super::EngineError;
 use super::accepting::{Acceptable, Accepting};
 use super::device;
 use super::event::PlanState;
-use super::gather::Gathered;
+use super::gather::RemoteRecords;
 use super::keys::{Keys, Missing};
 use super::why::{self, History};
 use crate::digest::Digest;
@@ -77,7 +77,7 @@ pub fn survey(graph: &Graph, store: &Store, device: &str) -> Result<Survey, Engi
         graph,
         store,
         device,
-        &Gathered::default(),
+        &RemoteRecords::default(),
         &Accepting::default(),
     )
 }
@@ -87,7 +87,7 @@ pub fn survey_with(
     graph: &Graph,
     store: &Store,
     device: &str,
-    gathered: &Gathered,
+    gathered: &RemoteRecords,
     accepting: &Accepting,
 ) -> Result<Survey, EngineError> {
     let class = device::class_named(device)?;
@@ -95,17 +95,17 @@ pub fn survey_with(
     let mut history = History::new(graph, store, None);
     let mut nodes = Vec::with_capacity(graph.order.len());
     for &node in &graph.order {
-        nodes.push(look(graph, &mut keys, &mut history, gathered, node)?);
+        nodes.push(survey_node(graph, &mut keys, &mut history, gathered, node)?);
     }
     keys.save();
     Ok(Survey::new(nodes))
 }
 
-fn look(
+fn survey_node(
     graph: &Graph,
     keys: &mut Keys,
     history: &mut History,
-    gathered: &Gathered,
+    gathered: &RemoteRecords,
     node: NodeIndex,
 ) -> Result<SurveyedNode, EngineError> {
     let blank = |state, why| SurveyedNode {
@@ -178,7 +178,7 @@ fn look(
     })
 }
 
-fn accepted_words(accepted: &Acceptable, gathered: &Gathered) -> (PlanState, String) {
+fn accepted_words(accepted: &Acceptable, gathered: &RemoteRecords) -> (PlanState, String) {
     let Recipe { kind, version, .. } = &accepted.older.record.recipe;
     let record = format!("its record of version {version} of `{kind}`");
     match gathered.taken.get(&accepted.older.record.key) {

@@ -139,14 +139,14 @@ impl UserProfile {
             }
         }
         let signing = key.filter(|key| {
-            let taken_back = self.trust.revocation_of(&key.secret.public());
-            complaints.extend(taken_back.map(|why| {
+            let revocation = self.trust.revocation_of(&key.secret.public());
+            complaints.extend(revocation.map(|why| {
                 format!(
                     "the key `{}` is revoked ({why}) and does not sign",
                     key.name
                 )
             }));
-            taken_back.is_none()
+            revocation.is_none()
         });
         let own = keys::all(&self.home)?.into_iter();
         let own: Vec<_> = own.map(|key| key.secret.public()).collect();

@@ -31,7 +31,7 @@ impl<V> FromIterator<(String, V)> for Fields<V> {
 }
 
 #[derive(Serialize)]
-struct Head<'a> {
+struct Header<'a> {
     format: u32,
     workflow: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,7 +112,7 @@ pub fn render(view: &View) -> Result<String, serde_json::Error> {
     let stages = stage_facts(view);
     let nodes = node_results(view, &stages);
     let aggregates = aggregates(view);
-    let head = Head {
+    let head = Header {
         format: FORMAT,
         workflow: &view.graph.name,
         description: view.graph.description.as_deref(),

@@ -8,8 +8,8 @@ use crate::digest::Digest;
 /// The standing of a node's record.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Standing {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub taken_back: Vec<Revocation>,
+    #[serde(rename = "taken_back", skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<Revocation>,
     /// The other outcomes in the store: from other labs, or from a run that was forced or
     /// recomputed.
     #[serde(skip_serializing_if = "Vec::is_empty")]

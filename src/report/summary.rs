@@ -16,7 +16,7 @@ const ROWS: usize = 40;
 pub fn summary_text(view: &View) -> String {
     let benchmarks = benchmarks(view);
     let warnings = view.warnings.iter();
-    let warnings = warnings.map(|warning| format!("Taken back: {warning}\n"));
+    let warnings = warnings.map(|warning| format!("Revoked: {warning}\n"));
     let warnings = warnings.chain(accepted_lines(view));
     let mut parts: Vec<String> = benchmarks
         .iter()

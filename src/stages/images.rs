@@ -52,7 +52,7 @@ pub fn load_within<'a>(
     memory: u64,
 ) -> Result<ImageSet<'a>, TaskError> {
     let dataset = dataset(input)?;
-    let mut whole = Gathered::new(count(dataset), memory);
+    let mut whole = ImageCollector::new(count(dataset), memory);
     for part in &dataset.parts {
         let origin = Origin {
             context,
@@ -246,7 +246,7 @@ impl Pixels for Streamed<'_> {
 }
 
 /// The images so far, all of the same size.
-struct Gathered<'a> {
+struct ImageCollector<'a> {
     pixels: Joined<'a>,
     /// Width and height.
     size: Option<(usize, usize)>,
@@ -257,7 +257,7 @@ struct Gathered<'a> {
     memory: u64,
 }
 
-impl<'a> Gathered<'a> {
+impl<'a> ImageCollector<'a> {
     fn new(total: usize, memory: u64) -> Self {
         Self {
             pixels: Joined::default(),

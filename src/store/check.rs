@@ -163,7 +163,7 @@ impl Store {
         let objects: Vec<_> = objects.into_iter().collect();
         let faults = objects.par_iter().map(|(digest, object)| {
             let path = self.object_path(digest);
-            let state = look(&path, digest);
+            let state = blob_state(&path, digest);
             progress(
                 done.fetch_add(object.bytes, Ordering::Relaxed) + object.bytes,
                 total,
@@ -284,7 +284,7 @@ enum State {
 
 /// A blob counts as damaged only if it was read to the end twice: a single read error of a disk or
 /// a busy system does not mean that the content has changed.
-fn look(path: &Path, digest: &Digest) -> State {
+fn blob_state(path: &Path, digest: &Digest) -> State {
     let mut state = State::Gone;
     for _ in 0..2 {
         let hashed = fsx::again(|| fsx::hash_reader(&mut fsx::open_plain(path)?));

@@ -7,7 +7,7 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use rayon::prelude::*;
 
 use super::source_error::{IMAGE_ENDINGS, SourceError};
-use super::walk::{self, Look, Walk};
+use super::walk::{self, Walk, WalkOutput};
 use crate::fsx::Stamp;
 use crate::workflow::kind::ImageSelection;
 
@@ -24,7 +24,7 @@ pub fn image_folder_order(path: &str) -> (&str, &str, &str) {
 pub(super) fn images(
     root: &Path,
     selection: &ImageSelection,
-    look: Look,
+    look: WalkOutput,
 ) -> Result<Vec<walk::Folder>, SourceError> {
     let walk = images_walk(root, look);
     let classes = selected(root, walk.folders()?, selection)?;
@@ -32,7 +32,7 @@ pub(super) fn images(
         Some(_) => limited(root, &class, selection.limit, look),
         None => {
             let folders = walk.under(&class)?;
-            match look == Look::Rows && folders.iter().all(walk::Folder::is_empty) {
+            match look == WalkOutput::Rows && folders.iter().all(walk::Folder::is_empty) {
                 true => Err(SourceError::EmptyClass(root.join(&class))),
                 false => Ok(folders),
             }
@@ -47,7 +47,7 @@ fn limited(
     root: &Path,
     class: &str,
     limit: Option<usize>,
-    look: Look,
+    look: WalkOutput,
 ) -> Result<Vec<walk::Folder>, SourceError> {
     let paths = class_images(root, class, limit)?;
     let paths: Vec<(&str, &str)> = paths
@@ -90,7 +90,7 @@ fn selected(
     Ok(classes.into_iter().filter(wanted).collect())
 }
 
-fn images_walk(root: &Path, look: Look) -> Walk<'_> {
+fn images_walk(root: &Path, look: WalkOutput) -> Walk<'_> {
     Walk {
         root,
         wanted: is_image,
@@ -127,7 +127,7 @@ pub fn is_same_class(one: &str, other: &str) -> bool {
 
 fn has_class(folder: &Path, class: &str) -> bool {
     let listed = || {
-        images_walk(folder, Look::Names)
+        images_walk(folder, WalkOutput::Names)
             .folders()
             .unwrap_or_default()
     };
@@ -153,7 +153,7 @@ pub fn class_images(
     class: &str,
     limit: Option<usize>,
 ) -> Result<Vec<String>, SourceError> {
-    let folders = images_walk(root, Look::Names).under(class)?;
+    let folders = images_walk(root, WalkOutput::Names).under(class)?;
     let mut images: Vec<String> = folders
         .iter()
         .flat_map(|folder| {

@@ -143,10 +143,8 @@ impl<'a> RecordIndex<'a> {
         let copied = is_same.then(|| copy::decode(copy)).flatten()?;
         // If the record was revoked since, the store chooses among all records.
         let accepted = &copied.provenance().accepted;
-        let taken_back = self
-            .store
-            .is_repetition_taken_back(key, &row.record, accepted);
-        if taken_back.unwrap_or(true) {
+        let revoked = self.store.is_repetition_revoked(key, &row.record, accepted);
+        if revoked.unwrap_or(true) {
             return None;
         }
         self.used.insert(index);

@@ -35,11 +35,11 @@ impl Store {
         // A record that can't be read is not used either.
         let stored = self.record(key, record).ok().flatten();
         let accepted = stored.map(|stored| stored.record.provenance.accepted);
-        self.is_repetition_taken_back(key, record, &accepted.unwrap_or_default())
+        self.is_repetition_revoked(key, record, &accepted.unwrap_or_default())
     }
 
     /// As [`Store::is_revoked`], for a record that repeats those of `accepted`.
-    pub(super) fn is_repetition_taken_back(
+    pub(super) fn is_repetition_revoked(
         &self,
         key: &Digest,
         record: &Digest,
@@ -48,11 +48,11 @@ impl Store {
         let Some(check) = self.revocation_check() else {
             return Ok(false);
         };
-        let mut taken_back = check.is_revoked(record, &self.signers(key, record)?);
+        let mut revoked = check.is_revoked(record, &self.signers(key, record)?);
         for one in accepted {
-            taken_back |= check.is_revoked(&one.record, &self.signers_of_accepted(one)?);
+            revoked |= check.is_revoked(&one.record, &self.signers_of_accepted(one)?);
         }
-        Ok(taken_back)
+        Ok(revoked)
     }
 
     /// The signers of an accepted record: those at the time of acceptance, and those whose

@@ -15,7 +15,7 @@ pub use super::imagefolder::{class_images, first_place, image_folder_order, is_s
 pub use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};
-use super::walk::{self, Look, Walk};
+use super::walk::{self, Walk, WalkOutput};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
 use crate::workflow::kind::{ImageSelection, Source, SourceShape};
@@ -47,7 +47,7 @@ pub struct IdentifiedSource {
 }
 
 /// The location of a source, and which of its files count.
-struct Place<'a> {
+struct SelectedFiles<'a> {
     root: PathBuf,
     counts: Counts<'a>,
 }
@@ -72,7 +72,7 @@ impl StatCache {
         if let SourceShape::Environment(names) = &source.shape {
             return variables(names);
         }
-        let Place { root, counts } = place(source, base)?;
+        let SelectedFiles { root, counts } = place(source, base)?;
         match counts {
             Counts::Paths(paths) => self.paths(root, paths),
             counts => self.tree(root, &counts),
@@ -86,7 +86,7 @@ impl StatCache {
         if let SourceShape::Environment(names) = &source.shape {
             return variables(names).map(identified);
         }
-        let Place { root, counts } = place(source, base)?;
+        let SelectedFiles { root, counts } = place(source, base)?;
         match counts {
             // Ten thousand nodes may each have a file, and checking one again is fast.
             Counts::Paths(paths) if paths.len() == 1 => {
@@ -132,13 +132,13 @@ impl StatCache {
             return Some(tree);
         }
         let known = tree.fingerprint?;
-        let folders = counts.list(root, Look::Digests).ok()?;
+        let folders = counts.list(root, WalkOutput::Digests).ok()?;
         (trees::fingerprint(&folders) == known).then_some(tree)
     }
 
     fn tree(&self, root: PathBuf, counts: &Counts) -> Result<ResolvedSource, SourceError> {
         let stamp = root_stamp(&root)?;
-        let listed = counts.list(&root, Look::Rows)?;
+        let listed = counts.list(&root, WalkOutput::Rows)?;
         if listed.iter().all(walk::Folder::is_empty) {
             return Err(SourceError::Empty(root));
         }
@@ -176,7 +176,7 @@ impl Counts<'_> {
         Digest::of(text.as_bytes())
     }
 
-    fn list(&self, root: &Path, look: Look) -> Result<Vec<walk::Folder>, SourceError> {
+    fn list(&self, root: &Path, look: WalkOutput) -> Result<Vec<walk::Folder>, SourceError> {
         let every = |_: &str| true;
         let tree = Walk {
             root,
@@ -192,7 +192,7 @@ impl Counts<'_> {
     }
 }
 
-fn place<'a>(source: &'a Source, base: &Path) -> Result<Place<'a>, SourceError> {
+fn place<'a>(source: &'a Source, base: &Path) -> Result<SelectedFiles<'a>, SourceError> {
     let place = base.join(&source.location);
     let place = std::path::absolute(&place).map_err(SourceError::io(&place))?;
     let (root, counts) = match &source.shape {
@@ -220,7 +220,7 @@ fn place<'a>(source: &'a Source, base: &Path) -> Result<Place<'a>, SourceError> 
             Counts::Images(selection),
         ),
     };
-    Ok(Place { root, counts })
+    Ok(SelectedFiles { root, counts })
 }
 
 fn root_stamp(root: &Path) -> Result<Stamp, SourceError> {

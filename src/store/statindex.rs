@@ -58,12 +58,12 @@ pub(super) fn encode(folder: &str, entries: &Entries) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub(super) struct Index<B> {
     bytes: B,
-    folders: HashMap<String, Place>,
+    folders: HashMap<String, FolderRanges>,
 }
 
 /// The offsets of the parts of a folder.
 #[derive(Debug)]
-struct Place {
+struct FolderRanges {
     names: Range<usize>,
     rows: Range<usize>,
 }
@@ -90,7 +90,7 @@ fn decode<B: AsRef<[u8]>>(folder: &str, bytes: B) -> Option<Index<B>> {
         let names = start..offset(&reader);
         reader.take(files.checked_mul(ROW)?)?;
         let rows = names.end..offset(&reader);
-        folders.insert(path, Place { names, rows });
+        folders.insert(path, FolderRanges { names, rows });
     }
     Some(Index { bytes, folders })
 }
@@ -114,7 +114,7 @@ impl<B: AsRef<[u8]>> Index<B> {
         folders.collect()
     }
 
-    fn at(&self, place: &Place) -> Block<'_> {
+    fn at(&self, place: &FolderRanges) -> Block<'_> {
         let bytes = self.bytes.as_ref();
         let (rows, _) = bytes[place.rows.clone()].as_chunks::<ROW>();
         Block {

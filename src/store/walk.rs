@@ -37,7 +37,7 @@ impl Visited {
 
 /// What a walk returns for each file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Look {
+pub(super) enum WalkOutput {
     /// Names only; all stamps are zero.
     Names,
     /// Names and stamps.
@@ -52,7 +52,7 @@ pub(super) struct Walk<'a> {
     pub root: &'a Path,
     /// Selects files by name.
     pub wanted: fn(&str) -> bool,
-    pub look: Look,
+    pub look: WalkOutput,
 }
 
 /// The files of one folder.
@@ -66,9 +66,9 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    pub fn new(path: String, rows: Vec<u8>, look: Look) -> Self {
-        let digest = (look != Look::Names).then(|| Digest::of(&rows));
-        let rows = if look == Look::Digests {
+    pub fn new(path: String, rows: Vec<u8>, look: WalkOutput) -> Self {
+        let digest = (look != WalkOutput::Names).then(|| Digest::of(&rows));
+        let rows = if look == WalkOutput::Digests {
             Vec::new()
         } else {
             rows
@@ -217,7 +217,7 @@ impl Walk<'_> {
             let plain = kind == FileType::RegularFile;
             if kind == FileType::Directory {
                 inner.push(text.to_string());
-            } else if plain && (!wanted || self.look == Look::Names) {
+            } else if plain && (!wanted || self.look == WalkOutput::Names) {
                 if wanted {
                     put_row(&mut rows, Stamp::default(), text);
                 }
@@ -229,7 +229,7 @@ impl Walk<'_> {
                         return Err(SourceError::NotAFile(full.join(text)));
                     }
                     Ok(stat) if wanted => put_row(&mut rows, Stamp::of_stat(&stat), text),
-                    Err(_) if wanted && self.look == Look::Names => {
+                    Err(_) if wanted && self.look == WalkOutput::Names => {
                         put_row(&mut rows, Stamp::default(), text);
                     }
                     Err(error) if wanted => {

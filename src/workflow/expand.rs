@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::compiled::Point;
-use super::join::{Head, Join};
+use super::join::{Join, StageHeader};
 use super::options::Limits;
 use super::stages::{Stage, Variant};
 use super::values::{AxisPoint, AxisValues};
@@ -38,7 +38,7 @@ pub struct Selection {
 
 /// All points of all stages.
 pub struct Expansion<'e, 'a> {
-    pub heads: &'e [Head],
+    pub heads: &'e [StageHeader],
     pub stages: &'e [Option<Stage<'a>>],
     /// The first point of each stage, then the total.
     first: Vec<u32>,
@@ -51,7 +51,7 @@ pub struct Expansion<'e, 'a> {
 
 /// Expands the stages. `None` if there are too many points.
 pub fn expand<'e, 'a>(
-    heads: &'e [Head],
+    heads: &'e [StageHeader],
     stages: &'e [Option<Stage<'a>>],
     limits: &Limits,
     problems: &mut Problems,

@@ -13,7 +13,7 @@ use super::values::{AxisValues, Resolved};
 use crate::diag::{Place, Problems, suggest};
 
 /// What other stages need to know about a stage to join it.
-pub struct Head {
+pub struct StageHeader {
     pub name: String,
     pub place: Place,
     /// Axis names, in the order of `each`.
@@ -22,7 +22,7 @@ pub struct Head {
     pub axes: Option<Vec<Arc<AxisValues>>>,
 }
 
-impl Head {
+impl StageHeader {
     /// The number of points of the stage before any is skipped.
     pub fn points(&self) -> u64 {
         let sizes = self
@@ -81,7 +81,7 @@ pub enum Pinned {
 pub fn compile(
     selector: &Text,
     scope: Scope,
-    heads: &[Head],
+    heads: &[StageHeader],
     names: &mut Names,
     problems: &mut Problems,
 ) -> Option<Join> {
@@ -153,7 +153,7 @@ pub fn compile(
 
 fn check_picked_axes(
     selector: &Selector,
-    head: &Head,
+    head: &StageHeader,
     at: impl Fn(super::expression::Range, &Problems) -> Place,
     problems: &mut Problems,
 ) -> Option<()> {
@@ -185,7 +185,7 @@ fn unmatched(selector: &Selector, axis: &str, place: Place, problems: &mut Probl
 
 /// Written orders first, in the order of the picks; then gathered axes by name; other axes have one
 /// value.
-fn order(selector: &Selector, picks: &[AxisPick], head: &Head) -> Vec<usize> {
+fn order(selector: &Selector, picks: &[AxisPick], head: &StageHeader) -> Vec<usize> {
     let mut order: Vec<usize> = (0..picks.len()).collect();
     order.sort_by_key(|slot| {
         let name = head.each[*slot].as_str();

@@ -10,7 +10,7 @@ use super::goals;
 use super::graph::Graph;
 use super::idle;
 use super::inputs::{Checker, PointInput};
-use super::join::Head;
+use super::join::StageHeader;
 use super::kind::Kinds;
 use super::names::Names;
 use super::options::LoadOptions;
@@ -67,7 +67,7 @@ fn plan(
     } = overrides::apply(workflow, options, problems);
     let budget = usize::try_from(options.limits.bytes).unwrap_or(usize::MAX);
     let mut names = Names::new(params, axes, &options.environment, budget);
-    let heads: Vec<Head> = workflow
+    let heads: Vec<StageHeader> = workflow
         .stages
         .iter()
         .map(|stage| stages::head(stage, &mut names, problems))

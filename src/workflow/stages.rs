@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::compiled::{Compiled, Test};
 use super::fields::Text;
-use super::join::{self, Head, Join};
+use super::join::{self, Join, StageHeader};
 use super::kind::{Kind, Kinds};
 use super::names::{Names, Scope};
 use super::resources;
@@ -69,7 +69,7 @@ pub struct Need {
 }
 
 /// Resolves the axes of `spec`.
-pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Head {
+pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> StageHeader {
     let mut axes = Vec::new();
     let mut sound = true;
     for name in &spec.each {
@@ -81,7 +81,7 @@ pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Hea
     let each: Vec<String> = spec.each.iter().map(|name| name.text.clone()).collect();
     let distinct: BTreeSet<&String> = each.iter().collect();
     sound &= distinct.len() == each.len();
-    Head {
+    StageHeader {
         name: spec.name.text.clone(),
         place: spec.name.place,
         each,
@@ -92,8 +92,8 @@ pub fn head(spec: &StageSpec, names: &mut Names, problems: &mut Problems) -> Hea
 /// Binds the names in `spec`. `None` if the stage can't be expanded.
 pub fn compile<'a>(
     spec: &'a StageSpec,
-    head: &Head,
-    heads: &[Head],
+    head: &StageHeader,
+    heads: &[StageHeader],
     kinds: &Kinds,
     names: &mut Names,
     problems: &mut Problems,
@@ -134,7 +134,7 @@ pub fn compile<'a>(
 struct Compiler<'c, 'a, 'n> {
     scope: Scope<'c>,
     stage: &'a Text,
-    heads: &'c [Head],
+    heads: &'c [StageHeader],
     kinds: &'c Kinds,
     names: &'c mut Names<'n>,
     problems: &'c mut Problems,

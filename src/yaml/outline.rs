@@ -16,10 +16,10 @@ use crate::diag::{Place, Problems, SourceId, Span};
 /// The structure of a document with the place of every part.
 pub struct Outline {
     pub place: Place,
-    pub shape: Shape,
+    pub structure: Structure,
 }
 
-pub enum Shape {
+pub enum Structure {
     Scalar(String),
     List(Vec<Outline>),
     Map(Vec<(OutlineKey, Outline)>),
@@ -208,7 +208,7 @@ impl Walk<'_> {
         if self.wants_key() {
             self.key(place, text, quoted);
         } else {
-            self.value(place, Shape::Scalar(text));
+            self.value(place, Structure::Scalar(text));
         }
     }
 
@@ -260,17 +260,17 @@ impl Walk<'_> {
     }
 
     fn close(&mut self, end: usize) {
-        let (mut place, shape) = match self.stack.pop() {
-            Some(Frame::List { place, items }) => (place, Shape::List(items)),
-            Some(Frame::Map { place, entries, .. }) => (place, Shape::Map(entries)),
+        let (mut place, structure) = match self.stack.pop() {
+            Some(Frame::List { place, items }) => (place, Structure::List(items)),
+            Some(Frame::Map { place, entries, .. }) => (place, Structure::Map(entries)),
             None => return,
         };
         place.span.end = end.max(place.span.end);
-        self.value(place, shape);
+        self.value(place, structure);
     }
 
-    fn value(&mut self, place: Place, shape: Shape) {
-        let outline = Outline { place, shape };
+    fn value(&mut self, place: Place, structure: Structure) {
+        let outline = Outline { place, structure };
         match self.stack.last_mut() {
             None => self.root = Some(outline),
             Some(Frame::List { items, .. }) => items.push(outline),

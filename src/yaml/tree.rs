@@ -4,7 +4,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Number, Value};
 
 use super::Limits;
-use super::outline::{Outline, Shape, outline};
+use super::outline::{Outline, Structure, outline};
 use super::syntax_hint::syntax_hint;
 use super::values::{self, Key, Yaml, YamlError};
 use crate::diag::{Place, Problems, SourceId, Span, char_boundary};
@@ -129,21 +129,21 @@ fn place_of(error: &YamlError, problems: &Problems, source: SourceId) -> Place {
 /// guesses.
 fn join(problems: &mut Problems, outline: Outline, value: Yaml, keys: Keys) -> Option<Tree> {
     let place = outline.place;
-    let content = match (outline.shape, value) {
-        (Shape::Scalar(_), Yaml::Null) => Content::Null,
-        (Shape::Scalar(_), Yaml::Bool(flag)) => Content::Bool(flag),
-        (Shape::Scalar(_), Yaml::Number(number)) => Content::Number(number),
-        (Shape::Scalar(same), Yaml::Text(text)) if same == text => Content::Text(text),
-        (Shape::Scalar(_), Yaml::NotFinite) => {
+    let content = match (outline.structure, value) {
+        (Structure::Scalar(_), Yaml::Null) => Content::Null,
+        (Structure::Scalar(_), Yaml::Bool(flag)) => Content::Bool(flag),
+        (Structure::Scalar(_), Yaml::Number(number)) => Content::Number(number),
+        (Structure::Scalar(same), Yaml::Text(text)) if same == text => Content::Text(text),
+        (Structure::Scalar(_), Yaml::NotFinite) => {
             problems.error(place, "bad-value", "a number must be finite");
             return None;
         }
-        (Shape::List(places), Yaml::List(values)) if places.len() == values.len() => {
+        (Structure::List(places), Yaml::List(values)) if places.len() == values.len() => {
             let items = places.into_iter().zip(values);
             let items = items.map(|(place, value)| join(problems, place, value, keys));
             Content::List(all(items)?)
         }
-        (Shape::Map(places), Yaml::Map(values)) if places.len() == values.len() => {
+        (Structure::Map(places), Yaml::Map(values)) if places.len() == values.len() => {
             let entries = places.into_iter().zip(values);
             let entries = entries.map(|((outline_key, place), (key, value))| {
                 let value = join(problems, place, value, keys);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
-use super::{Coordinator, Failure, Message, Place};
+use super::{Coordinator, ExecutionSite, Failure, Message};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
@@ -37,7 +37,9 @@ impl Coordinator<'_> {
                 place,
             } => {
                 while self.jobs.try_join_next().is_some() {}
-                if let (Some(pool), Place::Worker(threads, worker)) = (&mut self.pool, place) {
+                if let (Some(pool), ExecutionSite::Worker(threads, worker)) =
+                    (&mut self.pool, place)
+                {
                     pool.back(threads, worker.map(|worker| *worker));
                 }
                 self.executed(node, outcome)

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::accepting::Accepting;
-use super::decide::{Capacity, Decide, Keyed, Policy, Shape, Step};
+use super::decide::{Capacity, Decide, Dependencies, Keyed, Policy, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::journal::Journal;
@@ -184,7 +184,7 @@ enum Message {
     Executed {
         node: NodeIndex,
         outcome: Outcome,
-        place: Place,
+        place: ExecutionSite,
     },
     Published(Vec<Published>),
     /// A lookup at remotes has ended; the node's record is in the store if they have one.
@@ -192,7 +192,7 @@ enum Message {
 }
 
 /// Where a job was executed.
-enum Place {
+enum ExecutionSite {
     /// In this process, or not at all.
     Here,
     /// In a worker on this many cores, which is returned if it can take another job.
@@ -234,7 +234,7 @@ impl<'a> Coordinator<'a> {
                 .accepting(options.accepting.clone()),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
-            decide: Decide::new(&Shape::of(graph), policy, capacity),
+            decide: Decide::new(&Dependencies::of(graph), policy, capacity),
             journal,
             events,
             recipes: HashMap::new(),

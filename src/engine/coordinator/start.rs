@@ -10,7 +10,7 @@ use petgraph::graph::NodeIndex;
 use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
-use super::{Coordinator, Message, Place, Running};
+use super::{Coordinator, ExecutionSite, Message, Running};
 use crate::diag::secrets::masked;
 use crate::digest::Digest;
 use crate::engine::EngineError;
@@ -272,7 +272,7 @@ impl Coordinator<'_> {
                 Err(error) => Outcome::failed(error.to_string()),
             };
             drop(scratch);
-            send(&outbox, node, outcome, Place::Here);
+            send(&outbox, node, outcome, ExecutionSite::Here);
         });
     }
 
@@ -292,7 +292,7 @@ impl Coordinator<'_> {
             Ok(worker) => worker,
             Err(error) => {
                 let outcome = Outcome::failed(format!("no worker could be started: {error}"));
-                return send(&outbox, node, outcome, Place::Here);
+                return send(&outbox, node, outcome, ExecutionSite::Here);
             }
         };
         let limits = Limits {
@@ -319,14 +319,19 @@ impl Coordinator<'_> {
                 &outbox,
                 node,
                 outcome,
-                Place::Worker(threads, worker.map(Box::new)),
+                ExecutionSite::Worker(threads, worker.map(Box::new)),
             );
         });
     }
 }
 
 /// Sending fails only if the coordinator no longer waits for jobs.
-fn send(outbox: &UnboundedSender<Message>, node: NodeIndex, outcome: Outcome, place: Place) {
+fn send(
+    outbox: &UnboundedSender<Message>,
+    node: NodeIndex,
+    outcome: Outcome,
+    place: ExecutionSite,
+) {
     let _ = outbox.send(Message::Executed {
         node,
         outcome,

@@ -104,14 +104,14 @@ pub enum Keyed {
 
 /// The nodes and their order.
 #[derive(Clone, Debug, Default)]
-pub struct Shape {
+pub struct Dependencies {
     /// Producers before consumers; also the order of nodes with equal rank.
     pub order: Vec<NodeIndex>,
     /// By node index: the producers of its inputs.
     pub needs: Vec<Vec<NodeIndex>>,
 }
 
-impl Shape {
+impl Dependencies {
     pub fn of(graph: &Graph) -> Self {
         let needs = graph.dag.node_weights().map(|node| {
             let mut needs: Vec<NodeIndex> = node
@@ -189,16 +189,16 @@ struct Entry {
 }
 
 impl Decide {
-    pub fn new(shape: &Shape, policy: Policy, capacity: Capacity) -> Self {
-        let mut children = vec![Vec::new(); shape.needs.len()];
-        for &node in &shape.order {
-            for &need in &shape.needs[node.index()] {
+    pub fn new(dependencies: &Dependencies, policy: Policy, capacity: Capacity) -> Self {
+        let mut children = vec![Vec::new(); dependencies.needs.len()];
+        for &node in &dependencies.order {
+            for &need in &dependencies.needs[node.index()] {
                 children[need.index()].push(node);
             }
         }
         let mut below = vec![0u32; children.len()];
         let mut place = vec![0usize; children.len()];
-        for (position, &node) in shape.order.iter().enumerate().rev() {
+        for (position, &node) in dependencies.order.iter().enumerate().rev() {
             place[node.index()] = position;
             let chains = children[node.index()].iter();
             below[node.index()] = chains
@@ -209,7 +209,7 @@ impl Decide {
         let entry = |index: usize| Entry {
             state: State::Blocked,
             rank: (Reverse(below[index]), place[index], NodeIndex::new(index)),
-            pending: shape.needs[index].len(),
+            pending: dependencies.needs[index].len(),
             key: None,
             twins: Vec::new(),
             demand: Demand::default(),
@@ -222,7 +222,7 @@ impl Decide {
             capacity,
             usage: Usage::default(),
             nodes: (0..children.len()).map(entry).collect(),
-            needs: shape.needs.clone(),
+            needs: dependencies.needs.clone(),
             children,
             open: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -234,7 +234,7 @@ impl Decide {
             halt: None,
             ended: VecDeque::new(),
         };
-        for &node in &shape.order {
+        for &node in &dependencies.order {
             if decide.entry(node).pending == 0 {
                 decide.set(node, State::Open);
             }

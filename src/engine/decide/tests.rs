@@ -113,7 +113,7 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let count = scenario.nodes.len();
-        let shape = Shape {
+        let dependencies = Dependencies {
             order: (0..count).map(NodeIndex::new).collect(),
             needs: scenario
                 .needs
@@ -127,7 +127,7 @@ impl<'a> Play<'a> {
             gpus: 1,
         };
         Self {
-            decide: Decide::new(&shape, scenario.policy, capacity),
+            decide: Decide::new(&dependencies, scenario.policy, capacity),
             scenario,
             keys: BTreeMap::new(),
             running: Vec::new(),
@@ -309,7 +309,7 @@ fn twins(play: &Play) -> usize {
 fn chain_and_leaves() -> Decide {
     // 0 → 1 → 2, and 3, 4 on their own.
     let needs = [vec![], vec![0], vec![1], vec![], vec![]];
-    let shape = Shape {
+    let dependencies = Dependencies {
         order: [3, 4, 0, 1, 2].map(NodeIndex::new).to_vec(),
         needs: needs
             .iter()
@@ -321,7 +321,7 @@ fn chain_and_leaves() -> Decide {
         mem: 0,
         gpus: 0,
     };
-    Decide::new(&shape, Policy::default(), capacity)
+    Decide::new(&dependencies, Policy::default(), capacity)
 }
 
 fn key_all(decide: &mut Decide, demand: Demand) {
@@ -360,7 +360,7 @@ fn a_lone_node_gets_every_core_and_a_declared_one_what_it_asks_for() {
     };
     assert_eq!(decide.step(), start(3));
     assert_eq!(decide.step(), Step::Wait);
-    let shape = Shape {
+    let dependencies = Dependencies {
         order: vec![first],
         needs: vec![vec![]],
     };
@@ -369,7 +369,7 @@ fn a_lone_node_gets_every_core_and_a_declared_one_what_it_asks_for() {
         mem: 0,
         gpus: 0,
     };
-    let mut lone = Decide::new(&shape, Policy::default(), capacity);
+    let mut lone = Decide::new(&dependencies, Policy::default(), capacity);
     key_all(&mut lone, Demand::default());
     assert_eq!(lone.step(), start(4));
 }

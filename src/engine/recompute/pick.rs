@@ -37,7 +37,7 @@ pub fn pick(
     refused: &HashMap<NodeIndex, String>,
     accepting: &Accepting,
 ) -> Vec<Group> {
-    let means = Means::of(graph, store, survey);
+    let means = ExecutionInputs::of(graph, store, survey);
     let mut groups: BTreeMap<(&str, Option<u32>), Group> = BTreeMap::new();
     let mut seen = HashSet::new();
     for surveyed in &survey.nodes {
@@ -95,13 +95,13 @@ fn quota(share: f64, count: usize) -> usize {
 }
 
 /// What nodes need in order to be executed here.
-struct Means<'a> {
+struct ExecutionInputs<'a> {
     graph: &'a Graph,
     store: &'a Store,
     surveyed: HashMap<NodeIndex, &'a SurveyedNode>,
 }
 
-impl<'a> Means<'a> {
+impl<'a> ExecutionInputs<'a> {
     fn of(graph: &'a Graph, store: &'a Store, survey: &'a Survey) -> Self {
         let nodes = survey.nodes.iter();
         Self {

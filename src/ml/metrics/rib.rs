@@ -272,7 +272,7 @@ struct Table {
 }
 
 /// The means of one repeat for one fine-tuning dataset.
-struct Means {
+struct RepeatMeans {
     ri: f64,
     before: f64,
     after: f64,
@@ -285,11 +285,11 @@ impl Table {
         let mut means = Vec::new();
         for repeat in &self.design.repeats {
             let domains = self.design.tuned_on.iter();
-            let of_repeat: Result<Vec<Means>, RibError> =
+            let of_repeat: Result<Vec<RepeatMeans>, RibError> =
                 domains.map(|id| self.means(id, repeat)).collect();
             means.push(of_repeat?);
         }
-        let over_domains = |pick: fn(&Means) -> Option<f64>| {
+        let over_domains = |pick: fn(&RepeatMeans) -> Option<f64>| {
             let of_repeats: Vec<f64> = means
                 .iter()
                 .filter_map(|domains| mean(&domains.iter().filter_map(pick).collect::<Vec<_>>()))
@@ -311,7 +311,7 @@ impl Table {
         })
     }
 
-    fn means(&self, tuned_on: &str, repeat: &Option<String>) -> Result<Means, RibError> {
+    fn means(&self, tuned_on: &str, repeat: &Option<String>) -> Result<RepeatMeans, RibError> {
         let (mut before, mut after, mut changes) = (Vec::new(), Vec::new(), Vec::new());
         for tested_on in self.design.others(tuned_on) {
             let [was, is] = self.pair(tuned_on, tested_on, repeat)?;
@@ -327,7 +327,7 @@ impl Table {
             }
             None => None,
         };
-        Ok(Means {
+        Ok(RepeatMeans {
             ri: mean(&changes).ok_or_else(nothing_else)?,
             before: mean(&before).ok_or_else(nothing_else)?,
             after: mean(&after).ok_or_else(nothing_else)?,

@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_in_vain_is_taken_back() {
+    fn an_unfinished_import_is_undone() {
         let space = tempfile::tempdir().unwrap();
         let (made, empty) = (space.path().join("made"), space.path().join("empty"));
         fs::create_dir(&empty).unwrap();

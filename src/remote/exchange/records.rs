@@ -328,7 +328,7 @@ impl KeyLookup<'_> {
             Ok(record) => record,
             Err(why) => return Ok(Err(RefusalReason::Bad(why))),
         };
-        if let Some(reason) = self.origin_taken_back(&record) {
+        if let Some(reason) = self.origin_revoked(&record) {
             return Ok(Err(RefusalReason::Revoked(reason)));
         }
         let mut labs = BTreeSet::new();
@@ -362,11 +362,11 @@ impl KeyLookup<'_> {
     }
 
     /// Why a record of an older version that this one repeats was revoked, if it was.
-    fn origin_taken_back(&self, record: &Record) -> Option<String> {
+    fn origin_revoked(&self, record: &Record) -> Option<String> {
         let trust = &self.exchange.trust;
         let mut accepted = record.provenance.accepted.iter();
-        let taken_back = accepted.find(|one| trust.is_revoked(&one.record, &one.signers))?;
-        let by = trust.revoked_by(&taken_back.record, &taken_back.signers);
+        let revoked = accepted.find(|one| trust.is_revoked(&one.record, &one.signers))?;
+        let by = trust.revoked_by(&revoked.record, &revoked.signers);
         by.into_iter().next().map(|(_, reason)| reason)
     }
 

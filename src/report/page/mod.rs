@@ -105,7 +105,7 @@ fn head(view: &View) -> Markup {
                     (count(graph.dag.node_count(), "node")) " have no result yet; means that need them are left out." }
             }
             @for warning in view.warnings {
-                p.note.warn { b { "Taken back. " } (warning) }
+                p.note.warn { b { "Revoked. " } (warning) }
             }
             @for sentence in accepted::sentences(view) {
                 p.note.warn { b { "Accepted. " } (sentence) }

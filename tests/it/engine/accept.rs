@@ -6,7 +6,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 use ribflow::digest::Digest;
 use ribflow::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
-use ribflow::engine::{self, Acceptable, Accepting, Gathered, RunOptions, Survey};
+use ribflow::engine::{self, Acceptable, Accepting, RemoteRecords, RunOptions, Survey};
 use ribflow::store::gc::GcOptions;
 use ribflow::store::samples::Sample;
 use ribflow::store::{ForeignRecord, RevocationCheck, Signature, Store};
@@ -45,7 +45,7 @@ impl<'a> Later<'a> {
     }
 
     fn survey(&self, accepting: &Accepting) -> Survey {
-        let gathered = Gathered::default();
+        let gathered = RemoteRecords::default();
         engine::survey_with(&self.graph, &self.store, "cpu", &gathered, accepting).unwrap()
     }
 

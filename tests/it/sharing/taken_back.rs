@@ -43,7 +43,7 @@ fn what_was_taken_back_is_told_everywhere_and_gives_way() {
     b.run(&["trust", "add", &key]).ok();
     b.add_remote("aachen", &url, &[]);
     b.mini_rib(&["--remote", "aachen"]);
-    assert!(!page(&b).contains("Taken back"));
+    assert!(!page(&b).contains("Revoked"));
     let results = b.results();
 
     let old = record(&a);
@@ -76,7 +76,7 @@ fn what_was_taken_back_is_told_everywhere_and_gives_way() {
     a.mini_rib(&["--force", NODE]);
     let new = record(&a);
     assert_ne!(new, old);
-    assert!(!page(&a).contains("Taken back"));
+    assert!(!page(&a).contains("Revoked"));
     let choose = [
         "cache",
         "choose",
@@ -103,7 +103,7 @@ fn what_was_taken_back_is_told_everywhere_and_gives_way() {
     let (summary, _) = b.mini_rib(&["--remote", "aachen"]);
     assert_eq!(number(&summary, "ran"), 0);
     assert_eq!(record(&b), new);
-    assert!(!page(&b).contains("Taken back"));
+    assert!(!page(&b).contains("Revoked"));
     let of_node = provenance(&b);
     assert!(of_node["taken_back"].is_null(), "{of_node}");
     assert_eq!(of_node["others"][0]["record"], old.as_str());

@@ -31,7 +31,7 @@ type ReadResult<T> = Result<T, String>;
 type Archive = zip::ZipArchive<BufReader<File>>;
 
 /// Where the bytes of a storage are.
-enum Place {
+enum StorageBytes {
     InFile {
         begin: u64,
         bytes: u64,
@@ -40,18 +40,18 @@ enum Place {
     Here(Vec<u8>),
 }
 
-impl Place {
+impl StorageBytes {
     fn bytes(&self) -> usize {
         match self {
-            Place::InFile { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
-            Place::Here(bytes) => bytes.len(),
+            StorageBytes::InFile { bytes, .. } => usize::try_from(*bytes).unwrap_or(usize::MAX),
+            StorageBytes::Here(bytes) => bytes.len(),
         }
     }
 }
 
 /// The places of the storages, by key, and whether their elements are little-endian.
 struct Storages {
-    places: HashMap<String, Place>,
+    places: HashMap<String, StorageBytes>,
     little_endian: bool,
 }
 
@@ -97,13 +97,13 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
 
 /// The place of an entry of the archive. A compressed entry is decompressed; `budget` limits the
 /// total size of all of these.
-fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<Place> {
+fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<StorageBytes> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
     let stored = entry.compression() == zip::CompressionMethod::Stored;
     if let Some(begin) = entry.data_start().filter(|_| stored) {
-        return Ok(Place::InFile {
+        return Ok(StorageBytes::InFile {
             begin,
             bytes: entry.size(),
         });
@@ -114,7 +114,7 @@ fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<Plac
     *budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
         format!("{name} grows to more than {MOST_GROWTH} times the size of the file")
     })?;
-    Ok(Place::Here(bytes))
+    Ok(StorageBytes::Here(bytes))
 }
 
 fn contents(archive: &mut Archive, name: &str) -> ReadResult<Vec<u8>> {
@@ -172,7 +172,7 @@ fn behind(
     keys: &[&str],
     mut begin: u64,
     length: u64,
-) -> ReadResult<HashMap<String, Place>> {
+) -> ReadResult<HashMap<String, StorageBytes>> {
     let known = root.storages()?;
     let mut places = HashMap::new();
     for key in keys {
@@ -193,7 +193,7 @@ fn behind(
         let (Some(bytes), Some(end)) = (bytes, end.filter(|end| *end <= length)) else {
             return Err("it is truncated".to_string());
         };
-        let place = Place::InFile { begin, bytes };
+        let place = StorageBytes::InFile { begin, bytes };
         if places.insert((*key).to_string(), place).is_some() {
             return Err("it has a storage twice".to_string());
         }
@@ -206,17 +206,17 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResul
     let mut file = File::open(path).map_err(text)?;
     let length = file.metadata().map_err(text)?.len();
     // Does not reserve more memory than the file can fill.
-    let held = |place: &&Place| match place {
-        Place::InFile { begin, bytes } => {
+    let held = |place: &&StorageBytes| match place {
+        StorageBytes::InFile { begin, bytes } => {
             begin.checked_add(*bytes).is_some_and(|end| end <= length)
         }
-        Place::Here(_) => true,
+        StorageBytes::Here(_) => true,
     };
     // Entries of an archive may overlap, but hold no more than the file.
     let in_file = length.min(usize::MAX as u64) as usize;
     let decompressed = storages.places.values().map(|place| match place {
-        Place::InFile { .. } => 0,
-        Place::Here(bytes) => bytes.len(),
+        StorageBytes::InFile { .. } => 0,
+        StorageBytes::Here(bytes) => bytes.len(),
     });
     let mut budget = decompressed
         .fold(in_file, usize::saturating_add)
@@ -256,7 +256,7 @@ fn tensors_of(path: &Path, part: Part<Stored>, storages: &Storages) -> ReadResul
 fn tensor(
     file: &mut File,
     stored: &Stored,
-    place: &Place,
+    place: &StorageBytes,
     little_endian: bool,
     budget: &mut usize,
 ) -> ReadResult<Tensor> {
@@ -290,16 +290,16 @@ fn tensor(
 }
 
 /// Bytes `from` to `to` of a storage, which must contain them.
-fn part(file: &mut File, place: &Place, from: usize, to: usize) -> ReadResult<Vec<u8>> {
+fn part(file: &mut File, place: &StorageBytes, from: usize, to: usize) -> ReadResult<Vec<u8>> {
     match place {
-        Place::InFile { begin, .. } => {
+        StorageBytes::InFile { begin, .. } => {
             let mut bytes = vec![0; to.saturating_sub(from)];
             file.seek(SeekFrom::Start(begin + from as u64))
                 .map_err(text)?;
             file.read_exact(&mut bytes).map_err(text)?;
             Ok(bytes)
         }
-        Place::Here(all) => all
+        StorageBytes::Here(all) => all
             .get(from..to)
             .map(<[u8]>::to_vec)
             .ok_or_else(|| "its storage is too short".to_string()),
