@@ -1,7 +1,9 @@
 //! Recipes and keys of nodes, computed from the port digests of their inputs and the content of
 //! their sources. Nodes may be keyed in any order in which inputs come first.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod sources;
+
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,8 +17,7 @@ use crate::digest::Digest;
 use crate::remote::exchange::TrustedOutcomes;
 use crate::store::receipt::{RunInput, RunInputs};
 use crate::store::{
-    IdentifiedSource, Port, RecordIndex, ResolvedSource, SourceError, StatCache, Store,
-    StoredRecord,
+    IdentifiedSource, Port, RecordIndex, SourceError, StatCache, Store, StoredRecord,
 };
 use crate::workflow::graph::{Graph, Member, Node};
 use crate::workflow::kind::{Source, SourceShape};
@@ -178,44 +179,6 @@ impl<'a> Keys<'a> {
         canonical.or_insert_with(|| node.parameters.canonical())
     }
 
-    /// The digests of a node's outside data, by name: from the data, or if it is missing, from the
-    /// lock file.
-    fn source_digests(&mut self, node: &Node) -> Result<Vec<(String, Digest)>, Missing> {
-        let graph = self.graph;
-        let sources = node.parameters.sources();
-        let locked: Vec<Option<Digest>> = sources
-            .iter()
-            .map(|source| graph.locked.find(node, source).copied())
-            .collect();
-        // An unset variable may affect only the location of locked data.
-        let all_locked = !locked.is_empty() && locked.iter().all(Option::is_some);
-        if !node.missing_env.is_empty() && !all_locked {
-            return Err(Missing::Environment(node.missing_env.clone()));
-        }
-        let mut digests = Vec::with_capacity(sources.len());
-        for (source, locked) in sources.into_iter().zip(locked) {
-            let resolved = self.source(&source);
-            let name = source.name;
-            let digest = match (resolved, locked) {
-                (Ok(found), None) => found.digest,
-                (Ok(found), Some(locked)) if found.digest == locked => locked,
-                (Ok(found), Some(locked)) => {
-                    let found = found.digest;
-                    return Err(Missing::Differs {
-                        name,
-                        locked,
-                        found,
-                        workflow: graph.file.clone(),
-                    });
-                }
-                (Err(error), Some(locked)) if error.is_absence() => locked,
-                (Err(source), _) => return Err(Missing::Data { name, source }),
-            };
-            digests.push((name, digest));
-        }
-        Ok(digests)
-    }
-
     /// Whether a node can run here: its variables are set and its data exists.
     pub fn can_run(&mut self, node: NodeIndex) -> Result<(), Missing> {
         let node = &self.graph.dag[node];
@@ -223,125 +186,6 @@ impl<'a> Keys<'a> {
             return Err(Missing::Environment(node.missing_env.clone()));
         }
         self.sources(node).map(|_| ())
-    }
-
-    /// The current outside data of a node, by name; each source is checked once in a run.
-    pub fn sources(
-        &mut self,
-        node: &Node,
-    ) -> Result<Vec<(Source, Arc<IdentifiedSource>)>, Missing> {
-        let sources = node.parameters.sources();
-        let mut identified = Vec::with_capacity(sources.len());
-        for source in sources {
-            match self.source(&source) {
-                Ok(found) => identified.push((source, found)),
-                Err(error) => {
-                    return Err(Missing::Data {
-                        name: source.name,
-                        source: error,
-                    });
-                }
-            }
-        }
-        Ok(identified)
-    }
-
-    /// The outside data that the node was keyed with, by name.
-    pub fn contents(&mut self, node: &Node) -> Result<Vec<(String, Arc<ResolvedSource>)>, Missing> {
-        let sources = self.sources(node)?;
-        let contents = sources.into_iter().map(|(source, identified)| {
-            let content = match &identified.content {
-                Some(content) => Ok(Arc::clone(content)),
-                None => self.read_again(&source, &identified),
-            };
-            match content {
-                Ok(content) => Ok((source.name, content)),
-                Err(error) => Err(Missing::Data {
-                    name: source.name,
-                    source: Arc::new(error),
-                }),
-            }
-        });
-        contents.collect()
-    }
-
-    /// Reads the content of a source of which only the digest was known.
-    fn read_again(
-        &self,
-        source: &Source,
-        identified: &IdentifiedSource,
-    ) -> Result<Arc<ResolvedSource>, SourceError> {
-        let content = self.stats.resolve(source, &self.base)?;
-        match content.digest == identified.digest {
-            true => Ok(Arc::new(content)),
-            false if source.sealed => Err(SourceError::Unsealed(content.root)),
-            false => Err(SourceError::Changing(content.root)),
-        }
-    }
-
-    /// The sealed data above `node` that has changed since it was hashed. Reads it, so that the
-    /// next run uses the new content.
-    pub fn broken_seals(&mut self, node: NodeIndex) -> Vec<SourceError> {
-        let (mut todo, mut above) = (vec![node], BTreeSet::new());
-        while let Some(node) = todo.pop() {
-            if above.insert(node) {
-                let inputs = self.graph.dag[node].inputs.iter();
-                todo.extend(inputs.flat_map(|input| input.members.iter().map(|it| it.node)));
-            }
-        }
-        let mut places = BTreeSet::new();
-        for node in above {
-            let sources = self.graph.dag[node].parameters.sources();
-            for source in sources.into_iter().filter(|source| source.sealed) {
-                let Ok(taken) = self.source(&source) else {
-                    continue;
-                };
-                if self.is_broken(source, &taken.digest) {
-                    places.insert(taken.root.clone());
-                }
-            }
-        }
-        places.into_iter().map(SourceError::Unsealed).collect()
-    }
-
-    /// Checks sealed data, once in a run.
-    fn is_broken(&mut self, source: Source, taken: &Digest) -> bool {
-        let what = (
-            source.location.as_os_str().to_os_string(),
-            source.shape.clone(),
-        );
-        if let Some(known) = self.seals.get(&what) {
-            return *known;
-        }
-        let unsealed = Source {
-            sealed: false,
-            ..source
-        };
-        let found = self.stats.identify(&unsealed, &self.base);
-        let broken = found.is_ok_and(|found| found.digest != *taken);
-        self.seals.insert(what, broken);
-        broken
-    }
-
-    fn source(&mut self, source: &Source) -> Identified {
-        let place = source.location.as_os_str().to_os_string();
-        let what = (place, source.shape.clone(), source.sealed);
-        if let Some(identified) = self.sources.get(&what) {
-            return identified.clone();
-        }
-        let identified = match source.sealed && self.check_sealed {
-            true => {
-                let unsealed = Source {
-                    sealed: false,
-                    ..source.clone()
-                };
-                self.stats.identify(&unsealed, &self.base)
-            }
-            false => self.stats.identify(source, &self.base),
-        };
-        let identified = identified.map(Arc::new).map_err(Arc::new);
-        self.sources.insert(what, identified.clone());
-        identified
     }
 
     /// The record in the store for `key`, the key of `recipe`, that fits `node`; looked up once.

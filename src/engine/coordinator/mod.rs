@@ -8,6 +8,7 @@ mod accept;
 mod emit;
 mod finish;
 mod lookup;
+mod reuse;
 mod start;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -405,58 +406,6 @@ impl<'a> Coordinator<'a> {
             };
             if !self.take_record(node, &key)? && self.store.claim(&key)?.is_some() {
                 self.decide.released(node);
-            }
-        }
-        Ok(())
-    }
-
-    /// Reuses a record that has appeared since the node was keyed.
-    fn take_record(&mut self, node: NodeIndex, key: &Digest) -> Result<bool, EngineError> {
-        if self.must_run(node) {
-            return Ok(false);
-        }
-        self.lock_for_reuse()?;
-        let found = match self.keys.find_again(node, key)? {
-            Some(record) => Some(record),
-            None => self.accepted_again(node)?,
-        };
-        let Some(record) = found else {
-            return Ok(false);
-        };
-        self.set_record(node, record)?;
-        self.decide.found(node);
-        Ok(true)
-    }
-
-    /// Sets the record of `node`. Marks outputs that may not be redistributed, even if another
-    /// workflow without that restriction made them.
-    fn set_record(
-        &mut self,
-        node: NodeIndex,
-        record: Arc<StoredRecord>,
-    ) -> Result<(), EngineError> {
-        self.withhold(node, &record)?;
-        self.keys.set_record(node, record);
-        Ok(())
-    }
-
-    fn withhold(&mut self, node: NodeIndex, record: &StoredRecord) -> Result<(), EngineError> {
-        for name in self.withheld.ports(node) {
-            if let Some(port) = record.record.ports.get(name)
-                && !self.store.withhold_port(port)?
-            {
-                // It may be fetched during the run.
-                self.unmarked.push(node);
-            }
-        }
-        Ok(())
-    }
-
-    /// Marks withheld blobs that have arrived since their record was reused.
-    fn withhold_rest(&mut self) -> Result<(), EngineError> {
-        for node in std::mem::take(&mut self.unmarked) {
-            if let Some(record) = self.keys.record(node).cloned() {
-                self.withhold(node, &record)?;
             }
         }
         Ok(())
