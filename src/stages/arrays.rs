@@ -23,13 +23,19 @@ use crate::workflow::kind::{
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Arrays {
-    /// The file. Its content enters the key.
-    pub path: Location,
+    /// The file. Its content enters the key. Or name a stage with the file under
+    /// `needs: { file: … }`.
+    pub path: Option<Location>,
     /// The name of the array with the points.
     pub features: Option<String>,
     /// The names of the classes, in the order of the labels.
     pub classes: Vec<String>,
 }
+
+/// The name of the source.
+const PATH: &str = "path";
+/// The name of the input that may be the file.
+const FILE: &str = "file";
 
 impl Stage for Arrays {
     const NAME: &'static str = "arrays";
@@ -39,7 +45,7 @@ impl Stage for Arrays {
     const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
-        Vec::new()
+        vec![InputSpec::one(FILE, PortType::Files).optional()]
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
@@ -47,24 +53,33 @@ impl Stage for Arrays {
     }
 
     fn sources(&self) -> Vec<Source> {
-        vec![Source {
-            name: "path".to_string(),
-            location: PathBuf::from(&self.path.0),
+        let source = |path: &Location| Source {
+            name: PATH.to_string(),
+            location: PathBuf::from(&path.0),
             shape: SourceShape::File,
             sealed: false,
-        }]
+        };
+        self.path.iter().map(source).collect()
     }
 
     fn withholds(&self) -> Withholds {
-        Withholds::Nothing
+        Withholds::WhatComesIn
     }
 
-    fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        let missing = || {
-            let problem = ParameterProblem::value("path", "missing the path of a file");
-            problem.hint("`path: features.safetensors`, relative to this file")
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let mut bound = inputs.iter().filter(|input| !input.members.is_empty());
+        let has_file = bound.any(|input| input.name == FILE);
+        let path = self.path.as_ref().filter(|path| !path.0.is_empty());
+        let problem = match (path, has_file) {
+            (Some(_), false) | (None, true) => return Vec::new(),
+            (None, false) => ParameterProblem::value("path", "missing the path of a file")
+                .hint("`path: features.safetensors`, relative to this file"),
+            (Some(_), true) => {
+                ParameterProblem::value("path", "the file is also given under `needs`")
+                    .hint("keep one of them")
+            }
         };
-        self.path.0.is_empty().then(missing).into_iter().collect()
+        vec![problem]
     }
 
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
@@ -76,8 +91,9 @@ impl Stage for Arrays {
     }
 
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
-        let input = context.input("path")?;
-        let wrong = |what: String| TaskError::Input(format!("`path`: {what}"));
+        let name = if self.path.is_some() { PATH } else { FILE };
+        let input = context.input(name)?;
+        let wrong = |what: String| TaskError::Input(format!("`{name}`: {what}"));
         let file = match &input.artifact {
             Artifact::Files(files) => files.files.first_key_value(),
             _ => None,

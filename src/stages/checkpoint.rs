@@ -33,7 +33,13 @@ use crate::workflow::kind::{
     SourceShape, Withholds,
 };
 
-/// A published model, from a file (`path`), a URL (`url`) or a Hugging Face repository (`hub`).
+/// The name of the source.
+const PATH: &str = "path";
+/// The name of the input that may hold the weights.
+const FILE: &str = "file";
+
+/// A published model, from a file (`path`), a URL (`url`) or a Hugging Face repository (`hub`), or
+/// from the files of another stage (`needs: { file: … }`).
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Checkpoint {
@@ -136,7 +142,10 @@ impl Stage for Checkpoint {
     const MEANING: Meaning = Meaning::Published;
 
     fn inputs(&self) -> Vec<InputSpec> {
-        vec![InputSpec::one(CLASSES, PortType::Dataset).optional()]
+        vec![
+            InputSpec::one(CLASSES, PortType::Dataset).optional(),
+            InputSpec::one(FILE, PortType::Files).optional(),
+        ]
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
@@ -148,7 +157,7 @@ impl Stage for Checkpoint {
 
     fn sources(&self) -> Vec<Source> {
         let source = |path: &Location| Source {
-            name: "path".to_string(),
+            name: PATH.to_string(),
             location: PathBuf::from(&path.0),
             shape: SourceShape::Sharded(USUAL.map(str::to_string).to_vec()),
             sealed: false,
@@ -169,7 +178,7 @@ impl Stage for Checkpoint {
         {
             problems.push(ParameterProblem::value("transform", message));
         }
-        problems.extend(self.check_origin());
+        problems.extend(self.check_origin(has_file(inputs)));
         problems.extend(self.check_url().or_else(|| self.check_digest()));
         problems.extend(self.check_hub());
         problems.extend(self.check_classes(inputs));
@@ -280,17 +289,18 @@ impl Checkpoint {
         ))
     }
 
-    fn check_origin(&self) -> Option<ParameterProblem> {
+    fn check_origin(&self, has_file: bool) -> Option<ParameterProblem> {
         let given = [
             ("path", self.path.is_some()),
             ("url", self.url.is_some()),
             ("hub", self.hub.is_some()),
+            ("needs.file", has_file),
         ];
         let given: Vec<&str> = given.iter().filter(|it| it.1).map(|it| it.0).collect();
         match given.as_slice() {
             [_] => None,
             [] => {
-                let message = "a checkpoint needs `path`, `url` or `hub`";
+                let message = "a checkpoint needs `path`, `url`, `hub` or `needs.file`";
                 let mut problem = ParameterProblem::value("", message);
                 problem.path.clear();
                 let hint = "for example `hub: timm/vit_base_patch16_224.augreg_in1k`";
@@ -301,7 +311,11 @@ impl Checkpoint {
                     "a checkpoint has a single origin: `{first}` or `{}`",
                     others[0]
                 );
-                Some(ParameterProblem::value(others[0], message).hint("keep one of them"))
+                let field = match others[0] {
+                    "needs.file" => first,
+                    other => other,
+                };
+                Some(ParameterProblem::value(field, message).hint("keep one of them"))
             }
         }
     }
@@ -373,6 +387,11 @@ impl Checkpoint {
         }
         problems
     }
+}
+
+fn has_file(inputs: &[BoundInput]) -> bool {
+    let mut bound = inputs.iter().filter(|input| !input.members.is_empty());
+    bound.any(|input| input.name == FILE)
 }
 
 fn is_name(part: &str) -> bool {

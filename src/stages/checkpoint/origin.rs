@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::hub::{self, Repository};
 use super::pin::{Pin, blake3, sha256};
-use super::{Checkpoint, io_error, is_name};
-use crate::ml::models::checkpoint::{is_index, shards};
+use super::{Checkpoint, FILE, PATH, io_error, is_name};
+use crate::ml::models::checkpoint::{USUAL, is_index, shards};
 use crate::remote::describe::describe;
 use crate::remote::download::{DownloadError, Fetched, Request, download, shown};
 use crate::remote::partial::Partial;
@@ -30,13 +30,13 @@ impl Checkpoint {
     /// The file of weights, or the index of its shards, on disk and verified.
     pub(super) fn obtained(&self, context: &Context) -> Result<PathBuf, TaskError> {
         let file = match (&self.path, &self.url, &self.hub) {
-            (Some(_), ..) => given(context)?,
+            (Some(_), ..) => given(context, context.input(PATH)?)?,
+            (None, None, None) => given(context, context.input(FILE)?)?,
             (_, Some(url), _) => {
                 let request = request(&url.0, None);
                 fetched(context, &request, &file_name(&url.0))?.0
             }
             (_, _, Some(hub)) => self.at_hub(context, hub)?,
-            _ => return Err(TaskError::Input("the checkpoint has no origin".to_string())),
         };
         if let Some(digest) = &self.digest {
             let pin = Pin::parse(digest).map_err(TaskError::Input)?;
@@ -69,19 +69,34 @@ impl Checkpoint {
     }
 }
 
-/// The file or folder at `path`, with the content that is in the key.
-fn given(context: &Context) -> Result<PathBuf, TaskError> {
-    let input = context.input("path")?;
+/// The weights in an input of files, with the content that is in the key.
+fn given(context: &Context, input: &TaskInput) -> Result<PathBuf, TaskError> {
     let Artifact::Files(files) = &input.artifact else {
-        return Err(TaskError::Input("`path` holds no files".to_string()));
+        return Err(TaskError::Input(
+            "the checkpoint holds no files".to_string(),
+        ));
     };
-    let mut names = files.files.keys();
+    let names = || files.files.keys();
+    let is_usual = |name: &&String| USUAL.contains(&name.as_str());
     let name = match files.files.len() {
-        1 => names.next(),
-        _ => names.find(|name| is_index(Path::new(name))),
+        1 => names().next(),
+        _ => names()
+            .find(|name| is_index(Path::new(name)))
+            .or_else(|| names().find(is_usual)),
     };
-    let name = name.ok_or_else(|| TaskError::Input("`path` holds no weights".to_string()))?;
-    Ok(placed(context, input, files)?.join(name))
+    let name = name.ok_or_else(|| {
+        let usual = USUAL.map(|name| format!("`{name}`")).join(", ");
+        TaskError::Input(format!("there are no weights under a usual name: {usual}"))
+    })?;
+    Ok(placed(context, input, files)?.join(placed_name(name)))
+}
+
+/// The name of a file on disk. A single file that is the output of a stage has the empty path.
+fn placed_name(name: &str) -> &str {
+    match name {
+        "" => "weights",
+        name => name,
+    }
 }
 
 /// A folder with the files of `input`: the original if it is unchanged, otherwise a copy.
@@ -95,7 +110,10 @@ fn placed(context: &Context, input: &TaskInput, files: &Files) -> Result<PathBuf
     }
     for (name, file) in &files.files {
         let bytes = images::file_bytes(context, input, name, &file.blob())?;
-        let target = context.scratch.join(name);
+        let target = context.scratch.join(placed_name(name));
+        if let Some(folder) = target.parent() {
+            fs::create_dir_all(folder).map_err(io_error(folder))?;
+        }
         fs::write(&target, bytes).map_err(io_error(&target))?;
     }
     Ok(context.scratch.to_path_buf())

@@ -363,3 +363,42 @@ claims:
         assert_eq!(verify(&more, 4), ["difference_only"; 2], "{more:?}");
     }
 }
+
+/// Weights and points that another stage wrote, as files of a list of outputs.
+#[test]
+fn checkpoints_and_arrays_come_from_the_files_of_a_stage() {
+    let space = TestSpace::new();
+    space.write(
+        "files.yaml",
+        "\
+ribflow: 1
+name: files
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: narrow, images: 20 } }
+  start: { use: pretrain, needs: { data: pool }, with: { arch: vit_mini, epochs: 1 } }
+  points: { use: features, needs: { model: start, data: pool } }
+  tool:
+    use: command
+    needs: { init: start, points: points }
+    with:
+      run: |
+        cp init/tensors.safetensors out/weights
+        mkdir out/folder && cp init/tensors.safetensors out/folder/model.safetensors && touch out/folder/log
+        cp points/tensors.safetensors out/points
+      outputs: [weights, folder, points]
+  one: { use: checkpoint, needs: { file: tool.weights, classes: pool }, with: { arch: vit_mini } }
+  two: { use: checkpoint, needs: { file: tool.folder, classes: pool }, with: { arch: vit_mini } }
+  cloud: { use: arrays, needs: { file: tool.points } }
+  accuracy: { use: evaluate, needs: { model: start, data: pool } }
+  again: { use: evaluate, needs: { model: one, data: pool } }
+  third: { use: evaluate, needs: { model: two, data: pool } }
+  apart: { use: ot, needs: { a: points, b: cloud }, with: { distance: wasserstein } }
+",
+    );
+    space.run(&["run", "files.yaml", "-q"]).ok();
+    let found: Value = serde_json::from_str(&space.read("out/files/results.json")).unwrap();
+    let accuracy = metrics(&found, "accuracy");
+    assert_eq!(metrics(&found, "again"), accuracy);
+    assert_eq!(metrics(&found, "third"), accuracy);
+    assert_eq!(metrics(&found, "apart")["distance"]["value"], 0.0);
+}
