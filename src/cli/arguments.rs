@@ -63,6 +63,7 @@ subcommands! {
         Run(super::run::RunArguments) => super::run::run,
         Plan(super::plan::PlanArguments) => super::plan::run,
         Status(super::status::StatusArguments) => super::status::run,
+        Logs(super::logs::LogsArguments) => super::logs::run,
         Why(super::why::WhyArguments) => super::why::run,
         Get(super::get::GetArguments) => super::get::run,
         Verify(super::verify::VerifyArguments) => super::verify::run,

@@ -41,6 +41,7 @@ mod kinds;
 mod load;
 pub mod locations;
 mod lock;
+mod logs;
 mod missing;
 mod models;
 mod no_op_check;

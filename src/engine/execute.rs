@@ -73,6 +73,7 @@ impl Executor<'_> {
             },
             scratch: &job.scratch,
             downloads: &downloads,
+            failed: &job.failed,
             threads: job.threads,
             device: self.device.clone(),
             derived: Derived::new(self.store.derived_cache(job.derived), &device_class),

@@ -47,6 +47,9 @@ pub struct Job {
     /// An empty folder of its own, removed by the sender of the job.
     #[serde(with = "super::paths")]
     pub scratch: PathBuf,
+    /// Where the folder of a command that fails is kept.
+    #[serde(with = "super::paths", default)]
+    pub failed: PathBuf,
     /// The file that all its output is appended to.
     #[serde(with = "super::paths")]
     pub log: PathBuf,

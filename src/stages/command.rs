@@ -160,10 +160,30 @@ impl Stage for Command {
             secrets: self.secrets()?,
         };
         let watched = Child::start(&line, &space, context)?.watch(context);
-        watched.map_err(|error| self.with_places(error))?;
-        let outputs = self.collected(&space, context)?;
+        let watched = watched.map_err(|error| self.with_places(error));
+        let outputs = watched.and_then(|()| self.collected(&space, context));
+        let outputs = outputs.map_err(|error| match self.pass.is_empty() {
+            true => kept(error, &space, context),
+            // A value that must not be shown may be in the folder.
+            false => error,
+        })?;
         space.log_undeclared(&self.outputs, context)?;
         Ok(outputs.note("shell", shown(&program)))
+    }
+}
+
+/// Keeps the folder of a line that failed, and adds its place to the message.
+fn kept(error: TaskError, space: &WorkDir, context: &Context) -> TaskError {
+    match error {
+        TaskError::Failed(message) if space.keep(context.failed) => {
+            let here = std::env::current_dir().unwrap_or_default();
+            let folder = context.failed.strip_prefix(here).unwrap_or(context.failed);
+            let folder = folder.display();
+            TaskError::Failed(format!(
+                "{message}\nits folder, until the next run: {folder}"
+            ))
+        }
+        error => error,
     }
 }
 

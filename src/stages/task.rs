@@ -104,6 +104,8 @@ pub struct Context<'a> {
     pub scratch: &'a Path,
     /// The folder for partial downloads, so that a restarted node can resume them. May not exist.
     pub downloads: &'a Path,
+    /// Where the folder of a node that fails may be kept for the user. Does not exist.
+    pub failed: &'a Path,
     /// The number of cores to use. Results do not depend on it.
     pub threads: usize,
     pub device: candle_core::Device,

@@ -171,6 +171,7 @@ fn a_failed_node_is_exit_code_1_and_what_needs_it_is_skipped() {
     [2/2] failed   found[letter=z]
         the command ended with exit code 1
           no z here
+        its folder, until the next run: cache/runs/[run]/failed/found.letter=z
         log: cache/runs/[run]/logs/found.letter=z.log
     [exit code 1]
     ");
@@ -203,6 +204,7 @@ fn a_failed_node_is_exit_code_1_and_what_needs_it_is_skipped() {
 
     failed   text
         the command ended with exit code 1; it printed nothing
+        its folder, until the next run: cache/runs/[run]/failed/text
     Run [run] ended after [time].
     ");
 }

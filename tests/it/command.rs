@@ -1,5 +1,6 @@
 //! The `command` kind: what its folder holds, what is kept, and how it ends.
 
+mod inside;
 mod outputs;
 mod secrets;
 mod shell;
@@ -104,6 +105,7 @@ impl Bench {
                 blobs: &self.store,
                 scratch: scratch.path(),
                 downloads: scratch.path(),
+                failed: Path::new("/proc/none"),
                 threads: 1,
                 device: candle_core::Device::Cpu,
                 derived: Default::default(),

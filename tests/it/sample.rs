@@ -207,6 +207,7 @@ impl Sample {
             blobs: &NoBlobs,
             scratch: Path::new("."),
             downloads: Path::new("."),
+            failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,
             derived: Default::default(),

@@ -237,6 +237,7 @@ impl Coordinator<'_> {
             grace: at.resources.grace(),
             derived: self.budget,
             scratch,
+            failed: self.journal.failed(&at.id),
             log: self.journal.log(&at.id).0,
         })
     }

@@ -5,6 +5,7 @@
 //!           plan.json       nodes and edges; only where something had to run
 //!           recipes.jsonl   the recipe of each node that was started, before it was
 //!           logs/<node>.log what the node printed
+//!           failed/<node>/  the folder of a command that failed, until the workflow's next run
 //!           lock            held while the run lives
 //! ```
 //!
@@ -20,7 +21,7 @@ mod renew;
 mod uses;
 mod write;
 
-pub use read::{LastRun, NodeStatus, latest, latest_like};
+pub use read::{LastRun, NodeLog, NodeStatus, latest, latest_like, log_of};
 pub(super) use read::{PastRun, folders};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
@@ -42,6 +43,7 @@ const JOURNAL: &str = "journal.jsonl";
 const RECIPES: &str = "recipes.jsonl";
 const PLAN: &str = "plan.json";
 const LOGS: &str = "logs";
+const FAILED: &str = "failed";
 const LOCK: &str = "lock";
 
 /// The first line of a journal. A new field requires a new format version.

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::lines::{JournalStart, Lines};
-use super::{Entry, Header, JOURNAL, LOCK, RECIPES, StartedNode, WorkflowIdentity};
+use super::name::log_name;
+use super::{Entry, FAILED, Header, JOURNAL, LOCK, LOGS, RECIPES, StartedNode, WorkflowIdentity};
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
@@ -155,6 +156,72 @@ fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lin
     match Lines::begin(&folder.join(JOURNAL)).ok()? {
         JournalStart::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
         JournalStart::Nothing | JournalStart::Newer(_) => None,
+    }
+}
+
+/// Removes the folders of commands that failed in earlier runs of `workflow` in the folder `runs`.
+pub(super) fn remove_failed(runs: Option<&Path>, workflow: &WorkflowIdentity) {
+    let entries = runs.map(fsx::entries).and_then(Result::ok);
+    for folder in entries.into_iter().flatten() {
+        let failed = folder.join(FAILED);
+        // The check is cheap, and few runs have such a folder.
+        if failed.is_dir()
+            && journal_of(&folder, workflow).is_some()
+            && matches!(is_running(&folder), Ok(false))
+        {
+            // Only disk space is lost.
+            let _ = fsx::remove_tree(&failed);
+        }
+    }
+}
+
+/// The log of a node.
+pub struct NodeLog {
+    pub path: PathBuf,
+    /// The id of the run that wrote it.
+    pub run: String,
+    folder: PathBuf,
+    node: String,
+}
+
+/// The newest log of the node `id` among the runs of `workflow`.
+pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<NodeLog> {
+    let name = log_name(id);
+    let mut folders = folders(store);
+    folders.retain(|folder| folder.join(LOGS).join(&name).is_file());
+    folders.sort_by_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
+    let mut newest = folders.into_iter().rev();
+    let folder = newest.find(|folder| journal_of(folder, workflow).is_some())?;
+    Some(NodeLog {
+        path: folder.join(LOGS).join(name),
+        run: folder.file_name()?.to_string_lossy().into_owned(),
+        folder,
+        node: id.to_string(),
+    })
+}
+
+impl NodeLog {
+    /// Whether the node still runs.
+    pub fn is_growing(&self) -> bool {
+        if !matches!(is_running(&self.folder), Ok(true)) {
+            return false;
+        }
+        let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&self.folder.join(JOURNAL)) else {
+            return false;
+        };
+        let mut is_growing = false;
+        for Entry { what, .. } in lines.values() {
+            match what {
+                Event::NodeStarted { id, .. } if id == self.node => is_growing = true,
+                Event::NodeFinished { id, .. } | Event::NodeFailed { id, .. }
+                    if id == self.node =>
+                {
+                    is_growing = false;
+                }
+                _ => {}
+            }
+        }
+        is_growing
     }
 }
 

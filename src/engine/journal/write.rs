@@ -9,7 +9,11 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::name::{log_name, run_id};
-use super::{Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode};
+use super::read::remove_failed;
+use super::{
+    FAILED, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode,
+    WorkflowIdentity,
+};
 use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
@@ -23,6 +27,7 @@ use crate::workflow::recipe::Recipe;
 pub struct Journal {
     id: String,
     folder: PathBuf,
+    workflow: WorkflowIdentity,
     kept: JournalSink,
 }
 
@@ -53,6 +58,7 @@ impl Journal {
         let mut journal = Self {
             folder: store.runs().join(&id),
             id,
+            workflow: WorkflowIdentity::of(graph, store),
             kept: JournalSink::Nothing(String::new()),
         };
         match journal.begin(store, graph) {
@@ -143,7 +149,10 @@ impl Journal {
         };
         let recipes = match &mut files.recipes {
             Some(recipes) => Ok(recipes),
-            none => write_plan(folder, graph).map(|recipes| none.insert(recipes)),
+            none => {
+                remove_failed(folder.parent(), &self.workflow);
+                write_plan(folder, graph).map(|recipes| none.insert(recipes))
+            }
         };
         let written = recipes.and_then(|recipes| line(recipes, &started));
         self.check(RECIPES, written)
@@ -159,6 +168,12 @@ impl Journal {
         let name = log_name(id);
         let shown = format!("runs/{}/{LOGS}/{name}", self.id);
         (self.folder.join(LOGS).join(name), shown)
+    }
+
+    /// Where the folder of node `id` is kept if it fails.
+    pub fn failed(&self, id: &str) -> PathBuf {
+        let name = log_name(id);
+        self.folder.join(FAILED).join(name.trim_end_matches(".log"))
     }
 
     /// Receives the output of workers before they have a job.

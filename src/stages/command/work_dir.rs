@@ -122,6 +122,15 @@ impl WorkDir {
         collect::file(&self.folder, path)
     }
 
+    /// Moves the folder to `target`. False if that is not possible.
+    pub fn keep(&self, target: &Path) -> bool {
+        let moved = || {
+            fs::create_dir_all(target.parent()?).ok()?;
+            fs::rename(&self.folder, target).ok()
+        };
+        moved().is_some()
+    }
+
     /// Logs files and folders of `out/` that hold no declared output.
     pub fn log_undeclared(
         &self,
