@@ -121,6 +121,119 @@ fn datasets_are_mapped_and_their_classes_set_side_by_side() {
     assert_eq!(count("<table class=\"heat classes\""), 12);
 }
 
+/// Copies an example with its scripts and data.
+fn copy_folder(space: &TestSpace, name: &str) {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("examples")
+        .join(name);
+    for folder in ["", "data"] {
+        for entry in std::fs::read_dir(example.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_file() {
+                let name = path.strip_prefix(&example).unwrap().to_str().unwrap();
+                space.write(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+}
+
+fn results_of(space: &TestSpace, name: &str) -> Value {
+    serde_json::from_str(&space.read(&format!("out/{name}/results.json"))).unwrap()
+}
+
+/// The stages with nodes that a run has executed.
+fn executed(space: &TestSpace, arguments: &[&str]) -> Vec<String> {
+    let run = space
+        .run(&[&["run", "--json"], arguments].concat())
+        .expect(0);
+    let lines = run.json_lines();
+    let finished = lines.iter().filter(|line| line["event"] == "node_finished");
+    let stage = |line: &Value| {
+        line["id"]
+            .as_str()
+            .unwrap()
+            .split('[')
+            .next()
+            .unwrap()
+            .to_string()
+    };
+    let mut stages: Vec<String> = finished.map(stage).collect();
+    stages.sort();
+    stages.dedup();
+    stages
+}
+
+/// DVC's tutorial: parameters, metrics and plots; a change runs what depends on it, and no more.
+#[test]
+fn get_started_runs_and_reruns_like_its_original() {
+    let space = TestSpace::new();
+    copy_folder(&space, "get-started");
+    let all = ["evaluate", "featurize", "prepare", "summary", "train"];
+    assert_eq!(executed(&space, &["get-started.yaml"]), all);
+    let found = results_of(&space, "get-started");
+    let mean = &found["aggregates"][0]["metrics"]["test.roc_auc"];
+    assert_eq!(mean["n"], 3);
+    assert!(mean["mean"].as_f64().unwrap() > 0.7, "{mean}");
+    let page = space.read("out/get-started/report.html");
+    assert_eq!(page.matches("src=\"data:image/svg+xml").count(), 3);
+    assert!(page.contains("Means of evaluate over `seed`"));
+
+    assert!(executed(&space, &["get-started.yaml"]).is_empty());
+    let alpha = ["get-started.yaml", "--set", "params.alpha=0.1"];
+    assert_eq!(executed(&space, &alpha), ["evaluate", "summary", "train"]);
+    // The same bytes: nothing after it runs.
+    let script = space.read("featurize.py");
+    space.write("featurize.py", format!("# a comment\n{script}"));
+    assert_eq!(executed(&space, &["get-started.yaml"]), ["featurize"]);
+    let script = space.read("evaluate.py");
+    space.write(
+        "evaluate.py",
+        script.replace("\"chance\": 50", "\"chance\": 50.0"),
+    );
+    assert_eq!(executed(&space, &["get-started.yaml"]), ["evaluate"]);
+}
+
+/// Snakemake's tutorial: the variants are those that the reads were made with.
+#[test]
+fn variant_calling_finds_the_planted_variants() {
+    let space = TestSpace::new();
+    copy_folder(&space, "variant-calling");
+    assert_eq!(
+        executed(&space, &["variant-calling.yaml"]),
+        ["call", "map", "plot", "sort"]
+    );
+    space
+        .run(&[
+            "get",
+            "variant-calling.yaml",
+            "call.variants",
+            "-o",
+            "calls",
+        ])
+        .ok();
+    let table = space.read("calls/table.csv");
+    let places: Vec<String> = table
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').take(2).collect::<Vec<&str>>().join(" "))
+        .collect();
+    let planted = [
+        "A 200", "A 333", "A 640", "A 1111", "B 200", "B 640", "B 777", "B 901", "B 1111", "C 200",
+        "C 640", "C 1111",
+    ];
+    assert_eq!(places, planted);
+    let page = space.read("out/variant-calling/report.html");
+    assert_eq!(page.matches("src=\"data:image/svg+xml").count(), 1);
+    // One sample's reads change: its own stages run, and those of all samples.
+    let reads = space.read("data/C.fastq");
+    space.write(
+        "data/C.fastq",
+        reads.lines().take(800).collect::<Vec<&str>>().join("\n"),
+    );
+    let again = executed(&space, &["variant-calling.yaml"]);
+    assert_eq!(again, ["call", "map", "plot", "sort"]);
+}
+
 fn copy_example(space: &TestSpace) {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/my-images");
     for name in ["my-images.yaml", "tools/redraw.py"] {
