@@ -11,6 +11,7 @@
 mod child;
 mod collect;
 mod files;
+mod isolation;
 mod lines;
 mod outputs;
 mod shell;
@@ -27,12 +28,13 @@ use serde_json::Value;
 
 use self::child::{Child, Line};
 use self::files::NamedFile;
+use self::isolation::Isolation;
 use self::outputs::DeclaredOutputs;
 pub use self::shell::Shell;
 use self::work_dir::WorkDir;
 use super::choice::WordOr;
 use super::price::{CostEstimate, InputForecasts};
-use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
 use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{
@@ -72,6 +74,13 @@ pub struct Command {
     /// credentials. The outputs must not depend on them.
     #[serde(default, skip_serializing)]
     pub pass: Vec<String>,
+    /// Set to `true` to limit the line: it reads only its inputs, `files`, the programs of `PATH`
+    /// and the system's folders, writes only its own folder, and has no network. Not in the key.
+    #[serde(default)]
+    pub isolated: Unkeyed,
+    /// Set to `true` to give an isolated line the network.
+    #[serde(default)]
+    pub network: Option<Unkeyed>,
 }
 
 /// The values of `params`.
@@ -138,6 +147,7 @@ impl Stage for Command {
         problems.extend(self.check_files());
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
+        problems.extend(self.check_network());
         problems
     }
 
@@ -152,15 +162,18 @@ impl Stage for Command {
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let program = self.shell.program().ok_or_else(|| no_program(self.shell))?;
         let space = WorkDir::lay_out(&self.params, context)?;
+        let isolation = self.isolation(&program, &space)?;
         let line = Line {
             program: &program,
             shell: self.shell,
             text: &self.run,
             variables: variables(context)?,
             secrets: self.secrets()?,
+            isolation: isolation.as_ref(),
         };
-        let watched = Child::start(&line, &space, context)?.watch(context);
-        let watched = watched.map_err(|error| self.with_places(error));
+        let started = Child::start(&line, &space, context);
+        let watched = started.and_then(|child| child.watch(context));
+        let watched = watched.map_err(|error| self.with_hints(error, isolation.as_ref()));
         let outputs = watched.and_then(|()| self.collected(&space, context));
         let outputs = outputs.map_err(|error| match self.pass.is_empty() {
             true => kept(error, &space, context),
@@ -168,7 +181,11 @@ impl Stage for Command {
             false => error,
         })?;
         space.log_undeclared(&self.outputs, context)?;
-        Ok(outputs.note("shell", shown(&program)))
+        let outputs = outputs.note("shell", shown(&program));
+        Ok(match isolation {
+            Some(isolation) => outputs.note("isolation", isolation.note()),
+            None => outputs,
+        })
     }
 }
 
@@ -205,9 +222,17 @@ impl Command {
         })
     }
 
-    /// Adds hints to a failure: where the files are that the line names by their original paths.
-    fn with_places(&self, error: TaskError) -> TaskError {
-        let TaskError::Failed(message) = error else {
+    /// The restrictions of an isolated line.
+    fn isolation(&self, program: &Path, space: &WorkDir) -> Result<Option<Isolation>, TaskError> {
+        let network = self.network.is_some_and(|network| network.0);
+        let prepare = || Isolation::prepare(space, network, program, Vec::new());
+        self.isolated.0.then(prepare).transpose()
+    }
+
+    /// Adds hints to a failure: where the files are that the line names by their original paths,
+    /// and what an isolated line could read.
+    fn with_hints(&self, error: TaskError, isolation: Option<&Isolation>) -> TaskError {
+        let TaskError::Failed(mut message) = error else {
             return error;
         };
         let place = |file: &files::Declared| {
@@ -217,9 +242,23 @@ impl Command {
                 .then(|| format!("`{path}` of `files` is `{name}` in the node's folder"))
         };
         let places: Vec<String> = self.files.iter().filter_map(place).collect();
-        TaskError::Failed(match places.is_empty() {
-            true => message,
-            false => format!("{message}\nhint: {}", places.join("; ")),
+        if !places.is_empty() {
+            message += &format!("\nhint: {}", places.join("; "));
+        }
+        if let Some(isolation) = isolation {
+            message += &format!("\nhint: {}", isolation.hint(shown));
+        }
+        TaskError::Failed(message)
+    }
+
+    /// `network: false` alone would look like a restriction, but a line without isolation has the
+    /// network.
+    fn check_network(&self) -> Option<ParameterProblem> {
+        let alone = self.network.is_some() && !self.isolated.0;
+        alone.then(|| {
+            let message = "only an isolated line can be without network, and this one is not";
+            ParameterProblem::value("network", message)
+                .hint("write `isolated: true`, or leave `network` out")
         })
     }
 

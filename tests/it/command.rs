@@ -1,6 +1,8 @@
 //! The `command` kind: what its folder holds, what is kept, and how it ends.
 
 mod inside;
+#[cfg(target_os = "linux")]
+mod isolated;
 mod outputs;
 mod secrets;
 mod shell;

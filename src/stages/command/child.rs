@@ -17,6 +17,7 @@ use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::super::task::{Context, TaskError};
+use super::isolation::Isolation;
 use super::lines::{Lines, Secrets};
 use super::shell::Shell;
 use super::work_dir::WorkDir;
@@ -47,6 +48,7 @@ pub(super) struct Line<'a> {
     pub variables: Vec<(String, String)>,
     /// Names and values that must not be shown.
     pub secrets: Vec<(String, OsString)>,
+    pub isolation: Option<&'a Isolation>,
 }
 
 pub(super) struct Child {
@@ -87,7 +89,10 @@ impl Child {
             Err(error) => {
                 let _ = guard.kill();
                 let _ = guard.wait();
-                return Err(failed(error));
+                let refused = line
+                    .isolation
+                    .and_then(|isolation| isolation.refusal(&error));
+                return Err(refused.unwrap_or_else(|| failed(error)));
             }
         };
         let id = Pid::from_child(&process);
@@ -261,9 +266,14 @@ fn command(line: &Line, space: &WorkDir, threads: usize) -> Command {
         .envs(inherited)
         .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
         .envs([("OMP_NUM_THREADS", &threads), ("RIBFLOW_THREADS", &threads)])
-        .env("TMPDIR", &space.temporary)
-        .envs(variables)
-        .envs(secrets);
+        .env("TMPDIR", &space.temporary);
+    if line.isolation.is_some() {
+        command.env("HOME", &space.folder);
+    }
+    command.envs(variables).envs(secrets);
+    if let Some(isolation) = line.isolation {
+        isolation.bind(&mut command);
+    }
     command
 }
 
