@@ -13,6 +13,8 @@ use crate::workflow::withheld::Withheld;
 const MOST_BYTES: usize = 16 << 20;
 /// Outputs of a page.
 const MOST_SHOWN: usize = 200;
+/// Bytes of a table that is read for the page.
+const LARGEST_TABLE: u64 = 1 << 20;
 
 /// One output.
 pub struct Attachment {
@@ -31,8 +33,8 @@ pub enum Content {
     Withheld,
     /// Its blob is not in the store.
     Missing,
-    /// The page already has as many as it may.
-    TooMany,
+    /// The page already has as many as it may, or the table is large.
+    TooLarge,
 }
 
 /// The outputs of all nodes with records, in the order of the file.
@@ -46,7 +48,7 @@ pub fn attachments(view: &View) -> Vec<Attachment> {
     for (node, output) in outputs(view) {
         let content = match () {
             () if withheld.is_withheld(node, &output.name) => Content::Withheld,
-            () if found.len() >= MOST_SHOWN || bytes > MOST_BYTES => Content::TooMany,
+            () if found.len() >= MOST_SHOWN || bytes > MOST_BYTES => Content::TooLarge,
             () => content(view, store, node, &output.name),
         };
         if let Content::Picture { bytes: picture, .. } = &content {
@@ -97,6 +99,9 @@ fn content(view: &View, store: &Store, node: NodeIndex, output: &str) -> Content
     let Some(port) = port.filter(|port| store.has(&port.digest)) else {
         return Content::Missing;
     };
+    if port.gives == PortType::Table && port.bytes > LARGEST_TABLE {
+        return Content::TooLarge;
+    }
     match store.artifact(port) {
         Ok(Artifact::Table(table)) => Content::Table(table),
         Ok(Artifact::Files(files)) => {

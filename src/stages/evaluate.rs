@@ -8,10 +8,13 @@ use serde_json::{Value, json};
 
 use super::derived::{Frozen, InputArtifacts, Work, of_model_and_data};
 use super::price::{self, CostEstimate, InputForecasts, Rows};
-use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use super::{images, model};
-use crate::ml::train::evaluate::{Evaluation, Score, evaluate, evaluate_known};
-use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
+use crate::ml::train::evaluate::{
+    EvaluateOptions, Evaluation, Prediction, Score, evaluate_known, evaluate_with,
+};
+use crate::store::artifact::{Artifact, Better, Images, Metric, Metrics, Table};
+use crate::store::export::member_name;
 use crate::store::tensors;
 use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
 
@@ -34,7 +37,15 @@ pub enum ClassMask {
 pub struct Evaluate {
     /// The classes that compete: the dataset's own, or all of the model's.
     pub mask: ClassMask,
+    /// Also give the output `predictions`: a table with a row for each image. It stays in this
+    /// store if the licence of the data forbids sharing.
+    pub predictions: bool,
 }
+
+/// The output with a row for each image.
+const PREDICTIONS: &str = "predictions";
+/// The number of classes in a row of it.
+const BEST: usize = 5;
 
 /// For the whole dataset, and for each part if there are several.
 const METRICS: [&str; 6] = ["top1", "top5", "loss", "top1/*", "top5/*", "loss/*"];
@@ -55,15 +66,27 @@ impl Stage for Evaluate {
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        vec![
+        let counts = OutputSpec {
+            reveals_inputs: false,
+            ..OutputSpec::new("confusion", PortType::Arrays)
+        };
+        let mut outputs = vec![
             OutputSpec::metrics("metrics", &METRICS),
             OutputSpec::new("classes", PortType::Table),
-            OutputSpec::new("confusion", PortType::Arrays),
-        ]
+            counts,
+        ];
+        outputs.extend(
+            self.predictions
+                .then(|| OutputSpec::table_blob(PREDICTIONS)),
+        );
+        outputs
     }
 
     fn withholds(&self) -> Withholds {
-        Withholds::Nothing
+        match self.predictions {
+            true => Withholds::WhatComesIn,
+            false => Withholds::Nothing,
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
@@ -87,22 +110,85 @@ impl Stage for Evaluate {
         let transform = model.config().input.transform();
         let set = images::load(context, data, Some(&transform))?;
         let frozen = Frozen::of(&model, given, data, &set)?;
-        let masked = self.mask == ClassMask::Dataset;
+        let options = EvaluateOptions {
+            masked: self.mask == ClassMask::Dataset,
+            predictions: self.predictions,
+        };
         let evaluation = match frozen.logits_if_there(context)? {
-            Some(logits) => evaluate_known(&model, &set, masked, &logits)?,
-            None => evaluate(&model, &set, masked, context.threads, context)?,
+            Some(logits) => evaluate_known(&model, &set, options, &logits)?,
+            None => evaluate_with(&model, &set, options, context.threads, context)?,
         };
         let competing = match self.mask {
             ClassMask::Dataset => set.classes.len(),
             ClassMask::Model => model.config().classes.len(),
         };
         let confusion = confusion(context, &evaluation)?;
-        Ok(Outputs::one(
+        let outputs = Outputs::one(
             "metrics",
             Artifact::Metrics(metrics(&evaluation, competing)),
         )
         .and("classes", Artifact::Table(classes(&evaluation)))
-        .and("confusion", confusion))
+        .and("confusion", confusion);
+        Ok(match self.predictions {
+            true => {
+                let names = image_names(data);
+                let classes = &model.config().classes;
+                let table = predictions(&evaluation, &names, &set.labels, classes);
+                outputs.and(PREDICTIONS, Artifact::Table(table))
+            }
+            false => outputs,
+        })
+    }
+}
+
+/// The name of each image of a dataset: its path, or its number where images are packed; with the
+/// part in front if there are several.
+fn image_names(data: &TaskInput) -> Vec<String> {
+    let Artifact::Dataset(dataset) = &data.artifact else {
+        return Vec::new();
+    };
+    let several = dataset.parts.len() > 1;
+    let names = dataset.parts.iter().flat_map(|part| {
+        let names: Vec<String> = match &part.images {
+            Images::Encoded { files, .. } => files.iter().map(|file| file.path.clone()).collect(),
+            Images::Packed { labels, .. } => (0..labels.len()).map(|it| it.to_string()).collect(),
+        };
+        let part = member_name(&part.axes).filter(|_| several);
+        names.into_iter().map(move |name| match &part {
+            Some(part) => format!("{part}/{name}"),
+            None => name,
+        })
+    });
+    names.collect()
+}
+
+/// A row for each image: its name, its class, whether the prediction is right, and the five likeliest
+/// classes with their probabilities.
+fn predictions(
+    evaluation: &Evaluation,
+    names: &[String],
+    labels: &[u32],
+    classes: &[String],
+) -> Table {
+    let rows = names.iter().zip(labels).zip(&evaluation.predictions);
+    let row = |((name, label), prediction): ((&String, &u32), &Prediction)| {
+        let label = &evaluation.classes[*label as usize];
+        let mut row = vec![json!(name), json!(label), json!(prediction.is_right)];
+        for place in 0..BEST {
+            let best = prediction.best.get(place);
+            row.push(best.map_or(Value::Null, |(column, _)| json!(classes[*column as usize])));
+            row.push(best.map_or(Value::Null, |(_, probability)| json!(probability)));
+        }
+        row
+    };
+    let named = |place: usize| [format!("class_{place}"), format!("probability_{place}")];
+    let first = ["image", "label", "is_right"].map(String::from);
+    Table {
+        columns: first
+            .into_iter()
+            .chain((1..=BEST).flat_map(named))
+            .collect(),
+        rows: rows.map(row).collect(),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod average;
 pub mod checkpoint;
 mod choice;
 pub mod command;
+pub mod compare;
 pub mod concat;
 pub mod corrupt;
 pub mod dataset;
@@ -44,6 +45,7 @@ pub fn registry() -> registry::Registry {
         .with::<average::Average>()
         .with::<checkpoint::Checkpoint>()
         .with::<command::Command>()
+        .with::<compare::Compare>()
         .with::<concat::Concat>()
         .with::<corrupt::Corrupt>()
         .with::<dataset::DatasetStage>()

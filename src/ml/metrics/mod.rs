@@ -4,5 +4,6 @@
 pub mod correlation;
 pub mod embedding;
 pub mod estimate;
+pub mod mcnemar;
 pub mod rib;
 mod student;

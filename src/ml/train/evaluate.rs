@@ -20,6 +20,27 @@ pub struct Evaluation {
     /// The number of images of each class. If all of a model's classes compete, this can exceed the
     /// sum of a row of `confusion`, which excludes predictions outside the dataset's classes.
     pub images: Vec<u64>,
+    /// One for each image in order, if asked for; otherwise empty.
+    pub predictions: Vec<Prediction>,
+}
+
+/// The prediction for one image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prediction {
+    /// Whether the class with the largest logit is the image's.
+    pub is_right: bool,
+    /// Up to five competing columns of the model with their probabilities (softmax over the
+    /// competing columns), the largest first; the first one if several are equal.
+    pub best: Vec<(u32, f64)>,
+}
+
+/// What [`evaluate_with`] counts.
+#[derive(Clone, Copy, Debug)]
+pub struct EvaluateOptions {
+    /// Only the dataset's classes compete; otherwise all of the model's.
+    pub masked: bool,
+    /// Keep the prediction for each image.
+    pub predictions: bool,
 }
 
 /// The score on one part of a dataset.
@@ -118,7 +139,22 @@ pub fn evaluate(
     threads: usize,
     observer: &dyn Observer,
 ) -> Result<Evaluation> {
-    let mut count = Count::new(model, set, masked)?;
+    let options = EvaluateOptions {
+        masked,
+        predictions: false,
+    };
+    evaluate_with(model, set, options, threads, observer)
+}
+
+/// As [`evaluate`], with options.
+pub fn evaluate_with(
+    model: &dyn Classifier,
+    set: &ImageSet,
+    options: EvaluateOptions,
+    threads: usize,
+    observer: &dyn Observer,
+) -> Result<Evaluation> {
+    let mut count = Count::new(model, set, options)?;
     let width = count.width;
     let take = |first: usize, rows: &[f32]| {
         let rows = rows.chunks_exact(width).enumerate();
@@ -129,14 +165,14 @@ pub fn evaluate(
     Ok(count.finish())
 }
 
-/// As [`evaluate`], with known logits of all images: f32 `[images, outputs]`.
+/// As [`evaluate_with`], with known logits of all images: f32 `[images, outputs]`.
 pub fn evaluate_known(
     model: &dyn Classifier,
     set: &ImageSet,
-    masked: bool,
+    options: EvaluateOptions,
     logits: &Rows,
 ) -> Result<Evaluation> {
-    let mut count = Count::new(model, set, masked)?;
+    let mut count = Count::new(model, set, options)?;
     let mut row = Vec::with_capacity(count.width);
     for image in 0..set.len() {
         row.clear();
@@ -155,14 +191,15 @@ struct Count<'a> {
     /// In the model's order, so that ties are resolved equally with and without a mask.
     competing: Vec<u32>,
     class_of_column: Vec<Option<usize>>,
+    keeps_predictions: bool,
     evaluation: Evaluation,
 }
 
 impl<'a> Count<'a> {
-    fn new(model: &dyn Classifier, set: &'a ImageSet, masked: bool) -> Result<Self> {
+    fn new(model: &dyn Classifier, set: &'a ImageSet, options: EvaluateOptions) -> Result<Self> {
         let columns = class_columns(model.classes(), &set.classes)?;
         let width = model.outputs();
-        let mut competing: Vec<u32> = match masked {
+        let mut competing: Vec<u32> = match options.masked {
             true => columns.concat(),
             false => (0..width as u32).collect(),
         };
@@ -188,11 +225,13 @@ impl<'a> Count<'a> {
             columns,
             competing,
             class_of_column,
+            keeps_predictions: options.predictions,
             evaluation: Evaluation {
                 parts: set.parts.iter().map(score).collect(),
                 confusion: vec![0; count * count],
                 classes: set.classes.clone(),
                 images: vec![0; count],
+                predictions: Vec::new(),
             },
         })
     }
@@ -213,6 +252,12 @@ impl<'a> Count<'a> {
             score.top5 += u64::from(verdict.rank < 5);
             score.loss += verdict.loss;
         }
+        if self.keeps_predictions {
+            evaluation.predictions.push(Prediction {
+                is_right: verdict.rank < 1,
+                best: best(logits, &self.competing),
+            });
+        }
         if let Some(predicted) = self.class_of_column[verdict.best as usize] {
             evaluation.confusion[label * set.classes.len() + predicted] += 1;
         }
@@ -222,6 +267,25 @@ impl<'a> Count<'a> {
     fn finish(self) -> Evaluation {
         self.evaluation
     }
+}
+
+/// The number of classes of a prediction.
+const BEST: usize = 5;
+
+/// See [`Prediction::best`].
+fn best(logits: &[f32], competing: &[u32]) -> Vec<(u32, f64)> {
+    let logit = |column: &u32| f64::from(logits[*column as usize]);
+    let mut columns = competing.to_vec();
+    columns.sort_by(|a, b| logit(b).total_cmp(&logit(a)).then(a.cmp(b)));
+    let largest = columns.first().map_or(0.0, logit);
+    let sum: f64 = competing
+        .iter()
+        .map(|column| libm::exp(logit(column) - largest))
+        .sum();
+    let columns = columns.into_iter().take(BEST);
+    columns
+        .map(|column| (column, libm::exp(logit(&column) - largest) / sum))
+        .collect()
 }
 
 struct Verdict {

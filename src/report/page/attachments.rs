@@ -1,4 +1,4 @@
-//! The pictures and tables that commands give.
+//! Pictures and tables that are outputs of nodes.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -21,7 +21,7 @@ pub fn section(view: &View, numbering: &mut Numbering) -> Markup {
     }
     html! {
         section #outputs {
-            (heading("Pictures and tables of commands"))
+            (heading("Pictures and tables"))
             @for attachment in &found { (shown(view, attachment, numbering)) }
         }
     }
@@ -53,7 +53,7 @@ fn shown(view: &View, attachment: &Attachment, numbering: &mut Numbering) -> Mar
         Content::Missing => html! {
             p.quiet { b { (name) } ": not in this store; `ribflow pull` transfers it" }
         },
-        Content::TooMany => html! {
+        Content::TooLarge => html! {
             p.quiet { b { (name) } ": " (get(id, attachment)) " exports it" }
         },
     }

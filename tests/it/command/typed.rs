@@ -60,7 +60,8 @@ stages:
             picture: plot
             copies: images
             cloud: { arrays: { file: deep/features.npy } }
-  accuracy: { each: [method], use: evaluate, needs: { model: tuned, data: images } }
+  accuracy: { each: [method], use: evaluate, needs: { model: tuned, data: images }, with: { predictions: true } }
+  agreement: { use: compare, needs: { a: \"accuracy[method=ft].predictions\", b: \"accuracy[method=mine].predictions\" } }
   again: { use: evaluate, needs: { model: \"tuned[method=mine]\", data: \"tuned[method=mine].copies\" } }
   apart: { use: ot, needs: { a: \"tuned[method=mine].cloud\", b: \"tuned[method=mine].cloud\" }, with: { distance: wasserstein } }
 ";
@@ -99,6 +100,7 @@ fn a_lab_s_own_method_is_in_the_same_tables() {
     let evaluated = metrics(&found, "accuracy[method=mine]");
     assert_eq!(evaluated["top1"], metrics(&found, "again")["top1"]);
     assert_eq!(metrics(&found, "apart")["distance"]["value"], 0.0);
+    compared_image_by_image(&space, &found);
     let page = space.read("out/own/report.html");
     assert!(page.contains("data:image/svg+xml;base64,"), "no picture");
     assert!(page.contains("loss.train"));
@@ -127,6 +129,51 @@ values:
         why.contains("params.bias") && why.contains("50") && why.contains("51"),
         "{why}"
     );
+}
+
+/// The counts of `compare` are those of the two tables of predictions, which agree with the accuracies.
+fn compared_image_by_image(space: &TestSpace, found: &Value) {
+    let table = |node: &str| {
+        let to = format!("got/{node}");
+        space
+            .run(&[
+                "get",
+                "own.yaml",
+                &format!("accuracy[method={node}].predictions"),
+                "-o",
+                &to,
+            ])
+            .ok();
+        let table: Value = serde_json::from_str(&space.read(&format!("{to}/table.json"))).unwrap();
+        let rows = table["rows"].as_array().unwrap();
+        rows.iter()
+            .map(|row| (row[2].as_bool().unwrap(), row[3].clone()))
+            .collect::<Vec<_>>()
+    };
+    let (ft, mine) = (table("ft"), table("mine"));
+    assert_eq!(ft.len(), 20);
+    let percent = |count: usize| 100.0 * count as f64 / 20.0;
+    let right = |rows: &[(bool, Value)]| percent(rows.iter().filter(|row| row.0).count());
+    assert_eq!(
+        metrics(found, "accuracy[method=ft]")["top1"]["value"],
+        right(&ft)
+    );
+    assert_eq!(
+        metrics(found, "accuracy[method=mine]")["top1"]["value"],
+        right(&mine)
+    );
+    let pairs = || ft.iter().zip(&mine);
+    let agreement = metrics(found, "agreement");
+    assert_eq!(
+        agreement["agreement"]["value"],
+        percent(pairs().filter(|(a, b)| a.1 == b.1).count())
+    );
+    assert_eq!(
+        agreement["only_a"]["value"],
+        percent(pairs().filter(|(a, b)| a.0 && !b.0).count())
+    );
+    let difference = agreement["difference"]["value"].as_f64().unwrap();
+    assert!((difference - (right(&mine) - right(&ft))).abs() < 1e-9);
 }
 
 #[test]

@@ -1,0 +1,197 @@
+//! `compare`: two models on the same images, image by image.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::price::{CostEstimate, InputForecasts};
+use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::ml::metrics::mcnemar;
+use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
+
+/// Compares the predictions of two evaluations (`predictions: true`) on the same images.
+///
+/// `agreement` is the share of images with the same prediction; `only_a` and `only_b` are the shares
+/// that only one model gets right; `difference` is the accuracy of `b` minus that of `a`; `mcnemar_p`
+/// is the p-value of McNemar's exact test of whether they differ.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Compare {}
+
+const METRICS: [&str; 7] = [
+    "agreement",
+    "both_right",
+    "both_wrong",
+    "difference",
+    "mcnemar_p",
+    "only_a",
+    "only_b",
+];
+
+/// The output with the images on which the models differ.
+const FLIPS: &str = "flips";
+
+impl Stage for Compare {
+    const NAME: &'static str = "compare";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "Agreement, flips and McNemar's test of two models on the same images";
+    const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
+    const MEANING: Meaning = Meaning::Plain;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        vec![
+            InputSpec::one("a", PortType::Table),
+            InputSpec::one("b", PortType::Table),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::metrics("metrics", &METRICS),
+            OutputSpec::table_blob(FLIPS),
+        ]
+    }
+
+    fn withholds(&self) -> Withholds {
+        Withholds::WhatComesIn
+    }
+
+    fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
+        CostEstimate::nothing()
+    }
+
+    fn weight(&self) -> Weight {
+        Weight::Heavy
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let (a, b) = (predictions(context, "a")?, predictions(context, "b")?);
+        if a.len() != b.len() {
+            let message = format!("`a` has {} images, but `b` has {}", a.len(), b.len());
+            return Err(TaskError::Input(message));
+        }
+        if a.is_empty() {
+            return Err(TaskError::Input("there are no images".to_string()));
+        }
+        let mut counts = Counts::default();
+        let mut flips = Vec::new();
+        for (one, other) in a.iter().zip(&b) {
+            if (&one.image, &one.label) != (&other.image, &other.label) {
+                return Err(TaskError::Input(format!(
+                    "`a` has {} ({}) where `b` has {} ({}): the datasets differ",
+                    one.image, one.label, other.image, other.label
+                )));
+            }
+            counts.add(one, other);
+            if one.predicted != other.predicted {
+                let row = [&one.image, &one.label, &one.predicted, &other.predicted];
+                let right = [one.is_right, other.is_right].map(Value::from);
+                flips.push(
+                    row.map(|text| json!(text))
+                        .into_iter()
+                        .chain(right)
+                        .collect(),
+                );
+            }
+        }
+        let columns = ["image", "label", "a", "b", "a_is_right", "b_is_right"];
+        let flips = Table {
+            columns: columns.map(String::from).to_vec(),
+            rows: flips,
+        };
+        Ok(Outputs::one("metrics", Artifact::Metrics(counts.metrics()))
+            .and(FLIPS, Artifact::Table(flips)))
+    }
+}
+
+struct Prediction {
+    image: String,
+    label: String,
+    predicted: String,
+    is_right: bool,
+}
+
+/// The rows of a table that `evaluate` gives.
+fn predictions(context: &Context, input: &str) -> Result<Vec<Prediction>, TaskError> {
+    let wrong = || {
+        TaskError::Input(format!(
+            "`{input}` is not a table of predictions: `evaluate` with `predictions: true` gives one"
+        ))
+    };
+    let Artifact::Table(table) = &context.input(input)?.artifact else {
+        return Err(wrong());
+    };
+    let place = |name: &str| {
+        let place = table.columns.iter().position(|column| column == name);
+        place.ok_or_else(wrong)
+    };
+    let [image, label, is_right, predicted] = ["image", "label", "is_right", "class_1"].map(place);
+    let (image, label, is_right, predicted) = (image?, label?, is_right?, predicted?);
+    let text = |value: Option<&Value>| match value {
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Number(number)) => Some(number.to_string()),
+        _ => None,
+    };
+    let row = |row: &Vec<Value>| {
+        Some(Prediction {
+            image: text(row.get(image))?,
+            label: text(row.get(label))?,
+            predicted: text(row.get(predicted))?,
+            is_right: row.get(is_right)?.as_bool()?,
+        })
+    };
+    let rows: Option<Vec<Prediction>> = table.rows.iter().map(row).collect();
+    rows.ok_or_else(wrong)
+}
+
+#[derive(Default)]
+struct Counts {
+    images: u64,
+    same: u64,
+    both_right: u64,
+    only_a: u64,
+    only_b: u64,
+}
+
+impl Counts {
+    fn add(&mut self, a: &Prediction, b: &Prediction) {
+        self.images += 1;
+        self.same += u64::from(a.predicted == b.predicted);
+        self.both_right += u64::from(a.is_right && b.is_right);
+        self.only_a += u64::from(a.is_right && !b.is_right);
+        self.only_b += u64::from(!a.is_right && b.is_right);
+    }
+
+    fn metrics(&self) -> Metrics {
+        let percent = |count: u64| 100.0 * count as f64 / self.images as f64;
+        let of = |value: f64, unit: &str| Metric {
+            n: Some(self.images),
+            ..Metric::new(value, unit)
+        };
+        let wrong = self.images - self.both_right - self.only_a - self.only_b;
+        let difference = Metric {
+            better: Some(Better::Higher),
+            ..of(percent(self.only_b) - percent(self.only_a), "points")
+        };
+        let values = [
+            ("agreement", of(percent(self.same), "percent")),
+            ("both_right", of(percent(self.both_right), "percent")),
+            ("both_wrong", of(percent(wrong), "percent")),
+            ("difference", difference),
+            (
+                "mcnemar_p",
+                of(mcnemar::exact(self.only_a, self.only_b), ""),
+            ),
+            ("only_a", of(percent(self.only_a), "percent")),
+            ("only_b", of(percent(self.only_b), "percent")),
+        ];
+        let values = values.map(|(name, metric)| (name.to_string(), metric));
+        Metrics {
+            values: BTreeMap::from(values),
+        }
+    }
+}
