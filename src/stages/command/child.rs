@@ -33,6 +33,21 @@ const NECESSITIES: [&str; 6] = [
     "LOGNAME",
     "CUDA_VISIBLE_DEVICES",
 ];
+/// The variables that limit the threads of libraries: OpenMP, with PyTorch; the BLAS libraries MKL,
+/// OpenBLAS, BLIS and Accelerate; NumExpr, Numba, Rayon, Polars, Julia. All are the node's cores.
+const THREADS: [&str; 11] = [
+    "RIBFLOW_THREADS",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "RAYON_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "JULIA_NUM_THREADS",
+];
 /// The script of the guard: `0` is its own group, whose other signals it survives. It prints a line
 /// once it is ready, so that no signal arrives too early.
 const GUARD: &str = "trap '' HUP INT QUIT TERM; echo; read -r _; kill -9 0";
@@ -265,7 +280,7 @@ fn command(line: &Line, space: &WorkDir, threads: usize) -> Command {
         .env_clear()
         .envs(inherited)
         .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
-        .envs([("OMP_NUM_THREADS", &threads), ("RIBFLOW_THREADS", &threads)])
+        .envs(THREADS.map(|name| (name, &threads)))
         .env("TMPDIR", &space.temporary);
     if line.isolation.is_some() {
         command.env("HOME", &space.folder);
