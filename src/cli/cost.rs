@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::engine::price::devices::{Hours, SHARE};
+use crate::engine::price::devices::Hours;
 use crate::engine::price::{RunPrice, StagePrice};
 use crate::quantity::{bytes, count, grouped};
 use crate::ui::table::Table;
@@ -56,7 +56,7 @@ pub fn lines(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
         written(peak),
         written(least)
     ));
-    lines.extend(time(price, hours));
+    lines.push(time(hours));
     if price.open > 0 {
         lines.push(format!(
             "These are lower bounds: {} can't be estimated fully yet.",
@@ -86,42 +86,19 @@ fn sharing(price: &RunPrice) -> Vec<String> {
     lines
 }
 
-/// The precision of the peak rates. They differ on a GPU.
-fn precisions(price: &RunPrice) -> &'static str {
-    let costs = || price.costs.iter().map(|(_, cost)| cost);
-    let half = costs().any(|cost| cost.half && cost.operations > 0.0);
-    let full = costs().any(|cost| !cost.half && cost.operations > 0.0);
-    match (half, full || price.shared.operations > 0.0) {
-        (true, true) => "for f32, or for 16 bits where `precision` is set",
-        (true, false) => "for 16 bits",
-        _ => "for f32",
-    }
-}
-
-fn time(price: &RunPrice, hours: &[Hours]) -> Vec<String> {
-    let one = |hours: &Hours| format!("{} {}", hour(hours.hours), hours.device);
-    let by = |recorded: bool| {
-        let some = hours
-            .iter()
-            .filter(|hours| (hours.recorded > 0) == recorded);
-        some.map(one).collect::<Vec<String>>().join(", ")
-    };
-    let mut lines = Vec::new();
-    let recorded: usize = hours.iter().map(|hours| hours.recorded).sum();
-    if recorded > 0 {
-        lines.push(format!(
+fn time(hours: &[Hours]) -> String {
+    let recorded: Vec<&Hours> = hours.iter().filter(|hours| hours.recorded > 0).collect();
+    let nodes: usize = recorded.iter().map(|hours| hours.recorded).sum();
+    let one = |hours: &&Hours| format!("{} {}", hour(hours.hours), hours.device);
+    match nodes {
+        0 => "Device hours: not measured, since too few nodes of these kinds have been recorded."
+            .to_string(),
+        _ => format!(
             "Device hours, by {}: {}.",
-            count(recorded, "recorded node"),
-            by(true)
-        ));
+            count(nodes, "recorded node"),
+            recorded.iter().map(one).collect::<Vec<_>>().join(", ")
+        ),
     }
-    lines.push(format!(
-        "Device hours, estimated from {:.0} % of the peak rates {}: {}.",
-        100.0 * SHARE,
-        precisions(price),
-        by(false)
-    ));
-    lines
 }
 
 /// The estimate as JSON.
@@ -182,5 +159,25 @@ fn hour(hours: f64) -> String {
         _ if hours < 0.1 => format!("{:.1} min", 60.0 * hours),
         _ if hours < 100.0 => format!("{hours:.1} h"),
         _ => format!("{} h", grouped(hours.round() as usize)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hours_by_peak_rates_are_not_measured() {
+        let of = |device: &str, recorded| Hours {
+            device: device.to_string(),
+            hours: 2.0,
+            recorded,
+        };
+        let peak = of("V100", 0);
+        let line = time(std::slice::from_ref(&peak));
+        assert!(line.starts_with("Device hours: not measured"), "{line}");
+        let line = time(&[peak, of("cores of cpu/x86-64-v4", 12)]);
+        let right = "Device hours, by 12 recorded nodes: 2.0 h cores of cpu/x86-64-v4.";
+        assert_eq!(line, right);
     }
 }

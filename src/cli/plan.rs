@@ -42,8 +42,8 @@ Nothing is run. Nodes are counted by state:
                 may still be reused
   missing data  data or an environment variable is missing
 
-Device hours are estimates: operations divided by 40 % of each device's peak rate (for f32, or for 16
-bits where `precision` is set), or by the rate of nodes that have run.
+Device hours are estimates by the rate of recorded nodes of the same kinds. Those in `--json`
+with `recorded: 0` assume 40 % of the peak rate of a device.
 
 Exits with 1, as a run would, if nothing can run because data is missing; otherwise with 0.";
 

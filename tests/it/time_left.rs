@@ -1,5 +1,6 @@
 //! The time left, from the recorded events of whole runs. Each line of tests/runs is an event with
 //! the seconds since the start of the run. `mini-rib` was recorded on two busy cores.
+//! Loading is "images decoded" and passes have no total, which the recorded program did not yet report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
