@@ -5,6 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::servers::own_tool;
 use crate::space::TestSpace;
 
 /// Two small folders of photographs: drawn by the built-in dataset and written out as PNG files.
@@ -232,6 +233,53 @@ fn variant_calling_finds_the_planted_variants() {
     );
     let again = executed(&space, &["variant-calling.yaml"]);
     assert_eq!(again, ["call", "map", "plot", "sort"]);
+}
+
+/// Published numbers that are really computed: the classification report of scikit-learn's example.
+#[test]
+fn the_published_report_on_the_digits_is_reproduced() {
+    let how = "python3 -m venv target/test-tools/digits && target/test-tools/digits/bin/pip install \
+               -r workflows/digits/requirements.txt";
+    let Some(python) = own_tool(&["../digits/bin/python3"], how) else {
+        return;
+    };
+    let space = TestSpace::new();
+    let workflows = Path::new(env!("CARGO_MANIFEST_DIR")).join("workflows");
+    for name in [
+        "digits.yaml",
+        "digits/classify.py",
+        "digits/requirements.txt",
+        "published/digits.yaml",
+    ] {
+        space.write(name, std::fs::read(workflows.join(name)).unwrap());
+    }
+    let folder = python.parent().unwrap().canonicalize().unwrap();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = format!("{}:{path}", folder.display());
+    let mut run = space.command(&["run", "digits.yaml", "-q"]);
+    space.finish(run.env("PATH", &path)).ok();
+    let verified = space
+        .run(&["verify", "digits.yaml", "--json"])
+        .expect(0)
+        .json();
+    let values = verified["values"].as_array().unwrap();
+    let reproduced = values
+        .iter()
+        .filter(|value| value["verdict"] == "reproduced");
+    assert_eq!((reproduced.count(), values.len()), (37, 37));
+
+    // Another setting is not the published one.
+    let mut run = space.command(&["run", "digits.yaml", "-q", "--set", "params.gamma=0.1"]);
+    space.finish(run.env("PATH", &path)).ok();
+    let other = [
+        "verify",
+        "digits.yaml",
+        "--json",
+        "--set",
+        "params.gamma=0.1",
+    ];
+    let verified = space.run(&other).expect(3).json();
+    assert!(verified["different"].as_u64().unwrap() > 30, "{verified}");
 }
 
 fn copy_example(space: &TestSpace) {
