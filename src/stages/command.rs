@@ -5,8 +5,8 @@
 //! `out/` are kept.
 //!
 //! The key covers the line, the parameters, the names and types of the outputs, the content of the
-//! inputs and files, and the values of the declared variables. It does not cover the interpreter and its libraries, so pin
-//! them with a lock file under `files`.
+//! inputs and files, and the values of the declared variables. It does not cover the interpreter
+//! and its libraries, so pin them with a lock file under `files`.
 
 mod child;
 mod collect;
@@ -145,6 +145,7 @@ impl Stage for Command {
         problems.extend(self.check_line());
         problems.extend(self.outputs.check());
         problems.extend(self.check_files());
+        problems.extend(self.check_parameters());
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
         problems.extend(self.check_network());
@@ -304,6 +305,18 @@ impl Command {
         self.files.iter().enumerate().filter_map(problem).collect()
     }
 
+    /// Refuses texts that look like credentials, because they would enter the key.
+    fn check_parameters(&self) -> Vec<ParameterProblem> {
+        let problem = |(name, value): (&String, &Value)| {
+            let why = credential(name, value)?;
+            let message = format!("`{name}` {why}, but values under `params` enter the key");
+            let mut problem = ParameterProblem::value("params", message);
+            problem.path.push(name.clone());
+            Some(problem.hint("list an environment variable under `pass` to keep its value secret"))
+        };
+        self.params.iter().filter_map(problem).collect()
+    }
+
     fn check_variables(&self) -> Vec<ParameterProblem> {
         let named = |field: &'static str, names: &'_ [String]| -> Vec<ParameterProblem> {
             let problem = |(index, name): (usize, &String)| {
@@ -359,6 +372,19 @@ impl Command {
             .iter()
             .filter_map(|input| Some(ParameterProblem::input(&input.name, problem(input)?)))
             .collect()
+    }
+}
+
+/// Why a text in `value` looks like a credential.
+fn credential(name: &str, value: &Value) -> Option<&'static str> {
+    match value {
+        Value::String(text) => credentials::sign(name, Some(text)),
+        Value::Array(items) => items.iter().find_map(|item| credential(name, item)),
+        Value::Object(fields) => {
+            let mut fields = fields.iter();
+            fields.find_map(|(name, value)| credential(name, value))
+        }
+        _ => None,
     }
 }
 

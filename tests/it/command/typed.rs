@@ -273,6 +273,34 @@ fn a_wrong_declaration_is_refused_before_anything_runs() {
     }
 }
 
+#[test]
+fn parameters_that_look_like_credentials_are_refused() {
+    for (params, names) in [
+        (
+            json!({ "hf_token": "x" }),
+            "`hf_token` is named like a credential",
+        ),
+        (
+            json!({ "url": "https://me:secret@example.org/a" }),
+            "`url` holds a URL with a password",
+        ),
+        (
+            json!({ "deep": [{ "password": "x" }] }),
+            "`deep` is named like a credential",
+        ),
+    ] {
+        let with = json!({ "run": "true", "outputs": ["x"], "params": params });
+        let found = problems(with, &[]);
+        assert!(
+            found.iter().any(|it| it.contains(names)),
+            "{params}: {found:?}"
+        );
+    }
+    let fine = json!({ "tokens": 512, "tokenizer": "bpe", "key": 3, "seed": 0 });
+    let with = json!({ "run": "true", "outputs": ["x"], "params": fine });
+    assert_eq!(problems(with, &[]), Vec::<String>::new());
+}
+
 /// Metrics and the model of a command leave; what may hold the images stays.
 #[test]
 fn of_withheld_data_only_metrics_and_weights_leave() {
