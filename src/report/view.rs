@@ -10,7 +10,7 @@ use super::standing::Standing;
 use super::verdict::Expected;
 use crate::store::artifact::{Artifact, Metric, Table};
 use crate::store::{Store, StoredRecord};
-use crate::workflow::graph::{AxisValue, Graph, Node};
+use crate::workflow::graph::{Axis, AxisValue, Graph, Node};
 use crate::workflow::kind::Meaning;
 
 /// A graph with the records that its nodes have so far; a node may have none.
@@ -220,22 +220,21 @@ impl<'a> View<'a> {
     where
         'a: 's,
     {
-        self.graph
-            .axes
-            .iter()
-            .find(|candidate| candidate.name == axis)
-            .and_then(|axis| axis.values.iter().find(|value| value.id == id))
-            .map_or(id, AxisValue::shown)
+        let axis = self.axis(axis);
+        let value = axis.and_then(|axis| axis.values.get(axis.position(id)?));
+        value.map_or(id, AxisValue::shown)
     }
 
     /// The position of `id` on its axis, for sorting in the order of the file.
     pub fn position(&self, axis: &str, id: &str) -> usize {
-        self.graph
-            .axes
-            .iter()
-            .find(|candidate| candidate.name == axis)
-            .and_then(|axis| axis.values.iter().position(|value| value.id == id))
+        let axis = self.axis(axis);
+        axis.and_then(|axis| axis.position(id))
             .unwrap_or(usize::MAX)
+    }
+
+    /// There are few axes, but one may have thousands of values.
+    fn axis(&self, name: &str) -> Option<&'a Axis> {
+        self.graph.axes.iter().find(|axis| axis.name == name)
     }
 
     /// The role of an axis.

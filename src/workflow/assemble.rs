@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 
@@ -143,6 +143,7 @@ fn axes(names: &Names) -> Vec<Axis> {
             })
             .collect(),
         repeats: axis.repeats,
+        positions: OnceLock::new(),
         elsewhere: names.elsewhere(&axis.name),
     };
     resolved.map(axis).collect()

@@ -1,8 +1,8 @@
 //! The expanded workflow: a checked DAG of nodes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde::Serialize;
@@ -79,6 +79,9 @@ pub struct Axis {
     /// Ids that only a profile that was not applied would add.
     #[serde(skip)]
     pub elsewhere: BTreeSet<String>,
+    /// The positions of the values by id, once asked for.
+    #[serde(skip)]
+    pub positions: OnceLock<HashMap<String, usize>>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -94,6 +97,15 @@ pub struct AxisValue {
 }
 
 impl Axis {
+    /// The position of the value with this id.
+    pub fn position(&self, id: &str) -> Option<usize> {
+        let positions = self.positions.get_or_init(|| {
+            let ids = self.values.iter().map(|value| value.id.clone());
+            ids.zip(0..).collect()
+        });
+        positions.get(id).copied()
+    }
+
     /// The value that a word of a selector means.
     pub fn find(&self, word: &str) -> Option<&AxisValue> {
         let ids = self.values.iter().map(AxisValue::id);

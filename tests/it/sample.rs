@@ -67,6 +67,7 @@ impl Sample {
             name: name.to_string(),
             values: values.collect(),
             elsewhere: Default::default(),
+            positions: Default::default(),
         });
     }
 
