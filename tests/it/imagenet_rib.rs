@@ -11,11 +11,16 @@ fn file() -> String {
     file.display().to_string()
 }
 
+/// What `plan` says, with a store of its own: the repository's may be that of a user.
+fn plan(space: &TestSpace, more: &[&str]) -> Value {
+    let (file, store) = (file(), space.path("cache").display().to_string());
+    let plan = [&["plan", &file, "--json", "--store", &store], more].concat();
+    space.run(&plan).expect(0).json()
+}
+
 /// The ids of all nodes, by `plan`, which reads no data.
 fn nodes(space: &TestSpace, more: &[&str]) -> Vec<String> {
-    let file = file();
-    let plan = [&["plan", &file, "--json"], more].concat();
-    let plan = space.run(&plan).expect(0).json();
+    let plan = plan(space, more);
     let id = |node: &Value| node["id"].as_str().unwrap().to_string();
     plan["nodes"].as_array().unwrap().iter().map(id).collect()
 }
@@ -81,10 +86,7 @@ struct CostEstimate(Value);
 
 impl CostEstimate {
     fn of(more: &[&str]) -> Self {
-        let space = TestSpace::new();
-        let file = file();
-        let plan = [&["plan", &file, "--json"], more].concat();
-        Self(space.run(&plan).expect(0).json()["price"].take())
+        Self(plan(&TestSpace::new(), more)["price"].take())
     }
 
     fn stage(&self, name: &str, field: &str) -> f64 {
