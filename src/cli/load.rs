@@ -4,17 +4,31 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
+use petgraph::graph::NodeIndex;
+
 use super::common::Common;
 use super::failure::Failure;
 use super::target::{TargetArguments, WorkflowArguments};
 use super::{locations, unpinned_checkpoints};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::quantity::count;
 use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
 use crate::workflow::graph::Graph;
 use crate::workflow::{LoadOptions, load};
+
+/// The one node that `pattern` selects.
+pub fn one_node(graph: &Graph, pattern: &str) -> Result<NodeIndex, Failure> {
+    match graph.select(pattern)?.as_slice() {
+        [node] => Ok(*node),
+        nodes => {
+            let message = format!("`{pattern}` is {}", count(nodes.len(), "node"));
+            Err(Failure::usage("several-nodes", message).hint("select one of them"))
+        }
+    }
+}
 
 /// The graph of the nodes that `arguments` select and of their dependencies. Warnings go to
 /// standard error.

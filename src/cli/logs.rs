@@ -12,12 +12,9 @@ use super::load;
 use super::locations::Locations;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
-use crate::diag::listed;
 use crate::engine::journal::{self, NodeLog, WorkflowIdentity};
-use crate::quantity::count;
 use crate::stages;
 use crate::ui::text::printable;
-use crate::workflow::graph::Graph;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
@@ -66,7 +63,7 @@ pub fn run(
         targets: vec![arguments.node.clone()],
     };
     let graph = load::graph(&target, common, &stages::registry())?;
-    let id = the_node(&graph, &arguments.node)?;
+    let id = &graph.dag[load::one_node(&graph, &arguments.node)?].id;
     let locations = Locations::of(&arguments.workflow.file, common);
     let store = stores::open_read_only(&locations.store, common)?;
     let whose = WorkflowIdentity::of(&graph, &store);
@@ -78,22 +75,6 @@ pub fn run(
     };
     show(&log, arguments, output)?;
     Ok(Exit::Done)
-}
-
-/// The id of the one node that `pattern` selects.
-fn the_node<'g>(graph: &'g Graph, pattern: &str) -> Result<&'g str, Failure> {
-    match graph.goals.as_slice() {
-        [only] => Ok(&graph.dag[*only].id),
-        several => {
-            let ids = several
-                .iter()
-                .take(3)
-                .map(|node| graph.dag[*node].id.as_str());
-            let message = format!("`{pattern}` selects {}", count(several.len(), "node"));
-            let hint = format!("name one of them, for example {}", listed(ids));
-            Err(Failure::usage("several-nodes", message).hint(hint))
-        }
-    }
 }
 
 fn show(log: &NodeLog, arguments: &LogsArguments, output: &mut dyn Write) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ impl Group<'_> {
 }
 
 /// The axes of repeats.
-pub fn axes<'a>(view: &View<'a>) -> Vec<&'a str> {
+fn axes<'a>(view: &View<'a>) -> Vec<&'a str> {
     let roles = view.roles().into_iter();
     roles
         .filter(|(_, role)| *role == Role::Repeats)
@@ -48,11 +48,17 @@ pub fn groups<'a>(view: &View<'a>) -> Vec<Group<'a>> {
     groups_of(view, nodes)
 }
 
-/// The groups among some nodes.
-pub fn groups_of<'a>(
+/// The groups among some nodes with the same axes; `None` if no group has several members.
+pub fn repeated<'a>(
     view: &View<'a>,
     nodes: impl IntoIterator<Item = NodeIndex>,
-) -> Vec<Group<'a>> {
+) -> Option<Vec<Group<'a>>> {
+    let groups = groups_of(view, nodes);
+    let several = |group: &Group| group.members.len() > 1;
+    groups.iter().any(several).then_some(groups)
+}
+
+fn groups_of<'a>(view: &View<'a>, nodes: impl IntoIterator<Item = NodeIndex>) -> Vec<Group<'a>> {
     let repeats = axes(view);
     let mut groups: Vec<Group<'a>> = Vec::new();
     let mut places: BTreeMap<(&str, Ids), usize> = BTreeMap::new();

@@ -249,14 +249,11 @@ pub fn short(view: &View) -> Vec<Table> {
 /// metric of whole nodes the mean, the standard deviation and Student's 95 % interval. Only the mean
 /// and half the width of the interval unless `is_full`. `None` without repeats.
 pub fn means(view: &View, sheet: &Sheet, is_full: bool) -> Option<Table> {
-    let groups = repeats::groups_of(view, sheet.nodes.iter().copied());
-    if !groups.iter().any(|group| group.members.len() > 1) {
-        return None;
-    }
+    let groups = repeats::repeated(view, sheet.nodes.iter().copied())?;
+    let first = groups.first()?;
+    let axes: Vec<&str> = first.axes.iter().map(|(axis, _)| *axis).collect();
+    let over = first.over.iter().copied();
     let names = sheet.wholes(view);
-    let repeats = repeats::axes(view);
-    let axes = sheet.axes.iter().copied();
-    let axes: Vec<&str> = axes.filter(|axis| !repeats.contains(axis)).collect();
     let mut columns = Vec::new();
     if sheet.names_stages() || axes.is_empty() {
         columns.push(Column::text("stage", "stage"));
@@ -285,8 +282,6 @@ pub fn means(view: &View, sheet: &Sheet, is_full: bool) -> Option<Table> {
         }
         row
     };
-    let over = sheet.axes.iter().copied();
-    let over = over.filter(|axis| repeats.contains(axis));
     Some(Table {
         name: format!("{}-means", sheet.name()),
         title: format!("Means of {} over {}", sheet.stages.join(", "), listed(over)),

@@ -58,13 +58,9 @@ pub fn run(
     let graph = load::graph(&target, common, &stages::registry())?;
     let store = super::existing(Some(&arguments.workflow.file), common)?.with_any_choice();
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let nodes = graph.select(&arguments.node)?;
-    let [node] = nodes.as_slice() else {
-        let message = format!("`{}` is {}", arguments.node, count(nodes.len(), "node"));
-        return Err(Failure::usage("several-nodes", message).hint("select one of them"));
-    };
-    let id = &graph.dag[*node].id;
-    let Some(key) = survey.get(*node).and_then(|surveyed| surveyed.key) else {
+    let node = load::one_node(&graph, &arguments.node)?;
+    let id = &graph.dag[node].id;
+    let Some(key) = survey.get(node).and_then(|surveyed| surveyed.key) else {
         let message = format!("{id}: its key is unknown until its inputs have been computed");
         return Err(Failure::failed(message));
     };

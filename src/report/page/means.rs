@@ -24,14 +24,9 @@ const TEXT: f64 = 12.5;
 
 /// The means of a sheet; `None` if no group of it has several repeats.
 pub fn of_sheet(view: &View, sheet: &Sheet, numbering: &mut Numbering) -> Option<Markup> {
-    let mut groups = repeats::groups_of(view, sheet.nodes.iter().copied());
-    if !groups.iter().any(|group| group.members.len() > 1) {
-        return None;
-    }
+    let mut groups = repeats::repeated(view, sheet.nodes.iter().copied())?;
     groups.truncate(ROWS);
-    let all = repeats::axes(view);
-    let over = sheet.axes.iter().copied();
-    let over: Vec<&str> = over.filter(|axis| all.contains(axis)).collect();
+    let over = groups.first()?.over.iter().copied();
     let names = sheet.wholes(view);
     let title = format!("{} over {}", sheet.stages.join(", "), listed(over));
     let caption = html! {
