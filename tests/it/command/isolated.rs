@@ -259,8 +259,10 @@ fn a_failure_lists_what_was_readable() {
     let error = run(&mut bench, json!({ "isolated": true }));
     for part in [
         "secret: Permission denied",
-        "its own folder (also HOME), TMPDIR, /bin, /etc, ",
-        "/usr, ",
+        "its own folder (also HOME), TMPDIR, ",
+        " /bin, ",
+        " /etc, ",
+        " /usr, ",
         "/dev/null",
         "It had no network",
         "under `files` or `needs`",
