@@ -8,10 +8,10 @@
 //! 8  bench · ui                                         what `ribflow bench` measures; terminal displays, fed by events
 //! 7  engine                                             decide (pure) → claim → execute → record; emits events, prints nothing
 //! 6  report                                             HTML, plots and tables as views of records
-//! 5  remote · stages                                    downloads, other stores, signatures, trust, bundles; the kinds, on top of ml
-//! 4  store                                              objects, records, index, claims, verification, cleaning
-//! 3  workflow                                           spec → expansion → checked graph of nodes; trait Kind
-//! 2  yaml                                               YAML with places, within limits
+//! 5  remote · stages                                    other stores, signatures, trust, bundles; the kinds, on top of ml
+//! 4  fetch                                              downloads: resumed, retried, within limits of time and rate
+//! 3  workflow · store                                   spec → expansion → checked graph of nodes, trait Kind; objects, records, index, claims, verification, cleaning
+//! 2  contract · yaml                                    plain data of nodes: ports, sources, recipes; YAML with places, within limits
 //! 1  digest · fsx · process · memory · diag · quantity  digests, canonical encoding; files, locks; processes; allocator; diagnostics; numbers for people
 //! 0  ml                                                 package ribflow-ml in src/ml: data · models · ops · train · ot · metrics · rng · isa
 //! ```
@@ -24,11 +24,13 @@ pub mod process;
 pub mod diag;
 pub mod quantity;
 
+pub mod contract;
 pub mod yaml;
 
+pub mod store;
 pub mod workflow;
 
-pub mod store;
+pub mod fetch;
 
 pub mod remote;
 

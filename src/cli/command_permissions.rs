@@ -13,6 +13,7 @@ use super::common::Common;
 use super::failure::Failure;
 use super::locations::{self, Locations};
 use super::stores;
+use crate::contract::source::{Source, SourceShape};
 use crate::digest::{Digest, hash_value};
 use crate::fsx;
 use crate::remote::config::Config;
@@ -21,7 +22,7 @@ use crate::remote::{imported, mark};
 use crate::store::StatCache;
 use crate::ui::text::visible;
 use crate::workflow::graph::{Graph, Node};
-use crate::workflow::kind::{Meaning, Source, SourceShape};
+use crate::workflow::kind::Meaning;
 
 /// A node that runs a program.
 #[derive(Clone, Debug)]

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
+use crate::contract::source::ImageSelection;
 use crate::fsx;
 use crate::ml::data::decode::decode_warned;
 use crate::ml::data::presets::{CORRUPTIONS, Facts, ObjectnetLabels, Preset};
 use crate::store::sources::{self, SourceError};
 use crate::ui::table::Table;
-use crate::workflow::kind::ImageSelection;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

@@ -18,6 +18,7 @@ use super::locations::{self, Locations};
 use super::sharing;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
+use crate::contract::source::SourceShape;
 use crate::diag::nearest;
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, WorkflowIdentity};
@@ -28,7 +29,6 @@ use crate::store::record::Port;
 use crate::store::{BlobError, BlobSource, ExportError, StoredRecord, export};
 use crate::workflow::Selected;
 use crate::workflow::graph::Graph;
-use crate::workflow::kind::SourceShape;
 use crate::workflow::withheld::Withheld;
 
 /// What `--help` ends with.

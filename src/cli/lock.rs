@@ -17,6 +17,7 @@ use super::locations::Locations;
 use super::stores;
 use super::unpinned_checkpoints::{self, UnpinnedCheckpoint};
 use super::{load, locations};
+use crate::contract::source::Source;
 use crate::digest::Digest;
 use crate::quantity::count;
 use crate::remote::lock::{Lock, LockedCheckpoint, LockedSource};
@@ -24,7 +25,6 @@ use crate::stages;
 use crate::stages::checkpoint::{is_commit, look_up};
 use crate::store::StatCache;
 use crate::workflow::graph::{Graph, Node, source_selection};
-use crate::workflow::kind::Source;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\

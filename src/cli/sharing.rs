@@ -8,15 +8,15 @@ use super::common::Common;
 use super::failure::Failure;
 use super::refusals;
 use crate::engine::RemoteRecords;
+use crate::fetch::pace::Limits;
+use crate::fetch::web::silence::{self, Verdicts};
 use crate::quantity::count;
 use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
-use crate::remote::pace::Limits;
 use crate::remote::patience::{Patience, Patient};
 use crate::remote::transport::Remote;
 use crate::remote::trust::Policy;
 use crate::remote::user_profile::{self, UserProfile, UserProfileError};
-use crate::remote::web::silence::{self, Verdicts};
 use crate::store::Store;
 
 /// Opens remotes by name or URL. `store` receives the revocations known to the user.

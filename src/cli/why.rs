@@ -16,6 +16,7 @@ use super::plan;
 use super::record_standing::{self, Signers, Standings};
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
+use crate::contract::recipe::Recipe;
 use crate::diag::listed;
 use crate::engine::event::PlanState;
 use crate::engine::{self, RemoteRecords, Survey, SurveyedNode};
@@ -28,7 +29,6 @@ use crate::ui::Detail;
 use crate::ui::paint::Paint;
 use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
-use crate::workflow::recipe::Recipe;
 
 /// What `--help` ends with.
 const EXAMPLES: &str = "\

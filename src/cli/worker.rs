@@ -11,7 +11,7 @@ use super::failure::{Exit, Failure};
 use super::locations::StoreLocation;
 use super::sharing;
 use super::stores;
-use crate::remote::web::silence::{self, Verdicts};
+use crate::fetch::web::silence::{self, Verdicts};
 use crate::store::{FromStore, Store};
 use crate::{engine, stages};
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::store::{Record, StoredRecord};
-use crate::workflow::recipe::Recipe;
 
 /// Which older versions of kinds are accepted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

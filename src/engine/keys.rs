@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::accepting::{Acceptable, Accepting};
+use crate::contract::recipe::{Recipe, RecipeInput};
+use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
 use crate::remote::exchange::TrustedOutcomes;
 use crate::store::receipt::{RunInput, RunInputs};
@@ -20,8 +22,6 @@ use crate::store::{
     IdentifiedSource, Port, RecordIndex, SourceError, StatCache, Store, StoredRecord,
 };
 use crate::workflow::graph::{Graph, Member, Node};
-use crate::workflow::kind::{Source, SourceShape};
-use crate::workflow::recipe::{Recipe, RecipeInput};
 
 /// Why a node can't be keyed here.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -8,12 +8,12 @@ use petgraph::graph::NodeIndex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::job::Product;
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::store::artifact::Artifact;
 use crate::store::record::{Provenance, format_of};
 use crate::store::{BlobError, Claim, Record, References, Store, StoreError, StoredRecord};
-use crate::workflow::kind::{OutputSpec, PortType};
-use crate::workflow::recipe::Recipe;
 
 /// A node that has executed.
 pub(super) struct Executed {

@@ -11,8 +11,9 @@ use std::path::PathBuf;
 use petgraph::graph::NodeIndex;
 
 use super::keys::Keys;
+use crate::contract::port::PortType;
 use crate::workflow::graph::Graph;
-use crate::workflow::kind::{Meaning, PortType};
+use crate::workflow::kind::Meaning;
 
 /// The folders behind each node's datasets, found on demand.
 #[derive(Default)]

@@ -13,11 +13,11 @@ use super::event::PlanState;
 use super::gather::RemoteRecords;
 use super::keys::{Keys, Missing};
 use super::why::{self, History};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::remote::exchange::TrustedOutcomes;
 use crate::store::{Store, StoredRecord};
 use crate::workflow::graph::Graph;
-use crate::workflow::recipe::Recipe;
 
 /// The state of every node, in the order of the graph.
 pub struct Survey {

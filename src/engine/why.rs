@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use super::journal::{self, PastRun, WorkflowIdentity};
 use super::keys::Keys;
+use crate::contract::recipe::{Change, Recipe};
 use crate::store::Store;
 use crate::workflow::graph::{Graph, Node};
-use crate::workflow::recipe::{Change, Recipe};
 
 /// The maximum number of earlier runs to search for a node.
 const DEPTH: usize = 32;

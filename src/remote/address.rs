@@ -7,8 +7,8 @@ use super::folder::FolderRemote;
 use super::http::{self, HttpRemote};
 pub use super::options::Options;
 use super::transport::{Remote, RemoteError};
-use super::urls::{decoded, without_secrets};
 use crate::diag::suggest;
+use crate::fetch::urls::{decoded, without_secrets};
 
 const SCHEMES: [&str; 6] = ["file", "s3", "gs", "az", "http", "https"];
 

@@ -1,14 +1,13 @@
-//! Everything outside this machine's store: downloads, other stores, trust, bundles, and the lock
-//! file with the expected identity of outside data.
+//! Everything outside this machine's store: other stores, trust, bundles, and the lock file with the
+//! expected identity of outside data.
 //!
 //! It does not know how nodes run. It transfers names, records and blobs to and from other stores
 //! and verifies what arrives. docs/sharing.md describes it for users, docs/protocol.md for servers.
 //!
 //! ```text
-//! the seam    transport names describe probe options       trait Remote; names at a remote; what a remote can do
-//! remotes     address urls folder http bucket aws_profile  from a URL to a remote: folders, web servers, buckets; AWS credentials
-//! robustness  patience pace limited sanitize               retries, time limits, size limits; text from servers made safe for messages
-//! downloads   download partial web                         one file over HTTP, resumed; unfinished downloads; proxies and dead servers
+//! the seam    transport names probe options                trait Remote; names at a remote; what a remote can do
+//! remotes     address folder http bucket aws_profile       from a URL to a remote: folders, web servers, buckets; AWS credentials
+//! robustness  patience limited                             retries, size limits
 //! exchange    exchange user_profile record_check           finds, fetches and pushes records and blobs; opens the configured remotes
 //! trust       keys signing statement trust revocations     own keys, signatures, trusted labs, revocations
 //! this user   config home own_stores projects              configuration file, folders, own stores; paths of workflows
@@ -22,8 +21,6 @@ mod aws_profile;
 pub mod bucket;
 pub mod bundle;
 pub mod config;
-pub mod describe;
-pub mod download;
 pub mod exchange;
 pub mod folder;
 pub mod home;
@@ -36,22 +33,17 @@ pub mod mark;
 pub mod names;
 pub mod options;
 pub mod own_stores;
-pub mod pace;
-pub mod partial;
 pub mod patience;
 pub mod probe;
 pub mod projects;
 pub mod record_check;
 pub mod revocations;
-mod sanitize;
 pub mod serve;
 pub mod signing;
 pub mod statement;
 pub mod transport;
 pub mod trust;
-mod urls;
 pub mod user_profile;
-pub mod web;
 
 pub use exchange::{Exchange, Peer};
 pub use transport::{Remote, RemoteError};

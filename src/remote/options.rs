@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::pace::Limits;
+use crate::fetch::pace::Limits;
 
 /// Options of a remote.
 #[derive(Clone, Default)]

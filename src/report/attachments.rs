@@ -4,9 +4,9 @@
 use petgraph::graph::NodeIndex;
 
 use super::view::View;
+use crate::contract::port::{OutputSpec, PortType};
 use crate::store::Store;
 use crate::store::artifact::{Artifact, Blobs, Table};
-use crate::workflow::kind::{OutputSpec, PortType};
 use crate::workflow::withheld::Withheld;
 
 /// Bytes of all pictures of a page.

@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::images;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{Source, SourceShape};
 use crate::store::artifact::{self, Artifact, Tensors};
 use crate::store::tensors;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// Points, labels and weights from a safetensors file: `features` `[n, d]`, with optional `labels`

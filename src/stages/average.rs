@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::model;
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The weighted mean of models with the same structure, tensor by tensor.

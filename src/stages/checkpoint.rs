@@ -23,14 +23,15 @@ use super::choice::WordOr;
 use super::model::{self, UnknownArchitecture};
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{Source, SourceShape};
 use crate::ml::data::resize::Filter;
 use crate::ml::models::checkpoint::{USUAL, fit, is_index, read, rooted};
 use crate::ml::models::config::Input;
 use crate::ml::models::{Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The name of the source.

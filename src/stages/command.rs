@@ -35,11 +35,12 @@ use self::work_dir::WorkDir;
 use super::choice::WordOr;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{Source, SourceShape};
 use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// Runs a shell line on its inputs and keeps the declared outputs.

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::metrics::mcnemar;
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
 
 /// Compares the predictions of two evaluations (`predictions: true`) on the same images.
 ///

@@ -9,10 +9,9 @@ use super::dataset::summary;
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::store::artifact::{Artifact, Dataset, Part};
-use crate::workflow::kind::{
-    Comparison, Gathers, InputSpec, Meaning, OutputSpec, PortType, Withholds,
-};
+use crate::workflow::kind::{Comparison, Gathers, InputSpec, Meaning, Withholds};
 
 /// Joins the datasets of `needs.parts`, in order. They must have the same classes.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

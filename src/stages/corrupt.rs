@@ -10,6 +10,8 @@ use super::dataset::summary;
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{Source, SourceShape};
 use crate::ml::data::corrupt::{self, Corruption, QUALITY, Recipe, SIDE};
 use crate::ml::data::decode::decode;
 use crate::ml::data::encode::jpeg;
@@ -17,8 +19,7 @@ use crate::ml::data::picture::Picture;
 use crate::ml::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, ImageFile, Images, Part, TreeFile};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    SourceShape, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The number of images between checks for an interrupt.

@@ -11,12 +11,13 @@ use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::subset::Subset;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{ImageSelection, Source, SourceShape};
 use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
-    BoundInput, Comparison, ImageSelection, InputSpec, Meaning, OutputSpec, ParameterProblem,
-    PortType, Source, SourceShape, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The maximum number of rendered images: 300 MB of pixels.

@@ -8,14 +8,14 @@ use super::dataset::summary;
 use super::images;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::{Source, SourceShape};
 use crate::ml::data::decode::decode;
 use crate::ml::data::drawing::{self, Pattern};
 use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
 use crate::store::artifact::Artifact;
-use crate::workflow::kind::{
-    Comparison, InputSpec, Meaning, OutputSpec, PortType, Source, SourceShape, Withholds,
-};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
 
 /// The JPEG quality of the output.
 const QUALITY: u8 = 95;

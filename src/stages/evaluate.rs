@@ -10,13 +10,14 @@ use super::derived::{Frozen, InputArtifacts, Work, of_model_and_data};
 use super::price::{self, CostEstimate, InputForecasts, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use super::{images, model};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::train::evaluate::{
     EvaluateOptions, Evaluation, Prediction, Score, evaluate_known, evaluate_with,
 };
 use crate::store::artifact::{Artifact, Better, Images, Metric, Metrics, Table};
 use crate::store::export::member_name;
 use crate::store::tensors;
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
 
 /// The classes that compete for an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

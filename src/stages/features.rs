@@ -7,9 +7,10 @@ use super::derived::{self, Frozen, InputArtifacts, Work, of_model_and_data};
 use super::price::{self, CostEstimate, InputForecasts, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::{images, model};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::store::artifact::Artifact;
 use crate::store::tensors;
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, OutputSpec, PortType, Withholds};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
 
 /// Pooled features of every image before the model's classifier, with the labels.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

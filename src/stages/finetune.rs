@@ -9,6 +9,7 @@ use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast, Rows,
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::data::ImageSet;
 use crate::ml::declaration::Choice;
 use crate::ml::models::{Config, Model};
@@ -20,7 +21,7 @@ use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The fine-tuning method.

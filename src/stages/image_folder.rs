@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use super::task::{TaskError, TaskInput};
+use crate::contract::source::ImageSelection;
 use crate::diag::nearest;
 use crate::store::artifact::{Artifact, Files, ImageFile, TreeFile};
 use crate::store::sources::{IMAGE_ENDINGS, image_folder_order, is_same_class};
-use crate::workflow::kind::ImageSelection;
 
 /// Extensions, in lower case, of the files that can be decoded. Other image types that torchvision
 /// supports are an error, because skipping them would give a smaller dataset.

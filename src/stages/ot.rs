@@ -27,13 +27,13 @@ use super::{images, model};
 use outputs::classes_of;
 use side::Side;
 
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::declaration::Choice;
 use crate::ml::ot::Labelled;
 use crate::ml::ot::distance::{DISTANCES, DistanceOptions, Measurement, Sampling};
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// A distance.

@@ -10,6 +10,7 @@ use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training::{self, positive, share};
 use super::{images, model};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::models::{Config, Model, catalogue};
 use crate::ml::ops::Precision;
 use crate::ml::train::augment::Augment;
@@ -19,7 +20,7 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// The optimiser.

@@ -9,9 +9,11 @@ use serde_json::Value;
 use super::derived::{InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::Source;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
-    Parameters, PortType, Source, Withholds,
+    BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, ParameterProblem, Parameters,
+    Withholds,
 };
 
 /// A node with typed parameters that can be run.

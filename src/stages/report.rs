@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::store::artifact::{Artifact, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// Collects metrics and tables under any names.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::diag::nearest;
 use crate::ml::metrics::estimate::Estimate;
 use crate::ml::metrics::rib::{
@@ -18,8 +19,7 @@ use crate::ml::metrics::rib::{
 };
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Withholds,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 const BEFORE: &str = "before";

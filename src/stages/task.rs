@@ -14,10 +14,11 @@ use serde_json::Value;
 
 use super::derived::{Derived, InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::Source;
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType, Source,
-    Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
 
 /// A stage kind: the fields are its `with:` block, the trait defines its behaviour.

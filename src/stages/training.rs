@@ -8,9 +8,10 @@ use serde_json::json;
 use super::model;
 use super::price::ShortTraining;
 use super::task::{Context, Outputs, TaskError};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::train::fit::{Epoch, Fitted, Plan};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
-use crate::workflow::kind::{OutputSpec, ParameterProblem, PortType};
+use crate::workflow::kind::ParameterProblem;
 
 /// `model`, the last epoch's `metrics`, and the `history` of all epochs.
 pub(super) fn outputs() -> Vec<OutputSpec> {

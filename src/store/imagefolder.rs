@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::walk::{self, Walk, WalkOutput};
+use crate::contract::source::ImageSelection;
 use crate::fsx::Stamp;
-use crate::workflow::kind::ImageSelection;
 
 /// Sorting relative paths of an image folder by this gives torchvision's order: by class, then by
 /// folder, then by name. (A tree of files is sorted by whole path, which differs for nested

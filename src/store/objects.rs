@@ -10,9 +10,9 @@ use super::artifact::{Artifact, Blob, BlobError, Blobs};
 use super::layout::DAMAGED;
 use super::record::Port;
 use super::{BlobRequest, Store, StoreError};
+use crate::contract::port::OutputSpec;
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
-use crate::workflow::kind::OutputSpec;
 
 /// Artifacts up to this many bytes are inline in the record; metrics and tables always are.
 const INLINE_ARTIFACT: usize = 4096;

@@ -13,9 +13,9 @@ use super::packed::{Format, Reader};
 use super::recordindex::folder_path;
 use super::statcache::StatCache;
 use super::{Store, StoreError};
+use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
-use crate::workflow::kind::{Source, SourceShape};
 
 const FORMAT: Format = Format(b"ribflow receipt 1\n");
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::artifact::Artifact;
+use crate::contract::port::PortType;
+use crate::contract::recipe::Recipe;
 use crate::digest::{Digest, canonical_json};
-use crate::workflow::kind::PortType;
-use crate::workflow::recipe::Recipe;
 
 /// The newest record format that this build reads. A record gets the oldest format that can express
 /// it ([`format_of`]), so that older builds can read it.

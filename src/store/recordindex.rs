@@ -23,9 +23,9 @@ use self::copy::Copied;
 use super::layout::{RECORD_INDEX, RECORDS, TMP};
 use super::packed::{self, Format, Reader};
 use super::{Store, StoreError, StoredRecord};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
-use crate::workflow::recipe::Recipe;
 
 const FORMAT: Format = Format(b"ribflow records 5\n");
 const DIGEST: usize = 32;

@@ -16,9 +16,9 @@ pub use super::source_error::{IMAGE_ENDINGS, SourceError};
 use super::statcache::{Contents, StatCache};
 use super::trees::{self, Tree};
 use super::walk::{self, Walk, WalkOutput};
+use crate::contract::source::{ImageSelection, Source, SourceShape};
 use crate::digest::Digest;
 use crate::fsx::{self, Stamp};
-use crate::workflow::kind::{ImageSelection, Source, SourceShape};
 
 /// The content of a source.
 #[derive(Clone, Debug)]

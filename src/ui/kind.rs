@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind, OutputSpec, PortType};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind};
 
 /// The width of a line in characters.
 const WIDTH: usize = 96;

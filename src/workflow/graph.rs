@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ids::{self, Id};
-use super::kind::{Kind, Parameters, Source};
+use super::kind::{Kind, Parameters};
+use crate::contract::source::Source;
 use crate::digest::{Digest, hash_value};
 
 /// A workflow after profiles, overrides, expansion and checks.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::expand::{Expansion, Selection};
 use super::join::Join;
-use super::kind::{BoundInput, Gathers, InputSpec, PortType};
+use super::kind::{BoundInput, Gathers, InputSpec};
 use super::prepare::{Prepared, report_parameter};
 use super::stages::{Need, Variant};
+use crate::contract::port::PortType;
 use crate::diag::{Place, Problems, listed, suggest};
 
 /// An input of a node; members are numbers of points.

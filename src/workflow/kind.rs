@@ -2,29 +2,12 @@
 //! outputs. `stages` implements the kinds; this module knows none of them.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The type of a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PortType {
-    /// Labelled images.
-    Dataset,
-    /// A model: a tree of tensors with a config.
-    Model,
-    /// Named arrays: features with labels, distance matrices, confusion matrices.
-    Arrays,
-    /// Named numbers with units.
-    Metrics,
-    /// Rows and columns.
-    Table,
-    /// A tree of files.
-    Files,
-}
+use crate::contract::port::{OutputSpec, PortType};
+use crate::contract::source::Source;
 
 /// An input that a kind takes.
 #[derive(Clone, Debug)]
@@ -75,112 +58,12 @@ pub enum Gathers {
     Only(Vec<String>),
 }
 
-/// An output of a kind. The first one is the default port of the stage.
-#[derive(Clone, Debug)]
-pub struct OutputSpec {
-    pub name: String,
-    pub gives: PortType,
-    /// For a port of metrics, the possible names. `*` stands for any text: at the end, for a part
-    /// (`ri[*]`); at the start, for an input (`*_drop_pearson`). `None` if only a record shows
-    /// them.
-    pub metrics: Option<Vec<String>>,
-    /// Its content may reveal the inputs of its node, so it may not be redistributed if they may
-    /// not ([`Withholds`]).
-    pub reveals_inputs: bool,
-    /// Its artifact is part of the record if it is small or a table. `false` for one that is always
-    /// a blob: a record with withheld content could not be shared.
-    pub in_record: bool,
-    /// One file with a picture, which the report shows.
-    pub is_plot: bool,
-}
-
-impl OutputSpec {
-    pub fn new(name: &str, gives: PortType) -> Self {
-        Self {
-            name: name.to_string(),
-            gives,
-            metrics: None,
-            reveals_inputs: match gives {
-                PortType::Dataset | PortType::Files | PortType::Arrays => true,
-                PortType::Model | PortType::Metrics | PortType::Table => false,
-            },
-            in_record: true,
-            is_plot: false,
-        }
-    }
-
-    /// A table that is a blob.
-    pub fn table_blob(name: &str) -> Self {
-        Self {
-            reveals_inputs: true,
-            in_record: false,
-            ..Self::new(name, PortType::Table)
-        }
-    }
-
-    /// A port of metrics with exactly these names.
-    pub fn metrics(name: &str, metrics: &[&str]) -> Self {
-        Self {
-            metrics: Some(metrics.iter().map(|name| name.to_string()).collect()),
-            ..Self::new(name, PortType::Metrics)
-        }
-    }
-}
-
 /// The inputs of one node as bound, for checks across parameters and inputs.
 #[derive(Clone, Debug)]
 pub struct BoundInput {
     pub name: String,
     /// For each member, its gathered axes and their ids.
     pub members: Vec<BTreeMap<String, String>>,
-}
-
-/// Outside data that a node reads: its content enters the key, its location does not. The task
-/// receives it as a tree of files, or, for variables, as a table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
-    /// The input name under which the task finds its content and the key records it. An input under
-    /// `needs:` is an identifier; a kind that accepts inputs of any name gives its sources names
-    /// that are not identifiers (`files/redraw.py`).
-    pub name: String,
-    /// Absolute, or relative to the folder of the workflow file. Empty for variables.
-    pub location: PathBuf,
-    pub shape: SourceShape,
-    /// The user declares that it does not change: once hashed it is not checked again, as long as
-    /// its folder is the same. Does not describe the content, so it is not part of a key.
-    pub sealed: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum SourceShape {
-    /// One file; the tree contains it under its base name.
-    File,
-    /// One file, or every file below a folder, by paths that begin with the folder's name.
-    FileOrFolder,
-    /// Every file below a folder, by relative path.
-    Tree,
-    /// One file, or the first of these names that exists in a folder; if that is the index of a
-    /// sharded file (`*.index.json`), also the shards that its `weight_map` names.
-    Sharded(Vec<String>),
-    /// `class/…/image`, as torchvision's ImageFolder walks it; other files are ignored.
-    ImageFolder(ImageSelection),
-    /// The same, in the first of these folders below the location that exists and has a class
-    /// folder of the selection.
-    ImageFolderAt {
-        places: Vec<String>,
-        selection: ImageSelection,
-    },
-    /// These environment variables, as a table of names and values; they must be set.
-    Environment(Vec<String>),
-}
-
-/// Which images of an image folder to use. Selected by name, before anything is hashed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ImageSelection {
-    /// Only these class folders; `None`: all.
-    pub classes: Option<Vec<String>>,
-    /// The maximum number of images of a class, the first by name.
-    pub limit: Option<usize>,
 }
 
 /// A problem with `with:` or with how it fits the inputs.

@@ -35,7 +35,6 @@ mod overrides;
 mod parameter_errors;
 mod prepare;
 pub mod reading;
-pub mod recipe;
 pub mod resources;
 mod schema;
 mod select;

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::expand::{Expansion, PointState};
 use super::graph::Resources;
-use super::kind::{InputSpec, OutputSpec, ParameterProblem, Parameters, PortType};
+use super::kind::{InputSpec, ParameterProblem, Parameters};
 use super::resources;
 use super::stages::{Field, Variant};
 use super::values::{AxisPoint, weight};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::diag::{Place, Problems};
 use crate::yaml::{Content, Tree};
 

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
+use ribflow::fetch::download::{DownloadError, Request, download};
 use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::checkpoint::{StateDict, fit, read, resample};
 use ribflow::ml::models::config::{Block, Input};
 use ribflow::ml::models::{Config, Model, Network, ResNet, Vit, VitStart};
-use ribflow::remote::download::{DownloadError, Request, download};
 use sha2::{Digest, Sha256};
 
 use crate::hub::{Hub, Seen, Trouble};

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use ribflow::contract::recipe::{Recipe, RecipeInput};
 use ribflow::digest::Digest;
 use ribflow::stages::registry;
 use ribflow::stages::task::{Context, Outputs, Progress, TaskError, TaskInput};
 use ribflow::store::artifact::{Artifact, Blobs, Dataset, Images, Part};
 use ribflow::store::{StatCache, Store};
 use ribflow::workflow::kind::{BoundInput, Parameters};
-use ribflow::workflow::recipe::{Recipe, RecipeInput};
 use serde_json::{Value, json};
 
 #[derive(Default)]

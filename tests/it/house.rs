@@ -11,19 +11,27 @@ use crate::imports::{Package, rust_files};
 const IMPORTS: &[(&str, &str)] = &[
     (
         "cli",
-        "bench ui engine remote stages report store workflow digest fsx process diag quantity ml",
+        "bench ui engine remote stages report fetch store workflow contract digest fsx process diag quantity ml",
     ),
     ("bench", "engine store workflow digest diag ml"),
-    ("ui", "engine workflow digest diag quantity"),
+    ("ui", "engine workflow contract digest diag quantity"),
     (
         "engine",
-        "remote stages store workflow digest fsx process diag ml",
+        "remote stages store workflow contract digest fsx process diag ml",
     ),
-    ("report", "store workflow yaml digest fsx diag quantity ml"),
-    ("stages", "remote store workflow digest fsx process diag ml"),
-    ("remote", "store workflow yaml digest fsx diag"),
-    ("store", "workflow digest fsx diag"),
-    ("workflow", "yaml digest diag"),
+    (
+        "report",
+        "store workflow contract yaml digest fsx diag quantity ml",
+    ),
+    (
+        "stages",
+        "fetch store workflow contract digest fsx process diag ml",
+    ),
+    ("remote", "fetch store workflow yaml digest fsx diag"),
+    ("fetch", "digest fsx diag"),
+    ("store", "contract digest fsx diag"),
+    ("workflow", "contract yaml digest diag"),
+    ("contract", "digest"),
     ("yaml", "diag"),
     ("fsx", "digest"),
 ];

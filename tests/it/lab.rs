@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use ribflow::contract::port::{OutputSpec, PortType};
+use ribflow::contract::recipe::Recipe;
 use ribflow::remote::signing::SecretKey;
 use ribflow::remote::statement;
 use ribflow::store::artifact::{Artifact, Blobs, Files, Metric, Metrics};
 use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Signature, Store};
-use ribflow::workflow::kind::{OutputSpec, PortType};
-use ribflow::workflow::recipe::Recipe;
 
 pub struct Lab {
     pub store: Store,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use ribflow::fetch::pace::Limits;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::pace::Limits;
 use ribflow::remote::transport::{Content, Part, read};
 use ribflow::remote::{Remote, RemoteError};
 

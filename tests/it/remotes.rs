@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use ribflow::fetch::pace::Limits;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::probe::{Abilities, probe};
 use ribflow::remote::transport::{Content, Created, Part, read};

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
+use ribflow::contract::recipe::{Recipe, RecipeInput};
 use ribflow::digest::Digest;
 use ribflow::stages::registry::Registry;
 use ribflow::stages::rib::Rib;
 use ribflow::stages::task::{Context, Outputs, Progress, TaskError, TaskInput};
 use ribflow::store::artifact::{Artifact, Better, Blob, BlobError, Blobs, Metric, Metrics, Table};
 use ribflow::workflow::kind::{BoundInput, ParameterProblem};
-use ribflow::workflow::recipe::{Recipe, RecipeInput};
 use serde_json::{Value, json};
 
 use crate::fixtures;

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use petgraph::graph::{DiGraph, NodeIndex};
+use ribflow::contract::port::{OutputSpec, PortType};
+use ribflow::contract::recipe::Recipe;
+use ribflow::contract::source::Source;
 use ribflow::digest::Digest;
 use ribflow::rng::Stream;
 use ribflow::stages;
@@ -16,10 +19,8 @@ use ribflow::store::artifact::{Artifact, Better, Blob, BlobError, Blobs, Metric,
 use ribflow::store::record::{Port, Provenance, Record};
 use ribflow::workflow::graph::{Axis, AxisValue, Graph, Input, Member, Node, Resources, StageInfo};
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Kind, Meaning, OutputSpec, ParameterProblem, Parameters,
-    PortType, Source,
+    BoundInput, Comparison, InputSpec, Kind, Meaning, ParameterProblem, Parameters,
 };
-use ribflow::workflow::recipe::Recipe;
 use serde_json::{Value, json};
 
 /// A graph with the records of its nodes.

@@ -5,11 +5,11 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use ribflow::fetch::pace::Limits;
+use ribflow::fetch::web::silence;
 use ribflow::remote::address::{Options, open};
-use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::transport::Content;
-use ribflow::remote::web::silence;
 use ribflow::remote::{Remote, RemoteError};
 
 use crate::odd_servers::{Odd, reply};

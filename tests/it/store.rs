@@ -14,12 +14,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use ribflow::contract::port::{OutputSpec, PortType};
+use ribflow::contract::recipe::Recipe;
 use ribflow::digest::Digest;
 use ribflow::store::artifact::{Artifact, BlobError, Blobs, Files, Metric, Metrics};
 use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Store, StoreError};
-use ribflow::workflow::kind::{OutputSpec, PortType};
-use ribflow::workflow::recipe::Recipe;
 use tempfile::TempDir;
 
 /// A folder with a store in it.

@@ -10,13 +10,13 @@ mod refusals;
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ribflow::contract::port::PortType;
+use ribflow::contract::recipe::Recipe;
 use ribflow::digest::Digest;
 use ribflow::remote::home::Home;
 use ribflow::remote::signing::{PublicKey, SecretKey};
 use ribflow::store::artifact::{Artifact, Metric, Metrics};
 use ribflow::store::record::{Port, Provenance, Record};
-use ribflow::workflow::kind::PortType;
-use ribflow::workflow::recipe::Recipe;
 use serde_json::json;
 
 fn secret(number: u8) -> SecretKey {

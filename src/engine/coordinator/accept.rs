@@ -6,10 +6,10 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::Coordinator;
+use crate::contract::recipe::Recipe;
 use crate::engine::EngineError;
 use crate::engine::keys::KeyState;
 use crate::store::{ForeignRecord, StoredRecord};
-use crate::workflow::recipe::Recipe;
 
 impl Coordinator<'_> {
     /// The record found, or an accepted older one.

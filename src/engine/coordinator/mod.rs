@@ -33,6 +33,7 @@ use super::publish::{Executed, Published};
 use super::roots::Roots;
 use super::why::History;
 use super::{EngineError, device, machine};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::fsx::StandingLock;
 use crate::remote::Exchange;
@@ -41,7 +42,6 @@ use crate::store::derived_cache::Budget;
 use crate::store::receipt::RunInputs;
 use crate::store::{Claim, Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
-use crate::workflow::recipe::Recipe;
 use crate::workflow::withheld::Withheld;
 
 /// The polling interval for nodes that another process holds.

@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Coordinator, ExecutionSite, Message, Running};
+use crate::contract::port::PortType;
+use crate::contract::recipe::Recipe;
 use crate::diag::secrets::masked;
 use crate::digest::Digest;
 use crate::engine::EngineError;
@@ -25,8 +27,6 @@ use crate::engine::price::short;
 use crate::fsx;
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Artifact, BlobError, Claim, StoreError};
-use crate::workflow::kind::PortType;
-use crate::workflow::recipe::Recipe;
 
 /// Trees with more files are sent to a worker as a blob instead of inline.
 const INLINE_FILES: usize = 1000;

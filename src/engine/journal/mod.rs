@@ -116,5 +116,5 @@ pub struct Entry {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct StartedNode {
     pub id: String,
-    pub recipe: crate::workflow::recipe::Recipe,
+    pub recipe: crate::contract::recipe::Recipe,
 }

@@ -10,13 +10,13 @@ use std::time::SystemTime;
 use super::lines::{JournalStart, Lines};
 use super::name::log_name;
 use super::{Entry, FAILED, Header, JOURNAL, LOCK, LOGS, RECIPES, StartedNode, WorkflowIdentity};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
 use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
-use crate::workflow::recipe::Recipe;
 
 /// The state of the newest run of a workflow.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,11 +7,11 @@ use std::time::SystemTime;
 use super::lines::{JournalStart, LineError, Lines};
 use super::read::{all_folders, folders, is_running, last_change};
 use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::engine::event::Event;
 use crate::store::gc::RunUse;
 use crate::store::{Store, StoreError};
-use crate::workflow::recipe::Recipe;
 
 /// A run of any workflow, current or past.
 #[derive(Clone, Debug)]

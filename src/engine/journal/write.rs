@@ -14,13 +14,13 @@ use super::{
     FAILED, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode,
     WorkflowIdentity,
 };
+use crate::contract::recipe::Recipe;
 use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
-use crate::workflow::recipe::Recipe;
 
 /// The journal of the current run. If the store can't be written, nothing is recorded: such a run
 /// can only reuse results.

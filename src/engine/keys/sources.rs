@@ -6,10 +6,10 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::{Identified, Keys, Missing};
+use crate::contract::source::Source;
 use crate::digest::Digest;
 use crate::store::{IdentifiedSource, ResolvedSource, SourceError};
 use crate::workflow::graph::Node;
-use crate::workflow::kind::Source;
 
 impl Keys<'_> {
     /// The digests of a node's outside data, by name: from the data, or if it is missing, from the

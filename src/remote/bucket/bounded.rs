@@ -14,9 +14,9 @@ use object_store::client::{
 use object_store::{ClientConfigKey, ClientOptions};
 use reqwest::redirect::Policy;
 
-use super::super::pace::Limits;
-use super::super::web::proxy::proxies;
-use super::super::web::silence::Server;
+use crate::fetch::pace::Limits;
+use crate::fetch::web::proxy::proxies;
+use crate::fetch::web::silence::Server;
 
 use super::failure::UnusualStatus;
 

@@ -10,9 +10,9 @@ use object_store::{BackoffConfig, ClientOptions, ObjectStore, RetryConfig};
 
 use super::super::aws_profile;
 use super::super::options::Options;
-use super::super::web::silence::Server;
 use super::bounded::BoundedConnector;
 use super::failure::Failure;
+use crate::fetch::web::silence::Server;
 
 /// The provider of a bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use std::path::PathBuf;
 use object_store::Error;
 use object_store::client::{HttpError, HttpErrorKind};
 
-use super::super::sanitize;
 use super::super::transport::RemoteError;
-use super::super::web::silence::Silent;
+use crate::fetch::sanitize;
+use crate::fetch::web::silence::Silent;
 
 /// Why a request to a bucket failed.
 pub enum Failure {

@@ -22,10 +22,10 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::options::Options;
-use super::pace::{Limits, Pace};
 use super::transport::{Content, Created, Part, Remote, RemoteError};
-use super::web::silence::{self, Expectation, Server};
 use crate::digest::Digest;
+use crate::fetch::pace::{Limits, Pace};
+use crate::fetch::web::silence::{self, Expectation, Server};
 use failure::Failure;
 
 pub use build::Kind;

@@ -8,12 +8,12 @@ use ureq::http::{Method, Request, Response, Uri};
 use ureq::{AsSendBody, Body, SendBody};
 
 use super::super::options::Options;
-use super::super::pace::{Limits, Paced};
-use super::super::sanitize;
 use super::super::transport::RemoteError;
-use super::super::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
-use super::super::web::silence::{self, Server};
-use super::super::web::{Web, WebError};
+use crate::fetch::pace::{Limits, Paced};
+use crate::fetch::sanitize;
+use crate::fetch::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
+use crate::fetch::web::silence::{self, Server};
+use crate::fetch::web::{Web, WebError};
 
 const MOST_REDIRECTS: usize = 5;
 /// The number of bytes that are read of the body of an error response.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::super::urls::decoded;
+use crate::fetch::urls::decoded;
 
 /// The maximum length of a name in a store.
 const LONGEST: usize = 255;

@@ -15,10 +15,10 @@ use std::thread;
 use ureq::http::Method;
 
 use super::options::Options;
-use super::pace::Limits;
-use super::sanitize;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
+use crate::fetch::pace::Limits;
+use crate::fetch::sanitize;
 use client::{Answer, HttpClient};
 
 pub use client::is_plain;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::contract::port::PortType;
 use crate::workflow::graph::Node;
-use crate::workflow::kind::PortType;
 
 /// What is known about a metric before a node has run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

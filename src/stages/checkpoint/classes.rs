@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::Checkpoint;
+use crate::contract::source::{Source, SourceShape};
 use crate::ml::data::classes;
 use crate::stages::choice::WordOr;
 use crate::stages::images;
 use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::store::artifact::{Artifact, Files};
-use crate::workflow::kind::{BoundInput, ParameterProblem, Source, SourceShape};
+use crate::workflow::kind::{BoundInput, ParameterProblem};
 
 /// The name of the input, and of the source, that may hold the names.
 pub(super) const CLASSES: &str = "classes";

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::contract::source::{Source, SourceShape};
 use crate::stages::choice::WordOr;
 use crate::stages::task::Location;
-use crate::workflow::kind::{Source, SourceShape};
 
 /// A file or folder with a name.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]

@@ -9,10 +9,11 @@ use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{OUT, WHOLE, at};
+use crate::contract::port::{OutputSpec, PortType};
 use crate::stages::choice::WordOr;
 use crate::stages::task::Unkeyed;
 use crate::workflow::fields::is_label;
-use crate::workflow::kind::{OutputSpec, ParameterProblem, PortType};
+use crate::workflow::kind::ParameterProblem;
 
 /// The type of an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

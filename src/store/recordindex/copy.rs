@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crate::contract::port::PortType;
+use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::store::artifact::{Artifact, Blob};
 use crate::store::packed::{Reader, Writer};
 use crate::store::record::{Port, Provenance, Record};
-use crate::workflow::kind::PortType;
-use crate::workflow::recipe::Recipe;
 
 const NOTHING: u8 = 0;
 /// An artifact as JSON.

@@ -6,14 +6,15 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use ribflow::contract::port::{OutputSpec, PortType};
+use ribflow::contract::source::{Source, SourceShape};
 use ribflow::stages::derived::{InputArtifacts, Work};
 use ribflow::stages::price::{CostEstimate, InputForecasts};
 use ribflow::stages::registry::Registry;
 use ribflow::stages::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use ribflow::store::artifact::{Artifact, Files, Metric, Metrics};
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, OutputSpec, ParameterProblem, PortType,
-    Source, SourceShape,
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem,
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

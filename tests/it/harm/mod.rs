@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use ribflow::digest::Digest;
+use ribflow::fetch::pace::Limits;
 use ribflow::remote::address::{Options, open};
 use ribflow::remote::exchange::{Exchange, LookupResult, Peer, RecordQuery};
 use ribflow::remote::names;
-use ribflow::remote::pace::Limits;
 use ribflow::remote::patience::{Patience, Patient};
 use ribflow::remote::trust::{Policy, Trust};
 use ribflow::store::{BlobRequest, Record};

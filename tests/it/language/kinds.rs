@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use ribflow::contract::port::{OutputSpec, PortType};
+use ribflow::contract::source::Source;
 use ribflow::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Kind, Kinds, Meaning, OutputSpec, ParameterProblem,
-    Parameters, PortType, Source,
+    BoundInput, Comparison, Gathers, InputSpec, Kind, Kinds, Meaning, ParameterProblem, Parameters,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};

@@ -1,8 +1,8 @@
 //! What is read from a server, and what never is.
 
+use ribflow::contract::port::{OutputSpec, PortType};
 use ribflow::store::Artifact;
 use ribflow::store::artifact::{TensorEntry, Tensors};
-use ribflow::workflow::kind::{OutputSpec, PortType};
 
 use super::*;
 

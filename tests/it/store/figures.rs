@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
+use ribflow::contract::source::{ImageSelection, Source, SourceShape};
 use ribflow::store::StatCache;
-use ribflow::workflow::kind::{ImageSelection, Source, SourceShape};
 
 use super::*;
 

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use ribflow::digest::canonical_json;
 use ribflow::store::Blob;
 
-use ribflow::workflow::kind::OutputSpec;
+use ribflow::contract::port::OutputSpec;
 
 use super::*;
 

@@ -3,9 +3,9 @@
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
+use ribflow::contract::source::{ImageSelection, Source, SourceShape};
 use ribflow::store::sources::image_folder_order;
 use ribflow::store::{ResolvedSource, SourceError, StatCache};
-use ribflow::workflow::kind::{ImageSelection, Source, SourceShape};
 
 use super::*;
 

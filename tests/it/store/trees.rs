@@ -4,8 +4,8 @@
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
+use ribflow::contract::source::{ImageSelection, Source, SourceShape};
 use ribflow::store::{IdentifiedSource, StatCache};
-use ribflow::workflow::kind::{ImageSelection, Source, SourceShape};
 
 use super::*;
 

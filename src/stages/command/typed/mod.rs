@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use super::OUT;
 use super::outputs::{DeclaredOutput, TypeWithOptions};
 use super::work_dir::WorkDir;
+use crate::contract::source::ImageSelection;
 use crate::stages::image_folder;
 use crate::stages::task::{Context, TaskError, TaskInput};
 use crate::store::artifact::{Artifact, Dataset, Files, Images, Part};
-use crate::workflow::kind::ImageSelection;
 
 /// A file that the line wrote, with links resolved.
 struct OutputFile {

@@ -52,7 +52,7 @@ pub fn without_secrets(url: &str) -> String {
 }
 
 /// Whether both URLs have the same protocol, host and port.
-pub(super) fn is_same_host(one: &str, other: &str) -> bool {
+pub fn is_same_host(one: &str, other: &str) -> bool {
     let host = |url: &str| {
         let parts = url.parse::<Uri>().ok()?.into_parts();
         Some((parts.scheme?, parts.authority?))
@@ -60,7 +60,7 @@ pub(super) fn is_same_host(one: &str, other: &str) -> bool {
     host(one).is_some() && host(one) == host(other)
 }
 
-pub(super) fn is_web(url: &str) -> bool {
+pub fn is_web(url: &str) -> bool {
     let begins = |scheme: &str| {
         url.get(..scheme.len())
             .is_some_and(|it| it.eq_ignore_ascii_case(scheme))
@@ -70,7 +70,7 @@ pub(super) fn is_web(url: &str) -> bool {
 
 /// Resolves a `Location`: it may be absolute, begin with the host, or be relative to the host's
 /// root.
-pub(super) fn joined(url: &str, place: &str) -> String {
+pub fn joined(url: &str, place: &str) -> String {
     let path = place.find(['/', '?', '#']).unwrap_or(place.len());
     if place[..path].ends_with(':') {
         return place.to_string();

@@ -8,8 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::Uri;
 
-use super::super::urls::decoded;
 use crate::diag::secrets;
+use crate::fetch::urls::decoded;
 
 /// The addresses at which cloud machines find their own credentials, which never go through a
 /// proxy.

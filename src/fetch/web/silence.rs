@@ -9,7 +9,7 @@ use std::io::{self, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::super::pace::Limits;
+use crate::fetch::pace::Limits;
 
 /// A server that used up its time without a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
