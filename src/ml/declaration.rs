@@ -207,31 +207,6 @@ impl OptionProblem {
     }
 }
 
-/// Reports that `option` must be `what`, unless `fits`.
-pub fn demand(fits: bool, option: &'static str, what: &str) -> Option<OptionProblem> {
-    (!fits).then(|| OptionProblem::new(option, format!("`{option}` must be {what}")))
-}
-
-/// At least 1.
-pub fn at_least_one(option: &'static str, value: usize) -> Option<OptionProblem> {
-    demand(value >= 1, option, "at least 1")
-}
-
-/// 0 or more, and finite.
-pub fn not_negative(option: &'static str, value: f64) -> Option<OptionProblem> {
-    let fits = value.is_finite() && value >= 0.0;
-    demand(
-        fits,
-        option,
-        &format!("0 or a positive number, not {value}"),
-    )
-}
-
-/// Above 0 and finite.
-pub fn above_zero(option: &'static str, value: f64) -> Option<OptionProblem> {
-    demand(value.is_finite() && value > 0.0, option, "above 0")
-}
-
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;

@@ -32,7 +32,8 @@ const BATCH: usize = 64;
 pub struct Corrupt {
     /// The corruption.
     pub corruption: Corruption,
-    /// The severity, from 1 to 5.
+    /// The severity.
+    #[schemars(range(min = 1, max = 5))]
     pub severity: usize,
     /// The seed of the random numbers, together with the path of each image.
     #[serde(default)]
@@ -77,10 +78,6 @@ impl Stage for Corrupt {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems = Vec::new();
-        if !(1..=5).contains(&self.severity) {
-            let message = "the severity must be 1, 2, 3, 4 or 5";
-            problems.push(ParameterProblem::value("severity", message));
-        }
         if self.textures.is_some() && self.corruption != Corruption::Frost {
             let message = "`textures` needs `corruption: frost`";
             problems.push(ParameterProblem::value("textures", message));

@@ -41,6 +41,7 @@ pub struct DatasetStage {
     /// With `builtin`: which of two independent draws.
     split: Split,
     /// With `builtin`: the number of images. Default: 1000 (`narrow`), 2500 (`rich`) or 300.
+    #[schemars(range(min = 1, max = MAX_IMAGES))]
     images: Option<usize>,
     /// With `builtin`: the seed; other seeds draw other images of the same distribution.
     seed: u64,
@@ -52,6 +53,7 @@ pub struct DatasetStage {
     /// default: `intended`.
     classes: Option<WordOr<ObjectnetLabels, Vec<String>>>,
     /// The maximum number of images of each class; the first ones are used.
+    #[schemars(range(min = 1))]
     limit: Option<usize>,
     /// A random subset of the remaining images, in the original order.
     subset: Option<Subset>,

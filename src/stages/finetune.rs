@@ -7,7 +7,7 @@ use super::derived::{self, Frozen, InputArtifacts, Work, of_model_and_data};
 use super::options::{Common, WithOptions};
 use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast, Rows, SharedUse};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
-use super::training::{self, positive, share};
+use super::training;
 use super::{images, model};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::data::ImageSet;
@@ -48,21 +48,29 @@ pub struct Training {
     /// Whether to keep or replace the classifier.
     pub head: Head,
     /// The number of passes over the data.
+    #[schemars(range(min = 1))]
     pub epochs: u64,
     /// The learning rate after the warm-up.
+    #[schemars(range(min = 0.0))]
     pub lr: f64,
     /// The batch size.
+    #[schemars(range(min = 1))]
     pub batch: usize,
     /// The length of the warm-up: a share of the steps if below 1, otherwise a number of steps.
+    #[schemars(range(min = 0.0))]
     pub warmup: f64,
-    /// The momentum, in [0, 1).
+    /// The momentum of SGD.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
     /// The L2 penalty on all trainable weights, as in PyTorch's SGD.
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// The momentum, in [0, 1).
+    /// The share of each target that is spread evenly over all classes.
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub label_smoothing: f64,
     /// The maximum norm of all gradients together; larger ones are scaled down, as in PyTorch's
     /// `clip_grad_norm_`. Default: no clipping.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip: Option<f64>,
     /// Flip images horizontally at random. Not available if only the classifier is trained.
     pub flip: bool,
@@ -109,19 +117,6 @@ impl Default for Training {
             precision: Precision::F32,
             shuffle_labels: false,
         }
-    }
-}
-
-impl Training {
-    fn check(&self, problems: &mut Vec<ParameterProblem>) {
-        positive("epochs", self.epochs as f64, problems);
-        positive("batch", self.batch as f64, problems);
-        training::rate("lr", self.lr, problems);
-        training::warmup("warmup", self.warmup, problems);
-        share("momentum", self.momentum, problems);
-        training::rate("weight_decay", self.weight_decay, problems);
-        share("label_smoothing", self.label_smoothing, problems);
-        training::clip(self.clip, problems);
     }
 }
 
@@ -274,7 +269,7 @@ impl Stage for Finetune {
             let problem = ParameterProblem::input("anchor", message);
             problems.push(problem.hint("use it with `method: ewc` and `fisher: diagonal`"));
         }
-        self.common.check(&mut problems);
+        problems.extend(training::check_warmup(self.common.warmup));
         let (flip, shift) = (self.common.flip, self.common.shift);
         if method.head_only() && (flip || shift > 0) {
             let name = if flip { "flip" } else { "shift" };

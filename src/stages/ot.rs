@@ -51,6 +51,7 @@ pub struct Comparing {
     pub distance: Distance,
     /// The maximum number of points of each set, drawn at random; OTDD's class statistics use all
     /// points.
+    #[schemars(range(min = 2))]
     pub samples: usize,
     /// The seed of the samples, the projections and the repeats of `interval`.
     pub seed: u64,

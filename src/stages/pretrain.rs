@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::derived::{self, InputArtifacts, Work};
 use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
-use super::training::{self, positive, share};
+use super::training;
 use super::{images, model};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::models::{Config, Model, catalogue};
@@ -44,28 +44,36 @@ pub struct Pretrain {
     pub optimiser: OptimiserName,
     /// The number of passes over the data.
     #[serde(default = "defaults::epochs")]
+    #[schemars(range(min = 1))]
     pub epochs: u64,
     /// The learning rate after the warm-up.
     #[serde(default = "defaults::lr")]
+    #[schemars(range(min = 0.0))]
     pub lr: f64,
     /// The batch size.
     #[serde(default = "defaults::batch")]
+    #[schemars(range(min = 1))]
     pub batch: usize,
     /// The length of the warm-up: a share of the steps if below 1, otherwise a number of steps.
     #[serde(default = "defaults::warmup")]
+    #[schemars(range(min = 0.0))]
     pub warmup: f64,
-    /// With SGD: the momentum, in [0, 1).
+    /// With SGD: the momentum.
     #[serde(default = "defaults::momentum")]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub momentum: f64,
     /// Weight decay: decoupled for AdamW; an L2 penalty for SGD, as in PyTorch.
     #[serde(default = "defaults::weight_decay")]
+    #[schemars(range(min = 0.0))]
     pub weight_decay: f64,
-    /// In [0, 1).
+    /// The share of each target that is spread evenly over all classes.
     #[serde(default)]
+    #[schemars(range(min = 0.0), extend("exclusiveMaximum" = 1.0))]
     pub label_smoothing: f64,
     /// The maximum norm of all gradients together; larger ones are scaled down, as in PyTorch's
     /// `clip_grad_norm_`. Default: no clipping.
     #[serde(default)]
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub clip: Option<f64>,
     /// Flip images horizontally at random.
     #[serde(default)]
@@ -191,14 +199,7 @@ impl Stage for Pretrain {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         let mut problems: Vec<_> = self.unknown_architecture().into_iter().collect();
-        positive("epochs", self.epochs as f64, &mut problems);
-        positive("batch", self.batch as f64, &mut problems);
-        training::rate("lr", self.lr, &mut problems);
-        training::warmup("warmup", self.warmup, &mut problems);
-        share("momentum", self.momentum, &mut problems);
-        training::rate("weight_decay", self.weight_decay, &mut problems);
-        share("label_smoothing", self.label_smoothing, &mut problems);
-        training::clip(self.clip, &mut problems);
+        problems.extend(training::check_warmup(self.warmup));
         problems
     }
 

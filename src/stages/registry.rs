@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
 
@@ -15,6 +15,7 @@ use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, ParameterProblem, Parameters,
     Withholds,
 };
+use crate::workflow::ranges;
 
 /// A node with typed parameters that can be run.
 pub trait Task: Send + Sync {
@@ -36,7 +37,7 @@ pub struct Registry {
 impl Registry {
     /// Adds a kind.
     pub fn with<S: Stage>(mut self) -> Self {
-        let kind: Arc<dyn Kind> = Arc::new(StageKind::<S>(PhantomData));
+        let kind: Arc<dyn Kind> = Arc::new(StageKind::<S>::new());
         self.kinds.0.insert(S::NAME.to_string(), kind);
         self.tasks.insert(S::NAME.to_string(), parse_task::<S>);
         self
@@ -57,7 +58,28 @@ impl Registry {
     }
 }
 
-struct StageKind<S>(PhantomData<fn() -> S>);
+struct StageKind<S> {
+    /// The JSON Schema of `with:`.
+    schema: Arc<LazyLock<Value>>,
+    stage: PhantomData<fn() -> S>,
+}
+
+impl<S: Stage> StageKind<S> {
+    fn new() -> Self {
+        let schema: fn() -> Value = || schemars::schema_for!(S).to_value();
+        Self {
+            schema: Arc::new(LazyLock::new(schema)),
+            stage: PhantomData,
+        }
+    }
+
+    fn parameters(&self, stage: S) -> Box<dyn Parameters> {
+        Box::new(TypedParameters {
+            schema: self.schema.clone(),
+            stage,
+        })
+    }
+}
 
 impl<S: Stage> Kind for StageKind<S> {
     fn name(&self) -> &'static str {
@@ -73,11 +95,11 @@ impl<S: Stage> Kind for StageKind<S> {
     }
 
     fn schema(&self) -> Value {
-        schemars::schema_for!(S).to_value()
+        Value::clone(&self.schema)
     }
 
     fn parse(&self, with: &Value) -> Result<Box<dyn Parameters>, Vec<ParameterProblem>> {
-        parse_stage::<S>(with).map(|stage| Box::new(Typed(stage)) as Box<dyn Parameters>)
+        parse_stage::<S>(with).map(|stage| self.parameters(stage))
     }
 
     fn comparison(&self) -> Comparison {
@@ -89,7 +111,7 @@ impl<S: Stage> Kind for StageKind<S> {
     }
 
     fn usual(&self) -> Box<dyn Parameters> {
-        Box::new(Typed(S::default()))
+        self.parameters(S::default())
     }
 
     fn ordered_fields(&self) -> &'static [&'static str] {
@@ -97,40 +119,54 @@ impl<S: Stage> Kind for StageKind<S> {
     }
 }
 
-/// Wraps a stage, to implement the two view traits.
-struct Typed<S>(S);
+/// A stage, as the language sees it.
+struct TypedParameters<S> {
+    schema: Arc<LazyLock<Value>>,
+    stage: S,
+}
 
-impl<S: Stage> Parameters for Typed<S> {
+impl<S: Stage> Parameters for TypedParameters<S> {
     fn canonical(&self) -> Value {
-        canonical(&self.0)
+        canonical(&self.stage)
     }
 
     fn inputs(&self) -> Vec<InputSpec> {
-        self.0.inputs()
+        self.stage.inputs()
     }
 
     fn open_inputs(&self) -> Option<&'static [PortType]> {
-        self.0.open_inputs()
+        self.stage.open_inputs()
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        self.0.outputs()
+        self.stage.outputs()
     }
 
     fn sources(&self) -> Vec<Source> {
-        self.0.sources()
+        self.stage.sources()
     }
 
     fn withholds(&self) -> Withholds {
-        self.0.withholds()
+        self.stage.withholds()
     }
 
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
-        self.0.check(inputs)
+        let mut problems = self.stage.check(inputs);
+        // Every part of `with:` serialises: the key is computed from it.
+        let with = serde_json::to_value(&self.stage).unwrap_or_default();
+        for problem in ranges::problems(&self.schema, &with) {
+            if !problems.iter().any(|other| other.path == problem.path) {
+                problems.push(problem);
+            }
+        }
+        problems
     }
 }
 
-impl<S: Stage> Task for Typed<S> {
+/// A stage that can be run.
+struct TypedTask<S>(S);
+
+impl<S: Stage> Task for TypedTask<S> {
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         self.0.price(foreseen)
     }
@@ -149,7 +185,7 @@ impl<S: Stage> Task for Typed<S> {
 }
 
 fn parse_task<S: Stage>(with: &Value) -> Result<Box<dyn Task>, Vec<ParameterProblem>> {
-    parse_stage::<S>(with).map(|stage| Box::new(Typed(stage)) as Box<dyn Task>)
+    parse_stage::<S>(with).map(|stage| Box::new(TypedTask(stage)) as Box<dyn Task>)
 }
 
 /// The fields that differ from their default. Locations serialise as null, so they are left out

@@ -10,8 +10,10 @@ use crate::ml::rng::Stream;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Subset {
+    #[schemars(range(min = 1))]
     pub count: Option<usize>,
-    /// Above 0 and at most 1; the resulting number is rounded, and at least 1.
+    /// The resulting number is rounded, and at least 1.
+    #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub share: Option<f64>,
     pub seed: u64,
 }
@@ -19,10 +21,7 @@ pub struct Subset {
 impl Subset {
     pub fn problem(&self) -> Option<&'static str> {
         match (self.count, self.share) {
-            (Some(0), None) => Some("`count` must be at least 1"),
-            (Some(_), None) => None,
-            (None, Some(share)) if share > 0.0 && share <= 1.0 => None,
-            (None, Some(_)) => Some("`share` must be above 0 and at most 1"),
+            (Some(_), None) | (None, Some(_)) => None,
             _ => Some("a subset needs either a `count` or a `share`"),
         }
     }

@@ -1,4 +1,4 @@
-//! Shared code of the kinds that train: outputs, and ranges of parameters.
+//! Shared code of the kinds that train: outputs, steps, and the warm-up.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -102,47 +102,9 @@ pub(super) fn short(plan: &Plan, images: u64) -> Option<ShortTraining> {
     (steps > 0 && steps < warmup).then_some(ShortTraining { steps, warmup })
 }
 
-/// Checks that a value is at least 1.
-pub(super) fn positive(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
-    if value < 1.0 {
-        problems.push(ParameterProblem::value(
-            name,
-            format!("`{name}` must be at least 1"),
-        ));
-    }
-}
-
-/// Checks that a value is finite and at least 0.
-pub(super) fn rate(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
-    if !(value.is_finite() && value >= 0.0) {
-        let message = format!("`{name}` must be 0 or a positive number, not {value}");
-        problems.push(ParameterProblem::value(name, message));
-    }
-}
-
-/// Checks that a value is in [0, 1).
-pub(super) fn share(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
-    if !(0.0..1.0).contains(&value) {
-        let message = format!("`{name}` must be at least 0 and below 1, not {value}");
-        problems.push(ParameterProblem::value(name, message));
-    }
-}
-
-/// Checks that a value, if given, is finite and above 0.
-pub(super) fn clip(value: Option<f64>, problems: &mut Vec<ParameterProblem>) {
-    if let Some(value) = value
-        && !(value.is_finite() && value > 0.0)
-    {
-        let message = format!("`clip` must be above 0, not {value}");
-        let found = ParameterProblem::value("clip", message);
-        problems.push(found.hint("leave it out to disable clipping"));
-    }
-}
-
-/// Checks that a value is a share below 1 or a whole number.
-pub(super) fn warmup(name: &str, value: f64, problems: &mut Vec<ParameterProblem>) {
-    if !(value.is_finite() && value >= 0.0) || (value >= 1.0 && value.fract() != 0.0) {
-        let message = format!("`{name}` must be a share below 1 or a whole number of steps");
-        problems.push(ParameterProblem::value(name, message));
-    }
+/// Checks that `warmup` is a share below 1 or a whole number.
+pub(super) fn check_warmup(value: f64) -> Option<ParameterProblem> {
+    let fits = value < 1.0 || value.fract() == 0.0;
+    let message = "`warmup` must be a share below 1 or a whole number of steps";
+    (!fits).then(|| ParameterProblem::value("warmup", message))
 }

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::contract::port::{OutputSpec, PortType};
 use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind};
+use crate::workflow::ranges;
 
 /// The width of a line in characters.
 const WIDTH: usize = 96;
@@ -160,6 +161,9 @@ fn fields(schema: &Value) -> Vec<Line> {
 
 fn field_words(field: &Value, required: bool, schema: &Value) -> String {
     let mut words = type_name(field, schema);
+    if let Some(range) = range(target(field, schema)) {
+        words.push_str(&format!(", {range}"));
+    }
     match &field["default"] {
         _ if required => words.push_str(", required"),
         Value::Null => {}
@@ -174,6 +178,14 @@ fn field_words(field: &Value, required: bool, schema: &Value) -> String {
         words.push_str(&description.replace('\n', " "));
     }
     words
+}
+
+/// The range of a number. The schema of every unsigned integer says "at least 0", which is left out.
+fn range(schema: &Value) -> Option<String> {
+    let whole = schema["type"] == "integer" || schema["type"][0] == "integer";
+    let unsigned = whole && schema["minimum"] == 0;
+    let bounded = !(unsigned && schema["maximum"].is_null());
+    bounded.then(|| ranges::described(schema)).flatten()
 }
 
 fn shown(value: &Value) -> String {

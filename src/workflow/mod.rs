@@ -11,6 +11,7 @@
 //! names · axes · compile           what names stand for, bound once per stage
 //! stages · join → expand           points, skipping, which point takes which
 //! prepare · inputs · resources     typed parameters, checked inputs
+//! ranges                           numbers against the ranges that kinds declare
 //! goals · select → assemble        what is asked for, in which order: the graph
 //! ```
 
@@ -34,6 +35,7 @@ mod options;
 mod overrides;
 mod parameter_errors;
 mod prepare;
+pub mod ranges;
 pub mod reading;
 pub mod resources;
 mod schema;

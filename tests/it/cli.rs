@@ -143,7 +143,7 @@ fn kinds_teach_their_parameters() {
     for part in [
         "needs:",
         "a model",
-        "number [0.001]. The learning rate",
+        "number, at least 0 [0.001]. The learning rate",
         "linear probing",
     ] {
         assert!(page.contains(part), "{part}\n{page}");

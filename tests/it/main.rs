@@ -57,6 +57,7 @@ mod parity_preproc;
 mod pipes;
 mod presets;
 mod proxies;
+mod ranges;
 mod remade;
 mod remotes;
 mod report;

@@ -1,6 +1,6 @@
 //! Checks of the options of `dataset`.
 
-use super::{DatasetStage, MAX_IMAGES};
+use super::DatasetStage;
 use crate::diag::nearest;
 use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, Preset};
@@ -66,13 +66,6 @@ impl DatasetStage {
                     ParameterProblem::value("builtin", "`builtin: mini-rib` needs a `domain`")
                         .hint(format!("one of {names}")),
                 );
-            }
-            if self
-                .images
-                .is_some_and(|images| images == 0 || images > MAX_IMAGES)
-            {
-                let message = format!("`images` must be from 1 to {MAX_IMAGES}");
-                problems.push(ParameterProblem::value("images", message));
             }
             return problems;
         }
@@ -142,10 +135,6 @@ impl DatasetStage {
             }
             let named = |index: usize| self.class_problem(classes, index);
             problems.extend((0..classes.len()).filter_map(named));
-        }
-        if self.limit == Some(0) {
-            let message = "`limit` must be at least 1; leave it out to use all images";
-            problems.push(ParameterProblem::value("limit", message));
         }
         if let Some(subset) = &self.subset {
             problems.extend(

@@ -6,7 +6,7 @@ use crate::workflow::kind::ParameterProblem;
 
 impl Ot {
     pub(super) fn problems(&self) -> Vec<ParameterProblem> {
-        let mut problems = self.common.out_of_range();
+        let mut problems: Vec<ParameterProblem> = Vec::new();
         for distance in self.common.all() {
             for problem in self.options(distance).problems() {
                 let known = |it: &ParameterProblem| {
@@ -40,23 +40,6 @@ fn conflict(option: &str, with: &str) -> ParameterProblem {
 }
 
 impl Comparing {
-    fn out_of_range(&self) -> Vec<ParameterProblem> {
-        let mut problems = Vec::new();
-        let mut demand = |fits: bool, field: &str, what: &str| {
-            if !fits {
-                let message = format!("`{field}` must be {what}");
-                problems.push(ParameterProblem::value(field, message));
-            }
-        };
-        demand(self.samples > 1, "samples", "at least 2");
-        if let Some(interval) = &self.interval {
-            demand(interval.repeats >= 20, "interval.repeats", "at least 20");
-            let share = interval.share > 0.0 && interval.share < 1.0;
-            demand(share, "interval.share", "between 0 and 1");
-        }
-        problems
-    }
-
     fn no_rivals(&self) -> Option<ParameterProblem> {
         let times = |wanted| self.all().filter(|distance| *distance == wanted).count();
         let twice = self.rivals.iter().find(|rival| times(**rival) > 1)?;

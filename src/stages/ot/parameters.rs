@@ -25,9 +25,11 @@ pub enum Mask {
 #[serde(deny_unknown_fields, default)]
 pub struct Interval {
     pub by: Resampling,
-    /// The number of repeats; at least 20.
+    /// The number of repeats.
+    #[schemars(range(min = 20))]
     pub repeats: usize,
     /// With `subsample`: the share of every class to keep.
+    #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]
     pub share: f64,
 }
 

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DistanceOptions, Measurement, Sampling, conflict, counts, declare};
-use crate::declaration::{Declaration, OptionProblem, above_zero};
+use crate::declaration::{Declaration, OptionProblem};
 use crate::ot::{Labelled, Mode, SinkhornDistance};
 use crate::{Observer, Result};
 
@@ -33,10 +33,12 @@ pub enum SolverMode {
 #[serde(default)]
 pub(super) struct Entropic {
     /// Weight of the entropic term, in units of the cost, half a squared distance.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub entreg: f64,
     /// The solver of the entropic problems.
     pub mode: SolverMode,
     /// L1 error of the plan's marginals at which `converged` stops.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     pub tolerance: f64,
 }
 
@@ -54,12 +56,7 @@ impl Entropic {
     pub fn problems(&self) -> Vec<OptionProblem> {
         let usual = Self::default();
         let unbounded = self.tolerance != usual.tolerance && self.mode == SolverMode::Reference;
-        let found = [
-            above_zero("entreg", self.entreg),
-            above_zero("tolerance", self.tolerance),
-            conflict(unbounded, "tolerance", "mode: reference"),
-        ];
-        found.into_iter().flatten().collect()
+        Vec::from_iter(conflict(unbounded, "tolerance", "mode: reference"))
     }
 
     pub fn solver(&self) -> Mode {

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DistanceOptions, Measurement, Sampling, counts, declare};
-use crate::declaration::{Declaration, OptionProblem, above_zero};
+use crate::declaration::Declaration;
 use crate::ot::{Labelled, mmd};
 use crate::{Observer, Result};
 
@@ -17,15 +17,11 @@ pub(super) const MMD: Declaration<dyn DistanceOptions> = declare::<Mmd>(
 #[serde(default)]
 struct Mmd {
     /// Squared bandwidth of the kernel; without one the median squared distance.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     bandwidth: Option<f64>,
 }
 
 impl DistanceOptions for Mmd {
-    fn problems(&self) -> Vec<OptionProblem> {
-        let bandwidth = self.bandwidth.and_then(|it| above_zero("bandwidth", it));
-        Vec::from_iter(bandwidth)
-    }
-
     fn measure(
         &self,
         a: &Labelled,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::entropic::{Entropic, SolverMode};
 use super::{DistanceOptions, Measurement, Sampling, conflict, declare};
-use crate::declaration::{Declaration, OptionProblem, above_zero, demand, not_negative};
+use crate::declaration::{Declaration, OptionProblem};
 use crate::ot::{LabelDistance, Labelled, Otdd, Precision};
 use crate::{Observer, Result};
 
@@ -38,12 +38,16 @@ struct Options {
     /// The distance between two classes.
     classes: Classes,
     /// Entropic weight for the points of two classes with `classes: points`.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     class_entreg: f64,
     /// Weight of the features in the cost.
+    #[schemars(range(min = 0.0))]
     feature_weight: f64,
     /// Weight of the labels in the cost.
+    #[schemars(range(min = 0.0))]
     label_weight: f64,
     /// Classes with fewer points are omitted.
+    #[schemars(range(min = 2))]
     min_class: usize,
 }
 
@@ -62,20 +66,10 @@ impl Default for Options {
 }
 
 impl Options {
-    fn out_of_range(&self) -> impl Iterator<Item = OptionProblem> {
-        let weight = self.feature_weight + self.label_weight > 0.0;
-        let found = [
-            above_zero("class_entreg", self.class_entreg),
-            demand(self.min_class > 1, "min_class", "at least 2"),
-            not_negative("feature_weight", self.feature_weight),
-            not_negative("label_weight", self.label_weight),
-            demand(
-                weight,
-                "label_weight",
-                "above 0 where `feature_weight` is 0",
-            ),
-        ];
-        found.into_iter().flatten()
+    fn without_cost(&self) -> Option<OptionProblem> {
+        let message = "`label_weight` must be above 0 where `feature_weight` is 0";
+        let zero = self.feature_weight == 0.0 && self.label_weight == 0.0;
+        zero.then(|| OptionProblem::new("label_weight", message))
     }
 
     /// Options that have no effect because of other options.
@@ -101,7 +95,7 @@ impl Options {
 impl DistanceOptions for Options {
     fn problems(&self) -> Vec<OptionProblem> {
         let mut problems = self.entropic.problems();
-        problems.extend(self.out_of_range());
+        problems.extend(self.without_cost());
         problems.extend(self.without_effect());
         problems
     }

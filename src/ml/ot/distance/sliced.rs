@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DistanceOptions, Measurement, Sampling, counts, declare};
-use crate::declaration::{Declaration, OptionProblem, at_least_one};
+use crate::declaration::Declaration;
 use crate::ot::{LabelProjections, Labelled, directions, s_otdd, sliced_weighted};
 use crate::rng::Stream;
 use crate::{Observer, Result};
@@ -22,6 +22,7 @@ const LARGEST_ORDER: u32 = 8;
 #[serde(default)]
 struct Sliced {
     /// Number of projections.
+    #[schemars(range(min = 1))]
     projections: usize,
 }
 
@@ -32,10 +33,6 @@ impl Default for Sliced {
 }
 
 impl DistanceOptions for Sliced {
-    fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(at_least_one("projections", self.projections))
-    }
-
     fn takes_weights(&self) -> bool {
         true
     }
@@ -61,6 +58,7 @@ impl DistanceOptions for Sliced {
 #[serde(default)]
 struct SOtdd {
     /// Number of projections.
+    #[schemars(range(min = 1))]
     projections: usize,
     /// Number of moments that distinguish classes.
     moments: usize,
@@ -76,10 +74,6 @@ impl Default for SOtdd {
 }
 
 impl DistanceOptions for SOtdd {
-    fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(at_least_one("projections", self.projections))
-    }
-
     fn takes_weights(&self) -> bool {
         true
     }

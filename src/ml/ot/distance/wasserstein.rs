@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DistanceOptions, Measurement, Sampling, counts, declare};
-use crate::declaration::{Declaration, OptionProblem, demand};
+use crate::declaration::Declaration;
 use crate::ot::{Labelled, Power, wasserstein};
 use crate::{Observer, Result};
 
@@ -15,6 +15,7 @@ pub(super) const WASSERSTEIN: Declaration<dyn DistanceOptions> =
 #[serde(default)]
 struct Wasserstein {
     /// 1 for W1, 2 for W2.
+    #[schemars(range(min = 1, max = 2))]
     power: u32,
 }
 
@@ -25,10 +26,6 @@ impl Default for Wasserstein {
 }
 
 impl DistanceOptions for Wasserstein {
-    fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(demand((1..=2).contains(&self.power), "power", "1 or 2"))
-    }
-
     fn takes_weights(&self) -> bool {
         true
     }

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, Step, declare};
-use crate::declaration::{Declaration, OptionProblem, at_least_one, not_negative};
+use crate::declaration::Declaration;
 use crate::models::{Config, Model, Role};
 use crate::ops::Value;
 use crate::train::fisher::diagonal;
@@ -36,11 +36,13 @@ enum Fisher {
 #[serde(default)]
 struct Options {
     /// Weight of the penalty.
+    #[schemars(range(min = 0.0))]
     strength: f64,
     /// Weights of the parameters in the penalty.
     fisher: Fisher,
     /// Images that the Fisher information is estimated from with `fisher: diagonal`, of
     /// `needs.anchor` or of the dataset itself.
+    #[schemars(range(min = 1))]
     fisher_samples: usize,
 }
 
@@ -55,12 +57,6 @@ impl Default for Options {
 }
 
 impl MethodOptions for Options {
-    fn problems(&self) -> Vec<OptionProblem> {
-        let samples = at_least_one("fisher_samples", self.fisher_samples);
-        let strength = not_negative("strength", self.strength);
-        samples.into_iter().chain(strength).collect()
-    }
-
     fn reads_anchor(&self) -> bool {
         self.fisher == Fisher::Diagonal
     }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, declare};
-use crate::declaration::{Declaration, OptionProblem, at_least_one, not_negative};
+use crate::declaration::Declaration;
 use crate::models::{Config, Initial, Model, Network, Role, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 use crate::{Error, Result};
@@ -22,8 +22,10 @@ pub(super) const LORA: Declaration<dyn MethodOptions> = declare::<Options>(
 #[serde(default)]
 struct Options {
     /// Rank of the changes.
+    #[schemars(range(min = 1))]
     rank: usize,
     /// The changes are multiplied by `alpha` / `rank`.
+    #[schemars(range(min = 0.0))]
     alpha: f64,
 }
 
@@ -37,12 +39,6 @@ impl Default for Options {
 }
 
 impl MethodOptions for Options {
-    fn problems(&self) -> Vec<OptionProblem> {
-        let rank = at_least_one("rank", self.rank);
-        let alpha = not_negative("alpha", self.alpha);
-        rank.into_iter().chain(alpha).collect()
-    }
-
     fn effort(&self, config: &Config) -> Effort {
         Effort {
             passes: 2.0,

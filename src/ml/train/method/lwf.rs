@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, Step, declare};
 use crate::Result;
-use crate::declaration::{Declaration, OptionProblem, above_zero, not_negative};
+use crate::declaration::Declaration;
 use crate::models::{Config, Model};
 use crate::ops::Value;
 
@@ -20,8 +20,10 @@ pub(super) const LWF: Declaration<dyn MethodOptions> = declare::<Options>(
 #[serde(default)]
 struct Options {
     /// Weight of the penalty.
+    #[schemars(range(min = 0.0))]
     strength: f64,
     /// Divides the logits of teacher and student.
+    #[schemars(extend("exclusiveMinimum" = 0.0))]
     temperature: f64,
 }
 
@@ -35,12 +37,6 @@ impl Default for Options {
 }
 
 impl MethodOptions for Options {
-    fn problems(&self) -> Vec<OptionProblem> {
-        let strength = not_negative("strength", self.strength);
-        let temperature = above_zero("temperature", self.temperature);
-        strength.into_iter().chain(temperature).collect()
-    }
-
     fn has_teacher(&self) -> bool {
         true
     }

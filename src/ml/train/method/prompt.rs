@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, declare};
-use crate::declaration::{Declaration, OptionProblem, at_least_one};
+use crate::declaration::Declaration;
 use crate::models::config::Config;
 use crate::models::prompt;
 use crate::models::{Model, TensorSpec, Weights};
@@ -21,6 +21,7 @@ pub(super) const PROMPT: Declaration<dyn MethodOptions> = declare::<Options>(
 #[serde(default)]
 struct Options {
     /// Width of the frame in pixels.
+    #[schemars(range(min = 1))]
     pad: usize,
 }
 
@@ -31,10 +32,6 @@ impl Default for Options {
 }
 
 impl MethodOptions for Options {
-    fn problems(&self) -> Vec<OptionProblem> {
-        Vec::from_iter(at_least_one("pad", self.pad))
-    }
-
     fn effort(&self, config: &Config) -> Effort {
         Effort {
             passes: 2.0,
