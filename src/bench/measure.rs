@@ -162,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_middle_of_an_even_number_of_rounds_lies_between_two() {
+    fn the_middle_of_an_even_number_of_rounds_is_between_two() {
         let found = spread(&mut [4.0, 1.0, 9.0, 2.0]);
         assert_eq!((found.least, found.median, found.largest), (1.0, 3.0, 9.0));
         assert_eq!(spread(&mut [5.0, 3.0, 4.0]).median, 4.0);

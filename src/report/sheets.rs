@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_are_told_from_wholes() {
+    fn parts_are_distinguished_from_wholes() {
         assert_eq!(part("ri[r]"), Some(("ri", "r")));
         assert_eq!(part("top1/fog/3"), Some(("top1", "fog/3")));
         assert_eq!(part("top1"), None);

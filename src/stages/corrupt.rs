@@ -32,7 +32,7 @@ const BATCH: usize = 64;
 pub struct Corrupt {
     /// The corruption.
     pub corruption: Corruption,
-    /// The severity.
+    /// How strong the corruption is, as in ImageNet-C.
     #[schemars(range(min = 1, max = 5))]
     pub severity: usize,
     /// The seed of the random numbers, together with the path of each image.

@@ -12,7 +12,7 @@ use crate::ml::rng::Stream;
 pub struct Subset {
     #[schemars(range(min = 1))]
     pub count: Option<usize>,
-    /// The resulting number is rounded, and at least 1.
+    /// The share of the images; the resulting number is rounded, and at least 1.
     #[schemars(range(max = 1.0), extend("exclusiveMinimum" = 0.0))]
     pub share: Option<f64>,
     pub seed: u64,

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn problems_are_told_in_words_and_have_places() {
+    fn problems_have_words_and_places() {
         let cases = [
             (json!({}), "", "parameter `epochs` is missing"),
             (

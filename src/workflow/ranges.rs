@@ -134,9 +134,15 @@ fn problem(schema: &Value, path: &[String], range: &str, value: &Value) -> Param
         path: path.to_vec(),
         ..ParameterProblem::value(name, message)
     };
-    let types = list(schema, "type");
-    match types.iter().any(|of| of == "null") {
-        true => problem.hint("leave it out for the default"),
-        false => problem,
+    let description = schema.get("description").and_then(Value::as_str);
+    match description.map(first_sentence) {
+        Some(sentence) => problem.hint(format!("`{name}`: {sentence}")),
+        None => problem,
     }
+}
+
+fn first_sentence(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    let end = text.find(". ").unwrap_or(text.len());
+    text[..end].trim_end_matches('.').to_string()
 }

@@ -368,7 +368,7 @@ fn what_can_not_be_recomputed_is_not_accepted() {
 }
 
 #[test]
-fn wrong_versions_are_told_apart() {
+fn wrong_versions_are_reported() {
     let place = Upgraded::new();
     let today = today();
     for (given, message, hint) in [

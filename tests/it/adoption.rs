@@ -168,7 +168,7 @@ fn the_nearest_store_is_refused_and_none_further_up_is_taken_in_its_place() {
 }
 
 #[test]
-fn a_description_of_ones_own_does_not_cover_what_lies_beside_it() {
+fn a_description_of_ones_own_does_not_cover_what_is_beside_it() {
     let space = TestSpace::new();
     space.write("small.yaml", WORKFLOW);
     space.run(&["run", "small.yaml", "--quiet"]).ok();

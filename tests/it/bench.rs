@@ -21,7 +21,7 @@ const SMALL: &[&str] = &[
 ];
 
 #[test]
-fn everything_that_is_named_is_measured_and_told_as_json() {
+fn everything_that_is_named_is_measured_and_printed_as_json() {
     let mut arguments = vec!["bench", "--json", "--seconds", "0", "--threads", "2"];
     arguments.extend(SMALL);
     let told = TestSpace::new().run(&arguments).expect(0).json();
@@ -50,7 +50,7 @@ fn everything_that_is_named_is_measured_and_told_as_json() {
 
 /// What the pixels come to is what another program makes of the same files in the same order.
 #[test]
-fn photographs_of_a_folder_are_told_by_the_digest_of_their_pixels() {
+fn photographs_of_a_folder_are_named_by_the_digest_of_their_pixels() {
     let space = TestSpace::new();
     let measure = |folder: &str| -> Value {
         let arguments = [

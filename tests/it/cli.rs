@@ -192,7 +192,7 @@ stages:
 ";
 
 #[test]
-fn an_axis_that_changes_nothing_is_told() {
+fn an_axis_that_changes_nothing_is_reported() {
     let space = TestSpace::new();
     space.write("seeds.yaml", SEEDS);
     let warned = space.run(&["validate", "seeds.yaml"]).expect(0);

@@ -245,7 +245,7 @@ fn inputs_are_read_only_and_outputs_are_kept_by_name() {
 }
 
 #[test]
-fn a_dataset_lies_there_as_class_folders() {
+fn a_dataset_is_laid_out_as_class_folders() {
     let mut bench = Bench::new();
     let pixels = bench.store.write(&[7; 3 * 2 * 4 * 3]).unwrap();
     let part = Part {

@@ -91,7 +91,7 @@ fn collect(folder: &std::path::Path, files: &mut Vec<(String, Vec<u8>)>) {
 }
 
 #[test]
-fn wrong_corruptions_are_told() {
+fn wrong_corruptions_are_reported() {
     let space = TestSpace::new();
     let wrong = WORKFLOW
         .replace("severity: [1, 5]", "severity: [1, 6]")

@@ -253,7 +253,7 @@ fn a_folder_is_read_as_torchvision_reads_it() {
 }
 
 #[test]
-fn files_are_found_by_content_wherever_they_lie() {
+fn files_are_found_by_content_in_any_folder() {
     let bench = Bench::new();
     photos(&bench, "photos");
     let folder = bench.folder(&json!({}), "photos");
@@ -336,7 +336,7 @@ fn joined_datasets_keep_their_parts_apart() {
 }
 
 #[test]
-fn wrong_datasets_are_told_apart_at_load_time() {
+fn wrong_datasets_are_reported_at_load_time() {
     let space = TestSpace::new();
     let problems = |body: &str| {
         let file = space.write(

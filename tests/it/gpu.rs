@@ -201,8 +201,8 @@ fn gpu_memory_comes_back() {
 }
 
 #[test]
-fn gpu_too_little_memory_is_told() {
-    let Some(device) = gpu("gpu_too_little_memory_is_told") else {
+fn gpu_too_little_memory_is_reported() {
+    let Some(device) = gpu("gpu_too_little_memory_is_reported") else {
         return;
     };
     let error = Tensor::zeros((1 << 20, 1 << 20), candle_core::DType::F32, &device).unwrap_err();

@@ -27,7 +27,7 @@ fn errors(space: &TestSpace, kind: &str, with: &str) -> Vec<(String, Value)> {
 
 /// Neither the repository's name nor the same name as `arch` leads anywhere, and both say so.
 #[test]
-fn a_network_that_is_not_supported_is_told_with_what_it_lacks() {
+fn an_unsupported_network_is_reported_with_what_it_lacks() {
     let space = TestSpace::new();
     let hint = "plain vision transformers and ResNets are supported: `ribflow models` lists them";
     for (name, lacks) in [
@@ -100,7 +100,7 @@ fn the_beginning_of_a_name_suggests_the_whole() {
 
 /// A classifier has another name in another family of networks, but that is not what is wrong.
 #[test]
-fn a_wrong_architecture_is_told_before_its_classes() {
+fn a_wrong_architecture_is_reported_before_its_classes() {
     let space = TestSpace::new();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/checkpoints/resnet.pth");
     let failure = |with: &str| {
@@ -134,7 +134,7 @@ profiles:
 ";
 
 #[test]
-fn what_was_run_with_other_values_is_told() {
+fn runs_with_other_values_are_reported() {
     let space = TestSpace::new();
     space.write("pools.yaml", POOL);
     space
@@ -212,7 +212,7 @@ fn verify_without_published_numbers_tells_of_recomputing() {
 
 /// The line names a file as the workflow's folder has it.
 #[test]
-fn a_file_of_a_command_is_told_to_be_under_its_base_name() {
+fn a_hint_names_the_base_name_of_a_command_s_file() {
     let space = TestSpace::new();
     space.write("tools/count.sh", "echo 3\n");
     let file = |line: &str| {

@@ -37,7 +37,7 @@ fn a_store_whose_path_is_no_text_takes_what_workers_make() {
 }
 
 #[test]
-fn a_workflow_may_lie_in_a_folder_whose_path_is_no_text() {
+fn a_workflow_may_be_in_a_folder_whose_path_is_not_text() {
     let space = TestSpace::new();
     let project = space.root().join(OsStr::from_bytes(b"pro\xffject"));
     fs::create_dir(&project).unwrap();

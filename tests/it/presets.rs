@@ -93,7 +93,7 @@ fn presets_are_found_in_their_layouts() {
 }
 
 #[test]
-fn what_is_missing_is_told_before_anything_runs() {
+fn what_is_missing_is_reported_before_anything_runs() {
     let space = TestSpace::new();
     lay(&space, "data/a", preset("imagenet-a"), 1);
     fs::remove_dir_all(space.path("data/a/n01498041")).unwrap();
@@ -154,7 +154,7 @@ fn a_folder_of_datasets_is_checked() {
 }
 
 #[test]
-fn wrong_presets_are_told_apart_at_load_time() {
+fn wrong_presets_are_reported_at_load_time() {
     let space = TestSpace::new();
     let mut told = String::new();
     for with in [

@@ -238,7 +238,7 @@ fn metrics_carry_unit_direction_repeats_and_interval() {
 }
 
 #[test]
-fn wrong_roles_and_missing_cells_are_told_at_load_time() {
+fn wrong_roles_and_missing_cells_are_reported_at_load_time() {
     let mut lines = Vec::new();
     let mut tell = |with: Value, sides: &Sides| {
         for problem in problems(&with, sides) {

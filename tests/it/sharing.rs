@@ -8,7 +8,7 @@ mod crates;
 mod lock;
 mod places;
 mod policies;
-mod taken_back;
+mod revocation;
 mod telling;
 
 use std::collections::BTreeSet;

@@ -194,7 +194,7 @@ stages:
 }
 
 #[test]
-fn a_class_that_can_not_be_told_from_another_is_an_error() {
+fn classes_that_share_a_name_are_an_error() {
     let names = |text: &str| -> Vec<String> { text.split(' ').map(str::to_string).collect() };
     let columns = |model: &str, data: &str| class_columns(&names(model), &names(data));
     assert_eq!(columns("a b c", "c a").unwrap(), [[2], [0]]);

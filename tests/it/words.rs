@@ -52,7 +52,7 @@ fn warnings(outcome: &Outcome) -> Vec<&str> {
 
 /// 40 images in batches of 16 are 3 steps, so that two epochs are 6 of the default 196.
 #[test]
-fn a_training_shorter_than_its_warmup_is_told_before_it_runs() {
+fn a_training_shorter_than_its_warmup_is_reported_before_it_runs() {
     let space = short();
     let told = "2 nodes of `tuned` train for fewer steps than their warm-up takes \
                 (`tuned[seed=0]`: 6 of 196): the learning rate only reaches 3 % of `lr`";
@@ -72,7 +72,7 @@ fn a_training_shorter_than_its_warmup_is_told_before_it_runs() {
 
 /// How many images a folder has is known once it is read: 1 image, 3 epochs, 3 steps of 4.
 #[test]
-fn a_training_shorter_than_its_warmup_is_told_as_it_starts() {
+fn a_training_shorter_than_its_warmup_is_reported_as_it_starts() {
     let space = short();
     let outcome = space.run(&["run", "short.yaml"]).expect(0);
     let hint = "(`warmup: 0.1` is a tenth of the steps, however many there are)";
@@ -214,7 +214,7 @@ fn a_lock_holds_however_a_number_is_written() {
 }
 
 #[test]
-fn a_claim_that_leaves_an_axis_open_is_told_what_claims_have() {
+fn a_claim_with_an_open_axis_gets_a_hint_for_claims() {
     let space = TestSpace::new();
     space.write("rates.yaml", RATES);
     let hint = |published: &str| {

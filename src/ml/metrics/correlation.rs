@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_predicts_what_lies_on_it() {
+    fn a_line_predicts_its_own_points() {
         let line = X.map(|x| 3.0 - 2.0 * x);
         let found = leave_one_out(&X, &line).unwrap();
         assert!(found.error < 1e-12 && found.error_of_mean > 3.0);

@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_plane_holds_is_told() {
+    fn what_no_plane_holds_is_reported() {
         // Five objects with equal distances: a simplex of four dimensions.
         let n = 5;
         let equal: Vec<f64> = (0..n * n)

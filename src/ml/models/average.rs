@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ends_are_the_models_and_the_middle_lies_between() {
+    fn the_ends_are_the_models_and_the_middle_is_between() {
         let (a, b) = (model(1), model(2));
         let both = [a.clone(), b.clone()];
         assert_eq!(weight(&average(&both, &[1.0, 0.0]).unwrap()), weight(&a));

@@ -278,7 +278,7 @@ mod tests {
     };
 
     #[test]
-    fn pieces_are_made_once_whoever_needs_them() {
+    fn pieces_are_made_once_for_all_users() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let work = work(41);

@@ -247,7 +247,7 @@ fn each_node_is_recomputed_with_the_inputs_of_its_record() {
 }
 
 #[test]
-fn a_failure_and_missing_files_are_told_from_a_difference() {
+fn failures_and_missing_files_are_not_differences() {
     let stages = "
         root: { with: { tiny: true } }
         reader: { needs: { read: [root.files] }, with: { tiny: true } }
@@ -330,7 +330,7 @@ fn sign(store: &Store, key: &Digest, record: &Digest, signer: Digest) {
 }
 
 #[test]
-fn what_was_taken_back_is_not_accepted() {
+fn revoked_records_are_not_accepted() {
     let bench = Bench::new(CHAIN);
     let old = bench.run().result.records;
     let later = Later::of(&bench);
@@ -348,7 +348,7 @@ fn what_was_taken_back_is_not_accepted() {
 }
 
 #[test]
-fn an_accepted_record_gives_way_when_its_origin_is_taken_back() {
+fn an_accepted_record_gives_way_when_its_origin_is_revoked() {
     let bench = Bench::new(CHAIN);
     let old = bench.run().result.records;
     let later = Later::of(&bench);

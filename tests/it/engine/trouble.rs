@@ -154,7 +154,7 @@ fn a_worker_that_does_not_start_fails_its_node_with_its_words() {
 }
 
 #[test]
-fn what_a_node_prints_lies_in_its_log() {
+fn what_a_node_prints_is_in_its_log() {
     let bench = Bench::new("talks: { with: { mode: chatter } }");
     let ran = bench.run();
     assert_eq!(ran.counts(), [1, 0, 0, 0]);

@@ -334,7 +334,7 @@ fn junk_does_not_hide_a_record_and_is_not_fetched() {
 }
 
 #[test]
-fn more_false_signatures_than_are_read_are_told_of() {
+fn more_false_signatures_than_are_read_are_reported() {
     let scene = Scene::new();
     let signer = scene.author.key.public().in_names();
     let folder = scene

@@ -292,7 +292,7 @@ fn another_outcome_can_be_chosen() {
 }
 
 #[test]
-fn what_takes_room_is_told() {
+fn what_takes_room_is_reported() {
     let space = space();
     let list = space.run(&["cache", "ls", "--json"]).expect(0).json();
     assert_eq!(list["records"].as_array().unwrap().len(), 3);

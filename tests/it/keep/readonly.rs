@@ -276,7 +276,7 @@ fn a_full_disk_does_not_keep_results_from_being_reused() {
 
 /// `ulimit -f`: writes fail as on a full disk, and the process goes on.
 #[test]
-fn a_limit_on_the_size_of_files_is_told_like_a_full_disk() {
+fn a_limit_on_the_size_of_files_is_reported_like_a_full_disk() {
     let space = space();
     let limited = |script: &str, words: &[&str]| {
         let mut command = space.command(words);

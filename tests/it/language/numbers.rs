@@ -59,7 +59,7 @@ fn conditions_compare_numbers_by_value() {
 
 /// Both are 2^53 as floats.
 #[test]
-fn large_numbers_are_told_apart() {
+fn large_numbers_are_distinguished() {
     let graph = graph(
         "axes: { seed: [9007199254740992, 9007199254740993] }
 stages:

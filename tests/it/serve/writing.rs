@@ -60,7 +60,7 @@ fn writing_needs_leave() {
 }
 
 #[test]
-fn wrong_places_and_tokens_are_told_before_anything_is_served() {
+fn wrong_places_and_tokens_are_reported_before_anything_is_served() {
     let space = TestSpace::new();
     space.write("weak", "short\n");
     let outcome = space.run(&["serve", "--tokens", "weak"]).expect(2);
@@ -303,7 +303,7 @@ fn an_upload_that_breaks_off_leaves_nothing() {
 }
 
 #[test]
-fn whoever_is_too_slow_is_ended() {
+fn slow_clients_are_dropped() {
     let lab = Lab::new(1);
     let serving = Serving::writable(&lab, &["--patience", "1"]);
     let name = names::object(&Digest::of(b"0123456789"));

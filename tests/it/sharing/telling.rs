@@ -105,7 +105,7 @@ fn what_stays_for_want_of_share_is_not_called_lost() {
 }
 
 #[test]
-fn a_token_that_is_not_there_is_told_where_the_push_fails() {
+fn a_missing_token_is_reported_where_the_push_fails() {
     let lab = Laboratory::new();
     lab.key("aachen");
     lab.space.write("twins.yaml", TWINS);

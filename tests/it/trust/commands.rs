@@ -283,7 +283,7 @@ fn remotes_are_named_listed_and_tried() {
 }
 
 #[test]
-fn a_wrong_configuration_is_told_by_place_and_never_rewritten() {
+fn a_wrong_configuration_is_reported_by_place_and_never_rewritten() {
     let space = TestSpace::new();
     let text = "remotes:\n  a: { url: /x, wirte: true }\n";
     space.write(CONFIG, text);
@@ -330,7 +330,7 @@ fn own_key(space: &TestSpace) -> SecretKey {
 }
 
 #[test]
-fn only_what_this_lab_has_signed_can_be_taken_back() {
+fn only_what_this_lab_has_signed_can_be_revoked() {
     let space = TestSpace::new();
     space.run(&["key", "generate", "--name", "me"]).ok();
     let kyoto = format!("kyoto:{}", key(1));
@@ -374,7 +374,7 @@ fn only_what_this_lab_has_signed_can_be_taken_back() {
 }
 
 #[test]
-fn a_record_is_taken_back_with_every_key_that_has_signed_it() {
+fn a_record_is_revoked_with_every_key_that_has_signed_it() {
     let space = TestSpace::new();
     let record = published(&space, "ours");
     for name in ["one", "two"] {
@@ -394,7 +394,7 @@ fn a_record_is_taken_back_with_every_key_that_has_signed_it() {
 }
 
 #[test]
-fn what_is_taken_back_is_signed_kept_and_told() {
+fn a_revocation_is_signed_kept_and_reported() {
     let space = TestSpace::new();
     let record = published(&space, "ours");
     let digest = record.digest().to_hex();

@@ -101,7 +101,7 @@ fn of_many_writers_at_once_none_loses_an_entry() {
 }
 
 #[test]
-fn secrets_in_urls_are_told_from_addresses() {
+fn secrets_in_urls_are_separated_from_addresses() {
     for url in [
         "https://me:word@host/x",
         "http://token@host",
@@ -120,7 +120,7 @@ fn secrets_in_urls_are_told_from_addresses() {
 }
 
 #[test]
-fn everything_wrong_is_told_with_its_place() {
+fn everything_wrong_is_reported_with_its_place() {
     let same = key(1);
     let (_folder, home) = written(&format!(
         "remote: {{}}

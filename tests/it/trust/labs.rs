@@ -200,7 +200,7 @@ fn what_a_lab_accepted_from_another_is_not_its_own_result() {
 }
 
 #[test]
-fn what_repeats_a_record_that_was_taken_back_gives_way() {
+fn what_repeats_a_revoked_record_gives_way() {
     let place = Place::new(Policy::default());
     let old = record("a", 0.5);
     let accepted = accepted(&old, 1);
@@ -275,7 +275,7 @@ fn one_of_those_who_are_required_must_have_signed() {
 }
 
 #[test]
-fn a_policy_that_nobody_can_meet_is_told() {
+fn a_policy_that_nobody_can_meet_is_reported() {
     let policy = Policy {
         require: names(&["bergen"]),
         ..Policy::default()
@@ -289,7 +289,7 @@ fn a_policy_that_nobody_can_meet_is_told() {
 }
 
 #[test]
-fn what_is_taken_back_is_refused_with_the_reason_and_for_good() {
+fn a_revoked_record_is_refused_with_the_reason_and_for_good() {
     let place = Place::new(Policy::default());
     let (good, bad, kyoto) = (record("a", 0.5), record("b", 0.5), record("k", 0.5));
     place.publish(&good, &[1]);
@@ -322,7 +322,7 @@ fn what_is_taken_back_is_refused_with_the_reason_and_for_good() {
 }
 
 #[test]
-fn a_record_that_was_taken_back_gives_way_to_any_other() {
+fn a_revoked_record_gives_way_to_any_other() {
     let place = Place::new(Policy::default());
     let [mine, other] = [0.25, 0.75].map(|accuracy| record("a", accuracy));
     let chosen = || place.store.chosen(&mine.key).unwrap().unwrap().digest;
@@ -443,7 +443,7 @@ fn a_word_on_the_command_line_is_a_name_a_url_or_a_path() {
 }
 
 #[test]
-fn a_key_that_was_taken_back_signs_no_more() {
+fn a_revoked_key_signs_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let home = home(folder.path());
     let one = keys::generate(&home, Some("one")).unwrap();

@@ -31,7 +31,7 @@ fn text(notices: &[Notice]) -> String {
 }
 
 #[test]
-fn refusals_are_told_by_signer_and_reason() {
+fn refusals_are_reported_by_signer_and_reason() {
     let mut refused = Vec::new();
     refused.extend((0..128).map(|number| refusal(number, RefusalReason::Unknown(vec![key(1)]))));
     refused.extend(
@@ -68,7 +68,7 @@ fn a_flood_of_signers_stays_a_few_lines() {
 }
 
 #[test]
-fn disagreement_is_told_with_who_stands_where() {
+fn disagreement_is_reported_with_the_labs_on_each_side() {
     let names = |names: &[&str]| -> BTreeSet<String> {
         names.iter().map(|name| name.to_string()).collect()
     };

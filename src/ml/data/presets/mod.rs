@@ -333,7 +333,7 @@ mod tests {
 
     /// The eight folders that the released code labels with the class of the previous folder.
     #[test]
-    fn the_released_labels_of_objectnet_are_told_from_the_right_ones() {
+    fn the_released_labels_of_objectnet_differ_from_the_right_ones() {
         let right = preset("imagenet-objectnet").folders(ObjectnetLabels::Intended);
         let released = preset("imagenet-objectnet").folders(ObjectnetLabels::Released);
         let wrong: Vec<&str> = right

@@ -33,7 +33,7 @@ fn page(lab: &Laboratory) -> String {
 }
 
 #[test]
-fn what_was_taken_back_is_told_everywhere_and_gives_way() {
+fn a_revocation_is_reported_everywhere_and_the_record_gives_way() {
     let place = TestSpace::new();
     let url = format!("file://{}", place.path("shared").display());
     let [a, b] = [Laboratory::new(), Laboratory::new()];
