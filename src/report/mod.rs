@@ -16,6 +16,7 @@ mod repeats;
 mod results;
 pub mod ro_crate;
 mod robustness;
+mod selections;
 mod sheets;
 pub mod standing;
 mod summary;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::document::document;
 use super::repeats;
+use super::selections::selections;
 use super::view::View;
 use crate::store::artifact::{Better, Metric};
 
@@ -121,13 +122,16 @@ pub fn render(view: &View) -> Result<String, serde_json::Error> {
         axes: axes(view),
         stages,
     };
-    document(
-        &head,
-        &[
-            ("nodes", lines(&nodes)?),
-            ("aggregates", lines(&aggregates)?),
-        ],
-    )
+    let mut lists = vec![
+        ("nodes", lines(&nodes)?),
+        ("aggregates", lines(&aggregates)?),
+    ];
+    let selections = selections(view);
+    if !selections.is_empty() {
+        let selected: Vec<_> = selections.iter().map(|it| it.line(view)).collect();
+        lists.push(("selections", lines(&selected)?));
+    }
+    document(&head, &lists)
 }
 
 fn lines<T: Serialize>(items: &[T]) -> Result<Vec<String>, serde_json::Error> {

@@ -195,7 +195,7 @@ fn predictions(
 
 /// The metrics of the whole dataset, and of each part if there are several. The value for the whole
 /// is then the mean over the parts.
-fn metrics(evaluation: &Evaluation, competing: usize) -> Metrics {
+pub(super) fn metrics(evaluation: &Evaluation, competing: usize) -> Metrics {
     let parts = &evaluation.parts;
     let mean = |of: fn(&Score) -> f64| parts.iter().map(of).sum::<f64>() / parts.len() as f64;
     let images = parts.iter().map(|part| part.images).sum();

@@ -34,6 +34,7 @@ pub mod price;
 pub mod registry;
 pub mod report;
 pub mod rib;
+pub mod select;
 mod subset;
 pub mod task;
 mod training;
@@ -57,4 +58,5 @@ pub fn registry() -> registry::Registry {
         .with::<pretrain::Pretrain>()
         .with::<report::Report>()
         .with::<rib::Rib>()
+        .with::<select::Select>()
 }

@@ -151,6 +151,8 @@ pub enum Meaning {
     /// The metric `distance` between the datasets `a` and `b`, in the feature space of `model`; a
     /// table `pairs` of their classes.
     Distance,
+    /// A choice among models: a table `choice` with the columns `candidate` and `taken`.
+    Selection,
     /// Comparisons of results: a table `relation`, correlations as metrics, and the published
     /// values that `with.expect` names.
     Report,

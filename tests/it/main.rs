@@ -65,6 +65,7 @@ mod rib;
 mod rule;
 mod sample;
 mod secrets;
+mod select;
 mod serve;
 mod servers;
 mod sharing;

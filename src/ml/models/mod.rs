@@ -15,6 +15,7 @@ mod model;
 mod pass;
 pub mod prompt;
 mod resnet;
+pub mod soup;
 mod vit;
 mod work;
 

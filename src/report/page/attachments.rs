@@ -63,7 +63,7 @@ fn get(id: &str, attachment: &Attachment) -> Markup {
     html! { code { "ribflow get … '" (id) "." (attachment.output) "'" } }
 }
 
-fn table(content: &Table) -> Markup {
+pub(super) fn table(content: &Table) -> Markup {
     html! {
         table.data.sortable {
             thead { tr { @for column in &content.columns { th scope="col" { (column) } } } }

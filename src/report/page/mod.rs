@@ -21,6 +21,7 @@ mod palette;
 mod plot;
 mod radar;
 mod scatter;
+mod selections;
 mod trace;
 mod verdicts;
 
@@ -68,6 +69,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                     @for relation in &relations { (distance::section(view, relation, panel_axis, numbering)) }
                     (datasets::section(view, numbering))
                     @if benchmarks.is_empty() { (metrics::open(view, numbering)) } @else { (metrics::folded(view)) }
+                    (selections::section(view, numbering))
                     (attachments::section(view, numbering))
                     section #workflow {
                         (heading("Workflow"))

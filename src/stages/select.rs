@@ -1,0 +1,468 @@
+//! `select`: the best of several models by a score on held-out data, or their greedy soup.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::evaluate;
+use super::images;
+use super::model;
+use super::price::{self, CostEstimate, InputForecasts, PortForecast};
+use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use crate::contract::port::{OutputSpec, PortType};
+use crate::diag::nearest;
+use crate::ml::data::ImageSet;
+use crate::ml::models::Model;
+use crate::ml::models::average::average;
+use crate::ml::models::soup::{GreedySoup, greedy};
+use crate::ml::train::evaluate::{EvaluateOptions, evaluate_with};
+use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
+use crate::store::export::member_name;
+use crate::workflow::kind::{
+    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
+};
+
+/// How the result is made of the candidates.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SelectionMethod {
+    /// The candidate with the best score; the first one if several are equal.
+    #[default]
+    Best,
+    /// The average of the candidates that a greedy soup keeps (Wortsman et al. 2022, Recipe 1): from
+    /// the best to the worst, each is kept if the average with it scores no worse on `data`.
+    GreedySoup,
+}
+
+/// The direction in which a score improves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Higher,
+    Lower,
+}
+
+/// Selects among models by a score on held-out data.
+///
+/// `scores` has one result for each of `models`: with the same axes, or in the same order if there
+/// are none. The held-out data must not be what the report tests on.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Select {
+    /// How the result is made of the candidates.
+    pub method: SelectionMethod,
+    /// The metric in `scores`.
+    pub by: String,
+    /// The direction in which the metric improves. Default: that of the metric.
+    pub better: Option<Direction>,
+}
+
+impl Default for Select {
+    fn default() -> Self {
+        Self {
+            method: SelectionMethod::default(),
+            by: "top1".to_string(),
+            better: None,
+        }
+    }
+}
+
+const MODELS: &str = "models";
+const SCORES: &str = "scores";
+const DATA: &str = "data";
+/// The output with a row for each candidate.
+pub const CHOICE: &str = "choice";
+/// The column of it that names a candidate, and the one that says whether the result contains it.
+pub const CANDIDATE: &str = "candidate";
+pub const TAKEN: &str = "taken";
+
+const METRICS: [&str; 4] = ["score", "candidates", "taken", "evaluations"];
+/// The metrics of `evaluate` that a soup can be scored by.
+const SOUP_METRICS: [&str; 3] = ["top1", "top5", "loss"];
+/// The largest difference in percent points or nats between a score and its repetition, as for
+/// `evaluate`.
+const SAME_SCORE: f64 = 0.5;
+
+impl Stage for Select {
+    const NAME: &'static str = "select";
+    const VERSION: u32 = 1;
+    const SUMMARY: &'static str =
+        "The best of several models by a score on held-out data, or their greedy soup";
+    const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
+    const MEANING: Meaning = Meaning::Selection;
+
+    fn inputs(&self) -> Vec<InputSpec> {
+        let mut inputs = vec![
+            InputSpec::many(MODELS, PortType::Model, Gathers::Any),
+            InputSpec::many(SCORES, PortType::Metrics, Gathers::Any),
+        ];
+        if self.method == SelectionMethod::GreedySoup {
+            inputs.push(InputSpec::one(DATA, PortType::Dataset));
+        }
+        inputs
+    }
+
+    fn outputs(&self) -> Vec<OutputSpec> {
+        vec![
+            OutputSpec::new("model", PortType::Model),
+            OutputSpec::metrics("metrics", &METRICS),
+            OutputSpec::new(CHOICE, PortType::Table),
+        ]
+    }
+
+    fn withholds(&self) -> Withholds {
+        Withholds::Nothing
+    }
+
+    fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        let mut problems = Vec::new();
+        if self.method == SelectionMethod::GreedySoup && !SOUP_METRICS.contains(&self.by.as_str()) {
+            let message = format!("a soup can't be scored by `{}`", self.by);
+            let problem = ParameterProblem::value("by", message);
+            problems.push(problem.hint(format!("one of {}", SOUP_METRICS.join(", "))));
+        }
+        let axes = |name: &str| {
+            let bound = inputs.iter().find(|input| input.name == name);
+            bound.map_or(&[][..], |input| &input.members)
+        };
+        if let Err(message) = pairs(axes(MODELS), axes(SCORES)) {
+            let problem = ParameterProblem::input(SCORES, message);
+            let hint = "gather both over the same axes: `models: \"tuned[lr=*]\"`, `scores: \"held[lr=*]\"`";
+            problems.push(problem.hint(hint));
+        }
+        problems
+    }
+
+    fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
+        let Some(config) = price::model(foreseen, MODELS) else {
+            return CostEstimate::unknown();
+        };
+        let mut price = CostEstimate::nothing();
+        if self.method == SelectionMethod::GreedySoup {
+            let candidates = foreseen.get(MODELS).map_or(0, Vec::len);
+            match price::images(foreseen, DATA) {
+                Some(count) => price.cost.images = (count * candidates as u64) as f64,
+                None => price.cost.at_least = true,
+            }
+            price.cost.operations = price.cost.images * price::forward(&config);
+            price.cost.written = price::bytes(&config);
+        }
+        price.giving("model", PortForecast::Model(config))
+    }
+
+    fn weight(&self) -> Weight {
+        match self.method {
+            SelectionMethod::Best => Weight::Tiny,
+            SelectionMethod::GreedySoup => Weight::Heavy,
+        }
+    }
+
+    fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
+        let ranking = self.ranking(context)?;
+        match self.method {
+            SelectionMethod::Best => Ok(self.best(&ranking)),
+            SelectionMethod::GreedySoup => self.soup(context, &ranking),
+        }
+    }
+}
+
+/// A model with its score.
+struct Candidate<'a> {
+    name: String,
+    model: &'a TaskInput,
+    score: &'a Metric,
+}
+
+/// All candidates from the best to the worst.
+struct Ranking<'a> {
+    candidates: Vec<Candidate<'a>>,
+    direction: Direction,
+}
+
+impl Direction {
+    /// The value that is larger if the score is better.
+    fn oriented(self, score: f64) -> f64 {
+        match self {
+            Self::Higher => score,
+            Self::Lower => -score,
+        }
+    }
+}
+
+impl Select {
+    fn ranking<'a>(&self, context: &'a Context) -> Result<Ranking<'a>, TaskError> {
+        let (models, scores) = (context.members(MODELS), context.members(SCORES));
+        let axes = |members: &[TaskInput]| -> Vec<BTreeMap<String, String>> {
+            members.iter().map(|member| member.axes.clone()).collect()
+        };
+        let pairs = pairs(&axes(models), &axes(scores)).map_err(TaskError::Input)?;
+        let mut candidates = Vec::new();
+        for (place, (model, score)) in models.iter().zip(pairs).enumerate() {
+            let name = member_name(&model.axes).unwrap_or_else(|| (place + 1).to_string());
+            candidates.push(Candidate {
+                score: self.score(&name, &scores[score])?,
+                name,
+                model,
+            });
+        }
+        let Some(first) = candidates.first() else {
+            return Err(TaskError::Input("there are no models".to_string()));
+        };
+        let direction = self.direction(first.score)?;
+        let key = |it: &Candidate| direction.oriented(it.score.value);
+        candidates.sort_by(|a, b| key(b).total_cmp(&key(a)));
+        Ok(Ranking {
+            candidates,
+            direction,
+        })
+    }
+
+    fn score<'a>(&self, name: &str, input: &'a TaskInput) -> Result<&'a Metric, TaskError> {
+        let Artifact::Metrics(metrics) = &input.artifact else {
+            return Err(TaskError::Input(format!("`{SCORES}` are not metrics")));
+        };
+        metrics.values.get(&self.by).ok_or_else(|| {
+            let near = nearest(&self.by, metrics.values.keys().map(String::as_str));
+            let hint = near.map(|near| format!("; did you mean `{near}`?"));
+            TaskError::Input(format!(
+                "the score of {name} has no metric `{}`{}",
+                self.by,
+                hint.unwrap_or_default()
+            ))
+        })
+    }
+
+    fn direction(&self, score: &Metric) -> Result<Direction, TaskError> {
+        let own = score.better.map(|better| match better {
+            Better::Higher => Direction::Higher,
+            Better::Lower => Direction::Lower,
+        });
+        self.better.or(own).ok_or_else(|| {
+            TaskError::Input(format!(
+                "the metric `{}` does not say whether higher is better: set `better: higher` or \
+                 `better: lower`",
+                self.by
+            ))
+        })
+    }
+
+    /// The artifact of the best model itself: nothing is read or written.
+    fn best(&self, ranking: &Ranking) -> Outputs {
+        let best = &ranking.candidates[0];
+        let result = Selected {
+            score: best.score.clone(),
+            taken: &[0],
+            tried: &[],
+        };
+        result.outputs(ranking, best.model.artifact.clone())
+    }
+
+    fn soup(&self, context: &Context, ranking: &Ranking) -> Result<Outputs, TaskError> {
+        let first = model::config(ranking.candidates[0].model)?;
+        let transform = first.input.transform();
+        let set = images::load(context, context.input(DATA)?, Some(&transform))?;
+        let mut kitchen = Kitchen {
+            context,
+            ranking,
+            set,
+            by: &self.by,
+            models: BTreeMap::new(),
+            last: None,
+        };
+        let order: Vec<usize> = (0..ranking.candidates.len()).collect();
+        let soup = greedy(&order, |ingredients| kitchen.score(ingredients))?;
+        let mean = kitchen.average(&soup.ingredients)?;
+        let score = Metric {
+            value: ranking.direction.oriented(soup.score),
+            ..kitchen
+                .last
+                .unwrap_or_else(|| ranking.candidates[0].score.clone())
+        };
+        let GreedySoup {
+            ingredients, tried, ..
+        } = &soup;
+        let result = Selected {
+            score,
+            taken: ingredients,
+            tried,
+        };
+        Ok(result.outputs(ranking, model::write(context, &mean)?))
+    }
+}
+
+/// Makes and scores soups.
+struct Kitchen<'a> {
+    context: &'a Context<'a>,
+    ranking: &'a Ranking<'a>,
+    set: ImageSet<'a>,
+    by: &'a str,
+    /// By place in the ranking: the ingredients so far, and the candidate.
+    models: BTreeMap<usize, Model>,
+    /// The score of the soup made last.
+    last: Option<Metric>,
+}
+
+impl Kitchen<'_> {
+    fn average(&mut self, ingredients: &[usize]) -> Result<Model, TaskError> {
+        self.models.retain(|place, _| ingredients.contains(place));
+        for place in ingredients {
+            if !self.models.contains_key(place) {
+                let candidate = &self.ranking.candidates[*place];
+                let model = model::read(self.context, candidate.model)?;
+                self.models.insert(*place, model);
+            }
+        }
+        let models: Vec<Model> = ingredients
+            .iter()
+            .map(|it| self.models[it].clone())
+            .collect();
+        let weights = vec![1.0 / models.len() as f64; models.len()];
+        Ok(average(&models, &weights)?)
+    }
+
+    /// The score of a soup; higher is better.
+    fn score(&mut self, ingredients: &[usize]) -> Result<f64, TaskError> {
+        self.context.check_cancelled()?;
+        let soup = self.average(ingredients)?;
+        let options = EvaluateOptions {
+            masked: true,
+            predictions: false,
+        };
+        let threads = self.context.threads;
+        let evaluation = evaluate_with(&soup, &self.set, options, threads, self.context)?;
+        let metrics = evaluate::metrics(&evaluation, self.set.classes.len());
+        let score = metrics.values.get(self.by).cloned().ok_or_else(|| {
+            TaskError::Input(format!("`{DATA}` has too few classes for `{}`", self.by))
+        })?;
+        if ingredients == [0] {
+            self.check_data(&score)?;
+        }
+        let value = score.value;
+        self.last = Some(score);
+        Ok(self.ranking.direction.oriented(value))
+    }
+
+    /// Checks that `data` is what the scores were measured on.
+    fn check_data(&self, found: &Metric) -> Result<(), TaskError> {
+        let best = &self.ranking.candidates[0];
+        let (given, same) = (
+            best.score,
+            (found.value - best.score.value).abs() <= SAME_SCORE,
+        );
+        if same && (given.n.is_none() || given.n == found.n) {
+            return Ok(());
+        }
+        Err(TaskError::Input(format!(
+            "{} has a `{}` of {} in `{SCORES}`, but of {} on `{DATA}`: evaluate the models on the \
+             same dataset",
+            best.name, self.by, given.value, found.value
+        )))
+    }
+}
+
+/// The choice, by places in the ranking.
+struct Selected<'a> {
+    /// The score of the result.
+    score: Metric,
+    taken: &'a [usize],
+    /// For each soup in the order made, the candidate and the oriented score.
+    tried: &'a [(usize, f64)],
+}
+
+impl Selected<'_> {
+    fn outputs(self, ranking: &Ranking, model: Artifact) -> Outputs {
+        let table = self.table(ranking);
+        let metrics = self.metrics(ranking);
+        Outputs::one("model", model)
+            .and("metrics", Artifact::Metrics(metrics))
+            .and(CHOICE, Artifact::Table(table))
+    }
+
+    fn metrics(&self, ranking: &Ranking) -> Metrics {
+        let count = |count: usize, unit: &str| Metric::new(count as f64, unit);
+        let better = match ranking.direction {
+            Direction::Higher => Better::Higher,
+            Direction::Lower => Better::Lower,
+        };
+        let score = Metric {
+            better: Some(better),
+            ..self.score.clone()
+        };
+        let values = [
+            ("score", score),
+            ("candidates", count(ranking.candidates.len(), "models")),
+            ("taken", count(self.taken.len(), "models")),
+            ("evaluations", count(self.tried.len(), "")),
+        ];
+        let values = values.map(|(name, metric)| (name.to_string(), metric));
+        Metrics {
+            values: BTreeMap::from(values),
+        }
+    }
+
+    fn table(&self, ranking: &Ranking) -> Table {
+        let soup = |place: usize| {
+            let tried = self.tried.iter().find(|(candidate, _)| *candidate == place);
+            tried.map_or(Value::Null, |(_, score)| {
+                json!(ranking.direction.oriented(*score))
+            })
+        };
+        let row = |(place, candidate): (usize, &Candidate)| {
+            let mut row = vec![
+                json!(candidate.name),
+                json!(candidate.score.value),
+                json!(self.taken.contains(&place)),
+            ];
+            if !self.tried.is_empty() {
+                row.push(soup(place));
+            }
+            row
+        };
+        let mut columns = vec![CANDIDATE, "score", TAKEN];
+        if !self.tried.is_empty() {
+            columns.push("soup_score");
+        }
+        Table {
+            columns: columns.into_iter().map(String::from).collect(),
+            rows: ranking.candidates.iter().enumerate().map(row).collect(),
+        }
+    }
+}
+
+/// For each model, the place of its score.
+///
+/// # Errors
+/// A model without a score, or a score without a model, in words.
+fn pairs(
+    models: &[BTreeMap<String, String>],
+    scores: &[BTreeMap<String, String>],
+) -> Result<Vec<usize>, String> {
+    if models.len() != scores.len() {
+        let (models, scores) = (models.len(), scores.len());
+        return Err(format!("{scores} scores for {models} models"));
+    }
+    // Members of a list have no axes.
+    if models.iter().chain(scores).all(BTreeMap::is_empty) {
+        return Ok((0..models.len()).collect());
+    }
+    let mut places: BTreeMap<&BTreeMap<String, String>, usize> = BTreeMap::new();
+    for (place, axes) in scores.iter().enumerate() {
+        let name = || member_name(axes).unwrap_or_default();
+        if places.insert(axes, place).is_some() {
+            return Err(format!("two scores for {}", name()));
+        }
+    }
+    let mut seen = BTreeMap::new();
+    let mut pairs = Vec::new();
+    for (index, axes) in models.iter().enumerate() {
+        let name = || member_name(axes).unwrap_or_else(|| format!("model {}", index + 1));
+        let place = places.get(axes).ok_or(format!("no score for {}", name()))?;
+        if seen.insert(place, index).is_some() {
+            return Err(format!("two models for the score of {}", name()));
+        }
+        pairs.push(*place);
+    }
+    Ok(pairs)
+}
