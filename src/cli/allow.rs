@@ -166,6 +166,9 @@ fn show(
         if let Some(shell) = &terms.shell {
             writeln!(output, "  shell: {}", visible(shell))?;
         }
+        if !terms.runner.is_empty() {
+            writeln!(output, "  runner: {}", visible(&terms.runner.join(" ")))?;
+        }
         for (name, content) in &terms.files {
             let content = content.map_or("can't be read".to_string(), |digest| digest.short());
             writeln!(output, "  {}: {content}", visible(name))?;

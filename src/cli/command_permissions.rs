@@ -42,6 +42,9 @@ pub struct CommandSpec {
     pub line: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shell: Option<String>,
+    /// The words in front of the shell.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub runner: Vec<String>,
     /// By name; `None` if the file can't be read.
     pub files: BTreeMap<String, Option<Digest>>,
     /// The environment variables that it receives.
@@ -91,11 +94,16 @@ impl CommandSpec {
         let text = |field: &str| node.with.get(field).and_then(Value::as_str);
         let names = |field: &str| node.with.get(field).and_then(Value::as_array);
         let variables = ["env", "pass"].into_iter().filter_map(names).flatten();
+        let texts = |values: &Vec<Value>| {
+            let texts = values.iter().filter_map(Value::as_str);
+            texts.map(str::to_string).collect()
+        };
         Self {
             digest: digest(node, &files),
             earlier: earlier_digest(node, &files),
             line: text("run").unwrap_or_default().to_string(),
             shell: text("shell").map(str::to_string),
+            runner: names("runner").map(texts).unwrap_or_default(),
             files: files.into_iter().collect(),
             variables: variables
                 .filter_map(|name| name.as_str().map(str::to_string))
@@ -110,16 +118,19 @@ pub fn file_sources(node: &Node) -> impl Iterator<Item = Source> {
     sources.filter(|source| !matches!(source.shape, SourceShape::Environment(_)))
 }
 
-/// The files of a command that bundles include.
+/// The files of a command that bundles include: not environments and images, which are large and
+/// of one machine.
 pub fn shared_sources(node: &Node) -> Vec<Source> {
     let listed = node.with.get("files").and_then(Value::as_array);
     let is_kept = |index: usize| {
         let file = listed.and_then(|files| files.get(index));
         file.and_then(|file| file.get("share")) == Some(&Value::Bool(false))
     };
+    let is_machine_s =
+        |source: &Source| matches!(source.shape, SourceShape::CondaPackages | SourceShape::File);
     let sources = file_sources(node).enumerate();
     sources
-        .filter(|(index, _)| !is_kept(*index))
+        .filter(|(index, source)| !is_kept(*index) && !is_machine_s(source))
         .map(|(_, source)| source)
         .collect()
 }

@@ -41,6 +41,13 @@ pub enum SourceShape {
     },
     /// These environment variables, as a table of names and values; they must be set.
     Environment(Vec<String>),
+    /// The lock file of uv, as a table with its text. A lock that names packages of local folders is
+    /// refused, because their content would be in no key.
+    UvLock,
+    /// A `pyproject.toml`, as a table with the fields that decide what uv installs.
+    PythonProject,
+    /// The packages of a conda environment, by the folder of the environment, as a table.
+    CondaPackages,
 }
 
 /// Which images of an image folder to use. Selected by name, before anything is hashed.

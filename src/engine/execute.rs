@@ -64,6 +64,7 @@ impl Executor<'_> {
         self.obtain(&inputs);
         let marking = self.store.marking();
         let downloads = self.store.downloads();
+        let environments = self.store.environments();
         let device_class = class_of(&self.device);
         let mut context = Context {
             inputs,
@@ -73,6 +74,7 @@ impl Executor<'_> {
             },
             scratch: &job.scratch,
             downloads: &downloads,
+            environments: &environments,
             failed: &job.failed,
             threads: job.threads,
             device: self.device.clone(),

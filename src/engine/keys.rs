@@ -53,6 +53,8 @@ fn unread(name: &str, source: &SourceError) -> String {
     match source {
         // The user has not written the source name of a command's environment variables.
         SourceError::Unset(_) | SourceError::Value(_) => source.to_string(),
+        // Nor those of the files that an environment is built from.
+        SourceError::NoLock { .. } | SourceError::BadLock { .. } => source.to_string(),
         _ => format!("the data of `{name}` can't be read: {source}"),
     }
 }

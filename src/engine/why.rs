@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::journal::{self, PastRun, WorkflowIdentity};
 use super::keys::Keys;
 use crate::contract::recipe::{Change, Recipe};
+use crate::digest::Digest;
 use crate::store::Store;
 use crate::workflow::graph::{Graph, Node};
 
@@ -175,6 +176,9 @@ fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> Str
 
 /// Describes the change of one input.
 fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&Change]) -> String {
+    if let Some(part) = name.strip_prefix("runner/") {
+        return runner_words(part, changes);
+    }
     let count = changes.iter().find(|change| !change.path.ends_with(']'));
     if let Some(count) = count {
         return match (&count.before, &count.now) {
@@ -196,6 +200,20 @@ fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&
     });
     let names = changed.map(|(_, member)| graph.dag[member.node].id.as_str());
     format!("inputs.{name} changed: produced by {}", some_of(names))
+}
+
+/// Describes the change of what the environment of a program is made of.
+fn runner_words(part: &str, changes: &[&Change]) -> String {
+    let digest = |value: &Option<Value>| {
+        let digest = value.as_ref().and_then(|value| value["digest"].as_str());
+        let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
+        digest.map_or("none".to_string(), |digest| digest.short())
+    };
+    let member = changes.iter().find(|change| change.path.ends_with(']'));
+    let [before, now] = member.map_or(["none".to_string(), "none".to_string()], |change| {
+        [digest(&change.before), digest(&change.now)]
+    });
+    format!("runner.{part}: {before} → {now}")
 }
 
 /// Two different values, shortened so that the first difference is visible.

@@ -5,15 +5,17 @@
 //! `out/` are kept.
 //!
 //! The key covers the line, the parameters, the names and types of the outputs, the content of the
-//! inputs and files, and the values of the declared variables. It does not cover the interpreter
-//! and its libraries, so pin them with a lock file under `files`.
+//! inputs and files, the values of the declared variables, and what the environment of `runner` is
+//! made of. Without a runner it does not cover the interpreter and its libraries.
 
 mod child;
 mod collect;
 mod files;
 mod isolation;
+mod line;
 mod lines;
 mod outputs;
+mod runner;
 mod shell;
 mod typed;
 mod work_dir;
@@ -26,10 +28,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::child::{Child, Line};
+use self::child::{Child, Start};
 use self::files::NamedFile;
 use self::isolation::Isolation;
+use self::line::Line;
 use self::outputs::DeclaredOutputs;
+use self::runner::{Prefix, Runner};
 pub use self::shell::Shell;
 use self::work_dir::WorkDir;
 use super::choice::WordOr;
@@ -75,6 +79,12 @@ pub struct Command {
     /// credentials. The outputs must not depend on them.
     #[serde(default, skip_serializing)]
     pub pass: Vec<String>,
+    /// Words in front of the shell that give the line its environment: `[uv, run, --locked]`,
+    /// `[conda, run, -p, PATH]`, `[apptainer, exec, IMAGE]`, or another program with its arguments.
+    /// The lock file, the installed packages, the image or the words enter the key. At the top of
+    /// the file, it holds for all stages of this kind; `[]` is none.
+    #[serde(default)]
+    pub runner: Runner,
     /// Set to `true` to limit the line: it reads only its inputs, `files`, the programs of `PATH`
     /// and the system's folders, writes only its own folder, and has no network. Not in the key.
     #[serde(default)]
@@ -105,6 +115,7 @@ impl Stage for Command {
     const COMPARISON: Comparison = Comparison::BitEqual;
     const MEANING: Meaning = Meaning::Program;
     const ORDERED_FIELDS: &'static [&'static str] = &["outputs"];
+    const FILE_FIELDS: &'static [&'static str] = &[runner::FIELD];
 
     fn inputs(&self) -> Vec<InputSpec> {
         let referenced = self.outputs.referenced().into_iter();
@@ -131,6 +142,7 @@ impl Stage for Command {
         };
         files
             .chain((!self.env.is_empty()).then_some(variables))
+            .chain(self.runner.sources())
             .collect()
     }
 
@@ -150,6 +162,7 @@ impl Stage for Command {
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
         problems.extend(self.check_network());
+        problems.extend(self.runner.check(self.isolated.0));
         problems
     }
 
@@ -164,16 +177,24 @@ impl Stage for Command {
     fn run(&self, context: &mut Context) -> Result<Outputs, TaskError> {
         let program = self.shell.program().ok_or_else(|| no_program(self.shell))?;
         let space = WorkDir::lay_out(&self.params, context)?;
-        let isolation = self.isolation(&program, &space)?;
+        let prefix = self.runner.prepare(&space, context)?;
+        let isolation = self.isolation(&program, &space, prefix.as_ref())?;
         let line = Line {
             program: &program,
             shell: self.shell,
             text: &self.run,
+            prefix: prefix.as_ref(),
             variables: variables(context)?,
             secrets: self.secrets()?,
             isolation: isolation.as_ref(),
         };
-        let started = Child::start(&line, &space, context);
+        let started = Child::start(Start {
+            command: line.command(&space, context.threads),
+            program: &program,
+            shell: Some(self.shell),
+            secrets: line.hidden(),
+            isolation: line.isolation,
+        });
         let watched = started.and_then(|child| child.watch(context));
         let watched = watched.map_err(|error| self.with_hints(error, isolation.as_ref()));
         let outputs = watched.and_then(|()| self.collected(&space, context));
@@ -184,8 +205,12 @@ impl Stage for Command {
         })?;
         space.log_undeclared(&self.outputs, context)?;
         let outputs = outputs.note("shell", shown(&program));
-        Ok(match isolation {
+        let outputs = match isolation {
             Some(isolation) => outputs.note("isolation", isolation.note()),
+            None => outputs,
+        };
+        Ok(match prefix {
+            Some(prefix) => outputs.note("runner", prefix.note),
             None => outputs,
         })
     }
@@ -225,9 +250,15 @@ impl Command {
     }
 
     /// The restrictions of an isolated line.
-    fn isolation(&self, program: &Path, space: &WorkDir) -> Result<Option<Isolation>, TaskError> {
+    fn isolation(
+        &self,
+        program: &Path,
+        space: &WorkDir,
+        prefix: Option<&Prefix>,
+    ) -> Result<Option<Isolation>, TaskError> {
         let network = self.network.is_some_and(|network| network.0);
-        let prepare = || Isolation::prepare(space, network, program, Vec::new());
+        let of_runner = || prefix.map_or_else(Vec::new, |prefix| prefix.readable.clone());
+        let prepare = || Isolation::prepare(space, network, program, of_runner());
         self.isolated.0.then(prepare).transpose()
     }
 

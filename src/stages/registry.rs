@@ -117,6 +117,10 @@ impl<S: Stage> Kind for StageKind<S> {
     fn ordered_fields(&self) -> &'static [&'static str] {
         S::ORDERED_FIELDS
     }
+
+    fn file_fields(&self) -> &'static [&'static str] {
+        S::FILE_FIELDS
+    }
 }
 
 /// A stage, as the language sees it.

@@ -35,6 +35,8 @@ pub trait Stage:
     const MEANING: Meaning;
     /// See [`crate::workflow::kind::Kind::ordered_fields`].
     const ORDERED_FIELDS: &'static [&'static str] = &[];
+    /// See [`crate::workflow::kind::Kind::file_fields`].
+    const FILE_FIELDS: &'static [&'static str] = &[];
 
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;
@@ -105,6 +107,8 @@ pub struct Context<'a> {
     pub scratch: &'a Path,
     /// The folder for partial downloads, so that a restarted node can resume them. May not exist.
     pub downloads: &'a Path,
+    /// The folder of environments that programs run in, shared by all nodes. May not exist.
+    pub environments: &'a Path,
     /// Where the folder of a node that fails may be kept for the user. Does not exist.
     pub failed: &'a Path,
     /// The number of cores to use. Results do not depend on it.

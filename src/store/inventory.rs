@@ -11,7 +11,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 
 use super::artifact::Artifact;
-use super::layout::{DAMAGED, DERIVED, DOWNLOADS, OBJECTS, RECORDS};
+use super::layout::{DAMAGED, DERIVED, DOWNLOADS, ENVIRONMENTS, OBJECTS, RECORDS};
 use super::records::{self, file_name};
 use super::{Record, Store, StoreError};
 use crate::digest::Digest;
@@ -44,10 +44,16 @@ pub enum Transient {
     Derived,
     Downloads,
     Damaged,
+    Environments,
 }
 
 impl Transient {
-    pub const ALL: [Self; 3] = [Self::Derived, Self::Downloads, Self::Damaged];
+    pub const ALL: [Self; 4] = [
+        Self::Derived,
+        Self::Downloads,
+        Self::Damaged,
+        Self::Environments,
+    ];
 
     /// The name of its folder.
     pub fn name(self) -> &'static str {
@@ -55,6 +61,7 @@ impl Transient {
             Self::Derived => DERIVED,
             Self::Downloads => DOWNLOADS,
             Self::Damaged => DAMAGED,
+            Self::Environments => ENVIRONMENTS,
         }
     }
 }
@@ -246,7 +253,9 @@ impl Store {
                             pieces.extend(piece(kind, path)?);
                         }
                     }
-                    Transient::Downloads => pieces.extend(piece(kind, path)?),
+                    Transient::Downloads | Transient::Environments => {
+                        pieces.extend(piece(kind, path)?)
+                    }
                 }
             }
         }

@@ -17,6 +17,8 @@ pub(super) const TMP: &str = "tmp";
 pub(super) const DOWNLOADS: &str = "downloads";
 /// Recomputable data: decoded pixels, features, logits. Deletable at any time.
 pub(super) const DERIVED: &str = "derived";
+/// Environments of commands, built from lock files. Deletable while no run is active.
+pub(super) const ENVIRONMENTS: &str = "environments";
 /// Damaged blobs and records, kept for diagnosis.
 pub(super) const DAMAGED: &str = "damaged";
 /// Named sets of keys that garbage collection keeps.
@@ -38,7 +40,7 @@ pub(super) const DESCRIPTION: &str = "store.json";
 pub(super) const FOLDERS: [&str; 5] = [OBJECTS, RECORDS, CLAIMS, RUNS, TMP];
 
 /// Everything in the root folder of a store.
-pub(super) const NAMES: [&str; 16] = [
+pub(super) const NAMES: [&str; 17] = [
     OBJECTS,
     RECORDS,
     CLAIMS,
@@ -46,6 +48,7 @@ pub(super) const NAMES: [&str; 16] = [
     TMP,
     DOWNLOADS,
     DERIVED,
+    ENVIRONMENTS,
     DAMAGED,
     PINS,
     SAMPLES,

@@ -11,6 +11,7 @@
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
 //! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
 //! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
+//! environments    environments                                                     lock files and installed packages as tables
 //! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
 //! from elsewhere  foreign revocation_check withheld                                records and blobs of other stores; revocations; blobs that must not be shared
 //! care            inventory check gc pins                                          inventory, integrity check, garbage collection, pins
@@ -22,6 +23,7 @@ pub mod check;
 mod claims;
 pub mod derived_cache;
 mod description;
+mod environments;
 mod error;
 pub mod export;
 mod foreign;
@@ -153,6 +155,11 @@ impl Store {
     /// The folder of incomplete downloads, which a later process can resume.
     pub fn downloads(&self) -> PathBuf {
         self.root.join(layout::DOWNLOADS)
+    }
+
+    /// Where environments of commands are built. May not exist.
+    pub fn environments(&self) -> PathBuf {
+        self.root.join(layout::ENVIRONMENTS)
     }
 
     /// A new folder under `tmp/`, removed on drop, or by a later process if this one dies.

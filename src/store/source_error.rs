@@ -55,6 +55,12 @@ pub enum SourceError {
         .0.display()
     )]
     Unsealed(PathBuf),
+    /// A file that an environment is built from is missing.
+    #[error("{} does not exist; {hint}", path.display())]
+    NoLock { path: PathBuf, hint: &'static str },
+    /// A file that an environment is built from can't be used.
+    #[error("{}: {why}", path.display())]
+    BadLock { path: PathBuf, why: String },
     #[error("the environment variable {0} is not set")]
     Unset(String),
     #[error("the value of the environment variable {0} is not valid UTF-8")]
@@ -73,7 +79,7 @@ impl SourceError {
     pub fn is_absence(&self) -> bool {
         matches!(
             self,
-            Self::Missing(_) | Self::NoPlace { .. } | Self::Unset(_)
+            Self::Missing(_) | Self::NoPlace { .. } | Self::NoLock { .. } | Self::Unset(_)
         )
     }
 

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde_json::Value;
 
 use super::artifact::{Artifact, Files, Table, TreeFile};
+use super::environments;
 use super::imagefolder::images;
 pub use super::imagefolder::{class_images, first_place, image_folder_order, is_same_class};
 pub use super::source_error::{IMAGE_ENDINGS, SourceError};
@@ -23,12 +24,12 @@ use crate::fsx::{self, Stamp};
 /// The content of a source.
 #[derive(Clone, Debug)]
 pub struct ResolvedSource {
-    /// [`Artifact::Files`], whose paths start at `root`; for variables an [`Artifact::Table`] of
-    /// names and values. The task gets it as it is.
+    /// [`Artifact::Files`], whose paths start at `root`; for variables and environments an
+    /// [`Artifact::Table`]. The task gets it as it is.
     pub artifact: Artifact,
     /// The digest of the artifact's canonical bytes.
     pub digest: Digest,
-    /// The folder, absolute; empty for variables.
+    /// The folder, absolute; for a table of a file or folder, that place; empty for variables.
     pub root: PathBuf,
 }
 
@@ -69,8 +70,8 @@ impl StatCache {
     ///
     /// Relative locations start from `base`, the folder of the workflow file.
     pub fn resolve(&self, source: &Source, base: &Path) -> Result<ResolvedSource, SourceError> {
-        if let SourceShape::Environment(names) = &source.shape {
-            return variables(names);
+        if let Some(table) = table(source, base) {
+            return table;
         }
         let SelectedFiles { root, counts } = place(source, base)?;
         match counts {
@@ -83,8 +84,8 @@ impl StatCache {
     /// digest is known: because the stamps of all its files are unchanged, or because it is sealed
     /// and the stamp of its folder is unchanged.
     pub fn identify(&self, source: &Source, base: &Path) -> Result<IdentifiedSource, SourceError> {
-        if let SourceShape::Environment(names) = &source.shape {
-            return variables(names).map(identified);
+        if let Some(table) = table(source, base) {
+            return table.map(identified);
         }
         let SelectedFiles { root, counts } = place(source, base)?;
         match counts {
@@ -212,8 +213,12 @@ fn place<'a>(source: &'a Source, base: &Path) -> Result<SelectedFiles<'a>, Sourc
             let (root, paths) = sharded(&place, names)?;
             (root, Counts::Paths(paths))
         }
-        // Variables have no location.
-        SourceShape::Tree | SourceShape::Environment(_) => (place, Counts::Tree),
+        // Tables do not get here.
+        SourceShape::Tree
+        | SourceShape::Environment(_)
+        | SourceShape::UvLock
+        | SourceShape::PythonProject
+        | SourceShape::CondaPackages => (place, Counts::Tree),
         SourceShape::ImageFolder(selection) => (place, Counts::Images(selection)),
         SourceShape::ImageFolderAt { places, selection } => (
             first_place(&place, places, selection)?,
@@ -262,9 +267,18 @@ fn resolved(artifact: Artifact, root: PathBuf) -> ResolvedSource {
     }
 }
 
-fn variables(names: &[String]) -> Result<ResolvedSource, SourceError> {
-    let table = environment(names)?;
-    Ok(resolved(Artifact::Table(table), PathBuf::new()))
+/// The content of a source that is a table; `None` for trees of files.
+fn table(source: &Source, base: &Path) -> Option<Result<ResolvedSource, SourceError>> {
+    let place = base.join(&source.location);
+    let (table, root) = match &source.shape {
+        SourceShape::Environment(names) => (environment(names), PathBuf::new()),
+        SourceShape::UvLock => (environments::uv_lock(&place), place),
+        SourceShape::PythonProject => (environments::python_project(&place), place),
+        SourceShape::CondaPackages => (environments::conda_packages(&place), place),
+        _ => return None,
+    };
+    let root = std::path::absolute(&root).unwrap_or(root);
+    Some(table.map(|table| resolved(Artifact::Table(table), root)))
 }
 
 /// Names and values, sorted by name.

@@ -131,6 +131,10 @@ pub trait Kind: Send + Sync {
     fn ordered_fields(&self) -> &'static [&'static str] {
         &[]
     }
+    /// The fields of `with:` that a workflow may also have at its top, for all stages of the kind.
+    fn file_fields(&self) -> &'static [&'static str] {
+        &[]
+    }
 }
 
 /// How reports, cost estimates and the command line may interpret the outputs of a kind.

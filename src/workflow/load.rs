@@ -77,10 +77,14 @@ fn plan(
         .stages
         .iter()
         .zip(&heads)
-        .map(|(stage, head)| stages::compile(stage, head, &heads, kinds, &mut names, problems))
+        .map(|(stage, head)| {
+            let of_file = &workflow.with;
+            stages::compile(stage, head, &heads, of_file, kinds, &mut names, problems)
+        })
         .collect();
     if !problems.any_errors() {
         names.warn_unused(problems);
+        warn_of_unused_fields(workflow, &stages, problems);
     }
     let expansion = expand::expand(&heads, &stages, &options.limits, problems)?;
     if !problems.any_errors() {
@@ -111,6 +115,19 @@ fn plan(
         warn_idle(&graph, workflow, problems);
     }
     Some(graph)
+}
+
+/// Warns about fields for the `with:` of stages that no stage has.
+fn warn_of_unused_fields(workflow: &Workflow, stages: &[Option<Stage>], problems: &mut Problems) {
+    let kinds = || stages.iter().flatten().flat_map(Stage::kinds);
+    for entry in &workflow.with {
+        let name = entry.key.as_str();
+        if !kinds().any(|kind| kind.file_fields().contains(&name)) {
+            let message = format!("no stage takes `{name}`");
+            let found = problems.warning(entry.key_place, "unused-field", message);
+            found.hint(format!("`{name}` is for stages with `use: command`"));
+        }
+    }
 }
 
 /// Warns about axes that change nothing, at the place where a stage lists them.

@@ -35,6 +35,11 @@ pub fn schema(kinds: &Kinds) -> Value {
                 "additionalProperties": { "$ref": "#/$defs/profile" },
             },
             "determinism": { "enum": ["default", "strict"] },
+            "runner": {
+                "type": "array",
+                "items": { "type": "string" },
+                "description": "For the `with` of all commands that have none: words in front of the shell.",
+            },
         },
         "$defs": definitions,
     })

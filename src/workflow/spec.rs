@@ -14,6 +14,8 @@ pub struct Workflow {
     pub stages: Vec<StageSpec>,
     pub profiles: Vec<ProfileSpec>,
     pub strict: bool,
+    /// Fields of `with:` for all stages of the kinds that have them.
+    pub with: Vec<Entry>,
 }
 
 /// A named list of values. `values` is a list, or a reference to one.
@@ -83,7 +85,10 @@ const TOP: &[&str] = &[
     "stages",
     "profiles",
     "determinism",
+    "runner",
 ];
+/// The fields among them that belong to the `with:` of stages.
+const OF_STAGES: &[&str] = &["runner"];
 const STAGE: &[&str] = &[
     "use",
     "with",
@@ -120,6 +125,10 @@ pub fn read(tree: &Tree, problems: &mut Problems) -> Option<Workflow> {
         stages: stages(&top, problems),
         profiles: profiles(&top, problems),
         strict,
+        with: OF_STAGES
+            .iter()
+            .filter_map(|name| top.entry(name).cloned())
+            .collect(),
     })
 }
 

@@ -26,12 +26,19 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
+    fn variants(&self) -> impl Iterator<Item = &Variant<'_>> {
+        let cases = self.cases.iter().map(|(_, variant)| variant);
+        cases.chain(&self.default)
+    }
+
+    /// The kinds that its nodes may have.
+    pub fn kinds(&self) -> impl Iterator<Item = &dyn Kind> {
+        self.variants().map(|variant| &*variant.kind)
+    }
+
     /// The stages that it refers to.
     pub fn upstream(&self) -> impl Iterator<Item = usize> {
-        let cases = self.cases.iter().map(|(_, variant)| variant);
-        let needs = cases
-            .chain(&self.default)
-            .flat_map(|variant| &variant.needs);
+        let needs = self.variants().flat_map(|variant| &variant.needs);
         needs
             .flat_map(|need| &need.joins)
             .flatten()
@@ -94,6 +101,7 @@ pub fn compile<'a>(
     spec: &'a StageSpec,
     head: &StageHeader,
     heads: &[StageHeader],
+    of_file: &'a [Entry],
     kinds: &Kinds,
     names: &mut Names,
     problems: &mut Problems,
@@ -104,6 +112,7 @@ pub fn compile<'a>(
         },
         stage: &spec.name,
         heads,
+        of_file,
         kinds,
         names,
         problems,
@@ -135,6 +144,8 @@ struct Compiler<'c, 'a, 'n> {
     scope: Scope<'c>,
     stage: &'a Text,
     heads: &'c [StageHeader],
+    /// Fields for the `with:` of all stages of the kinds that have them.
+    of_file: &'a [Entry],
     kinds: &'c Kinds,
     names: &'c mut Names<'n>,
     problems: &'c mut Problems,
@@ -184,7 +195,11 @@ impl<'a> Compiler<'_, 'a, '_> {
         let kind = self.kind(using);
         let ordered = kind.as_ref().map_or(&[][..], |kind| kind.ordered_fields());
         let block = over.and_then(|over| over.with.as_ref());
-        let with = self.fields(&merged(&base.with, block), ordered);
+        let mut entries = merged(&base.with, block);
+        if let Some(kind) = &kind {
+            entries.extend(of_file(self.of_file, kind.file_fields(), &entries));
+        }
+        let with = self.fields(&entries, ordered);
         let entries = merged(
             &base.resources,
             over.and_then(|over| over.resources.as_ref()),
@@ -306,6 +321,15 @@ fn in_order(entry: &Entry) -> Option<Entry> {
         },
         ..entry.clone()
     })
+}
+
+/// The fields of the file that a kind has and the stage does not set.
+fn of_file<'a>(of_file: &'a [Entry], known: &[&str], set: &[&Entry]) -> Vec<&'a Entry> {
+    let is_set = |name: &str| set.iter().any(|entry| entry.key == name);
+    let fields = of_file.iter();
+    fields
+        .filter(|entry| known.contains(&entry.key.as_str()) && !is_set(&entry.key))
+        .collect()
 }
 
 /// The entries of `base`, replaced by those of `over` with the same name.

@@ -107,6 +107,7 @@ impl Bench {
                 blobs: &self.store,
                 scratch: scratch.path(),
                 downloads: scratch.path(),
+                environments: &self.store.environments(),
                 failed: Path::new("/proc/none"),
                 threads: 1,
                 device: candle_core::Device::Cpu,

@@ -53,6 +53,7 @@ impl Bench {
             blobs: &self.store,
             scratch: Path::new("/nonexistent"),
             downloads: Path::new("/nonexistent"),
+            environments: Path::new("/nonexistent"),
             failed: Path::new("/nonexistent"),
             threads: 2,
             device: candle_core::Device::Cpu,

@@ -63,6 +63,7 @@ mod remotes;
 mod report;
 mod rib;
 mod rule;
+mod runner;
 mod sample;
 mod secrets;
 mod select;

@@ -90,6 +90,7 @@ fn run(store: &Store, with: &Value, a: &Artifact, b: &Artifact) -> Result<Output
         blobs: store,
         scratch: scratch.path(),
         downloads: scratch.path(),
+        environments: scratch.path(),
         failed: std::path::Path::new("/nonexistent"),
         threads: 2,
         device: candle_core::Device::Cpu,

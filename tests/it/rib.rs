@@ -104,6 +104,7 @@ impl Sides {
             blobs: &NoBlobs,
             scratch: Path::new("."),
             downloads: Path::new("."),
+            environments: Path::new("."),
             failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,

@@ -212,6 +212,7 @@ impl Sample {
             blobs: &NoBlobs,
             scratch: Path::new("."),
             downloads: Path::new("."),
+            environments: Path::new("."),
             failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,

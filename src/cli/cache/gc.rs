@@ -30,11 +30,11 @@ Examples:
 ///
 /// Kept are: pinned records; everything that active runs, the newest run of each workflow, and all
 /// runs of the last 30 days need; and records younger than 30 days. Older derived work (decoded
-/// images, features), interrupted downloads and damaged files are removed, as are blobs that no
-/// record names.
+/// images, features), interrupted downloads, damaged files, and environments that no node has used
+/// since, are removed, as are blobs that no record names.
 ///
 /// If the store exceeds --max-size, more is removed in this order: derived work, downloads, damaged
-/// files, records that no run needs, then records whose last run is the oldest. A record goes with
+/// files, environments, records that no run needs, then records whose last run is the oldest. A record goes with
 /// the blobs that only it names. Pinned and active content stays even if the store does not fit.
 ///
 /// It is safe while runs and other commands are active: everything written in the last hour, or
@@ -141,6 +141,7 @@ fn document(collected: &GcReport, labels: &Labels, owners: Vec<Value>, dry_run: 
         "derived": heap(&collected.derived),
         "downloads": heap(&collected.downloads),
         "damaged": heap(&collected.damaged),
+        "environments": heap(&collected.environments),
         "runs": collected.runs.iter().filter_map(|run| run.file_name()?.to_str()).collect::<Vec<_>>(),
         "bytes": collected.bytes(),
         "bytes_left": collected.left,
@@ -175,6 +176,7 @@ fn show(
     row("derived work", collected.derived);
     row("downloads", collected.downloads);
     row("damaged files", collected.damaged);
+    row("environments", collected.environments);
     for (kind, heap) in kinds {
         row(&format!("records of {kind}"), heap);
     }

@@ -5,7 +5,6 @@
 //! this process holds open. However this process dies, even by SIGKILL, the guard kills the group.
 //! Processes that have left the group are found by their ancestry ([`crate::process`]).
 
-use std::ffi::{OsStr, OsString};
 use std::io::{self, PipeReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -20,49 +19,22 @@ use super::super::task::{Context, TaskError};
 use super::isolation::Isolation;
 use super::lines::{Lines, Secrets};
 use super::shell::Shell;
-use super::work_dir::WorkDir;
 use crate::process::{self, Family, OwnedChild};
 
-/// The variables that programs need to be found and to find the home folder. All others are
-/// cleared, because everything that a line depends on must be in its key.
-const NECESSITIES: [&str; 6] = [
-    "PATH",
-    "LD_LIBRARY_PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "CUDA_VISIBLE_DEVICES",
-];
-/// The variables that limit the threads of libraries: OpenMP, with PyTorch; the BLAS libraries MKL,
-/// OpenBLAS, BLIS and Accelerate; NumExpr, Numba, Rayon, Polars, Julia. All are the node's cores.
-const THREADS: [&str; 11] = [
-    "RIBFLOW_THREADS",
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-    "JULIA_NUM_THREADS",
-];
 /// The script of the guard: `0` is its own group, whose other signals it survives. It prints a line
 /// once it is ready, so that no signal arrives too early.
 const GUARD: &str = "trap '' HUP INT QUIT TERM; echo; read -r _; kill -9 0";
 /// The exit code that a shell reports for a program killed by SIGPIPE.
 const BROKEN_PIPE: i32 = 141;
 
-/// What to run.
-pub(super) struct Line<'a> {
+/// A program to start and supervise.
+pub(super) struct Start<'a> {
+    pub command: Command,
+    /// For messages.
     pub program: &'a Path,
-    pub shell: Shell,
-    pub text: &'a str,
-    /// Names and values that are in the key.
-    pub variables: Vec<(String, String)>,
-    /// Names and values that must not be shown.
-    pub secrets: Vec<(String, OsString)>,
+    pub shell: Option<Shell>,
+    /// Values that must not be shown.
+    pub secrets: Secrets,
     pub isolation: Option<&'a Isolation>,
 }
 
@@ -75,14 +47,21 @@ pub(super) struct Child {
     group: Pid,
     output: PipeReader,
     lines: Lines,
-    shell: Shell,
+    shell: Option<Shell>,
     /// Whether both processes still have to be waited for.
     _known: [OwnedChild; 2],
 }
 
 impl Child {
-    pub fn start(line: &Line, space: &WorkDir, context: &Context) -> Result<Self, TaskError> {
-        let program = line.program.display();
+    pub fn start(start: Start) -> Result<Self, TaskError> {
+        let Start {
+            mut command,
+            program,
+            shell,
+            secrets,
+            isolation,
+        } = start;
+        let program = program.display();
         let failed = |error: io::Error| TaskError::Failed(format!("{program}: {error}"));
         // One pipe for both, so that the log keeps their order.
         let (output, writer) = io::pipe().map_err(failed)?;
@@ -90,30 +69,25 @@ impl Child {
         fcntl_setfl(&output, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
         let (mut guard, guard_known) = guard().map_err(failed)?;
         let errors = writer.try_clone().map_err(failed)?;
-        let mut command = command(line, space, context.threads);
         command
             .stdin(Stdio::null())
             .stdout(writer)
             .stderr(errors)
             .process_group(guard.id() as i32);
         let started = process::start(|| command.spawn(), |child| Some(child.id()));
-        // It holds the write end of the pipe, which must close when the line ends.
+        // It holds the write end of the pipe, which must close when the program ends.
         drop(command);
         let (process, known) = match started {
             Ok(started) => started,
             Err(error) => {
                 let _ = guard.kill();
                 let _ = guard.wait();
-                let refused = line
-                    .isolation
-                    .and_then(|isolation| isolation.refusal(&error));
+                let refused = isolation.and_then(|isolation| isolation.refusal(&error));
                 return Err(refused.unwrap_or_else(|| failed(error)));
             }
         };
         let id = Pid::from_child(&process);
         let group = Pid::from_child(&guard);
-        let secrets = line.secrets.iter();
-        let secrets = secrets.map(|(_, value)| value.as_os_str());
         Ok(Self {
             id,
             group,
@@ -125,8 +99,8 @@ impl Child {
             guard,
             process,
             output,
-            lines: Lines::hiding(Secrets::new(secrets)),
-            shell: line.shell,
+            lines: Lines::hiding(secrets),
+            shell,
             _known: [guard_known, known],
         })
     }
@@ -226,7 +200,7 @@ impl Child {
             text += "\n  ";
             text += line;
         }
-        if self.shell == Shell::Bash && status.code() == Some(BROKEN_PIPE) {
+        if self.shell == Some(Shell::Bash) && status.code() == Some(BROKEN_PIPE) {
             text += "\n141 means that a program wrote to a closed pipe (`… | head`): write `(… || true) | \
              head`, or use `shell: sh`";
         }
@@ -259,37 +233,6 @@ fn guard() -> io::Result<(std::process::Child, OwnedChild)> {
         output.read_exact(&mut ready)?;
     }
     Ok((guard, known))
-}
-
-/// The line with its folder and environment.
-fn command(line: &Line, space: &WorkDir, threads: usize) -> Command {
-    let threads = threads.to_string();
-    let inherited = NECESSITIES.iter().filter_map(|name| {
-        let value = std::env::var_os(name)?;
-        Some((*name, value))
-    });
-    let variables = line.variables.iter();
-    let variables = variables.map(|(name, value)| (name, OsStr::new(value)));
-    let secrets = line.secrets.iter();
-    let secrets = secrets.map(|(name, value)| (name, value.as_os_str()));
-    let mut command = Command::new(line.program);
-    command
-        .args(line.shell.arguments())
-        .arg(line.text)
-        .current_dir(&space.folder)
-        .env_clear()
-        .envs(inherited)
-        .envs([("LANG", "C.UTF-8"), ("TZ", "UTC")])
-        .envs(THREADS.map(|name| (name, &threads)))
-        .env("TMPDIR", &space.temporary);
-    if line.isolation.is_some() {
-        command.env("HOME", &space.folder);
-    }
-    command.envs(variables).envs(secrets);
-    if let Some(isolation) = line.isolation {
-        isolation.bind(&mut command);
-    }
-    command
 }
 
 /// A back-off from 1 to 50 milliseconds.

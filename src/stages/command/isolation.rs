@@ -20,7 +20,7 @@ use std::process::Command;
 use self::elsewhere::Restrictions;
 #[cfg(target_os = "linux")]
 use self::linux::Restrictions;
-pub(super) use self::places::{Access, Place};
+pub(super) use self::places::{Access, Place, of_environment};
 use super::super::task::TaskError;
 use super::work_dir::WorkDir;
 

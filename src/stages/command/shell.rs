@@ -51,14 +51,17 @@ impl Shell {
     /// The program; `None` if `PATH` has none.
     pub fn program(self) -> Option<PathBuf> {
         match self {
-            Self::Bash => {
-                let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
-                let mut places = env::split_paths(&path).map(|folder| folder.join(self.name()));
-                places.find(|place| place.is_absolute() && can_run(place))
-            }
+            Self::Bash => found(self.name()),
             Self::Sh => Some(PathBuf::from("/bin/sh")),
         }
     }
+}
+
+/// The program of this name in `PATH`.
+pub(super) fn found(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_else(|| OsString::from(USUAL_PATH));
+    let mut places = env::split_paths(&path).map(|folder| folder.join(name));
+    places.find(|place| place.is_absolute() && can_run(place))
 }
 
 fn can_run(place: &Path) -> bool {

@@ -247,6 +247,7 @@ mod tests {
             blobs: store,
             scratch: Path::new("/nonexistent"),
             downloads: Path::new("/nonexistent"),
+            environments: Path::new("/nonexistent"),
             failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,

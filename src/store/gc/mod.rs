@@ -75,6 +75,7 @@ pub struct GcReport {
     pub derived: Tally,
     pub downloads: Tally,
     pub damaged: Tally,
+    pub environments: Tally,
     /// Folders of runs.
     pub runs: Vec<PathBuf>,
     /// Bytes of what stays.
@@ -86,7 +87,13 @@ pub struct GcReport {
 impl GcReport {
     /// Bytes of everything removed, except the folders of runs.
     pub fn bytes(&self) -> u64 {
-        let heaps = [self.blobs, self.derived, self.downloads, self.damaged];
+        let heaps = [
+            self.blobs,
+            self.derived,
+            self.downloads,
+            self.damaged,
+            self.environments,
+        ];
         let records: u64 = self.records.iter().map(|gone| gone.bytes).sum();
         records + heaps.iter().map(|heap| heap.bytes).sum::<u64>()
     }
@@ -96,6 +103,7 @@ impl GcReport {
             Transient::Derived => &mut self.derived,
             Transient::Downloads => &mut self.downloads,
             Transient::Damaged => &mut self.damaged,
+            Transient::Environments => &mut self.environments,
         }
     }
 }

@@ -147,7 +147,7 @@ fn is_old(path: &Path, young: SystemTime) -> bool {
 /// Removes what can be recomputed or fetched again, unless it is in use.
 fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
     let path = &piece.path;
-    if piece.kind != Transient::Downloads {
+    if !matches!(piece.kind, Transient::Downloads | Transient::Environments) {
         return remove(path);
     }
     match Lock::try_acquire(&lock_of(path)) {
@@ -157,7 +157,7 @@ fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
     }
 }
 
-/// The lock beside a download.
+/// The lock beside a download or an environment.
 fn lock_of(path: &Path) -> PathBuf {
     path.with_extension("lock")
 }

@@ -88,6 +88,13 @@ pub fn of_system(program: &Path, network: bool) -> Vec<Place> {
     places
 }
 
+/// The environments that the programs of a folder belong to, as places to read.
+pub fn of_environment(folder: &Path) -> Vec<Place> {
+    let homes: Vec<PathBuf> = home().into_iter().collect();
+    let found = smallest(environments(folder), &homes).into_iter();
+    found.map(|path| Place::new(path, Access::Read)).collect()
+}
+
 /// The Python environments that the programs of `folder` belong to.
 pub fn environments(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();

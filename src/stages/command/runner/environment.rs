@@ -1,0 +1,292 @@
+//! Environments built by `uv sync`, one folder for each lock file and set of options, shared by all
+//! nodes and processes of a store.
+//!
+//! A folder without the file [`COMPLETE`], which is written last, is an attempt that did not end:
+//! the next one removes it. It is built in its own place, because programs of an environment name
+//! it by its absolute path.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::super::child::{Child, Start};
+use super::super::lines::Secrets;
+use crate::digest::{Digest, hash_value};
+use crate::fsx::{self, Lock};
+use crate::stages::task::{Context, TaskError};
+
+/// The file of a finished environment.
+const COMPLETE: &str = "complete.json";
+/// Its time is that of the last use.
+const USED: &str = "used";
+const PROJECT: &str = "project";
+const PACKAGES: &str = "env";
+/// The number of digits of a digest in the name of a folder: paths in the first line of a script are
+/// limited to 127 bytes on some systems.
+const DIGITS: usize = 24;
+/// The pause between two looks at the lock of another builder.
+const LOOK: Duration = Duration::from_millis(200);
+/// What `uv sync` gets of the user's environment: where programs and settings are, how the network is
+/// reached, where caches are. Nothing that chooses packages.
+const PASSED: [&str; 37] = [
+    "PATH",
+    "LD_LIBRARY_PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "TMPDIR",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_DIRS",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "SSL_CERT_DIR",
+    "SSL_CERT_FILE",
+    "SSL_CLIENT_CERT",
+    "NETRC",
+    "UV_CACHE_DIR",
+    "UV_CONCURRENT_DOWNLOADS",
+    "UV_CONCURRENT_INSTALLS",
+    "UV_DEFAULT_INDEX",
+    "UV_HTTP_TIMEOUT",
+    "UV_INDEX",
+    "UV_INSECURE_HOST",
+    "UV_KEYRING_PROVIDER",
+    "UV_LINK_MODE",
+    "UV_NATIVE_TLS",
+    "UV_OFFLINE",
+    "UV_PYPY_INSTALL_MIRROR",
+    "UV_PYTHON_INSTALL_DIR",
+    "UV_PYTHON_INSTALL_MIRROR",
+    "UV_SYSTEM_CERTS",
+];
+
+/// What an environment is built from.
+pub struct Recipe<'a> {
+    pub uv: &'a Path,
+    pub options: &'a [String],
+    pub lock: &'a str,
+    pub project: &'a str,
+}
+
+impl Recipe<'_> {
+    fn name(&self) -> String {
+        let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 uv environment v1");
+        // Wheels are made for one system.
+        let system = [std::env::consts::OS, std::env::consts::ARCH];
+        let parts = json!([system, self.options, self.lock, self.project]);
+        hash_value(&mut hasher, &parts);
+        let mut name = Digest::finish(&hasher).to_hex();
+        name.truncate(DIGITS);
+        name
+    }
+}
+
+/// A finished environment.
+pub struct Environment {
+    pub folder: PathBuf,
+    /// The versions of uv and Python.
+    pub versions: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Complete {
+    versions: String,
+}
+
+impl Environment {
+    /// The folder with `pyproject.toml` and `uv.lock`.
+    pub fn project(&self) -> PathBuf {
+        self.folder.join(PROJECT)
+    }
+
+    /// The virtual environment.
+    pub fn packages(&self) -> PathBuf {
+        self.folder.join(PACKAGES)
+    }
+
+    /// The environment in `folder` if it is finished and its Python is still installed.
+    fn open(folder: &Path) -> Option<Self> {
+        let text = fsx::read_regular(&folder.join(COMPLETE)).ok()?;
+        let complete: Complete = serde_json::from_slice(&text).ok()?;
+        let environment = Self {
+            folder: folder.to_path_buf(),
+            versions: complete.versions,
+        };
+        let python = environment.packages().join("bin/python");
+        python.exists().then_some(environment)
+    }
+
+    /// Keeps it from being cleaned up. Only a reader of the store can't write.
+    fn touch(&self) {
+        let file = File::options().write(true).open(self.folder.join(USED));
+        let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+    }
+}
+
+/// The environment of `recipe`, built if it is not there.
+pub fn obtain(recipe: &Recipe, context: &Context) -> Result<Environment, TaskError> {
+    let folder = context.environments.join(recipe.name());
+    if let Some(environment) = Environment::open(&folder) {
+        environment.touch();
+        return Ok(environment);
+    }
+    fsx::make_folders(context.environments).map_err(at(context.environments))?;
+    let _lock = wait(&folder.with_extension("lock"), context)?;
+    if let Some(environment) = Environment::open(&folder) {
+        environment.touch();
+        return Ok(environment);
+    }
+    let environment = build(recipe, &folder, context);
+    if environment.is_err() {
+        let _ = fsx::remove_tree(&folder);
+    }
+    environment
+}
+
+fn wait(path: &Path, context: &Context) -> Result<Lock, TaskError> {
+    let mut is_logged = false;
+    loop {
+        context.check_cancelled()?;
+        if let Some(lock) = Lock::try_acquire(path).map_err(at(path))? {
+            return Ok(lock);
+        }
+        if !is_logged {
+            context
+                .progress
+                .log("waits for another process, which builds the environment");
+            is_logged = true;
+        }
+        std::thread::sleep(LOOK);
+    }
+}
+
+fn build(recipe: &Recipe, folder: &Path, context: &Context) -> Result<Environment, TaskError> {
+    let started = Instant::now();
+    match fsx::remove_tree(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(folder)(error)),
+        _ => {}
+    }
+    let (project, packages) = (folder.join(PROJECT), folder.join(PACKAGES));
+    fsx::make_folders(&project).map_err(at(&project))?;
+    for (name, text) in [("pyproject.toml", recipe.project), ("uv.lock", recipe.lock)] {
+        let path = project.join(name);
+        fs::write(&path, text).map_err(at(&path))?;
+    }
+    sync(recipe, &project, &packages, context)?;
+    seal(&packages).map_err(at(&packages))?;
+    let versions = versions(recipe.uv, &packages);
+    let used = folder.join(USED);
+    fs::write(&used, "").map_err(at(&used))?;
+    let complete = json!(Complete {
+        versions: versions.clone(),
+    });
+    let path = folder.join(COMPLETE);
+    fsx::replace(&path, folder, fsx::SHARED, complete.to_string().as_bytes()).map_err(at(&path))?;
+    let seconds = started.elapsed().as_secs_f64();
+    let line = format!("built the environment in {seconds:.1} s: {versions}");
+    context.progress.log(&line);
+    Ok(Environment {
+        folder: folder.to_path_buf(),
+        versions,
+    })
+}
+
+fn sync(
+    recipe: &Recipe,
+    project: &Path,
+    packages: &Path,
+    context: &Context,
+) -> Result<(), TaskError> {
+    let passed = PASSED.iter().filter_map(|name| {
+        let value = std::env::var_os(name)?;
+        Some((*name, value))
+    });
+    let mut command = Command::new(recipe.uv);
+    command
+        .args([
+            "sync",
+            "--locked",
+            "--no-install-project",
+            "--compile-bytecode",
+        ])
+        .args(["--no-progress", "--project"])
+        .arg(project)
+        .args(recipe.options)
+        .current_dir(project)
+        .env_clear()
+        .envs(passed)
+        .env("LANG", "C.UTF-8")
+        .env("UV_PROJECT_ENVIRONMENT", packages);
+    let started = Child::start(Start {
+        command,
+        program: recipe.uv,
+        shell: None,
+        secrets: Secrets::default(),
+        isolation: None,
+    });
+    let ended = started.and_then(|child| child.watch(context));
+    ended.map_err(|error| match error {
+        TaskError::Failed(message) if !context.cancelled.load(Ordering::Relaxed) => {
+            TaskError::Failed(format!(
+                "the environment of `runner` was not built: `uv sync --locked`: {message}"
+            ))
+        }
+        error => error,
+    })
+}
+
+/// Makes folders read-only, so that no line adds or removes a package. Files may be links to those
+/// of uv's cache.
+fn seal(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            seal(&entry.path())?;
+        }
+    }
+    fs::set_permissions(folder, Permissions::from_mode(0o555))
+}
+
+/// The versions of uv and of the interpreter, as they say themselves.
+fn versions(uv: &Path, packages: &Path) -> String {
+    let output = Command::new(uv).arg("--version").env_clear().output();
+    let uv = output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_string(),
+    );
+    // `uv 0.9.1 (abc123 2026-01-01)`
+    let uv = uv.split(" (").next().unwrap_or_default().to_string();
+    let config = fsx::read_regular_text(&packages.join("pyvenv.cfg")).unwrap_or_default();
+    let value = |name: &str| {
+        let mut lines = config.lines().filter_map(|line| line.split_once('='));
+        let found = lines.find(|(key, _)| key.trim() == name);
+        found.map_or(String::new(), |(_, value)| value.trim().to_string())
+    };
+    format!(
+        "{uv}, {} {}",
+        value("implementation"),
+        value("version_info")
+    )
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> TaskError + '_ {
+    |source| TaskError::Io {
+        path: path.to_path_buf(),
+        source,
+    }
+}
