@@ -1,17 +1,21 @@
 //! `compare`: two models on the same images, image by image.
 
+mod sheet;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::evaluate::image_names;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::metrics::mcnemar;
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
+use sheet::Difference;
 
 /// Compares the predictions of two evaluations (`predictions: true`) on the same images.
 ///
@@ -20,7 +24,13 @@ use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
 /// is the p-value of McNemar's exact test of whether they differ.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Compare {}
+pub struct Compare {
+    /// Also give the output `images`: at most this many images on which the models differ, those
+    /// first that only one model gets right. Needs the input `data`, the dataset of the evaluations.
+    /// The output stays in this store if the licence of the data forbids sharing.
+    #[schemars(range(max = 100))]
+    pub show: usize,
+}
 
 const METRICS: [&str; 7] = [
     "agreement",
@@ -32,8 +42,11 @@ const METRICS: [&str; 7] = [
     "only_b",
 ];
 
-/// The output with the images on which the models differ.
+/// The output with a row for each image on which the models differ.
 const FLIPS: &str = "flips";
+/// The input with the images, and the output that shows some of them.
+const DATA: &str = "data";
+const SHOWN: &str = "images";
 
 impl Stage for Compare {
     const NAME: &'static str = "compare";
@@ -44,17 +57,28 @@ impl Stage for Compare {
     const MEANING: Meaning = Meaning::Plain;
 
     fn inputs(&self) -> Vec<InputSpec> {
-        vec![
+        let mut inputs = vec![
             InputSpec::one("a", PortType::Table),
             InputSpec::one("b", PortType::Table),
-        ]
+        ];
+        if self.show > 0 {
+            inputs.push(InputSpec::one(DATA, PortType::Dataset));
+        }
+        inputs
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
-        vec![
+        let mut outputs = vec![
             OutputSpec::metrics("metrics", &METRICS),
             OutputSpec::table_blob(FLIPS),
-        ]
+        ];
+        if self.show > 0 {
+            outputs.push(OutputSpec {
+                is_plot: true,
+                ..OutputSpec::new(SHOWN, PortType::Files)
+            });
+        }
+        outputs
     }
 
     fn withholds(&self) -> Withholds {
@@ -104,8 +128,51 @@ impl Stage for Compare {
             columns: columns.map(String::from).to_vec(),
             rows: flips,
         };
-        Ok(Outputs::one("metrics", Artifact::Metrics(counts.metrics()))
-            .and(FLIPS, Artifact::Table(flips)))
+        let outputs = Outputs::one("metrics", Artifact::Metrics(counts.metrics()))
+            .and(FLIPS, Artifact::Table(flips));
+        Ok(match self.show {
+            0 => outputs,
+            _ => outputs.and(SHOWN, self.sheet(context, &a, &b)?),
+        })
+    }
+}
+
+impl Compare {
+    fn sheet(
+        &self,
+        context: &Context,
+        a: &[Prediction],
+        b: &[Prediction],
+    ) -> Result<Artifact, TaskError> {
+        let data = context.input(DATA)?;
+        let names = image_names(data);
+        if !a.iter().map(|it| &it.image).eq(&names) {
+            let message =
+                "`data` is not the dataset of the evaluations: its images have other names";
+            return Err(TaskError::Input(message.to_string()));
+        }
+        let mut shown: Vec<(usize, &Prediction, &Prediction)> = a
+            .iter()
+            .zip(b)
+            .enumerate()
+            .filter(|(_, (one, other))| one.predicted != other.predicted)
+            .map(|(index, (one, other))| (index, one, other))
+            .collect();
+        // Stable: in the order of the dataset otherwise.
+        shown.sort_by_key(|(_, one, other)| one.is_right == other.is_right);
+        shown.truncate(self.show);
+        let shown: Vec<Difference> = shown
+            .into_iter()
+            .map(|(index, one, other)| Difference {
+                index,
+                label: &one.label,
+                a: (&one.predicted, one.is_right),
+                b: (&other.predicted, other.is_right),
+            })
+            .collect();
+        let blob = context.blobs.write(&sheet::svg(context, data, &shown)?)?;
+        let files = [(format!("{SHOWN}.svg"), blob)].into_iter().collect();
+        Ok(Artifact::Files(files))
     }
 }
 

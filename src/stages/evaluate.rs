@@ -144,7 +144,7 @@ impl Stage for Evaluate {
 
 /// The name of each image of a dataset: its path, or its number where images are packed; with the
 /// part in front if there are several.
-fn image_names(data: &TaskInput) -> Vec<String> {
+pub(super) fn image_names(data: &TaskInput) -> Vec<String> {
     let Artifact::Dataset(dataset) = &data.artifact else {
         return Vec::new();
     };

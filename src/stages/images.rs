@@ -65,6 +65,36 @@ pub fn load_within<'a>(
     whole.finish(dataset)
 }
 
+/// The images at some positions of a dataset, transformed. Nothing is cached.
+pub fn at(
+    context: &Context,
+    input: &TaskInput,
+    positions: &[usize],
+    target: &Transform,
+) -> Result<Vec<Picture>, TaskError> {
+    let dataset = dataset(input)?;
+    let mut starts = Vec::with_capacity(dataset.parts.len());
+    let mut total = 0;
+    for part in &dataset.parts {
+        starts.push(total);
+        total += count_of(part);
+    }
+    let picture = |position: &usize| {
+        let place = starts.partition_point(|start| start <= position);
+        let part = place.checked_sub(1).filter(|_| *position < total);
+        let none = || TaskError::Input(format!("the dataset has {total} images, not {position}"));
+        let place = part.ok_or_else(none)?;
+        let origin = Origin {
+            context,
+            input,
+            part: &dataset.parts[place],
+            target: Some(*target),
+        };
+        origin.picture(position - starts[place])
+    };
+    positions.iter().map(picture).collect()
+}
+
 /// The dataset of an input.
 pub fn dataset(input: &TaskInput) -> Result<&Dataset, TaskError> {
     match &input.artifact {

@@ -1,5 +1,11 @@
 //! Typed outputs of commands: a method of a lab's own beside the built-in ones.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ribflow::ml::data::decode::decode;
+use ribflow::ml::data::mini_rib::{Collection, Split, render};
+use ribflow::ml::data::picture::Picture;
+use ribflow::ml::data::resize::{Filter, Transform};
 use serde_json::Value;
 
 use super::*;
@@ -44,7 +50,7 @@ stages:
     each: [method]
     use: finetune
     needs: { init: start, data: images }
-    with: { method: \"${method}\", epochs: 1, batch: 8, warmup: 0 }
+    with: { method: \"${method}\", epochs: 2, lr: 0.1, batch: 8, warmup: 0 }
     cases:
       - when: method.script
         use: command
@@ -61,7 +67,7 @@ stages:
             copies: images
             cloud: { arrays: { file: deep/features.npy } }
   accuracy: { each: [method], use: evaluate, needs: { model: tuned, data: images }, with: { predictions: true } }
-  agreement: { use: compare, needs: { a: \"accuracy[method=ft].predictions\", b: \"accuracy[method=mine].predictions\" } }
+  agreement: { use: compare, needs: { a: \"accuracy[method=ft].predictions\", b: \"accuracy[method=mine].predictions\", data: images }, with: { show: 4 } }
   again: { use: evaluate, needs: { model: \"tuned[method=mine]\", data: \"tuned[method=mine].copies\" } }
   apart: { use: ot, needs: { a: \"tuned[method=mine].cloud\", b: \"tuned[method=mine].cloud\" }, with: { distance: wasserstein } }
 ";
@@ -174,6 +180,42 @@ fn compared_image_by_image(space: &TestSpace, found: &Value) {
     );
     let difference = agreement["difference"]["value"].as_f64().unwrap();
     assert!((difference - (right(&mine) - right(&ft))).abs() < 1e-9);
+    let mut shown: Vec<usize> = (0..20).filter(|it| ft[*it].1 != mine[*it].1).collect();
+    shown.sort_by_key(|it| ft[*it].0 == mine[*it].0);
+    shown.truncate(4);
+    differing_images_are_shown(space, &shown);
+}
+
+/// The sheet has these images of the dataset, in this order.
+fn differing_images_are_shown(space: &TestSpace, shown: &[usize]) {
+    assert!(!shown.is_empty());
+    let node = "agreement.images";
+    space
+        .run(&["get", "own.yaml", node, "-o", "got/sheet"])
+        .ok();
+    let sheet = space.read("got/sheet/images.svg");
+    let data = "data:image/png;base64,";
+    let sources = sheet.split(data).skip(1);
+    let drawn: Vec<Vec<u8>> = sources
+        .map(|rest| STANDARD.decode(rest.split('"').next().unwrap()).unwrap())
+        .map(|png| decode(&png).unwrap().pixels)
+        .collect();
+    let set = render(Collection::Sketch, Split::Train, 20, 0);
+    let transform = Transform::square(112, Filter::Bilinear);
+    let expected: Vec<Vec<u8>> = shown
+        .iter()
+        .map(|index| {
+            let picture = Picture {
+                pixels: set.pixels.image(*index).unwrap().to_vec(),
+                width: set.width,
+                height: set.height,
+            };
+            transform.apply(&picture).unwrap()
+        })
+        .collect();
+    assert!(drawn == expected, "the sheet shows other images");
+    let page = space.read("out/own/report.html");
+    assert!(page.contains("images, agreement"), "not on the page");
 }
 
 #[test]
@@ -316,7 +358,9 @@ fn of_withheld_data_only_metrics_and_weights_leave() {
     space.write("own.yaml", text);
     crate::keep::withheld::photos(&space, "private", 3);
     let mine = "tuned[method=mine]";
-    space.run(&["run", "own.yaml", "-q", mine]).ok();
+    space
+        .run(&["run", "own.yaml", "-q", mine, "agreement"])
+        .ok();
     space.run(&["key", "generate"]).ok();
     space.run(&["remote", "add", "lab", "shared"]).ok();
     space
