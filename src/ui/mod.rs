@@ -2,6 +2,7 @@
 //! knows events and graphs; it makes no decisions and starts nothing.
 
 pub mod diagram;
+mod estimate;
 pub mod json;
 pub mod kind;
 pub mod live;
@@ -9,6 +10,7 @@ pub mod log;
 pub mod overview;
 pub mod paint;
 pub mod plain;
+mod running;
 pub mod streams;
 pub mod table;
 pub mod tally;

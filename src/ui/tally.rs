@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::estimate::{Estimates, StageTally, stage_of};
+use super::running::Running;
 use crate::engine::event::Event;
-use crate::engine::price::forecast::{Dominant, Forecast, NodeForecast};
+use crate::engine::price::forecast::Forecast;
 
 /// The counts of a run so far. Times are seconds since the start of the run; work is in core
 /// seconds.
@@ -25,85 +27,12 @@ pub struct Tally {
     first_start: Option<f64>,
 }
 
-#[derive(Clone, Debug)]
-struct Running {
-    since: f64,
-    threads: f64,
-    /// The time of the last report, or of the start.
-    reported: f64,
-    phase: Option<Phase>,
-}
-
-/// A node reports its progress in phases, such as decoding, training and testing. Each phase counts
-/// from 0 to its own total.
-#[derive(Clone, Debug)]
-struct Phase {
-    since: f64,
-    done: u64,
-    total: u64,
-    unit: String,
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Ran,
     Reused,
     Failed,
     Skipped,
-}
-
-#[derive(Clone, Debug, Default)]
-struct StageTally {
-    /// The number of nodes that have not ended.
-    left: usize,
-    /// Their forecast work, and the number of nodes without a forecast.
-    foreseen_left: f64,
-    unforeseen_left: usize,
-    dominated_by: Dominant,
-    ran: Observed,
-}
-
-/// The work of nodes that have run, compared with their forecasts.
-#[derive(Clone, Copy, Debug, Default)]
-struct Observed {
-    nodes: usize,
-    worked: f64,
-    /// The work of nodes with a forecast, and the sum of the forecasts.
-    worked_foreseen: f64,
-    foreseen: f64,
-}
-
-impl Observed {
-    fn add(&mut self, worked: f64, forecast: Option<&NodeForecast>) {
-        self.nodes += 1;
-        self.worked += worked;
-        if let Some(forecast) = forecast {
-            self.worked_foreseen += worked;
-            self.foreseen += forecast.seconds;
-        }
-    }
-
-    fn join(&mut self, other: &Self) {
-        self.nodes += other.nodes;
-        self.worked += other.worked;
-        self.worked_foreseen += other.worked_foreseen;
-        self.foreseen += other.foreseen;
-    }
-
-    /// The correction factor for forecasts.
-    fn factor(&self) -> Option<f64> {
-        (self.foreseen > 0.0).then(|| self.worked_foreseen / self.foreseen)
-    }
-
-    /// The same, as if another `PRIOR` nodes had the factor `other`.
-    fn damped(&self, other: f64) -> f64 {
-        let prior = PRIOR * self.foreseen / self.nodes.max(1) as f64;
-        (self.worked_foreseen + other * prior) / (self.foreseen + prior)
-    }
-
-    fn mean(&self) -> Option<f64> {
-        (self.nodes > 0).then(|| self.worked / self.nodes as f64)
-    }
 }
 
 impl Tally {
@@ -158,13 +87,7 @@ impl Tally {
             Event::NodeStarted { id, threads, .. } => {
                 self.first_start.get_or_insert(now);
                 self.reopen(id);
-                let running = Running {
-                    since: now,
-                    threads: (*threads).max(1) as f64,
-                    reported: now,
-                    phase: None,
-                };
-                self.running.insert(id.clone(), running);
+                self.running.insert(id.clone(), Running::new(now, *threads));
             }
             Event::NodeProgress {
                 id,
@@ -254,7 +177,7 @@ impl Tally {
     /// its stage or, without any, as the mean stage.
     pub fn time_left(&self, now: f64) -> Option<f64> {
         let elapsed = now - self.first_start?;
-        let estimates = Estimates::of(self, now);
+        let estimates = Estimates::of(&self.stages, &self.running, &self.forecast, now);
         let mean = estimates.mean.filter(|_| elapsed > 0.0)?;
         let mut left = 0.0;
         for (name, stage) in &self.stages {
@@ -279,151 +202,11 @@ impl Tally {
     }
 }
 
-/// The least share of a node that says how long the whole takes: the first steps are slow.
-const TELLING: f64 = 0.05;
-
-/// The share from which on a node's own pace is better known than that of similar stages.
-const CONVINCING: f64 = 0.3;
-
-/// How many nodes of transport the factor of the machine counts for: the time of each varies by
-/// several times.
-const PRIOR: f64 = 3.0;
-
-/// The unit of a phase before the work itself.
-const DECODED: &str = "images decoded";
-
-/// Seconds; shorter nodes count as that long.
-const SHORTEST: f64 = 0.01;
-
-/// How long nodes turn out to be, from those that have run and from how far the running ones are.
-struct Estimates<'a> {
-    stages: BTreeMap<&'a str, Observed>,
-    /// Of all stages that the same thing takes most time of.
-    groups: BTreeMap<Dominant, Observed>,
-    /// Of the stages of which something is known, the geometric mean of the length of a node.
-    mean: Option<f64>,
-}
-
-/// The totals of all stages that the same thing takes most time of.
-fn groups(tally: &Tally, stages: &BTreeMap<&str, Observed>) -> BTreeMap<Dominant, Observed> {
-    let mut groups: BTreeMap<Dominant, Observed> = BTreeMap::new();
-    for (name, ran) in stages {
-        let stage = tally.stages.get(*name);
-        let dominant = stage.map_or_else(Dominant::default, |stage| stage.dominated_by);
-        groups.entry(dominant).or_default().join(ran);
-    }
-    groups
-}
-
-impl<'a> Estimates<'a> {
-    fn of(tally: &'a Tally, now: f64) -> Self {
-        let ran = tally.stages.iter().filter(|(_, stage)| stage.ran.nodes > 0);
-        let mut stages: BTreeMap<&str, Observed> = ran
-            .map(|(name, stage)| (name.as_str(), stage.ran))
-            .collect();
-        let by_ran = groups(tally, &stages);
-        for (id, running) in &tally.running {
-            let stage = stage_of(id);
-            let is_known = tally.stages.get(stage).is_some_and(|it| it.ran.nodes > 0);
-            if let (Some(left), false) = (running.left(now), is_known) {
-                let forecast = tally.forecast.nodes.get(id);
-                let mut whole = running.spent(now) + left;
-                let alike = forecast.map(|node| (node, by_ran.get(&node.dominated_by)));
-                if let Some((node, Some(alike))) = alike
-                    && let Some(factor) = alike.factor()
-                {
-                    let weight = (running.share() / CONVINCING).min(1.0);
-                    whole = weight * whole + (1.0 - weight) * node.seconds * factor;
-                }
-                stages.entry(stage).or_default().add(whole, forecast);
-            }
-        }
-        let groups = groups(tally, &stages);
-        // Lengths differ by orders of magnitude: the arithmetic mean would be that of the longest.
-        let logs = stages.values().filter_map(Observed::mean);
-        let logs: Vec<f64> = logs.map(|mean| mean.max(SHORTEST).ln()).collect();
-        let mean = (logs.iter().sum::<f64>() / logs.len() as f64).exp();
-        Self {
-            mean: (!logs.is_empty()).then_some(mean),
-            stages,
-            groups,
-        }
-    }
-
-    fn length(&self, stage: &str) -> Option<f64> {
-        self.stages.get(stage)?.mean()
-    }
-
-    fn factor(&self, stage: &str, dominant: Dominant) -> f64 {
-        let own = self.stages.get(stage).filter(|ran| ran.foreseen > 0.0);
-        // Nodes without work of their own have nothing in common.
-        let alike = match dominant {
-            Dominant::Overhead => None,
-            Dominant::Transport => self.machine(),
-            _ => self.groups.get(&dominant).and_then(Observed::factor),
-        };
-        match (own, alike) {
-            (Some(own), Some(alike)) if dominant == Dominant::Transport => own.damped(alike),
-            (own, alike) => own.and_then(Observed::factor).or(alike).unwrap_or(1.0),
-        }
-    }
-
-    /// The factor of the machine, by the arithmetic that has run on it.
-    fn machine(&self) -> Option<f64> {
-        self.groups.get(&Dominant::Arithmetic)?.factor()
-    }
-}
-
-impl Running {
-    fn report(&mut self, now: f64, done: u64, total: u64, unit: &str) {
-        let goes_on = |phase: &&mut Phase| {
-            phase.unit == unit && phase.total == total && phase.done <= done && phase.done < total
-        };
-        match self.phase.as_mut().filter(goes_on) {
-            Some(phase) => phase.done = done,
-            None => {
-                self.phase = Some(Phase {
-                    since: self.reported,
-                    done,
-                    total,
-                    unit: unit.to_string(),
-                });
-            }
-        }
-        self.reported = now;
-    }
-
-    /// The work done so far.
-    fn spent(&self, now: f64) -> f64 {
-        (now - self.since) * self.threads
-    }
-
-    /// The done part of the phase, from 0 to 1; 0 if its total is unknown.
-    fn share(&self) -> f64 {
-        let phase = self.phase.as_ref().filter(|phase| phase.total > 0);
-        phase.map_or(0.0, |phase| {
-            (phase.done as f64 / phase.total as f64).min(1.0)
-        })
-    }
-
-    /// The remaining work at its own pace, if its phase says that.
-    fn left(&self, now: f64) -> Option<f64> {
-        let phase = self.phase.as_ref()?;
-        let share = self.share();
-        let tells = phase.unit != DECODED && (TELLING..=1.0).contains(&share);
-        tells.then(|| (now - phase.since) * self.threads * (1.0 - share) / share)
-    }
-}
-
-/// The stage in a node's id: `tuned` of `tuned[source=rich]`.
-fn stage_of(id: &str) -> &str {
-    id.split('[').next().unwrap_or(id)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::digest::Digest;
+    use crate::engine::price::forecast::{Dominant, NodeForecast};
 
     fn started(id: &str) -> Event {
         Event::NodeStarted {
