@@ -19,10 +19,11 @@ use super::sharing;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::contract::source::SourceShape;
-use crate::diag::nearest;
+use crate::diag::{listed, nearest};
 use crate::engine::event::RunState;
 use crate::engine::journal::{self, LastRun, WorkflowIdentity};
 use crate::engine::{self, Survey};
+use crate::remote::exchange::Exchange;
 use crate::stages;
 use crate::store::export::{folder_name, is_one_file};
 use crate::store::record::Port;
@@ -113,7 +114,8 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
             return Err(missing_result(
                 error,
                 stays,
-                &arguments.workflow,
+                arguments,
+                exchange.as_deref(),
                 &graph.dag[*node].id,
             ));
         }
@@ -140,32 +142,50 @@ pub fn run(arguments: &GetArguments, call: &Call, output: &mut dyn Write) -> Res
 fn missing_result(
     error: ExportError,
     stays: bool,
-    workflow: &WorkflowArguments,
+    arguments: &GetArguments,
+    exchange: Option<&Exchange>,
     id: &str,
 ) -> Failure {
     let absent = matches!(error, ExportError::Blob(BlobError::Missing(_)));
-    let blob = matches!(
-        error,
-        ExportError::Blob(BlobError::Missing(_) | BlobError::Damaged(_))
-    );
-    match blob {
-        false => error.into(),
-        true => {
-            let (workflow, node) = (workflow.typed(), quoted(id));
-            let again = format!("`ribflow run {workflow} {node} --force {node}` computes it");
-            match stays {
-                // The content of a record that was pulled alone is at the remote.
-                false if absent => Failure::failed(format!("{id}: {error}")).hint(format!(
-                    "`--remote NAME` fetches it from a remote that has it; {again} again"
-                )),
-                false => Failure::failed(format!("{id}: {error}")).hint(format!("{again} again")),
-                true => Failure::failed(format!(
-                    "{id}: {error}; {}, and stays in the lab that made it",
-                    sharing::withheld_reason(1)
-                ))
-                .hint(format!("where the data is, {again}")),
-            }
-        }
+    if !absent && !matches!(error, ExportError::Blob(BlobError::Damaged(_))) {
+        return error.into();
+    }
+    let (workflow, node) = (arguments.workflow.typed(), quoted(id));
+    let again = format!("`ribflow run {workflow} {node} --force {node}` computes it");
+    if stays {
+        let reason = sharing::withheld_reason(1);
+        let message = format!("{id}: {error}; {reason}, and stays in the lab that made it");
+        return Failure::failed(message).hint(format!("where the data is, {again}"));
+    }
+    let failure = Failure::failed(format!("{id}: {error}"));
+    match absent {
+        // The content of a record that was pulled alone is at the remote.
+        true => failure.hint(format!("{}; {again} again", whereabouts(exchange))),
+        false => failure.hint(format!("{again} again")),
+    }
+}
+
+/// Which remotes may have what the store lacks. `exchange` has been asked.
+fn whereabouts(exchange: Option<&Exchange>) -> String {
+    let peers = exchange.map_or(&[][..], Exchange::peers);
+    let silent = peers.iter().filter(|peer| peer.remote.is_down());
+    let silent: Vec<&str> = silent.map(|peer| peer.name.as_str()).collect();
+    if !silent.is_empty() {
+        return format!("{} did not answer: try again later", listed(silent));
+    }
+    let asked: Vec<&str> = peers.iter().map(|peer| peer.name.as_str()).collect();
+    let configured = sharing::configured();
+    let others = configured.iter().map(String::as_str);
+    let others: Vec<&str> = others.filter(|name| !asked.contains(name)).collect();
+    match (others.as_slice(), asked.as_slice()) {
+        ([], []) => "`--remote NAME` fetches it from a remote that has it".to_string(),
+        ([only], _) => format!("`--remote {only}` fetches it if `{only}` has it"),
+        ([], _) if configured.is_empty() => format!("{} does not have it", listed(asked)),
+        ([], _) => "no configured remote has it".to_string(),
+        _ => format!(
+            "`--remote NAME` fetches it from a remote that has it: {} were not asked",
+            listed(others)
+        ),
     }
 }
 

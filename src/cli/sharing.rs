@@ -11,6 +11,7 @@ use crate::engine::RemoteRecords;
 use crate::fetch::pace::Limits;
 use crate::fetch::web::silence::{self, Verdicts};
 use crate::quantity::count;
+use crate::remote::config::Config;
 use crate::remote::exchange::{Exchange, Peer, Refusal};
 use crate::remote::home::Home;
 use crate::remote::patience::{Patience, Patient};
@@ -51,6 +52,15 @@ pub fn exchange_of(name: &str, remote: Box<dyn Remote>) -> Result<Exchange, Fail
         writes: true,
     };
     Ok(lab()?.exchange_with(vec![peer])?)
+}
+
+/// The names of the configured remotes, for a hint: none where the configuration can't be read.
+pub fn configured() -> Vec<String> {
+    let config = Home::of_user()
+        .ok()
+        .and_then(|home| Config::read(&home).ok());
+    let remotes = config.map(|config| config.remotes).unwrap_or_default();
+    remotes.into_keys().collect()
 }
 
 fn lab() -> Result<UserProfile, Failure> {

@@ -104,6 +104,63 @@ fn what_stays_for_want_of_share_is_not_called_lost() {
     assert!(kept.stderr.contains("without `share: true`"), "{kept}");
 }
 
+/// A reviewer has the records, and asks for the content of one.
+#[test]
+fn a_result_without_its_content_is_told_with_the_remotes_that_may_have_it() {
+    let place = TestSpace::new();
+    let url = |name: &str| format!("file://{}", place.path(name).display());
+    let [a, b] = [Laboratory::new(), Laboratory::new()];
+    let key = a.key("aachen");
+    a.space.write("twins.yaml", TWINS);
+    a.run(&["run", "twins.yaml", "--quiet"]).ok();
+    a.run(&["push", "twins.yaml", "--remote", &url("lab")]).ok();
+    b.run(&["trust", "add", &key]).ok();
+    b.space.write("twins.yaml", TWINS);
+    let pull = [
+        "pull",
+        "twins.yaml",
+        "--records-only",
+        "--remote",
+        &url("lab"),
+    ];
+    b.run(&pull).ok();
+    let get = ["get", "twins.yaml", "one", "-o", "images"];
+    let told = |more: &[&str], hint: &str| {
+        let told = b.run(&[&get[..], more].concat()).expect(1);
+        assert!(told.stderr.contains(hint), "{told}");
+    };
+    told(
+        &[],
+        "`--remote NAME` fetches it from a remote that has it; `ribflow run twins.yaml one",
+    );
+    b.add_remote("lab", &url("lab"), &[]);
+    told(&[], "`--remote lab` fetches it if `lab` has it; ");
+    let other = url("other");
+    std::fs::create_dir(place.path("other")).unwrap();
+    told(
+        &["--remote", &other],
+        "`--remote lab` fetches it if `lab` has it; ",
+    );
+    // What the lab has lost.
+    let objects = place.path("lab/objects");
+    std::fs::rename(&objects, place.path("objects")).unwrap();
+    told(
+        &["--remote", "lab"],
+        "no configured remote has it; `ribflow run twins.yaml one",
+    );
+    b.add_remote("other", &other, &[]);
+    told(
+        &["--remote", "lab"],
+        "`--remote other` fetches it if `other` has it; ",
+    );
+    told(
+        &["--remote", "lab", "--remote", "other"],
+        "no configured remote has it; ",
+    );
+    std::fs::rename(place.path("objects"), &objects).unwrap();
+    b.run(&[&get[..], &["--remote", "lab"]].concat()).ok();
+}
+
 #[test]
 fn a_missing_token_is_reported_where_the_push_fails() {
     let lab = Laboratory::new();
