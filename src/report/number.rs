@@ -51,6 +51,14 @@ impl Number {
         }
     }
 
+    /// The same with more decimals, if `decimals` is more.
+    pub fn at_least(self, decimals: usize) -> Self {
+        Self {
+            decimals: self.decimals.max(decimals),
+            ..self
+        }
+    }
+
     /// For terminals and text files, in ASCII.
     pub fn ascii(&self) -> String {
         let decimals = self.decimals;
@@ -70,9 +78,9 @@ impl Number {
         self.ascii().replace('-', "\u{2212}")
     }
 
-    /// For CSV: up to four more decimals than displayed, no plus sign.
+    /// For CSV: at least four decimals, no plus sign.
     pub fn plain(&self) -> String {
-        let scale = 10f64.powi(4);
+        let scale = 10f64.powi(self.decimals.max(4) as i32);
         let rounded = (self.value * scale).round() / scale;
         if rounded == 0.0 {
             "0".to_string()
@@ -85,6 +93,21 @@ impl Number {
     pub fn is_zero(&self) -> bool {
         (self.value.abs() * 10f64.powi(self.decimals as i32)).round() == 0.0
     }
+}
+
+/// The most decimals that are worth a column.
+const DECIMALS: usize = 12;
+
+/// The fewest decimals, at most 12, with which `value` is shown within `error`, a share of it.
+pub fn decimals_within(value: f64, error: f64) -> usize {
+    let shown = |decimals: usize| format!("{value:.decimals$}").parse().unwrap_or(value);
+    let fits = |decimals: &usize| (shown(*decimals) - value).abs() <= error * value.abs();
+    (0..DECIMALS).find(fits).unwrap_or(DECIMALS)
+}
+
+/// The decimals with which a file wrote `value`, at most 12.
+pub fn decimals_written(value: f64) -> usize {
+    decimals_within(value, 1e-12)
 }
 
 /// Seconds since 1970 as `2026-03-01T14:05:09Z` (Howard Hinnant's days-to-civil algorithm).
@@ -117,8 +140,27 @@ mod tests {
         assert_eq!(Number::points(-5.16).ascii(), "-5.2");
         assert_eq!(Number::points(5.16).typeset(), "+5.2");
         assert_eq!(Number::points(-0.04).typeset(), "0.0");
+        for (value, decimals) in [
+            (0.0, 0),
+            (3.0, 0),
+            (0.005, 3),
+            (12.5, 1),
+            (1e-7, 7),
+            (0.1, 1),
+        ] {
+            assert_eq!(decimals_written(value), decimals, "{value}");
+        }
+        assert_eq!(decimals_within(0.034_567, 0.05), 3);
         assert_eq!(Number::percent(63.0).plain(), "63");
         assert_eq!(Number::percent(1.0 / 3.0).plain(), "0.3333");
+        assert_eq!(
+            Number::hundredths(0.005, false).at_least(3).ascii(),
+            "0.005"
+        );
+        assert_eq!(
+            Number::hundredths(1e-6, false).at_least(6).plain(),
+            "0.000001"
+        );
         assert_eq!(utc(951_827_696), "2000-02-29T12:34:56Z");
     }
 }

@@ -122,6 +122,12 @@ fn values(view: &View, verdicts: &Verdicts) -> Markup {
     let row = |value: &JudgedValue| {
         let entry = &verdicts.expected.published.values[value.entry];
         let words = trace::of(view, &value.target.name, &value.target.nodes);
+        let decimals = value.decimals(&verdicts.expected.published);
+        let shown = |value, signed| {
+            Number::hundredths(value, signed)
+                .at_least(decimals)
+                .typeset()
+        };
         html! {
             tr title=(words) {
                 th scope="row" { code { (value.target.name) } (marks(&value.deviations)) }
@@ -183,8 +189,4 @@ fn chip(verdict: Verdict) -> Markup {
 
 fn marks(deviations: &[usize]) -> Markup {
     html! { @for place in deviations { sup { "[" (place + 1) "]" } } }
-}
-
-fn shown(value: f64, signed: bool) -> String {
-    Number::hundredths(value, signed).typeset()
 }

@@ -5,6 +5,7 @@ use super::observe::{Observed, RepeatMasks, Repeats, observe};
 use super::published::{Check, Claim, Published, Take};
 use super::setting::Deviation;
 use super::target::Target;
+use crate::report::number::{Number, decimals_within, decimals_written};
 use crate::report::view::View;
 
 /// The verdict on a published number or a claim.
@@ -81,6 +82,14 @@ pub struct JudgedValue {
 }
 
 impl JudgedValue {
+    /// The decimals of its numbers: those of the published number and of the tolerance, both as
+    /// written, and as many as show what is allowed.
+    pub fn decimals(&self, published: &Published) -> usize {
+        let tolerance = published.values[self.entry].tolerance;
+        let written = decimals_written(self.published).max(decimals_written(tolerance));
+        written.max(decimals_within(self.allowed, 0.05))
+    }
+
     pub fn difference(&self) -> Option<f64> {
         self.observed
             .map(|observed| observed.value - self.published)
@@ -350,12 +359,24 @@ fn evidence(check: &Check, first: &[Observed], rest: &[Observed], others: &[Targ
 }
 
 fn in_words(observed: &Observed) -> String {
+    let noise = match (observed.deviation, observed.interval) {
+        (Some(deviation), _) => deviation,
+        (None, Some([low, high])) => high - low,
+        (None, None) => 0.0,
+    };
+    // Numbers of another scale than percent are not all 0.00.
+    let scale = if noise > 0.0 { noise } else { observed.value };
+    let decimals = decimals_within(scale, 0.05);
+    let number = |value: f64| Number::hundredths(value, false).at_least(decimals).ascii();
+    let value = number(observed.value);
     if let Some(p_value) = observed.p_value {
-        return format!("{:.2}, p {p_value:.3}", observed.value);
+        return format!("{value}, p {p_value:.3}");
     }
     match (observed.deviation, observed.interval) {
-        (Some(deviation), _) => format!("{:.2} ± {deviation:.2}", observed.value),
-        (None, Some([low, high])) => format!("{:.2} (95 % {low:.2} to {high:.2})", observed.value),
-        _ => format!("{:.2}", observed.value),
+        (Some(deviation), _) => format!("{value} ± {}", number(deviation)),
+        (None, Some([low, high])) => {
+            format!("{value} (95 % {} to {})", number(low), number(high))
+        }
+        _ => value,
     }
 }

@@ -15,16 +15,15 @@ pub fn values_table(verdicts: &Verdicts) -> Table {
     let row = |value: &JudgedValue| {
         let values = &published.values[value.entry];
         let observed = value.observed;
+        let decimals = value.decimals(published);
+        let number = |value, signed| Number::hundredths(value, signed).at_least(decimals);
+        let difference = value.difference();
         vec![
             Cell::text(&value.target.name),
-            Cell::Number(Number::hundredths(value.published, false)),
-            Cell::or_not_run(observed.map(|observed| Number::hundredths(observed.value, false))),
-            Cell::maybe(
-                value
-                    .difference()
-                    .map(|difference| Number::hundredths(difference, true)),
-            ),
-            Cell::Number(Number::hundredths(value.allowed, false)),
+            Cell::Number(number(value.published, false)),
+            Cell::or_not_run(observed.map(|observed| number(observed.value, false))),
+            Cell::maybe(difference.map(|difference| number(difference, true))),
+            Cell::Number(number(value.allowed, false)),
             Cell::maybe(observed.map(|observed| Number::of(observed.n as f64, ""))),
             Cell::text(value.verdict.words()),
             Cell::text(&marks(&value.deviations)),
