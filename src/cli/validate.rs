@@ -1,7 +1,6 @@
 //! `ribflow validate FILE`: reports all problems of a workflow file at once.
 
 use std::io::Write;
-use std::path::Path;
 
 use clap::Args;
 use serde_json::json;
@@ -45,7 +44,7 @@ pub fn run(
     let registry = stages::registry();
     let (graph, mut warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
     load::expected(&graph)?;
-    warnings.extend(short_trainings(&graph, &target.workflow.file, &registry));
+    warnings.extend(short_trainings(&graph, &registry));
     if common.json {
         let errors: [(); 0] = [];
         writeln!(
@@ -64,11 +63,16 @@ pub fn run(
 }
 
 /// Trainings that end before their warm-up, if the sizes of the datasets are known.
-fn short_trainings(graph: &Graph, file: &Path, registry: &Registry) -> Vec<Diagnostic> {
-    let file = file.display().to_string();
-    let diagnostic = |stage: &ShortStage| Diagnostic {
-        severity: Severity::Warning,
-        ..Diagnostic::nowhere("short-training", &file, stage.to_string()).with_hint(short::HINT)
+fn short_trainings(graph: &Graph, registry: &Registry) -> Vec<Diagnostic> {
+    let diagnostic = |stage: &ShortStage| {
+        let (fields, message) = (["warmup", "epochs"], stage.to_string());
+        let found = graph
+            .places
+            .diagnostic(stage.node, &fields, "short-training", message);
+        Diagnostic {
+            severity: Severity::Warning,
+            ..found.with_hint(short::HINT)
+        }
     };
     short::foreseen(graph, registry)
         .iter()

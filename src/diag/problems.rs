@@ -1,6 +1,7 @@
 //! Collects problems while a text is read, so that one run reports all of them.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Diagnostic, Diagnostics, Place, Severity, SourceId, SourceText, Span};
 
@@ -14,7 +15,7 @@ const ALIKE: usize = 3;
 /// All problems so far, and the texts they are in.
 #[derive(Default)]
 pub struct Problems {
-    sources: Vec<SourceText>,
+    sources: Vec<Arc<SourceText>>,
     found: Vec<Draft>,
     /// Problems that have no place in any text.
     nowhere: Vec<Diagnostic>,
@@ -61,13 +62,13 @@ impl Draft {
 
 impl Problems {
     pub fn add_source(&mut self, source: SourceText) -> SourceId {
-        self.sources.push(source);
+        self.sources.push(Arc::new(source));
         SourceId((self.sources.len() - 1) as u32)
     }
 
     /// Replaces the source text that is shown. The new one must have the same number of bytes.
     pub fn replace_source(&mut self, id: SourceId, source: SourceText) {
-        self.sources[id.0 as usize] = source;
+        self.sources[id.0 as usize] = Arc::new(source);
     }
 
     pub fn text(&self, source: SourceId) -> &str {
@@ -76,6 +77,11 @@ impl Problems {
 
     pub fn source(&self, source: SourceId) -> &SourceText {
         &self.sources[source.0 as usize]
+    }
+
+    /// All texts; places name them by their position.
+    pub fn sources(&self) -> Vec<Arc<SourceText>> {
+        self.sources.clone()
     }
 
     pub fn error(
@@ -204,7 +210,7 @@ impl Problems {
                 .map(|found| self.diagnostic(found)),
         );
         if more > 0 {
-            let file = self.sources.first().map_or("", SourceText::name);
+            let file = self.sources.first().map_or("", |source| source.name());
             let message = format!("there are {more} more problems");
             diagnostics.push(Diagnostic {
                 severity: self.found[0].severity,

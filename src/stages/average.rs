@@ -3,13 +3,15 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::known_classes;
 use super::model;
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::models::average::average;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning,
+    ParameterProblem, Withholds,
 };
 
 /// The weighted mean of models with the same structure, tensor by tensor.
@@ -60,6 +62,27 @@ impl Stage for Average {
         let models = inputs.iter().find(|input| input.name == "models");
         let count = models.map_or(0, |input| input.members.len());
         self.problem(count).into_iter().collect()
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        let members = inputs.get("models").map_or(&[][..], Vec::as_slice);
+        let weight = |index: usize| self.weights.as_ref()?.get(index).copied();
+        // Models with weight 0 are not read.
+        let counted = members
+            .iter()
+            .enumerate()
+            .map(|(index, classes)| match weight(index) {
+                Some(0.0) => None,
+                _ => classes.clone(),
+            });
+        let counted: Vec<_> = counted.collect();
+        let first = counted.iter().flatten().next().cloned();
+        ClassForecast {
+            problems: known_classes::difference(&counted, "models", true)
+                .into_iter()
+                .collect(),
+            ..known_classes::giving("model", first)
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

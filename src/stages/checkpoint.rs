@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use self::classes::CLASSES;
 use self::pin::Pin;
 use super::choice::WordOr;
+use super::known_classes::{self, Classes};
 use super::model::{self, UnknownArchitecture};
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
@@ -31,7 +32,8 @@ use crate::ml::models::config::Input;
 use crate::ml::models::{Role, catalogue};
 use crate::store::artifact::{Artifact, Metric, Metrics};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// The name of the source.
@@ -193,6 +195,14 @@ impl Stage for Checkpoint {
             problems.push(problem.hint("for example `weights: state_dict`"));
         }
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        let listed = self.listed_classes().map(Classes::from);
+        known_classes::giving(
+            "model",
+            listed.or_else(|| known_classes::of(inputs, CLASSES)),
+        )
     }
 
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {

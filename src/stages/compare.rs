@@ -12,6 +12,7 @@ use super::evaluate::image_names;
 use super::price::{CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
+use crate::ml::data::classes::is_same;
 use crate::ml::metrics::mcnemar;
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
@@ -50,7 +51,7 @@ const SHOWN: &str = "images";
 
 impl Stage for Compare {
     const NAME: &'static str = "compare";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "Agreement, flips and McNemar's test of two models on the same images";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
@@ -105,14 +106,14 @@ impl Stage for Compare {
         let mut counts = Counts::default();
         let mut flips = Vec::new();
         for (one, other) in a.iter().zip(&b) {
-            if (&one.image, &one.label) != (&other.image, &other.label) {
+            if !is_same(&one.image, &other.image) || !is_same(&one.label, &other.label) {
                 return Err(TaskError::Input(format!(
                     "`a` has {} ({}) where `b` has {} ({}): the datasets differ",
                     one.image, one.label, other.image, other.label
                 )));
             }
             counts.add(one, other);
-            if one.predicted != other.predicted {
+            if !is_same(&one.predicted, &other.predicted) {
                 let row = [&one.image, &one.label, &one.predicted, &other.predicted];
                 let right = [one.is_right, other.is_right].map(Value::from);
                 flips.push(
@@ -228,7 +229,7 @@ struct Counts {
 impl Counts {
     fn add(&mut self, a: &Prediction, b: &Prediction) {
         self.images += 1;
-        self.same += u64::from(a.predicted == b.predicted);
+        self.same += u64::from(is_same(&a.predicted, &b.predicted));
         self.both_right += u64::from(a.is_right && b.is_right);
         self.only_a += u64::from(a.is_right && !b.is_right);
         self.only_b += u64::from(!a.is_right && b.is_right);

@@ -7,13 +7,18 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
 use super::images;
+use super::known_classes;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::contract::port::{OutputSpec, PortType};
-use crate::store::artifact::{Artifact, Dataset, Part};
-use crate::workflow::kind::{Comparison, Gathers, InputSpec, Meaning, Withholds};
+use crate::ml::data::classes::{difference, labels_in};
+use crate::store::artifact::{Artifact, Dataset, Images, Part};
+use crate::workflow::kind::{
+    ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning, Withholds,
+};
 
-/// Joins the datasets of `needs.parts`, in order. They must have the same classes.
+/// Joins the datasets of `needs.parts`, in order. They must have the same classes, whose labels are
+/// those of the first dataset.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Concat {}
@@ -39,6 +44,17 @@ impl Stage for Concat {
 
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        let parts = inputs.get("parts").map_or(&[][..], Vec::as_slice);
+        let first = parts.first().cloned().flatten();
+        ClassForecast {
+            problems: known_classes::difference(parts, "parts", false)
+                .into_iter()
+                .collect(),
+            ..known_classes::giving("images", first)
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
@@ -70,16 +86,17 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
     let clause = datasets.iter().find_map(|(_, it)| it.clause.clone());
     let mut parts = Vec::new();
     for (index, (axes, dataset)) in datasets.into_iter().enumerate() {
-        if let Some(difference) = difference(&classes, &dataset.classes) {
+        let Some(labels) = labels_in(&classes, &dataset.classes) else {
             let name = named(axes, index);
+            let difference = difference(&classes, &dataset.classes).unwrap_or_default();
             return Err(TaskError::Input(format!(
                 "the classes of {name} differ from those of the first dataset: {difference}"
             )));
-        }
+        };
         for part in &dataset.parts {
             parts.push(Part {
                 axes: merged(axes, &part.axes)?,
-                images: part.images.clone(),
+                images: relabelled(&part.images, &labels),
             });
         }
     }
@@ -91,16 +108,16 @@ fn joined(members: &[TaskInput]) -> Result<Dataset, TaskError> {
     })
 }
 
-/// The first difference between two class lists.
-fn difference(first: &[String], other: &[String]) -> Option<String> {
-    if first.len() != other.len() {
-        return Some(format!("{} instead of {}", other.len(), first.len()));
+/// The images with the labels that `labels` gives for theirs.
+fn relabelled(images: &Images, labels: &[u32]) -> Images {
+    // A label that is out of range is refused where images are read.
+    let new = |label: &mut u32| *label = labels.get(*label as usize).copied().unwrap_or(*label);
+    let mut images = images.clone();
+    match &mut images {
+        Images::Packed { labels, .. } => labels.iter_mut().for_each(new),
+        Images::Encoded { files, .. } => files.iter_mut().for_each(|file| new(&mut file.label)),
     }
-    let mut pairs = first.iter().zip(other).enumerate();
-    let (label, (expected, found)) = pairs.find(|(_, (a, b))| a != b)?;
-    Some(format!(
-        "label {label} is `{found}` instead of `{expected}`"
-    ))
+    images
 }
 
 fn named(axes: &BTreeMap<String, String>, index: usize) -> String {

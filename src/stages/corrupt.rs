@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dataset::summary;
 use super::images;
+use super::known_classes;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, TaskInput, Weight};
 use crate::contract::port::{OutputSpec, PortType};
@@ -19,7 +20,8 @@ use crate::ml::data::picture::Picture;
 use crate::ml::rng::Stream;
 use crate::store::artifact::{Artifact, Dataset, ImageFile, Images, Part, TreeFile};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// The number of images between checks for an interrupt.
@@ -83,6 +85,10 @@ impl Stage for Corrupt {
             problems.push(ParameterProblem::value("textures", message));
         }
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        known_classes::giving("images", known_classes::of(inputs, "images"))
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::choice::WordOr;
 use super::image_folder;
 use super::images;
+use super::known_classes::{self, Classes};
 use super::price::{self, CostEstimate, InputForecasts};
 use super::subset::Subset;
 use super::task::{Context, Location, Outputs, Stage, TaskError, Unkeyed, Weight};
@@ -17,7 +18,8 @@ use crate::ml::data::mini_rib::{self, Collection, Split};
 use crate::ml::data::presets::{self, ObjectnetLabels, Preset};
 use crate::store::artifact::{Artifact, Dataset, Images, Metric, Metrics, Part};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// The maximum number of rendered images: 300 MB of pixels.
@@ -126,6 +128,10 @@ impl Stage for DatasetStage {
         problems.extend(self.check_sealed());
         problems.extend(self.check_selection());
         problems
+    }
+
+    fn classes(&self, _inputs: &InputClasses) -> ClassForecast {
+        known_classes::giving("images", self.known_classes())
     }
 
     fn price(&self, _foreseen: &InputForecasts) -> CostEstimate {
@@ -293,6 +299,30 @@ impl DatasetStage {
             }
         }
         (classes, kept)
+    }
+
+    /// The names of the classes, if they are known without reading the files.
+    fn known_classes(&self) -> Option<Classes> {
+        let mut classes: Vec<String> = match (self.builtin, self.preset) {
+            (Some(_), _) => self.select_builtin(&mini_rib::classes(), &[]).0,
+            (_, Some(preset)) => {
+                let folders = self.wanted_folders(preset).into_iter();
+                folders.map(|folder| folder.class).collect()
+            }
+            // The order of other names depends on their Unicode form on the disk.
+            _ => {
+                let named = self.named_classes()?;
+                named
+                    .iter()
+                    .all(|name| name.is_ascii())
+                    .then(|| named.clone())?
+            }
+        };
+        if self.builtin.is_none() {
+            classes.sort();
+            classes.dedup();
+        }
+        Some(classes.into())
     }
 
     /// The number of images, if it is known without reading the files.

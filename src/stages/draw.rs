@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::corrupt::redone;
 use super::dataset::summary;
 use super::images;
+use super::known_classes;
 use super::price::{self, CostEstimate, InputForecasts};
 use super::task::{Context, Location, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
@@ -15,7 +16,9 @@ use crate::ml::data::drawing::{self, Pattern};
 use crate::ml::data::encode::jpeg;
 use crate::ml::data::picture::Picture;
 use crate::store::artifact::Artifact;
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
+use crate::workflow::kind::{
+    ClassForecast, Comparison, InputClasses, InputSpec, Meaning, Withholds,
+};
 
 /// The JPEG quality of the output.
 const QUALITY: u8 = 95;
@@ -59,6 +62,10 @@ impl Stage for Draw {
 
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        known_classes::giving("images", known_classes::of(inputs, "images"))
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

@@ -7,17 +7,22 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::derived::{Frozen, InputArtifacts, Work, of_model_and_data};
+use super::known_classes;
 use super::price::{self, CostEstimate, InputForecasts, Rows};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
 use super::{images, model};
 use crate::contract::port::{OutputSpec, PortType};
+use crate::ml::data::classes::is_same;
+use crate::ml::train::classes::class_columns;
 use crate::ml::train::evaluate::{
     EvaluateOptions, Evaluation, Prediction, Score, evaluate_known, evaluate_with,
 };
 use crate::store::artifact::{Artifact, Better, Images, Metric, Metrics, Table};
 use crate::store::export::member_name;
 use crate::store::tensors;
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
+use crate::workflow::kind::{
+    ClassForecast, Comparison, InputClasses, InputSpec, Meaning, Withholds,
+};
 
 /// The classes that compete for an image.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -90,6 +95,13 @@ impl Stage for Evaluate {
         }
     }
 
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        ClassForecast {
+            problems: Vec::from_iter(known_classes::unmatched(inputs, "model", "data")),
+            ..ClassForecast::default()
+        }
+    }
+
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         // Most of the output is the confusion matrix.
         let outputs = price::model(foreseen, "model").map_or(0, |config| config.outputs());
@@ -133,8 +145,8 @@ impl Stage for Evaluate {
         Ok(match self.predictions {
             true => {
                 let names = image_names(data);
-                let classes = &model.config().classes;
-                let table = predictions(&evaluation, &names, &set.labels, classes);
+                let classes = column_names(&model.config().classes, &set.classes)?;
+                let table = predictions(&evaluation, &names, &set.labels, &classes);
                 outputs.and(PREDICTIONS, Artifact::Table(table))
             }
             false => outputs,
@@ -161,6 +173,20 @@ pub(super) fn image_names(data: &TaskInput) -> Vec<String> {
         })
     });
     names.collect()
+}
+
+/// The names of the model's classes; those of the dataset as the dataset writes them.
+fn column_names(model: &[String], dataset: &[String]) -> Result<Vec<String>, TaskError> {
+    let mut names = model.to_vec();
+    let columns = class_columns(model, dataset).map_err(crate::ml::Error::from)?;
+    for (name, columns) in dataset.iter().zip(columns) {
+        if let [only] = columns[..]
+            && is_same(name, &model[only as usize])
+        {
+            names[only as usize].clone_from(name);
+        }
+    }
+    Ok(names)
 }
 
 /// A row for each image: its name, its class, whether the prediction is right, and the five likeliest

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, Frozen, InputArtifacts, Work, of_model_and_data};
+use super::known_classes;
 use super::options::{Common, WithOptions};
 use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast, Rows, SharedUse};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
@@ -21,7 +22,8 @@ use crate::ml::train::method::{Method, MethodOptions, Start};
 use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// The fine-tuning method.
@@ -279,6 +281,17 @@ impl Stage for Finetune {
             problems.push(ParameterProblem::value(name, message));
         }
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        let given = |name| known_classes::of(inputs, name);
+        match self.common.head {
+            Head::New => known_classes::giving("model", given("data")),
+            Head::Keep => ClassForecast {
+                problems: Vec::from_iter(known_classes::unmatched(inputs, "init", "data")),
+                ..known_classes::giving("model", given("init"))
+            },
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! interface     task registry price derived                               what a kind implements and runs with; all kinds; costs; shared work
-//! shared parts  choice image_folder images library model options subset training  images and models between artifacts and ml; options of methods
+//! shared parts  choice image_folder images known_classes library model options subset training  images and models between artifacts and ml; options of methods
 //! kinds         every other file                                          the kind of that name
 //! ```
 
@@ -25,6 +25,7 @@ pub mod features;
 pub mod finetune;
 mod image_folder;
 pub mod images;
+mod known_classes;
 mod library;
 pub mod model;
 pub mod options;

@@ -33,7 +33,8 @@ use crate::ml::ot::Labelled;
 use crate::ml::ot::distance::{DISTANCES, DistanceOptions, Measurement, Sampling};
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning,
+    ParameterProblem, Withholds,
 };
 
 /// A distance.
@@ -114,7 +115,7 @@ impl Default for Comparing {
 
 impl Stage for Ot {
     const NAME: &'static str = "ot";
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const SUMMARY: &'static str =
         "The distance between two datasets, by optimal transport or a related method";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.01);
@@ -150,6 +151,13 @@ impl Stage for Ot {
 
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         self.problems()
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        ClassForecast {
+            problems: self.mask_problems(inputs),
+            ..ClassForecast::default()
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
@@ -256,10 +264,7 @@ impl Ot {
         if let Some(mask) = &self.common.mask {
             let names: Vec<String> = match mask {
                 WordOr::Other(names) => names.clone(),
-                WordOr::Word(Mask::Common) => {
-                    let of_b = b.present();
-                    a.present().intersection(&of_b).cloned().collect()
-                }
+                WordOr::Word(Mask::Common) => side::common(&a.present(), &b.present()),
             };
             a.keep(&names, "a")?;
             b.keep(&names, "b")?;

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::derived::{self, InputArtifacts, Work};
+use super::known_classes;
 use super::price::{self, Cost, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use super::training;
@@ -20,7 +21,8 @@ use crate::ml::train::optimiser::Rule;
 use crate::ml::train::schedule::Warmup;
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// The optimiser.
@@ -201,6 +203,10 @@ impl Stage for Pretrain {
         let mut problems: Vec<_> = self.unknown_architecture().into_iter().collect();
         problems.extend(training::check_warmup(self.warmup));
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        known_classes::giving("model", known_classes::of(inputs, "data"))
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

@@ -12,8 +12,8 @@ use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Kind, Kinds, Meaning, ParameterProblem, Parameters,
-    Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Kind, Kinds, Meaning,
+    ParameterProblem, Parameters, Withholds,
 };
 use crate::workflow::ranges;
 
@@ -164,6 +164,10 @@ impl<S: Stage> Parameters for TypedParameters<S> {
             }
         }
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        self.stage.classes(inputs)
     }
 }
 

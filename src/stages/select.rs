@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::evaluate;
 use super::images;
+use super::known_classes;
 use super::model;
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
@@ -21,7 +22,8 @@ use crate::ml::train::evaluate::{EvaluateOptions, evaluate_with};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::export::member_name;
 use crate::workflow::kind::{
-    BoundInput, Comparison, Gathers, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning,
+    ParameterProblem, Withholds,
 };
 
 /// How the result is made of the candidates.
@@ -133,6 +135,25 @@ impl Stage for Select {
             problems.push(problem.hint(hint));
         }
         problems
+    }
+
+    fn classes(&self, inputs: &InputClasses) -> ClassForecast {
+        let models = inputs.get(MODELS).map_or(&[][..], Vec::as_slice);
+        let other = known_classes::difference(models, MODELS, true);
+        let all_known = models.iter().all(Option::is_some);
+        // Which of them is the result is known only after the run.
+        let same = known_classes::of(inputs, MODELS).filter(|_| all_known && other.is_none());
+        let problems = match self.method {
+            SelectionMethod::Best => Vec::new(),
+            SelectionMethod::GreedySoup => {
+                let unmatched = known_classes::unmatched(inputs, MODELS, DATA);
+                other.into_iter().chain(unmatched).collect()
+            }
+        };
+        ClassForecast {
+            problems,
+            ..known_classes::giving("model", same)
+        }
     }
 
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {

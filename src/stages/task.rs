@@ -18,7 +18,8 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
+    Withholds,
 };
 
 /// A stage kind: the fields are its `with:` block, the trait defines its behaviour.
@@ -52,6 +53,10 @@ pub trait Stage:
     /// Values that are out of range, contradict each other or do not fit the inputs.
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
         Vec::new()
+    }
+    /// See [`crate::workflow::kind::Parameters::classes`].
+    fn classes(&self, _inputs: &InputClasses) -> ClassForecast {
+        ClassForecast::default()
     }
     /// The estimated cost and outputs of a node with these inputs.
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate;

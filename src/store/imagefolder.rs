@@ -122,7 +122,7 @@ pub fn first_place(
 /// or as two, and both look the same.
 pub fn is_same_class(one: &str, other: &str) -> bool {
     let composed = |text| ComposingNormalizerBorrowed::new_nfc().normalize(text);
-    one == other || (!one.is_ascii() && composed(one) == composed(other))
+    one == other || composed(one) == composed(other)
 }
 
 fn has_class(folder: &Path, class: &str) -> bool {

@@ -11,8 +11,10 @@ use super::graph::{Axis, AxisValue, Graph, Input, Locked, Member, Node, StageInf
 use super::inputs::PointInput;
 use super::names::Names;
 use super::options::LoadOptions;
+use super::places::{Block, Places};
 use super::prepare::Prepared;
 use super::spec::Workflow;
+use super::stages::{Field, Variant};
 use super::values::AxisValues;
 
 /// Everything known about the points, indexed by their numbers.
@@ -36,13 +38,21 @@ pub fn graph(
 ) -> Graph {
     let mut dag = DiGraph::new();
     let mut index: Vec<Option<NodeIndex>> = vec![None; expansion.len()];
+    let mut places = Places::default();
     for stage in 0..expansion.heads.len() {
         for point in expansion.points(stage) {
             if !points.reached[point as usize] {
                 continue;
             }
             if let Some(node) = node(expansion, stage, point, &points) {
-                index[point as usize] = Some(dag.add_node(node));
+                let node = dag.add_node(node);
+                index[point as usize] = Some(node);
+                if let (PointState::Kept(number), Some(variant)) = (
+                    expansion.states[point as usize],
+                    expansion.variant(stage, point),
+                ) {
+                    places.add(node, (stage, number), || block(variant));
+                }
             }
         }
     }
@@ -88,6 +98,7 @@ pub fn graph(
         variables: names.variables.clone(),
         locked: Locked::default(),
         skipped: skipped(expansion),
+        places,
         dag,
     }
 }
@@ -110,6 +121,14 @@ fn node(expansion: &Expansion, stage: usize, point: u32, points: &Points) -> Opt
         resources: prepared.resources.clone(),
         missing_env: prepared.missing_env.clone(),
     })
+}
+
+fn block(variant: &Variant) -> Block {
+    let place = |field: &Field| (field.entry.key.clone(), field.entry.value.place);
+    Block {
+        whole: variant.with_place,
+        fields: variant.with.iter().map(place).collect(),
+    }
 }
 
 fn input(given: PointInput, index: &[Option<NodeIndex>]) -> Input {

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::ids::{self, Id};
 use super::kind::{Kind, Parameters};
+use super::places::Places;
 use crate::contract::source::Source;
 use crate::digest::{Digest, hash_value};
 
@@ -40,6 +41,8 @@ pub struct Graph {
     pub variables: BTreeMap<String, Option<String>>,
     /// The digests of outside data in the lock file.
     pub locked: Locked,
+    /// Where the file writes the parameters of nodes.
+    pub places: Places,
 }
 
 /// The digests that outside data had when the workflow was locked, by node id, source name, and the

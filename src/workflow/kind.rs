@@ -111,6 +111,18 @@ impl ParameterProblem {
     }
 }
 
+/// The names of the classes of each member of each input; `None` where only a run shows them.
+pub type InputClasses = BTreeMap<String, Vec<Option<Arc<[String]>>>>;
+
+/// What is known about the classes of one node before anything has run.
+#[derive(Clone, Debug, Default)]
+pub struct ClassForecast {
+    /// The names of the classes of datasets and models, by port.
+    pub outputs: BTreeMap<&'static str, Arc<[String]>>,
+    /// Classes of inputs with which the node would fail.
+    pub problems: Vec<ParameterProblem>,
+}
+
 /// A stage kind, as the language sees it.
 pub trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
@@ -195,6 +207,10 @@ pub trait Parameters: Send + Sync {
     /// Which of its outputs may not be redistributed.
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
+    /// The classes of the outputs, and whether those of the inputs fit together.
+    fn classes(&self, _inputs: &InputClasses) -> ClassForecast {
+        ClassForecast::default()
+    }
 }
 
 /// The kinds of one build, by name.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::assemble::{self, Points};
+use super::classes::{self, CheckedPoints};
 use super::expand::{self, Expansion};
 use super::goals;
 use super::graph::Graph;
@@ -92,6 +93,13 @@ fn plan(
     }
     let order = goals::order(&expansion, problems);
     let (prepared, inputs) = check(&expansion, budget, problems);
+    if let Some(order) = &order {
+        let points = CheckedPoints {
+            prepared: &prepared,
+            inputs: &inputs,
+        };
+        classes::check(&expansion, &points, order, problems);
+    }
     let goals = if problems.any_errors() {
         None
     } else {
@@ -109,7 +117,8 @@ fn plan(
         order,
         goals,
     };
-    let graph = assemble::graph(file, workflow, options, &names, &expansion, points);
+    let mut graph = assemble::graph(file, workflow, options, &names, &expansion, points);
+    graph.places.sources = problems.sources();
     // With a subset of nodes, an axis with one remaining value would look idle.
     if options.targets.is_empty() && profile_goals.is_none() {
         warn_idle(&graph, workflow, problems);

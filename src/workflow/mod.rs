@@ -12,11 +12,14 @@
 //! stages · join → expand           points, skipping, which point takes which
 //! prepare · inputs · resources     typed parameters, checked inputs
 //! ranges                           numbers against the ranges that kinds declare
+//! classes                          names of classes, from datasets to models and evaluations
 //! goals · select → assemble        what is asked for, in which order: the graph
+//! places                           where the file writes the parameters of a node
 //! ```
 
 mod assemble;
 mod axes;
+mod classes;
 mod compile;
 mod compiled;
 mod expand;
@@ -34,6 +37,7 @@ mod names;
 mod options;
 mod overrides;
 mod parameter_errors;
+pub mod places;
 mod prepare;
 pub mod ranges;
 pub mod reading;

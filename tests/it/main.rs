@@ -7,6 +7,7 @@ mod answers;
 mod bench;
 mod browser;
 mod checkpoint;
+mod classes;
 mod cli;
 mod cli_docs;
 mod cli_run;

@@ -52,6 +52,7 @@ impl Sample {
             goals: Vec::new(),
             variables: BTreeMap::new(),
             locked: Default::default(),
+            places: Default::default(),
         };
         Self {
             graph,

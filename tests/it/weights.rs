@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use ribflow::ml::data::classes;
 use ribflow::ml::data::presets::{ObjectnetLabels, Preset};
 use ribflow::ml::models::checkpoint::{StateDict, read};
-use ribflow::ml::train::evaluate::class_columns;
+use ribflow::ml::train::classes::class_columns;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
@@ -213,6 +213,32 @@ fn classes_that_share_a_name_are_an_error() {
         let error = columns(model, data).unwrap_err().to_string();
         assert!(error.contains(told), "{model} / {data}: {error}");
     }
+}
+
+/// `é` as one character, and as two. The same bytes come first.
+#[test]
+fn a_class_is_found_in_either_unicode_form() {
+    let (one, two) = ("\u{e9}", "e\u{301}");
+    let columns = |model: &[&str], data: &[&str]| {
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|it| it.to_string()).collect() };
+        class_columns(&names(model), &names(data)).map_err(|error| error.to_string())
+    };
+    let joined = format!("a+{two}");
+    assert_eq!(columns(&["a", one], &[two, "a"]).unwrap(), [[1], [0]]);
+    assert_eq!(columns(&["a", two], &[one]).unwrap(), [[1]]);
+    assert_eq!(columns(&[two, one], &[one, two]).unwrap(), [[1], [0]]);
+    assert_eq!(columns(&["a", one], &[&joined]).unwrap(), [[0, 1]]);
+    assert_eq!(
+        columns(&["a", two, "a+\u{e9}"], &[&joined]).unwrap(),
+        [[0, 1]]
+    );
+    // The model has one class, and the dataset two.
+    let error = columns(&[one], &[one, two]).unwrap_err();
+    assert!(error.contains("in two Unicode forms"), "{error}");
+    // `Å` in two forms of the model, and in a third one of the dataset.
+    let error = columns(&["\u{c5}", "A\u{30a}"], &["\u{212b}"]).unwrap_err();
+    assert!(error.contains("(outputs 0, 1)"), "{error}");
 }
 
 /// The datasets that the program knows can all be told among ImageNet's classes.

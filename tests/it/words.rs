@@ -61,6 +61,21 @@ fn a_training_shorter_than_its_warmup_is_reported_before_it_runs() {
         warnings(&validated),
         [format!("warning[short-training]: {told}")]
     );
+    // Where the file says how long it trains: line 19, of the node with the fewest steps.
+    assert!(validated.stdout.contains("short.yaml:19:21"), "{validated}");
+    for (with, place) in [
+        (
+            "{ batch: 16, warmup: 90, seed: '${seed}' }",
+            "short.yaml:19:32",
+        ),
+        ("{ batch: 64, seed: '${seed}' }", "short.yaml:19:5"),
+    ] {
+        let old = "{ epochs: 2, batch: 16, seed: '${seed}' }";
+        space.write("short.yaml", SHORT.replace(old, with));
+        let validated = space.run(&["validate", "short.yaml"]).expect(0);
+        assert!(validated.stdout.contains(place), "{validated}");
+    }
+    space.write("short.yaml", SHORT);
     let planned = space.run(&["plan", "short.yaml"]).expect(0);
     assert_eq!(warnings(&planned), [format!("Warning: {told}.")]);
     let document = space
@@ -125,6 +140,35 @@ stages:
     needs: { pools: 'pool[*].summary', best: best.summary }
     with: { expect: published.yaml }
 ";
+
+/// 20 images, of which 20.004 and 20.125 were published: within 0.005, and not within 0.0625.
+#[test]
+fn what_is_allowed_is_shown_with_the_digits_that_count() {
+    let space = TestSpace::new();
+    space.write("rates.yaml", RATES);
+    let text = "\
+sources: { we: { what: us, precision: 0.005 }, they: { what: them, precision: 0.0625 } }
+values:
+  - { metric: best.images, from: we, published: 20.004 }
+  - { metric: best.images, from: they, published: 20.125 }
+";
+    space.write("published.yaml", text);
+    space.run(&["run", "rates.yaml", "--quiet"]).ok();
+    let verified = space.run(&["verify", "rates.yaml"]);
+    for numbers in [
+        "20.004 20.000 -0.004 0.005",
+        "20.1250 20.0000 -0.1250 0.0625",
+    ] {
+        let lines = verified.stdout.lines();
+        let mut lines = lines.map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        assert!(lines.any(|line| line.contains(numbers)), "{verified}");
+    }
+    let page = space.read("out/rates/report.html");
+    assert!(
+        page.contains(">0.0625<") && page.contains(">20.1250<"),
+        "{page}"
+    );
+}
 
 /// A number is the same however it is written, in every place that picks one; what is shown is
 /// what the file says.

@@ -157,7 +157,7 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let record = |node| self.keys.record(node).map(|record| &**record);
-        let Some(short) = short::of_node(at, self.registry, record) else {
+        let Some(short) = short::of_node(self.graph, node, self.registry, record) else {
             return Ok(());
         };
         self.short_stages.insert(at.stage.clone());

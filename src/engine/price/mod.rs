@@ -102,7 +102,7 @@ pub fn price(graph: &Graph, registry: &Registry, survey: &Survey) -> RunPrice {
         stage.written += cost.written;
         found.open += usize::from(cost.at_least);
         if let Some(short) = price.short {
-            short::add(&mut found.short, &graph.dag[node], short);
+            short::add(&mut found.short, graph, node, short);
         }
         for ask in &cost.asks {
             sharing.add(graph, &prices, node, ask, cost);

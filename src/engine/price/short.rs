@@ -8,7 +8,7 @@ use super::{prices, recorded_images};
 use crate::stages::price::{InputForecasts, PortForecast, ShortTraining};
 use crate::stages::registry::Registry;
 use crate::store::StoredRecord;
-use crate::workflow::graph::{Graph, Input, Member, Node};
+use crate::workflow::graph::{Graph, Input, Member};
 
 /// The nodes of one stage that train for fewer steps than their warm-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,7 @@ pub struct ShortStage {
     pub stage: String,
     pub nodes: usize,
     /// The node with the fewest steps.
+    pub node: NodeIndex,
     pub id: String,
     pub training: ShortTraining,
 }
@@ -48,11 +49,18 @@ impl fmt::Display for ShortStage {
 pub const HINT: &str = "`warmup: 0.1` is a tenth of the steps, however many there are";
 
 /// Counts a node of `stages`.
-pub(super) fn add(stages: &mut Vec<ShortStage>, node: &Node, training: ShortTraining) {
+pub(super) fn add(
+    stages: &mut Vec<ShortStage>,
+    graph: &Graph,
+    index: NodeIndex,
+    training: ShortTraining,
+) {
+    let node = &graph.dag[index];
     match stages.iter_mut().find(|short| short.stage == node.stage) {
         Some(short) => {
             short.nodes += 1;
             if training.steps < short.training.steps {
+                short.node = index;
                 short.id.clone_from(&node.id);
                 short.training = training;
             }
@@ -60,6 +68,7 @@ pub(super) fn add(stages: &mut Vec<ShortStage>, node: &Node, training: ShortTrai
         None => stages.push(ShortStage {
             stage: node.stage.clone(),
             nodes: 1,
+            node: index,
             id: node.id.clone(),
             training,
         }),
@@ -73,7 +82,7 @@ pub fn foreseen(graph: &Graph, registry: &Registry) -> Vec<ShortStage> {
     for &node in &graph.order {
         let price = prices[node.index()].as_ref();
         if let Some(short) = price.and_then(|price| price.short) {
-            add(&mut stages, &graph.dag[node], short);
+            add(&mut stages, graph, node, short);
         }
     }
     stages
@@ -81,10 +90,12 @@ pub fn foreseen(graph: &Graph, registry: &Registry) -> Vec<ShortStage> {
 
 /// Whether a node whose inputs have records trains for too few steps.
 pub fn of_node<'r>(
-    node: &Node,
+    graph: &Graph,
+    index: NodeIndex,
     registry: &Registry,
     record: impl Fn(NodeIndex) -> Option<&'r StoredRecord>,
 ) -> Option<ShortStage> {
+    let node = &graph.dag[index];
     let task = registry.task(node.kind.name(), &node.with)?.ok()?;
     let outlook = |member: &Member| {
         let count = record(member.node).and_then(recorded_images);
@@ -101,6 +112,6 @@ pub fn of_node<'r>(
     let foreseen: InputForecasts = node.inputs.iter().map(outlooks).collect();
     let training = task.price(&foreseen).short?;
     let mut stages = Vec::new();
-    add(&mut stages, node, training);
+    add(&mut stages, graph, index, training);
     stages.pop()
 }

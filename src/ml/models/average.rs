@@ -2,7 +2,8 @@
 
 use candle_core::{DType, Tensor};
 
-use super::Model;
+use super::{Config, Model};
+use crate::data::classes;
 use crate::{Error, Result};
 
 /// The weighted mean of `models` of one structure; there is one weight per model, and they sum to
@@ -25,17 +26,8 @@ pub fn average(models: &[Model], weights: &[f64]) -> Result<Model> {
             weights.len()
         )));
     };
-    if let Some((other, _)) = taken
-        .iter()
-        .find(|(model, _)| model.config() != first.config())
-    {
-        return Err(Error::Invalid(format!(
-            "models of different structure cannot be averaged: {} for {} classes and {} for {}",
-            first.config().arch,
-            first.config().classes.len(),
-            other.config().arch,
-            other.config().classes.len(),
-        )));
+    for (other, _) in &taken {
+        check_alike(first.config(), other.config())?;
     }
     if let [(only, 1.0)] = taken.as_slice() {
         return Ok((*only).clone());
@@ -49,6 +41,27 @@ pub fn average(models: &[Model], weights: &[f64]) -> Result<Model> {
         *tensor = mean(&members)?;
     }
     Model::from_tensors(first.config().clone(), tensors)
+}
+
+/// Checks that two models differ in nothing but the Unicode forms of their class names.
+fn check_alike(first: &Config, other: &Config) -> Result<()> {
+    let nameless = |config: &Config| Config {
+        classes: Vec::new(),
+        ..config.clone()
+    };
+    let sizes = (first.classes.len(), other.classes.len());
+    if sizes.0 != sizes.1 || nameless(first) != nameless(other) {
+        return Err(Error::Invalid(format!(
+            "models of different structure cannot be averaged: {} for {} classes and {} for {}",
+            first.arch, sizes.0, other.arch, sizes.1,
+        )));
+    }
+    match classes::difference(&first.classes, &other.classes) {
+        None => Ok(()),
+        Some(difference) => Err(Error::Invalid(format!(
+            "models with different classes cannot be averaged: {difference}"
+        ))),
+    }
 }
 
 fn mean(members: &[(&Tensor, f64)]) -> Result<Tensor> {
@@ -107,5 +120,20 @@ mod tests {
         let vit = Model::new(config, 1, &Device::Cpu).unwrap();
         assert!(average(&[model(1), vit], &[0.5, 0.5]).is_err());
         assert!(average(&[model(1)], &[0.5, 0.5]).is_err());
+    }
+
+    #[test]
+    fn class_names_may_be_written_in_two_unicode_forms() {
+        let model = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|it| it.to_string()).collect();
+            let config = Config::named("vit_mini", &names).unwrap();
+            Model::new(config, 0, &candle_core::Device::Cpu).unwrap()
+        };
+        let first = model(&["\u{e9}", "plain"]);
+        let mean = average(&[first.clone(), model(&["e\u{301}", "plain"])], &[0.5, 0.5]).unwrap();
+        assert_eq!(mean.config(), first.config());
+        let error = average(&[first, model(&["plain", "e\u{301}"])], &[0.5, 0.5]).unwrap_err();
+        let told = "models with different classes cannot be averaged: label 0 is `plain`";
+        assert!(error.to_string().starts_with(told), "{error}");
     }
 }

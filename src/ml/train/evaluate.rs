@@ -1,10 +1,9 @@
 //! Evaluates a classifier on a dataset.
 
-use std::collections::HashMap;
-
+use super::classes::class_columns;
 use super::infer::each_logits;
 use crate::data::pixels::Rows;
-use crate::data::{ImagePart, ImageSet, classes};
+use crate::data::{ImagePart, ImageSet};
 use crate::models::Classifier;
 use crate::{Error, Observer, Result};
 
@@ -54,80 +53,6 @@ pub struct Score {
     pub top5: u64,
     /// Sum of the cross-entropies, in nats.
     pub loss: f64,
-}
-
-/// For each class of `names`, the indices of its classes in `model`: the class with that name, or
-/// several if the name joins theirs by `+` (any of them is correct).
-///
-/// # Errors
-/// A class that the model does not have, or an ambiguous one: a name that occurs twice in either
-/// list, or two names that share a class of the model.
-pub fn class_columns(model: &[String], names: &[String]) -> Result<Vec<Vec<u32>>> {
-    if model.is_empty() {
-        return Err(Error::Invalid(
-            "the model's outputs have no class names: `classes` of its checkpoint takes a list or a \
-             file, and `needs: { classes: … }` a dataset that has them; finetune with `head: new` \
-             gives the model a new classifier"
-                .to_string(),
-        ));
-    }
-    if let Some(twice) = classes::twice(names) {
-        return Err(Error::Invalid(format!(
-            "the dataset has two classes `{}` (labels {} and {}): give each a name of its own",
-            twice.name, twice.first, twice.second
-        )));
-    }
-    let mut places: HashMap<&str, Vec<u32>> = HashMap::new();
-    for (index, name) in model.iter().enumerate() {
-        places.entry(name).or_default().push(index as u32);
-    }
-    let column = |name: &str| match places.get(name).map(Vec::as_slice) {
-        Some([only]) => Ok(*only),
-        Some(several) => Err(Error::Invalid(format!(
-            "the model has {} classes `{name}` (outputs {}), so it is unclear which of them \
-             the dataset's `{name}` is: give each a distinct name, in `classes` of its \
-             checkpoint and in the dataset",
-            several.len(),
-            joined(several)
-        ))),
-        None => Err(Error::Invalid(format!(
-            "the dataset's class `{name}` is not among the model's {} classes: finetune with \
-             `head: new` gives the model a classifier for the dataset's",
-            model.len()
-        ))),
-    };
-    let columns = |name: &String| match places.contains_key(name.as_str()) {
-        true => Ok(vec![column(name)?]),
-        false => name.split('+').map(column).collect(),
-    };
-    let columns = names.iter().map(columns).collect::<Result<Vec<_>>>()?;
-    check_apart(model, names, &columns)?;
-    Ok(columns)
-}
-
-fn joined(numbers: &[u32]) -> String {
-    let numbers: Vec<String> = numbers.iter().map(u32::to_string).collect();
-    numbers.join(", ")
-}
-
-/// Checks that each class of the model belongs to at most one class of the dataset.
-fn check_apart(model: &[String], names: &[String], columns: &[Vec<u32>]) -> Result<()> {
-    let mut owners: HashMap<u32, &String> = HashMap::new();
-    for (name, columns) in names.iter().zip(columns) {
-        for column in columns {
-            let Some(owner) = owners.insert(*column, name) else {
-                continue;
-            };
-            let class = &model[*column as usize];
-            return Err(Error::Invalid(match owner == name {
-                true => format!("the dataset's class `{name}` names `{class}` twice"),
-                false => format!(
-                    "the dataset's classes `{owner}` and `{name}` are both the model's `{class}`"
-                ),
-            }));
-        }
-    }
-    Ok(())
 }
 
 /// Evaluates `model` on `set`. Its classes are matched with the model's by name. With `masked`,

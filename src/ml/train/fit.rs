@@ -6,7 +6,7 @@ use candle_core::{Device, Tensor};
 
 use super::augment::Augment;
 use super::batch::{Normaliser, check_images};
-use super::evaluate::class_columns;
+use super::classes::class_columns;
 use super::hooks::Method;
 use super::infer::{features_of, logits_of};
 use super::optimiser::Rule;

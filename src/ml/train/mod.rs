@@ -3,6 +3,7 @@
 
 pub mod augment;
 pub mod batch;
+pub mod classes;
 pub mod clip;
 pub mod evaluate;
 pub mod fisher;

@@ -1,8 +1,12 @@
 //! Validates the parameters of `ot` and their combinations.
 
-use super::parameters::{Interval, Resampling, Weights};
+use super::parameters::{Interval, Mask, Resampling, Weights};
+use super::side::common;
 use super::{Comparing, Ot};
-use crate::workflow::kind::ParameterProblem;
+use crate::ml::data::classes::ClassIndex;
+use crate::stages::choice::WordOr;
+use crate::stages::known_classes::{self, Classes};
+use crate::workflow::kind::{InputClasses, ParameterProblem};
 
 impl Ot {
     pub(super) fn problems(&self) -> Vec<ParameterProblem> {
@@ -23,6 +27,31 @@ impl Ot {
         problems.extend(self.common.unused_share());
         problems.extend(self.common.no_rivals());
         problems
+    }
+
+    /// Classes of `mask` that a dataset does not have.
+    pub(super) fn mask_problems(&self, inputs: &InputClasses) -> Vec<ParameterProblem> {
+        let (a, b) = (
+            known_classes::of(inputs, "a"),
+            known_classes::of(inputs, "b"),
+        );
+        let missing = |names: &[String], (side, classes): (&str, &Option<Classes>)| {
+            let index = ClassIndex::new(classes.as_ref()?);
+            let missing = names.iter().find(|name| index.find(name).is_empty())?;
+            let message = format!("`{side}` has no class `{missing}`, which `mask` names");
+            Some(known_classes::problem(side, message))
+        };
+        match (&self.common.mask, &a, &b) {
+            (Some(WordOr::Other(names)), ..) => {
+                let sides = [("a", &a), ("b", &b)].into_iter();
+                sides.filter_map(|side| missing(names, side)).collect()
+            }
+            (Some(WordOr::Word(Mask::Common)), Some(a), Some(b)) if common(a, b).is_empty() => {
+                let message = "`a` and `b` have no class in common, so `mask` excludes all";
+                vec![known_classes::problem("b", message)]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// `weights: classes` with a distance that does not support weights.

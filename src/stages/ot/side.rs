@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ml::data::classes;
+use crate::ml::data::classes::{self, ClassIndex};
 use crate::ml::models::Model;
 use crate::ml::ot::{Labelled, Points};
 use crate::stages::derived::Frozen;
@@ -109,30 +109,36 @@ impl Side {
     }
 
     /// The names of the classes that have points.
-    pub fn present(&self) -> BTreeSet<String> {
+    pub fn present(&self) -> Vec<String> {
         let labels = self.set.class_counts().into_keys();
-        labels.map(|label| self.name(label)).collect()
+        let names: BTreeSet<String> = labels.map(|label| self.name(label)).collect();
+        names.into_iter().collect()
     }
 
     /// Keeps only the points of the classes in `names`.
     pub fn keep(&mut self, names: &[String], side: &str) -> Result<(), TaskError> {
         let present = self.present();
-        if let Some(missing) = names.iter().find(|name| !present.contains(*name)) {
-            return Err(TaskError::Input(format!(
-                "`{side}` has no points of the class `{missing}`, which `mask` names"
-            )));
+        let index = ClassIndex::new(&present);
+        let mut kept = BTreeSet::new();
+        for name in names {
+            match index.find(name).as_slice() {
+                [only] => kept.insert(present[*only as usize].clone()),
+                [] => {
+                    return Err(TaskError::Input(format!(
+                        "`{side}` has no points of the class `{name}`, which `mask` names"
+                    )));
+                }
+                _ => return Err(ambiguous(side, name)),
+            };
         }
         if let Some(twice) = classes::twice(&self.classes)
-            && names.contains(&twice.name)
+            && kept.contains(&twice.name)
         {
-            return Err(TaskError::Input(format!(
-                "`{side}` has two classes called `{}`, so `mask` is ambiguous",
-                twice.name
-            )));
+            return Err(ambiguous(side, &twice.name));
         }
         let labels = self.set.labels().iter().enumerate();
         let picks: Vec<usize> = labels
-            .filter(|(_, label)| names.contains(&self.name(**label)))
+            .filter(|(_, label)| kept.contains(&self.name(**label)))
             .map(|(row, _)| row)
             .collect();
         if picks.is_empty() {
@@ -149,7 +155,42 @@ impl Side {
     }
 }
 
+fn ambiguous(side: &str, class: &str) -> TaskError {
+    TaskError::Input(format!(
+        "`{side}` has two classes called `{class}`, so `mask` is ambiguous"
+    ))
+}
+
+/// The names of `a` that `b` has, too. A name that `b` has in another Unicode form counts, unless `a`
+/// also has that form.
+pub(super) fn common(a: &[String], b: &[String]) -> Vec<String> {
+    let (of_a, of_b) = (ClassIndex::new(a), ClassIndex::new(b));
+    let is_common = |name: &&String| {
+        let places = of_b.find(name).into_iter();
+        let mut found = places.map(|place| b[place as usize].as_str());
+        found.any(|other| other == name.as_str() || !of_a.has(other))
+    };
+    a.iter().filter(is_common).cloned().collect()
+}
+
 fn numbers<T, const N: usize>(bytes: &[u8], decode: fn([u8; N]) -> T) -> Vec<T> {
     let (chunks, _) = bytes.as_chunks::<N>();
     chunks.iter().map(|chunk| decode(*chunk)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn common_classes_may_be_written_in_two_forms() {
+        let names =
+            |names: &[&str]| -> Vec<String> { names.iter().map(|it| it.to_string()).collect() };
+        let common = |a: &[&str], b: &[&str]| common(&names(a), &names(b));
+        let (one, two) = ("\u{e9}", "e\u{301}");
+        assert_eq!(common(&["a", one, "c"], &[two, "a"]), names(&["a", one]));
+        // Its own form comes first.
+        assert_eq!(common(&[one, two], &[one]), names(&[one]));
+        assert_eq!(common(&[one, two], &[two, one]), names(&[one, two]));
+    }
 }

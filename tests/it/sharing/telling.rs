@@ -106,7 +106,7 @@ fn what_stays_for_want_of_share_is_not_called_lost() {
 
 /// A reviewer has the records, and asks for the content of one.
 #[test]
-fn a_result_without_its_content_is_told_with_the_remotes_that_may_have_it() {
+fn a_result_without_its_content_is_reported_with_the_remotes_that_may_have_it() {
     let place = TestSpace::new();
     let url = |name: &str| format!("file://{}", place.path(name).display());
     let [a, b] = [Laboratory::new(), Laboratory::new()];

@@ -1,6 +1,10 @@
 //! Class lists of ImageNet and its variants. docs/NOTICE.md names their sources.
 
+mod index;
+
 use std::collections::HashMap;
+
+pub use index::{ClassIndex, is_same};
 
 /// The WordNet ids of ImageNet-1K's classes in the order of their labels, which is sorted order.
 pub fn imagenet() -> Vec<String> {
@@ -37,6 +41,36 @@ pub fn twice(classes: &[String]) -> Option<DuplicateName> {
             second,
         })
     })
+}
+
+/// The first difference between two class lists, apart from Unicode forms.
+pub fn difference(first: &[String], other: &[String]) -> Option<String> {
+    if first.len() != other.len() {
+        return Some(format!("{} instead of {}", other.len(), first.len()));
+    }
+    let mut pairs = first.iter().zip(other).enumerate();
+    let (label, (expected, found)) = pairs.find(|(_, (a, b))| !is_same(a, b))?;
+    Some(format!(
+        "label {label} is `{found}` instead of `{expected}`"
+    ))
+}
+
+/// For each class of `other`, its label in `first`, if both have the same classes. The order of
+/// sorted names depends on their Unicode forms.
+pub fn labels_in(first: &[String], other: &[String]) -> Option<Vec<u32>> {
+    let count = first.len() as u32;
+    if difference(first, other).is_none() {
+        return Some((0..count).collect());
+    }
+    let index = ClassIndex::new(first);
+    let label = |name: &String| match index.find(name)[..] {
+        [only] => Some(only),
+        _ => None,
+    };
+    let labels: Vec<u32> = other.iter().map(label).collect::<Option<_>>()?;
+    let mut sorted = labels.clone();
+    sorted.sort_unstable();
+    sorted.into_iter().eq(0..count).then_some(labels)
 }
 
 fn list(json: &str) -> Vec<String> {
