@@ -1,11 +1,11 @@
-//! What `ribflow bench` measures: kernels and models, images, transport, hashing, the store, and a
-//! run with nothing to do. Times the other modules and prints nothing.
+//! What `ribflow bench` measures: kernels and models, images, transport, hashing, the store, a run
+//! with nothing to do, and commands. Times the other modules and prints nothing.
 //!
 //! A benchmark is a name. Families accept more names than they list: batch sizes, shapes and
 //! precisions are part of a name, so that a script can request exactly what it compares. Names are
 //! resolved before anything starts; only the benchmark that runs is prepared.
-//! resolved before anything starts; only the one that runs is prepared.
 
+mod commands;
 mod data;
 mod error;
 mod gemm;
@@ -89,6 +89,7 @@ const FAMILIES: &[(&str, Family)] = &[
     ("hash", hashing::FAMILY),
     ("store", store::FAMILY),
     ("noop", noop::FAMILY),
+    ("command", commands::FAMILY),
 ];
 
 /// A family, for display.

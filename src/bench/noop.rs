@@ -28,12 +28,12 @@ fn find(parts: &[&str]) -> Option<Prepare> {
         let file = folder.path().join("noop.yaml");
         fs::write(&file, workflow(nodes)).map_err(BenchError::io(&file))?;
         let threads = setting.threads;
-        run(&file, threads)?;
+        run(&file, threads, &[])?;
         Ok(Work::new(
             Throughput::of(nodes, "nodes", "nodes/s"),
             move || {
                 let _ = &folder;
-                run(&file, threads)
+                run(&file, threads, &[])
             },
         ))
     }))
@@ -49,7 +49,8 @@ fn workflow(nodes: usize) -> String {
     )
 }
 
-fn run(file: &Path, threads: usize) -> Result<()> {
+/// Runs a workflow in a process of its own, with a store beside it.
+pub(super) fn run(file: &Path, threads: usize, more: &[&str]) -> Result<()> {
     let program = std::env::current_exe().map_err(BenchError::io("this program"))?;
     let output = Command::new(&program)
         .args(["run", "--quiet", "--threads", &threads.to_string()])
@@ -58,6 +59,7 @@ fn run(file: &Path, threads: usize) -> Result<()> {
         .arg("--out")
         .arg(file.with_file_name("out"))
         .arg(file)
+        .args(more)
         .stdin(Stdio::null())
         .output()
         .map_err(BenchError::io(&program))?;

@@ -20,10 +20,10 @@ use crate::engine::device;
 const ABOUT: &str = "\
 Measure how fast ribflow is on this machine
 
-Benchmarks cover kernels, models, images, transport, hashing, the store, and a no-op run. Each runs
-in its own process, so that its peak memory is its own: a warm-up first, then several rounds. The
-table shows the minimum, the median and the maximum. On a busy machine, the minimum is the most
-reliable.
+Benchmarks cover kernels, models, images, transport, hashing, the store, no-op runs, and commands.
+Each runs in its own process, so that its peak memory is its own: a warm-up first, then several
+rounds. The table shows the minimum, the median and the maximum. On a busy machine, the minimum is
+the most reliable.
 
 Without names, a short selection runs for about a minute. Benchmarks that need files create them in
 the system's temporary folder and remove them afterwards.";

@@ -18,6 +18,7 @@ const SMALL: &[&str] = &[
     "hash/blake3/3KiB",
     "store/get",
     "noop/3",
+    "command/2/plain",
 ];
 
 #[test]

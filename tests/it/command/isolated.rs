@@ -6,7 +6,6 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
 
 use ribflow::stages::task::TaskError;
 use ribflow::store::artifact::Blobs;
@@ -387,30 +386,5 @@ fn files_of_the_caller_are_closed() {
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", space.path("home"));
         drop(space.finish(&mut command).expect(code));
-    }
-}
-
-#[test]
-#[ignore = "a measurement"]
-fn figures() {
-    let mut bench = Bench::new();
-    let mut seconds = |settings: Value| {
-        let mut with = json!({ "run": "true > out/x", "outputs": ["x"] });
-        add(&mut with, settings);
-        let begun = Instant::now();
-        bench.run(with).unwrap();
-        begun.elapsed().as_secs_f64() * 1e3
-    };
-    let mut times: [Vec<f64>; 2] = Default::default();
-    for _ in 0..101 {
-        times[0].push(seconds(json!({})));
-        times[1].push(seconds(json!({ "isolated": true })));
-    }
-    for (name, times) in ["plain", "isolated"].iter().zip(&mut times) {
-        times.sort_by(f64::total_cmp);
-        println!(
-            "{name}: {:.2} ms (median), {:.2} ms (least)",
-            times[50], times[0]
-        );
     }
 }
