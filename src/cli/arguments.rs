@@ -64,6 +64,7 @@ subcommands! {
         Plan(super::plan::PlanArguments) => super::plan::run,
         Status(super::status::StatusArguments) => super::status::run,
         Logs(super::logs::LogsArguments) => super::logs::run,
+        Shell(super::shell::ShellArguments) => super::shell::run,
         Why(super::why::WhyArguments) => super::why::run,
         Get(super::get::GetArguments) => super::get::run,
         Verify(super::verify::VerifyArguments) => super::verify::run,

@@ -60,6 +60,7 @@ mod schema;
 mod serve;
 mod shared_run;
 mod sharing;
+mod shell;
 mod shells;
 mod status;
 mod stores;

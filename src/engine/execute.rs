@@ -55,6 +55,31 @@ impl Executor<'_> {
 
     fn run(&self, job: &Job) -> Result<Product, TaskError> {
         let task = self.task(job)?;
+        self.with_context(job, |context| {
+            let started = Instant::now();
+            let outputs = task.run(context)?;
+            // Checked here, because JSON can't represent them.
+            outputs
+                .ports
+                .values()
+                .try_for_each(Artifact::check_finite)?;
+            let derived = std::mem::take(&mut context.derived);
+            Ok(Product {
+                ports: outputs.ports,
+                notes: outputs.notes,
+                device_class: class_of(&self.device),
+                derived: derived.into_results(),
+                wall_seconds: started.elapsed().as_secs_f64(),
+            })
+        })
+    }
+
+    /// Passes the environment of `job` to `body`.
+    pub fn with_context<T>(
+        &self,
+        job: &Job,
+        body: impl FnOnce(&mut Context) -> Result<T, TaskError>,
+    ) -> Result<T, TaskError> {
         let mut inputs = BTreeMap::new();
         for (name, members) in &job.inputs {
             let members: Result<Vec<TaskInput>, TaskError> =
@@ -66,7 +91,7 @@ impl Executor<'_> {
         let downloads = self.store.downloads();
         let environments = self.store.environments();
         let device_class = class_of(&self.device);
-        let mut context = Context {
+        body(&mut Context {
             inputs,
             blobs: match job.withheld {
                 true => &marking,
@@ -82,20 +107,6 @@ impl Executor<'_> {
             progress: self.progress,
             cancelled: self.cancelled,
             grace: Duration::from_secs(job.grace),
-        };
-        let started = Instant::now();
-        let outputs = task.run(&mut context)?;
-        // Checked here, because JSON can't represent them.
-        outputs
-            .ports
-            .values()
-            .try_for_each(Artifact::check_finite)?;
-        Ok(Product {
-            ports: outputs.ports,
-            notes: outputs.notes,
-            device_class,
-            derived: context.derived.into_results(),
-            wall_seconds: started.elapsed().as_secs_f64(),
         })
     }
 

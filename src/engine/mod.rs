@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! deciding  decide keys accepting accept shared                 the state machine; recipes and keys; older versions; work that nodes share
-//! running   coordinator job pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
+//! running   coordinator job job_inputs pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
+//! sessions  enter                                               a program of the user in the folder of a node
 //! surveys   survey why recompute price                          `plan` and `status`; reasons; samples; costs
 //! history   journal event                                       the journal of a run; its events
 //! machine   device machine roots paths error                    devices and cores; folders of sources; paths between processes
@@ -17,11 +18,13 @@ mod accepting;
 mod coordinator;
 pub mod decide;
 pub mod device;
+mod enter;
 mod error;
 pub mod event;
 mod execute;
 mod gather;
 pub mod job;
+mod job_inputs;
 pub mod journal;
 mod keys;
 mod machine;
@@ -40,6 +43,7 @@ pub use accept::acceptable;
 pub use accepting::{Acceptable, Accepting};
 pub use coordinator::{RunOptions, RunResult, run};
 pub use device::{class_named, device_class};
+pub use enter::{EnterError, enter};
 pub use error::EngineError;
 pub use gather::{RemoteRecords, gather};
 pub use shared::{SharedWork, shared_work};

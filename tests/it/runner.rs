@@ -200,6 +200,126 @@ fn an_environment_that_can_not_be_built_says_why() {
     );
 }
 
+/// The example with a method of one's own, on its smallest profile: its models are evaluated,
+/// compared and judged like those of other methods.
+#[test]
+fn a_method_of_ones_own_is_in_the_tables_of_the_others() {
+    let Some((uv, space)) = ready() else { return };
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/own-method");
+    for name in [
+        "own-method.yaml",
+        "claims.yaml",
+        "images.py",
+        "ridge.py",
+        "numpy/uv.lock",
+        "numpy/pyproject.toml",
+    ] {
+        space.write(name, fs::read(example.join(name)).unwrap());
+    }
+    let run = |arguments: &[&str]| {
+        let arguments = [arguments, &["own-method.yaml", "--profile", "small"]].concat();
+        with_uv(&uv, &space, &arguments)
+    };
+    // Isolated, so that it needs what the kernel of CI has.
+    let shown = run(&["run"]).expect(0).stdout;
+    let line = shown.lines().find(|line| line.starts_with("mine "));
+    assert!(
+        line.is_some_and(|line| line.split_whitespace().count() >= 5),
+        "{shown}"
+    );
+    let verified = run(&["verify", "--json"]).json();
+    assert_eq!(verified["claims"][0]["verdict"], "difference_only");
+    let results = space.read("out/own-method-small/results.json");
+    let results: serde_json::Value = serde_json::from_str(&results).unwrap();
+    let nodes = results["nodes"].as_array().unwrap();
+    let of = |stage: &str| {
+        let nodes = nodes
+            .iter()
+            .filter(|node| node["id"].as_str().unwrap().starts_with(stage));
+        nodes
+            .filter(|node| node["id"].as_str().unwrap().contains("method=mine"))
+            .count()
+    };
+    assert_eq!(
+        [of("accuracy["), of("shift["), of("robustness[")],
+        [4, 2, 1]
+    );
+}
+
+/// The folder, the runner and the environment of a session are those of the run.
+#[test]
+fn a_shell_sees_what_the_line_saw() {
+    let Some((uv, space)) = ready() else { return };
+    let line = "ls > out/listed; env | cut -d= -f1 | sort > out/names; python -c 'import six' && echo 1 > \
+                out/six";
+    space.write(
+        "w.yaml",
+        format!(
+            "ribflow: 1\nname: w\nrunner: [uv, run, --locked]\nstages:\n  first: {{ use: command, with: \
+             {{ run: echo 1 > out/x, outputs: [x], runner: [] }} }}\n  a:\n    use: command\n    needs: {{ \
+             input: first }}\n    with:\n      files: [own.txt]\n      params: {{ lr: 0.1 }}\n      run: \
+             {line}\n      outputs: [listed, names, six]\n"
+        ),
+    );
+    space.write("own.txt", "mine");
+    let early = with_uv(&uv, &space, &["shell", "w.yaml", "a", "--", "true"]).expect(1);
+    assert!(early.stderr.contains("first has no result yet"), "{early}");
+    assert!(
+        early
+            .stderr
+            .contains("`ribflow run w.yaml first` computes it"),
+        "{early}"
+    );
+    with_uv(&uv, &space, &["run", "w.yaml", "-q"]).ok();
+    with_uv(&uv, &space, &["get", "w.yaml", "a", "-o", "got"]).ok();
+
+    let shell = [
+        "shell", "w.yaml", "a", "--keep", "kept", "--", "bash", "-c", line,
+    ];
+    let outcome = with_uv(&uv, &space, &shell).expect(0);
+    assert!(outcome.stderr.contains("other than in a run:"), "{outcome}");
+    for name in ["listed", "names", "six"] {
+        let [run, session] =
+            ["got", "kept/out"].map(|folder| space.read(&format!("{folder}/{name}")));
+        let session: Vec<&str> = session.lines().filter(|line| *line != "OLDPWD").collect();
+        let run: Vec<&str> = run.lines().filter(|line| *line != "OLDPWD").collect();
+        assert_eq!(run, session, "{name}");
+    }
+    assert_eq!(space.read("kept/own.txt"), "mine");
+
+    // The exit code counts, and nothing is left.
+    let failed = with_uv(
+        &uv,
+        &space,
+        &[
+            "shell",
+            "w.yaml",
+            "a",
+            "-q",
+            "--",
+            "sh",
+            "-c",
+            "pwd; exit 3",
+        ],
+    );
+    let failed = failed.expect(1);
+    assert!(failed.stderr.contains("exit code 3"), "{failed}");
+    let folder = failed
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .replace("$SPACE", space.root().to_str().unwrap());
+    assert!(!Path::new(&folder).exists());
+    let other = "ribflow: 1\nname: w\nstages:\n  d: { use: dataset, with: { builtin: mini-rib, domain: r } }\n";
+    space.write("d.yaml", other);
+    let refused = space.run(&["shell", "d.yaml", "d"]).expect(2);
+    assert!(
+        refused.stderr.contains("d is a node of `dataset`"),
+        "{refused}"
+    );
+}
+
 #[test]
 fn a_wrong_runner_is_shown_at_its_place() {
     let space = TestSpace::new();

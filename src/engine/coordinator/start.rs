@@ -1,6 +1,5 @@
 //! Starts a node: its claim, its job, and where to execute it.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,16 +19,13 @@ use crate::engine::decide::Demand;
 use crate::engine::device;
 use crate::engine::event::Event;
 use crate::engine::execute::Executor;
-use crate::engine::job::{Job, JobInput, Outcome};
-use crate::engine::keys::Missing;
+use crate::engine::job::{Job, Outcome};
+use crate::engine::job_inputs::{self, InputError};
 use crate::engine::pool::{Limits, Pool};
 use crate::engine::price::short;
 use crate::fsx;
 use crate::stages::task::{Progress, Weight};
-use crate::store::{Artifact, BlobError, Claim, StoreError};
-
-/// Trees with more files are sent to a worker as a blob instead of inline.
-const INLINE_FILES: usize = 1000;
+use crate::store::{Claim, StoreError};
 
 /// Why a node can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +33,7 @@ enum StartFailure {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Blob(#[from] BlobError),
-    #[error(transparent)]
-    Missing(#[from] Missing),
+    Inputs(#[from] InputError),
 }
 
 impl Coordinator<'_> {
@@ -195,36 +189,7 @@ impl Coordinator<'_> {
     ) -> Result<Job, StartFailure> {
         let graph = self.graph;
         let at = &graph.dag[node];
-        let mut inputs: BTreeMap<String, Vec<JobInput>> = BTreeMap::new();
-        for input in &at.inputs {
-            let mut members = Vec::with_capacity(input.members.len());
-            for member in &input.members {
-                let roots = self.roots.of(graph, &mut self.keys, member.node);
-                // Every producer is done before its consumers start.
-                if let Some(port) = self.keys.port(member) {
-                    members.push(JobInput {
-                        axes: member.axes.clone(),
-                        digest: port.digest,
-                        inline: port.inline.clone(),
-                        roots: roots.into_iter().collect(),
-                    });
-                }
-            }
-            inputs.insert(input.name.clone(), members);
-        }
-        for (name, source) in self.keys.contents(at)? {
-            let large = matches!(&source.artifact, Artifact::Files(tree) if tree.files.len() > INLINE_FILES);
-            if large {
-                self.store.write_artifact(&source.artifact)?;
-            }
-            let member = JobInput {
-                axes: BTreeMap::new(),
-                digest: source.digest,
-                inline: (!large).then(|| source.artifact.clone()),
-                roots: vec![source.root.clone()],
-            };
-            inputs.insert(name, vec![member]);
-        }
+        let inputs = job_inputs::of(graph, &mut self.keys, &mut self.roots, self.store, node)?;
         Ok(Job {
             id: at.id.clone(),
             key,
