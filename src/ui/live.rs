@@ -8,6 +8,7 @@ use console::{Alignment, Term, measure_text_width, pad_str};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::log::Console;
+use super::resize;
 use super::streams::stderr_text;
 use super::tally::Tally;
 use super::text;
@@ -89,16 +90,16 @@ impl<'a> Live<'a> {
 
     /// Fits the lines to the terminal: names are shortened first, so that each node has one line.
     fn lay_out(&mut self) {
-        let longest = self.nodes.values().map(|node| measure_text_width(&node.id));
         let room = self.columns.saturating_sub(beside_name(self.columns));
-        let width = longest
-            .max()
-            .unwrap_or_default()
-            .min(room.max(SHORTEST_NAME));
-        for node in self.nodes.values() {
+        let room = room.max(SHORTEST_NAME);
+        let names = self.nodes.values().map(|node| fitting(&node.id, room));
+        let names: Vec<String> = names.collect();
+        let longest = names.iter().map(|name| measure_text_width(name)).max();
+        let width = longest.unwrap_or_default().min(room);
+        for (node, name) in self.nodes.values().zip(names) {
             node.bar
                 .set_style(style(&node_line(self.columns, node.measured)));
-            node.bar.set_prefix(shortened(&node.id, width));
+            node.bar.set_prefix(shortened(&name, width));
         }
         if let Some(overall) = &self.overall {
             overall.set_style(style(&overall_line(self.columns)));
@@ -135,12 +136,42 @@ impl<'a> Live<'a> {
         }
     }
 
-    fn refresh(&mut self, now: f64) {
+    /// Fits the lines to a terminal that has changed its width.
+    fn resize(&mut self) {
         let columns = columns();
-        if columns != self.columns {
-            self.columns = columns;
-            self.lay_out();
+        if columns == self.columns {
+            return;
         }
+        if resize::wraps_drawn_lines() {
+            let rows = resize::wrapped_rows(&self.drawn_widths(), columns);
+            self.bars.suspend(|| resize::erase_above(rows));
+        }
+        self.columns = columns;
+        self.lay_out();
+    }
+
+    /// The widths of the lines on the screen.
+    fn drawn_widths(&self) -> Vec<usize> {
+        let lines = self.nodes.values().map(|node| {
+            let text = measure_text_width(&node.bar.prefix()) + 2 + 2 + 4 + 2;
+            let message = measure_text_width(&node.bar.message());
+            let count = match node.bar.length().filter(|_| node.measured) {
+                Some(total) => {
+                    let digits = |number: u64| grouped(usize::try_from(number).unwrap_or(0)).len();
+                    let (_, bar) = bar_widths(self.columns);
+                    bar + 1 + digits(node.bar.position()) + 1 + digits(total) + 1
+                }
+                None => 0,
+            };
+            (text + count + message).min(self.columns)
+        });
+        // The last line is filled up.
+        lines
+            .chain(self.overall.iter().map(|_| self.columns))
+            .collect()
+    }
+
+    fn refresh(&mut self, now: f64) {
         if let Some(overall) = &self.overall {
             overall.set_position(self.tally.ended() as u64);
             overall.set_message(progress_summary(&self.tally, now));
@@ -151,6 +182,7 @@ impl<'a> Live<'a> {
 impl Display for Live<'_> {
     fn show(&mut self, event: &Event) -> io::Result<()> {
         let now = self.begun.elapsed().as_secs_f64();
+        self.resize();
         self.tally.observe(event, now);
         if let Some(forecast) = self.forecaster.observe(event) {
             self.tally.set_forecast(forecast);
@@ -247,6 +279,24 @@ fn node_line(columns: usize, measured: bool) -> String {
     }
 }
 
+/// `name` if it has room; otherwise without the names of its axes: `tuned[narrow,r,ft]` of
+/// `tuned[source=narrow,domain=r,method=ft]`. The values are what differs.
+fn fitting(name: &str, room: usize) -> String {
+    let Some((stage, axes)) = name.split_once('[') else {
+        return name.to_string();
+    };
+    if measure_text_width(name) <= room {
+        return name.to_string();
+    }
+    let value = |axis: &str| {
+        axis.split_once('=')
+            .map_or(axis, |(_, value)| value)
+            .to_string()
+    };
+    let values: Vec<String> = axes.split(',').map(value).collect();
+    format!("{stage}[{}", values.join(","))
+}
+
 /// `name` in exactly `width` columns: padded, or cut in the middle, because the axes at the end are
 /// what differs.
 fn shortened(name: &str, width: usize) -> String {
@@ -332,6 +382,14 @@ mod tests {
                 assert_eq!(measure_text_width(&shortened(name, width)), width, "{name}");
             }
         }
+    }
+
+    #[test]
+    fn names_of_axes_go_before_their_values() {
+        let name = "tuned[source=narrow,domain=r,method=ft,seed=0]";
+        assert_eq!(fitting(name, 60), name);
+        assert_eq!(fitting(name, 24), "tuned[narrow,r,ft,0]");
+        assert_eq!(fitting("pretrained", 4), "pretrained");
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod log;
 pub mod overview;
 pub mod paint;
 pub mod plain;
+mod resize;
 mod running;
 pub mod streams;
 pub mod table;
