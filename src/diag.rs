@@ -3,6 +3,7 @@
 
 mod credential_names;
 pub mod credentials;
+mod forms;
 mod problems;
 mod render;
 pub mod secrets;
@@ -80,10 +81,17 @@ impl From<Diagnostic> for Diagnostics {
     }
 }
 
-/// The name in `known` that `wrong` is most likely a misspelling of, if any is close enough.
+/// The name in `known` that is most likely meant by `wrong`, if any is close enough: a misspelling,
+/// otherwise a longer or shorter form.
 pub fn nearest<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let known: Vec<&str> = known.into_iter().collect();
+    misspelt(wrong, &known).or_else(|| forms::other_form(wrong, &known))
+}
+
+fn misspelt<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
     known
-        .into_iter()
+        .iter()
+        .copied()
         .map(|name| (edit_distance(wrong, name), name))
         .filter(|(distance, name)| {
             let length = name.chars().count();

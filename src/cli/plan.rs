@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
+use std::path::Path;
 
 use clap::{ArgAction, Args};
 use petgraph::graph::NodeIndex;
@@ -125,7 +126,7 @@ pub fn run(
         count(graph.order.len(), "node")
     )?;
     write_table(&graph, &survey.nodes, output)?;
-    for line in closing(&graph, &survey.nodes) {
+    for line in closing(&graph, &survey.nodes, &arguments.target.workflow.file) {
         writeln!(output, "{line}")?;
     }
     for line in older_lines(&graph, &survey.nodes) {
@@ -341,7 +342,7 @@ fn blocked<'s>(
 }
 
 /// The summary below the table.
-fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
+fn closing(graph: &Graph, nodes: &[SurveyedNode], file: &Path) -> Vec<String> {
     let in_state = |state| nodes.iter().filter(move |node| node.state == state);
     let ready: BTreeSet<_> = in_state(PlanState::WouldRun).map(|node| node.key).collect();
     let twins = in_state(PlanState::WouldRun).count() - ready.len();
@@ -379,6 +380,7 @@ fn closing(graph: &Graph, nodes: &[SurveyedNode]) -> Vec<String> {
         }
         lines.push(line + ":");
         lines.extend(missing::lines(graph, &lacking));
+        lines.extend(missing::locked_hint(graph, &lacking, file));
     }
     let skipped = graph.skipped.iter().filter(|(_, points)| **points > 0);
     let skipped: Vec<String> = skipped

@@ -1,7 +1,7 @@
 //! `ribflow verify FILE`: checks the results against published numbers.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueHint};
 
@@ -111,7 +111,7 @@ pub fn run(
     let store = stores::open_read_only(&locations.store, common)?;
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     if !common.quiet {
-        say_unknown(&graph, &survey);
+        say_unknown(&graph, &survey, &arguments.workflow.file);
     }
     let records = survey.into_records();
     let view = View::new(&graph, &records).expecting(Some(&expected));
@@ -133,7 +133,7 @@ pub fn run(
 }
 
 /// Notes nodes without data: they have no key, so whether they ran is unknown.
-fn say_unknown(graph: &Graph, survey: &Survey) {
+fn say_unknown(graph: &Graph, survey: &Survey, file: &Path) {
     let surveyed = survey.nodes.iter();
     let lacking = surveyed.filter(|node| node.state == PlanState::MissingData);
     let lacking: Vec<&SurveyedNode> = lacking.collect();
@@ -141,7 +141,9 @@ fn say_unknown(graph: &Graph, survey: &Survey) {
         return;
     }
     let nodes = count(lacking.len(), "node");
-    let lines = missing::lines(graph, &lacking).join("\n");
+    let mut lines = missing::lines(graph, &lacking);
+    lines.extend(missing::locked_hint(graph, &lacking, file));
+    let lines = lines.join("\n");
     // Failing to print a note must not stop the command.
     let _ = writeln!(
         crate::ui::streams::stderr(),

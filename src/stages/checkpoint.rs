@@ -392,7 +392,11 @@ impl Checkpoint {
                 ];
                 for (name, _) in misplaced.into_iter().filter(|it| it.1) {
                     let message = format!("`{name}` belongs to `hub`");
-                    problems.push(ParameterProblem::value(name, message));
+                    let problem = ParameterProblem::value(name, message);
+                    problems.push(match name {
+                        "file" => problem.hint("`path` is a file on this machine"),
+                        _ => problem,
+                    });
                 }
             }
         }

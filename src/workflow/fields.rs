@@ -115,7 +115,10 @@ impl<'a> Fields<'a> {
     fn wrong_type(&self, name: &str, expected: &str, problems: &mut Problems) {
         let what = self.value(name).map_or("nothing", Tree::what);
         let message = format!("`{name}` is {expected}, not {what}");
-        problems.error(self.pointer(name), "wrong-type", message);
+        let found = problems.error(self.pointer(name), "wrong-type", message);
+        if name == "needs" {
+            found.hint("`needs: { model: STAGE, data: STAGE }` gives each input by its name");
+        }
     }
 
     /// The place of the value of `name`, or of the name if the value has none on its line.

@@ -10,9 +10,36 @@ impl ParameterProblem {
     /// Deserialises `with`, a map whose references are resolved.
     ///
     /// # Errors
-    /// The first problem, with its path.
+    /// All unknown fields, and the first other problem, with their paths.
     pub fn typed<T: serde::de::DeserializeOwned>(with: &Value) -> Result<T, Vec<Self>> {
-        serde_path_to_error::deserialize(with).map_err(|error| vec![Self::from_serde(&error)])
+        let first = match serde_path_to_error::deserialize(with) {
+            Ok(typed) => return Ok(typed),
+            Err(error) => Self::from_serde(&error),
+        };
+        // The reader stops at the first problem; without it, it finds the next one.
+        let mut rest = with.clone();
+        let mut problems = vec![first];
+        while let Some(last) = problems.last()
+            && last.code == UNKNOWN_FIELD
+            && problems.len() < MOST_UNKNOWN
+            && remove(&mut rest, &last.path)
+            && let Err(error) = serde_path_to_error::deserialize::<_, T>(&rest)
+        {
+            let next = Self::from_serde(&error);
+            // A field that is missing may be there under another name.
+            if next.code == MISSING_FIELD && problems.iter().any(|it| it.means(&next.message)) {
+                break;
+            }
+            problems.push(next);
+        }
+        Err(problems)
+    }
+
+    /// Whether its hint names the parameter of `message`.
+    fn means(&self, message: &str) -> bool {
+        let hint = self.hint.as_deref().unwrap_or_default();
+        let name = message.split('`').nth(1).unwrap_or_default();
+        hint == did_you_mean(name)
     }
 
     fn from_serde(error: &serde_path_to_error::Error<serde_json::Error>) -> Self {
@@ -42,6 +69,61 @@ impl ParameterProblem {
     }
 }
 
+const UNKNOWN_FIELD: &str = "unknown-field";
+const MISSING_FIELD: &str = "missing-field";
+
+/// The most unknown fields of a block that are reported: each costs another reading.
+const MOST_UNKNOWN: usize = 20;
+
+/// Removes the field at `path`. Returns whether it was there.
+fn remove(value: &mut Value, path: &[String]) -> bool {
+    let Some((last, parents)) = path.split_last() else {
+        return false;
+    };
+    let mut parent = value;
+    for step in parents {
+        let next = match parent {
+            Value::Object(fields) => fields.get_mut(step),
+            Value::Array(items) => step
+                .parse()
+                .ok()
+                .and_then(|index: usize| items.get_mut(index)),
+            _ => None,
+        };
+        let Some(next) = next else {
+            return false;
+        };
+        parent = next;
+    }
+    let fields = parent.as_object_mut();
+    fields.is_some_and(|fields| fields.remove(last).is_some())
+}
+
+/// Names that other programs use, and what they are here.
+const OTHER_NAMES: [(&str, &str); 8] = [
+    ("path", "folder"),
+    ("dir", "folder"),
+    ("directory", "folder"),
+    ("file", "path"),
+    ("model", "arch"),
+    ("model_name", "arch"),
+    ("architecture", "arch"),
+    ("published", "expect"),
+];
+
+fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
+}
+
+/// The parameter that is meant by `wrong`, as a hint.
+fn meant(wrong: &str, parameters: &[&str]) -> String {
+    let mut known = OTHER_NAMES.iter().filter(|(name, _)| *name == wrong);
+    match known.find(|(_, here)| parameters.contains(here)) {
+        Some((_, here)) => did_you_mean(here),
+        None => suggest(wrong, "parameters", parameters.iter().copied()),
+    }
+}
+
 struct ParsedMessage {
     code: &'static str,
     message: String,
@@ -64,11 +146,11 @@ impl ParsedMessage {
             field: None,
         };
         if message.starts_with("unknown field") {
-            let hint = suggest(first, "parameters", others.iter().copied());
+            let hint = meant(first, others);
             return Self {
                 field: Some(first.to_string()),
                 ..said(
-                    "unknown-field",
+                    UNKNOWN_FIELD,
                     format!("there is no parameter `{first}` here"),
                     Some(hint),
                 )
@@ -88,7 +170,7 @@ impl ParsedMessage {
         }
         if message.starts_with("missing field") {
             return said(
-                "missing-field",
+                MISSING_FIELD,
                 format!("parameter `{first}` is missing"),
                 None,
             );
@@ -167,6 +249,20 @@ mod tests {
     enum Choice {
         Cosine,
         Constant,
+    }
+
+    #[test]
+    fn all_unknown_parameters_are_reported_at_once() {
+        let with = json!({"epochs": 1, "rat": 1, "layers": [{"name": "a", "wide": 3}], "z": 0});
+        let problems = ParameterProblem::typed::<With>(&with).unwrap_err();
+        let paths: Vec<String> = problems.iter().map(|it| it.path.join("/")).collect();
+        assert_eq!(paths.len(), 3);
+        for path in ["rat", "layers/0/wide", "z"] {
+            assert!(paths.contains(&path.to_string()), "{paths:?}");
+        }
+        let problems = ParameterProblem::typed::<With>(&json!({"rat": 1})).unwrap_err();
+        assert_eq!(problems[1].message, "parameter `epochs` is missing");
+        assert_eq!(meant("path", &["part", "folder"]), "did you mean `folder`?");
     }
 
     #[test]

@@ -315,3 +315,47 @@ stages:
     let told = printed("[model]");
     assert!(!told.contains("compete"), "{told}");
 }
+
+/// Names as other programs have them. One run reports all of them.
+#[test]
+fn names_of_other_programs_are_reported_together_with_the_ones_here() {
+    let space = TestSpace::new();
+    let text = "\
+ribflow: 1
+name: others
+stages:
+  pool: { use: dataset, with: { path: photos, num_images: 20 } }
+  model:
+    use: pretrain
+    needs: { data: pool }
+    with: { model: vit_mini, learning_rate: 0.1, batch_size: 8, num_epochs: 1, wd: 0 }
+  mine: { use: checkpoint, with: { file: mine.safetensors, arch: vit_tiny_patch16_224 } }
+  other: { use: dataset, with: { folder: photos } }
+  measured: { use: evaluate, needs: { model: model, dataset: other } }
+  score: { use: eval, needs: [model, pool] }
+";
+    space.write("others.yaml", text);
+    let outcome = space.run(&["validate", "others.yaml"]).expect(2);
+    for name in [
+        "folder",
+        "images",
+        "arch",
+        "lr",
+        "batch",
+        "epochs",
+        "weight_decay",
+        "data",
+        "evaluate",
+    ] {
+        let hint = format!("did you mean `{name}`?");
+        assert!(outcome.stderr.contains(&hint), "{hint}\n{outcome}");
+    }
+    // What is missing is there under another name.
+    assert!(!outcome.stderr.contains("is missing"), "{outcome}");
+    for hint in [
+        "hint: `path` is a file on this machine",
+        "hint: `needs: { model: STAGE, data: STAGE }` gives each input by its name",
+    ] {
+        assert!(outcome.stderr.contains(hint), "{hint}\n{outcome}");
+    }
+}

@@ -74,6 +74,9 @@ fn a_lock_stands_for_data_that_is_not_here() {
     assert!(!b.space.path("photos.yaml.lock").exists());
     b.space
         .write("photos.yaml.lock", a.space.read("photos.yaml.lock"));
+    let planned = b.run(&["plan", "photos.yaml"]);
+    let fetches = "`ribflow pull photos.yaml --records-only --remote NAME` fetches the results";
+    assert!(planned.stdout.contains(fetches), "{planned}");
     let pulled = b
         .run(&["pull", "photos.yaml", "--remote", &url, "--records-only"])
         .expect(0);
