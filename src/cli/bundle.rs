@@ -28,6 +28,7 @@ use crate::remote::lock::Lock;
 use crate::report::verdict::expected_file;
 use crate::stages;
 use crate::stages::registry::Registry;
+use crate::store::ignore::Ignore;
 use crate::workflow::graph::Graph;
 use crate::workflow::kind::Meaning;
 
@@ -168,11 +169,18 @@ pub fn workflow_files(graph: &Graph, file: &Path) -> Result<BTreeMap<String, Vec
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
     let mut paths = declared(graph);
     let lock = Lock::path(file);
-    paths.extend(lock.is_file().then(|| folder.join(file_name(&lock))));
+    let lock = lock.is_file().then(|| folder.join(file_name(&lock)));
+    paths.extend(lock.map(|lock| (lock, Ignore::default())));
     let mut files = BTreeMap::new();
     let mut all = Vec::new();
-    for path in paths {
-        add_files(path, &mut all, 0)?;
+    for (path, ignore) in paths {
+        let top = path.clone();
+        let mut tree = DeclaredFiles {
+            top: &top,
+            ignore: &ignore,
+            found: &mut all,
+        };
+        tree.add(path, 0)?;
     }
     for path in all {
         let inside = below(folder, &path).filter(|_| is_really_below(folder, &path));
@@ -195,40 +203,57 @@ fn is_really_below(folder: &Path, path: &Path) -> bool {
     }
 }
 
-/// A file, or every file below a folder.
-fn add_files(path: PathBuf, files: &mut Vec<PathBuf>, depth: usize) -> Result<(), Failure> {
-    // A link to a parent folder would recurse without end.
-    const DEEPEST: usize = 64;
-    // Nested links to folders could grow without bound.
-    const MOST: usize = 100_000;
-    if !path.is_dir() {
-        files.push(path);
-        if files.len() > MOST {
-            let message = format!("the workflow and its commands declare more than {MOST} files");
-            let hint = "links to folders are followed";
-            return Err(Failure::failed(message).hint(hint));
+/// The files of a declared file or folder.
+struct DeclaredFiles<'a> {
+    top: &'a Path,
+    ignore: &'a Ignore,
+    found: &'a mut Vec<PathBuf>,
+}
+
+impl DeclaredFiles<'_> {
+    /// Adds a file, or every file below a folder that it does not leave out.
+    fn add(&mut self, path: PathBuf, depth: usize) -> Result<(), Failure> {
+        // A link to a parent folder would recurse without end.
+        const DEEPEST: usize = 64;
+        // Nested links to folders could grow without bound.
+        const MOST: usize = 100_000;
+        let below = path.strip_prefix(self.top).ok().and_then(Path::to_str);
+        if below.is_some_and(|below| !below.is_empty() && self.ignore.leaves_out(below)) {
+            return Ok(());
         }
-        return Ok(());
+        if !path.is_dir() {
+            self.found.push(path);
+            if self.found.len() > MOST {
+                let message =
+                    format!("the workflow and its commands declare more than {MOST} files");
+                let hint = "links to folders are followed";
+                return Err(Failure::failed(message).hint(hint));
+            }
+            return Ok(());
+        }
+        if depth > DEEPEST {
+            let message = format!("{} is more than {DEEPEST} folders deep", path.display());
+            return Err(Failure::failed(message));
+        }
+        for entry in fs::read_dir(&path).map_err(in_folder(&path))? {
+            self.add(entry.map_err(in_folder(&path))?.path(), depth + 1)?;
+        }
+        Ok(())
     }
-    if depth > DEEPEST {
-        let message = format!("{} is more than {DEEPEST} folders deep", path.display());
-        return Err(Failure::failed(message));
-    }
-    for entry in fs::read_dir(&path).map_err(in_folder(&path))? {
-        add_files(entry.map_err(in_folder(&path))?.path(), files, depth + 1)?;
-    }
-    Ok(())
 }
 
 /// The workflow file, its published values, and the files and folders of its commands.
-fn declared(graph: &Graph) -> Vec<PathBuf> {
+fn declared(graph: &Graph) -> Vec<(PathBuf, Ignore)> {
     let folder = graph.file.parent().unwrap_or(Path::new("/"));
-    let mut paths = vec![graph.file.clone()];
-    paths.extend(expected_file(graph));
+    let files = std::iter::once(graph.file.clone()).chain(expected_file(graph));
+    let mut paths: Vec<(PathBuf, Ignore)> = files.map(|file| (file, Ignore::default())).collect();
     for node in graph.dag.node_weights() {
         if node.kind.meaning() == Meaning::Program {
             let places = command_permissions::shared_sources(node).into_iter();
-            paths.extend(places.map(|source| folder.join(source.location)));
+            paths.extend(places.map(|source| {
+                let ignore = Ignore::of(&source.shape);
+                (folder.join(source.location), ignore)
+            }));
         }
     }
     paths
@@ -239,7 +264,7 @@ pub fn declared_paths(graphs: &[Graph]) -> BTreeSet<String> {
     let of_graph = |graph: &Graph| {
         let folder = graph.file.parent().unwrap_or(Path::new("/"));
         let paths = declared(graph).into_iter();
-        let paths: Vec<String> = paths.filter_map(|path| below(folder, &path)).collect();
+        let paths: Vec<String> = paths.filter_map(|(path, _)| below(folder, &path)).collect();
         paths
     };
     graphs.iter().flat_map(of_graph).collect()

@@ -89,6 +89,19 @@ fn with_profile(file: &Path, profile: Option<String>) -> WorkflowArguments {
     }
 }
 
+/// As [`checked`], and the files of the workflow must exist.
+pub fn with_files(
+    arguments: &WorkflowArguments,
+    targets: &[String],
+    registry: &Registry,
+) -> Result<(Graph, Vec<Diagnostic>), Failure> {
+    let options = LoadOptions {
+        check_files: true,
+        ..options(arguments, targets)
+    };
+    locked(arguments, &options, registry)
+}
+
 /// The graph of `targets`, with warnings.
 pub fn checked(
     arguments: &WorkflowArguments,

@@ -23,7 +23,7 @@ Examples:
   ribflow validate grid.yaml
   ribflow validate grid.yaml --profile tiny --json
 
-Nothing is run and no data is read. Exits with 0 if the file is valid, otherwise with 2.";
+Nothing is run and no data is read. The files of commands must exist. Exits with 0 if the file is valid, otherwise with 2.";
 
 /// Check a workflow file
 #[derive(Clone, Debug, Args)]
@@ -42,7 +42,7 @@ pub fn run(
     let common = call.common;
     let target = &arguments.target;
     let registry = stages::registry();
-    let (graph, mut warnings) = load::checked(&target.workflow, &target.targets, &registry)?;
+    let (graph, mut warnings) = load::with_files(&target.workflow, &target.targets, &registry)?;
     load::expected(&graph)?;
     warnings.extend(short_trainings(&graph, &registry));
     if common.json {

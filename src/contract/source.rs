@@ -24,8 +24,12 @@ pub struct Source {
 pub enum SourceShape {
     /// One file; the tree contains it under its base name.
     File,
-    /// One file, or every file below a folder, by paths that begin with the folder's name.
+    /// One file, or every file below a folder, by paths that begin with the folder's name. What tools
+    /// write beside sources is left out.
     FileOrFolder,
+    /// The same without files and folders of these patterns: for names, or, with a `/` inside, for
+    /// paths below the folder.
+    FileOrFolderWithout(Vec<String>),
     /// Every file below a folder, by relative path.
     Tree,
     /// One file, or the first of these names that exists in a folder; if that is the index of a

@@ -45,6 +45,7 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::{Source, SourceShape};
 use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
+use crate::store::ignore;
 use crate::workflow::kind::{
     BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
 };
@@ -69,9 +70,9 @@ pub struct Command {
     /// its name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub params: Parameters,
-    /// Scripts, lock files and other files that the line reads: files and folders, or maps with
-    /// `path`, an optional `name`, and `share: false` to keep them out of bundles. Their content
-    /// enters the key.
+    /// Scripts and other files that the line reads: files and folders, or maps with `path`, an
+    /// optional `name`, `ignore` with patterns of what a folder leaves out, and `share: false` to
+    /// keep them out of bundles. Their content enters the key.
     #[serde(default, skip_serializing)]
     pub files: Vec<WordOr<Location, NamedFile>>,
     /// Environment variables for the line; their values enter the key.
@@ -148,6 +149,17 @@ impl Stage for Command {
             .collect()
     }
 
+    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+        let place = |(index, file): (usize, &files::Declared)| {
+            let path = vec!["files".to_string(), index.to_string()];
+            (path, files::source(file).location)
+        };
+        let files = self.files.iter().enumerate().map(place);
+        let runner = self.runner.sources().into_iter();
+        let runner = runner.map(|source| (vec![runner::FIELD.to_string()], source.location));
+        files.chain(runner).collect()
+    }
+
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
     }
@@ -160,6 +172,7 @@ impl Stage for Command {
         problems.extend(self.check_line());
         problems.extend(self.outputs.check());
         problems.extend(self.check_files());
+        problems.extend(self.check_patterns());
         problems.extend(self.check_parameters());
         problems.extend(self.check_variables());
         problems.extend(self.check_names(inputs));
@@ -337,6 +350,24 @@ impl Command {
             })
         };
         self.files.iter().enumerate().filter_map(problem).collect()
+    }
+
+    fn check_patterns(&self) -> Vec<ParameterProblem> {
+        let files = self.files.iter().enumerate();
+        let patterns = files.flat_map(|(file, declared)| {
+            let patterns = files::ignore(declared).iter().enumerate();
+            patterns.map(move |(index, pattern)| (file, index, pattern))
+        });
+        let problem = |(file, index, pattern): (usize, usize, &String)| {
+            let why = ignore::check(pattern).err()?;
+            let message = format!("`{pattern}` is not a valid pattern: {why}");
+            let mut problem = at("files", file, message);
+            problem
+                .path
+                .extend(["ignore".to_string(), index.to_string()]);
+            Some(problem)
+        };
+        patterns.filter_map(problem).collect()
     }
 
     /// Refuses texts that look like credentials, because they would enter the key.

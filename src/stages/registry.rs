@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
@@ -148,6 +149,10 @@ impl<S: Stage> Parameters for TypedParameters<S> {
 
     fn sources(&self) -> Vec<Source> {
         self.stage.sources()
+    }
+
+    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+        self.stage.files()
     }
 
     fn withholds(&self) -> Withholds {

@@ -48,6 +48,10 @@ pub trait Stage:
     fn sources(&self) -> Vec<Source> {
         Vec::new()
     }
+    /// See [`crate::workflow::kind::Parameters::files`].
+    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+        Vec::new()
+    }
     /// See [`crate::workflow::kind::Parameters::withholds`].
     fn withholds(&self) -> Withholds;
     /// Values that are out of range, contradict each other or do not fit the inputs.

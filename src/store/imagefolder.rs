@@ -95,6 +95,7 @@ fn images_walk(root: &Path, look: WalkOutput) -> Walk<'_> {
         root,
         wanted: is_image,
         look,
+        ignore: None,
     }
 }
 

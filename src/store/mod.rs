@@ -10,7 +10,7 @@
 //! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
 //! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
-//! outside data    sources source_error imagefolder walk statcache statindex trees  folders as digests; caches of file stamps
+//! outside data    sources source_error imagefolder ignore walk statcache statindex trees  folders as digests; caches of file stamps
 //! environments    environments                                                     lock files and installed packages as tables
 //! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
 //! from elsewhere  foreign revocation_check withheld                                records and blobs of other stores; revocations; blobs that must not be shared
@@ -29,6 +29,7 @@ pub mod export;
 mod foreign;
 mod forget;
 pub mod gc;
+pub mod ignore;
 mod imagefolder;
 mod incoming;
 pub mod inventory;

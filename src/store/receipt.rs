@@ -64,7 +64,9 @@ impl RunInput {
     /// `digest` is the digest of the content of `source`.
     pub fn new(source: Source, digest: Digest, stats: &StatCache, base: &Path) -> Self {
         let stamp = match source.shape {
-            SourceShape::File | SourceShape::FileOrFolder => settled(&source, &digest, stats, base),
+            SourceShape::File | SourceShape::FileOrFolder | SourceShape::FileOrFolderWithout(_) => {
+                settled(&source, &digest, stats, base)
+            }
             _ => None,
         };
         Self {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::artifact::{Artifact, Files, Table, TreeFile};
 use super::environments;
+use super::ignore::{ALWAYS, Ignore};
 use super::imagefolder::images;
 pub use super::imagefolder::{class_images, first_place, image_folder_order, is_same_class};
 pub use super::source_error::{IMAGE_ENDINGS, SourceError};
@@ -58,8 +59,8 @@ enum Counts<'a> {
     Paths(Vec<String>),
     /// Every file.
     Tree,
-    /// Every file of this folder in the root.
-    Folder(String),
+    /// Every file of this folder in the root, but for those left out.
+    Folder(String, &'a SourceShape),
     /// The images, as torchvision lists them.
     Images(&'a ImageSelection),
 }
@@ -171,7 +172,10 @@ impl Counts<'_> {
         let text = match self {
             Counts::Paths(paths) => format!("paths {paths:?}"),
             Counts::Tree => "tree".to_string(),
-            Counts::Folder(name) => format!("folder {name:?}"),
+            Counts::Folder(name, SourceShape::FileOrFolderWithout(patterns)) => {
+                format!("folder {name:?} without {patterns:?} and {ALWAYS:?}")
+            }
+            Counts::Folder(name, _) => format!("folder {name:?} without {ALWAYS:?}"),
             Counts::Images(selection) => format!("images {selection:?}"),
         };
         Digest::of(text.as_bytes())
@@ -179,15 +183,20 @@ impl Counts<'_> {
 
     fn list(&self, root: &Path, look: WalkOutput) -> Result<Vec<walk::Folder>, SourceError> {
         let every = |_: &str| true;
+        let ignore = match self {
+            Counts::Folder(_, shape) => Ignore::of(shape),
+            _ => Ignore::default(),
+        };
         let tree = Walk {
             root,
             wanted: every,
             look,
+            ignore: Some(&ignore),
         };
         match self {
             Counts::Paths(_) => Ok(Vec::new()),
             Counts::Tree => tree.under(""),
-            Counts::Folder(name) => tree.under(name),
+            Counts::Folder(name, _) => tree.under(name),
             Counts::Images(selection) => images(root, selection, look),
         }
     }
@@ -201,10 +210,10 @@ fn place<'a>(source: &'a Source, base: &Path) -> Result<SelectedFiles<'a>, Sourc
             let (root, name) = parted(&place)?;
             (root, Counts::Paths(vec![name]))
         }
-        SourceShape::FileOrFolder => {
+        shape @ (SourceShape::FileOrFolder | SourceShape::FileOrFolderWithout(_)) => {
             let (root, name) = parted(&place)?;
             let counts = match place.is_dir() {
-                true => Counts::Folder(name),
+                true => Counts::Folder(name, shape),
                 false => Counts::Paths(vec![name]),
             };
             (root, counts)

@@ -13,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 
+use super::ignore::Ignore;
 use super::source_error::{MOST_REPEATED, SourceError};
 use crate::digest::Digest;
 use crate::fsx::Stamp;
@@ -53,6 +54,8 @@ pub(super) struct Walk<'a> {
     /// Selects files by name.
     pub wanted: fn(&str) -> bool,
     pub look: WalkOutput,
+    /// What the folder that is walked leaves out, by path below it.
+    pub ignore: Option<&'a Ignore>,
 }
 
 /// The files of one folder.
@@ -181,7 +184,7 @@ impl Walk<'_> {
         if around.leads_back() {
             return Err(SourceError::Loop(full));
         }
-        let (rows, mut inner, entries) = self.rows(&opened, &full)?;
+        let (rows, mut inner, entries) = self.rows(&opened, &path, &full)?;
         if !visited.allows(&around, entries) {
             return Err(SourceError::TooManyLinks(full));
         }
@@ -204,6 +207,7 @@ impl Walk<'_> {
     fn rows(
         &self,
         opened: &OwnedFd,
+        path: &str,
         full: &Path,
     ) -> Result<(Vec<u8>, Vec<String>, usize), SourceError> {
         let (mut rows, mut inner) = (Vec::new(), Vec::new());
@@ -212,6 +216,9 @@ impl Walk<'_> {
             !(self.wanted)(&name.to_string_lossy()) && !leads_to_folder(opened, name, kind)
         };
         each_entry(opened, full, stray, |name, text, kind| {
+            if self.leaves_out(path, text) {
+                return Ok(());
+            }
             entries += 1;
             let wanted = (self.wanted)(text);
             let plain = kind == FileType::RegularFile;
@@ -241,6 +248,14 @@ impl Walk<'_> {
             Ok(())
         })?;
         Ok((rows, inner, entries))
+    }
+
+    /// Whether the folder that is walked, the first component of `folder`, leaves out `name`.
+    fn leaves_out(&self, folder: &str, name: &str) -> bool {
+        self.ignore.is_some_and(|ignore| {
+            let below = folder.split_once('/').map_or("", |(_, below)| below);
+            ignore.leaves_out(&join(below, name))
+        })
     }
 
     fn full(&self, path: &str) -> PathBuf {

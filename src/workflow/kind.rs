@@ -2,6 +2,7 @@
 //! outputs. `stages` implements the kinds; this module knows none of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -204,6 +205,10 @@ pub trait Parameters: Send + Sync {
     fn open_inputs(&self) -> Option<&'static [PortType]>;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
+    /// Files that belong to the workflow: the path of the field in `with:`, and the location.
+    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+        Vec::new()
+    }
     /// Which of its outputs may not be redistributed.
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;

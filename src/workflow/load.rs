@@ -13,6 +13,7 @@ use super::idle;
 use super::inputs::{Checker, PointInput};
 use super::join::StageHeader;
 use super::kind::Kinds;
+use super::missing_files;
 use super::names::Names;
 use super::options::LoadOptions;
 use super::overrides::{self, Layered};
@@ -93,6 +94,10 @@ fn plan(
     }
     let order = goals::order(&expansion, problems);
     let (prepared, inputs) = check(&expansion, budget, problems);
+    if options.check_files {
+        let base = file.parent().unwrap_or(Path::new(""));
+        missing_files::check(&expansion, &prepared, base, problems);
+    }
     if let Some(order) = &order {
         let points = CheckedPoints {
             prepared: &prepared,

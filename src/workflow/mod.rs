@@ -33,6 +33,7 @@ mod inputs;
 mod join;
 pub mod kind;
 mod load;
+mod missing_files;
 mod names;
 mod options;
 mod overrides;

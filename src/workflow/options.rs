@@ -16,6 +16,8 @@ pub struct LoadOptions {
     pub targets: Vec<String>,
     /// Include every stage, regardless of a profile's goals.
     pub whole: bool,
+    /// Report files of the workflow that are missing.
+    pub check_files: bool,
     /// The variables that `${env.…}` may read.
     pub environment: BTreeMap<String, String>,
     pub limits: Limits,

@@ -1,5 +1,6 @@
 //! The `command` kind: what its folder holds, what is kept, and how it ends.
 
+mod ignoring;
 mod inside;
 #[cfg(target_os = "linux")]
 mod isolated;

@@ -18,6 +18,11 @@ pub struct NamedFile {
     /// The name in the node's folder. Default: the original name.
     #[serde(default)]
     pub name: Option<String>,
+    /// Patterns of what a folder leaves out: of names (`*.log`), or of paths below it (`data/raw`).
+    /// `__pycache__`, `*.pyc`, `.git`, `.venv`, `.ipynb_checkpoints` and `.DS_Store` are always left
+    /// out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<String>,
     /// Set to `false` to keep it out of bundles.
     #[serde(default = "shared")]
     pub share: bool,
@@ -53,12 +58,23 @@ pub(super) fn name(file: &Declared) -> Option<&str> {
     }
 }
 
+/// The patterns of what a folder leaves out.
+pub(super) fn ignore(file: &Declared) -> &[String] {
+    match file {
+        WordOr::Other(named) => &named.ignore,
+        WordOr::Word(_) => &[],
+    }
+}
+
 pub(super) fn source(file: &Declared) -> Source {
     let path = location(file).0.as_str();
     Source {
         name: format!("{SOURCE}{}", name(file).unwrap_or_default()),
         location: PathBuf::from(path.trim_end_matches('/')),
-        shape: SourceShape::FileOrFolder,
+        shape: match ignore(file) {
+            [] => SourceShape::FileOrFolder,
+            patterns => SourceShape::FileOrFolderWithout(patterns.to_vec()),
+        },
         sealed: false,
     }
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +20,7 @@ use super::super::child::{Child, Start};
 use super::super::lines::Secrets;
 use crate::digest::{Digest, hash_value};
 use crate::fsx::{self, Lock};
+use crate::process;
 use crate::stages::task::{Context, TaskError};
 
 /// The file of a finished environment.
@@ -28,6 +29,8 @@ const COMPLETE: &str = "complete.json";
 const USED: &str = "used";
 const PROJECT: &str = "project";
 const PACKAGES: &str = "env";
+/// What uv has found out about the interpreter, for the cache of each node.
+const CACHE: &str = "cache";
 /// The number of digits of a digest in the name of a folder: paths in the first line of a script are
 /// limited to 127 bytes on some systems.
 const DIGITS: usize = 24;
@@ -119,6 +122,12 @@ impl Environment {
         self.folder.join(PACKAGES)
     }
 
+    /// Gives a node a cache of its own, with what uv knows about the interpreter: to ask it again
+    /// takes 50 ms or more. An incomplete one only costs time.
+    pub fn copy_cache(&self, target: &Path) {
+        let _ = copy(&self.folder.join(CACHE), target);
+    }
+
     /// The environment in `folder` if it is finished and its Python is still installed.
     fn open(folder: &Path) -> Option<Self> {
         let text = fsx::read_regular(&folder.join(COMPLETE)).ok()?;
@@ -188,6 +197,7 @@ fn build(recipe: &Recipe, folder: &Path, context: &Context) -> Result<Environmen
         fs::write(&path, text).map_err(at(&path))?;
     }
     sync(recipe, &project, &packages, context)?;
+    warm(recipe, folder, &project, &packages);
     seal(&packages).map_err(at(&packages))?;
     let versions = versions(recipe.uv, &packages);
     let used = folder.join(USED);
@@ -248,6 +258,47 @@ fn sync(
         }
         error => error,
     })
+}
+
+/// Lets uv look at the environment once, and keeps what it has found out.
+fn warm(recipe: &Recipe, folder: &Path, project: &Path, packages: &Path) {
+    let mut command = Command::new(recipe.uv);
+    command
+        .args([
+            "run",
+            "--locked",
+            "--offline",
+            "--no-sync",
+            "--no-config",
+            "--project",
+        ])
+        .arg(project)
+        .args(["--", "true"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .env("UV_PROJECT_ENVIRONMENT", packages)
+        .env("UV_PYTHON_DOWNLOADS", "never")
+        .env("UV_CACHE_DIR", folder.join(CACHE));
+    let started = process::start(|| command.spawn(), |child| Some(child.id()));
+    if let Ok((mut child, _known)) = started {
+        let _ = child.wait();
+    }
+}
+
+/// Copies the files of a small tree.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        match entry.file_type()? {
+            kind if kind.is_dir() => copy(&entry.path(), &target)?,
+            kind if kind.is_file() => drop(fs::copy(entry.path(), target)?),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Makes folders read-only, so that no line adds or removes a package. Files may be links to those

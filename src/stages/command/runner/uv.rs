@@ -122,6 +122,8 @@ impl Uv {
             context,
         )?;
         let readable = readable(&program, &environment);
+        let cache = space.temporary.join("uv");
+        environment.copy_cache(&cache);
         // Nothing is looked up or changed: `uv` finds the environment and starts the shell in it.
         let mut arguments: Vec<OsString> = ["run", LOCKED, "--offline", "--no-sync", "--no-config"]
             .map(OsString::from)
@@ -134,7 +136,7 @@ impl Uv {
             arguments,
             variables: vec![
                 ("UV_PROJECT_ENVIRONMENT", environment.packages().into()),
-                ("UV_CACHE_DIR", space.temporary.join("uv").into()),
+                ("UV_CACHE_DIR", cache.into()),
                 ("UV_PYTHON_DOWNLOADS", "never".into()),
             ],
             readable,
