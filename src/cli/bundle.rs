@@ -12,10 +12,12 @@ use serde_json::json;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
+use super::invocation::quoted;
 use super::locations::{self, Locations};
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use super::{command_permissions, load, sharing, transfer};
+use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
 use crate::engine;
 use crate::fsx;
@@ -135,8 +137,36 @@ pub fn export(
         if pushed.withheld > 0 {
             writeln!(output, "{}", sharing::withheld_line(pushed.withheld))?;
         }
+        if let Some(line) = unlocked_line(&graph, workflow) {
+            writeln!(output, "{line}")?;
+        }
     }
     Ok(Exit::Done)
+}
+
+/// Notes that the results can't be found where the data is not: without a lock file, its digests are
+/// unknown there.
+fn unlocked_line(graph: &Graph, workflow: &WorkflowArguments) -> Option<String> {
+    // What commands declare is in the bundle.
+    let is_data = |source: &Source| {
+        matches!(
+            source.shape,
+            SourceShape::ImageFolder(_)
+                | SourceShape::ImageFolderAt { .. }
+                | SourceShape::Sharded(_)
+                | SourceShape::Tree
+        )
+    };
+    let mut nodes = graph.dag.node_weights();
+    let reads_data = nodes.any(|node| node.parameters.sources().iter().any(is_data));
+    let file = locations::shown(&workflow.file);
+    (reads_data && !Lock::path(&workflow.file).is_file()).then(|| {
+        format!(
+            "Without its data, {file} does not find these results: `ribflow lock {}` first, and \
+             export again.",
+            quoted(&file)
+        )
+    })
 }
 
 /// Records that the bundle's content is the user's own, so that importing it on this machine does

@@ -208,7 +208,18 @@ fn classes_that_share_a_name_are_an_error() {
         ("a b", "a a+b", "`a` and `a+b` are both the model's `a`"),
         ("a b c", "a+b b+c", "are both the model's `b`"),
         ("a b", "a+a", "names `a` twice"),
-        ("a b", "c", "is not among the model's 2 classes"),
+        (
+            "a b",
+            "c",
+            "is not among the model's 2 classes: finetune with",
+        ),
+        ("Cat b", "cat", "the model's is `Cat`; finetune with"),
+        (
+            "n01440764 n01443537",
+            "cat",
+            "WordNet ids, such as `n01440764`",
+        ),
+        ("n01440764 b", "n01443537", "2 classes: finetune with"),
     ] {
         let error = columns(model, data).unwrap_err().to_string();
         assert!(error.contains(told), "{model} / {data}: {error}");

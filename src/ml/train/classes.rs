@@ -76,7 +76,7 @@ fn only_column(model: &[String], index: &ClassIndex, name: &str) -> Result<u32, 
                 "the dataset's class `{name}` is not among the model's {} classes",
                 model.len()
             ),
-            "finetune with `head: new` gives the model a classifier for the dataset's",
+            missing_hint(model, name),
         )),
         several => Err(ClassMismatch::new(
             format!(
@@ -88,6 +88,28 @@ fn only_column(model: &[String], index: &ClassIndex, name: &str) -> Result<u32, 
             "give each a distinct name, in `classes` of its checkpoint and in the dataset",
         )),
     }
+}
+
+fn missing_hint(model: &[String], name: &str) -> String {
+    let new = "finetune with `head: new` gives the model a classifier for the dataset's";
+    let lower = name.to_lowercase();
+    if let Some(like) = model.iter().find(|class| class.to_lowercase() == lower) {
+        return format!("the model's is `{like}`; {new}");
+    }
+    match model.iter().all(|class| is_wordnet_id(class)) && !is_wordnet_id(name) {
+        true => format!(
+            "the model's are WordNet ids, such as `{}`, by which the dataset's folders have to be \
+             named (`n02123045+n02123159` is either); {new}",
+            model[0]
+        ),
+        false => new.to_string(),
+    }
+}
+
+/// `n` and eight digits.
+fn is_wordnet_id(name: &str) -> bool {
+    let digits = name.strip_prefix('n').unwrap_or_default();
+    digits.len() == 8 && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn joined(numbers: &[u32]) -> String {

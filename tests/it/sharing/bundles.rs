@@ -119,3 +119,23 @@ fn files_over_a_link_out_of_the_folder_are_not_packed() {
         "{refused}"
     );
 }
+
+/// Without the digests of its data nobody else can tell which results are meant.
+#[test]
+fn a_bundle_of_a_workflow_without_a_lock_file_says_so() {
+    let lab = Laboratory::new();
+    lab.key("aachen");
+    lab.space.write("photos.yaml", super::lock::WORKFLOW);
+    super::lock::photos(&lab.space, "photos", 2);
+    lab.run(&["run", "photos.yaml", "--quiet"]).ok();
+    let export = |name: &str| {
+        let arguments = ["export", "bundle", "photos.yaml", "-o", name];
+        lab.run(&arguments).expect(0).stdout
+    };
+    let advice = "`ribflow lock photos.yaml` first";
+    let unlocked = export("one.zip");
+    assert!(unlocked.contains(advice), "{unlocked}");
+    lab.run(&["lock", "photos.yaml"]).ok();
+    let locked = export("two.zip");
+    assert!(!locked.contains(advice), "{locked}");
+}
