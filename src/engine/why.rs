@@ -177,7 +177,7 @@ fn words(graph: &Graph, keys: &Keys, node: NodeIndex, changes: &[Change]) -> Str
 /// Describes the change of one input.
 fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&Change]) -> String {
     if let Some(part) = name.strip_prefix("runner/") {
-        return runner_words(part, changes);
+        return runner_words(keys, node, part, changes);
     }
     let count = changes.iter().find(|change| !change.path.ends_with(']'));
     if let Some(count) = count {
@@ -203,17 +203,23 @@ fn input_words(graph: &Graph, keys: &Keys, node: &Node, name: &str, changes: &[&
 }
 
 /// Describes the change of what the environment of a program is made of.
-fn runner_words(part: &str, changes: &[&Change]) -> String {
+fn runner_words(keys: &Keys, node: &Node, part: &str, changes: &[&Change]) -> String {
     let digest = |value: &Option<Value>| {
         let digest = value.as_ref().and_then(|value| value["digest"].as_str());
-        let digest = digest.and_then(|digest| digest.parse::<Digest>().ok());
-        digest.map_or("none".to_string(), |digest| digest.short())
+        digest.and_then(|digest| digest.parse::<Digest>().ok())
     };
     let member = changes.iter().find(|change| change.path.ends_with(']'));
-    let [before, now] = member.map_or(["none".to_string(), "none".to_string()], |change| {
+    let [before, now] = member.map_or([None, None], |change| {
         [digest(&change.before), digest(&change.now)]
     });
-    format!("runner.{part}: {before} → {now}")
+    let packages = before.and_then(|before| keys.package_changes(node, &before));
+    let packages = packages.filter(|packages| part == "lock" && !packages.is_empty());
+    if let Some(packages) = packages {
+        let packages = some_of(packages.iter().map(String::as_str));
+        return format!("runner.{part}: {packages}");
+    }
+    let shown = |digest: Option<Digest>| digest.map_or("none".to_string(), |it| it.short());
+    format!("runner.{part}: {} → {}", shown(before), shown(now))
 }
 
 /// Two different values, shortened so that the first difference is visible.

@@ -1,14 +1,17 @@
 //! What environments of programs are made of, as tables: the lock file and the project of uv, and
 //! the installed packages of conda. Nothing machine-specific is in a table.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use toml::Table as Toml;
 
-use super::artifact::Table;
+use super::Store;
+use super::artifact::{Artifact, Table};
 use super::source_error::SourceError;
+use crate::digest::Digest;
 use crate::fsx;
 
 /// The fields of `[project]` that decide what uv installs, or that the lock file repeats.
@@ -24,6 +27,7 @@ const OF_PROJECT: [&str; 6] = [
 const NOT_DYNAMIC: [&str; 2] = ["dependencies", "optional-dependencies"];
 /// The sources of packages in a lock file that are folders or files of this machine.
 const LOCAL: [&str; 4] = ["editable", "directory", "virtual", "path"];
+const LOCK_FILE: &str = "uv.lock";
 const NO_LOCK: &str =
     "`uv lock` writes it. A project elsewhere is named by `--project DIR` in `runner`";
 const NO_PROJECT: &str = "it stands beside `uv.lock`";
@@ -42,7 +46,59 @@ pub(super) fn uv_lock(path: &Path) -> Result<Table, SourceError> {
         );
         return Err(bad(path, why));
     }
-    Ok(one_cell("uv.lock", text))
+    Ok(one_cell(LOCK_FILE, text))
+}
+
+impl Store {
+    /// How the packages of the lock file at `now` differ from those of the lock file whose table has
+    /// the digest `before`; `None` if no environment of that one is in the store.
+    pub fn package_changes(&self, before: &Digest, now: &Path) -> Option<Vec<String>> {
+        let folders = fsx::entries(&self.environments()).ok()?.into_iter();
+        let mut locks = folders.filter_map(|folder| {
+            fsx::read_regular_text(&folder.join("project").join(LOCK_FILE)).ok()
+        });
+        let older = locks.find(|text| {
+            let table = Artifact::Table(one_cell(LOCK_FILE, text.clone()));
+            Digest::of(&table.to_bytes()) == *before
+        })?;
+        let newer = fsx::read_regular_text(now).ok()?;
+        Some(differences(&versions(&older)?, &versions(&newer)?))
+    }
+}
+
+/// The versions of each package; there are several where they depend on the system.
+type Versions = BTreeMap<String, BTreeSet<String>>;
+
+fn versions(lock: &str) -> Option<Versions> {
+    let lock: Toml = lock.parse().ok()?;
+    let mut versions = Versions::new();
+    for package in lock.get("package")?.as_array()? {
+        let field = |name: &str| package.get(name).and_then(toml::Value::as_str);
+        let (Some(name), Some(version)) = (field("name"), field("version")) else {
+            continue;
+        };
+        let known = versions.entry(name.to_string()).or_default();
+        known.insert(version.to_string());
+    }
+    Some(versions)
+}
+
+/// `numpy 2.1.0 → 2.2.0`, by name.
+fn differences(before: &Versions, now: &Versions) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let shown = |versions: Option<&BTreeSet<String>>| match versions {
+        Some(versions) => versions.iter().cloned().collect::<Vec<String>>().join(", "),
+        None => "none".to_string(),
+    };
+    let changed = names
+        .into_iter()
+        .filter(|name| before.get(*name) != now.get(*name));
+    changed
+        .map(|name| {
+            let (before, now) = (shown(before.get(name)), shown(now.get(name)));
+            format!("{name} {before} → {now}")
+        })
+        .collect()
 }
 
 /// The name and the place of a package from a local folder. The project itself is not installed.

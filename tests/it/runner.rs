@@ -153,6 +153,13 @@ fn an_environment_is_built_once_and_then_used_without_network() {
     space.write("uv.lock", LOCK.replace(", size = 34031", ""));
     let why = with_uv(&uv, &space, &["why", "w.yaml", "open[n=1]"]).expect(0);
     assert!(why.stdout.contains("would run: runner.lock: "), "{why}");
+    let newer = LOCK.replace("version = \"1.17.0\"", "version = \"1.18.0\"");
+    space.write("uv.lock", newer);
+    let why = with_uv(&uv, &space, &["why", "w.yaml", "open[n=1]"]).expect(0);
+    assert!(
+        why.stdout.contains("runner.lock: six 1.17.0 → 1.18.0"),
+        "{why}"
+    );
     let plan = with_uv(&uv, &space, &["plan", "w.yaml"]).expect(0);
     assert!(plan.stdout.contains("6 nodes would run"), "{plan}");
 }

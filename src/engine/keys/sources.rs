@@ -6,7 +6,7 @@ use std::sync::Arc;
 use petgraph::graph::NodeIndex;
 
 use super::{Identified, Keys, Missing};
-use crate::contract::source::Source;
+use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
 use crate::store::{IdentifiedSource, ResolvedSource, SourceError};
 use crate::workflow::graph::Node;
@@ -102,6 +102,16 @@ impl Keys<'_> {
             false if source.sealed => Err(SourceError::Unsealed(content.root)),
             false => Err(SourceError::Changing(content.root)),
         }
+    }
+
+    /// How the packages of a program's lock file differ from those under the digest `before`, if
+    /// that is known.
+    pub fn package_changes(&self, node: &Node, before: &Digest) -> Option<Vec<String>> {
+        let sources = node.parameters.sources();
+        let is_lock = |source: &&Source| source.shape == SourceShape::UvLock;
+        let lock = sources.iter().find(is_lock)?;
+        let place = self.base.join(&lock.location);
+        self.store.package_changes(before, &place)
     }
 
     /// The sealed data above `node` that has changed since it was hashed. Reads it, so that the
