@@ -12,7 +12,7 @@ pub(super) mod gemm;
 pub(super) mod layer_norm;
 pub(super) mod linear;
 pub(super) mod math;
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+#[cfg(target_arch = "x86_64")]
 pub(super) mod packed;
 pub(super) mod patches;
 pub(super) mod product;

@@ -2,7 +2,7 @@
 //! once and then used for every part of the left one.
 
 use super::gemm::{Matrix, Write, multiply};
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+#[cfg(target_arch = "x86_64")]
 use super::packed::{self, Format, Panels};
 use super::uninit::{self, Blank};
 use crate::ops::Precision;
@@ -18,7 +18,7 @@ pub enum Base<'a> {
 /// A prepared right matrix.
 pub enum Right<'a> {
     Plain(Matrix<'a>),
-    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    #[cfg(target_arch = "x86_64")]
     Packed(Panels),
 }
 
@@ -27,8 +27,8 @@ pub enum Right<'a> {
 pub fn serves(precision: Precision) -> bool {
     match precision {
         Precision::F32 => true,
-        #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-        Precision::Bf16 => packed::available(),
+        #[cfg(target_arch = "x86_64")]
+        Precision::Bf16 => packed::has_avx512(),
         _ => false,
     }
 }
@@ -37,13 +37,14 @@ impl<'a> Right<'a> {
     /// For bf16, which must be [supported](serves), both matrices are rounded while they are
     /// packed.
     pub fn new(matrix: Matrix<'a>, precision: Precision) -> Self {
-        #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+        #[cfg(target_arch = "x86_64")]
         {
             let format = match precision {
                 Precision::Bf16 => Format::Half,
                 _ => Format::Single,
             };
-            if packed::available() {
+            // On AVX2, `gemm` is faster than packed products.
+            if packed::has_avx512() {
                 return Self::Packed(Panels::pack(matrix, format));
             }
         }
@@ -54,7 +55,7 @@ impl<'a> Right<'a> {
     fn columns(&self) -> usize {
         match self {
             Self::Plain(matrix) => matrix.columns,
-            #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+            #[cfg(target_arch = "x86_64")]
             Self::Packed(panels) => panels.columns(),
         }
     }
@@ -71,7 +72,7 @@ impl<'a> Right<'a> {
                 multiply(target, matrix.columns, left, *matrix, write);
                 target
             }
-            #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+            #[cfg(target_arch = "x86_64")]
             Self::Packed(panels) => {
                 let base = match base {
                     Base::Nothing => packed::Base::Nothing,

@@ -54,8 +54,8 @@ pub fn vectors(
 }
 
 /// Initialises `blank`, whose pieces of `size` values `work` writes one after the other, as in
-/// [`vector`]. The AVX-512 convolutions call it.
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+/// [`vector`]. The direct convolutions call it.
+#[cfg(target_arch = "x86_64")]
 pub fn pieces(
     blank: &mut Blank,
     size: usize,

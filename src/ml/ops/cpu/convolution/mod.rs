@@ -1,7 +1,7 @@
 //! Convolution and pooling over windows of images.
 
 mod columns;
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+#[cfg(target_arch = "x86_64")]
 mod direct;
 mod pool;
 
@@ -45,23 +45,30 @@ impl ConvolutionShape {
         (size, stride, padding) == (1, 1, 0)
     }
 
-    /// Whether the AVX-512 kernels are available and faster.
-    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    /// Whether the direct kernels are available and faster.
+    #[cfg(target_arch = "x86_64")]
     fn slides(&self) -> bool {
-        use super::packed::available;
-        // If the image is already the matrix of its windows, the only gain is full panels.
+        use super::packed::has_avx512;
+        // If the image is already the matrix of its windows, the only gain is full panels. On AVX2,
+        // products of matrices by `gemm` are faster.
         let gains = !self.is_pointwise() || self.places() < FEW_PLACES;
-        gains && available()
+        gains && has_avx512()
+    }
+
+    /// The same for the gradient of the weight, which needs no panels of the images.
+    #[cfg(target_arch = "x86_64")]
+    fn slides_for_weight(&self) -> bool {
+        !self.is_pointwise() && super::packed::available()
     }
 }
 
 /// With fewer positions in an image, panels that span images are fuller.
-#[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+#[cfg(target_arch = "x86_64")]
 const FEW_PLACES: usize = 200;
 
 /// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.
 pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
-    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    #[cfg(target_arch = "x86_64")]
     if shape.slides() {
         return direct::forward(shape, x, weight);
     }
@@ -70,7 +77,7 @@ pub fn forward(shape: ConvolutionShape, x: &[f32], weight: &[f32]) -> Vec<f32> {
 
 /// The gradient of x.
 pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f32> {
-    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
+    #[cfg(target_arch = "x86_64")]
     if shape.slides() {
         return direct::to_x(shape, gradient, weight);
     }
@@ -79,24 +86,24 @@ pub fn to_x(shape: ConvolutionShape, gradient: &[f32], weight: &[f32]) -> Vec<f3
 
 /// The gradient of the weight `[outputs, taps]`.
 pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &[f32]) -> Vec<f32> {
-    #[cfg(all(target_arch = "x86_64", feature = "avx512"))]
-    if shape.slides() && !shape.is_pointwise() {
+    #[cfg(target_arch = "x86_64")]
+    if shape.slides_for_weight() {
         return direct::to_weight(shape, outputs, gradient, x);
     }
     columns::to_weight(shape, outputs, gradient, x)
 }
 
-#[cfg(all(test, target_arch = "x86_64", feature = "avx512"))]
+#[cfg(all(test, target_arch = "x86_64"))]
 mod tests {
     use super::*;
-    use crate::ops::cpu::packed::available;
+    use crate::ops::cpu::packed::{available, has_avx512};
     use crate::rng::Stream;
 
-    /// On a machine with AVX-512, only this test covers the other implementation.
+    /// On one machine, only this test covers the other implementation.
     #[test]
     fn both_ways_agree() {
         if !available() {
-            println!("skipped: this processor has no AVX-512");
+            println!("skipped: this processor has no AVX2");
             return;
         }
         let mut stream = Stream::new(0, "convolution");
@@ -141,16 +148,18 @@ mod tests {
                     );
                 }
             };
-            near(
-                "output",
-                direct::forward(shape, &x, &weight),
-                columns::forward(shape, &x, &weight),
-            );
-            near(
-                "gradient of x",
-                direct::to_x(shape, &gradient, &weight),
-                columns::to_x(shape, &gradient, &weight),
-            );
+            if has_avx512() {
+                near(
+                    "output",
+                    direct::forward(shape, &x, &weight),
+                    columns::forward(shape, &x, &weight),
+                );
+                near(
+                    "gradient of x",
+                    direct::to_x(shape, &gradient, &weight),
+                    columns::to_x(shape, &gradient, &weight),
+                );
+            }
             near(
                 "gradient of the weight",
                 direct::to_weight(shape, outputs, &gradient, &x),

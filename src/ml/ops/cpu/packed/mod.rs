@@ -1,4 +1,4 @@
-//! Matrix products on AVX-512 with packed operands.
+//! Matrix products on AVX-512 with packed operands; on AVX2 and FMA, only sums [`along runs`](runs).
 //!
 //! `gemm` packs the right matrix again for every part of the left one and does not support bf16.
 //! Here the right matrix is packed once for all threads, and packed operands can be built directly
@@ -7,27 +7,53 @@
 //! (uninitialised memory). [`available`] is checked before any of it is used.
 
 pub mod pack;
+mod pack_avx2;
 pub mod runs;
 pub mod segment;
 pub mod tile;
+mod tile_avx2;
 
 use std::cell::RefCell;
 
 pub use self::pack::Format;
 use self::pack::PackLayout;
-use self::tile::{LANES, Start, TALL, WIDE, Work};
+use self::tile::{LANES, Start, Work};
 use super::gemm::Matrix;
 use super::uninit::{self, Blank};
 
 /// Steps of the inner dimension in a packed block of the left matrix: it and a panel of the right
 /// one share the L2 cache.
 const DEEP: usize = 512;
-/// The number of rows of such a block.
-const BLOCK: usize = 8 * TALL;
+/// The tiles of such a block.
+const BLOCK: usize = 8;
 
-/// Whether this processor can run these kernels.
+/// Whether this processor can pack, and sum along runs.
 pub fn available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bw")
+    has_avx512() || (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
+}
+
+/// Whether the kernels for registers of 16 numbers are used: all of this folder. On AVX2, `gemm` is
+/// faster than products of two packed matrices.
+pub fn has_avx512() -> bool {
+    cfg!(feature = "avx512")
+        && is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512bw")
+}
+
+/// The maximum number of rows of a tile.
+pub fn tall() -> usize {
+    match has_avx512() {
+        true => tile::TALL,
+        false => tile_avx2::TALL,
+    }
+}
+
+/// The number of columns of a panel, and the maximum of a tile.
+pub fn wide() -> usize {
+    match has_avx512() {
+        true => tile::WIDE,
+        false => LANES,
+    }
 }
 
 /// Whether it has bf16 instructions, which replace several others.
@@ -35,8 +61,8 @@ fn has_pairs() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
-/// A right matrix `[inner, columns]`, divided into panels of 32 columns; the last one has 16 if
-/// that is enough.
+/// A right matrix `[inner, columns]`, divided into panels of [`wide`] columns; the last one has 16
+/// if that is enough.
 pub struct Panels {
     words: Vec<f32>,
     inner: usize,
@@ -44,9 +70,9 @@ pub struct Panels {
     format: Format,
 }
 
-/// The number of registers for `columns`.
+/// The number of groups of 16 columns in the panel for `columns`.
 pub fn vectors(columns: usize) -> usize {
-    columns.div_ceil(LANES).min(2)
+    columns.div_ceil(LANES).min(wide() / LANES)
 }
 
 /// The number of words in all panels of a matrix.
@@ -63,12 +89,13 @@ impl Panels {
     pub fn pack(right: Matrix, format: Format) -> Self {
         let (inner, columns) = (right.rows, right.columns);
         let steps = format.words(inner);
-        let size = (steps * WIDE).max(1);
+        let wide = wide();
+        let size = (steps * wide).max(1);
         let words = uninit::vector(panel_words(steps, columns), size, |index, panel| {
-            let from = index * WIDE;
+            let from = index * wide;
             let part = Matrix {
                 values: &right.values[(from * right.column_stride).min(right.values.len())..],
-                columns: (columns - from).min(WIDE),
+                columns: (columns - from).min(wide),
                 ..right
             };
             pack_columns(panel, part, format)
@@ -82,11 +109,11 @@ impl Panels {
     }
 }
 
-/// Packs up to 32 columns as one panel on the calling thread; the rows or columns of `right` must
+/// Packs up to [`wide`] columns as one panel on the calling thread; the rows or columns of `right` must
 /// be contiguous.
 pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> &'a mut [f32] {
     let pitch = vectors(right.columns) * LANES;
-    assert!(right.columns <= WIDE && panel.len() == format.words(right.rows) * pitch);
+    assert!(right.columns <= wide() && panel.len() == format.words(right.rows) * pitch);
     for from in (0..right.columns).step_by(LANES) {
         let lines = (right.columns - from).min(LANES);
         let values = &right.values[(from * right.column_stride).min(right.values.len())..];
@@ -94,7 +121,7 @@ pub fn pack_columns<'a>(panel: &'a mut Blank, right: Matrix, format: Format) -> 
         let to = panel[start..].as_mut_ptr().cast();
         pack_lines(right.t(), values, lines, to, pitch, format);
     }
-    // SAFETY: every step wrote its 16 or 32 words.
+    // SAFETY: every step wrote all of its words.
     unsafe { uninit::initialised(panel) }
 }
 
@@ -131,16 +158,18 @@ fn pack_lines(
     // SAFETY: the values contain every line; the callers guarantee that `to` holds all steps; the
     // processor has been checked for the instructions.
     unsafe {
-        match neighbours {
-            true => pack::along(work, format),
-            false => pack::across(work, format),
+        match (has_avx512(), neighbours) {
+            (true, true) => pack::along(work, format),
+            (true, false) => pack::across(work, format),
+            (false, true) => pack_avx2::along(work),
+            (false, false) => pack_avx2::across(work),
         }
     }
 }
 
 /// Divides `rows` into tiles of nearly equal height: (first row, rows).
 pub fn tiles(rows: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
-    let count = rows.div_ceil(TALL).max(1);
+    let count = rows.div_ceil(tall()).max(1);
     let (height, taller) = (rows / count, rows % count);
     (0..count).map(move |index| {
         let first = index * height + index.min(taller);
@@ -247,16 +276,17 @@ unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base
     }
     // An even depth, so that pairs of bf16 are not split.
     let parts = inner.div_ceil(DEEP).max(1);
-    let deep = inner.div_ceil(parts).next_multiple_of(2).max(2);
+    let depth = inner.div_ceil(parts).next_multiple_of(2).max(2);
+    let block = BLOCK * tall();
     ROOM.with_borrow_mut(|room| {
-        for (index, target) in target.chunks_mut((BLOCK * columns).max(1)).enumerate() {
-            let first = index * BLOCK;
-            for from in (0..inner).step_by(deep) {
+        for (index, target) in target.chunks_mut((block * columns).max(1)).enumerate() {
+            let first = index * block;
+            for from in (0..inner).step_by(depth) {
                 let from_value = first * left.row_stride + from * left.column_stride;
                 let part = Matrix {
                     values: &left.values[from_value..],
                     rows: target.len() / columns,
-                    columns: (inner - from).min(deep),
+                    columns: (inner - from).min(depth),
                     ..left
                 };
                 room.refill(part, right.format);
@@ -277,8 +307,9 @@ fn block_product(
     base: Base,
 ) {
     let steps = right.format.words(right.inner);
-    for panel in (0..right.columns).step_by(WIDE) {
-        let columns = (right.columns - panel).min(WIDE);
+    let wide = wide();
+    for panel in (0..right.columns).step_by(wide) {
+        let columns = (right.columns - panel).min(wide);
         let words = &right.words[panel * steps + from * vectors(columns) * LANES..];
         let base = match base {
             Base::Row(values) => Base::Row(&values[panel..]),
@@ -297,7 +328,7 @@ fn block_product(
     }
 }
 
-/// Sets `target` (rows `pitch` apart) to `base` + the packed `left` times one panel of up to 32
+/// Sets `target` (rows `pitch` apart) to `base` + the packed `left` times one panel of
 /// `columns`.
 pub fn multiply(
     target: &mut [f32],
@@ -322,22 +353,23 @@ fn into_panel(
     base: Base,
     format: Format,
 ) {
+    if columns == 0 || left.rows == 0 {
+        return;
+    }
     let vectors = vectors(columns);
-    assert!(columns <= WIDE && panel.len() >= left.steps * vectors * LANES);
+    assert!(columns <= wide() && panel.len() >= left.steps * vectors * LANES);
     assert!(left.rows == 0 || target.len() >= (left.rows - 1) * pitch + columns);
     let start = match base {
         Base::Nothing => Start::Zero,
         Base::Target => Start::Keep,
         Base::Row(values) => Start::Row(values[..columns].as_ptr()),
     };
+    assert!(has_avx512());
     let kernels = match format {
-        Format::Single => &tile::SINGLE,
-        Format::Half if has_pairs() => &tile::HALF,
-        Format::Half => &tile::HALF_BY_HAND,
+        Format::Single => &tile::SINGLE[vectors - 1],
+        Format::Half if has_pairs() => &tile::HALF[vectors - 1],
+        Format::Half => &tile::HALF_BY_HAND[vectors - 1],
     };
-    if columns == 0 || left.rows == 0 {
-        return;
-    }
     for (first, height) in tiles(left.rows) {
         let from = first * left.all + height * left.from;
         let work = Work {
@@ -350,6 +382,6 @@ fn into_panel(
             start,
         };
         // SAFETY: the target and the panel were checked; the tiles hold `steps` steps.
-        unsafe { kernels[vectors - 1][height - 1](work) };
+        unsafe { kernels[height - 1](work) };
     }
 }

@@ -1,8 +1,8 @@
 //! Products that read left rows in place, in runs.
 
 use super::panel_words;
-use super::tile::{self, LANES, Runs, WIDE};
-use super::{tiles, vectors};
+use super::tile::{self, LANES, Runs};
+use super::{has_avx512, tile_avx2, tiles, vectors, wide};
 
 /// Rows of one value per tap: value x of a run is at start + offset + x·step.
 #[derive(Clone, Copy)]
@@ -39,9 +39,10 @@ pub fn add_along_runs(target: &mut [f32], left: Left, right: Right) {
     assert!(right.from + steps <= right.inner);
     assert!(right.panels.len() >= panel_words(right.inner, right.columns));
     assert!(target.len() >= left.offsets.len() * right.columns);
+    let wide = wide();
     for (first, height) in tiles(left.offsets.len()) {
-        for panel in (0..right.columns).step_by(WIDE) {
-            let columns = (right.columns - panel).min(WIDE);
+        for panel in (0..right.columns).step_by(wide) {
+            let columns = (right.columns - panel).min(wide);
             let vectors = vectors(columns);
             let runs = Runs {
                 left: left.values.as_ptr(),
@@ -55,7 +56,12 @@ pub fn add_along_runs(target: &mut [f32], left: Left, right: Right) {
                 columns,
             };
             // SAFETY: the furthest value, the panel's steps and the target were checked above.
-            unsafe { tile::ALONG_RUNS[vectors - 1][height - 1](runs) };
+            unsafe {
+                match has_avx512() {
+                    true => tile::ALONG_RUNS[vectors - 1][height - 1](runs),
+                    false => tile_avx2::ALONG_RUNS[height - 1](runs),
+                }
+            }
         }
     }
 }

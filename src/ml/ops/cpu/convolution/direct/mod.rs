@@ -1,5 +1,6 @@
-//! Convolution on AVX-512: panels of 32 positions, built directly from the padded images,
-//! multiplied by packed weights. The matrix of all windows (im2col) is never materialised.
+//! Convolution on AVX-512: panels of positions, built directly from the padded images, multiplied by
+//! packed weights. The matrix of all windows (im2col) is never materialised. The gradient of the weight
+//! also runs on AVX2.
 
 mod plan;
 
@@ -10,8 +11,10 @@ use super::ConvolutionShape;
 use crate::ops::cpu::gemm::Matrix;
 use crate::ops::cpu::packed::runs::{Left, Right, add_along_runs};
 use crate::ops::cpu::packed::segment::{Segment, copy_segment};
-use crate::ops::cpu::packed::tile::{LANES, TALL, WIDE};
-use crate::ops::cpu::packed::{Base, Format, Tiles, multiply, pack_columns, panel_words, vectors};
+use crate::ops::cpu::packed::tile::LANES;
+use crate::ops::cpu::packed::{
+    Base, Format, Tiles, multiply, pack_columns, panel_words, tall, vectors, wide,
+};
 use crate::ops::cpu::uninit;
 
 /// The number of taps whose values are packed at once.
@@ -86,8 +89,8 @@ fn over_images(slides: &[Slide], weights: &[Tiles], outputs: usize, x: &[f32]) -
             };
             for (slide, weight) in slides.iter().zip(weights) {
                 let total = count * slide.places();
-                for from in (0..total).step_by(PANELS * WIDE) {
-                    let places = (total - from).min(PANELS * WIDE);
+                for from in (0..total).step_by(PANELS * wide()) {
+                    let places = (total - from).min(PANELS * wide());
                     let block = Block {
                         slide,
                         weight,
@@ -122,18 +125,18 @@ impl Block<'_> {
         segments: &mut Vec<Vec<Segment>>,
     ) {
         let taps = &self.slide.taps;
-        at_least(panels, PANELS * DEEP * WIDE);
-        at_least(results, PANELS * self.outputs * WIDE);
-        segments.resize(self.places.div_ceil(WIDE), Vec::new());
+        at_least(panels, PANELS * DEEP * wide());
+        at_least(results, PANELS * self.outputs * wide());
+        segments.resize(self.places.div_ceil(wide()), Vec::new());
         for (index, segments) in segments.iter_mut().enumerate() {
             self.slide
-                .segments(self.from + index * WIDE, self.columns(index), segments);
+                .segments(self.from + index * wide(), self.columns(index), segments);
         }
         for first in (0..taps.len()).step_by(DEEP) {
             let taps = &taps[first..taps.len().min(first + DEEP)];
             for (index, segments) in segments.iter().enumerate() {
                 let pitch = vectors(self.columns(index)) * LANES;
-                let panel = &mut panels[index * DEEP * WIDE..][..taps.len() * pitch];
+                let panel = &mut panels[index * DEEP * wide()..][..taps.len() * pitch];
                 for segment in segments {
                     copy_segment(images, taps, self.slide.step, *segment, panel, pitch);
                 }
@@ -144,7 +147,7 @@ impl Block<'_> {
                 } else {
                     Base::Target
                 };
-                let panel = &panels[index * DEEP * WIDE..];
+                let panel = &panels[index * DEEP * wide()..];
                 let columns = self.columns(index);
                 let weight = self.weight.part(first, taps.len());
                 match self.direct(segments) {
@@ -153,21 +156,21 @@ impl Block<'_> {
                         multiply(&mut target[start..], pitch, weight, panel, columns, base);
                     }
                     None => {
-                        let results = &mut results[index * self.outputs * WIDE..];
-                        multiply(results, WIDE, weight, panel, columns, base);
+                        let results = &mut results[index * self.outputs * wide()..];
+                        multiply(results, wide(), weight, panel, columns, base);
                     }
                 }
             }
         }
         for (index, segments) in segments.iter().enumerate() {
             if self.direct(segments).is_none() {
-                self.scatter(&results[index * self.outputs * WIDE..], segments, target);
+                self.scatter(&results[index * self.outputs * wide()..], segments, target);
             }
         }
     }
 
     fn columns(&self, panel: usize) -> usize {
-        (self.places - panel * WIDE).min(WIDE)
+        (self.places - panel * wide()).min(wide())
     }
 
     /// The target of a panel's first output, if its positions are contiguous in the target.
@@ -185,7 +188,7 @@ impl Block<'_> {
         let TargetLayout { plane, step, .. } = self.slide.target;
         for segment in segments {
             for output in 0..self.outputs {
-                let from = &results[output * WIDE + segment.lane..][..segment.length];
+                let from = &results[output * wide() + segment.lane..][..segment.length];
                 let at = (segment.image * self.outputs + output) * plane + segment.target;
                 match step {
                     1 => target[at..at + segment.length].copy_from_slice(from),
@@ -232,7 +235,7 @@ pub fn to_weight(shape: ConvolutionShape, outputs: usize, gradient: &[f32], x: &
     let padded = padded(&slide.source, x);
     let images = padded.as_deref().unwrap_or(x);
     let columns = by_place(gradient, shape.batch, outputs, places);
-    let piece = taps.div_ceil(TALL).div_ceil(16).max(3) * TALL;
+    let piece = taps.div_ceil(tall()).div_ceil(16).max(3) * tall();
     let transposed = uninit::vector(taps * outputs, piece * outputs, |index, blank| {
         let target = uninit::fill(blank, 0.0);
         let taps = &slide.taps[index * piece..][..target.len() / outputs];
@@ -286,12 +289,15 @@ fn padded(source: &Source, x: &[f32]) -> Option<Vec<f32>> {
 
 /// `[batch, outputs, places]` as a packed right matrix `[batch·places, outputs]`.
 fn by_place(gradient: &[f32], batch: usize, outputs: usize, places: usize) -> Vec<f32> {
-    let (count, size) = (panel_words(batch * places, outputs), batch * places * WIDE);
+    let (count, size) = (
+        panel_words(batch * places, outputs),
+        batch * places * wide(),
+    );
     uninit::vector(count, size, |panel, blank| {
-        let count = (outputs - panel * WIDE).min(WIDE);
+        let count = (outputs - panel * wide()).min(wide());
         let image = places * vectors(count) * LANES;
         uninit::pieces(blank, image, |index, blank| {
-            let from = (index * outputs + panel * WIDE) * places;
+            let from = (index * outputs + panel * wide()) * places;
             let lines = Matrix::new(&gradient[from..from + count * places], count, places);
             pack_columns(blank, lines.t(), Format::Single)
         })
