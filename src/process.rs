@@ -278,10 +278,21 @@ impl Snapshot {
 }
 
 /// Makes a write beyond the file size limit (`ulimit -f`) fail instead of ending the process.
-///
-/// SIGXFSZ gets a handler that does nothing. Child programs get the default again: `exec` resets
-/// handlers, but would keep an ignored signal.
 pub fn fail_beyond_file_limit() {
+    // If this fails, the limit ends the process, as before.
+    catch(libc::SIGXFSZ);
+}
+
+/// Makes Ctrl-C and Ctrl-\ in a terminal end only the program that has the terminal, which is in the
+/// same process group.
+pub fn leave_interrupts_to_child() {
+    catch(libc::SIGINT);
+    catch(libc::SIGQUIT);
+}
+
+/// Gives `signal` a handler that does nothing. Child programs get the default again: `exec` resets
+/// handlers, but would keep an ignored signal.
+fn catch(signal: libc::c_int) {
     extern "C" fn nothing(_: libc::c_int) {}
     // SAFETY: a zeroed `sigaction` is valid. The handler touches nothing, so it may run at any
     // point of any thread.
@@ -290,8 +301,7 @@ pub fn fail_beyond_file_limit() {
         action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&raw mut action.sa_mask);
-        // If this fails, the limit ends the process, as before.
-        libc::sigaction(libc::SIGXFSZ, &raw const action, std::ptr::null_mut());
+        libc::sigaction(signal, &raw const action, std::ptr::null_mut());
     }
 }
 

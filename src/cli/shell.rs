@@ -88,6 +88,12 @@ pub fn run(
     }
     let locations = Locations::of(&arguments.workflow.file, common);
     let store = Arc::new(stores::open_store(&locations.store)?);
+    let root = std::path::absolute(&locations.store.root);
+    let root = root.map_err(|error| Failure::from_error(&error))?;
+    if let Some(place) = keep.as_ref().filter(|place| place.starts_with(&root)) {
+        let message = format!("{} is inside the store", place.display());
+        return Err(Failure::usage("place-taken", message).hint("name a place beside the store"));
+    }
     let session = Session {
         command: arguments.command.clone(),
         keep: keep.clone(),
@@ -142,7 +148,7 @@ fn failure(error: EnterError, arguments: &ShellArguments) -> Failure {
             failure.hint(format!("`ribflow run {file} {}` computes it", quoted(id)))
         }
         EnterError::Session(SessionError::NotKept(_)) => {
-            failure.hint("the folder was removed; name a place beside the store")
+            failure.hint("name a place beside the store")
         }
         _ => failure,
     }

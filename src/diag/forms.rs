@@ -7,13 +7,24 @@ const SHORTEST: usize = 3;
 /// The one name in `known` that is a word or the beginning of `wrong`, of which `wrong` is one, or
 /// that has the initials of the other.
 pub fn other_form<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
-    let only = |fits: &dyn Fn(&str) -> bool| {
-        let mut fitting = known.iter().copied().filter(|name| fits(name));
-        fitting.next().filter(|_| fitting.next().is_none())
+    let rules: [&dyn Fn(&str) -> bool; 3] = [
+        &|name| has_word(wrong, name) || has_word(name, wrong),
+        &|name| begins(wrong, name) || begins(name, wrong),
+        &|name| initials(wrong) == name || initials(name) == wrong,
+    ];
+    let fitting = |rule: &dyn Fn(&str) -> bool| {
+        let names = known.iter().copied().filter(|name| rule(name));
+        names.collect::<Vec<&str>>()
     };
-    only(&|name| has_word(wrong, name) || has_word(name, wrong))
-        .or_else(|| only(&|name| begins(wrong, name) || begins(name, wrong)))
-        .or_else(|| only(&|name| initials(wrong) == name || initials(name) == wrong))
+    // The first rule that fits any name decides: several names are several meanings.
+    let found = rules
+        .into_iter()
+        .map(fitting)
+        .find(|names| !names.is_empty());
+    match found.as_deref() {
+        Some([only]) => Some(only),
+        _ => None,
+    }
 }
 
 fn has_word(text: &str, word: &str) -> bool {

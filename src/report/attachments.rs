@@ -67,7 +67,13 @@ pub fn attachments(view: &View) -> Vec<Attachment> {
 pub fn presence(view: &View) -> Vec<bool> {
     let is_present = |(node, output): (NodeIndex, OutputSpec)| {
         let port = view.records.get(&node)?.record.ports.get(&output.name)?;
-        Some(view.store?.has(&port.digest))
+        let store = view.store?;
+        Some(match &port.inline {
+            // A small list of files is in the record; the files are blobs.
+            Some(Artifact::Files(files)) => files.files.values().all(|it| store.has(&it.digest)),
+            Some(_) => true,
+            None => store.has(&port.digest),
+        })
     };
     let outputs = outputs(view).into_iter();
     outputs
@@ -96,7 +102,7 @@ fn content(view: &View, store: &Store, node: NodeIndex, output: &str) -> Content
         .records
         .get(&node)
         .and_then(|it| it.record.ports.get(output));
-    let Some(port) = port.filter(|port| store.has(&port.digest)) else {
+    let Some(port) = port.filter(|it| it.inline.is_some() || store.has(&it.digest)) else {
         return Content::Missing;
     };
     if port.gives == PortType::Table && port.bytes > LARGEST_TABLE {

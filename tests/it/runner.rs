@@ -294,6 +294,16 @@ fn a_shell_sees_what_the_line_saw() {
     }
     assert_eq!(space.read("kept/own.txt"), "mine");
 
+    // A place that can't take the folder is refused before anything runs.
+    let marker = space.path("marker").display().to_string();
+    for (place, exit) in [("cache/inside", 2), ("/proc/none", 1)] {
+        let shell = [
+            "shell", "w.yaml", "a", "--keep", place, "--", "touch", &marker,
+        ];
+        let _ = with_uv(&uv, &space, &shell).expect(exit);
+        assert!(!space.path("marker").exists(), "{place}");
+    }
+
     // The exit code counts, and nothing is left.
     let failed = with_uv(
         &uv,

@@ -84,6 +84,10 @@ impl Session {
             line: &stage.run,
             differences,
         });
+        let refused = |target: &&PathBuf| !space.can_keep(target);
+        if let Some(target) = self.keep.as_ref().filter(refused) {
+            return Err(SessionError::NotKept(target.clone()));
+        }
         let status = self.wait(&line, &space, context, isolation.as_ref())?;
         match &self.keep {
             Some(target) if !space.keep(target) => Err(SessionError::NotKept(target.clone())),
@@ -117,6 +121,7 @@ impl Session {
             let refused = isolation.and_then(|isolation| isolation.refusal(&error));
             refused.unwrap_or_else(|| failed(error))
         })?;
+        process::leave_interrupts_to_child();
         child.wait().map_err(failed)
     }
 }

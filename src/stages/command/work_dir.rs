@@ -122,6 +122,21 @@ impl WorkDir {
         collect::file(&self.folder, path)
     }
 
+    /// Whether the folder can be moved to `target`, tried with an empty one beside it.
+    pub fn can_keep(&self, target: &Path) -> bool {
+        let beside = self.folder.with_extension("probe");
+        let moved = || {
+            fs::create_dir(&beside).ok()?;
+            fs::create_dir_all(target.parent()?).ok()?;
+            fs::rename(&beside, target).ok()?;
+            fs::remove_dir(target).ok()
+        };
+        let possible = moved().is_some();
+        // Gone if it was moved.
+        let _ = fs::remove_dir(&beside);
+        possible
+    }
+
     /// Moves the folder to `target`. False if that is not possible.
     pub fn keep(&self, target: &Path) -> bool {
         let moved = || {
