@@ -50,7 +50,7 @@ pub struct Training {
     /// Whether to keep or replace the classifier.
     pub head: Head,
     /// The number of passes over the data.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = training::MOST_EPOCHS))]
     pub epochs: u64,
     /// The learning rate after the warm-up.
     #[schemars(range(min = 0.0))]
@@ -78,6 +78,7 @@ pub struct Training {
     pub flip: bool,
     /// Shift images at random by up to this many pixels, as a random crop of the padded image. Not
     /// available if only the classifier is trained.
+    #[schemars(range(max = training::MOST_SHIFT))]
     pub shift: usize,
     /// The seed of all random numbers: the order of the images, flips and shifts, a new classifier.
     pub seed: u64,

@@ -46,7 +46,7 @@ pub struct Pretrain {
     pub optimiser: OptimiserName,
     /// The number of passes over the data.
     #[serde(default = "defaults::epochs")]
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = training::MOST_EPOCHS))]
     pub epochs: u64,
     /// The learning rate after the warm-up.
     #[serde(default = "defaults::lr")]
@@ -82,6 +82,7 @@ pub struct Pretrain {
     pub flip: bool,
     /// Shift images at random by up to this many pixels, as a random crop of the padded image.
     #[serde(default)]
+    #[schemars(range(max = training::MOST_SHIFT))]
     pub shift: usize,
     /// The precision of matrix products; weights and evaluation are f32. `f16` scales the loss as
     /// PyTorch's GradScaler does. On a CPU, 16-bit precisions are slower than f32.

@@ -13,6 +13,12 @@ use crate::ml::train::fit::{Epoch, Fitted, Plan};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::workflow::kind::ParameterProblem;
 
+/// The most passes over the data.
+pub(super) const MOST_EPOCHS: u64 = 1_000_000;
+
+/// The most pixels that an image is shifted by.
+pub(super) const MOST_SHIFT: usize = 1024;
+
 /// `model`, the last epoch's `metrics`, and the `history` of all epochs.
 pub(super) fn outputs() -> Vec<OutputSpec> {
     vec![

@@ -365,6 +365,28 @@ fn what_does_not_fit_fails_the_node() {
         different.contains("different numbers of coordinates: 4 and 12"),
         "{different}"
     );
+    // 64 × 64 pixels have 12288 coordinates.
+    let large = Artifact::Dataset(Dataset {
+        clause: None,
+        classes: vec!["cat".to_string()],
+        parts: vec![Part {
+            axes: BTreeMap::new(),
+            images: Images::Packed {
+                pixels: store.write(&[7; 2 * 64 * 64 * 3]).unwrap(),
+                height: 64,
+                width: 64,
+                labels: vec![0, 0],
+            },
+        }],
+    });
+    for distance in ["sliced", "s_otdd"] {
+        let with = json!({ "distance": distance, "projections": 100_000 });
+        let said = error(with, &large, &large);
+        assert!(
+            said.contains("take more than 8 GiB; at most 87381"),
+            "{said}"
+        );
+    }
     let tight = error(json!({ "tolerance": 1e-300 }), &a, &a);
     assert!(tight.contains("did not converge"), "{tight}");
 }

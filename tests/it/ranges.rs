@@ -38,7 +38,7 @@ fn numbers_out_of_range_are_refused_at_their_place() {
     one(
         "ot",
         json!({ "interval": { "repeats": 19, "share": 1.0 } }),
-        "interval.repeats: `repeats` must be at least 20, not 19",
+        "interval.repeats: `repeats` must be at least 20 and at most 10000, not 19",
     );
     one(
         "ot",
@@ -100,4 +100,76 @@ fn every_declared_bound_is_enforced() {
         }
     }
     assert!(bounds >= 40, "{bounds}");
+}
+
+/// Integers without a maximum: seeds, and numbers of which only as many count as there are images or
+/// points.
+const UNBOUNDED: [&str; 8] = [
+    "seed",
+    "samples",
+    "min_class",
+    "limit",
+    "count",
+    "batch",
+    "fisher_samples",
+    "classes",
+];
+
+/// The integer fields without a maximum at or below `schema`, as `kind: field`.
+fn endless(kind: &str, name: &str, schema: &Value, found: &mut Vec<String>) {
+    let is_integer = schema["type"] == "integer" || schema["type"][0] == "integer";
+    if is_integer && schema["maximum"].is_null() && !UNBOUNDED.contains(&name) {
+        found.push(format!("{kind}: {name}"));
+    }
+    match schema {
+        Value::Object(fields) => {
+            for (key, inner) in fields {
+                endless(kind, key, inner, found);
+            }
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|inner| endless(kind, name, inner, found)),
+        _ => {}
+    }
+}
+
+/// An integer that sizes memory or a loop has a maximum: a slip of the keyboard is reported, and no
+/// worker runs out of memory or time.
+#[test]
+fn every_integer_that_sizes_something_has_a_maximum() {
+    let mut found = Vec::new();
+    for (name, kind) in &registry().kinds().0 {
+        endless(name, "", &kind.schema(), &mut found);
+    }
+    assert!(found.is_empty(), "{found:?}");
+    for (kind, with, line) in [
+        (
+            "ot",
+            json!({ "distance": "sliced", "projections": u64::MAX }),
+            "projections: `projections` must be at least 1 and at most 100000, not 18446744073709551615",
+        ),
+        (
+            "ot",
+            json!({ "distance": "s_otdd", "moments": 1_000_000_000_000u64 }),
+            "moments: `moments` must be at least 0 and at most 100, not 1000000000000",
+        ),
+        (
+            "ot",
+            json!({ "interval": { "repeats": 1_000_000_000_000u64 } }),
+            "interval.repeats: `repeats` must be at least 20 and at most 10000, not 1000000000000",
+        ),
+        (
+            "finetune",
+            json!({ "epochs": u64::MAX }),
+            "epochs: `epochs` must be at least 1 and at most 1000000, not 18446744073709551615",
+        ),
+        (
+            "finetune",
+            json!({ "method": "prompt", "pad": 1u64 << 63 }),
+            "pad: `pad` must be at least 1 and at most 512, not 9223372036854775808",
+        ),
+    ] {
+        assert_eq!(problems(kind, with), [line]);
+    }
 }

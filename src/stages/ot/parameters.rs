@@ -26,7 +26,7 @@ pub enum Mask {
 pub struct Interval {
     pub by: Resampling,
     /// The number of repeats.
-    #[schemars(range(min = 20))]
+    #[schemars(range(min = 20, max = 10_000))]
     pub repeats: usize,
     /// With `subsample`: the share of every class to keep.
     #[schemars(extend("exclusiveMinimum" = 0.0, "exclusiveMaximum" = 1.0))]

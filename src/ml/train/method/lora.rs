@@ -21,8 +21,8 @@ pub(super) const LORA: Declaration<dyn MethodOptions> = declare::<Options>(
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Options {
-    /// Rank of the changes.
-    #[schemars(range(min = 1))]
+    /// Rank of the changes, at most the width of the model.
+    #[schemars(range(min = 1, max = 4096))]
     rank: usize,
     /// The changes are multiplied by `alpha` / `rank`.
     #[schemars(range(min = 0.0))]

@@ -20,8 +20,8 @@ pub(super) const PROMPT: Declaration<dyn MethodOptions> = declare::<Options>(
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 struct Options {
-    /// Width of the frame in pixels.
-    #[schemars(range(min = 1))]
+    /// Width of the frame in pixels, less than half of the image.
+    #[schemars(range(min = 1, max = 512))]
     pad: usize,
 }
 
