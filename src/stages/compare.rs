@@ -15,7 +15,7 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::data::classes::is_same;
 use crate::ml::metrics::mcnemar;
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, Withholds};
+use crate::workflow::kind::{Comparison, InputSpec, Meaning, OnlyWith, Withholds};
 use sheet::Difference;
 
 /// Compares the predictions of two evaluations (`predictions: true`) on the same images.
@@ -63,9 +63,26 @@ impl Stage for Compare {
             InputSpec::one("b", PortType::Table),
         ];
         if self.show > 0 {
-            inputs.push(InputSpec::one(DATA, PortType::Dataset));
+            inputs.extend(Self::conditional_inputs().into_iter().map(|it| it.spec));
         }
         inputs
+    }
+
+    fn conditional_inputs() -> Vec<OnlyWith<InputSpec>> {
+        vec![OnlyWith {
+            spec: InputSpec::one(DATA, PortType::Dataset),
+            with: "`show` above 0",
+        }]
+    }
+
+    fn conditional_outputs() -> Vec<OnlyWith<OutputSpec>> {
+        vec![OnlyWith {
+            spec: OutputSpec {
+                is_plot: true,
+                ..OutputSpec::new(SHOWN, PortType::Files)
+            },
+            with: "`show` above 0",
+        }]
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
@@ -74,10 +91,7 @@ impl Stage for Compare {
             OutputSpec::table_blob(FLIPS),
         ];
         if self.show > 0 {
-            outputs.push(OutputSpec {
-                is_plot: true,
-                ..OutputSpec::new(SHOWN, PortType::Files)
-            });
+            outputs.extend(Self::conditional_outputs().into_iter().map(|it| it.spec));
         }
         outputs
     }

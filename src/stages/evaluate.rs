@@ -21,7 +21,7 @@ use crate::store::artifact::{Artifact, Better, Images, Metric, Metrics, Table};
 use crate::store::export::member_name;
 use crate::store::tensors;
 use crate::workflow::kind::{
-    ClassForecast, Comparison, InputClasses, InputSpec, Meaning, Withholds,
+    ClassForecast, Comparison, InputClasses, InputSpec, Meaning, OnlyWith, Withholds,
 };
 
 /// The classes that compete for an image.
@@ -81,11 +81,17 @@ impl Stage for Evaluate {
             OutputSpec::new("classes", PortType::Table),
             counts,
         ];
-        outputs.extend(
-            self.predictions
-                .then(|| OutputSpec::table_blob(PREDICTIONS)),
-        );
+        if self.predictions {
+            outputs.extend(Self::conditional_outputs().into_iter().map(|it| it.spec));
+        }
         outputs
+    }
+
+    fn conditional_outputs() -> Vec<OnlyWith<OutputSpec>> {
+        vec![OnlyWith {
+            spec: OutputSpec::table_blob(PREDICTIONS),
+            with: "`predictions: true`",
+        }]
     }
 
     fn withholds(&self) -> Withholds {

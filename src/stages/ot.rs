@@ -33,7 +33,7 @@ use crate::ml::ot::Labelled;
 use crate::ml::ot::distance::{DISTANCES, DistanceOptions, Measurement, Sampling};
 use crate::store::artifact::Artifact;
 use crate::workflow::kind::{
-    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning,
+    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning, OnlyWith,
     ParameterProblem, Withholds,
 };
 
@@ -139,10 +139,21 @@ impl Stage for Ot {
     fn outputs(&self) -> Vec<OutputSpec> {
         let mut outputs = vec![OutputSpec::metrics("metrics", &outputs::METRICS)];
         if self.options(self.common.distance).has_classes() {
-            outputs.push(OutputSpec::new("classes", PortType::Arrays));
-            outputs.push(OutputSpec::new("pairs", PortType::Table));
+            outputs.extend(Self::conditional_outputs().into_iter().map(|it| it.spec));
         }
         outputs
+    }
+
+    fn conditional_outputs() -> Vec<OnlyWith<OutputSpec>> {
+        let specs = [
+            OutputSpec::new("classes", PortType::Arrays),
+            OutputSpec::new("pairs", PortType::Table),
+        ];
+        let only = |spec| OnlyWith {
+            spec,
+            with: "`distance: otdd`",
+        };
+        specs.map(only).to_vec()
     }
 
     fn withholds(&self) -> Withholds {
@@ -215,7 +226,6 @@ impl Stage for Ot {
         }
         let mut metrics = outputs::metrics(&found);
         for rival in &self.common.rivals {
-            context.check_cancelled()?;
             let mut values = outputs::metrics(&measured(*rival)?).values;
             let distance = values.remove("distance").into_iter();
             metrics
@@ -294,6 +304,7 @@ impl Ot {
         b: &Labelled,
         context: &Context,
     ) -> Result<Measurement, TaskError> {
+        context.check_cancelled()?;
         let sampling = self.common.sampling();
         Ok(self.options(distance).measure(a, b, sampling, context)?)
     }

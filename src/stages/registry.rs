@@ -13,8 +13,8 @@ use super::task::{Context, Outputs, Stage, TaskError, Weight};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
 use crate::workflow::kind::{
-    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Kind, Kinds, Meaning,
-    ParameterProblem, Parameters, Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Kind, Kinds, Meaning, OnlyWith,
+    Origins, ParameterProblem, Parameters, Withholds,
 };
 use crate::workflow::ranges;
 
@@ -115,6 +115,14 @@ impl<S: Stage> Kind for StageKind<S> {
         self.parameters(S::default())
     }
 
+    fn conditional_inputs(&self) -> Vec<OnlyWith<InputSpec>> {
+        S::conditional_inputs()
+    }
+
+    fn conditional_outputs(&self) -> Vec<OnlyWith<OutputSpec>> {
+        S::conditional_outputs()
+    }
+
     fn ordered_fields(&self) -> &'static [&'static str] {
         S::ORDERED_FIELDS
     }
@@ -169,6 +177,10 @@ impl<S: Stage> Parameters for TypedParameters<S> {
             }
         }
         problems
+    }
+
+    fn origin_problems(&self, given: &dyn Fn() -> Origins) -> Vec<ParameterProblem> {
+        self.stage.origin_problems(given)
     }
 
     fn classes(&self, inputs: &InputClasses) -> ClassForecast {

@@ -1,5 +1,8 @@
 //! `select`: the best of several models by a score on held-out data, or their greedy soup.
 
+mod origins;
+mod pairs;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -12,6 +15,8 @@ use super::known_classes;
 use super::model;
 use super::price::{self, CostEstimate, InputForecasts, PortForecast};
 use super::task::{Context, Outputs, Stage, TaskError, TaskInput, Weight};
+use pairs::pairs;
+
 use crate::contract::port::{OutputSpec, PortType};
 use crate::diag::nearest;
 use crate::ml::data::ImageSet;
@@ -22,8 +27,8 @@ use crate::ml::train::evaluate::{EvaluateOptions, evaluate_with};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::export::member_name;
 use crate::workflow::kind::{
-    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning,
-    ParameterProblem, Withholds,
+    BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning, OnlyWith,
+    Origins, ParameterProblem, Withholds,
 };
 
 /// How the result is made of the candidates.
@@ -101,9 +106,16 @@ impl Stage for Select {
             InputSpec::many(SCORES, PortType::Metrics, Gathers::Any),
         ];
         if self.method == SelectionMethod::GreedySoup {
-            inputs.push(InputSpec::one(DATA, PortType::Dataset));
+            inputs.extend(Self::conditional_inputs().into_iter().map(|it| it.spec));
         }
         inputs
+    }
+
+    fn conditional_inputs() -> Vec<OnlyWith<InputSpec>> {
+        vec![OnlyWith {
+            spec: InputSpec::one(DATA, PortType::Dataset),
+            with: "`method: greedy_soup`",
+        }]
     }
 
     fn outputs(&self) -> Vec<OutputSpec> {
@@ -135,6 +147,10 @@ impl Stage for Select {
             problems.push(problem.hint(hint));
         }
         problems
+    }
+
+    fn origin_problems(&self, given: &dyn Fn() -> Origins) -> Vec<ParameterProblem> {
+        origins::problems(&given())
     }
 
     fn classes(&self, inputs: &InputClasses) -> ClassForecast {
@@ -450,40 +466,4 @@ impl Selected<'_> {
             rows: ranking.candidates.iter().enumerate().map(row).collect(),
         }
     }
-}
-
-/// For each model, the place of its score.
-///
-/// # Errors
-/// A model without a score, or a score without a model, in words.
-fn pairs(
-    models: &[BTreeMap<String, String>],
-    scores: &[BTreeMap<String, String>],
-) -> Result<Vec<usize>, String> {
-    if models.len() != scores.len() {
-        let (models, scores) = (models.len(), scores.len());
-        return Err(format!("{scores} scores for {models} models"));
-    }
-    // Members of a list have no axes.
-    if models.iter().chain(scores).all(BTreeMap::is_empty) {
-        return Ok((0..models.len()).collect());
-    }
-    let mut places: BTreeMap<&BTreeMap<String, String>, usize> = BTreeMap::new();
-    for (place, axes) in scores.iter().enumerate() {
-        let name = || member_name(axes).unwrap_or_default();
-        if places.insert(axes, place).is_some() {
-            return Err(format!("two scores for {}", name()));
-        }
-    }
-    let mut seen = BTreeMap::new();
-    let mut pairs = Vec::new();
-    for (index, axes) in models.iter().enumerate() {
-        let name = || member_name(axes).unwrap_or_else(|| format!("model {}", index + 1));
-        let place = places.get(axes).ok_or(format!("no score for {}", name()))?;
-        if seen.insert(place, index).is_some() {
-            return Err(format!("two models for the score of {}", name()));
-        }
-        pairs.push(*place);
-    }
-    Ok(pairs)
 }

@@ -18,8 +18,8 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
-    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, ParameterProblem,
-    Withholds,
+    BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, OnlyWith, Origins,
+    ParameterProblem, Withholds,
 };
 
 /// A stage kind: the fields are its `with:` block, the trait defines its behaviour.
@@ -41,6 +41,14 @@ pub trait Stage:
 
     fn inputs(&self) -> Vec<InputSpec>;
     fn outputs(&self) -> Vec<OutputSpec>;
+    /// See [`crate::workflow::kind::Kind::conditional_inputs`].
+    fn conditional_inputs() -> Vec<OnlyWith<InputSpec>> {
+        Vec::new()
+    }
+    /// See [`crate::workflow::kind::Kind::conditional_outputs`].
+    fn conditional_outputs() -> Vec<OnlyWith<OutputSpec>> {
+        Vec::new()
+    }
     /// See [`crate::workflow::kind::Parameters::open_inputs`].
     fn open_inputs(&self) -> Option<&'static [PortType]> {
         None
@@ -56,6 +64,10 @@ pub trait Stage:
     fn withholds(&self) -> Withholds;
     /// Values that are out of range, contradict each other or do not fit the inputs.
     fn check(&self, _inputs: &[BoundInput]) -> Vec<ParameterProblem> {
+        Vec::new()
+    }
+    /// See [`crate::workflow::kind::Parameters::origin_problems`].
+    fn origin_problems(&self, _given: &dyn Fn() -> Origins) -> Vec<ParameterProblem> {
         Vec::new()
     }
     /// See [`crate::workflow::kind::Parameters::classes`].

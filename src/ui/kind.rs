@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::contract::port::{OutputSpec, PortType};
-use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind};
+use crate::workflow::kind::{Comparison, Gathers, InputSpec, Kind, OnlyWith};
 use crate::workflow::ranges;
 
 /// The width of a line in characters.
@@ -17,7 +17,9 @@ pub fn page(kind: &dyn Kind) -> String {
         &sentence(kind.summary()),
         4,
     );
-    let mut needs: Vec<Line> = usual.inputs().iter().map(input_line).collect();
+    let (inputs, conditional) = inputs(kind);
+    let mut needs: Vec<Line> = inputs.iter().map(input_line).collect();
+    needs.extend(conditional.iter().map(conditional_input_line));
     if let Some(accepts) = usual.open_inputs() {
         let types: Vec<&str> = accepts.iter().copied().map(port_name).collect();
         let what = match types.as_slice() {
@@ -26,8 +28,9 @@ pub fn page(kind: &dyn Kind) -> String {
         };
         needs.push(Line::new("any name", what));
     }
-    let given = usual.outputs();
-    let gives: Vec<Line> = given.iter().map(output_line).collect();
+    let (outputs, conditional) = outputs(kind);
+    let mut gives: Vec<Line> = outputs.iter().map(output_line).collect();
+    gives.extend(conditional.iter().map(conditional_output_line));
     page.push_str(&section("needs", &needs));
     page.push_str(&section("with", &fields(&kind.schema())));
     page.push_str(&section("gives", &gives));
@@ -59,15 +62,45 @@ pub fn json(kind: &dyn Kind) -> Value {
         })
     };
     let output = |output: &OutputSpec| json!({ "name": output.name, "gives": output.gives });
+    let (needs, conditional) = inputs(kind);
+    let mut needs: Vec<Value> = needs.iter().map(input).collect();
+    needs.extend(conditional.iter().map(|it| {
+        let mut line = input(&it.spec);
+        line["with"] = json!(it.with);
+        line
+    }));
+    let (gives, conditional) = outputs(kind);
+    let mut gives: Vec<Value> = gives.iter().map(output).collect();
+    gives.extend(conditional.iter().map(|it| {
+        let mut line = output(&it.spec);
+        line["with"] = json!(it.with);
+        line
+    }));
     json!({
         "name": kind.name(),
         "version": kind.version(),
         "summary": sentence(kind.summary()),
-        "needs": usual.inputs().iter().map(input).collect::<Vec<_>>(),
+        "needs": needs,
         "open_needs": usual.open_inputs().is_some(),
-        "gives": usual.outputs().iter().map(output).collect::<Vec<_>>(),
+        "gives": gives,
         "with": kind.schema(),
     })
+}
+
+/// The inputs with the default parameters, and the further ones with others.
+fn inputs(kind: &dyn Kind) -> (Vec<InputSpec>, Vec<OnlyWith<InputSpec>>) {
+    let usual = kind.usual().inputs();
+    let mut further = kind.conditional_inputs();
+    further.retain(|it| usual.iter().all(|input| input.name != it.spec.name));
+    (usual, further)
+}
+
+/// The outputs with the default parameters, and the further ones with others.
+fn outputs(kind: &dyn Kind) -> (Vec<OutputSpec>, Vec<OnlyWith<OutputSpec>>) {
+    let usual = kind.usual().outputs();
+    let mut further = kind.conditional_outputs();
+    further.retain(|it| usual.iter().all(|output| output.name != it.spec.name));
+    (usual, further)
 }
 
 /// A name and its description.
@@ -121,6 +154,16 @@ fn input_line(input: &InputSpec) -> Line {
         words.push_str(" (optional)");
     }
     Line::new(&input.name, words)
+}
+
+fn conditional_input_line(input: &OnlyWith<InputSpec>) -> Line {
+    let Line { name, words, .. } = input_line(&input.spec);
+    Line::new(&name, format!("{words}, with {}", input.with))
+}
+
+fn conditional_output_line(output: &OnlyWith<OutputSpec>) -> Line {
+    let Line { name, words, .. } = output_line(&output.spec);
+    Line::new(&name, format!("{words}, with {}", output.with))
 }
 
 fn output_line(output: &OutputSpec) -> Line {

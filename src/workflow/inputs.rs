@@ -85,7 +85,12 @@ impl Checker<'_, '_, '_> {
             if !prepared.inputs.iter().any(|spec| spec.name == need.name) {
                 sound = false;
                 let known = || prepared.inputs.iter().map(|spec| spec.name.as_str());
-                let hint = suggest(&need.name, "inputs", known());
+                let conditional = variant.kind.conditional_inputs().into_iter();
+                let mut conditional = conditional.filter(|it| it.spec.name == need.name);
+                let hint = match conditional.next() {
+                    Some(input) => format!("`{}` is an input only with {}", need.name, input.with),
+                    None => suggest(&need.name, "inputs", known()),
+                };
                 let message = format!("`{kind}` has no input `{}`", need.name);
                 self.once(need.place, "unknown-input", message, Some(hint));
             }
@@ -218,7 +223,7 @@ impl Checker<'_, '_, '_> {
                 Some((name, _)) => upstream.outputs.iter().find(|output| output.name == *name),
             };
             let Some(output) = output else {
-                self.no_output(join, &upstream.clone());
+                self.no_output(join, member, &upstream.clone());
                 return false;
             };
             let accepted = |gives| accepts.is_empty() || accepts.contains(&gives);
@@ -262,7 +267,7 @@ impl Checker<'_, '_, '_> {
         sound
     }
 
-    fn no_output(&mut self, join: &Join, upstream: &Prepared) {
+    fn no_output(&mut self, join: &Join, member: u32, upstream: &Prepared) {
         let expansion = self.expansion;
         let stage = &expansion.heads[join.stage].name;
         let known = || upstream.outputs.iter().map(|output| output.name.as_str());
@@ -272,7 +277,13 @@ impl Checker<'_, '_, '_> {
             return;
         };
         let message = format!("stage `{stage}` has no output `{name}`");
-        let hint = suggest(name, "outputs", known());
+        let variant = expansion.variant(join.stage, member);
+        let conditional = variant.map(|variant| variant.kind.conditional_outputs());
+        let mut conditional = conditional.into_iter().flatten();
+        let hint = match conditional.find(|it| it.spec.name == *name) {
+            Some(output) => format!("`{name}` is an output only with {}", output.with),
+            None => suggest(name, "outputs", known()),
+        };
         self.once(*place, "unknown-port", message, Some(hint));
     }
 

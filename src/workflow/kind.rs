@@ -50,6 +50,14 @@ impl InputSpec {
     }
 }
 
+/// An input or an output that a kind has only with some parameters.
+#[derive(Clone, Debug)]
+pub struct OnlyWith<T> {
+    pub spec: T,
+    /// The parameters, in words: `method: greedy_soup`.
+    pub with: &'static str,
+}
+
 /// The axes that an input may gather. A kind refuses a gathered axis for which it has no role, so
 /// that a new axis can't silently become part of a mean.
 #[derive(Clone, Debug)]
@@ -124,6 +132,37 @@ pub struct ClassForecast {
     pub problems: Vec<ParameterProblem>,
 }
 
+/// An output of a node of the workflow.
+#[derive(Clone, Debug)]
+pub struct OutputOf {
+    /// The id of the node, for messages.
+    pub id: String,
+    /// Equal for nodes with the same kind, parameters and inputs.
+    pub work: u32,
+    pub port: String,
+}
+
+impl OutputOf {
+    /// Whether both have the same content, as far as the workflow file shows.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.work == other.work && self.port == other.port
+    }
+}
+
+/// The node behind a member of an input.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    pub output: OutputOf,
+    /// The gathered axes of the member and their ids.
+    pub axes: BTreeMap<String, String>,
+    pub meaning: Meaning,
+    /// What the inputs of the node are, by name.
+    pub inputs: BTreeMap<String, Vec<OutputOf>>,
+}
+
+/// The nodes behind the members of each input.
+pub type Origins = BTreeMap<String, Vec<Origin>>;
+
 /// A stage kind, as the language sees it.
 pub trait Kind: Send + Sync {
     fn name(&self) -> &'static str;
@@ -139,6 +178,14 @@ pub trait Kind: Send + Sync {
     fn meaning(&self) -> Meaning;
     /// The default parameters, which give the usual inputs and outputs of the kind.
     fn usual(&self) -> Box<dyn Parameters>;
+    /// The inputs that not all parameters have.
+    fn conditional_inputs(&self) -> Vec<OnlyWith<InputSpec>> {
+        Vec::new()
+    }
+    /// The outputs that not all parameters have.
+    fn conditional_outputs(&self) -> Vec<OnlyWith<OutputSpec>> {
+        Vec::new()
+    }
     /// The fields of `with:` whose maps have an order that matters. The kind gets such a map as a
     /// list of maps with one entry each, in the order of the file.
     fn ordered_fields(&self) -> &'static [&'static str] {
@@ -212,6 +259,11 @@ pub trait Parameters: Send + Sync {
     /// Which of its outputs may not be redistributed.
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;
+    /// Inputs whose nodes do not belong together. `given` is costly: only a kind with such checks
+    /// calls it.
+    fn origin_problems(&self, _given: &dyn Fn() -> Origins) -> Vec<ParameterProblem> {
+        Vec::new()
+    }
     /// The classes of the outputs, and whether those of the inputs fit together.
     fn classes(&self, _inputs: &InputClasses) -> ClassForecast {
         ClassForecast::default()

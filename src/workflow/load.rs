@@ -16,6 +16,7 @@ use super::kind::Kinds;
 use super::missing_files;
 use super::names::Names;
 use super::options::LoadOptions;
+use super::origins;
 use super::overrides::{self, Layered};
 use super::prepare::{Preparations, Prepared};
 use super::spec::{self, Workflow};
@@ -104,6 +105,7 @@ fn plan(
             inputs: &inputs,
         };
         classes::check(&expansion, &points, order, problems);
+        origins::check(&expansion, &points, order, problems);
     }
     let goals = if problems.any_errors() {
         None

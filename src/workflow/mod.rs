@@ -13,6 +13,7 @@
 //! prepare · inputs · resources     typed parameters, checked inputs
 //! ranges                           numbers against the ranges that kinds declare
 //! classes                          names of classes, from datasets to models and evaluations
+//! origins                          which nodes the inputs of a node come from
 //! goals · select → assemble        what is asked for, in which order: the graph
 //! places                           where the file writes the parameters of a node
 //! ```
@@ -36,6 +37,7 @@ mod load;
 mod missing_files;
 mod names;
 mod options;
+mod origins;
 mod overrides;
 mod parameter_errors;
 pub mod places;

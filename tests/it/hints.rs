@@ -359,3 +359,35 @@ stages:
         assert!(outcome.stderr.contains(hint), "{hint}\n{outcome}");
     }
 }
+
+/// Inputs and outputs that only some parameters have: the hint names the parameter, and `kinds` lists
+/// them.
+#[test]
+fn an_input_or_output_of_other_parameters_is_named_with_them() {
+    let space = TestSpace::new();
+    let text = "\
+ribflow: 1
+name: other
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: rich, images: 20 } }
+  start: { use: pretrain, needs: { data: pool }, with: { arch: vit_mini, epochs: 1 } }
+  held: { use: evaluate, needs: { model: start, data: pool } }
+  differ: { use: compare, needs: { a: held.predictions, b: held.classes, data: pool } }
+  best: { use: select, needs: { models: start, scores: held, data: pool } }
+  far: { use: ot, needs: { a: pool, b: pool }, with: { distance: frechet } }
+  page: { use: command, needs: { far: far.pairs }, with: { run: ls, outputs: [x] } }
+";
+    space.write("other.yaml", text);
+    let outcome = space.run(&["validate", "other.yaml"]).expect(2);
+    for line in [
+        "`data` is an input only with `show` above 0",
+        "`data` is an input only with `method: greedy_soup`",
+        "`predictions` is an output only with `predictions: true`",
+        "`pairs` is an output only with `distance: otdd`",
+    ] {
+        assert!(outcome.stderr.contains(line), "{line}\n{outcome}");
+    }
+    let page = space.run(&["kinds", "select"]).expect(0).stdout;
+    let line = "data    a dataset, with `method: greedy_soup`";
+    assert!(page.contains(line), "{page}");
+}

@@ -29,6 +29,7 @@ stages:
     use: finetune
     needs: { init: start, data: images }
     with: { lr: "${lr}", epochs: 2, batch: 8, warmup: 0 }
+  first_score: { use: evaluate, needs: { model: start, data: held } }
   score: { each: [lr], use: evaluate, needs: { model: tuned, data: held } }
   mixed: { each: [mix], use: average, needs: { models: "tuned[lr=mix.of]" } }
   every: { each: [mix], use: evaluate, needs: { model: mixed, data: held } }
@@ -42,7 +43,7 @@ stages:
     with: { method: greedy_soup, by: loss }
   listed:
     use: select
-    needs: { models: [start, "tuned[lr=0.1]"], scores: ["score[lr=0.1]", "score[lr=0.01]"] }
+    needs: { models: [start, "tuned[lr=0.1]"], scores: [first_score, "score[lr=0.1]"] }
     with: { by: loss, better: higher }
   best_score: { use: evaluate, needs: { model: best, data: held } }
   soup_score: { use: evaluate, needs: { model: soup, data: held } }
@@ -134,8 +135,7 @@ fn the_best_model_and_the_greedy_soup_are_those_of_all_averages() {
     assert!((score - same).abs() < 1e-5, "{score} {same}");
 
     // A list has no axes: scores are in the order of models, and higher is better here.
-    let higher =
-        value(&results, "score[lr=0.1]", "loss") >= value(&results, "score[lr=0.01]", "loss");
+    let higher = value(&results, "first_score", "loss") >= value(&results, "score[lr=0.1]", "loss");
     assert_eq!(chosen(&results, "listed"), [if higher { "1" } else { "2" }]);
 
     let page = space.read("out/soup/report.html");
@@ -168,15 +168,95 @@ fn wrong_selections_are_reported_at_load_time() {
 }
 
 #[test]
-fn a_score_of_other_data_is_noticed() {
+fn scores_of_other_models_and_of_other_data_are_refused_before_anything_runs() {
     let space = TestSpace::new();
-    let other = WORKFLOW.replacen(
+    let validate = |wrong: &str| {
+        space.write("wrong.yaml", wrong);
+        space.run(&["validate", "wrong.yaml"])
+    };
+    let refused = |from: &str, to: &str| {
+        assert!(WORKFLOW.contains(from), "{from}");
+        validate(&WORKFLOW.replacen(from, to, 1)).expect(2).stderr
+    };
+    let listed = "scores: [first_score, \"score[lr=0.1]\"]";
+    let found = refused(listed, "scores: [\"score[lr=0.1]\", first_score]");
+    let line =
+        "the score of model 1, `score[lr=0.1]`, is that of `tuned[lr=0.1]` and not of `start`";
+    assert!(found.contains(line), "{found}");
+    assert!(found.contains("in the order of the models"), "{found}");
+    assert!(found.contains("wrong.yaml:38:48"), "no place: {found}");
+
+    let found = refused(
+        "first_score: { use: evaluate, needs: { model: start, data: held } }",
+        "first_score: { use: evaluate, needs: { model: start, data: images } }",
+    );
+    assert!(
+        found.contains("`first_score` is on `images`, and `score[lr=0.1]` on `held`"),
+        "{found}"
+    );
+
+    let found = refused(
         ", data: held }\n    with: { method",
         ", data: pool }\n    with: { method",
-        1,
     );
-    space.write("soup.yaml", &other);
-    let stderr = space.run(&["run", "soup.yaml", "soup"]).expect(1).stderr;
+    assert!(
+        found.contains("`data` is `pool`, and the scores are on `held`"),
+        "{found}"
+    );
+
+    // Another stage that gives the same data is no other data.
+    let same = WORKFLOW
+        .replace(
+            "  start:",
+            "  again: { use: dataset, with: { builtin: mini-rib, domain: sketch, split: test, images: 40 } }\n  start:",
+        )
+        .replacen(
+            "needs: { model: start, data: held }",
+            "needs: { model: start, data: again }",
+            1,
+        );
+    validate(&same).ok();
+}
+
+#[test]
+fn scores_of_another_seed_are_refused() {
+    let space = TestSpace::new();
+    space.write(
+        "seeds.yaml",
+        r#"
+ribflow: 1
+name: seeds
+axes: { lr: [0.01, 0.1], seed: [0, 1] }
+stages:
+  images: { use: dataset, with: { builtin: mini-rib, domain: sketch, images: 40 } }
+  start: { use: pretrain, needs: { data: images }, with: { arch: vit_mini, epochs: 1, batch: 20 } }
+  tuned:
+    each: [lr, seed]
+    use: finetune
+    needs: { init: start, data: images }
+    with: { lr: "${lr}", seed: "${seed}", epochs: 1, batch: 20, warmup: 0 }
+  held: { each: [lr, seed], use: evaluate, needs: { model: tuned, data: images } }
+  best:
+    use: select
+    needs: { models: "tuned[lr=*,seed=0]", scores: "held[lr=*,seed=1]" }
+"#,
+    );
+    let found = space.run(&["validate", "seeds.yaml"]).expect(2).stderr;
+    let line = "the score of lr=0.01, `held[lr=0.01,seed=1]`, is that of `tuned[lr=0.01,seed=1]` and \
+                not of `tuned[lr=0.01,seed=0]`";
+    assert!(found.contains(line), "{found}");
+    assert!(found.contains("pin the same values"), "{found}");
+}
+
+#[test]
+fn a_score_of_a_program_is_compared_with_its_repetition() {
+    let space = TestSpace::new();
+    let score = "  score: { each: [lr], use: evaluate, needs: { model: tuned, data: held } }\n";
+    assert!(WORKFLOW.contains(score));
+    let program = "  score:\n    each: [lr]\n    use: command\n    needs: { model: tuned }\n    with:\n      run: |\n        echo '{\"loss\": {\"value\": 40, \"direction\": \"lower\"}}' > out/metrics.json\n      outputs: { metrics: metrics }\n";
+    space.write("soup.yaml", &WORKFLOW.replacen(score, program, 1));
+    let words = ["run", "soup.yaml", "soup"];
+    let stderr = space.run(&words).expect(1).stderr;
     assert!(
         stderr.contains("evaluate the models on the same dataset"),
         "{stderr}"
