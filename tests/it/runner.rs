@@ -1,6 +1,7 @@
 //! `runner`: the environment of commands, with uv as it is.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -116,6 +117,46 @@ fn text_of(space: &TestSpace, uv: &Path, node: &str) -> String {
     ];
     let file = all.iter().find(|path| path.is_file()).unwrap();
     fs::read_to_string(file).unwrap()
+}
+
+/// The folder of the only environment.
+fn environment(space: &TestSpace) -> PathBuf {
+    let entries = fs::read_dir(space.path("cache/environments")).unwrap();
+    let mut folders = entries
+        .map(|it| it.unwrap().path())
+        .filter(|it| it.is_dir());
+    folders.next().unwrap()
+}
+
+#[test]
+fn a_damaged_environment_is_built_again() {
+    let Some((uv, space)) = ready() else { return };
+    with_uv(&uv, &space, &["run", "w.yaml", "open[n=1]", "-q"]).ok();
+    let packages = environment(&space).join("env/lib");
+    let entries = fs::read_dir(&packages).unwrap();
+    let mut files = entries.map(|it| it.unwrap().path().join("site-packages/six.py"));
+    let six = files.find(|it| it.is_file()).unwrap();
+    let whole = fs::read(&six).unwrap();
+    let damages: [&dyn Fn(); 2] = [
+        // The file may be a link to that of uv's cache.
+        &|| {
+            fs::remove_file(&six).unwrap();
+            fs::write(&six, "__version__ = 'damaged'\n").unwrap();
+        },
+        &|| fs::remove_file(&six).unwrap(),
+    ];
+    for damage in damages {
+        let folder = six.parent().unwrap();
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
+        damage();
+        let again = ["run", "w.yaml", "open[n=1]", "--force", "open[n=1]", "-q"];
+        with_uv(&uv, &space, &again).ok();
+        assert_eq!(text_of(&space, &uv, "open[n=1]").trim(), "1.17.0 1 never");
+        assert_eq!(fs::read(&six).unwrap(), whole);
+        let log = with_uv(&uv, &space, &["logs", "w.yaml", "open[n=1]"]).expect(0);
+        let line = "site-packages/six.py`, and is built again";
+        assert!(log.stdout.contains(line), "{log}");
+    }
 }
 
 #[test]
@@ -319,8 +360,7 @@ fn a_shell_sees_what_the_line_saw() {
             "pwd; exit 3",
         ],
     );
-    let failed = failed.expect(1);
-    assert!(failed.stderr.contains("exit code 3"), "{failed}");
+    let failed = failed.expect(3);
     let folder = failed
         .stdout
         .lines()

@@ -5,6 +5,7 @@
 mod conda;
 mod container;
 mod environment;
+mod manifest;
 mod uv;
 
 use std::ffi::OsString;

@@ -3,7 +3,7 @@
 //!
 //! A folder without the file [`COMPLETE`], which is written last, is an attempt that did not end:
 //! the next one removes it. It is built in its own place, because programs of an environment name
-//! it by its absolute path.
+//! it by its absolute path. One whose files have changed since then is built again.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -18,6 +18,7 @@ use serde_json::json;
 
 use super::super::child::{Child, Start};
 use super::super::lines::Secrets;
+use super::manifest;
 use crate::digest::{Digest, hash_value};
 use crate::fsx::{self, Lock};
 use crate::process;
@@ -27,6 +28,8 @@ use crate::stages::task::{Context, TaskError};
 const COMPLETE: &str = "complete.json";
 /// Its time is that of the last use.
 const USED: &str = "used";
+/// The files of the packages.
+const FILES: &str = "files";
 const PROJECT: &str = "project";
 const PACKAGES: &str = "env";
 /// What uv has found out about the interpreter, for the cache of each node.
@@ -128,8 +131,8 @@ impl Environment {
         let _ = copy(&self.folder.join(CACHE), target);
     }
 
-    /// The environment in `folder` if it is finished and its Python is still installed.
-    fn open(folder: &Path) -> Option<Self> {
+    /// The environment in `folder` if it is finished and whole, and its Python is still installed.
+    fn open(folder: &Path, context: &Context) -> Option<Self> {
         let text = fsx::read_regular(&folder.join(COMPLETE)).ok()?;
         let complete: Complete = serde_json::from_slice(&text).ok()?;
         let environment = Self {
@@ -137,7 +140,15 @@ impl Environment {
             versions: complete.versions,
         };
         let python = environment.packages().join("bin/python");
-        python.exists().then_some(environment)
+        if !python.exists() {
+            return None;
+        }
+        let damage = manifest::damage(&folder.join(FILES), &environment.packages());
+        if let Some(file) = &damage {
+            let line = format!("the environment has lost or changed `{file}`, and is built again");
+            context.progress.log(&line);
+        }
+        damage.is_none().then_some(environment)
     }
 
     /// Keeps it from being cleaned up. Only a reader of the store can't write.
@@ -150,13 +161,13 @@ impl Environment {
 /// The environment of `recipe`, built if it is not there.
 pub fn obtain(recipe: &Recipe, context: &Context) -> Result<Environment, TaskError> {
     let folder = context.environments.join(recipe.name());
-    if let Some(environment) = Environment::open(&folder) {
+    if let Some(environment) = Environment::open(&folder, context) {
         environment.touch();
         return Ok(environment);
     }
     fsx::make_folders(context.environments).map_err(at(context.environments))?;
     let _lock = wait(&folder.with_extension("lock"), context)?;
-    if let Some(environment) = Environment::open(&folder) {
+    if let Some(environment) = Environment::open(&folder, context) {
         environment.touch();
         return Ok(environment);
     }
@@ -200,6 +211,9 @@ fn build(recipe: &Recipe, folder: &Path, context: &Context) -> Result<Environmen
     warm(recipe, folder, &project, &packages);
     seal(&packages).map_err(at(&packages))?;
     let versions = versions(recipe.uv, &packages);
+    let files = folder.join(FILES);
+    let list = manifest::of(&packages).map_err(at(&packages))?;
+    fs::write(&files, list).map_err(at(&files))?;
     let used = folder.join(USED);
     fs::write(&used, "").map_err(at(&used))?;
     let complete = json!(Complete {
