@@ -90,6 +90,13 @@ impl Family {
         }
     }
 
+    /// Sends `signal` to all of them.
+    pub fn signal(&self, signal: Signal) {
+        for process in self.living() {
+            process.signal(signal);
+        }
+    }
+
     /// Kills them until none is left, for at most `patience`; returns whether none is left.
     ///
     /// A process that this user may not signal (`sudo`) is left alone.
@@ -290,15 +297,37 @@ pub fn leave_interrupts_to_child() {
     catch(libc::SIGQUIT);
 }
 
-/// Gives `signal` a handler that does nothing. Child programs get the default again: `exec` resets
-/// handlers, but would keep an ignored signal.
+/// Whether one of the signals of [`note_end_signals`] has arrived.
+static ASKED_TO_END: AtomicBool = AtomicBool::new(false);
+
+/// From now on SIGINT, SIGTERM and SIGHUP (unless it is ignored, as under `nohup`) do not end this
+/// process, but set the flag that is returned.
+pub fn note_end_signals() -> &'static AtomicBool {
+    extern "C" fn note(_: libc::c_int) {
+        ASKED_TO_END.store(true, Ordering::SeqCst);
+    }
+    handle(libc::SIGINT, note);
+    handle(libc::SIGTERM, note);
+    if !is_ignored(Signal::HUP) {
+        handle(libc::SIGHUP, note);
+    }
+    &ASKED_TO_END
+}
+
+/// Gives `signal` a handler that does nothing.
 fn catch(signal: libc::c_int) {
     extern "C" fn nothing(_: libc::c_int) {}
-    // SAFETY: a zeroed `sigaction` is valid. The handler touches nothing, so it may run at any
-    // point of any thread.
+    handle(signal, nothing);
+}
+
+/// Gives `signal` a handler, which may only set an atomic value. Child programs get the default
+/// again: `exec` resets handlers, but would keep an ignored signal.
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) {
+    // SAFETY: a zeroed `sigaction` is valid. The handlers of this module touch nothing but an atomic
+    // value, so they may run at any point of any thread.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        action.sa_sigaction = handler as usize;
         action.sa_flags = libc::SA_RESTART;
         libc::sigemptyset(&raw mut action.sa_mask);
         libc::sigaction(signal, &raw const action, std::ptr::null_mut());

@@ -21,21 +21,37 @@ use crate::ui::streams;
 /// The exit code of the process. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    Done = 0,
+    Done,
     /// A node failed, or something outside the workflow.
-    Failed = 1,
+    Failed,
     /// The workflow or the command line is invalid; nothing was started.
-    Wrong = 2,
+    Wrong,
     /// A published number or claim was not reproduced.
-    Different = 3,
+    Different,
     /// Nothing could be judged.
-    Unjudged = 4,
-    Interrupted = 130,
+    Unjudged,
+    Interrupted,
+    /// That of a program that the user named.
+    Program(u8),
+}
+
+impl Exit {
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Wrong => 2,
+            Self::Different => 3,
+            Self::Unjudged => 4,
+            Self::Interrupted => 130,
+            Self::Program(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 

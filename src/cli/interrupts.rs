@@ -36,7 +36,7 @@ pub async fn listen(stop: watch::Sender<bool>, mut console: Console) {
     }
     // No process may outlive this run and disturb the next one.
     Family::Mine.end(Some(DEATH));
-    std::process::exit(Exit::Interrupted as i32);
+    std::process::exit(i32::from(Exit::Interrupted.code()));
 }
 
 /// The termination signals. While this value lives, none of them ends the process directly.

@@ -132,7 +132,7 @@ fn stop() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            std::process::exit(Exit::Interrupted as i32);
+            std::process::exit(i32::from(Exit::Interrupted.code()));
         });
     })
 }

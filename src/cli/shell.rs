@@ -2,8 +2,11 @@
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::{Args, ValueHint};
 
@@ -16,6 +19,7 @@ use super::locations::Locations;
 use super::stores;
 use super::target::{TargetArguments, WorkflowArguments};
 use crate::engine::{self, EnterError};
+use crate::process;
 use crate::stages;
 use crate::stages::command::{Session, SessionError};
 use crate::ui::text::printable;
@@ -49,7 +53,7 @@ pub struct ShellArguments {
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub keep: Option<PathBuf>,
 
-    /// A program with its arguments, instead of your shell
+    /// A program with its arguments, instead of your shell; its exit code is passed on
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
@@ -97,7 +101,10 @@ pub fn run(
     let session = Session {
         command: arguments.command.clone(),
         keep: keep.clone(),
+        cancelled: process::note_end_signals(),
     };
+    // What the session leaves behind when it is asked to end is found among the descendants.
+    process::adopt_orphans();
     let cores = at.resources.cpus.map_or(1, |cpus| cpus as usize);
     let entered = engine::enter(
         &graph,
@@ -117,18 +124,26 @@ pub fn run(
             }
         },
     );
-    let status = entered.map_err(|error| failure(error, arguments))?;
+    let interrupted = || session.cancelled.load(Ordering::SeqCst);
+    let status = match entered {
+        Err(_) if interrupted() => return Ok(Exit::Interrupted),
+        entered => entered.map_err(|error| failure(error, arguments))?,
+    };
     if let Some(place) = keep {
         writeln!(output, "{}", place.display())?;
     }
     // The exit code of a shell is that of whatever was typed last.
-    match status.success() || arguments.command.is_empty() {
-        true => Ok(Exit::Done),
-        false => Err(Failure::failed(match status.code() {
-            Some(code) => format!("the command ended with exit code {code}"),
-            None => "the command was killed by a signal".to_string(),
-        })),
-    }
+    Ok(match arguments.command.is_empty() {
+        _ if interrupted() => Exit::Interrupted,
+        true => Exit::Done,
+        false => Exit::Program(code(status)),
+    })
+}
+
+/// The exit code of a program as shells give it: 128 and the number of the signal that killed it.
+fn code(status: ExitStatus) -> u8 {
+    let code = status.code().or(status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
 }
 
 fn printable_lines(text: &str) -> String {

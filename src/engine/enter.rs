@@ -2,7 +2,6 @@
 
 use std::process::ExitStatus;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use petgraph::graph::NodeIndex;
 
@@ -92,7 +91,7 @@ pub fn enter(
         registry,
         device: candle_core::Device::Cpu,
         progress: &Silent,
-        cancelled: &AtomicBool::new(false),
+        cancelled: session.cancelled,
     };
     let opened =
         executor.with_context(&job, |context| Ok(session.run(&job.with, context, show)))?;

@@ -254,7 +254,7 @@ fn a_score_of_a_program_is_compared_with_its_repetition() {
     let score = "  score: { each: [lr], use: evaluate, needs: { model: tuned, data: held } }\n";
     assert!(WORKFLOW.contains(score));
     let program = "  score:\n    each: [lr]\n    use: command\n    needs: { model: tuned }\n    with:\n      run: |\n        echo '{\"loss\": {\"value\": 40, \"direction\": \"lower\"}}' > out/metrics.json\n      outputs: { metrics: metrics }\n";
-    space.write("soup.yaml", &WORKFLOW.replacen(score, program, 1));
+    space.write("soup.yaml", WORKFLOW.replacen(score, program, 1));
     let words = ["run", "soup.yaml", "soup"];
     let stderr = space.run(&words).expect(1).stderr;
     assert!(

@@ -5,6 +5,11 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use rustix::process::Signal;
 
 use serde_json::Value;
 
@@ -13,17 +18,26 @@ use super::isolation::Isolation;
 use super::line::Line;
 use super::runner::Prefix;
 use super::work_dir::WorkDir;
-use crate::process;
+use crate::process::{self, Family};
 use crate::stages::task::{Context, TaskError};
 use crate::workflow::kind::ParameterProblem;
 
+/// The time that a program has to end after it was asked to.
+const GRACE: Duration = Duration::from_secs(5);
+/// The time to wait for killed processes. One that hangs in the kernel ends later.
+const DEATH: Duration = Duration::from_secs(5);
+/// The pause between two looks at the request to end.
+const LOOK: Duration = Duration::from_millis(50);
+
 /// What to run instead of the line.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// The program with its arguments; empty: the user's shell.
     pub command: Vec<OsString>,
     /// Where the folder goes at the end; `None`: it is removed.
     pub keep: Option<PathBuf>,
+    /// Set when the session must end.
+    pub cancelled: &'static AtomicBool,
 }
 
 /// A node as it was laid out.
@@ -52,7 +66,7 @@ pub enum SessionError {
 
 impl Session {
     /// Lays out the node with the parameters `with`, shows it, and runs the session's program until
-    /// it ends.
+    /// it ends. Once `cancelled` is set, the program is ended as by a terminal that is closed.
     pub fn run(
         &self,
         with: &Value,
@@ -114,6 +128,7 @@ impl Session {
         {
             command.env("TERM", terminal);
         }
+        context.check_cancelled()?;
         let name = Path::new(program).display().to_string();
         let failed = |error: std::io::Error| TaskError::Failed(format!("{name}: {error}"));
         let started = process::start(|| command.spawn(), |child| Some(child.id()));
@@ -122,7 +137,34 @@ impl Session {
             refused.unwrap_or_else(|| failed(error))
         })?;
         process::leave_interrupts_to_child();
-        child.wait().map_err(failed)
+        let (running, ended) = mpsc::channel::<()>();
+        let status = std::thread::scope(|scope| {
+            scope.spawn(move || end_when_asked(self.cancelled, &ended));
+            let status = child.wait();
+            drop(running);
+            status
+        });
+        if self.cancelled.load(Ordering::SeqCst) {
+            Family::Mine.end(Some(DEATH));
+        }
+        status.map_err(failed)
+    }
+}
+
+/// Ends the program once `cancelled` is set, unless it has `ended`. An interactive shell ignores
+/// SIGTERM, and passes SIGHUP on to its jobs.
+fn end_when_asked(cancelled: &AtomicBool, ended: &Receiver<()>) {
+    let runs = |time| ended.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
+    while !cancelled.load(Ordering::SeqCst) {
+        if !runs(LOOK) {
+            return;
+        }
+    }
+    for signal in [Signal::TERM, Signal::HUP, Signal::CONT] {
+        Family::Mine.signal(signal);
+    }
+    if runs(GRACE) {
+        Family::Mine.end(Some(DEATH));
     }
 }
 

@@ -141,7 +141,10 @@ impl WorkDir {
     pub fn keep(&self, target: &Path) -> bool {
         let moved = || {
             fs::create_dir_all(target.parent()?).ok()?;
-            fs::rename(&self.folder, target).ok()
+            fs::rename(&self.folder, target).ok()?;
+            // The user may remove it. What can't be changed is still there to look at.
+            let _ = open_folders(target);
+            Some(())
         };
         moved().is_some()
     }
@@ -207,6 +210,19 @@ fn seal(path: &Path) -> io::Result<()> {
         seal(&entry?.path())?;
     }
     fs::set_permissions(path, Permissions::from_mode(0o555))
+}
+
+/// Lets the owner write to the folders of a tree.
+fn open_folders(folder: &Path) -> io::Result<()> {
+    let mode = fs::symlink_metadata(folder)?.mode();
+    fs::set_permissions(folder, Permissions::from_mode(mode | 0o700))?;
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_folders(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> TaskError + '_ {

@@ -1,5 +1,7 @@
 //! Looking inside: logs, and the folder of a command that failed.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,10 @@ name: inside
 params: { fail: 'true' }
 stages:
   given: { use: command, with: { run: 'echo given; echo 1 > out/x', outputs: [x] } }
+  tree: { use: command, with: { run: 'mkdir -p out/t/u; echo 1 > out/t/u/x', outputs: [t] } }
   broken:
     use: command
-    needs: { data: given.x }
+    needs: { data: given.x, tree: tree.t }
     with: { run: 'echo half > out/y; printf \"seen\\x1b[2J\\n\"; ${params.fail}; exit 3', outputs: [y] }
 ";
 
@@ -57,6 +60,121 @@ fn the_folder_of_a_failed_command_stays_until_the_next_run() {
         .expect(0)
         .stdout;
     assert_eq!(log, "given\n", "a reused node has its last log");
+}
+
+/// The processes whose command line has `word`.
+fn alive(word: &str) -> usize {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let lines = entries.filter_map(|it| std::fs::read(it.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+    lines.filter(|line| line.contains(word)).count()
+}
+
+/// SIGTERM as from a scheduler, SIGHUP as from a terminal that closes; also for a program that ignores
+/// both, and with a child of its own.
+#[test]
+fn a_session_that_is_ended_leaves_no_process_and_no_folder() {
+    let space = TestSpace::new();
+    space.write("inside.yaml", WORKFLOW);
+    let _ = space
+        .run(&["run", "inside.yaml", "given", "tree"])
+        .expect(0);
+    let left = || {
+        let folder = std::fs::read_dir(space.path("cache/tmp"));
+        folder.map_or(0, Iterator::count)
+    };
+    for (number, signal) in ["TERM", "HUP", "TERM"].iter().enumerate() {
+        let trap = if number == 2 { "trap '' TERM HUP;" } else { "" };
+        // A number that no other process has in its command line.
+        let seconds = format!("86{}{number}", std::process::id());
+        let started = space.path(&format!("started{number}"));
+        let line = format!("{trap} sleep {seconds} & touch {}; wait", started.display());
+        let shell = [
+            "shell",
+            "inside.yaml",
+            "broken",
+            "-q",
+            "--",
+            "bash",
+            "-c",
+            &line,
+        ];
+        let mut session = space.command(&shell).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        while !started.exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "not started");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert!(left() > 0 && alive(&seconds) > 0);
+        let kill = std::process::Command::new("kill")
+            .args([format!("-{signal}"), session.id().to_string()])
+            .status();
+        assert!(kill.unwrap().success());
+        assert_eq!(session.wait().unwrap().code(), Some(130), "{signal}");
+        assert_eq!((left(), alive(&seconds)), (0, 0), "{signal}");
+    }
+}
+
+#[test]
+fn the_exit_code_of_a_program_in_a_session_is_passed_on() {
+    let space = TestSpace::new();
+    space.write("inside.yaml", WORKFLOW);
+    let _ = space
+        .run(&["run", "inside.yaml", "given", "tree"])
+        .expect(0);
+    for (line, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
+        let shell = [
+            "shell",
+            "inside.yaml",
+            "broken",
+            "-q",
+            "--",
+            "bash",
+            "-c",
+            line,
+        ];
+        let _ = space.run(&shell).expect(code);
+    }
+}
+
+/// The inputs of a command are read-only, but not once the user has the folder.
+#[test]
+fn a_folder_that_is_kept_can_be_removed() {
+    let space = TestSpace::new();
+    space.write("inside.yaml", WORKFLOW);
+    let _ = space.run(&["run", "inside.yaml"]).expect(1);
+    let keep = [
+        "shell",
+        "inside.yaml",
+        "broken",
+        "-q",
+        "--keep",
+        "kept",
+        "--",
+        "true",
+    ];
+    let _ = space.run(&keep).expect(0);
+    let runs = std::fs::read_dir(space.path("cache/runs")).unwrap();
+    let run = runs.map(|entry| entry.unwrap().path()).next().unwrap();
+    for folder in [space.path("kept"), run.join("failed/broken")] {
+        let inside = walk(&folder);
+        assert!(inside.len() >= 4, "{inside:?}");
+        for folder in inside {
+            let mode = std::fs::metadata(&folder).unwrap().permissions().mode();
+            assert_eq!(mode & 0o700, 0o700, "{}", folder.display());
+        }
+    }
+}
+
+/// A folder and those below it.
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let inner = entries
+        .map(|it| it.unwrap().path())
+        .filter(|it| it.is_dir());
+    let mut found: Vec<PathBuf> = inner.flat_map(|it| walk(&it)).collect();
+    found.push(folder.to_path_buf());
+    found
 }
 
 #[test]
