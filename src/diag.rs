@@ -64,6 +64,14 @@ impl Diagnostic {
         }
     }
 
+    /// `grid.yaml:12:5`, the file without a place, or nothing.
+    pub fn place(&self) -> String {
+        match (self.file.as_str(), self.line) {
+            (file, 0) => file.to_string(),
+            (file, line) => format!("{file}:{line}:{}", self.column),
+        }
+    }
+
     pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

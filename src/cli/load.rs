@@ -9,8 +9,9 @@ use petgraph::graph::NodeIndex;
 use super::common::Common;
 use super::failure::Failure;
 use super::target::{TargetArguments, WorkflowArguments};
-use super::{locations, unpinned_checkpoints};
+use super::{locations, own_files, unpinned_checkpoints};
 use crate::diag::{Diagnostic, Diagnostics};
+use crate::engine::price::short::foreseen;
 use crate::quantity::count;
 use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
@@ -89,17 +90,29 @@ fn with_profile(file: &Path, profile: Option<String>) -> WorkflowArguments {
     }
 }
 
-/// As [`checked`], and the files of the workflow must exist.
-pub fn with_files(
+/// As [`checked`], for commands that run nodes or say what a run would do: the files of the workflow
+/// must be there, except those that the lock file stands for, and parameters must fit the models that
+/// are known.
+pub fn ready(
     arguments: &WorkflowArguments,
     targets: &[String],
     registry: &Registry,
 ) -> Result<(Graph, Vec<Diagnostic>), Failure> {
-    let options = LoadOptions {
-        check_files: true,
-        ..options(arguments, targets)
-    };
-    locked(arguments, &options, registry)
+    let (graph, warnings) = checked(arguments, targets, registry)?;
+    if !own_files::are_there(&graph) {
+        // Reports all of them, at their places.
+        let options = LoadOptions {
+            check_files: true,
+            ..options(arguments, targets)
+        };
+        load(&arguments.file, &options, registry.kinds())?;
+    }
+    let mut problems = own_files::bad_locks(&graph);
+    problems.extend(foreseen(&graph, registry).misfits);
+    match problems.is_empty() {
+        true => Ok((graph, warnings)),
+        false => Err(Diagnostics(problems).into()),
+    }
 }
 
 /// The graph of `targets`, with warnings.

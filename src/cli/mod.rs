@@ -6,7 +6,7 @@
 //! ```text
 //! arguments    arguments foreign_options                                        the list of subcommands, `ribflow --help`; tips for options of other programs
 //! shared       call common target amounts                                       what subcommands are called with; options that many of them take
-//! loading      load locations admission stores workflow_files                   workflow to graph; where stores and reports are; store ownership
+//! loading      load own_files locations admission stores workflow_files         workflow to graph; where stores and reports are; store ownership
 //! remotes      sharing transfer write_back refusals                             remotes of a command; accepted and refused records
 //! runs         shared_run no_op_check shells unpinned_checkpoints interrupts    remotes during a run; the fast path; checks before a run; signals
 //! records      record_standing older_versions recompute                         revoked and conflicting records; records of older versions; recomputed samples
@@ -46,6 +46,7 @@ mod missing;
 mod models;
 mod no_op_check;
 mod older_versions;
+mod own_files;
 mod plan;
 mod pull;
 mod push;

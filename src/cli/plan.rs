@@ -79,7 +79,12 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let common = call.common;
     let registry = stages::registry();
-    let graph = load::graph(&arguments.target, common, &registry)?;
+    let (graph, warnings) = load::ready(
+        &arguments.target.workflow,
+        &arguments.target.targets,
+        &registry,
+    )?;
+    load::warn(warnings, common);
     let locations = Locations::of(&arguments.target.workflow.file, common);
     let store = stores::open_read_only(&locations.store, common)?;
     let device = common.device.to_string();
@@ -145,7 +150,8 @@ pub fn run(
         writeln!(output, "{line}")?;
     }
     for stage in &price.short {
-        writeln!(output, "Warning: {stage}.\n  {}.", short::HINT)?;
+        let place = stage.diagnostic(&graph).place();
+        writeln!(output, "Warning: {stage}.\n  {place}: {}.", short::HINT)?;
     }
     if common.detail() >= Detail::Verbose {
         writeln!(output)?;

@@ -145,7 +145,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         return unchanged(&receipt, begun, common, output);
     }
     let registry = stages::registry();
-    let (graph, warnings) = load::checked(
+    let (graph, warnings) = load::ready(
         &arguments.target.workflow,
         &arguments.target.targets,
         &registry,

@@ -9,11 +9,10 @@ use super::call::Call;
 use super::failure::{Exit, Failure};
 use super::load;
 use super::target::TargetArguments;
-use crate::diag::{Diagnostic, Diagnostics, Severity};
-use crate::engine::price::short::{self, ShortStage};
+use crate::diag::Diagnostics;
+use crate::engine::price::short::foreseen;
 use crate::quantity::count;
 use crate::stages;
-use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
 use crate::workflow::graph::Graph;
 
@@ -42,9 +41,10 @@ pub fn run(
     let common = call.common;
     let target = &arguments.target;
     let registry = stages::registry();
-    let (graph, mut warnings) = load::with_files(&target.workflow, &target.targets, &registry)?;
+    let (graph, mut warnings) = load::ready(&target.workflow, &target.targets, &registry)?;
     load::expected(&graph)?;
-    warnings.extend(short_trainings(&graph, &registry));
+    let short = foreseen(&graph, &registry).short;
+    warnings.extend(short.iter().map(|stage| stage.diagnostic(&graph)));
     if common.json {
         let errors: [(); 0] = [];
         writeln!(
@@ -60,24 +60,6 @@ pub fn run(
         writeln!(output, "{}", verdict(&graph, paint))?;
     }
     Ok(Exit::Done)
-}
-
-/// Trainings that end before their warm-up, if the sizes of the datasets are known.
-fn short_trainings(graph: &Graph, registry: &Registry) -> Vec<Diagnostic> {
-    let diagnostic = |stage: &ShortStage| {
-        let (fields, message) = (["warmup", "epochs"], stage.to_string());
-        let found = graph
-            .places
-            .diagnostic(stage.node, &fields, "short-training", message);
-        Diagnostic {
-            severity: Severity::Warning,
-            ..found.with_hint(short::HINT)
-        }
-    };
-    short::foreseen(graph, registry)
-        .iter()
-        .map(diagnostic)
-        .collect()
 }
 
 fn verdict(graph: &Graph, paint: Paint) -> String {

@@ -47,7 +47,7 @@ use crate::diag::{credentials, secrets};
 use crate::store::artifact::{Artifact, Files};
 use crate::store::ignore;
 use crate::workflow::kind::{
-    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds,
+    BoundInput, Comparison, InputSpec, Meaning, ParameterProblem, Withholds, WorkflowFile,
 };
 
 /// Runs a shell line on its inputs and keeps the declared outputs.
@@ -149,15 +149,15 @@ impl Stage for Command {
             .collect()
     }
 
-    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
-        let place = |(index, file): (usize, &files::Declared)| {
-            let path = vec!["files".to_string(), index.to_string()];
-            (path, files::source(file).location)
+    fn files(&self) -> Vec<WorkflowFile> {
+        let file = |(index, file): (usize, &files::Declared)| WorkflowFile {
+            field: vec!["files".to_string(), index.to_string()],
+            location: files::source(file).location,
+            ignore: files::ignore(file).to_vec(),
+            hint: "paths start from the folder of the workflow file",
         };
-        let files = self.files.iter().enumerate().map(place);
-        let runner = self.runner.sources().into_iter();
-        let runner = runner.map(|source| (vec![runner::FIELD.to_string()], source.location));
-        files.chain(runner).collect()
+        let files = self.files.iter().enumerate().map(file);
+        files.chain(self.runner.files()).collect()
     }
 
     fn withholds(&self) -> Withholds {

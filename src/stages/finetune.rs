@@ -298,15 +298,20 @@ impl Stage for Finetune {
     fn price(&self, foreseen: &InputForecasts) -> CostEstimate {
         let count = price::images(foreseen, "data");
         let short = count.and_then(|count| training::short(&self.plan(), count));
-        let Some((config, count)) = price::model(foreseen, "init").zip(count) else {
+        let config = price::model(foreseen, "init");
+        let misfit = config.as_ref().and_then(|it| self.method().misfit(it));
+        let misfit = misfit.map(ParameterProblem::from);
+        let Some((config, count)) = config.zip(count) else {
             return CostEstimate {
                 short,
+                misfit,
                 ..CostEstimate::unknown()
             };
         };
         let price = CostEstimate {
             cost: self.cost(&config, count),
             short,
+            misfit,
             ..CostEstimate::default()
         };
         price.giving("model", PortForecast::Model(config))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::ml::models::Config;
+use crate::workflow::kind::ParameterProblem;
 
 /// The expected content of a port.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,13 @@ pub struct ShortTraining {
     pub warmup: u64,
 }
 
+impl ShortTraining {
+    /// The share of the learning rate that it reaches.
+    pub fn reached(&self) -> f64 {
+        self.steps as f64 / self.warmup as f64
+    }
+}
+
 /// The cost and the outputs of a node.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CostEstimate {
@@ -76,6 +84,8 @@ pub struct CostEstimate {
     pub gives: BTreeMap<&'static str, PortForecast>,
     /// Set if it trains for too few steps.
     pub short: Option<ShortTraining>,
+    /// A parameter with which the node would fail on what it is given.
+    pub misfit: Option<ParameterProblem>,
 }
 
 impl CostEstimate {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
@@ -14,7 +13,7 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
 use crate::workflow::kind::{
     BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Kind, Kinds, Meaning, OnlyWith,
-    Origins, ParameterProblem, Parameters, Withholds,
+    Origins, ParameterProblem, Parameters, Withholds, WorkflowFile,
 };
 use crate::workflow::ranges;
 
@@ -159,7 +158,7 @@ impl<S: Stage> Parameters for TypedParameters<S> {
         self.stage.sources()
     }
 
-    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+    fn files(&self) -> Vec<WorkflowFile> {
         self.stage.files()
     }
 

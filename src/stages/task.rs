@@ -19,7 +19,7 @@ use crate::contract::source::Source;
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, OnlyWith, Origins,
-    ParameterProblem, Withholds,
+    ParameterProblem, Withholds, WorkflowFile,
 };
 
 /// A stage kind: the fields are its `with:` block, the trait defines its behaviour.
@@ -57,7 +57,7 @@ pub trait Stage:
         Vec::new()
     }
     /// See [`crate::workflow::kind::Parameters::files`].
-    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+    fn files(&self) -> Vec<WorkflowFile> {
         Vec::new()
     }
     /// See [`crate::workflow::kind::Parameters::withholds`].

@@ -11,6 +11,7 @@ use toml::Table as Toml;
 use super::Store;
 use super::artifact::{Artifact, Table};
 use super::source_error::SourceError;
+use crate::contract::source::SourceShape;
 use crate::digest::Digest;
 use crate::fsx;
 
@@ -32,6 +33,23 @@ const NO_LOCK: &str =
     "`uv lock` writes it. A project elsewhere is named by `--project DIR` in `runner`";
 const NO_PROJECT: &str = "it stands beside `uv.lock`";
 const NO_PREFIX: &str = "`-p` in `runner` names the folder of a conda environment";
+
+/// Checks a file that an environment of uv is built from; other shapes are not checked. A file that is
+/// missing has no problem here.
+///
+/// # Errors
+/// It can't be used.
+pub fn check_environment_file(shape: &SourceShape, path: &Path) -> Result<(), SourceError> {
+    let checked = match shape {
+        SourceShape::UvLock => uv_lock(path),
+        SourceShape::PythonProject => python_project(path),
+        _ => return Ok(()),
+    };
+    match checked {
+        Err(error) if !error.is_absence() => Err(error),
+        _ => Ok(()),
+    }
+}
 
 /// The text of a lock file.
 pub(super) fn uv_lock(path: &Path) -> Result<Table, SourceError> {

@@ -57,10 +57,18 @@ impl Glob {
 /// # Errors
 /// What is wrong with it.
 pub fn check(pattern: &str) -> Result<(), String> {
-    match pattern.trim_matches('/') {
-        "" => Err("it names nothing".to_string()),
-        _ => Glob::new(pattern).map(drop),
-    }
+    let plain = pattern.trim_matches('/');
+    let has = |step: &str| plain.split('/').any(|it| it == step);
+    let why = match plain {
+        "" => "it names nothing",
+        "*" | "**" | "**/*" => "it leaves everything out",
+        _ if plain.starts_with('!') => "no pattern takes back what another one leaves out",
+        _ if has("..") => "it leads out of the folder",
+        _ if has(".") => "paths start in the folder; leave the `.` out",
+        _ if plain.contains("//") => "a path has one `/` between two names",
+        _ => return Glob::new(pattern).map(drop),
+    };
+    Err(why.to_string())
 }
 
 /// What one folder leaves out.
@@ -132,6 +140,13 @@ mod tests {
         }
         let images = Ignore::of(&SourceShape::Tree);
         assert!(!images.leaves_out("__pycache__"));
-        assert!(check("[a").is_err() && check("/").is_err() && check("*.log").is_ok());
+        for never in [
+            "[a", "/", "*", "**", "!x", "./a", "a/./b", "../x", "a/..", "a//b",
+        ] {
+            assert!(check(never).is_err(), "{never}");
+        }
+        for sound in ["*.log", ".hidden", "a.b/c", "..data", "**/raw"] {
+            assert!(check(sound).is_ok(), "{sound}");
+        }
     }
 }

@@ -67,6 +67,7 @@ use crate::fsx::Stamp;
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
 pub use description::{Identity, new_id};
+pub use environments::check_environment_file;
 pub use error::StoreError;
 pub use export::{ExportError, export};
 pub use foreign::{BlobRequest, BlobSource, ForeignRecord, Signature};

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::ignore;
+
 /// The extensions that torchvision's `ImageFolder` treats as images (`IMG_EXTENSIONS`), ignoring
 /// case.
 pub const IMAGE_ENDINGS: [&str; 9] = [
@@ -23,6 +25,12 @@ pub enum SourceError {
     NotAFile(PathBuf),
     #[error("{} contains no files", .0.display())]
     Empty(PathBuf),
+    #[error(
+        "{} contains no files besides those that `ignore` and the usual patterns ({}) leave out",
+        .0.display(),
+        ignore::ALWAYS.join(", ")
+    )]
+    AllIgnored(PathBuf),
     #[error("{} has no class folders: expected one sub-folder for each class", .0.display())]
     NoClasses(PathBuf),
     #[error("the class folder {} contains no images ({})", .0.display(), IMAGE_ENDINGS.join(", "))]

@@ -142,7 +142,10 @@ impl StatCache {
         let stamp = root_stamp(&root)?;
         let listed = counts.list(&root, WalkOutput::Rows)?;
         if listed.iter().all(walk::Folder::is_empty) {
-            return Err(SourceError::Empty(root));
+            return Err(match counts {
+                Counts::Folder(..) if has_entries(&root) => SourceError::AllIgnored(root),
+                _ => SourceError::Empty(root),
+            });
         }
         let folder = self.folder(&root);
         let contents: Vec<Contents> = listed
@@ -164,6 +167,10 @@ impl StatCache {
         folder.remember_tree(counts.shape(), tree);
         Ok(resolved)
     }
+}
+
+fn has_entries(folder: &Path) -> bool {
+    fsx::entries(folder).is_ok_and(|entries| !entries.is_empty())
 }
 
 impl Counts<'_> {

@@ -76,7 +76,7 @@ pub struct BoundInput {
 }
 
 /// A problem with `with:` or with how it fits the inputs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ParameterProblem {
     pub code: &'static str,
     /// Field names and list indices from `with:` down; empty: the whole block. If `input` is set,
@@ -158,6 +158,18 @@ pub struct Origin {
     pub meaning: Meaning,
     /// What the inputs of the node are, by name.
     pub inputs: BTreeMap<String, Vec<OutputOf>>,
+}
+
+/// A file or folder that belongs to the workflow: a script, a lock file.
+#[derive(Clone, Debug)]
+pub struct WorkflowFile {
+    /// Field names and list indices from `with:` down.
+    pub field: Vec<String>,
+    pub location: PathBuf,
+    /// What a folder leaves out.
+    pub ignore: Vec<String>,
+    /// What to do if it does not exist.
+    pub hint: &'static str,
 }
 
 /// The nodes behind the members of each input.
@@ -252,8 +264,8 @@ pub trait Parameters: Send + Sync {
     fn open_inputs(&self) -> Option<&'static [PortType]>;
     fn outputs(&self) -> Vec<OutputSpec>;
     fn sources(&self) -> Vec<Source>;
-    /// Files that belong to the workflow: the path of the field in `with:`, and the location.
-    fn files(&self) -> Vec<(Vec<String>, PathBuf)> {
+    /// Files that belong to the workflow.
+    fn files(&self) -> Vec<WorkflowFile> {
         Vec::new()
     }
     /// Which of its outputs may not be redistributed.

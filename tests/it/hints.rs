@@ -391,3 +391,37 @@ stages:
     let line = "data    a dataset, with `method: greedy_soup`";
     assert!(page.contains(line), "{page}");
 }
+
+/// Options that no run of the node can have, because of the model that the file names.
+#[test]
+fn options_that_do_not_fit_the_model_are_refused_before_anything_runs() {
+    let space = TestSpace::new();
+    let text = "\
+ribflow: 1
+name: misfit
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: rich, images: 20 } }
+  vit: { use: pretrain, needs: { data: pool }, with: { arch: vit_mini, epochs: 1 } }
+  resnet: { use: pretrain, needs: { data: pool }, with: { arch: resnet_mini, epochs: 1 } }
+  rank: { use: finetune, needs: { init: vit, data: pool }, with: { method: lora, rank: 4000 } }
+  kind: { use: finetune, needs: { init: resnet, data: pool }, with: { method: lora, warmup: 0 } }
+  frame: { use: finetune, needs: { init: rank, data: pool }, with: { method: prompt, pad: 16 } }
+";
+    space.write("misfit.yaml", text);
+    for command in ["validate", "plan", "run"] {
+        let outcome = space.run(&[command, "misfit.yaml"]).expect(2);
+        for line in [
+            "`rank`: a rank of 4000 does not fit a width of 64\n --> misfit.yaml:7:88",
+            "`kind`: LoRA changes the attention of a transformer; `resnet_mini` has none\n --> \
+             misfit.yaml:8:79",
+            "`frame`: a prompt of 16 pixels leaves nothing of images of 32; `pad` is 1 to 15\n --> \
+             misfit.yaml:9:91",
+        ] {
+            assert!(
+                outcome.stderr.contains(line),
+                "{command}: {line}\n{outcome}"
+            );
+        }
+    }
+    assert!(!space.path("cache").exists());
+}

@@ -233,7 +233,7 @@ fn an_environment_that_can_not_be_built_says_why() {
     let plan = space.run(&["plan", "w.yaml"]);
     assert!(
         plan.to_string()
-            .contains("uv.lock does not exist; `uv lock` writes it"),
+            .contains("`uv lock` writes `uv.lock` beside `pyproject.toml`"),
         "{plan}"
     );
 

@@ -78,6 +78,10 @@ fn a_training_shorter_than_its_warmup_is_reported_before_it_runs() {
     space.write("short.yaml", SHORT);
     let planned = space.run(&["plan", "short.yaml"]).expect(0);
     assert_eq!(warnings(&planned), [format!("Warning: {told}.")]);
+    assert!(
+        planned.stdout.contains("\n  short.yaml:19:21: `warmup"),
+        "{planned}"
+    );
     let document = space
         .run(&["plan", "short.yaml", "--json"])
         .expect(0)
@@ -90,25 +94,22 @@ fn a_training_shorter_than_its_warmup_is_reported_before_it_runs() {
 fn a_training_shorter_than_its_warmup_is_reported_as_it_starts() {
     let space = short();
     let outcome = space.run(&["run", "short.yaml"]).expect(0);
-    let hint = "(`warmup: 0.1` is a tenth of the steps, however many there are)";
+    let hint = "`warmup: 0.1` is a tenth of the steps, however many there are";
     let mut told = warnings(&outcome);
     told.sort_unstable();
-    let of = |id: &str, steps, warmup, share| {
-        format!(
-            "warning: `{id}` trains for {steps} steps, fewer than the {warmup} of its warm-up: the \
-             learning rate only reaches {share} % of `lr` {hint}"
-        )
-    };
-    // One of the seeds, whichever comes first.
-    let seed = told[1].contains("seed=0");
-    let tuned = if seed {
-        "tuned[seed=0]"
-    } else {
-        "tuned[seed=1]"
-    };
+    let again = "warning: `again` trains for 3 steps, fewer than the 4 of its warm-up: the learning rate \
+                 only reaches 75 % of `lr`";
+    let tuned = "warning: 2 nodes of `tuned` train for fewer steps than their warm-up takes \
+                 (`tuned[seed=";
+    assert_eq!(told.len(), 2, "{outcome}");
+    assert!(told[0].starts_with(tuned), "{outcome}");
+    assert!(
+        told[0].ends_with(&format!("(short.yaml:19:21: {hint})")),
+        "{outcome}"
+    );
     assert_eq!(
-        told,
-        [of("again", 3, 4, 75), of(tuned, 6, 196, 3)],
+        told[1],
+        format!("{again} (short.yaml:23:43: {hint})"),
         "{outcome}"
     );
     // By the records, a plan knows it, too.
@@ -120,6 +121,32 @@ fn a_training_shorter_than_its_warmup_is_reported_as_it_starts() {
         warnings(&plan)[0].contains("`tuned[seed=2]` trains for 6 steps"),
         "{plan}"
     );
+}
+
+/// Of several, the one whose learning rate rises least is named: 8 of 196 steps, and not 6 of 7.
+#[test]
+fn of_short_trainings_the_worst_is_named() {
+    let space = TestSpace::new();
+    let text = "\
+ribflow: 1
+name: worst
+axes: { case: [{ id: mild, epochs: 2, warmup: 7 }, { id: bad, epochs: 4, warmup: 196 }] }
+stages:
+  pool: { use: dataset, with: { builtin: mini-rib, domain: narrow, images: 40 } }
+  start: { use: pretrain, needs: { data: pool }, with: { arch: vit_mini, epochs: 1, batch: 20 } }
+  tuned:
+    each: [case]
+    use: finetune
+    needs: { init: start, data: pool }
+    with: { epochs: '${case.epochs}', warmup: '${case.warmup}', batch: 16 }
+";
+    space.write("worst.yaml", text);
+    let told = "(`tuned[case=bad]`: 12 of 196)";
+    for command in ["validate", "plan", "run"] {
+        let outcome = space.run(&[command, "worst.yaml"]).expect(0);
+        let found = warnings(&outcome);
+        assert!(found.len() == 1 && found[0].contains(told), "{outcome}");
+    }
 }
 
 const RATES: &str = "\

@@ -151,11 +151,12 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let record = |node| self.keys.record(node).map(|record| &**record);
-        let Some(short) = short::of_node(self.graph, node, self.registry, record) else {
+        let Some(short) = short::of_stage(self.graph, node, self.registry, record) else {
             return Ok(());
         };
         self.short_stages.insert(at.stage.clone());
-        let message = format!("{short} ({})", short::HINT);
+        let place = short.diagnostic(self.graph).place();
+        let message = format!("{short} ({place}: {})", short::HINT);
         self.emit(Event::Warning { message })
     }
 

@@ -23,7 +23,7 @@ use super::shell;
 use super::work_dir::WorkDir;
 use crate::contract::source::{Source, SourceShape};
 use crate::store::artifact::Artifact;
-use crate::workflow::kind::ParameterProblem;
+use crate::workflow::kind::{ParameterProblem, WorkflowFile};
 
 /// The field of `with:`.
 pub(super) const FIELD: &str = "runner";
@@ -121,6 +121,33 @@ impl Runner {
             Ok(Program::Container(container)) => container.source().into_iter().collect(),
             Ok(Program::Other) | Err(_) => Vec::new(),
         }
+    }
+
+    /// What the environment is made of, at the word that names its place.
+    pub(super) fn files(&self) -> Vec<WorkflowFile> {
+        let (place, hint) = match self.program() {
+            Ok(Program::Uv(uv)) => (uv.project().to_path_buf(), uv::NO_PROJECT),
+            Ok(Program::Conda(conda)) => (conda.source().location, conda::NO_PREFIX),
+            Ok(Program::Container(_)) => {
+                let image = self.0.last().map(PathBuf::from);
+                (image.unwrap_or_default(), container::NO_IMAGE)
+            }
+            Ok(Program::Other) | Err(_) => return Vec::new(),
+        };
+        // The value of an option is the next word, or follows `=`.
+        let mut words = self.0.iter();
+        let at = words.position(|word| {
+            let value = word.rsplit('=').next().unwrap_or(word);
+            Path::new(value) == place
+        });
+        let at = at.unwrap_or(0);
+        let file = |source: Source| WorkflowFile {
+            field: vec![FIELD.to_string(), at.to_string()],
+            location: source.location,
+            ignore: Vec::new(),
+            hint,
+        };
+        self.sources().into_iter().map(file).collect()
     }
 
     pub(super) fn check(&self, isolated: bool) -> Vec<ParameterProblem> {

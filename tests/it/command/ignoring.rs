@@ -89,19 +89,81 @@ fn validate_reports_files_that_are_missing() {
          files: [there.py, { path: 'data/${n}.csv' }]\n      runner: [uv, run, --locked]\n      run: echo \
          ${n}\n      outputs: [x]\n",
     );
-    for file in ["there.py", "data/1.csv", "pyproject.toml"] {
-        space.write(file, "");
+    let project = "[project]\nname = \"p\"\nversion = \"0\"\n";
+    for (file, text) in [
+        ("there.py", ""),
+        ("data/1.csv", ""),
+        ("pyproject.toml", project),
+    ] {
+        space.write(file, text);
     }
     let shown = space.run(&["validate", "w.yaml"]).expect(2).stderr;
     assert!(shown.contains("`data/2.csv` does not exist"), "{shown}");
     assert!(shown.contains("w.yaml:9:25"), "{shown}");
-    assert!(shown.contains("`uv.lock` does not exist"), "{shown}");
+    let lock = "`uv.lock` does not exist (in a[n=1] and another node)\n  --> w.yaml:10:16";
+    assert!(shown.contains(lock), "{shown}");
+    assert!(
+        shown.contains("hint: `uv lock` writes `uv.lock`"),
+        "{shown}"
+    );
+    for command in ["plan", "run"] {
+        assert_eq!(space.run(&[command, "w.yaml"]).expect(2).stderr, shown);
+    }
     assert!(!shown.contains("there.py` does"), "{shown}");
     for file in ["data/2.csv", "uv.lock"] {
         space.write(file, "");
     }
     space.run(&["validate", "w.yaml"]).ok();
+    let local = "version = 1\n[[package]]\nname = \"mine\"\nversion = \"1\"\nsource = { editable = \"../mine\" }\n";
+    space.write("uv.lock", local);
+    for command in ["validate", "plan", "run"] {
+        let shown = space.run(&[command, "w.yaml"]).expect(2).stderr;
+        let line = "package `mine` is installed from `../mine`";
+        assert!(shown.contains(line), "{command}: {shown}");
+        assert!(shown.contains("w.yaml:10:15"), "{command}: {shown}");
+    }
     // What has results needs no files.
     fs::remove_file(space.path("there.py")).unwrap();
     space.run(&["graph", "w.yaml"]).ok();
+}
+
+/// Patterns that can match nothing, and folders without anything left.
+#[test]
+fn patterns_without_effect_are_refused() {
+    for pattern in ["./a", "../x", "!x", "*", "data//z"] {
+        let found = problems(with(json!([pattern])), &[]);
+        assert_eq!(found.len(), 1, "{pattern}: {found:?}");
+        let start = format!("files.0.ignore.0: `{pattern}` is not a valid pattern: ");
+        assert!(found[0].starts_with(&start), "{found:?}");
+    }
+    let space = TestSpace::new();
+    space.write("code/data/z.log", "");
+    let check = |path: &str, pattern: &str, command: &str, exit: i32| {
+        space.write(
+            "w.yaml",
+            format!(
+                "ribflow: 1\nname: w\nstages:\n  a: {{ use: command, with: {{ files: [{{ path: {path}, ignore: \
+                 ['{pattern}'] }}], run: ls code > out/x, outputs: [x] }} }}\n"
+            ),
+        );
+        space.run(&[command, "w.yaml"]).expect(exit).to_string()
+    };
+    let own = check("code", "code/data", "validate", 2);
+    assert!(
+        own.contains("`code/data` matches nothing: paths start inside `code`"),
+        "{own}"
+    );
+    assert!(
+        own.contains("hint: write `/data`") && own.contains("w.yaml:4:61"),
+        "{own}"
+    );
+    let file = check("code/data/z.log", "*.py", "validate", 2);
+    let line = "`ignore` is for folders, and `code/data/z.log` is a file";
+    assert!(file.contains(line), "{file}");
+    let nothing = check("code", "*.log", "run", 1);
+    let line = "contains no files besides those that `ignore` and the usual patterns";
+    assert!(nothing.contains(line), "{nothing}");
+    // A folder in the folder may have its name.
+    space.write("code/code/data/z.log", "");
+    let _ = check("code", "code/data", "validate", 0);
 }

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, declare};
-use crate::declaration::Declaration;
+use crate::declaration::{Declaration, OptionProblem};
 use crate::models::{Config, Initial, Model, Network, Role, TensorSpec, Weights};
 use crate::ops::{Tape, Value};
 use crate::{Error, Result};
@@ -48,9 +48,27 @@ impl MethodOptions for Options {
         }
     }
 
+    fn misfit(&self, config: &Config) -> Option<OptionProblem> {
+        misfit(config, self.rank)
+    }
+
     fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
         Ok(Box::new(Lora::new(start.model, self.rank, self.alpha)?))
     }
+}
+
+/// A model without attention, or a rank that does not fit its width.
+fn misfit(config: &Config, rank: usize) -> Option<OptionProblem> {
+    let Network::Vit(vit) = &config.network else {
+        let message = format!(
+            "LoRA changes the attention of a transformer; `{}` has none",
+            config.arch
+        );
+        return Some(OptionProblem::new("method", message));
+    };
+    let message = || format!("a rank of {rank} does not fit a width of {}", vit.width);
+    let fits = (1..=vit.width).contains(&rank);
+    (!fits).then(|| OptionProblem::new("rank", message()))
 }
 
 /// Queries and values of every block change by `alpha`/`rank`·B·A.
@@ -65,19 +83,10 @@ const CHANGED: &str = "attn.qkv.weight";
 impl Lora {
     /// Refuses models without attention, and an invalid rank.
     pub fn new(model: &Model, rank: usize, alpha: f64) -> Result<Self> {
-        let Network::Vit(vit) = &model.config().network else {
-            return Err(Error::Invalid(format!(
-                "LoRA changes the attention of a transformer; `{}` has none",
-                model.config().arch
-            )));
-        };
-        if rank == 0 || rank > vit.width {
-            return Err(Error::Invalid(format!(
-                "a rank of {rank} does not fit a width of {}",
-                vit.width
-            )));
+        match misfit(model.config(), rank) {
+            Some(problem) => Err(Error::Invalid(problem.message)),
+            None => Ok(Self { rank, alpha }),
         }
-        Ok(Self { rank, alpha })
     }
 
     /// The names of A and B for the weight `name`, if it is one that changes.

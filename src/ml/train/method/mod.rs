@@ -84,6 +84,11 @@ pub trait MethodOptions {
     /// The work of training a model of this architecture.
     fn effort(&self, config: &Config) -> Effort;
 
+    /// An option that does not fit a model of this architecture.
+    fn misfit(&self, _config: &Config) -> Option<OptionProblem> {
+        None
+    }
+
     /// The method itself.
     ///
     /// # Errors

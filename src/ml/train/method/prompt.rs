@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Effort, Method, MethodOptions, Start, declare};
-use crate::declaration::Declaration;
+use crate::declaration::{Declaration, OptionProblem};
 use crate::models::config::Config;
 use crate::models::prompt;
 use crate::models::{Model, TensorSpec, Weights};
@@ -40,9 +40,28 @@ impl MethodOptions for Options {
         }
     }
 
+    fn misfit(&self, config: &Config) -> Option<OptionProblem> {
+        misfit(config, self.pad)
+    }
+
     fn build(&self, start: &Start) -> Result<Box<dyn Method>> {
         Ok(Box::new(Prompt::new(start.model, self.pad)?))
     }
+}
+
+/// A frame that covers the whole image, or a model that has a prompt already.
+fn misfit(config: &Config, pad: usize) -> Option<OptionProblem> {
+    let most = config.input.size.saturating_sub(1) / 2;
+    if !(1..=most).contains(&pad) {
+        let message = format!(
+            "a prompt of {pad} pixels leaves nothing of images of {}; `pad` is 1 to {most}",
+            config.input.size
+        );
+        return Some(OptionProblem::new("pad", message));
+    }
+    let message = "the model has a visual prompt already; `ft` trains it further";
+    let has_one = config.prompt.is_some();
+    has_one.then(|| OptionProblem::new("method", message))
 }
 
 /// Only the frame trains; the model runs in evaluation mode.
@@ -54,18 +73,10 @@ pub struct Prompt {
 impl Prompt {
     /// Refuses a frame that covers the whole image, and a model that has a prompt already.
     pub fn new(model: &Model, pad: usize) -> Result<Self> {
-        let size = model.config().input.size;
-        if pad == 0 || 2 * pad >= size {
-            return Err(Error::Invalid(format!(
-                "a prompt of {pad} pixels leaves nothing of images of {size}; `pad` is 1 to {}",
-                size.saturating_sub(1) / 2
-            )));
+        match misfit(model.config(), pad) {
+            Some(problem) => Err(Error::Invalid(problem.message)),
+            None => Ok(Self { pad }),
         }
-        if model.config().prompt.is_some() {
-            let message = "the model has a visual prompt already; `ft` trains it further";
-            return Err(Error::Invalid(message.to_string()));
-        }
-        Ok(Self { pad })
     }
 }
 

@@ -10,6 +10,8 @@ use crate::stages::task::{Context, TaskError};
 
 const PACKAGES: &str = "runner/packages";
 const WRITE: &str = "write [conda, run, -p, PATH]";
+/// What to do without the environment.
+pub const NO_PREFIX: &str = "`-p` names the folder of a conda environment; paths start from the folder of the workflow file";
 
 /// `conda run` with its options.
 pub struct Conda {

@@ -10,6 +10,9 @@ use crate::stages::task::{Context, TaskError};
 
 const IMAGE: &str = "runner/image";
 const WRITE: &str = "write [apptainer, exec, IMAGE]";
+/// What to do without the image.
+pub const NO_IMAGE: &str =
+    "the last word is an image file; paths start from the folder of the workflow file";
 /// Before the digest in the address of an image.
 const DIGEST: &str = "@sha256:";
 

@@ -46,6 +46,10 @@ pub struct Uv {
     project: PathBuf,
 }
 
+/// What to do without a lock file or a project.
+pub const NO_PROJECT: &str = "`uv lock` writes `uv.lock` beside `pyproject.toml`; `--project DIR` in `runner` names a project in \
+     another folder than that of the workflow file";
+
 impl Uv {
     pub fn parse(words: &[String]) -> Result<Self, WordProblem> {
         if words.get(1).map(String::as_str) != Some("run") {
@@ -95,6 +99,11 @@ impl Uv {
     pub fn keyed(&self) -> Vec<String> {
         let words = ["uv", "run", LOCKED].map(str::to_string).into_iter();
         words.chain(self.options.iter().cloned()).collect()
+    }
+
+    /// The folder of the lock file.
+    pub fn project(&self) -> &Path {
+        &self.project
     }
 
     pub fn sources(&self) -> Vec<Source> {
