@@ -28,7 +28,7 @@ pub fn serves(precision: Precision) -> bool {
     match precision {
         Precision::F32 => true,
         #[cfg(target_arch = "x86_64")]
-        Precision::Bf16 => packed::has_avx512(),
+        Precision::Bf16 => packed::available(),
         _ => false,
     }
 }
@@ -40,11 +40,10 @@ impl<'a> Right<'a> {
         #[cfg(target_arch = "x86_64")]
         {
             let format = match precision {
-                Precision::Bf16 => Format::Half,
+                Precision::Bf16 => packed::bf16(),
                 _ => Format::Single,
             };
-            // On AVX2, `gemm` is faster than packed products.
-            if packed::has_avx512() {
+            if packed::available() {
                 return Self::Packed(Panels::pack(matrix, format));
             }
         }
@@ -91,7 +90,7 @@ mod tests {
     use crate::rng::Stream;
 
     /// Against f64 sums of the values, rounded first for bf16; with the kernels of this machine and
-    /// with those of a machine without AVX-512.
+    /// with those of a machine without AVX2.
     #[test]
     fn products_of_all_shapes_and_strides() {
         let mut stream = Stream::new(0, "product");

@@ -1,4 +1,4 @@
-//! Matrix products on AVX-512 with packed operands; on AVX2 and FMA, only sums [`along runs`](runs).
+//! Matrix products with packed operands, on AVX-512 or on AVX2 and FMA.
 //!
 //! `gemm` packs the right matrix again for every part of the left one and does not support bf16.
 //! Here the right matrix is packed once for all threads, and packed operands can be built directly
@@ -6,6 +6,7 @@
 //! into packed buffers, and instructions that the processor must have) and in `uninit`
 //! (uninitialised memory). [`available`] is checked before any of it is used.
 
+pub mod dots;
 pub mod pack;
 mod pack_avx2;
 pub mod runs;
@@ -18,6 +19,7 @@ use std::cell::RefCell;
 pub use self::pack::Format;
 use self::pack::PackLayout;
 use self::tile::{LANES, Start, Work};
+pub use self::tile_avx2::masks;
 use super::gemm::Matrix;
 use super::uninit::{self, Blank};
 
@@ -27,13 +29,12 @@ const DEEP: usize = 512;
 /// The tiles of such a block.
 const BLOCK: usize = 8;
 
-/// Whether this processor can pack, and sum along runs.
+/// Whether this processor has what all of this folder needs.
 pub fn available() -> bool {
     has_avx512() || (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"))
 }
 
-/// Whether the kernels for registers of 16 numbers are used: all of this folder. On AVX2, `gemm` is
-/// faster than products of two packed matrices.
+/// Whether the kernels for registers of 16 numbers are used.
 pub fn has_avx512() -> bool {
     cfg!(feature = "avx512")
         && is_x86_feature_detected!("avx512f")
@@ -53,6 +54,14 @@ pub fn wide() -> usize {
     match has_avx512() {
         true => tile::WIDE,
         false => LANES,
+    }
+}
+
+/// The format of products in bf16.
+pub fn bf16() -> Format {
+    match has_avx512() {
+        true => Format::Half,
+        false => Format::Rounded,
     }
 }
 
@@ -161,8 +170,8 @@ fn pack_lines(
         match (has_avx512(), neighbours) {
             (true, true) => pack::along(work, format),
             (true, false) => pack::across(work, format),
-            (false, true) => pack_avx2::along(work),
-            (false, false) => pack_avx2::across(work),
+            (false, true) => pack_avx2::along(work, format),
+            (false, false) => pack_avx2::across(work, format),
         }
     }
 }
@@ -364,18 +373,14 @@ fn into_panel(
         Base::Target => Start::Keep,
         Base::Row(values) => Start::Row(values[..columns].as_ptr()),
     };
-    assert!(has_avx512());
-    let kernels = match format {
-        Format::Single => &tile::SINGLE[vectors - 1],
-        Format::Half if has_pairs() => &tile::HALF[vectors - 1],
-        Format::Half => &tile::HALF_BY_HAND[vectors - 1],
-    };
+    let kernels = kernels(format, vectors);
     for (first, height) in tiles(left.rows) {
         let from = first * left.all + height * left.from;
         let work = Work {
             inner: left.steps,
             left: left.words[from..].as_ptr(),
             right: panel.as_ptr(),
+            right_pitch: vectors * LANES,
             target: target[first * pitch..].as_mut_ptr().cast(),
             pitch,
             columns,
@@ -384,4 +389,64 @@ fn into_panel(
         // SAFETY: the target and the panel were checked; the tiles hold `steps` steps.
         unsafe { kernels[height - 1](work) };
     }
+}
+
+/// The kernels for tiles of `vectors`·16 columns, indexed by rows − 1.
+fn kernels(format: Format, vectors: usize) -> &'static [unsafe fn(Work)] {
+    match format {
+        Format::Single | Format::Rounded => match has_avx512() {
+            true => &tile::SINGLE[vectors - 1],
+            false => &tile_avx2::SINGLE,
+        },
+        Format::Half => {
+            assert!(has_avx512(), "no kernels for pairs of bf16");
+            match has_pairs() {
+                true => &tile::HALF[vectors - 1],
+                false => &tile::HALF_BY_HAND[vectors - 1],
+            }
+        }
+    }
+}
+
+/// A right matrix for one panel: whole groups of 16 columns, rows `pitch` apart.
+#[derive(Clone, Copy)]
+pub struct Columns<'a> {
+    pub values: &'a [f32],
+    pub pitch: usize,
+    pub columns: usize,
+}
+
+/// Sets one tile of `target` (rows `pitch` apart) to `base` + left·right; `left` has `rows` packed rows.
+pub fn multiply_tile(
+    target: &mut [f32],
+    pitch: usize,
+    left: &[f32],
+    rows: usize,
+    right: Columns,
+    base: Base,
+) {
+    let (inner, columns) = (left.len() / rows, right.columns);
+    let start = match base {
+        Base::Nothing => Start::Zero,
+        Base::Target => Start::Keep,
+        Base::Row(values) => Start::Row(values[..columns].as_ptr()),
+    };
+    if inner == 0 {
+        return;
+    }
+    assert!(rows <= tall() && columns <= wide() && columns.is_multiple_of(LANES) && columns > 0);
+    assert!(right.values.len() >= (inner - 1) * right.pitch + columns);
+    assert!(target.len() >= (rows - 1) * pitch + columns);
+    let work = Work {
+        inner,
+        left: left.as_ptr(),
+        right: right.values.as_ptr(),
+        right_pitch: right.pitch,
+        target: target.as_mut_ptr(),
+        pitch,
+        columns,
+        start,
+    };
+    // SAFETY: both operands and the target were checked above.
+    unsafe { kernels(Format::Single, columns / LANES)[rows - 1](work) };
 }

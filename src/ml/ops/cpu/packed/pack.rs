@@ -9,6 +9,8 @@ use super::tile::{LANES, mask};
 pub enum Format {
     /// One f32.
     Single,
+    /// One f32 with the precision of bf16, where no instruction multiplies pairs.
+    Rounded,
     /// Two consecutive bf16 of the inner dimension, the first in the low half.
     Half,
 }
@@ -17,14 +19,14 @@ impl Format {
     /// The number of words for `inner` values.
     pub fn words(self, inner: usize) -> usize {
         match self {
-            Self::Single => inner,
+            Self::Single | Self::Rounded => inner,
             Self::Half => inner.div_ceil(2),
         }
     }
 
     fn values(self) -> usize {
         match self {
-            Self::Single => 1,
+            Self::Single | Self::Rounded => 1,
             Self::Half => 2,
         }
     }
@@ -65,6 +67,7 @@ pub unsafe fn along(m: PackLayout, format: Format) {
                 let from = m.from.add(line * m.stride + at);
                 match format {
                     Format::Single => _mm512_maskz_loadu_ps(mask(count), from),
+                    Format::Rounded => widened(_mm512_maskz_loadu_ps(mask(count), from)),
                     Format::Half => paired(from, count),
                 }
             };
@@ -93,6 +96,9 @@ pub unsafe fn across(m: PackLayout, format: Format) {
         unsafe {
             let words = match format {
                 Format::Single => _mm512_maskz_loadu_ps(lines, m.from.add(step * m.stride)),
+                Format::Rounded => {
+                    widened(_mm512_maskz_loadu_ps(lines, m.from.add(step * m.stride)))
+                }
                 Format::Half => {
                     let first = m.from.add(2 * step * m.stride);
                     let low = _mm512_maskz_loadu_ps(lines, first);
@@ -123,6 +129,13 @@ unsafe fn paired(from: *const f32, count: usize) -> __m512 {
     let second = _mm512_cvtepi32_epi16(rounded(second));
     let both = _mm512_inserti64x4::<1>(_mm512_castsi256_si512(first), second);
     _mm512_castsi512_ps(both)
+}
+
+/// `values` rounded to bf16, as f32.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn widened(values: __m512) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(rounded(values)))
 }
 
 /// `low` and `high` rounded to bf16, in the halves of each word.

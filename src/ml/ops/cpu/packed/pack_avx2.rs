@@ -1,8 +1,8 @@
-//! Packs matrices of f32 on AVX2, in the layout of [`super::pack`].
+//! Packs matrices on AVX2, in the layout of [`super::pack`], one value in a word.
 
 use std::arch::x86_64::*;
 
-use super::pack::PackLayout;
+use super::pack::{Format, PackLayout};
 use super::tile::LANES;
 use super::tile_avx2::{LANES_AVX2, masks};
 
@@ -13,7 +13,7 @@ use super::tile_avx2::{LANES_AVX2, masks};
 /// The processor has AVX2; `from` contains the lines, `to` all steps at `pitch` and 16 words from the
 /// last one on.
 #[target_feature(enable = "avx2")]
-pub unsafe fn along(m: PackLayout) {
+pub unsafe fn along(m: PackLayout, format: Format) {
     let halves = halves(m);
     for at in (0..m.inner).step_by(LANES_AVX2) {
         let count = (m.inner - at).min(LANES_AVX2);
@@ -27,7 +27,7 @@ pub unsafe fn along(m: PackLayout) {
                     // on.
                     *row = unsafe {
                         let from = m.from.add((first + line) * m.stride + at);
-                        _mm256_maskload_ps(from, mask)
+                        in_format(_mm256_maskload_ps(from, mask), format)
                     };
                 }
             }
@@ -51,7 +51,7 @@ pub unsafe fn along(m: PackLayout) {
 /// # Safety
 /// As [`along`]; `from` contains `inner` rows of `lines` adjacent values.
 #[target_feature(enable = "avx2")]
-pub unsafe fn across(m: PackLayout) {
+pub unsafe fn across(m: PackLayout, format: Format) {
     let (masks, halves) = (masks(m.lines), halves(m));
     for step in 0..m.inner {
         for (half, mask) in masks.iter().enumerate().take(halves) {
@@ -59,10 +59,41 @@ pub unsafe fn across(m: PackLayout) {
             unsafe {
                 let from = m.from.wrapping_add(step * m.stride + half * LANES_AVX2);
                 let to = m.to.add(step * m.pitch + half * LANES_AVX2);
-                _mm256_storeu_ps(to, _mm256_maskload_ps(from, *mask));
+                let values = _mm256_maskload_ps(from, *mask);
+                _mm256_storeu_ps(to, in_format(values, format));
             }
         }
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_format(values: __m256, format: Format) -> __m256 {
+    match format {
+        Format::Rounded => rounded(values),
+        Format::Single | Format::Half => values,
+    }
+}
+
+/// Rounds to bf16, ties to even. Subnormal results become 0, as in [`super::pack`].
+#[inline]
+#[target_feature(enable = "avx2")]
+fn rounded(values: __m256) -> __m256 {
+    let bits = _mm256_castps_si256(values);
+    let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let half = _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff));
+    let nearest = _mm256_castsi256_ps(_mm256_add_epi32(bits, half));
+    let no_number = _mm256_cmp_ps::<_CMP_UNORD_Q>(values, values);
+    let quiet = _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000)));
+    let nearest = _mm256_blendv_ps(nearest, quiet, no_number);
+    let exponent = _mm256_and_si256(bits, _mm256_set1_epi32(0x7f80_0000));
+    let small = _mm256_castsi256_ps(_mm256_cmpeq_epi32(exponent, _mm256_setzero_si256()));
+    let sign = _mm256_and_ps(values, _mm256_set1_ps(-0.0));
+    let nearest = _mm256_blendv_ps(nearest, sign, small);
+    _mm256_and_ps(
+        nearest,
+        _mm256_castsi256_ps(_mm256_set1_epi32(0xffff_0000_u32 as i32)),
+    )
 }
 
 /// The registers that a step needs.

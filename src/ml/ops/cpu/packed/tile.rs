@@ -31,8 +31,10 @@ pub struct Work {
     pub inner: usize,
     /// `[inner, rows]` words.
     pub left: *const f32,
-    /// `[inner, 16 or 32]` words.
+    /// Rows of 16 or 32 words, one for each step.
     pub right: *const f32,
+    /// Words from a step of the right matrix to the next.
+    pub right_pitch: usize,
     /// Rows of values, `pitch` apart.
     pub target: *mut f32,
     pub pitch: usize,
@@ -132,7 +134,7 @@ macro_rules! packed_tile {
                         }
                     }
                     left = left.add(ROWS);
-                    right = right.add(VECTORS * LANES);
+                    right = right.wrapping_add(work.right_pitch);
                 }
                 if let Start::Keep = work.start {
                     sums!(keep work, ROWS, VECTORS, masks, sums);
@@ -266,6 +268,7 @@ mod tests {
                 inner,
                 left: left.as_ptr(),
                 right: right.as_ptr(),
+                right_pitch: WIDE,
                 target: target.as_mut_ptr(),
                 pitch: WIDE,
                 columns: WIDE,
