@@ -159,8 +159,11 @@ fn failure(error: EnterError, arguments: &ShellArguments) -> Failure {
     let failure = Failure::from_error(&error);
     match &error {
         EnterError::NoResult(id) => {
-            let file = quoted(&arguments.workflow.file.display().to_string());
-            failure.hint(format!("`ribflow run {file} {}` computes it", quoted(id)))
+            let workflow = arguments.workflow.typed();
+            failure.hint(format!(
+                "`ribflow run {workflow} {}` computes it",
+                quoted(id)
+            ))
         }
         EnterError::Session(SessionError::NotKept(_)) => {
             failure.hint("name a place beside the store")

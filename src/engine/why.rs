@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
-use super::journal::{self, PastRun, WorkflowIdentity};
+use super::journal::{self, PastRun, Unfinished, WorkflowIdentity};
 use super::keys::Keys;
 use crate::contract::recipe::{Change, Recipe};
 use crate::digest::Digest;
@@ -31,6 +31,8 @@ pub(super) struct History<'a> {
     /// Newest first.
     read: Vec<PastRun>,
     recipes: HashMap<NodeIndex, Option<Recipe>>,
+    /// Nodes that the run with their newest recipe did not finish.
+    unfinished: HashMap<NodeIndex, Unfinished>,
 }
 
 impl<'a> History<'a> {
@@ -43,6 +45,7 @@ impl<'a> History<'a> {
             current,
             read: Vec::new(),
             recipes: HashMap::new(),
+            unfinished: HashMap::new(),
         }
     }
 
@@ -51,9 +54,13 @@ impl<'a> History<'a> {
         let graph = self.graph;
         match self.newest(node) {
             None => "it has not run before".to_string(),
-            Some(older) => match older == recipe {
-                true => "unchanged, but no record of it is in the store".to_string(),
-                false => words(graph, keys, node, &recipe.diff(older)),
+            Some(older) if older != recipe => words(graph, keys, node, &recipe.diff(older)),
+            Some(_) => match self.unfinished.get(&node) {
+                Some(Unfinished::Failed) => "unchanged, and its last attempt failed".to_string(),
+                Some(Unfinished::Interrupted) => {
+                    "unchanged, and its last attempt was interrupted".to_string()
+                }
+                None => "unchanged, but no record of it is in the store".to_string(),
             },
         }
     }
@@ -82,22 +89,28 @@ impl<'a> History<'a> {
             if found.is_none() && by_value != at.id {
                 found = self.search(&by_value);
             }
-            self.recipes.insert(node, found);
+            let (recipe, unfinished) = found.unzip();
+            self.recipes.insert(node, recipe);
+            if let Some(unfinished) = unfinished.flatten() {
+                self.unfinished.insert(node, unfinished);
+            }
         }
         self.recipes.get(&node)?.as_ref()
     }
 
-    fn search(&mut self, id: &str) -> Option<Recipe> {
+    /// The recipe, and why that run has no result.
+    fn search(&mut self, id: &str) -> Option<(Recipe, Option<Unfinished>)> {
         let mut at = 0;
         while at < self.read.len() || self.read_next() {
             let past = &self.read[at];
             if let Some(key) = past.keys.get(id) {
+                let unfinished = past.unfinished.get(id).copied();
                 if let Some(recipe) = past.recipes.get(key) {
-                    return Some(recipe.clone());
+                    return Some((recipe.clone(), unfinished));
                 }
                 // An unreadable record counts as missing.
                 let record = self.store.chosen(key).ok().flatten();
-                return record.map(|record| record.record.recipe);
+                return record.map(|record| (record.record.recipe, unfinished));
             }
             at += 1;
         }

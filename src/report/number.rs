@@ -105,6 +105,18 @@ pub fn decimals_within(value: f64, error: f64) -> usize {
     (0..DECIMALS).find(fits).unwrap_or(DECIMALS)
 }
 
+/// A number of unknown meaning in up to six digits, typeset.
+pub fn readable(value: f64) -> String {
+    let text = match value.abs() {
+        size if size == 0.0 || (1e-4..1e9).contains(&size) => {
+            let decimals = decimals_within(value, 5e-6);
+            format!("{value:.decimals$}")
+        }
+        _ => format!("{value:.5e}"),
+    };
+    text.replace('-', "\u{2212}")
+}
+
 /// The decimals with which a file wrote `value`, at most 12.
 pub fn decimals_written(value: f64) -> usize {
     decimals_within(value, 1e-12)

@@ -1,8 +1,11 @@
 //! Reads maps with known fields. Unknown and mistyped fields are reported at their place, and
 //! reading continues.
 
-use crate::diag::{Place, Problems, nearest};
+use crate::diag::{Place, Problems, nearest, suggest};
 use crate::yaml::{Content, Entry, Tree};
+
+/// The field with the parameters of a kind.
+const WITH: &str = "with";
 
 /// A text and its place.
 #[derive(Clone, Debug)]
@@ -50,7 +53,12 @@ impl<'a> Fields<'a> {
             if !known.contains(&entry.key.as_str()) {
                 let message = format!("{what} has no field `{}`", entry.key);
                 let found = problems.error(entry.key_place, "unknown-field", message);
-                found.suggest(&entry.key, "fields", known.iter().copied());
+                let hint = suggest(&entry.key, "fields", known.iter().copied());
+                let is_near = nearest(&entry.key, known.iter().copied()).is_some();
+                found.hint(match known.contains(&WITH) && !is_near {
+                    true => format!("{hint}; parameters of the kind stand under `{WITH}:`"),
+                    false => hint,
+                });
                 misspelt.extend(nearest(&entry.key, known.iter().copied()).map(str::to_string));
             }
         }

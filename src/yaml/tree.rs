@@ -68,6 +68,18 @@ fn parse_with(
         Err(error) => {
             let text = problems.text(source);
             let at = error.index.unwrap_or(0).min(text.len());
+            if let Some(number) = &error.too_large {
+                let message = format!("{number} is beyond the range of whole numbers");
+                let place = place_of(&error, problems, source);
+                let found = problems.error(place, "bad-value", message);
+                let hint = format!(
+                    "{} to {}; text that looks like a number goes in quotes",
+                    i64::MIN,
+                    u64::MAX
+                );
+                found.hint(hint);
+                return None;
+            }
             let hint = syntax_hint(text, char_boundary(text, at), &error.message);
             let message = format!("this is not valid YAML: {}", error.message);
             let found = problems.error(place_of(&error, problems, source), "syntax", message);
@@ -132,6 +144,13 @@ fn join(problems: &mut Problems, outline: Outline, value: Yaml, keys: Keys) -> O
     let content = match (outline.structure, value) {
         (Structure::Scalar(_), Yaml::Null) => Content::Null,
         (Structure::Scalar(_), Yaml::Bool(flag)) => Content::Bool(flag),
+        (Structure::Scalar(text), Yaml::Number(number)) if underflows(&text, &number) => {
+            let message = format!("{text} is too small for a number of 64 bits, which makes it 0");
+            problems
+                .error(place, "bad-value", message)
+                .hint("write 0, or a number from 1e-307 on");
+            return None;
+        }
         (Structure::Scalar(_), Yaml::Number(number)) => Content::Number(number),
         (Structure::Scalar(same), Yaml::Text(text)) if same == text => Content::Text(text),
         (Structure::Scalar(_), Yaml::NotFinite) => {
@@ -172,6 +191,13 @@ fn join(problems: &mut Problems, outline: Outline, value: Yaml, keys: Keys) -> O
         _ => return disagreement(problems, place),
     };
     Some(Tree { place, content })
+}
+
+/// Whether a text with digits other than 0 before its exponent was read as 0.
+fn underflows(text: &str, number: &Number) -> bool {
+    let digits = text.split(['e', 'E']).next().unwrap_or(text);
+    let is_written_zero = !digits.contains(|letter: char| ('1'..='9').contains(&letter));
+    number.as_f64() == Some(0.0) && !is_written_zero && !text.starts_with("0x")
 }
 
 fn disagreement<T>(problems: &mut Problems, place: Place) -> Option<T> {

@@ -31,6 +31,8 @@ pub enum Key {
 pub struct YamlError {
     pub message: String,
     pub index: Option<usize>,
+    /// The integer that the reader can't hold; the text is YAML.
+    pub too_large: Option<String>,
 }
 
 /// Parses a document that [`super::outline`] has accepted.
@@ -41,9 +43,18 @@ pub fn parse(text: &str) -> Result<Yaml, YamlError> {
 /// Parses and deserialises such a document.
 pub fn decode<T: DeserializeOwned>(text: &str) -> Result<T, YamlError> {
     serde_yaml::from_str(text).map_err(|error| YamlError {
+        too_large: too_large(&error.to_string()),
         message: error.to_string(),
         index: error.location().map(|location| location.index()),
     })
+}
+
+/// The integer in serde's message about one that does not fit into 64 bits.
+fn too_large(message: &str) -> Option<String> {
+    let (_, rest) = message.split_once("invalid type: integer `")?;
+    let (number, rest) = rest.split_once('`')?;
+    let is_wide = rest.starts_with(" as u128") || rest.starts_with(" as i128");
+    is_wide.then(|| number.to_string())
 }
 
 /// Serialises a value.

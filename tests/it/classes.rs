@@ -57,7 +57,8 @@ fn classes_that_do_not_fit_are_reported_before_anything_runs() {
         "the dataset's class `{}` is not among the model's 5 classes",
         first(5)
     );
-    let new = "finetune with `head: new` gives the model a classifier for the dataset's";
+    let new = "a model has the classes of the data that it was trained on: take data with those, or train it \
+               on this dataset by `finetune` with `head: new`";
     let cases = [
         (
             "finetune",

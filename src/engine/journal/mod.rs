@@ -22,7 +22,7 @@ mod uses;
 mod write;
 
 pub use read::{LastRun, NodeLog, NodeStatus, latest, latest_like, log_of};
-pub(super) use read::{PastRun, folders};
+pub(super) use read::{PastRun, Unfinished, folders};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;

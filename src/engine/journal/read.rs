@@ -232,6 +232,15 @@ pub struct PastRun {
     pub keys: HashMap<String, Digest>,
     /// The recipes of the nodes that it started.
     pub recipes: HashMap<Digest, Recipe>,
+    /// The nodes that it started and did not finish, by id.
+    pub unfinished: HashMap<String, Unfinished>,
+}
+
+/// Why a node that was started has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfinished {
+    Failed,
+    Interrupted,
 }
 
 impl PastRun {
@@ -242,10 +251,18 @@ impl PastRun {
         let checked = lines.are_checked();
         for entry in lines.values::<Entry>() {
             match entry.what {
-                Event::NodeReused { id, key }
-                | Event::NodeStarted { id, key, .. }
-                | Event::NodeWaiting { id, key } => {
+                Event::NodeStarted { id, key, .. } => {
+                    past.unfinished.insert(id.clone(), Unfinished::Interrupted);
                     past.keys.insert(id, key);
+                }
+                Event::NodeReused { id, key } | Event::NodeWaiting { id, key } => {
+                    past.keys.insert(id, key);
+                }
+                Event::NodeFailed { id, .. } => {
+                    past.unfinished.insert(id, Unfinished::Failed);
+                }
+                Event::NodeFinished { id, .. } => {
+                    past.unfinished.remove(&id);
                 }
                 _ => {}
             }

@@ -91,7 +91,8 @@ fn only_column(model: &[String], index: &ClassIndex, name: &str) -> Result<u32, 
 }
 
 fn missing_hint(model: &[String], name: &str) -> String {
-    let new = "finetune with `head: new` gives the model a classifier for the dataset's";
+    let new = "a model has the classes of the data that it was trained on: take data with those, or train it \
+               on this dataset by `finetune` with `head: new`";
     let lower = name.to_lowercase();
     if let Some(like) = model.iter().find(|class| class.to_lowercase() == lower) {
         return format!("the model's is `{like}`; {new}");

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::frame::{self, Numbering, heading};
 use crate::quantity::page::{count, grouped};
 use crate::report::attachments::{Attachment, Content, attachments};
+use crate::report::number::readable;
 use crate::report::view::View;
 use crate::store::artifact::Table;
 
@@ -80,6 +81,11 @@ fn cell(value: &Value) -> Markup {
     match value {
         Value::Null => html! { td {} },
         Value::String(text) => html! { td { (text) } },
+        // The whole number is in the file; the page has what can be read.
+        Value::Number(number) if number.is_f64() => {
+            let value = number.as_f64().unwrap_or_default();
+            html! { td.number title=(number) { (readable(value)) } }
+        }
         value => html! { td.number { (value) } },
     }
 }

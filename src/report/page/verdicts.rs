@@ -81,7 +81,13 @@ fn of_claims(verdicts: &Verdicts) -> Markup {
     let (same, opposite) = (of(Verdict::Same), of(Verdict::Opposite));
     let unclear = of(Verdict::Indistinguishable);
     html! {
-        @if same + opposite + unclear == 0 { "None of the " (total) " claims could be judged." }
+        @if same + opposite + unclear == 0 && total == 1 { "The claim could not be judged." }
+        @else if same + opposite + unclear == 0 { "None of the " (total) " claims could be judged." }
+        @else if total == 1 {
+            @if same == 1 { "The claim " b { "held" } "." }
+            @else if opposite == 1 { "The opposite of the claim held." }
+            @else { "The claim could not be decided." }
+        }
         @else {
             "Of " (total) " claims " b { (same) " held" } ", for " (opposite) " the opposite held, and "
             (unclear) " could not be decided."

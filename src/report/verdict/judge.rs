@@ -373,7 +373,7 @@ fn in_words(observed: &Observed) -> String {
         return format!("{value}, p {p_value:.3}");
     }
     match (observed.deviation, observed.interval) {
-        (Some(deviation), _) => format!("{value} ± {}", number(deviation)),
+        (Some(deviation), _) => format!("{value} (sd {})", number(deviation)),
         (None, Some([low, high])) => {
             format!("{value} (95 % {} to {})", number(low), number(high))
         }

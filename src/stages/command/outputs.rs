@@ -300,7 +300,13 @@ impl DeclaredOutputs {
             name if !seen.insert(name) => format!("`{name}` is listed twice"),
             _ => return None,
         };
-        Some(at("outputs", index, message))
+        let problem = at("outputs", index, message);
+        Some(match name {
+            WHOLE => problem.hint(format!(
+                "name the outputs, as in `outputs: [model, table]`; `STAGE.{WHOLE}` under `needs` is all of them"
+            )),
+            _ => problem,
+        })
     }
 }
 

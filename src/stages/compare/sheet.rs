@@ -16,8 +16,9 @@ const SIDE: usize = 112;
 const GAP: usize = 12;
 const LINE: usize = 13;
 const COLUMNS: usize = 6;
-/// Characters of a line of text: what fits below an image.
-const LETTERS: usize = 20;
+/// The size of a letter, and the width of a line of text: that of an image.
+const LETTER: usize = LINE - 2;
+const WIDTH: f64 = SIDE as f64;
 
 /// An image on which the models differ.
 pub(super) struct Difference<'a> {
@@ -42,11 +43,14 @@ pub(super) fn svg(
     for picture in &pictures {
         sources.push(data_url(picture)?);
     }
-    let columns = COLUMNS.min(shown.len().max(1));
+    if shown.is_empty() {
+        return Ok(nothing().into_string().into_bytes());
+    }
+    let columns = COLUMNS.min(shown.len());
     let (wide, high) = (SIDE + GAP, SIDE + 3 * LINE + GAP);
     let width = columns * wide + GAP;
     let height = shown.len().div_ceil(columns) * high + GAP;
-    let text = format!("font: {}px sans-serif", LINE - 2);
+    let text = format!("font: {LETTER}px sans-serif");
     let markup = html! {
         svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
             rect width=(width) height=(height) fill="#fff" {}
@@ -63,12 +67,46 @@ pub(super) fn svg(
     Ok(markup.into_string().into_bytes())
 }
 
-fn line(number: usize, model: &str, class: &str, fill: &str) -> Markup {
-    let mut text = format!("{model}{class}");
-    if text.chars().count() > LETTERS {
-        text = text.chars().take(LETTERS - 1).chain(['…']).collect();
+/// The sheet of models that agree on every image.
+fn nothing() -> Markup {
+    let (width, height) = (3 * SIDE, LINE + 2 * GAP);
+    html! {
+        svg xmlns="http://www.w3.org/2000/svg" width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } {
+            rect width=(width) height=(height) fill="#fff" {}
+            text x=(GAP) y=(GAP + LETTER) fill="#000" style={ "font: " (LETTER) "px sans-serif" } {
+                "The models give the same prediction for every image."
+            }
+        }
     }
+}
+
+fn line(number: usize, model: &str, class: &str, fill: &str) -> Markup {
+    let text = fitting(&format!("{model}{class}"));
     html! { text y=(SIDE + number * LINE) fill=(fill) { (text) } }
+}
+
+/// The text, cut to the width of an image.
+fn fitting(text: &str) -> String {
+    let width = |text: &str| text.chars().map(breadth).sum::<f64>();
+    if width(text) <= WIDTH {
+        return text.to_string();
+    }
+    let ends = text.char_indices().map(|(at, _)| at);
+    let cut = ends.map(|end| format!("{}…", &text[..end]));
+    let fits = cut.take_while(|cut| width(cut) <= WIDTH);
+    fits.last().unwrap_or_default()
+}
+
+/// At least the width of a letter in pixels: fonts differ.
+fn breadth(letter: char) -> f64 {
+    let share = match letter {
+        'i' | 'j' | 'l' | 'I' | 'f' | 't' | 'r' | ' ' | '.' | ',' | ':' | ';' | '\'' | '|' => 0.45,
+        'm' | 'w' | 'M' | 'W' | '@' | '%' | '…' => 1.05,
+        'A'..='Z' => 0.8,
+        letter if letter.is_ascii() => 0.65,
+        _ => 1.1,
+    };
+    share * LETTER as f64
 }
 
 /// Right predictions are green and wrong ones red; both have a contrast of 4.5 : 1 to white.
@@ -87,4 +125,22 @@ fn data_url(picture: &Picture) -> Result<String, TaskError> {
     writer.write_image_data(&picture.pixels).map_err(failed)?;
     writer.finish().map_err(failed)?;
     Ok(format!("data:image/png;base64,{}", STANDARD.encode(&bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A label stays below its own image, whatever its letters, and is cut no shorter than needed.
+    #[test]
+    fn labels_are_as_wide_as_an_image_at_most() {
+        assert_eq!(fitting("a: illicit little"), "a: illicit little");
+        let wide = fitting("a: WWWWWWWWWWWWWWWWWWWW");
+        assert!(wide.ends_with('…') && wide.chars().count() < 12, "{wide}");
+        let other = fitting("a: 東西南北東西南北東西南北");
+        assert!(
+            other.ends_with('…') && other.chars().count() < 12,
+            "{other}"
+        );
+    }
 }

@@ -76,7 +76,10 @@ impl Selector {
             // Metrics of parts: `ri[r]`.
             if cursor.eat("[") {
                 name = format!("{name}[{}]", cursor.word());
-                cursor.expect("]")?;
+                cursor.expect("]").map_err(|mut missing| {
+                    missing.hint = output_last(text, start);
+                    missing
+                })?;
             }
             selector.name = Some((name, cursor.since(start)));
         }
@@ -91,6 +94,20 @@ impl Selector {
         );
         Err(rest)
     }
+}
+
+/// The selector with the brackets in front of the output that starts at `dot`, if it is written the
+/// other way round.
+fn output_last(text: &str, start: usize) -> Option<String> {
+    let (output, picks) = text.get(start..)?.split_once('[')?;
+    let stage = text.get(..start)?.trim_end_matches('.').trim();
+    let is_selector = !stage.contains('[') && picks.trim_end().ends_with(']');
+    is_selector.then(|| {
+        format!(
+            "the output comes last: `{stage}[{}.{output}`",
+            picks.trim_end()
+        )
+    })
 }
 
 fn picks(cursor: &mut Cursor, selector: &mut Selector) -> Result<(), SyntaxError> {

@@ -137,6 +137,29 @@ fn the_exit_code_of_a_program_in_a_session_is_passed_on() {
     }
 }
 
+/// The hint has the options of the call, and `why` knows how the last attempt ended.
+#[test]
+fn hints_and_reasons_are_those_of_this_call() {
+    let space = TestSpace::new();
+    space.write("inside.yaml", WORKFLOW);
+    let set = ["--set", "params.fail=exit 1"];
+    let shell = [&["shell", "inside.yaml", "broken"], &set[..]].concat();
+    let hint = "`ribflow run inside.yaml --set 'params.fail=exit 1' given` computes it";
+    let early = space.run(&shell).expect(1).stderr;
+    assert!(early.contains(hint), "{early}");
+    let _ = space.run(&["run", "inside.yaml"]).expect(1);
+    let why = space
+        .run(&["why", "inside.yaml", "broken"])
+        .expect(0)
+        .stdout;
+    assert!(
+        why.contains("unchanged, and its last attempt failed"),
+        "{why}"
+    );
+    let why = space.run(&[&["why", "inside.yaml", "broken"], &set[..]].concat());
+    assert!(!why.stdout.contains("unchanged"), "{why}");
+}
+
 /// The inputs of a command are read-only, but not once the user has the folder.
 #[test]
 fn a_folder_that_is_kept_can_be_removed() {
