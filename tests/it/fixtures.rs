@@ -1,6 +1,9 @@
-//! Reference numbers, found at run time: the folder in `RIBFLOW_FIXTURES`, else `tests/reference`.
+//! Reference numbers, found at run time: the folder in `RIBFLOW_FIXTURES`, else `tests/reference`. And
+//! a checkpoint that the program makes.
 
 use std::path::PathBuf;
+
+use crate::space::TestSpace;
 
 /// The folder of reference numbers.
 pub fn folder() -> PathBuf {
@@ -50,4 +53,25 @@ pub fn listed(name: &str) -> Vec<u32> {
         .collect();
     classes.sort_unstable();
     classes
+}
+
+/// A file of weights for `vit_mini`, which a training in `space` makes: `made/tensors.safetensors`.
+pub fn small_checkpoint(space: &TestSpace) -> Vec<u8> {
+    space.write(
+        "make.yaml",
+        "ribflow: 1
+name: make
+stages:
+  images:
+    use: dataset
+    with: { builtin: mini-rib, domain: v2, images: 20 }
+  model:
+    use: pretrain
+    needs: { data: images }
+    with: { arch: vit_mini, epochs: 1, batch: 20 }
+",
+    );
+    space.run(&["run", "make.yaml"]).ok();
+    space.run(&["get", "make.yaml", "model", "-o", "made"]).ok();
+    std::fs::read(space.path("made/tensors.safetensors")).unwrap()
 }

@@ -203,22 +203,7 @@ fn a_line_that_no_shell_takes_is_refused_before_it_runs() {
 #[test]
 fn classes_of_a_checkpoint_come_from_a_file_or_a_dataset() {
     let space = TestSpace::new();
-    space.write(
-        "make.yaml",
-        "ribflow: 1
-name: make
-stages:
-  images:
-    use: dataset
-    with: { builtin: mini-rib, domain: v2, images: 20 }
-  model:
-    use: pretrain
-    needs: { data: images }
-    with: { arch: vit_mini, epochs: 1, batch: 20 }
-",
-    );
-    space.run(&["run", "make.yaml"]).ok();
-    space.run(&["get", "make.yaml", "model", "-o", "made"]).ok();
+    let _ = crate::fixtures::small_checkpoint(&space);
     let write = |needs: &str, with: &str| {
         let text = format!(
             "ribflow: 1

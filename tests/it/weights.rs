@@ -12,6 +12,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 use serde_json::Value;
 
+use crate::fixtures::small_checkpoint;
 use crate::space::TestSpace;
 
 fn preset(name: &str) -> Preset {
@@ -114,34 +115,10 @@ fn a_place_that_is_not_in_the_file_is_refused_with_those_that_are() {
     assert!(error.to_string().contains("`blocks`"), "{error}");
 }
 
-/// A file of weights for `vit_mini` as a space's own training made it.
-fn trained(space: &TestSpace) -> Vec<u8> {
-    space.write(
-        "make.yaml",
-        "ribflow: 1
-name: make
-stages:
-  images:
-    use: dataset
-    with: { builtin: mini-rib, domain: v2, images: 20 }
-  model:
-    use: pretrain
-    needs: { data: images }
-    with: { arch: vit_mini, epochs: 1, batch: 20 }
-",
-    );
-    space.run(&["run", "make.yaml"]).ok();
-    space.run(&["get", "make.yaml", "model", "-o", "made"]).ok();
-    let files = fs::read_dir(space.path("made")).unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    let mut files = files.filter(|path| path.extension().is_some_and(|it| it == "safetensors"));
-    fs::read(files.next().unwrap()).unwrap()
-}
-
 #[test]
 fn a_workflow_chooses_weights_and_its_record_says_which() {
     let space = TestSpace::new();
-    let bytes = trained(&space);
+    let bytes = small_checkpoint(&space);
     let plain = SafeTensors::deserialize(&bytes).unwrap();
     let mut both: HashMap<String, TensorView> = HashMap::new();
     for (name, tensor) in plain.tensors() {

@@ -1,6 +1,7 @@
 //! Checkpoints from a file, a hub or a URL, and their downloads.
 
 use super::*;
+use crate::fixtures::small_checkpoint;
 
 fn fetch(
     hub: &Hub,
@@ -128,30 +129,6 @@ stages:
     )
 }
 
-/// A file of weights for `vit_mini`, made by the program itself.
-fn weights(space: &TestSpace) -> Vec<u8> {
-    space.write(
-        "make.yaml",
-        "ribflow: 1
-name: make
-stages:
-  images:
-    use: dataset
-    with: { builtin: mini-rib, domain: v2, images: 20 }
-  model:
-    use: pretrain
-    needs: { data: images }
-    with: { arch: vit_mini, epochs: 1, batch: 20 }
-",
-    );
-    space.run(&["run", "make.yaml"]).ok();
-    space.run(&["get", "make.yaml", "model", "-o", "made"]).ok();
-    let files = fs::read_dir(space.path("made")).unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    let mut files = files.filter(|path| path.extension().is_some_and(|it| it == "safetensors"));
-    fs::read(files.next().unwrap()).unwrap()
-}
-
 fn ran(space: &TestSpace, arguments: &[&str]) -> u64 {
     let outcome = space.run(arguments).expect(0);
     let summary = outcome.json_lines().pop().unwrap();
@@ -161,7 +138,7 @@ fn ran(space: &TestSpace, arguments: &[&str]) -> u64 {
 #[test]
 fn a_checkpoint_is_its_content() {
     let space = TestSpace::new();
-    space.write("a/model.safetensors", weights(&space));
+    space.write("a/model.safetensors", small_checkpoint(&space));
     space.write("one.yaml", workflow("path: a/model.safetensors"));
     assert_eq!(ran(&space, &["run", "one.yaml", "--json"]), 2);
     assert_eq!(ran(&space, &["run", "one.yaml", "--json"]), 0);
@@ -176,7 +153,7 @@ fn a_checkpoint_is_its_content() {
 #[test]
 fn a_checkpoint_comes_from_a_hub_or_a_url() {
     let space = TestSpace::new();
-    let content = weights(&space);
+    let content = small_checkpoint(&space);
     let sha256: String = Sha256::digest(&content)
         .iter()
         .map(|it| format!("{it:02x}"))
@@ -248,7 +225,7 @@ fn in_shards(weights: &[u8]) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn a_sharded_checkpoint_is_the_whole_one() {
     let space = TestSpace::new();
-    let whole = weights(&space);
+    let whole = small_checkpoint(&space);
     space.write("model.safetensors", &whole);
     space.write("whole.yaml", workflow("path: model.safetensors"));
     assert_eq!(ran(&space, &["run", "whole.yaml", "--json"]), 2);
@@ -293,7 +270,7 @@ fn a_sharded_checkpoint_is_the_whole_one() {
 #[test]
 fn a_run_goes_on_with_what_an_earlier_one_fetched() {
     let space = TestSpace::new();
-    let content = weights(&space);
+    let content = small_checkpoint(&space);
     let troubles = (0..5).map(|_| Trouble::Status(500));
     let troubles = std::iter::once(Trouble::Cut(100_000)).chain(troubles);
     let hub = Hub::serving(content).troubled(troubles);
