@@ -22,7 +22,6 @@ use crate::engine::{self, EnterError};
 use crate::process;
 use crate::stages;
 use crate::stages::command::{Session, SessionError};
-use crate::ui::text::printable;
 use crate::workflow::kind::Meaning;
 
 /// What `--help` ends with.
@@ -116,11 +115,7 @@ pub fn run(
         |layout| {
             if !common.quiet {
                 // Failing to print must not stop the session.
-                let _ = write!(
-                    crate::ui::streams::stderr(),
-                    "{}",
-                    printable_lines(&layout.to_string())
-                );
+                let _ = write!(crate::ui::streams::stderr(), "{layout}");
             }
         },
     );
@@ -144,15 +139,6 @@ pub fn run(
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or(status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1)
-}
-
-fn printable_lines(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.strip_suffix('\n') {
-            Some(line) => format!("{}\n", printable(line)),
-            None => printable(line),
-        })
-        .collect()
 }
 
 fn failure(error: EnterError, arguments: &ShellArguments) -> Failure {

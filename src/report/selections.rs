@@ -9,12 +9,13 @@ use serde_json::Value;
 use super::view::View;
 use crate::store::artifact::{Artifact, Metric, Table};
 use crate::workflow::kind::Meaning;
+use crate::workflow::kind::selection::{CANDIDATE, CHOICE, METRIC, TAKEN};
 
 /// The choice of one node.
 pub struct Selection<'a> {
     pub node: NodeIndex,
     /// The metric that the candidates were compared by.
-    pub by: String,
+    pub by: &'a str,
     pub score: Option<&'a Metric>,
     pub candidates: usize,
     /// The names of the candidates in the result.
@@ -37,7 +38,7 @@ impl<'a> Selection<'a> {
     pub fn line(&'a self, view: &View<'a>) -> SelectionLine<'a> {
         SelectionLine {
             id: &view.node(self.node).id,
-            by: &self.by,
+            by: self.by,
             candidates: self.candidates,
             chosen: &self.chosen,
         }
@@ -52,21 +53,20 @@ pub fn selections<'a>(view: &View<'a>) -> Vec<Selection<'a>> {
 
 fn selection<'a>(view: &View<'a>, node: NodeIndex) -> Option<Selection<'a>> {
     let record = &view.records.get(&node)?.record;
-    let Artifact::Table(choice) = record.ports.get("choice")?.inline.as_ref()? else {
+    let Artifact::Table(choice) = record.ports.get(CHOICE)?.inline.as_ref()? else {
         return None;
     };
     let column = |name: &str| choice.columns.iter().position(|column| column == name);
-    let (name, taken) = (column("candidate")?, column("taken")?);
+    let (name, metric, taken) = (column(CANDIDATE)?, column(METRIC)?, column(TAKEN)?);
     let rows = choice.rows.iter();
     let chosen = rows
         .filter(|row| row.get(taken) == Some(&Value::Bool(true)))
         .filter_map(|row| row.get(name)?.as_str())
         .collect();
-    let by = record.recipe.with.get("by").and_then(Value::as_str);
+    let by = choice.rows.first()?.get(metric)?.as_str()?;
     Some(Selection {
         node,
-        // The default, which a recipe leaves out.
-        by: by.unwrap_or("top1").to_string(),
+        by,
         score: view.metric(node, "score"),
         candidates: choice.rows.len(),
         chosen,

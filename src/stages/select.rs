@@ -3,6 +3,7 @@
 mod origins;
 mod pairs;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
@@ -26,6 +27,7 @@ use crate::ml::models::soup::{GreedySoup, greedy};
 use crate::ml::train::evaluate::{EvaluateOptions, evaluate_with};
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
 use crate::store::export::member_name;
+use crate::workflow::kind::selection::{CANDIDATE, CHOICE, METRIC, TAKEN};
 use crate::workflow::kind::{
     BoundInput, ClassForecast, Comparison, Gathers, InputClasses, InputSpec, Meaning, OnlyWith,
     Origins, ParameterProblem, Withholds,
@@ -79,11 +81,6 @@ impl Default for Select {
 const MODELS: &str = "models";
 const SCORES: &str = "scores";
 const DATA: &str = "data";
-/// The output with a row for each candidate.
-pub const CHOICE: &str = "choice";
-/// The column of it that names a candidate, and the one that says whether the result contains it.
-pub const CANDIDATE: &str = "candidate";
-pub const TAKEN: &str = "taken";
 
 const METRICS: [&str; 4] = ["score", "candidates", "taken", "evaluations"];
 /// The metrics of `evaluate` that a soup can be scored by.
@@ -94,7 +91,7 @@ const SAME_SCORE: f64 = 0.5;
 
 impl Stage for Select {
     const NAME: &'static str = "select";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
     const SUMMARY: &'static str =
         "The best of several models by a score on held-out data, or their greedy soup";
     const COMPARISON: Comparison = Comparison::MetricsWithin(0.5);
@@ -289,6 +286,7 @@ impl Select {
     fn best(&self, ranking: &Ranking) -> Outputs {
         let best = &ranking.candidates[0];
         let result = Selected {
+            by: &self.by,
             score: best.score.clone(),
             taken: &[0],
             tried: &[],
@@ -306,22 +304,19 @@ impl Select {
             set,
             by: &self.by,
             models: BTreeMap::new(),
-            last: None,
         };
         let order: Vec<usize> = (0..ranking.candidates.len()).collect();
         let soup = greedy(&order, |ingredients| kitchen.score(ingredients))?;
         let mean = kitchen.average(&soup.ingredients)?;
-        let score = Metric {
-            value: ranking.direction.oriented(soup.score),
-            ..kitchen
-                .last
-                .unwrap_or_else(|| ranking.candidates[0].score.clone())
-        };
         let GreedySoup {
-            ingredients, tried, ..
-        } = &soup;
-        let result = Selected {
+            ingredients,
             score,
+            tried,
+        } = &soup;
+        let first = ranking.candidates[0].score;
+        let result = Selected {
+            by: &self.by,
+            score: score.as_ref().map_or(first, |it| &it.metric).clone(),
             taken: ingredients,
             tried,
         };
@@ -337,8 +332,25 @@ struct Kitchen<'a> {
     by: &'a str,
     /// By place in the ranking: the ingredients so far, and the candidate.
     models: BTreeMap<usize, Model>,
-    /// The score of the soup made last.
-    last: Option<Metric>,
+}
+
+/// The score of a soup. Larger is better.
+#[derive(Clone)]
+struct SoupScore {
+    oriented: f64,
+    metric: Metric,
+}
+
+impl PartialEq for SoupScore {
+    fn eq(&self, other: &Self) -> bool {
+        self.oriented == other.oriented
+    }
+}
+
+impl PartialOrd for SoupScore {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        self.oriented.partial_cmp(&other.oriented)
+    }
 }
 
 impl Kitchen<'_> {
@@ -359,8 +371,7 @@ impl Kitchen<'_> {
         Ok(average(&models, &weights)?)
     }
 
-    /// The score of a soup; higher is better.
-    fn score(&mut self, ingredients: &[usize]) -> Result<f64, TaskError> {
+    fn score(&mut self, ingredients: &[usize]) -> Result<SoupScore, TaskError> {
         self.context.check_cancelled()?;
         let soup = self.average(ingredients)?;
         let options = EvaluateOptions {
@@ -370,15 +381,17 @@ impl Kitchen<'_> {
         let threads = self.context.threads;
         let evaluation = evaluate_with(&soup, &self.set, options, threads, self.context)?;
         let metrics = evaluate::metrics(&evaluation, self.set.classes.len());
-        let score = metrics.values.get(self.by).cloned().ok_or_else(|| {
+        let metric = metrics.values.get(self.by).cloned();
+        let score = metric.ok_or_else(|| {
             TaskError::Input(format!("`{DATA}` has too few classes for `{}`", self.by))
         })?;
         if ingredients == [0] {
             self.check_data(&score)?;
         }
-        let value = score.value;
-        self.last = Some(score);
-        Ok(self.ranking.direction.oriented(value))
+        Ok(SoupScore {
+            oriented: self.ranking.direction.oriented(score.value),
+            metric: score,
+        })
     }
 
     /// Checks that `data` is what the scores were measured on.
@@ -401,11 +414,13 @@ impl Kitchen<'_> {
 
 /// The choice, by places in the ranking.
 struct Selected<'a> {
+    /// The metric that the candidates are compared by.
+    by: &'a str,
     /// The score of the result.
     score: Metric,
     taken: &'a [usize],
-    /// For each soup in the order made, the candidate and the oriented score.
-    tried: &'a [(usize, f64)],
+    /// For each soup in the order made, the candidate and the score.
+    tried: &'a [(usize, SoupScore)],
 }
 
 impl Selected<'_> {
@@ -442,13 +457,12 @@ impl Selected<'_> {
     fn table(&self, ranking: &Ranking) -> Table {
         let soup = |place: usize| {
             let tried = self.tried.iter().find(|(candidate, _)| *candidate == place);
-            tried.map_or(Value::Null, |(_, score)| {
-                json!(ranking.direction.oriented(*score))
-            })
+            tried.map_or(Value::Null, |(_, score)| json!(score.metric.value))
         };
         let row = |(place, candidate): (usize, &Candidate)| {
             let mut row = vec![
                 json!(candidate.name),
+                json!(self.by),
                 json!(candidate.score.value),
                 json!(self.taken.contains(&place)),
             ];
@@ -457,7 +471,7 @@ impl Selected<'_> {
             }
             row
         };
-        let mut columns = vec![CANDIDATE, "score", TAKEN];
+        let mut columns = vec![CANDIDATE, METRIC, "score", TAKEN];
         if !self.tried.is_empty() {
             columns.push("soup_score");
         }

@@ -227,13 +227,24 @@ pub enum Meaning {
     /// The metric `distance` between the datasets `a` and `b`, in the feature space of `model`; a
     /// table `pairs` of their classes.
     Distance,
-    /// A choice among models: a table `choice` with the columns `candidate` and `taken`.
+    /// A choice among models, with a table as [`selection`] names it.
     Selection,
     /// Comparisons of results: a table `relation`, correlations as metrics, and the published
     /// values that `with.expect` names.
     Report,
     /// The result of a program that is part of the workflow.
     Program,
+}
+
+/// The table that a kind with [`Meaning::Selection`] gives.
+pub mod selection {
+    /// The output: a row for each candidate.
+    pub const CHOICE: &str = "choice";
+    /// The columns: the name of the candidate, the metric that all are compared by, and whether the
+    /// result contains it.
+    pub const CANDIDATE: &str = "candidate";
+    pub const METRIC: &str = "metric";
+    pub const TAKEN: &str = "taken";
 }
 
 /// How two outcomes of one key are compared.

@@ -188,15 +188,19 @@ fn classes_that_share_a_name_are_an_error() {
         (
             "a b",
             "c",
-            "is not among the model's 2 classes: finetune with",
+            "is not among the model's 2 classes: a model has the classes",
         ),
-        ("Cat b", "cat", "the model's is `Cat`; finetune with"),
+        ("Cat b", "cat", "the model's is `Cat`; a model has"),
         (
             "n01440764 n01443537",
             "cat",
             "WordNet ids, such as `n01440764`",
         ),
-        ("n01440764 b", "n01443537", "2 classes: finetune with"),
+        (
+            "n01440764 b",
+            "n01443537",
+            "2 classes: a model has the classes",
+        ),
     ] {
         let error = columns(model, data).unwrap_err().to_string();
         assert!(error.contains(told), "{model} / {data}: {error}");

@@ -2,39 +2,39 @@
 
 /// The result of a greedy soup.
 #[derive(Clone, Debug, PartialEq)]
-pub struct GreedySoup {
+pub struct GreedySoup<S> {
     /// The ingredients, in the order in which they were added.
     pub ingredients: Vec<usize>,
-    /// The score of the soup of all ingredients.
-    pub score: f64,
+    /// The score of the soup of all ingredients; `None` without candidates.
+    pub score: Option<S>,
     /// For each candidate in the order tried, its index and the score of the soup with it.
-    pub tried: Vec<(usize, f64)>,
+    pub tried: Vec<(usize, S)>,
 }
 
 /// Adds candidates one by one and keeps those that do not make the soup worse.
 ///
 /// `order` has the candidates from the best to the worst on the held-out set. `score` gives the
-/// score of the uniform average of some candidates on that set; higher is better. The first candidate
+/// score of the uniform average of some candidates on that set; larger is better. The first candidate
 /// is always an ingredient. The paper keeps a candidate that leaves the score equal; the authors'
 /// released code requires a higher score.
 ///
 /// # Errors
 /// The first error of `score`.
-pub fn greedy<E>(
+pub fn greedy<S: Clone + PartialOrd, E>(
     order: &[usize],
-    mut score: impl FnMut(&[usize]) -> Result<f64, E>,
-) -> Result<GreedySoup, E> {
+    mut score: impl FnMut(&[usize]) -> Result<S, E>,
+) -> Result<GreedySoup<S>, E> {
     let mut soup = GreedySoup {
         ingredients: Vec::new(),
-        score: f64::NEG_INFINITY,
+        score: None,
         tried: Vec::new(),
     };
     for &candidate in order {
         soup.ingredients.push(candidate);
         let found = score(&soup.ingredients)?;
-        soup.tried.push((candidate, found));
-        if found >= soup.score || soup.ingredients.len() == 1 {
-            soup.score = found;
+        soup.tried.push((candidate, found.clone()));
+        if soup.score.as_ref().is_none_or(|best| found >= *best) {
+            soup.score = Some(found);
         } else {
             soup.ingredients.pop();
         }
@@ -60,7 +60,7 @@ mod tests {
         let values = [9.0, 12.0, 14.0, 9.0];
         let soup = greedy(&[0, 1, 2, 3], near_ten(&values)).unwrap();
         assert_eq!(soup.ingredients, [0, 1, 3]);
-        assert_eq!(soup.score, 0.0);
+        assert_eq!(soup.score, Some(0.0));
         let tried: Vec<usize> = soup.tried.iter().map(|(index, _)| *index).collect();
         assert_eq!(tried, [0, 1, 2, 3]);
     }
