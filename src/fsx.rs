@@ -7,8 +7,12 @@
 
 mod again;
 mod beneath;
+pub mod calls;
+mod draft;
+pub mod faults;
 mod locks;
 mod plain;
+mod random;
 mod regular;
 mod removal;
 
@@ -18,19 +22,22 @@ pub use plain::{
     unlink_if_link,
 };
 
-use std::fs::{self, File, Permissions};
+use std::ffi::OsStr;
+use std::fs::{self, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
 pub use beneath::{Beneath, Temporary, leads_over_link};
+use calls::File;
+pub use draft::{Draft, DraftFolder};
 pub use locks::{Lock, StandingLock, is_unwritable, shared_in};
 pub use regular::{
     check_regular, open_regular, open_unless_waiting, read_regular, read_regular_text,
@@ -82,8 +89,8 @@ impl Stamp {
     }
 
     /// The stamp of `path` in an open folder; `None` if it can't be determined.
-    pub fn at(folder: impl AsFd, path: impl rustix::path::Arg) -> Option<Self> {
-        let stat = rustix::fs::statat(folder, path, AtFlags::empty());
+    pub fn at(folder: impl AsFd, path: impl AsRef<OsStr>) -> Option<Self> {
+        let stat = calls::stat_at(folder, path, AtFlags::empty());
         Some(Self::of_stat(&stat.ok()?))
     }
 
@@ -139,23 +146,16 @@ pub fn nanoseconds_since_1970() -> i64 {
 /// Opens a folder for [`Stamp::at`].
 pub fn open_folder(path: &Path) -> Option<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::empty()).ok()
+    calls::open_at(CWD, path, flags, Mode::empty()).ok()
 }
 
 /// A temporary file in `folder` with exactly the permission bits `mode`, regardless of the umask.
-/// (`tempfile` alone creates 0600, which no other user of a shared store could read.)
-pub fn temporary(folder: &Path, mode: u32) -> io::Result<tempfile::NamedTempFile> {
-    let file = tempfile::Builder::new()
-        .prefix("")
-        .rand_bytes(12)
-        .tempfile_in(folder)?;
-    file.as_file()
-        .set_permissions(Permissions::from_mode(mode))?;
-    Ok(file)
+pub fn temporary(folder: &Path, mode: u32) -> io::Result<Draft> {
+    Draft::new(folder, mode)
 }
 
 /// Writes `bytes` to a temporary file in `folder`; the caller names it with [`place`].
-pub fn stage(folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<tempfile::NamedTempFile> {
+pub fn stage(folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<Draft> {
     let mut file = temporary(folder, mode)?;
     file.write_all(bytes)?;
     Ok(file)
@@ -163,16 +163,25 @@ pub fn stage(folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<tempfile::Nam
 
 /// Renames a temporary file to `path`, replacing an existing file; creates the parent folder if it
 /// is missing.
-pub fn place(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
-    let file = match file.persist(path) {
-        Ok(_) => return Ok(()),
-        Err(error) if error.error.kind() == io::ErrorKind::NotFound => error.file,
-        Err(error) => return Err(error.error),
-    };
+pub fn place(mut file: Draft, path: &Path) -> io::Result<()> {
+    match file.rename(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        renamed => return renamed,
+    }
     if let Some(parent) = path.parent() {
         make_folders(parent)?;
     }
-    file.persist(path).map(|_| ()).map_err(|error| error.error)
+    file.rename(path)
+}
+
+/// As [`place`], unless there is something at `path`, in a folder that exists; returns whether it
+/// did.
+pub fn place_new(file: Draft, path: &Path) -> io::Result<bool> {
+    match file.rename_new(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Creates `folder` and its missing parents. Each new folder gets the permissions of its parent,
@@ -186,7 +195,7 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
     if let Some(above) = above {
         make_folders(above)?;
     }
-    match fs::create_dir(folder) {
+    match calls::create_dir(folder) {
         Ok(()) => {
             open_as(folder, above.unwrap_or(Path::new(".")));
             Ok(())
@@ -205,23 +214,23 @@ pub fn make_folders(folder: &Path) -> io::Result<()> {
 
 /// What to say of a link that [leads nowhere](leads_nowhere).
 pub fn nowhere(link: &Path) -> String {
-    let target = fs::read_link(link).unwrap_or_default();
+    let target = calls::read_link(link).unwrap_or_default();
     format!("is a link to {}, which is not there", target.display())
 }
 
 /// Gives a new folder the permissions of its parent.
 pub fn open_as(folder: &Path, above: &Path) {
-    if let Ok(metadata) = fs::metadata(above) {
+    if let Ok(metadata) = calls::metadata(above) {
         let mode = metadata.mode() & 0o2777 | 0o700;
         // Where that is not allowed, the permissions of the umask remain.
-        let _ = fs::set_permissions(folder, Permissions::from_mode(mode));
+        let _ = calls::set_permissions(folder, Permissions::from_mode(mode));
     }
 }
 
 /// A new file that is written over time and that everyone may read.
 pub fn create_shared(path: &Path) -> io::Result<File> {
     let file = File::create_new(path)?;
-    file.set_permissions(Permissions::from_mode(SHARED))?;
+    file.set_mode(SHARED)?;
     Ok(file)
 }
 
@@ -231,27 +240,26 @@ pub fn append_shared(path: &Path) -> io::Result<File> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         made => drop(made?),
     }
-    File::options().append(true).open(path)
+    File::open_with(path, OpenOptions::new().append(true))
 }
 
 /// Removes the file that another user has written at `path`, if this user may not append to it.
 /// Users who share a folder may remove files from it.
 pub fn give_way(path: &Path) {
-    let denied = rustix::fs::access(path, rustix::fs::Access::WRITE_OK);
-    if denied == Err(rustix::io::Errno::ACCESS) {
+    if calls::may_not_write(path) {
         // If this fails, so does the write, which reports why.
-        let _ = fs::remove_file(path);
+        let _ = calls::remove_file(path);
     }
 }
 
 /// Renames `from` to `path` on the same file system; creates the parent folder if it is missing.
 pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
-    match fs::rename(from, path) {
+    match calls::rename(from, path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = path.parent() {
                 make_folders(parent)?;
             }
-            fs::rename(from, path)
+            calls::rename(from, path)
         }
         result => result,
     }
@@ -259,7 +267,7 @@ pub fn rename(from: &Path, path: &Path) -> io::Result<()> {
 
 /// Makes a file read-only for everyone.
 pub fn seal(file: &File) -> io::Result<()> {
-    file.set_permissions(Permissions::from_mode(SEALED))
+    file.set_mode(SEALED)
 }
 
 /// Replaces `path` with `bytes`: readers see the old content or the new, never a part. `folder`
@@ -271,7 +279,7 @@ pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Resul
 /// As [`replace`], and durable once it returns: for what a power failure must not lose or empty.
 pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
     let file = stage(folder, mode, bytes)?;
-    file.as_file().sync_all()?;
+    file.file().sync_all()?;
     place(file, path)?;
     sync_folder_of(path)
 }
@@ -279,11 +287,10 @@ pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> i
 /// Creates a durable file with `bytes` at `path`, unless one exists; returns `false` if it does.
 pub fn create_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<bool> {
     let file = stage(folder, mode, bytes)?;
-    file.as_file().sync_all()?;
-    match file.persist_noclobber(path) {
-        Ok(_) => sync_folder_of(path).map(|()| true),
-        Err(failed) if failed.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-        Err(failed) => Err(failed.error),
+    file.file().sync_all()?;
+    match place_new(file, path)? {
+        true => sync_folder_of(path).map(|()| true),
+        false => Ok(false),
     }
 }
 
@@ -302,7 +309,7 @@ pub fn sync_folder_of(path: &Path) -> io::Result<()> {
 /// One flush for many files: see docs/store.md for what it saves over flushing each.
 #[cfg(target_os = "linux")]
 pub fn sync_filesystem(folder: &Path, _files: &[PathBuf]) -> io::Result<()> {
-    rustix::fs::syncfs(File::open(folder)?).map_err(io::Error::from)
+    calls::sync_filesystem(&File::open(folder)?)
 }
 
 /// Makes `files` and their folders durable, one by one: for systems without `syncfs`.

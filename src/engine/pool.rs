@@ -129,7 +129,7 @@ impl Worker {
             .env("RAYON_NUM_THREADS", threads.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(errors)
+            .stderr(std::fs::File::from(errors))
             // Ctrl-C in a terminal reaches only the coordinator, and the child processes of a job
             // can be ended with its worker.
             .process_group(0);

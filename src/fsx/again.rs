@@ -2,8 +2,9 @@
 //! file that could not be read is not damaged.
 
 use std::io;
-use std::thread::sleep;
 use std::time::Duration;
+
+use super::calls::pause;
 
 /// The pause before each further attempt.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(200)];
@@ -11,9 +12,9 @@ const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(
 /// The result of `read`, or the error of the last of three attempts. A file that is missing, or not
 /// a file, is not retried.
 pub fn again<T>(mut read: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    for pause in PAUSES {
+    for time in PAUSES {
         match read() {
-            Err(error) if may_pass(&error) => sleep(pause),
+            Err(error) if may_pass(&error) => pause(time),
             result => return result,
         }
     }

@@ -4,16 +4,15 @@
 //! Each part of a name is opened relative to the open folder before it, so that no part can be
 //! replaced by a link in between.
 
-use std::fs::{File, Permissions};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RenameFlags, Stat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
+use super::calls::{self, File};
+use super::random::{is_random_name, random_name};
 use super::{Lock, regular};
 
 const FOLDER: OFlags = OFlags::RDONLY
@@ -48,7 +47,7 @@ impl Beneath {
     pub fn open(root: &Path) -> io::Result<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Self {
-            folder: rustix::fs::open(root, flags, Mode::empty())?,
+            folder: calls::open_at(CWD, root, flags, Mode::empty())?,
             path: root.to_path_buf(),
         })
     }
@@ -58,7 +57,7 @@ impl Beneath {
         let (folder, last) = self.above(name)?;
         // Checked before it is opened, because opening a device can have effects.
         self.stat_in(&folder, last, name)?;
-        let opened = rustix::fs::openat(&folder, last, FILE, Mode::empty());
+        let opened = calls::open_at(&folder, last, FILE, Mode::empty());
         let file = File::from(opened.map_err(|error| self.explain(&folder, last, error))?);
         regular::check_regular(file.metadata()?.file_type())?;
         Ok(file)
@@ -74,7 +73,7 @@ impl Beneath {
     pub fn names(&self, name: &str) -> io::Result<Vec<(String, bool)>> {
         let folder = self.folder(name)?;
         let mut names = Vec::new();
-        for entry in Dir::read_from(&folder)? {
+        for entry in calls::list(&folder)? {
             let entry = entry?;
             let Ok(text) = entry.file_name().to_str() else {
                 continue;
@@ -85,7 +84,7 @@ impl Beneath {
             let kind = match entry.file_type() {
                 // Some file systems don't report the type.
                 FileType::Unknown => {
-                    match rustix::fs::statat(&folder, text, AtFlags::SYMLINK_NOFOLLOW) {
+                    match calls::stat_at(&folder, text, AtFlags::SYMLINK_NOFOLLOW) {
                         Ok(stat) => FileType::from_raw_mode(stat.st_mode),
                         Err(_) => continue,
                     }
@@ -106,14 +105,16 @@ impl Beneath {
         for part in parts(name)? {
             let next = match self.enter(&folder, part) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match rustix::fs::mkdirat(&folder, part, Mode::from_raw_mode(0o777)) {
+                    match calls::create_dir_at(&folder, part, Mode::from_raw_mode(0o777)) {
                         Ok(()) => {
                             let next = self.enter(&folder, part)?;
                             open_as(&next, &folder);
                             next
                         }
-                        Err(Errno::EXIST) => self.enter(&folder, part)?,
-                        Err(error) => return Err(error.into()),
+                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                            self.enter(&folder, part)?
+                        }
+                        Err(error) => return Err(error),
                     }
                 }
                 next => next?,
@@ -127,7 +128,7 @@ impl Beneath {
     pub fn remove(&self, name: &str) -> io::Result<()> {
         let removed = self.above(name).and_then(|(folder, last)| {
             // Removes the link itself, not its target.
-            Ok(rustix::fs::unlinkat(&folder, last, AtFlags::empty())?)
+            calls::remove_file_at(&folder, last)
         });
         match removed {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -143,12 +144,11 @@ impl Beneath {
         let name = random_name()?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let bits = Mode::from_raw_mode(0o600);
-        let file = File::from(rustix::fs::openat(&folder, &name, flags, bits)?);
+        let file = File::from(calls::open_at(&folder, &name, flags, bits)?);
         let temporary = Temporary { folder, name, file };
         // On a file system without locks, the files of killed processes stay.
         let _ = temporary.file.try_lock();
-        let permissions = Permissions::from_mode(mode);
-        temporary.file.set_permissions(permissions)?;
+        temporary.file.set_mode(mode)?;
         Ok(temporary)
     }
 
@@ -168,7 +168,7 @@ impl Beneath {
             };
             if !is_folder && is_abandoned(&opened, &name, age) {
                 // Another process may be sweeping too.
-                let _ = rustix::fs::unlinkat(&opened, &name, AtFlags::empty());
+                let _ = calls::remove_file_at(&opened, &name);
             }
         }
         Ok(())
@@ -191,12 +191,12 @@ impl Beneath {
     }
 
     fn enter(&self, folder: &OwnedFd, part: &str) -> io::Result<OwnedFd> {
-        let opened = rustix::fs::openat(folder, part, FOLDER, Mode::empty());
+        let opened = calls::open_at(folder, part, FOLDER, Mode::empty());
         opened.map_err(|error| self.explain(folder, part, error))
     }
 
     fn stat_in(&self, folder: &OwnedFd, last: &str, name: &str) -> io::Result<Stat> {
-        let stat = rustix::fs::statat(folder, last, AtFlags::SYMLINK_NOFOLLOW)?;
+        let stat = calls::stat_at(folder, last, AtFlags::SYMLINK_NOFOLLOW)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(stat),
             FileType::Symlink => Err(self.link(name)),
@@ -208,12 +208,12 @@ impl Beneath {
     }
 
     /// Systems use different errors for a link that is not followed.
-    fn explain(&self, folder: &OwnedFd, part: &str, error: Errno) -> io::Error {
-        let stat = rustix::fs::statat(folder, part, AtFlags::SYMLINK_NOFOLLOW);
+    fn explain(&self, folder: &OwnedFd, part: &str, error: io::Error) -> io::Error {
+        let stat = calls::stat_at(folder, part, AtFlags::SYMLINK_NOFOLLOW);
         let is_link = stat.is_ok_and(|it| FileType::from_raw_mode(it.st_mode) == FileType::Symlink);
         match is_link {
             true => self.link(part),
-            false => error.into(),
+            false => error,
         }
     }
 
@@ -239,30 +239,17 @@ impl Temporary {
     pub fn place(self, root: &Beneath, name: &str) -> io::Result<()> {
         let (folder, last) = home(root, name)?;
         // Renaming replaces a link and does not follow it.
-        Ok(rustix::fs::renameat(
-            &self.folder,
-            &self.name,
-            &folder,
-            last,
-        )?)
+        calls::rename_at(&self.folder, &self.name, &folder, last)
     }
 
     /// Names it below `root` unless the name is taken; returns whether it did.
     pub fn place_new(self, root: &Beneath, name: &str) -> io::Result<bool> {
         let (folder, last) = home(root, name)?;
-        let flags = RenameFlags::NOREPLACE;
-        let renamed = rustix::fs::renameat_with(&self.folder, &self.name, &folder, last, flags);
-        let placed = match renamed {
-            // Some file systems don't support this.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-                rustix::fs::linkat(&self.folder, &self.name, &folder, last, AtFlags::empty())
-            }
-            renamed => renamed,
-        };
+        let placed = calls::rename_new_at(&self.folder, &self.name, &folder, last);
         match placed {
             Ok(()) => Ok(true),
-            Err(Errno::EXIST) => Ok(false),
-            Err(error) => Err(error.into()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }
@@ -280,12 +267,12 @@ impl Write for Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         // Nothing else has this name after the rename: its digits are random.
-        let _ = rustix::fs::unlinkat(&self.folder, &self.name, AtFlags::empty());
+        let _ = calls::remove_file_at(&self.folder, &self.name);
     }
 }
 
 fn is_abandoned(folder: &OwnedFd, name: &str, age: Duration) -> bool {
-    let file = rustix::fs::openat(folder, name, FILE, Mode::empty()).map(File::from);
+    let file = calls::open_at(folder, name, FILE, Mode::empty()).map(File::from);
     file.is_ok_and(|file| {
         file.metadata().is_ok_and(|metadata| {
             let since = metadata
@@ -306,10 +293,10 @@ fn home<'a>(root: &Beneath, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
 
 /// Gives a new folder the permissions of its parent.
 fn open_as(folder: &OwnedFd, above: &OwnedFd) {
-    if let Ok(stat) = rustix::fs::fstat(above) {
+    if let Ok(stat) = calls::stat_of(above) {
         let mode = Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o2777);
         // Where that is not allowed, the permissions of the umask remain.
-        let _ = rustix::fs::fchmod(folder, mode | Mode::RWXU);
+        let _ = calls::set_mode_of(folder, mode | Mode::RWXU);
     }
 }
 
@@ -326,24 +313,11 @@ fn is_part(part: &str) -> io::Result<()> {
     }
 }
 
-const RANDOM: usize = 12;
-
-fn random_name() -> io::Result<String> {
-    let mut bytes = [0; RANDOM];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    let digits = bytes.iter().map(|byte| format!("{byte:02x}"));
-    Ok(digits.collect())
-}
-
-fn is_random_name(name: &str) -> bool {
-    name.len() == 2 * RANDOM && name.bytes().all(|byte| byte.is_ascii_hexdigit())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, Permissions};
     use std::io::Read;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 

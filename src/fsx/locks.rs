@@ -2,15 +2,16 @@
 //! that shares the folder shares the lock: on NFS, only a user who may write a file can lock it
 //! exclusively.
 
-use std::fs::{self, File, Permissions, TryLockError};
+use std::fs::{OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::calls::{self, File};
 use super::{SHARED, Stamp};
 
 /// The polling interval for a lock that can't be waited for.
@@ -52,7 +53,7 @@ impl Lock {
             let file = Self::open(path)?;
             if !alone(&file)? {
                 // Its holder removes it, so the next attempt may find another file.
-                std::thread::sleep(LOOK);
+                calls::pause(LOOK);
                 continue;
             }
             if let Some(lock) = Self::confirm(path, file)? {
@@ -89,7 +90,7 @@ impl Lock {
                 Err(error)
                     if error.kind() == io::ErrorKind::PermissionDenied && attempt < ATTEMPTS =>
                 {
-                    std::thread::sleep(Duration::from_millis(1));
+                    calls::pause(Duration::from_millis(1));
                 }
                 result => return result,
             }
@@ -111,7 +112,7 @@ impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while still held; closing the file releases the lock. A file that can't be
         // removed is harmless: the next holder reuses it.
-        let _ = fs::remove_file(&self.path);
+        let _ = calls::remove_file(&self.path);
     }
 }
 
@@ -146,7 +147,7 @@ impl StandingLock {
         loop {
             let file = open()?;
             if !lock(&file)? {
-                std::thread::sleep(LOOK);
+                calls::pause(LOOK);
                 continue;
             }
             // Its holder may have replaced it meanwhile; then the lock is not held.
@@ -171,7 +172,7 @@ pub fn is_unwritable(error: &io::Error) -> bool {
 
 /// Everyone may read the file; users who may write to `folder` may write to it.
 pub fn shared_in(folder: &Path) -> u32 {
-    let writers = fs::metadata(folder).map_or(0, |metadata| metadata.mode() & 0o022);
+    let writers = calls::metadata(folder).map_or(0, |metadata| metadata.mode() & 0o022);
     SHARED | writers
 }
 
@@ -179,18 +180,19 @@ fn create(path: &Path) -> io::Result<File> {
     let file = File::create_new(path)?;
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
     let mode = shared_in(folder.unwrap_or(Path::new(".")));
-    file.set_permissions(Permissions::from_mode(mode))?;
+    file.set_mode(mode)?;
     Ok(file)
 }
 
 /// A lock is never a link; a named pipe in its place does not block.
 fn existing(path: &Path, writes: bool) -> io::Result<File> {
     let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
-    let file = File::options()
+    let options = OpenOptions::new()
         .read(true)
         .write(writes)
         .custom_flags(flags.bits().cast_signed())
-        .open(path)?;
+        .clone();
+    let file = File::open_with(path, &options)?;
     super::regular::check_regular(file.metadata()?.file_type())?;
     Ok(file)
 }
@@ -231,7 +233,7 @@ fn unless_held(file: &File, error: io::Error) -> io::Result<()> {
 /// Whether an open file is the one at `path`.
 fn is_at(path: &Path, file: &File) -> io::Result<bool> {
     let held = Stamp::of(&file.metadata()?);
-    let there = match fs::symlink_metadata(path) {
+    let there = match calls::symlink_metadata(path) {
         Ok(metadata) => Stamp::of(&metadata),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -240,6 +242,9 @@ fn is_at(path: &Path, file: &File) -> io::Result<bool> {
 }
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -1,7 +1,7 @@
 //! Reads files of folders that another user may have created. Such folders may hold links, and
 //! pipes that never answer: these functions open only regular files, and follow no links.
 
-use std::fs::{self, File};
+use super::calls::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ const FILE: OFlags = OFlags::RDONLY
 
 /// Opens `path` for reading if it is a regular file, not a link to one.
 pub fn open_plain(path: &Path) -> io::Result<File> {
-    regular(rustix::fs::open(path, FILE, Mode::empty()))
+    regular(calls::open_at(rustix::fs::CWD, path, FILE, Mode::empty()))
 }
 
 /// The content of `path` if it is a regular file, not a link to one.
@@ -27,14 +27,17 @@ pub fn read_plain(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn regular(opened: rustix::io::Result<OwnedFd>) -> io::Result<File> {
+fn regular(opened: io::Result<OwnedFd>) -> io::Result<File> {
     let opened = match opened {
-        // A socket.
-        Err(Errno::NXIO) => return Err(io::Error::other("it is not a regular file")),
-        Err(Errno::LOOP) => return Err(link()),
-        opened => opened?,
+        Err(error) => match Errno::from_io_error(&error) {
+            // A socket.
+            Some(Errno::NXIO) => return Err(io::Error::other("it is not a regular file")),
+            Some(Errno::LOOP) => return Err(link()),
+            _ => return Err(error),
+        },
+        Ok(opened) => opened,
     };
-    let stat = rustix::fs::fstat(&opened)?;
+    let stat = calls::stat_of(&opened)?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => {}
         FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
@@ -67,29 +70,29 @@ pub fn refuse_links(root: &Path, path: &Path) -> io::Result<()> {
 /// to someone else.
 pub fn unlink_if_link(path: &Path) -> io::Result<()> {
     match is_link(path) {
-        true => fs::remove_file(path),
+        true => calls::remove_file(path),
         false => Ok(()),
     }
 }
 
 /// Whether `path` is a link, including a broken one.
 pub fn is_link(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
+    calls::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink())
 }
 
 /// Whether `path` is a link to something that is not there, or to itself.
 pub fn leads_nowhere(path: &Path) -> bool {
-    is_link(path) && fs::metadata(path).is_err()
+    is_link(path) && calls::metadata(path).is_err()
 }
 
 /// Whether `path` is a folder, not a link to one.
 pub fn is_folder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
+    calls::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
 /// The paths of the entries of a folder, without links; empty if the folder is missing.
 pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let listed = match fs::read_dir(folder) {
+    let listed = match calls::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listed => listed?,
     };
@@ -107,6 +110,8 @@ pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+
+    use std::fs;
 
     use super::*;
 

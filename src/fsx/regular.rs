@@ -1,7 +1,7 @@
 //! Opens files of unknown origin without blocking: the path may refer to a named pipe, which blocks
 //! until another process writes to it, to a device, or to a socket.
 
-use std::fs::{self, File, FileType, Metadata};
+use std::fs::{FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
+use super::calls::{self, File};
 use super::is_link;
 
 /// Why a path can't be read as a file.
@@ -23,7 +24,7 @@ struct NotRegular(&'static str);
 /// blocks.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     // Checked before it is opened, because opening a device can have effects.
-    let metadata = fs::metadata(path).map_err(|error| {
+    let metadata = calls::metadata(path).map_err(|error| {
         // An entry is there, so the caller must not take it for missing.
         match error.kind() == io::ErrorKind::NotFound && is_link(path) {
             true => refused("a link to nothing"),
@@ -72,10 +73,11 @@ fn size_hint(metadata: io::Result<Metadata>) -> usize {
 
 fn open(path: &Path, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
-    File::options()
+    let options = OpenOptions::new()
         .read(true)
         .custom_flags(flags.bits().cast_signed())
-        .open(path)
+        .clone();
+    File::open_with(path, &options)
 }
 
 /// An error for everything other than a regular file.
@@ -102,6 +104,8 @@ pub(super) fn refused(what: &'static str) -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Removes trees, including read-only and very deep ones.
 
-use std::fs::{self, Permissions};
+use super::calls;
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 /// Removes a tree even if its folders are read-only, or nested so deeply that their paths exceed
 /// the limit of the system.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = fs::symlink_metadata(path) else {
+    let Ok(metadata) = calls::symlink_metadata(path) else {
         return Ok(());
     };
     if !metadata.is_dir() {
-        return fs::remove_file(path);
+        return calls::remove_file(path);
     }
     let mut removal = Removal {
         top: path,
@@ -22,9 +23,9 @@ pub fn remove_tree(path: &Path) -> io::Result<()> {
     removal.empty(path)?;
     while let Some(folder) = removal.raised.pop() {
         removal.empty(&folder)?;
-        fs::remove_dir(folder)?;
+        calls::remove_dir(folder)?;
     }
-    fs::remove_dir(path)
+    calls::remove_dir(path)
 }
 
 /// A folder whose path is longer than the root's by this much is moved to the top. Systems take
@@ -41,22 +42,22 @@ struct Removal<'a> {
 impl Removal<'_> {
     /// Removes the entries of `folder`.
     fn empty(&mut self, folder: &Path) -> io::Result<()> {
-        let mode = fs::symlink_metadata(folder)?.mode();
+        let mode = calls::symlink_metadata(folder)?.mode();
         if mode & 0o700 != 0o700 {
-            fs::set_permissions(folder, Permissions::from_mode(0o700))?;
+            calls::set_permissions(folder, Permissions::from_mode(0o700))?;
         }
-        for entry in fs::read_dir(folder)? {
+        for entry in calls::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();
             match entry.file_type() {
                 // It was moved to the top meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Ok(kind) if !kind.is_dir() => fs::remove_file(path)?,
+                Ok(kind) if !kind.is_dir() => calls::remove_file(path)?,
                 _ if folder != self.top && self.is_long(&path) => self.raise(&path)?,
                 _ if self.raised.contains(&path) => {}
                 _ => {
                     self.empty(&path)?;
-                    fs::remove_dir(path)?;
+                    calls::remove_dir(path)?;
                 }
             }
         }
@@ -69,15 +70,15 @@ impl Removal<'_> {
 
     fn raise(&mut self, path: &Path) -> io::Result<()> {
         // A folder must be writable itself to be moved.
-        fs::set_permissions(path, Permissions::from_mode(0o700))?;
+        calls::set_permissions(path, Permissions::from_mode(0o700))?;
         let place = loop {
             let place = self.top.join(format!(".raised-{}", self.number));
             self.number += 1;
-            if fs::symlink_metadata(&place).is_err() {
+            if calls::symlink_metadata(&place).is_err() {
                 break place;
             }
         };
-        fs::rename(path, &place)?;
+        calls::rename(path, &place)?;
         self.raised.push(place);
         Ok(())
     }
@@ -85,6 +86,8 @@ impl Removal<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// Creates a deep tree as a program that changes its working folder does, here by renaming.

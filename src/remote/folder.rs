@@ -1,6 +1,5 @@
 //! `file://`: a folder of this machine or of a shared disk, laid out as a store.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,6 +8,7 @@ use std::time::Duration;
 use super::names::COMPRESSED;
 use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
+use crate::fsx::calls::File;
 use crate::fsx::{self, Beneath, Stamp, Temporary};
 
 /// The folder of incomplete files.

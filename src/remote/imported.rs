@@ -5,7 +5,6 @@
 //! foreign. Its folder is marked all the same.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -13,6 +12,7 @@ use super::home::Home;
 use super::mark;
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// Starts the last line, which has the digest of the lines above it. A list without one was written
 /// by an older version of ribflow, and gets one at the next write.
@@ -94,7 +94,7 @@ fn add(path: PathBuf, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
         source,
     };
     let folder = path.parent().unwrap_or(&path);
-    fs::create_dir_all(folder).map_err(failed)?;
+    calls::create_dir_all(folder).map_err(failed)?;
     let _lock = fsx::Lock::acquire(&path.with_extension("lock")).map_err(failed)?;
     let mut all = list(path.clone())?;
     all.extend(digests);
@@ -107,6 +107,8 @@ fn add(path: PathBuf, digests: &BTreeSet<Digest>) -> Result<(), ImportedError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

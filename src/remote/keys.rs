@@ -1,6 +1,6 @@
 //! The signing keys of this lab: one file each, readable only by the owner.
 
-use std::fs::{self, DirBuilder};
+use std::fs::DirBuilder;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::signing::{PublicKey, SecretKey};
 use super::trust::Trust;
 use crate::diag;
 use crate::fsx;
+use crate::fsx::calls;
 use crate::workflow::fields::is_label;
 
 /// The extension of a key file.
@@ -114,13 +115,10 @@ pub fn generate(home: &Home, name: Option<&str>) -> Result<OwnKey, KeyError> {
     let path = folder.join(format!("{name}{ENDING}"));
     let mut file = fsx::temporary(&folder, PRIVATE).map_err(io_error(&folder))?;
     writeln!(file, "{name}:{}", STANDARD.encode(secret.seed())).map_err(io_error(&path))?;
-    file.as_file().sync_all().map_err(io_error(&path))?;
-    match file.persist_noclobber(&path) {
-        Ok(_) => Ok(OwnKey { name, secret }),
-        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(KeyError::Exists(name))
-        }
-        Err(error) => Err(io_error(&path)(error.error)),
+    file.file().sync_all().map_err(io_error(&path))?;
+    match fsx::place_new(file, &path).map_err(io_error(&path))? {
+        true => Ok(OwnKey { name, secret }),
+        false => Err(KeyError::Exists(name)),
     }
 }
 
@@ -132,7 +130,7 @@ pub fn all(home: &Home) -> Result<Vec<OwnKey>, KeyError> {
 /// The names of all keys, sorted.
 pub fn names(home: &Home) -> Result<Vec<String>, KeyError> {
     let folder = home.keys();
-    let entries = match fs::read_dir(&folder) {
+    let entries = match calls::read_dir(&folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(io_error(&folder)(error)),
@@ -180,7 +178,7 @@ pub fn used(home: &Home, chosen: Option<&str>, trust: &Trust) -> Result<Option<O
 
 fn read(home: &Home, name: &str) -> Result<OwnKey, KeyError> {
     let path = home.keys().join(format!("{name}{ENDING}"));
-    let metadata = fs::metadata(&path).map_err(io_error(&path))?;
+    let metadata = calls::metadata(&path).map_err(io_error(&path))?;
     if metadata.mode() & 0o077 != 0 {
         return Err(KeyError::Readable(path));
     }

@@ -2,11 +2,11 @@
 //! stays: commands of workflows below it run only after the user has allowed them, whatever the
 //! lists in the home folder contain.
 
-use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::fsx;
+use crate::fsx::calls::{self, File};
 
 /// The file name of the mark. Bundles can't contain hidden files, so none adds or replaces it.
 pub const MARK: &str = ".ribflow-import";
@@ -45,7 +45,7 @@ pub fn finish(folder: &Path, scratch: &Path) -> io::Result<()> {
     let path = folder.join(MARK);
     let text = format!("{TEXT}{FINISHED}");
     let file = fsx::stage(scratch, fsx::SHARED, text.as_bytes())?;
-    file.as_file().sync_all()?;
+    file.file().sync_all()?;
     fsx::place(file, &path)?;
     flush(&path)
 }
@@ -76,7 +76,7 @@ pub fn above(file: &Path) -> Option<Marked> {
 /// The mark of `folder` itself.
 pub fn of(folder: &Path) -> Option<Marked> {
     let path = folder.join(MARK);
-    let found = match fs::symlink_metadata(&path) {
+    let found = match calls::symlink_metadata(&path) {
         Ok(metadata) => metadata.is_file(),
         Err(error) => match error.kind() {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => return None,
@@ -98,6 +98,8 @@ fn is_finished(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

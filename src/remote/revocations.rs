@@ -2,7 +2,6 @@
 //! in the user's folder, and forwarded.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use super::transport::{self, Content, Remote, RemoteError};
 use super::trust::Trust;
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// The size limit of the envelope of a revocation: a signed sentence.
 const MOST_BYTES: u64 = 16 << 10;
@@ -66,7 +66,7 @@ pub fn keep(
 ) -> Result<VerifiedRevocation, RevocationError> {
     let kept = VerifiedRevocation::of(envelope, signer)?;
     let folder = folder(home, &signer);
-    fs::create_dir_all(&folder).map_err(io_error(&folder))?;
+    calls::create_dir_all(&folder).map_err(io_error(&folder))?;
     let path = folder.join(format!("{}.sig", kept.digest));
     if !path.exists() {
         fsx::replace_durably(&path, &folder, fsx::SEALED, envelope).map_err(io_error(&path))?;
@@ -106,7 +106,7 @@ pub fn kept(home: &Home) -> Result<(Vec<VerifiedRevocation>, Vec<String>), Revoc
 
 /// The names in a local folder, sorted.
 fn listed(folder: &Path) -> Result<BTreeSet<String>, RevocationError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match calls::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         Err(error) => return Err(io_error(folder)(error)),

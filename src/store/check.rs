@@ -1,7 +1,6 @@
 //! Checks everything in the store against its name. Damaged files are set aside and never served
 //! again.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,6 +15,7 @@ use super::records::{MARKER, Marker, file_name};
 use super::{Artifact, BlobRequest, Record, Signature, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// Something that does not match its name, or is missing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,7 +143,7 @@ impl Store {
     /// As [`Store::has`], but a blob that can't be inspected is not reported as missing.
     fn is_there(&self, digest: &Digest) -> Result<bool, StoreError> {
         let path = self.object_path(digest);
-        match fsx::again(|| fs::symlink_metadata(&path)) {
+        match fsx::again(|| calls::symlink_metadata(&path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             metadata => Ok(metadata.map_err(StoreError::io(&path))?.is_file()),
         }
@@ -303,7 +303,7 @@ fn links(folder: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let mut links = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(folder) = open.pop() {
-        let entries = match fs::read_dir(&folder) {
+        let entries = match calls::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             entries => entries.map_err(StoreError::io(&folder))?,
         };

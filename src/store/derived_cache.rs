@@ -5,7 +5,6 @@
 //! `derived/<ab>/<key>/<piece>` holds the bytes and, after them, their BLAKE3.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -17,6 +16,7 @@ use super::layout::DERIVED;
 use super::packed::{self, CHECKSUM};
 use super::{Claim, Store, StoreError};
 use crate::digest::Digest;
+use crate::fsx::calls;
 use crate::fsx::{self, Stamp};
 
 /// Describes the content of a folder; its modification time is the time of the last use.
@@ -100,7 +100,7 @@ impl DerivedCache<'_> {
         let whole = map.len() == bytes + CHECKSUM
             && (self.known(&path, stamp) || packed::intact(&map).is_some());
         if !whole {
-            let _ = fs::remove_file(&path); // It may be gone already; it is recomputed.
+            let _ = calls::remove_file(&path); // It may be gone already; it is recomputed.
             return Ok(None);
         }
         self.remember(path, stamp);
@@ -179,7 +179,7 @@ impl DerivedCache<'_> {
 
     fn disk_has_room(&self, needed: u64) -> Result<bool, StoreError> {
         let root = &self.store.root;
-        let disk = rustix::fs::statvfs(root.as_path());
+        let disk = calls::space(root.as_path());
         let disk = disk.map_err(|error| StoreError::io(root)(error.into()))?;
         let free = disk.f_bavail * disk.f_frsize;
         Ok(free > needed && free - needed > disk.f_blocks * disk.f_frsize / SPARE)
@@ -222,7 +222,7 @@ fn sets(root: &Path) -> io::Result<Vec<Set>> {
             let mut used = SystemTime::UNIX_EPOCH;
             for file in fsx::entries(&path)? {
                 // Removed in the meantime: it takes no room.
-                if let Ok(metadata) = fs::symlink_metadata(&file) {
+                if let Ok(metadata) = calls::symlink_metadata(&file) {
                     bytes += metadata.len();
                     used = used.max(metadata.modified()?);
                 }

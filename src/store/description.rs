@@ -4,7 +4,6 @@
 //! identities of their own stores. So a store that arrived with another user's files does not pass
 //! for one's own, and a store that was moved or copied still does.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use super::layout::{DESCRIPTION, STORE_FORMAT, TMP};
 use super::{Store, StoreError};
 use crate::digest::{Digest, check};
 use crate::fsx;
+use crate::fsx::calls;
 
 const CLAIMS_BY_FLOCK: &str = "flock";
 
@@ -177,7 +177,7 @@ impl Store {
         let tmp = root.join(TMP);
         fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
         let bytes = Description::new(id).to_bytes();
-        let mode = fs::metadata(&path).map_or(fsx::SHARED, |metadata| {
+        let mode = calls::metadata(&path).map_or(fsx::SHARED, |metadata| {
             use std::os::unix::fs::MetadataExt;
             metadata.mode() & 0o777
         });

@@ -8,7 +8,7 @@
 //! | metrics, table | `metrics.json` and `metrics.csv`, `table.json` and `table.csv` |
 
 use std::collections::BTreeSet;
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use super::tensorfile;
 use crate::diag::char_boundary;
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls::{self, File};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -65,7 +66,7 @@ pub fn export(
     roots: &[PathBuf],
     target: &Path,
 ) -> Result<(), ExportError> {
-    let occupied = match fs::read_dir(target) {
+    let occupied = match calls::read_dir(target) {
         Ok(mut entries) => entries.next().is_some(),
         // A dangling link counts as existing.
         Err(error) => error.kind() != io::ErrorKind::NotFound || fsx::is_link(target),
@@ -110,7 +111,7 @@ fn export_files(
             true => target.to_path_buf(),
             false => inside(target, path)?,
         };
-        fs::create_dir_all(&folder).map_err(ExportError::io(&folder))?;
+        calls::create_dir_all(&folder).map_err(ExportError::io(&folder))?;
     }
     let single = files.files.len() == 1;
     files.files.par_iter().try_for_each(|(path, file)| {
@@ -284,7 +285,9 @@ fn copy(
     let sealed = blobs.path(&file.digest)?;
     let mut from = File::open(&sealed).map_err(ExportError::io(&sealed))?;
     // Between two files the kernel copies, and shares blocks if the file system supports it.
-    create_as(mode, target, |file| io::copy(&mut from, file).map(|_| ()))
+    create_as(mode, target, |file| {
+        calls::copy_bytes(&mut from, file).map(|_| ())
+    })
 }
 
 fn create(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), ExportError> {
@@ -298,11 +301,8 @@ fn create_as(
     write: impl FnOnce(&mut File) -> io::Result<()>,
 ) -> Result<(), ExportError> {
     let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)
+    options.write(true).create_new(true).mode(mode);
+    File::open_with(path, &options)
         .and_then(|mut file| write(&mut file))
         .map_err(ExportError::io(path))
 }

@@ -2,7 +2,6 @@
 //! fetched on first read.
 
 use std::fmt::Debug;
-use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use super::records::list;
 use super::{Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls::{self, File};
 
 /// A record of another lab with its signatures, which the caller has verified.
 #[derive(Clone, Debug)]
@@ -81,7 +81,7 @@ impl Store {
         let mut file = File::open(path).map_err(BlobError::io(path))?;
         let (found, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
         if found != *digest {
-            let _ = fs::remove_file(path);
+            let _ = calls::remove_file(path);
             return Err(BlobError::Damaged(*digest));
         }
         let sealed = fsx::seal(&file);
@@ -158,7 +158,7 @@ impl Store {
 }
 
 fn names(folder: &Path) -> Result<Vec<String>, StoreError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match calls::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io(folder)(error)),

@@ -11,7 +11,7 @@ use crate::fsx;
 /// A growing file under `tmp/`, removed on drop.
 #[derive(Debug)]
 pub struct Incoming {
-    file: tempfile::NamedTempFile,
+    file: fsx::Draft,
     hasher: blake3::Hasher,
 }
 

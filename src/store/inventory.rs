@@ -3,7 +3,7 @@
 //! statistics rest on it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{self, Metadata};
+use std::fs::Metadata;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -16,6 +16,7 @@ use super::records::{self, file_name};
 use super::{Record, Store, StoreError};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// A blob in the store.
 #[derive(Clone, Copy, Debug)]
@@ -278,7 +279,7 @@ fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     let mut open = vec![path.clone()];
     while let Some(path) = open.pop() {
         // Removed in the meantime: it takes no room.
-        let Ok(metadata) = fs::symlink_metadata(&path) else {
+        let Ok(metadata) = calls::symlink_metadata(&path) else {
             continue;
         };
         if metadata.is_dir() {
@@ -298,7 +299,7 @@ fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
 
 /// Names and paths in a folder, without links; empty if the folder is missing.
 pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match calls::read_dir(folder) {
         Err(error)
             if matches!(
                 error.kind(),
@@ -326,7 +327,7 @@ pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>, StoreErro
 
 /// The metadata of a file; `None` if it is gone or is not a file.
 fn file(path: &Path) -> Result<Option<Metadata>, StoreError> {
-    match fs::symlink_metadata(path) {
+    match calls::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         metadata => {
             let metadata = metadata.map_err(StoreError::io(path))?;

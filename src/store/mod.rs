@@ -62,7 +62,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use crate::digest::Digest;
-use crate::fsx::Stamp;
+use crate::fsx::{self, Stamp};
 
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
@@ -165,11 +165,8 @@ impl Store {
     }
 
     /// A new folder under `tmp/`, removed on drop, or by a later process if this one dies.
-    pub fn scratch(&self) -> Result<tempfile::TempDir, StoreError> {
+    pub fn scratch(&self) -> Result<fsx::DraftFolder, StoreError> {
         let folder = self.session_folder()?;
-        tempfile::Builder::new()
-            .prefix("scratch-")
-            .tempdir_in(&folder)
-            .map_err(StoreError::io(&folder))
+        fsx::DraftFolder::new(&folder, "scratch-").map_err(StoreError::io(&folder))
     }
 }

@@ -1,6 +1,5 @@
 //! Blobs: written once, named by content, verified before use.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use super::record::Port;
 use super::{BlobRequest, Store, StoreError};
 use crate::contract::port::OutputSpec;
 use crate::digest::Digest;
+use crate::fsx::calls::{self, File};
 use crate::fsx::{self, Stamp};
 
 /// Artifacts up to this many bytes are inline in the record; metrics and tables always are.
@@ -58,7 +58,7 @@ impl Blobs for Store {
         let mut file = fsx::temporary(&folder, fsx::SEALED).map_err(BlobError::io(&folder))?;
         let mut from = fsx::open_regular(path).map_err(BlobError::io(path))?;
         // Hash the copy: the original may still be changing.
-        io::copy(&mut from, file.as_file_mut()).map_err(BlobError::io(path))?;
+        calls::copy_bytes(&mut from, file.file_mut()).map_err(BlobError::io(path))?;
         let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;
         let (digest, bytes) = fsx::hash_reader(&mut copy).map_err(BlobError::io(file.path()))?;
         if !self.holds_anew(&digest)? {
@@ -71,13 +71,13 @@ impl Blobs for Store {
 impl Store {
     /// Whether a blob is in the store, unverified.
     pub fn has(&self, digest: &Digest) -> bool {
-        fs::symlink_metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file())
+        calls::symlink_metadata(self.object_path(digest)).is_ok_and(|metadata| metadata.is_file())
     }
 
     /// The size of a blob in the store, unverified.
     pub fn size(&self, digest: &Digest) -> Result<u64, BlobError> {
         let path = self.object_path(digest);
-        let metadata = fs::symlink_metadata(&path);
+        let metadata = calls::symlink_metadata(&path);
         Ok(metadata
             .map_err(|error| missing_or_io(digest, &path, error))?
             .len())
@@ -189,7 +189,7 @@ impl Store {
             // It belongs to another user, or is gone: it is written again.
             return Ok(false);
         };
-        match fs::metadata(&path) {
+        match calls::metadata(&path) {
             Ok(metadata) if Stamp::of(&metadata) == stamp => {
                 self.remember(digest, stamp);
                 Ok(true)
@@ -234,15 +234,11 @@ impl Store {
         })
     }
 
-    pub(super) fn keep(
-        &self,
-        file: tempfile::NamedTempFile,
-        digest: &Digest,
-    ) -> Result<(), BlobError> {
+    pub(super) fn keep(&self, file: fsx::Draft, digest: &Digest) -> Result<(), BlobError> {
         let path = self.object_path(digest);
         let kept = fsx::refuse_links(&self.root, &path)
             .and_then(|()| fsx::place(file, &path))
-            .and_then(|()| fs::metadata(&path));
+            .and_then(|()| calls::metadata(&path));
         let metadata = kept.map_err(BlobError::io(&path))?;
         self.remember(digest, Stamp::of(&metadata));
         Ok(())
@@ -272,7 +268,7 @@ impl Store {
         if let Some(folder) = aside.parent() {
             fsx::make_folders(folder)?;
         }
-        match fs::rename(path, aside) {
+        match calls::rename(path, aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }

@@ -3,7 +3,6 @@
 //! A pin belongs to a workflow file, so two projects may use the same name. The first one is in
 //! `NAME.json`, the next in `NAME@PLACE.json`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +13,7 @@ use super::layout::PINS;
 use super::{Store, StoreError};
 use crate::digest::{Digest, check};
 use crate::fsx;
+use crate::fsx::calls;
 
 /// The version of the file's format. A pin without a workflow file has format 1.
 const FORMAT: u32 = 2;
@@ -179,7 +179,7 @@ impl Store {
         }
         match found.as_slice() {
             [] => Ok(false),
-            [(_, path)] => match fs::remove_file(path) {
+            [(_, path)] => match calls::remove_file(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
                 removed => removed.map_err(StoreError::io(path)).map(|()| true),
             },
@@ -215,7 +215,7 @@ impl Store {
     /// The files of pins, with their names without the extension.
     fn pin_files(&self) -> Result<Vec<(String, PathBuf)>, StoreError> {
         let folder = self.root.join(PINS);
-        let listed = match fs::read_dir(&folder) {
+        let listed = match calls::read_dir(&folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed.map_err(StoreError::io(&folder))?,
         };
@@ -290,7 +290,7 @@ fn is_meant(whose: &str, place: &str) -> bool {
 }
 
 fn read(name: &str, path: &Path) -> Result<Pin, StoreError> {
-    let is_file = fs::symlink_metadata(path).map(|metadata| metadata.is_file());
+    let is_file = calls::symlink_metadata(path).map(|metadata| metadata.is_file());
     let bytes = match is_file.map_err(StoreError::io(path))? {
         true => fsx::read_plain(path).map_err(StoreError::io(path))?,
         false => Vec::new(),

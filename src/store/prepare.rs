@@ -1,7 +1,6 @@
 //! Opens a folder as a store, or creates one: only in a folder without other content, and never
 //! through links.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use super::description::{self, Description};
 use super::layout::{DESCRIPTION, FOLDERS, NAMES, TMP};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// Ensures that `root` holds a store that this build can use; a new one gets the identity `id`.
 pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
@@ -57,7 +57,7 @@ fn refuse_links(root: &Path) -> Result<(), StoreError> {
 /// A store is created only in a folder that is missing or empty, apart from files that a repository
 /// keeps there: a mistyped `--store` must not mix a store into other files.
 fn refuse_other_content(root: &Path) -> Result<(), StoreError> {
-    let entries = match fs::read_dir(root) {
+    let entries = match calls::read_dir(root) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::io(root)(error)),

@@ -185,7 +185,7 @@ struct Staged {
     /// The blobs that must be present.
     needs: Vec<Digest>,
     digest: Digest,
-    file: tempfile::NamedTempFile,
+    file: fsx::Draft,
 }
 
 /// Rare, so flushed separately: a crash that empties the marker would change the choice.

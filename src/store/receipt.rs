@@ -4,7 +4,6 @@
 //! Derived: without a receipt, a run checks every node.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +14,7 @@ use super::statcache::StatCache;
 use super::{Store, StoreError};
 use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
+use crate::fsx::calls;
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
 const FORMAT: Format = Format(b"ribflow receipt 1\n");
@@ -92,7 +92,7 @@ impl RunInput {
 fn settled(source: &Source, digest: &Digest, stats: &StatCache, base: &Path) -> Option<Stamp> {
     let now = nanoseconds_since_1970();
     let stamp = || {
-        let metadata = fs::metadata(base.join(&source.location)).ok()?;
+        let metadata = calls::metadata(base.join(&source.location)).ok()?;
         Some(Stamp::of(&metadata))
     };
     let before = stamp()?;

@@ -1,6 +1,5 @@
 //! Reads records: all outcomes of a key, and the chosen one.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -9,6 +8,7 @@ use super::record::{RECORD_FORMAT, Record, StoredRecord};
 use super::{Store, StoreError};
 use crate::digest::{Digest, check};
 use crate::fsx;
+use crate::fsx::calls;
 
 /// The file beside several records that names the chosen one. A single record needs none.
 pub(super) const MARKER: &str = "chosen";
@@ -209,7 +209,7 @@ pub(super) fn file_name(record: &Digest) -> String {
 
 /// The digests of the records in `folder`, sorted.
 pub(super) fn list(folder: &Path) -> Result<Vec<Digest>, StoreError> {
-    let entries = match fs::read_dir(folder) {
+    let entries = match calls::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(StoreError::io(folder)(error)),

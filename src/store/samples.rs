@@ -3,7 +3,6 @@
 //! these.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
@@ -14,6 +13,7 @@ use super::layout::SAMPLES;
 use super::{Store, StoreError};
 use crate::digest::{Digest, canonical_json};
 use crate::fsx;
+use crate::fsx::calls;
 
 /// The version of the file's format.
 const FORMAT: u32 = 1;
@@ -100,7 +100,7 @@ impl Store {
         let mut dropped = 0;
         for (path, sample) in self.samples()? {
             if is_meant(&sample) {
-                match fs::remove_file(&path) {
+                match calls::remove_file(&path) {
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     removed => removed.map_err(StoreError::io(&path))?,
                 }

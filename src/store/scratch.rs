@@ -1,7 +1,6 @@
 //! A scratch store beside another store: writes go into the scratch store, and blobs that it lacks
 //! are read from the other one. So nodes can run again without changing the store.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,6 +8,7 @@ use super::artifact::Blobs;
 use super::layout::{STAT_INDEX, TREE_INDEX};
 use super::{BlobRequest, BlobSource, ForeignRecord, Record, Store, StoreError};
 use crate::digest::Digest;
+use crate::fsx::{self, calls};
 
 /// Provides the blobs of another store.
 #[derive(Debug)]
@@ -39,14 +39,14 @@ fn bring(store: &Store, path: &Path, digest: &Digest) -> Result<(), StoreError> 
 
 /// A file of another user may be readable although it can't be linked.
 fn link_or_copy(from: &Path, to: &Path) -> std::io::Result<()> {
-    fs::hard_link(from, to).or_else(|_| fs::copy(from, to).map(|_| ()))
+    calls::hard_link(from, to).or_else(|_| calls::copy(from, to).map(|_| ()))
 }
 
 /// A store in the `tmp/` of another one, removed on drop.
 #[derive(Debug)]
 pub struct ScratchStore {
     store: Arc<Store>,
-    _folder: tempfile::TempDir,
+    _folder: fsx::DraftFolder,
 }
 
 impl ScratchStore {
@@ -82,10 +82,10 @@ impl ScratchStore {
 /// Copies the files of an index, which only saves time. Index files are replaced as a whole and
 /// never changed, so a link is enough.
 fn copy_index(from: &Path, to: &Path) {
-    let Ok(entries) = fs::read_dir(from) else {
+    let Ok(entries) = calls::read_dir(from) else {
         return;
     };
-    if fs::create_dir_all(to).is_ok() {
+    if calls::create_dir_all(to).is_ok() {
         for entry in entries.flatten() {
             let _ = link_or_copy(&entry.path(), &to.join(entry.file_name()));
         }

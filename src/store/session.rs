@@ -1,14 +1,14 @@
 //! Each process writes under its own folder in `tmp/`, which it keeps locked. A folder with a free
 //! lock belongs to a dead process; the next process that starts to write removes it.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::layout::TMP;
 use super::{Store, StoreError};
-use crate::fsx::{self, Lock};
+use crate::fsx::calls;
+use crate::fsx::{self, DraftFolder, Lock};
 
 /// A process looks dead between creating its folder and locking it, which never takes this long.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -23,11 +23,7 @@ impl Session {
     fn start(tmp: &Path) -> io::Result<Self> {
         fsx::make_folders(tmp)?;
         sweep(tmp)?;
-        let folder = tempfile::Builder::new()
-            .prefix("process-")
-            .rand_bytes(12)
-            .tempdir_in(tmp)?
-            .keep();
+        let folder = DraftFolder::new(tmp, "process-")?.keep();
         // Other users of the store must be able to sweep it.
         fsx::open_as(&folder, tmp);
         let lock = Lock::acquire(&lock_path(&folder))?;
@@ -73,8 +69,8 @@ pub(super) fn oldest(root: &Path) -> io::Result<Option<SystemTime>> {
     let mut oldest = None;
     for folder in fsx::entries(&tmp)? {
         // The lock file is written once; the folder's own time changes with every file in it.
-        let lock = fs::symlink_metadata(lock_path(&folder));
-        let begun = match lock.or_else(|_| fs::symlink_metadata(&folder)) {
+        let lock = calls::symlink_metadata(lock_path(&folder));
+        let begun = match lock.or_else(|_| calls::symlink_metadata(&folder)) {
             // The process has ended.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             metadata => metadata?.modified()?,
@@ -91,7 +87,7 @@ fn lock_path(folder: &Path) -> PathBuf {
 /// Removes what dead processes left in `tmp`. Removes a link itself: its target does not belong to
 /// this store.
 fn sweep(tmp: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(tmp)? {
+    for entry in calls::read_dir(tmp)? {
         let path = entry?.path();
         if !is_young(&path) && is_abandoned(&path) {
             // Another process may be sweeping it, too.
@@ -102,7 +98,7 @@ fn sweep(tmp: &Path) -> io::Result<()> {
 }
 
 fn is_young(path: &Path) -> bool {
-    fs::symlink_metadata(path)
+    calls::symlink_metadata(path)
         .and_then(|metadata| metadata.modified())
         .is_ok_and(|modified| {
             SystemTime::now()

@@ -8,7 +8,6 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -24,6 +23,7 @@ use super::trees::{self, Tree, Trees};
 use super::walk;
 use super::{Store, StoreError};
 use crate::digest::Digest;
+use crate::fsx::calls::{self, File};
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
 /// Digests of outside files. Many threads may use it; [`StatCache::save`] writes new entries.
@@ -116,7 +116,7 @@ impl Folder {
     /// The content of the file at `path`, relative to the folder.
     pub fn blob(&self, path: &str) -> Result<Blob, SourceError> {
         let full = self.root.join(path);
-        let metadata = fs::metadata(&full).map_err(SourceError::io(&full))?;
+        let metadata = calls::metadata(&full).map_err(SourceError::io(&full))?;
         if !metadata.is_file() {
             return Err(SourceError::NotAFile(full));
         }

@@ -1,6 +1,5 @@
 //! Trees of tensors as ordinary `.safetensors` files, which every other tool reads.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::Path;
 
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::artifact::{BlobError, Blobs, TensorEntry, Tensors, dtype};
 use super::tensors::{bytes, keep, problem};
 use crate::fsx;
+use crate::fsx::calls::File;
 
 /// The limit of the format's own library on a header.
 const LARGEST_HEADER: u64 = 100_000_000;

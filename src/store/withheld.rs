@@ -7,7 +7,6 @@
 //! wrote only the digests.) While a node produces encoded images, each has its own marker.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +16,7 @@ use super::layout::WITHHELD;
 use super::packed::Format;
 use super::{BlobError, Port, Record, Store, StoreError};
 use crate::digest::Digest;
+use crate::fsx::calls::{self, File};
 use crate::fsx::{self, Stamp, nanoseconds_since_1970};
 
 /// The folder of the lists.
@@ -85,7 +85,7 @@ impl Store {
             self.place_list(&list, &images)?;
             // The individual markers that were set during production are no longer needed.
             for image in &images {
-                let _ = fs::remove_file(self.marker(image));
+                let _ = calls::remove_file(self.marker(image));
             }
         }
         // The artifact's own marker comes last: if it exists, the others do.
@@ -122,7 +122,7 @@ impl Store {
     /// Removes a marker, and the list of that name: the blob may be shared again.
     pub fn release(&self, digest: &Digest) -> Result<(), StoreError> {
         for path in [self.lists().join(digest.to_hex()), self.marker(digest)] {
-            match fs::remove_file(&path) {
+            match calls::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::io(&path)(error));
                 }
@@ -149,13 +149,13 @@ impl Store {
         let now = nanoseconds_since_1970();
         let root = self.root().join(WITHHELD);
         let mut folders = vec![root.clone()];
-        for entry in fs::read_dir(&root).into_iter().flatten() {
+        for entry in calls::read_dir(&root).into_iter().flatten() {
             folders.push(entry.ok()?.path());
         }
         folders.sort();
         let mut hasher = blake3::Hasher::new();
         for folder in folders {
-            let stamp = match fs::metadata(&folder) {
+            let stamp = match calls::metadata(&folder) {
                 Ok(metadata) => Stamp::of(&metadata),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Stamp::default(),
                 Err(_) => return None,
@@ -186,7 +186,7 @@ impl Store {
 
     fn is_listed(&self, digest: &Digest) -> bool {
         let lists = self.lists();
-        let Ok(names) = fs::read_dir(&lists) else {
+        let Ok(names) = calls::read_dir(&lists) else {
             // Either there are no lists, or they can't be read: then every blob counts as withheld.
             // If even `exists` fails, blobs are not readable either.
             return lists.exists();
@@ -314,7 +314,7 @@ impl Blobs for MarkingStore<'_> {
     }
 
     fn write_file(&self, path: &Path) -> Result<Blob, BlobError> {
-        let mut file = fs::File::open(path).map_err(BlobError::io(path))?;
+        let mut file = File::open(path).map_err(BlobError::io(path))?;
         let (digest, _) = fsx::hash_reader(&mut file).map_err(BlobError::io(path))?;
         self.mark(&digest)?;
         self.0.write_file(path)

@@ -315,6 +315,64 @@ fn one_module_calls_the_readers_of_yaml() {
     assert_eq!(callers, allowed);
 }
 
+/// Files that change no store: they read folders of the user's data, or write to the home folder.
+const OUTSIDE_STORES: &[&str] = &[
+    "remote/aws_profile.rs",
+    "remote/keys.rs",
+    "remote/projects.rs",
+    "store/imagefolder.rs",
+    "store/sources.rs",
+    "store/walk.rs",
+];
+
+/// Tests make every call of `fsx::calls` fail; what calls the file system past it is not tested so.
+#[test]
+fn one_module_calls_the_file_system() {
+    let source = source();
+    let mut past = BTreeSet::new();
+    for file in rust_files(&source) {
+        let relative = file.strip_prefix(&source).unwrap().display().to_string();
+        let is_concerned = ["store/", "remote/", "engine/journal/", "fsx"]
+            .iter()
+            .any(|folder| relative.starts_with(folder));
+        let is_layer = relative == "fsx/calls.rs" || relative.starts_with("fsx/faults/");
+        if !is_concerned || is_layer || relative.ends_with("tests.rs") {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let (code, _) = text
+            .split_once("#[cfg(test)]\nmod tests")
+            .unwrap_or((&text, ""));
+        let found = code.lines().any(|line| calls_files(line));
+        if found {
+            past.insert(relative);
+        }
+    }
+    let allowed: BTreeSet<String> = OUTSIDE_STORES.iter().map(|file| file.to_string()).collect();
+    assert_eq!(past, allowed);
+}
+
+/// Whether a line calls a function of `std::fs`, `rustix::fs` or `tempfile`, or names their `File`.
+fn calls_files(line: &str) -> bool {
+    let line = line.trim_start();
+    if line.starts_with("//") {
+        return false;
+    }
+    let calls = line.match_indices("fs::").any(|(at, _)| {
+        let name = &line[at + 4..];
+        let imports = name.starts_with('{') && line.contains("std::fs::{");
+        name.starts_with(|letter: char| letter.is_ascii_lowercase())
+            || name.starts_with("File::")
+            || name.starts_with("File;")
+            || name.starts_with("DirBuilder")
+            || imports
+                && ["{self", " File", "{File", "DirBuilder"]
+                    .iter()
+                    .any(|it| name.contains(it))
+    });
+    calls || line == "use std::fs;" || line.contains("tempfile::")
+}
+
 /// Folders whose head lists every file. Elsewhere names of kinds and subcommands say enough.
 #[test]
 fn heads_list_the_files_of_their_folder() {

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
-use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::{Coordinator, ExecutionSite, Message, Running};
@@ -23,7 +22,7 @@ use crate::engine::job::{Job, Outcome};
 use crate::engine::job_inputs::{self, InputError};
 use crate::engine::pool::{Limits, Pool};
 use crate::engine::price::short;
-use crate::fsx;
+use crate::fsx::{self, DraftFolder};
 use crate::stages::task::{Progress, Weight};
 use crate::store::{Claim, StoreError};
 
@@ -221,7 +220,7 @@ impl Coordinator<'_> {
     }
 
     /// Executes a job on a thread of this process.
-    fn run_here(&mut self, node: NodeIndex, job: Job, scratch: TempDir) {
+    fn run_here(&mut self, node: NodeIndex, job: Job, scratch: DraftFolder) {
         let store = Arc::clone(self.store);
         let registry = self.registry.clone();
         let cancelled = Arc::clone(&self.cancelled);
@@ -244,7 +243,7 @@ impl Coordinator<'_> {
     }
 
     /// Executes a job in a worker process.
-    fn run_in_worker(&mut self, node: NodeIndex, job: Job, scratch: TempDir) {
+    fn run_in_worker(&mut self, node: NodeIndex, job: Job, scratch: DraftFolder) {
         let outbox = self.outbox.clone();
         let pool = self.pool.get_or_insert_with(|| {
             let command = self.options.worker.clone();

@@ -5,7 +5,6 @@
 //! Journals are not flushed to disk, so one may end anywhere: a truncated last line, or zeros left
 //! by a crash of the machine, are not damage.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use serde::de::DeserializeOwned;
 use super::{Header, JOURNAL_FORMAT};
 use crate::digest::check;
 use crate::fsx;
+use crate::fsx::calls::File;
 
 /// Content that a crash of the machine has lost reads as at least this many zeros.
 const ZEROS: [u8; 16] = [0; 16];

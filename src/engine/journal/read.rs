@@ -2,7 +2,6 @@
 //! journal may end in the middle of a line.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -14,6 +13,7 @@ use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
+use crate::fsx::calls;
 use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
@@ -143,8 +143,8 @@ pub(super) fn all_folders(store: &Store) -> io::Result<Vec<PathBuf>> {
 
 /// When the run in `folder` was last active, or another run found its results unchanged.
 pub(super) fn last_change(folder: &Path) -> io::Result<SystemTime> {
-    let journal = fs::symlink_metadata(folder.join(JOURNAL));
-    match journal.or_else(|_| fs::symlink_metadata(folder)) {
+    let journal = calls::symlink_metadata(folder.join(JOURNAL));
+    match journal.or_else(|_| calls::symlink_metadata(folder)) {
         // A folder that has disappeared meanwhile is not needed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(SystemTime::UNIX_EPOCH),
         metadata => metadata?.modified(),

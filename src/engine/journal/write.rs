@@ -1,6 +1,5 @@
 //! Writes a run's folder.
 
-use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,6 +17,7 @@ use crate::contract::recipe::Recipe;
 use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
+use crate::fsx::calls::File;
 use crate::fsx::{self, Lock};
 use crate::store::Store;
 use crate::workflow::graph::Graph;

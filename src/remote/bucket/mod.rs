@@ -5,7 +5,6 @@ mod bounded;
 mod build;
 mod failure;
 
-use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -26,6 +25,7 @@ use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 use crate::fetch::pace::{Limits, Pace};
 use crate::fetch::web::silence::{self, Expectation, Server};
+use crate::fsx::calls::{self, File};
 use failure::Failure;
 
 pub use build::Kind;
@@ -342,7 +342,7 @@ impl Remote for BucketRemote {
                 if size > LARGEST_WHOLE {
                     return self.wait(name, self.put_parts(&key, path, size));
                 }
-                std::fs::read(path).map_err(local(path))?
+                calls::read(path).map_err(local(path))?
             }
         };
         self.wait(name, self.put_whole(&key, bytes, PutMode::Overwrite))

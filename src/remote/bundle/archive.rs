@@ -2,7 +2,7 @@
 //! interpret differently is rejected: a duplicate name, a local header that differs from the
 //! central directory, bytes outside all entries, compression, links.
 
-use std::fs::File;
+use crate::fsx::calls::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 

@@ -4,11 +4,11 @@
 //! there again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::fsx;
+use crate::fsx::calls::{self, File};
 use crate::remote::mark::{self, MARK};
 
 /// The files of a workflow: plain relative paths and their bytes.
@@ -55,7 +55,7 @@ impl Landing {
     /// Checks that an import of `files` can begin in `folder`: it is new, empty, or has only the
     /// files of an interrupted import of the same files.
     pub fn check(folder: &Path, files: &Files) -> Result<(), LandingError> {
-        let metadata = match fs::symlink_metadata(folder) {
+        let metadata = match calls::symlink_metadata(folder) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => return Err(LandingError::io(folder)(error)),
@@ -63,7 +63,7 @@ impl Landing {
         if metadata.is_file() {
             return Err(LandingError::Occupied(folder.to_path_buf()));
         }
-        let entries = fs::read_dir(folder).map_err(LandingError::io(folder))?;
+        let entries = calls::read_dir(folder).map_err(LandingError::io(folder))?;
         let names: Result<Vec<_>, io::Error> = entries
             .map(|entry| entry.map(|entry| entry.file_name()))
             .collect();
@@ -80,7 +80,7 @@ impl Landing {
     /// Marks `folder`; creates it if it does not exist.
     pub fn begin(folder: &Path, files: &Files) -> Result<Self, LandingError> {
         let made = !folder.exists();
-        fs::create_dir_all(folder).map_err(LandingError::io(folder))?;
+        calls::create_dir_all(folder).map_err(LandingError::io(folder))?;
         let lock = folder.join(LOCK);
         let lock = fsx::Lock::try_acquire(&lock).map_err(LandingError::io(&lock))?;
         let Some(lock) = lock else {
@@ -138,7 +138,7 @@ impl Landing {
         let failed = || LandingError::io(folder);
         fsx::sync_filesystem(folder, &[]).map_err(failed())?;
         let staging = folder.join(STAGING);
-        fs::create_dir_all(&staging).map_err(failed())?;
+        calls::create_dir_all(&staging).map_err(failed())?;
         mark::finish(folder, &staging).map_err(failed())?;
         // The import is complete: a leftover empty folder is not worth an error.
         let _ = fsx::remove_tree(&staging);
@@ -151,12 +151,12 @@ impl Landing {
         // Leftovers that can't be removed are harmless, and the mark stays beside them.
         let staged = fsx::remove_tree(&self.folder.join(STAGING));
         if !self.resumed && staged.is_ok() {
-            let _ = fs::remove_file(self.folder.join(MARK));
+            let _ = calls::remove_file(self.folder.join(MARK));
         }
         drop(self.lock.take());
         if self.made {
             // Fails unless it is empty.
-            let _ = fs::remove_dir(&self.folder);
+            let _ = calls::remove_dir(&self.folder);
         }
     }
 }
@@ -164,7 +164,7 @@ impl Landing {
 /// Checks that everything below `folder` was left by an interrupted import: files of the bundle,
 /// and its own.
 fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingError> {
-    for entry in fs::read_dir(folder).map_err(LandingError::io(folder))? {
+    for entry in calls::read_dir(folder).map_err(LandingError::io(folder))? {
         let entry = entry.map_err(LandingError::io(folder))?;
         let path = entry.path();
         let kind = entry.file_type().map_err(LandingError::io(&path))?;
@@ -196,7 +196,7 @@ fn check_rest(root: &Path, folder: &Path, files: &Files) -> Result<(), LandingEr
 
 fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
+        calls::create_dir_all(folder)?;
     }
     let mut file = File::create_new(path)?;
     file.write_all(content)
@@ -205,6 +205,8 @@ fn write(path: &Path, content: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::mem;
+
+    use std::fs;
 
     use super::*;
 

@@ -2,7 +2,6 @@
 //! names that it constructs itself, and entries below `workflow/` have plain relative paths.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use super::names::{Paths, fault};
 use super::{ABOUT, About, BUNDLE_FORMAT, BundleError, WORKFLOW};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls::File;
 use crate::remote::limited::Limited;
 use crate::remote::names as at;
 use crate::remote::transport::{self, Content, Created, Part, Remote, RemoteError};

@@ -1,7 +1,6 @@
 //! Writes a bundle: entries in the order of `put`, each once.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -13,6 +12,7 @@ use super::names::{Paths, path_fault};
 use super::{ABOUT, About, BundleError, WORKFLOW};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls::File;
 use crate::remote::transport::{Content, Created, Part, Remote, RemoteError};
 
 /// An unfinished bundle. `finish` moves it to its path.
@@ -25,7 +25,7 @@ pub struct BundleWriter {
 }
 
 struct Inner {
-    zip: ZipWriter<tempfile::NamedTempFile>,
+    zip: ZipWriter<fsx::Draft>,
     /// The sizes of entries by name.
     written: BTreeMap<String, u64>,
 }
@@ -83,9 +83,9 @@ impl BundleWriter {
             .into_inner()
             .unwrap_or_else(|held| held.into_inner());
         let file = inner.zip.finish().map_err(|error| io(error.into()))?;
-        file.as_file().sync_all().map_err(io)?;
-        let bytes = file.as_file().metadata().map_err(io)?.len();
-        file.persist(&path).map_err(|error| io(error.error))?;
+        file.file().sync_all().map_err(io)?;
+        let bytes = file.file().metadata().map_err(io)?.len();
+        fsx::place(file, &path).map_err(io)?;
         Ok(bytes)
     }
 

@@ -6,7 +6,6 @@ mod read;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use super::trust::Policy;
 use crate::diag::{Diagnostic, Diagnostics, SourceText};
 use crate::digest::Digest;
 use crate::fsx;
+use crate::fsx::calls;
 
 /// The size limit of the configuration file.
 const MOST_CONFIG: u64 = 4 << 20;
@@ -85,7 +85,7 @@ impl Config {
         change: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let folder = home.config_folder();
-        fs::create_dir_all(folder).map_err(ConfigError::io(folder))?;
+        calls::create_dir_all(folder).map_err(ConfigError::io(folder))?;
         let lock = folder.join("config.lock");
         let _lock = fsx::Lock::acquire(&lock).map_err(ConfigError::io(&lock))?;
         let mut config = Self::read(home)?;
@@ -103,7 +103,7 @@ fn write(path: &Path, config: &Config) -> Result<(), ConfigError> {
     // A link to another file remains a link.
     let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let old = text(&path)?;
-    let mode = fs::metadata(&path).map_or(fsx::SHARED, |metadata| {
+    let mode = calls::metadata(&path).map_or(fsx::SHARED, |metadata| {
         use std::os::unix::fs::MetadataExt;
         metadata.mode() & 0o777
     });

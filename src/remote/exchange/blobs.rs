@@ -1,7 +1,7 @@
 //! Fetches blobs: several at once, large ones in parts, resumed after an interruption, verified
 //! before use.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use super::parallel;
 use super::parts::Parts;
 use super::{Exchange, Peer};
+use crate::fsx::calls::{self, File};
 use crate::fsx::{self, Lock};
 use crate::remote::limited::Limited;
 use crate::remote::names;
@@ -159,7 +160,7 @@ impl Fetch<'_> {
         let count = self.get(&name, part, &mut file)?;
         let total = from + count;
         if total > most || self.wanted.bytes.is_some_and(|bytes| total != bytes) {
-            let _ = fs::remove_file(path);
+            let _ = calls::remove_file(path);
             return Err(FetchError::Forged);
         }
         Ok(())
@@ -179,15 +180,15 @@ impl Fetch<'_> {
         match (fetched, flushed) {
             (Ok(_), Ok(())) => Ok(()),
             (Err(error @ RemoteError::Missing { .. }), _) => {
-                let _ = fs::remove_file(path);
+                let _ = calls::remove_file(path);
                 Err(error.into())
             }
             (Err(RemoteError::Io { source, .. }), _) | (_, Err(source)) => {
-                let _ = fs::remove_file(path);
+                let _ = calls::remove_file(path);
                 Err(FetchError::Compressed(source))
             }
             (Err(error), _) => {
-                let _ = fs::remove_file(path);
+                let _ = calls::remove_file(path);
                 Err(error.into())
             }
         }
@@ -208,5 +209,5 @@ fn open(path: &Path, keep: bool) -> io::Result<File> {
         true => options.append(true),
         false => options.write(true).truncate(true),
     };
-    options.open(path)
+    File::open_with(path, &options)
 }

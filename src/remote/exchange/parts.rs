@@ -1,7 +1,7 @@
 //! Fetches a large object in parts over several connections. A note beside the file lists the
 //! complete parts, so that a later process fetches only the rest.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::fsx;
+use crate::fsx::calls::{self, File};
 use crate::remote::transport::{Part, Remote, RemoteError};
 
 /// Bytes of a part: one second at 130 Mbit/s.
@@ -35,11 +36,8 @@ impl Parts {
         fsx::unlink_if_link(&note)?;
         fsx::give_way(&note);
         let mut options = OpenOptions::new();
-        let file = options
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
+        options.create(true).truncate(false).write(true);
+        let file = File::open_with(path, &options)?;
         let known = file.metadata()?.len() == bytes;
         file.set_len(bytes)?;
         let noted = match known {
@@ -47,7 +45,7 @@ impl Parts {
             false => String::new(),
         };
         if !known {
-            fs::write(&note, "")?;
+            calls::write(&note, "")?;
         }
         let done: Vec<u64> = noted.lines().filter_map(|line| line.parse().ok()).collect();
         let all = 0..bytes.div_ceil(PART);
@@ -68,10 +66,9 @@ impl Parts {
     ) -> Result<(), Failure> {
         let next = AtomicUsize::new(0);
         let failed: Mutex<Option<Failure>> = Mutex::new(None);
-        let note = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.note);
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        let note = File::open_with(&self.note, &options);
         let note = Mutex::new(note.map_err(Err)?);
         std::thread::scope(|scope| {
             for _ in 0..WIDTH.min(self.missing.len()) {
@@ -97,7 +94,7 @@ impl Parts {
         match failed.into_inner().unwrap_or_else(|held| held.into_inner()) {
             Some(failure) => Err(failure),
             None => {
-                let _ = fs::remove_file(&self.note);
+                let _ = calls::remove_file(&self.note);
                 Ok(())
             }
         }

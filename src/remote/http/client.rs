@@ -1,6 +1,5 @@
 //! Sends requests to one server and interprets its responses.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::fetch::sanitize;
 use crate::fetch::urls::{encoded, is_same_host, is_web, joined, without_secrets as shown};
 use crate::fetch::web::silence::{self, Server};
 use crate::fetch::web::{Web, WebError};
+use crate::fsx::calls::File;
 
 const MOST_REDIRECTS: usize = 5;
 /// The number of bytes that are read of the body of an error response.

@@ -5,7 +5,6 @@
 mod client;
 mod listing;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -19,6 +18,7 @@ use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 use crate::fetch::pace::Limits;
 use crate::fetch::sanitize;
+use crate::fsx::calls::File;
 use client::{Answer, HttpClient};
 
 pub use client::is_plain;

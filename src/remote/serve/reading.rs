@@ -1,6 +1,5 @@
 //! Handles reads: whole files, ranges, listings, and queries for many names.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +22,7 @@ use super::ranges::{self, RequestedRange};
 use super::target::Target;
 use super::{Shared, answers};
 use crate::digest::Digest;
+use crate::fsx::calls::File;
 use crate::fsx::{self, Stamp};
 use crate::remote::names::{InRecords, in_records};
 use crate::remote::record_check::MOST_RECORD;

@@ -1,7 +1,6 @@
 //! Handles uploads: writes to a file under `tmp/` while computing the digest, and moves it to its
 //! name only if the digest matches.
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use super::reading::is_nothing;
 use super::target::{Signed, Target};
 use super::{Shared, answers, reading};
 use crate::digest::Digest;
+use crate::fsx::calls;
 use crate::remote::names;
 use crate::remote::record_check::{self, MOST_RECORD};
 use crate::remote::signing::{MOST_ENVELOPE, PublicKey};
@@ -301,7 +301,7 @@ impl Shared {
         if found != *digest {
             return Err(Refused::Digest { found });
         }
-        let envelope = fs::read(incoming.path()).map_err(Refused::here)?;
+        let envelope = calls::read(incoming.path()).map_err(Refused::here)?;
         Revocation::open(&envelope, &PublicKey::from_name(signer))
             .map_err(|error| Refused::Wrong(error.to_string()))?;
         let path = self.store.root().join(names::revocation(signer, digest));
@@ -311,7 +311,7 @@ impl Shared {
 
 /// The bytes of a small upload.
 fn small(incoming: Incoming) -> Result<Vec<u8>, Refused> {
-    fs::read(incoming.path()).map_err(Refused::here)
+    calls::read(incoming.path()).map_err(Refused::here)
 }
 
 fn plain(mut incoming: Incoming, mut steps: mpsc::Receiver<Step>) -> Result<Incoming, Refused> {

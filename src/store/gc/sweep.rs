@@ -3,13 +3,13 @@
 //! is durable.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::decide::{GcInput, GcPlan};
 use crate::digest::Digest;
+use crate::fsx::calls;
 use crate::fsx::{self, Lock};
 use crate::store::inventory::{Outcome, Piece, Transient, entries};
 use crate::store::layout::WITHHELD;
@@ -77,7 +77,7 @@ impl Store {
         }
         if left.is_empty() {
             // Not empty: the folder holds files that are not the store's.
-            let _ = fs::remove_dir(&folder);
+            let _ = calls::remove_dir(&folder);
         }
         Ok(())
     }
@@ -97,11 +97,11 @@ impl Store {
         let path = self.object_path(digest);
         let aside = tmp.join(format!("{digest}.gone"));
         fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
-        match fs::rename(&path, &aside) {
+        match calls::rename(&path, &aside) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             renamed => renamed.map_err(StoreError::io(&path))?,
         }
-        let time = fsx::again(|| fs::symlink_metadata(&aside)?.modified());
+        let time = fsx::again(|| calls::symlink_metadata(&aside)?.modified());
         // A blob whose time is unknown may be in use, too.
         if !time.as_ref().is_ok_and(|time| *time < young) {
             fsx::rename(&aside, &path).map_err(StoreError::io(&path))?;
@@ -140,7 +140,7 @@ impl Store {
 }
 
 fn is_old(path: &Path, young: SystemTime) -> bool {
-    let time = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
+    let time = calls::symlink_metadata(path).and_then(|metadata| metadata.modified());
     time.is_ok_and(|time| time < young)
 }
 

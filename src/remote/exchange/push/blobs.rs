@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::{PendingRecord, Push, PushError, PushReport, io_error};
 use crate::digest::Digest;
+use crate::fsx::calls::File;
 use crate::remote::exchange::parallel;
 use crate::remote::names;
 use crate::remote::transport::{Content, Remote};
@@ -161,7 +162,7 @@ impl Push<'_> {
 fn compresses(path: &Path) -> Result<bool, PushError> {
     use std::io::Read;
     let mut sample = Vec::new();
-    let file = std::fs::File::open(path).map_err(io_error(path))?;
+    let file = File::open(path).map_err(io_error(path))?;
     file.take(SAMPLE as u64)
         .read_to_end(&mut sample)
         .map_err(io_error(path))?;
