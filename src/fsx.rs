@@ -18,12 +18,12 @@ mod removal;
 
 pub use again::again;
 pub use plain::{
-    entries, is_folder, is_link, leads_nowhere, open_plain, read_plain, refuse_links,
+    entries, is_folder, is_link, leads_nowhere, may_exist, open_plain, read_plain, refuse_links,
     unlink_if_link,
 };
 
 use std::ffi::OsStr;
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -66,7 +66,7 @@ impl Stamp {
     /// The number of bytes of [`Stamp::to_bytes`].
     pub const BYTES: usize = 40;
 
-    pub fn of(metadata: &fs::Metadata) -> Self {
+    pub fn of(metadata: &Metadata) -> Self {
         Self {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -174,6 +174,13 @@ pub fn place(mut file: Draft, path: &Path) -> io::Result<()> {
     file.rename(path)
 }
 
+/// As [`place`], and durable once it returns.
+pub fn place_durably(file: Draft, path: &Path) -> io::Result<()> {
+    file.file().sync_all()?;
+    place(file, path)?;
+    sync_folder_of(path)
+}
+
 /// As [`place`], unless there is something at `path`, in a folder that exists; returns whether it
 /// did.
 pub fn place_new(file: Draft, path: &Path) -> io::Result<bool> {
@@ -278,10 +285,7 @@ pub fn replace(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Resul
 
 /// As [`replace`], and durable once it returns: for what a power failure must not lose or empty.
 pub fn replace_durably(path: &Path, folder: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
-    let file = stage(folder, mode, bytes)?;
-    file.file().sync_all()?;
-    place(file, path)?;
-    sync_folder_of(path)
+    place_durably(stage(folder, mode, bytes)?, path)
 }
 
 /// Creates a durable file with `bytes` at `path`, unless one exists; returns `false` if it does.
@@ -335,6 +339,8 @@ pub fn hash_reader(reader: &mut impl Read) -> io::Result<(Digest, u64)> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -1,6 +1,7 @@
 //! Reads files of folders that another user may have created. Such folders may hold links, and
 //! pipes that never answer: these functions open only regular files, and follow no links.
 
+use super::again::again;
 use super::calls::{self, File};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -83,6 +84,13 @@ pub fn is_link(path: &Path) -> bool {
 /// Whether `path` is a link to something that is not there, or to itself.
 pub fn leads_nowhere(path: &Path) -> bool {
     is_link(path) && calls::metadata(path).is_err()
+}
+
+/// Whether there may be something at `path`: also if that can't be determined.
+pub fn may_exist(path: &Path) -> bool {
+    use io::ErrorKind::{NotADirectory, NotFound};
+    let found = again(|| calls::symlink_metadata(path));
+    !found.is_err_and(|error| matches!(error.kind(), NotFound | NotADirectory))
 }
 
 /// Whether `path` is a folder, not a link to one.

@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 /// Removes a tree even if its folders are read-only, or nested so deeply that their paths exceed
 /// the limit of the system.
 pub fn remove_tree(path: &Path) -> io::Result<()> {
-    let Ok(metadata) = calls::symlink_metadata(path) else {
-        return Ok(());
+    let metadata = match calls::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        metadata => metadata?,
     };
     if !metadata.is_dir() {
         return calls::remove_file(path);

@@ -3,6 +3,7 @@
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::names::COMPRESSED;
@@ -11,6 +12,8 @@ use crate::digest::Digest;
 use crate::fsx::calls::File;
 use crate::fsx::{self, Beneath, Stamp, Temporary};
 
+/// What names of records begin with.
+const RECORDS: &str = "records/";
 /// The folder of incomplete files.
 const TMP: &str = "tmp";
 /// Files there that this version has not created are kept for this long.
@@ -24,6 +27,8 @@ pub struct FolderRemote {
     shown: String,
     /// Whether leftovers of killed processes were removed.
     swept: AtomicBool,
+    /// Blobs whose names a power failure may still take.
+    fresh: Mutex<Vec<PathBuf>>,
 }
 
 impl FolderRemote {
@@ -33,6 +38,7 @@ impl FolderRemote {
             root: root.to_path_buf(),
             shown: format!("file://{}", root.display()),
             swept: AtomicBool::new(false),
+            fresh: Mutex::default(),
         }
     }
 
@@ -49,6 +55,20 @@ impl FolderRemote {
             let _ = below.sweep(TMP, OTHERS);
         }
         Ok(below)
+    }
+
+    /// Makes the names of all blobs durable that were written so far.
+    fn make_durable(&self) -> io::Result<()> {
+        let mut fresh = self.fresh();
+        if !fresh.is_empty() {
+            fsx::sync_filesystem(&self.root, &fresh)?;
+            fresh.clear();
+        }
+        Ok(())
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, Vec<PathBuf>> {
+        self.fresh.lock().unwrap_or_else(|held| held.into_inner())
     }
 
     fn failed(&self, name: &str) -> impl FnOnce(io::Error) -> RemoteError + '_ {
@@ -110,7 +130,14 @@ impl FolderRemote {
         let attempt = || -> Result<T, Failure> {
             let below = self.made()?;
             let file = self.staged(&below, content)?;
-            Ok(placed(file, &below, name)?)
+            if name.starts_with(RECORDS) {
+                // A power failure must not keep a record and take its blobs.
+                self.make_durable()?;
+                return Ok(placed(file, &below, name)?);
+            }
+            let placed = placed(file, &below, name)?;
+            self.fresh().push(self.root.join(name));
+            Ok(placed)
         };
         let written = match attempt() {
             // Another host, which does not see the locks of this one, has swept it.

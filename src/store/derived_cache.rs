@@ -180,7 +180,7 @@ impl DerivedCache<'_> {
     fn disk_has_room(&self, needed: u64) -> Result<bool, StoreError> {
         let root = &self.store.root;
         let disk = calls::space(root.as_path());
-        let disk = disk.map_err(|error| StoreError::io(root)(error.into()))?;
+        let disk = disk.map_err(StoreError::io(root))?;
         let free = disk.f_bavail * disk.f_frsize;
         Ok(free > needed && free - needed > disk.f_blocks * disk.f_frsize / SPARE)
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::artifact::{Artifact, BlobError};
@@ -98,32 +98,55 @@ impl Store {
     /// Adds records, whose blobs may be missing here, with their signatures.
     pub fn adopt(&self, foreign: &[ForeignRecord]) -> Result<(), StoreError> {
         // Signatures first: once a record is visible, it may be shared with them.
+        let mut staged = Vec::new();
         for ForeignRecord { record, signatures } in foreign {
             let digest = record.digest();
             for signature in signatures {
-                self.add_signature(&record.key, &digest, signature)?;
+                staged.extend(self.stage_signature(&record.key, &digest, signature)?);
             }
+        }
+        // A signature gets its name once a crash can't empty it: a name counts as a signature.
+        if !staged.is_empty() {
+            let files = staged.iter().map(|(file, _)| file.path().to_path_buf());
+            self.flush(&files.collect::<Vec<_>>())?;
+        }
+        for (file, path) in staged {
+            fsx::place(file, &path).map_err(StoreError::io(&path))?;
         }
         let records: Vec<Record> = foreign.iter().map(|one| one.record.clone()).collect();
         self.publish_without_blobs(&records).map(|_| ())
     }
 
-    /// Stores a signature beside a record.
+    /// Stores a signature beside a record. When it returns, the signature survives a crash.
     pub fn add_signature(
         &self,
         key: &Digest,
         record: &Digest,
         signature: &Signature,
     ) -> Result<(), StoreError> {
+        let Some((file, path)) = self.stage_signature(key, record, signature)? else {
+            return Ok(());
+        };
+        fsx::place_durably(file, &path).map_err(StoreError::io(&path))
+    }
+
+    /// A signature under a temporary name, with its final one; `None` if it is there.
+    fn stage_signature(
+        &self,
+        key: &Digest,
+        record: &Digest,
+        signature: &Signature,
+    ) -> Result<Option<(fsx::Draft, PathBuf)>, StoreError> {
         let name = format!("{record}.{}.sig", signature.signer);
         let path = self.record_folder(key).join(name);
-        if path.exists() {
-            return Ok(());
+        // One with other content may be damaged.
+        if fsx::read_plain(&path).is_ok_and(|bytes| bytes == signature.envelope) {
+            return Ok(None);
         }
         let tmp = self.session_folder()?;
-        fsx::refuse_links(&self.root, &path)
-            .and_then(|()| fsx::replace(&path, &tmp, fsx::SEALED, &signature.envelope))
-            .map_err(StoreError::io(&path))
+        let staged = fsx::refuse_links(&self.root, &path)
+            .and_then(|()| fsx::stage(&tmp, fsx::SEALED, &signature.envelope));
+        Ok(Some((staged.map_err(StoreError::io(&path))?, path)))
     }
 
     /// All signatures of a record, sorted by signer.

@@ -26,9 +26,10 @@ impl Incoming {
         self.file.path()
     }
 
-    /// Renames it to `path`, on the store's file system; replaces an existing file.
-    pub fn place(self, path: &Path) -> Result<(), BlobError> {
-        fsx::place(self.file, path).map_err(BlobError::io(path))
+    /// Renames it to `path`, on the store's file system, and makes it durable; replaces an existing
+    /// file.
+    pub fn place_durably(self, path: &Path) -> Result<(), BlobError> {
+        fsx::place_durably(self.file, path).map_err(BlobError::io(path))
     }
 }
 

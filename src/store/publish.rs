@@ -163,7 +163,7 @@ impl Store {
         Ok(appeared)
     }
 
-    fn flush(&self, files: &[PathBuf]) -> Result<(), StoreError> {
+    pub(super) fn flush(&self, files: &[PathBuf]) -> Result<(), StoreError> {
         fsx::sync_filesystem(&self.root, files).map_err(StoreError::io(&self.root))
     }
 }

@@ -45,7 +45,7 @@ impl References {
 impl Store {
     /// Whether the blob `digest` must not leave this store.
     pub fn is_withheld(&self, digest: &Digest) -> bool {
-        self.marker(digest).exists() || self.is_listed(digest)
+        fsx::may_exist(&self.marker(digest)) || self.is_listed(digest)
     }
 
     /// Whether a record may be shared. It may not if it contains withheld content: small arrays are
@@ -188,14 +188,13 @@ impl Store {
         let lists = self.lists();
         let Ok(names) = calls::read_dir(&lists) else {
             // Either there are no lists, or they can't be read: then every blob counts as withheld.
-            // If even `exists` fails, blobs are not readable either.
-            return lists.exists();
+            return fsx::may_exist(&lists);
         };
         names.into_iter().any(|entry| match entry {
             Ok(entry) => match self.list(&entry.path()) {
                 Some(list) => list.binary_search(digest).is_ok(),
                 // Removed in the meantime, or not readable.
-                None => entry.path().exists(),
+                None => fsx::may_exist(&entry.path()),
             },
             Err(_) => true,
         })

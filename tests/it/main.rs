@@ -21,6 +21,7 @@ mod described;
 mod documentation;
 mod engine;
 mod examples;
+mod faults;
 mod fixtures;
 mod folder_remote;
 mod gpu;

@@ -97,7 +97,7 @@ impl WorkflowIdentity {
 /// Identifies the workflow file at `path`. The path can't be recovered without the store's
 /// identity, because journals may be shared.
 pub fn place(path: &Path, store: &Store) -> Option<Digest> {
-    let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
     let mut hasher = blake3::Hasher::new_keyed(store.id()?.as_bytes());
     hasher.update(b"place of a workflow\n");
     hasher.update(path.as_os_str().as_encoded_bytes());

@@ -379,6 +379,3 @@ impl Plan {
         self.state.lock().unwrap_or_else(|held| held.into_inner())
     }
 }
-
-#[cfg(all(test, target_os = "linux"))]
-mod tests;

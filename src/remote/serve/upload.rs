@@ -305,7 +305,7 @@ impl Shared {
         Revocation::open(&envelope, &PublicKey::from_name(signer))
             .map_err(|error| Refused::Wrong(error.to_string()))?;
         let path = self.store.root().join(names::revocation(signer, digest));
-        incoming.place(&path).map_err(Refused::here)
+        incoming.place_durably(&path).map_err(Refused::here)
     }
 }
 

@@ -40,7 +40,33 @@ impl Store {
             remove(folder)?;
         }
         self.remove_samples(input, plan)?;
-        self.remove_markers(input, plan)
+        self.remove_markers(input, plan)?;
+        self.remove_stray_signatures(input.young)
+    }
+
+    /// Removes the signatures of records that are gone: of a removal that did not come to its end.
+    /// An adoption writes signatures before their record.
+    fn remove_stray_signatures(&self, young: SystemTime) -> Result<(), StoreError> {
+        for key in self.keys()? {
+            let folder = self.record_folder(&key);
+            let records = list(&folder)?;
+            let mut left = 0;
+            for (name, path) in entries(&folder)? {
+                let of_a_record = records
+                    .iter()
+                    .any(|record| name.starts_with(&record.to_hex()));
+                if name.ends_with(".sig") && !of_a_record && is_old(&path, young) {
+                    remove(&path)?;
+                } else {
+                    left += 1;
+                }
+            }
+            if left == 0 {
+                // Another process may have written there.
+                let _ = calls::remove_dir(&folder);
+            }
+        }
+        Ok(())
     }
 
     /// Removes samples of which no record is left.

@@ -3,7 +3,7 @@
 mod accept;
 mod bench;
 mod documents;
-mod probe;
+pub mod probe;
 mod reuse;
 mod together;
 mod trouble;

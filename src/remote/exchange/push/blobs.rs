@@ -1,6 +1,6 @@
 //! Pushes the blobs of records: those that the remote lacks, compressed if that is worthwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use super::{PendingRecord, Push, PushError, PushReport, io_error};
@@ -9,7 +9,7 @@ use crate::fsx::calls::File;
 use crate::remote::exchange::parallel;
 use crate::remote::names;
 use crate::remote::transport::{Content, Remote};
-use crate::store::{Blobs, StoredRecord};
+use crate::store::{BlobError, Blobs, StoredRecord};
 
 /// The minimum size for trying compression.
 const WORTH_COMPRESSING: u64 = 4096;
@@ -67,11 +67,10 @@ impl Push<'_> {
         let mut named = BTreeMap::new();
         for port in stored.record.ports.values() {
             if port.inline.is_none() {
-                if !self.store.has(&port.digest) {
+                let Some(size) = self.size(&port.digest)? else {
                     total.absent += 1;
                     continue;
-                }
-                let size = self.store.size(&port.digest)?;
+                };
                 named.insert(port.digest, size);
             }
             let artifact = self.store.artifact(port)?;
@@ -81,18 +80,34 @@ impl Push<'_> {
             // Only encoded images that were made here are blobs; others are in their original
             // folder.
             for image in artifact.encoded_images() {
-                if self.store.has(&image) {
-                    named.insert(image, self.store.size(&image)?);
+                if let Some(size) = self.size(&image)? {
+                    named.insert(image, size);
                 }
+            }
+        }
+        // Before all else: what can't be looked at is not absent, and the push fails.
+        let mut here = BTreeSet::new();
+        for digest in named.keys() {
+            if self.size(digest)?.is_some() {
+                here.insert(*digest);
             }
         }
         let all = named.len();
         named.retain(|digest, _| !self.store.is_withheld(digest));
         total.withheld += all - named.len();
         let may_go = named.len();
-        named.retain(|digest, _| self.store.has(digest));
+        named.retain(|digest, _| here.contains(digest));
         total.absent += may_go - named.len();
         Ok(named)
+    }
+
+    /// The size of a blob; `None` if it is not here.
+    fn size(&self, digest: &Digest) -> Result<Option<u64>, PushError> {
+        match self.store.size(digest) {
+            Ok(size) => Ok(Some(size)),
+            Err(BlobError::Missing(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The forms of `blobs` at the remote.

@@ -1,9 +1,12 @@
+//! The layer of faults itself: it follows every change, fails where it should, and models the disk.
+
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
-use super::*;
-use crate::fsx::{self, Lock, SEALED, SHARED};
+use ribflow::fsx::faults::{Call, Fault, Survives, arm};
+use ribflow::fsx::{self, Lock, SEALED, SHARED};
 
 /// Every kind of change that the layer offers.
 fn change(root: &Path) -> io::Result<()> {

@@ -1,0 +1,86 @@
+//! Faults at every call: each operation on a store is repeated with every kind of fault at every
+//! call that it makes to the file system, and with a power failure there.
+//!
+//! `RIBFLOW_TEST_FAULTS=N` draws N times as many power failures and random walks.
+
+mod layer;
+mod operations;
+mod runs;
+mod space;
+mod walk;
+
+use std::time::Instant;
+
+use walk::Walk;
+
+/// How many times as many random cases as by default.
+fn factor() -> u64 {
+    let given = std::env::var("RIBFLOW_TEST_FAULTS").ok();
+    given.map_or(1, |text| text.parse().expect("a number of times"))
+}
+
+fn walk_over(operation: &operations::Operation) {
+    let start = Instant::now();
+    let walk = Walk::over(operation, factor());
+    // Shown with `--nocapture`, as in CI.
+    println!(
+        "faults: {}: {} calls, {} cases, {} faults fired, {:.1} s",
+        operation.name,
+        walk.calls,
+        walk.cases,
+        walk.fired,
+        start.elapsed().as_secs_f64(),
+    );
+    assert!(walk.cases >= operation.least, "{} cases", walk.cases);
+    assert!(walk.fired >= walk.cases, "{} faults fired", walk.fired);
+}
+
+#[test]
+fn a_blob_survives_a_fault_at_every_call() {
+    walk_over(&operations::PUT);
+}
+
+#[test]
+fn a_record_survives_a_fault_at_every_call() {
+    walk_over(&operations::RECORD);
+}
+
+#[test]
+fn a_cleaning_survives_a_fault_at_every_call() {
+    walk_over(&operations::CLEAN);
+}
+
+#[test]
+fn a_push_survives_a_fault_at_every_call() {
+    walk_over(&operations::PUSH);
+}
+
+#[test]
+fn a_pull_survives_a_fault_at_every_call() {
+    walk_over(&operations::PULL);
+}
+
+#[test]
+fn an_import_survives_a_fault_at_every_call() {
+    walk_over(&operations::IMPORT);
+}
+
+#[test]
+fn a_check_survives_a_fault_at_every_call() {
+    walk_over(&operations::VERIFY);
+}
+
+#[test]
+fn an_upload_survives_a_fault_at_every_call() {
+    walk_over(&operations::UPLOAD);
+}
+
+#[test]
+fn a_run_survives_a_fault_at_every_call() {
+    walk_over(&operations::RUN);
+}
+
+#[test]
+fn runs_survive_faults_one_after_another() {
+    runs::walk(400 * factor());
+}
