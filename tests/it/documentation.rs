@@ -73,6 +73,36 @@ fn links_between_pages_lead_somewhere() {
     }
 }
 
+#[test]
+fn every_test_that_a_guarantee_names_exists() {
+    let page = root().join("docs/guarantees.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let named = quoted(&text).into_iter().filter(|name| is_test(name));
+    let named: Vec<&str> = named.collect();
+    assert!(named.len() > 20, "{named:?}");
+    for name in named {
+        assert!(test_exists(name), "`{name}` is not a test");
+    }
+}
+
+/// Whether a text is the path of a test: `store::processes::killed_at_any_moment`.
+fn is_test(text: &str) -> bool {
+    let letters =
+        |letter: char| letter.is_ascii_lowercase() || matches!(letter, '_' | ':' | '0'..='9');
+    let last = text.rsplit("::").next().unwrap_or_default();
+    text.contains("::") && text.chars().all(letters) && last.contains('_')
+}
+
+fn test_exists(name: &str) -> bool {
+    let (module, function) = name.rsplit_once("::").expect("a path");
+    let file = root().join("tests/it").join(module.replace("::", "/"));
+    let mut files = [file.with_extension("rs"), file.join("mod.rs")].into_iter();
+    files.any(|file| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.contains(&format!("fn {function}("))
+    })
+}
+
 /// The texts in backticks of a page.
 fn quoted(page: &str) -> Vec<&str> {
     page.lines()

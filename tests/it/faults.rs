@@ -13,6 +13,9 @@ use std::time::Instant;
 
 use walk::Walk;
 
+/// The least number of faults of random runs, as docs/guarantees.md states it.
+const RANDOM_CASES: usize = 800;
+
 /// How many times as many random cases as by default.
 fn factor() -> u64 {
     let given = std::env::var("RIBFLOW_TEST_FAULTS").ok();
@@ -83,4 +86,60 @@ fn a_run_survives_a_fault_at_every_call() {
 #[test]
 fn runs_survive_faults_one_after_another() {
     runs::walk(400 * factor());
+}
+
+/// The walks together are as long as the project promises, and the page states the length of each.
+#[test]
+fn the_page_states_the_length_of_every_walk() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/guarantees.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let walks = [
+        (
+            "a_blob_survives_a_fault_at_every_call",
+            operations::PUT.least,
+        ),
+        (
+            "a_record_survives_a_fault_at_every_call",
+            operations::RECORD.least,
+        ),
+        (
+            "a_run_survives_a_fault_at_every_call",
+            operations::RUN.least,
+        ),
+        (
+            "a_cleaning_survives_a_fault_at_every_call",
+            operations::CLEAN.least,
+        ),
+        (
+            "a_check_survives_a_fault_at_every_call",
+            operations::VERIFY.least,
+        ),
+        (
+            "a_push_survives_a_fault_at_every_call",
+            operations::PUSH.least,
+        ),
+        (
+            "a_pull_survives_a_fault_at_every_call",
+            operations::PULL.least,
+        ),
+        (
+            "an_import_survives_a_fault_at_every_call",
+            operations::IMPORT.least,
+        ),
+        (
+            "an_upload_survives_a_fault_at_every_call",
+            operations::UPLOAD.least,
+        ),
+        ("runs_survive_faults_one_after_another", RANDOM_CASES),
+    ];
+    for (test, least) in walks {
+        let line = page
+            .lines()
+            .find(|line| line.contains(&format!("`faults::{test}`")));
+        let line = line.unwrap_or_else(|| panic!("no line for {test}"));
+        let digits: String = line.chars().filter(|letter| *letter != ',').collect();
+        assert!(digits.contains(&format!("| {least} |")), "{least}: {line}");
+    }
+    let all: usize = walks.iter().map(|(_, least)| least).sum();
+    assert!(all >= 20_000, "{all}");
 }

@@ -143,6 +143,7 @@ pub fn walk(walks: u64) {
         "faults: random runs: {walks} walks, {cases} cases, {fired} faults fired, {:.1} s",
         start.elapsed().as_secs_f64()
     );
+    assert!(cases >= super::RANDOM_CASES, "{cases}");
     assert!(fired * 2 > cases, "{fired} of {cases}");
 }
 
