@@ -1,13 +1,15 @@
 //! `ribflow push`: sends results to a remote.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
 use clap::Args;
+use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::invocation::other_settings;
+use super::invocation::{other_settings, quoted};
 use super::locations::Locations;
 use super::stores;
 use super::transfer::{self, TransferArguments};
@@ -18,6 +20,8 @@ use crate::remote::Exchange;
 use crate::remote::exchange::{PushOptions, PushReport};
 use crate::stages;
 use crate::store::{Store, StoredRecord};
+use crate::workflow::graph::Graph;
+use crate::workflow::withheld::Withheld;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
@@ -66,6 +70,7 @@ pub fn run(
     let survey = engine::survey(&graph, &store, &common.device.to_string())?;
     let records = survey.into_records();
     let nodes = (records.len(), graph.dag.node_count());
+    let outdated = may_go(&graph, &store, &records);
     let records = transfer::distinct(records.into_values());
     let pushed = push(&exchange, &store, &records, moving, *check);
     if pushed.is_ok() && !moving.dry_run {
@@ -81,6 +86,13 @@ pub fn run(
             for line in lines(&pushed, moving, nodes) {
                 writeln!(output, "{line}")?;
             }
+            if outdated {
+                let file = quoted(&moving.target.workflow.file.display().to_string());
+                writeln!(
+                    output,
+                    "some of it may go by `share: true` as the file has it now: `ribflow cache release {file}`"
+                )?;
+            }
             if nodes.0 < nodes.1
                 && let Some(note) = other_settings(&store, &graph)
             {
@@ -89,6 +101,17 @@ pub fn run(
         }
     }
     Ok(Exit::Done)
+}
+
+/// Whether the store withholds results that the file allows to share by now.
+fn may_go(graph: &Graph, store: &Store, records: &BTreeMap<NodeIndex, StoredRecord>) -> bool {
+    let withheld = Withheld::of(graph);
+    records.iter().any(|(node, record)| {
+        let mut ports = record.record.ports.iter();
+        ports.any(|(name, port)| {
+            !withheld.is_withheld(*node, name) && store.is_withheld(&port.digest)
+        })
+    })
 }
 
 fn push(

@@ -58,6 +58,7 @@ fn value(results: &Value, id: &str, metric: &str) -> f64 {
 fn chosen(results: &Value, id: &str) -> Vec<String> {
     let mut lines = results["selections"].as_array().unwrap().iter();
     let line = lines.find(|line| line["id"] == id).unwrap();
+    assert_eq!(line["by"], "loss");
     let names = line["chosen"].as_array().unwrap().iter();
     names
         .map(|name| name.as_str().unwrap().to_string())

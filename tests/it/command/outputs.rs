@@ -10,6 +10,7 @@ use ribflow::store::export::export;
 use serde_json::json;
 
 use super::Bench;
+use crate::space::TestSpace;
 
 /// What a line leaves in the output `x`.
 fn tree(bench: &mut Bench, run: &str) -> Files {
@@ -236,5 +237,52 @@ fn a_tree_of_links_without_an_end_is_refused() {
     assert_eq!(
         listing(&tree(&mut bench, &few)).len(),
         64 + 32 + 16 + 8 + 4 + 2 + 1
+    );
+}
+
+/// `share: true` that is added later counts once the store knows of it, and `push` says so.
+#[test]
+fn a_push_says_how_a_later_share_takes_effect() {
+    let space = TestSpace::new();
+    let picture = crate::fixtures::copies().join("../images/rgb.png");
+    space.write("photos/cat/1.png", std::fs::read(picture).unwrap());
+    let file = |table: &str| {
+        format!(
+            "ribflow: 1\nname: w\nstages:\n  pics: {{ use: dataset, with: {{ folder: photos }} }}\n  t:\n    use: \
+             command\n    needs: {{ pics: pics.images }}\n    with: {{ run: 'echo a,b > out/t.csv; echo 1,2 >> \
+             out/t.csv', outputs: {{ t: {table} }} }}\n"
+        )
+    };
+    space.write("w.yaml", file("table"));
+    space.run(&["run", "w.yaml", "-q"]).ok();
+    space.run(&["key", "generate"]).ok();
+    std::fs::create_dir(space.path("lab")).unwrap();
+    let folder = space.path("lab").display().to_string();
+    space
+        .run(&["remote", "add", "lab", &folder, "--write"])
+        .ok();
+    let push = || {
+        space
+            .run(&["push", "w.yaml", "--remote", "lab"])
+            .expect(0)
+            .stdout
+    };
+    let hint = "`ribflow cache release w.yaml`";
+    let first = push();
+    assert!(
+        first.contains("1 blob withheld") && !first.contains(hint),
+        "{first}"
+    );
+    space.write("w.yaml", file("{ table: { share: true } }"));
+    let again = push();
+    assert!(
+        again.contains("1 blob withheld") && again.contains(hint),
+        "{again}"
+    );
+    space.run(&["cache", "release", "w.yaml"]).ok();
+    let last = push();
+    assert!(
+        last.contains("1 blob went") && !last.contains("withheld"),
+        "{last}"
     );
 }
