@@ -41,7 +41,7 @@ pub enum ExportError {
     #[error("{}: {source}", path.display())]
     Image {
         path: PathBuf,
-        source: image::ImageError,
+        source: png::EncodingError,
     },
     #[error(transparent)]
     Blob(#[from] BlobError),
@@ -327,21 +327,26 @@ fn is_name(name: &str) -> bool {
 }
 
 fn write_png(path: &Path, pixels: &[u8], height: usize, width: usize) -> Result<(), ExportError> {
-    use image::ImageEncoder;
     make_parent(path)?;
-    let mut bytes = Vec::new();
-    image::codecs::png::PngEncoder::new(&mut bytes)
-        .write_image(
-            pixels,
-            width as u32,
-            height as u32,
-            image::ExtendedColorType::Rgb8,
-        )
-        .map_err(|source| ExportError::Image {
+    let bytes =
+        encoded(pixels, height as u32, width as u32).map_err(|source| ExportError::Image {
             path: path.to_path_buf(),
             source,
         })?;
     create(path, |file| file.write_all(&bytes))
+}
+
+fn encoded(pixels: &[u8], height: u32, width: u32) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.set_filter(png::Filter::Adaptive);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(bytes)
 }
 
 fn json(value: &impl serde::Serialize) -> Value {

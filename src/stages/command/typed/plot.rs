@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use image::ImageReader;
+use png::{Decoder, Limits};
 
 use super::{OutputFile, one_file};
 use crate::stages::command::outputs::extension_of;
@@ -12,6 +12,8 @@ use crate::store::artifact::Files;
 const MOST_BYTES: u64 = 16 << 20;
 /// Pixels on a side of a PNG.
 const LARGEST: u32 = 10_000;
+/// Bytes of a PNG's pixels.
+const MOST_PIXEL_BYTES: usize = 512 << 20;
 
 pub(super) fn read(file: &OutputFile, path: &str, context: &Context) -> Result<Files, TaskError> {
     let bytes = file.bytes(MOST_BYTES)?;
@@ -26,18 +28,25 @@ pub(super) fn read(file: &OutputFile, path: &str, context: &Context) -> Result<F
 }
 
 fn check_png(bytes: &[u8]) -> Result<(), String> {
-    let reader = ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
-    let (width, height) = reader
-        .into_dimensions()
-        .map_err(|error| error.to_string())?;
+    let limits = Limits {
+        bytes: MOST_PIXEL_BYTES,
+    };
+    let decoder = Decoder::new_with_limits(Cursor::new(bytes), limits);
+    let mut reader = decoder.read_info().map_err(|error| error.to_string())?;
+    let (width, height) = reader.info().size();
     if width.max(height) > LARGEST {
         return Err(format!(
             "{width} × {height} pixels are more than {LARGEST} on a side"
         ));
     }
-    let mut reader = ImageReader::with_format(Cursor::new(bytes), image::ImageFormat::Png);
-    reader.limits(image::Limits::default());
-    reader.decode().map(drop).map_err(|error| error.to_string())
+    let size = reader.output_buffer_size();
+    let size = size
+        .filter(|size| *size <= MOST_PIXEL_BYTES)
+        .ok_or_else(|| {
+            format!("{width} × {height} pixels are more than {MOST_PIXEL_BYTES} bytes")
+        })?;
+    let decoded = reader.next_frame(&mut vec![0; size]);
+    decoded.map(drop).map_err(|error| error.to_string())
 }
 
 /// The SVG without anything that runs, links or loads.
