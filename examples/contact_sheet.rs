@@ -5,8 +5,6 @@ use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
-use image::{Rgb, RgbImage};
 use ribflow::ml::data::mini_rib::{Collection, SIDE, Split, classes, render};
 
 /// Pixels of the sheet per pixel of an image.
@@ -17,6 +15,38 @@ const CELL: usize = SIDE * ZOOM + 2;
 const MARGIN_LEFT: usize = 84;
 const MARGIN_TOP: usize = 20;
 
+/// An RGB picture.
+struct Sheet {
+    width: usize,
+    height: usize,
+    pixels: Vec<[u8; 3]>,
+}
+
+impl Sheet {
+    fn white(width: usize, height: usize) -> Self {
+        Self {
+            width,
+            height,
+            pixels: vec![[255; 3]; width * height],
+        }
+    }
+
+    fn put(&mut self, x: usize, y: usize, colour: [u8; 3]) {
+        self.pixels[y * self.width + x] = colour;
+    }
+
+    fn save(&self, path: &str) -> Result<(), Box<dyn Error>> {
+        let file = BufWriter::new(File::create(path)?);
+        let mut encoder = png::Encoder::new(file, self.width as u32, self.height as u32);
+        encoder.set_color(png::ColorType::Rgb);
+        encoder.set_compression(png::Compression::High);
+        encoder.set_filter(png::Filter::Up);
+        let mut writer = encoder.write_header()?;
+        writer.write_image_data(self.pixels.as_flattened())?;
+        Ok(writer.finish()?)
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args()
         .nth(1)
@@ -24,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let classes = classes();
     let width = MARGIN_LEFT + classes.len() * REPEATS * CELL;
     let height = MARGIN_TOP + Collection::ALL.len() * CELL;
-    let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([255; 3]));
+    let mut sheet = Sheet::white(width, height);
     for (label, class) in classes.iter().enumerate() {
         write(&mut sheet, class, MARGIN_LEFT + label * REPEATS * CELL, 4);
     }
@@ -43,32 +73,30 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
-    let file = BufWriter::new(File::create(&path)?);
-    let encoder = PngEncoder::new_with_quality(file, CompressionType::Best, FilterType::Up);
-    sheet.write_with_encoder(encoder)?;
+    sheet.save(&path)?;
     println!("{path}: {width} x {height}");
     Ok(())
 }
 
-fn paste(sheet: &mut RgbImage, pixels: &[u8], left: usize, top: usize) {
+fn paste(sheet: &mut Sheet, pixels: &[u8], left: usize, top: usize) {
     for y in 0..SIDE * ZOOM {
         for x in 0..SIDE * ZOOM {
             let at = (y / ZOOM * SIDE + x / ZOOM) * 3;
-            let colour = Rgb([pixels[at], pixels[at + 1], pixels[at + 2]]);
-            sheet.put_pixel((left + x) as u32, (top + y) as u32, colour);
+            let colour = [pixels[at], pixels[at + 1], pixels[at + 2]];
+            sheet.put(left + x, top + y, colour);
         }
     }
 }
 
 /// Writes in letters of 3 × 5 dots, each dot 2 × 2 pixels.
-fn write(sheet: &mut RgbImage, text: &str, left: usize, top: usize) {
+fn write(sheet: &mut Sheet, text: &str, left: usize, top: usize) {
     for (index, letter) in text.chars().enumerate() {
         let rows = glyph(letter);
         for dot in 0..15 {
             if rows >> (14 - dot) & 1 == 1 {
                 let (x, y) = (left + (index * 4 + dot % 3) * 2, top + dot / 3 * 2);
                 for (dx, dy) in [(0, 0), (1, 0), (0, 1), (1, 1)] {
-                    sheet.put_pixel((x + dx) as u32, (y + dy) as u32, Rgb([40; 3]));
+                    sheet.put(x + dx, y + dy, [40; 3]);
                 }
             }
         }

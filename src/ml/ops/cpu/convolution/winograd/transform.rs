@@ -131,7 +131,7 @@ fn halves(low: __m256, high: __m256) -> [__m256; 2] {
 /// If a line or the target is too short.
 pub fn forward(lines: Lines, tiles: usize, target: &mut [f32], stride: usize) {
     let whole = tiles.next_multiple_of(TOGETHER);
-    assert!(lines.even.len().min(lines.odd.len()) >= 3 * lines.pitch + whole + 1);
+    assert!(lines.even.len().min(lines.odd.len()) > 3 * lines.pitch + whole);
     assert!(target.len() >= 15 * stride + whole);
     // SAFETY: the lengths were checked, and the callers have checked for AVX2.
     unsafe { forward_avx2(lines, tiles, target.as_mut_ptr(), stride) }
@@ -140,6 +140,10 @@ pub fn forward(lines: Lines, tiles: usize, target: &mut [f32], stride: usize) {
 /// # Safety
 /// The processor has AVX2; lines and target have the lengths that [`forward`] checks.
 #[target_feature(enable = "avx2")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "the same element of several arrays"
+)]
 unsafe fn forward_avx2(lines: Lines, tiles: usize, target: *mut f32, stride: usize) {
     let (even, odd) = (lines.even.as_ptr(), lines.odd.as_ptr());
     for tile in (0..tiles).step_by(TOGETHER) {
@@ -200,6 +204,10 @@ pub fn gradient(lines: Lines, tiles: usize, target: &mut [f32], stride: usize) {
 /// # Safety
 /// The processor has AVX2; lines and target have the lengths that [`gradient`] checks.
 #[target_feature(enable = "avx2")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "the same element of several arrays"
+)]
 unsafe fn gradient_avx2(lines: Lines, tiles: usize, target: *mut f32, stride: usize) {
     let zero = _mm256_setzero_ps();
     for tile in (0..tiles).step_by(TOGETHER) {
@@ -249,6 +257,10 @@ pub fn inverse(values: &[f32], stride: usize, upper: &mut [f32], lower: &mut [f3
 /// # Safety
 /// The processor has AVX2; the values have the length that [`inverse`] checks.
 #[target_feature(enable = "avx2")]
+#[expect(
+    clippy::needless_range_loop,
+    reason = "the same element of several arrays"
+)]
 unsafe fn inverse_avx2(values: *const f32, stride: usize, upper: &mut [f32], lower: &mut [f32]) {
     let width = upper.len();
     let mut column = 0;
