@@ -29,8 +29,8 @@ pub struct Common {
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub out: Option<PathBuf>,
 
-    /// Number of cores for the whole run [default: all]
-    #[arg(long, global = true, value_name = "N")]
+    /// Number of cores for the whole run, at most 4096 [default: all]
+    #[arg(long, global = true, value_name = "N", value_parser = threads)]
     pub threads: Option<NonZeroUsize>,
 
     /// Device for models: auto, cpu, cuda or cuda:N
@@ -48,6 +48,16 @@ pub struct Common {
     /// Print more detail; -vv also logs internals (see RIBFLOW_LOG)
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub verbose: u8,
+}
+
+/// More than any machine has: a typing error must not start a million threads.
+const MOST_THREADS: usize = 4096;
+
+fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text.parse::<NonZeroUsize>() {
+        Ok(count) if count.get() <= MOST_THREADS => Ok(count),
+        _ => Err(format!("a number from 1 to {MOST_THREADS} is expected")),
+    }
 }
 
 impl Common {

@@ -15,7 +15,9 @@ use crate::contract::port::{OutputSpec, PortType};
 use crate::ml::data::classes::is_same;
 use crate::ml::metrics::mcnemar;
 use crate::store::artifact::{Artifact, Better, Metric, Metrics, Table};
-use crate::workflow::kind::{Comparison, InputSpec, Meaning, OnlyWith, Withholds};
+use crate::workflow::kind::{
+    Comparison, InputSpec, Meaning, OnlyWith, Origins, ParameterProblem, Withholds,
+};
 use sheet::Difference;
 
 /// Compares the predictions of two evaluations (`predictions: true`) on the same images.
@@ -96,6 +98,10 @@ impl Stage for Compare {
         outputs
     }
 
+    fn origin_problems(&self, given: &dyn Fn() -> Origins) -> Vec<ParameterProblem> {
+        other_data(&given()).into_iter().collect()
+    }
+
     fn withholds(&self) -> Withholds {
         Withholds::WhatComesIn
     }
@@ -150,6 +156,23 @@ impl Stage for Compare {
             _ => outputs.and(SHOWN, self.sheet(context, &a, &b)?),
         })
     }
+}
+
+/// The first input on other data than `a`. Predictions that are not those of an evaluation can't be
+/// checked.
+fn other_data(origins: &Origins) -> Option<ParameterProblem> {
+    let first = |input: &str| origins.get(input)?.first();
+    let of = first("a")?.measured(DATA)?;
+    let b = first("b").and_then(|it| Some(("b", it.measured(DATA)?)));
+    let shown = first(DATA).map(|it| (DATA, &it.output));
+    let mut others = [b, shown].into_iter().flatten();
+    let (input, other) = others.find(|(_, it)| !it.is_same(of))?;
+    let message = match input {
+        DATA => format!("`{DATA}` is `{}`, and `a` is on `{}`", other.id, of.id),
+        _ => format!("`b` is on `{}`, and `a` on `{}`", other.id, of.id),
+    };
+    let hint = "compare evaluations on the same dataset";
+    Some(ParameterProblem::input(input, message).hint(hint))
 }
 
 impl Compare {

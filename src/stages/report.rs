@@ -152,7 +152,11 @@ fn cells(inputs: &BTreeMap<String, Vec<TaskInput>>) -> Result<Vec<Cell<'_>>, Tas
     Ok(cells)
 }
 
-/// The numbers of a row, identified by its text columns.
+/// The columns of [`long_table`] beside the axes.
+const LONG: [&str; 7] = ["input", "metric", "value", "n", "unit", "low", "high"];
+
+/// The numbers of a row, identified by its text columns. A column with the name of an axis or of a
+/// column of the long table gets the name of the input before its own.
 fn row_cells<'a>(
     input: &'a str,
     member: &TaskInput,
@@ -162,7 +166,12 @@ fn row_cells<'a>(
     let mut axes = member.axes.clone();
     for (column, value) in table.columns.iter().zip(row) {
         if let Value::String(text) = value {
-            axes.insert(column.clone(), text.clone());
+            let taken = member.axes.contains_key(column) || LONG.contains(&column.as_str());
+            let name = match taken {
+                true => format!("{input}.{column}"),
+                false => column.clone(),
+            };
+            axes.insert(name, text.clone());
         }
     }
     table
@@ -183,9 +192,10 @@ fn row_cells<'a>(
 /// One row for each number: input, axes, metric, value, n, unit, and the bounds of the interval.
 fn long_table(cells: &[Cell]) -> Table {
     let axes: BTreeSet<&String> = cells.iter().flat_map(|cell| cell.axes.keys()).collect();
-    let mut columns = vec!["input".to_string()];
+    let [input, numbers @ ..] = LONG;
+    let mut columns = vec![input.to_string()];
     columns.extend(axes.iter().map(|axis| axis.to_string()));
-    columns.extend(["metric", "value", "n", "unit", "low", "high"].map(str::to_string));
+    columns.extend(numbers.map(str::to_string));
     let row = |cell: &Cell| {
         let metric = &cell.metric;
         let mut row = vec![json!(cell.input)];
@@ -203,5 +213,38 @@ fn long_table(cells: &[Cell]) -> Table {
     Table {
         columns,
         rows: cells.iter().map(row).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table of a program may have the columns of the long table, and those of its own axes.
+    #[test]
+    fn text_columns_do_not_replace_axes_or_columns() {
+        let columns = ["seed", "metric", "group", "loss"].map(str::to_string);
+        let table = Table {
+            columns: columns.to_vec(),
+            rows: vec![vec![json!("first"), json!("l2"), json!("a"), json!(0.5)]],
+        };
+        let member = TaskInput {
+            axes: BTreeMap::from([("seed".to_string(), "1".to_string())]),
+            artifact: Artifact::Table(table),
+            roots: Vec::new(),
+        };
+        let inputs = BTreeMap::from([("mine".to_string(), vec![member])]);
+        let long = long_table(&cells(&inputs).unwrap());
+        assert_eq!(
+            long.columns.join(" "),
+            "input group mine.metric mine.seed seed metric value n unit low high"
+        );
+        let row = json!(long.rows[0]);
+        assert_eq!(
+            row,
+            json!([
+                "mine", "a", "l2", "first", "1", "loss", 0.5, null, "", null, null
+            ])
+        );
     }
 }

@@ -160,6 +160,14 @@ pub struct Origin {
     pub inputs: BTreeMap<String, Vec<OutputOf>>,
 }
 
+impl Origin {
+    /// What an evaluation has as `input`; `None` for other nodes.
+    pub fn measured(&self, input: &str) -> Option<&OutputOf> {
+        let is_evaluation = self.meaning == Meaning::Evaluation;
+        is_evaluation.then(|| self.inputs.get(input)?.first())?
+    }
+}
+
 /// A file or folder that belongs to the workflow: a script, a lock file.
 #[derive(Clone, Debug)]
 pub struct WorkflowFile {

@@ -13,6 +13,7 @@ mod cli_docs;
 mod cli_run;
 mod cli_terminal;
 mod command;
+mod compare;
 mod controls;
 mod corrupt;
 mod datasets;

@@ -4,7 +4,7 @@
 use super::pairs::pairs;
 use super::{DATA, MODELS, SCORES};
 use crate::store::export::member_name;
-use crate::workflow::kind::{Meaning, Origin, Origins, OutputOf, ParameterProblem};
+use crate::workflow::kind::{Origin, Origins, ParameterProblem};
 
 /// The inputs of an evaluation.
 const MODEL: &str = "model";
@@ -22,12 +22,6 @@ fn members<'a>(origins: &'a Origins, input: &str) -> &'a [Origin] {
     origins.get(input).map_or(&[], Vec::as_slice)
 }
 
-/// What an evaluation has as `input`.
-fn measured<'a>(score: &'a Origin, input: &str) -> Option<&'a OutputOf> {
-    let is_evaluation = score.meaning == Meaning::Evaluation;
-    is_evaluation.then(|| score.inputs.get(input)?.first())?
-}
-
 /// The first score of another model.
 fn other_models(origins: &Origins) -> Option<ParameterProblem> {
     let (models, scores) = (members(origins, MODELS), members(origins, SCORES));
@@ -37,7 +31,7 @@ fn other_models(origins: &Origins) -> Option<ParameterProblem> {
     let mut pairs = models.iter().zip(pairs).zip(1..);
     pairs.find_map(|((model, score), place)| {
         let score = &scores[score];
-        let of = measured(score, MODEL)?;
+        let of = score.measured(MODEL)?;
         if of.is_same(&model.output) {
             return None;
         }
@@ -61,7 +55,7 @@ fn other_models(origins: &Origins) -> Option<ParameterProblem> {
 /// The first score on another dataset than the first one.
 fn other_data(origins: &Origins) -> Option<ParameterProblem> {
     let scores = members(origins, SCORES).iter();
-    let mut scores = scores.filter_map(|it| Some((it, measured(it, DATA)?)));
+    let mut scores = scores.filter_map(|it| Some((it, it.measured(DATA)?)));
     let (first, data) = scores.next()?;
     let (other, other_data) = scores.find(|(_, it)| !it.is_same(data))?;
     let message = format!(
@@ -76,7 +70,7 @@ fn other_data(origins: &Origins) -> Option<ParameterProblem> {
 fn soup_data(origins: &Origins) -> Option<ParameterProblem> {
     let data = members(origins, DATA).first()?;
     let mut scores = members(origins, SCORES).iter();
-    let of = scores.find_map(|it| measured(it, DATA))?;
+    let of = scores.find_map(|it| it.measured(DATA))?;
     if of.is_same(&data.output) {
         return None;
     }

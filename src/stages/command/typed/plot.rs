@@ -1,6 +1,6 @@
 //! A picture: PNG as it is, SVG without scripts, links and references to other files.
 
-use std::io::Cursor;
+use std::io::{self, Cursor, Write};
 
 use png::{Decoder, Limits};
 
@@ -53,13 +53,41 @@ fn check_png(bytes: &[u8]) -> Result<(), String> {
 fn sanitized(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut filter = svg_hush::Filter::new();
     filter.set_data_url_filter(svg_hush::data_url_filter::allow_standard_images);
-    let mut kept = Vec::new();
+    let mut kept = Bounded::default();
     let mut source = bytes;
     let filtered = filter.filter(&mut source, &mut kept);
+    if kept.is_full {
+        let most = MOST_BYTES >> 20;
+        return Err(format!(
+            "sanitised, the SVG is larger than {most} MiB: its elements are nested too deeply"
+        ));
+    }
     filtered.map_err(|error| format!("not a picture in SVG: {error}"))?;
-    match kept.is_empty() {
+    match kept.bytes.is_empty() {
         true => Err("not a picture in SVG".to_string()),
-        false => Ok(kept),
+        false => Ok(kept.bytes),
+    }
+}
+
+/// At most [`MOST_BYTES`]: the filter indents, so that what it writes grows with the square of the depth.
+#[derive(Default)]
+struct Bounded {
+    bytes: Vec<u8>,
+    is_full: bool,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if (self.bytes.len() + bytes.len()) as u64 > MOST_BYTES {
+            self.is_full = true;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.bytes.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -91,5 +119,16 @@ mod tests {
         for other in ["", "<html/>", "<svg", "\u{1}"] {
             assert!(sanitized(other.as_bytes()).is_err(), "{other}");
         }
+    }
+
+    /// 1.4 MB that would become gigabytes.
+    #[test]
+    fn a_deep_picture_is_refused_before_it_fills_the_memory() {
+        let depth = 100_000;
+        let open = "<g>".repeat(depth);
+        let close = "</g>".repeat(depth);
+        let deep = format!("<svg xmlns=\"http://www.w3.org/2000/svg\">{open}{close}</svg>");
+        let refused = sanitized(deep.as_bytes()).unwrap_err();
+        assert!(refused.contains("nested too deeply"), "{refused}");
     }
 }
