@@ -261,6 +261,11 @@ fn what_does_not_have_its_type_is_refused_with_line_and_field() {
             "`out/x.npz` and `out/x.npy` exist",
         ),
         ("images", "mkdir out/x", "no images: expected a subfolder"),
+        (
+            "images",
+            "mkdir -p out/x/cat out/x/dog; touch out/x/cat/a.png",
+            "`out/x/dog` contains no images",
+        ),
         ("plot", "echo '<html/>' > out/x.svg", "not a picture in SVG"),
         ("plot", "echo x > out/x.png", "`out/x.png`: "),
         (
