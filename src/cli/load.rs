@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::target::{TargetArguments, WorkflowArguments};
 use super::{locations, own_files, unpinned_checkpoints};
 use crate::diag::{Diagnostic, Diagnostics};
-use crate::engine::price::short::foreseen;
+use crate::engine::price::short::{Foreseen, ShortStage, foreseen};
 use crate::quantity::count;
 use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
@@ -90,6 +90,14 @@ fn with_profile(file: &Path, profile: Option<String>) -> WorkflowArguments {
     }
 }
 
+/// A graph whose nodes can run.
+pub struct Ready {
+    pub graph: Graph,
+    pub warnings: Vec<Diagnostic>,
+    /// Stages with trainings that end before their warm-up.
+    pub short: Vec<ShortStage>,
+}
+
 /// As [`checked`], for commands that run nodes or say what a run would do: the files of the workflow
 /// must be there, except those that the lock file stands for, and parameters must fit the models that
 /// are known.
@@ -97,7 +105,7 @@ pub fn ready(
     arguments: &WorkflowArguments,
     targets: &[String],
     registry: &Registry,
-) -> Result<(Graph, Vec<Diagnostic>), Failure> {
+) -> Result<Ready, Failure> {
     let (graph, warnings) = checked(arguments, targets, registry)?;
     if !own_files::are_there(&graph) {
         // Reports all of them, at their places.
@@ -108,9 +116,14 @@ pub fn ready(
         load(&arguments.file, &options, registry.kinds())?;
     }
     let mut problems = own_files::bad_locks(&graph);
-    problems.extend(foreseen(&graph, registry).misfits);
+    let Foreseen { short, misfits } = foreseen(&graph, registry);
+    problems.extend(misfits);
     match problems.is_empty() {
-        true => Ok((graph, warnings)),
+        true => Ok(Ready {
+            graph,
+            warnings,
+            short,
+        }),
         false => Err(Diagnostics(problems).into()),
     }
 }

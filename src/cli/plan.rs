@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::call::Call;
 use super::cost;
 use super::failure::{Exit, Failure};
-use super::load;
+use super::load::{self, Ready};
 use super::locations::Locations;
 use super::missing;
 use super::older_versions;
@@ -79,7 +79,9 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     let common = call.common;
     let registry = stages::registry();
-    let (graph, warnings) = load::ready(
+    let Ready {
+        graph, warnings, ..
+    } = load::ready(
         &arguments.target.workflow,
         &arguments.target.targets,
         &registry,

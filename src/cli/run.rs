@@ -20,7 +20,7 @@ use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::interrupts;
-use super::load;
+use super::load::{self, Ready};
 use super::locations::{self, Locations};
 use super::no_op_check::NoOpCheck;
 use super::older_versions::{self, AcceptArguments};
@@ -145,7 +145,9 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         return unchanged(&receipt, begun, common, output);
     }
     let registry = stages::registry();
-    let (graph, warnings) = load::ready(
+    let Ready {
+        graph, warnings, ..
+    } = load::ready(
         &arguments.target.workflow,
         &arguments.target.targets,
         &registry,

@@ -7,10 +7,9 @@ use serde_json::json;
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
-use super::load;
+use super::load::{self, Ready};
 use super::target::TargetArguments;
 use crate::diag::Diagnostics;
-use crate::engine::price::short::foreseen;
 use crate::quantity::count;
 use crate::stages;
 use crate::ui::paint::Paint;
@@ -41,9 +40,12 @@ pub fn run(
     let common = call.common;
     let target = &arguments.target;
     let registry = stages::registry();
-    let (graph, mut warnings) = load::ready(&target.workflow, &target.targets, &registry)?;
+    let Ready {
+        graph,
+        mut warnings,
+        short,
+    } = load::ready(&target.workflow, &target.targets, &registry)?;
     load::expected(&graph)?;
-    let short = foreseen(&graph, &registry).short;
     warnings.extend(short.iter().map(|stage| stage.diagnostic(&graph)));
     if common.json {
         let errors: [(); 0] = [];

@@ -31,10 +31,16 @@ pub fn images(
         }
         classes.retain(|name, _| wanted.iter().any(|class| is_same_class(class, name)));
     }
-    if classes.is_empty() {
+    if classes.values().all(Vec::is_empty) {
         return Err(TaskError::Input(
             "no images: expected a subfolder with JPEG or PNG files for each class".to_string(),
         ));
+    }
+    // As torchvision: a class without images is a mistake in the data.
+    if let Some((class, _)) = classes.iter().find(|(_, files)| files.is_empty()) {
+        return Err(TaskError::Input(format!(
+            "the class folder `{class}` contains no images"
+        )));
     }
     let mut images = Vec::new();
     for (label, files) in classes.values().enumerate() {
@@ -59,14 +65,23 @@ pub fn images(
 
 type ByClass<'a> = BTreeMap<&'a str, Vec<(&'a str, &'a TreeFile)>>;
 
+/// The images of every folder at the top of the tree.
 fn by_class(tree: &Files) -> ByClass<'_> {
     let mut classes = ByClass::new();
     for (path, file) in &tree.files {
-        if let Some((class, rest)) = path.split_once('/')
-            && ends_with(rest, &IMAGE_ENDINGS)
-        {
-            classes.entry(class).or_default().push((path, file));
+        if let Some((class, rest)) = path.split_once('/') {
+            let files = classes.entry(class).or_default();
+            if ends_with(rest, &IMAGE_ENDINGS) {
+                files.push((path, file));
+            }
         }
+    }
+    // The empty path is the tree itself.
+    for path in tree.empty_folders.iter().filter(|path| !path.is_empty()) {
+        let class = path
+            .split_once('/')
+            .map_or(path.as_str(), |(class, _)| class);
+        classes.entry(class).or_default();
     }
     for files in classes.values_mut() {
         files.sort_by_key(|(path, _)| image_folder_order(path));
@@ -86,5 +101,57 @@ fn no_such_class(missing: &str, classes: &ByClass) -> String {
             "there is no class folder `{missing}` among {}",
             classes.len()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::store::artifact::Blob;
+
+    fn classes(
+        files: &[&str],
+        empty: &[&str],
+        wanted: Option<&[&str]>,
+    ) -> Result<Vec<String>, String> {
+        let blob = Blob {
+            bytes: 0,
+            digest: Digest::of(b""),
+        };
+        let named = files.iter().map(|path| (path.to_string(), blob.clone()));
+        let mut tree: Files = named.collect();
+        tree.empty_folders = empty.iter().map(|path| path.to_string()).collect();
+        let input = TaskInput {
+            axes: Default::default(),
+            artifact: Artifact::Files(tree),
+            roots: Vec::new(),
+        };
+        let selection = ImageSelection {
+            classes: wanted.map(|names| names.iter().map(|name| name.to_string()).collect()),
+            ..Default::default()
+        };
+        let found = images(&input, &selection).map_err(|error| error.to_string())?;
+        Ok(found.0)
+    }
+
+    #[test]
+    fn a_selected_class_folder_without_images_is_an_error() {
+        let refused = Err("the class folder `dog` contains no images".to_string());
+        let cat = ["cat/a.png", "readme"];
+        for empty in ["dog", "dog/deep"] {
+            assert_eq!(classes(&cat, &[empty], None), refused);
+        }
+        assert_eq!(classes(&["cat/a.png", "dog/notes"], &[], None), refused);
+        assert_eq!(classes(&cat, &["dog"], Some(&["dog", "cat"])), refused);
+        let one = Ok(vec!["cat".to_string()]);
+        assert_eq!(classes(&cat, &["dog"], Some(&["cat"])), one);
+        for nothing in [&[][..], &[""], &["dog"]] {
+            let error = classes(&["readme"], nothing, None).unwrap_err();
+            assert!(
+                error.starts_with("no images: expected a subfolder"),
+                "{error}"
+            );
+        }
     }
 }

@@ -62,6 +62,20 @@ fn the_folder_of_a_failed_command_stays_until_the_next_run() {
     assert_eq!(log, "given\n", "a reused node has its last log");
 }
 
+/// A session of `broken` in which bash runs `line`.
+fn session(line: &str) -> [&str; 8] {
+    [
+        "shell",
+        "inside.yaml",
+        "broken",
+        "-q",
+        "--",
+        "bash",
+        "-c",
+        line,
+    ]
+}
+
 /// The processes whose command line has `word`.
 fn alive(word: &str) -> usize {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
@@ -89,17 +103,8 @@ fn a_session_that_is_ended_leaves_no_process_and_no_folder() {
         let seconds = format!("86{}{number}", std::process::id());
         let started = space.path(&format!("started{number}"));
         let line = format!("{trap} sleep {seconds} & touch {}; wait", started.display());
-        let shell = [
-            "shell",
-            "inside.yaml",
-            "broken",
-            "-q",
-            "--",
-            "bash",
-            "-c",
-            &line,
-        ];
-        let mut session = space.command(&shell).stderr(Stdio::null()).spawn().unwrap();
+        let mut command = space.command(&session(&line));
+        let mut running = command.stderr(Stdio::null()).spawn().unwrap();
         let begun = Instant::now();
         while !started.exists() {
             assert!(begun.elapsed() < Duration::from_secs(60), "not started");
@@ -107,10 +112,10 @@ fn a_session_that_is_ended_leaves_no_process_and_no_folder() {
         }
         assert!(left() > 0 && alive(&seconds) > 0);
         let kill = std::process::Command::new("kill")
-            .args([format!("-{signal}"), session.id().to_string()])
+            .args([format!("-{signal}"), running.id().to_string()])
             .status();
         assert!(kill.unwrap().success());
-        assert_eq!(session.wait().unwrap().code(), Some(130), "{signal}");
+        assert_eq!(running.wait().unwrap().code(), Some(130), "{signal}");
         assert_eq!((left(), alive(&seconds)), (0, 0), "{signal}");
     }
 }
@@ -123,17 +128,7 @@ fn the_exit_code_of_a_program_in_a_session_is_passed_on() {
         .run(&["run", "inside.yaml", "given", "tree"])
         .expect(0);
     for (line, code) in [("exit 0", 0), ("exit 42", 42), ("kill -9 $$", 137)] {
-        let shell = [
-            "shell",
-            "inside.yaml",
-            "broken",
-            "-q",
-            "--",
-            "bash",
-            "-c",
-            line,
-        ];
-        let _ = space.run(&shell).expect(code);
+        let _ = space.run(&session(line)).expect(code);
     }
 }
 

@@ -264,7 +264,7 @@ fn what_does_not_have_its_type_is_refused_with_line_and_field() {
         (
             "images",
             "mkdir -p out/x/cat out/x/dog; touch out/x/cat/a.png",
-            "`out/x/dog` contains no images",
+            "`out/x`: the class folder `dog` contains no images",
         ),
         ("plot", "echo '<html/>' > out/x.svg", "not a picture in SVG"),
         ("plot", "echo x > out/x.png", "`out/x.png`: "),

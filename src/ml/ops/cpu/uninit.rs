@@ -68,6 +68,14 @@ pub fn pieces(
     unsafe { initialised(blank) }
 }
 
+/// Lengthens `values` to at least `count` values.
+#[cfg(target_arch = "x86_64")]
+pub fn at_least(values: &mut Vec<f32>, count: usize) {
+    if values.len() < count {
+        values.resize(count, 0.0);
+    }
+}
+
 fn written(piece: &mut Blank, work: impl for<'a> FnOnce(&'a mut Blank) -> &'a mut [f32]) {
     let expected = place(piece);
     assert!(

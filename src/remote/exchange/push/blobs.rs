@@ -65,6 +65,8 @@ impl Push<'_> {
         total: &mut PushReport,
     ) -> Result<BTreeMap<Digest, u64>, PushError> {
         let mut named = BTreeMap::new();
+        // Asked for all blobs first: what can't be inspected is not absent, and the push fails.
+        let mut here = BTreeSet::new();
         for port in stored.record.ports.values() {
             if port.inline.is_none() {
                 let Some(size) = self.size(&port.digest)? else {
@@ -72,24 +74,22 @@ impl Push<'_> {
                     continue;
                 };
                 named.insert(port.digest, size);
+                here.insert(port.digest);
             }
             let artifact = self.store.artifact(port)?;
             for blob in artifact.blobs() {
-                named.insert(blob.digest, blob.bytes);
+                let known = named.insert(blob.digest, blob.bytes).is_some();
+                if !known && self.size(&blob.digest)?.is_some() {
+                    here.insert(blob.digest);
+                }
             }
             // Only encoded images that were made here are blobs; others are in their original
             // folder.
             for image in artifact.encoded_images() {
                 if let Some(size) = self.size(&image)? {
                     named.insert(image, size);
+                    here.insert(image);
                 }
-            }
-        }
-        // Before all else: what can't be looked at is not absent, and the push fails.
-        let mut here = BTreeSet::new();
-        for digest in named.keys() {
-            if self.size(digest)?.is_some() {
-                here.insert(*digest);
             }
         }
         let all = named.len();

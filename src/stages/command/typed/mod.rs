@@ -124,10 +124,6 @@ fn images(path: &str, space: &WorkDir, context: &Context) -> Result<Artifact, Ta
     let found = image_folder::images(&input, &ImageSelection::default());
     let (classes, files) =
         found.map_err(|error| TaskError::Failed(format!("`{OUT}/{path}`: {error}")))?;
-    if let Some(empty) = empty_class(&space.folder.join(OUT).join(path), &classes) {
-        let message = format!("`{OUT}/{path}/{empty}` contains no images");
-        return Err(TaskError::Failed(message));
-    }
     Ok(Artifact::Dataset(Dataset {
         classes,
         clause: None,
@@ -136,22 +132,6 @@ fn images(path: &str, space: &WorkDir, context: &Context) -> Result<Artifact, Ta
             images: Images::Encoded { files, border: 0 },
         }],
     }))
-}
-
-/// A folder beside the class folders that is no class, because it contains no images. torchvision
-/// refuses it as well.
-fn empty_class(folder: &Path, classes: &[String]) -> Option<String> {
-    let entries = fs::read_dir(folder).ok()?.filter_map(Result::ok);
-    let folders = entries.filter(|entry| entry.path().is_dir());
-    let mut names: Vec<String> = folders
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    let is_class = |name: &String| classes.contains(name);
-    match names.iter().any(is_class) {
-        true => names.into_iter().find(|name| !is_class(name)),
-        false => None,
-    }
 }
 
 /// The name of the file at a path below `out/`.

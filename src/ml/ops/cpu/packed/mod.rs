@@ -253,6 +253,17 @@ pub enum Base<'a> {
     Row(&'a [f32]),
 }
 
+impl Base<'_> {
+    /// The start of a tile of the first `columns` columns.
+    fn start(self, columns: usize) -> Start {
+        match self {
+            Self::Nothing => Start::Zero,
+            Self::Target => Start::Keep,
+            Self::Row(values) => Start::Row(values[..columns].as_ptr()),
+        }
+    }
+}
+
 thread_local! {
     static ROOM: RefCell<Tiles> = RefCell::default();
 }
@@ -368,11 +379,7 @@ fn into_panel(
     let vectors = vectors(columns);
     assert!(columns <= wide() && panel.len() >= left.steps * vectors * LANES);
     assert!(left.rows == 0 || target.len() >= (left.rows - 1) * pitch + columns);
-    let start = match base {
-        Base::Nothing => Start::Zero,
-        Base::Target => Start::Keep,
-        Base::Row(values) => Start::Row(values[..columns].as_ptr()),
-    };
+    let start = base.start(columns);
     let kernels = kernels(format, vectors);
     for (first, height) in tiles(left.rows) {
         let from = first * left.all + height * left.from;
@@ -426,11 +433,7 @@ pub fn multiply_tile(
     base: Base,
 ) {
     let (inner, columns) = (left.len() / rows, right.columns);
-    let start = match base {
-        Base::Nothing => Start::Zero,
-        Base::Target => Start::Keep,
-        Base::Row(values) => Start::Row(values[..columns].as_ptr()),
-    };
+    let start = base.start(columns);
     if inner == 0 {
         return;
     }

@@ -1,6 +1,6 @@
 //! Convolution on AVX-512: panels of positions, built directly from the padded images, multiplied by
 //! packed weights. The matrix of all windows (im2col) is never materialised. The gradient of the weight
-//! also runs on AVX2.
+//! also runs on AVX2. Filters of 3 × 3 at stride 1 are convolved in `winograd` instead.
 
 mod plan;
 
@@ -15,7 +15,7 @@ use crate::ops::cpu::packed::tile::LANES;
 use crate::ops::cpu::packed::{
     Base, Format, Tiles, multiply, pack_columns, panel_words, tall, vectors, wide,
 };
-use crate::ops::cpu::uninit;
+use crate::ops::cpu::uninit::{self, at_least};
 
 /// The number of taps whose values are packed at once.
 const DEEP: usize = 512;
@@ -34,12 +34,6 @@ struct Scratch {
 
 thread_local! {
     static ROOM: RefCell<Scratch> = RefCell::default();
-}
-
-fn at_least(values: &mut Vec<f32>, count: usize) {
-    if values.len() < count {
-        values.resize(count, 0.0);
-    }
 }
 
 /// `[batch, outputs, places]` of `x` and `weight` `[outputs, taps]`.

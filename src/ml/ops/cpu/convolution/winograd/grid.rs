@@ -1,8 +1,11 @@
 //! Rows of tiles and their places in scratch memory.
 
+use std::ops::Range;
+
 use super::POINTS;
 use super::transform::{self, Lines, Part, TOGETHER, line_length};
 use crate::ops::cpu::packed::tile::LANES;
+use crate::ops::cpu::uninit::at_least;
 
 /// The sizes of a source plane and of a target plane.
 #[derive(Clone, Copy)]
@@ -65,10 +68,19 @@ pub struct LineRoom {
     odd: Vec<f32>,
 }
 
-pub fn at_least(values: &mut Vec<f32>, count: usize) {
-    if values.len() < count {
-        values.resize(count, 0.0);
-    }
+/// Planes whose tiles are transformed.
+struct Source<'a> {
+    images: &'a [f32],
+    /// Planes of an image.
+    planes: usize,
+    /// The planes of each image that are transformed.
+    channels: Range<usize>,
+    height: usize,
+    width: usize,
+    /// Zeros before the first row and the first column.
+    before: usize,
+    /// Rows and columns that a tile has beyond its two.
+    further: usize,
 }
 
 impl Block {
@@ -128,41 +140,16 @@ impl Block {
         room: &mut LineRoom,
         target: &mut [f32],
     ) {
-        let Planes {
-            height,
-            width,
-            before,
-            ..
-        } = self.planes;
-        let tiles = self.planes.wide();
-        let pitch = line_length(width).max(tiles.next_multiple_of(TOGETHER) + 1);
-        at_least(&mut room.even, (2 * self.rows + 2) * pitch);
-        at_least(&mut room.odd, (2 * self.rows + 2) * pitch);
-        let stride = self.stride(channels);
-        for channel in 0..channels {
-            let target = &mut target[channel * self.pitch()..];
-            for run in self.runs() {
-                let plane = &images[(run.image * channels + channel) * height * width..];
-                let part = Part {
-                    plane: &plane[..height * width],
-                    width,
-                    before,
-                    first: 2 * run.first,
-                    rows: 2 * run.rows + 2,
-                };
-                part.split(&mut room.even, &mut room.odd, pitch);
-                for row in 0..run.rows {
-                    let lines = Lines {
-                        even: &room.even[2 * row * pitch..],
-                        odd: &room.odd[2 * row * pitch..],
-                        pitch,
-                    };
-                    let target = &mut target[run.tile + row * tiles..];
-                    transform::forward(lines, tiles, target, stride);
-                }
-            }
-            self.clear_rest(target, stride);
-        }
+        let source = Source {
+            images,
+            planes: channels,
+            channels: 0..channels,
+            height: self.planes.height,
+            width: self.planes.width,
+            before: self.planes.before,
+            further: 2,
+        };
+        self.transform_lines(source, room, target, transform::forward);
     }
 
     /// Transforms the results' gradients of some `channels` of `count` in each of `images`, as the
@@ -171,26 +158,46 @@ impl Block {
         &self,
         gradient: &[f32],
         count: usize,
-        channels: std::ops::Range<usize>,
+        channels: Range<usize>,
         room: &mut LineRoom,
         target: &mut [f32],
     ) {
-        let Planes { down, across, .. } = self.planes;
+        let source = Source {
+            images: gradient,
+            planes: count,
+            channels,
+            height: self.planes.down,
+            width: self.planes.across,
+            before: 0,
+            further: 0,
+        };
+        self.transform_lines(source, room, target, transform::gradient);
+    }
+
+    fn transform_lines(
+        &self,
+        source: Source,
+        room: &mut LineRoom,
+        target: &mut [f32],
+        kernel: fn(Lines, usize, &mut [f32], usize),
+    ) {
+        let (width, further) = (source.width, source.further);
         let tiles = self.planes.wide();
-        let pitch = line_length(across).max(tiles.next_multiple_of(TOGETHER));
-        at_least(&mut room.even, 2 * self.rows * pitch);
-        at_least(&mut room.odd, 2 * self.rows * pitch);
-        let stride = self.stride(channels.len());
-        for (index, channel) in channels.enumerate() {
+        let pitch = line_length(width).max(tiles.next_multiple_of(TOGETHER) + further / 2);
+        at_least(&mut room.even, (2 * self.rows + further) * pitch);
+        at_least(&mut room.odd, (2 * self.rows + further) * pitch);
+        let stride = self.stride(source.channels.len());
+        for (index, channel) in source.channels.enumerate() {
             let target = &mut target[index * self.pitch()..];
             for run in self.runs() {
-                let plane = &gradient[(run.image * count + channel) * down * across..];
+                let size = source.height * width;
+                let plane = &source.images[(run.image * source.planes + channel) * size..];
                 let part = Part {
-                    plane: &plane[..down * across],
-                    width: across,
-                    before: 0,
+                    plane: &plane[..size],
+                    width,
+                    before: source.before,
                     first: 2 * run.first,
-                    rows: 2 * run.rows,
+                    rows: 2 * run.rows + further,
                 };
                 part.split(&mut room.even, &mut room.odd, pitch);
                 for row in 0..run.rows {
@@ -200,7 +207,7 @@ impl Block {
                         pitch,
                     };
                     let target = &mut target[run.tile + row * tiles..];
-                    transform::gradient(lines, tiles, target, stride);
+                    kernel(lines, tiles, target, stride);
                 }
             }
             self.clear_rest(target, stride);

@@ -13,11 +13,11 @@ mod weight;
 use std::cell::RefCell;
 
 use self::filters::Filters;
-use self::grid::{Block, LineRoom, Planes, at_least};
+use self::grid::{Block, LineRoom, Planes};
 pub use self::weight::to_weight;
 use super::ConvolutionShape;
 use crate::ops::cpu::packed::{Base, Columns, multiply_tile, wide};
-use crate::ops::cpu::uninit;
+use crate::ops::cpu::uninit::{self, at_least};
 
 /// The points of the transformed domain.
 const POINTS: usize = 16;

@@ -79,26 +79,20 @@ unsafe fn split_avx2(part: Part, even: &mut [f32], odd: &mut [f32], pitch: usize
             ),
         };
         let from = part.plane[row * part.width..].as_ptr();
-        // The next plane is probably next, which the processor does not foresee: prefetched.
+        // Also fetches the same rows of the next plane: the processor's prefetching ends with a page.
         // SAFETY: masks limit the access to the row, and a line contains the registers that are written.
         unsafe {
             let mut at = 0;
-            while at < whole {
-                let from = from.add(at);
-                let [one, other] =
-                    halves(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(TOGETHER)));
-                _mm256_storeu_ps(first.add(at / 2), one);
-                _mm256_storeu_ps(second.add(at / 2), other);
-                at += 2 * TOGETHER;
-            }
-            if at < part.width {
+            while at < part.width {
                 let from = from.add(at);
                 _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(part.plane.len()).cast());
-                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(part.plane.len()).cast());
-                let [one, other] = halves(
-                    _mm256_maskload_ps(from, low),
-                    _mm256_maskload_ps(from.wrapping_add(TOGETHER), high),
-                );
+                let [one, other] = match at < whole {
+                    true => halves(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(TOGETHER))),
+                    false => halves(
+                        _mm256_maskload_ps(from, low),
+                        _mm256_maskload_ps(from.wrapping_add(TOGETHER), high),
+                    ),
+                };
                 _mm256_storeu_ps(first.add(at / 2), one);
                 _mm256_storeu_ps(second.add(at / 2), other);
                 at += 2 * TOGETHER;

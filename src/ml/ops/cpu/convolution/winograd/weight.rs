@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-use super::grid::{Block, LineRoom, Planes, at_least};
+use super::grid::{Block, LineRoom, Planes};
 use super::{ConvolutionShape, POINTS, TAPS, source_planes};
 use crate::ops::cpu::math::vectorised;
 use crate::ops::cpu::packed::dots::{Rows, add_dots};
-use crate::ops::cpu::uninit;
+use crate::ops::cpu::uninit::{self, at_least};
 use crate::ops::parallel;
 
 /// Tiles whose products are summed at once.
