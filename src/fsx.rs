@@ -41,6 +41,7 @@ pub use draft::{Draft, DraftFolder};
 pub use locks::{Lock, StandingLock, is_unwritable, shared_in};
 pub use regular::{
     check_regular, open_regular, open_unless_waiting, read_regular, read_regular_text,
+    read_regular_within,
 };
 pub use removal::remove_tree;
 

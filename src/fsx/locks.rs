@@ -30,7 +30,7 @@ struct Unwritable;
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -103,7 +103,7 @@ impl Lock {
     fn confirm(path: &Path, file: File) -> io::Result<Option<Self>> {
         Ok(is_at(path, &file)?.then(|| Self {
             path: path.to_path_buf(),
-            _file: file,
+            file,
         }))
     }
 }
@@ -111,8 +111,11 @@ impl Lock {
 impl Drop for Lock {
     fn drop(&mut self) {
         // Removed while still held; closing the file releases the lock. A file that can't be
-        // removed is harmless: the next holder reuses it.
-        let _ = calls::remove_file(&self.path);
+        // removed is harmless: the next holder reuses it. Where this lock was lost (its file was
+        // removed by hand, or a server gave it to another host), the file there is another holder's.
+        if is_at(&self.path, &self.file).unwrap_or(false) {
+            let _ = calls::remove_file(&self.path);
+        }
     }
 }
 
@@ -275,6 +278,20 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// As on a network file system that has given the lock of a silent host to another one.
+    #[test]
+    fn a_holder_that_has_lost_its_lock_does_not_end_that_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("claim");
+        let lost = Lock::acquire(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let other = Lock::try_acquire(&path).unwrap().unwrap();
+        drop(lost);
+        assert!(Lock::try_acquire(&path).unwrap().is_none());
+        drop(other);
+        assert!(Lock::try_acquire(&path).unwrap().is_some());
     }
 
     #[test]

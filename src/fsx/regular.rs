@@ -58,6 +58,23 @@ pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The content of a regular file of at most `most` bytes; see [`open_regular`].
+///
+/// # Errors
+/// `FileTooLarge` for a larger file.
+pub fn read_regular_within(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = open_regular(path)?;
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > most {
+        true => Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            format!("the file has more than {most} bytes"),
+        )),
+        false => Ok(bytes),
+    }
+}
+
 /// The text of a regular file; see [`open_regular`].
 pub fn read_regular_text(path: &Path) -> io::Result<String> {
     let mut text = String::new();

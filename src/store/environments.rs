@@ -28,6 +28,8 @@ const OF_PROJECT: [&str; 6] = [
 const NOT_DYNAMIC: [&str; 2] = ["dependencies", "optional-dependencies"];
 /// The sources of packages in a lock file that are folders or files of this machine.
 const LOCAL: [&str; 4] = ["editable", "directory", "virtual", "path"];
+/// Bytes of a file that an environment is made of: a lock file of a thousand packages has about two million.
+const MOST_BYTES: u64 = 64 << 20;
 const LOCK_FILE: &str = "uv.lock";
 const NO_LOCK: &str =
     "`uv lock` writes it. A project elsewhere is named by `--project DIR` in `runner`";
@@ -204,7 +206,12 @@ fn one_cell(name: &str, text: String) -> Table {
 }
 
 fn read(path: &Path, hint: &'static str) -> Result<String, SourceError> {
-    fsx::read_regular_text(path).map_err(|error| missing(path, hint, error))
+    let bytes = fsx::read_regular_within(path, MOST_BYTES);
+    let text = bytes.and_then(|bytes| {
+        let text = String::from_utf8(bytes);
+        text.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    });
+    text.map_err(|error| missing(path, hint, error))
 }
 
 fn parsed(path: &Path, text: &str) -> Result<Toml, SourceError> {
@@ -288,6 +295,21 @@ mod tests {
             error.contains("package `helper` is installed from `../helper`"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("uv.lock");
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(MOST_BYTES + 1).unwrap();
+        for read in [uv_lock, python_project] {
+            let error = read(&path).unwrap_err().to_string();
+            assert!(error.contains("more than 67108864 bytes"), "{error}");
+        }
+        // Deeper than any project, and not the end of the stack.
+        fs::write(&path, format!("a = {}", "[".repeat(100_000))).unwrap();
+        assert!(uv_lock(&path).is_err());
     }
 
     /// conda writes the paths of this machine beside what a package is.

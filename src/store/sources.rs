@@ -324,6 +324,8 @@ fn parted(path: &Path) -> Result<(PathBuf, String), SourceError> {
 
 /// The ending of an index file that maps tensors to shards.
 const SHARD_INDEX: &str = ".index.json";
+/// Bytes of an index file, as `ml` reads it.
+const LONGEST_INDEX: u64 = 64 << 20;
 
 /// The folder of a file, its name, and the names of its shards if it is their index. In a folder,
 /// the file is the first of `names` that exists.
@@ -349,7 +351,7 @@ fn sharded(place: &Path, names: &[String]) -> Result<(PathBuf, Vec<String>), Sou
 
 /// The files that an index names, which must be beside it.
 fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
-    let bytes = fsx::read_regular(index).map_err(SourceError::io(index))?;
+    let bytes = fsx::read_regular_within(index, LONGEST_INDEX).map_err(SourceError::io(index))?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let named = document["weight_map"].as_object().and_then(|map| {
         let plain = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "..";

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use candle_core::{DType, Device, Tensor};
+use ribflow::contract::source::{Source, SourceShape};
 use ribflow::fetch::download::{DownloadError, Request, download};
 use ribflow::ml::data::resize::Filter;
 use ribflow::ml::models::checkpoint::{StateDict, fit, read, resample};
 use ribflow::ml::models::config::{Block, Input};
 use ribflow::ml::models::{Config, Model, Network, ResNet, Vit, VitStart};
+use ribflow::store::{StatCache, Store};
 use sha2::{Digest, Sha256};
 
 use crate::hub::{Hub, Seen, Trouble};
@@ -212,6 +214,28 @@ fn damaged_files_are_read_or_refused() {
         }
     }
     assert!(!executed());
+}
+
+#[test]
+fn an_index_of_shards_without_end_is_not_read_to_its_end() {
+    let space = TestSpace::new();
+    let path = space.write("model.safetensors.index.json", "{");
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_len((64 << 20) + 1).unwrap();
+    let refused = tensors_of(&path).unwrap_err().to_string();
+    assert!(refused.contains("larger than any index"), "{refused}");
+    let store = Store::open(&space.path("cache")).unwrap();
+    let source = Source {
+        name: "path".to_string(),
+        location: path.clone(),
+        shape: SourceShape::Sharded(Vec::new()),
+        sealed: false,
+    };
+    let refused = StatCache::open(&store)
+        .resolve(&source, &space.root())
+        .unwrap_err()
+        .to_string();
+    assert!(refused.contains("more than 67108864 bytes"), "{refused}");
 }
 
 #[test]

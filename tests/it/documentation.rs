@@ -85,6 +85,33 @@ fn every_test_that_a_guarantee_names_exists() {
     }
 }
 
+#[test]
+fn every_file_and_test_of_the_threat_model_exists() {
+    let page = std::fs::read_to_string(root().join("docs/threat-model.md")).unwrap();
+    let (mut files, mut tests) = (0, 0);
+    for name in quoted(&page) {
+        if is_test(name) {
+            assert!(test_exists(name), "`{name}` is not a test");
+            tests += 1;
+        } else if name.starts_with("src/") || name.starts_with("tests/") {
+            assert!(root().join(name).is_file(), "there is no {name}");
+            files += 1;
+        }
+    }
+    assert!(files > 60 && tests > 40, "{files} files, {tests} tests");
+    // A row without a test is a claim without one.
+    let (_, parsers) = page.split_once("## Parsers of foreign bytes").unwrap();
+    let (parsers, _) = parsers.split_once("\n## ").unwrap();
+    let rows = parsers
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .skip(1);
+    for row in rows {
+        assert!(quoted(row).into_iter().any(is_test), "no test: {row}");
+        assert!(row.contains("`src/"), "no file: {row}");
+    }
+}
+
 /// Whether a text is the path of a test: `store::processes::killed_at_any_moment`.
 fn is_test(text: &str) -> bool {
     let letters =

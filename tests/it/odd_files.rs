@@ -71,6 +71,29 @@ fn a_jpeg_may_end_in_padding() {
     assert_eq!(same(&padded, &whole), None);
 }
 
+/// A scan of a few bytes takes the time of the whole image: libjpeg-turbo's own limit for untrusted files is
+/// 500 of them.
+#[test]
+fn a_jpeg_of_endless_scans_is_refused() {
+    let whole = fs::read(images().join("progressive.jpg")).unwrap();
+    let scan = |pair: &[u8]| pair == [0xff, 0xda];
+    let begin = whole.windows(2).position(scan).unwrap();
+    let length = usize::from(u16::from_be_bytes([whole[begin + 2], whole[begin + 3]]));
+    let data = begin + 2 + length;
+    let is_marker = |pair: &[u8]| pair[0] == 0xff && !matches!(pair[1], 0 | 0xd0..=0xd7);
+    let end = data + whole[data..].windows(2).position(is_marker).unwrap();
+    let of_scans = |count: usize| {
+        let scans = whole[begin..end].repeat(count);
+        [&whole[..begin], &scans, &whole[end..]].concat()
+    };
+    assert!(decode(&of_scans(100)).is_ok());
+    let refused = decode(&of_scans(600)).unwrap_err();
+    assert!(
+        refused.to_string().contains("more than 500 scans"),
+        "{refused}"
+    );
+}
+
 /// A folder of images with the classes `names`.
 fn folder(space: &TestSpace, names: &[&str]) {
     for name in names {

@@ -14,13 +14,17 @@ use std::ptr::{self, NonNull};
 use mozjpeg_sys as library;
 use mozjpeg_sys::{
     J_COLOR_SPACE, JCOEF, JSAMPARRAY_MUT, jpeg_common_struct, jpeg_component_info,
-    jpeg_decompress_struct, jpeg_error_mgr, jpeg_source_mgr,
+    jpeg_decompress_struct, jpeg_error_mgr, jpeg_progress_mgr, jpeg_source_mgr,
 };
 
 use super::idct;
 
 /// The number of lines requested at a time.
 const LINES: usize = 16;
+
+/// The maximum number of scans, each of which passes over the whole image. Encoders write about ten; a
+/// hostile file has many of a few bytes.
+const MOST_SCANS: c_int = 500;
 
 /// Extra columns that are decoded on each side: smooth chroma upsampling reads the neighbours.
 const MARGIN: usize = 2;
@@ -98,6 +102,7 @@ pub struct Jpeg<'a> {
 struct State {
     info: jpeg_decompress_struct,
     errors: jpeg_error_mgr,
+    progress: jpeg_progress_mgr,
     source: jpeg_source_mgr,
 }
 
@@ -120,6 +125,8 @@ impl<'a> Jpeg<'a> {
             (*info).common.err = errors;
             library::jpeg_create_decompress(info);
             (*info).common.client_data = ptr::from_ref(findings).cast_mut().cast();
+            (*state).progress.progress_monitor = Some(count_scans);
+            (*info).common.progress = &raw mut (*state).progress;
             jpeg_set_idct_method_selector(info, select);
             (*state).source = source(bytes);
             (*info).src = &raw mut (*state).source;
@@ -323,6 +330,16 @@ unsafe extern "C-unwind" fn unwind(info: &mut jpeg_common_struct) {
     // SAFETY: the library calls this with a message.
     let message = unsafe { message(info) };
     std::panic::resume_unwind(Box::new(message));
+}
+
+/// Called for every row of blocks. Unwinds where the scans are too many.
+unsafe extern "C-unwind" fn count_scans(info: &mut jpeg_common_struct) {
+    // SAFETY: the structure that `open` made is for decoding, which begins with the common part.
+    let scans =
+        unsafe { (*ptr::from_mut(info).cast::<jpeg_decompress_struct>()).input_scan_number };
+    if scans > MOST_SCANS {
+        std::panic::resume_unwind(Box::new(format!("more than {MOST_SCANS} scans")));
+    }
 }
 
 type Transform = unsafe extern "C-unwind" fn(

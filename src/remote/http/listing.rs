@@ -10,6 +10,9 @@ use crate::fetch::urls::decoded;
 /// The maximum length of a name in a store.
 const LONGEST: usize = 255;
 
+/// The start of a link in HTML and in DAV's XML.
+const LINK: &str = "href";
+
 /// Typical titles and headings of an index, in lower case.
 const TITLES: [&str; 5] = [
     "index of /",
@@ -114,15 +117,23 @@ impl Link {
 /// The targets of `href="…"` and `<href>…</href>`.
 fn links(body: &str, lower: &str, path: &str) -> Vec<Link> {
     let mut found = Vec::new();
-    for (at, _) in lower.match_indices("href") {
-        let begin = at + "href".len();
-        let rest = &body[begin..];
+    let begins = lower.match_indices(LINK).map(|(at, _)| at + LINK.len());
+    // The word may be in a path, too.
+    let is_link = |begin: &usize| lower[*begin..].starts_with(['=', '>', ' ', '\t', '\n', '\r']);
+    let mut begins = begins.filter(is_link);
+    let mut next = begins.next();
+    while let Some(begin) = next {
+        next = begins.next();
+        // A link ends before the next one. Searched to the end of the page for each of its links, a
+        // page without a closing bracket would take the square of its length.
+        let end = next.map_or(body.len(), |next| next - LINK.len());
+        let rest = &body[begin..end];
         let target = match rest.strip_prefix('>') {
             Some(inner) => inner.split('<').next(),
             None => quoted(rest),
         };
         let Some(target) = target else { continue };
-        let text = between(rest, &lower[begin..], ">", "<").unwrap_or_default();
+        let text = between(rest, &lower[begin..end], ">", "<").unwrap_or_default();
         let says_up = |text: &str| text.contains("..") || text.contains("parent");
         let is_relative = matches!(target.trim_end_matches('/'), ".." | "./..");
         let is_above = target.ends_with('/')
@@ -183,6 +194,22 @@ mod tests {
              http://h:1/lab%20a/records/ab/abcd/y.sig/</D:href><D:href>/lab%20a/records/z.json</D:href></D:multistatus>",
         ] {
             assert_eq!(names(body, FOLDER).unwrap(), ["x.json", "y.sig"], "{body}");
+            let (body, folder) = (
+                body.replace("lab%20a", "a-href"),
+                "/a-href/records/ab/abcd/",
+            );
+            assert_eq!(names(&body, folder).unwrap(), ["x.json", "y.sig"], "{body}");
+        }
+    }
+
+    /// Searched to the end for each link, each of these pages would take minutes.
+    #[test]
+    fn a_page_of_unclosed_links_ends() {
+        for link in ["href=\"a\" ", "href>", "href='", "é href=\"a\""] {
+            let page = format!("<{}", link.repeat((4 << 20) / link.len()));
+            let begun = std::time::Instant::now();
+            drop(names(&page, FOLDER));
+            assert!(begun.elapsed().as_secs() < 30, "{link}");
         }
     }
 

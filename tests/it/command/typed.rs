@@ -278,6 +278,12 @@ fn what_does_not_have_its_type_is_refused_with_line_and_field() {
             "ln -s /etc/passwd out/x.csv",
             "outside the node's folder",
         ),
+        (
+            "arrays",
+            "python3 -c \"import zipfile; z = zipfile.ZipFile('out/x.npz', 'w', zipfile.ZIP_DEFLATED)\n\
+             z.writestr('a.npy', bytes(40000000))\"",
+            "`a` grows to more than 100 times the size of the file",
+        ),
     ] {
         let with = json!({ "run": run, "shell": "sh", "outputs": [{ "x": kind }] });
         let error = Bench::new().run(with).unwrap_err().to_string();

@@ -36,6 +36,8 @@ const PREFIXES: [&str; 11] = [
     "ema.",
     "ema_model.",
 ];
+/// Bytes of an index: that of a model with a hundred thousand tensors has about ten million.
+const LONGEST_INDEX: u64 = 64 << 20;
 /// The maximum nesting of wrappers.
 const MOST_WRAPPERS: usize = 8;
 
@@ -140,7 +142,13 @@ fn sharded(index: &Path, wanted: Option<&str>) -> Result<Weights> {
 
 /// The file of each tensor that `index` names, which is a plain name.
 fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
-    let bytes = fs::read(index).map_err(|error| damaged(index, &error))?;
+    let mut bytes = Vec::new();
+    fs::File::open(index)
+        .and_then(|file| file.take(LONGEST_INDEX + 1).read_to_end(&mut bytes))
+        .map_err(|error| damaged(index, &error))?;
+    if bytes.len() as u64 > LONGEST_INDEX {
+        return Err(damaged(index, &"it is larger than any index of shards"));
+    }
     let document: Value = serde_json::from_slice(&bytes).map_err(|error| damaged(index, &error))?;
     let Some(map) = document["weight_map"].as_object() else {
         return Err(damaged(index, &"there is no `weight_map`"));

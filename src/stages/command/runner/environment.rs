@@ -153,8 +153,13 @@ impl Environment {
 
     /// Keeps it from being cleaned up. Only a reader of the store can't write.
     fn touch(&self) {
-        let file = File::options().write(true).open(self.folder.join(USED));
-        let _ = file.and_then(|file| file.set_modified(SystemTime::now()));
+        let used = self.folder.join(USED);
+        let file = File::options().write(true).open(&used);
+        let touched = file.and_then(|file| file.set_modified(SystemTime::now()));
+        if touched.is_err() {
+            // It belongs to another user of the store, who alone may set its time.
+            let _ = fsx::replace(&used, &self.folder, fsx::SHARED, b"");
+        }
     }
 }
 
@@ -353,5 +358,31 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> TaskError + '_ {
     |source| TaskError::Io {
         path: path.to_path_buf(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Another user's file can't be given another time; neither can one that is not there.
+    #[test]
+    fn an_environment_in_use_says_so_even_where_its_mark_can_not_be_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let environment = Environment {
+            folder: folder.path().to_path_buf(),
+            versions: String::new(),
+        };
+        environment.touch();
+        let used = || {
+            fs::metadata(folder.path().join(USED))
+                .unwrap()
+                .modified()
+                .unwrap()
+        };
+        let first = used();
+        std::thread::sleep(Duration::from_millis(20));
+        environment.touch();
+        assert!(used() > first);
     }
 }
