@@ -148,7 +148,7 @@ pub fn space(path: &Path) -> io::Result<rustix::fs::StatVfs> {
 /// Makes everything on the file system of `folder` durable.
 #[cfg(target_os = "linux")]
 pub fn sync_filesystem(folder: &File) -> io::Result<()> {
-    faults::around(
+    faults::syncing(
         Call::SyncAll,
         || Step::of(folder.as_fd()),
         || rustix::fs::syncfs(folder).map_err(io::Error::from),
@@ -329,11 +329,11 @@ impl File {
     }
 
     pub fn sync_all(&self) -> io::Result<()> {
-        faults::around(Call::Sync, || Step::of(self.as_fd()), || self.0.sync_all())
+        faults::syncing(Call::Sync, || Step::of(self.as_fd()), || self.0.sync_all())
     }
 
     pub fn sync_data(&self) -> io::Result<()> {
-        faults::around(Call::Sync, || Step::of(self.as_fd()), || self.0.sync_data())
+        faults::syncing(Call::Sync, || Step::of(self.as_fd()), || self.0.sync_data())
     }
 
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {

@@ -48,6 +48,29 @@ fn the_model_follows_every_change() {
     assert_eq!(seen.strangers, [PathBuf::from("stranger")]);
 }
 
+/// Threads that create the same folders race to each of them.
+#[test]
+fn the_model_follows_threads_that_change_the_same_folder() {
+    for _ in 0..200 {
+        let space = super::space::folder();
+        let armed = arm(space.path(), Fault::None).unwrap();
+        let root = space.path();
+        let place = |name: String| {
+            fsx::make_folders(root).unwrap();
+            let below = fsx::Beneath::open(root).unwrap();
+            let file = below.temporary("tmp", SEALED).unwrap();
+            file.place(&below, &format!("objects/{name}")).unwrap();
+        };
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                scope.spawn(move || (0..4).for_each(|file| place(format!("{file}/{thread}"))));
+            }
+        });
+        let seen = armed.finish().unwrap();
+        assert_eq!(seen.strangers, Vec::<PathBuf>::new());
+    }
+}
+
 #[test]
 fn a_fault_is_met_once_and_where_it_was_put() {
     let space = tempfile::tempdir().unwrap();

@@ -454,9 +454,10 @@ fn upload(root: &Path) -> Done {
         .enable_all()
         .build()?;
     let access = Access::new(&[TOKEN.to_string()], None)?;
+    // An address that no other test uses: thousands of servers leave their traces in this process.
     let server = runtime.block_on(Server::bind(
         store,
-        "127.0.0.1:0",
+        "127.0.0.2:0",
         access,
         Limits::default(),
     ))?;

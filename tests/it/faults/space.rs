@@ -11,12 +11,34 @@ use ribflow::digest::Digest;
 
 /// A folder on a file system in memory, where there is one.
 pub fn folder() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
     let builder = |folder: &Path| {
         let mut builder = tempfile::Builder::new();
         builder.prefix("ribflow-faults-").tempdir_in(folder)
     };
-    builder(memory).unwrap_or_else(|_| builder(&std::env::temp_dir()).unwrap())
+    let memory = Path::new(MEMORY);
+    let made = is_in_memory(memory).then(|| builder(memory).ok()).flatten();
+    made.unwrap_or_else(|| builder(&std::env::temp_dir()).unwrap())
+}
+
+const MEMORY: &str = "/dev/shm";
+/// On a disk a case takes ten times as long as in memory.
+const STRIDE_ON_DISK: usize = 10;
+
+/// Whether `folder` is on Linux's file system in memory.
+fn is_in_memory(folder: &Path) -> bool {
+    const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+    rustix::fs::statfs(folder).is_ok_and(|system| system.f_type == TMPFS)
+}
+
+/// A walk in `folder` tries one case of this many.
+pub fn stride(folder: &Path) -> usize {
+    match is_in_memory(folder) {
+        true => 1,
+        false => {
+            println!("faults: no file system in memory: one case of {STRIDE_ON_DISK}");
+            STRIDE_ON_DISK
+        }
+    }
 }
 
 /// Everything below a folder.
