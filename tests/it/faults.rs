@@ -4,9 +4,9 @@
 //! `RIBFLOW_TEST_FAULTS=N` draws N times as many power failures and random walks.
 
 mod layer;
-mod operations;
+pub mod operations;
 mod runs;
-mod space;
+pub mod space;
 mod walk;
 
 use std::time::Instant;

@@ -65,6 +65,7 @@ mod remade;
 mod remotes;
 mod report;
 mod rib;
+mod rot;
 mod rule;
 mod runner;
 mod sample;

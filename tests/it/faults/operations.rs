@@ -59,7 +59,7 @@ fn store(root: &Path) -> Result<Store, Box<dyn std::error::Error>> {
 }
 
 /// Objects and records, wherever they are.
-fn content(root: &Path) -> BTreeMap<String, Digest> {
+pub fn content(root: &Path) -> BTreeMap<String, Digest> {
     space::files(root, |path| {
         path.contains("objects/") || path.contains("records/") && !path.contains("index.")
     })
@@ -129,7 +129,8 @@ fn sign(store: &Store, record: &Record) -> Done {
 /// A store with two signed records that share a blob.
 fn with_records(root: &Path) {
     let store = store(root).unwrap();
-    for (parameter, contents) in [("one", [SMALL, &LARGE]), ("two", [SMALL, b"another blob"])] {
+    let contents: [[&[u8]; 2]; 2] = [[SMALL, &LARGE], [SMALL, b"another blob"]];
+    for (parameter, contents) in KEYS.into_iter().zip(contents) {
         let record = publish(&store, parameter, &contents).unwrap();
         sign(&store, &record).unwrap();
     }
@@ -265,7 +266,7 @@ fn push(store: &Store, exchange: &Exchange) -> Done {
 pub const PUSH: Operation = Operation {
     name: "push",
     prepare: with_records,
-    act: |root| push(&store(root)?, &exchange(root)?),
+    act: push_to_lab,
     outcome: content,
     is_exact: true,
     // What a power failure takes is pushed again.
@@ -310,7 +311,10 @@ fn pull(store: &Store, exchange: Arc<Exchange>, keys: Vec<Digest>, first: bool) 
     Ok(())
 }
 
-fn keys_of(parameters: [&str; 2]) -> Vec<Digest> {
+/// The parameters of the two records of [`with_records`].
+pub const KEYS: [&str; 2] = ["one", "two"];
+
+pub fn keys_of(parameters: [&str; 2]) -> Vec<Digest> {
     let recipe = |parameter: &str| Recipe {
         kind: "test".to_string(),
         version: 1,
@@ -321,10 +325,30 @@ fn keys_of(parameters: [&str; 2]) -> Vec<Digest> {
     parameters.map(|parameter| recipe(parameter).key()).to_vec()
 }
 
+/// A store with two records, and a remote with the same.
+pub fn with_store_and_lab(root: &Path) {
+    with_records(root);
+    push_to_lab(root).unwrap();
+}
+
+pub fn push_to_lab(root: &Path) -> Done {
+    push(&store(root)?, &exchange(root)?)
+}
+
+/// Brings both records and their blobs into `store`.
+pub fn pull_into(store: &Store, root: &Path) -> Done {
+    pull(store, Arc::new(exchange(root)?), keys_of(KEYS), true)
+}
+
+/// Whether a signature beside a record is this lab's statement about it.
+pub fn judge(record: &Record, digest: &Digest, signature: &Signature) -> Result<(), String> {
+    let verified = statement::verify(&signature.envelope, &key().public(), digest, record);
+    verified.map_err(|error| error.to_string())
+}
+
 /// A remote with two records.
 fn with_lab(root: &Path) {
-    with_records(root);
-    push(&store(root).unwrap(), &exchange(root).unwrap()).unwrap();
+    with_store_and_lab(root);
     fs::remove_dir_all(root.join("store")).unwrap();
     store(root).unwrap();
 }
@@ -332,10 +356,7 @@ fn with_lab(root: &Path) {
 pub const PULL: Operation = Operation {
     name: "pull",
     prepare: with_lab,
-    act: |root| {
-        let exchange = Arc::new(exchange(root)?);
-        pull(&store(root)?, exchange, keys_of(["one", "two"]), true)
-    },
+    act: |root| pull_into(&store(root)?, root),
     outcome: content,
     is_exact: true,
     // A blob that a power failure takes is fetched again.
@@ -345,9 +366,9 @@ pub const PULL: Operation = Operation {
     least: 2700,
 };
 
-const WORKFLOW: &[u8] = b"ribflow: 1\nname: grid\nstages: {}\n";
+pub const WORKFLOW: &[u8] = b"ribflow: 1\nname: grid\nstages: {}\n";
 
-fn with_bundle(root: &Path) {
+pub fn with_bundle(root: &Path) {
     with_records(root);
     let about = About {
         ribflow_bundle: BUNDLE_FORMAT,
@@ -364,6 +385,11 @@ fn with_bundle(root: &Path) {
     drop(exchange);
     Arc::into_inner(writer).unwrap().finish().unwrap();
     fs::remove_dir_all(root.join("store")).unwrap();
+}
+
+/// Brings the records `keys` and their blobs from `remote`, the blobs first.
+pub fn pull_from(store: &Store, remote: Box<dyn Remote>, keys: Vec<Digest>) -> Done {
+    pull(store, Arc::new(exchange_with(remote)?), keys, false)
 }
 
 pub const IMPORT: Operation = Operation {
@@ -387,8 +413,7 @@ pub const IMPORT: Operation = Operation {
         }
         let store = Store::open(&folder.join("cache"))?;
         let keys = reader.keys();
-        let exchange = Arc::new(exchange_with(Box::new(reader))?);
-        pull(&store, exchange, keys, false)?;
+        pull_from(&store, Box::new(reader), keys)?;
         landing.place(&files, "grid.yaml")?;
         Ok(landing.finish()?)
     },
