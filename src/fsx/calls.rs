@@ -324,8 +324,23 @@ impl File {
         faults::around(Call::Open, || Step::at(path), || options.open(path)).map(Self)
     }
 
+    /// A call on the open file.
+    fn around<T>(&self, call: Call, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        faults::around(call, || Step::of(self.as_fd()), work)
+    }
+
+    /// A call that moves up to `length` bytes.
+    fn moving(
+        &self,
+        call: Call,
+        length: usize,
+        work: impl FnOnce(usize) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        faults::moving(call, || Step::of(self.as_fd()), length, work)
+    }
+
     pub fn metadata(&self) -> io::Result<Metadata> {
-        faults::around(Call::Stat, || Step::of(self.as_fd()), || self.0.metadata())
+        self.around(Call::Stat, || self.0.metadata())
     }
 
     pub fn sync_all(&self) -> io::Result<()> {
@@ -337,11 +352,7 @@ impl File {
     }
 
     pub fn set_permissions(&self, permissions: Permissions) -> io::Result<()> {
-        faults::around(
-            Call::Permit,
-            || Step::of(self.as_fd()),
-            || self.0.set_permissions(permissions),
-        )
+        self.around(Call::Permit, || self.0.set_permissions(permissions))
     }
 
     pub fn set_mode(&self, mode: u32) -> io::Result<()> {
@@ -349,19 +360,11 @@ impl File {
     }
 
     pub fn set_len(&self, length: u64) -> io::Result<()> {
-        faults::around(
-            Call::Truncate,
-            || Step::of(self.as_fd()),
-            || self.0.set_len(length),
-        )
+        self.around(Call::Truncate, || self.0.set_len(length))
     }
 
     pub fn set_modified(&self, time: SystemTime) -> io::Result<()> {
-        faults::around(
-            Call::Permit,
-            || Step::of(self.as_fd()),
-            || self.0.set_modified(time),
-        )
+        self.around(Call::Permit, || self.0.set_modified(time))
     }
 
     pub fn try_clone(&self) -> io::Result<Self> {
@@ -392,7 +395,7 @@ impl File {
 
     /// A signal may interrupt the wait for a lock, and the lock is still wanted.
     fn locked(&self, lock: impl Fn() -> io::Result<()>) -> io::Result<()> {
-        retried(|| faults::around(Call::Lock, || Step::of(self.as_fd()), &lock))
+        retried(|| self.around(Call::Lock, &lock))
     }
 
     fn tried(&self, lock: impl Fn() -> Result<(), TryLockError>) -> Result<(), TryLockError> {
@@ -401,7 +404,7 @@ impl File {
             Err(TryLockError::WouldBlock) => Ok(false),
             Ok(()) => Ok(true),
         };
-        match retried(|| faults::around(Call::Lock, || Step::of(self.as_fd()), once)) {
+        match retried(|| self.around(Call::Lock, once)) {
             Ok(true) => Ok(()),
             Ok(false) => Err(TryLockError::WouldBlock),
             Err(error) => Err(TryLockError::Error(error)),
@@ -425,12 +428,9 @@ impl Read for File {
 
 impl Read for &File {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        faults::moving(
-            Call::Read,
-            || Step::of(self.as_fd()),
-            bytes.len(),
-            |most| (&self.0).read(&mut bytes[..most]),
-        )
+        self.moving(Call::Read, bytes.len(), |most| {
+            (&self.0).read(&mut bytes[..most])
+        })
     }
 }
 
@@ -446,12 +446,9 @@ impl Write for File {
 
 impl Write for &File {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        faults::moving(
-            Call::Write,
-            || Step::of(self.as_fd()),
-            bytes.len(),
-            |most| (&self.0).write(&bytes[..most]),
-        )
+        self.moving(Call::Write, bytes.len(), |most| {
+            (&self.0).write(&bytes[..most])
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -467,21 +464,15 @@ impl Seek for File {
 
 impl FileExt for File {
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        faults::moving(
-            Call::Read,
-            || Step::of(self.as_fd()),
-            bytes.len(),
-            |most| self.0.read_at(&mut bytes[..most], offset),
-        )
+        self.moving(Call::Read, bytes.len(), |most| {
+            self.0.read_at(&mut bytes[..most], offset)
+        })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
-        faults::moving(
-            Call::Write,
-            || Step::of(self.as_fd()),
-            bytes.len(),
-            |most| self.0.write_at(&bytes[..most], offset),
-        )
+        self.moving(Call::Write, bytes.len(), |most| {
+            self.0.write_at(&bytes[..most], offset)
+        })
     }
 }
 
