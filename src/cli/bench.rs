@@ -15,6 +15,7 @@ use super::failure::{Exit, Failure};
 use crate::bench::machine::Machine;
 use crate::bench::{self, BenchError, Measured, Setting};
 use crate::engine::device;
+use crate::memory;
 
 /// What `--help` begins with.
 const ABOUT: &str = "\
@@ -154,8 +155,11 @@ fn measure_in_child(
 ) -> Result<Measured, Failure> {
     let stopped = |why: String| Failure::failed(format!("`{name}` was not measured: {why}"));
     let program = std::env::current_exe().map_err(|error| stopped(error.to_string()))?;
+    // As in a worker.
+    let (variable, value) = memory::huge_pages();
     let mut command = Command::new(program);
     command
+        .env(variable, value)
         .args(["bench", name, "--json", "--threads"])
         .arg(common.threads().to_string())
         .args(["--seconds", &arguments.seconds.to_string()])

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::job::{Job, Outcome, Request, WorkerMessage};
 use crate::fsx;
+use crate::memory;
 use crate::process::{self, Family, OwnedChild};
 
 /// The time that a worker has after the grace of its job to end remaining child processes and
@@ -123,10 +124,12 @@ impl Worker {
     fn start(command: &[OsString], threads: usize, log: &Path) -> io::Result<Self> {
         let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
         let errors = fsx::append_shared(log)?;
+        let (name, value) = memory::huge_pages();
         let mut command = Command::new(program);
         command
             .args(arguments)
             .env("RAYON_NUM_THREADS", threads.to_string())
+            .env(name, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::from(errors))
