@@ -271,7 +271,7 @@ fn all_blobs(artifact: &Artifact) -> impl Iterator<Item = Digest> + use<> {
     blobs.chain(images)
 }
 
-fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
+pub(super) fn piece(kind: Transient, path: PathBuf) -> Result<Option<Piece>, StoreError> {
     if path.extension().is_some_and(|ending| ending == "lock") {
         return Ok(None);
     }

@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use ribflow::digest::Digest;
+use ribflow::fetch::partial::Partial;
+use ribflow::fsx::Lock;
 use ribflow::store::Store;
 use ribflow::store::gc::GcOptions;
 
@@ -476,4 +479,78 @@ fn cleaning_takes_environments_that_no_node_has_used() {
         (1, 10)
     );
     assert!(!unused.exists() && recent.exists());
+}
+
+/// A node may begin to use an environment after a cleaning has listed it; here the cleaning looks at runs
+/// in between.
+#[test]
+fn cleaning_leaves_an_environment_that_a_node_has_just_begun_to_use() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("cache")).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(100 * 86400);
+    let environment = store.environments().join("aa");
+    fs::create_dir_all(&environment).unwrap();
+    let mark = environment.join("used");
+    let set = |time: SystemTime| {
+        let file = File::options().write(true).open(&mark).unwrap();
+        file.set_modified(time).unwrap();
+    };
+    fs::write(&mark, "").unwrap();
+    set(old);
+    let options = GcOptions {
+        before: SystemTime::now() - Duration::from_secs(30 * 86400),
+        most: None,
+        grace: Duration::from_secs(3600),
+        dry_run: false,
+    };
+    let uses = || {
+        set(SystemTime::now());
+        Ok(Vec::new())
+    };
+    store.clean(&options, uses).unwrap();
+    assert!(mark.exists());
+    // Being built: its lock is held.
+    set(old);
+    let lock = Lock::acquire(&environment.with_extension("lock")).unwrap();
+    store.clean(&options, || Ok(Vec::new())).unwrap();
+    assert!(mark.exists());
+    drop(lock);
+    store.clean(&options, || Ok(Vec::new())).unwrap();
+    assert!(!environment.exists());
+}
+
+/// Of a download and of a blob that is fetched, in parts; both have their lock beside them.
+#[test]
+fn cleaning_leaves_what_is_being_fetched() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("cache")).unwrap();
+    let old = SystemTime::now() - Duration::from_secs(100 * 86400);
+    let download = Partial::open(&store.downloads(), "https://h/x")
+        .unwrap()
+        .unwrap();
+    let blobs = store.downloads().join("blobs");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = blobs.join(Digest::of(b"blob").to_hex());
+    for path in [&download.file(), &blob] {
+        fs::write(path, "half").unwrap();
+        File::options()
+            .write(true)
+            .open(path)
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+    }
+    let lock = Lock::acquire(&blob.with_extension("lock")).unwrap();
+    let options = GcOptions {
+        before: SystemTime::now(),
+        most: Some(0),
+        grace: Duration::ZERO,
+        dry_run: false,
+    };
+    store.clean(&options, || Ok(Vec::new())).unwrap();
+    assert!(download.file().exists() && blob.exists());
+    let file = download.file();
+    drop((download, lock));
+    store.clean(&options, || Ok(Vec::new())).unwrap();
+    assert!(!file.exists() && !blob.exists());
 }

@@ -11,7 +11,7 @@ use super::decide::{GcInput, GcPlan};
 use crate::digest::Digest;
 use crate::fsx::calls;
 use crate::fsx::{self, Lock};
-use crate::store::inventory::{Outcome, Piece, Transient, entries};
+use crate::store::inventory::{Outcome, Piece, Transient, entries, piece};
 use crate::store::layout::WITHHELD;
 use crate::store::records::{MARKER, Marker, file_name, list};
 use crate::store::{Store, StoreError};
@@ -24,7 +24,7 @@ impl Store {
         tmp: &Path,
     ) -> Result<(), StoreError> {
         for index in &plan.pieces {
-            remove_piece(&input.inventory.pieces[*index])?;
+            remove_piece(&input.inventory.pieces[*index], input.young, tmp)?;
         }
         for index in &plan.outcomes {
             self.remove_outcome(&input.inventory.outcomes[*index])?;
@@ -171,15 +171,45 @@ fn is_old(path: &Path, young: SystemTime) -> bool {
 }
 
 /// Removes what can be recomputed or fetched again, unless it is in use.
-fn remove_piece(piece: &Piece) -> Result<(), StoreError> {
+fn remove_piece(piece: &Piece, young: SystemTime, tmp: &Path) -> Result<(), StoreError> {
     let path = &piece.path;
-    if !matches!(piece.kind, Transient::Downloads | Transient::Environments) {
-        return remove(path);
+    match piece.kind {
+        Transient::Derived | Transient::Damaged => return remove(path),
+        Transient::Downloads | Transient::Environments => {}
     }
     match Lock::try_acquire(&lock_of(path)) {
+        Ok(Some(_held)) if piece.kind == Transient::Environments => {
+            remove_environment(path, young, tmp)
+        }
         Ok(Some(_held)) => remove(path),
         Ok(None) => Ok(()),
         Err(error) => Err(StoreError::io(path)(error)),
+    }
+}
+
+/// Removes an environment unless a node has begun to use it since the cleaning has looked. A node takes no
+/// lock: it sets the time of the environment, and then looks whether it is still there.
+fn remove_environment(path: &Path, young: SystemTime, tmp: &Path) -> Result<(), StoreError> {
+    let is_used = |place: &Path| -> Result<bool, StoreError> {
+        let found = piece(Transient::Environments, place.to_path_buf())?;
+        Ok(found.is_some_and(|found| found.time >= young))
+    };
+    if is_used(path)? {
+        return Ok(());
+    }
+    let name = path.file_name().unwrap_or_default();
+    let aside = tmp.join(name).with_extension("gone");
+    match calls::rename(path, &aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(StoreError::io(path))?,
+    }
+    match is_used(&aside) {
+        Ok(false) => remove(&aside),
+        // An environment whose time is unknown may be in use, too.
+        used => {
+            fsx::rename(&aside, path).map_err(StoreError::io(path))?;
+            used.map(drop)
+        }
     }
 }
 

@@ -122,6 +122,38 @@ fn sweep_now(store: &Store) {
     writer.scratch().unwrap();
 }
 
+/// A process that is suspended for hours is alive: its files stay, and it goes on.
+#[test]
+fn sweeping_takes_the_dead_and_leaves_the_living() {
+    let (_folder, store) = new_store();
+    let mut publisher = start("publish living", store.root());
+    wait_until(|| has_process_folder(&store));
+    let signal = |signal: i32| {
+        // SAFETY: a signal to a child that has not been waited for.
+        assert_eq!(unsafe { libc::kill(publisher.id() as i32, signal) }, 0);
+    };
+    // Past the moment between a folder and its lock.
+    std::thread::sleep(Duration::from_millis(200));
+    signal(libc::SIGSTOP);
+    let folders = || -> Vec<PathBuf> {
+        let entries = fs::read_dir(store.root().join("tmp")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let before = folders();
+    for _ in 0..3 {
+        sweep_now(&store);
+    }
+    assert_eq!(folders(), before);
+    signal(libc::SIGCONT);
+    let found = verify_all(&store);
+    wait_until(|| verify_all(&store) > found);
+    publisher.kill().unwrap();
+    publisher.wait().unwrap();
+    sweep_now(&store);
+    assert_eq!(folders(), Vec::<PathBuf>::new());
+    verify_all(&store);
+}
+
 fn wait_until(mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {

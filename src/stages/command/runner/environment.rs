@@ -151,14 +151,23 @@ impl Environment {
         damage.is_none().then_some(environment)
     }
 
-    /// Keeps it from being cleaned up. Only a reader of the store can't write.
-    fn touch(&self) {
-        let used = self.folder.join(USED);
+    /// As [`Self::open`], and keeps it from being cleaned up. In this order: a cleaning moves an
+    /// environment away, and looks at its mark again before it removes it.
+    fn take(folder: &Path, context: &Context) -> Option<Self> {
+        if folder.join(COMPLETE).is_file() {
+            Self::touch(folder);
+        }
+        Self::open(folder, context)
+    }
+
+    /// Only a reader of the store can't write.
+    fn touch(folder: &Path) {
+        let used = folder.join(USED);
         let file = File::options().write(true).open(&used);
         let touched = file.and_then(|file| file.set_modified(SystemTime::now()));
         if touched.is_err() {
             // It belongs to another user of the store, who alone may set its time.
-            let _ = fsx::replace(&used, &self.folder, fsx::SHARED, b"");
+            let _ = fsx::replace(&used, folder, fsx::SHARED, b"");
         }
     }
 }
@@ -166,14 +175,12 @@ impl Environment {
 /// The environment of `recipe`, built if it is not there.
 pub fn obtain(recipe: &Recipe, context: &Context) -> Result<Environment, TaskError> {
     let folder = context.environments.join(recipe.name());
-    if let Some(environment) = Environment::open(&folder, context) {
-        environment.touch();
+    if let Some(environment) = Environment::take(&folder, context) {
         return Ok(environment);
     }
     fsx::make_folders(context.environments).map_err(at(context.environments))?;
     let _lock = wait(&folder.with_extension("lock"), context)?;
-    if let Some(environment) = Environment::open(&folder, context) {
-        environment.touch();
+    if let Some(environment) = Environment::take(&folder, context) {
         return Ok(environment);
     }
     let environment = build(recipe, &folder, context);
@@ -369,20 +376,12 @@ mod tests {
     #[test]
     fn an_environment_in_use_says_so_even_where_its_mark_can_not_be_changed() {
         let folder = tempfile::tempdir().unwrap();
-        let environment = Environment {
-            folder: folder.path().to_path_buf(),
-            versions: String::new(),
-        };
-        environment.touch();
-        let used = || {
-            fs::metadata(folder.path().join(USED))
-                .unwrap()
-                .modified()
-                .unwrap()
-        };
+        let folder = folder.path();
+        Environment::touch(folder);
+        let used = || fs::metadata(folder.join(USED)).unwrap().modified().unwrap();
         let first = used();
         std::thread::sleep(Duration::from_millis(20));
-        environment.touch();
+        Environment::touch(folder);
         assert!(used() > first);
     }
 }
