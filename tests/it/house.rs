@@ -315,6 +315,74 @@ fn one_module_calls_the_readers_of_yaml() {
     assert_eq!(callers, allowed);
 }
 
+/// The files with `unsafe` code, and why they need it. Clippy asks for a reason at each block
+/// (`undocumented_unsafe_blocks`).
+const UNSAFE: &[(&str, &str)] = &[
+    ("engine/worker.rs", "keeps the protocol's descriptor"),
+    ("lib.rs", "a section that runs before `main`, in tests"),
+    ("main.rs", "a section that runs before the first allocation"),
+    ("memory.rs", "an option of the allocator, which is C"),
+    (
+        "ml/data/idct/simd.rs",
+        "calls of functions for an instruction set",
+    ),
+    ("ml/data/jpeg.rs", "libjpeg-turbo, which is C"),
+    ("ml/data/resize/wide.rs", "AVX-512 and AVX2"),
+    ("ml/isa.rs", "a section that runs before `main`"),
+    (
+        "ml/isa/trap.rs",
+        "a system call that hides instruction sets",
+    ),
+    (
+        "ml/ops/cpu/convolution/winograd/transform.rs",
+        "AVX-512 and AVX2",
+    ),
+    ("ml/ops/cpu/gemm.rs", "`gemm` takes raw pointers"),
+    ("ml/ops/cpu/packed/dots.rs", "AVX-512 and AVX2"),
+    ("ml/ops/cpu/packed/mod.rs", "AVX-512 and AVX2"),
+    ("ml/ops/cpu/packed/pack.rs", "AVX-512"),
+    ("ml/ops/cpu/packed/pack_avx2.rs", "AVX2"),
+    ("ml/ops/cpu/packed/runs.rs", "AVX-512 and AVX2"),
+    ("ml/ops/cpu/packed/segment.rs", "AVX-512 and AVX2"),
+    ("ml/ops/cpu/packed/tile.rs", "AVX-512"),
+    ("ml/ops/cpu/packed/tile_avx2.rs", "AVX2"),
+    (
+        "ml/ops/cpu/uninit.rs",
+        "memory that a kernel writes before it is read",
+    ),
+    ("ml/ops/gpu/cuda/launch.rs", "kernels of the GPU"),
+    ("ml/ot/prefetch.rs", "a hint to the processor"),
+    ("process.rs", "a call between `fork` and `exec`"),
+    (
+        "stages/command/isolation/linux.rs",
+        "system calls between `fork` and `exec`",
+    ),
+    ("store/derived_cache.rs", "maps a file"),
+    ("store/packed.rs", "maps a file"),
+];
+
+#[test]
+fn unsafe_code_is_in_named_files() {
+    let mut found = BTreeSet::new();
+    for file in rust_files(&source()) {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default());
+        let words = |line: &str| -> bool {
+            let is_letter = |letter: char| letter.is_alphanumeric() || letter == '_';
+            line.split(|letter: char| !is_letter(letter))
+                .any(|word| word == "unsafe")
+        };
+        if code.into_iter().any(words) {
+            let relative = file.strip_prefix(source()).unwrap();
+            found.insert(relative.display().to_string());
+        }
+    }
+    let listed = UNSAFE.iter().map(|(file, _)| file.to_string());
+    assert_eq!(found, listed.collect());
+}
+
 /// Files that change no store: they read folders of the user's data, or write to the home folder.
 const OUTSIDE_STORES: &[&str] = &[
     "remote/aws_profile.rs",

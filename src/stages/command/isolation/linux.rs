@@ -171,19 +171,10 @@ fn close_others() -> io::Result<()> {
 
 /// Leaves root with [`KEPT`]. Other users have none to lose but ambient and inherited ones.
 fn drop_capabilities() -> io::Result<()> {
-    // SAFETY: the calls take numbers.
-    passed(
-        unsafe {
-            libc::prctl(
-                libc::PR_CAP_AMBIENT,
-                libc::PR_CAP_AMBIENT_CLEAR_ALL,
-                0,
-                0,
-                0,
-            )
-        }
-        .into(),
-    )?;
+    const CLEAR: libc::c_int = libc::PR_CAP_AMBIENT_CLEAR_ALL;
+    // SAFETY: the call takes numbers.
+    let cleared = unsafe { libc::prctl(libc::PR_CAP_AMBIENT, CLEAR, 0, 0, 0) };
+    passed(cleared.into())?;
     inherit_no_capability()?;
     // SAFETY: the call takes nothing.
     if unsafe { libc::geteuid() } != 0 {
