@@ -1,7 +1,7 @@
 //! `checkpoint`: a published model, from a file, a URL or a Hugging Face repository. It obtains and
 //! pins the files; [`crate::ml::models::checkpoint`] reads them.
 
-mod classes;
+pub mod classes;
 mod config;
 mod hub;
 mod origin;

@@ -18,7 +18,7 @@ mod outputs;
 mod runner;
 mod session;
 mod shell;
-mod typed;
+pub mod typed;
 mod work_dir;
 
 use std::collections::{BTreeMap, BTreeSet};

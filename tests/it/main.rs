@@ -25,6 +25,7 @@ mod examples;
 mod faults;
 mod fixtures;
 mod folder_remote;
+mod fuzz;
 mod gpu;
 mod gpu_kernels;
 mod harm;

@@ -3,7 +3,7 @@
 //! content.
 
 mod client;
-mod listing;
+pub mod listing;
 
 use std::io::{self, Read, Write};
 use std::path::PathBuf;

@@ -96,7 +96,7 @@ fn in_file(context: &Context, input: &TaskInput, files: &Files) -> Result<Vec<St
 }
 
 /// Names, one per line or as JSON.
-fn parsed(text: &str) -> Option<Vec<String>> {
+pub fn parsed(text: &str) -> Option<Vec<String>> {
     let text = text.trim_start_matches('\u{feff}').trim();
     if !text.starts_with(['[', '{']) {
         let lines = text.lines().map(str::trim);

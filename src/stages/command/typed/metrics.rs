@@ -30,23 +30,30 @@ const FIELDS: [&str; 6] = ["value", "unit", "n", "direction", "chance", "interva
 
 pub(super) fn read(file: &OutputFile) -> Result<Metrics, TaskError> {
     let text = file.text(MOST_BYTES)?;
-    let tree: Node = serde_json::from_str(&text).map_err(|error| {
-        let hint = match has_no_number(&text) {
+    parse(&text).map_err(|wrong| file.wrong(wrong))
+}
+
+/// The metrics of a file of JSON.
+///
+/// # Errors
+/// What is wrong, with its line or name.
+pub fn parse(text: &str) -> Result<Metrics, String> {
+    let tree: Node = serde_json::from_str(text).map_err(|error| {
+        let hint = match has_no_number(text) {
             true => "\nhint: JSON has neither NaN nor Infinity: leave the metric out, or fail",
             false => "",
         };
-        file.wrong(format_args!("{error}{hint}"))
+        format!("{error}{hint}")
     })?;
     let Node::Map(entries) = tree else {
-        return Err(file.wrong("expected a map from names to numbers"));
+        return Err("expected a map from names to numbers".to_string());
     };
     let mut metrics = Metrics::default();
-    let added = add(&mut metrics, "", entries, 0);
-    added.map_err(|wrong| file.wrong(wrong))?;
-    if metrics.values.is_empty() {
-        return Err(file.wrong("there are no metrics"));
+    add(&mut metrics, "", entries, 0)?;
+    match metrics.values.is_empty() {
+        true => Err("there are no metrics".to_string()),
+        false => Ok(metrics),
     }
-    Ok(metrics)
 }
 
 fn has_no_number(text: &str) -> bool {

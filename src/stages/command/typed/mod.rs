@@ -2,11 +2,11 @@
 //! form that outputs of other kinds have.
 
 mod arrays;
-mod metrics;
+pub mod metrics;
 mod model;
-mod npy;
-mod plot;
-mod table;
+pub mod npy;
+pub mod plot;
+pub mod table;
 
 use std::borrow::Cow;
 use std::fs::{self, File};

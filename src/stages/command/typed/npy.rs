@@ -1,7 +1,7 @@
 //! Arrays in NumPy's own format (NEP 1: versions 1 to 3 of `.npy`).
 
 /// An array: a dtype of safetensors, and row-major little-endian bytes.
-pub(super) struct Array {
+pub struct Array {
     pub dtype: &'static str,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
@@ -10,7 +10,7 @@ pub(super) struct Array {
 const MAGIC: &[u8] = b"\x93NUMPY";
 const MOST_DIMENSIONS: usize = 32;
 
-pub(super) fn parse(file: &[u8]) -> Result<Array, String> {
+pub fn parse(file: &[u8]) -> Result<Array, String> {
     let cut = || "the file is cut short".to_string();
     let rest = file.strip_prefix(MAGIC);
     let rest = rest.ok_or_else(|| "not an array of NumPy".to_string())?;

@@ -27,7 +27,11 @@ pub(super) fn read(file: &OutputFile, path: &str, context: &Context) -> Result<F
     one_file(path, &kept, context)
 }
 
-fn check_png(bytes: &[u8]) -> Result<(), String> {
+/// Decodes a PNG, within limits.
+///
+/// # Errors
+/// Why it is refused.
+pub fn check_png(bytes: &[u8]) -> Result<(), String> {
     let limits = Limits {
         bytes: MOST_PIXEL_BYTES,
     };
@@ -50,7 +54,10 @@ fn check_png(bytes: &[u8]) -> Result<(), String> {
 }
 
 /// The SVG without anything that runs, links or loads.
-fn sanitized(bytes: &[u8]) -> Result<Vec<u8>, String> {
+///
+/// # Errors
+/// Why it is refused.
+pub fn sanitized(bytes: &[u8]) -> Result<Vec<u8>, String> {
     let mut filter = svg_hush::Filter::new();
     filter.set_data_url_filter(svg_hush::data_url_filter::allow_standard_images);
     let mut kept = Bounded::default();

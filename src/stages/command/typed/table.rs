@@ -23,7 +23,11 @@ pub(super) fn read(file: &OutputFile, path: &str) -> Result<Table, TaskError> {
     table.map_err(|wrong| file.wrong(wrong))
 }
 
-fn from_csv(text: &str) -> Result<Table, String> {
+/// A table from CSV with a head.
+///
+/// # Errors
+/// What is wrong, with its line.
+pub fn from_csv(text: &str) -> Result<Table, String> {
     let text = text.trim_start_matches('\u{feff}');
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let head = reader.headers().map_err(|error| error.to_string())?;
@@ -94,7 +98,11 @@ impl<'de> Visitor<'de> for RowVisitor {
     }
 }
 
-fn from_lines(text: &str) -> Result<Table, String> {
+/// A table from JSON lines.
+///
+/// # Errors
+/// What is wrong, with its line.
+pub fn from_lines(text: &str) -> Result<Table, String> {
     let mut columns: Vec<String> = Vec::new();
     let mut places = std::collections::HashMap::new();
     let mut rows = Vec::new();

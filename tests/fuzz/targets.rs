@@ -1,0 +1,414 @@
+//! What reads foreign bytes, as plain functions: each must return, whatever the bytes are, and keep the
+//! promise that it states. `tests/it/fuzz.rs` replays a corpus and mutations of it; the package beside this
+//! file explores them guided by coverage (`.ci/fuzz`).
+
+use std::cell::OnceCell;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ribflow::contract::source::{Source, SourceShape};
+use ribflow::diag::{Problems, SourceText, credentials, terminal};
+use ribflow::digest::Digest;
+use ribflow::engine::journal;
+use ribflow::ml::data::decode::decode;
+use ribflow::ml::models::checkpoint;
+use ribflow::remote::bundle::BundleReader;
+use ribflow::remote::config::Config;
+use ribflow::remote::home::Home;
+use ribflow::remote::http::listing;
+use ribflow::remote::imported;
+use ribflow::remote::lock::Lock;
+use ribflow::remote::record_check;
+use ribflow::remote::signing::{SecretKey, seal, unseal};
+use ribflow::remote::statement::{OutcomeStatement, Revocation};
+use ribflow::report::verdict::Expected;
+use ribflow::stages::checkpoint::classes;
+use ribflow::stages::command::typed::{metrics, npy, plot, table};
+use ribflow::store::receipt::Receipt;
+use ribflow::store::{
+    Record, RecordIndex, StatCache, Store, check_environment_file, ignore, tensorfile,
+};
+use ribflow::workflow::graph::Graph;
+use ribflow::workflow::{LoadOptions, load};
+use ribflow::yaml;
+
+/// Reads foreign bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target by name.
+pub const TARGETS: &[(&str, Target)] = &[
+    ("yaml", yaml_text),
+    ("workflow", workflow),
+    ("lock", lock),
+    ("config", config),
+    ("published", published),
+    ("record", record),
+    ("envelope", envelope),
+    ("store", small_files),
+    ("indexes", indexes),
+    ("weights", weights),
+    ("tensors", tensors),
+    ("shards", shards),
+    ("npy", array),
+    ("images", image),
+    ("pictures", picture),
+    ("tables", rows),
+    ("metrics", numbers),
+    ("classes", names),
+    ("bundle", bundle),
+    ("lists", list),
+    ("environments", environment),
+    ("text", text),
+];
+
+/// A folder of this thread, for readers of files, and a store in it.
+struct Place {
+    folder: tempfile::TempDir,
+    store: Store,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let store = Store::open(&folder.path().join("cache")).expect("a new store");
+        Self { folder, store }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.folder.path().join(name);
+        let folder = path.parent().expect("a folder above");
+        fs::create_dir_all(folder).expect("a folder");
+        fs::write(&path, bytes).expect("a file");
+        path
+    }
+}
+
+thread_local! {
+    static PLACE: OnceCell<Place> = const { OnceCell::new() };
+}
+
+fn at<T>(work: impl FnOnce(&Place) -> T) -> T {
+    PLACE.with(|place| work(place.get_or_init(Place::new)))
+}
+
+fn limits() -> yaml::Limits {
+    yaml::Limits {
+        bytes: 1 << 20,
+        depth: 64,
+    }
+}
+
+/// A text is a tree, or has problems with a place in it.
+fn yaml_text(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    let mut problems = Problems::default();
+    let id = problems.add_source(SourceText::new("fuzz", text));
+    let tree = yaml::parse(&mut problems, id, &limits());
+    let found = problems.finish();
+    assert!(tree.is_some() || found.is_err());
+    // What the language takes, the reader of typed documents takes.
+    let value = yaml::decode::<serde_json::Value>(SourceText::new("fuzz", text), &limits());
+    assert!(found.is_err() || value.is_ok(), "{value:?}");
+}
+
+/// A file is a graph or has problems.
+fn workflow(bytes: &[u8]) {
+    let path = at(|place| place.write("fuzz.yaml", bytes));
+    let kinds = ribflow::stages::registry();
+    let mut options = LoadOptions::default();
+    options.limits.nodes = 2000;
+    if let Err(problems) = load(&path, &options, kinds.kinds()) {
+        assert!(!problems.0.is_empty());
+    }
+}
+
+fn lock(bytes: &[u8]) {
+    let path = at(|place| place.write("locked.yaml.lock", bytes));
+    drop(Lock::read(&path.with_extension("")));
+}
+
+/// No error shows a password of a URL.
+fn config(bytes: &[u8]) {
+    at(|place| {
+        place.write("home/config/ribflow/config.yaml", bytes);
+        place.write("home/data/ribflow/imported", bytes);
+        let folder = place.folder.path().join("home");
+        let home = Home::of(|name| match name {
+            "XDG_CONFIG_HOME" => Some(folder.join("config").into()),
+            "XDG_DATA_HOME" => Some(folder.join("data").into()),
+            _ => None,
+        });
+        let home = home.expect("both folders are given");
+        if let Err(error) = Config::read(&home) {
+            assert!(!error.to_string().contains("hunter2"));
+        }
+        drop(imported::read(&home));
+    });
+}
+
+thread_local! {
+    static GRAPH: OnceCell<Graph> = const { OnceCell::new() };
+}
+
+fn published(bytes: &[u8]) {
+    let path = at(|place| place.write("published.yaml", bytes));
+    GRAPH.with(|graph| {
+        let graph = graph.get_or_init(|| {
+            let file = root().join("tests/workflows/methods.yaml");
+            let kinds = ribflow::stages::registry();
+            let loaded = load(&file, &LoadOptions::default(), kinds.kinds());
+            loaded.expect("a valid workflow").0
+        });
+        drop(Expected::read(&path, graph));
+    });
+}
+
+/// A record that is taken is in canonical form and has the digest in its name.
+fn record(bytes: &[u8]) {
+    let digest = Digest::of(bytes);
+    let key = serde_json::from_slice::<Record>(bytes).map(|record| record.key);
+    let key = key.unwrap_or(digest);
+    if let Ok(record) = record_check::record(bytes, &key, &digest) {
+        assert_eq!(record.to_bytes(), bytes);
+        assert_eq!(record.digest(), digest);
+    }
+}
+
+/// Nothing is taken that the key has not signed; what it has signed may say anything.
+fn envelope(bytes: &[u8]) {
+    let key = SecretKey::from_seed(&[7; 32]);
+    let digest = Digest::of(b"fuzz");
+    let own = seal(bytes, &key);
+    assert_eq!(unseal(&own, &key.public()).expect("our own"), bytes);
+    for envelope in [bytes, &own] {
+        drop(OutcomeStatement::open(
+            envelope,
+            &key.public(),
+            &digest,
+            &digest,
+        ));
+        drop(Revocation::open(envelope, &key.public()));
+    }
+}
+
+/// The small files of a store that another member of a group may have written.
+fn small_files(bytes: &[u8]) {
+    at(|place| {
+        let store = &place.store;
+        let key = Digest::of(b"fuzz").to_hex();
+        place.write("cache/pins/fuzz.json", bytes);
+        place.write("cache/runs/1/journal.jsonl", bytes);
+        place.write("cache/runs/1/recipes.jsonl", bytes);
+        place.write("cache/withheld/images/fuzz", bytes);
+        place.write(&format!("cache/records/{}/{key}/chosen", &key[..2]), bytes);
+        place.write(&format!("cache/samples/{key}.json"), bytes);
+        place.write("cache/index.rates", bytes);
+        drop(store.pins());
+        drop(store.sampled("fuzz", 1, 2));
+        drop(store.chosen(&Digest::of(b"fuzz")));
+        drop(ribflow::engine::price::rates::Rates::of(store));
+        if let Ok(runs) = journal::seen(store) {
+            drop(journal::uses(&runs, 1));
+        }
+        journal::each_event(store, |_| ());
+        place.write("other/store.json", bytes);
+        drop(Store::identity(&place.folder.path().join("other")));
+    });
+}
+
+/// Derived files with a checksum that fits, which is no secret.
+fn indexes(bytes: &[u8]) {
+    at(|place| {
+        let store = &place.store;
+        let name = Digest::of(b"fuzz");
+        let sealed = |head: &str| {
+            let content = [head.as_bytes(), bytes].concat();
+            let checksum = blake3::hash(&content);
+            [content.as_slice(), checksum.as_bytes()].concat()
+        };
+        place.write(
+            &format!("cache/index.records/{}", name.to_hex()),
+            &sealed("ribflow records 5\n"),
+        );
+        let mut index = RecordIndex::open(store, "fuzz");
+        drop(index.folders());
+        drop(index.chosen(&name));
+        drop(Receipt::read(store, &name));
+        place.write(
+            &format!("cache/index.runs/{}", name.to_hex()),
+            &sealed("ribflow receipt 1\n"),
+        );
+        drop(Receipt::read(store, &name));
+        let folder = place.folder.path().join("data");
+        place.write("data/a", b"a");
+        let path = format!(
+            "cache/index.stat/{}",
+            Digest::of(folder.as_os_str().as_encoded_bytes()).to_hex()
+        );
+        place.write(&path, &sealed("ribflow stat 2\n"));
+        let source = source(&folder, SourceShape::Tree);
+        assert!(StatCache::open(store).resolve(&source, &folder).is_ok());
+    });
+}
+
+fn source(place: &Path, shape: SourceShape) -> Source {
+    Source {
+        name: "fuzz".to_string(),
+        location: place.to_path_buf(),
+        shape,
+        sealed: false,
+    }
+}
+
+/// Every container of weights, by its first bytes.
+fn weights(bytes: &[u8]) {
+    let path = at(|place| place.write("weights", bytes));
+    drop(checkpoint::read(&path, None));
+    drop(checkpoint::read(&path, Some("model.ema")));
+}
+
+/// What is taken is written back as the same bytes, without metadata and in the format's order.
+fn tensors(bytes: &[u8]) {
+    at(|place| {
+        let path = place.write("tensors.safetensors", bytes);
+        let found = tensorfile::import(&place.store, serde_json::json!({}), &path);
+        if let Ok(found) = found {
+            let again = place.folder.path().join("again.safetensors");
+            let _ = fs::remove_file(&again);
+            tensorfile::export(&place.store, &found, &again).expect("a tensor that was read");
+            let read = tensorfile::import(&place.store, serde_json::json!({}), &again);
+            assert_eq!(read.expect("a file of ours").tensors, found.tensors);
+        }
+    });
+}
+
+/// No shard is outside the folder of the index.
+fn shards(bytes: &[u8]) {
+    at(|place| {
+        let path = place.write("model.safetensors.index.json", bytes);
+        if let Ok(names) = checkpoint::shards(&path) {
+            assert!(names.iter().all(|name| !name.contains('/') && name != ".."));
+        }
+        let source = source(&path, SourceShape::Sharded(Vec::new()));
+        drop(StatCache::open(&place.store).resolve(&source, place.folder.path()));
+    });
+}
+
+/// The bytes are as many as the shape says.
+fn array(bytes: &[u8]) {
+    if let Ok(array) = npy::parse(bytes) {
+        let size = ribflow::store::artifact::size(array.dtype, &array.shape);
+        assert_eq!(size, Some(array.bytes.len() as u64));
+    }
+}
+
+fn image(bytes: &[u8]) {
+    if let Ok(picture) = decode(bytes) {
+        assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
+    }
+}
+
+/// No element that runs or loads is left.
+fn picture(bytes: &[u8]) {
+    drop(plot::check_png(bytes));
+    if let Ok(kept) = plot::sanitized(bytes) {
+        let kept = String::from_utf8_lossy(&kept).to_lowercase();
+        for gone in ["<script", "<iframe", "<foreignobject", " onload="] {
+            assert!(!kept.contains(gone), "{gone} in {kept}");
+        }
+    }
+}
+
+/// Every row has as many cells as the head.
+fn rows(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    for table in [table::from_csv(text), table::from_lines(text)]
+        .into_iter()
+        .flatten()
+    {
+        let width = table.columns.len();
+        assert!(table.rows.iter().all(|row| row.len() == width));
+    }
+}
+
+fn numbers(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(metrics) = metrics::parse(text)
+    {
+        assert!(
+            metrics
+                .values
+                .values()
+                .all(|metric| metric.value.is_finite())
+        );
+    }
+}
+
+fn names(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        drop(classes::parsed(text));
+    }
+}
+
+/// No file of a bundle leads out of its folder or is hidden.
+fn bundle(bytes: &[u8]) {
+    let path = at(|place| place.write("fuzz.ribbundle", bytes));
+    let Ok(reader) = BundleReader::open(&path) else {
+        return;
+    };
+    for name in reader.workflow_files().unwrap_or_default().keys() {
+        let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
+        assert!(name.split('/').all(is_plain), "{name}");
+    }
+    drop((reader.keys(), reader.blobs()));
+}
+
+/// No name leads elsewhere.
+fn list(bytes: &[u8]) {
+    let body = String::from_utf8_lossy(bytes);
+    if let Ok(names) = listing::names(&body, "/store/records/ab/") {
+        for name in names {
+            assert!(!name.is_empty() && !name.contains('/') && !name.starts_with('.'));
+        }
+    }
+}
+
+fn environment(bytes: &[u8]) {
+    at(|place| {
+        let lock = place.write("uv.lock", bytes);
+        drop(check_environment_file(&SourceShape::UvLock, &lock));
+        let project = place.write("pyproject.toml", bytes);
+        drop(check_environment_file(
+            &SourceShape::PythonProject,
+            &project,
+        ));
+        place.write("conda/conda-meta/fuzz.json", bytes);
+        let folder = place.folder.path().join("conda");
+        let source = source(&folder, SourceShape::CondaPackages);
+        drop(StatCache::open(&place.store).resolve(&source, &folder));
+    });
+}
+
+/// Text that is shown steers no terminal; values of variables and patterns may be anything.
+fn text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let shown = terminal::printable(&text);
+    let steers = |letter: char| letter != '\n' && terminal::steers(letter);
+    assert!(!shown.chars().any(steers), "{shown:?}");
+    let _ = credentials::sign("FUZZ", Some(&text));
+    let _ = credentials::sign(&text, None);
+    drop(ignore::check(&text));
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    match here.ends_with("tests/fuzz") {
+        true => here.join("../.."),
+        false => here.to_path_buf(),
+    }
+}

@@ -1,0 +1,382 @@
+//! Every reader of foreign bytes, on files that our own writers or Python wrote, and on mutations of them:
+//! the same ones each time. It returns, without a panic and in time, and keeps its promise.
+
+#[path = "../fuzz/targets.rs"]
+mod targets;
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use ribflow::remote::signing::{SecretKey, seal};
+use ribflow::remote::statement;
+use ribflow::rng::Stream;
+use serde_json::json;
+
+use targets::{TARGETS, root};
+
+/// Mutations of all targets together; `RIBFLOW_TEST_FUZZ=100` makes a hundred times as many.
+const ROUNDS: usize = 20_000;
+/// The longest time for one input, on a machine that does something else.
+const LONGEST: Duration = Duration::from_secs(20);
+/// Larger files are left out: a mutation of a few bytes would rarely meet what is parsed.
+const LARGEST: u64 = 40_000;
+
+/// Files of the repository: a folder and the ends of names.
+fn files(folder: &str, ends: &[&str]) -> Vec<Vec<u8>> {
+    let entries = fs::read_dir(root().join(folder)).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| {
+        let name = path.to_string_lossy();
+        ends.iter().any(|end| name.ends_with(end)) && path.metadata().unwrap().len() <= LARGEST
+    });
+    paths.sort();
+    assert!(!paths.is_empty(), "{folder} {ends:?}");
+    paths.iter().map(|path| fs::read(path).unwrap()).collect()
+}
+
+/// The inputs that the mutations of a target start from.
+fn seeds(target: &str) -> Vec<Vec<u8>> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
+    let mut seeds: Vec<Vec<u8>> = match target {
+        "yaml" => [
+            files("tests/bad", &[".yaml"]),
+            files("tests/language", &[".yaml"]),
+        ]
+        .concat(),
+        "workflow" => [
+            files("tests/bad", &[".yaml"]),
+            files("tests/workflows", &[".yaml"]),
+        ]
+        .concat(),
+        "lock" => texts(&[LOCK]),
+        "config" => texts(&[CONFIG]),
+        "published" => files("workflows/published", &[".yaml"]),
+        "record" | "envelope" => signed(target),
+        "store" => texts(&[
+            PIN,
+            JOURNAL,
+            "{\"format\":1,\"claims\":\"flock\",\"needs_ribflow\":\"0.1.0\"}",
+        ]),
+        "indexes" => index(),
+        "weights" => files("tests/checkpoints", &[".pth", ".safetensors"]),
+        "tensors" => files("tests/checkpoints", &["16.safetensors", "vit.safetensors"]),
+        "shards" => texts(&[
+            "{\"metadata\":{\"total_size\":8},\"weight_map\":{\"a\":\"x.safetensors\",\"b\":\"y.safetensors\"}}",
+        ]),
+        "npy" => arrays(),
+        "images" => files("tests/images", &[".jpg", ".png"]),
+        "pictures" => [files("tests/images", &[".png"]), texts(&[SVG])].concat(),
+        "tables" => texts(&[
+            "name,x,y\na,1,2.5\n\"b, c\",,-3e4\n",
+            "{\"name\":\"a\",\"x\":1}\n{\"name\":\"b\",\"x\":null}\n",
+        ]),
+        "metrics" => texts(&[
+            "{\"accuracy\":{\"value\":0.5,\"unit\":\"%\",\"n\":10,\"interval\":[0.4,0.6]},\"loss\":1e-3,\"by\":{\"a\":1}}",
+        ]),
+        "classes" => texts(&[
+            "cat\ndog\n",
+            "[\"cat\",\"dog\"]",
+            "{\"cat\":0,\"dog\":1}",
+            "{\"0\":\"cat\"}",
+        ]),
+        "bundle" => vec![crate::zips::bundle(&[
+            ("fuzz.yaml", "ribflow: 1\n"),
+            ("tools/a.py", "pass\n"),
+        ])],
+        "lists" => texts(&[
+            "[{\"name\":\"x.json\",\"type\":\"file\",\"size\":3},{\"name\":\"y.sig\"}]",
+            "<html><title>Index of /store</title><a href=\"../\">../</a><a href=\"x.json\">x.json</a></html>",
+            "<D:multistatus xmlns:D=\"DAV:\"><D:response><D:href>/store/records/ab/x.json</D:href></D:response></D:multistatus>",
+        ]),
+        "environments" => texts(&[
+            UV_LOCK,
+            PROJECT,
+            "{\"name\":\"zlib\",\"version\":\"1.3\",\"build\":\"h1\",\"md5\":\"ab\"}",
+        ]),
+        "text" => texts(&[
+            "\u{1b}[2J\u{1b}]0;title\u{7}plain \u{202e}text\r\n",
+            "https://user:password@host/path?token=abc",
+            "src/**/*.py",
+        ]),
+        other => panic!("no seeds for {other}"),
+    };
+    // Inputs that once were a fault.
+    let found = fs::read_dir(root().join("tests/fuzz/corpus").join(target));
+    let mut found: Vec<PathBuf> = found
+        .into_iter()
+        .flatten()
+        .map(|one| one.unwrap().path())
+        .collect();
+    found.sort();
+    seeds.extend(found.iter().map(|path| fs::read(path).unwrap()));
+    seeds
+}
+
+const LOCK: &str = "ribflow_lock: 1\ncheckpoints:\n- hub: a/b\n  revision: main\n  file: model.safetensors\n  commit: 0123456789012345678901234567890123456789\nsources:\n- node: images\n  source: root\n  parameters: 0000000000000000000000000000000000000000000000000000000000000001\n  digest: 0000000000000000000000000000000000000000000000000000000000000002\n  files: 3\n  bytes: 12\n";
+const CONFIG: &str = "remotes:\n  aachen:\n    url: s3://bucket/mini\n    endpoint: https://s3.lab.example\n    write: true\n    token_env: RIBFLOW_TOKEN\n    require: [aachen]\n    quorum: 1\n    recheck: 5%\n  bad:\n    url: https://user:hunter2@host/x\ntrust:\n  aachen: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\ncommands: []\nkey: kyoto\n";
+const PIN: &str = "{\"format\":2,\"name\":\"fuzz\",\"workflow\":\"w\",\"at\":1,\"nodes\":[{\"node\":\"a\",\"key\":\"0000000000000000000000000000000000000000000000000000000000000001\"}]}";
+const JOURNAL: &str = "{\"format\":1,\"workflow\":\"w\",\"profiles\":[],\"overrides\":[],\"goals\":1}\n{\"at\":1,\"what\":{\"event\":\"node_reused\",\"node\":\"a\"}}\n";
+const SVG: &str = "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"10\" height=\"10\"><script>x()</script><g fill=\"#f00\" onload=\"x()\"><rect width=\"5\" height=\"5\"/><text x=\"1\">a &amp; b</text></g><foreignObject><iframe src=\"x\"/></foreignObject></svg>";
+const UV_LOCK: &str = "version = 1\nrequires-python = \">=3.11\"\n\n[[package]]\nname = \"six\"\nversion = \"1.17.0\"\nsource = { registry = \"https://pypi.example/simple\" }\n\n[[package]]\nname = \"own\"\nsource = { editable = \".\" }\n";
+const PROJECT: &str = "[project]\nname = \"p\"\nversion = \"1\"\ndependencies = [\"six\"]\n\n[dependency-groups]\ndev = [\"attrs\"]\n\n[tool.uv]\npackage = false\n";
+
+fn signed(target: &str) -> Vec<Vec<u8>> {
+    let (_folder, store) = crate::store::new_store();
+    let record = crate::store::record(&store, "fuzz", &[b"content"], 1.0);
+    let key = SecretKey::from_seed(&[7; 32]);
+    match target {
+        "record" => vec![record.to_bytes()],
+        _ => {
+            let envelope = statement::sign(&record, &key);
+            let payload = json!({
+                "_type": "https://in-toto.io/Statement/v1",
+                "subject": [{ "name": "x", "digest": { "blake3": "ab", "sha256": "cd" } }],
+                "predicateType": "tag:ribflow,2026:revocation/v1",
+                "predicate": { "revoked": "key", "reason": "stolen", "at": 1 },
+            });
+            let payload = payload.to_string().into_bytes();
+            vec![envelope, seal(&payload, &key), payload]
+        }
+    }
+}
+
+/// Contents of index files, without their heads and checksums.
+fn index() -> Vec<Vec<u8>> {
+    let text = |text: &str| [&(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let stat = [
+        text("data"),
+        text(""),
+        1_u32.to_le_bytes().to_vec(),
+        8_u32.to_le_bytes().to_vec(),
+        vec![0; 90],
+    ]
+    .concat();
+    let records = [1_u64.to_le_bytes().to_vec(), vec![1; 200]].concat();
+    vec![stat, records, vec![0; 64]]
+}
+
+fn arrays() -> Vec<Vec<u8>> {
+    let file = |header: &str, data: &[u8]| {
+        let length = (header.len() as u16).to_le_bytes();
+        [
+            b"\x93NUMPY\x01\0",
+            length.as_slice(),
+            header.as_bytes(),
+            data,
+        ]
+        .concat()
+    };
+    vec![
+        file(
+            "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }",
+            &[1; 24],
+        ),
+        file(
+            "{'descr': '>i2', 'fortran_order': True, 'shape': (2, 2), }",
+            &[0; 8],
+        ),
+    ]
+}
+
+/// Values that parsers count, compare and allocate with.
+const NUMBERS: [&[u8]; 8] = [
+    &[0; 4],
+    &[0xff; 4],
+    &[0xff; 8],
+    &[0xff, 0xff, 0xff, 0x7f],
+    &[0, 0, 0, 0x80],
+    b"18446744073709551616",
+    b"-1",
+    b"1e999",
+];
+
+/// A mutation of a seed: up to four edits of bits, bytes, numbers and ranges.
+fn mutated(seeds: &[Vec<u8>], random: &mut Stream) -> Vec<u8> {
+    let mut bytes = seeds[random.below(seeds.len() as u64) as usize].clone();
+    for _ in 0..=random.below(4) {
+        let length = bytes.len();
+        let at = random.below(length as u64 + 1) as usize;
+        let end = (at + random.below(32) as usize).min(length);
+        match random.below(8) {
+            0 if at < length => bytes[at] ^= 1 << random.below(8),
+            1 if at < length => bytes[at] = random.bits() as u8,
+            2 => bytes.truncate(at),
+            3 => drop(bytes.drain(at..end)),
+            4 => {
+                let copy = bytes[at..end].repeat(1 + random.below(20) as usize);
+                bytes.splice(at..at, copy);
+            }
+            5 => {
+                let number = NUMBERS[random.below(NUMBERS.len() as u64) as usize];
+                let end = (at + number.len()).min(length);
+                bytes.splice(at..end, number.iter().copied());
+            }
+            6 => {
+                let other = &seeds[random.below(seeds.len() as u64) as usize];
+                let from = random.below(other.len() as u64 + 1) as usize;
+                let to = (from + random.below(200) as usize).min(other.len());
+                bytes.splice(at..end, other[from..to].iter().copied());
+            }
+            _ => bytes.splice(at..at, *b"\0\xff\xfe\x80").for_each(drop),
+        }
+    }
+    bytes
+}
+
+/// Runs a target on its seeds and its share of the mutations.
+fn explore(name: &str) {
+    let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).unwrap();
+    let seeds = seeds(name);
+    export(name, &seeds);
+    let more = std::env::var("RIBFLOW_TEST_FUZZ").map_or(1, |more| more.parse().unwrap());
+    let rounds = ROUNDS.div_ceil(TARGETS.len()) * more;
+    let mut random = Stream::new(1, &format!("fuzz {name}"));
+    let inputs = seeds.iter().cloned();
+    let mut explored: usize = 0;
+    for bytes in inputs.chain((0..rounds).map(|_| mutated(&seeds, &mut random))) {
+        let begun = Instant::now();
+        let ended = catch_unwind(AssertUnwindSafe(|| target(&bytes)));
+        let took = begun.elapsed();
+        if ended.is_err() || took > LONGEST {
+            let path = root()
+                .join("target")
+                .join(format!("fuzz-{name}-{explored}"));
+            fs::write(&path, &bytes).unwrap();
+            panic!("{name}: {} ({took:?})", path.display());
+        }
+        explored += 1;
+    }
+    assert!(explored >= rounds + seeds.len());
+}
+
+/// Writes the seeds for the fuzzer that is guided by coverage.
+fn export(name: &str, seeds: &[Vec<u8>]) {
+    let Some(folder) = std::env::var_os("RIBFLOW_FUZZ_CORPUS") else {
+        return;
+    };
+    let folder = PathBuf::from(folder).join(name);
+    fs::create_dir_all(&folder).unwrap();
+    for (number, seed) in seeds.iter().enumerate() {
+        fs::write(folder.join(format!("seed-{number}")), seed).unwrap();
+    }
+}
+
+#[test]
+fn reads_any_yaml() {
+    explore("yaml");
+}
+
+#[test]
+fn reads_any_workflow() {
+    explore("workflow");
+}
+
+#[test]
+fn reads_any_lock() {
+    explore("lock");
+}
+
+#[test]
+fn reads_any_config() {
+    explore("config");
+}
+
+#[test]
+fn reads_any_published() {
+    explore("published");
+}
+
+#[test]
+fn reads_any_record() {
+    explore("record");
+}
+
+#[test]
+fn reads_any_envelope() {
+    explore("envelope");
+}
+
+#[test]
+fn reads_any_store() {
+    explore("store");
+}
+
+#[test]
+fn reads_any_indexes() {
+    explore("indexes");
+}
+
+#[test]
+fn reads_any_weights() {
+    explore("weights");
+}
+
+#[test]
+fn reads_any_tensors() {
+    explore("tensors");
+}
+
+#[test]
+fn reads_any_shards() {
+    explore("shards");
+}
+
+#[test]
+fn reads_any_npy() {
+    explore("npy");
+}
+
+#[test]
+fn reads_any_images() {
+    explore("images");
+}
+
+#[test]
+fn reads_any_pictures() {
+    explore("pictures");
+}
+
+#[test]
+fn reads_any_tables() {
+    explore("tables");
+}
+
+#[test]
+fn reads_any_metrics() {
+    explore("metrics");
+}
+
+#[test]
+fn reads_any_classes() {
+    explore("classes");
+}
+
+#[test]
+fn reads_any_bundle() {
+    explore("bundle");
+}
+
+#[test]
+fn reads_any_lists() {
+    explore("lists");
+}
+
+#[test]
+fn reads_any_environments() {
+    explore("environments");
+}
+
+#[test]
+fn reads_any_text() {
+    explore("text");
+}
+
+#[test]
+fn every_target_has_a_test_of_its_name() {
+    let text = include_str!("fuzz.rs");
+    for (name, _) in TARGETS {
+        assert!(text.contains(&format!("fn reads_any_{name}()")), "{name}");
+    }
+}
