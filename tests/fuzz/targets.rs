@@ -4,7 +4,12 @@
 
 use std::cell::OnceCell;
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use ribflow::contract::source::{Source, SourceShape};
 use ribflow::diag::{Problems, SourceText, credentials, terminal};
@@ -12,15 +17,19 @@ use ribflow::digest::Digest;
 use ribflow::engine::journal;
 use ribflow::ml::data::decode::decode;
 use ribflow::ml::models::checkpoint;
+use ribflow::remote::Remote;
 use ribflow::remote::bundle::BundleReader;
 use ribflow::remote::config::Config;
 use ribflow::remote::home::Home;
-use ribflow::remote::http::listing;
+use ribflow::remote::http::{HttpRemote, listing};
 use ribflow::remote::imported;
 use ribflow::remote::lock::Lock;
+use ribflow::remote::options::Options;
 use ribflow::remote::record_check;
+use ribflow::remote::serve::{Access, Limits, Server};
 use ribflow::remote::signing::{SecretKey, seal, unseal};
 use ribflow::remote::statement::{OutcomeStatement, Revocation};
+use ribflow::remote::transport::Part;
 use ribflow::report::verdict::Expected;
 use ribflow::stages::checkpoint::classes;
 use ribflow::stages::command::typed::{metrics, npy, plot, table};
@@ -59,6 +68,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lists", list),
     ("environments", environment),
     ("text", text),
+    ("requests", request),
+    ("answers", answer),
 ];
 
 /// A folder of this thread, for readers of files, and a store in it.
@@ -315,9 +326,12 @@ fn picture(bytes: &[u8]) {
     drop(plot::check_png(bytes));
     if let Ok(kept) = plot::sanitized(bytes) {
         let kept = String::from_utf8_lossy(&kept).to_lowercase();
-        for gone in ["<script", "<iframe", "<foreignobject", " onload="] {
+        for gone in ["<script", "<iframe", "<foreignobject"] {
             assert!(!kept.contains(gone), "{gone} in {kept}");
         }
+        // Within a tag: the same letters in a text do nothing.
+        let mut tags = kept.split('<').filter_map(|part| part.split('>').next());
+        assert!(!tags.any(|tag| tag.contains(" onload=\"")), "{kept}");
     }
 }
 
@@ -402,6 +416,103 @@ fn text(bytes: &[u8]) {
     let _ = credentials::sign("FUZZ", Some(&text));
     let _ = credentials::sign(&text, None);
     drop(ignore::check(&text));
+}
+
+/// The token for writing of the server of [`request`].
+pub const TOKEN: &str = "a-token-that-writes";
+
+/// A server over an empty store, which the process keeps.
+fn server() -> SocketAddr {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    *ADDRESS.get_or_init(|| {
+        let folder = tempfile::tempdir().expect("a temporary folder").keep();
+        let store = Arc::new(Store::open(&folder.join("cache")).expect("a new store"));
+        let (sender, address) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
+            runtime.block_on(async {
+                let access = Access::new(&[TOKEN.to_string()], None).expect("a token");
+                let limits = Limits {
+                    blob: 1 << 20,
+                    ..Limits::default()
+                };
+                let server = Server::bind(store, "127.0.0.1:0", access, limits).await;
+                let server = server.expect("a free port");
+                sender.send(server.address()).expect("a receiver");
+                drop(server.run(std::future::pending()).await);
+            });
+        });
+        address.recv().expect("a server")
+    })
+}
+
+/// The server answers every connection, never with a fault of its own.
+fn request(bytes: &[u8]) {
+    let mut stream = TcpStream::connect(server()).expect("a server");
+    let patience = Some(Duration::from_secs(20));
+    stream.set_read_timeout(patience).expect("a limit of time");
+    // It may have refused the rest.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let ended = stream.read_to_end(&mut answer);
+    if let Err(error) = ended {
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{error}");
+    }
+    let text = String::from_utf8_lossy(&answer);
+    assert!(answer.is_empty() || text.starts_with("HTTP/1."), "{text}");
+    assert!(!text.starts_with("HTTP/1.1 5"), "{text}");
+}
+
+static ANSWER: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+const NAME: &str = "objects/ab/c";
+
+/// A server that answers what [`ANSWER`] has, and that it has nothing under names that nobody should have.
+fn liar() -> SocketAddr {
+    static ADDRESS: OnceLock<SocketAddr> = OnceLock::new();
+    *ADDRESS.get_or_init(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let copy = stream.try_clone().expect("a second handle");
+                let mut lines = BufReader::new(copy).lines().map_while(Result::ok);
+                let first = lines.next().unwrap_or_default();
+                let size = lines.take_while(|line| !line.is_empty()).count();
+                let is_asked = ["/objects/ab/c ", "/records/ab/ ", "/has "];
+                let answer = match is_asked.iter().any(|name| first.contains(name)) {
+                    true => ANSWER.lock().expect("a whole answer").clone(),
+                    false => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+                };
+                assert!(size < 100);
+                let _ = stream.write_all(&answer);
+            }
+        });
+        address
+    })
+}
+
+/// No more is taken than was asked for, and no name leads elsewhere.
+fn answer(bytes: &[u8]) {
+    *ANSWER.lock().expect("a whole answer") = bytes.to_vec();
+    let remote = HttpRemote::new(&format!("http://{}", liar()), &Options::default());
+    let mut taken = Vec::new();
+    let part = Part {
+        from: 0,
+        most: 1000,
+    };
+    drop(remote.get(NAME, part, &mut taken));
+    assert!(taken.len() <= 1000);
+    if let Ok(names) = remote.list("records/ab") {
+        assert!(names.iter().all(|name| !name.contains('/')));
+    }
+    let names = ["objects/ab/c".to_string(), "objects/ab/c".to_string()];
+    if let Ok(sizes) = remote.sizes(&names) {
+        assert_eq!(sizes.len(), names.len());
+    }
 }
 
 /// The root of the repository.

@@ -290,7 +290,7 @@ fn copy_example(space: &TestSpace) {
 }
 
 /// Under `RIBFLOW_TEST_ALL` a missing tool is a failure, otherwise a line that says so.
-fn pillow_is_there() -> bool {
+pub fn pillow_is_there() -> bool {
     let import = Command::new("python3").args(["-c", "import PIL"]).output();
     let there = import.is_ok_and(|output| output.status.success());
     assert!(

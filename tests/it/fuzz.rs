@@ -1,17 +1,29 @@
 //! Every reader of foreign bytes, on files that our own writers or Python wrote, and on mutations of them:
 //! the same ones each time. It returns, without a panic and in time, and keeps its promise.
 
+mod pillow;
 #[path = "../fuzz/targets.rs"]
 mod targets;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use ribflow::digest::Digest;
+use ribflow::ml::data::decode::decode;
+use ribflow::ml::models::checkpoint::shards;
+use ribflow::remote::bundle::BundleReader;
+use ribflow::remote::http::listing;
+use ribflow::remote::lock::Lock;
+use ribflow::remote::names;
+use ribflow::remote::record_check;
 use ribflow::remote::signing::{SecretKey, seal};
 use ribflow::remote::statement;
 use ribflow::rng::Stream;
+use ribflow::stages::checkpoint::classes;
+use ribflow::stages::command::typed::{metrics, npy};
+use ribflow::store::Record;
 use serde_json::json;
 
 use targets::{TARGETS, root};
@@ -100,6 +112,15 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             "https://user:password@host/path?token=abc",
             "src/**/*.py",
         ]),
+        "requests" => requests(),
+        "answers" => texts(&[
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: \"a\"\r\n\r\nhello",
+            "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 0-4/5\r\nContent-Length: 5\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n[5,null]",
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 19\r\n\r\n[{\"name\":\"x.json\"}]",
+            "HTTP/1.1 302 Found\r\nLocation: /objects/ab/c\r\nContent-Length: 0\r\n\r\n",
+        ]),
         other => panic!("no seeds for {other}"),
     };
     // Inputs that once were a fault.
@@ -140,6 +161,39 @@ fn signed(target: &str) -> Vec<Vec<u8>> {
             vec![envelope, seal(&payload, &key), payload]
         }
     }
+}
+
+/// Requests of a client that knows the token.
+fn requests() -> Vec<Vec<u8>> {
+    let get = |name: &str| {
+        format!("GET /{name} HTTP/1.1\r\nHost: h\r\nRange: bytes=0-9\r\n\r\n").into_bytes()
+    };
+    let with_body = |method: &str, name: &str, body: &[u8]| {
+        let head = format!(
+            "{method} /{name} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n",
+            targets::TOKEN,
+            body.len()
+        );
+        [head.as_bytes(), body].concat()
+    };
+    let content = b"content of a blob".repeat(20);
+    let object = names::object(&Digest::of(&content));
+    let (_folder, store) = crate::store::new_store();
+    let record = crate::store::record(&store, "fuzz", &[b"content"], 1.0);
+    let name = names::record(&record.key, &record.digest());
+    let packed = zstd::encode_all(content.as_slice(), 3).unwrap();
+    vec![
+        get("store.json"),
+        get(&object),
+        with_body("PUT", &object, &content),
+        with_body("PUT", &names::compressed(&Digest::of(&content)), &packed),
+        with_body("PUT", &name, &record.to_bytes()),
+        with_body(
+            "POST",
+            "has",
+            format!("[\"{object}\",\"{name}\"]").as_bytes(),
+        ),
+    ]
 }
 
 /// Contents of index files, without their heads and checksums.
@@ -371,6 +425,51 @@ fn reads_any_environments() {
 #[test]
 fn reads_any_text() {
     explore("text");
+}
+
+#[test]
+fn reads_any_requests() {
+    explore("requests");
+}
+
+#[test]
+fn reads_any_answers() {
+    explore("answers");
+}
+
+/// A mutation of what is refused at its first byte would explore nothing.
+#[test]
+fn the_seeds_are_what_their_readers_take() {
+    let whole = |name: &str, takes: &dyn Fn(&[u8], &Path) -> bool| {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, seed) in seeds(name).iter().enumerate() {
+            let path = folder.path().join(format!("{number}.lock"));
+            fs::write(&path, seed).unwrap();
+            assert!(takes(seed, &path), "seed {number} of {name}");
+        }
+    };
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    whole("npy", &|bytes, _| npy::parse(bytes).is_ok());
+    whole("images", &|bytes, _| decode(bytes).is_ok());
+    whole("metrics", &|bytes, _| metrics::parse(&text(bytes)).is_ok());
+    whole("classes", &|bytes, _| {
+        classes::parsed(&text(bytes)).is_some()
+    });
+    whole("lists", &|bytes, _| {
+        listing::names(&text(bytes), "/store/records/ab/").is_ok_and(|names| !names.is_empty())
+    });
+    whole("bundle", &|_, path| BundleReader::open(path).is_ok());
+    whole("shards", &|bytes, path| {
+        fs::write(path, bytes).unwrap();
+        shards(path).is_ok()
+    });
+    whole("lock", &|_, path| {
+        Lock::read(&path.with_extension("")).is_ok()
+    });
+    whole("record", &|bytes, _| {
+        let key = serde_json::from_slice::<Record>(bytes).unwrap().key;
+        record_check::record(bytes, &key, &Digest::of(bytes)).is_ok()
+    });
 }
 
 #[test]
