@@ -192,7 +192,7 @@ fn a_server_that_drips_is_named_before_its_time_is_over() {
             false => reply(stream, "404 X\r\nContent-Length: 0", b""),
         },
     );
-    for server in [&head, &list, &object] {
+    let is_named = |server: &Odd| {
         let space = TestSpace::new();
         space.write(
             "w.yaml",
@@ -201,7 +201,13 @@ fn a_server_that_drips_is_named_before_its_time_is_over() {
         );
         let line = first_line(&space, &["pull", "w.yaml", "--remote", &server.url], server);
         assert!(line.contains("has not responded yet"), "{line:?}");
-    }
+    };
+    // All at once: each waits most of the time.
+    std::thread::scope(|scope| {
+        for server in [&head, &list, &object] {
+            scope.spawn(|| is_named(server));
+        }
+    });
 }
 
 /// What moves at the pace is no silence, and neither are many short answers.
