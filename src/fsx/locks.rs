@@ -31,6 +31,8 @@ struct Unwritable;
 pub struct Lock {
     path: PathBuf,
     file: File,
+    /// Whether the file stays when the lock is released.
+    stays: bool,
 }
 
 impl Lock {
@@ -104,7 +106,13 @@ impl Lock {
         Ok(is_at(path, &file)?.then(|| Self {
             path: path.to_path_buf(),
             file,
+            stays: false,
         }))
+    }
+
+    /// Releases the lock and leaves its file.
+    pub fn leave(mut self) {
+        self.stays = true;
     }
 }
 
@@ -113,7 +121,7 @@ impl Drop for Lock {
         // Removed while still held; closing the file releases the lock. A file that can't be
         // removed is harmless: the next holder reuses it. Where this lock was lost (its file was
         // removed by hand, or a server gave it to another host), the file there is another holder's.
-        if is_at(&self.path, &self.file).unwrap_or(false) {
+        if !self.stays && is_at(&self.path, &self.file).unwrap_or(false) {
             let _ = calls::remove_file(&self.path);
         }
     }

@@ -32,6 +32,20 @@ impl Store {
         }))
     }
 
+    /// Removes the claims of dead processes on nodes that no other process claims again. One that is
+    /// in use is held, and stays.
+    pub(super) fn sweep_claims(&self) -> Result<(), StoreError> {
+        let folder = self.root.join(CLAIMS);
+        for path in fsx::entries(&folder).map_err(StoreError::io(&folder))? {
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.parse::<Digest>().is_ok()) {
+                // The file goes with the lock. What can't be locked belongs to another user.
+                let _ = Lock::try_acquire(&path);
+            }
+        }
+        Ok(())
+    }
+
     /// Held while records become visible, so that exactly one is the first.
     pub(super) fn publishing(&self) -> Result<Lock, StoreError> {
         self.lock("publishing", Lock::acquire)

@@ -89,12 +89,42 @@ fn lock_path(folder: &Path) -> PathBuf {
 fn sweep(tmp: &Path) -> io::Result<()> {
     for entry in calls::read_dir(tmp)? {
         let path = entry?.path();
-        if !is_young(&path) && is_abandoned(&path) {
-            // Another process may be sweeping it, too.
-            let _ = fsx::remove_tree(&path);
+        if !is_young(&path) {
+            // What can't be removed belongs to another user, or another process sweeps it, too.
+            let _ = remove_abandoned(&path);
         }
     }
     Ok(())
+}
+
+/// Removes `path` if its process is dead: the lock last, since a folder without one looks as if it
+/// had just been created. What another user left there may need that user's next process; until
+/// then each attempt leaves the lock and the time of the folder as they are.
+fn remove_abandoned(path: &Path) -> io::Result<()> {
+    let lock = lock_path(path);
+    // A process has a folder with a lock file in it. What can't be inspected may be its.
+    let is_of_a_process = calls::symlink_metadata(path)?.is_dir()
+        && match calls::symlink_metadata(&lock) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            metadata => metadata?.is_file(),
+        };
+    if !is_of_a_process {
+        return fsx::remove_tree(path);
+    }
+    let Some(held) = Lock::try_acquire(&lock)? else {
+        return Ok(());
+    };
+    let emptied = fsx::entries(path)?
+        .iter()
+        .filter(|entry| **entry != lock)
+        .try_for_each(|entry| fsx::remove_tree(entry));
+    match emptied {
+        Ok(()) => fsx::remove_tree(path),
+        Err(error) => {
+            held.leave();
+            Err(error)
+        }
+    }
 }
 
 fn is_young(path: &Path) -> bool {
@@ -105,10 +135,4 @@ fn is_young(path: &Path) -> bool {
                 .duration_since(modified)
                 .is_ok_and(|age| age < YOUNG)
         })
-}
-
-fn is_abandoned(path: &Path) -> bool {
-    let lock = lock_path(path);
-    // A process has a folder with a lock file in it.
-    !fsx::is_folder(path) || fsx::is_link(&lock) || matches!(Lock::try_acquire(&lock), Ok(Some(_)))
 }

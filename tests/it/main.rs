@@ -39,6 +39,7 @@ mod keep;
 mod lab;
 mod language;
 mod lock;
+mod many;
 mod methods;
 mod odd_files;
 mod odd_paths;

@@ -226,7 +226,7 @@ fn configuration(kind: Nginx, module: &Path, space: &TestSpace, port: u16) -> St
     )
 }
 
-fn is_root() -> bool {
+pub fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }

@@ -41,7 +41,8 @@ impl Store {
         }
         self.remove_samples(input, plan)?;
         self.remove_markers(input, plan)?;
-        self.remove_stray_signatures(input.young)
+        self.remove_stray_signatures(input.young)?;
+        self.sweep_claims()
     }
 
     /// Removes the signatures of records that are gone: of a removal that did not come to its end.

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::servers::is_root;
 use crate::space::{Outcome, TestSpace};
 use crate::tools;
 
@@ -26,10 +27,6 @@ fn space() -> TestSpace {
     space.write("small.yaml", WORKFLOW);
     space.run(&["run", "small.yaml", "--quiet"]).ok();
     space
-}
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
 }
 
 fn everything(folder: &Path) -> Vec<PathBuf> {
