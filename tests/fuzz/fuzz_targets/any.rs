@@ -13,4 +13,4 @@ static TARGET: LazyLock<targets::Target> = LazyLock::new(|| {
     found.map_or_else(|| panic!("RIBFLOW_FUZZ_TARGET names no target: {name:?}"), |(_, target)| *target)
 });
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| TARGET(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| (*TARGET)(bytes));
