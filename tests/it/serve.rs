@@ -1,5 +1,6 @@
 //! `ribflow serve`, asked by a client that keeps to no rule.
 
+mod python;
 mod reading;
 mod sharing;
 mod writing;
