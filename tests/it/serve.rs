@@ -1,5 +1,6 @@
 //! `ribflow serve`, asked by a client that keeps to no rule.
 
+mod load;
 mod python;
 mod reading;
 mod sharing;

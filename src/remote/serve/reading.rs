@@ -29,7 +29,9 @@ use crate::remote::record_check::MOST_RECORD;
 use crate::store::{BlobError, Blobs};
 
 /// The chunk size of a file transfer.
-const PIECE: usize = 256 << 10;
+const PIECE: usize = 128 << 10;
+/// The pieces read ahead of a client. A client that reads nothing costs about twice this.
+const AHEAD: usize = 2;
 /// Limits of one `has` request: names, and bytes of the body.
 const MOST_NAMES: usize = 10_000;
 const MOST_ASKED: u64 = 4 << 20;
@@ -326,7 +328,7 @@ pub(super) fn is_nothing(name: &str, error: &io::Error) -> bool {
 
 /// Streams `count` bytes of a file, starting at `from`.
 fn send(mut file: File, from: u64, count: u64) -> Body {
-    let (sender, receiver) = mpsc::channel(4);
+    let (sender, receiver) = mpsc::channel(AHEAD);
     tokio::task::spawn_blocking(move || {
         if let Err(error) = pump(&mut file, from, count, &sender) {
             tracing::warn!("a file could not be read completely: {error}");
