@@ -41,6 +41,7 @@ mod language;
 mod lock;
 mod many;
 mod methods;
+mod model;
 mod odd_files;
 mod odd_paths;
 mod odd_servers;
