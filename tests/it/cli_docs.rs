@@ -116,7 +116,7 @@ fn commands(parent: &str) -> Vec<String> {
 }
 
 /// Compares a page with what `refreshed` makes of it, or writes that.
-fn hold(page: &str, refreshed: impl Fn(&str) -> String) {
+pub fn hold(page: &str, refreshed: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(page);
     let old = std::fs::read_to_string(&path).unwrap();
     let fresh = refreshed(&old);

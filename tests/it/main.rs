@@ -42,6 +42,7 @@ mod lock;
 mod many;
 mod methods;
 mod model;
+mod numerics;
 mod odd_files;
 mod odd_paths;
 mod odd_servers;

@@ -1,6 +1,7 @@
 //! How well one number predicts another, from few points: correlations with permutation p-values
 //! and bootstrap intervals, and leave-one-out errors.
 
+use super::scale::{back, scaled};
 use crate::rng::Stream;
 use crate::{Error, Result};
 
@@ -39,7 +40,7 @@ const DRAWS: usize = 10_000;
 pub fn correlate(coefficient: Coefficient, x: &[f64], y: &[f64], seed: u64) -> Result<Correlation> {
     check(x, y)?;
     let (x, y) = match coefficient {
-        Coefficient::Pearson => (x.to_vec(), y.to_vec()),
+        Coefficient::Pearson => (scaled(x).0, scaled(y).0),
         Coefficient::Spearman => (ranks(x), ranks(y)),
     };
     let value = pearson_of(&x, &y).ok_or_else(constant)?;
@@ -54,7 +55,7 @@ pub fn correlate(coefficient: Coefficient, x: &[f64], y: &[f64], seed: u64) -> R
 /// Pearson's correlation coefficient. Errors as [`correlate`].
 pub fn pearson(x: &[f64], y: &[f64]) -> Result<f64> {
     check(x, y)?;
-    pearson_of(x, y).ok_or_else(constant)
+    pearson_of(&scaled(x).0, &scaled(y).0).ok_or_else(constant)
 }
 
 /// Spearman's rank correlation coefficient, with mean ranks for ties. Errors as [`correlate`].
@@ -79,6 +80,8 @@ pub struct LeaveOneOut {
 /// As [`correlate`]; also if all remaining `x` are equal when one point is left out.
 pub fn leave_one_out(x: &[f64], y: &[f64]) -> Result<LeaveOneOut> {
     check(x, y)?;
+    let (x, _) = scaled(x);
+    let (y, exponent) = scaled(y);
     let n = x.len();
     let (mut line_squares, mut mean_squares) = (0.0, 0.0);
     for left_out in 0..n {
@@ -88,7 +91,7 @@ pub fn leave_one_out(x: &[f64], y: &[f64]) -> Result<LeaveOneOut> {
                 .map(|(_, value)| *value)
                 .collect()
         };
-        let (rest_x, rest_y) = (rest(x), rest(y));
+        let (rest_x, rest_y) = (rest(&x), rest(&y));
         let moments = Moments::of(&rest_x, &rest_y);
         if moments.xx <= 0.0 {
             return Err(constant());
@@ -98,8 +101,8 @@ pub fn leave_one_out(x: &[f64], y: &[f64]) -> Result<LeaveOneOut> {
         mean_squares += (y[left_out] - moments.mean_y).powi(2);
     }
     Ok(LeaveOneOut {
-        error: (line_squares / n as f64).sqrt(),
-        error_of_mean: (mean_squares / n as f64).sqrt(),
+        error: back((line_squares / n as f64).sqrt(), exponent),
+        error_of_mean: back((mean_squares / n as f64).sqrt(), exponent),
         n: n as u64,
     })
 }

@@ -1,5 +1,6 @@
 //! A mean with its 95 % interval over repeats.
 
+use super::scale::{back, scaled};
 use super::student;
 
 /// The mean of `n` repeats, in the unit of the samples.
@@ -12,18 +13,20 @@ pub struct Estimate {
     pub interval: Option<[f64; 2]>,
 }
 
-/// The estimate from independent repeats of one number; `None` if there are none.
+/// The estimate from independent repeats of one finite number; `None` if there are none.
 ///
 /// Sums in the given order, which affects the last bits.
 pub fn estimate(samples: &[f64]) -> Option<Estimate> {
-    let mean = mean(samples)?;
+    let (samples, exponent) = scaled(samples);
+    let mean = sum_over_count(&samples)?;
     let n = samples.len() as u64;
     let interval = (n > 1).then(|| {
         let squares: f64 = samples.iter().map(|x| (x - mean) * (x - mean)).sum();
         let error = libm::sqrt(squares / ((n - 1) * n) as f64);
         let half = student::two_sided_quantile(0.05, n - 1) * error;
-        [mean - half, mean + half]
+        [mean - half, mean + half].map(|end| back(end, exponent))
     });
+    let mean = back(mean, exponent);
     Some(Estimate { mean, n, interval })
 }
 
@@ -38,6 +41,11 @@ impl Estimate {
 
 /// The arithmetic mean; `None` if there are no samples.
 pub fn mean(samples: &[f64]) -> Option<f64> {
+    let (samples, exponent) = scaled(samples);
+    Some(back(sum_over_count(&samples)?, exponent))
+}
+
+fn sum_over_count(samples: &[f64]) -> Option<f64> {
     (!samples.is_empty()).then(|| samples.iter().sum::<f64>() / samples.len() as f64)
 }
 

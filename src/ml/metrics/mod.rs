@@ -6,4 +6,5 @@ pub mod embedding;
 pub mod estimate;
 pub mod mcnemar;
 pub mod rib;
+mod scale;
 mod student;

@@ -7,7 +7,7 @@ use qd::Quad;
 use rayon::prelude::*;
 
 use super::digits::Digits;
-use super::mass::Masses;
+use super::mass::{Masses, beyond_range};
 use super::pairs::are_equal;
 use super::points::{Labelled, Points, normalised};
 use crate::rng::Stream;
@@ -78,12 +78,6 @@ fn sorted_transport<V: Digits>(
         return Err(beyond_range());
     }
     Ok(total)
-}
-
-fn beyond_range() -> Error {
-    Error::Numerical(
-        "a power of a distance is beyond the range of f64: scale the points first".to_string(),
-    )
 }
 
 /// Smaller totals may have lost digits to underflow.

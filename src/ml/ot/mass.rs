@@ -49,6 +49,9 @@ impl Masses {
     /// of their [doubtful](Self::doubtful) parts: a tiny mass that must go to a distant cluster may
     /// cost more than all else.
     pub fn check(&self, value: f64, doubtful: f64) -> Result<()> {
+        if !value.is_finite() {
+            return Err(beyond_range());
+        }
         if doubtful <= ERROR * value {
             return Ok(());
         }
@@ -59,6 +62,13 @@ impl Masses {
             self.doubt
         )))
     }
+}
+
+/// A sum of powers of distances overflows, or has lost digits to underflow.
+pub fn beyond_range() -> Error {
+    Error::Numerical(
+        "a power of a distance is beyond the range of f64: scale the points first".to_string(),
+    )
 }
 
 fn greatest_common_divisor(mut x: usize, mut y: usize) -> usize {
