@@ -40,7 +40,7 @@ state() { cut -d ' ' -f "$2" "/proc/$1/stat" 2>/dev/null || echo none; }
 mkdir -m 777 "$own"
 state "$PPID" 4 > "$own/holder"
 if ! mv -T "$own" "$mark" 2>/dev/null; then
-  sleep 0.02
+  sleep 0.1
   holder=$(cat "$mark/holder" 2>/dev/null || echo none)
   case $(state "$holder" 2-3) in '(ribflow-copy) '[RSD]) echo "$name" >> TRACE/twice ;; esac
   rm -rf "$mark"
