@@ -44,10 +44,12 @@ NINJA = "rule copy\n  command = cp $in $out\nbuild copy: copy given.txt\n"
 
 def main():
     arguments = parsed()
+    # Before the first case changes the working folder.
+    ribflow = arguments.ribflow.absolute()
     with tempfile.TemporaryDirectory() as folder:
         for name, case in CASES.items():
             if arguments.only in [None, name]:
-                measure(name, case(arguments.ribflow.absolute(), Path(folder) / name), arguments.rounds)
+                measure(name, case(ribflow, Path(folder) / name), arguments.rounds)
 
 
 def parsed():
