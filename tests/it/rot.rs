@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ribflow::digest::Digest;
+use ribflow::fsx::faults::{Armed, idle};
 use ribflow::remote::bundle::BundleReader;
 use ribflow::rng::Stream;
 use ribflow::store::check::CheckReport;
@@ -43,6 +44,8 @@ impl Tally {
 /// A folder with the content of a lab, and what it was.
 struct Lab {
     folder: tempfile::TempDir,
+    /// Nothing is synced: no power failure is tried here.
+    _idle: Armed,
     before: State,
     content: BTreeMap<String, Digest>,
 }
@@ -50,8 +53,10 @@ struct Lab {
 impl Lab {
     fn new(prepare: fn(&Path)) -> Self {
         let folder = space::folder();
+        let idle = idle(folder.path()).unwrap();
         prepare(folder.path());
         Self {
+            _idle: idle,
             before: State::of(folder.path()),
             content: content(folder.path()),
             folder,
@@ -60,6 +65,11 @@ impl Lab {
 
     fn root(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// How many of this number of flips are tried here.
+    fn flips(&self, number: usize) -> usize {
+        number / space::stride(self.root())
     }
 
     /// Flips one bit of one file below `part`, all files being equally likely.
@@ -142,7 +152,7 @@ fn a_flipped_bit_in_a_store_is_found_and_repaired_from_a_remote() {
     let lab = Lab::new(operations::with_store_and_lab);
     let mut chance = Stream::new(1, "rot in a store");
     let mut tally = Tally::default();
-    for _ in 0..5000 {
+    for _ in 0..lab.flips(5000) {
         let path = lab.flip("store", &mut chance);
         tally.flips += 1;
         let store = match Store::open(&lab.root().join("store")) {
@@ -181,7 +191,7 @@ fn a_flipped_bit_at_a_remote_is_refused_and_mended_by_a_push() {
     let lab = Lab::new(operations::with_store_and_lab);
     let mut chance = Stream::new(2, "rot at a remote");
     let mut tally = Tally::default();
-    for _ in 0..3000 {
+    for _ in 0..lab.flips(3000) {
         let path = lab.flip("lab", &mut chance);
         tally.flips += 1;
         // Another lab pulls.
@@ -210,7 +220,7 @@ fn a_flipped_bit_in_a_bundle_gives_nothing_else() {
     lab.content = content(Lab::new(operations::with_store_and_lab).root());
     let mut chance = Stream::new(3, "rot in a bundle");
     let mut tally = Tally::default();
-    for _ in 0..2000 {
+    for _ in 0..lab.flips(2000) {
         let path = lab.flip("bundle", &mut chance);
         tally.flips += 1;
         let Ok(reader) = BundleReader::open(&path) else {
