@@ -99,7 +99,7 @@ fn sweep(tmp: &Path) -> io::Result<()> {
 
 /// Removes `path` if its process is dead: the lock last, since a folder without one looks as if it
 /// had just been created. What another user left there may need that user's next process; until
-/// then each attempt leaves the lock and the time of the folder as they are.
+/// then an attempt that removes nothing leaves the lock and the time of the folder as they are.
 fn remove_abandoned(path: &Path) -> io::Result<()> {
     let lock = lock_path(path);
     // A process has a folder with a lock file in it. What can't be inspected may be its.
@@ -114,10 +114,10 @@ fn remove_abandoned(path: &Path) -> io::Result<()> {
     let Some(held) = Lock::try_acquire(&lock)? else {
         return Ok(());
     };
-    let emptied = fsx::entries(path)?
-        .iter()
-        .filter(|entry| **entry != lock)
-        .try_for_each(|entry| fsx::remove_tree(entry));
+    let emptied = fsx::entries(path).and_then(|entries| {
+        let mut others = entries.iter().filter(|entry| **entry != lock);
+        others.try_for_each(|entry| fsx::remove_tree(entry))
+    });
     match emptied {
         Ok(()) => fsx::remove_tree(path),
         Err(error) => {
