@@ -30,7 +30,8 @@ use crate::store::{BlobError, Blobs};
 
 /// The chunk size of a file transfer.
 const PIECE: usize = 128 << 10;
-/// The pieces read ahead of a client. A client that reads nothing costs about twice this.
+/// The pieces read ahead of a client. With those on their way, a client that reads nothing costs about
+/// 1 MiB.
 const AHEAD: usize = 2;
 /// Limits of one `has` request: names, and bytes of the body.
 const MOST_NAMES: usize = 10_000;

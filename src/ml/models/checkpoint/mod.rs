@@ -6,6 +6,7 @@ mod choice;
 mod containers;
 mod element;
 mod fit;
+mod growth;
 mod pickle;
 mod positions;
 mod safetensors;
@@ -18,6 +19,7 @@ use candle_core::Tensor;
 pub use choice::Part;
 pub use containers::{USUAL, is_index, read, shards};
 pub use fit::{fit, rooted};
+pub use growth::Growth;
 pub use positions::resample;
 
 /// Tensors by name: floating ones as f32, integers as i64, all on the CPU.

@@ -10,6 +10,7 @@ use candle_core::Tensor;
 use zip::read::{ArchiveOffset, Config};
 
 use super::choice::{Part, state_dict};
+use super::growth::Growth;
 use super::pickle::{self, Node, Pickle, Stored};
 
 /// The first bytes of a zip archive.
@@ -18,13 +19,10 @@ pub(super) const ZIP: &[u8] = b"PK\x03\x04";
 pub(super) const PICKLE: u8 = 0x80;
 /// An upper bound on the size of a state dict's pickle.
 const LONGEST_PICKLE: u64 = 1 << 26;
-/// The maximum expansion of a compressed archive. Weights of which 99 in 100 are 0 shrink to a
-/// twentieth.
-const MOST_GROWTH: u64 = 100;
 /// The maximum ratio of the tensors' size to that of their storages. Tied weights count as one
 /// tensor; slices of a flat parameter use each byte once.
 const MOST_VIEWS: usize = 8;
-/// Both ratios ignore this number of bytes.
+/// The ratio ignores this number of bytes.
 const SMALL: u64 = 1 << 24;
 
 type ReadResult<T> = Result<T, String>;
@@ -80,11 +78,11 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     let part = state_dict(pickle.root(), wanted)?;
     let mut places = HashMap::new();
     let length = path.metadata().map_err(text)?.len();
-    let mut budget = SMALL + MOST_GROWTH.saturating_mul(length);
+    let mut growth = Growth::of(length);
     for tensor in part.tensors.values() {
         if !places.contains_key(&tensor.storage) {
             let name = format!("{folder}data/{}", tensor.storage);
-            let place = place(&mut archive, &name, &mut budget)?;
+            let place = place(&mut archive, &name, &mut growth)?;
             places.insert(tensor.storage.clone(), place);
         }
     }
@@ -95,9 +93,9 @@ pub(super) fn zipped(path: &Path, wanted: Option<&str>) -> ReadResult<Part<Tenso
     tensors_of(path, part, &storages)
 }
 
-/// The place of an entry of the archive. A compressed entry is decompressed; `budget` limits the
+/// The place of an entry of the archive. A compressed entry is decompressed; `growth` limits the
 /// total size of all of these.
-fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<StorageBytes> {
+fn place(archive: &mut Archive, name: &str, growth: &mut Growth) -> ReadResult<StorageBytes> {
     let entry = archive
         .by_name(name)
         .map_err(|why| format!("{name}: {why}"))?;
@@ -108,13 +106,7 @@ fn place(archive: &mut Archive, name: &str, budget: &mut u64) -> ReadResult<Stor
             bytes: entry.size(),
         });
     }
-    let mut bytes = Vec::new();
-    let read = entry.take(*budget + 1).read_to_end(&mut bytes);
-    read.map_err(|why| format!("{name}: {why}"))?;
-    *budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
-        format!("{name} grows to more than {MOST_GROWTH} times the size of the file")
-    })?;
-    Ok(StorageBytes::Here(bytes))
+    growth.read(entry, name).map(StorageBytes::Here)
 }
 
 fn contents(archive: &mut Archive, name: &str) -> ReadResult<Vec<u8>> {

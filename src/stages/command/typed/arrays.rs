@@ -4,13 +4,13 @@
 //! them.
 
 use std::fs::File;
-use std::io::Read;
 
 use serde_json::json;
 use zip::ZipArchive;
 
 use super::npy::{self, Array};
 use super::{OutputFile, base_name};
+use crate::ml::models::checkpoint::Growth;
 use crate::stages::arrays::{self, Points};
 use crate::stages::command::outputs::extension_of;
 use crate::stages::task::{Context, TaskError};
@@ -19,9 +19,6 @@ use crate::store::{tensorfile, tensors};
 
 /// The name of the array with points.
 const FEATURES: &str = "features";
-/// The maximum expansion of a compressed archive, beyond [`SMALL`] bytes.
-const MOST_GROWTH: u64 = 100;
-const SMALL: u64 = 16 << 20;
 
 pub(super) fn read(file: &OutputFile, path: &str, context: &Context) -> Result<Tensors, TaskError> {
     let config = json!({ "holds": "arrays" });
@@ -64,21 +61,15 @@ fn npz(file: &OutputFile) -> Result<Vec<(String, Array)>, TaskError> {
     let wrong = |error: zip::result::ZipError| file.wrong(error);
     let archive = File::open(&file.place).map_err(|error| file.wrong(error))?;
     let length = archive.metadata().map_err(|error| file.wrong(error))?.len();
-    let mut budget = SMALL.saturating_add(length.saturating_mul(MOST_GROWTH));
+    let mut growth = Growth::of(length);
     let mut archive = ZipArchive::new(archive).map_err(wrong)?;
     let mut arrays = Vec::new();
     for index in 0..archive.len() {
         let entry = archive.by_index(index).map_err(wrong)?;
         let name = entry.name().map_err(wrong)?;
         let name = name.trim_end_matches(".npy").to_string();
-        let mut bytes = Vec::new();
-        let read = entry.take(budget.saturating_add(1)).read_to_end(&mut bytes);
-        read.map_err(|error| file.wrong(format_args!("`{name}`: {error}")))?;
-        budget = budget.checked_sub(bytes.len() as u64).ok_or_else(|| {
-            file.wrong(format_args!(
-                "`{name}` grows to more than {MOST_GROWTH} times the size of the file"
-            ))
-        })?;
+        let bytes = growth.read(entry, &format!("`{name}`"));
+        let bytes = bytes.map_err(|error| file.wrong(error))?;
         let array = npy::parse(&bytes);
         let array = array.map_err(|error| file.wrong(format_args!("`{name}`: {error}")))?;
         arrays.push((name, array));
