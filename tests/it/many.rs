@@ -30,8 +30,8 @@ const GROUP: u32 = 64_000;
 const ROUND: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A node takes a mark with the process that coordinates it. Whoever finds the mark of another one
-/// while that process lives was started beside it.
+/// A node takes a mark with the process that coordinates it. A node that finds the mark of another
+/// one while that process lives was started beside it.
 const SCRIPT: &str = r#"
 name="${params.round}-NODE"
 mark="TRACE/$name"

@@ -240,21 +240,27 @@ const INNER: &str = "RIBFLOW_TEST_INNER";
 
 /// Runs [`inner`] as `part` with this environment and nothing else of S3's.
 pub fn in_own_process(part: &str, environment: &[(&str, &str)]) {
+    run_apart("remotes::inner", &[&[(INNER, part)], environment].concat());
+}
+
+/// Runs a test of this binary in a process of its own, with this environment and nothing else of
+/// S3's.
+pub fn run_apart(test: &str, environment: &[(&str, &str)]) {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "remotes::inner", "--nocapture"]);
+    command.args(["--exact", test, "--include-ignored", "--nocapture"]);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("AWS_") {
             command.env_remove(name);
         }
     }
     // No credentials file of whoever runs this.
-    command.env("HOME", "/nonexistent").env(INNER, part);
+    command.env("HOME", "/nonexistent");
     command.envs(environment.iter().copied());
     let output = command.output().unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
-        "{part}:\n{}{}",
+        "{test} {environment:?}:\n{}{}",
         text(&output.stdout),
         text(&output.stderr)
     );

@@ -15,30 +15,14 @@ use ribflow::store::{Blobs, Store};
 use crate::faults::operations::{self, Done, KEYS};
 use crate::faults::space::{self, State};
 
-/// What came of the flips.
-#[derive(Debug, Default)]
-struct Tally {
-    flips: usize,
-    /// Found when the content was used.
-    on_use: usize,
-    /// Found by the check alone.
-    by_check: usize,
-    /// Of no consequence: nothing that is read depends on the bit.
-    idle: usize,
-}
-
-impl Tally {
-    fn print(&self, what: &str) {
-        let Self {
-            flips,
-            on_use,
-            by_check,
-            idle,
-        } = self;
-        println!(
-            "rot: {what}: {flips} flips, {on_use} found on use, {by_check} by the check, {idle} of no consequence"
-        );
-    }
+/// What came of a flip.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// When the content was used.
+    OnUse,
+    ByCheck,
+    /// Harmless: nothing that is read depends on the bit.
+    Nothing,
 }
 
 /// A folder with the content of a lab, and what it was.
@@ -67,24 +51,44 @@ impl Lab {
         self.folder.path()
     }
 
-    /// How many of this number of flips are tried here.
-    fn flips(&self, number: usize) -> usize {
-        number / space::stride(self.root())
+    /// Tries flips of one bit in one file below `part`, all files being equally likely. At most a
+    /// fifth of them may be harmless.
+    fn walk(&self, part: &str, flips: usize, try_out: impl Fn(&Path) -> Found) {
+        let mut chance = Stream::new(0, part);
+        // Without a flip nothing is found.
+        assert_eq!(try_out(&self.restored(part, &mut chance)), Found::Nothing);
+        let tried = (0..flips / space::stride(self.root())).map(|_| {
+            let path = self.restored(part, &mut chance);
+            flip(&path, &mut chance);
+            try_out(&path)
+        });
+        let tried: Vec<Found> = tried.collect();
+        let count = |wanted: Found| tried.iter().filter(|found| **found == wanted).count();
+        let harmless = count(Found::Nothing);
+        println!(
+            "rot: {part}: {} flips, {} found on use, {} by the check, {harmless} harmless",
+            tried.len(),
+            count(Found::OnUse),
+            count(Found::ByCheck),
+        );
+        assert!(harmless * 5 < tried.len());
     }
 
-    /// Flips one bit of one file below `part`, all files being equally likely.
-    fn flip(&self, part: &str, chance: &mut Stream) -> PathBuf {
+    /// The state before, and one of the files below `part` that are not empty.
+    fn restored(&self, part: &str, chance: &mut Stream) -> PathBuf {
         self.before.restore(self.root());
         let mut files = paths(&self.root().join(part));
         files.retain(|path| fs::metadata(path).unwrap().len() > 0);
         files.sort();
-        let path = files.swap_remove(chance.below(files.len() as u64) as usize);
-        let mut bytes = fs::read(&path).unwrap();
-        let at = chance.below(bytes.len() as u64) as usize;
-        bytes[at] ^= 1 << chance.below(8);
-        overwrite(&path, &bytes);
-        path
+        files.swap_remove(chance.below(files.len() as u64) as usize)
     }
+}
+
+fn flip(path: &Path, chance: &mut Stream) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = chance.below(bytes.len() as u64) as usize;
+    bytes[at] ^= 1 << chance.below(8);
+    overwrite(path, &bytes);
 }
 
 /// Objects and records, a compressed object by what is in it: its frame has bits that mean nothing.
@@ -150,67 +154,50 @@ fn check(store: &Store) -> CheckReport {
 #[test]
 fn a_flipped_bit_in_a_store_is_found_and_repaired_from_a_remote() {
     let lab = Lab::new(operations::with_store_and_lab);
-    let mut chance = Stream::new(1, "rot in a store");
-    let mut tally = Tally::default();
-    for _ in 0..lab.flips(5000) {
-        let path = lab.flip("store", &mut chance);
-        tally.flips += 1;
-        let store = match Store::open(&lab.root().join("store")) {
+    lab.walk("store", 5000, |path| {
+        let open = || Store::open(&lab.root().join("store"));
+        let store = match open() {
             Ok(store) => store,
             Err(error) => {
                 // Of another format, or damaged.
                 assert!(path.ends_with("store.json"), "{path:?}: {error}");
-                tally.on_use += 1;
-                continue;
+                return Found::OnUse;
             }
         };
         let on_use = used(&store, &lab.content).is_err();
         let checked = check(&store);
         assert!(checked.kept.is_empty(), "{:?}", checked.kept);
-        let changed = !on_use && checked.faults.is_empty();
-        match (on_use, changed) {
-            (true, _) => tally.on_use += 1,
-            (_, true) => tally.idle += 1,
-            _ => tally.by_check += 1,
-        }
         operations::pull_into(&store, lab.root()).unwrap();
         drop(store);
-        let store = Store::open(&lab.root().join("store")).unwrap();
+        let store = open().unwrap();
         used(&store, &lab.content).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(content(lab.root()), lab.content, "{path:?}");
         assert_eq!(check(&store).faults, [], "{path:?}");
-    }
-    tally.print("store");
-    // An identifier in store.json, and the index of records, which is only a copy.
-    assert!(tally.idle * 5 < tally.flips, "{tally:?}");
+        match (on_use, checked.faults.is_empty()) {
+            (true, _) => Found::OnUse,
+            (false, true) => Found::Nothing,
+            (false, false) => Found::ByCheck,
+        }
+    });
 }
 
 /// A flip at a remote: never served as another answer, and mended by a push.
 #[test]
 fn a_flipped_bit_at_a_remote_is_refused_and_mended_by_a_push() {
     let lab = Lab::new(operations::with_store_and_lab);
-    let mut chance = Stream::new(2, "rot at a remote");
-    let mut tally = Tally::default();
-    for _ in 0..lab.flips(3000) {
-        let path = lab.flip("lab", &mut chance);
-        tally.flips += 1;
+    lab.walk("lab", 3000, |path| {
         // Another lab pulls.
         let other = lab.root().join("store-of-another");
         let store = Store::open(&other).unwrap();
         let pulled = operations::pull_into(&store, lab.root());
         let whole = pulled.and_then(|()| used(&store, &lab.content));
-        match whole {
-            Err(_) => tally.on_use += 1,
-            Ok(()) => tally.idle += 1,
-        }
         assert_eq!(check(&store).faults, [], "{path:?}");
         drop(store);
         fs::remove_dir_all(&other).unwrap();
         operations::push_to_lab(lab.root()).unwrap();
         assert_eq!(content(lab.root()), lab.content, "{path:?}");
-    }
-    tally.print("remote");
-    assert!(tally.idle * 5 < tally.flips, "{tally:?}");
+        on_use(whole)
+    });
 }
 
 /// A flip in a bundle: the bundle is refused, or what it gives is what went in.
@@ -218,14 +205,9 @@ fn a_flipped_bit_at_a_remote_is_refused_and_mended_by_a_push() {
 fn a_flipped_bit_in_a_bundle_gives_nothing_else() {
     let mut lab = Lab::new(operations::with_bundle);
     lab.content = content(Lab::new(operations::with_store_and_lab).root());
-    let mut chance = Stream::new(3, "rot in a bundle");
-    let mut tally = Tally::default();
-    for _ in 0..lab.flips(2000) {
-        let path = lab.flip("bundle", &mut chance);
-        tally.flips += 1;
-        let Ok(reader) = BundleReader::open(&path) else {
-            tally.on_use += 1;
-            continue;
+    lab.walk("bundle", 2000, |path| {
+        let Ok(reader) = BundleReader::open(path) else {
+            return Found::OnUse;
         };
         let files = reader.workflow_files().unwrap();
         assert_eq!(files["grid.yaml"], operations::WORKFLOW, "{path:?}");
@@ -233,12 +215,15 @@ fn a_flipped_bit_in_a_bundle_gives_nothing_else() {
         let store = Store::open(&lab.root().join("store")).unwrap();
         let keys = operations::keys_of(KEYS).to_vec();
         let pulled = operations::pull_from(&store, Box::new(reader), keys);
-        match pulled.and_then(|()| used(&store, &lab.content)) {
-            Err(_) => tally.on_use += 1,
-            Ok(()) => tally.idle += 1,
-        }
+        let whole = pulled.and_then(|()| used(&store, &lab.content));
         assert_eq!(check(&store).faults, [], "{path:?}");
+        on_use(whole)
+    });
+}
+
+fn on_use(whole: Done) -> Found {
+    match whole {
+        Err(_) => Found::OnUse,
+        Ok(()) => Found::Nothing,
     }
-    tally.print("bundle");
-    assert!(tally.idle * 5 < tally.flips, "{tally:?}");
 }

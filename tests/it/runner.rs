@@ -13,6 +13,7 @@ use ribflow::store::gc::GcOptions;
 
 use crate::servers::tool;
 use crate::space::{Outcome, TestSpace};
+use crate::store::clean_all;
 
 const PROJECT: &str = r#"[project]
 name = "tiny"
@@ -541,16 +542,10 @@ fn cleaning_leaves_what_is_being_fetched() {
             .unwrap();
     }
     let lock = Lock::acquire(&blob.with_extension("lock")).unwrap();
-    let options = GcOptions {
-        before: SystemTime::now(),
-        most: Some(0),
-        grace: Duration::ZERO,
-        dry_run: false,
-    };
-    store.clean(&options, || Ok(Vec::new())).unwrap();
+    clean_all(&store);
     assert!(download.file().exists() && blob.exists());
     let file = download.file();
     drop((download, lock));
-    store.clean(&options, || Ok(Vec::new())).unwrap();
+    clean_all(&store);
     assert!(!file.exists() && !blob.exists());
 }

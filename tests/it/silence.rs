@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use ribflow::fetch::pace::Limits;
@@ -13,11 +13,11 @@ use ribflow::remote::transport::Content;
 use ribflow::remote::{Remote, RemoteError};
 
 use crate::odd_servers::{Odd, reply};
-use crate::remotes::{RECORD, failure};
+use crate::remotes::{RECORD, failure, run_apart};
 use crate::servers::{KEY, SECRET};
 use crate::space::TestSpace;
 
-/// Whoever has not answered gets a second, in all; others get long.
+/// A server that has not answered gets one second in all; others get long.
 fn short() -> Limits {
     Limits {
         connect: Duration::from_secs(30),
@@ -69,15 +69,12 @@ fn one_that_has_answered_has_the_time_that_all_have() {
 const INNER: &str = "RIBFLOW_TEST_SILENT";
 
 fn in_a_process(test: &str, server: &Odd) {
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(INNER, &server.url)
-        .env("AWS_ACCESS_KEY_ID", KEY)
-        .env("AWS_SECRET_ACCESS_KEY", SECRET)
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}");
+    let address = (INNER, server.url.as_str());
+    let credentials = [
+        ("AWS_ACCESS_KEY_ID", KEY),
+        ("AWS_SECRET_ACCESS_KEY", SECRET),
+    ];
+    run_apart(test, &[&[address], &credentials[..]].concat());
 }
 
 #[test]

@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use ribflow::contract::port::{OutputSpec, PortType};
 use ribflow::contract::recipe::Recipe;
 use ribflow::digest::Digest;
 use ribflow::store::artifact::{Artifact, BlobError, Blobs, Files, Metric, Metrics};
+use ribflow::store::gc::GcOptions;
 use ribflow::store::record::Provenance;
 use ribflow::store::{Record, Store, StoreError};
 use tempfile::TempDir;
@@ -76,6 +78,17 @@ pub fn record(store: &Store, parameter: &str, contents: &[&[u8]], seconds: f64) 
 pub fn object(store: &Store, digest: &Digest) -> PathBuf {
     let hex = digest.to_hex();
     store.root().join("objects").join(&hex[..2]).join(&hex[2..])
+}
+
+/// Removes everything that is not in use, however young.
+pub fn clean_all(store: &Store) {
+    let cleaning = GcOptions {
+        before: SystemTime::now(),
+        most: Some(0),
+        grace: Duration::ZERO,
+        dry_run: false,
+    };
+    store.clean(&cleaning, || Ok(Vec::new())).unwrap();
 }
 
 /// Flips a bit in a read-only file, as a failing disk would.

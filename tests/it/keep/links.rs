@@ -8,11 +8,10 @@ use std::time::{Duration, SystemTime};
 use ribflow::digest::Digest;
 use ribflow::store::artifact::{BlobError, Blobs};
 use ribflow::store::check::Fault;
-use ribflow::store::gc::GcOptions;
 use ribflow::store::{Signature, Store, StoreError};
 
 use crate::space::TestSpace;
-use crate::store::{new_store, object, recipe, record};
+use crate::store::{clean_all, new_store, object, recipe, record};
 
 /// A folder with files that are not the store's.
 fn elsewhere() -> (tempfile::TempDir, Vec<PathBuf>) {
@@ -50,16 +49,6 @@ fn age(path: &Path) {
     };
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, flags).unwrap();
-}
-
-fn clean_all(store: &Store) {
-    let cleaning = GcOptions {
-        before: SystemTime::now(),
-        most: Some(0),
-        grace: Duration::ZERO,
-        dry_run: false,
-    };
-    store.clean(&cleaning, || Ok(Vec::new())).unwrap();
 }
 
 #[test]

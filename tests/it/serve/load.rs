@@ -12,10 +12,13 @@ const READERS: usize = 100;
 const WRITERS: usize = 100;
 const LARGE: usize = 32 << 20;
 
-/// The memory of a process in MiB, by its field in `/proc`.
-fn memory(child: &Child, field: &str) -> u64 {
+/// The peak memory of a process in MiB.
+fn peak(child: &Child) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmHWM:"))
+        .unwrap();
     let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
     kib >> 10
 }
@@ -53,7 +56,7 @@ fn a_thousand_slow_clients_cost_little_memory_and_others_are_served() {
     let serving = Serving::writable(&lab, &[]);
     // Both blobs are hashed once.
     assert_eq!(serving.has(&[&large, &small]), json!([LARGE, 11]));
-    let before = memory(&serving.child, "VmHWM");
+    let before = peak(&serving.child);
     let get = format!("GET /{large} HTTP/1.1\r\nHost: test\r\n\r\n");
     let (name, value) = BEARER;
     let other = names::object(&Digest::of(b"another blob"));
@@ -72,7 +75,7 @@ fn a_thousand_slow_clients_cost_little_memory_and_others_are_served() {
         delays.push(begun.elapsed());
     }
     delays.sort();
-    let grown = memory(&serving.child, "VmHWM") - before;
+    let grown = peak(&serving.child) - before;
     println!(
         "serve: {} slow clients, {before} MiB before, {grown} MiB more; two requests of another client take \
          {:?} in the median, {:?} at most",
