@@ -9,7 +9,7 @@
 //! 7  engine                                             decide (pure) → claim → execute → record; emits events, prints nothing
 //! 6  report                                             HTML, plots and tables as views of records
 //! 5  remote · stages                                    other stores, signatures, trust, bundles; the kinds, on top of ml
-//! 4  fetch                                              downloads: resumed, retried, within limits of time and rate
+//! 4  fetch · cluster                                    downloads: resumed, retried, within limits of time and rate; places for workers on other machines
 //! 3  workflow · store                                   spec → expansion → checked graph of nodes, trait Kind; objects, records, index, claims, verification, cleaning
 //! 2  contract · yaml                                    plain data of nodes: ports, sources, recipes; YAML with places, within limits
 //! 1  digest · fsx · process · memory · diag · quantity  digests, canonical encoding; files, locks; processes; allocator; diagnostics; numbers for people
@@ -30,6 +30,7 @@ pub mod yaml;
 pub mod store;
 pub mod workflow;
 
+pub mod cluster;
 pub mod fetch;
 
 pub mod remote;

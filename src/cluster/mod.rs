@@ -1,0 +1,19 @@
+//! Places for workers on other machines: starts processes elsewhere that run a worker's command line.
+//!
+//! A scheduler supplies places and nothing else: results are in the store, and a worker reports there
+//! that it has joined. So no call here returns a result of a node, and everything that a scheduler
+//! says about a job only explains why a worker is missing. Knows no store, workflow or engine.
+//!
+//! ```text
+//! seam     place error logs       what the engine asks for and learns; failures that end a run
+//! deciding supply             how many workers to ask for now (pure)
+//! ```
+
+mod error;
+mod logs;
+mod place;
+pub mod supply;
+
+pub use error::ClusterError;
+pub use logs::tail;
+pub use place::{Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, Presence, WorkerLine};
