@@ -5,15 +5,23 @@
 //! says about a job only explains why a worker is missing. Knows no store, workflow or engine.
 //!
 //! ```text
-//! seam     place error logs       what the engine asks for and learns; failures that end a run
-//! deciding supply             how many workers to ask for now (pure)
+//! seam       place error logs           what the engine asks for and learns; failures that end a run
+//! deciding   supply                     how many workers to ask for now (pure)
+//! schedulers slurm command launch_line  Slurm; a launch line of the user
+//! calls      call nonce                 programs of a scheduler; names that nothing else has
 //! ```
 
+pub mod call;
+mod command;
 mod error;
+mod launch_line;
 mod logs;
+mod nonce;
 mod place;
+pub mod slurm;
 pub mod supply;
 
+pub use command::{CommandLauncher, LaunchSettings};
 pub use error::ClusterError;
 pub use logs::tail;
 pub use place::{Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, Presence, WorkerLine};

@@ -60,7 +60,7 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub fn new(kind: NoticeKind, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: NoticeKind, message: impl Into<String>) -> Self {
         Self {
             kind,
             message: message.into(),
@@ -68,7 +68,7 @@ impl Notice {
         }
     }
 
-    pub fn about(mut self, worker: &str) -> Self {
+    pub(super) fn about(mut self, worker: &str) -> Self {
         self.worker = Some(worker.to_string());
         self
     }
@@ -91,6 +91,9 @@ pub enum NoticeKind {
     Lost,
     /// A worker ended before it claimed anything.
     Died,
+    /// A worker that had claimed nodes ended on its own account (out of memory, a crash): the node that
+    /// it ran may be the cause.
+    Failed,
 }
 
 /// Supplies places. Called from one thread, every few seconds; a call may block for as long as the
@@ -128,7 +131,7 @@ pub struct WorkerLine {
 
 impl WorkerLine {
     /// The whole line for a place. `time`: the seconds for which the place is given, if they are known.
-    pub fn at(&self, class: &PlaceClass, name: &str, time: Option<u64>) -> Vec<String> {
+    pub(super) fn at(&self, class: &PlaceClass, name: &str, time: Option<u64>) -> Vec<String> {
         let mut words = self.words.clone();
         let mut option = |option: &str, value: String| {
             words.push(option.to_string());
@@ -150,7 +153,7 @@ impl WorkerLine {
     }
 
     /// Where the worker `name` writes its log.
-    pub fn log(&self, name: &str) -> PathBuf {
+    pub(super) fn log(&self, name: &str) -> PathBuf {
         self.logs.join(format!("{name}.log"))
     }
 }

@@ -28,7 +28,7 @@ const IMPORTS: &[(&str, &str)] = &[
         "fetch store workflow contract digest fsx process diag ml",
     ),
     ("remote", "fetch store workflow yaml digest fsx diag"),
-    ("cluster", "fsx"),
+    ("cluster", "fsx process diag quantity"),
     ("fetch", "digest fsx diag"),
     ("store", "contract digest fsx diag"),
     ("workflow", "contract yaml digest diag"),
