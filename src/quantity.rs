@@ -1,4 +1,8 @@
-//! Numbers, durations and sizes for people, in text and on the report page.
+//! Numbers, durations and sizes for people, in text and on the report page, and as people write them.
+
+mod amounts;
+
+pub use amounts::{read_bytes, read_seconds};
 
 /// `4 ms`, `0.42 s`, `3.2 s`, `48 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`.
 pub fn duration(seconds: f64) -> String {

@@ -8,20 +8,25 @@
 //! seam       place error logs           what the engine asks for and learns; failures that end a run
 //! deciding   supply                     how many workers to ask for now (pure)
 //! schedulers slurm command launch_line  Slurm; a launch line of the user
+//! settings   site                       the file of a site
 //! calls      call nonce                 programs of a scheduler; names that nothing else has
 //! ```
 
-pub mod call;
+mod call;
 mod command;
 mod error;
 mod launch_line;
 mod logs;
 mod nonce;
 mod place;
+mod site;
 pub mod slurm;
 pub mod supply;
 
+pub use call::Programs;
 pub use command::{CommandLauncher, LaunchSettings};
 pub use error::ClusterError;
+pub use launch_line::{LaunchLine, PLACEHOLDERS};
 pub use logs::tail;
 pub use place::{Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, Presence, WorkerLine};
+pub use site::{CommandSettings, Site, SiteError};

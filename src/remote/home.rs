@@ -44,6 +44,11 @@ impl Home {
         self.config.join("config.yaml")
     }
 
+    /// How the user's clusters are asked for places.
+    pub fn cluster_file(&self) -> PathBuf {
+        self.config.join("cluster.yaml")
+    }
+
     pub(super) fn config_folder(&self) -> &Path {
         &self.config
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::graph::Resources;
 use crate::diag::Problems;
+use crate::quantity::{read_bytes, read_seconds};
 use crate::yaml::Entry;
 
 const NAMES: &[&str] = &[
@@ -53,32 +54,9 @@ fn count(value: &Value, least: u32) -> Result<u32, String> {
 
 /// `8GiB`, `512MB`, or a number of bytes.
 pub fn bytes(value: &Value) -> Result<u64, String> {
-    const UNITS: &[(&str, u64)] = &[
-        ("", 1),
-        ("B", 1),
-        ("kB", 1000),
-        ("KB", 1000),
-        ("MB", 1_000_000),
-        ("GB", 1_000_000_000),
-        ("TB", 1_000_000_000_000),
-        ("KiB", 1 << 10),
-        ("MiB", 1 << 20),
-        ("GiB", 1 << 30),
-        ("TiB", 1 << 40),
-    ];
-    let expected = || {
-        format!(
-            "an amount of memory such as `8GiB` is expected, not `{}`",
-            shown(value)
-        )
-    };
     let text = shown(value);
-    let (number, unit) = split(&text).ok_or_else(expected)?;
-    let unit = UNITS
-        .iter()
-        .find(|(name, _)| *name == unit)
-        .ok_or_else(expected)?;
-    whole(number * unit.1 as f64).ok_or_else(expected)
+    read_bytes(&text)
+        .ok_or_else(|| format!("an amount of memory such as `8GiB` is expected, not `{text}`"))
 }
 
 /// As [`seconds`], or `0` for no time.
@@ -91,43 +69,9 @@ fn seconds_or_none(value: &Value) -> Result<u64, String> {
 
 /// `90s`, `30m`, `2h`, `1d`, `1h30m`, or a number of seconds.
 pub fn seconds(value: &Value) -> Result<u64, String> {
-    const UNITS: &[(&str, u64)] = &[("", 1), ("s", 1), ("m", 60), ("h", 3600), ("d", 86400)];
-    let expected = || {
-        format!(
-            "a time such as `90s`, `30m` or `2h` is expected, not `{}`",
-            shown(value)
-        )
-    };
     let text = shown(value);
-    let mut rest = text.as_str();
-    let mut total = 0.0;
-    while !rest.is_empty() {
-        let after_number =
-            rest.trim_start_matches(|letter: char| letter.is_ascii_digit() || letter == '.');
-        let after_unit =
-            after_number.trim_start_matches(|letter: char| letter.is_ascii_alphabetic());
-        let (number, unit) = split(&rest[..rest.len() - after_unit.len()]).ok_or_else(expected)?;
-        let unit = UNITS
-            .iter()
-            .find(|(name, _)| *name == unit)
-            .ok_or_else(expected)?;
-        total += number * unit.1 as f64;
-        rest = after_unit;
-    }
-    whole(total).ok_or_else(expected)
-}
-
-/// Splits a number and its unit.
-fn split(text: &str) -> Option<(f64, &str)> {
-    let end = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.');
-    let (number, unit) = text.split_at(end.unwrap_or(text.len()));
-    Some((number.parse().ok()?, unit.trim()))
-}
-
-fn whole(number: f64) -> Option<u64> {
-    // No machine has an amount beyond 2^63.
-    let sensible = (1.0..9.0e18).contains(&number);
-    sensible.then_some(number.round() as u64)
+    read_seconds(&text)
+        .ok_or_else(|| format!("a time such as `90s`, `30m` or `2h` is expected, not `{text}`"))
 }
 
 fn shown(value: &Value) -> String {
