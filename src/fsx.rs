@@ -10,6 +10,8 @@ mod beneath;
 pub mod calls;
 mod draft;
 pub mod faults;
+pub mod lease;
+mod locking;
 mod locks;
 mod plain;
 mod random;
@@ -38,7 +40,8 @@ use crate::digest::Digest;
 pub use beneath::{Beneath, Temporary, leads_over_link};
 use calls::File;
 pub use draft::{Draft, DraftFolder};
-pub use locks::{Lock, StandingLock, is_unwritable, shared_in};
+pub use locking::{HeldLock, LockState, Locks, StandingLock};
+pub use locks::{Lock, StandingFlock, is_unwritable, shared_in};
 pub use regular::{
     check_regular, open_regular, open_unless_waiting, read_regular, read_regular_text,
     read_regular_within,

@@ -100,6 +100,7 @@ impl Executor<'_> {
             scratch: &job.scratch,
             downloads: &downloads,
             environments: &environments,
+            locks: self.store.locks(),
             failed: &job.failed,
             threads: job.threads,
             device: self.device.clone(),

@@ -40,6 +40,8 @@ pub(super) struct PublishFailure {
     pub message: String,
     /// A blob that an output names and the store does not have.
     pub lost: Option<Digest>,
+    /// Another process may have taken the claim over, and have or make the record.
+    pub unclaimed: bool,
 }
 
 /// Starts publishing into `store`. Sends back the result for each node, in batches.
@@ -74,6 +76,10 @@ fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
     for executed in batch {
         let node = executed.node;
         match record(store, executed) {
+            Ok((_, claim)) if !claim.is_held() => published.push(Published {
+                node,
+                result: Err(unclaimed()),
+            }),
             Ok((record, claim)) => {
                 claims.push(claim);
                 records.push((node, record));
@@ -92,6 +98,13 @@ fn publish(store: &Store, batch: Vec<Executed>) -> Vec<Published> {
                 result: Ok(StoredRecord::named(digest, record)),
             },
         )),
+        // This process was taken for dead meanwhile: what it had written is gone.
+        Err(_) if claims.iter().any(|claim| !claim.is_held()) => {
+            published.extend(records.into_iter().map(|(node, _)| Published {
+                node,
+                result: Err(unclaimed()),
+            }));
+        }
         // One of them is the cause: publish each separately.
         Err(_) if records.len() > 1 => {
             published.extend(records.into_iter().map(|record| publish_one(store, record)));
@@ -124,6 +137,15 @@ fn unpublished(error: &StoreError) -> PublishFailure {
     PublishFailure {
         message: format!("its record could not be written: {error}"),
         lost,
+        unclaimed: false,
+    }
+}
+
+fn unclaimed() -> PublishFailure {
+    PublishFailure {
+        message: "its claim was lost while it ran".to_string(),
+        lost: None,
+        unclaimed: true,
     }
 }
 
@@ -139,6 +161,7 @@ fn record(store: &Store, executed: Executed) -> Result<(Record, Claim), PublishF
     let refused = |message| PublishFailure {
         message,
         lost: None,
+        unclaimed: false,
     };
     check_outputs(&outputs, &product.ports).map_err(refused)?;
     let mut artifacts = product.ports;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::digest::Digest;
-use crate::fsx::{self, Lock};
+use crate::fsx::{self, HeldLock, Locks};
 
 /// Downloads without progress for this long are removed.
 const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -15,18 +15,18 @@ const FORGOTTEN: Duration = Duration::from_secs(30 * 24 * 3600);
 #[derive(Debug)]
 pub struct Partial {
     folder: PathBuf,
-    lock: Lock,
+    lock: HeldLock,
 }
 
 impl Partial {
     /// The folder of `url` under `downloads`; `None` while another process or thread holds it.
     ///
     /// Also removes forgotten downloads.
-    pub fn open(downloads: &Path, url: &str) -> io::Result<Option<Self>> {
+    pub fn open(downloads: &Path, locks: &Locks, url: &str) -> io::Result<Option<Self>> {
         fsx::make_folders(downloads)?;
-        sweep(downloads)?;
+        sweep(downloads, locks)?;
         let folder = downloads.join(Digest::of(url.as_bytes()).to_hex());
-        let Some(lock) = Lock::try_acquire(&lock_of(&folder))? else {
+        let Some(lock) = locks.try_acquire(&lock_of(&folder))? else {
             return Ok(None);
         };
         fsx::unlink_if_link(&folder)?;
@@ -62,13 +62,13 @@ fn lock_of(folder: &Path) -> PathBuf {
     folder.with_extension("lock")
 }
 
-fn sweep(downloads: &Path) -> io::Result<()> {
+fn sweep(downloads: &Path, locks: &Locks) -> io::Result<()> {
     for entry in fs::read_dir(downloads)? {
         let folder = entry?.path();
         if !fsx::is_folder(&folder) || !is_forgotten(&folder) {
             continue;
         }
-        if let Ok(Some(_held)) = Lock::try_acquire(&lock_of(&folder)) {
+        if let Ok(Some(_held)) = locks.try_acquire(&lock_of(&folder)) {
             // Another process may be sweeping it, too.
             let _ = fsx::remove_tree(&folder);
         }
@@ -88,14 +88,18 @@ fn is_forgotten(folder: &Path) -> bool {
 mod tests {
     use super::*;
 
+    fn locks() -> Locks {
+        Locks::of_one_host(Path::new(""))
+    }
+
     #[test]
     fn a_place_is_held_by_one_and_keeps_its_content() {
         let space = tempfile::tempdir().unwrap();
-        let open = || Partial::open(space.path(), "https://h/x").unwrap();
+        let open = || Partial::open(space.path(), &locks(), "https://h/x").unwrap();
         let first = open().unwrap();
         assert!(open().is_none());
         assert!(
-            Partial::open(space.path(), "https://h/y")
+            Partial::open(space.path(), &locks(), "https://h/y")
                 .unwrap()
                 .is_some()
         );
@@ -112,12 +116,14 @@ mod tests {
     #[test]
     fn forgotten_downloads_go() {
         let space = tempfile::tempdir().unwrap();
-        let old = Partial::open(space.path(), "https://h/x").unwrap().unwrap();
+        let old = Partial::open(space.path(), &locks(), "https://h/x")
+            .unwrap()
+            .unwrap();
         let file = fs::File::create(old.file()).unwrap();
         file.set_modified(SystemTime::now() - 2 * FORGOTTEN)
             .unwrap();
         let place = old.file();
-        let other = || Partial::open(space.path(), "https://h/y").unwrap();
+        let other = || Partial::open(space.path(), &locks(), "https://h/y").unwrap();
         drop(other());
         assert!(place.exists(), "it is held");
         drop(old);

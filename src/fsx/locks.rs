@@ -129,11 +129,11 @@ impl Drop for Lock {
 
 /// A lock on a file that persists. Shared by several holders or exclusive to one, until dropped.
 #[derive(Debug)]
-pub struct StandingLock {
+pub struct StandingFlock {
     _file: File,
 }
 
-impl StandingLock {
+impl StandingFlock {
     /// The lock at `path`, shared; waits for an exclusive holder.
     pub fn together(path: &Path) -> io::Result<Self> {
         let lock = |file: &File| file.lock_shared().map(|()| true);

@@ -16,6 +16,7 @@ use super::derived::{Derived, InputArtifacts, Work};
 use super::price::{CostEstimate, InputForecasts};
 use crate::contract::port::{OutputSpec, PortType};
 use crate::contract::source::Source;
+use crate::fsx::Locks;
 use crate::store::artifact::{Artifact, BlobError, Blobs};
 use crate::workflow::kind::{
     BoundInput, ClassForecast, Comparison, InputClasses, InputSpec, Meaning, OnlyWith, Origins,
@@ -130,6 +131,8 @@ pub struct Context<'a> {
     pub downloads: &'a Path,
     /// The folder of environments that programs run in, shared by all nodes. May not exist.
     pub environments: &'a Path,
+    /// How both are locked.
+    pub locks: &'a Locks,
     /// Where the folder of a node that fails may be kept for the user. Does not exist.
     pub failed: &'a Path,
     /// The number of cores to use. Results do not depend on it.

@@ -4,28 +4,173 @@
 //! identities of their own stores. So a store that arrived with another user's files does not pass
 //! for one's own, and a store that was moved or copied still does.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::layout::{DESCRIPTION, STORE_FORMAT, TMP};
+use super::layout::{CLAIMS, DESCRIPTION, STORE_FORMAT, TMP};
 use super::{Store, StoreError};
 use crate::digest::{Digest, check};
-use crate::fsx;
-use crate::fsx::calls;
+use crate::fsx::lease::{Leases, lasts};
+use crate::fsx::{self, Locks, calls};
 
-const CLAIMS_BY_FLOCK: &str = "flock";
+/// The form of a store's locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClaimsForm {
+    /// `flock`: for the processes of one host.
+    Flock,
+    /// Leases: for several hosts that share a file system.
+    Lease,
+}
+
+impl ClaimsForm {
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Flock => "flock",
+            Self::Lease => "lease",
+        }
+    }
+
+    /// How locks of this form are taken in the store at `root`.
+    pub(super) fn locks(self, root: &Path) -> Locks {
+        match self {
+            Self::Flock => Locks::of_one_host(&path(root)),
+            Self::Lease => {
+                let (claims, tmp, store) = (root.join(CLAIMS), root.join(TMP), root.to_path_buf());
+                let confirm = move || self.confirm(&store).map_err(io::Error::other);
+                Locks::Lease(Leases::new(claims, tmp, lasts(), confirm))
+            }
+        }
+    }
+
+    /// Checks, once other processes see this one, that the locks of the store still have this form.
+    pub(super) fn confirm(self, root: &Path) -> Result<(), StoreError> {
+        match Description::read(root)? {
+            Some(description) if description.claims != self => Err(StoreError::ChangingClaims {
+                root: root.to_path_buf(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for ClaimsForm {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.word())
+    }
+}
+
+/// An empty file in each store of leases: it repeats what `store.json` says, if that is damaged.
+pub(super) const LEASED: &str = "claims/leased";
+/// In place of a form while it is changed: no build takes a lock then.
+const CHANGING: &str = "changing";
+
+/// `store.json` while the form of the locks is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Change {
+    format: u64,
+    claims: String,
+    needs_ribflow: String,
+    id: Digest,
+    /// The form until now.
+    #[serde(rename = "claims_until_now")]
+    pub last: ClaimsForm,
+    /// Names the process that changes it.
+    changed_by: Digest,
+}
+
+impl Change {
+    /// Begins to change the form: from now on no process can begin to use the store. Takes over what a
+    /// process that has died had begun.
+    pub fn begin(root: &Path) -> Result<Self, StoreError> {
+        let (id, last) = match Self::read(root)? {
+            Some(begun) => (begun.id, begun.last),
+            None => {
+                let not_a_store = |why: String| StoreError::NotAStore {
+                    root: root.to_path_buf(),
+                    why,
+                };
+                let description = Description::read(root)?;
+                let description =
+                    description.ok_or_else(|| not_a_store(format!("it has no {DESCRIPTION}")))?;
+                let id = description.id.ok_or_else(|| {
+                    not_a_store(
+                        "it has no identity; `ribflow cache adopt` gives it one".to_string(),
+                    )
+                })?;
+                (id, description.claims)
+            }
+        };
+        let change = Self {
+            format: STORE_FORMAT,
+            claims: CHANGING.to_string(),
+            needs_ribflow: NEEDS.to_string(),
+            id,
+            last,
+            changed_by: new_id()?,
+        };
+        replace(root, &check::document(&change).unwrap_or_default())?;
+        Ok(change)
+    }
+
+    /// Lets processes use the store again, with locks of this form.
+    ///
+    /// # Errors
+    /// Another process has begun to change it.
+    pub fn end(self, root: &Path, form: ClaimsForm) -> Result<(), StoreError> {
+        if Self::read(root)?.as_ref() != Some(&self) {
+            return Err(StoreError::ChangingClaims {
+                root: root.to_path_buf(),
+            });
+        }
+        let leased = root.join(LEASED);
+        if form == ClaimsForm::Lease {
+            fsx::replace(&leased, &root.join(TMP), fsx::SHARED, b"")
+                .map_err(StoreError::io(&leased))?;
+        }
+        let description = Description {
+            format: STORE_FORMAT,
+            claims: form,
+            needs_ribflow: NEEDS.to_string(),
+            id: Some(self.id),
+        };
+        replace(root, &description.to_bytes())?;
+        if form == ClaimsForm::Flock {
+            fsx::remove_tree(&leased).map_err(StoreError::io(&leased))?;
+        }
+        Ok(())
+    }
+
+    /// `None` if the form is not being changed.
+    fn read(root: &Path) -> Result<Option<Self>, StoreError> {
+        let path = path(root);
+        let bytes = match fsx::read_plain(&path) {
+            Err(error) if is_absent(&error) => return Ok(None),
+            bytes => bytes.map_err(StoreError::io(&path))?,
+        };
+        let (value, checked) = match check::read_document(&bytes) {
+            Ok(read) => read,
+            Err(_) => return Ok(None),
+        };
+        let change: Option<Self> = serde_json::from_value(value).ok();
+        Ok(change.filter(|change| checked && change.claims == CHANGING))
+    }
+}
+
+/// The first version that reads the format.
+const NEEDS: &str = "0.1.0";
 
 /// Later formats keep the first three fields, so that every version can report which version reads
 /// the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Description {
     pub format: u64,
-    /// The mechanism that keeps two processes from running one node: `flock`, locks within one
-    /// host.
-    pub claims: String,
+    /// The mechanism that keeps two processes from running one node.
+    pub claims: ClaimsForm,
     /// The first version of ribflow that reads this format.
     pub needs_ribflow: String,
     /// Missing in stores that predate identities.
@@ -34,11 +179,11 @@ pub(super) struct Description {
 }
 
 impl Description {
-    fn new(id: Digest) -> Self {
+    fn new(id: Digest, claims: ClaimsForm) -> Self {
         Self {
             format: STORE_FORMAT,
-            claims: CLAIMS_BY_FLOCK.to_string(),
-            needs_ribflow: "0.1.0".to_string(),
+            claims,
+            needs_ribflow: NEEDS.to_string(),
             id: Some(id),
         }
     }
@@ -74,11 +219,15 @@ impl Description {
         }
         let (value, checked) = check::read_document(bytes).map_err(|_| damaged(root))?;
         if let Some(mechanism) = value["claims"].as_str()
-            && mechanism != CLAIMS_BY_FLOCK
+            && form_of(mechanism).is_none()
         {
-            return Err(StoreError::UnknownClaims {
-                root: root.to_path_buf(),
-                mechanism: mechanism.to_string(),
+            let root = root.to_path_buf();
+            return Err(match mechanism {
+                CHANGING => StoreError::ChangingClaims { root },
+                _ => StoreError::UnknownClaims {
+                    root,
+                    mechanism: mechanism.to_string(),
+                },
             });
         }
         let description: Self = serde_json::from_value(value).map_err(|_| damaged(root))?;
@@ -93,6 +242,11 @@ impl Description {
         // Encoding numbers and strings can't fail.
         check::document(self).unwrap_or_default()
     }
+}
+
+fn form_of(word: &str) -> Option<ClaimsForm> {
+    let forms = [ClaimsForm::Flock, ClaimsForm::Lease];
+    forms.into_iter().find(|form| form.word() == word)
 }
 
 /// A file in place of the folder gets its own error message.
@@ -116,11 +270,11 @@ fn damaged(root: &Path) -> StoreError {
 
 /// Creates `store.json`, durable before anything else of the store exists. If another process was
 /// faster, its file stays: it may be of a newer version.
-pub(super) fn create(root: &Path, id: Digest) -> Result<(), StoreError> {
+pub(super) fn create(root: &Path, id: Digest, claims: ClaimsForm) -> Result<(), StoreError> {
     let tmp = root.join(TMP);
     let path = path(root);
     fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
-    let bytes = Description::new(id).to_bytes();
+    let bytes = Description::new(id, claims).to_bytes();
     // The file is also a lock, which the group must be able to take if it shares the store.
     let mode = fsx::shared_in(root);
     let created = fsx::create_durably(&path, &tmp, mode, &bytes);
@@ -166,22 +320,49 @@ impl Store {
     /// There is no store of this format, or `store.json` can't be written.
     pub fn give_identity(root: &Path, id: Digest) -> Result<Digest, StoreError> {
         let path = path(root);
+        let form = last_form(root)?;
         // Two callers at once must not assign two identities; and a process that holds the lock on
         // the file must still hold it afterwards.
-        let _alone = fsx::StandingLock::alone(&path).map_err(StoreError::io(&path))?;
+        let _alone = form.locks(root).alone().map_err(StoreError::io(&path))?;
         match Description::read(root) {
             Ok(Some(Description { id: Some(id), .. })) => return Ok(id),
             Ok(_) | Err(StoreError::DamagedDescription { .. }) => {}
             Err(error) => return Err(error),
         }
-        let tmp = root.join(TMP);
-        fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
-        let bytes = Description::new(id).to_bytes();
-        let mode = calls::metadata(&path).map_or(fsx::SHARED, |metadata| {
-            use std::os::unix::fs::MetadataExt;
-            metadata.mode() & 0o777
-        });
-        fsx::replace_durably(&path, &tmp, mode, &bytes).map_err(StoreError::io(&path))?;
+        replace(root, &Description::new(id, form).to_bytes())?;
         Ok(id)
     }
+
+    /// The form of the store's locks.
+    pub fn claims_form(&self) -> ClaimsForm {
+        match self.locks {
+            Locks::Flock { .. } => ClaimsForm::Flock,
+            Locks::Lease(_) => ClaimsForm::Lease,
+        }
+    }
+}
+
+/// The form of the locks of the store at `root`, also if `store.json` is damaged: then what the
+/// processes of the other form leave in every store decides.
+fn last_form(root: &Path) -> Result<ClaimsForm, StoreError> {
+    match Description::read(root) {
+        Ok(Some(description)) => Ok(description.claims),
+        Ok(None) => Ok(ClaimsForm::Flock),
+        Err(StoreError::DamagedDescription { .. }) => Ok(match root.join(LEASED).is_file() {
+            true => ClaimsForm::Lease,
+            false => ClaimsForm::Flock,
+        }),
+        Err(error) => Err(error),
+    }
+}
+
+/// Replaces `store.json`.
+fn replace(root: &Path, bytes: &[u8]) -> Result<(), StoreError> {
+    let (path, tmp) = (path(root), root.join(TMP));
+    fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
+    let mode = calls::metadata(&path).map_or(fsx::SHARED, |metadata| {
+        use std::os::unix::fs::MetadataExt;
+        metadata.mode() & 0o777
+    });
+    fsx::replace_durably(&path, &tmp, mode, bytes).map_err(StoreError::io(&path))
 }

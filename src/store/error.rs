@@ -27,6 +27,15 @@ pub enum StoreError {
         root.display()
     )]
     UnknownClaims { root: PathBuf, mechanism: String },
+    #[error(
+        "the form of the locks of the store {} is being changed: run this again once \
+         `ribflow cache claims` has ended, or that command if it was interrupted",
+        root.display()
+    )]
+    ChangingClaims { root: PathBuf },
+    /// The form of the locks of a store changes only while nothing uses it.
+    #[error("the store {} is in use: {}", root.display(), users.join(", "))]
+    InUse { root: PathBuf, users: Vec<String> },
     #[error("{} is not a store: {why}", root.display())]
     NotAStore { root: PathBuf, why: String },
     #[error(

@@ -5,7 +5,7 @@
 //! derived from the files may be deleted at any time.
 //!
 //! ```text
-//! the folder      layout description prepare error session scratch                 names, format, identity; temporary files; scratch stores
+//! the folder      layout description prepare locking_form error session scratch    names, format, identity, form of locks; temporary files; scratch stores
 //! blobs           objects incoming                                                 read-only files named by digest; bytes that arrive in pieces
 //! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
@@ -34,6 +34,7 @@ mod imagefolder;
 mod incoming;
 pub mod inventory;
 mod layout;
+mod locking_form;
 mod objects;
 mod packed;
 pub mod pins;
@@ -66,7 +67,7 @@ use crate::fsx::{self, Stamp};
 
 pub use artifact::{Artifact, Blob, BlobError, Blobs};
 pub use claims::Claim;
-pub use description::{Identity, new_id};
+pub use description::{ClaimsForm, Identity, new_id};
 pub use environments::check_environment_file;
 pub use error::StoreError;
 pub use export::{ExportError, export};
@@ -87,6 +88,7 @@ pub struct Store {
     root: PathBuf,
     /// `None`: the store predates identities.
     id: Option<Digest>,
+    locks: fsx::Locks,
     /// This process's folder under `tmp/`, created on the first write.
     session: Mutex<Option<session::Session>>,
     /// Blobs that this process has verified, with their stamps at that time.
@@ -109,18 +111,20 @@ impl Store {
     /// # Errors
     /// The store has a newer format, the folder holds something else, or it can't be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        Self::open_with(root, None)
+        Self::open_with(root, None, ClaimsForm::Flock)
     }
 
     /// As [`Store::open`]; a new store gets the identity `id`.
     pub fn open_as(root: &Path, id: Digest) -> Result<Self, StoreError> {
-        Self::open_with(root, Some(id))
+        Self::open_with(root, Some(id), ClaimsForm::Flock)
     }
 
-    fn open_with(root: &Path, id: Option<Digest>) -> Result<Self, StoreError> {
-        let description = prepare::prepare(root, id)?;
+    /// A new store gets locks of this form.
+    fn open_with(root: &Path, id: Option<Digest>, form: ClaimsForm) -> Result<Self, StoreError> {
+        let description = prepare::prepare(root, id, form)?;
         let root = std::path::absolute(root).map_err(StoreError::io(root))?;
         Ok(Self {
+            locks: description.claims.locks(&root),
             root,
             id: description.id,
             session: Mutex::default(),

@@ -5,14 +5,19 @@ use std::io;
 use std::path::Path;
 
 use super::StoreError;
-use super::description::{self, Description};
+use super::description::{self, ClaimsForm, Description};
 use super::layout::{DESCRIPTION, FOLDERS, NAMES, TMP};
 use crate::digest::Digest;
 use crate::fsx;
 use crate::fsx::calls;
 
-/// Ensures that `root` holds a store that this build can use; a new one gets the identity `id`.
-pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
+/// Ensures that `root` holds a store that this build can use; a new one gets the identity `id` and locks of
+/// this form.
+pub(super) fn prepare(
+    root: &Path,
+    id: Option<Digest>,
+    form: ClaimsForm,
+) -> Result<Description, StoreError> {
     if root.is_file() {
         return Err(StoreError::NotAStore {
             root: root.to_path_buf(),
@@ -22,7 +27,7 @@ pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, St
     refuse_links(root)?;
     let description = match Description::read(root)? {
         Some(description) => description,
-        None => make(root, id)?,
+        None => make(root, id, form)?,
     };
     for folder in FOLDERS.map(|name| root.join(name)) {
         // Ignore a failure to create it: a later write reports that, and reading works without it.
@@ -31,10 +36,10 @@ pub(super) fn prepare(root: &Path, id: Option<Digest>) -> Result<Description, St
     Ok(description)
 }
 
-fn make(root: &Path, id: Option<Digest>) -> Result<Description, StoreError> {
+fn make(root: &Path, id: Option<Digest>, form: ClaimsForm) -> Result<Description, StoreError> {
     refuse_other_content(root)?;
     let id = id.map_or_else(description::new_id, Ok)?;
-    description::create(root, id)?;
+    description::create(root, id, form)?;
     Description::read(root)?.ok_or_else(|| StoreError::NotAStore {
         root: root.to_path_buf(),
         why: format!("its {DESCRIPTION} was removed right after it was created"),

@@ -56,7 +56,7 @@ impl ScratchStore {
         records: impl Iterator<Item = Record>,
     ) -> Result<Self, StoreError> {
         let folder = other.scratch()?;
-        let store = Arc::new(Store::open(folder.path())?);
+        let store = Arc::new(Store::open_with(folder.path(), None, other.claims_form())?);
         for index in [STAT_INDEX, TREE_INDEX] {
             copy_index(&other.root.join(index), &store.root.join(index));
         }

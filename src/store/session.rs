@@ -1,5 +1,6 @@
 //! Each process writes under its own folder in `tmp/`, which it keeps locked. A folder with a free
-//! lock belongs to a dead process; the next process that starts to write removes it.
+//! lock belongs to a dead process; the next process that starts to write removes it. Where locks are
+//! leases, that folder is the life of the process ([`Leases`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::layout::TMP;
 use super::{Store, StoreError};
 use crate::fsx::calls;
-use crate::fsx::{self, DraftFolder, Lock};
+use crate::fsx::lease::Leases;
+use crate::fsx::{self, DraftFolder, Lock, Locks};
 
 /// A process looks dead between creating its folder and locking it, which never takes this long.
 const YOUNG: Duration = Duration::from_secs(60);
@@ -46,10 +48,16 @@ impl Store {
     /// This process's own folder under `tmp/`.
     pub(super) fn session_folder(&self) -> Result<PathBuf, StoreError> {
         let tmp = self.root.join(TMP);
+        if let Locks::Lease(leases) = &self.locks {
+            return leases.session().map_err(StoreError::io(&tmp));
+        }
         // A thread that panicked here left either no session or a complete one.
         let mut session = self.session.lock().unwrap_or_else(|held| held.into_inner());
         if session.is_none() {
-            *session = Some(Session::start(&tmp).map_err(StoreError::io(&tmp))?);
+            let begun = Session::start(&tmp).map_err(StoreError::io(&tmp))?;
+            // From here on the form of the locks stays.
+            self.confirm_locks()?;
+            *session = Some(begun);
         }
         Ok(session
             .as_ref()
@@ -57,27 +65,38 @@ impl Store {
     }
 }
 
-/// The time at which the oldest process that may be writing to the store at `root` began to write.
-/// Sweeps the folders of dead processes.
-///
-/// # Errors
-/// The time can't be determined: then everything may be in use.
-pub(super) fn oldest(root: &Path) -> io::Result<Option<SystemTime>> {
-    let tmp = root.join(TMP);
-    // What can't be swept counts as alive.
-    let _ = sweep(&tmp);
-    let mut oldest = None;
-    for folder in fsx::entries(&tmp)? {
-        // The lock file is written once; the folder's own time changes with every file in it.
-        let lock = calls::symlink_metadata(lock_path(&folder));
-        let begun = match lock.or_else(|_| calls::symlink_metadata(&folder)) {
-            // The process has ended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            metadata => metadata?.modified()?,
+impl Store {
+    /// The time at which the oldest process that may be writing to the store began to write. Sweeps
+    /// the folders of dead processes.
+    ///
+    /// # Errors
+    /// The time can't be determined: then everything may be in use.
+    pub(super) fn oldest_session(&self) -> io::Result<Option<SystemTime>> {
+        let tmp = self.root.join(TMP);
+        let beginning = match &self.locks {
+            Locks::Flock { .. } => {
+                // What can't be swept counts as alive.
+                let _ = sweep(&tmp);
+                lock_path
+            }
+            Locks::Lease(leases) => {
+                let _ = leases.living();
+                Leases::beginning
+            }
         };
-        oldest = Some(oldest.map_or(begun, |oldest: SystemTime| oldest.min(begun)));
+        let mut oldest = None;
+        for folder in fsx::entries(&tmp)? {
+            // This file is written once; the folder's own time changes with every file in it.
+            let begun = calls::symlink_metadata(beginning(&folder));
+            let begun = match begun.or_else(|_| calls::symlink_metadata(&folder)) {
+                // The process has ended.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?.modified()?,
+            };
+            oldest = Some(oldest.map_or(begun, |oldest: SystemTime| oldest.min(begun)));
+        }
+        Ok(oldest)
     }
-    Ok(oldest)
 }
 
 fn lock_path(folder: &Path) -> PathBuf {

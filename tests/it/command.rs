@@ -109,6 +109,7 @@ impl Bench {
                 scratch: scratch.path(),
                 downloads: scratch.path(),
                 environments: &self.store.environments(),
+                locks: self.store.locks(),
                 failed: Path::new("/proc/none"),
                 threads: 1,
                 device: candle_core::Device::Cpu,

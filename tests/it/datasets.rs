@@ -54,6 +54,7 @@ impl Bench {
             scratch: Path::new("/nonexistent"),
             downloads: Path::new("/nonexistent"),
             environments: Path::new("/nonexistent"),
+            locks: self.store.locks(),
             failed: Path::new("/nonexistent"),
             threads: 2,
             device: candle_core::Device::Cpu,

@@ -91,6 +91,7 @@ fn run(store: &Store, with: &Value, a: &Artifact, b: &Artifact) -> Result<Output
         scratch: scratch.path(),
         downloads: scratch.path(),
         environments: scratch.path(),
+        locks: store.locks(),
         failed: std::path::Path::new("/nonexistent"),
         threads: 2,
         device: candle_core::Device::Cpu,

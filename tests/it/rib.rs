@@ -105,6 +105,7 @@ impl Sides {
             scratch: Path::new("."),
             downloads: Path::new("."),
             environments: Path::new("."),
+            locks: &ribflow::fsx::Locks::of_one_host(Path::new("")),
             failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,

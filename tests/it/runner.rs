@@ -526,7 +526,7 @@ fn cleaning_leaves_what_is_being_fetched() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("cache")).unwrap();
     let old = SystemTime::now() - Duration::from_secs(100 * 86400);
-    let download = Partial::open(&store.downloads(), "https://h/x")
+    let download = Partial::open(&store.downloads(), store.locks(), "https://h/x")
         .unwrap()
         .unwrap();
     let blobs = store.downloads().join("blobs");

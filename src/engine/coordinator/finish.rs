@@ -68,8 +68,15 @@ impl Coordinator<'_> {
                 Ok(())
             }
             Outcome::Cancelled => self.failed(node, "it was asked to stop".to_string()),
+            // Its folder may have been swept under it.
+            Outcome::Failed { .. } if !self.is_claimed(node) => self.unclaimed(node),
             Outcome::Failed { message, lost } => self.failed_or_lost(node, message, lost),
         }
+    }
+
+    fn is_claimed(&self, node: NodeIndex) -> bool {
+        let running = self.running.get(&node);
+        running.is_none_or(|running| running.claim.is_held())
     }
 
     fn emit_derived(
@@ -124,8 +131,22 @@ impl Coordinator<'_> {
                 self.decide.published(node);
                 Ok(())
             }
+            Err(error) if error.unclaimed => self.unclaimed(node),
             Err(error) => self.failed_or_lost(node, error.message, error.lost),
         }
+    }
+
+    /// This process did not beat for so long that its claim on `node` was lost: another process has
+    /// the record, or makes it.
+    fn unclaimed(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        self.running.remove(&node);
+        self.decide.held(node);
+        let id = &self.graph.dag[node].id;
+        let message = format!(
+            "this process was suspended for so long that its claim on `{id}` was lost: it takes the \
+             result of the process that claimed it next, or runs it again"
+        );
+        self.emit(Event::Warning { message })
     }
 
     /// The record to use for a node that has run: the new one, unless the store keeps an older,

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::event::{Event, RunState, Summary};
 use crate::fsx::calls;
-use crate::fsx::{self, Lock};
+use crate::fsx::{self, LockState, Locks};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
@@ -72,7 +72,7 @@ fn latest_where(
     let mut run = LastRun {
         id: name.to_string_lossy().into_owned(),
         header,
-        running: is_running(&folder)?,
+        running: is_running(store.locks(), &folder)?,
         nodes: BTreeMap::new(),
         summary: None,
     };
@@ -119,13 +119,16 @@ impl LastRun {
     }
 }
 
-pub(super) fn is_running(folder: &Path) -> Result<bool, EngineError> {
+/// Whether the process of the run in `folder` is alive. One of another host may have died a short
+/// time ago.
+pub(super) fn is_running(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
     let path = folder.join(LOCK);
     if !path.exists() {
         return Ok(false);
     }
-    let lock = Lock::try_acquire(&path);
-    lock.map(|lock| lock.is_none())
+    locks
+        .state(&path)
+        .map(|state| state != LockState::Free)
         .map_err(|source| EngineError::Journal { path, source })
 }
 
@@ -160,14 +163,14 @@ fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lin
 }
 
 /// Removes the folders of commands that failed in earlier runs of `workflow` in the folder `runs`.
-pub(super) fn remove_failed(runs: Option<&Path>, workflow: &WorkflowIdentity) {
+pub(super) fn remove_failed(locks: &Locks, runs: Option<&Path>, workflow: &WorkflowIdentity) {
     let entries = runs.map(fsx::entries).and_then(Result::ok);
     for folder in entries.into_iter().flatten() {
         let failed = folder.join(FAILED);
         // The check is cheap, and few runs have such a folder.
         if failed.is_dir()
             && journal_of(&folder, workflow).is_some()
-            && matches!(is_running(&folder), Ok(false))
+            && matches!(is_running(locks, &folder), Ok(false))
         {
             // Only disk space is lost.
             let _ = fsx::remove_tree(&failed);
@@ -182,6 +185,7 @@ pub struct NodeLog {
     pub run: String,
     folder: PathBuf,
     node: String,
+    locks: Locks,
 }
 
 /// The newest log of the node `id` among the runs of `workflow`.
@@ -197,13 +201,14 @@ pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<No
         run: folder.file_name()?.to_string_lossy().into_owned(),
         folder,
         node: id.to_string(),
+        locks: store.locks().clone(),
     })
 }
 
 impl NodeLog {
     /// Whether the node still runs.
     pub fn is_growing(&self) -> bool {
-        if !matches!(is_running(&self.folder), Ok(true)) {
+        if !matches!(is_running(&self.locks, &self.folder), Ok(true)) {
             return false;
         }
         let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&self.folder.join(JOURNAL)) else {

@@ -10,6 +10,7 @@ use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
 use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::engine::event::Event;
+use crate::fsx::Locks;
 use crate::store::gc::RunUse;
 use crate::store::{Store, StoreError};
 
@@ -68,7 +69,10 @@ impl SeenRun {
 /// A journal has a newer format, so its keys can't be determined.
 pub fn seen(store: &Store) -> Result<Vec<SeenRun>, StoreError> {
     let folders = all_folders(store).map_err(unreadable(&store.runs()))?;
-    let mut runs: Vec<SeenRun> = folders.into_iter().map(read).collect::<Result<_, _>>()?;
+    let mut runs: Vec<SeenRun> = folders
+        .into_iter()
+        .map(|folder| read(store.locks(), folder))
+        .collect::<Result<_, _>>()?;
     runs.sort_by_key(|run| run.last);
     Ok(runs)
 }
@@ -115,13 +119,13 @@ pub fn uses(runs: &[SeenRun], keep: usize) -> Result<Vec<RunUse>, StoreError> {
     Ok(uses)
 }
 
-fn read(folder: PathBuf) -> Result<SeenRun, StoreError> {
+fn read(locks: &Locks, folder: PathBuf) -> Result<SeenRun, StoreError> {
     let journal = folder.join(JOURNAL);
     let mut run = SeenRun {
         workflow: String::new(),
         header: None,
         // Counts as running if that can't be determined.
-        running: is_running(&folder).unwrap_or(true),
+        running: is_running(locks, &folder).unwrap_or(true),
         complete: false,
         last: last_change(&folder).map_err(unreadable(&folder))?,
         keys: BTreeMap::new(),

@@ -18,7 +18,7 @@ use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::fsx::calls::File;
-use crate::fsx::{self, Lock};
+use crate::fsx::{self, HeldLock, Locks};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
@@ -28,6 +28,7 @@ pub struct Journal {
     id: String,
     folder: PathBuf,
     workflow: WorkflowIdentity,
+    locks: Locks,
     kept: JournalSink,
 }
 
@@ -41,7 +42,7 @@ enum JournalSink {
 struct Files {
     events: BufWriter<File>,
     recipes: Option<BufWriter<File>>,
-    _lock: Lock,
+    _lock: HeldLock,
 }
 
 /// An [`Entry`](super::Entry) by reference, for writing.
@@ -59,6 +60,7 @@ impl Journal {
             folder: store.runs().join(&id),
             id,
             workflow: WorkflowIdentity::of(graph, store),
+            locks: store.locks().clone(),
             kept: JournalSink::Nothing(String::new()),
         };
         match journal.begin(store, graph) {
@@ -70,7 +72,8 @@ impl Journal {
 
     fn begin(&self, store: &Store, graph: &Graph) -> io::Result<Files> {
         fsx::make_folders(&self.folder)?;
-        let lock = Lock::acquire(&self.folder.join(LOCK))?;
+        let lock = self.locks.acquire(&self.folder.join(LOCK))?;
+        store.confirm_locks().map_err(io::Error::other)?;
         let file = fsx::create_shared(&self.folder.join(JOURNAL))?;
         let mut events = BufWriter::with_capacity(1 << 16, file);
         let header = Header {
@@ -150,7 +153,7 @@ impl Journal {
         let recipes = match &mut files.recipes {
             Some(recipes) => Ok(recipes),
             none => {
-                remove_failed(folder.parent(), &self.workflow);
+                remove_failed(&self.locks, folder.parent(), &self.workflow);
                 write_plan(folder, graph).map(|recipes| none.insert(recipes))
             }
         };

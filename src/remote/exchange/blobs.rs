@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering;
 use super::parallel;
 use super::parts::Parts;
 use super::{Exchange, Peer};
+use crate::fsx;
 use crate::fsx::calls::{self, File};
-use crate::fsx::{self, Lock};
 use crate::remote::limited::Limited;
 use crate::remote::names;
 use crate::remote::transport::{Part, Remote, RemoteError};
@@ -103,7 +103,8 @@ impl Fetch<'_> {
         let file = folder.join(self.wanted.digest.to_hex());
         let lock = file.with_extension("lock");
         // The former holder may have fetched the blob in the meantime.
-        let _lock = Lock::acquire(&lock).map_err(FetchError::io(&lock))?;
+        let locks = self.store.locks();
+        let _lock = locks.acquire(&lock).map_err(FetchError::io(&lock))?;
         if self.store.has(&self.wanted.digest) {
             return Ok(());
         }

@@ -164,7 +164,8 @@ fn fetched(
         context.check_cancelled().is_ok()
     };
     let downloads = context.downloads;
-    let Some(partial) = Partial::open(downloads, &request.url).map_err(io_error(downloads))? else {
+    let partial = Partial::open(downloads, context.locks, &request.url);
+    let Some(partial) = partial.map_err(io_error(downloads))? else {
         // Another node is fetching the same file, so fetch a separate copy.
         let fetched = download(request, &place, &watch).map_err(task_error)?;
         return Ok((place, fetched));

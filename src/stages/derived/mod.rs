@@ -248,6 +248,7 @@ mod tests {
             scratch: Path::new("/nonexistent"),
             downloads: Path::new("/nonexistent"),
             environments: Path::new("/nonexistent"),
+            locks: store.locks(),
             failed: Path::new("/nonexistent"),
             threads: 1,
             device: candle_core::Device::Cpu,

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::inventory::Transient;
-use super::{Store, StoreError, session};
+use super::{Store, StoreError};
 use crate::digest::Digest;
 
 /// A user of the store, which the store itself does not know: a run.
@@ -131,7 +131,7 @@ impl Store {
             inventory: self.inventory()?,
             pins: self.pins()?,
             uses: uses()?,
-            young: match session::oldest(&self.root).map_err(StoreError::io(&tmp))? {
+            young: match self.oldest_session().map_err(StoreError::io(&tmp))? {
                 // A process may have begun to write before it created its folder.
                 Some(oldest) => oldest
                     .checked_sub(cleaning.grace)

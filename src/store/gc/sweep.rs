@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use super::decide::{GcInput, GcPlan};
 use crate::digest::Digest;
+use crate::fsx;
 use crate::fsx::calls;
-use crate::fsx::{self, Lock};
 use crate::store::inventory::{Outcome, Piece, Transient, entries, piece};
 use crate::store::layout::WITHHELD;
 use crate::store::records::{MARKER, Marker, file_name, list};
@@ -24,7 +24,7 @@ impl Store {
         tmp: &Path,
     ) -> Result<(), StoreError> {
         for index in &plan.pieces {
-            remove_piece(&input.inventory.pieces[*index], input.young, tmp)?;
+            self.remove_piece(&input.inventory.pieces[*index], input.young, tmp)?;
         }
         for index in &plan.outcomes {
             self.remove_outcome(&input.inventory.outcomes[*index])?;
@@ -164,28 +164,28 @@ impl Store {
         }
         Ok(())
     }
+
+    /// Removes what can be recomputed or fetched again, unless it is in use.
+    fn remove_piece(&self, piece: &Piece, young: SystemTime, tmp: &Path) -> Result<(), StoreError> {
+        let path = &piece.path;
+        match piece.kind {
+            Transient::Derived | Transient::Damaged => return remove(path),
+            Transient::Downloads | Transient::Environments => {}
+        }
+        match self.locks.try_acquire(&lock_of(path)) {
+            Ok(Some(_held)) if piece.kind == Transient::Environments => {
+                remove_environment(path, young, tmp)
+            }
+            Ok(Some(_held)) => remove(path),
+            Ok(None) => Ok(()),
+            Err(error) => Err(StoreError::io(path)(error)),
+        }
+    }
 }
 
 fn is_old(path: &Path, young: SystemTime) -> bool {
     let time = calls::symlink_metadata(path).and_then(|metadata| metadata.modified());
     time.is_ok_and(|time| time < young)
-}
-
-/// Removes what can be recomputed or fetched again, unless it is in use.
-fn remove_piece(piece: &Piece, young: SystemTime, tmp: &Path) -> Result<(), StoreError> {
-    let path = &piece.path;
-    match piece.kind {
-        Transient::Derived | Transient::Damaged => return remove(path),
-        Transient::Downloads | Transient::Environments => {}
-    }
-    match Lock::try_acquire(&lock_of(path)) {
-        Ok(Some(_held)) if piece.kind == Transient::Environments => {
-            remove_environment(path, young, tmp)
-        }
-        Ok(Some(_held)) => remove(path),
-        Ok(None) => Ok(()),
-        Err(error) => Err(StoreError::io(path)(error)),
-    }
 }
 
 /// Removes an environment unless a node has begun to use it since the cleaning has looked. A node takes no

@@ -20,7 +20,7 @@ use super::super::child::{Child, Start};
 use super::super::lines::Secrets;
 use super::manifest;
 use crate::digest::{Digest, hash_value};
-use crate::fsx::{self, Lock};
+use crate::fsx::{self, HeldLock};
 use crate::process;
 use crate::stages::task::{Context, TaskError};
 
@@ -190,11 +190,11 @@ pub fn obtain(recipe: &Recipe, context: &Context) -> Result<Environment, TaskErr
     environment
 }
 
-fn wait(path: &Path, context: &Context) -> Result<Lock, TaskError> {
+fn wait(path: &Path, context: &Context) -> Result<HeldLock, TaskError> {
     let mut is_logged = false;
     loop {
         context.check_cancelled()?;
-        if let Some(lock) = Lock::try_acquire(path).map_err(at(path))? {
+        if let Some(lock) = context.locks.try_acquire(path).map_err(at(path))? {
             return Ok(lock);
         }
         if !is_logged {
