@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::invocation::quoted;
+use crate::cluster::SiteError;
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
 use crate::remote::config::ConfigError;
@@ -231,6 +232,7 @@ impl From<EngineError> for Failure {
             EngineError::Device(device) => {
                 Self::usage("device", device.to_string()).hint("`--device cpu` always works")
             }
+            EngineError::Cluster(cluster) => Self::from_error(cluster).hint(cluster.hint()),
             _ => Self::from_error(&error),
         }
     }
@@ -266,6 +268,15 @@ impl From<LockError> for Failure {
             }
         };
         Self::usage("lock", error.to_string()).hint(hint)
+    }
+}
+
+impl From<SiteError> for Failure {
+    fn from(error: SiteError) -> Self {
+        match error {
+            SiteError::Wrong(problems) => problems.into(),
+            SiteError::Io { .. } => Self::from_error(&error),
+        }
     }
 }
 

@@ -10,15 +10,17 @@ use super::common::Common;
 use super::failure::Failure;
 use super::target::{TargetArguments, WorkflowArguments};
 use super::{locations, own_files, unpinned_checkpoints};
-use crate::diag::{Diagnostic, Diagnostics};
+use crate::diag::{Diagnostic, Diagnostics, SourceText};
+use crate::engine::join::Invitation;
 use crate::engine::price::short::{Foreseen, ShortStage, foreseen};
 use crate::quantity::count;
+use crate::remote::lock::Lock;
 use crate::remote::mark;
 use crate::report::verdict::{Expected, expected_file};
 use crate::stages::registry::Registry;
 use crate::ui::paint::Paint;
 use crate::workflow::graph::Graph;
-use crate::workflow::{LoadOptions, load};
+use crate::workflow::{LoadOptions, load, load_text};
 
 /// The one node that `pattern` selects.
 pub fn one_node(graph: &Graph, pattern: &str) -> Result<NodeIndex, Failure> {
@@ -147,6 +149,25 @@ fn locked(
     let (mut graph, warnings) = load(&arguments.file, options, registry.kinds())?;
     unpinned_checkpoints::apply_lock(&mut graph, &arguments.file)?;
     Ok((graph, warnings))
+}
+
+/// The graph of a run of another process, from the plan that it left.
+pub fn planned(invitation: &Invitation, registry: &Registry) -> Result<Graph, Failure> {
+    let options = LoadOptions {
+        profiles: invitation.profiles.clone(),
+        sets: invitation.overrides.clone(),
+        targets: invitation.targets.clone(),
+        environment: environment(),
+        ..LoadOptions::default()
+    };
+    let file = &invitation.workflow;
+    let source = SourceText::new(file.display().to_string(), invitation.text.clone());
+    let (mut graph, _) = load_text(file, source, &options, registry.kinds())?;
+    if let Some(lock) = &invitation.lock {
+        let lock = Lock::of_bytes(file, lock.clone().into_bytes())?;
+        unpinned_checkpoints::take_lock(&mut graph, file, &lock)?;
+    }
+    Ok(graph)
 }
 
 /// Refuses a workflow whose import was interrupted, since parts may be missing.

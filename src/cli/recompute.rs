@@ -20,6 +20,7 @@ use super::stores;
 use super::target::WorkflowArguments;
 use super::{command_permissions, load, run, sharing};
 use crate::digest::Digest;
+use crate::engine::join::Role;
 use crate::engine::recompute::{Group, Recomputation, RecomputeOutcome, Recomputed, pick};
 use crate::engine::{self, Accepting, RemoteRecords, RunOptions, Survey};
 use crate::quantity::{count, grouped};
@@ -198,6 +199,9 @@ impl Verification<'_> {
             exchange: None,
             refused: Default::default(),
             accepting: Accepting::default(),
+            role: Role::Local,
+            invitation: None,
+            places: None,
         };
         let display = self.display(&nodes, common);
         run::drive(display, console, None, |stopped, events| {

@@ -18,8 +18,10 @@ use tokio::sync::watch;
 use super::amounts::Size;
 use super::call::Call;
 use super::common::Common;
+use super::executor::ExecutorArguments;
 use super::failure::{Exit, Failure};
 use super::interrupts;
+use super::invitation::{self, RunSettings};
 use super::load::{self, Ready};
 use super::locations::{self, Locations};
 use super::no_op_check::NoOpCheck;
@@ -109,6 +111,9 @@ pub struct RunArguments {
     #[arg(long)]
     pub keep_going: bool,
 
+    #[command(flatten)]
+    pub executor: ExecutorArguments,
+
     /// Look for results at this remote before computing them; repeatable, in order of preference
     ///
     /// A name from `ribflow remote list`, or a URL. Only results with a trusted signature are used;
@@ -127,6 +132,7 @@ impl RunArguments {
             && self.remotes.is_empty()
             && self.accept.accept.is_empty()
             && self.limit.is_none()
+            && self.executor.is_local()
             && !self.check_sealed
             && !common.json
             && common.detail() <= Detail::Normal
@@ -182,6 +188,20 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     )?;
     let force = shared.forced(force);
     shells::check_run(&graph, &store, &force, &device, &accepting)?;
+    let refused = command_permissions::refused(&graph, common)?;
+    arguments
+        .executor
+        .check(&force, arguments.limit, &arguments.accept)?;
+    let settings = RunSettings {
+        keep_going: arguments.keep_going,
+        derived_max: arguments.derived_max.0,
+        remotes: &arguments.remotes,
+        refused: &refused,
+    };
+    let target = &arguments.target;
+    let invitation = arguments
+        .executor
+        .needs_invitation(target, &graph, common, &settings)?;
     let options = RunOptions {
         threads: common.threads(),
         force,
@@ -199,9 +219,10 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         )?,
         accepting,
         exchange: shared.exchange.clone(),
-        refused: command_permissions::refused(&graph, common)?
-            .into_iter()
-            .collect(),
+        refused: refused.into_iter().collect(),
+        role: arguments.executor.role(),
+        invitation: invitation.map(Arc::new),
+        places: arguments.executor.places(store.root())?,
     };
     let started = std::time::UNIX_EPOCH
         .elapsed()
@@ -344,11 +365,8 @@ pub(super) fn worker(
     remotes: &[String],
     exchange: Option<&Exchange>,
 ) -> Result<Vec<OsString>, Failure> {
-    let program = std::env::current_exe().map_err(|error| {
-        Failure::failed(format!("can't find the path of this program: {error}"))
-    })?;
     let mut words = vec![
-        program.into(),
+        invitation::program()?.into(),
         "worker".into(),
         "--store".into(),
         store.into(),
@@ -370,10 +388,7 @@ fn display<'a>(
     if common.json {
         return Box::new(JsonLines::new(streams::stdout(true)));
     }
-    let mut stages: BTreeMap<String, usize> = BTreeMap::new();
-    for node in graph.dag.node_weights() {
-        *stages.entry(node.stage.clone()).or_default() += 1;
-    }
+    let stages = stage_sizes(graph);
     let options = DisplayOptions {
         detail: common.detail(),
         paint: Paint::for_stderr(),
@@ -387,6 +402,15 @@ fn display<'a>(
         }
         false => Box::new(PlainLines::new(streams::stderr(), options, stages)),
     }
+}
+
+/// The number of nodes of each stage.
+pub(super) fn stage_sizes(graph: &Graph) -> BTreeMap<String, usize> {
+    let mut stages: BTreeMap<String, usize> = BTreeMap::new();
+    for node in graph.dag.node_weights() {
+        *stages.entry(node.stage.clone()).or_default() += 1;
+    }
+    stages
 }
 
 /// Runs `work` on this thread and the display on another one. Keys of new results go to `made`.

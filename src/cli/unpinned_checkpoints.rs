@@ -49,10 +49,15 @@ pub fn in_graph(graph: &Graph) -> impl Iterator<Item = UnpinnedCheckpoint> + '_ 
 
 /// Replaces branches and tags with the commits in the lock file of `workflow`.
 pub fn apply_lock(graph: &mut Graph, workflow: &Path) -> Result<(), Failure> {
-    let Some(lock) = Lock::read(workflow)? else {
-        return Ok(());
-    };
-    graph.locked = sources(&lock);
+    match Lock::read(workflow)? {
+        Some(lock) => take_lock(graph, workflow, &lock),
+        None => Ok(()),
+    }
+}
+
+/// The same with `lock`, the content of the lock file.
+pub fn take_lock(graph: &mut Graph, workflow: &Path, lock: &Lock) -> Result<(), Failure> {
+    graph.locked = sources(lock);
     for node in graph.dag.node_weights_mut() {
         let Some(checkpoint) = UnpinnedCheckpoint::of(node) else {
             continue;

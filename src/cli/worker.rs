@@ -1,4 +1,5 @@
-//! `ribflow worker --store DIR`: executes jobs for the process that started it. Internal.
+//! `ribflow worker --join RUN`: takes part in a run. Without `--join` it executes jobs for the process
+//! that started it, which is internal.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -8,6 +9,7 @@ use clap::{ArgAction, Args};
 
 use super::call::Call;
 use super::failure::{Exit, Failure};
+use super::join::{self, JoinArguments};
 use super::locations::StoreLocation;
 use super::sharing;
 use super::stores;
@@ -15,28 +17,48 @@ use crate::fetch::web::silence::{self, Verdicts};
 use crate::store::{FromStore, Store};
 use crate::{engine, stages};
 
-/// Execute nodes for the parent process
+/// What `--help` ends with.
+const EXAMPLES: &str = "\
+Examples:
+  ribflow run grid.yaml --store /shared/cache --executor joined   on one machine: leaves a plan, waits
+  ribflow worker --store /shared/cache --join                     on others: joins the newest run
+  ribflow worker --store /shared/cache --join 20261130-101500-123-ab12cd --cpus 8 --time 4h
+
+All machines must see the store, and the data of the nodes that they run, under the same paths. Ctrl-C
+ends a worker: its nodes run again elsewhere.";
+
+/// Take part in a run as a further worker, on this machine or another one
 #[derive(Clone, Debug, Args)]
-#[command(hide = true)]
+#[command(after_help = EXAMPLES)]
 pub struct WorkerArguments {
+    #[command(flatten)]
+    pub join: JoinArguments,
+
     /// Another store to read blobs from
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide = true)]
     pub beside: Option<PathBuf>,
 
     /// A remote to fetch missing blobs from
-    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append)]
+    #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append, hide = true)]
     pub remotes: Vec<String>,
 
     /// A server that has answered in this run: it gets more time
-    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append, hide = true)]
     pub answered: Vec<String>,
 
     /// A server that has not answered in this run: it is not contacted again
-    #[arg(long, value_name = "SERVER", action = ArgAction::Append)]
+    #[arg(long, value_name = "SERVER", action = ArgAction::Append, hide = true)]
     pub silent: Vec<String>,
 }
 
-pub fn run(arguments: &WorkerArguments, call: &Call, _: &mut dyn Write) -> Result<Exit, Failure> {
+pub fn run(
+    arguments: &WorkerArguments,
+    call: &Call,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    if arguments.join.join.is_some() {
+        return join::run(&arguments.join, call, output);
+    }
     let root = call.common.store.as_ref().ok_or_else(|| {
         Failure::usage(
             "command-line",

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::device::DeviceError;
+use crate::cluster::ClusterError;
 use crate::store::StoreError;
 
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +13,8 @@ pub enum EngineError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Device(#[from] DeviceError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// A node must run, and the store can't be written.
     #[error(
         "{node} must run, and the store {} can't be written: {why}; what has run before is there \
@@ -23,6 +26,11 @@ pub enum EngineError {
         node: String,
         why: String,
     },
+    /// Names of workers distinguish their journals.
+    #[error(
+        "a worker named `{worker}` has joined run {run} before; give this one another `--name`"
+    )]
+    Joined { run: String, worker: String },
     /// The run's own folder in the store can't be read or written.
     #[error("{}: {source}", path.display())]
     Journal { path: PathBuf, source: io::Error },

@@ -27,6 +27,9 @@ pub enum Event {
         threads: usize,
         /// How it differs from the newest record of this node, as text.
         why: String,
+        /// The worker that has joined the run and runs the node; `None`: the run's own process.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        worker: Option<String>,
     },
     /// Another process holds the node's claim.
     NodeWaiting {
@@ -65,6 +68,10 @@ pub enum Event {
         why: String,
     },
     Warning {
+        message: String,
+    },
+    /// News about the machines of the run: workers that join or leave, places that are asked for.
+    Machines {
         message: String,
     },
     Summary(Summary),

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::EngineError;
 use super::accepting::{Acceptable, Accepting};
+use super::join::JoinPlan;
 use crate::contract::recipe::{Recipe, RecipeInput};
 use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
@@ -47,6 +48,17 @@ pub enum Missing {
         found: Digest,
         workflow: PathBuf,
     },
+    /// The data exists and differs from the plan of the run.
+    #[error(
+        "the data of `{name}` is not here what it was where the run began (BLAKE3 {}, not {})",
+        found.short(),
+        planned.short()
+    )]
+    Unplanned {
+        name: String,
+        planned: Digest,
+        found: Digest,
+    },
 }
 
 fn unread(name: &str, source: &SourceError) -> String {
@@ -67,6 +79,9 @@ fn list(names: &[String]) -> String {
     let quoted: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     quoted.join(", ")
 }
+
+/// A source by its location, as bytes: comparing paths component by component is slower.
+type SourcePlace = (OsString, SourceShape, bool);
 
 type Identified = Result<Arc<IdentifiedSource>, Arc<SourceError>>;
 
@@ -99,8 +114,9 @@ pub(super) struct Keys<'a> {
     stats: StatCache,
     /// Check sealed data like any other.
     check_sealed: bool,
-    /// By location, as bytes: comparing paths component by component is slower.
-    sources: HashMap<(OsString, SourceShape, bool), Identified>,
+    /// The digests that outside data has in the plan of a shared run.
+    planned: HashMap<SourcePlace, Digest>,
+    sources: HashMap<SourcePlace, Identified>,
     /// Whether checked sealed data has changed since it was hashed.
     seals: HashMap<(OsString, SourceShape), bool>,
     /// The canonical parameters, by the address of the parameters, which many nodes share.
@@ -121,6 +137,7 @@ impl<'a> Keys<'a> {
             device: graph.strict.then(|| device.to_string()),
             stats: StatCache::open(store),
             check_sealed: false,
+            planned: HashMap::new(),
             sources: HashMap::new(),
             seals: HashMap::new(),
             canonical: HashMap::new(),
@@ -135,6 +152,17 @@ impl<'a> Keys<'a> {
             check_sealed,
             ..self
         }
+    }
+
+    /// Takes the digests of outside data from the plan of a shared run: a process computes the keys
+    /// of all nodes, and reads the data of those only that it runs.
+    pub fn planned(mut self, plan: Option<&JoinPlan>) -> Self {
+        for source in plan.into_iter().flat_map(|plan| &plan.sources) {
+            let place = source.location.as_os_str().to_os_string();
+            let place = (place, source.shape.clone(), source.sealed);
+            self.planned.insert(place, source.digest);
+        }
+        self
     }
 
     /// Sets the versions that [`Keys::accept`] accepts.
@@ -187,7 +215,10 @@ impl<'a> Keys<'a> {
         if !node.missing_env.is_empty() {
             return Err(Missing::Environment(node.missing_env.clone()));
         }
-        self.sources(node).map(|_| ())
+        for (source, found) in self.sources(node)? {
+            self.as_planned(&source, &found.digest)?;
+        }
+        Ok(())
     }
 
     /// The record in the store for `key`, the key of `recipe`, that fits `node`; looked up once.

@@ -7,6 +7,7 @@
 //! ```text
 //! deciding  decide keys accepting accept shared                 the state machine; recipes and keys; older versions; work that nodes share
 //! running   coordinator job job_inputs pool worker execute publish gather  the run itself; jobs for worker processes; records; remotes
+//! shared    join                                                plans for workers that join; the part of a process in a run
 //! sessions  enter                                               a program of the user in the folder of a node
 //! surveys   survey why recompute price                          `plan` and `status`; reasons; samples; costs
 //! history   journal event                                       the journal of a run; its events
@@ -25,6 +26,7 @@ mod execute;
 mod gather;
 pub mod job;
 mod job_inputs;
+pub mod join;
 pub mod journal;
 mod keys;
 mod machine;

@@ -107,22 +107,35 @@ impl Lock {
     /// # Errors
     /// The lock exists but can't be read.
     pub fn read(workflow: &Path) -> Result<Option<Self>, LockError> {
+        match Self::bytes(workflow)? {
+            Some(bytes) => Self::of_bytes(workflow, bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The content of the lock file of `workflow`; `None` if there is none.
+    pub fn bytes(workflow: &Path) -> Result<Option<Vec<u8>>, LockError> {
         let path = Self::path(workflow);
         let mut bytes = Vec::new();
         // Read one byte more than allowed, to detect a file that is too large.
         let read = fsx::open_regular(&path)
             .and_then(|file| file.take(LIMITS.bytes + 1).read_to_end(&mut bytes));
         match read {
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(LockError::Io { path, source }),
+            Ok(_) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(LockError::Io { path, source }),
         }
+    }
+
+    /// The lock of `workflow` whose file has the content `bytes`.
+    pub fn of_bytes(workflow: &Path, bytes: Vec<u8>) -> Result<Self, LockError> {
+        let path = Self::path(workflow);
         let lock: Self = match parse(&path, bytes) {
             Ok(lock) => lock,
             Err(why) => return Err(LockError::Format { path, why }),
         };
         match lock.ribflow_lock {
-            FORMAT => Ok(Some(lock)),
+            FORMAT => Ok(lock),
             found => Err(LockError::Later { path, found }),
         }
     }

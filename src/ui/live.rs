@@ -342,6 +342,7 @@ mod tests {
                 key,
                 threads: 1,
                 why,
+                worker: None,
             },
             0.0,
         );

@@ -73,13 +73,19 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
         Event::NodeReused { id, key } if verbose => {
             vec![format!("{at} reused   {id}  {}", key.short())]
         }
-        Event::NodeStarted { id, why, .. } if normal => {
+        Event::NodeStarted {
+            id, why, worker, ..
+        } if normal => {
+            let worker = worker
+                .as_ref()
+                .map(|worker| format!("  on {}", printable(worker)));
+            let worker = worker.unwrap_or_default();
             let why = if verbose && !why.is_empty() {
                 format!("  ({})", printable(why))
             } else {
                 String::new()
             };
-            vec![format!("{at} start    {id}{why}")]
+            vec![format!("{at} start    {id}{worker}{why}")]
         }
         Event::NodeWaiting { id, .. } if normal => {
             vec![format!("{at} wait     {id}  (another process runs it)")]
@@ -115,6 +121,9 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
         }
         Event::NodeSkipped { id, why } if verbose => {
             vec![format!("{at} skipped  {id}  ({})", printable(why))]
+        }
+        Event::Machines { message } if normal => {
+            vec![format!("{at} {}", printable(message))]
         }
         Event::Warning { message } => {
             vec![format!(
@@ -164,6 +173,7 @@ mod tests {
                 key,
                 threads: 1,
                 why: id("epochs was 1, is 2"),
+                worker: None,
             },
             Event::NodeProgress {
                 id: id("tuned[method=ft]"),

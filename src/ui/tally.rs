@@ -117,6 +117,7 @@ impl Tally {
             Event::DerivedMade { .. }
             | Event::NodeWaiting { .. }
             | Event::Warning { .. }
+            | Event::Machines { .. }
             | Event::Summary(_) => {}
         }
     }
@@ -214,6 +215,7 @@ mod tests {
             key: Digest::of(b""),
             threads: 1,
             why: String::new(),
+            worker: None,
         }
     }
 

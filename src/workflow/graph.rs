@@ -207,6 +207,8 @@ pub struct Resources {
     pub timeout: Option<u64>,
     /// Seconds that the node has to stop on its own when the run is interrupted.
     pub grace: Option<u64>,
+    /// Wants a job of a scheduler of its own.
+    pub dedicated: bool,
 }
 
 impl Resources {

@@ -21,7 +21,7 @@ use super::overrides::{self, Layered};
 use super::prepare::{Preparations, Prepared};
 use super::spec::{self, Workflow};
 use super::stages::{self, Stage};
-use crate::diag::{Diagnostic, Diagnostics, Problems};
+use crate::diag::{Diagnostic, Diagnostics, Problems, SourceText};
 use crate::yaml;
 
 /// The maximum size of all node parameters together, as a multiple of the largest file size. The
@@ -37,7 +37,21 @@ pub fn load(
     options: &LoadOptions,
     kinds: &Kinds,
 ) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
-    let source = yaml::read(file, &options.limits.of_text())?;
+    load_text(
+        file,
+        yaml::read(file, &options.limits.of_text())?,
+        options,
+        kinds,
+    )
+}
+
+/// As [`load`], with the text that `file` had at some time. Locations are relative to its folder.
+pub fn load_text(
+    file: &Path,
+    source: SourceText,
+    options: &LoadOptions,
+    kinds: &Kinds,
+) -> Result<(Graph, Vec<Diagnostic>), Diagnostics> {
     let mut problems = Problems::default();
     let source = problems.add_source(source);
     let tree = yaml::parse(&mut problems, source, &options.limits.of_text());

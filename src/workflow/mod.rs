@@ -52,7 +52,7 @@ mod stages;
 mod values;
 pub mod withheld;
 
-pub use load::load;
+pub use load::{load, load_text};
 pub use options::{Limits, LoadOptions};
 pub use schema::schema;
 pub use select::Selected;

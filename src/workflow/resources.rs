@@ -8,7 +8,15 @@ use crate::quantity::{read_bytes, read_seconds};
 use crate::yaml::Entry;
 
 const NAMES: &[&str] = &[
-    "cpus", "mem", "gpus", "gpu_mem", "time", "retries", "timeout", "grace",
+    "cpus",
+    "mem",
+    "gpus",
+    "gpu_mem",
+    "time",
+    "retries",
+    "timeout",
+    "grace",
+    "dedicated",
 ];
 
 /// Reports fields that `resources` does not have.
@@ -36,10 +44,16 @@ pub fn set(resources: &mut Resources, name: &str, value: &Value) -> Result<(), S
         "time" => resources.time = Some(seconds(value)?),
         "timeout" => resources.timeout = Some(seconds(value)?),
         "grace" => resources.grace = Some(seconds_or_none(value)?),
+        "dedicated" => resources.dedicated = flag(value)?,
         // Reported when the stage was compiled.
         _ => {}
     }
     Ok(())
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    let flag = value.as_bool();
+    flag.ok_or_else(|| format!("`true` or `false` is expected, not `{}`", shown(value)))
 }
 
 fn count(value: &Value, least: u32) -> Result<u32, String> {

@@ -160,6 +160,7 @@ fn resources() -> Value {
             "retries": { "type": ["integer", "string", "null"], "minimum": 0 },
             "timeout": with_words(&amount, "Such as 30m or 2h."),
             "grace": with_words(&amount, "Such as 30s or 2m."),
+            "dedicated": { "type": ["boolean", "string", "null"] },
         },
     })
 }

@@ -11,13 +11,13 @@ use crate::imports::{Package, rust_files};
 const IMPORTS: &[(&str, &str)] = &[
     (
         "cli",
-        "bench ui engine remote stages report fetch store workflow contract digest fsx process memory diag quantity ml",
+        "bench ui engine remote stages report cluster fetch store workflow contract digest fsx process memory diag quantity ml",
     ),
     ("bench", "engine store workflow digest diag ml"),
     ("ui", "engine workflow contract digest diag quantity"),
     (
         "engine",
-        "remote stages store workflow contract digest fsx process memory diag ml",
+        "cluster remote stages store workflow contract digest fsx process memory diag quantity ml",
     ),
     (
         "report",

@@ -35,6 +35,7 @@ mod hub;
 mod imagenet_rib;
 mod imports;
 mod isa;
+mod joined;
 mod keep;
 mod lab;
 mod language;

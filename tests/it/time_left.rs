@@ -26,6 +26,7 @@ fn event(line: &str) -> (f64, Option<Event>) {
             key,
             threads: word().parse().unwrap(),
             why: String::new(),
+            worker: None,
         },
         "progress" => Event::NodeProgress {
             id,

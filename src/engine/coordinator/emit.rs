@@ -9,7 +9,9 @@ use crate::engine::event::Event;
 
 impl Coordinator<'_> {
     pub(super) fn emit(&mut self, event: Event) -> Result<(), EngineError> {
-        self.journal.note(&event)?;
+        if self.is_noted(&event) {
+            self.journal.note(&event)?;
+        }
         // There may be no listener.
         let _ = self.events.send(event);
         Ok(())
@@ -74,6 +76,7 @@ impl Coordinator<'_> {
             Skip::Ancestor(cause) => format!("`{}` failed", self.graph.dag[cause].id),
             Skip::Failure => "another node failed".to_string(),
             Skip::Interrupted => "interrupted".to_string(),
+            Skip::Left => "left to other workers".to_string(),
             Skip::Limit => {
                 let limit = self.options.limit.unwrap_or_default();
                 format!("the limit of {limit} started nodes was reached")

@@ -44,6 +44,7 @@ impl Coordinator<'_> {
                 }
                 self.executed(node, outcome)
             }
+            Message::Supplied(supplied) => self.supplied(supplied),
             Message::LookupEnded(node) => self.lookup_ended(node),
             Message::Published(batch) => batch
                 .into_iter()
@@ -218,7 +219,8 @@ impl Coordinator<'_> {
     }
 
     pub(super) fn failed(&mut self, node: NodeIndex, message: String) -> Result<(), EngineError> {
-        self.running.remove(&node);
+        // Its claim is released only once the others can know.
+        let running = self.running.remove(&node);
         let id = &self.graph.dag[node].id;
         let (path, shown) = self.journal.log(id);
         let written = std::fs::metadata(path).is_ok_and(|log| log.len() > 0);
@@ -230,6 +232,8 @@ impl Coordinator<'_> {
         let broken = self.keys.broken_seals(node);
         let broken = broken.iter().map(|seal| format!("; {seal}"));
         let message = message + &broken.collect::<String>();
+        self.share_failure(node, &message, log.as_deref())?;
+        drop(running);
         self.failures.insert(node, Failure { message, log });
         Ok(())
     }

@@ -7,9 +7,12 @@
 mod accept;
 mod emit;
 mod finish;
+mod joined;
 mod lookup;
+mod peers;
 mod reuse;
 mod start;
+mod supply;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::OsString;
@@ -22,17 +25,21 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use self::peers::Peers;
+use self::supply::Supply;
 use super::accepting::Accepting;
 use super::decide::{Capacity, Decide, Dependencies, Keyed, Policy, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
-use super::journal::Journal;
+use super::join::{Invitation, Places, Role};
+use super::journal::{self, Journal};
 use super::keys::{KeyState, Keys};
 use super::pool::{Pool, Worker, until_true};
 use super::publish::{Executed, Published};
 use super::roots::Roots;
 use super::why::History;
 use super::{EngineError, device, machine};
+use crate::cluster::{ClusterError, Notice};
 use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::fsx::StandingLock;
@@ -44,8 +51,8 @@ use crate::store::{Claim, Store, StoreError, StoredRecord};
 use crate::workflow::graph::Graph;
 use crate::workflow::withheld::Withheld;
 
-/// The polling interval for nodes that another process holds.
-const POLL: Duration = Duration::from_millis(50);
+/// A run that has lasted this long leaves a plan for workers.
+const WORTH_JOINING: Duration = Duration::from_secs(1);
 
 /// How to run a graph.
 #[derive(Clone, Debug)]
@@ -74,6 +81,12 @@ pub struct RunOptions {
     pub refused: HashMap<NodeIndex, String>,
     /// Older versions of kinds whose records are accepted.
     pub accepting: Accepting,
+    /// The part of this process in the run.
+    pub role: Role,
+    /// The plan to leave for workers; `None`: no worker can join.
+    pub invitation: Option<Arc<Invitation>>,
+    /// Supplies places for workers; `None`: they are started by hand.
+    pub places: Option<Places>,
 }
 
 /// The result of a run.
@@ -144,6 +157,10 @@ struct Coordinator<'a> {
     failures: HashMap<NodeIndex, Failure>,
     /// Nodes that have been reported as held by another process.
     waiting: HashSet<NodeIndex>,
+    peers: Peers,
+    supply: Supply,
+    /// When to leave the plan for workers; `None`: not any more.
+    plan_due: Option<Instant>,
     pool: Option<Pool>,
     publisher: Option<UnboundedSender<Executed>>,
     jobs: JoinSet<()>,
@@ -188,6 +205,8 @@ enum Message {
         place: ExecutionSite,
     },
     Published(Vec<Published>),
+    /// A call of the launcher has ended.
+    Supplied(Result<Vec<Notice>, ClusterError>),
     /// A lookup at remotes has ended; the node's record is in the store if they have one.
     LookupEnded(NodeIndex),
 }
@@ -216,9 +235,16 @@ impl<'a> Coordinator<'a> {
         let policy = Policy {
             keep_going: options.keep_going,
             limit: options.limit,
+            shuffle: options.role.shuffle(),
         };
-        let capacity = machine::capacity(options.threads, &device);
-        let journal = Journal::create(store, graph);
+        let capacity = options
+            .role
+            .capacity(machine::capacity(options.threads, &device));
+        let journal = match &options.role {
+            Role::Worker(role) => Journal::join(store, graph, &role.plan.run, &role.name)?,
+            Role::Local | Role::Coordinator => Journal::create(store, graph),
+        };
+        let peers = Peers::new(store, graph, &journal, options)?;
         let (outbox, inbox) = unbounded_channel();
         Ok(Self {
             graph,
@@ -232,7 +258,8 @@ impl<'a> Coordinator<'a> {
             unmarked: Vec::new(),
             keys: Keys::new(graph, store, &class)
                 .checking_sealed(options.check_sealed)
-                .accepting(options.accepting.clone()),
+                .accepting(options.accepting.clone())
+                .planned(options.role.plan()),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
             decide: Decide::new(&Dependencies::of(graph), policy, capacity),
@@ -249,6 +276,12 @@ impl<'a> Coordinator<'a> {
             },
             failures: HashMap::new(),
             waiting: HashSet::new(),
+            peers,
+            supply: Supply::default(),
+            plan_due: options
+                .invitation
+                .is_some()
+                .then(|| options.role.plan_due(Instant::now())),
             pool: None,
             publisher: None,
             jobs: JoinSet::new(),
@@ -272,16 +305,22 @@ impl<'a> Coordinator<'a> {
             device: self.device.clone(),
         })?;
         self.warn_of_lost_journal()?;
+        self.look_at_peers()?;
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
                 self.interrupt();
             }
+            self.check_time()?;
             if self.advance()? {
                 return Ok(());
             }
             self.note()?;
+            self.leave_plan()?;
+            self.supply()?;
             let held = self.decide.any_held();
+            let wakes_up = held || self.is_shared();
+            let due = self.plan_due.or(self.supply_due()).map(Into::into);
             tokio::select! {
                 message = self.inbox.recv() => {
                     if let Some(message) = message {
@@ -289,7 +328,10 @@ impl<'a> Coordinator<'a> {
                     }
                 }
                 () = until_true(&mut interrupt), if !interrupted => {}
-                () = tokio::time::sleep(POLL), if held => self.check_held()?,
+                () = tokio::time::sleep_until(self.peers.next_look().into()), if wakes_up => {
+                    self.look_around()?;
+                }
+                () = until(due), if due.is_some() => {}
             }
         }
     }
@@ -357,6 +399,11 @@ impl<'a> Coordinator<'a> {
 
     /// Computes a node's key and looks for its record.
     fn key(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        if let Some(failure) = self.peers.failed.remove(&node) {
+            self.failures.insert(node, failure);
+            self.decide.unkeyable(node);
+            return Ok(());
+        }
         let recipe = match self.keys.recipe(node) {
             Ok(recipe) => recipe,
             Err(missing) => {
@@ -393,28 +440,21 @@ impl<'a> Coordinator<'a> {
     }
 
     fn interrupt(&mut self) {
+        if let Role::Coordinator = self.options.role
+            && let Err(error) = journal::stop(self.store, &self.peers.crew)
+        {
+            tracing::warn!("the workers could not be asked to leave: {error}");
+        }
         self.decide.interrupt();
         self.cancelled.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);
-    }
-
-    /// Checks whether nodes that another process holds now have a record or can be claimed.
-    fn check_held(&mut self) -> Result<(), EngineError> {
-        for node in self.decide.all_held() {
-            let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
-                continue;
-            };
-            if !self.take_record(node, &key)? && self.store.claim(&key)?.is_some() {
-                self.decide.released(node);
-            }
-        }
-        Ok(())
     }
 
     /// Ends running jobs, of which there are none unless the run itself failed, and the workers.
     async fn end_jobs(&mut self) {
         self.cancelled.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);
+        self.close_places().await;
         while self.jobs.join_next().await.is_some() {}
         if let Some(pool) = self.pool.take() {
             pool.close().await;
@@ -452,6 +492,14 @@ impl<'a> Coordinator<'a> {
             run,
             inputs,
         })
+    }
+}
+
+/// Returns at `time`; never, if there is none.
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -63,6 +63,9 @@ impl Coordinator<'_> {
             return self.failed(node, "it was started before it was keyed".to_string());
         };
         self.refuse_unwritable(node)?;
+        if self.leaves_to_others(node)? {
+            return Ok(());
+        }
         let claim = self.store.claim(&key)?;
         // The previous holder of the claim may have made the record.
         if self.take_record(node, &key)? {
@@ -76,6 +79,9 @@ impl Coordinator<'_> {
             self.decide.held(node);
             return Ok(());
         };
+        if self.has_failed_elsewhere(node, &key) {
+            return Ok(());
+        }
         if self.start_lookup(node, key) {
             self.lookups.insert(node, (claim, threads));
             return Ok(());
@@ -111,6 +117,7 @@ impl Coordinator<'_> {
             key,
             threads,
             why,
+            worker: None,
         })?;
         self.running.insert(
             node,

@@ -78,6 +78,8 @@ pub enum Skip {
     Failure,
     Limit,
     Interrupted,
+    /// This process leaves the run to others.
+    Left,
 }
 
 /// The next action of the driver.
@@ -137,6 +139,9 @@ pub struct Policy {
     pub keep_going: bool,
     /// The maximum number of nodes to start.
     pub limit: Option<usize>,
+    /// Orders nodes with equally long paths below them: processes that share a run have different
+    /// numbers, so that they rarely reach for the same node. `None`: the order of the file.
+    pub shuffle: Option<u64>,
 }
 
 /// The number of nodes by final state.
@@ -163,7 +168,7 @@ pub struct Decide {
     by_key: HashMap<Digest, NodeIndex>,
     started: usize,
     in_flight: usize,
-    held: usize,
+    held: BTreeSet<NodeIndex>,
     halt: Option<Skip>,
     /// Nodes that ended, in order, for the driver to report.
     ended: VecDeque<NodeIndex>,
@@ -188,6 +193,14 @@ struct Entry {
     remade: bool,
 }
 
+/// A number for the node `index` that looks random (SplitMix64, Steele, Lea and Flood 2014).
+fn shuffled(seed: u64, index: usize) -> usize {
+    let mut bits = seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (bits ^ (bits >> 31)) as usize
+}
+
 impl Decide {
     pub fn new(dependencies: &Dependencies, policy: Policy, capacity: Capacity) -> Self {
         let mut children = vec![Vec::new(); dependencies.needs.len()];
@@ -208,7 +221,13 @@ impl Decide {
         }
         let entry = |index: usize| Entry {
             state: State::Blocked,
-            rank: (Reverse(below[index]), place[index], NodeIndex::new(index)),
+            rank: (
+                Reverse(below[index]),
+                policy
+                    .shuffle
+                    .map_or(place[index], |seed| shuffled(seed, index)),
+                NodeIndex::new(index),
+            ),
             pending: dependencies.needs[index].len(),
             key: None,
             twins: Vec::new(),
@@ -230,7 +249,7 @@ impl Decide {
             by_key: HashMap::new(),
             started: 0,
             in_flight: 0,
-            held: 0,
+            held: BTreeSet::new(),
             halt: None,
             ended: VecDeque::new(),
         };
@@ -262,7 +281,7 @@ impl Decide {
             );
             return Step::Start { node, threads };
         }
-        if self.in_flight > 0 || (self.held > 0 && self.stopped().is_none()) {
+        if self.in_flight > 0 || (self.any_held() && self.stopped().is_none()) {
             return Step::Wait;
         }
         // In a graph without cycles, some step is always possible until the run is stopped.
@@ -327,6 +346,16 @@ impl Decide {
             self.started -= 1;
         }
         self.set(node, State::Done { ran: false });
+    }
+
+    /// Another process of this run has made the record of a node that has not started here.
+    pub fn ran_elsewhere(&mut self, node: NodeIndex) {
+        self.set(node, State::Done { ran: true });
+    }
+
+    /// A node that has not started here has failed in another process of this run.
+    pub fn failed_elsewhere(&mut self, node: NodeIndex) {
+        self.fail(node);
     }
 
     /// A running node has executed: its cores are free, its record is not written yet.
@@ -397,6 +426,16 @@ impl Decide {
         self.halt = Some(Skip::Interrupted);
     }
 
+    /// Stops starting new nodes, because this process leaves the run.
+    pub fn withdraw(&mut self) {
+        self.halt.get_or_insert(Skip::Left);
+    }
+
+    /// Whether any node is running, or its record is being written.
+    pub fn is_idle(&self) -> bool {
+        self.in_flight == 0
+    }
+
     /// Whether the node must run although it has a record, because a blob of it was lost.
     pub fn must_run(&self, node: NodeIndex) -> bool {
         self.nodes[node.index()].remade
@@ -419,14 +458,12 @@ impl Decide {
     }
 
     /// The nodes that another process holds.
-    pub fn all_held(&self) -> Vec<NodeIndex> {
-        let all = (0..self.nodes.len()).map(NodeIndex::new);
-        all.filter(|&node| self.state(node) == State::Held)
-            .collect()
+    pub fn all_held(&self) -> impl Iterator<Item = NodeIndex> + '_ {
+        self.held.iter().copied()
     }
 
     pub fn any_held(&self) -> bool {
-        self.held > 0
+        !self.held.is_empty()
     }
 
     pub fn interrupted(&self) -> bool {

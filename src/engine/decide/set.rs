@@ -38,7 +38,9 @@ impl Decide {
                 self.ready_tiny.remove(&rank);
             }
             State::Running { cores } => self.usage.remove(&demand, cores),
-            State::Held => self.held -= 1,
+            State::Held => {
+                self.held.remove(&node);
+            }
             State::Done { .. } => self.close_children(node),
             State::Twin(first) => self.entry(first).twins.retain(|twin| *twin != node),
             State::Blocked | State::Publishing | State::Failed | State::Skipped(_) => {}
@@ -62,7 +64,9 @@ impl Decide {
                 self.ready.insert(rank);
             }
             State::Running { cores } => self.usage.add(&demand, cores),
-            State::Held => self.held += 1,
+            State::Held => {
+                self.held.insert(node);
+            }
             State::Done { .. } => self.open_children(node),
             State::Blocked
             | State::Twin(_)

@@ -87,7 +87,11 @@ fn scenarios() -> impl Strategy<Value = Scenario> {
             Scenario {
                 needs: needs.collect(),
                 nodes: graph.iter().map(|(_, fate)| fate.clone()).collect(),
-                policy: Policy { keep_going, limit },
+                policy: Policy {
+                    keep_going,
+                    limit,
+                    shuffle: None,
+                },
                 cores,
                 picks,
                 interrupt_after,
@@ -208,7 +212,7 @@ impl<'a> Play<'a> {
 
     /// Lets one of the pending observations happen.
     fn observe(&mut self, turn: usize) {
-        let held = self.decide.all_held();
+        let held: Vec<NodeIndex> = self.decide.all_held().collect();
         let pick = self.scenario.picks[turn % self.scenario.picks.len()];
         let choices = self.running.len() + self.publishing.len() + held.len();
         assert!(choices > 0, "waiting for nothing");

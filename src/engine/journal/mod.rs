@@ -7,6 +7,11 @@
 //!           logs/<node>.log what the node printed
 //!           failed/<node>/  the folder of a command that failed, until the workflow's next run
 //!           lock            held while the run lives
+//!           join.json       what a worker needs to take part in the run
+//!           workers/<name>/ the same files of each worker that has joined the run
+//!           stop            asks these workers to leave
+//!           failures/<key>  the nodes that have failed, for the other processes
+//!           crew            the id of the run whose workers serve this one, if it resumes that one
 //! ```
 //!
 //! Ids begin with the time, so their order is that of the runs; but a run that finds all results of
@@ -14,6 +19,8 @@
 //! flushed to disk: after a crash of the machine a journal may end early, and readers use the part
 //! that exists. Each line has a checksum, because a cleaning relies on the keys in it.
 
+mod crew;
+mod follow;
 mod lines;
 mod name;
 mod read;
@@ -21,8 +28,11 @@ mod renew;
 mod uses;
 mod write;
 
+pub(super) use crew::{SharedFailure, failure_of, has_ended, has_failures, note_failure};
+pub use crew::{go_on, is_stopped, stop};
+pub(super) use follow::{Follower, Noted};
 pub use read::{LastRun, NodeLog, NodeStatus, latest, latest_like, log_of};
-pub(super) use read::{PastRun, Unfinished, folders};
+pub(super) use read::{PastRun, Unfinished, folders, is_running};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
@@ -45,6 +55,7 @@ const PLAN: &str = "plan.json";
 const LOGS: &str = "logs";
 const FAILED: &str = "failed";
 const LOCK: &str = "lock";
+const WORKERS: &str = "workers";
 
 /// The first line of a journal. A new field requires a new format version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,9 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use super::crew::crew_of;
 use super::lines::{JournalStart, Lines};
 use super::name::log_name;
-use super::{Entry, FAILED, Header, JOURNAL, LOCK, LOGS, RECIPES, StartedNode, WorkflowIdentity};
+use super::{
+    Entry, FAILED, Header, JOURNAL, LOCK, LOGS, RECIPES, StartedNode, WORKERS, WorkflowIdentity,
+};
 use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::engine::EngineError;
@@ -77,16 +80,81 @@ fn latest_where(
         summary: None,
     };
     for entry in lines.values::<Entry>() {
-        run.take(entry);
+        if let Some((id, status)) = run.status(entry) {
+            run.nodes.insert(id, status);
+        }
     }
-    if !run.running {
-        run.close();
+    if !is_alive(store.locks(), &folder)? {
+        close(&mut run.nodes);
+    }
+    for worker in workers(&folder) {
+        let nodes = statuses_of(store.locks(), &worker)?;
+        run.merge(nodes);
     }
     Ok(Some(run))
 }
 
+/// The statuses that the journal of a worker in `folder` gives.
+fn statuses_of(locks: &Locks, folder: &Path) -> Result<BTreeMap<String, NodeStatus>, EngineError> {
+    let mut nodes = BTreeMap::new();
+    let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) else {
+        return Ok(nodes);
+    };
+    for entry in lines.values::<Entry>() {
+        nodes.extend(NodeStatus::of(entry));
+    }
+    if !is_alive(locks, folder)? {
+        close(&mut nodes);
+    }
+    Ok(nodes)
+}
+
+/// Nothing is running in a journal whose process has ended.
+fn close(nodes: &mut BTreeMap<String, NodeStatus>) {
+    for status in nodes.values_mut() {
+        if matches!(status.state, RunState::Running | RunState::Waiting) {
+            status.state = RunState::Waiting;
+            status.why = "the run ended before it did".to_string();
+        }
+    }
+}
+
 impl LastRun {
-    fn take(&mut self, Entry { at, what }: Entry) {
+    /// The status that an entry gives a node; keeps the summary.
+    fn status(&mut self, entry: Entry) -> Option<(String, NodeStatus)> {
+        match entry.what {
+            Event::Summary(summary) => {
+                self.summary = Some(summary);
+                None
+            }
+            _ => NodeStatus::of(entry),
+        }
+    }
+
+    /// Adds what a worker's journal says: of several statuses of a node the furthest counts.
+    fn merge(&mut self, nodes: BTreeMap<String, NodeStatus>) {
+        for (id, status) in nodes {
+            match self.nodes.get(&id) {
+                Some(known) if known.progress() >= status.progress() => {}
+                _ => {
+                    self.nodes.insert(id, status);
+                }
+            }
+        }
+    }
+}
+
+impl NodeStatus {
+    fn progress(&self) -> u8 {
+        match self.state {
+            RunState::Waiting | RunState::Skipped => 0,
+            RunState::Running => 1,
+            RunState::Failed => 2,
+            RunState::Done => 3,
+        }
+    }
+
+    fn of(Entry { at, what }: Entry) -> Option<(String, Self)> {
         let (id, state, why) = match what {
             Event::NodeReused { id, .. } => (id, RunState::Done, "reused".to_string()),
             Event::NodeFinished { id, wall_s, .. } => {
@@ -98,30 +166,42 @@ impl LastRun {
             }
             Event::NodeFailed { id, message, .. } => (id, RunState::Failed, message),
             Event::NodeSkipped { id, why } => (id, RunState::Skipped, why),
-            Event::Summary(summary) => return self.summary = Some(summary),
             Event::RunStarted { .. }
             | Event::NodeProgress { .. }
             | Event::DerivedMade { .. }
-            | Event::Warning { .. } => return,
+            | Event::Warning { .. }
+            | Event::Machines { .. }
+            | Event::Summary(_) => return None,
         };
         let since = at;
-        self.nodes.insert(id, NodeStatus { state, since, why });
-    }
-
-    /// Nothing is running in a run that is over.
-    fn close(&mut self) {
-        for status in self.nodes.values_mut() {
-            if matches!(status.state, RunState::Running | RunState::Waiting) {
-                status.state = RunState::Waiting;
-                status.why = "the run ended before it did".to_string();
-            }
-        }
+        Some((id, Self { state, since, why }))
     }
 }
 
-/// Whether the process of the run in `folder` is alive. One of another host may have died a short
-/// time ago.
-pub(super) fn is_running(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
+/// The folders of the workers that have joined the run in `folder`, by name.
+pub(super) fn workers(folder: &Path) -> Vec<PathBuf> {
+    let mut workers = fsx::entries(&crew_of(folder).join(WORKERS)).unwrap_or_default();
+    workers.retain(|worker| worker.is_dir());
+    workers.sort();
+    workers
+}
+
+/// Whether the run in `folder`, or a worker that has joined it, is alive.
+pub fn is_running(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
+    if is_alive(locks, folder)? {
+        return Ok(true);
+    }
+    for worker in workers(folder) {
+        if is_alive(locks, &worker)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether the process that writes the journal in `folder` is alive. One of another host may have
+/// died a short time ago.
+pub fn is_alive(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
     let path = folder.join(LOCK);
     if !path.exists() {
         return Ok(false);
@@ -146,6 +226,14 @@ pub(super) fn all_folders(store: &Store) -> io::Result<Vec<PathBuf>> {
 
 /// When the run in `folder` was last active, or another run found its results unchanged.
 pub(super) fn last_change(folder: &Path) -> io::Result<SystemTime> {
+    let mut last = last_change_of(folder)?;
+    for worker in workers(folder) {
+        last = last.max(last_change_of(&worker)?);
+    }
+    Ok(last)
+}
+
+fn last_change_of(folder: &Path) -> io::Result<SystemTime> {
     let journal = calls::symlink_metadata(folder.join(JOURNAL));
     match journal.or_else(|_| calls::symlink_metadata(folder)) {
         // A folder that has disappeared meanwhile is not needed.
@@ -166,14 +254,18 @@ fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lin
 pub(super) fn remove_failed(locks: &Locks, runs: Option<&Path>, workflow: &WorkflowIdentity) {
     let entries = runs.map(fsx::entries).and_then(Result::ok);
     for folder in entries.into_iter().flatten() {
-        let failed = folder.join(FAILED);
+        let mut parts = workers(&folder);
+        parts.push(folder.clone());
+        let mut failed = parts.iter().map(|part| part.join(FAILED));
         // The check is cheap, and few runs have such a folder.
-        if failed.is_dir()
+        if failed.any(|failed| failed.is_dir())
             && journal_of(&folder, workflow).is_some()
             && matches!(is_running(locks, &folder), Ok(false))
         {
-            // Only disk space is lost.
-            let _ = fsx::remove_tree(&failed);
+            for part in parts {
+                // Only disk space is lost.
+                let _ = fsx::remove_tree(&part.join(FAILED));
+            }
         }
     }
 }
@@ -191,14 +283,21 @@ pub struct NodeLog {
 /// The newest log of the node `id` among the runs of `workflow`.
 pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<NodeLog> {
     let name = log_name(id);
-    let mut folders = folders(store);
-    folders.retain(|folder| folder.join(LOGS).join(&name).is_file());
-    folders.sort_by_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
-    let mut newest = folders.into_iter().rev();
-    let folder = newest.find(|folder| journal_of(folder, workflow).is_some())?;
+    let mut logs = Vec::new();
+    for run in folders(store) {
+        let parts = std::iter::once(run.clone()).chain(workers(&run));
+        logs.extend(parts.filter_map(|part| {
+            let path = part.join(LOGS).join(&name);
+            path.is_file().then(|| (run.clone(), part, path))
+        }));
+    }
+    let last = |part: &Path| last_change_of(part).unwrap_or(SystemTime::UNIX_EPOCH);
+    logs.sort_by_key(|(_, part, _)| last(part));
+    let mut newest = logs.into_iter().rev();
+    let (run, folder, path) = newest.find(|(run, ..)| journal_of(run, workflow).is_some())?;
     Some(NodeLog {
-        path: folder.join(LOGS).join(name),
-        run: folder.file_name()?.to_string_lossy().into_owned(),
+        path,
+        run: run.file_name()?.to_string_lossy().into_owned(),
         folder,
         node: id.to_string(),
         locks: store.locks().clone(),
@@ -208,7 +307,7 @@ pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<No
 impl NodeLog {
     /// Whether the node still runs.
     pub fn is_growing(&self) -> bool {
-        if !matches!(is_running(&self.locks, &self.folder), Ok(true)) {
+        if !matches!(is_alive(&self.locks, &self.folder), Ok(true)) {
             return false;
         }
         let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&self.folder.join(JOURNAL)) else {
@@ -253,6 +352,17 @@ impl PastRun {
     pub fn read(folder: &Path, workflow: &WorkflowIdentity) -> Option<Self> {
         let mut past = Self::default();
         let (_, lines) = journal_of(folder, workflow)?;
+        past.take(folder, lines);
+        for worker in workers(folder) {
+            if let Some((_, lines)) = journal_of(&worker, workflow) {
+                past.take(&worker, lines);
+            }
+        }
+        Some(past)
+    }
+
+    fn take(&mut self, folder: &Path, lines: Lines) {
+        let past = self;
         let checked = lines.are_checked();
         for entry in lines.values::<Entry>() {
             match entry.what {
@@ -276,6 +386,5 @@ impl PastRun {
         for StartedNode { recipe, .. } in started.into_iter().flat_map(Lines::values) {
             past.recipes.insert(recipe.key(), recipe);
         }
-        Some(past)
     }
 }

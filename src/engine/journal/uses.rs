@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::lines::{JournalStart, LineError, Lines};
-use super::read::{all_folders, folders, is_running, last_change};
+use super::read::{all_folders, folders, is_running, last_change, workers};
 use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
 use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
@@ -149,23 +149,45 @@ fn read(locks: &Locks, folder: PathBuf) -> Result<SeenRun, StoreError> {
     };
     run.workflow = header.workflow.clone();
     run.header = Some(*header);
-    let recipes = run.folder.join(RECIPES);
-    let checked = lines.are_checked();
     let mut keys = BTreeSet::new();
-    let events = lines.each(|entry: Entry| run.take(entry.what, &mut keys));
-    let events = events.map_err(|why| (journal, why));
-    let started = each_recipe(&recipes, checked, |recipe| {
-        keys.insert(recipe.key());
-    });
-    let started = started.map_err(|why| (recipes, why));
-    if let Err((path, why)) = events.and(started) {
-        run.unsound = Some((path, why.to_string()));
+    let folder = run.folder.clone();
+    run.take_journal(&folder, lines, &mut keys);
+    let complete = run.complete;
+    for worker in workers(&folder) {
+        let journal = worker.join(JOURNAL);
+        match Lines::begin(&journal) {
+            Ok(JournalStart::Journal(_, lines)) => run.take_journal(&worker, lines, &mut keys),
+            Ok(JournalStart::Nothing) => {}
+            Ok(JournalStart::Newer(found)) => {
+                return Err(StoreError::NewerRecord {
+                    path: journal,
+                    found,
+                });
+            }
+            Err(why) => run.unsound = Some((journal, why.to_string())),
+        }
     }
+    run.complete = complete;
     run.all_keys = keys.into_iter().collect();
     Ok(run)
 }
 
 impl SeenRun {
+    /// Adds the keys of the journal in `folder`: of the run itself, or of a worker.
+    fn take_journal(&mut self, folder: &Path, lines: Lines, keys: &mut BTreeSet<Digest>) {
+        let recipes = folder.join(RECIPES);
+        let checked = lines.are_checked();
+        let events = lines.each(|entry: Entry| self.take(entry.what, keys));
+        let events = events.map_err(|why| (folder.join(JOURNAL), why));
+        let started = each_recipe(&recipes, checked, |recipe| {
+            keys.insert(recipe.key());
+        });
+        let started = started.map_err(|why| (recipes, why));
+        if let Err((path, why)) = events.and(started) {
+            self.unsound = Some((path, why.to_string()));
+        }
+    }
+
     fn take(&mut self, event: Event, keys: &mut BTreeSet<Digest>) {
         match event {
             Event::NodeReused { id, key }
@@ -201,7 +223,10 @@ fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> StoreError + '_ {
 
 /// Visits all readable events in the journals of the store.
 pub fn each_event(store: &Store, mut look: impl FnMut(&Event)) {
-    for folder in folders(store) {
+    for folder in folders(store)
+        .into_iter()
+        .flat_map(|run| workers(&run).into_iter().chain([run]))
+    {
         if let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) {
             lines.values().for_each(|entry: Entry| look(&entry.what));
         }

@@ -7,17 +7,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::json;
 
+use super::crew::CREW;
 use super::name::{log_name, run_id};
 use super::read::remove_failed;
 use super::{
-    FAILED, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode,
+    FAILED, Header, JOURNAL, JOURNAL_FORMAT, LOCK, LOGS, PLAN, RECIPES, StartedNode, WORKERS,
     WorkflowIdentity,
 };
 use crate::contract::recipe::Recipe;
 use crate::digest::check;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
-use crate::fsx::calls::File;
+use crate::fsx::calls::{self, File};
 use crate::fsx::{self, HeldLock, Locks};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
@@ -25,8 +26,11 @@ use crate::workflow::graph::Graph;
 /// The journal of the current run. If the store can't be written, nothing is recorded: such a run
 /// can only reuse results.
 pub struct Journal {
+    /// The run that it belongs to.
     id: String,
     folder: PathBuf,
+    /// The folder, relative to the store.
+    shown: String,
     workflow: WorkflowIdentity,
     locks: Locks,
     kept: JournalSink,
@@ -58,20 +62,55 @@ impl Journal {
         let id = run_id(SystemTime::now());
         let mut journal = Self {
             folder: store.runs().join(&id),
+            shown: format!("runs/{id}"),
             id,
             workflow: WorkflowIdentity::of(graph, store),
             locks: store.locks().clone(),
             kept: JournalSink::Nothing(String::new()),
         };
-        match journal.begin(store, graph) {
+        match fsx::make_folders(&journal.folder).and_then(|()| journal.begin(store, graph)) {
             Ok(files) => journal.kept = JournalSink::Files(Box::new(files)),
             Err(error) => journal.give_up(&error),
         }
         journal
     }
 
+    /// Starts the folder of a worker that joins the run `id` of `graph`.
+    ///
+    /// # Errors
+    /// A worker of this name has joined before, or the store can't be written.
+    pub fn join(store: &Store, graph: &Graph, id: &str, worker: &str) -> Result<Self, EngineError> {
+        let workers = store.runs().join(id).join(WORKERS);
+        let mut journal = Self {
+            folder: workers.join(worker),
+            shown: format!("runs/{id}/{WORKERS}/{worker}"),
+            id: id.to_string(),
+            workflow: WorkflowIdentity::of(graph, store),
+            locks: store.locks().clone(),
+            kept: JournalSink::Nothing(String::new()),
+        };
+        let files = fsx::make_folders(&workers)
+            .and_then(|()| calls::create_dir(&journal.folder))
+            .and_then(|()| journal.begin(store, graph));
+        match files {
+            Ok(files) => journal.kept = JournalSink::Files(Box::new(files)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(EngineError::Joined {
+                    run: id.to_string(),
+                    worker: worker.to_string(),
+                });
+            }
+            Err(source) => {
+                return Err(EngineError::Journal {
+                    path: journal.folder,
+                    source,
+                });
+            }
+        }
+        Ok(journal)
+    }
+
     fn begin(&self, store: &Store, graph: &Graph) -> io::Result<Files> {
-        fsx::make_folders(&self.folder)?;
         let lock = self.locks.acquire(&self.folder.join(LOCK))?;
         store.confirm_locks().map_err(io::Error::other)?;
         let file = fsx::create_shared(&self.folder.join(JOURNAL))?;
@@ -110,6 +149,19 @@ impl Journal {
 
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Notes that the workers of the run `crew` serve this run.
+    pub fn serves_with(&self, crew: &str) -> Result<(), EngineError> {
+        let path = self.folder.join(CREW);
+        let written = fsx::create_shared(&path);
+        let written = written.and_then(|mut file| file.write_all(crew.as_bytes()));
+        written.map_err(|source| EngineError::Journal { path, source })
+    }
+
+    /// The folder that this journal is in.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Records an event. Progress is not recorded.
@@ -169,7 +221,7 @@ impl Journal {
     /// The log of node `id`: its absolute path, and the path to display, relative to the store.
     pub fn log(&self, id: &str) -> (PathBuf, String) {
         let name = log_name(id);
-        let shown = format!("runs/{}/{LOGS}/{name}", self.id);
+        let shown = format!("{}/{LOGS}/{name}", self.shown);
         (self.folder.join(LOGS).join(name), shown)
     }
 

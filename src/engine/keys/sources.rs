@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use petgraph::graph::NodeIndex;
 
-use super::{Identified, Keys, Missing};
+use super::{Identified, Keys, Missing, SourcePlace};
 use crate::contract::source::{Source, SourceShape};
 use crate::digest::Digest;
+use crate::engine::join::PlannedSource;
 use crate::store::{IdentifiedSource, ResolvedSource, SourceError};
 use crate::workflow::graph::Node;
 
@@ -28,6 +29,10 @@ impl Keys<'_> {
         }
         let mut digests = Vec::with_capacity(sources.len());
         for (source, locked) in sources.into_iter().zip(locked) {
+            if let Some(planned) = self.planned.get(&place_of(&source)) {
+                digests.push((source.name, *planned));
+                continue;
+            }
             let resolved = self.source(&source);
             let name = source.name;
             let digest = match (resolved, locked) {
@@ -158,9 +163,41 @@ impl Keys<'_> {
         broken
     }
 
+    /// Refuses data that differs from what the plan of a shared run says.
+    pub(super) fn as_planned(&self, source: &Source, found: &Digest) -> Result<(), Missing> {
+        match self.planned.get(&place_of(source)) {
+            Some(planned) if planned != found => Err(Missing::Unplanned {
+                name: source.name.clone(),
+                planned: *planned,
+                found: *found,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// The digests of all outside data of the graph that can be read here.
+    pub fn planned_sources(&mut self) -> Vec<PlannedSource> {
+        let graph = self.graph;
+        for node in graph.dag.node_weights() {
+            for source in node.parameters.sources() {
+                // What is missing is reported when its node is keyed.
+                let _ = self.source(&source);
+            }
+        }
+        let known = self.sources.iter().filter_map(|(place, found)| {
+            let (location, shape, sealed) = place;
+            Some(PlannedSource {
+                location: location.into(),
+                shape: shape.clone(),
+                sealed: *sealed,
+                digest: found.as_ref().ok()?.digest,
+            })
+        });
+        known.collect()
+    }
+
     fn source(&mut self, source: &Source) -> Identified {
-        let place = source.location.as_os_str().to_os_string();
-        let what = (place, source.shape.clone(), source.sealed);
+        let what = place_of(source);
         if let Some(identified) = self.sources.get(&what) {
             return identified.clone();
         }
@@ -178,4 +215,9 @@ impl Keys<'_> {
         self.sources.insert(what, identified.clone());
         identified
     }
+}
+
+fn place_of(source: &Source) -> SourcePlace {
+    let place = source.location.as_os_str().to_os_string();
+    (place, source.shape.clone(), source.sealed)
 }

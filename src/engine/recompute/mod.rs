@@ -160,7 +160,7 @@ async fn follow(
             | Event::NodeFailed { id, .. }
             | Event::NodeSkipped { id, .. } => Some(&*id),
             // They concern the scratch store.
-            Event::Warning { .. } | Event::Summary(_) => continue,
+            Event::Warning { .. } | Event::Machines { .. } | Event::Summary(_) => continue,
         };
         let node = id.map(|id| ids.get(id.as_str()).copied());
         let end = match &event {

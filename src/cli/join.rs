@@ -1,0 +1,317 @@
+//! `ribflow worker --join RUN`: takes part in a run of another process.
+
+use std::collections::HashMap;
+use std::io::Write;
+use std::num::NonZeroUsize;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{ArgAction, Args};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::amounts::{Age, Size};
+use super::call::Call;
+use super::failure::{Exit, Failure};
+use super::invitation;
+use super::load;
+use super::locations::StoreLocation;
+use super::run;
+use super::sharing;
+use super::stores;
+use crate::engine::join::{Invitation, JoinPlan, Role, WorkerRole, is_worker_name, read_plan};
+use crate::engine::{self, Accepting, RunOptions, RunResult};
+use crate::stages;
+use crate::store::{BlobSource, Store};
+use crate::ui::paint::Paint;
+use crate::ui::plain::PlainLines;
+use crate::ui::{DisplayOptions, streams};
+use crate::workflow::graph::Graph;
+
+/// Which run a worker joins, and what it may use.
+#[derive(Clone, Debug, Args)]
+pub struct JoinArguments {
+    /// The run to join, by its id [without RUN: the newest run of the store]
+    ///
+    /// The worker computes what is ready and fits, until nothing is left for it. It must be of the
+    /// same build as the run, and under `determinism: strict` of the same class of device.
+    #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = LATEST)]
+    pub join: Option<String>,
+
+    /// The name of the worker in journals and messages [default: host, process number, digits]
+    #[arg(long, value_name = "NAME", requires = "join", value_parser = worker_name)]
+    pub name: Option<String>,
+
+    /// Number of cores that the worker uses [default: --threads, otherwise all]
+    #[arg(long, value_name = "N", requires = "join")]
+    pub cpus: Option<NonZeroUsize>,
+
+    /// Number of GPUs that the worker has [default: 1 if its device is a GPU, otherwise 0]
+    #[arg(long, value_name = "N", requires = "join")]
+    pub gpus: Option<u32>,
+
+    /// Memory for nodes that declare theirs: 64GiB [default: the machine's]
+    #[arg(long, value_name = "SIZE", requires = "join")]
+    pub mem: Option<Size>,
+
+    /// The worker's time: 4h, 90m. It starts no node in the last minute, and stops what runs 20 seconds
+    /// before the end
+    #[arg(long, value_name = "TIME", requires = "join")]
+    pub time: Option<Age>,
+
+    /// Leave after this time without a node to run
+    #[arg(long, value_name = "TIME", requires = "join", default_value = "5m")]
+    pub idle: Age,
+
+    /// Run only this node, by its id
+    #[arg(long, value_name = "NODE", requires = "join")]
+    pub only: Option<String>,
+
+    /// Join runs of this user, too, by name or number; repeatable
+    #[arg(long = "trust-user", value_name = "USER", requires = "join", action = ArgAction::Append)]
+    pub trust_users: Vec<String>,
+}
+
+/// Stands for the newest run.
+pub const LATEST: &str = "latest";
+
+pub fn run(
+    arguments: &JoinArguments,
+    call: &Call,
+    output: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let begun = Instant::now();
+    let common = call.common;
+    let root = common.store.as_ref().ok_or_else(|| {
+        Failure::usage("command-line", "`--join` needs the store of the run")
+            .hint("add `--store DIR`, or set RIBFLOW_STORE")
+    })?;
+    let store = Arc::new(stores::open_store(&StoreLocation::named(root))?);
+    let run = match arguments.join.as_deref() {
+        None | Some(LATEST) => latest(&store)?,
+        Some(run) => run.to_string(),
+    };
+    let run = run.as_str();
+    let (plan, owner) = read_plan(&store, run).map_err(|error| Failure::from_error(&error))?;
+    trust(run, owner, &arguments.trust_users)?;
+    check_build(&plan)?;
+    take_environment(&plan.invitation)?;
+    let registry = stages::registry();
+    let graph = load::planned(&plan.invitation, &registry)?;
+    let name = match &arguments.name {
+        Some(name) => name.clone(),
+        None => own_name()?,
+    };
+    let device = device(&plan, call)?;
+    let exchange = match plan.invitation.remotes.as_slice() {
+        [] => None,
+        remotes => {
+            let exchange = Arc::new(sharing::exchange(remotes, &store)?);
+            store.set_blob_source(Arc::clone(&exchange) as Arc<dyn BlobSource>);
+            Some(exchange)
+        }
+    };
+    let (leave, left) = watch::channel(false);
+    let invitation = &plan.invitation;
+    let options = RunOptions {
+        threads: arguments
+            .cpus
+            .map_or_else(|| common.threads(), |cpus| cpus.get()),
+        device,
+        keep_going: invitation.keep_going,
+        limit: None,
+        force: Vec::new(),
+        check_sealed: false,
+        collect_inputs: false,
+        derived_max: invitation.derived_max,
+        worker: run::worker(store.root(), None, &invitation.remotes, exchange.as_deref())?,
+        exchange,
+        refused: refused(&graph, invitation),
+        accepting: Accepting::default(),
+        invitation: None,
+        places: None,
+        role: Role::Worker(Arc::new(WorkerRole {
+            name: name.clone(),
+            idle: Duration::from_secs(arguments.idle.0),
+            until: arguments
+                .time
+                .map(|time| begun + Duration::from_secs(time.0)),
+            mem: arguments.mem.map(|mem| mem.0),
+            gpus: arguments.gpus,
+            only: arguments.only.clone(),
+            leave: left,
+            plan,
+        })),
+    };
+    if !common.quiet {
+        writeln!(output, "worker {name} joins run {run} of {}", graph.name)?;
+        output.flush()?;
+    }
+    let display = PlainLines::new(
+        streams::stderr(),
+        DisplayOptions {
+            detail: common.detail(),
+            paint: Paint::for_stderr(),
+            store: super::locations::shown(store.root()),
+        },
+        run::stage_sizes(&graph),
+    );
+    let RunResult { summary, .. } =
+        run::drive(Box::new(display), call.console, None, |stopped, events| {
+            tokio::spawn(leave_on_signal(leave));
+            let store: Arc<Store> = Arc::clone(&store);
+            engine::run(&graph, store, &registry, &options, stopped, events)
+        })?;
+    if !common.quiet {
+        writeln!(
+            output,
+            "worker {name} leaves: {} ran, {} failed",
+            summary.ran, summary.failed
+        )?;
+    }
+    Ok(match summary.interrupted {
+        true => Exit::Interrupted,
+        // Whether the run has failed is for its coordinator to say.
+        false => Exit::Done,
+    })
+}
+
+/// The newest run that has left a plan.
+fn latest(store: &Store) -> Result<String, Failure> {
+    let found = engine::join::latest(store);
+    found.ok_or_else(|| {
+        Failure::failed("no run in this store has left a plan for workers")
+            .hint("a run leaves it after a second, and at once with `run --executor joined`")
+    })
+}
+
+/// Refuses plans of other users: a worker runs their commands with this user's rights.
+fn trust(run: &str, owner: u32, trusted: &[String]) -> Result<(), Failure> {
+    if owner == rustix::process::geteuid().as_raw() {
+        return Ok(());
+    }
+    let owner = owner.to_string();
+    let is_owner = |word: &String| *word == owner || id("-u", word).as_ref() == Some(&owner);
+    if trusted.iter().any(is_owner) {
+        return Ok(());
+    }
+    let user = id("-nu", &owner).unwrap_or(owner);
+    let message = format!("run {run} is a run of the user {user}");
+    Err(Failure::usage("foreign-run", message).hint(format!(
+        "a worker runs its commands with your rights; if you trust {user}, add `--trust-user {user}`"
+    )))
+}
+
+/// What `id` prints about a user: only it knows the users of a directory service.
+fn id(option: &str, user: &str) -> Option<String> {
+    let printed = Command::new("id")
+        .args([option, "--", user])
+        .output()
+        .ok()?;
+    let text = String::from_utf8(printed.stdout).ok()?;
+    (printed.status.success() && !text.trim().is_empty()).then(|| text.trim().to_string())
+}
+
+fn check_build(plan: &JoinPlan) -> Result<(), Failure> {
+    let own = engine::join::build();
+    let own =
+        own.map_err(|error| Failure::failed(format!("this program can't be read: {error}")))?;
+    if plan.build == own {
+        return Ok(());
+    }
+    let message = "the run was begun by another build of ribflow";
+    Err(Failure::usage("other-build", message)
+        .hint("start the worker with the program that runs the workflow"))
+}
+
+/// Gives this process the variables of the plan. Threads may read the environment at any time, so it
+/// starts anew instead of changing it.
+fn take_environment(invitation: &Invitation) -> Result<(), Failure> {
+    let differs =
+        |(name, value): &(&String, &Option<String>)| std::env::var(name.as_str()).ok() != **value;
+    if !invitation.environment.iter().any(|entry| differs(&entry)) {
+        return Ok(());
+    }
+    let mut command = Command::new(invitation::program()?);
+    command.args(std::env::args_os().skip(1));
+    for (name, value) in &invitation.environment {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let error = command.exec();
+    Err(Failure::failed(format!(
+        "the worker can't be started with the variables of the run: {error}"
+    )))
+}
+
+/// The device of the run, unless the worker has one of its own. Under `determinism: strict` its
+/// class must be that of the run.
+fn device(plan: &JoinPlan, call: &Call) -> Result<String, Failure> {
+    let own = call.common.device.to_string();
+    let device = match own.as_str() {
+        "auto" => plan.invitation.device.clone(),
+        _ => own,
+    };
+    if let Some(wanted) = &plan.invitation.class {
+        let found = engine::class_named(&device).map_err(|error| Failure::from_error(&error))?;
+        if found != *wanted {
+            let message =
+                format!("the run is of the device class {wanted}, this worker of {found}");
+            return Err(Failure::usage("device-class", message)
+                .hint("under `determinism: strict`, results of another class have other keys"));
+        }
+    }
+    Ok(device)
+}
+
+fn refused(graph: &Graph, invitation: &Invitation) -> HashMap<petgraph::graph::NodeIndex, String> {
+    let nodes = graph.dag.node_indices();
+    let refused = nodes.filter_map(|node| {
+        let why = invitation.refused.get(&graph.dag[node].id)?;
+        Some((node, why.clone()))
+    });
+    refused.collect()
+}
+
+/// The host, the number of the process, and a random part, since hosts may share their numbers.
+fn own_name() -> Result<String, Failure> {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let host: String = host
+        .chars()
+        .take_while(|letter| *letter != '.')
+        .filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-')
+        .take(40)
+        .collect();
+    let host = host.trim_start_matches('-');
+    let host = if host.is_empty() { "worker" } else { host };
+    let random = getrandom::u32().map_err(|error| Failure::from_error(&error))?;
+    Ok(format!("{host}-{}-{random:08x}", std::process::id()))
+}
+
+/// A scheduler announces the end of a job by SIGUSR1: no node starts any more.
+async fn leave_on_signal(leave: watch::Sender<bool>) {
+    let Ok(mut announced) = signal(SignalKind::user_defined1()) else {
+        return std::future::pending().await;
+    };
+    announced.recv().await;
+    leave.send_replace(true);
+    // The receiver must see the value as long as the worker lives.
+    std::future::pending().await
+}
+
+/// Checks the name of a worker.
+pub fn worker_name(text: &str) -> Result<String, String> {
+    match is_worker_name(text) {
+        true => Ok(text.to_string()),
+        false => Err(
+            "letters, digits, `.`, `-` and `_` are expected, at most 100, the first one a letter or a \
+             digit"
+                .to_string(),
+        ),
+    }
+}

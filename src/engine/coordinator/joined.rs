@@ -1,0 +1,240 @@
+//! What a process of a shared run does differently: which nodes it leaves to others, when a worker
+//! leaves, and the plan that it finds or leaves.
+
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::{Coordinator, Failure, WORTH_JOINING};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::decide::Capacity;
+use crate::engine::event::Event;
+use crate::engine::join::{self, JoinPlan, Role, WorkerRole};
+use crate::engine::journal::{self, SharedFailure};
+
+/// Before the end of its time, a worker starts no node any more.
+const LAST_START: Duration = Duration::from_secs(60);
+/// Before the end of its time, a worker stops its nodes, which have their grace to end.
+const LAST_STOP: Duration = Duration::from_secs(20);
+
+impl Role {
+    /// The plan that the process works by.
+    pub(super) fn plan(&self) -> Option<&JoinPlan> {
+        match self {
+            Self::Worker(role) => Some(&role.plan),
+            Self::Local | Self::Coordinator => None,
+        }
+    }
+
+    /// Each worker has an order of its own.
+    pub(super) fn shuffle(&self) -> Option<u64> {
+        match self {
+            Self::Worker(role) => {
+                let digest = Digest::of(role.name.as_bytes());
+                let bytes = digest.as_bytes().first_chunk().copied();
+                Some(u64::from_le_bytes(bytes.unwrap_or_default()))
+            }
+            Self::Local | Self::Coordinator => None,
+        }
+    }
+
+    /// What the process may use of the machine's capacity.
+    pub(super) fn capacity(&self, machine: Capacity) -> Capacity {
+        match self {
+            Self::Worker(role) => Capacity {
+                cores: machine.cores,
+                mem: role.mem.unwrap_or(machine.mem),
+                gpus: role.gpus.unwrap_or(machine.gpus),
+            },
+            Self::Local | Self::Coordinator => machine,
+        }
+    }
+
+    /// When to leave a plan for workers.
+    pub(super) fn plan_due(&self, now: Instant) -> Instant {
+        match self {
+            Self::Coordinator => now,
+            Self::Local | Self::Worker(_) => now + WORTH_JOINING,
+        }
+    }
+}
+
+impl Coordinator<'_> {
+    pub(super) fn is_worker(&self) -> bool {
+        matches!(self.options.role, Role::Worker(_))
+    }
+
+    fn worker_role(&self) -> Option<&WorkerRole> {
+        match &self.options.role {
+            Role::Worker(role) => Some(role),
+            Role::Local | Role::Coordinator => None,
+        }
+    }
+
+    /// Whether this process leaves a node to others; then it has marked it.
+    pub(super) fn leaves_to_others(&mut self, node: NodeIndex) -> Result<bool, EngineError> {
+        if !self.is_shared() {
+            return Ok(false);
+        }
+        if self.peers.runs(node) {
+            self.decide.held(node);
+            return Ok(true);
+        }
+        let leaves = match &self.options.role {
+            Role::Local => false,
+            Role::Coordinator => !self.decide.is_tiny(node),
+            Role::Worker(_) => !self.is_fit(node)?,
+        };
+        if leaves {
+            self.peers.left.insert(node);
+            self.decide.held(node);
+        }
+        Ok(leaves)
+    }
+
+    /// Whether this worker can run a node.
+    fn is_fit(&mut self, node: NodeIndex) -> Result<bool, EngineError> {
+        let Some(role) = self.worker_role() else {
+            return Ok(true);
+        };
+        let at = &self.graph.dag[node];
+        let resources = &at.resources;
+        let is_meant = match &role.only {
+            Some(only) => *only == at.id,
+            None => !resources.dedicated,
+        };
+        let time_left = role
+            .until
+            .map(|until| until.saturating_duration_since(Instant::now()));
+        let in_time = match (time_left, resources.time) {
+            (Some(left), Some(time)) => Duration::from_secs(time) + LAST_STOP <= left,
+            _ => true,
+        };
+        let demand = self.demand(node);
+        let fits = demand.cpus.is_none_or(|cpus| cpus <= self.capacity.cores)
+            && demand.mem <= self.capacity.mem
+            && demand.gpus <= self.capacity.gpus;
+        if !is_meant || !in_time || !fits {
+            return Ok(false);
+        }
+        if self.options.refused.contains_key(&node) {
+            return Ok(true);
+        }
+        match self.keys.can_run(node) {
+            Ok(()) => Ok(true),
+            Err(missing) => {
+                let message = format!("it leaves `{}` to other workers: {missing}", at.id);
+                if self.peers.lacking.insert(missing.to_string()) {
+                    self.emit(Event::Warning { message })?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Tells the other processes that a node has failed.
+    pub(super) fn share_failure(
+        &self,
+        node: NodeIndex,
+        message: &str,
+        log: Option<&str>,
+    ) -> Result<(), EngineError> {
+        let Some((key, _)) = self.recipes.get(&node) else {
+            return Ok(());
+        };
+        if !self.is_shared() && self.options.invitation.is_none() {
+            return Ok(());
+        }
+        let failure = SharedFailure {
+            message: message.to_string(),
+            log: log.map(str::to_string),
+        };
+        journal::note_failure(self.store, &self.peers.crew, key, &failure)
+    }
+
+    /// Whether a node that this process has just claimed has failed in another one; then it fails here,
+    /// too.
+    pub(super) fn has_failed_elsewhere(&mut self, node: NodeIndex, key: &Digest) -> bool {
+        if !self.is_shared() && self.peers.workers.is_empty() {
+            return false;
+        }
+        let Some(failure) = journal::failure_of(self.store, &self.peers.crew, key) else {
+            return false;
+        };
+        let SharedFailure { message, log } = failure;
+        self.failures.insert(node, Failure { message, log });
+        self.decide.failed_elsewhere(node);
+        true
+    }
+
+    /// A worker leaves when it has nothing to do, when it is asked to, or when its time is up.
+    pub(super) fn check_time(&mut self) -> Result<(), EngineError> {
+        let Some(role) = self.worker_role() else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        let left = role.until.map(|until| until.saturating_duration_since(now));
+        let (idle, asked) = (role.idle, *role.leave.borrow());
+        if !self.decide.is_idle() {
+            self.peers.worked = now;
+        }
+        let is_idle = now.duration_since(self.peers.worked) >= idle;
+        let asked = asked || self.has_run_its_only_node();
+        if asked || is_idle || left.is_some_and(|left| left <= LAST_START) {
+            self.decide.withdraw();
+        }
+        if left.is_some_and(|left| left <= LAST_STOP) && !self.decide.interrupted() {
+            self.interrupt();
+        }
+        Ok(())
+    }
+
+    /// Whether the one node that this worker is for has ended.
+    fn has_run_its_only_node(&self) -> bool {
+        let only = self.worker_role().and_then(|role| role.only.as_deref());
+        let node = only.and_then(|id| self.peers.node(id));
+        node.is_some_and(|node| self.decide.state(node).ended())
+    }
+
+    /// Leaves the plan for workers once it is due.
+    pub(super) fn leave_plan(&mut self) -> Result<(), EngineError> {
+        let Some(invitation) = self.options.invitation.clone() else {
+            return Ok(());
+        };
+        if self.plan_due.is_none_or(|due| due > Instant::now()) {
+            return Ok(());
+        }
+        self.plan_due = None;
+        if self.journal.lost().is_some() || self.peers.crew != self.journal.id() {
+            return Ok(());
+        }
+        let sources = self.keys.planned_sources();
+        let folder = self.journal.folder();
+        let left = join::leave_plan(self.store, folder, self.journal.id(), &invitation, sources);
+        match (left, &self.options.role) {
+            (Ok(()), _) => Ok(()),
+            (Err(source), Role::Coordinator) => Err(EngineError::Journal {
+                path: folder.join(join::PLAN_FILE),
+                source,
+            }),
+            (Err(error), _) => {
+                tracing::warn!("no worker can join this run: its plan can't be written: {error}");
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a journal of this process has a place for an event: that of a worker has only what
+    /// the worker has done itself.
+    pub(super) fn is_noted(&self, event: &Event) -> bool {
+        if !self.is_worker() {
+            return true;
+        }
+        match event {
+            Event::NodeWaiting { .. } | Event::NodeSkipped { .. } => false,
+            Event::NodeReused { id, .. } => !self.peers.is_known(id),
+            _ => true,
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! The other processes of a run: what their journals say is taken into account before it is asked of
+//! the store. A node that another one has started is not claimed, and a result that another one has
+//! noted is looked up at once. The store has the last word: a peer that dies, or whose journal is
+//! late, costs time only.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use petgraph::graph::NodeIndex;
+
+use super::{Coordinator, Failure, RunOptions};
+use crate::digest::Digest;
+use crate::engine::EngineError;
+use crate::engine::decide::State;
+use crate::engine::event::Event;
+use crate::engine::join::{self, Role};
+use crate::engine::journal::{self, Follower, Journal, Noted};
+use crate::quantity::count;
+use crate::store::Store;
+use crate::workflow::graph::Graph;
+
+/// The shortest interval between two looks at what others do.
+const SHORTEST: Duration = Duration::from_millis(50);
+/// The longest interval in a run without workers; with workers it is a second for each process, so
+/// that a waiting process makes about one call a second.
+const LONGEST: Duration = Duration::from_secs(1);
+/// The interval in a process that has nodes to run.
+const BUSY: Duration = Duration::from_millis(500);
+/// The interval between two checks of which peers are alive.
+const ALIVE: Duration = Duration::from_secs(5);
+/// The number of nodes left to others whose record one look searches.
+const LOOKED_UP: usize = 2;
+
+/// What is known of the other processes.
+pub(super) struct Peers {
+    /// The run whose folder has the journals of all workers.
+    pub crew: String,
+    follower: Follower,
+    /// Nodes by id.
+    ids: HashMap<String, NodeIndex>,
+    /// Nodes that a peer runs.
+    busy: HashMap<NodeIndex, Option<String>>,
+    /// Nodes that this process leaves to others.
+    pub left: HashSet<NodeIndex>,
+    /// Nodes whose keys a peer has noted.
+    pub noted: HashSet<NodeIndex>,
+    /// Nodes that failed elsewhere and have no key here yet.
+    pub failed: HashMap<NodeIndex, Failure>,
+    /// What this worker lacks, as reported.
+    pub lacking: HashSet<String>,
+    /// When this process last had a node in flight.
+    pub worked: Instant,
+    /// What each worker has done, by name.
+    pub workers: BTreeMap<String, PeerState>,
+    pause: Duration,
+    looked: Instant,
+    /// Whether something was new since the last look.
+    news: bool,
+    checked: Instant,
+    /// Where the search for records of nodes left to others goes on.
+    next: usize,
+}
+
+/// A worker of the run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct PeerState {
+    /// It has started a node.
+    pub claimed: bool,
+    pub left: bool,
+    /// It has left without saying so.
+    pub died: bool,
+}
+
+impl Peers {
+    pub fn new(
+        store: &Store,
+        graph: &Graph,
+        journal: &Journal,
+        options: &RunOptions,
+    ) -> Result<Self, EngineError> {
+        let crew = match (&options.role, &options.invitation) {
+            (Role::Coordinator, Some(invitation)) => {
+                join::resumable(store, journal.id(), invitation)?
+            }
+            _ => None,
+        };
+        let crew = match crew {
+            Some(crew) => {
+                journal.serves_with(&crew)?;
+                crew
+            }
+            None => journal.id().to_string(),
+        };
+        let shared = !matches!(options.role, Role::Local);
+        // A run that nobody has joined knows no node by its id.
+        let ids = match shared {
+            true => ids(graph),
+            false => HashMap::new(),
+        };
+        Ok(Self {
+            follower: Follower::new(store.locks(), store.runs().join(&crew), journal.folder()),
+            crew,
+            ids,
+            busy: HashMap::new(),
+            left: HashSet::new(),
+            noted: HashSet::new(),
+            failed: HashMap::new(),
+            lacking: HashSet::new(),
+            worked: Instant::now(),
+            workers: BTreeMap::new(),
+            pause: SHORTEST,
+            looked: Instant::now(),
+            news: false,
+            checked: Instant::now(),
+            next: 0,
+        })
+    }
+
+    /// When to look again.
+    pub fn next_look(&self) -> Instant {
+        self.looked + self.pause
+    }
+
+    /// Whether a peer is known to run the node.
+    pub fn runs(&self, node: NodeIndex) -> bool {
+        self.busy.contains_key(&node)
+    }
+
+    /// The node `id` of a shared run.
+    pub fn node(&self, id: &str) -> Option<NodeIndex> {
+        self.ids.get(id).copied()
+    }
+
+    /// Whether a peer has noted the key of the node `id`.
+    pub fn is_known(&self, id: &str) -> bool {
+        let node = self.ids.get(id);
+        node.is_some_and(|node| self.noted.contains(node))
+    }
+
+    /// A process with work of its own need not know at once what the others do.
+    fn adapt_pause(&mut self, shared: bool, is_busy: bool) {
+        self.looked = Instant::now();
+        let living = self.follower.living();
+        let longest = match living {
+            0 if !shared => SHORTEST,
+            living => LONGEST * u32::try_from(living + 1).unwrap_or(u32::MAX),
+        };
+        self.pause = match (std::mem::take(&mut self.news), shared && is_busy) {
+            (_, true) => BUSY,
+            (true, false) => SHORTEST,
+            (false, false) => (self.pause * 2).min(longest),
+        };
+    }
+}
+
+fn ids(graph: &Graph) -> HashMap<String, NodeIndex> {
+    let all = graph.dag.node_indices();
+    all.map(|node| (graph.dag[node].id.clone(), node)).collect()
+}
+
+impl Coordinator<'_> {
+    /// Whether other processes take part in the run by design.
+    pub(super) fn is_shared(&self) -> bool {
+        !matches!(self.options.role, Role::Local)
+    }
+
+    /// Looks at what the others do, and at nodes that they hold.
+    pub(super) fn look_around(&mut self) -> Result<(), EngineError> {
+        self.look_at_peers()?;
+        self.check_held()?;
+        let (shared, is_busy) = (self.is_shared(), !self.decide.is_idle());
+        self.peers.adapt_pause(shared, is_busy);
+        Ok(())
+    }
+
+    /// Takes what the others have noted into account.
+    pub(super) fn look_at_peers(&mut self) -> Result<(), EngineError> {
+        let noted = self.peers.follower.look();
+        if !noted.is_empty() && self.peers.ids.is_empty() {
+            self.peers.ids = ids(self.graph);
+        }
+        self.peers.news |= !noted.is_empty();
+        for Noted { worker, what } in noted {
+            self.peer_noted(worker, what)?;
+        }
+        if self.peers.checked.elapsed() >= ALIVE {
+            self.peers.checked = Instant::now();
+            for worker in self.peers.follower.deaths() {
+                self.peer_ended(worker.as_deref(), true)?;
+            }
+        }
+        if self.is_worker() && journal::is_stopped(self.store, &self.peers.crew) {
+            self.decide.withdraw();
+        }
+        Ok(())
+    }
+
+    fn peer_noted(&mut self, worker: Option<String>, what: Event) -> Result<(), EngineError> {
+        if let Some(name) = &worker {
+            let is_start = matches!(what, Event::NodeStarted { .. });
+            let state = self.peers.workers.entry(name.clone()).or_default();
+            state.claimed |= is_start;
+        }
+        match what {
+            Event::NodeStarted {
+                id,
+                key,
+                threads,
+                why,
+                worker: None,
+            } => {
+                let Some(node) = self.note_peer_key(&id) else {
+                    return Ok(());
+                };
+                self.peers.busy.insert(node, worker.clone());
+                if self.is_worker() || worker.is_none() {
+                    return Ok(());
+                }
+                self.emit(Event::NodeStarted {
+                    id,
+                    key,
+                    threads,
+                    why,
+                    worker,
+                })
+            }
+            Event::NodeReused { id, .. } => {
+                self.note_peer_key(&id);
+                Ok(())
+            }
+            Event::NodeFinished { id, key, wall_s } => {
+                let Some(node) = self.note_peer_key(&id) else {
+                    return Ok(());
+                };
+                self.peers.busy.remove(&node);
+                self.peer_finished(node, key, wall_s)
+            }
+            Event::NodeFailed { id, message, log } => {
+                let Some(node) = self.note_peer_key(&id) else {
+                    return Ok(());
+                };
+                self.peers.busy.remove(&node);
+                self.peer_failed(node, Failure { message, log });
+                Ok(())
+            }
+            Event::DerivedMade { key, .. } if !self.is_worker() => {
+                self.derived.insert(key);
+                self.emit(what)
+            }
+            Event::Warning { message } if !self.is_worker() => {
+                let message = match &worker {
+                    Some(worker) => format!("{worker}: {message}"),
+                    None => message,
+                };
+                self.emit(Event::Warning { message })
+            }
+            Event::RunStarted {
+                threads, device, ..
+            } if !self.is_worker() => match worker {
+                Some(worker) => {
+                    let threads = count(threads, "core");
+                    let message = format!("worker {worker} has joined: {threads}, {device}");
+                    self.emit(Event::Machines { message })
+                }
+                None => Ok(()),
+            },
+            Event::Summary(_) => self.peer_ended(worker.as_deref(), false),
+            _ => Ok(()),
+        }
+    }
+
+    /// The node of a key that a peer has noted.
+    fn note_peer_key(&mut self, id: &str) -> Option<NodeIndex> {
+        let node = self.peers.ids.get(id).copied()?;
+        self.peers.noted.insert(node);
+        Some(node)
+    }
+
+    fn peer_finished(
+        &mut self,
+        node: NodeIndex,
+        key: Digest,
+        wall_s: f64,
+    ) -> Result<(), EngineError> {
+        if !matches!(self.decide.state(node), State::Held | State::Ready) {
+            // Its record is found when it is keyed.
+            return Ok(());
+        }
+        let own = self.recipes.get(&node).map(|(key, _)| *key);
+        self.lock_for_reuse()?;
+        let found = match own == Some(key) && !self.must_run(node) {
+            true => self.keys.find_again(node, &key)?,
+            false => None,
+        };
+        match found {
+            Some(record) => {
+                self.set_record(node, record)?;
+                self.walls.insert(node, wall_s);
+                match self.is_worker() {
+                    true => self.decide.found(node),
+                    false => self.decide.ran_elsewhere(node),
+                }
+            }
+            // Not visible here yet, or its record is not used: ask the store again.
+            None => self.release(node),
+        }
+        Ok(())
+    }
+
+    fn peer_failed(&mut self, node: NodeIndex, failure: Failure) {
+        match self.decide.state(node) {
+            State::Held | State::Ready => {
+                self.failures.insert(node, failure);
+                self.decide.failed_elsewhere(node);
+            }
+            State::Blocked | State::Open | State::Twin(_) => {
+                self.peers.failed.insert(node, failure);
+            }
+            _ => {}
+        }
+    }
+
+    /// A peer has ended: nodes that it has not finished are free.
+    fn peer_ended(&mut self, worker: Option<&str>, died: bool) -> Result<(), EngineError> {
+        if let Some(name) = worker {
+            let state = self.peers.workers.entry(name.to_string()).or_default();
+            (state.left, state.died) = (true, died);
+        }
+        let busy = self.peers.busy.iter();
+        let of_peer = busy.filter(|(_, by)| by.as_deref() == worker);
+        let nodes: Vec<NodeIndex> = of_peer.map(|(node, _)| *node).collect();
+        for &node in &nodes {
+            self.peers.busy.remove(&node);
+            self.release(node);
+        }
+        let Some(&first) = nodes.first().filter(|_| !self.is_worker()) else {
+            return Ok(());
+        };
+        for &node in &nodes {
+            if let Some((key, _)) = self.recipes.get(&node) {
+                let (id, key) = (self.graph.dag[node].id.clone(), *key);
+                self.emit(Event::NodeWaiting { id, key })?;
+            }
+        }
+        let message = format!(
+            "{} {} while it ran {}{}, which another worker runs again",
+            worker.map_or("the first process of the run".to_string(), |name| {
+                format!("worker {name}")
+            }),
+            if died { "died" } else { "left" },
+            self.graph.dag[first].id,
+            match nodes.len() {
+                1 => String::new(),
+                count => format!(" and {} others", count - 1),
+            }
+        );
+        self.emit(Event::Warning { message })
+    }
+
+    /// A node that was held may be started here, unless it is left to others.
+    fn release(&mut self, node: NodeIndex) {
+        if self.decide.state(node) == State::Held && !self.peers.left.contains(&node) {
+            self.decide.released(node);
+        }
+    }
+
+    /// Checks whether nodes that another process holds now have a record or can be claimed.
+    fn check_held(&mut self) -> Result<(), EngineError> {
+        let held: Vec<NodeIndex> = self
+            .decide
+            .all_held()
+            .filter(|node| !self.peers.busy.contains_key(node))
+            .collect();
+        let (left, held): (Vec<NodeIndex>, Vec<NodeIndex>) = held
+            .into_iter()
+            .partition(|node| self.peers.left.contains(node));
+        for node in held {
+            let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) else {
+                continue;
+            };
+            if !self.take_record(node, &key)? && self.store.claim(&key)?.is_some() {
+                self.decide.released(node);
+            }
+        }
+        // Other runs may make their records, too. There may be many: a few at a time.
+        for offset in 0..LOOKED_UP.min(left.len()) {
+            let node = left[(self.peers.next + offset) % left.len()];
+            if let Some(key) = self.recipes.get(&node).map(|(key, _)| *key) {
+                self.take_record(node, &key)?;
+            }
+        }
+        self.peers.next = self.peers.next.wrapping_add(LOOKED_UP);
+        Ok(())
+    }
+}

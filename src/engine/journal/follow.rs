@@ -1,0 +1,136 @@
+//! Follows the journals of the other processes of a run: of the run itself, and of the workers that
+//! have joined it. Each is read from where the last look ended, so that a look costs one listing and
+//! one open file for each process, whatever the length of the journals.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use super::read::{is_alive, workers};
+use super::{Entry, JOURNAL};
+use crate::digest::check;
+use crate::engine::event::Event;
+use crate::fsx::{self, Locks};
+
+/// The longest part of a journal that one look reads.
+const MOST_AT_ONCE: u64 = 16 << 20;
+
+/// The other processes of a run.
+pub struct Follower {
+    /// The folder of the run.
+    folder: PathBuf,
+    /// The folder of this process's own journal.
+    own: PathBuf,
+    followed: BTreeMap<PathBuf, Followed>,
+    locks: Locks,
+}
+
+/// What is known of the journal of another process.
+#[derive(Default)]
+struct Followed {
+    /// The part that has been read.
+    read: u64,
+    /// Whether its first line, the header, has been read.
+    begun: bool,
+    /// Its process has noted its end, or was found dead.
+    ended: bool,
+}
+
+/// What another process has noted.
+pub struct Noted {
+    /// The name of the worker; `None`: the process that began the run.
+    pub worker: Option<String>,
+    pub what: Event,
+}
+
+impl Follower {
+    /// Follows the run in `folder`, except for the journal in the folder `own`.
+    pub fn new(locks: &Locks, folder: PathBuf, own: &Path) -> Self {
+        Self {
+            folder,
+            own: own.to_path_buf(),
+            followed: BTreeMap::new(),
+            locks: locks.clone(),
+        }
+    }
+
+    /// The number of processes that are not known to have ended.
+    pub fn living(&self) -> usize {
+        self.followed.values().filter(|one| !one.ended).count()
+    }
+
+    /// What the others have noted since the last call, each in its order. A journal that can't be
+    /// read now is read later.
+    pub fn look(&mut self) -> Vec<Noted> {
+        for folder in workers(&self.folder)
+            .into_iter()
+            .chain([self.folder.clone()])
+        {
+            if folder != self.own {
+                self.followed.entry(folder).or_default();
+            }
+        }
+        let mut noted = Vec::new();
+        for (folder, followed) in &mut self.followed {
+            if followed.ended {
+                continue;
+            }
+            let worker = name_of(folder, &self.folder);
+            for what in followed.rest(&folder.join(JOURNAL)).unwrap_or_default() {
+                followed.ended |= matches!(what, Event::Summary(_));
+                noted.push(Noted {
+                    worker: worker.clone(),
+                    what,
+                });
+            }
+        }
+        noted
+    }
+
+    /// The workers that have died since the last call: their process has ended and has not noted so.
+    pub fn deaths(&mut self) -> Vec<Option<String>> {
+        let mut dead = Vec::new();
+        for (folder, followed) in &mut self.followed {
+            // What can't be determined counts as alive.
+            if !followed.ended
+                && followed.begun
+                && matches!(is_alive(&self.locks, folder), Ok(false))
+            {
+                followed.ended = true;
+                dead.push(name_of(folder, &self.folder));
+            }
+        }
+        dead
+    }
+}
+
+fn name_of(folder: &Path, run: &Path) -> Option<String> {
+    let name = (folder != run).then(|| folder.file_name()).flatten()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+impl Followed {
+    /// The events of the lines that are complete and have not been read.
+    fn rest(&mut self, path: &Path) -> io::Result<Vec<Event>> {
+        let mut file = fsx::open_plain(path)?;
+        file.seek(SeekFrom::Start(self.read))?;
+        let mut bytes = Vec::new();
+        file.take(MOST_AT_ONCE).read_to_end(&mut bytes)?;
+        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
+            return Ok(Vec::new());
+        };
+        self.read += end as u64 + 1;
+        let mut lines = bytes[..end].split(|byte| *byte == b'\n');
+        if !self.begun {
+            self.begun = true;
+            lines.next();
+        }
+        // A damaged line is of no use to a run; a cleaning reports it.
+        let entries = lines.filter_map(|line| {
+            let (text, _) = check::read_line(line).ok()?;
+            let entry: Entry = serde_json::from_slice(&text).ok()?;
+            Some(entry.what)
+        });
+        Ok(entries.collect())
+    }
+}

@@ -1,0 +1,584 @@
+//! Runs that several processes share: workers that join by hand, are killed, leave, lack data, belong to
+//! another user or another build; coordinators that die, and are resumed or not. After each, every
+//! result is there once and has the bytes of a run by one process.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::chown;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::servers::is_root;
+use crate::space::TestSpace;
+
+/// Twelve nodes in two stages; each takes about a tenth of a second, and notes that it has run.
+const GRID: &str = r#"
+ribflow: 1
+name: grid
+axes:
+  i: [1, 2, 3, 4, 5, 6]
+stages:
+  first:
+    each: [i]
+    use: command
+    with: { run: "echo first-${i} >> $HOME/ran; sleep 0.1; echo ${i} > out/x", outputs: [x], pass: [MARK] }
+  second:
+    each: [i]
+    use: command
+    needs: { x: first }
+    with: { run: "echo second-${i} >> $HOME/ran; sleep 0.1; cat x/x > out/y", outputs: [y], pass: [MARK] }
+"#;
+
+/// A run and its workers.
+struct Crew {
+    space: TestSpace,
+}
+
+/// A process of the crew, killed at the end of the test.
+struct Member(Child);
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Member {
+    fn signal(&self, signal: Signal) {
+        let id = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        kill_process(id.unwrap(), signal).unwrap();
+    }
+
+    /// Waits for the end; its exit code.
+    #[track_caller]
+    fn end(&mut self) -> Option<i32> {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.0.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(
+                begun.elapsed() < Duration::from_secs(120),
+                "it does not end"
+            );
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Crew {
+    fn new(workflow: &str) -> Self {
+        let space = TestSpace::new();
+        space.write("grid.yaml", workflow);
+        fs::create_dir_all(space.path("home")).unwrap();
+        space.write("home/ran", "");
+        Self { space }
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.space.command(words);
+        command.env("MARK", "secret-of-the-test");
+        command.stdout(Stdio::null());
+        command
+    }
+
+    fn spawn(&self, command: &mut Command, log: &str) -> Member {
+        let log = fs::File::create(self.space.path(log)).unwrap();
+        Member(command.stderr(log).spawn().unwrap())
+    }
+
+    /// Starts a run that executes nothing itself, and waits for its plan.
+    fn coordinator(&self, more: &[&str]) -> Member {
+        let before = self.plans().len();
+        let words = [
+            "run",
+            "grid.yaml",
+            "--store",
+            "store",
+            "--executor",
+            "joined",
+        ];
+        let member = self.spawn(&mut self.command(&[&words, more].concat()), "run.log");
+        self.until("plan", || self.plans().len() > before);
+        member
+    }
+
+    fn worker(&self, name: &str, more: &[&str]) -> Member {
+        let words = [
+            "worker",
+            "--store",
+            "store",
+            "--join",
+            "--threads",
+            "1",
+            "--name",
+            name,
+        ];
+        let log = format!("{name}.log");
+        self.spawn(&mut self.command(&[&words, more].concat()), &log)
+    }
+
+    /// The runs that have left a plan.
+    fn plans(&self) -> Vec<String> {
+        let runs = fs::read_dir(self.space.path("store/runs"));
+        let runs = runs.into_iter().flatten().flatten();
+        let mut plans: Vec<String> = runs
+            .filter(|run| run.path().join("join.json").is_file())
+            .map(|run| run.file_name().into_string().unwrap())
+            .collect();
+        plans.sort();
+        plans
+    }
+
+    #[track_caller]
+    fn until(&self, what: &str, reached: impl Fn() -> bool) {
+        let begun = Instant::now();
+        while !reached() {
+            assert!(begun.elapsed() < Duration::from_secs(60), "no {what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// The nodes that have begun to run, with how often.
+    fn ran(&self) -> BTreeMap<String, usize> {
+        let mut ran = BTreeMap::new();
+        for line in self.space.read("home/ran").lines() {
+            *ran.entry(line.to_string()).or_default() += 1;
+        }
+        ran
+    }
+
+    /// The artifacts of all nodes in a store.
+    fn results(&self, store: &str) -> Value {
+        let status = self
+            .space
+            .run(&["status", "grid.yaml", "--store", store, "--json"]);
+        let nodes = status.json()["nodes"].as_array().unwrap().clone();
+        let keyed = nodes
+            .iter()
+            .map(|node| (&node["id"], &node["key"], &node["state"]));
+        let mut found = serde_json::Map::new();
+        for (id, key, state) in keyed {
+            assert_eq!(state, "done", "{id}");
+            found.insert(id.to_string(), key.clone());
+        }
+        Value::Object(found)
+    }
+
+    /// Checks that the store has the results of a run by one process, and is sound.
+    #[track_caller]
+    fn is_complete(&self) {
+        let alone = ["run", "grid.yaml", "--store", "alone", "--out", "out-alone"];
+        assert!(
+            self.command(&alone)
+                .stderr(Stdio::null())
+                .status()
+                .unwrap()
+                .success()
+        );
+        // A key has the digests of all inputs in it, so the last keys say that all bytes are equal.
+        assert_eq!(self.results("store"), self.results("alone"));
+        self.space
+            .run(&["cache", "verify", "--store", "store"])
+            .ok();
+        let again = ["run", "grid.yaml", "--store", "store", "--json"];
+        let again = self
+            .space
+            .finish(self.space.command(&again).env("MARK", "x"));
+        assert_eq!(again.expect(0).json_lines().last().unwrap()["ran"], 0);
+    }
+}
+
+#[test]
+fn workers_share_a_run_and_every_node_runs_once() {
+    let crew = Crew::new(GRID);
+    let mut run = crew.coordinator(&[]);
+    let mut workers: Vec<Member> = (0..4).map(|n| crew.worker(&format!("w{n}"), &[])).collect();
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    let ran = crew.ran();
+    assert_eq!(ran.len(), 12);
+    assert!(ran.values().all(|times| *times == 1), "{ran:?}");
+    let log = crew.space.read("run.log");
+    assert!(log.contains("worker w0 has joined: 1 core, cpu"), "{log}");
+    assert!(log.contains("  on w"), "{log}");
+    let plan = crew
+        .space
+        .read(&format!("store/runs/{}/join.json", crew.plans()[0]));
+    assert!(
+        !plan.contains("secret-of-the-test"),
+        "a plan has no value of `pass`"
+    );
+    crew.is_complete();
+}
+
+#[test]
+fn a_plain_run_takes_helpers_and_what_they_have_done_counts() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.4"));
+    let words = ["run", "grid.yaml", "--store", "store", "--threads", "1"];
+    let mut run = crew.spawn(&mut crew.command(&words), "run.log");
+    crew.until("plan", || !crew.plans().is_empty());
+    let mut helper = crew.worker("helper", &["--idle", "1s"]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(helper.end(), Some(0));
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    assert!(crew.space.read("run.log").contains("on helper"));
+    crew.is_complete();
+}
+
+#[test]
+fn a_killed_worker_loses_the_node_that_it_ran_and_no_other() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.3"));
+    let mut run = crew.coordinator(&[]);
+    let doomed = crew.worker("doomed", &[]);
+    crew.until("node of the first worker", || !crew.ran().is_empty());
+    doomed.signal(Signal::KILL);
+    let mut other = crew.worker("other", &[]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(other.end(), Some(0));
+    let ran = crew.ran();
+    assert_eq!(ran.len(), 12);
+    assert!(
+        ran.values().filter(|times| **times > 1).count() <= 2,
+        "{ran:?}"
+    );
+    crew.is_complete();
+}
+
+#[test]
+fn a_terminated_worker_stops_its_node_which_runs_elsewhere() {
+    let crew = Crew::new(
+        &GRID
+            .replace("sleep 0.1", "sleep 2")
+            .replace(", 3, 4, 5, 6]", "]"),
+    );
+    let mut run = crew.coordinator(&[]);
+    let mut first = crew.worker("first", &[]);
+    crew.until("node of the first worker", || !crew.ran().is_empty());
+    first.signal(Signal::TERM);
+    assert_eq!(first.end(), Some(130));
+    let mut other = crew.worker("other", &[]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(other.end(), Some(0));
+    assert!(
+        crew.space
+            .read("run.log")
+            .contains("worker first left while it ran first[i=")
+    );
+    crew.is_complete();
+}
+
+#[test]
+fn a_killed_coordinator_is_resumed_with_its_workers() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.3"));
+    let run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &[]);
+    crew.until("node", || !crew.ran().is_empty());
+    run.signal(Signal::KILL);
+    drop(run);
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "joined",
+    ];
+    let mut resumed = crew.spawn(&mut crew.command(&words), "resumed.log");
+    assert_eq!(resumed.end(), Some(0), "{}", crew.space.read("resumed.log"));
+    assert_eq!(worker.end(), Some(0));
+    assert_eq!(
+        crew.plans().len(),
+        1,
+        "the resumed run has the workers of the first"
+    );
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    assert!(crew.space.read("resumed.log").contains("on w"));
+    let status = crew
+        .space
+        .run(&["status", "grid.yaml", "--store", "store"])
+        .expect(0);
+    assert!(status.stdout.contains("ended after"), "{status}");
+    crew.is_complete();
+}
+
+#[test]
+fn without_its_coordinator_a_run_is_finished_by_its_workers() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.3"));
+    let run = crew.coordinator(&[]);
+    let mut workers = [crew.worker("w0", &[]), crew.worker("w1", &[])];
+    crew.until("node", || !crew.ran().is_empty());
+    run.signal(Signal::KILL);
+    drop(run);
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    // From any login: what the workers have noted.
+    let status = crew
+        .space
+        .run(&["status", "grid.yaml", "--store", "store"])
+        .expect(0);
+    assert!(status.stdout.contains("12    12"), "{status}");
+    crew.space
+        .run(&["logs", "grid.yaml", "second[i=3]", "--store", "store"])
+        .ok();
+    crew.is_complete();
+}
+
+#[test]
+fn two_coordinators_share_their_workers() {
+    let crew = Crew::new(GRID);
+    let mut one = crew.coordinator(&[]);
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "joined",
+        "--out",
+        "two",
+    ];
+    let mut two = crew.spawn(&mut crew.command(&words), "two.log");
+    let mut worker = crew.worker("w", &[]);
+    assert_eq!(one.end(), Some(0));
+    assert_eq!(two.end(), Some(0), "{}", crew.space.read("two.log"));
+    assert_eq!(worker.end(), Some(0));
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    crew.is_complete();
+}
+
+#[test]
+fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &[]);
+    crew.until("node", || !crew.ran().is_empty());
+    run.signal(Signal::INT);
+    assert_eq!(run.end(), Some(130));
+    assert_eq!(worker.end(), Some(0));
+    let ran = crew.ran();
+    assert!(ran.len() < 12, "{ran:?}");
+    // The same command goes on, with another worker.
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("x", &[]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    crew.is_complete();
+}
+
+#[test]
+fn a_failure_in_a_worker_fails_the_run_with_its_log() {
+    let failing = GRID.replace("cat x", "echo looking; test ${i} != 3; cat x");
+    let crew = Crew::new(&failing);
+    let mut run = crew.coordinator(&["--keep-going"]);
+    let mut workers = [crew.worker("w0", &[]), crew.worker("w1", &[])];
+    assert_eq!(run.end(), Some(1));
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    let log = crew.space.read("run.log");
+    assert!(log.contains("failed   second[i=3]"), "{log}");
+    let line = log.lines().find(|line| line.contains("log: ")).expect(&log);
+    let path = line.split("log: ").nth(1).unwrap();
+    assert!(crew.space.path(path).is_file(), "{path}");
+    assert_eq!(
+        crew.ran().get("second-3"),
+        Some(&1),
+        "it is not tried by each worker"
+    );
+    assert_eq!(crew.ran().len(), 12);
+}
+
+#[test]
+fn a_worker_leaves_what_it_can_not_run() {
+    let workflow = r#"
+ribflow: 1
+name: grid
+stages:
+  large: { use: command, with: { run: "echo large >> $HOME/ran; echo 1 > out/x", outputs: [x], pass: [MARK] }, resources: { cpus: 3, mem: 2GiB } }
+  alone: { use: command, with: { run: "echo alone >> $HOME/ran; echo 2 > out/x", outputs: [x], pass: [MARK] }, resources: { dedicated: true } }
+  long: { use: command, with: { run: "echo long >> $HOME/ran; echo 3 > out/x", outputs: [x], pass: [MARK] }, resources: { time: 1h } }
+  data: { use: command, with: { run: "echo data >> $HOME/ran; cat part.txt > out/x", files: [part.txt], outputs: [x], pass: [MARK] } }
+"#;
+    let crew = Crew::new(workflow);
+    crew.space.write("part.txt", "content");
+    let mut run = crew.coordinator(&[]);
+    // Here, the data is gone once the plan is there.
+    fs::rename(crew.space.path("part.txt"), crew.space.path("away.txt")).unwrap();
+    let mut small = crew.worker("small", &["--mem", "1GiB", "--time", "30m", "--idle", "1s"]);
+    assert_eq!(small.end(), Some(0));
+    assert_eq!(crew.ran(), BTreeMap::new());
+    let log = crew.space.read("small.log");
+    let lacks = log
+        .lines()
+        .filter(|line| line.contains("leaves `data` to other workers"));
+    assert_eq!(lacks.count(), 1, "{log}");
+    fs::rename(crew.space.path("away.txt"), crew.space.path("part.txt")).unwrap();
+    let mut only = crew.worker("only", &["--only", "alone"]);
+    assert_eq!(only.end(), Some(0));
+    assert_eq!(crew.ran().into_keys().collect::<Vec<_>>(), ["alone"]);
+    let mut able = crew.worker("able", &["--cpus", "3", "--mem", "2GiB", "--idle", "1s"]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(able.end(), Some(0));
+    assert_eq!(crew.ran().len(), 4);
+    crew.is_complete();
+}
+
+#[test]
+fn a_worker_ends_before_its_time() {
+    let crew = Crew::new(
+        &GRID
+            .replace("sleep 0.1", "sleep 100")
+            .replace(", 2, 3, 4, 5, 6]", "]"),
+    );
+    let _run = crew.coordinator(&[]);
+    // A minute before the end no node starts, twenty seconds before it none runs.
+    let mut late = crew.worker("late", &["--time", "59s", "--idle", "1s"]);
+    assert_eq!(late.end(), Some(0));
+    assert_eq!(crew.ran(), BTreeMap::new());
+    let begun = Instant::now();
+    let mut worker = crew.worker("w", &["--time", "62s"]);
+    crew.until("node", || !crew.ran().is_empty());
+    worker.signal(Signal::USR1);
+    thread::sleep(Duration::from_millis(500));
+    assert_eq!(worker.0.try_wait().unwrap(), None, "its node goes on");
+    worker.signal(Signal::TERM);
+    assert_eq!(worker.end(), Some(130));
+    assert!(begun.elapsed() < Duration::from_secs(40));
+}
+
+#[test]
+fn variables_have_the_values_of_the_run() {
+    let workflow = r#"
+ribflow: 1
+name: grid
+params: { word: "${env.WORD}" }
+stages:
+  a: { use: command, with: { run: "echo a >> $HOME/ran; echo ${params.word} $TONE > out/x", outputs: [x], env: [TONE], pass: [MARK] } }
+"#;
+    let crew = Crew::new(workflow);
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "joined",
+    ];
+    let mut run = crew.command(&words);
+    run.env("WORD", "one").env("TONE", "high");
+    let mut run = crew.spawn(&mut run, "run.log");
+    crew.until("plan", || !crew.plans().is_empty());
+    let words = ["worker", "--store", "store", "--join", "--name", "w"];
+    let mut worker = crew.command(&words);
+    worker.env("WORD", "two").env_remove("TONE");
+    let mut worker = crew.spawn(&mut worker, "w.log");
+    assert_eq!(
+        run.end(),
+        Some(0),
+        "{}{}",
+        crew.space.read("run.log"),
+        crew.space.read("w.log")
+    );
+    assert_eq!(worker.end(), Some(0));
+    let mut get = crew
+        .space
+        .command(&["get", "grid.yaml", "a", "-o", "got", "--store", "store"]);
+    get.env("WORD", "one").env("TONE", "high");
+    crew.space.finish(&mut get).ok();
+    assert_eq!(crew.space.read("got/x"), "one high\n");
+}
+
+#[test]
+fn a_worker_refuses_runs_of_others_and_of_other_builds() {
+    let crew = Crew::new(GRID);
+    let run = crew.coordinator(&[]);
+    let plan = crew
+        .space
+        .path(&format!("store/runs/{}/join.json", crew.plans()[0]));
+    if is_root() {
+        chown(&plan, Some(64_003), None).unwrap();
+        let words = ["worker", "--store", "store", "--join", "--idle", "1s"];
+        let refused = crew.space.run(&words).expect(2);
+        assert!(
+            refused.stderr.contains("is a run of the user 64003"),
+            "{refused}"
+        );
+        assert!(refused.stderr.contains("--trust-user 64003"), "{refused}");
+        assert_eq!(crew.ran(), BTreeMap::new());
+    } else {
+        eprintln!("skipped: only root can make a plan another user's");
+    }
+    let mut trusting = crew.worker("w", &["--trust-user", "64003", "--idle", "1s"]);
+    assert_eq!(trusting.end(), Some(0), "{}", crew.space.read("w.log"));
+    assert_eq!(crew.ran().len(), 12);
+    let taken = crew
+        .space
+        .run(&[
+            "worker",
+            "--store",
+            "store",
+            "--join",
+            "--name",
+            "w",
+            "--trust-user",
+            "64003",
+        ])
+        .expect(1);
+    assert!(taken.stderr.contains("has joined run"), "{taken}");
+    // Another build of the same version: any other content of the program.
+    let program = crew.space.program();
+    let mut bytes = fs::read(&program).unwrap();
+    bytes.push(0);
+    fs::write(&program, bytes).unwrap();
+    let mut other = Command::new(&program);
+    other
+        .args([
+            "worker",
+            "--store",
+            "store",
+            "--join",
+            "--trust-user",
+            "64003",
+        ])
+        .current_dir(crew.space.root());
+    let refused = crew
+        .space
+        .finish(other.env_clear().env("HOME", crew.space.path("home")))
+        .expect(2);
+    assert!(
+        refused.stderr.contains("another build of ribflow"),
+        "{refused}"
+    );
+    drop(run);
+}
