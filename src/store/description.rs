@@ -17,6 +17,9 @@ use crate::digest::{Digest, check};
 use crate::fsx::lease::{Leases, lasts};
 use crate::fsx::{self, Locks, calls};
 
+/// The variable that says which form new stores have.
+pub const NEW_STORES: &str = "RIBFLOW_CLAIMS";
+
 /// The form of a store's locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -35,6 +38,17 @@ impl ClaimsForm {
         }
     }
 
+    /// The form of a new store: that of the variable [`NEW_STORES`], else `flock`.
+    fn of_new_stores(root: &Path) -> Result<Self, StoreError> {
+        match std::env::var(NEW_STORES) {
+            Err(_) => Ok(Self::Flock),
+            Ok(word) => form_of(&word).ok_or_else(|| StoreError::UnknownClaims {
+                root: root.to_path_buf(),
+                mechanism: word,
+            }),
+        }
+    }
+
     /// How locks of this form are taken in the store at `root`.
     pub(super) fn locks(self, root: &Path) -> Locks {
         match self {
@@ -49,11 +63,14 @@ impl ClaimsForm {
 
     /// Checks, once other processes see this one, that the locks of the store still have this form.
     pub(super) fn confirm(self, root: &Path) -> Result<(), StoreError> {
-        match Description::read(root)? {
-            Some(description) if description.claims != self => Err(StoreError::ChangingClaims {
-                root: root.to_path_buf(),
-            }),
-            _ => Ok(()),
+        match Description::read(root) {
+            Ok(Some(description)) if description.claims != self => {
+                let root = root.to_path_buf();
+                Err(StoreError::ChangingClaims { root })
+            }
+            // It is about to be rewritten, in this form.
+            Ok(_) | Err(StoreError::DamagedDescription { .. }) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 }
@@ -64,8 +81,6 @@ impl fmt::Display for ClaimsForm {
     }
 }
 
-/// An empty file in each store of leases: it repeats what `store.json` says, if that is damaged.
-pub(super) const LEASED: &str = "claims/leased";
 /// In place of a form while it is changed: no build takes a lock then.
 const CHANGING: &str = "changing";
 
@@ -127,26 +142,17 @@ impl Change {
                 root: root.to_path_buf(),
             });
         }
-        let leased = root.join(LEASED);
-        if form == ClaimsForm::Lease {
-            fsx::replace(&leased, &root.join(TMP), fsx::SHARED, b"")
-                .map_err(StoreError::io(&leased))?;
-        }
         let description = Description {
             format: STORE_FORMAT,
             claims: form,
             needs_ribflow: NEEDS.to_string(),
             id: Some(self.id),
         };
-        replace(root, &description.to_bytes())?;
-        if form == ClaimsForm::Flock {
-            fsx::remove_tree(&leased).map_err(StoreError::io(&leased))?;
-        }
-        Ok(())
+        replace(root, &description.to_bytes())
     }
 
     /// `None` if the form is not being changed.
-    fn read(root: &Path) -> Result<Option<Self>, StoreError> {
+    pub fn read(root: &Path) -> Result<Option<Self>, StoreError> {
         let path = path(root);
         let bytes = match fsx::read_plain(&path) {
             Err(error) if is_absent(&error) => return Ok(None),
@@ -270,7 +276,17 @@ fn damaged(root: &Path) -> StoreError {
 
 /// Creates `store.json`, durable before anything else of the store exists. If another process was
 /// faster, its file stays: it may be of a newer version.
-pub(super) fn create(root: &Path, id: Digest, claims: ClaimsForm) -> Result<(), StoreError> {
+///
+/// It gets the form `claims`, or that of new stores.
+pub(super) fn create(
+    root: &Path,
+    id: Digest,
+    claims: Option<ClaimsForm>,
+) -> Result<(), StoreError> {
+    let claims = match claims {
+        Some(claims) => claims,
+        None => ClaimsForm::of_new_stores(root)?,
+    };
     let tmp = root.join(TMP);
     let path = path(root);
     fsx::make_folders(&tmp).map_err(StoreError::io(&tmp))?;
@@ -342,16 +358,25 @@ impl Store {
     }
 }
 
-/// The form of the locks of the store at `root`, also if `store.json` is damaged: then what the
-/// processes of the other form leave in every store decides.
+/// The form of the locks of the store at `root`, also if `store.json` is damaged: then the word that
+/// is left in it decides, or else what its processes have in `tmp/`.
 fn last_form(root: &Path) -> Result<ClaimsForm, StoreError> {
     match Description::read(root) {
         Ok(Some(description)) => Ok(description.claims),
         Ok(None) => Ok(ClaimsForm::Flock),
-        Err(StoreError::DamagedDescription { .. }) => Ok(match root.join(LEASED).is_file() {
-            true => ClaimsForm::Lease,
-            false => ClaimsForm::Flock,
-        }),
+        Err(StoreError::DamagedDescription { .. }) => {
+            let bytes = fsx::read_plain(&path(root)).map_err(StoreError::io(root))?;
+            let text = String::from_utf8_lossy(&bytes);
+            let named = |form: ClaimsForm| text.contains(&format!("\"{form}\""));
+            let is_lease = match (named(ClaimsForm::Lease), named(ClaimsForm::Flock)) {
+                (lease, flock) if lease != flock => lease,
+                _ => Leases::were_used(&root.join(TMP)),
+            };
+            Ok(match is_lease {
+                true => ClaimsForm::Lease,
+                false => ClaimsForm::Flock,
+            })
+        }
         Err(error) => Err(error),
     }
 }

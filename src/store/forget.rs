@@ -10,7 +10,7 @@ impl Store {
     /// # Errors
     /// A pin holds the key.
     pub fn forget(&self, key: &Digest, record: &Digest) -> Result<(), StoreError> {
-        self.session_folder()?;
+        let tmp = self.session_folder()?;
         let _publishing = self.publishing()?;
         let pins = self.pins()?;
         let pin = pins
@@ -28,6 +28,6 @@ impl Store {
                 record: *record,
             });
         }
-        self.remove_record(key, record)
+        self.remove_record(key, record, &tmp)
     }
 }

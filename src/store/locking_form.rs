@@ -4,10 +4,12 @@
 //! no form then. A process reads `store.json` again once others see it, so one that had opened the
 //! store before ends instead of taking locks of the old form.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use super::description::{Change, ClaimsForm, LEASED};
+use super::description::{Change, ClaimsForm};
 use super::layout::{CLAIMS, DOWNLOADS, ENVIRONMENTS, RUNS, TMP};
 use super::{Store, StoreError};
 use crate::fsx::lease::{self, Holder};
@@ -16,7 +18,42 @@ use crate::fsx::{self, LockState, Locks};
 /// The file names that are locks, wherever they are.
 const LOCK_ENDING: &str = "lock";
 
+/// What uses a store, or may do so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreUser {
+    /// The lock or the folder, relative to the store.
+    pub what: String,
+    /// Its process, where locks are leases.
+    pub holder: Option<Holder>,
+}
+
+impl StoreUser {
+    /// Whether time can show that it is dead.
+    pub fn may_be_dead(&self) -> bool {
+        self.holder.is_some() || self.what.starts_with(TMP)
+    }
+
+    /// How long it may give no sign of life.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.holder.as_ref().map(|holder| holder.lasts)
+    }
+}
+
+impl fmt::Display for StoreUser {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        match &self.holder {
+            Some(holder) => write!(formatter, "{} ({holder})", self.what),
+            None => formatter.write_str(&self.what),
+        }
+    }
+}
+
 impl Store {
+    /// Whether a change of the form has begun and has not ended.
+    pub fn is_changing(root: &Path) -> bool {
+        matches!(Change::read(root), Ok(Some(_)))
+    }
+
     /// Changes the form of the locks of the store at `root`. `wait` is asked, with what may be alive,
     /// whether to look again; it sleeps in between.
     ///
@@ -26,7 +63,7 @@ impl Store {
     pub fn change_claims(
         root: &Path,
         form: ClaimsForm,
-        mut wait: impl FnMut(&[String]) -> bool,
+        mut wait: impl FnMut(&[StoreUser]) -> bool,
     ) -> Result<(), StoreError> {
         if form == ClaimsForm::Lease {
             let tmp = root.join(TMP);
@@ -48,6 +85,7 @@ impl Store {
             let last = change.last;
             change.end(root, last)?;
             let root = root.to_path_buf();
+            let users = users.iter().map(ToString::to_string).collect();
             return Err(StoreError::InUse { root, users });
         }
         for path in lock_files(root)? {
@@ -58,17 +96,17 @@ impl Store {
     }
 
     /// What uses the store or may do so, in words.
-    pub fn users(&self) -> Result<Vec<String>, StoreError> {
+    pub fn users(&self) -> Result<Vec<StoreUser>, StoreError> {
         users(&self.root, &self.locks)
     }
 }
 
-fn users(root: &Path, locks: &Locks) -> Result<Vec<String>, StoreError> {
+fn users(root: &Path, locks: &Locks) -> Result<Vec<StoreUser>, StoreError> {
     let mut users = Vec::new();
     for path in lock_files(root)? {
         let shown = path.strip_prefix(root).unwrap_or(&path).display();
         match locks.state(&path) {
-            Ok(LockState::Held(holder)) => users.push(by(&shown.to_string(), holder.as_ref())),
+            Ok(LockState::Held(holder)) => users.push(used(&shown, holder)),
             Ok(LockState::Free) => {}
             // Without `flock`, nobody can hold one.
             Err(error) if is_unsupported(&error) => {}
@@ -80,16 +118,16 @@ fn users(root: &Path, locks: &Locks) -> Result<Vec<String>, StoreError> {
         let living = leases.living().map_err(StoreError::io(&tmp))?;
         for (folder, holder) in living {
             let shown = folder.strip_prefix(root).unwrap_or(&folder).display();
-            users.push(by(&shown.to_string(), holder.as_ref()));
+            users.push(used(&shown, holder));
         }
     }
     Ok(users)
 }
 
-fn by(what: &str, holder: Option<&Holder>) -> String {
-    match holder {
-        Some(holder) => format!("{what} ({holder})"),
-        None => what.to_string(),
+fn used(what: &impl fmt::Display, holder: Option<Holder>) -> StoreUser {
+    StoreUser {
+        what: what.to_string(),
+        holder,
     }
 }
 
@@ -97,7 +135,6 @@ fn by(what: &str, holder: Option<&Holder>) -> String {
 fn lock_files(root: &Path) -> Result<Vec<PathBuf>, StoreError> {
     let listed = |folder: &Path| fsx::entries(folder).map_err(StoreError::io(folder));
     let mut files = listed(&root.join(CLAIMS))?;
-    files.retain(|path| path != &root.join(LEASED));
     for folder in [RUNS, TMP] {
         for folder in listed(&root.join(folder))? {
             if fsx::is_folder(&folder) {

@@ -74,6 +74,7 @@ pub use export::{ExportError, export};
 pub use foreign::{BlobRequest, BlobSource, ForeignRecord, Signature};
 pub use incoming::Incoming;
 pub use layout::STORE_FORMAT;
+pub use locking_form::StoreUser;
 pub use record::{Accepted, Port, Record, StoredRecord};
 pub use recordindex::RecordIndex;
 pub use revocation_check::RevocationCheck;
@@ -111,16 +112,20 @@ impl Store {
     /// # Errors
     /// The store has a newer format, the folder holds something else, or it can't be read.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
-        Self::open_with(root, None, ClaimsForm::Flock)
+        Self::open_with(root, None, None)
     }
 
     /// As [`Store::open`]; a new store gets the identity `id`.
     pub fn open_as(root: &Path, id: Digest) -> Result<Self, StoreError> {
-        Self::open_with(root, Some(id), ClaimsForm::Flock)
+        Self::open_with(root, Some(id), None)
     }
 
-    /// A new store gets locks of this form.
-    fn open_with(root: &Path, id: Option<Digest>, form: ClaimsForm) -> Result<Self, StoreError> {
+    /// A new store gets locks of this form, or of the usual one.
+    fn open_with(
+        root: &Path,
+        id: Option<Digest>,
+        form: Option<ClaimsForm>,
+    ) -> Result<Self, StoreError> {
         let description = prepare::prepare(root, id, form)?;
         let root = std::path::absolute(root).map_err(StoreError::io(root))?;
         Ok(Self {

@@ -12,11 +12,11 @@ use crate::fsx;
 use crate::fsx::calls;
 
 /// Ensures that `root` holds a store that this build can use; a new one gets the identity `id` and locks of
-/// this form.
+/// this form, or of the usual one.
 pub(super) fn prepare(
     root: &Path,
     id: Option<Digest>,
-    form: ClaimsForm,
+    form: Option<ClaimsForm>,
 ) -> Result<Description, StoreError> {
     if root.is_file() {
         return Err(StoreError::NotAStore {
@@ -36,7 +36,11 @@ pub(super) fn prepare(
     Ok(description)
 }
 
-fn make(root: &Path, id: Option<Digest>, form: ClaimsForm) -> Result<Description, StoreError> {
+fn make(
+    root: &Path,
+    id: Option<Digest>,
+    form: Option<ClaimsForm>,
+) -> Result<Description, StoreError> {
     refuse_other_content(root)?;
     let id = id.map_or_else(description::new_id, Ok)?;
     description::create(root, id, form)?;

@@ -56,7 +56,11 @@ impl ScratchStore {
         records: impl Iterator<Item = Record>,
     ) -> Result<Self, StoreError> {
         let folder = other.scratch()?;
-        let store = Arc::new(Store::open_with(folder.path(), None, other.claims_form())?);
+        let store = Arc::new(Store::open_with(
+            folder.path(),
+            None,
+            Some(other.claims_form()),
+        )?);
         for index in [STAT_INDEX, TREE_INDEX] {
             copy_index(&other.root.join(index), &store.root.join(index));
         }

@@ -65,6 +65,7 @@ impl TestSpace {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.root().join("home"))
+            .envs(std::env::var_os("RIBFLOW_CLAIMS").map(|form| ("RIBFLOW_CLAIMS", form)))
             .env("COLUMNS", "100")
             .envs(std::env::var_os("RIBFLOW_ISA").map(|cap| ("RIBFLOW_ISA", cap)))
             .stdin(Stdio::null());

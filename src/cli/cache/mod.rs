@@ -3,6 +3,7 @@
 
 mod adopt;
 mod choose;
+mod claims;
 mod du;
 mod forget;
 mod gc;
@@ -65,6 +66,7 @@ subcommands! {
         Du(du::DuArguments) => du::run,
         Forget(forget::ForgetArguments) => forget::run,
         Choose(choose::ChooseArguments) => choose::run,
+        Claims(claims::ClaimsArguments) => claims::run,
         Release(pins::ReleaseArguments) => pins::release,
         Stats(stats::StatsArguments) => stats::run,
     }
@@ -121,6 +123,7 @@ impl From<StoreError> for Failure {
                     "use one of {labels}; `ribflow cache pins` shows their workflow files"
                 ))
             }
+            StoreError::InUse { .. } => claims::in_use(&error),
             StoreError::PinName(_) => Self::usage("pin-name", error.to_string()),
             StoreError::NothingToPin { id } => Self::usage("nothing-to-pin", error.to_string())
                 .hint(format!("compute it with `ribflow run FILE '{id}'`")),

@@ -90,8 +90,18 @@ impl Heart {
     /// Removes the file at `path`, unless this process was found dead: the file goes through its
     /// folder.
     pub fn take(&self, path: &Path) -> io::Result<()> {
+        self.take_if(path, |_| true)
+    }
+
+    /// As [`Heart::take`], if the file `is_meant`. A client of a file server may have shown an earlier
+    /// file under that name: a rename is decided by the server.
+    pub fn take_if(&self, path: &Path, is_meant: impl Fn(&Path) -> bool) -> io::Result<()> {
         let aside = self.folder.join(format!("gone-{}", self.number()));
         calls::rename(path, &aside)?;
+        if !is_meant(&aside) {
+            // Unless another process has it since: then its former holder may run beside it.
+            let _ = calls::hard_link(&aside, path);
+        }
         // What stays there is swept with the folder.
         let _ = calls::remove_file(&aside);
         Ok(())

@@ -164,8 +164,13 @@ pub(super) enum Occupant {
 impl Occupant {
     /// Reads the file at `path`; `None` if there is none.
     pub fn at(path: &Path) -> io::Result<Option<Self>> {
+        Self::moved(path, path)
+    }
+
+    /// Reads the file at `place` that was at `path`.
+    pub fn moved(place: &Path, path: &Path) -> io::Result<Option<Self>> {
         let mut bytes = Vec::new();
-        let read = open_plain(path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
+        let read = open_plain(place).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
         match read {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),

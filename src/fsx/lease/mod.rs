@@ -58,6 +58,7 @@ const AT_FIRST: usize = 64;
 const CLEANING: &str = "cleaning";
 const TAKING: &str = "taking-";
 const RIGHT: &str = "right-";
+const NEXT: &str = "next-";
 
 /// The leases of one process in one store.
 #[derive(Debug)]
@@ -159,6 +160,19 @@ impl Leases {
 
     /// As [`Leases::try_acquire`], but waits for the holder.
     pub fn acquire(&self, path: &Path) -> io::Result<Lease> {
+        let next = next_at(path);
+        // Who waits goes first: otherwise one that takes it again and again would leave the others
+        // moments that their attempts miss.
+        if is_gone(&next)?
+            && let Some(lease) = self.try_acquire(path)?
+        {
+            return Ok(lease);
+        }
+        let _next = self.poll(&next)?;
+        self.poll(path)
+    }
+
+    fn poll(&self, path: &Path) -> io::Result<Lease> {
         let mut pauses = Pauses::default();
         loop {
             match self.try_acquire(path)? {
@@ -183,6 +197,7 @@ impl Leases {
     pub fn together(&self) -> io::Result<StandingLease> {
         let cleaning = self.folder.join(CLEANING);
         let mut pauses = Pauses::default();
+        let mut next = None;
         loop {
             // The marker first, and in the same folder, so that a client of a file server asks anew
             // for what it is about to look at. An exclusive holder looks in the other order.
@@ -193,6 +208,10 @@ impl Leases {
             let cleared = self.clear(&cleaning, &occupant, MOST_RIGHTS)?;
             drop(marker);
             if cleared.is_break() {
+                // No other exclusive holder begins before this one has had its turn.
+                if next.is_none() {
+                    next = Some(self.poll(&next_at(&cleaning))?);
+                }
                 pauses.wait();
             }
         }
@@ -223,6 +242,12 @@ impl Leases {
             }
         }
         Ok(living)
+    }
+
+    /// Whether a process that is not swept yet used leases.
+    pub fn were_used(tmp: &Path) -> bool {
+        let folders = entries(tmp).unwrap_or_default();
+        folders.iter().any(|folder| folder.join(HEART).is_file())
     }
 
     /// The file in the folder of a process whose time is that of its beginning.
@@ -320,7 +345,11 @@ impl Leases {
         // The former holder of the right may have removed it, and a third may have the lease. From
         // here on nobody else changes it while it is the dead one's.
         if Occupant::at(path)?.is_some_and(|now| now.id() == occupant.id()) {
-            match right.heart.take(path) {
+            let is_its = |place: &Path| match Occupant::moved(place, path) {
+                Ok(Some(moved)) => moved.id() == occupant.id(),
+                _ => true,
+            };
+            match right.heart.take_if(path, is_its) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
@@ -551,6 +580,12 @@ impl Pauses {
         };
         self.most = (self.most * 2).min(longest);
     }
+}
+
+/// The lease of the one that waits for the lease at `path`, and is the next.
+fn next_at(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!("{NEXT}{name}"))
 }
 
 /// The right to remove a lease of a dead holder.

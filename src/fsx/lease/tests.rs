@@ -146,6 +146,7 @@ fn what_is_no_lease_file_is_held_until_it_was_seen_for_long_enough() {
     assert!(one.try_acquire(&path).unwrap().is_none());
     assert_eq!(one.holder(&path).unwrap(), Some(None));
     drop(take_over(&one, &path));
+    assert!(place.names("claims").is_empty());
     // A folder of a process without a heart, and a file that nobody writes.
     fs::create_dir(place.0.path().join("tmp/process-00")).unwrap();
     fs::write(place.0.path().join("tmp/half"), "half").unwrap();

@@ -27,7 +27,8 @@ impl Store {
             self.remove_piece(&input.inventory.pieces[*index], input.young, tmp)?;
         }
         for index in &plan.outcomes {
-            self.remove_outcome(&input.inventory.outcomes[*index])?;
+            let Outcome { key, digest, .. } = &input.inventory.outcomes[*index];
+            self.remove_record(key, digest, tmp)?;
         }
         if !plan.outcomes.is_empty() {
             // Otherwise a power failure could lose the blobs and restore the records.
@@ -87,11 +88,12 @@ impl Store {
         &self,
         key: &Digest,
         record: &Digest,
+        tmp: &Path,
     ) -> Result<(), StoreError> {
         let folder = self.record_folder(key);
         let path = folder.join(file_name(record));
         fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
-        remove(&path)?;
+        self.remove_fenced(&path, tmp)?;
         for (name, path) in entries(&folder)? {
             if name.starts_with(&record.to_hex()) && name.ends_with(".sig") {
                 remove(&path)?;
@@ -109,8 +111,23 @@ impl Store {
         Ok(())
     }
 
-    fn remove_outcome(&self, outcome: &Outcome) -> Result<(), StoreError> {
-        self.remove_record(&outcome.key, &outcome.digest)
+    /// Removes a record. Where locks are leases, not if another process has taken this one for dead, and
+    /// so removed its folder `tmp`: the record may be in use again.
+    fn remove_fenced(&self, path: &Path, tmp: &Path) -> Result<(), StoreError> {
+        if !self.locks.reach_other_hosts() {
+            return remove(path);
+        }
+        let aside = tmp.join(path.file_name().unwrap_or_default());
+        match calls::rename(path, &aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && fsx::may_exist(path) => {
+                Err(StoreError::io(tmp)(error))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            renamed => {
+                renamed.map_err(StoreError::io(path))?;
+                remove(&aside)
+            }
+        }
     }
 
     /// Removes a blob unless another process has tried to write it since. A writer refreshes the

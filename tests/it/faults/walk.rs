@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use ribflow::digest::Digest;
 use ribflow::fsx::calls;
 use ribflow::fsx::faults::{Armed, Call, Fault, Seen, Survives, arm, idle};
 use ribflow::remote::names;
 use ribflow::store::check::{CheckReport, Fault as Damage};
-use ribflow::store::{Record, Store};
+use ribflow::store::{ClaimsForm, Record, Store};
 
 use super::operations::{self, Operation};
 use super::space::{self, State};
@@ -44,7 +45,7 @@ impl Walk {
         let (scene, calls) = Scene::new(operation);
         let mut walk = Self {
             calls: calls.len(),
-            stride: space::stride(scene.folder.path()),
+            stride: space::stride(scene.folder.path()) * sparse(),
             ..Self::default()
         };
         let mut number = 0;
@@ -60,6 +61,12 @@ impl Walk {
         }
         walk
     }
+}
+
+/// A walk tries one case of so many: `RIBFLOW_TEST_SPARSE`.
+fn sparse() -> usize {
+    let given = std::env::var("RIBFLOW_TEST_SPARSE").ok();
+    given.map_or(1, |text| text.parse().expect("one case of so many"))
 }
 
 /// Every fault that can meet this call; after the last call there can only be a power failure.
@@ -258,6 +265,15 @@ fn stores(root: &Path) -> Vec<std::path::PathBuf> {
         .collect()
 }
 
+/// What died without saying whose it is was seen for long enough.
+fn wait_for_the_dead(store: &Store) {
+    let begun = Instant::now();
+    while !store.users().unwrap().is_empty() {
+        assert!(begun.elapsed().as_secs() < 20, "{:?}", store.users());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 /// Garbage collection keeps what is in use, and no temporary file outlives its process.
 pub fn clean_after(root: &Path) {
     for folder in stores(root) {
@@ -265,6 +281,9 @@ pub fn clean_after(root: &Path) {
         space::age(&folder.join("objects"), true);
         space::age(&folder.join("records"), true);
         let store = Store::open(&folder).unwrap();
+        if store.claims_form() == ClaimsForm::Lease {
+            wait_for_the_dead(&store);
+        }
         operations::clean(&store, |_| true).unwrap();
         drop(store);
         let left: Vec<_> = fs::read_dir(folder.join("tmp")).unwrap().collect();
