@@ -35,7 +35,7 @@ use ribflow::stages::checkpoint::classes;
 use ribflow::stages::command::typed::{metrics, npy, plot, table};
 use ribflow::store::receipt::Receipt;
 use ribflow::store::{
-    Record, RecordIndex, StatCache, Store, check_environment_file, ignore, tensorfile,
+    ClaimsForm, Record, RecordIndex, StatCache, Store, check_environment_file, ignore, tensorfile,
 };
 use ribflow::workflow::graph::Graph;
 use ribflow::workflow::{LoadOptions, load};
@@ -54,6 +54,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("record", record),
     ("envelope", envelope),
     ("store", small_files),
+    ("leases", lease),
     ("indexes", indexes),
     ("weights", weights),
     ("tensors", tensors),
@@ -226,6 +227,29 @@ fn small_files(bytes: &[u8]) {
         journal::each_event(store, |_| ());
         place.write("other/store.json", bytes);
         drop(Store::identity(&place.folder.path().join("other")));
+    });
+}
+
+/// The lease of another process. What it names is no path, and what it says steers no terminal.
+fn lease(bytes: &[u8]) {
+    at(|place| {
+        let root = place.folder.path().join("leased");
+        if !root.exists() {
+            drop(Store::open(&root).expect("a new store"));
+            let changed = Store::change_claims(&root, ClaimsForm::Lease, |_| false);
+            changed.expect("nothing uses it");
+        }
+        let store = Store::open(&root).expect("a store");
+        let key = Digest::of(b"fuzz");
+        place.write(&format!("leased/claims/{key}"), bytes);
+        place.write("leased/tmp/other/heart", bytes);
+        if let Some(holder) = store.holder_of(&key) {
+            assert!(holder.to_string().is_ascii() && !holder.session.contains('/'));
+            assert!(!holder.to_string().contains(char::is_control));
+        }
+        drop(store.claim(&key).expect("a lease or none"));
+        drop(store.users().expect("a list"));
+        assert!(root.join("store.json").exists() && root.join("tmp/other").exists());
     });
 }
 

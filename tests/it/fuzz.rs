@@ -23,7 +23,7 @@ use ribflow::remote::statement;
 use ribflow::rng::Stream;
 use ribflow::stages::checkpoint::classes;
 use ribflow::stages::command::typed::{metrics, npy};
-use ribflow::store::Record;
+use ribflow::store::{ClaimsForm, Record, Store};
 use serde_json::json;
 
 use targets::{TARGETS, root};
@@ -71,6 +71,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             JOURNAL,
             "{\"format\":1,\"claims\":\"flock\",\"needs_ribflow\":\"0.1.0\"}",
         ]),
+        "leases" => lease(),
         "indexes" => index(),
         "weights" => files("tests/checkpoints", &[".pth", ".safetensors"]),
         "tensors" => files("tests/checkpoints", &["16.safetensors", "vit.safetensors"]),
@@ -358,6 +359,11 @@ fn reads_any_store() {
 }
 
 #[test]
+fn reads_any_leases() {
+    explore("leases");
+}
+
+#[test]
 fn reads_any_indexes() {
     explore("indexes");
 }
@@ -435,6 +441,18 @@ fn reads_any_requests() {
 #[test]
 fn reads_any_answers() {
     explore("answers");
+}
+
+/// A lease of this process.
+fn lease() -> Vec<Vec<u8>> {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("cache");
+    drop(Store::open(&root).unwrap());
+    Store::change_claims(&root, ClaimsForm::Lease, |_| false).unwrap();
+    let store = Store::open(&root).unwrap();
+    let key = Digest::of(b"fuzz");
+    let _claim = store.claim(&key).unwrap().unwrap();
+    vec![fs::read(root.join("claims").join(key.to_hex())).unwrap()]
 }
 
 /// A mutation of what is refused at its first byte would explore nothing.

@@ -402,6 +402,52 @@ fn the_command_shows_and_changes_the_form() {
     assert!(run(&["flock"]).expect(1).stderr.contains(&process));
 }
 
+/// Runs tests of this binary again, on stores of leases.
+fn again(filters: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(filters)
+        .args(["--nocapture", "--test-threads", "2"])
+        .env("RIBFLOW_CLAIMS", "lease")
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}{failed}");
+    said
+}
+
+#[test]
+fn the_suites_over_locks_hold_with_leases() {
+    let said = again(
+        &[
+            "store::processes::",
+            "keep::clean::nothing_is_lost_beside_publishers",
+            "keep::clean::killed_at_any_moment",
+            "keep::clean::other_process",
+            "engine::together::two_runs_at_once",
+            "engine::together::killed_runs",
+        ],
+        &[],
+    );
+    assert!(said.contains("test result: ok. 1"), "{said}");
+}
+
+/// With leases that are short, so that what died before it said whose it is goes soon.
+#[test]
+fn the_walks_over_faults_hold_with_leases() {
+    let said = again(
+        &[
+            "faults::a_blob_survives",
+            "faults::a_record_survives",
+            "faults::a_cleaning_survives",
+        ],
+        &[(LASTS_VARIABLE, "0.05"), ("RIBFLOW_TEST_SPARSE", "15")],
+    );
+    print!("{said}");
+    assert!(said.contains("test result: ok. 3 passed"), "{said}");
+}
+
 /// Whether a tool is there; prints a line if not. Under `RIBFLOW_TEST_ALL` that is a failure.
 fn can(tool: &str, arguments: &[&str]) -> bool {
     let tried = Command::new(tool)
