@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,6 +24,7 @@ use super::sharing;
 use super::stores;
 use crate::engine::join::{Invitation, JoinPlan, Role, WorkerRole, is_worker_name, read_plan};
 use crate::engine::{self, Accepting, RunOptions, RunResult};
+use crate::fsx::lease::this_host;
 use crate::stages;
 use crate::store::{BlobSource, Store};
 use crate::ui::paint::Paint;
@@ -65,6 +67,14 @@ pub struct JoinArguments {
     #[arg(long, value_name = "TIME", requires = "join", default_value = "5m")]
     pub idle: Age,
 
+    /// A folder on this machine's own disk for the folders in which nodes run, and for derived work:
+    /// "$TMPDIR" [default: in the store]
+    ///
+    /// Spares a store on a file server. Derived work (decoded images, features, logits) is then shared
+    /// by the workers of one machine.
+    #[arg(long, value_name = "DIR", requires = "join", visible_alias = "derived")]
+    pub scratch: Option<PathBuf>,
+
     /// Run only this node, by its id
     #[arg(long, value_name = "NODE", requires = "join")]
     pub only: Option<String>,
@@ -97,6 +107,7 @@ pub fn run(
     let (plan, owner) = read_plan(&store, run).map_err(|error| Failure::from_error(&error))?;
     trust(run, owner, &arguments.trust_users)?;
     check_build(&plan)?;
+    check_host(&store, &plan)?;
     take_environment(&plan.invitation)?;
     let registry = stages::registry();
     let graph = load::planned(&plan.invitation, &registry)?;
@@ -113,6 +124,16 @@ pub fn run(
             Some(exchange)
         }
     };
+    let mut executor = run::worker(
+        store.root(),
+        None,
+        &plan.invitation.remotes,
+        exchange.as_deref(),
+    )?;
+    if let Some(folder) = &arguments.scratch {
+        store.work_locally(folder)?;
+        executor.extend(["--local".into(), folder.into()]);
+    }
     let (leave, left) = watch::channel(false);
     let invitation = &plan.invitation;
     let options = RunOptions {
@@ -224,6 +245,20 @@ fn check_build(plan: &JoinPlan) -> Result<(), Failure> {
     let message = "the run was begun by another build of ribflow";
     Err(Failure::usage("other-build", message)
         .hint("start the worker with the program that runs the workflow"))
+}
+
+/// Refuses a store whose locks other hosts do not see.
+fn check_host(store: &Store, plan: &JoinPlan) -> Result<(), Failure> {
+    if store.locks().reach_other_hosts() || plan.host == this_host() {
+        return Ok(());
+    }
+    let store = super::locations::shown(store.root());
+    let message =
+        format!("the locks of the store {store} hold on one host, and the run is on another");
+    Err(Failure::usage("locks", message).hint(format!(
+        "while nothing uses the store: `ribflow cache claims lease --store {}`",
+        super::invocation::quoted(&store)
+    )))
 }
 
 /// Gives this process the variables of the plan. Threads may read the environment at any time, so it

@@ -38,6 +38,10 @@ pub struct WorkerArguments {
     #[arg(long, value_name = "DIR", hide = true)]
     pub beside: Option<PathBuf>,
 
+    /// A folder on this machine's own disk
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub local: Option<PathBuf>,
+
     /// A remote to fetch missing blobs from
     #[arg(long = "remote", value_name = "NAME", action = ArgAction::Append, hide = true)]
     pub remotes: Vec<String>,
@@ -78,6 +82,9 @@ pub fn run(
             look_at_remotes(&beside, &arguments.remotes)?;
             store.set_blob_source(Arc::new(FromStore(Arc::new(beside))));
         }
+    }
+    if let Some(folder) = &arguments.local {
+        store.work_locally(folder)?;
     }
     match engine::serve_worker(&store, &stages::registry()) {
         true => Ok(Exit::Done),

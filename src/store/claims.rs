@@ -17,6 +17,10 @@ pub struct Claim {
 }
 
 impl Claim {
+    pub(super) fn of(key: Digest, lock: HeldLock) -> Self {
+        Self { key, lock }
+    }
+
     pub fn key(&self) -> &Digest {
         &self.key
     }

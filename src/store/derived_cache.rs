@@ -122,7 +122,13 @@ impl DerivedCache<'_> {
     /// The right to compute a piece; `None` while another process computes it.
     pub fn claim(&self, key: &Digest, piece: usize) -> Result<Option<Claim>, StoreError> {
         let name = format!("{} {piece}", key.to_hex());
-        self.store.claim(&Digest::of(name.as_bytes()))
+        let name = Digest::of(name.as_bytes());
+        let Some(local) = self.store.local.get() else {
+            return self.store.claim(&name);
+        };
+        let lock = local.claim(&name.to_hex());
+        let lock = lock.map_err(StoreError::io(local.root()))?;
+        Ok(lock.map(|lock| Claim::of(name, lock)))
     }
 
     /// Whether a piece of `bytes` bytes of `key` may be stored; removes older sets to make room.
@@ -131,7 +137,7 @@ impl DerivedCache<'_> {
         if needed > self.budget.bytes || !self.disk_has_room(needed)? {
             return Ok(false);
         }
-        let root = self.store.root.join(DERIVED);
+        let root = self.root().join(DERIVED);
         let mut sets = sets(&root).map_err(StoreError::io(&root))?;
         let mut taken: u64 = sets.iter().map(|set| set.bytes).sum();
         sets.sort_by_key(|set| set.used);
@@ -159,10 +165,14 @@ impl DerivedCache<'_> {
         bytes: &[u8],
     ) -> Result<(), StoreError> {
         let folder = self.folder(key);
-        fsx::refuse_links(&self.store.root, &folder.join(ABOUT))
-            .map_err(StoreError::io(&folder))?;
+        fsx::refuse_links(self.root(), &folder.join(ABOUT)).map_err(StoreError::io(&folder))?;
         fsx::make_folders(&folder).map_err(StoreError::io(&folder))?;
-        let session = self.store.session_folder()?;
+        let session = match self.store.local.get() {
+            Some(local) => local
+                .session_folder()
+                .map_err(StoreError::io(local.root()))?,
+            None => self.store.session_folder()?,
+        };
         let label = folder.join(ABOUT);
         if !label.exists() {
             // Encoding two strings can't fail.
@@ -178,8 +188,8 @@ impl DerivedCache<'_> {
     }
 
     fn disk_has_room(&self, needed: u64) -> Result<bool, StoreError> {
-        let root = &self.store.root;
-        let disk = calls::space(root.as_path());
+        let root = self.root();
+        let disk = calls::space(root);
         let disk = disk.map_err(StoreError::io(root))?;
         let free = disk.f_bavail * disk.f_frsize;
         Ok(free > needed && free - needed > disk.f_blocks * disk.f_frsize / SPARE)
@@ -187,7 +197,15 @@ impl DerivedCache<'_> {
 
     fn folder(&self, key: &Digest) -> PathBuf {
         let hex = key.to_hex();
-        self.store.root.join(DERIVED).join(&hex[..2]).join(hex)
+        self.root().join(DERIVED).join(&hex[..2]).join(hex)
+    }
+
+    /// The folder that has the cache: of the store, or on this machine's own disk.
+    fn root(&self) -> &Path {
+        match self.store.local.get() {
+            Some(local) => local.root(),
+            None => &self.store.root,
+        }
     }
 
     fn path(&self, key: &Digest, piece: usize) -> PathBuf {

@@ -5,7 +5,7 @@
 //! derived from the files may be deleted at any time.
 //!
 //! ```text
-//! the folder      layout description prepare locking_form error session scratch    names, format, identity, form of locks; temporary files; scratch stores
+//! the folder      layout description prepare locking_form error session scratch local    names, format, identity, form of locks; temporary files; scratch stores
 //! blobs           objects incoming                                                 read-only files named by digest; bytes that arrive in pieces
 //! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
@@ -34,6 +34,7 @@ mod imagefolder;
 mod incoming;
 pub mod inventory;
 mod layout;
+mod local;
 mod locking_form;
 mod objects;
 mod packed;
@@ -98,6 +99,8 @@ pub struct Store {
     pieces: Mutex<HashMap<PathBuf, Stamp>>,
     /// Lists of images that must not be shared, as far as they were read.
     listed: Mutex<withheld::Lists>,
+    /// A folder on this machine's own disk.
+    local: OnceLock<local::LocalFolder>,
     /// The source of missing blobs.
     elsewhere: OnceLock<Arc<dyn BlobSource>>,
     /// Knows the revocations.
@@ -136,6 +139,7 @@ impl Store {
             verified: Mutex::default(),
             pieces: Mutex::default(),
             listed: Mutex::default(),
+            local: OnceLock::new(),
             elsewhere: OnceLock::new(),
             revocations: Mutex::default(),
             any_choice: false,

@@ -22,7 +22,12 @@ pub(super) struct Session {
 }
 
 impl Session {
-    fn start(tmp: &Path) -> io::Result<Self> {
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Begins a session in `tmp`, and sweeps those of dead processes of this host.
+    pub fn start(tmp: &Path) -> io::Result<Self> {
         fsx::make_folders(tmp)?;
         sweep(tmp)?;
         let folder = DraftFolder::new(tmp, "process-")?.keep();

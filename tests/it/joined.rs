@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ribflow::digest::check;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -581,4 +582,69 @@ fn a_worker_refuses_runs_of_others_and_of_other_builds() {
         "{refused}"
     );
     drop(run);
+}
+
+#[test]
+fn a_worker_of_another_host_needs_locks_that_reach_it() {
+    let crew = Crew::new(GRID);
+    let _run = crew.coordinator(&[]);
+    let path = crew
+        .space
+        .path(&format!("store/runs/{}/join.json", crew.plans()[0]));
+    let (mut plan, _) = check::read_document(&fs::read(&path).unwrap()).unwrap();
+    plan["host"] = "another-host".into();
+    fs::write(&path, check::document(&plan).unwrap()).unwrap();
+    let refused = crew
+        .space
+        .run(&["worker", "--store", "store", "--join"])
+        .expect(2);
+    assert!(refused.stderr.contains("hold on one host"), "{refused}");
+    assert!(
+        refused
+            .stderr
+            .contains("ribflow cache claims lease --store store"),
+        "{refused}"
+    );
+    plan["host"] = 3.into();
+    fs::write(&path, check::document(&plan).unwrap()).unwrap();
+    let refused = crew
+        .space
+        .run(&["worker", "--store", "store", "--join"])
+        .expect(1);
+    assert!(refused.stderr.contains("is not a plan"), "{refused}");
+}
+
+#[test]
+fn scratch_folders_may_be_on_another_disk_than_the_store() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "pwd >> $HOME/places"));
+    let mut run = crew.coordinator(&[]);
+    let disk = match fs::exists("/dev/shm") {
+        Ok(true) => tempfile::tempdir_in("/dev/shm").unwrap(),
+        _ => tempfile::tempdir().unwrap(),
+    };
+    let folder = disk.path().to_str().unwrap();
+    let mut worker = crew.worker("w", &["--scratch", folder]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    let places = crew.space.read("home/places");
+    assert!(
+        places.lines().all(|place| place.starts_with(folder)),
+        "{places}"
+    );
+    let own = fs::read_dir(disk.path())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
+    assert_eq!(
+        fs::metadata(&own).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
+    assert_eq!(
+        fs::read_dir(own.join("tmp")).unwrap().count(),
+        0,
+        "nothing is left behind"
+    );
+    crew.is_complete();
 }

@@ -177,7 +177,7 @@ impl Coordinator<'_> {
     }
 
     fn launch(&mut self, node: NodeIndex, key: Digest, threads: usize) -> Result<(), StartFailure> {
-        let scratch = self.store.scratch()?;
+        let scratch = self.store.work_folder()?;
         let job = self.job(node, key, threads, scratch.path().to_path_buf())?;
         let tiny = self.decide.is_tiny(node);
         match tiny {

@@ -11,7 +11,8 @@ use crate::contract::source::SourceShape;
 use crate::digest::{Digest, check};
 use crate::engine::EngineError;
 use crate::engine::journal;
-use crate::fsx;
+use crate::fsx::lease::this_host;
+use crate::fsx::{self};
 use crate::store::Store;
 
 /// The version of the plan's format that this build writes and reads.
@@ -62,6 +63,8 @@ pub struct JoinPlan {
     pub run: String,
     /// The digest of the program that runs it.
     pub build: Digest,
+    /// The host of that program.
+    pub host: String,
     pub invitation: Invitation,
     /// The digests of outside data, so that workers need not read it for keys.
     pub sources: Vec<PlannedSource>,
@@ -164,6 +167,7 @@ pub fn leave_plan(
         format: PLAN_FORMAT,
         run: run.to_string(),
         build: build()?,
+        host: this_host(),
         invitation: invitation.clone(),
         sources,
     };

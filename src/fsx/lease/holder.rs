@@ -263,6 +263,13 @@ impl Living<'_> {
     }
 }
 
+/// Identifies this host since its last start: its processes see each other's `flock`. Its name, where
+/// the system does not say more.
+pub fn this_host() -> String {
+    let Machine { host, boot, .. } = Machine::this();
+    if boot.is_empty() { host } else { boot }.clone()
+}
+
 /// This host.
 #[derive(Clone, Debug)]
 struct Machine {

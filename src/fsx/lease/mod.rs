@@ -33,7 +33,7 @@ use heart::{BEGUN, HEART, Heart};
 use holder::Occupant;
 use watch::Watch;
 
-pub use holder::Holder;
+pub use holder::{Holder, this_host};
 
 use super::calls;
 use super::plain::{entries, is_folder};
