@@ -305,11 +305,15 @@ impl Launcher for CommandLauncher {
         demands: &[Demand],
         joined: &[Joined],
     ) -> Result<Vec<Notice>, ClusterError> {
+        // What led to the failure was reported by the last call.
+        self.check()?;
         let now = self.begun.elapsed().as_secs_f64();
         let mut notices = Vec::new();
         self.learn(joined, now, &mut notices);
         self.look(now, &mut notices);
-        self.check()?;
+        if self.check().is_err() {
+            return Ok(notices);
+        }
         let classes: Vec<(&str, Standing)> = demands
             .iter()
             .map(|demand| (demand.class.name.as_str(), self.standing(demand)))

@@ -103,7 +103,8 @@ pub trait Launcher: Send {
     /// joined.
     ///
     /// # Errors
-    /// An error ends the run: places will not come without a change by the user.
+    /// An error ends the run: places will not come without a change by the user. The notices about what
+    /// led to it were returned by the call before.
     fn supply(
         &mut self,
         demands: &[Demand],

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::command::LaunchSettings;
-use super::slurm::{Pace, Patience, SlurmSettings};
+use super::slurm::{Pace, SlurmSettings};
 use super::supply::Limits;
 use crate::diag::{Diagnostic, Diagnostics, SourceText};
 use crate::fsx;
@@ -87,7 +87,7 @@ impl Site {
     pub fn pace(&self) -> Pace {
         Pace {
             limits: self.limits.clone(),
-            patience: Patience::default(),
+            ..Pace::default()
         }
     }
 

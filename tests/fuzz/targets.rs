@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::Duration;
 
+use ribflow::cluster::slurm::{facts, queue};
+use ribflow::cluster::{LaunchLine, Site};
 use ribflow::contract::source::{Source, SourceShape};
 use ribflow::diag::{Problems, SourceText, credentials, terminal};
 use ribflow::digest::Digest;
@@ -71,6 +73,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("text", text),
     ("requests", request),
     ("answers", answer),
+    ("scheduler", scheduler),
+    ("site", site),
 ];
 
 /// A folder of this thread, for readers of files, and a store in it.
@@ -545,5 +549,37 @@ pub fn root() -> PathBuf {
     match here.ends_with("tests/fuzz") {
         true => here.join("../.."),
         false => here.to_path_buf(),
+    }
+}
+
+/// What `squeue`, `sacct` and `scontrol` print: only jobs of the run are read, and no more than lines.
+fn scheduler(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().count();
+    for jobs in [
+        queue::read_queue(&text, "rf-r-"),
+        queue::read_accounts(&text, "rf-r-"),
+    ] {
+        assert!(jobs.len() <= lines);
+        assert!(jobs.iter().all(|job| job.name.starts_with("rf-r-")));
+    }
+    assert!(facts::partitions(&text).len() <= lines);
+    assert!(facts::nodes(&text).len() <= lines);
+    assert!(facts::settings(&text).len() <= lines);
+}
+
+/// The file of a site is read, or each of its problems is at a place in it.
+fn site(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    match Site::parse(SourceText::new("cluster.yaml", text)) {
+        Ok(site) => {
+            if let Some(launch) = &site.command.launch {
+                LaunchLine::parse(launch).unwrap();
+            }
+            assert!(site.limits.workers > 0 && site.slurm.poll > 0);
+        }
+        Err(problems) => assert!(!problems.0.is_empty()),
     }
 }

@@ -64,6 +64,8 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         .concat(),
         "lock" => texts(&[LOCK]),
         "config" => texts(&[CONFIG]),
+        "site" => texts(&[SITE]),
+        "scheduler" => texts(&[QUEUE, NODES]),
         "published" => files("workflows/published", &[".yaml"]),
         "record" | "envelope" => signed(target),
         "store" => texts(&[
@@ -135,6 +137,37 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
     seeds.extend(found.iter().map(|path| fs::read(path).unwrap()));
     seeds
 }
+
+/// Settings of a site.
+const SITE: &str = "\
+workers: 40
+work: 20m
+slurm:
+  partition: main
+  time: 2h
+  mem: 4GiB
+  options: [--nice=100]
+  setup: [module load cuda]
+  gpus: { gres: 'gpu:a100:{gpus}', time: 8h }
+command:
+  launch: hq submit --cpus {cpus} -- {worker}
+  join: 10m
+";
+
+/// Lines of `squeue` and `sacct`.
+const QUEUE: &str = "\
+91|90|0|PENDING|Resources||rf-r-cpu-ab12
+93|93|N/A|FAILED|NonZeroExitCode|n[1-2]|rf-r-gpu-x-cd34
+94|94|N/A|RUNNING|None|n1|a|b
+90_0|CANCELLED by 0|0:0|n1|rf-r-cpu-ab12
+";
+
+/// Lines of `scontrol`.
+const NODES: &str = "\
+PartitionName=main AllowAccounts=ALL AllowQos=normal,high Default=YES MaxTime=1-02:03:04 State=UP
+NodeName=n1 CPUTot=4 AvailableFeatures=a,b Gres=gpu:fake:2(S:0),gpu:b:1 OS=Linux #1 SMP @0  RealMemory=4000 State=IDLE
+MaxArraySize            = 1001
+";
 
 const LOCK: &str = "ribflow_lock: 1\ncheckpoints:\n- hub: a/b\n  revision: main\n  file: model.safetensors\n  commit: 0123456789012345678901234567890123456789\nsources:\n- node: images\n  source: root\n  parameters: 0000000000000000000000000000000000000000000000000000000000000001\n  digest: 0000000000000000000000000000000000000000000000000000000000000002\n  files: 3\n  bytes: 12\n";
 const CONFIG: &str = "remotes:\n  aachen:\n    url: s3://bucket/mini\n    endpoint: https://s3.lab.example\n    write: true\n    token_env: RIBFLOW_TOKEN\n    require: [aachen]\n    quorum: 1\n    recheck: 5%\n  bad:\n    url: https://user:hunter2@host/x\ntrust:\n  aachen: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\ncommands: []\nkey: kyoto\n";
@@ -336,6 +369,16 @@ fn reads_any_lock() {
 #[test]
 fn reads_any_config() {
     explore("config");
+}
+
+#[test]
+fn reads_any_site() {
+    explore("site");
+}
+
+#[test]
+fn reads_any_scheduler() {
+    explore("scheduler");
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod cli;
 mod cli_docs;
 mod cli_run;
 mod cli_terminal;
+mod cluster;
 mod command;
 mod compare;
 mod controls;

@@ -1,31 +1,44 @@
 //! How often Slurm is called: a controller serves all users of a cluster. Pure.
 
-/// Calls for which there is room after a time of rest.
-const BURST: f64 = 30.0;
-/// Calls for which an hour makes room. In any hour there are at most `BURST + PER_HOUR` calls.
-const PER_HOUR: f64 = 60.0;
-
-/// Room for calls.
-#[derive(Clone, Debug)]
-pub struct Budget {
-    room: f64,
-    at: f64,
+/// How many calls there may be. In any hour there are at most `burst + per_hour`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Calls {
+    /// Calls for which there is room after a time of rest.
+    pub burst: f64,
+    /// Calls for which an hour makes room.
+    pub per_hour: f64,
 }
 
-impl Default for Budget {
+impl Default for Calls {
     fn default() -> Self {
         Self {
-            room: BURST,
-            at: 0.0,
+            burst: 30.0,
+            per_hour: 60.0,
         }
     }
 }
 
+/// Room for calls.
+#[derive(Clone, Debug)]
+pub struct Budget {
+    calls: Calls,
+    room: f64,
+    at: f64,
+}
+
 impl Budget {
+    pub fn new(calls: Calls) -> Self {
+        Self {
+            calls,
+            room: calls.burst,
+            at: 0.0,
+        }
+    }
+
     /// Takes the room for a call at `now` (seconds) if that leaves room for `others` more.
     pub fn take(&mut self, now: f64, others: f64) -> bool {
-        let gained = (now - self.at).max(0.0) * PER_HOUR / 3600.0;
-        self.room = (self.room + gained).min(BURST);
+        let gained = (now - self.at).max(0.0) * self.calls.per_hour / 3600.0;
+        self.room = (self.room + gained).min(self.calls.burst);
         self.at = now.max(self.at);
         let is_room = self.room >= 1.0 + others;
         if is_room {
@@ -83,7 +96,7 @@ mod tests {
     #[test]
     fn no_hour_has_more_calls_than_the_limit() {
         // A run that asks every second for three hours.
-        let mut budget = Budget::default();
+        let mut budget = Budget::new(Calls::default());
         let calls: Vec<u32> = (0..3 * 3600)
             .filter(|second| budget.take(f64::from(*second), 0.0))
             .collect();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::ask::{self, Submitted};
-use super::budget::{Budget, Rhythm};
+use super::budget::{Budget, Calls, Rhythm};
 use super::queue::stuck;
 use super::settings::SlurmSettings;
 use super::submission::{Submission, prefix};
@@ -22,6 +22,7 @@ use crate::quantity;
 pub struct Pace {
     pub limits: Limits,
     pub patience: Patience,
+    pub calls: Calls,
 }
 
 /// Refusals one after another, with no worker alive, after which the run ends.
@@ -62,7 +63,7 @@ impl SlurmLauncher {
             line,
             settings,
             programs,
-            budget: Budget::default(),
+            budget: Budget::new(pace.calls),
             begun: Instant::now(),
             most_tasks: None,
             has_asked: false,
@@ -356,6 +357,8 @@ impl Launcher for SlurmLauncher {
         demands: &[Demand],
         joined: &[Joined],
     ) -> Result<Vec<Notice>, ClusterError> {
+        // What led to the failure was reported by the last call.
+        self.check()?;
         let mut notices = Vec::new();
         let events = self.workers.learn_joined(joined, self.now());
         self.report(events, &mut notices);
@@ -364,8 +367,9 @@ impl Launcher for SlurmLauncher {
         let wrote = |worker: &str| logs.log(worker).exists();
         let events = self.workers.judge(self.now(), &wrote);
         self.report(events, &mut notices);
-        self.check()?;
-        self.order(demands, &mut notices)?;
+        if self.check().is_ok() {
+            self.order(demands, &mut notices)?;
+        }
         Ok(notices)
     }
 

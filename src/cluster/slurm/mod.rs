@@ -18,6 +18,7 @@ mod settings;
 mod submission;
 mod workers;
 
+pub use budget::Calls;
 pub use launcher::{Pace, SlurmLauncher};
 pub use settings::{Request, SlurmSettings};
 pub use workers::Patience;

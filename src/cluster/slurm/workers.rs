@@ -114,6 +114,7 @@ pub enum What {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     pub running: usize,
+    /// Those that wait, and those whose end is not judged yet.
     pub queued: usize,
     pub queued_submissions: usize,
 }
@@ -137,6 +138,11 @@ impl Worker {
             (Is(_), None) => Life::Running,
             (Missing { .. }, None) => Life::Over,
         }
+    }
+
+    /// Whether it may have died before it claimed a node.
+    fn is_suspect(&self) -> bool {
+        self.life() == Life::Over && !self.claimed && self.presence != Some(Presence::Left)
     }
 
     /// Whether the queue has something to say about it.
@@ -380,11 +386,13 @@ fn event(class: &str, worker: &str, what: What) -> Event {
 fn count<'a>(batches: impl Iterator<Item = &'a Batch>) -> Counts {
     let mut counts = Counts::default();
     for batch in batches {
-        let lives = batch.workers.iter().filter(|worker| !worker.is_judged);
-        let lives: Vec<Life> = lives.map(Worker::life).collect();
-        let number = |life: Life| lives.iter().filter(|it| **it == life).count();
+        let open = batch.workers.iter().filter(|worker| !worker.is_judged);
+        let open: Vec<&Worker> = open.collect();
+        let number = |life: Life| open.iter().filter(|it| it.life() == life).count();
         counts.running += number(Life::Running);
         counts.queued += number(Life::Queued);
+        // Another would end as it did, unless the machine ended it: that is known later.
+        counts.queued += open.iter().filter(|it| it.is_suspect()).count();
         counts.queued_submissions += usize::from(number(Life::Queued) > 0);
     }
     counts

@@ -1,0 +1,10 @@
+//! Places for workers: at a real Slurm of our own, with several nodes on this machine, and by launch
+//! lines. The worker is a shell script that says what it does in a folder.
+
+mod accounting;
+mod commands;
+mod controller;
+mod nodes;
+mod private_slurm;
+mod queue;
+mod stand_in;

@@ -1,0 +1,145 @@
+//! Launch lines: a process of this machine, a detached one, lines that fail, and HyperQueue.
+
+use ribflow::cluster::{ClusterError, CommandLauncher, LaunchSettings, NoticeKind, Programs};
+
+use super::stand_in::{Coordinator, Workplace, class, demand, pace};
+use crate::servers::own_tool;
+
+fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
+    let settings = LaunchSettings {
+        launch: launch.to_string(),
+        join,
+        mem: None,
+        time: Some(3600),
+        limits: pace().limits,
+    };
+    CommandLauncher::new(place.line("r1"), settings, Programs::default()).unwrap()
+}
+
+/// A launch line may live as long as its worker (`ssh`), or end at once (`qsub`).
+#[test]
+fn workers_are_launched_in_the_foreground_and_detached() {
+    for launch in [
+        "{worker}",
+        "sh -c 'setsid {worker} >{log} 2>&1 </dev/null &'",
+    ] {
+        let place = Workplace::new("serve");
+        let mut coordinator = Coordinator::new(launcher(&place, launch, 30.0), &place);
+        let demands = [demand(class("cpu", 2), 3)];
+        coordinator.until(&demands, |_| place.here() == 3);
+        coordinator.go_on(&demands, 2);
+        assert_eq!(place.files("pid").len(), 3);
+        let line = place.files("line").values().next().unwrap().clone();
+        assert!(
+            line.contains("--cpus 2 --gpus 0 --mem 104857600 --time 3600"),
+            "{line}"
+        );
+        place.enough();
+        coordinator.until(&[], |_| place.here() == 0);
+        coordinator.go_on(&[], 1);
+        let kinds: Vec<NoticeKind> = coordinator.notices.iter().map(|it| it.kind).collect();
+        assert_eq!(kinds, [NoticeKind::Submitted], "{:?}", coordinator.notices);
+    }
+}
+
+/// A line that fails is a refusal, which pauses and in the end ends the run.
+#[test]
+fn a_launch_line_that_fails_is_a_refusal() {
+    let place = Workplace::new("serve");
+    let line = "sh -c 'echo no such queue: {name} >&2; exit 3' {worker}";
+    let mut coordinator = Coordinator::new(launcher(&place, line, 30.0), &place);
+    let error = coordinator.until_error(&[demand(class("cpu", 1), 1)]);
+    assert!(matches!(error, ClusterError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("no such queue: cpu-"), "{error}");
+    assert!(coordinator.has_said(NoticeKind::Refused, "exit status: 3"));
+
+    let mut missing = Coordinator::new(launcher(&place, "ribflow-none {worker}", 30.0), &place);
+    let error = missing.until_error(&[demand(class("cpu", 1), 1)]);
+    assert!(matches!(error, ClusterError::Program { .. }), "{error}");
+}
+
+/// Accepted, and never seen: lost, and after three of them the run ends.
+#[test]
+fn launched_workers_that_never_join_end_the_launching() {
+    let place = Workplace::new("serve");
+    let mut coordinator = Coordinator::new(launcher(&place, "echo {worker}", 0.5), &place);
+    let error = coordinator.until_error(&[demand(class("cpu", 1), 1)]);
+    assert!(
+        matches!(error, ClusterError::NeverJoined { count: 3, .. }),
+        "{error}"
+    );
+    assert!(error.to_string().contains("worker.sh"), "{error}");
+    assert!(coordinator.has_said(NoticeKind::Lost, "has not joined within"));
+}
+
+/// Workers die before they claim a node.
+#[test]
+fn launched_workers_that_claim_nothing_end_the_launching() {
+    let place = Workplace::new("join-and-die");
+    let mut coordinator = Coordinator::new(launcher(&place, "{worker}", 30.0), &place);
+    let error = coordinator.until_error(&[demand(class("cpu", 1), 5)]);
+    assert!(matches!(error, ClusterError::Died { .. }), "{error}");
+    assert!(error.to_string().contains("shall join-and-die"), "{error}");
+}
+
+/// A server and a worker of HyperQueue, and a stand-in for `hq submit`, which its Python package does
+/// not have: each file in a folder is a command line to submit.
+const HYPERQUEUE: &str = r#"
+import os, shlex, sys, time
+from hyperqueue import Job, LocalCluster
+from hyperqueue.cluster import WorkerConfig
+
+folder = sys.argv[1]
+with LocalCluster() as cluster:
+    cluster.start_worker(WorkerConfig(cores=2))
+    client = cluster.client()
+    print("ready", flush=True)
+    while not os.path.exists(f"{folder}/stop"):
+        for name in sorted(os.listdir(folder)):
+            if name.endswith(".job"):
+                path = f"{folder}/{name}"
+                words = open(path).read().split("\0")[:-1]
+                job = Job()
+                job.program(words, stdout=f"{path}.out", stderr=f"{path}.err")
+                client.submit(job)
+                os.rename(path, f"{path}.submitted")
+        time.sleep(0.1)
+"#;
+
+#[test]
+fn a_launch_line_reaches_hyperqueue() {
+    let how = "target/test-tools/venv/bin/pip install hyperqueue";
+    let Some(python) = own_tool(&["hyperqueue-python"], how) else {
+        return;
+    };
+    let place = Workplace::new("serve");
+    let space = &place.space;
+    let server = space.write("server.py", HYPERQUEUE);
+    let spool = space.path("spool");
+    std::fs::create_dir_all(&spool).unwrap();
+    let submit = "#!/bin/sh\nfolder=$1; shift; [ \"$1\" = -- ] && shift\n\
+                  printf '%s\\0' \"$@\" > \"$folder/new-$$\" && mv \"$folder/new-$$\" \"$folder/$$.job\"\n";
+    let submit = space.write("submit.sh", submit);
+    let mut process = std::process::Command::new(python)
+        .arg(&server)
+        .arg(&spool)
+        .current_dir(space.root())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::fs::File::create(space.path("server.log")).unwrap())
+        .stderr(std::fs::File::create(space.path("server.err")).unwrap())
+        .spawn()
+        .unwrap();
+    let launch = format!("sh {} {} -- {{worker}}", submit.display(), spool.display());
+    let mut coordinator = Coordinator::new(launcher(&place, &launch, 60.0), &place);
+    // Two cores: two workers run, the third waits for one of them.
+    let demands = [demand(class("cpu", 1), 3)];
+    coordinator.until(&demands, |_| place.here() == 2);
+    coordinator.go_on(&demands, 2);
+    assert_eq!(place.here(), 2);
+    place.enough();
+    coordinator.until(&[], |_| place.files("left").len() == 3);
+    std::fs::write(spool.join("stop"), "").unwrap();
+    process.wait().unwrap();
+    let kinds: Vec<NoticeKind> = coordinator.notices.iter().map(|it| it.kind).collect();
+    assert_eq!(kinds, [NoticeKind::Submitted], "{:?}", coordinator.notices);
+}
