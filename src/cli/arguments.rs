@@ -81,6 +81,7 @@ subcommands! {
         Remote(super::remote::RemoteArguments) => super::remote::run,
         Revoke(super::revoke::RevokeArguments) => super::revoke::run,
         Serve(super::serve::ServeArguments) => super::serve::run,
+        Slurm(super::slurm::SlurmArguments) => super::slurm::run,
         Data(super::data::DataArguments) => super::data::run,
         Kinds(super::kinds::KindsArguments) => super::kinds::run,
         Models(super::models::ModelsArguments) => super::models::run,

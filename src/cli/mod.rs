@@ -67,6 +67,7 @@ mod shared_run;
 mod sharing;
 mod shell;
 mod shells;
+mod slurm;
 mod status;
 mod stores;
 mod target;

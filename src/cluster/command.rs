@@ -34,7 +34,7 @@ pub struct LaunchSettings {
 }
 
 /// Refusals one after another, with no worker alive, after which the run ends.
-const REFUSALS: i32 = 4;
+const REFUSALS: usize = 4;
 
 /// Starts workers by a launch line.
 pub struct CommandLauncher {
@@ -48,6 +48,8 @@ pub struct CommandLauncher {
     workers: BTreeMap<String, Launched>,
     /// Workers that did not join, one after another.
     never_joined: usize,
+    /// Launch lines that failed, one after another.
+    refusals: usize,
 }
 
 struct Launched {
@@ -85,6 +87,7 @@ impl CommandLauncher {
             begun: Instant::now(),
             workers: BTreeMap::new(),
             never_joined: 0,
+            refusals: 0,
         })
     }
 
@@ -100,6 +103,7 @@ impl CommandLauncher {
             }
             if worker.stage == Stage::Launched {
                 self.never_joined = 0;
+                self.refusals = 0;
             }
             let was_over = worker.stage == Stage::Over;
             worker.stage = match one.presence {
@@ -139,6 +143,7 @@ impl CommandLauncher {
             }
             if let Some(status) = refused {
                 worker.stage = Stage::Over;
+                self.refusals += 1;
                 let pause = self.supply.refused(&worker.class, now);
                 let said = last_line(&tail(&launch_log(&self.line, name)));
                 let message = format!(
@@ -175,12 +180,13 @@ impl CommandLauncher {
             .workers
             .values()
             .any(|worker| worker.stage != Stage::Over);
-        let refused = last().filter(|(_, worker)| self.supply.refusals(&worker.class) >= REFUSALS);
-        match refused {
-            Some((name, worker)) if !is_alive => Err(ClusterError::Refused {
-                class: worker.class.clone(),
-                message: last_line(&tail(&launch_log(&self.line, name))),
-            }),
+        match last() {
+            Some((name, worker)) if self.refusals >= REFUSALS && !is_alive => {
+                Err(ClusterError::Refused {
+                    class: worker.class.clone(),
+                    message: last_line(&tail(&launch_log(&self.line, name))),
+                })
+            }
             _ => Ok(()),
         }
     }

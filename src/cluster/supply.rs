@@ -175,13 +175,19 @@ impl Supply {
     pub fn ended(&mut self, class: &str, ending: Ending, now: f64) {
         match ending {
             Ending::Served | Ending::Machine { claimed: true } => {}
-            // Another place at once would be lost as this one was.
-            Ending::Machine { claimed: false } => {
-                if !self.pauses(class, now) {
-                    self.refused(class, now);
-                }
+            // Another place at once would be lost, or in vain, as this one was.
+            Ending::Machine { claimed: false } => self.pause(class, now),
+            Ending::Unclaimed => {
+                self.deaths += 1;
+                self.pause(class, now);
             }
-            Ending::Unclaimed => self.deaths += 1,
+        }
+    }
+
+    fn pause(&mut self, class: &str, now: f64) {
+        // Workers of one submission end together.
+        if !self.pauses(class, now) {
+            self.refused(class, now);
         }
     }
 

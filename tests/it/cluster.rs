@@ -2,6 +2,7 @@
 //! lines. The worker is a shell script that says what it does in a folder.
 
 mod accounting;
+mod check;
 mod commands;
 mod controller;
 mod nodes;

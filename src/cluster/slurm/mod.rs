@@ -7,12 +7,15 @@
 //! launching launcher submission settings  the launcher; what sbatch is given; settings of the site
 //! deciding  workers budget                what Slurm and the store say of workers; how often Slurm is asked (pure)
 //! asking    ask queue facts               calls; what squeue, sacct and scontrol print
+//! checking  check probe                   what a cluster would refuse; a job that looks around
 //! ```
 
 mod ask;
 mod budget;
+pub mod check;
 pub mod facts;
 mod launcher;
+pub mod probe;
 pub mod queue;
 mod settings;
 mod submission;

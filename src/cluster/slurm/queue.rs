@@ -24,6 +24,8 @@ pub struct Job {
 pub enum State {
     Queued,
     Running,
+    /// Its processes have ended; how is known later.
+    Completing,
     /// It ended with success.
     Done,
     /// It ended by itself, as the text says: `failed`, `ran out of memory`.
@@ -41,8 +43,10 @@ impl State {
         match word {
             "PENDING" | "CONFIGURING" | "REQUEUED" | "REQUEUE_FED" | "REQUEUE_HOLD"
             | "RESV_DEL_HOLD" => Self::Queued,
-            "RUNNING" | "COMPLETING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT"
-            | "RESIZING" => Self::Running,
+            "RUNNING" | "SUSPENDED" | "STOPPED" | "SIGNALING" | "STAGE_OUT" | "RESIZING" => {
+                Self::Running
+            }
+            "COMPLETING" => Self::Completing,
             "COMPLETED" => Self::Done,
             "FAILED" | "SPECIAL_EXIT" => Self::Failed("failed".to_string()),
             "OUT_OF_MEMORY" => Self::Failed("ran out of memory".to_string()),

@@ -54,13 +54,16 @@ impl Submission<'_> {
 
     /// Minutes that the job may run.
     pub fn minutes(&self) -> u64 {
-        let time = self.request().time;
+        Self::minutes_of(self.settings, self.class)
+    }
+
+    /// Minutes that a job of `class` may run.
+    pub fn minutes_of(settings: &SlurmSettings, class: &PlaceClass) -> u64 {
+        let time = settings.request(class).time;
         // Some time to start, and to find out that it ends.
-        let needed = self.class.time.map_or(0, |time| time + 2 * WARNING);
-        let time = time
-            .max(needed)
-            .min(self.settings.max_time.unwrap_or(u64::MAX));
-        time.div_ceil(60).max(1)
+        let needed = class.time.map_or(0, |time| time + 2 * WARNING);
+        let most = settings.max_time.unwrap_or(u64::MAX);
+        time.max(needed).min(most).div_ceil(60).max(1)
     }
 
     /// What the class asks for, as options of `sbatch`.

@@ -441,7 +441,8 @@ impl Worker {
         if now < ended + patience.settle {
             return Vec::new();
         }
-        let Some(found) = self.verdict(job_name, name, ended, polled, wrote) else {
+        let Some(found) = self.verdict(job_name, name, (ended, patience.settle), polled, wrote)
+        else {
             return Vec::new();
         };
         self.is_judged = true;
@@ -454,7 +455,7 @@ impl Worker {
         &self,
         job_name: &str,
         name: &str,
-        ended: f64,
+        (ended, settle): (f64, f64),
         polled: Option<f64>,
         wrote: &dyn Fn(&str) -> bool,
     ) -> Option<Vec<What>> {
@@ -477,8 +478,9 @@ impl Worker {
                 (None, true) => own("ended, and Slurm does not know how"),
                 _ => vec![machine("disappeared")],
             },
-            // Its heart has stopped, and Slurm does not know yet.
-            _ if polled.is_none_or(|polled| polled <= ended) => return None,
+            JobKnowledge::Is(State::Completing) => return None,
+            // Its heart has stopped, and Slurm may not know yet.
+            _ if polled.is_none_or(|polled| polled < ended + settle) => return None,
             _ => vec![
                 machine("has stopped, although Slurm says that it runs"),
                 What::Ghost {

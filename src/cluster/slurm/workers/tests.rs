@@ -166,7 +166,11 @@ fn a_heart_that_stops_while_slurm_sees_a_job_is_cancelled() {
     workers.learn_joined(&[joined(0, true, Presence::Lost)], 100.0);
     assert_eq!(counts(&workers), (0, 0));
     assert!(workers.is_open());
-    // The queue is asked first.
+    // The queue is asked first, and Slurm may be late.
+    assert_eq!(verdicts(&mut workers, 200.0, true), []);
+    workers.learn_queue(&[job(0, State::Completing)], 101.0);
+    assert_eq!(verdicts(&mut workers, 200.0, true), []);
+    workers.learn_queue(&[job(0, State::Running)], 102.0);
     assert_eq!(verdicts(&mut workers, 200.0, true), []);
     workers.learn_queue(&[job(0, State::Running)], 201.0);
     let found = verdicts(&mut workers, 202.0, true);
