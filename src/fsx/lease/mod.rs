@@ -52,7 +52,7 @@ const ATTEMPTS: usize = 20;
 const MOST_RIGHTS: usize = 8;
 /// How many other processes a process looks after. Each has others for neighbours, so that the
 /// whole ring is watched.
-const NEIGHBOURS: usize = 8;
+const NEIGHBOURS: usize = 2;
 /// How many it looks at when it begins.
 const AT_FIRST: usize = 64;
 const CLEANING: &str = "cleaning";

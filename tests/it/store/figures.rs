@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use ribflow::contract::source::{ImageSelection, Source, SourceShape};
-use ribflow::store::StatCache;
+use ribflow::store::{ClaimsForm, StatCache};
 
 use super::*;
 
@@ -44,6 +44,66 @@ fn records() {
         timed("chosen of 500 keys", || {
             assert!(keys.iter().all(|key| store.chosen(key).unwrap().is_some()));
         });
+    }
+}
+
+/// Both forms of locks, in turn.
+#[test]
+#[ignore = "prints timings"]
+fn locks() {
+    const THREADS: usize = 16;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let forms = [ClaimsForm::Flock, ClaimsForm::Lease];
+    let roots = forms.map(|form| {
+        let root = folder.path().join(form.word());
+        drop(Store::open(&root).unwrap());
+        Store::change_claims(&root, form, |_| false).unwrap();
+        root
+    });
+    for round in 0..3 {
+        for (form, root) in forms.iter().zip(&roots) {
+            let store = Store::open(root).unwrap();
+            store.scratch().unwrap();
+            let keys: Vec<Digest> = (0..1000)
+                .map(|index| recipe(&index.to_string()).key())
+                .collect();
+            timed(&format!("{form}: 1,000 claims taken and released"), || {
+                for key in &keys {
+                    drop(store.claim(key).unwrap().unwrap());
+                }
+            });
+            timed(
+                &format!("{form}: 1,000 times the lock on the store, shared"),
+                || {
+                    for _ in &keys {
+                        drop(store.taking().unwrap());
+                    }
+                },
+            );
+            let made: Vec<(Store, Vec<Record>)> = (0..THREADS)
+                .map(|thread| {
+                    let store = Store::open(root).unwrap();
+                    let name = |index: usize| format!("{round} {thread} {index}");
+                    let records = (0..20).map(|index| record(&store, &name(index), &[b"x"], 1.0));
+                    let records = records.collect();
+                    (store, records)
+                })
+                .collect();
+            timed(
+                &format!("{form}: {THREADS} publishers of 20 records, one by one"),
+                || {
+                    std::thread::scope(|scope| {
+                        for (store, records) in &made {
+                            scope.spawn(move || {
+                                for record in records {
+                                    store.publish(std::slice::from_ref(record)).unwrap();
+                                }
+                            });
+                        }
+                    });
+                },
+            );
+        }
     }
 }
 
