@@ -153,19 +153,16 @@ impl Beneath {
     }
 
     /// Removes the temporary files of processes that have died from a folder. Keeps files that
-    /// [`Beneath::temporary`] has not named if they are younger than `others`.
-    pub fn sweep(&self, folder: &str, others: Duration) -> io::Result<()> {
+    /// [`Beneath::temporary`] has named if they are younger than `own`, and other ones if they are
+    /// younger than `others`.
+    pub fn sweep(&self, folder: &str, own: Duration, others: Duration) -> io::Result<()> {
         let names = match self.names(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             names => names?,
         };
         let opened = self.folder(folder)?;
         for (name, is_folder) in names {
-            let age = if is_random_name(&name) {
-                Duration::ZERO
-            } else {
-                others
-            };
+            let age = if is_random_name(&name) { own } else { others };
             if !is_folder && is_abandoned(&opened, &name, age) {
                 // Another process may be sweeping too.
                 let _ = calls::remove_file_at(&opened, &name);
@@ -380,10 +377,13 @@ mod tests {
         for name in [dead, "probe-1", "another"] {
             fs::write(at(name), "half").unwrap();
         }
-        below.sweep("tmp", Duration::from_secs(3600)).unwrap();
+        let hour = Duration::from_secs(3600);
+        below.sweep("tmp", hour, hour).unwrap();
+        assert!(at(dead).exists());
+        below.sweep("tmp", Duration::ZERO, hour).unwrap();
         assert!(!at(dead).exists());
         assert!(at(&alive.name).exists() && at("probe-1").exists() && at("another").exists());
-        below.sweep("tmp", Duration::ZERO).unwrap();
+        below.sweep("tmp", Duration::ZERO, Duration::ZERO).unwrap();
         assert!(at(&alive.name).exists() && !at("probe-1").exists() && !at("another").exists());
         drop(alive);
         assert_eq!(fs::read_dir(space.path().join("tmp")).unwrap().count(), 0);

@@ -11,6 +11,7 @@ use super::transport::{Content, Created, Part, Remote, RemoteError};
 use crate::digest::Digest;
 use crate::fsx::calls::File;
 use crate::fsx::{self, Beneath, Stamp, Temporary};
+use crate::store::{ClaimsForm, Store};
 
 /// What names of records begin with.
 const RECORDS: &str = "records/";
@@ -52,7 +53,12 @@ impl FolderRemote {
         let below = self.below()?;
         if !self.swept.swap(true, Ordering::Relaxed) {
             // Leftovers that can't be swept only take space.
-            let _ = below.sweep(TMP, OTHERS);
+            // A lock on a file says nothing about other hosts.
+            let own = match Store::form_at(&self.root) {
+                Some(ClaimsForm::Lease) => OTHERS,
+                _ => Duration::ZERO,
+            };
+            let _ = below.sweep(TMP, own, OTHERS);
         }
         Ok(below)
     }

@@ -349,6 +349,12 @@ impl Store {
         Ok(id)
     }
 
+    /// The form of the locks of the store at `root`; `None`: there is none, or it can't be read.
+    pub fn form_at(root: &Path) -> Option<ClaimsForm> {
+        let description = Description::read(root).ok().flatten();
+        description.map(|description| description.claims)
+    }
+
     /// The form of the store's locks.
     pub fn claims_form(&self) -> ClaimsForm {
         match self.locks {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ribflow::digest::Digest;
 use ribflow::rng::Stream;
 use ribflow::store::gc::GcOptions;
-use ribflow::store::{Blobs, Store};
+use ribflow::store::{Blobs, ClaimsForm, Store};
 
 use crate::faults::space::age;
 use crate::servers::is_root;
@@ -136,6 +136,7 @@ impl Lab {
             .current_dir(self.space.path(&place.to_string()))
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(std::env::var_os("RIBFLOW_CLAIMS").map(|form| ("RIBFLOW_CLAIMS", form)))
             .env("HOME", self.space.path(&format!("home-{user}")))
             .stdin(Stdio::null())
             .stdout(Stdio::null());
@@ -303,7 +304,15 @@ fn many_coordinators_collections_and_exchanges_share_a_store() {
         lab.finish(&mut lab.command(user, "cache", &["run", "w.yaml", "--set", &set]));
     }
     // This process has the store open, too.
-    assert!(count(&tmp) <= 1, "{}", count(&tmp));
+    let left = fs::read_dir(&tmp).unwrap().flatten();
+    // Where locks are leases, a process that died before it said whose folder it has made is watched
+    // for longer.
+    let is_leased = store.claims_form() == ClaimsForm::Lease;
+    let left: Vec<PathBuf> = left
+        .map(|entry| entry.path())
+        .filter(|path| !is_leased || count(path) > 0)
+        .collect();
+    assert!(left.len() <= 1, "{left:?}");
     lab.finish(&mut lab.command(0, "cache", &["cache", "gc"]));
     assert_eq!(count(&store.root().join("claims")), 0);
 }

@@ -55,7 +55,7 @@ impl Heart {
         look: impl Fn() -> bool + Send + 'static,
     ) -> io::Result<Self> {
         fsx::make_folders(tmp)?;
-        let folder = DraftFolder::new(tmp, "process-")?;
+        let folder = DraftFolder::new(tmp, &holder::prefix())?;
         // Other users of the store must be able to sweep it.
         fsx::open_as(folder.path(), tmp);
         let name = folder.path().file_name().unwrap_or_default();
@@ -100,7 +100,7 @@ impl Heart {
         calls::rename(path, &aside)?;
         if !is_meant(&aside) {
             // Unless another process has it since: then its former holder may run beside it.
-            let _ = calls::hard_link(&aside, path);
+            let _ = calls::rename_new(&aside, path);
         }
         // What stays there is swept with the folder.
         let _ = calls::remove_file(&aside);

@@ -118,7 +118,7 @@ impl Holder {
         };
         let lasts = field("lasts")?.parse().ok()?;
         Some(Self {
-            session: word("session", 64).filter(|name| is_session(name))?,
+            session: word("session", 80).filter(|name| is_session(name))?,
             host: word("host", 255)?,
             pid: field("pid")?.parse().ok()?,
             user: field("user")?.parse().ok()?,
@@ -141,14 +141,45 @@ impl Holder {
         if self.pid == std::process::id() {
             return !living().contains(&self.session);
         }
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
-            return false;
-        };
-        if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) {
-            return true;
-        }
-        // Where the table of processes can't be read, the beats decide.
-        process(self.pid).is_some_and(|it| it.has_ended || it.started != self.started)
+        has_ended(self.pid, self.started)
+    }
+}
+
+/// Whether a process of this host has ended.
+fn has_ended(number: u32, started: u64) -> bool {
+    let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else {
+        return false;
+    };
+    if rustix::process::test_kill_process(pid) == Err(Errno::SRCH) {
+        return true;
+    }
+    // Where the table of processes can't be read, the beats decide.
+    process(number).is_some_and(|it| it.has_ended || it.started != started)
+}
+
+/// What the name of a folder of this process begins with. It says whose the folder is before its
+/// heart does.
+pub(super) fn prefix() -> String {
+    let pid = std::process::id();
+    let started = process(pid).map_or(0, |process| process.started);
+    format!("{PREFIX}{}{pid:08x}{started:016x}", Machine::this().tag())
+}
+
+/// Whether the process that a folder is named after is known to have ended on this host.
+pub(super) fn named_has_ended(name: &str) -> bool {
+    let this = Machine::this();
+    let tag = this.tag();
+    let rest = name.strip_prefix(PREFIX).filter(|_| is_session(name));
+    let rest = rest.and_then(|digits| digits.strip_prefix(&tag));
+    let Some(rest) = rest.filter(|rest| rest.len() >= 24 && !this.boot.is_empty()) else {
+        return false;
+    };
+    let pid = u32::from_str_radix(&rest[..8], 16).ok();
+    let started = u64::from_str_radix(&rest[8..24], 16).ok();
+    match (pid, started) {
+        // A thread of this process may be about to begin there.
+        (Some(pid), Some(started)) => pid != std::process::id() && has_ended(pid, started),
+        _ => false,
     }
 }
 
@@ -222,7 +253,7 @@ pub(super) const BEATS_AT: u64 = HEAD.len() as u64 + 1 + "beats ".len() as u64;
 pub(super) fn is_session(name: &str) -> bool {
     let digits = name.strip_prefix(PREFIX);
     digits.is_some_and(|digits| {
-        (1..=48).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        (1..=64).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
 }
 
@@ -280,6 +311,12 @@ struct Machine {
 }
 
 impl Machine {
+    /// Eight digits for the host since its last start, and its namespace.
+    fn tag(&self) -> String {
+        let both = format!("{} {}", self.boot, self.namespace);
+        Digest::of(both.as_bytes()).to_hex()[..8].to_string()
+    }
+
     fn this() -> &'static Self {
         static THIS: OnceLock<Machine> = OnceLock::new();
         THIS.get_or_init(|| {
@@ -387,5 +424,12 @@ mod tests {
         assert!(other.has_died_here());
         other.started = process(other.pid).unwrap().started;
         assert!(!other.has_died_here());
+        // By the name of its folder.
+        let own = prefix() + "0123456789abcdef";
+        assert!(is_session(&own) && !named_has_ended(&own));
+        let number = format!("{:08x}", std::process::id());
+        let dead = own.replacen(&number, &format!("{:08x}", child.id()), 1);
+        assert!(named_has_ended(&dead), "{dead}");
+        assert!(!named_has_ended("process-00") && !named_has_ended("other"));
     }
 }

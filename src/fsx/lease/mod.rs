@@ -15,28 +15,34 @@
 //! A process that was only suspended can't change a lease any more, since its folder is gone. What it
 //! does besides must be harmless, or go through its folder, too.
 
+mod guards;
 mod heart;
 mod holder;
+mod pauses;
+mod probe;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use guards::Held;
 use heart::{BEGUN, HEART, Heart};
 use holder::Occupant;
+use pauses::Pauses;
 use watch::Watch;
 
+pub use guards::{Lease, Marker, StandingLease};
 pub use holder::{Holder, this_host};
+pub use probe::check;
 
 use super::calls;
-use super::plain::{entries, is_folder};
+use super::plain::entries;
 use super::removal::remove_tree;
 use crate::digest::Digest;
 use crate::fsx;
@@ -82,39 +88,6 @@ impl fmt::Debug for Confirm {
     fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
         formatter.write_str("a check")
     }
-}
-
-#[derive(Debug, Default)]
-struct Held(Mutex<HashSet<PathBuf>>);
-
-/// An exclusive lease: held until it is dropped, until its process dies, or until another process
-/// has taken this one for dead.
-#[derive(Debug)]
-pub struct Lease {
-    heart: Arc<Heart>,
-    path: PathBuf,
-    _turn: Turn,
-}
-
-/// A shared lease, or an exclusive one that has waited for all shared ones.
-#[derive(Debug)]
-pub enum StandingLease {
-    Shared(Marker),
-    Alone(Lease),
-}
-
-/// The file of a shared lease.
-#[derive(Debug)]
-pub struct Marker {
-    heart: Arc<Heart>,
-    path: PathBuf,
-}
-
-/// One thread of this process at a time tries a path.
-#[derive(Debug)]
-struct Turn {
-    held: Arc<Held>,
-    path: PathBuf,
 }
 
 /// How long leases last in this process: [`LASTS`], unless the environment says otherwise.
@@ -438,7 +411,7 @@ impl Leases {
             metadata => metadata?,
         };
         let stamp = format!("{:?}", fsx::Stamp::of(&metadata));
-        if !self.watch.is_over(&name, &stamp, self.lasts) {
+        if !holder::named_has_ended(&name) && !self.watch.is_over(&name, &stamp, self.lasts) {
             return Ok(false);
         }
         self.watch.forget(&name);
@@ -447,15 +420,12 @@ impl Leases {
 
     /// A new marker of a shared lease.
     fn marker(&self) -> io::Result<Marker> {
-        loop {
-            let heart = self.heart()?;
-            let name = format!("{TAKING}{}-{}", heart.session, heart.number());
-            let path = self.folder.join(name);
-            // The heart may have been replaced in between: then the name is that of another.
-            if let Some(heart) = self.link(&path)? {
-                return Ok(Marker { heart, path });
-            }
-        }
+        let heart = self.heart()?;
+        let name = format!("{TAKING}{}-{}", heart.session, heart.number());
+        let path = self.folder.join(name);
+        // If it is there already, a server has made it and lost the answer: nobody else has the name.
+        let heart = self.link(&path)?.unwrap_or(heart);
+        Ok(Marker { heart, path })
     }
 
     /// Whether another process may hold the shared lease. Removes the markers of the dead.
@@ -493,95 +463,6 @@ impl Leases {
     }
 }
 
-impl Lease {
-    /// Whether no other process can have taken it over. Asks the file system.
-    pub fn is_held(&self) -> bool {
-        self.heart.beats()
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        // Fails if this process was found dead: then the lease is another's, or about to be.
-        let _ = self.heart.take(&self.path);
-    }
-}
-
-impl StandingLease {
-    /// As [`Lease::is_held`].
-    pub fn is_held(&self) -> bool {
-        match self {
-            Self::Shared(marker) => marker.heart.beats(),
-            Self::Alone(lease) => lease.is_held(),
-        }
-    }
-}
-
-impl Drop for Marker {
-    fn drop(&mut self) {
-        // No other process ever has its name.
-        let _ = calls::remove_file(&self.path);
-    }
-}
-
-impl Held {
-    fn turn(self: &Arc<Self>, path: &Path) -> Option<Turn> {
-        let mut all = self.0.lock().unwrap_or_else(|held| held.into_inner());
-        all.insert(path.to_path_buf()).then(|| Turn {
-            held: Arc::clone(self),
-            path: path.to_path_buf(),
-        })
-    }
-}
-
-impl Turn {
-    fn lease(self, heart: Arc<Heart>) -> Lease {
-        Lease {
-            heart,
-            path: self.path.clone(),
-            _turn: self,
-        }
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        let mut all = self.held.0.lock().unwrap_or_else(|held| held.into_inner());
-        all.remove(&self.path);
-    }
-}
-
-/// The pauses between two attempts: random, so that many contenders don't come at once, and longer
-/// while the lock is held for long.
-#[derive(Debug)]
-struct Pauses {
-    begun: Instant,
-    most: Duration,
-}
-
-impl Default for Pauses {
-    fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            most: Duration::from_micros(200),
-        }
-    }
-}
-
-impl Pauses {
-    fn wait(&mut self) {
-        let mut byte = [128];
-        // Without random numbers the pauses are all the same.
-        let _ = getrandom::fill(&mut byte);
-        calls::pause(self.most.mul_f64((f64::from(byte[0]) + 64.0) / 320.0));
-        let longest = match self.begun.elapsed() < Duration::from_secs(2) {
-            true => Duration::from_millis(20),
-            false => Duration::from_millis(250),
-        };
-        self.most = (self.most * 2).min(longest);
-    }
-}
-
 /// The lease of the one that waits for the lease at `path`, and is the next.
 fn next_at(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -605,23 +486,5 @@ fn is_gone(path: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
         Err(error) => Err(error),
         Ok(_) => Ok(false),
-    }
-}
-
-/// Whether the file system of `folder` has what leases need: hard links, and names that are taken
-/// only once.
-pub fn check(folder: &Path) -> io::Result<()> {
-    let place = fsx::DraftFolder::new(folder, "probe-")?;
-    let (one, two) = (place.path().join("one"), place.path().join("two"));
-    calls::write(&one, b"1")?;
-    calls::hard_link(&one, &two)?;
-    match calls::hard_link(&one, &two) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        _ => return Err(io::Error::other("it makes a hard link over another file")),
-    }
-    calls::write(&one, b"2")?;
-    match calls::read(&two)? == b"2" && is_folder(place.path()) {
-        true => Ok(()),
-        false => Err(io::Error::other("its hard links are copies")),
     }
 }
