@@ -236,10 +236,8 @@ fn id(option: &str, user: &str) -> Option<String> {
 }
 
 fn check_build(plan: &JoinPlan) -> Result<(), Failure> {
-    let own = engine::join::build();
-    let own =
-        own.map_err(|error| Failure::failed(format!("this program can't be read: {error}")))?;
-    if plan.build == own {
+    let is_same = plan.is_of_this_build();
+    if is_same.map_err(|error| Failure::failed(format!("this program can't be read: {error}")))? {
         return Ok(());
     }
     let message = "the run was begun by another build of ribflow";

@@ -415,7 +415,7 @@ impl<'a> Coordinator<'a> {
         };
         let key = recipe.key();
         self.lock_for_reuse()?;
-        let found = match self.must_run(node) {
+        let found = match self.must_run(node) || self.peers.finds_later(node) {
             true => KeyState::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
         };

@@ -36,6 +36,8 @@ pub(super) struct Peers {
     /// The run whose folder has the journals of all workers.
     pub crew: String,
     follower: Follower,
+    /// This process is a worker of the run.
+    is_of_worker: bool,
     /// Nodes by id.
     ids: HashMap<String, NodeIndex>,
     /// Nodes that a peer runs.
@@ -100,6 +102,7 @@ impl Peers {
         Ok(Self {
             follower: Follower::new(store.locks(), store.runs().join(&crew), journal.folder()),
             crew,
+            is_of_worker: matches!(options.role, Role::Worker(_)),
             ids,
             busy: HashMap::new(),
             left: HashSet::new(),
@@ -124,6 +127,12 @@ impl Peers {
     /// Whether a peer is known to run the node.
     pub fn runs(&self, node: NodeIndex) -> bool {
         self.busy.contains_key(&node)
+    }
+
+    /// Whether the record of a node is looked for only once the node is claimed: the process that began
+    /// the run has looked for all of them, and no peer has found or made one since.
+    pub fn finds_later(&self, node: NodeIndex) -> bool {
+        self.is_of_worker && !self.noted.contains(&node)
     }
 
     /// The node `id` of a shared run.
@@ -287,6 +296,11 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let own = self.recipes.get(&node).map(|(key, _)| *key);
+        if self.is_worker() && own == Some(key) && !self.decide.is_needed(node) {
+            // Nothing here takes anything from it.
+            self.decide.found(node);
+            return Ok(());
+        }
         self.lock_for_reuse()?;
         let found = match own == Some(key) && !self.must_run(node) {
             true => self.keys.find_again(node, &key)?,

@@ -431,7 +431,13 @@ impl Decide {
         self.halt.get_or_insert(Skip::Left);
     }
 
-    /// Whether any node is running, or its record is being written.
+    /// Whether any node takes something from `node`.
+    pub fn is_needed(&self, node: NodeIndex) -> bool {
+        let entry = &self.nodes[node.index()];
+        !self.children[node.index()].is_empty() || !entry.twins.is_empty()
+    }
+
+    /// Whether no node is running, and no record is being written.
     pub fn is_idle(&self) -> bool {
         self.in_flight == 0
     }

@@ -8,8 +8,7 @@
 mod plan;
 
 pub use plan::{
-    Invitation, JoinPlan, PLAN_FILE, PlanError, PlannedSource, build, is_worker_name, latest,
-    read_plan,
+    Invitation, JoinPlan, PLAN_FILE, PlanError, PlannedSource, is_worker_name, latest, read_plan,
 };
 pub(super) use plan::{leave_plan, resumable};
 

@@ -12,7 +12,7 @@ use crate::digest::{Digest, check};
 use crate::engine::EngineError;
 use crate::engine::journal;
 use crate::fsx::lease::this_host;
-use crate::fsx::{self};
+use crate::fsx::{self, Stamp, calls};
 use crate::store::Store;
 
 /// The version of the plan's format that this build writes and reads.
@@ -63,6 +63,8 @@ pub struct JoinPlan {
     pub run: String,
     /// The digest of the program that runs it.
     pub build: Digest,
+    /// Its path and stamp: the same file need not be read again.
+    pub program: Digest,
     /// The host of that program.
     pub host: String,
     pub invitation: Invitation,
@@ -167,6 +169,7 @@ pub fn leave_plan(
         format: PLAN_FORMAT,
         run: run.to_string(),
         build: build()?,
+        program: program()?,
         host: this_host(),
         invitation: invitation.clone(),
         sources,
@@ -189,7 +192,9 @@ pub fn resumable(
             continue;
         };
         let is_same = match read_plan(store, run) {
-            Ok((plan, _)) => plan.invitation == *invitation && build().ok() == Some(plan.build),
+            Ok((plan, _)) => {
+                plan.invitation == *invitation && plan.is_of_this_build().unwrap_or(false)
+            }
             Err(_) => false,
         };
         if is_same
@@ -204,10 +209,26 @@ pub fn resumable(
 }
 
 /// The digest of this program: another build may compute something else.
-pub fn build() -> io::Result<Digest> {
+fn build() -> io::Result<Digest> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_mmap(std::env::current_exe()?)?;
     Ok(Digest::finish(&hasher))
+}
+
+/// The path of this program, with its size and its time.
+fn program() -> io::Result<Digest> {
+    let path = std::env::current_exe()?;
+    let Stamp { size, modified, .. } = Stamp::of(&calls::metadata(&path)?);
+    Ok(Digest::of(
+        format!("{} {size} {modified}", path.display()).as_bytes(),
+    ))
+}
+
+impl JoinPlan {
+    /// Whether this program is the one that runs the plan.
+    pub fn is_of_this_build(&self) -> io::Result<bool> {
+        Ok(program()? == self.program || build()? == self.build)
+    }
 }
 
 /// Whether a worker may have this name: it is the name of a folder.
