@@ -10,6 +10,7 @@ use crate::engine::event::Event;
 impl Coordinator<'_> {
     pub(super) fn emit(&mut self, event: Event) -> Result<(), EngineError> {
         if self.is_noted(&event) {
+            self.peers.has_news |= !matches!(event, Event::NodeProgress { .. });
             self.journal.note(&event)?;
         }
         // There may be no listener.

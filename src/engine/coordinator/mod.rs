@@ -339,6 +339,7 @@ impl<'a> Coordinator<'a> {
     /// Makes the journal visible to other processes.
     fn note(&mut self) -> Result<(), EngineError> {
         self.journal.flush()?;
+        self.ring();
         self.warn_of_lost_journal()?;
         self.taking = None;
         Ok(())
@@ -483,6 +484,7 @@ impl<'a> Coordinator<'a> {
             interrupted: *self.cancel.borrow() && self.decide.interrupted(),
         };
         self.journal.note(&Event::Summary(summary.clone()))?;
+        self.peers.has_news = true;
         self.note()?;
         let run = self.journal.id().to_string();
         let run = self.journal.lost().is_none().then_some(run);

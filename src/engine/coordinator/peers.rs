@@ -14,16 +14,17 @@ use crate::engine::EngineError;
 use crate::engine::decide::State;
 use crate::engine::event::Event;
 use crate::engine::join::{self, Role};
-use crate::engine::journal::{self, Follower, Journal, Noted};
+use crate::engine::journal::{self, Bell, Follower, Journal, Noted};
 use crate::quantity::count;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
 /// The shortest interval between two looks at what others do.
 const SHORTEST: Duration = Duration::from_millis(50);
-/// The longest interval in a run without workers; with workers it is a second for each process, so
-/// that a waiting process makes about one call a second.
+/// The longest interval between two looks at the bell.
 const LONGEST: Duration = Duration::from_secs(1);
+/// The longest interval between two looks at all journals, even if the bell has not rung.
+const ALL: Duration = Duration::from_secs(60);
 /// The interval in a process that has nodes to run.
 const BUSY: Duration = Duration::from_millis(500);
 /// The interval between two checks of which peers are alive.
@@ -54,6 +55,10 @@ pub(super) struct Peers {
     pub worked: Instant,
     /// What each worker has done, by name.
     pub workers: BTreeMap<String, PeerState>,
+    bell: Bell,
+    /// This process has noted something that others may wait for.
+    pub has_news: bool,
+    looked_at_all: Instant,
     pause: Duration,
     looked: Instant,
     /// Whether something was new since the last look.
@@ -101,7 +106,6 @@ impl Peers {
         };
         Ok(Self {
             follower: Follower::new(store.locks(), store.runs().join(&crew), journal.folder()),
-            crew,
             is_of_worker: matches!(options.role, Role::Worker(_)),
             ids,
             busy: HashMap::new(),
@@ -111,6 +115,10 @@ impl Peers {
             lacking: HashSet::new(),
             worked: Instant::now(),
             workers: BTreeMap::new(),
+            bell: Bell::of(&store.runs().join(&crew)),
+            crew,
+            has_news: true,
+            looked_at_all: Instant::now(),
             pause: SHORTEST,
             looked: Instant::now(),
             news: false,
@@ -149,10 +157,9 @@ impl Peers {
     /// A process with work of its own need not know at once what the others do.
     fn adapt_pause(&mut self, shared: bool, is_busy: bool) {
         self.looked = Instant::now();
-        let living = self.follower.living();
-        let longest = match living {
+        let longest = match self.follower.living() {
             0 if !shared => SHORTEST,
-            living => LONGEST * u32::try_from(living + 1).unwrap_or(u32::MAX),
+            _ => LONGEST,
         };
         self.pause = match (std::mem::take(&mut self.news), shared && is_busy) {
             (_, true) => BUSY,
@@ -175,15 +182,20 @@ impl Coordinator<'_> {
 
     /// Looks at what the others do, and at nodes that they hold.
     pub(super) fn look_around(&mut self) -> Result<(), EngineError> {
-        self.look_at_peers()?;
-        self.check_held()?;
         let (shared, is_busy) = (self.is_shared(), !self.decide.is_idle());
+        let is_due = self.peers.looked_at_all.elapsed() >= ALL;
+        if self.peers.bell.has_rung() || is_busy || !shared || is_due {
+            self.look_at_peers()?;
+            self.check_held()?;
+        }
+        self.look_for_deaths()?;
         self.peers.adapt_pause(shared, is_busy);
         Ok(())
     }
 
     /// Takes what the others have noted into account.
     pub(super) fn look_at_peers(&mut self) -> Result<(), EngineError> {
+        self.peers.looked_at_all = Instant::now();
         let noted = self.peers.follower.look();
         if !noted.is_empty() && self.peers.ids.is_empty() {
             self.peers.ids = ids(self.graph);
@@ -192,16 +204,40 @@ impl Coordinator<'_> {
         for Noted { worker, what } in noted {
             self.peer_noted(worker, what)?;
         }
-        if self.peers.checked.elapsed() >= ALIVE {
-            self.peers.checked = Instant::now();
-            for worker in self.peers.follower.deaths() {
-                self.peer_ended(worker.as_deref(), true)?;
-            }
-        }
         if self.is_worker() && journal::is_stopped(self.store, &self.peers.crew) {
             self.decide.withdraw();
         }
         Ok(())
+    }
+
+    /// Takes notice of processes that have died: the more there are, the more seldom.
+    fn look_for_deaths(&mut self) -> Result<(), EngineError> {
+        let living = self.peers.follower.living().clamp(1, 12);
+        if self.peers.checked.elapsed() < ALIVE * u32::try_from(living).unwrap_or(1) {
+            return Ok(());
+        }
+        self.peers.checked = Instant::now();
+        let dead = self.peers.follower.deaths();
+        let is_new = !dead.is_empty();
+        for worker in dead {
+            self.peer_ended(worker.as_deref(), true)?;
+        }
+        if is_new {
+            self.check_held()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the others know that something is new here.
+    pub(super) fn ring(&mut self) {
+        let others =
+            self.is_shared() || (self.options.invitation.is_some() && self.plan_due.is_none());
+        if std::mem::take(&mut self.peers.has_news)
+            && others
+            && let Err(error) = self.peers.bell.ring()
+        {
+            tracing::debug!("the other processes of the run were not told: {error}");
+        }
     }
 
     fn peer_noted(&mut self, worker: Option<String>, what: Event) -> Result<(), EngineError> {

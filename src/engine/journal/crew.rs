@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::bell::Bell;
 use super::lines::{JournalStart, Lines};
 use super::{Entry, JOURNAL};
 use crate::digest::Digest;
@@ -67,7 +68,9 @@ pub fn has_failures(folder: &Path) -> bool {
 /// Asks the workers of `run` to leave once the nodes that they run have ended.
 pub fn stop(store: &Store, run: &str) -> Result<(), EngineError> {
     let path = store.runs().join(run).join(STOP);
-    match fsx::create_shared(&path) {
+    let made = fsx::create_shared(&path);
+    let _ = Bell::of(&store.runs().join(run)).ring();
+    match made {
         Ok(_) => Ok(()),
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(source) => Err(EngineError::Journal { path, source }),

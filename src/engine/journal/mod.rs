@@ -9,6 +9,7 @@
 //!           lock            held while the run lives
 //!           join.json       what a worker needs to take part in the run
 //!           workers/<name>/ the same files of each worker that has joined the run
+//!           bell            changes when one of them has noted something
 //!           stop            asks these workers to leave
 //!           failures/<key>  the nodes that have failed, for the other processes
 //!           crew            the id of the run whose workers serve this one, if it resumes that one
@@ -19,6 +20,7 @@
 //! flushed to disk: after a crash of the machine a journal may end early, and readers use the part
 //! that exists. Each line has a checksum, because a cleaning relies on the keys in it.
 
+mod bell;
 mod crew;
 mod follow;
 mod lines;
@@ -28,6 +30,7 @@ mod renew;
 mod uses;
 mod write;
 
+pub(super) use bell::Bell;
 pub(super) use crew::{SharedFailure, failure_of, has_ended, has_failures, note_failure};
 pub use crew::{go_on, is_stopped, stop};
 pub(super) use follow::{Follower, Noted};

@@ -187,6 +187,10 @@ impl Journal {
             return Ok(());
         };
         let mut flushed = files.events.flush();
+        if self.locks.reach_other_hosts() {
+            // A file server gets what is written only now.
+            flushed = flushed.and_then(|()| files.events.get_ref().sync_data());
+        }
         if let Some(recipes) = &mut files.recipes {
             flushed = flushed.and(recipes.flush());
         }
