@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::holder::{self, BEATS_AT, Holder};
 use crate::fsx::calls::{self, File};
@@ -32,6 +32,7 @@ pub(super) struct Heart {
     pub folder: PathBuf,
     file: PathBuf,
     state: Arc<State>,
+    every: Duration,
     names: AtomicU64,
 }
 
@@ -39,6 +40,8 @@ pub(super) struct Heart {
 struct State {
     /// Another process has found this one dead.
     lost: AtomicBool,
+    /// The time of the last beat, in milliseconds since 1970.
+    beaten: AtomicU64,
     /// Tests suspend a process so.
     #[cfg(test)]
     suspended: AtomicBool,
@@ -68,11 +71,13 @@ impl Heart {
             folder: folder.path().to_path_buf(),
             file,
             state,
+            every: lasts / BEATS,
             names: AtomicU64::new(0),
         };
         let text = Holder::this_process(&heart.session, lasts).to_text();
         write(&heart.file, text.as_bytes())?;
         write(&heart.folder.join(BEGUN), b"")?;
+        heart.state.beaten.store(now(), Ordering::Relaxed);
         let (state, file) = (Arc::clone(&heart.state), heart.file.clone());
         std::thread::Builder::new()
             .name("heart".to_string())
@@ -126,6 +131,14 @@ impl Heart {
     /// Whether the process was found dead, as far as it knows.
     pub fn is_lost(&self) -> bool {
         self.state.lost.load(Ordering::Relaxed)
+    }
+
+    /// Whether this process may have been suspended since its last beat. The clock only says when to
+    /// look.
+    pub fn is_late(&self) -> bool {
+        let since = now().wrapping_sub(self.state.beaten.load(Ordering::Relaxed));
+        // A test that counts calls counts none of these.
+        u128::from(since) > 2 * self.every.as_millis() && !faults::armed()
     }
 
     /// Looks whether no other process has found this one dead.
@@ -191,11 +204,18 @@ fn beat(state: &State, file: &Path, every: Duration, look: impl Fn() -> bool) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 state.lost.store(true, Ordering::Relaxed);
             }
+            Ok(()) => state.beaten.store(now(), Ordering::Relaxed),
             // The next beat may succeed; if none does, the lease is lost.
-            _ => {}
+            Err(_) => {}
         }
         looks = looks && look();
     }
+}
+
+/// Milliseconds since 1970. This clock goes on while the host is suspended.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_millis() as u64)
 }
 
 /// In place, so that all links show it, and closed, so that a server has it.

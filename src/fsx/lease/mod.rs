@@ -236,7 +236,11 @@ impl Leases {
     /// The heart of this process. One that was found dead is replaced.
     fn heart(&self) -> io::Result<Arc<Heart>> {
         let mut place = self.heart.lock().unwrap_or_else(|held| held.into_inner());
-        if let Some(heart) = place.as_ref().filter(|heart| !heart.is_lost()) {
+        let beats = |heart: &&Arc<Heart>| match heart.is_late() {
+            true => heart.beats(),
+            false => !heart.is_lost(),
+        };
+        if let Some(heart) = place.as_ref().filter(beats) {
             return Ok(Arc::clone(heart));
         }
         let this = self.this.clone();

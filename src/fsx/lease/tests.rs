@@ -268,6 +268,19 @@ fn several_may_share() {
     });
 }
 
+#[test]
+fn a_process_that_comes_back_writes_elsewhere() {
+    let place = Place::new();
+    let one = place.process(SHORT);
+    let before = one.session().unwrap();
+    assert_eq!(one.session().unwrap(), before);
+    one.suspend();
+    fs::remove_dir_all(&before).unwrap();
+    std::thread::sleep(SHORT);
+    let after = one.session().unwrap();
+    assert!(after != before && after.is_dir());
+}
+
 /// A link in place of a lease is not followed, and not taken for a holder.
 #[test]
 fn a_link_in_place_of_a_lease_is_an_error() {
