@@ -22,7 +22,7 @@ use crate::store::{clean_all, recipe, record};
 const ROLE: &str = "RIBFLOW_TEST_LEASE_ROLE";
 const PLACE: &str = "RIBFLOW_TEST_LEASE_STORE";
 /// How long leases last here, in seconds. Six beats must come in it, also on a busy machine.
-const SECONDS: &str = "1.5";
+const SECONDS: &str = "3";
 
 /// A store whose locks are leases, in `folder`.
 fn leased(folder: &Path) -> Store {
