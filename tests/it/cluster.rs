@@ -8,4 +8,5 @@ mod controller;
 mod nodes;
 mod private_slurm;
 mod queue;
+mod runs;
 mod stand_in;
