@@ -1,5 +1,6 @@
 //! `--executor`: where the nodes of a run execute.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,12 +10,15 @@ use petgraph::graph::NodeIndex;
 use super::common::Common;
 use super::failure::Failure;
 use super::invitation::{self, RunSettings, invitation};
+use super::invocation::quoted;
+use super::locations;
 use super::older_versions::AcceptArguments;
 use super::target::TargetArguments;
 use crate::cluster::slurm::SlurmLauncher;
 use crate::cluster::{CommandLauncher, LaunchLine, Programs, Site, WorkerLine};
 use crate::engine::join::{Invitation, Places, Role};
 use crate::remote::home::Home;
+use crate::store::Store;
 use crate::workflow::graph::Graph;
 
 /// Where nodes run.
@@ -55,6 +59,21 @@ impl ExecutorArguments {
             Executor::Local => Role::Local,
             Executor::Joined | Executor::Slurm | Executor::Command => Role::Coordinator,
         }
+    }
+
+    /// Warns of a store whose locks other hosts do not see: their workers would refuse it.
+    pub fn warn_of_locks(&self, store: &Store, common: &Common) {
+        if self.is_local() || store.locks().reach_other_hosts() || common.quiet {
+            return;
+        }
+        let shown = locations::shown(store.root());
+        // Failing to print a warning must not stop the command.
+        let _ = writeln!(
+            crate::ui::streams::stderr(),
+            "note: the locks of {shown} hold on this host only; for workers on others, while nothing \
+             uses the store: `ribflow cache claims lease --store {}`",
+            quoted(&shown)
+        );
     }
 
     /// What starts the workers.

@@ -168,6 +168,7 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     unpinned_checkpoints::warn(&graph, &arguments.target.workflow.file, common);
     let store = Arc::new(stores::open_store(&locations.store)?);
     workflow_files::note(&store, &graph.file);
+    arguments.executor.warn_of_locks(&store, common);
     let device = common.device.to_string();
     let shared = SharedRun::open(
         &arguments.remotes,

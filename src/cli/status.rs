@@ -1,13 +1,15 @@
 //! `ribflow status FILE [NODE…]`: shows the progress of a workflow, also while it runs.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
 
 use clap::Args;
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
 use super::call::Call;
+use super::common::Common;
 use super::failure::{Exit, Failure};
 use super::invocation::with_settings;
 use super::load;
@@ -20,6 +22,7 @@ use crate::engine::journal::{self, LastRun, WorkflowIdentity};
 use crate::engine::{self, SurveyedNode};
 use crate::quantity::{count, duration};
 use crate::stages;
+use crate::store::Store;
 use crate::ui::overview;
 use crate::ui::paint::Paint;
 use crate::ui::text::printable;
@@ -30,6 +33,7 @@ const EXAMPLES: &str = "\
 Examples:
   ribflow status grid.yaml                 a table by stage; running and failed nodes
   ribflow status grid.yaml 'tuned[seed=0]' these nodes and their dependencies
+  ribflow status grid.yaml --watch         again every few seconds, until the run ends
   ribflow status grid.yaml --json | jq -r '.nodes[] | select(.state == \"failed\") | .why'
 
 It also works during a run.";
@@ -40,7 +44,16 @@ It also works during a run.";
 pub struct StatusArguments {
     #[command(flatten)]
     pub target: TargetArguments,
+
+    /// Show it again every few seconds, until the run ends
+    #[arg(long)]
+    pub watch: bool,
 }
+
+/// The interval of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
+/// Moves to the top of a terminal and clears it.
+const CLEAR: &str = "\x1b[H\x1b[2J";
 
 pub fn run(
     arguments: &StatusArguments,
@@ -52,26 +65,46 @@ pub fn run(
     let graph = load::graph(&arguments.target, common, &registry)?;
     let locations = Locations::of(&arguments.target.workflow.file, common);
     let store = stores::open_read_only(&locations.store, common)?;
-    let survey = engine::survey(&graph, &store, &common.device.to_string())?;
-    let whose = WorkflowIdentity::of(&graph, &store);
-    let last = journal::latest_like(&store, &whose, &graph)?;
-    let other = journal::latest(&store, &whose)?.filter(|run| !run.header.is_like(&graph));
+    loop {
+        if arguments.watch && !common.json && std::io::stdout().is_terminal() {
+            write!(output, "{CLEAR}")?;
+        }
+        let is_active = show(&graph, &store, common, output)?;
+        output.flush()?;
+        if !arguments.watch || !is_active {
+            return Ok(Exit::Done);
+        }
+        std::thread::sleep(WATCH);
+    }
+}
+
+/// Shows the status once; returns whether the last run is active.
+fn show(
+    graph: &Graph,
+    store: &Store,
+    common: &Common,
+    output: &mut dyn Write,
+) -> Result<bool, Failure> {
+    let survey = engine::survey(graph, store, &common.device.to_string())?;
+    let whose = WorkflowIdentity::of(graph, store);
+    let last = journal::latest_like(store, &whose, graph)?;
+    let other = journal::latest(store, &whose)?.filter(|run| !run.header.is_like(graph));
     let standings: Vec<NodeStatus> = survey
         .nodes
         .into_iter()
-        .map(|surveyed| node_status(&graph, surveyed, last.as_ref()))
+        .map(|surveyed| node_status(graph, surveyed, last.as_ref()))
         .collect();
     if common.json {
-        let nodes: Vec<Value> = standings.iter().map(|one| entry(&graph, one)).collect();
+        let nodes: Vec<Value> = standings.iter().map(|one| entry(graph, one)).collect();
         serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
         writeln!(output)?;
     } else {
-        write_status(&graph, &standings, output)?;
+        write_status(graph, &standings, output)?;
         for line in runs(last.as_ref(), other.as_ref()) {
             writeln!(output, "{line}")?;
         }
     }
-    Ok(Exit::Done)
+    Ok(last.is_some_and(|run| run.running))
 }
 
 /// The status of one node.
@@ -80,6 +113,8 @@ struct NodeStatus {
     key: Option<Digest>,
     state: RunState,
     why: String,
+    /// The worker that runs it.
+    worker: Option<String>,
 }
 
 /// A record in the store takes precedence over `last`, the last run with the same profiles and
@@ -95,17 +130,19 @@ fn node_status(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) ->
         Some(run) => (run.state, run.why.clone()),
         None => (RunState::Waiting, why),
     };
+    let worker = reported.and_then(|run| run.worker.clone());
     NodeStatus {
         node,
         key,
         state,
         why,
+        worker,
     }
 }
 
 fn entry(graph: &Graph, standing: &NodeStatus) -> Value {
     let node = &graph.dag[standing.node];
-    json!({
+    let mut entry = json!({
         "id": node.id,
         "stage": node.stage,
         "kind": node.kind.name(),
@@ -113,7 +150,11 @@ fn entry(graph: &Graph, standing: &NodeStatus) -> Value {
         "state": standing.state,
         "derived": false,
         "why": standing.why,
-    })
+    });
+    if let Some(worker) = &standing.worker {
+        entry["worker"] = json!(worker);
+    }
+    entry
 }
 
 const STATES: [RunState; 5] = [
@@ -161,7 +202,10 @@ fn write_status(
     for standing in standings {
         let id = &graph.dag[standing.node].id;
         match standing.state {
-            RunState::Running => writeln!(output, "running  {id}")?,
+            RunState::Running => match &standing.worker {
+                Some(worker) => writeln!(output, "running  {id}  on {}", printable(worker))?,
+                None => writeln!(output, "running  {id}")?,
+            },
             RunState::Failed => {
                 writeln!(output, "{}   {id}", paint.red("failed"))?;
                 for line in printable(&standing.why).lines() {

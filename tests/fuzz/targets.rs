@@ -16,7 +16,7 @@ use ribflow::cluster::{LaunchLine, Site};
 use ribflow::contract::source::{Source, SourceShape};
 use ribflow::diag::{Problems, SourceText, credentials, terminal};
 use ribflow::digest::Digest;
-use ribflow::engine::journal;
+use ribflow::engine::{join, journal};
 use ribflow::ml::data::decode::decode;
 use ribflow::ml::models::checkpoint;
 use ribflow::remote::Remote;
@@ -217,6 +217,9 @@ fn small_files(bytes: &[u8]) {
         place.write("cache/pins/fuzz.json", bytes);
         place.write("cache/runs/1/journal.jsonl", bytes);
         place.write("cache/runs/1/recipes.jsonl", bytes);
+        place.write("cache/runs/1/join.json", bytes);
+        place.write("cache/runs/1/crew", bytes);
+        place.write(&format!("cache/runs/1/failures/{key}"), bytes);
         place.write("cache/withheld/images/fuzz", bytes);
         place.write(&format!("cache/records/{}/{key}/chosen", &key[..2]), bytes);
         place.write(&format!("cache/samples/{key}.json"), bytes);
@@ -229,6 +232,8 @@ fn small_files(bytes: &[u8]) {
             drop(journal::uses(&runs, 1));
         }
         journal::each_event(store, |_| ());
+        drop(join::read_plan(store, "1"));
+        drop(journal::failure_of(store, "1", &Digest::of(b"fuzz")));
         place.write("other/store.json", bytes);
         drop(Store::identity(&place.folder.path().join("other")));
     });

@@ -648,3 +648,18 @@ fn scratch_folders_may_be_on_another_disk_than_the_store() {
     );
     crew.is_complete();
 }
+
+#[test]
+fn status_names_the_workers_and_watches_until_the_run_ends() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &["--idle", "1s"]);
+    crew.until("node", || !crew.ran().is_empty());
+    let watch = ["status", "grid.yaml", "--store", "store", "--watch"];
+    let watched = crew.space.run(&watch).expect(0);
+    assert_eq!(run.end(), Some(0));
+    assert_eq!(worker.end(), Some(0));
+    assert!(watched.stdout.contains("]  on w\n"), "{watched}");
+    let ends = watched.stdout.rsplit("Run ").next().unwrap();
+    assert!(ends.contains("ended after"), "{watched}");
+}

@@ -31,8 +31,8 @@ mod uses;
 mod write;
 
 pub(super) use bell::Bell;
-pub(super) use crew::{SharedFailure, failure_of, has_ended, has_failures, note_failure};
-pub use crew::{go_on, is_stopped, stop};
+pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
+pub(super) use crew::{has_ended, has_failures, note_failure};
 pub(super) use follow::{Follower, Noted};
 pub use read::{LastRun, NodeLog, NodeStatus, latest, latest_like, log_of};
 pub(super) use read::{PastRun, Unfinished, folders, is_running};

@@ -41,6 +41,8 @@ pub struct NodeStatus {
     /// Seconds since 1970, UTC.
     pub since: f64,
     pub why: String,
+    /// The worker that runs it or has run it; `None`: the run's own process.
+    pub worker: Option<String>,
 }
 
 /// The newest run of a workflow in `store`.
@@ -100,8 +102,13 @@ fn statuses_of(locks: &Locks, folder: &Path) -> Result<BTreeMap<String, NodeStat
     let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) else {
         return Ok(nodes);
     };
+    let worker = folder.file_name();
+    let worker = worker.map(|name| name.to_string_lossy().into_owned());
     for entry in lines.values::<Entry>() {
-        nodes.extend(NodeStatus::of(entry));
+        nodes.extend(NodeStatus::of(entry).map(|(id, status)| {
+            let worker = worker.clone();
+            (id, NodeStatus { worker, ..status })
+        }));
     }
     if !is_alive(locks, folder)? {
         close(&mut nodes);
@@ -135,7 +142,7 @@ impl LastRun {
     fn merge(&mut self, nodes: BTreeMap<String, NodeStatus>) {
         for (id, status) in nodes {
             match self.nodes.get(&id) {
-                Some(known) if known.progress() >= status.progress() => {}
+                Some(known) if known.progress() > status.progress() => {}
                 _ => {
                     self.nodes.insert(id, status);
                 }
@@ -155,6 +162,10 @@ impl NodeStatus {
     }
 
     fn of(Entry { at, what }: Entry) -> Option<(String, Self)> {
+        let worker = match &what {
+            Event::NodeStarted { worker, .. } => worker.clone(),
+            _ => None,
+        };
         let (id, state, why) = match what {
             Event::NodeReused { id, .. } => (id, RunState::Done, "reused".to_string()),
             Event::NodeFinished { id, wall_s, .. } => {
@@ -174,7 +185,13 @@ impl NodeStatus {
             | Event::Summary(_) => return None,
         };
         let since = at;
-        Some((id, Self { state, since, why }))
+        let status = Self {
+            state,
+            since,
+            why,
+            worker,
+        };
+        Some((id, status))
     }
 }
 
