@@ -21,6 +21,10 @@ use crate::remote::home::Home;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
+/// How long a worker that was started by the run keeps its place without a node to run: other classes of
+/// workers may wait for it.
+const IDLE: &str = "30s";
+
 /// Where nodes run.
 #[derive(Clone, Debug, Args)]
 pub struct ExecutorArguments {
@@ -96,7 +100,7 @@ impl ExecutorArguments {
         let line = move |run: &str, logs: PathBuf| WorkerLine {
             run: run.to_string(),
             words: [
-                &program, "worker", "--quiet", "--join", run, "--store", &store,
+                &program, "worker", "--quiet", "--join", run, "--store", &store, "--idle", IDLE,
             ]
             .map(str::to_string)
             .to_vec(),

@@ -1,6 +1,7 @@
 //! Handles results: outcomes of jobs, written records, lost blobs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use petgraph::graph::NodeIndex;
 
@@ -13,6 +14,9 @@ use crate::engine::publish::{Executed, Published, publisher};
 use crate::stages::derived::DerivedResult;
 use crate::store::StoredRecord;
 use crate::workflow::kind::Meaning;
+
+/// Processes of one place receive the signal that ends it within this time.
+const SIGNALLED: Duration = Duration::from_millis(500);
 
 impl Coordinator<'_> {
     pub(super) fn observe(&mut self, message: Message) -> Result<(), EngineError> {
@@ -44,6 +48,7 @@ impl Coordinator<'_> {
                 }
                 self.executed(node, outcome)
             }
+            Message::Settled { node, outcome } => self.settled(node, outcome),
             Message::Supplied(supplied) => self.supplied(supplied),
             Message::LookupEnded(node) => self.lookup_ended(node),
             Message::Published(batch) => batch
@@ -57,22 +62,47 @@ impl Coordinator<'_> {
         node: NodeIndex,
         outcome: Outcome,
     ) -> Result<(), EngineError> {
+        let may_be_stopped = self.is_worker() && !self.decide.interrupted();
+        if may_be_stopped && !matches!(outcome, Outcome::Done(_)) {
+            self.settle_later(node, outcome);
+            return Ok(());
+        }
+        self.settled(node, outcome)
+    }
+
+    /// A scheduler that takes a place away signals every process of it. The command of a node may end of
+    /// that before this process has received its own signal: then its node has not failed.
+    fn settle_later(&mut self, node: NodeIndex, outcome: Outcome) {
+        let outbox = self.outbox.clone();
+        self.jobs.spawn(async move {
+            tokio::time::sleep(SIGNALLED).await;
+            // The coordinator may have stopped waiting.
+            let _ = outbox.send(Message::Settled { node, outcome });
+        });
+    }
+
+    fn settled(&mut self, node: NodeIndex, outcome: Outcome) -> Result<(), EngineError> {
         match outcome {
             Outcome::Done(mut product) => {
                 self.emit_derived(node, std::mem::take(&mut product.derived))?;
                 self.publish(node, product);
                 Ok(())
             }
-            Outcome::Cancelled if self.decide.interrupted() => {
-                self.running.remove(&node);
-                self.decide.cancelled(node);
-                Ok(())
+            Outcome::Cancelled if self.decide.interrupted() => self.cancelled(node),
+            Outcome::Failed { .. } if self.is_worker() && self.decide.interrupted() => {
+                self.cancelled(node)
             }
             Outcome::Cancelled => self.failed(node, "it was asked to stop".to_string()),
             // Its folder may have been swept under it.
             Outcome::Failed { .. } if !self.is_claimed(node) => self.unclaimed(node),
             Outcome::Failed { message, lost } => self.failed_or_lost(node, message, lost),
         }
+    }
+
+    fn cancelled(&mut self, node: NodeIndex) -> Result<(), EngineError> {
+        self.running.remove(&node);
+        self.decide.cancelled(node);
+        Ok(())
     }
 
     fn is_claimed(&self, node: NodeIndex) -> bool {

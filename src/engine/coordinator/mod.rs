@@ -204,6 +204,11 @@ enum Message {
         outcome: Outcome,
         place: ExecutionSite,
     },
+    /// A job of a worker has failed a while ago, and no signal has explained it since.
+    Settled {
+        node: NodeIndex,
+        outcome: Outcome,
+    },
     Published(Vec<Published>),
     /// A call of the launcher has ended.
     Supplied(Result<Vec<Notice>, ClusterError>),
