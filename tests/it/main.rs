@@ -83,6 +83,7 @@ mod serve;
 mod servers;
 mod sharing;
 mod silence;
+mod simulated;
 mod smoke;
 mod space;
 mod store;
