@@ -94,6 +94,7 @@ fn graph(chance: &mut Stream) -> Dependencies {
     Dependencies {
         needs: needs.collect(),
         order: (0..count).map(NodeIndex::new).collect(),
+        ..Dependencies::default()
     }
 }
 

@@ -8,10 +8,12 @@ use petgraph::graph::NodeIndex;
 use super::{Coordinator, Failure, WORTH_JOINING};
 use crate::digest::Digest;
 use crate::engine::EngineError;
-use crate::engine::decide::Capacity;
+use crate::engine::decide::{Capacity, Dependencies};
 use crate::engine::event::Event;
 use crate::engine::join::{self, JoinPlan, Role, WorkerRole};
-use crate::engine::journal::{self, SharedFailure};
+use crate::engine::journal::{self, SharedFailure, WorkflowIdentity};
+use crate::store::Store;
+use crate::workflow::graph::Graph;
 
 /// Before the end of its time, a worker starts no node any more.
 const LAST_START: Duration = Duration::from_secs(60);
@@ -58,6 +60,28 @@ impl Role {
             Self::Local | Self::Worker(_) => now + WORTH_JOINING,
         }
     }
+}
+
+/// The nodes and their order, with the durations that are expected: as the nodes of
+/// the stage took in earlier runs, as `resources.time` says, or as a mean node takes. A run by one process has little use
+/// for them: it starts the longest chains first.
+pub(super) fn dependencies(graph: &Graph, store: &Store, role: &Role) -> Dependencies {
+    let mut dependencies = Dependencies::of(graph);
+    if let Role::Local = role {
+        return dependencies;
+    }
+    let known = journal::stage_seconds(store, &WorkflowIdentity::of(graph, store));
+    let mean = match known.len() {
+        0 => 1.0,
+        count => known.values().sum::<f64>() / count as f64,
+    };
+    let seconds = graph.dag.node_weights().map(|node| {
+        let declared = node.resources.time.map(|time| time as f64);
+        let recorded = known.get(&node.stage).copied();
+        recorded.or(declared).unwrap_or(mean)
+    });
+    dependencies.seconds = seconds.collect();
+    dependencies
 }
 
 impl Coordinator<'_> {

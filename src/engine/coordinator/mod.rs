@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use self::peers::Peers;
 use self::supply::Supply;
 use super::accepting::Accepting;
-use super::decide::{Capacity, Decide, Dependencies, Keyed, Policy, Step};
+use super::decide::{Capacity, Decide, Keyed, Policy, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
 use super::join::{Invitation, Places, Role};
@@ -267,7 +267,11 @@ impl<'a> Coordinator<'a> {
                 .planned(options.role.plan()),
             history: History::new(graph, store, Some(journal.id().to_string())),
             roots: Roots::default(),
-            decide: Decide::new(&Dependencies::of(graph), policy, capacity),
+            decide: Decide::new(
+                &joined::dependencies(graph, store, &options.role),
+                policy,
+                capacity,
+            ),
             journal,
             events,
             recipes: HashMap::new(),

@@ -111,6 +111,8 @@ pub struct Dependencies {
     pub order: Vec<NodeIndex>,
     /// By node index: the producers of its inputs.
     pub needs: Vec<Vec<NodeIndex>>,
+    /// By node index: the expected duration in seconds. Empty: the same for all.
+    pub seconds: Vec<f64>,
 }
 
 impl Dependencies {
@@ -128,7 +130,18 @@ impl Dependencies {
         Self {
             needs: needs.collect(),
             order: graph.order.clone(),
+            seconds: Vec::new(),
         }
+    }
+
+    /// In units of which the shortest duration is one.
+    fn weight(&self, node: NodeIndex) -> u64 {
+        /// A thousandth of a second, and a duration that no node reaches.
+        const UNITS: std::ops::Range<f64> = 1.0..1e12;
+        let seconds = self.seconds.get(node.index());
+        seconds.map_or(1, |seconds| {
+            (seconds * 1e3).clamp(UNITS.start, UNITS.end) as u64
+        })
     }
 }
 
@@ -139,7 +152,7 @@ pub struct Policy {
     pub keep_going: bool,
     /// The maximum number of nodes to start.
     pub limit: Option<usize>,
-    /// Orders nodes with equally long paths below them: processes that share a run have different
+    /// Orders nodes that begin equally long chains: processes that share a run have different
     /// numbers, so that they rarely reach for the same node. `None`: the order of the file.
     pub shuffle: Option<u64>,
 }
@@ -174,8 +187,8 @@ pub struct Decide {
     ended: VecDeque<NodeIndex>,
 }
 
-/// Nodes with the longest path below them first, then in the order of the file.
-type Rank = (Reverse<u32>, usize, NodeIndex);
+/// Nodes that begin the longest chains first, then in the order of the file.
+type Rank = (Reverse<u64>, usize, NodeIndex);
 
 struct Entry {
     state: State,
@@ -209,15 +222,13 @@ impl Decide {
                 children[need.index()].push(node);
             }
         }
-        let mut below = vec![0u32; children.len()];
+        let mut below = vec![0u64; children.len()];
         let mut place = vec![0usize; children.len()];
         for (position, &node) in dependencies.order.iter().enumerate().rev() {
             place[node.index()] = position;
             let chains = children[node.index()].iter();
-            below[node.index()] = chains
-                .map(|child| below[child.index()] + 1)
-                .max()
-                .unwrap_or(0);
+            let longest = chains.map(|child| below[child.index()]).max();
+            below[node.index()] = longest.unwrap_or(0) + dependencies.weight(node);
         }
         let entry = |index: usize| Entry {
             state: State::Blocked,

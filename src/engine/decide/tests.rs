@@ -124,6 +124,7 @@ impl<'a> Play<'a> {
                 .iter()
                 .map(|needs| needs.iter().copied().map(NodeIndex::new).collect())
                 .collect(),
+            ..Dependencies::default()
         };
         let capacity = Capacity {
             cores: scenario.cores,
@@ -319,6 +320,7 @@ fn chain_and_leaves() -> Decide {
             .iter()
             .map(|needs| needs.iter().copied().map(NodeIndex::new).collect())
             .collect(),
+        ..Dependencies::default()
     };
     let capacity = Capacity {
         cores: 4,
@@ -367,6 +369,7 @@ fn a_lone_node_gets_every_core_and_a_declared_one_what_it_asks_for() {
     let dependencies = Dependencies {
         order: vec![first],
         needs: vec![vec![]],
+        ..Dependencies::default()
     };
     let capacity = Capacity {
         cores: 4,
@@ -376,4 +379,32 @@ fn a_lone_node_gets_every_core_and_a_declared_one_what_it_asks_for() {
     let mut lone = Decide::new(&dependencies, Policy::default(), capacity);
     key_all(&mut lone, Demand::default());
     assert_eq!(lone.step(), start(4));
+}
+
+#[test]
+fn the_chain_that_takes_longest_begins_first() {
+    // 0 is a chain of two short nodes, 2 a long one: by edges 0 begins, by seconds 2.
+    let dependencies = Dependencies {
+        order: [0, 1, 2].map(NodeIndex::new).to_vec(),
+        needs: vec![vec![], vec![NodeIndex::new(0)], vec![]],
+        seconds: Vec::new(),
+    };
+    let first = |dependencies: &Dependencies| {
+        let capacity = Capacity {
+            cores: 1,
+            mem: 0,
+            gpus: 0,
+        };
+        let mut decide = Decide::new(dependencies, Policy::default(), capacity);
+        match decide.step() {
+            Step::Key(node) => node.index(),
+            step => panic!("{step:?}"),
+        }
+    };
+    assert_eq!(first(&dependencies), 0);
+    let timed = Dependencies {
+        seconds: vec![1.0, 1.0, 2.5],
+        ..dependencies
+    };
+    assert_eq!(first(&timed), 2);
 }

@@ -22,6 +22,7 @@
 
 mod bell;
 mod crew;
+mod durations;
 mod follow;
 mod lines;
 mod name;
@@ -33,6 +34,7 @@ mod write;
 pub(super) use bell::Bell;
 pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
 pub(super) use crew::{has_ended, has_failures, note_failure};
+pub(super) use durations::stage_seconds;
 pub(super) use follow::{Follower, Noted};
 pub use read::{LastRun, NodeLog, NodeStatus, latest, latest_like, log_of};
 pub(super) use read::{PastRun, Unfinished, folders, is_running};
