@@ -210,6 +210,11 @@ fn workers_share_a_run_and_every_node_runs_once() {
     let log = crew.space.read("run.log");
     assert!(log.contains("worker w0 has joined: 1 core, cpu"), "{log}");
     assert!(log.contains("  on w"), "{log}");
+    let invited = format!(
+        "waiting for workers: `ribflow worker --join {}",
+        crew.plans()[0]
+    );
+    assert!(log.contains(&invited), "{log}");
     let plan = crew
         .space
         .read(&format!("store/runs/{}/join.json", crew.plans()[0]));
@@ -543,6 +548,12 @@ fn a_worker_refuses_runs_of_others_and_of_other_builds() {
     let mut trusting = crew.worker("w", &["--trust-user", "64003", "--idle", "1s"]);
     assert_eq!(trusting.end(), Some(0), "{}", crew.space.read("w.log"));
     assert_eq!(crew.ran().len(), 12);
+    let nowhere = ["worker", "--store", "store", "--join", "../../elsewhere"];
+    let nowhere = crew.space.run(&nowhere).expect(1);
+    assert!(
+        nowhere.stderr.contains("is not the id of a run"),
+        "{nowhere}"
+    );
     let taken = crew
         .space
         .run(&[

@@ -237,6 +237,7 @@ impl Coordinator<'_> {
         let folder = self.journal.folder();
         let left = join::leave_plan(self.store, folder, self.journal.id(), &invitation, sources);
         match (left, &self.options.role) {
+            (Ok(()), Role::Coordinator) if self.options.places.is_none() => self.invite(),
             (Ok(()), _) => Ok(()),
             (Err(source), Role::Coordinator) => Err(EngineError::Journal {
                 path: folder.join(join::PLAN_FILE),
@@ -247,6 +248,16 @@ impl Coordinator<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Says how to start a worker.
+    fn invite(&mut self) -> Result<(), EngineError> {
+        let message = format!(
+            "waiting for workers: `ribflow worker --join {} --store {}`",
+            self.journal.id(),
+            self.store.root().display()
+        );
+        self.emit(Event::Machines { message })
     }
 
     /// Whether a journal of this process has a place for an event: that of a worker has only what

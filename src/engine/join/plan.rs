@@ -86,6 +86,8 @@ pub struct PlannedSource {
 /// Why a plan can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
+    #[error("`{run}` is not the id of a run")]
+    NotARun { run: String },
     #[error("run {run} has left no plan for workers in {}", store.display())]
     NoPlan { run: String, store: PathBuf },
     #[error("{}: {source}", path.display())]
@@ -102,6 +104,11 @@ pub enum PlanError {
 /// There is none, or it can't be read.
 pub fn read_plan(store: &Store, run: &str) -> Result<(JoinPlan, u32), PlanError> {
     use std::os::unix::fs::MetadataExt;
+    if !is_run_id(run) {
+        return Err(PlanError::NotARun {
+            run: run.to_string(),
+        });
+    }
     let path = store.runs().join(run).join(PLAN_FILE);
     let failed = |source: io::Error| match source.kind() {
         io::ErrorKind::NotFound => PlanError::NoPlan {
@@ -119,6 +126,12 @@ pub fn read_plan(store: &Store, run: &str) -> Result<(JoinPlan, u32), PlanError>
     let limited = &mut io::Read::take(file, MOST_BYTES + 1);
     io::Read::read_to_end(limited, &mut bytes).map_err(failed)?;
     Ok((parse(&path, &bytes)?, owner))
+}
+
+/// Whether `run` can be the name of a run's folder, and leads nowhere else.
+fn is_run_id(run: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    !run.is_empty() && run.bytes().all(plain)
 }
 
 fn parse(path: &Path, bytes: &[u8]) -> Result<JoinPlan, PlanError> {
