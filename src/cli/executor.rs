@@ -119,8 +119,9 @@ impl ExecutorArguments {
                     ))
                 })?;
                 // Wrong lines are reported before anything runs.
-                LaunchLine::parse(&settings.launch)
-                    .map_err(|error| Failure::from_error(&error).hint(error.hint()))?;
+                LaunchLine::parse(&settings.launch).map_err(|error| {
+                    Failure::usage("launch-line", error.to_string()).hint(error.hint())
+                })?;
                 Places(Arc::new(move |run, logs| {
                     let launcher =
                         CommandLauncher::new(line(run, logs), settings.clone(), programs.clone())?;

@@ -1,7 +1,7 @@
 //! Places by a launch line of the user: HyperQueue, PBS, LSF, ssh, Kubernetes, anything that starts a
 //! process. There is nothing to ask afterwards: a worker is there once it has joined.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -50,6 +50,8 @@ pub struct CommandLauncher {
     never_joined: usize,
     /// Launch lines that failed, one after another.
     refusals: usize,
+    /// The submissions whose launch line has failed.
+    refused: BTreeSet<String>,
 }
 
 struct Launched {
@@ -87,6 +89,7 @@ impl CommandLauncher {
             begun: Instant::now(),
             workers: BTreeMap::new(),
             never_joined: 0,
+            refused: BTreeSet::new(),
             refusals: 0,
         })
     }
@@ -143,6 +146,10 @@ impl CommandLauncher {
             }
             if let Some(status) = refused {
                 worker.stage = Stage::Over;
+                // One refusal, however many workers were asked for at once.
+                if !self.refused.insert(worker.submission.clone()) {
+                    continue;
+                }
                 self.refusals += 1;
                 let pause = self.supply.refused(&worker.class, now);
                 let said = last_line(&tail(&launch_log(&self.line, name)));
@@ -182,9 +189,13 @@ impl CommandLauncher {
             .any(|worker| worker.stage != Stage::Over);
         match last() {
             Some((name, worker)) if self.refusals >= REFUSALS && !is_alive => {
-                Err(ClusterError::Refused {
-                    class: worker.class.clone(),
-                    message: last_line(&tail(&launch_log(&self.line, name))),
+                Err(ClusterError::Launch {
+                    message: format!(
+                        "it fails for class {}: {}",
+                        worker.class,
+                        last_line(&tail(&launch_log(&self.line, name)))
+                    ),
+                    hint: "run the launch line by hand".to_string(),
                 })
             }
             _ => Ok(()),

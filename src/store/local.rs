@@ -24,7 +24,6 @@ impl LocalFolder {
     fn open(folder: &Path) -> io::Result<Self> {
         let user = rustix::process::geteuid().as_raw();
         let root = std::path::absolute(folder)?.join(format!("ribflow-{user}"));
-        fsx::make_folders(folder)?;
         match calls::create_dir(&root) {
             Ok(()) => calls::set_permissions(&root, PermissionsExt::from_mode(0o700))?,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}

@@ -674,3 +674,75 @@ fn status_names_the_workers_and_watches_until_the_run_ends() {
     let ends = watched.stdout.rsplit("Run ").next().unwrap();
     assert!(ends.contains("ended after"), "{watched}");
 }
+
+#[test]
+fn both_coordinators_of_a_run_end_when_one_is_interrupted() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
+    let mut one = crew.coordinator(&[]);
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "joined",
+        "--out",
+        "two",
+    ];
+    let mut two = crew.spawn(&mut crew.command(&words), "two.log");
+    let mut worker = crew.worker("w", &[]);
+    crew.until("node of the worker at both", || {
+        !crew.ran().is_empty() && crew.space.read("two.log").contains("on w")
+    });
+    one.signal(Signal::INT);
+    assert_eq!(one.end(), Some(130));
+    assert_eq!(two.end(), Some(130), "{}", crew.space.read("two.log"));
+    assert!(
+        crew.space
+            .read("two.log")
+            .contains("another process has stopped the run")
+    );
+    assert_eq!(worker.end(), Some(0));
+    assert!(
+        crew.space
+            .read("w.log")
+            .contains("leaves: the run is stopped")
+    );
+}
+
+#[test]
+fn of_many_dead_workers_the_nodes_are_free_at_once() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 1"));
+    let mut run = crew.coordinator(&[]);
+    let mut doomed: Vec<Member> = (0..6).map(|n| crew.worker(&format!("d{n}"), &[])).collect();
+    crew.until("node of each worker", || crew.ran().len() == 6);
+    doomed.iter().for_each(|worker| worker.signal(Signal::KILL));
+    doomed.iter_mut().for_each(|worker| drop(worker.0.wait()));
+    // It has nothing to run until it knows that the others are dead.
+    let mut able = crew.worker("able", &["--cpus", "6", "--idle", "20s"]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(able.end(), Some(0));
+    crew.is_complete();
+}
+
+#[test]
+fn a_new_store_may_have_leases_from_the_start() {
+    let crew = Crew::new(GRID);
+    let made = crew
+        .space
+        .run(&["cache", "claims", "lease", "--store", "store"])
+        .expect(0);
+    assert!(made.stdout.contains("the locks are lease"), "{made}");
+    let mut run = crew.coordinator(&[]);
+    let mut workers: Vec<Member> = (0..3).map(|n| crew.worker(&format!("w{n}"), &[])).collect();
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    assert!(
+        crew.ran().values().all(|times| *times == 1),
+        "{:?}",
+        crew.ran()
+    );
+    crew.is_complete();
+}

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
+use crate::cli::admission::admitted;
 use crate::cli::call::Call;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::locations::shown;
@@ -35,7 +36,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// or a host stops for longer than a lease lasts, another host may run the same node once more,
 /// which does no harm: the first record stays in use.
 ///
-/// A new store has the form that RIBFLOW_CLAIMS names, else `flock`.
+/// If there is no store yet, one of that form is made. Other commands make stores of the form that
+/// RIBFLOW_CLAIMS names, else `flock`.
 ///
 /// The form is changed only while nothing uses the store: no run, no other command, no server. If
 /// a process of another host may have died, the command watches it for as long as a lease lasts.
@@ -72,13 +74,16 @@ pub fn run(
     let Some(form) = arguments.form.map(ClaimsForm::from) else {
         return show(&opened?, call, output);
     };
-    let root = super::locations_of(None, common).store.root;
+    let place = super::locations_of(None, common).store;
     match opened {
         Ok(store) => drop(store),
+        // A new store may have the form from the start.
+        Err(_) if !place.exists() => drop(admitted(&place)?),
         // What another process has begun and not ended is ended now.
-        Err(_) if Store::is_changing(&root) => {}
+        Err(_) if Store::is_changing(&place.root) => {}
         Err(failure) => return Err(failure),
     }
+    let root = place.root;
     let mut waiting = Waiting::default();
     Store::change_claims(&root, form, |users| {
         let waits = waiting.waits(users);

@@ -12,6 +12,7 @@ use crate::engine::decide::{Capacity, Dependencies};
 use crate::engine::event::Event;
 use crate::engine::join::{self, JoinPlan, Role, WorkerRole};
 use crate::engine::journal::{self, SharedFailure, WorkflowIdentity};
+use crate::quantity::{count, duration};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
@@ -204,14 +205,38 @@ impl Coordinator<'_> {
             self.peers.worked = now;
         }
         let is_idle = now.duration_since(self.peers.worked) >= idle;
-        let asked = asked || self.has_run_its_only_node();
-        if asked || is_idle || left.is_some_and(|left| left <= LAST_START) {
-            self.decide.withdraw();
+        if self.has_run_its_only_node() {
+            self.withdraw("its node has ended")?;
+        } else if asked {
+            self.withdraw("it was asked to leave")?;
+        } else if left.is_some_and(|left| left <= LAST_START) {
+            self.withdraw("its time is nearly up")?;
+        } else if is_idle {
+            let seconds = duration(idle.as_secs_f64());
+            self.withdraw(&format!("nothing to run for {seconds}"))?;
         }
         if left.is_some_and(|left| left <= LAST_STOP) && !self.decide.interrupted() {
             self.interrupt();
         }
         Ok(())
+    }
+
+    /// Starts no node any more, and says why, once.
+    pub(super) fn withdraw(&mut self, why: &str) -> Result<(), EngineError> {
+        if self.decide.has_withdrawn() {
+            return Ok(());
+        }
+        self.decide.withdraw();
+        let nodes = self.peers.left.iter();
+        let others = nodes
+            .filter(|node| !self.decide.state(**node).ended())
+            .count();
+        let others = match others {
+            0 => String::new(),
+            others => format!("; {} did not fit", count(others, "node")),
+        };
+        let message = format!("leaves: {why}{others}");
+        self.emit(Event::Machines { message })
     }
 
     /// Whether the one node that this worker is for has ended.

@@ -3,7 +3,7 @@
 //! noted is looked up at once. The store has the last word: a peer that dies, or whose journal is
 //! late, costs time only.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
@@ -29,6 +29,8 @@ const ALL: Duration = Duration::from_secs(60);
 const BUSY: Duration = Duration::from_millis(500);
 /// The interval between two checks of which peers are alive.
 const ALIVE: Duration = Duration::from_secs(5);
+/// The number of living peers that one check looks at.
+const CHECKED: usize = 2;
 /// The number of nodes left to others whose record one look searches.
 const LOOKED_UP: usize = 2;
 
@@ -64,6 +66,8 @@ pub(super) struct Peers {
     /// Whether something was new since the last look.
     news: bool,
     checked: Instant,
+    /// The peer that was checked last.
+    last_checked: Option<String>,
     /// Where the search for records of nodes left to others goes on.
     next: usize,
 }
@@ -123,6 +127,7 @@ impl Peers {
             looked: Instant::now(),
             news: false,
             checked: Instant::now(),
+            last_checked: None,
             next: 0,
         })
     }
@@ -204,25 +209,54 @@ impl Coordinator<'_> {
         for Noted { worker, what } in noted {
             self.peer_noted(worker, what)?;
         }
-        if self.is_worker() && journal::is_stopped(self.store, &self.peers.crew) {
-            self.decide.withdraw();
+        self.heed_stop()?;
+        Ok(())
+    }
+
+    /// Workers leave a run that is stopped; another coordinator of it has nothing to wait for.
+    fn heed_stop(&mut self) -> Result<(), EngineError> {
+        if !self.is_shared() || !journal::is_stopped(self.store, &self.peers.crew) {
+            return Ok(());
+        }
+        if self.is_worker() {
+            self.withdraw("the run is stopped")?;
+        } else if !self.decide.interrupted() {
+            let message = "another process has stopped the run".to_string();
+            self.emit(Event::Warning { message })?;
+            self.interrupt();
         }
         Ok(())
     }
 
-    /// Takes notice of processes that have died: the more there are, the more seldom.
+    /// Takes notice of peers that have died while they ran a node: a few peers at a time, in turn, and
+    /// all that have died one after another.
     fn look_for_deaths(&mut self) -> Result<(), EngineError> {
-        let living = self.peers.follower.living().clamp(1, 12);
-        if self.peers.checked.elapsed() < ALIVE * u32::try_from(living).unwrap_or(1) {
+        if self.peers.checked.elapsed() < ALIVE {
             return Ok(());
         }
         self.peers.checked = Instant::now();
-        let dead = self.peers.follower.deaths();
-        let is_new = !dead.is_empty();
-        for worker in dead {
-            self.peer_ended(worker.as_deref(), true)?;
+        let busy: BTreeSet<Option<String>> = self.peers.busy.values().cloned().collect();
+        let after = self.peers.last_checked.clone();
+        let later = busy.iter().filter(|peer| **peer > after);
+        let turn: Vec<Option<String>> = later
+            .chain(busy.iter().filter(|peer| **peer <= after))
+            .cloned()
+            .collect();
+        let (mut alive, mut died) = (0, false);
+        for peer in turn {
+            if alive == CHECKED {
+                break;
+            }
+            self.peers.last_checked.clone_from(&peer);
+            match self.peers.follower.has_died(peer.as_deref()) {
+                true => {
+                    died = true;
+                    self.peer_ended(peer.as_deref(), true)?;
+                }
+                false => alive += 1,
+            }
         }
-        if is_new {
+        if died {
             self.check_held()?;
         }
         Ok(())
@@ -280,6 +314,22 @@ impl Coordinator<'_> {
                 self.peers.busy.remove(&node);
                 self.peer_finished(node, key, wall_s)
             }
+            // The process that began the run knows that the one that ran it has ended.
+            Event::NodeWaiting { id, .. } if worker.is_none() => {
+                let Some(node) = self.note_peer_key(&id) else {
+                    return Ok(());
+                };
+                self.peers.busy.remove(&node);
+                self.release(node);
+                Ok(())
+            }
+            Event::Machines { message } if !self.is_worker() => match worker {
+                Some(worker) => {
+                    let message = format!("{worker}: {message}");
+                    self.emit(Event::Machines { message })
+                }
+                None => Ok(()),
+            },
             Event::NodeFailed { id, message, log } => {
                 let Some(node) = self.note_peer_key(&id) else {
                     return Ok(());

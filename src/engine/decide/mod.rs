@@ -442,6 +442,11 @@ impl Decide {
         self.halt.get_or_insert(Skip::Left);
     }
 
+    /// Whether no new nodes are started, for whatever reason.
+    pub fn has_withdrawn(&self) -> bool {
+        self.halt.is_some()
+    }
+
     /// Whether any node takes something from `node`.
     pub fn is_needed(&self, node: NodeIndex) -> bool {
         let entry = &self.nodes[node.index()];

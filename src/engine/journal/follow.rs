@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::read::{is_alive, workers};
+use super::read::{crew_workers, is_alive, workers};
 use super::{Entry, JOURNAL};
 use crate::digest::check;
 use crate::engine::event::Event;
@@ -87,19 +87,20 @@ impl Follower {
         noted
     }
 
-    /// The workers that have died since the last call: their process has ended and has not noted so.
-    pub fn deaths(&mut self) -> Vec<Option<String>> {
-        let mut dead = Vec::new();
-        for (folder, followed) in &mut self.followed {
-            // What can't be determined counts as alive.
-            if !followed.ended
-                && followed.begun
-                && matches!(is_alive(&self.locks, folder), Ok(false))
-            {
-                followed.ended = true;
-                dead.push(name_of(folder, &self.folder));
-            }
-        }
+    /// Whether a process has died: it has ended and has not noted so. Then it is not followed any more.
+    pub fn has_died(&mut self, worker: Option<&str>) -> bool {
+        let folder = match worker {
+            Some(name) => crew_workers(&self.folder).join(name),
+            None => self.folder.clone(),
+        };
+        let Some(followed) = self.followed.get_mut(&folder) else {
+            return false;
+        };
+        // What can't be determined counts as alive.
+        let dead = !followed.ended
+            && followed.begun
+            && matches!(is_alive(&self.locks, &folder), Ok(false));
+        followed.ended |= dead;
         dead
     }
 }

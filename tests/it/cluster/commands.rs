@@ -49,7 +49,7 @@ fn a_launch_line_that_fails_is_a_refusal() {
     let line = "sh -c 'echo no such queue: {name} >&2; exit 3' {worker}";
     let mut coordinator = Coordinator::new(launcher(&place, line, 30.0), &place);
     let error = coordinator.until_error(&[demand(class("cpu", 1), 1)]);
-    assert!(matches!(error, ClusterError::Refused { .. }), "{error}");
+    assert!(matches!(error, ClusterError::Launch { .. }), "{error}");
     assert!(error.to_string().contains("no such queue: cpu-"), "{error}");
     assert!(coordinator.has_said(NoticeKind::Refused, "exit status: 3"));
 
