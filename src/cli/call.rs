@@ -1,6 +1,9 @@
-//! The arguments of a subcommand's `run`, and the macro that declares subcommands.
+//! The arguments of a subcommand's `run`, the macro that declares subcommands, and the program itself.
+
+use std::path::PathBuf;
 
 use super::common::Common;
+use super::failure::Failure;
 use crate::ui::log::Console;
 
 /// What every subcommand receives besides its own arguments.
@@ -36,3 +39,9 @@ macro_rules! subcommands {
 }
 
 pub(super) use subcommands;
+
+/// The path of this program.
+pub fn program() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("can't find the path of this program: {error}")))
+}

@@ -5,21 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use petgraph::graph::NodeIndex;
 
+use super::call;
 use super::common::Common;
 use super::failure::Failure;
-use super::invitation::{self, RunSettings, invitation};
 use super::invocation::quoted;
 use super::locations;
-use super::older_versions::AcceptArguments;
-use super::target::TargetArguments;
 use crate::cluster::slurm::SlurmLauncher;
 use crate::cluster::{CommandLauncher, LaunchLine, Programs, Site, WorkerLine};
-use crate::engine::join::{Invitation, Places, Role};
+use crate::engine::join::{Places, Role};
 use crate::remote::home::Home;
 use crate::store::Store;
-use crate::workflow::graph::Graph;
 
 /// How long a worker that was started by the run keeps its place without a node to run: other classes of
 /// workers may wait for it.
@@ -94,7 +90,7 @@ impl ExecutorArguments {
         let home = Home::of_user().map_err(|error| Failure::from_error(&error))?;
         let file = home.cluster_file();
         let site = Site::read(&file)?;
-        let words = [invitation::program()?, store.to_path_buf()].map(text);
+        let words = [call::program()?, store.to_path_buf()].map(text);
         let [program, store] = words;
         let (program, store) = (program?, store?);
         let line = move |run: &str, logs: PathBuf| WorkerLine {
@@ -137,46 +133,15 @@ impl ExecutorArguments {
         }))
     }
 
-    /// Refuses options that only a local run has.
-    pub fn check(
-        &self,
-        force: &[NodeIndex],
-        limit: Option<usize>,
-        accept: &AcceptArguments,
-    ) -> Result<(), Failure> {
-        if self.is_local() {
-            return Ok(());
-        }
-        let local = [
-            ("--force", !force.is_empty()),
-            ("--limit", limit.is_some()),
-            ("--accept", !accept.accept.is_empty()),
-        ];
-        match local.into_iter().find(|(_, is_given)| *is_given) {
+    /// Refuses `local`, an option that only a local run has.
+    pub fn check(&self, local: Option<&str>) -> Result<(), Failure> {
+        match local.filter(|_| !self.is_local()) {
             None => Ok(()),
-            Some((option, _)) => {
+            Some(option) => {
                 let message = format!("`{option}` is for runs whose nodes execute here");
                 Err(Failure::usage("command-line", message)
                     .hint("leave out `--executor`, or run that part without it first"))
             }
-        }
-    }
-
-    /// The plan for workers. A local run with options of its own has none: workers would not follow
-    /// them.
-    pub fn needs_invitation(
-        &self,
-        target: &TargetArguments,
-        graph: &Graph,
-        common: &Common,
-        settings: &RunSettings,
-    ) -> Result<Option<Invitation>, Failure> {
-        let found = invitation(target, graph, common, settings)?;
-        match (found, self.is_local()) {
-            (None, false) => Err(Failure::failed(
-                "the workflow or its lock file is not UTF-8, so no worker can join the run",
-            )),
-            (found, _) => Ok(found),
         }
     }
 }

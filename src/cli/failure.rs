@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::invocation::quoted;
-use crate::cluster::SiteError;
+use crate::cluster::{ClusterError, SiteError};
 use crate::diag::{Diagnostic, Diagnostics};
 use crate::engine::EngineError;
 use crate::remote::config::ConfigError;
@@ -229,10 +229,10 @@ impl From<Diagnostics> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         match &error {
+            EngineError::Cluster(cluster) => cluster.into(),
             EngineError::Device(device) => {
                 Self::usage("device", device.to_string()).hint("`--device cpu` always works")
             }
-            EngineError::Cluster(cluster) => Self::from_error(cluster).hint(cluster.hint()),
             _ => Self::from_error(&error),
         }
     }
@@ -268,6 +268,18 @@ impl From<LockError> for Failure {
             }
         };
         Self::usage("lock", error.to_string()).hint(hint)
+    }
+}
+
+impl From<&ClusterError> for Failure {
+    fn from(error: &ClusterError) -> Self {
+        Self::from_error(error).hint(error.hint())
+    }
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        (&error).into()
     }
 }
 

@@ -14,9 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::amounts::{Age, Size};
-use super::call::Call;
+use super::call::{self, Call};
 use super::failure::{Exit, Failure};
-use super::invitation;
+use super::invocation;
 use super::load;
 use super::locations::StoreLocation;
 use super::run;
@@ -151,7 +151,7 @@ pub fn run(
         exchange,
         refused: refused(&graph, invitation),
         accepting: Accepting::default(),
-        invitation: None,
+        invites: None,
         places: None,
         role: Role::Worker(Arc::new(WorkerRole {
             name: name.clone(),
@@ -255,7 +255,7 @@ fn check_host(store: &Store, plan: &JoinPlan) -> Result<(), Failure> {
         format!("the locks of the store {store} hold on one host, and the run is on another");
     Err(Failure::usage("locks", message).hint(format!(
         "while nothing uses the store: `ribflow cache claims lease --store {}`",
-        super::invocation::quoted(&store)
+        invocation::quoted(&store)
     )))
 }
 
@@ -267,7 +267,7 @@ fn take_environment(invitation: &Invitation) -> Result<(), Failure> {
     if !invitation.environment.iter().any(|entry| differs(&entry)) {
         return Ok(());
     }
-    let mut command = Command::new(invitation::program()?);
+    let mut command = Command::new(call::program()?);
     command.args(std::env::args_os().skip(1));
     for (name, value) in &invitation.environment {
         match value {

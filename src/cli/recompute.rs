@@ -200,7 +200,7 @@ impl Verification<'_> {
             refused: Default::default(),
             accepting: Accepting::default(),
             role: Role::Local,
-            invitation: None,
+            invites: None,
             places: None,
         };
         let display = self.display(&nodes, common);

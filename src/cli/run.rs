@@ -16,12 +16,11 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use super::amounts::Size;
-use super::call::Call;
+use super::call::{self, Call};
 use super::common::Common;
 use super::executor::ExecutorArguments;
 use super::failure::{Exit, Failure};
 use super::interrupts;
-use super::invitation::{self, RunSettings};
 use super::load::{self, Ready};
 use super::locations::{self, Locations};
 use super::no_op_check::NoOpCheck;
@@ -36,6 +35,7 @@ use super::workflow_files;
 use super::{command_permissions, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
+use crate::engine::join::Invites;
 use crate::engine::price::forecast::Forecaster;
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
@@ -189,20 +189,20 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
     )?;
     let force = shared.forced(force);
     shells::check_run(&graph, &store, &force, &device, &accepting)?;
-    let refused = command_permissions::refused(&graph, common)?;
-    arguments
-        .executor
-        .check(&force, arguments.limit, &arguments.accept)?;
-    let settings = RunSettings {
-        keep_going: arguments.keep_going,
-        derived_max: arguments.derived_max.0,
-        remotes: &arguments.remotes,
-        refused: &refused,
-    };
-    let target = &arguments.target;
-    let invitation = arguments
-        .executor
-        .needs_invitation(target, &graph, common, &settings)?;
+    // Workers would not follow these.
+    let local = [
+        ("--force", !force.is_empty()),
+        ("--limit", arguments.limit.is_some()),
+        ("--accept", !arguments.accept.accept.is_empty()),
+    ];
+    let local = local
+        .into_iter()
+        .find_map(|(option, is_given)| is_given.then_some(option));
+    arguments.executor.check(local)?;
+    let invites = local.is_none().then(|| Invites {
+        targets: arguments.target.targets.clone(),
+        remotes: arguments.remotes.clone(),
+    });
     let options = RunOptions {
         threads: common.threads(),
         force,
@@ -220,9 +220,11 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         )?,
         accepting,
         exchange: shared.exchange.clone(),
-        refused: refused.into_iter().collect(),
+        refused: command_permissions::refused(&graph, common)?
+            .into_iter()
+            .collect(),
         role: arguments.executor.role(),
-        invitation: invitation.map(Arc::new),
+        invites,
         places: arguments.executor.places(store.root())?,
     };
     let started = std::time::UNIX_EPOCH
@@ -367,7 +369,7 @@ pub(super) fn worker(
     exchange: Option<&Exchange>,
 ) -> Result<Vec<OsString>, Failure> {
     let mut words = vec![
-        invitation::program()?.into(),
+        call::program()?.into(),
         "worker".into(),
         "--store".into(),
         store.into(),

@@ -9,14 +9,15 @@ use clap::{ArgAction, Args, Subcommand, ValueHint};
 use serde_json::{Value, json};
 
 use super::amounts::Age;
-use super::call::Call;
+use super::call::{self, Call};
 use super::failure::{Exit, Failure};
 use super::load;
 use super::locations::Locations;
 use super::target::WorkflowArguments;
 use crate::cluster::slurm::check::{Cluster, Finding, try_out};
 use crate::cluster::slurm::probe::{Probed, Sights, probe};
-use crate::cluster::{ClusterError, PlaceClass, Programs, Site, WorkerLine};
+use crate::cluster::{PlaceClass, Programs, Site, WorkerLine};
+use crate::engine::join::place_class;
 use crate::quantity::count;
 use crate::remote::home::Home;
 use crate::stages;
@@ -148,18 +149,14 @@ type Amounts = (u32, Option<u64>, u32);
 fn classes_of(graph: &Graph, on_gpu: bool) -> Vec<(PlaceClass, String)> {
     let mut classes: BTreeMap<Amounts, (PlaceClass, Vec<&str>)> = BTreeMap::new();
     for node in graph.order.iter().map(|index| &graph.dag[*index]) {
-        let resources = &node.resources;
-        let cpus = resources.cpus.unwrap_or(1);
-        let gpus = resources.gpus.filter(|_| on_gpu).unwrap_or(0);
-        let mem = resources.mem.map(|mem| mem.next_multiple_of(1 << 30));
-        let (class, stages) = classes.entry((cpus, mem, gpus)).or_default();
+        let wanted = place_class(node, on_gpu);
+        let amounts = (wanted.cpus, wanted.mem, wanted.gpus);
+        let (class, stages) = classes.entry(amounts).or_default();
         *class = PlaceClass {
             name: "check".to_string(),
-            cpus,
-            mem,
-            gpus,
-            time: class.time.max(resources.time),
+            time: class.time.max(wanted.time),
             only: None,
+            ..wanted
         };
         if !stages.contains(&node.stage.as_str()) {
             stages.push(&node.stage);
@@ -240,7 +237,7 @@ fn submit(
         let hint = "a run makes it; or name another with `--store`";
         return Err(Failure::usage("no-store", message).hint(hint));
     }
-    let program = std::env::current_exe().map_err(|error| Failure::from_error(&error))?;
+    let program = call::program()?;
     let sights = Sights {
         store: store.root.clone(),
         program,
@@ -307,11 +304,4 @@ fn write_text(looked: &Looked, output: &mut dyn Write) -> Result<(), Failure> {
         writeln!(output, "nothing is wrong")?;
     }
     Ok(())
-}
-
-impl From<ClusterError> for Failure {
-    fn from(error: ClusterError) -> Self {
-        let hint = error.hint();
-        Self::from_error(&error).hint(hint)
-    }
 }

@@ -1,7 +1,7 @@
 //! Places by a launch line of the user: HyperQueue, PBS, LSF, ssh, Kubernetes, anything that starts a
 //! process. There is nothing to ask afterwards: a worker is there once it has joined.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
@@ -15,7 +15,7 @@ use super::nonce::nonce;
 use super::place::{
     Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, Presence, WorkerLine,
 };
-use super::supply::{Ending, Limits, Standing, Supply};
+use super::supply::{Ending, Limits, REFUSALS, Standing, Supply};
 use crate::process::OwnedChild;
 use crate::quantity;
 
@@ -24,7 +24,7 @@ use crate::quantity;
 pub struct LaunchSettings {
     /// `hq submit --cpus {cpus} -- {worker}`
     pub launch: String,
-    /// A launched worker that has not joined after so many seconds counts as lost.
+    /// Seconds after which a launched worker that has not joined counts as lost.
     pub join: f64,
     /// Bytes for classes that name none.
     pub mem: Option<u64>,
@@ -32,9 +32,6 @@ pub struct LaunchSettings {
     pub time: Option<u64>,
     pub limits: Limits,
 }
-
-/// Refusals one after another, with no worker alive, after which the run ends.
-const REFUSALS: usize = 4;
 
 /// Starts workers by a launch line.
 pub struct CommandLauncher {
@@ -49,9 +46,7 @@ pub struct CommandLauncher {
     /// Workers that did not join, one after another.
     never_joined: usize,
     /// Launch lines that failed, one after another.
-    refusals: usize,
-    /// The submissions whose launch line has failed.
-    refused: BTreeSet<String>,
+    refusals: i32,
 }
 
 struct Launched {
@@ -89,7 +84,6 @@ impl CommandLauncher {
             begun: Instant::now(),
             workers: BTreeMap::new(),
             never_joined: 0,
-            refused: BTreeSet::new(),
             refusals: 0,
         })
     }
@@ -146,8 +140,8 @@ impl CommandLauncher {
             }
             if let Some(status) = refused {
                 worker.stage = Stage::Over;
-                // One refusal, however many workers were asked for at once.
-                if !self.refused.insert(worker.submission.clone()) {
+                // Workers of one submission fail together, which is one refusal.
+                if self.supply.pauses(&worker.class, now) {
                     continue;
                 }
                 self.refusals += 1;

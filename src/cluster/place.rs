@@ -39,9 +39,10 @@ pub struct Joined {
     pub presence: Presence,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Presence {
     /// Its heart beats.
+    #[default]
     Here,
     /// It has said that it leaves.
     Left,

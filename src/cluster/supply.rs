@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+/// Refusals one after another, with no worker alive, after which a run ends.
+pub const REFUSALS: i32 = 4;
+
 /// Limits on what is asked for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {

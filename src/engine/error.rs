@@ -26,6 +26,9 @@ pub enum EngineError {
         node: String,
         why: String,
     },
+    /// What workers need can't be passed on.
+    #[error("no worker can join this run: {0}")]
+    NoPlan(String),
     /// Names of workers distinguish their journals.
     #[error(
         "a worker named `{worker}` has joined run {run} before; give this one another `--name`"

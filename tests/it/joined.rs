@@ -34,6 +34,16 @@ stages:
     with: { run: "echo second-${i} >> $HOME/ran; sleep 0.1; cat x/x > out/y", outputs: [y], pass: [MARK] }
 "#;
 
+/// A run that leaves its nodes to workers.
+const WAITING: [&str; 6] = [
+    "run",
+    "grid.yaml",
+    "--store",
+    "store",
+    "--executor",
+    "joined",
+];
+
 /// A run and its workers.
 struct Crew {
     space: TestSpace,
@@ -93,18 +103,15 @@ impl Crew {
         Member(command.stderr(log).spawn().unwrap())
     }
 
-    /// Starts a run that executes nothing itself, and waits for its plan.
+    /// Starts a run that executes nothing itself.
+    fn waiting(&self, log: &str, more: &[&str]) -> Member {
+        self.spawn(&mut self.command(&[&WAITING, more].concat()), log)
+    }
+
+    /// The same, and waits for its plan.
     fn coordinator(&self, more: &[&str]) -> Member {
         let before = self.plans().len();
-        let words = [
-            "run",
-            "grid.yaml",
-            "--store",
-            "store",
-            "--executor",
-            "joined",
-        ];
-        let member = self.spawn(&mut self.command(&[&words, more].concat()), "run.log");
+        let member = self.waiting("run.log", more);
         self.until("plan", || self.plans().len() > before);
         member
     }
@@ -293,15 +300,7 @@ fn a_killed_coordinator_is_resumed_with_its_workers() {
     crew.until("node", || !crew.ran().is_empty());
     run.signal(Signal::KILL);
     drop(run);
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "joined",
-    ];
-    let mut resumed = crew.spawn(&mut crew.command(&words), "resumed.log");
+    let mut resumed = crew.waiting("resumed.log", &[]);
     assert_eq!(resumed.end(), Some(0), "{}", crew.space.read("resumed.log"));
     assert_eq!(worker.end(), Some(0));
     assert_eq!(
@@ -355,17 +354,7 @@ fn without_its_coordinator_a_run_is_finished_by_its_workers() {
 fn two_coordinators_share_their_workers() {
     let crew = Crew::new(GRID);
     let mut one = crew.coordinator(&[]);
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "joined",
-        "--out",
-        "two",
-    ];
-    let mut two = crew.spawn(&mut crew.command(&words), "two.log");
+    let mut two = crew.waiting("two.log", &["--out", "two"]);
     let mut worker = crew.worker("w", &[]);
     assert_eq!(one.end(), Some(0));
     assert_eq!(two.end(), Some(0), "{}", crew.space.read("two.log"));
@@ -493,15 +482,7 @@ stages:
   a: { use: command, with: { run: "echo a >> $HOME/ran; echo ${params.word} $TONE > out/x", outputs: [x], env: [TONE], pass: [MARK] } }
 "#;
     let crew = Crew::new(workflow);
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "joined",
-    ];
-    let mut run = crew.command(&words);
+    let mut run = crew.command(&WAITING);
     run.env("WORD", "one").env("TONE", "high");
     let mut run = crew.spawn(&mut run, "run.log");
     crew.until("plan", || !crew.plans().is_empty());
@@ -679,17 +660,7 @@ fn status_names_the_workers_and_watches_until_the_run_ends() {
 fn both_coordinators_of_a_run_end_when_one_is_interrupted() {
     let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
     let mut one = crew.coordinator(&[]);
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "joined",
-        "--out",
-        "two",
-    ];
-    let mut two = crew.spawn(&mut crew.command(&words), "two.log");
+    let mut two = crew.waiting("two.log", &["--out", "two"]);
     let mut worker = crew.worker("w", &[]);
     crew.until("node of the worker at both", || {
         !crew.ran().is_empty() && crew.space.read("two.log").contains("on w")
@@ -745,4 +716,33 @@ fn a_new_store_may_have_leases_from_the_start() {
         crew.ran()
     );
     crew.is_complete();
+}
+
+#[test]
+fn a_run_with_options_that_workers_would_not_follow_leaves_no_plan() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.8"));
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--threads",
+        "1",
+        "--limit",
+        "2",
+    ];
+    let mut run = crew.spawn(&mut crew.command(&words), "run.log");
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(crew.ran().len(), 2);
+    assert_eq!(crew.plans(), Vec::<String>::new());
+    let refused = crew
+        .space
+        .run(&[&WAITING[..], &["--limit", "2"]].concat())
+        .expect(2);
+    assert!(
+        refused
+            .stderr
+            .contains("`--limit` is for runs whose nodes execute here"),
+        "{refused}"
+    );
 }

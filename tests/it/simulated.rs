@@ -2,7 +2,7 @@
 //! graphs, with claims that are leases, workers that are killed or suspended, and clocks of different
 //! speed. The time is a number, and there are no processes, files or sleeps.
 //!
-//! `RIBFLOW_TEST_CLUSTERS=20000` simulates so many clusters instead of 400.
+//! `RIBFLOW_TEST_CLUSTERS=20000` simulates 20,000 clusters instead of 400.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
@@ -42,7 +42,7 @@ struct Worker {
     beats: u64,
     /// How fast its clock goes.
     speed: f64,
-    /// The heartbeat of each worker when it changed last, with the own time of that.
+    /// The heartbeat of each worker when it changed last, with the own time of the look.
     seen: BTreeMap<usize, (u64, Time)>,
     /// What happened to it while it was suspended.
     missed: Vec<What>,

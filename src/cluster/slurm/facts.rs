@@ -134,7 +134,7 @@ fn names(text: &str) -> Vec<String> {
     }
 }
 
-/// `1-02:03:04`, `02:03:04`, `03:04`; `None` for `UNLIMITED` and what is no time.
+/// `1-02:03:04`, `02:03:04`, `03:04`; `None` for `UNLIMITED` and for anything else.
 fn seconds(text: &str) -> Option<u64> {
     let (days, rest) = match text.split_once('-') {
         Some((days, rest)) => (days.parse().ok()?, rest),

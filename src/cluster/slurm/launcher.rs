@@ -14,7 +14,7 @@ use crate::cluster::ClusterError;
 use crate::cluster::call::Programs;
 use crate::cluster::nonce::nonce;
 use crate::cluster::place::{Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, WorkerLine};
-use crate::cluster::supply::{Ending, Limits, Standing, Supply};
+use crate::cluster::supply::{Ending, Limits, REFUSALS, Standing, Supply};
 use crate::quantity;
 
 /// How a launcher spends its time.
@@ -25,8 +25,6 @@ pub struct Pace {
     pub calls: Calls,
 }
 
-/// Refusals one after another, with no worker alive, after which the run ends.
-const REFUSALS: i32 = 4;
 /// Seconds for which an accounting that does not answer is not asked again.
 const ACCOUNTING_PAUSE: f64 = 600.0;
 
@@ -49,7 +47,7 @@ pub struct SlurmLauncher {
     accounting: f64,
     /// The last refusal of each class that is not temporary.
     refusals: BTreeMap<String, String>,
-    /// What the user has been told once.
+    /// Reasons that the user has seen once.
     said: BTreeSet<String>,
     last_death: Option<String>,
 }

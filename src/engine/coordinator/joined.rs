@@ -63,9 +63,8 @@ impl Role {
     }
 }
 
-/// The nodes and their order, with the durations that are expected: as the nodes of
-/// the stage took in earlier runs, as `resources.time` says, or as a mean node takes. A run by one process has little use
-/// for them: it starts the longest chains first.
+/// The nodes and their order. A shared run has the durations that are expected, too: as the nodes of
+/// the stage took in earlier runs, as `resources.time` says, or as a mean stage takes.
 pub(super) fn dependencies(graph: &Graph, store: &Store, role: &Role) -> Dependencies {
     let mut dependencies = Dependencies::of(graph);
     if let Role::Local = role {
@@ -158,7 +157,13 @@ impl Coordinator<'_> {
         }
     }
 
-    /// Tells the other processes that a node has failed.
+    /// Whether the record of a node is looked for only once the node is claimed: the process that began
+    /// the run has looked for all of them, and no peer has found or made one since.
+    pub(super) fn finds_later(&self, node: NodeIndex) -> bool {
+        self.is_worker() && !self.peers.noted.contains(&node)
+    }
+
+    /// Notes for the other processes that a node has failed.
     pub(super) fn share_failure(
         &self,
         node: NodeIndex,
@@ -168,7 +173,7 @@ impl Coordinator<'_> {
         let Some((key, _)) = self.recipes.get(&node) else {
             return Ok(());
         };
-        if !self.is_shared() && self.options.invitation.is_none() {
+        if !self.may_have_peers() {
             return Ok(());
         }
         let failure = SharedFailure {
@@ -248,9 +253,6 @@ impl Coordinator<'_> {
 
     /// Leaves the plan for workers once it is due.
     pub(super) fn leave_plan(&mut self) -> Result<(), EngineError> {
-        let Some(invitation) = self.options.invitation.clone() else {
-            return Ok(());
-        };
         if self.plan_due.is_none_or(|due| due > Instant::now()) {
             return Ok(());
         }
@@ -258,6 +260,15 @@ impl Coordinator<'_> {
         if self.journal.lost().is_some() || self.peers.crew != self.journal.id() {
             return Ok(());
         }
+        let invitation = match (self.options.invitation(self.graph), &self.options.role) {
+            (Ok(Some(invitation)), _) => invitation,
+            (Ok(None), _) => return Ok(()),
+            (Err(error), Role::Coordinator) => return Err(error),
+            (Err(error), _) => {
+                tracing::warn!("{error}");
+                return Ok(());
+            }
+        };
         let sources = self.keys.planned_sources();
         let folder = self.journal.folder();
         let left = join::leave_plan(self.store, folder, self.journal.id(), &invitation, sources);

@@ -7,6 +7,7 @@
 mod accept;
 mod emit;
 mod finish;
+mod invitation;
 mod joined;
 mod lookup;
 mod peers;
@@ -31,7 +32,7 @@ use super::accepting::Accepting;
 use super::decide::{Capacity, Decide, Keyed, Policy, Step};
 use super::event::{Event, Summary};
 use super::job::Outcome;
-use super::join::{Invitation, Places, Role};
+use super::join::{Invites, Places, Role};
 use super::journal::{self, Journal};
 use super::keys::{KeyState, Keys};
 use super::pool::{Pool, Worker, until_true};
@@ -83,8 +84,8 @@ pub struct RunOptions {
     pub accepting: Accepting,
     /// The part of this process in the run.
     pub role: Role,
-    /// The plan to leave for workers; `None`: no worker can join.
-    pub invitation: Option<Arc<Invitation>>,
+    /// `None`: no worker may join.
+    pub invites: Option<Invites>,
     /// Supplies places for workers; `None`: they are started by hand.
     pub places: Option<Places>,
 }
@@ -288,7 +289,7 @@ impl<'a> Coordinator<'a> {
             peers,
             supply: Supply::default(),
             plan_due: options
-                .invitation
+                .invites
                 .is_some()
                 .then(|| options.role.plan_due(Instant::now())),
             pool: None,
@@ -314,7 +315,9 @@ impl<'a> Coordinator<'a> {
             device: self.device.clone(),
         })?;
         self.warn_of_lost_journal()?;
-        self.look_at_peers()?;
+        if self.is_shared() {
+            self.look_at_peers()?;
+        }
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
@@ -425,7 +428,7 @@ impl<'a> Coordinator<'a> {
         };
         let key = recipe.key();
         self.lock_for_reuse()?;
-        let found = match self.must_run(node) || self.peers.finds_later(node) {
+        let found = match self.must_run(node) || self.finds_later(node) {
             true => KeyState::Nothing(recipe),
             false => self.keys.find(node, &key, recipe)?,
         };

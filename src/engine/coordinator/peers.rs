@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure, RunOptions};
+use crate::cluster::Presence;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::State;
@@ -39,8 +40,6 @@ pub(super) struct Peers {
     /// The run whose folder has the journals of all workers.
     pub crew: String,
     follower: Follower,
-    /// This process is a worker of the run.
-    is_of_worker: bool,
     /// Nodes by id.
     ids: HashMap<String, NodeIndex>,
     /// Nodes that a peer runs.
@@ -77,9 +76,7 @@ pub(super) struct Peers {
 pub(super) struct PeerState {
     /// It has started a node.
     pub claimed: bool,
-    pub left: bool,
-    /// It has left without saying so.
-    pub died: bool,
+    pub presence: Presence,
 }
 
 impl Peers {
@@ -89,11 +86,12 @@ impl Peers {
         journal: &Journal,
         options: &RunOptions,
     ) -> Result<Self, EngineError> {
-        let crew = match (&options.role, &options.invitation) {
-            (Role::Coordinator, Some(invitation)) => {
-                join::resumable(store, journal.id(), invitation)?
-            }
-            _ => None,
+        let crew = match options.role {
+            Role::Coordinator => match options.invitation(graph)? {
+                Some(invitation) => join::resumable(store, journal.id(), &invitation)?,
+                None => None,
+            },
+            Role::Local | Role::Worker(_) => None,
         };
         let crew = match crew {
             Some(crew) => {
@@ -110,7 +108,6 @@ impl Peers {
         };
         Ok(Self {
             follower: Follower::new(store.locks(), store.runs().join(&crew), journal.folder()),
-            is_of_worker: matches!(options.role, Role::Worker(_)),
             ids,
             busy: HashMap::new(),
             left: HashSet::new(),
@@ -140,12 +137,6 @@ impl Peers {
     /// Whether a peer is known to run the node.
     pub fn runs(&self, node: NodeIndex) -> bool {
         self.busy.contains_key(&node)
-    }
-
-    /// Whether the record of a node is looked for only once the node is claimed: the process that began
-    /// the run has looked for all of them, and no peer has found or made one since.
-    pub fn finds_later(&self, node: NodeIndex) -> bool {
-        self.is_of_worker && !self.noted.contains(&node)
     }
 
     /// The node `id` of a shared run.
@@ -185,6 +176,11 @@ impl Coordinator<'_> {
         !matches!(self.options.role, Role::Local)
     }
 
+    /// Whether a worker may have joined the run.
+    pub(super) fn may_have_peers(&self) -> bool {
+        self.is_shared() || (self.options.invites.is_some() && self.plan_due.is_none())
+    }
+
     /// Looks at what the others do, and at nodes that they hold.
     pub(super) fn look_around(&mut self) -> Result<(), EngineError> {
         let (shared, is_busy) = (self.is_shared(), !self.decide.is_idle());
@@ -209,8 +205,7 @@ impl Coordinator<'_> {
         for Noted { worker, what } in noted {
             self.peer_noted(worker, what)?;
         }
-        self.heed_stop()?;
-        Ok(())
+        self.heed_stop()
     }
 
     /// Workers leave a run that is stopped; another coordinator of it has nothing to wait for.
@@ -264,13 +259,11 @@ impl Coordinator<'_> {
 
     /// Lets the others know that something is new here.
     pub(super) fn ring(&mut self) {
-        let others =
-            self.is_shared() || (self.options.invitation.is_some() && self.plan_due.is_none());
         if std::mem::take(&mut self.peers.has_news)
-            && others
+            && self.may_have_peers()
             && let Err(error) = self.peers.bell.ring()
         {
-            tracing::debug!("the other processes of the run were not told: {error}");
+            tracing::debug!("the bell of the run can't be rung: {error}");
         }
     }
 
@@ -424,7 +417,10 @@ impl Coordinator<'_> {
     fn peer_ended(&mut self, worker: Option<&str>, died: bool) -> Result<(), EngineError> {
         if let Some(name) = worker {
             let state = self.peers.workers.entry(name.to_string()).or_default();
-            (state.left, state.died) = (true, died);
+            state.presence = match died {
+                true => Presence::Lost,
+                false => Presence::Left,
+            };
         }
         let busy = self.peers.busy.iter();
         let of_peer = busy.filter(|(_, by)| by.as_deref() == worker);

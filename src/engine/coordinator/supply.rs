@@ -7,21 +7,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::{Coordinator, Message};
-use crate::cluster::{
-    ClusterError, Demand, Joined, Launcher, Notice, NoticeKind, PlaceClass, Presence,
-};
-use crate::digest::Digest;
+use crate::cluster::{ClusterError, Demand, Joined, Launcher, Notice, NoticeKind};
 use crate::engine::EngineError;
 use crate::engine::event::Event;
+use crate::engine::join::place_class;
 use crate::fsx;
-use crate::workflow::graph::Resources;
 
 /// In the folder of a run: the logs of workers as their places write them.
 const PLACES: &str = "places";
 /// The interval between two calls of the launcher.
 const SUPPLY: Duration = Duration::from_secs(2);
-/// Memory of a class is rounded up to a multiple of this many bytes.
-const MEMORY_STEP: u64 = 1 << 30;
 
 /// Calls run one after another, each on a thread of its own.
 type SharedLauncher = Arc<Mutex<Box<dyn Launcher>>>;
@@ -122,11 +117,7 @@ impl Coordinator<'_> {
         let joined = workers.map(|(name, state)| Joined {
             name: name.clone(),
             claimed: state.claimed,
-            presence: match (state.left, state.died) {
-                (_, true) => Presence::Lost,
-                (true, false) => Presence::Left,
-                (false, false) => Presence::Here,
-            },
+            presence: state.presence,
         });
         joined.collect()
     }
@@ -140,7 +131,7 @@ impl Coordinator<'_> {
                 continue;
             }
             let at = &self.graph.dag[node];
-            let class = class_of(&at.id, &at.resources, self.device != "cpu");
+            let class = place_class(at, self.device != "cpu");
             let seconds = means.get(at.stage.as_str()).copied();
             let seconds = seconds.or(at.resources.time.map(|time| time as f64));
             let demand = demands.entry(class.name.clone()).or_insert_with(|| Demand {
@@ -173,33 +164,4 @@ fn with<T>(launcher: &Mutex<Box<dyn Launcher>>, call: impl FnOnce(&mut dyn Launc
     // A call that panicked has left the launcher's own state behind, nothing of the run's.
     let mut launcher = launcher.lock().unwrap_or_else(|held| held.into_inner());
     call(&mut **launcher)
-}
-
-/// The class of workers that can run a node.
-fn class_of(id: &str, resources: &Resources, on_gpu: bool) -> PlaceClass {
-    let cpus = resources.cpus.unwrap_or(1).max(1);
-    let mem = resources.mem.map(|mem| mem.next_multiple_of(MEMORY_STEP));
-    let gpus = if on_gpu {
-        resources.gpus.unwrap_or(0)
-    } else {
-        0
-    };
-    let mut name = format!("c{cpus}");
-    if let Some(mem) = mem {
-        name += &format!("-m{}", mem / MEMORY_STEP);
-    }
-    if gpus > 0 {
-        name += &format!("-g{gpus}");
-    }
-    if resources.dedicated {
-        name += &format!("-d{}", &Digest::of(id.as_bytes()).to_hex()[..8]);
-    }
-    PlaceClass {
-        name,
-        cpus,
-        mem,
-        gpus,
-        time: resources.time,
-        only: resources.dedicated.then(|| id.to_string()),
-    }
 }

@@ -5,8 +5,10 @@
 //! claims what it can run, and publishes. The store is the truth; the journals of the others only say
 //! earlier what the store would say.
 
+mod class;
 mod plan;
 
+pub use class::place_class;
 pub use plan::{
     Invitation, JoinPlan, PLAN_FILE, PlanError, PlannedSource, is_worker_name, latest, read_plan,
 };
@@ -31,6 +33,15 @@ pub enum Role {
     Coordinator,
     /// A worker of another process's run.
     Worker(Arc<WorkerRole>),
+}
+
+/// What a run that workers may join knows from the command line alone.
+#[derive(Clone, Debug, Default)]
+pub struct Invites {
+    /// Patterns of the requested nodes; empty: the goals of the file.
+    pub targets: Vec<String>,
+    /// The names of remotes.
+    pub remotes: Vec<String>,
 }
 
 /// What a worker runs, and for how long.

@@ -26,7 +26,7 @@ const MOST_RUNS: usize = 64;
 /// The length limit of a worker's name.
 const MOST_NAME: usize = 100;
 
-/// The plan of a run as the command line knows it.
+/// The plan of a run, but for what its outside data is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Invitation {

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::read::{crew_workers, is_alive, workers};
-use super::{Entry, JOURNAL};
+use super::read::{is_alive, workers_in};
+use super::{Entry, JOURNAL, WORKERS};
 use crate::digest::check;
 use crate::engine::event::Event;
 use crate::fsx::{self, Locks};
@@ -62,7 +62,7 @@ impl Follower {
     /// What the others have noted since the last call, each in its order. A journal that can't be
     /// read now is read later.
     pub fn look(&mut self) -> Vec<Noted> {
-        for folder in workers(&self.folder)
+        for folder in workers_in(&self.folder)
             .into_iter()
             .chain([self.folder.clone()])
         {
@@ -90,7 +90,7 @@ impl Follower {
     /// Whether a process has died: it has ended and has not noted so. Then it is not followed any more.
     pub fn has_died(&mut self, worker: Option<&str>) -> bool {
         let folder = match worker {
-            Some(name) => crew_workers(&self.folder).join(name),
+            Some(name) => self.folder.join(WORKERS).join(name),
             None => self.folder.clone(),
         };
         let Some(followed) = self.followed.get_mut(&folder) else {

@@ -195,14 +195,14 @@ impl NodeStatus {
     }
 }
 
-/// The folder of the workers that serve the run in `folder`.
-pub(super) fn crew_workers(folder: &Path) -> PathBuf {
-    crew_of(folder).join(WORKERS)
+/// The folders of the workers that serve the run in `folder`, by name.
+pub(super) fn workers(folder: &Path) -> Vec<PathBuf> {
+    workers_in(&crew_of(folder))
 }
 
-/// The folders of the workers that have joined the run in `folder`, by name.
-pub(super) fn workers(folder: &Path) -> Vec<PathBuf> {
-    let mut workers = fsx::entries(&crew_workers(folder)).unwrap_or_default();
+/// The folders of the workers that have joined the run in `folder` itself.
+pub(super) fn workers_in(folder: &Path) -> Vec<PathBuf> {
+    let mut workers = fsx::entries(&folder.join(WORKERS)).unwrap_or_default();
     workers.retain(|worker| worker.is_dir());
     workers.sort();
     workers

@@ -8,7 +8,7 @@
 //! - A process is dead once its folder is gone. Who has seen its beats unchanged for long enough, or
 //!   knows of its death on the same host, removes the folder, the heart first. That may happen several
 //!   times at once, and can't be undone.
-//! - A lease of a dead process is removed by whoever holds the right to that: a lease of its own, whose
+//! - A lease of a dead process is removed by the holder of the right to remove it: a lease of its own, whose
 //!   name follows from both. So exactly one process removes it, and only while it is the dead one's.
 //!   The right of a process that dies in between is removed likewise.
 //!
@@ -54,7 +54,8 @@ pub const LASTS: Duration = Duration::from_secs(90);
 
 /// How often a lease that is released again and again is tried at once.
 const ATTEMPTS: usize = 20;
-/// How many rights to remove one another are followed: so many processes must have died at that.
+/// The length of a chain of rights to remove one another. Each link is a process that died while it
+/// removed the next.
 const MOST_RIGHTS: usize = 8;
 /// How many other processes a process looks after. Each has others for neighbours, so that the
 /// whole ring is watched.

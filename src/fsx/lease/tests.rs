@@ -163,7 +163,7 @@ fn what_is_no_lease_file_is_held_until_it_was_seen_for_long_enough() {
 /// Contenders that are suspended at any time while they hold the lease: of those that are not, one
 /// holds it at a time.
 #[test]
-fn of_many_contenders_one_holds_at_a_time_whoever_is_suspended() {
+fn of_many_contenders_one_holds_at_a_time_even_if_some_are_suspended() {
     let place = Place::new();
     let path = place.path("key");
     let (inside, held, lost) = (

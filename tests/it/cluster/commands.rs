@@ -53,6 +53,19 @@ fn a_launch_line_that_fails_is_a_refusal() {
     assert!(error.to_string().contains("no such queue: cpu-"), "{error}");
     assert!(coordinator.has_said(NoticeKind::Refused, "exit status: 3"));
 
+    // However many workers are asked for at once, they are refused once.
+    let mut several = Coordinator::new(launcher(&place, line, 30.0), &place);
+    several.until_error(&[demand(class("cpu", 1), 3)]);
+    let submitted = several.said(NoticeKind::Submitted);
+    assert!(submitted[0].starts_with("3 workers"), "{submitted:?}");
+    assert_eq!(submitted.len(), 4, "{submitted:?}");
+    assert_eq!(
+        several.said(NoticeKind::Refused).len(),
+        4,
+        "{:?}",
+        several.notices
+    );
+
     let mut missing = Coordinator::new(launcher(&place, "ribflow-none {worker}", 30.0), &place);
     let error = missing.until_error(&[demand(class("cpu", 1), 1)]);
     assert!(matches!(error, ClusterError::Program { .. }), "{error}");

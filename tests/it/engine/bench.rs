@@ -210,7 +210,7 @@ fn options(store: &Path) -> RunOptions {
         refused: Default::default(),
         accepting: Default::default(),
         role: ribflow::engine::join::Role::Local,
-        invitation: None,
+        invites: None,
         places: None,
         threads: 2,
         device: "cpu".to_string(),

@@ -59,7 +59,7 @@ fn run(root: &Path, limit: Option<usize>) -> Done {
         refused: Default::default(),
         accepting: Default::default(),
         role: ribflow::engine::join::Role::Local,
-        invitation: None,
+        invites: None,
         places: None,
         threads: 1,
         device: "cpu".to_string(),

@@ -63,10 +63,10 @@ impl Walk {
     }
 }
 
-/// A walk tries one case of so many: `RIBFLOW_TEST_SPARSE`.
+/// A walk tries one case of every `RIBFLOW_TEST_SPARSE`.
 fn sparse() -> usize {
     let given = std::env::var("RIBFLOW_TEST_SPARSE").ok();
-    given.map_or(1, |text| text.parse().expect("one case of so many"))
+    given.map_or(1, |text| text.parse().expect("a number of cases"))
 }
 
 /// Every fault that can meet this call; after the last call there can only be a power failure.
