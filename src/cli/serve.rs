@@ -80,6 +80,11 @@ pub struct ServeArguments {
     pub patience: u64,
 }
 
+/// A thread for files ends after this time without work. The ones that wait take turns: with tokio's ten
+/// seconds, a peak of a hundred threads, each with memory of its own, would stay for as long as there
+/// are ten requests in a second.
+const KEPT_THREAD: Duration = Duration::from_millis(500);
+
 pub fn run(
     arguments: &ServeArguments,
     call: &Call,
@@ -95,6 +100,7 @@ pub fn run(
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_keep_alive(KEPT_THREAD)
         .build()
         .map_err(|error| Failure::from_error(&error))?;
     let served = runtime.block_on(async {

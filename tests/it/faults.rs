@@ -1,10 +1,13 @@
 //! Faults at every call: each operation on a store is repeated with every kind of fault at every
-//! call that it makes to the file system, and with a power failure there.
+//! call that it makes to the file system, and with a power failure there; and whole runs of several
+//! processes, each with a fault.
 //!
 //! `RIBFLOW_TEST_FAULTS=N` draws N times as many power failures and random walks.
 
 mod layer;
 pub mod operations;
+mod processes;
+mod program;
 mod runs;
 pub mod space;
 mod walk;
@@ -15,6 +18,9 @@ use walk::Walk;
 
 /// The least number of faults of random runs, as docs/guarantees.md states it.
 const RANDOM_CASES: usize = 800;
+/// Walks over runs of several processes, and the least number of faults that those meet.
+const PROCESS_WALKS: u64 = 12;
+const PROCESS_CASES: usize = 25;
 
 /// How many times as many random cases as by default.
 fn factor() -> u64 {
@@ -92,6 +98,13 @@ fn runs_survive_faults_one_after_another() {
     runs::walk(400 * factor());
 }
 
+/// `RIBFLOW_TEST_FAULTS=N` tries N times as many.
+#[test]
+fn runs_survive_faults_in_each_of_their_processes() {
+    let fired = processes::walk(PROCESS_WALKS * factor());
+    assert!(fired >= PROCESS_CASES, "{fired} faults fired");
+}
+
 /// The walks together are as long as the project promises, and the page states the length of each.
 #[test]
 fn the_page_states_the_length_of_every_walk() {
@@ -135,6 +148,10 @@ fn the_page_states_the_length_of_every_walk() {
             operations::UPLOAD.least,
         ),
         ("runs_survive_faults_one_after_another", RANDOM_CASES),
+        (
+            "runs_survive_faults_in_each_of_their_processes",
+            PROCESS_CASES,
+        ),
     ];
     for (test, least) in walks {
         let line = page

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ribflow::digest::check;
+use ribflow::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -389,6 +390,21 @@ fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
         crew.ran()
     );
     crew.is_complete();
+}
+
+/// A file where the folders of runs should be stands for a full disk.
+#[test]
+fn a_run_that_can_leave_no_plan_for_workers_ends() {
+    let crew = Crew::new(GRID);
+    drop(Store::open(&crew.space.path("store")).unwrap());
+    let runs = crew.space.path("store/runs");
+    let _ = fs::remove_dir(&runs);
+    fs::write(&runs, "").unwrap();
+    let mut run = crew.waiting("run.log", &[]);
+    assert_eq!(run.end(), Some(1));
+    let log = crew.space.read("run.log");
+    assert!(log.contains("must run, and the store"), "{log}");
+    assert_eq!(crew.ran().len(), 0);
 }
 
 #[test]

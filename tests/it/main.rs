@@ -85,6 +85,7 @@ mod sharing;
 mod silence;
 mod simulated;
 mod smoke;
+mod soak;
 mod space;
 mod store;
 mod time_left;

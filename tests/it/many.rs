@@ -1,7 +1,7 @@
-//! Many at once: coordinators of two users, garbage collection, push and pull on one store, with
-//! `kill -9` throughout.
+//! Many at once: coordinators of two users, some of which leave their nodes to workers that join,
+//! garbage collection, push and pull on one store, with `kill -9` throughout.
 //!
-//! `RIBFLOW_TEST_MANY=600` runs for 600 seconds instead of 20.
+//! `RIBFLOW_TEST_MANY=600` runs for 600 seconds instead of 20, `RIBFLOW_CLAIMS=lease` on a store of leases.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
@@ -22,10 +22,14 @@ use crate::servers::is_root;
 use crate::space::TestSpace;
 
 const COORDINATORS: u64 = 8;
+/// These coordinators, one of each user, leave their nodes to workers.
+const WAITING: [u64; 2] = [6, 7];
 const NODES: [&str; 9] = ["a-1", "a-2", "a-3", "a-4", "b-1", "b-2", "b-3", "b-4", "c"];
 /// Two users of one group.
 const USERS: [u32; 2] = [64_001, 64_002];
 const GROUP: u32 = 64_000;
+/// A coordinator that waits for workers is killed within so many milliseconds.
+const PATIENCE: u64 = 5000;
 /// A round of new nodes begins this often.
 const ROUND: Duration = Duration::from_secs(2);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -35,7 +39,7 @@ const DAY: Duration = Duration::from_secs(86_400);
 const SCRIPT: &str = r#"
 name="${params.round}-NODE"
 mark="TRACE/$name"
-own="TRACE/own-$BASHPID"
+own="TRACE/own-$BASHPID-$RANDOM$RANDOM"
 state() { cut -d ' ' -f "$2" "/proc/$1/stat" 2>/dev/null || echo none; }
 mkdir -m 777 "$own"
 state "$PPID" 4 > "$own/holder"
@@ -59,6 +63,9 @@ struct Lab {
     /// Runs that ended by themselves, and that were killed.
     ended: AtomicUsize,
     killed: AtomicUsize,
+    /// Workers that were killed, and coordinators that are at work.
+    workers: AtomicUsize,
+    coordinators: AtomicUsize,
 }
 
 impl Lab {
@@ -73,6 +80,8 @@ impl Lab {
             begun: Instant::now(),
             ended: AtomicUsize::new(0),
             killed: AtomicUsize::new(0),
+            workers: AtomicUsize::new(0),
+            coordinators: AtomicUsize::new(COORDINATORS as usize),
         };
         lab.folder("trace", 0, 0o777);
         for name in ["ran", "twice"] {
@@ -164,16 +173,45 @@ impl Lab {
         while Instant::now() < end {
             let set = format!("params.round={}", self.round());
             let mut command = self.command(place, "cache", &["run", "w.yaml", "--set", &set]);
-            if chance.below(2) == 0 {
+            let waits = WAITING.contains(&place);
+            if waits {
+                command.args(["--executor", "joined"]);
+            }
+            if !waits && chance.below(2) == 0 {
                 self.finish(&mut command);
                 self.ended.fetch_add(1, Ordering::Relaxed);
                 continue;
             }
             let mut run = command.stderr(Stdio::null()).spawn().unwrap();
-            std::thread::sleep(Duration::from_millis(chance.below(600)));
+            let within = if waits { PATIENCE } else { 600 };
+            let killed = Instant::now() + Duration::from_millis(chance.below(within));
+            while Instant::now() < killed && run.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
             let _ = run.kill();
-            run.wait().unwrap();
-            self.killed.fetch_add(1, Ordering::Relaxed);
+            let ended = run.wait().unwrap();
+            assert!(matches!(ended.code(), None | Some(0)), "{ended}");
+            let counter = if ended.success() {
+                &self.ended
+            } else {
+                &self.killed
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        self.coordinators.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Workers of a user that join the newest run that has left a plan, and are killed.
+    fn work(&self, place: u64) {
+        let mut chance = Stream::new(place, "workers");
+        while self.coordinators.load(Ordering::Relaxed) > 0 {
+            let join = ["worker", "--join", "--idle", "1s", "--threads", "1"];
+            let mut command = self.command(place, "cache", &join);
+            let mut worker = command.stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(Duration::from_millis(500 + chance.below(2000)));
+            let _ = worker.kill();
+            worker.wait().unwrap();
+            self.workers.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -260,6 +298,10 @@ fn many_coordinators_collections_and_exchanges_share_a_store() {
             let lab = &lab;
             scope.spawn(move || lab.coordinate(place, end));
         }
+        for place in WAITING {
+            let lab = &lab;
+            scope.spawn(move || lab.work(place));
+        }
         scope.spawn(|| lab.exchange(end));
         let collector = scope.spawn(|| lab.collect(end));
         collector.join().unwrap()
@@ -286,16 +328,17 @@ fn many_coordinators_collections_and_exchanges_share_a_store() {
     }
     let ran = lab.lines("ran");
     let distinct: BTreeSet<&String> = ran.iter().collect();
-    let [ended, killed] = [&lab.ended, &lab.killed].map(|runs| runs.load(Ordering::Relaxed));
+    let counters = [&lab.ended, &lab.killed, &lab.workers];
+    let [ended, killed, workers] = counters.map(|counter| counter.load(Ordering::Relaxed));
     println!(
-        "many: {ended} runs ended, {killed} were killed, {} nodes of {} were started, {gone} blobs \
+        "many: {ended} runs ended, {killed} and {workers} workers were killed, {} nodes of {} were started, {gone} blobs \
          were collected",
         ran.len(),
         distinct.len(),
     );
     assert_eq!(lab.lines("twice"), Vec::<String>::new());
     assert_eq!(distinct.len(), NODES.len() * (last as usize + 1));
-    assert!(ended > 0 && killed > 0 && gone > 0);
+    assert!(ended > 0 && killed > 0 && workers > 0 && gone > 0);
     // A minute later each user's next process removes what that user's killed ones have left.
     let tmp = store.root().join("tmp");
     for user in 0..2 {

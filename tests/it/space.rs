@@ -58,7 +58,12 @@ impl TestSpace {
     /// The binary with these arguments, to be started in the space by hand: nothing of the
     /// caller's environment, no terminal.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ribflow"));
+        self.command_of(Path::new(env!("CARGO_BIN_EXE_ribflow")), arguments)
+    }
+
+    /// The same with another program.
+    pub fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .current_dir(self.root())

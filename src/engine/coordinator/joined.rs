@@ -251,6 +251,19 @@ impl Coordinator<'_> {
         node.is_some_and(|node| self.decide.state(node).ended())
     }
 
+    /// Ends a run that waits for workers of which none can join: the journal was lost, and with it the
+    /// plan.
+    pub(super) fn refuse_to_wait_in_vain(&self) -> Result<(), EngineError> {
+        let Role::Coordinator = self.options.role else {
+            return Ok(());
+        };
+        let mut nodes = self.peers.left.iter();
+        match nodes.find(|node| !self.decide.state(**node).ended()) {
+            Some(node) => self.refuse_unwritable(*node),
+            None => Ok(()),
+        }
+    }
+
     /// Leaves the plan for workers once it is due.
     pub(super) fn leave_plan(&mut self) -> Result<(), EngineError> {
         if self.plan_due.is_none_or(|due| due > Instant::now()) {
@@ -272,13 +285,14 @@ impl Coordinator<'_> {
         let sources = self.keys.planned_sources();
         let folder = self.journal.folder();
         let left = join::leave_plan(self.store, folder, self.journal.id(), &invitation, sources);
+        let path = folder.join(join::PLAN_FILE);
+        if left.is_ok() {
+            self.journal.opens();
+        }
         match (left, &self.options.role) {
             (Ok(()), Role::Coordinator) if self.options.places.is_none() => self.invite(),
             (Ok(()), _) => Ok(()),
-            (Err(source), Role::Coordinator) => Err(EngineError::Journal {
-                path: folder.join(join::PLAN_FILE),
-                source,
-            }),
+            (Err(source), Role::Coordinator) => Err(EngineError::Journal { path, source }),
             (Err(error), _) => {
                 tracing::warn!("no worker can join this run: its plan can't be written: {error}");
                 Ok(())

@@ -328,6 +328,7 @@ impl<'a> Coordinator<'a> {
                 return Ok(());
             }
             self.note()?;
+            self.refuse_to_wait_in_vain()?;
             self.leave_plan()?;
             self.supply()?;
             let held = self.decide.any_held();

@@ -65,7 +65,8 @@ fn latest_where(
     wanted: impl Fn(&Header) -> bool,
 ) -> Result<Option<LastRun>, EngineError> {
     let mut folders = folders(store);
-    folders.sort_by_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
+    // Asked once for each: other runs write meanwhile.
+    folders.sort_by_cached_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
     let newest = folders.into_iter().rev().find_map(|folder| {
         let (header, lines) = journal_of(&folder, workflow)?;
         wanted(&header).then_some((folder, header, lines))
@@ -314,7 +315,7 @@ pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<No
         }));
     }
     let last = |part: &Path| last_change_of(part).unwrap_or(SystemTime::UNIX_EPOCH);
-    logs.sort_by_key(|(_, part, _)| last(part));
+    logs.sort_by_cached_key(|(_, part, _)| last(part));
     let mut newest = logs.into_iter().rev();
     let (run, folder, path) = newest.find(|(run, ..)| journal_of(run, workflow).is_some())?;
     Some(NodeLog {

@@ -33,6 +33,8 @@ pub struct Journal {
     shown: String,
     workflow: WorkflowIdentity,
     locks: Locks,
+    /// Whether workers may have joined.
+    is_open: bool,
     kept: JournalSink,
 }
 
@@ -66,6 +68,7 @@ impl Journal {
             id,
             workflow: WorkflowIdentity::of(graph, store),
             locks: store.locks().clone(),
+            is_open: false,
             kept: JournalSink::Nothing(String::new()),
         };
         match fsx::make_folders(&journal.folder).and_then(|()| journal.begin(store, graph)) {
@@ -87,6 +90,7 @@ impl Journal {
             id: id.to_string(),
             workflow: WorkflowIdentity::of(graph, store),
             locks: store.locks().clone(),
+            is_open: false,
             kept: JournalSink::Nothing(String::new()),
         };
         let files = fsx::make_folders(&workers)
@@ -137,6 +141,11 @@ impl Journal {
     pub fn give_up(&mut self, why: &io::Error) {
         self.kept = JournalSink::Nothing(why.to_string());
         let _ = fsx::remove_tree(&self.folder);
+    }
+
+    /// From now on, workers may join: their journals are in the folder of this one.
+    pub fn opens(&mut self) {
+        self.is_open = true;
     }
 
     /// Why nothing is recorded, if so.
@@ -240,11 +249,11 @@ impl Journal {
         self.folder.join(LOGS).join("workers.txt")
     }
 
-    /// Gives up a journal that can't be written any more, as long as nothing has run: a run that
-    /// reuses everything needs none.
+    /// Gives up a journal that can't be written any more, as long as nothing has run and nobody has
+    /// joined: a run that reuses everything needs none.
     fn check(&mut self, file: &str, result: io::Result<()>) -> Result<(), EngineError> {
         match result {
-            Err(error) if !self.has_started() => {
+            Err(error) if !self.has_started() && !self.is_open => {
                 self.give_up(&error);
                 Ok(())
             }

@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
 
 use disk::Disk;
 
@@ -81,6 +82,8 @@ pub enum Fault {
     Short { at: usize },
     /// The process dies in it: a write has written half of its bytes. Later calls do nothing.
     Killed { at: usize },
+    /// The process really ends in it, as by `kill -9`: a write has written half of its bytes.
+    Ends { at: usize },
     /// As [`Fault::Killed`], and the disk keeps of what was not synced only `survives`.
     Power { at: usize, survives: Survives },
 }
@@ -123,6 +126,8 @@ struct State {
     fault: Fault,
     calls: Vec<Call>,
     fired: usize,
+    /// Receives the first call that the fault meets.
+    met: Option<fn(Call)>,
     broken: Option<Call>,
     dead: bool,
     /// `None`: no one asks for the state of the disk.
@@ -136,14 +141,22 @@ pub fn arm(root: &Path, fault: Fault) -> io::Result<Armed> {
         Fault::None | Fault::Power { .. } => Some(Disk::read(&root)?),
         _ => None,
     };
-    Ok(armed_with(root, fault, disk))
+    Ok(armed_with(root, fault, disk, None))
 }
 
-fn armed_with(root: PathBuf, fault: Fault, disk: Option<Disk>) -> Armed {
+/// Arms `fault` for all calls below `root` for the rest of this process, which only tests are. `met`
+/// receives the first call that meets it.
+pub fn arm_process(root: &Path, fault: Fault, met: fn(Call)) -> io::Result<()> {
+    std::mem::forget(armed_with(root.canonicalize()?, fault, None, Some(met)));
+    Ok(())
+}
+
+fn armed_with(root: PathBuf, fault: Fault, disk: Option<Disk>, met: Option<fn(Call)>) -> Armed {
     let state = State {
         fault,
         calls: Vec::new(),
         fired: 0,
+        met,
         broken: None,
         dead: false,
         disk,
@@ -160,7 +173,7 @@ fn armed_with(root: PathBuf, fault: Fault, disk: Option<Disk>) -> Armed {
 
 /// Makes no call below `root` fail and counts none, but spares the disk: nothing is synced.
 pub fn idle(root: &Path) -> io::Result<Armed> {
-    Ok(armed_with(root.canonicalize()?, Fault::None, None))
+    Ok(armed_with(root.canonicalize()?, Fault::None, None, None))
 }
 
 impl Armed {
@@ -319,6 +332,7 @@ fn watched<T>(
         call => call,
     };
     let (allowed, dies) = match state.judge(call, length) {
+        Verdict::Fails(_) if state.ends() => end_process(),
         Verdict::Fails(error) => return Err(error),
         Verdict::Moves(allowed) => (allowed, false),
         Verdict::Dies(written) => (written, true),
@@ -329,6 +343,9 @@ fn watched<T>(
         return act(allowed);
     }
     let done = act(allowed);
+    if dies && state.ends() {
+        end_process();
+    }
     if done.is_ok()
         && let Some(disk) = &mut state.disk
     {
@@ -350,6 +367,11 @@ enum Verdict {
 }
 
 impl State {
+    /// Whether this process ends now.
+    fn ends(&self) -> bool {
+        self.dead && matches!(self.fault, Fault::Ends { .. })
+    }
+
     fn judge(&mut self, call: Call, length: usize) -> Verdict {
         if self.dead {
             return Verdict::Fails(dead());
@@ -362,6 +384,9 @@ impl State {
         let verdict = self.verdict(call, number, length);
         let passes = matches!(verdict, Verdict::Moves(allowed) if allowed == length);
         self.fired += usize::from(!passes);
+        if !passes && let Some(met) = self.met.take() {
+            met(call);
+        }
         verdict
     }
 
@@ -383,7 +408,7 @@ impl State {
             Fault::Short { at } if at == number && call.moves_bytes() && length > 1 => {
                 Verdict::Moves(length / 2)
             }
-            Fault::Killed { at } | Fault::Power { at, .. } if at == number => {
+            Fault::Killed { at } | Fault::Ends { at } | Fault::Power { at, .. } if at == number => {
                 self.dead = true;
                 match call == Call::Write && length > 1 {
                     true => Verdict::Dies(length / 2),
@@ -400,6 +425,13 @@ fn plan_of(step: &Step) -> Option<Arc<Plan>> {
     // The one armed last is asked: an idle one may be around it.
     let plan = plans.iter().rev().find(|plan| step.is_below(&plan.root));
     plan.cloned()
+}
+
+/// Ends this process at once, and nothing else with it.
+fn end_process() -> ! {
+    let _ = kill_process(getpid(), Signal::KILL);
+    // The signal is delivered before the call returns.
+    std::process::abort()
 }
 
 /// No number of the system, so that nothing attempts the call again.

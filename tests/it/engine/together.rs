@@ -1,10 +1,13 @@
 //! Runs that are interrupted, killed, or not alone.
 
+use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
 use ribflow::engine::journal;
+use ribflow::rng::Stream;
 use tokio::sync::watch;
 
 use super::bench::Bench;
@@ -129,4 +132,42 @@ fn a_killed_run_takes_its_workers_and_their_children_along() {
         .unwrap()
         .unwrap();
     assert!(!dead.running);
+}
+
+/// Sorting by a time that changes during the sort is an order that contradicts itself.
+#[test]
+fn the_newest_run_is_found_while_many_runs_write() {
+    let bench = Bench::new("first: { with: { value: 1 } }");
+    let store = bench.store();
+    let journals: Vec<_> = (0..100)
+        .map(|number| {
+            let folder = store.runs().join(format!("run-{number:03}"));
+            fs::create_dir_all(folder.join("logs")).unwrap();
+            fs::write(folder.join("logs/first.log"), "").unwrap();
+            fs::write(folder.join("journal.jsonl"), "").unwrap();
+            folder.join("journal.jsonl")
+        })
+        .collect();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let files: Vec<File> = journals
+                .iter()
+                .map(|path| File::open(path).unwrap())
+                .collect();
+            let mut chance = Stream::new(1, "times");
+            while !done.load(Ordering::Relaxed) {
+                let file = &files[chance.below(100) as usize];
+                let ago = Duration::from_secs(chance.below(1000));
+                file.set_modified(SystemTime::now() - ago).unwrap();
+            }
+        });
+        for _ in 0..200 {
+            // None of these is a run of this workflow.
+            let newest = journal::latest(&store, &bench.whose()).unwrap();
+            assert!(newest.is_none());
+            assert!(journal::log_of(&store, &bench.whose(), "first").is_none());
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }

@@ -106,6 +106,7 @@ fn number(fault: Fault) -> usize {
         | Fault::Interrupted { at }
         | Fault::Short { at }
         | Fault::Killed { at }
+        | Fault::Ends { at }
         | Fault::Power { at, .. } => at,
     }
 }
