@@ -4,6 +4,7 @@
 mod pillow;
 #[path = "../fuzz/targets.rs"]
 mod targets;
+mod weights_only;
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
