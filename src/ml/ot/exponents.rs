@@ -14,11 +14,19 @@ use super::cost::padded;
 use super::kernel::Plan;
 use super::real::Real;
 
+/// A power of two that all weights are multiplied by, and all sums divided by.
+///
+/// Most exponentials of a plan are near the least normal number. Times a weight they would be
+/// subnormal, and an operation on subnormal numbers takes a hundred times as long on many
+/// processors. A power of two changes no other bit. A sum beyond the range of f32 is above
+/// 2⁶⁴ without it, so it is not [trusted](super::kernel) either way.
+pub(super) const WEIGHT_UNIT: f64 = 18_446_744_073_709_551_616.0; // 2^64
+
 /// The method of computing a plan's exponentials.
 ///
 /// `plan[i, j] = a[i] b[j] · run[j] · exp(rest_of_row(i) + rest_of_column(j))`, where `row_weights`
-/// and `column_weights` include the rests already, and sums still need them: a row sum that of its
-/// row, a column sum that of its column.
+/// and `column_weights` include the rests and [`WEIGHT_UNIT`] already, and sums still need the rests: a
+/// row sum that of its row, a column sum that of its column.
 pub(super) trait Exponentials: Sync {
     /// The storage type of costs.
     type Cost: Real;
@@ -42,6 +50,10 @@ pub(super) trait Exponentials: Sync {
     }
 }
 
+fn in_units<T: Real>(weight: T) -> T {
+    T::from_f64(weight.to_f64() * WEIGHT_UNIT)
+}
+
 /// Exponents in f64, from costs stored as `S`; exponentials as `T`.
 pub(super) struct Wide<S, T> {
     /// Potentials in units of ε.
@@ -58,7 +70,7 @@ impl<S: Real, T: Real> Wide<S, T> {
         let per_epsilon = 1.0 / plan.epsilon;
         let stride = padded(plan.cost.columns());
         let scale = |values: &[f64]| values.iter().map(|value| value * per_epsilon).collect();
-        let weights = |values: &[f64]| values.iter().map(|value| T::from_f64(*value)).collect();
+        let weights = |values: &[f64]| values.iter().map(|it| in_units(T::from_f64(*it))).collect();
         let mut g: Vec<f64> = scale(plan.g);
         g.resize(stride, 0.0);
         let mut b: Vec<T> = weights(plan.b);
@@ -129,7 +141,7 @@ impl Potential {
         let pairs = potential.iter().zip(&coarse);
         let rest: Vec<f64> = pairs.map(|(it, coarse)| (it - coarse) / epsilon).collect();
         let pairs = weights.iter().zip(&rest);
-        let weights = pairs.map(|(weight, rest)| (weight * Real::exp(*rest)) as f32);
+        let weights = pairs.map(|(weight, rest)| in_units((weight * Real::exp(*rest)) as f32));
         let mut weights: Vec<f32> = weights.collect();
         let mut coarse: Vec<f32> = coarse.iter().map(|it| *it as f32).collect();
         weights.resize(length, 0.0);

@@ -11,7 +11,7 @@ use pulp::Arch;
 use rayon::prelude::*;
 
 use super::cost::{Cost, Store};
-use super::exponents::{Exponentials, Split, Wide};
+use super::exponents::{Exponentials, Split, WEIGHT_UNIT, Wide};
 use super::real::Real;
 use super::sweep::{GROUP, Sweep};
 
@@ -92,6 +92,7 @@ impl Plan<'_> {
     ) -> LogSums {
         let (row_sums, of_chunks) = self.sweep(exponentials, entries, both);
         let rows = row_sums.into_par_iter().enumerate().map(|(row, sum)| {
+            let sum = sum / WEIGHT_UNIT;
             marginal_of(sum, exponentials.rest_of_row(row), || self.careful_row(row))
         });
         let column_sums = match both {
@@ -100,6 +101,7 @@ impl Plan<'_> {
         };
         let columns = column_sums.into_par_iter().enumerate();
         let columns = columns.map(|(column, sum)| {
+            let sum = sum / WEIGHT_UNIT;
             let rest = exponentials.rest_of_column(column);
             marginal_of(sum, rest, || self.careful_column(column))
         });
@@ -109,7 +111,7 @@ impl Plan<'_> {
         }
     }
 
-    /// The sums of all rows, and the column sums by chunk of rows.
+    /// The sums of all rows, and the column sums by chunk of rows, both in [`WEIGHT_UNIT`].
     fn sweep<E: Exponentials>(
         &self,
         exponentials: &E,

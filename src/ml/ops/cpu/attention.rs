@@ -1,8 +1,11 @@
 //! Attention on packed queries, keys and values: image by image, with products that read and write
 //! the packed rows directly.
 
+use pulp::{Simd, WithSimd};
+
 use super::gemm::{Matrix, Write, multiply};
-use super::math::{softmax, sum_of, vectorised};
+use super::lanes::{dispatch, sum_of};
+use super::math::softmax;
 use crate::ops::parallel;
 
 /// The sizes of an attention.
@@ -77,14 +80,10 @@ fn head_forward(
 ) {
     let (q, k) = (shape.part(qkv, 0, head), shape.part(qkv, 1, head));
     multiply(share, shape.tokens, q, k.t(), Write::Replace);
-    vectorised(
-        #[inline(always)]
-        || {
-            for row in share.chunks_exact_mut(shape.tokens) {
-                softmax(row, shape.scale());
-            }
-        },
-    );
+    dispatch(Shares {
+        shape,
+        scores: share,
+    });
     let shares = Matrix::new(share, shape.queries, shape.tokens);
     let target = &mut target[head * shape.size..];
     multiply(
@@ -137,15 +136,11 @@ fn head_backward(
         Write::Replace,
     );
     multiply(scores, tokens, gradient, v.t(), Write::Replace);
-    vectorised(
-        #[inline(always)]
-        || {
-            let rows = scores.chunks_exact_mut(tokens);
-            for (row, share) in rows.zip(share.chunks_exact(tokens)) {
-                softmax_backward(row, share, shape.scale());
-            }
-        },
-    );
+    dispatch(ToScores {
+        shape,
+        gradient: scores,
+        share,
+    });
     let scores = Matrix::new(scores, queries, tokens);
     multiply(&mut target[from(0)..], 3 * width, scores, k, Write::Replace);
     multiply(
@@ -157,14 +152,47 @@ fn head_backward(
     );
 }
 
-/// Converts the gradient of the attention weights to that of the unscaled scores.
-#[inline(always)]
-fn softmax_backward(row: &mut [f32], share: &[f32], scale: f32) {
-    let count = row.len();
-    let share = &share[..count];
-    let values: &[f32] = row;
-    let mean = sum_of(count, |index| values[index] * share[index]);
-    for (value, share) in row.iter_mut().zip(share) {
-        *value = (*value - mean) * share * scale;
+/// Converts the scores of a head to attention weights.
+struct Shares<'a> {
+    shape: AttentionShape,
+    scores: &'a mut [f32],
+}
+
+impl WithSimd for Shares<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        for row in self.scores.chunks_exact_mut(self.shape.tokens) {
+            softmax(simd, row, self.shape.scale());
+        }
+    }
+}
+
+/// Converts the gradient of a head's attention weights to that of the unscaled scores.
+struct ToScores<'a> {
+    shape: AttentionShape,
+    gradient: &'a mut [f32],
+    share: &'a [f32],
+}
+
+impl WithSimd for ToScores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let (tokens, scale) = (self.shape.tokens, self.shape.scale());
+        let rows = self.gradient.chunks_exact_mut(tokens);
+        for (row, share) in rows.zip(self.share.chunks_exact(tokens)) {
+            let mean = sum_of(
+                simd,
+                [&*row, share],
+                #[inline(always)]
+                |[value, share]| simd.mul_f32s(value, share),
+            );
+            for (value, share) in row.iter_mut().zip(share) {
+                *value = (*value - mean) * share * scale;
+            }
+        }
     }
 }

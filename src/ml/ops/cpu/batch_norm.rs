@@ -1,6 +1,7 @@
 //! Batch normalisation with the addition and the ReLU after it.
 
-use super::math::{sum_of, sums_of, vectorised};
+use super::lanes;
+use super::math::{sums_of, vectorised};
 use super::uninit;
 use crate::ops::parallel;
 
@@ -53,11 +54,11 @@ impl BatchNormShape {
 pub fn moments(shape: BatchNormShape, x: &[f32]) -> Vec<[f32; 2]> {
     let mut moments = vec![[0.0; 2]; shape.channels];
     parallel::each_piece(&mut moments, 1, |channel, moments| {
+        let plane = &x[channel * shape.pixels..][..shape.pixels];
+        let middle = lanes::total(plane) / shape.pixels as f32;
         vectorised(
             #[inline(always)]
             || {
-                let plane = &x[channel * shape.pixels..][..shape.pixels];
-                let middle = sum_of(shape.pixels, |pixel| plane[pixel]) / shape.pixels as f32;
                 let squares = |x: f32, _| [x - middle, (x - middle) * (x - middle)];
                 let [level, square] = shape
                     .channel_sums(channel, x, x, squares)

@@ -1,6 +1,8 @@
 //! Layer normalisation.
 
-use super::math::{sum_of, vectorised};
+use pulp::{Simd, WithSimd};
+
+use super::lanes::{dispatch, sum_of};
 use super::{piece_rows, sum_in_order};
 use crate::ops::parallel;
 
@@ -21,32 +23,68 @@ pub fn forward(
     let piece = piece_rows(rows);
     let work = |index: usize, target: &mut [f32], moments: &mut [Moments]| {
         let x = &x[index * piece * width..][..target.len()];
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = x.chunks_exact(width).zip(target.chunks_exact_mut(width));
-                for ((x, target), moments) in rows.zip(moments) {
-                    *moments = row_forward(x, target, weight, bias, eps);
-                }
-            },
-        );
+        dispatch(Forward {
+            width,
+            x,
+            target,
+            moments,
+            weight,
+            bias,
+            eps,
+        });
     };
     parallel::each_pair(&mut output, piece * width, &mut moments, piece, work);
     (output, moments)
 }
 
-#[inline(always)]
-fn row_forward(x: &[f32], target: &mut [f32], weight: &[f32], bias: &[f32], eps: f32) -> Moments {
-    let width = x.len();
-    let (weight, bias, target) = (&weight[..width], &bias[..width], &mut target[..width]);
-    let share = 1.0 / width as f32;
-    let mean = sum_of(width, |index| x[index]) * share;
-    let variance = sum_of(width, |index| (x[index] - mean) * (x[index] - mean)) * share;
-    let inverse = 1.0 / (variance + eps).sqrt();
-    for index in 0..width {
-        target[index] = ((x[index] - mean) * inverse).mul_add(weight[index], bias[index]);
+/// The rows of a work item.
+struct Forward<'a> {
+    width: usize,
+    x: &'a [f32],
+    target: &'a mut [f32],
+    moments: &'a mut [Moments],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    eps: f32,
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let width = self.width;
+        let (weight, bias) = (&self.weight[..width], &self.bias[..width]);
+        let share = 1.0 / width as f32;
+        let targets = self.target.chunks_exact_mut(width);
+        let rows = self.x.chunks_exact(width).zip(targets);
+        for ((x, target), moments) in rows.zip(self.moments) {
+            let mean = share
+                * sum_of(
+                    simd,
+                    [x],
+                    #[inline(always)]
+                    |[x]| x,
+                );
+            let means = simd.splat_f32s(mean);
+            let variance = share
+                * sum_of(
+                    simd,
+                    [x],
+                    #[inline(always)]
+                    |[x]| {
+                        let difference = simd.sub_f32s(x, means);
+                        simd.mul_f32s(difference, difference)
+                    },
+                );
+            let inverse = 1.0 / (variance + self.eps).sqrt();
+            for index in 0..width {
+                let normal = (x[index] - mean) * inverse;
+                target[index] = normal.mul_add(weight[index], bias[index]);
+            }
+            *moments = [mean, inverse];
+        }
     }
-    [mean, inverse]
 }
 
 /// The gradients of x, weight and bias.
@@ -66,19 +104,16 @@ pub fn backward(
         let x = &x[from * width..][..target.len()];
         let gradient = &gradient[from * width..][..target.len()];
         let (mut to_weight, mut to_bias) = (vec![0.0; width], vec![0.0; width]);
-        vectorised(
-            #[inline(always)]
-            || {
-                let rows = x
-                    .chunks_exact(width)
-                    .zip(gradient.chunks_exact(width))
-                    .zip(target.chunks_exact_mut(width));
-                for (((x, gradient), target), moments) in rows.zip(&moments[from..]) {
-                    let sums = (&mut to_weight[..], &mut to_bias[..]);
-                    row_backward(x, gradient, target, weight, *moments, sums);
-                }
-            },
-        );
+        dispatch(Backward {
+            width,
+            x,
+            gradient,
+            target,
+            moments: &moments[from..],
+            weight,
+            to_weight: &mut to_weight,
+            to_bias: &mut to_bias,
+        });
         partial[0] = [to_weight, to_bias];
     };
     parallel::each_pair(&mut to_x, piece * width, &mut partials, 1, work);
@@ -89,30 +124,59 @@ pub fn backward(
     [to_x, sum_in_order(&to_weight), sum_in_order(&to_bias)]
 }
 
-#[inline(always)]
-fn row_backward(
-    x: &[f32],
-    gradient: &[f32],
-    target: &mut [f32],
-    weight: &[f32],
-    [mean, inverse]: Moments,
-    (to_weight, to_bias): (&mut [f32], &mut [f32]),
-) {
-    let width = x.len();
-    let (gradient, target) = (&gradient[..width], &mut target[..width]);
-    let (weight, to_weight) = (&weight[..width], &mut to_weight[..width]);
-    let to_bias = &mut to_bias[..width];
-    let share = 1.0 / width as f32;
-    let normal = |index: usize| (x[index] - mean) * inverse;
-    let level = sum_of(width, |index| gradient[index] * weight[index]) * share;
-    let along = sum_of(width, |index| {
-        gradient[index] * weight[index] * normal(index)
-    }) * share;
-    for index in 0..width {
-        let normal = normal(index);
-        let inner = gradient[index] * weight[index] - level - normal * along;
-        target[index] = inner * inverse;
-        to_weight[index] += gradient[index] * normal;
-        to_bias[index] += gradient[index];
+/// The rows of a work item, whose gradients of weight and bias are added up.
+struct Backward<'a> {
+    width: usize,
+    x: &'a [f32],
+    gradient: &'a [f32],
+    target: &'a mut [f32],
+    moments: &'a [Moments],
+    weight: &'a [f32],
+    to_weight: &'a mut [f32],
+    to_bias: &'a mut [f32],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let width = self.width;
+        let weight = &self.weight[..width];
+        let to_weight = &mut self.to_weight[..width];
+        let to_bias = &mut self.to_bias[..width];
+        let share = 1.0 / width as f32;
+        let sources = self.x.chunks_exact(width);
+        let rows = sources
+            .zip(self.gradient.chunks_exact(width))
+            .zip(self.target.chunks_exact_mut(width));
+        for (((x, gradient), target), [mean, inverse]) in rows.zip(self.moments) {
+            let [mean, inverse] = [*mean, *inverse];
+            let [means, inverses] = [mean, inverse].map(|value| simd.splat_f32s(value));
+            let level = share
+                * sum_of(
+                    simd,
+                    [gradient, weight],
+                    #[inline(always)]
+                    |[gradient, weight]| simd.mul_f32s(gradient, weight),
+                );
+            let along = share
+                * sum_of(
+                    simd,
+                    [gradient, weight, x],
+                    #[inline(always)]
+                    |[gradient, weight, x]| {
+                        let normal = simd.mul_f32s(simd.sub_f32s(x, means), inverses);
+                        simd.mul_f32s(simd.mul_f32s(gradient, weight), normal)
+                    },
+                );
+            for index in 0..width {
+                let normal = (x[index] - mean) * inverse;
+                let inner = gradient[index] * weight[index] - level - normal * along;
+                target[index] = inner * inverse;
+                to_weight[index] += gradient[index] * normal;
+                to_bias[index] += gradient[index];
+            }
+        }
     }
 }

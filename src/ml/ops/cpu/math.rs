@@ -2,7 +2,9 @@
 //!
 //! Every function here gives the same bits on every machine.
 
-use pulp::Arch;
+use pulp::{Arch, Simd};
+
+use super::lanes;
 
 /// The number of partial sums of a reduction. Fixed, so that the order does not depend on the
 /// instruction set.
@@ -85,27 +87,6 @@ pub fn to_bf16(x: f32) -> f32 {
     })
 }
 
-/// Σ f(i) for i in 0..count, in lanes.
-#[inline(always)]
-pub fn sum_of(count: usize, f: impl Fn(usize) -> f32) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let whole = count - count % LANES;
-    for start in (0..whole).step_by(LANES) {
-        for (lane, sum) in lanes.iter_mut().enumerate() {
-            *sum += f(start + lane);
-        }
-    }
-    for index in whole..count {
-        lanes[index - whole] += f(index);
-    }
-    for half in [8, 4, 2, 1] {
-        for lane in 0..half {
-            lanes[lane] += lanes[lane + half];
-        }
-    }
-    lanes[0]
-}
-
 /// Σ of both values of f(a, b) over corresponding elements, in lanes.
 #[inline(always)]
 pub fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f32; 2] {
@@ -132,24 +113,6 @@ pub fn sums_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> [f32; 2]) -> [f32; 
     [lanes[0][0], lanes[1][0]]
 }
 
-/// The largest value; −∞ if there are none.
-#[inline(always)]
-pub fn largest(values: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; LANES];
-    let (groups, rest) = values.as_chunks::<LANES>();
-    for group in groups {
-        for (lane, value) in lanes.iter_mut().zip(group) {
-            *lane = if *value > *lane { *value } else { *lane };
-        }
-    }
-    for (lane, value) in lanes.iter_mut().zip(rest) {
-        *lane = if *value > *lane { *value } else { *lane };
-    }
-    lanes
-        .iter()
-        .fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a })
-}
-
 /// a + b, element by element.
 #[inline(always)]
 pub fn add_to(sum: &mut [f32], values: &[f32]) {
@@ -160,13 +123,18 @@ pub fn add_to(sum: &mut [f32], values: &[f32]) {
 
 /// Replaces `row` by softmax(scale·row).
 #[inline(always)]
-pub fn softmax(row: &mut [f32], scale: f32) {
-    let top = largest(row) * scale;
+pub fn softmax<S: Simd>(simd: S, row: &mut [f32], scale: f32) {
+    let top = lanes::largest(simd, row) * scale;
     for value in row.iter_mut() {
         *value = exp(value.mul_add(scale, -top));
     }
-    let row_ref: &[f32] = row;
-    let inverse = 1.0 / sum_of(row_ref.len(), |index| row_ref[index]);
+    let total = lanes::sum_of(
+        simd,
+        [row],
+        #[inline(always)]
+        |[value]| value,
+    );
+    let inverse = 1.0 / total;
     for value in row.iter_mut() {
         *value *= inverse;
     }
@@ -205,22 +173,6 @@ mod tests {
             let (value, slope) = gelu(x);
             assert!((f64::from(value) - wide * cumulative).abs() < 6e-7 * (1.0 + wide.abs()));
             assert!((f64::from(slope) - cumulative - wide * density).abs() < 6e-7);
-        }
-    }
-
-    #[test]
-    fn sums_and_maxima_see_every_element() {
-        for count in [0, 1, 15, 16, 17, 64, 100] {
-            let values: Vec<f32> = (0..count).map(|index| index as f32).collect();
-            let sum = vectorised(
-                #[inline(always)]
-                || sum_of(count, |index| values[index]),
-            );
-            assert_eq!(sum, (count * count.saturating_sub(1) / 2) as f32);
-            assert_eq!(
-                largest(&values),
-                values.last().copied().unwrap_or(f32::NEG_INFINITY)
-            );
         }
     }
 }

@@ -9,6 +9,7 @@ pub(super) mod attention;
 pub(super) mod batch_norm;
 pub(super) mod convolution;
 pub(super) mod gemm;
+pub(super) mod lanes;
 pub(super) mod layer_norm;
 pub(super) mod linear;
 pub(super) mod math;

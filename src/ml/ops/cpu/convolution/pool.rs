@@ -2,7 +2,7 @@
 
 use super::ConvolutionShape;
 use crate::ops::convolution::Window;
-use crate::ops::cpu::math::{sum_of, vectorised};
+use crate::ops::cpu::{lanes, math::vectorised};
 use crate::ops::parallel;
 
 impl ConvolutionShape {
@@ -140,14 +140,8 @@ pub fn max_pool_backward(shape: ConvolutionShape, gradient: &[f32], best: &[u32]
 /// The mean of each plane of `pixels` values.
 pub fn mean_pool(x: &[f32], pixels: usize) -> Vec<f32> {
     let share = 1.0 / pixels as f32;
-    vectorised(
-        #[inline(always)]
-        || {
-            x.chunks_exact(pixels)
-                .map(|plane| sum_of(pixels, |index| plane[index]) * share)
-                .collect()
-        },
-    )
+    let planes = x.chunks_exact(pixels);
+    planes.map(|plane| lanes::total(plane) * share).collect()
 }
 
 /// The gradient of the input of [`mean_pool`].

@@ -28,6 +28,9 @@ use super::uninit::{self, Blank};
 const DEEP: usize = 512;
 /// The tiles of such a block.
 const BLOCK: usize = 8;
+/// The maximum number of panels for which a left matrix with adjacent rows is read where it is:
+/// every panel reads it again, in more lines of the cache than a packed one.
+const FEW_PANELS: usize = 4;
 
 /// Whether this processor has what all of this folder needs.
 pub fn available() -> bool {
@@ -243,6 +246,40 @@ impl Tiles {
     }
 }
 
+/// The left operand of a product with one panel.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    Packed(Part<'a>),
+    /// A matrix whose rows are adjacent at every step, which tiles can read where it is.
+    Adjacent(Matrix<'a>),
+}
+
+impl Left<'_> {
+    /// (rows, steps)
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Packed(part) => (part.rows, part.steps),
+            Self::Adjacent(matrix) => (matrix.rows, matrix.columns),
+        }
+    }
+
+    /// The words of a tile from row `first` on, and their number from a step to the next.
+    fn tile(&self, first: usize, height: usize) -> (&[f32], usize) {
+        match self {
+            Self::Packed(part) => {
+                let from = first * part.all + height * part.from;
+                (&part.words[from..], height)
+            }
+            Self::Adjacent(matrix) => {
+                let words = &matrix.values[first..];
+                let end = matrix.columns.saturating_sub(1) * matrix.column_stride + height;
+                assert!(words.len() >= end, "a matrix does not fit its values");
+                (words, matrix.column_stride)
+            }
+        }
+    }
+}
+
 /// The initial value that a product is added to.
 #[derive(Clone, Copy)]
 pub enum Base<'a> {
@@ -298,6 +335,8 @@ unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base
     let parts = inner.div_ceil(DEEP).max(1);
     let depth = inner.div_ceil(parts).next_multiple_of(2).max(2);
     let block = BLOCK * tall();
+    let few = columns <= FEW_PANELS * wide();
+    let adjacent = few && left.row_stride == 1 && right.format == Format::Single;
     ROOM.with_borrow_mut(|room| {
         for (index, target) in target.chunks_mut((block * columns).max(1)).enumerate() {
             let first = index * block;
@@ -309,19 +348,25 @@ unsafe fn into_rows(target: &mut Blank, left: Matrix, right: &Panels, base: Base
                     columns: (inner - from).min(depth),
                     ..left
                 };
-                room.refill(part, right.format);
+                let left = match adjacent {
+                    true => Left::Adjacent(part),
+                    false => {
+                        room.refill(part, right.format);
+                        Left::Packed(room.part(0, room.steps))
+                    }
+                };
                 let base = if from > 0 { Base::Target } else { base };
-                block_product(target, columns, room, right, right.format.words(from), base);
+                block_product(target, columns, left, right, right.format.words(from), base);
             }
         }
     });
 }
 
-/// Adds the product of a packed block with the words of `right` from step `from` on.
+/// Adds the product of a block with the words of `right` from step `from` on.
 fn block_product(
     target: &mut Blank,
     pitch: usize,
-    left: &Tiles,
+    left: Left,
     right: &Panels,
     from: usize,
     base: Base,
@@ -336,15 +381,7 @@ fn block_product(
             other => other,
         };
         let target = &mut target[panel..];
-        into_panel(
-            target,
-            pitch,
-            left.part(0, left.steps),
-            words,
-            columns,
-            base,
-            right.format,
-        );
+        into_panel(target, pitch, left, words, columns, base, right.format);
     }
 }
 
@@ -361,31 +398,34 @@ pub fn multiply(
     // SAFETY: initialised values are valid as `MaybeUninit`; nothing uninitialised is written to
     // it.
     let target = unsafe { &mut *(std::ptr::from_mut(target) as *mut Blank) };
+    let left = Left::Packed(left);
     into_panel(target, pitch, left, panel, columns, base, Format::Single);
 }
 
 fn into_panel(
     target: &mut Blank,
     pitch: usize,
-    left: Part,
+    left: Left,
     panel: &[f32],
     columns: usize,
     base: Base,
     format: Format,
 ) {
-    if columns == 0 || left.rows == 0 {
+    let (rows, steps) = left.size();
+    if columns == 0 || rows == 0 {
         return;
     }
     let vectors = vectors(columns);
-    assert!(columns <= wide() && panel.len() >= left.steps * vectors * LANES);
-    assert!(left.rows == 0 || target.len() >= (left.rows - 1) * pitch + columns);
+    assert!(columns <= wide() && panel.len() >= steps * vectors * LANES);
+    assert!(target.len() >= (rows - 1) * pitch + columns);
     let start = base.start(columns);
     let kernels = kernels(format, vectors);
-    for (first, height) in tiles(left.rows) {
-        let from = first * left.all + height * left.from;
+    for (first, height) in tiles(rows) {
+        let (words, left_pitch) = left.tile(first, height);
         let work = Work {
-            inner: left.steps,
-            left: left.words[from..].as_ptr(),
+            inner: steps,
+            left: words.as_ptr(),
+            left_pitch,
             right: panel.as_ptr(),
             right_pitch: vectors * LANES,
             target: target[first * pitch..].as_mut_ptr().cast(),
@@ -443,6 +483,7 @@ pub fn multiply_tile(
     let work = Work {
         inner,
         left: left.as_ptr(),
+        left_pitch: rows,
         right: right.values.as_ptr(),
         right_pitch: right.pitch,
         target: target.as_mut_ptr(),

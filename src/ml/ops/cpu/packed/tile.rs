@@ -31,6 +31,8 @@ pub struct Work {
     pub inner: usize,
     /// `[inner, rows]` words.
     pub left: *const f32,
+    /// Words from a step of the left matrix to the next: its rows if it is packed.
+    pub left_pitch: usize,
     /// Rows of 16 or 32 words, one for each step.
     pub right: *const f32,
     /// Words from a step of the right matrix to the next.
@@ -133,7 +135,7 @@ macro_rules! packed_tile {
                             sums[row][vector] = $madd(down, across[vector], sums[row][vector]);
                         }
                     }
-                    left = left.add(ROWS);
+                    left = left.wrapping_add(work.left_pitch);
                     right = right.wrapping_add(work.right_pitch);
                 }
                 if let Start::Keep = work.start {
@@ -267,6 +269,7 @@ mod tests {
             let work = Work {
                 inner,
                 left: left.as_ptr(),
+                left_pitch: rows,
                 right: right.as_ptr(),
                 right_pitch: WIDE,
                 target: target.as_mut_ptr(),

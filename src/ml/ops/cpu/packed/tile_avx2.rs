@@ -103,7 +103,7 @@ pub unsafe fn single<const ROWS: usize>(work: Work) {
                 sums[0] = _mm256_fmadd_ps(down, across[0], sums[0]);
                 sums[1] = _mm256_fmadd_ps(down, across[1], sums[1]);
             }
-            left = left.add(ROWS);
+            left = left.wrapping_add(work.left_pitch);
             right = right.wrapping_add(work.right_pitch);
         }
         let keep = matches!(work.start, Start::Keep);
