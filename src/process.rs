@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
 /// Whether orphaned descendants become children of this process.
@@ -25,6 +26,26 @@ pub fn adopt_orphans() {
     if rustix::process::set_child_subreaper(Some(rustix::process::getpid())).is_ok() {
         ADOPTS.store(true, Ordering::SeqCst);
     }
+}
+
+/// Whether [`has_no_child`] sees what children of this thread leave behind: it is the main thread, to
+/// which orphans come.
+pub fn sees_all_children() -> bool {
+    #[cfg(target_os = "linux")]
+    let is_main = rustix::thread::gettid() == rustix::process::getpid();
+    #[cfg(not(target_os = "linux"))]
+    let is_main = false;
+    is_main && ADOPTS.load(Ordering::SeqCst)
+}
+
+/// Whether the calling thread has no child, alive or not waited for. If it
+/// [sees all children](sees_all_children), no descendant is left of those that it has waited for.
+pub fn has_no_child() -> bool {
+    /// `__WNOTHREAD`, see wait(2): not the children of other threads.
+    const OF_THIS_THREAD: u32 = 0x2000_0000;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let options = options | WaitIdOptions::from_bits_retain(OF_THIS_THREAD);
+    matches!(waitid(WaitId::All, options), Err(Errno::CHILD))
 }
 
 /// A child that its owner waits for; until then it is not an orphan.
@@ -195,7 +216,6 @@ impl ProcessEntry {
     /// that is allowed.
     #[cfg(target_os = "linux")]
     fn signal(&self, signal: Signal) -> bool {
-        use rustix::io::Errno;
         use rustix::process::{PidfdFlags, kill_process, pidfd_open, pidfd_send_signal};
         let Some(id) = Pid::from_raw(self.id) else {
             return false;

@@ -11,6 +11,7 @@
 mod child;
 mod collect;
 mod files;
+mod guard;
 mod isolation;
 mod line;
 mod lines;

@@ -1,29 +1,26 @@
-//! The running line: a process group with a cleared environment, supervised until it ends or the
-//! node is cancelled.
-//!
-//! The leader of the group is a guard, a second shell that waits for the end of a pipe that only
-//! this process holds open. However this process dies, even by SIGKILL, the guard kills the group.
-//! Processes that have left the group are found by their ancestry ([`crate::process`]).
+//! The running line: a member of the process group of a [guard](Guard), supervised until it ends or
+//! the node is cancelled. Processes that have left the group are found by their ancestry
+//! ([`crate::process`]).
 
 use std::io::{self, PipeReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::super::task::{Context, TaskError};
+use super::guard::Guard;
 use super::isolation::Isolation;
 use super::lines::{Lines, Secrets};
 use super::shell::Shell;
 use crate::process::{self, Family, OwnedChild};
 
-/// The script of the guard: `0` is its own group, whose other signals it survives. It prints a line
-/// once it is ready, so that no signal arrives too early.
-const GUARD: &str = "trap '' HUP INT QUIT TERM; echo; read -r _; kill -9 0";
 /// The exit code that a shell reports for a program killed by SIGPIPE.
 const BROKEN_PIPE: i32 = 141;
 
@@ -39,17 +36,17 @@ pub(super) struct Start<'a> {
 }
 
 pub(super) struct Child {
-    /// Its standard input holds the pipe open.
-    guard: std::process::Child,
+    /// `None` once it is kept or has ended.
+    guard: Option<Guard>,
     process: std::process::Child,
     id: Pid,
     family: Family,
     group: Pid,
-    output: PipeReader,
+    output: Output,
     lines: Lines,
     shell: Option<Shell>,
-    /// Whether both processes still have to be waited for.
-    _known: [OwnedChild; 2],
+    /// The process still has to be waited for.
+    _known: OwnedChild,
 }
 
 impl Child {
@@ -67,27 +64,26 @@ impl Child {
         let (output, writer) = io::pipe().map_err(failed)?;
         // The supervising loop polls several things, so none may block it.
         fcntl_setfl(&output, OFlags::NONBLOCK).map_err(|error| failed(error.into()))?;
-        let (mut guard, guard_known) = guard().map_err(failed)?;
+        let guard = Guard::take().map_err(failed)?;
+        let group = guard.group();
         let errors = writer.try_clone().map_err(failed)?;
         command
             .stdin(Stdio::null())
             .stdout(writer)
             .stderr(errors)
-            .process_group(guard.id() as i32);
+            .process_group(group.as_raw_nonzero().get());
         let started = process::start(|| command.spawn(), |child| Some(child.id()));
         // It holds the write end of the pipe, which must close when the program ends.
         drop(command);
         let (process, known) = match started {
             Ok(started) => started,
             Err(error) => {
-                let _ = guard.kill();
-                let _ = guard.wait();
+                guard.keep();
                 let refused = isolation.and_then(|isolation| isolation.refusal(&error));
                 return Err(refused.unwrap_or_else(|| failed(error)));
             }
         };
         let id = Pid::from_child(&process);
-        let group = Pid::from_child(&guard);
         Ok(Self {
             id,
             group,
@@ -96,12 +92,12 @@ impl Child {
                 child: id,
                 guard: group,
             },
-            guard,
+            guard: Some(guard),
             process,
-            output,
+            output: Output::new(output, id),
             lines: Lines::hiding(secrets),
             shell,
-            _known: [guard_known, known],
+            _known: known,
         })
     }
 
@@ -112,19 +108,20 @@ impl Child {
     /// # Errors
     /// An exit code other than 0, with the last lines; cancellation, once nothing is left running.
     pub fn watch(mut self, context: &Context) -> Result<(), TaskError> {
-        let mut pause = Pause::default();
         let mut deadline = None;
         while !self.is_over(deadline) {
-            match self.pass_output(context) {
-                true => pause = Pause::default(),
-                false => pause.take(),
+            if !self.pass_output(context) {
+                self.output.wait();
             }
             if deadline.is_none() && context.cancelled.load(Ordering::Relaxed) {
                 self.ask_to_end();
                 deadline = Some(Instant::now() + context.grace);
             }
         }
-        let status = self.end();
+        let status = match deadline {
+            None => self.end_quietly(),
+            Some(_) => self.end(),
+        };
         self.pass_output(context);
         self.lines.finish(context);
         if deadline.is_some() {
@@ -162,13 +159,31 @@ impl Child {
         self.family.signal_outside(self.group, Signal::TERM);
     }
 
+    /// Ends a line that has ended by itself. If it has left nothing, its guard serves the next one.
+    fn end_quietly(&mut self) -> io::Result<ExitStatus> {
+        if !process::sees_all_children() {
+            return self.end();
+        }
+        let status = self.process.wait();
+        match process::has_no_child() {
+            true => self.guard.take().into_iter().for_each(Guard::keep),
+            false => {
+                // The number of the line may be another process's by now, but what it started and
+                // has left is an orphan.
+                Family::Orphans.end(None);
+                self.guard = None;
+            }
+        }
+        status
+    }
+
     /// Kills everything that is left of the line, so that no process outlives the node. The line
     /// and the guard are reaped last, so that their process ids can't be reused before.
     fn end(&mut self) -> io::Result<ExitStatus> {
         self.family.end(None);
         let _ = kill_process_group(self.group, Signal::KILL);
         let status = self.process.wait();
-        let _ = self.guard.wait();
+        self.guard = None;
         status
     }
 
@@ -177,11 +192,14 @@ impl Child {
         let mut buffer = [0; 16 << 10];
         let mut any = false;
         loop {
-            match self.output.read(&mut buffer) {
+            match self.output.pipe.read(&mut buffer) {
                 Ok(count) if count > 0 => self.lines.take(&buffer[..count], context),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // No output now, or end of output.
-                _ => return any,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return any,
+                _ => {
+                    self.output.is_over = true;
+                    return any;
+                }
             }
             any = true;
         }
@@ -210,43 +228,50 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // After a panic, no process may be left running. Otherwise this does nothing.
-        if let Ok(None) = self.guard.try_wait() {
+        // After a panic, no process may be left running.
+        if self.guard.is_some() {
             let _ = self.end();
         }
     }
 }
 
-/// Starts a guard, and returns once it ignores the signals that its group may receive.
-fn guard() -> io::Result<(std::process::Child, OwnedChild)> {
-    let mut command = Command::new("/bin/sh");
-    command
-        .args(["-c", GUARD])
-        .env_clear()
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .process_group(0);
-    let (mut guard, known) = process::start(|| command.spawn(), |child| Some(child.id()))?;
-    if let Some(mut output) = guard.stdout.take() {
-        let mut ready = [0];
-        output.read_exact(&mut ready)?;
-    }
-    Ok((guard, known))
+/// The output of a line, and the end of the line.
+struct Output {
+    pipe: PipeReader,
+    /// All writers have closed it.
+    is_over: bool,
+    /// Readable once the line has ended; `None` where the system has no such descriptor.
+    end: Option<OwnedFd>,
 }
 
-/// A back-off from 1 to 50 milliseconds.
-struct Pause(Duration);
+/// The longest wait before the supervising loop looks whether the node is cancelled.
+const LOOK: Duration = Duration::from_millis(50);
+/// The wait where nothing tells that the line has ended.
+const SHORT: Duration = Duration::from_millis(2);
 
-impl Default for Pause {
-    fn default() -> Self {
-        Self(Duration::from_millis(1))
+impl Output {
+    fn new(pipe: PipeReader, line: Pid) -> Self {
+        #[cfg(target_os = "linux")]
+        let end = rustix::process::pidfd_open(line, rustix::process::PidfdFlags::empty()).ok();
+        #[cfg(not(target_os = "linux"))]
+        let end = None;
+        Self {
+            pipe,
+            is_over: false,
+            end,
+        }
     }
-}
 
-impl Pause {
-    fn take(&mut self) {
-        std::thread::sleep(self.0);
-        self.0 = (self.0 * 2).min(Duration::from_millis(50));
+    /// Returns once there is output, or the line has ended, or a moment has passed.
+    fn wait(&self) {
+        let pipe = (!self.is_over).then(|| PollFd::new(&self.pipe, PollFlags::IN));
+        let end = self.end.as_ref().map(|end| PollFd::new(end, PollFlags::IN));
+        let longest = if end.is_some() { LOOK } else { SHORT };
+        let mut both: Vec<PollFd> = pipe.into_iter().chain(end).collect();
+        let timeout = Timespec::try_from(longest).ok();
+        // A failure is as a wait that was too short.
+        if poll(&mut both, timeout.as_ref()).is_err() {
+            std::thread::sleep(SHORT);
+        }
     }
 }
