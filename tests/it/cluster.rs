@@ -5,6 +5,7 @@ mod accounting;
 mod check;
 mod commands;
 mod controller;
+mod hyperqueue;
 mod nodes;
 mod private_slurm;
 mod queue;

@@ -1,11 +1,10 @@
-//! Launch lines: a process of this machine, a detached one, lines that fail, and HyperQueue.
+//! Launch lines: a process of this machine, a detached one, and lines that fail.
 
 use ribflow::cluster::{ClusterError, CommandLauncher, LaunchSettings, NoticeKind, Programs};
 
 use super::stand_in::{Coordinator, Workplace, class, demand, pace};
-use crate::servers::own_tool;
 
-fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
+pub fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
     let settings = LaunchSettings {
         launch: launch.to_string(),
         join,
@@ -93,66 +92,4 @@ fn launched_workers_that_claim_nothing_end_the_launching() {
     let error = coordinator.until_error(&[demand(class("cpu", 1), 5)]);
     assert!(matches!(error, ClusterError::Died { .. }), "{error}");
     assert!(error.to_string().contains("shall join-and-die"), "{error}");
-}
-
-/// A server and a worker of HyperQueue, and a stand-in for `hq submit`, which its Python package does
-/// not have: each file in a folder is a command line to submit.
-const HYPERQUEUE: &str = r#"
-import os, shlex, sys, time
-from hyperqueue import Job, LocalCluster
-from hyperqueue.cluster import WorkerConfig
-
-folder = sys.argv[1]
-with LocalCluster() as cluster:
-    cluster.start_worker(WorkerConfig(cores=2))
-    client = cluster.client()
-    print("ready", flush=True)
-    while not os.path.exists(f"{folder}/stop"):
-        for name in sorted(os.listdir(folder)):
-            if name.endswith(".job"):
-                path = f"{folder}/{name}"
-                words = open(path).read().split("\0")[:-1]
-                job = Job()
-                job.program(words, stdout=f"{path}.out", stderr=f"{path}.err")
-                client.submit(job)
-                os.rename(path, f"{path}.submitted")
-        time.sleep(0.1)
-"#;
-
-#[test]
-fn a_launch_line_reaches_hyperqueue() {
-    let how = "target/test-tools/venv/bin/pip install hyperqueue";
-    let Some(python) = own_tool(&["hyperqueue-python"], how) else {
-        return;
-    };
-    let place = Workplace::new("serve");
-    let space = &place.space;
-    let server = space.write("server.py", HYPERQUEUE);
-    let spool = space.path("spool");
-    std::fs::create_dir_all(&spool).unwrap();
-    let submit = "#!/bin/sh\nfolder=$1; shift; [ \"$1\" = -- ] && shift\n\
-                  printf '%s\\0' \"$@\" > \"$folder/new-$$\" && mv \"$folder/new-$$\" \"$folder/$$.job\"\n";
-    let submit = space.write("submit.sh", submit);
-    let mut process = std::process::Command::new(python)
-        .arg(&server)
-        .arg(&spool)
-        .current_dir(space.root())
-        .stdin(std::process::Stdio::null())
-        .stdout(std::fs::File::create(space.path("server.log")).unwrap())
-        .stderr(std::fs::File::create(space.path("server.err")).unwrap())
-        .spawn()
-        .unwrap();
-    let launch = format!("sh {} {} -- {{worker}}", submit.display(), spool.display());
-    let mut coordinator = Coordinator::new(launcher(&place, &launch, 60.0), &place);
-    // Two cores: two workers run, the third waits for one of them.
-    let demands = [demand(class("cpu", 1), 3)];
-    coordinator.until(&demands, |_| place.here() == 2);
-    coordinator.go_on(&demands, 2);
-    assert_eq!(place.here(), 2);
-    place.enough();
-    coordinator.until(&[], |_| place.files("left").len() == 3);
-    std::fs::write(spool.join("stop"), "").unwrap();
-    process.wait().unwrap();
-    let kinds: Vec<NoticeKind> = coordinator.notices.iter().map(|it| it.kind).collect();
-    assert_eq!(kinds, [NoticeKind::Submitted], "{:?}", coordinator.notices);
 }

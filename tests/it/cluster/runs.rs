@@ -10,7 +10,7 @@ use super::private_slurm::PrivateSlurm;
 use crate::space::TestSpace;
 
 /// Each node says that it has run.
-const GRID: &str = r#"ribflow: 1
+pub const GRID: &str = r#"ribflow: 1
 name: grid
 axes: { i: [1, 2, 3, 4, 5, 6, 7, 8] }
 stages:
@@ -35,8 +35,14 @@ struct Run {
     space: TestSpace,
 }
 
+const SITE: &str = "workers: 8\nbatch: 4\nslurm: { poll: 1s, time: 10m }\n";
+
 impl Run {
     fn new() -> Option<Self> {
+        Self::of(GRID, SITE)
+    }
+
+    fn of(grid: &str, site: &str) -> Option<Self> {
         let settings = [
             ("NODES", "2"),
             ("CPUS", "4"),
@@ -45,8 +51,7 @@ impl Run {
         ];
         let slurm = PrivateSlurm::start(&settings)?;
         let space = TestSpace::new();
-        space.write("grid.yaml", GRID);
-        let site = "workers: 8\nbatch: 4\nslurm: { poll: 1s, time: 10m }\n";
+        space.write("grid.yaml", grid);
         space.write("home/.config/ribflow/cluster.yaml", site);
         Some(Self { slurm, space })
     }
@@ -182,4 +187,71 @@ fn a_killed_run_goes_on_with_its_jobs() {
     assert!(ran.values().all(|times| *times <= 2), "{ran:?}");
     let log = run.log();
     assert!(log.contains("of this run found in the queue"), "{log}");
+}
+
+#[test]
+fn two_coordinators_of_a_run_share_their_jobs() {
+    let Some(run) = Run::new() else {
+        return;
+    };
+    let mut other = run.spawn("other.log");
+    let child = run.spawn("run.log");
+    run.until("the other run ends", || is_over(&other));
+    let ended = other.wait().unwrap();
+    assert!(ended.success(), "{}", run.space.read("other.log"));
+    run.ends_like_a_local_run(child);
+    let ran = run.ran();
+    // The local run for comparison has its own store.
+    assert!(ran.values().all(|times| *times == 2), "{ran:?}");
+}
+
+/// The workers finish a run whose coordinator was killed and is not started again.
+#[test]
+fn a_killed_run_is_finished_by_its_workers() {
+    let grid = GRID.replace("cpus: 2, dedicated: true, ", "");
+    let Some(run) = Run::of(&grid, SITE) else {
+        return;
+    };
+    let mut first = run.spawn("first.log");
+    run.until("nodes run", || run.ran().len() > 2);
+    first.kill().unwrap();
+    first.wait().unwrap();
+    run.until("the last node has run", || run.ran().contains_key("alone"));
+    run.until("the workers leave", || {
+        let jobs = run.slurm.jobs("rf-");
+        !jobs.iter().any(|job| job.contains(" RUNNING "))
+    });
+    let late = run.space.finish(&mut run.command(&[])).expect(0);
+    assert!(late.stdout.contains("17 reused"), "{late}");
+    let local = ["--store", "alone", "--out", "out-alone"];
+    run.space.finish(&mut run.command(&local)).ok();
+    let results = |folder: &str| run.space.read(&format!("{folder}/grid/results.json"));
+    assert_eq!(results("out"), results("out-alone"));
+}
+
+/// A node that does not end before its worker's time is up runs again in another worker. Takes three
+/// minutes: on request, by `RIBFLOW_TEST_SLURM=1`.
+#[test]
+fn a_time_limit_in_the_middle_of_a_node_fails_no_node() {
+    if std::env::var_os("RIBFLOW_TEST_SLURM").is_none() {
+        println!("skipped: takes minutes; RIBFLOW_TEST_SLURM=1 runs it");
+        return;
+    }
+    let long = "[ -e $HOME/once ] || { touch $HOME/once; sleep 400; }; echo 1 > out/x";
+    let grid = format!(
+        "ribflow: 1\nname: grid\nstages:\n  long:\n    use: command\n    with: {{ run: '{long}', outputs: [x] }}\n"
+    );
+    let site = SITE.replace("10m", "2m");
+    let Some(run) = Run::of(&grid, &site) else {
+        return;
+    };
+    let child = run.spawn("run.log");
+    let begun = Instant::now();
+    while !is_over(&child) {
+        assert!(begun.elapsed() < Duration::from_secs(400), "{}", run.log());
+        thread::sleep(Duration::from_secs(1));
+    }
+    println!("{:.0} s\n{}", begun.elapsed().as_secs_f64(), run.log());
+    run.ends_like_a_local_run(child);
+    assert!(run.log().contains(" left while it ran "), "{}", run.log());
 }
