@@ -20,8 +20,8 @@ mod removal;
 
 pub use again::again;
 pub use plain::{
-    entries, is_folder, is_link, leads_nowhere, may_exist, open_plain, read_plain, refuse_links,
-    unlink_if_link,
+    entries, folders, is_folder, is_link, leads_nowhere, may_exist, open_plain, read_plain,
+    refuse_links, unlink_if_link,
 };
 
 use std::ffi::OsStr;
@@ -37,7 +37,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 
-pub use beneath::{Beneath, Temporary, leads_over_link};
+pub use beneath::{Beneath, NewFolder, Temporary, leads_over_link};
 use calls::File;
 pub use draft::{Draft, DraftFolder};
 pub use locking::{HeldLock, LockState, Locks, StandingLock};
@@ -247,11 +247,17 @@ pub fn create_shared(path: &Path) -> io::Result<File> {
 
 /// A file opened for appending that everyone may read.
 pub fn append_shared(path: &Path) -> io::Result<File> {
-    match create_shared(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        made => drop(made?),
+    let created = File::open_with(path, OpenOptions::new().append(true).create_new(true));
+    match created {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            File::open_with(path, OpenOptions::new().append(true))
+        }
+        created => {
+            let file = created?;
+            file.set_mode(SHARED)?;
+            Ok(file)
+        }
     }
-    File::open_with(path, OpenOptions::new().append(true))
 }
 
 /// Removes the file that another user has written at `path`, if this user may not append to it.

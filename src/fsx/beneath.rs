@@ -7,13 +7,14 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 
 use super::calls::{self, File};
 use super::random::{is_random_name, random_name};
-use super::{Lock, regular};
+use super::{Draft, Lock, Stamp, regular};
 
 const FOLDER: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -101,27 +102,67 @@ impl Beneath {
 
     /// Creates a folder and its missing parents, each with the permissions of its parent.
     pub fn make_folders(&self, name: &str) -> io::Result<OwnedFd> {
-        let mut folder = self.folder.try_clone()?;
-        for part in parts(name)? {
-            let next = match self.enter(&folder, part) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match calls::create_dir_at(&folder, part, Mode::from_raw_mode(0o777)) {
-                        Ok(()) => {
-                            let next = self.enter(&folder, part)?;
-                            open_as(&next, &folder);
-                            next
-                        }
-                        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                            self.enter(&folder, part)?
-                        }
-                        Err(error) => return Err(error),
-                    }
-                }
-                next => next?,
-            };
-            folder = next;
+        match self.folder(name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => self.make_missing(name),
+            folder => folder,
         }
-        Ok(folder)
+    }
+
+    fn make_missing(&self, name: &str) -> io::Result<OwnedFd> {
+        let (above, last) = home(self, name)?;
+        match calls::create_dir_at(&above, last, Mode::from_raw_mode(0o777)) {
+            Ok(()) => {
+                let made = self.enter(&above, last)?;
+                open_as(&made, &above);
+                Ok(made)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.enter(&above, last),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Creates a folder, and its missing parents; `None` if there is something of this name.
+    pub fn make_new_folder<'a>(&self, name: &'a str) -> io::Result<Option<NewFolder<'a>>> {
+        let (above, last) = home(self, name)?;
+        match calls::create_dir_at(&above, last, Mode::from_raw_mode(0o777)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            made => made?,
+        }
+        let wanted = calls::stat_of(&above).map(|above| inherited(&above));
+        if !wanted.is_ok_and(is_made_as) {
+            open_as(&self.enter(&above, last)?, &above);
+        }
+        Ok(Some(NewFolder { above, name: last }))
+    }
+
+    /// Names a temporary file, replacing an existing file; creates the missing folders. Returns the
+    /// stamp of the file under its new name.
+    pub fn place(&self, draft: &mut Draft, name: &str) -> io::Result<Stamp> {
+        let (folder, last) = home(self, name)?;
+        // Renaming replaces a link and does not follow it.
+        draft.rename_at(&folder, last)?;
+        Ok(Stamp::of(&draft.file().metadata()?))
+    }
+
+    /// As [`Beneath::place`]; `None` if the name is taken.
+    pub fn place_new(&self, draft: &mut Draft, name: &str) -> io::Result<Option<Stamp>> {
+        let (folder, last) = home(self, name)?;
+        match draft.rename_new_at(&folder, last) {
+            Ok(()) => Ok(Some(Stamp::of(&draft.file().metadata()?))),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether the folder has not been removed.
+    pub fn is_there(&self) -> bool {
+        calls::stat_of(&self.folder).is_ok_and(|stat| stat.st_nlink > 0)
+    }
+
+    /// Makes everything on its file system durable.
+    #[cfg(target_os = "linux")]
+    pub fn sync_filesystem(&self) -> io::Result<()> {
+        calls::sync_filesystem(&self.folder)
     }
 
     /// Removes a file. A missing file is not an error.
@@ -173,8 +214,16 @@ impl Beneath {
 
     /// Opens a folder.
     pub fn folder(&self, name: &str) -> io::Result<OwnedFd> {
+        let parts = parts(name)?;
+        if !parts.is_empty() {
+            match calls::open_folder_beneath(&self.folder, &parts.join("/")) {
+                // Once more part by part, which says what is wrong.
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {}
+                opened => return opened,
+            }
+        }
         let mut folder = self.folder.try_clone()?;
-        for part in parts(name)? {
+        for part in parts {
             folder = self.enter(&folder, part)?;
         }
         Ok(folder)
@@ -219,6 +268,21 @@ impl Beneath {
     }
 }
 
+/// A folder that did not exist before.
+#[derive(Debug)]
+pub struct NewFolder<'a> {
+    above: OwnedFd,
+    name: &'a str,
+}
+
+impl NewFolder<'_> {
+    /// Names a temporary file in it.
+    pub fn place(&self, draft: &mut Draft, name: &str) -> io::Result<()> {
+        is_part(name)?;
+        draft.rename_at(&self.above, &format!("{}/{name}", self.name))
+    }
+}
+
 /// A file without its final name.
 #[derive(Debug)]
 pub struct Temporary {
@@ -244,7 +308,7 @@ impl Temporary {
         let (folder, last) = home(root, name)?;
         let placed = calls::rename_new_at(&self.folder, &self.name, &folder, last);
         match placed {
-            Ok(()) => Ok(true),
+            Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
         }
@@ -291,10 +355,27 @@ fn home<'a>(root: &Beneath, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
 /// Gives a new folder the permissions of its parent.
 fn open_as(folder: &OwnedFd, above: &OwnedFd) {
     if let Ok(stat) = calls::stat_of(above) {
-        let mode = Mode::from_raw_mode(stat.st_mode) & Mode::from_raw_mode(0o2777);
         // Where that is not allowed, the permissions of the umask remain.
-        let _ = calls::set_mode_of(folder, mode | Mode::RWXU);
+        let _ = calls::set_mode_of(folder, inherited(&stat));
     }
+}
+
+/// The permissions of a new folder in `above`.
+fn inherited(above: &Stat) -> Mode {
+    (Mode::from_raw_mode(above.st_mode) & Mode::from_raw_mode(0o2777)) | Mode::RWXU
+}
+
+/// Whether a new folder has these permissions from the umask alone.
+fn is_made_as(mode: Mode) -> bool {
+    static UMASK: OnceLock<Option<u32>> = OnceLock::new();
+    let umask = UMASK.get_or_init(|| {
+        let status = String::from_utf8(calls::read("/proc/self/status").ok()?).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("Umask:"))?;
+        u32::from_str_radix(line.trim(), 8).ok()
+    });
+    umask.is_some_and(|umask| mode == Mode::from_raw_mode(0o777 & !umask))
 }
 
 fn parts(name: &str) -> io::Result<Vec<&str>> {

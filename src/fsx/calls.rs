@@ -71,8 +71,8 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> io::Result<()> {
     )
 }
 
-/// Renames unless `to` exists.
-pub fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+/// Renames unless `to` exists; see [`rename_new_at`].
+pub fn rename_new(from: &Path, to: &Path) -> io::Result<NewName> {
     rename_new_at(rustix::fs::CWD, from, rustix::fs::CWD, to)
 }
 
@@ -147,10 +147,11 @@ pub fn space(path: &Path) -> io::Result<rustix::fs::StatVfs> {
 
 /// Makes everything on the file system of `folder` durable.
 #[cfg(target_os = "linux")]
-pub fn sync_filesystem(folder: &File) -> io::Result<()> {
+pub fn sync_filesystem(folder: impl AsFd) -> io::Result<()> {
+    let folder = folder.as_fd();
     faults::syncing(
         Call::SyncAll,
-        || Step::of(folder.as_fd()),
+        || Step::of(folder),
         || rustix::fs::syncfs(folder).map_err(io::Error::from),
     )
 }
@@ -182,6 +183,53 @@ pub fn open_at(
             || Ok(rustix::fs::openat(above, name.as_bytes(), flags, mode)?),
         )
     })
+}
+
+/// Opens the folder `name`, several parts, below the open folder `above`. Follows no link on the way.
+///
+/// # Errors
+/// `Unsupported` where the system can't do that in one call.
+pub fn open_folder_beneath(above: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    let (above, name) = (above.as_fd(), OsStr::new(name));
+    faults::around(
+        Call::Open,
+        || Step::inside(above, name),
+        || open_without_links(above, name, true),
+    )
+}
+
+/// Opens the folder at `path`, of which no part is a link; errors as for [`open_folder_beneath`].
+pub fn open_folder_without_links(path: &Path) -> io::Result<OwnedFd> {
+    faults::around(
+        Call::Open,
+        || Step::at(path),
+        || open_without_links(rustix::fs::CWD, path.as_os_str(), false),
+    )
+}
+
+#[cfg(target_os = "linux")]
+fn open_without_links(above: BorrowedFd, name: &OsStr, is_beneath: bool) -> io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    use rustix::io::Errno;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let resolve = match is_beneath {
+        true => ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH,
+        false => ResolveFlags::NO_SYMLINKS,
+    };
+    retried(|| {
+        match rustix::fs::openat2(above, name.as_bytes(), flags, Mode::empty(), resolve) {
+            // Refused by an older kernel or a filter of calls; or a name was moved meanwhile.
+            Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => {
+                Err(io::ErrorKind::Unsupported.into())
+            }
+            opened => Ok(opened?),
+        }
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_without_links(_above: BorrowedFd, _name: &OsStr, _below: bool) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub fn stat_at(above: impl AsFd, name: impl AsRef<OsStr>, flags: AtFlags) -> io::Result<Stat> {
@@ -261,14 +309,21 @@ pub fn rename_at(
     )
 }
 
-/// Names a file in another folder unless the name is taken. On a file system without such a
-/// rename, the old name stays beside the new one.
+/// What [`rename_new_at`] has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NewName {
+    Only,
+    /// The file system has no such rename: the old name is still there.
+    BesideOld,
+}
+
+/// Names a file in another folder unless the name is taken.
 pub fn rename_new_at(
     above: impl AsFd,
     name: impl AsRef<OsStr>,
     new_above: impl AsFd,
     new_name: impl AsRef<OsStr>,
-) -> io::Result<()> {
+) -> io::Result<NewName> {
     use rustix::io::Errno;
     let (above, name) = (above.as_fd(), name.as_ref());
     let (new_above, new_name) = (new_above.as_fd(), new_name.as_ref());
@@ -285,10 +340,11 @@ pub fn rename_new_at(
         Err(error) if without.map(Some).contains(&error.raw_os_error()) => {
             faults::around(Call::Link, step, || {
                 let flags = AtFlags::empty();
-                Ok(rustix::fs::linkat(above, old, new_above, new, flags)?)
+                rustix::fs::linkat(above, old, new_above, new, flags)?;
+                Ok(NewName::BesideOld)
             })
         }
-        renamed => renamed,
+        renamed => renamed.map(|()| NewName::Only),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::calls::{self, File};
+use rustix::fs::CWD;
+
+use super::calls::{self, File, NewName};
 use super::random::random_name;
 use super::removal::remove_tree;
 
@@ -56,10 +59,23 @@ impl Draft {
         Ok(())
     }
 
+    /// Renames it to `name` in an open folder, replacing an existing file.
+    pub(super) fn rename_at(&mut self, folder: &OwnedFd, name: &str) -> io::Result<()> {
+        calls::rename_at(CWD, &self.path, folder, name)?;
+        self.named = false;
+        Ok(())
+    }
+
+    /// Renames it to `name` in an open folder unless there is something.
+    pub(super) fn rename_new_at(&mut self, folder: &OwnedFd, name: &str) -> io::Result<()> {
+        self.named = calls::rename_new_at(CWD, &self.path, folder, name)? == NewName::BesideOld;
+        Ok(())
+    }
+
     /// Names it `path` unless there is something.
-    pub(super) fn rename_new(self, path: &Path) -> io::Result<()> {
-        // Some file systems link, which leaves the temporary name to the drop.
-        calls::rename_new(&self.path, path)
+    pub(super) fn rename_new(mut self, path: &Path) -> io::Result<()> {
+        self.named = calls::rename_new(&self.path, path)? == NewName::BesideOld;
+        Ok(())
     }
 }
 

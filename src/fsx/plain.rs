@@ -3,11 +3,12 @@
 
 use super::again::again;
 use super::calls::{self, File};
+use std::fs::FileType;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 /// Opens a pipe without blocking; it is refused afterwards.
@@ -39,9 +40,9 @@ fn regular(opened: io::Result<OwnedFd>) -> io::Result<File> {
         Ok(opened) => opened,
     };
     let stat = calls::stat_of(&opened)?;
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => {}
-        FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
+    match rustix::fs::FileType::from_raw_mode(stat.st_mode) {
+        rustix::fs::FileType::RegularFile => {}
+        rustix::fs::FileType::Directory => return Err(io::ErrorKind::IsADirectory.into()),
         _ => return Err(io::Error::other("it is not a regular file")),
     }
     Ok(File::from(opened))
@@ -98,8 +99,17 @@ pub fn is_folder(path: &Path) -> bool {
     calls::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir())
 }
 
-/// The paths of the entries of a folder, without links; empty if the folder is missing.
+/// The paths of the entries of a folder, sorted, without links; empty if the folder is missing.
 pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    listed(folder, |kind| !kind.is_symlink())
+}
+
+/// The paths of the folders in a folder, sorted; empty if the folder is missing.
+pub fn folders(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    listed(folder, FileType::is_dir)
+}
+
+fn listed(folder: &Path, is_meant: impl Fn(&FileType) -> bool) -> io::Result<Vec<PathBuf>> {
     let listed = match calls::read_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         listed => listed?,
@@ -107,7 +117,7 @@ pub fn entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in listed {
         let entry = entry?;
-        if !entry.file_type()?.is_symlink() {
+        if is_meant(&entry.file_type()?) {
             paths.push(entry.path());
         }
     }
@@ -147,7 +157,7 @@ mod tests {
         let space = tempfile::tempdir().unwrap();
         let pipe = space.path().join("pipe");
         let mode = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, &pipe, FileType::Fifo, mode, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
         assert!(open_plain(&pipe).is_err());
     }
 }

@@ -41,12 +41,22 @@ struct Removal<'a> {
 }
 
 impl Removal<'_> {
-    /// Removes the entries of `folder`.
+    /// Removes the entries of `folder`, which may be read-only.
     fn empty(&mut self, folder: &Path) -> io::Result<()> {
-        let mode = calls::symlink_metadata(folder)?.mode();
-        if mode & 0o700 != 0o700 {
-            calls::set_permissions(folder, Permissions::from_mode(0o700))?;
+        match self.try_empty(folder) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let mode = calls::symlink_metadata(folder)?.mode();
+                if mode & 0o700 == 0o700 {
+                    return Err(error);
+                }
+                calls::set_permissions(folder, Permissions::from_mode(0o700))?;
+                self.try_empty(folder)
+            }
+            emptied => emptied,
         }
+    }
+
+    fn try_empty(&mut self, folder: &Path) -> io::Result<()> {
         for entry in calls::read_dir(folder)? {
             let entry = entry?;
             let path = entry.path();

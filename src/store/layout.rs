@@ -62,12 +62,22 @@ pub(super) const NAMES: [&str; 17] = [
 
 impl Store {
     pub(super) fn object_path(&self, digest: &Digest) -> PathBuf {
-        let hex = digest.to_hex();
-        self.root.join(OBJECTS).join(&hex[..2]).join(&hex[2..])
+        self.root.join(object_name(digest))
     }
 
     pub(super) fn record_folder(&self, key: &Digest) -> PathBuf {
-        let hex = key.to_hex();
-        self.root.join(RECORDS).join(&hex[..2]).join(hex)
+        self.root.join(record_folder_name(key))
     }
+}
+
+/// The path of a blob below the root.
+pub(super) fn object_name(digest: &Digest) -> String {
+    let hex = digest.to_hex();
+    format!("{OBJECTS}/{}/{}", &hex[..2], &hex[2..])
+}
+
+/// The path of the folder of a key's records below the root.
+pub(super) fn record_folder_name(key: &Digest) -> String {
+    let hex = key.to_hex();
+    format!("{RECORDS}/{}/{hex}", &hex[..2])
 }

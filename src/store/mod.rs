@@ -60,6 +60,7 @@ mod walk;
 mod withheld;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -91,6 +92,8 @@ pub struct Store {
     /// `None`: the store predates identities.
     id: Option<Digest>,
     locks: fsx::Locks,
+    /// The root folder, opened by the first write.
+    below: Mutex<Option<Arc<fsx::Beneath>>>,
     /// This process's folder under `tmp/`, created on the first write.
     session: Mutex<Option<session::Session>>,
     /// Blobs that this process has verified, with their stamps at that time.
@@ -135,6 +138,7 @@ impl Store {
             locks: description.claims.locks(&root),
             root,
             id: description.id,
+            below: Mutex::default(),
             session: Mutex::default(),
             verified: Mutex::default(),
             pieces: Mutex::default(),
@@ -155,6 +159,17 @@ impl Store {
     /// The store's folder, absolute.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// The open root folder, below which no link is followed.
+    fn below(&self) -> io::Result<Arc<fsx::Beneath>> {
+        let mut place = self.below.lock().unwrap_or_else(|held| held.into_inner());
+        if let Some(below) = place.as_ref().filter(|below| below.is_there()) {
+            return Ok(Arc::clone(below));
+        }
+        let below = Arc::new(fsx::Beneath::open(&self.root)?);
+        *place = Some(Arc::clone(&below));
+        Ok(below)
     }
 
     /// Distinguishes it from all other stores; `None`: the store predates identities.

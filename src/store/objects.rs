@@ -1,12 +1,12 @@
 //! Blobs: written once, named by content, verified before use.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::artifact::{Artifact, Blob, BlobError, Blobs};
-use super::layout::DAMAGED;
+use super::layout::{DAMAGED, object_name};
 use super::record::Port;
 use super::{BlobRequest, Store, StoreError};
 use crate::contract::port::OutputSpec;
@@ -59,11 +59,9 @@ impl Blobs for Store {
         let mut from = fsx::open_regular(path).map_err(BlobError::io(path))?;
         // Hash the copy: the original may still be changing.
         calls::copy_bytes(&mut from, file.file_mut()).map_err(BlobError::io(path))?;
-        let mut copy = File::open(file.path()).map_err(BlobError::io(file.path()))?;
-        let (digest, bytes) = fsx::hash_reader(&mut copy).map_err(BlobError::io(file.path()))?;
-        if !self.holds_anew(&digest)? {
-            self.keep(file, &digest)?;
-        }
+        let hashed = file.rewind().and_then(|()| fsx::hash_reader(&mut file));
+        let (digest, bytes) = hashed.map_err(BlobError::io(file.path()))?;
+        self.keep_if_new(file, &digest)?;
         Ok(Blob { digest, bytes })
     }
 }
@@ -228,19 +226,30 @@ impl Store {
 
     /// Opens a blob for reading. A link in its place counts as damage.
     fn open_blob(&self, digest: &Digest, path: &Path) -> Result<File, BlobError> {
-        fsx::open_plain(path).map_err(|error| match fsx::is_link(path) {
-            true => self.set_aside(digest, path),
-            false => missing_or_io(digest, path, error),
+        fsx::open_plain(path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => BlobError::Missing(*digest),
+            _ if fsx::is_link(path) => self.set_aside(digest, path),
+            _ => BlobError::io(path)(error),
         })
     }
 
-    pub(super) fn keep(&self, file: fsx::Draft, digest: &Digest) -> Result<(), BlobError> {
-        let path = self.object_path(digest);
-        let kept = fsx::refuse_links(&self.root, &path)
-            .and_then(|()| fsx::place(file, &path))
-            .and_then(|()| calls::metadata(&path));
-        let metadata = kept.map_err(BlobError::io(&path))?;
-        self.remember(digest, Stamp::of(&metadata));
+    pub(super) fn keep(&self, mut file: fsx::Draft, digest: &Digest) -> Result<(), BlobError> {
+        let below = self.below();
+        let kept = below.and_then(|below| below.place(&mut file, &object_name(digest)));
+        let stamp = kept.map_err(BlobError::io(&self.object_path(digest)))?;
+        self.remember(digest, stamp);
+        Ok(())
+    }
+
+    /// As [`Store::keep`], unless the blob is here and intact.
+    fn keep_if_new(&self, mut file: fsx::Draft, digest: &Digest) -> Result<(), BlobError> {
+        let below = self.below();
+        let kept = below.and_then(|below| below.place_new(&mut file, &object_name(digest)));
+        match kept.map_err(BlobError::io(&self.object_path(digest)))? {
+            Some(stamp) => self.remember(digest, stamp),
+            None if self.holds_anew(digest)? => {}
+            None => self.keep(file, digest)?,
+        }
         Ok(())
     }
 

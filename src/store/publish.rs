@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::layout::record_folder_name;
 use super::record::Record;
 use super::records::{MARKER, Marker, file_name, list};
 use super::{Store, StoreError};
@@ -86,7 +87,7 @@ impl Store {
         self.flush(&[folder.join(MARKER)])
     }
 
-    /// The blobs that the record references; an error if one is missing.
+    /// The blobs that the record references, which are fetched if they can be.
     fn check(&self, record: &Record) -> Result<Vec<Digest>, StoreError> {
         check_key(record)?;
         let mut needed = Vec::new();
@@ -99,11 +100,9 @@ impl Store {
             self.obtain(&artifact.wanted().collect::<Vec<_>>());
             needed.extend(blobs.iter().map(|blob| blob.digest));
         }
-        if self.check_there(&record.key, &needed).is_err() {
-            // Garbage collection may have renamed it for a moment: afterwards it is back, or gone.
-            let _publishing = self.publishing()?;
-            self.check_there(&record.key, &needed)?;
-        }
+        // Outputs may share files.
+        needed.sort_unstable();
+        needed.dedup();
         Ok(needed)
     }
 
@@ -121,21 +120,32 @@ impl Store {
     /// outcomes of a key is the first and remains the chosen one.
     fn appear(&self, tmp: &Path, staged: Vec<Staged>) -> Result<Vec<PathBuf>, StoreError> {
         let _publishing = self.publishing()?;
-        // Check again, now that garbage collection is excluded: all blobs, before the first record
-        // appears.
+        // Now that garbage collection is excluded, which renames blobs for a moment: all blobs, before
+        // the first record appears.
         for staged in &staged {
             self.check_there(&staged.key, &staged.needs)?;
         }
+        let below = self.below().map_err(StoreError::io(&self.root))?;
         let mut appeared = Vec::new();
         for Staged {
             folder,
             key,
             digest,
-            file,
+            mut file,
             ..
         } in staged
         {
             let path = folder.join(file_name(&digest));
+            let name = record_folder_name(&key);
+            let new_folder = below
+                .make_new_folder(&name)
+                .map_err(StoreError::io(&path))?;
+            if let Some(new_folder) = new_folder {
+                let placed = new_folder.place(&mut file, &file_name(&digest));
+                placed.map_err(StoreError::io(&path))?;
+                appeared.push(path);
+                continue;
+            }
             fsx::refuse_links(&self.root, &path).map_err(StoreError::io(&path))?;
             let there = list(&folder)?;
             if there.contains(&digest) {
@@ -157,14 +167,23 @@ impl Store {
                     appeared.push(folder.join(MARKER));
                 }
             }
-            fsx::place(file, &path).map_err(StoreError::io(&path))?;
+            let placed = below.place(&mut file, &format!("{name}/{}", file_name(&digest)));
+            placed.map_err(StoreError::io(&path))?;
             appeared.push(path);
         }
         Ok(appeared)
     }
 
+    /// Makes `files` durable, and with them everything that is on their file system.
     pub(super) fn flush(&self, files: &[PathBuf]) -> Result<(), StoreError> {
-        fsx::sync_filesystem(&self.root, files).map_err(StoreError::io(&self.root))
+        #[cfg(target_os = "linux")]
+        let flushed = {
+            let _ = files;
+            self.below().and_then(|below| below.sync_filesystem())
+        };
+        #[cfg(not(target_os = "linux"))]
+        let flushed = fsx::sync_filesystem(&self.root, files);
+        flushed.map_err(StoreError::io(&self.root))
     }
 }
 

@@ -122,6 +122,11 @@ impl Store {
         }
     }
 
+    /// Whether there may be records of `key`.
+    pub fn may_have_records(&self, key: &Digest) -> bool {
+        fsx::may_exist(&self.record_folder(key))
+    }
+
     /// All records of `key`, sorted by digest.
     pub fn records(&self, key: &Digest) -> Result<Vec<StoredRecord>, StoreError> {
         let folder = self.record_folder(key);

@@ -47,6 +47,7 @@ impl Coordinator<'_> {
         if self.options.accepting.is_empty() || self.must_run(node) {
             return Ok(None);
         }
+        self.lock_for_reuse()?;
         let Some(acceptable) = self.keys.accept(node, recipe, &BTreeMap::new())? else {
             return Ok(None);
         };

@@ -316,6 +316,7 @@ impl<'a> Coordinator<'a> {
         })?;
         self.warn_of_lost_journal()?;
         if self.is_shared() {
+            self.note()?;
             self.look_at_peers()?;
         }
         let mut interrupted = false;
@@ -333,7 +334,8 @@ impl<'a> Coordinator<'a> {
             self.supply()?;
             let held = self.decide.any_held();
             let wakes_up = held || self.is_shared();
-            let due = self.plan_due.or(self.supply_due()).map(Into::into);
+            let due = [self.plan_due, self.supply_due(), self.bell_due()];
+            let due = due.into_iter().flatten().min().map(Into::into);
             tokio::select! {
                 message = self.inbox.recv() => {
                     if let Some(message) = message {
@@ -428,10 +430,12 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
-        self.lock_for_reuse()?;
-        let found = match self.must_run(node) || self.finds_later(node) {
+        let found = match self.must_run(node) || self.finds_later(node) || self.has_nothing(&key) {
             true => KeyState::Nothing(recipe),
-            false => self.keys.find(node, &key, recipe)?,
+            false => {
+                self.lock_for_reuse()?;
+                self.keys.find(node, &key, recipe)?
+            }
         };
         let found = self.or_accepted(node, found)?;
         match found {
@@ -446,6 +450,12 @@ impl<'a> Coordinator<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the store is seen to have nothing for a key. Then nothing is reused, and the lock, which
+    /// costs more than this look, is not needed. While it is held, the look is needless.
+    pub(super) fn has_nothing(&self, key: &Digest) -> bool {
+        self.taking.is_none() && !self.store.may_have_records(key)
     }
 
     /// Whether a record of the node must not be reused.

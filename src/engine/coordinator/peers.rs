@@ -23,7 +23,7 @@ use crate::workflow::graph::Graph;
 /// The shortest interval between two looks at what others do.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest interval between two looks at the bell.
-const LONGEST: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(2);
 /// The longest interval between two looks at all journals, even if the bell has not rung.
 const ALL: Duration = Duration::from_secs(60);
 /// The interval in a process that has nodes to run.
@@ -32,6 +32,8 @@ const BUSY: Duration = Duration::from_millis(500);
 const ALIVE: Duration = Duration::from_secs(5);
 /// The number of living peers that one check looks at.
 const CHECKED: usize = 2;
+/// The interval in a process that has waited for a while, and checks one peer.
+const ALIVE_IDLE: Duration = Duration::from_secs(10);
 /// The number of nodes left to others whose record one look searches.
 const LOOKED_UP: usize = 2;
 
@@ -59,6 +61,8 @@ pub(super) struct Peers {
     bell: Bell,
     /// This process has noted something that others may wait for.
     pub has_news: bool,
+    /// When a local run last looked for a bell.
+    looked_for_bell: Option<Instant>,
     looked_at_all: Instant,
     pause: Duration,
     looked: Instant,
@@ -116,9 +120,10 @@ impl Peers {
             lacking: HashSet::new(),
             worked: Instant::now(),
             workers: BTreeMap::new(),
-            bell: Bell::of(&store.runs().join(&crew)),
+            bell: Bell::of(&store.runs().join(&crew), store.locks()),
             crew,
             has_news: true,
+            looked_for_bell: None,
             looked_at_all: Instant::now(),
             pause: SHORTEST,
             looked: Instant::now(),
@@ -226,7 +231,11 @@ impl Coordinator<'_> {
     /// Takes notice of peers that have died while they ran a node: a few peers at a time, in turn, and
     /// all that have died one after another.
     fn look_for_deaths(&mut self) -> Result<(), EngineError> {
-        if self.peers.checked.elapsed() < ALIVE {
+        let (every, most) = match self.peers.pause >= LONGEST {
+            true => (ALIVE_IDLE, 1),
+            false => (ALIVE, CHECKED),
+        };
+        if self.peers.checked.elapsed() < every {
             return Ok(());
         }
         self.peers.checked = Instant::now();
@@ -239,7 +248,7 @@ impl Coordinator<'_> {
             .collect();
         let (mut alive, mut died) = (0, false);
         for peer in turn {
-            if alive == CHECKED {
+            if alive == most {
                 break;
             }
             self.peers.last_checked.clone_from(&peer);
@@ -259,12 +268,36 @@ impl Coordinator<'_> {
 
     /// Lets the others know that something is new here.
     pub(super) fn ring(&mut self) {
-        if std::mem::take(&mut self.peers.has_news)
-            && self.may_have_peers()
+        if !self.peers.has_news || !self.may_have_peers() || self.looks_for_bell_later() {
+            return;
+        }
+        self.peers.has_news = false;
+        if self.has_listeners()
             && let Err(error) = self.peers.bell.ring()
         {
             tracing::debug!("the bell of the run can't be rung: {error}");
         }
+    }
+
+    /// When a local run with news looks for a bell again.
+    pub(super) fn bell_due(&self) -> Option<Instant> {
+        let looked = self.peers.looked_for_bell.filter(|_| self.peers.has_news)?;
+        Some(looked + BUSY)
+    }
+
+    fn looks_for_bell_later(&self) -> bool {
+        let is_due = self.bell_due().is_none_or(|due| Instant::now() >= due);
+        !self.is_shared() && !self.peers.bell.is_open() && !is_due
+    }
+
+    /// Whether another process may wait for news. A worker that joins a run rings before it reads the
+    /// journals, so a local run that finds no bell after it has written its news has none.
+    fn has_listeners(&mut self) -> bool {
+        if self.is_shared() {
+            return true;
+        }
+        self.peers.looked_for_bell = Some(Instant::now());
+        self.peers.bell.is_there()
     }
 
     fn peer_noted(&mut self, worker: Option<String>, what: Event) -> Result<(), EngineError> {

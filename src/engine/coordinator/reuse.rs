@@ -19,8 +19,14 @@ impl Coordinator<'_> {
         if self.must_run(node) {
             return Ok(false);
         }
-        self.lock_for_reuse()?;
-        let found = match self.keys.find_again(node, key)? {
+        let found = match self.has_nothing(key) {
+            true => None,
+            false => {
+                self.lock_for_reuse()?;
+                self.keys.find_again(node, key)?
+            }
+        };
+        let found = match found {
             Some(record) => Some(record),
             None => self.accepted_again(node)?,
         };

@@ -69,7 +69,7 @@ pub fn has_failures(folder: &Path) -> bool {
 pub fn stop(store: &Store, run: &str) -> Result<(), EngineError> {
     let path = store.runs().join(run).join(STOP);
     let made = fsx::create_shared(&path);
-    let _ = Bell::of(&store.runs().join(run)).ring();
+    let _ = Bell::of(&store.runs().join(run), store.locks()).ring();
     match made {
         Ok(_) => Ok(()),
         Err(source) if source.kind() == io::ErrorKind::AlreadyExists => Ok(()),

@@ -203,10 +203,7 @@ pub(super) fn workers(folder: &Path) -> Vec<PathBuf> {
 
 /// The folders of the workers that have joined the run in `folder` itself.
 pub(super) fn workers_in(folder: &Path) -> Vec<PathBuf> {
-    let mut workers = fsx::entries(&folder.join(WORKERS)).unwrap_or_default();
-    workers.retain(|worker| worker.is_dir());
-    workers.sort();
-    workers
+    fsx::folders(&folder.join(WORKERS)).unwrap_or_default()
 }
 
 /// Whether the run in `folder`, or a worker that has joined it, is alive.
@@ -226,7 +223,8 @@ pub fn is_running(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
 /// died a short time ago.
 pub fn is_alive(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
     let path = folder.join(LOCK);
-    if !path.exists() {
+    // To ask for a lock of one host takes it, which would make its file.
+    if !locks.reach_other_hosts() && !path.exists() {
         return Ok(false);
     }
     locks

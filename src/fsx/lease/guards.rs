@@ -41,9 +41,10 @@ pub(super) struct Turn {
 }
 
 impl Lease {
-    /// Whether no other process can have taken it over. Asks the file system.
+    /// Whether no other process can have taken it over. Asks the file system if this process has not
+    /// beaten for a while.
     pub fn is_held(&self) -> bool {
-        self.heart.beats()
+        self.heart.is_beating()
     }
 }
 
@@ -58,7 +59,7 @@ impl StandingLease {
     /// As [`Lease::is_held`].
     pub fn is_held(&self) -> bool {
         match self {
-            Self::Shared(marker) => marker.heart.beats(),
+            Self::Shared(marker) => marker.heart.is_beating(),
             Self::Alone(lease) => lease.is_held(),
         }
     }

@@ -141,6 +141,14 @@ impl Heart {
         u128::from(since) > 2 * self.every.as_millis() && !faults::armed()
     }
 
+    /// Whether no other process can have found this one dead.
+    pub fn is_beating(&self) -> bool {
+        match self.is_late() {
+            true => self.beats(),
+            false => !self.is_lost(),
+        }
+    }
+
     /// Looks whether no other process has found this one dead.
     pub fn beats(&self) -> bool {
         if self.is_lost() {

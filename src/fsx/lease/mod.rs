@@ -237,11 +237,7 @@ impl Leases {
     /// The heart of this process. One that was found dead is replaced.
     fn heart(&self) -> io::Result<Arc<Heart>> {
         let mut place = self.heart.lock().unwrap_or_else(|held| held.into_inner());
-        let beats = |heart: &&Arc<Heart>| match heart.is_late() {
-            true => heart.beats(),
-            false => !heart.is_lost(),
-        };
-        if let Some(heart) = place.as_ref().filter(beats) {
+        if let Some(heart) = place.as_ref().filter(|heart| heart.is_beating()) {
             return Ok(Arc::clone(heart));
         }
         let this = self.this.clone();
@@ -347,12 +343,7 @@ impl Leases {
     }
 
     fn seems_dead(&self, occupant: &Occupant) -> io::Result<bool> {
-        let lasts = match occupant {
-            Occupant::Process(holder) => holder.lasts,
-            Occupant::Unreadable(_) => self.lasts,
-        };
-        let is_over = self.watch.is_over(&occupant.id(), occupant.beats(), lasts);
-        if is_over || occupant.has_died_here() {
+        if self.is_over(occupant) {
             return Ok(true);
         }
         let Occupant::Process(holder) = occupant else {
@@ -360,6 +351,16 @@ impl Leases {
         };
         // Without its heart a process can do nothing any more.
         is_gone(&self.tmp.join(&holder.session).join(HEART))
+    }
+
+    /// Whether its beats have been unchanged for long enough, or it has died on this host.
+    fn is_over(&self, occupant: &Occupant) -> bool {
+        let lasts = match occupant {
+            Occupant::Process(holder) => holder.lasts,
+            Occupant::Unreadable(_) => self.lasts,
+        };
+        let is_over = self.watch.is_over(&occupant.id(), occupant.beats(), lasts);
+        is_over || occupant.has_died_here()
     }
 
     /// Makes the death of a process final; returns `false` if that can't be done now.
@@ -407,7 +408,11 @@ impl Leases {
         if let Some(occupant @ Occupant::Process(_)) = &occupant
             && occupant.id() == name
         {
-            return self.is_dead(occupant);
+            // Its heart was just read.
+            return match self.is_over(occupant) {
+                true => self.bury(&name),
+                false => Ok(false),
+            };
         }
         // A process that has just begun, or was just found dead; a file of a transfer, which grows;
         // or a remainder.

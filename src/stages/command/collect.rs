@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use super::super::task::TaskError;
 use super::OUT;
+use crate::fsx::calls::open_folder_without_links;
 use crate::store::artifact::{BlobError, Blobs, Files, TreeFile};
 
 /// The execute permission of a file's owner.
@@ -65,10 +66,10 @@ pub(super) fn file(folder: &Path, name: &str) -> Result<PathBuf, TaskError> {
 
 fn walk<'a>(folder: &'a Path, name: &'a str) -> Result<Walk<'a>, TaskError> {
     let place = folder.join(OUT).join(name);
-    if fs::symlink_metadata(&place).is_err() {
+    let Ok(metadata) = fs::symlink_metadata(&place) else {
         let message = format!("the command did not create `{OUT}/{name}`");
         return Err(TaskError::Failed(message));
-    }
+    };
     let mut walk = Walk {
         folder,
         name,
@@ -81,6 +82,10 @@ fn walk<'a>(folder: &'a Path, name: &'a str) -> Result<Walk<'a>, TaskError> {
     // The line may have replaced `out/` itself, or a folder on the way, with a link.
     let (parent, base) = match name.rsplit_once('/') {
         Some((parent, base)) => (folder.join(OUT).join(parent), base),
+        None if open_folder_without_links(&folder.join(OUT)).is_ok() => {
+            walk.visit_known(&place, &metadata, "")?;
+            return Ok(walk);
+        }
         None => (folder.join(OUT), name),
     };
     let parent = walk.follow(&parent, &format!("`{OUT}`"))?;
@@ -142,9 +147,20 @@ impl Walk<'_> {
         let shown = shown(self.name, path);
         let unreadable = |error: io::Error| unreadable(&shown, &error);
         let metadata = fs::symlink_metadata(place).map_err(unreadable)?;
+        self.visit_known(place, &metadata, path)
+    }
+
+    fn visit_known(
+        &mut self,
+        place: &Path,
+        metadata: &Metadata,
+        path: &str,
+    ) -> Result<(), TaskError> {
         if !metadata.is_symlink() {
-            return self.visit_real(place, &metadata, path);
+            return self.visit_real(place, metadata, path);
         }
+        let shown = shown(self.name, path);
+        let unreadable = |error: io::Error| unreadable(&shown, &error);
         let real = self.follow(place, &shown)?;
         let metadata = fs::symlink_metadata(&real).map_err(unreadable)?;
         self.visit_real(&real, &metadata, path)

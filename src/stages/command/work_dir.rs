@@ -7,6 +7,7 @@ use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use super::super::task::{Context, TaskError, TaskInput};
 use super::collect;
@@ -31,8 +32,7 @@ impl WorkDir {
     /// parameters if there are any.
     pub fn lay_out(parameters: &Parameters, context: &Context) -> Result<Self, TaskError> {
         // Resolve the path before the line runs, because the line may create links anywhere.
-        let scratch = context.scratch.canonicalize();
-        let scratch = scratch.map_err(io_error(context.scratch))?;
+        let scratch = resolved(context.scratch).map_err(io_error(context.scratch))?;
         let space = Self {
             folder: scratch.join("work"),
             temporary: scratch.join("tmp"),
@@ -173,11 +173,26 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        // Read-only folders would prevent the removal of the scratch folder.
         for folder in [&self.folder, &self.temporary] {
             let _ = fsx::remove_tree(folder);
         }
     }
+}
+
+/// The path of a folder that this process or its parent has made, without links. All of them are in
+/// one folder, whose path is resolved once.
+fn resolved(scratch: &Path) -> io::Result<PathBuf> {
+    static ABOVE: Mutex<Option<(PathBuf, PathBuf)>> = Mutex::new(None);
+    let (Some(above), Some(name)) = (scratch.parent(), scratch.file_name()) else {
+        return scratch.canonicalize();
+    };
+    let mut known = ABOVE.lock().unwrap_or_else(|held| held.into_inner());
+    if let Some((_, resolved)) = known.as_ref().filter(|(path, _)| path == above) {
+        return Ok(resolved.join(name));
+    }
+    let resolved = above.canonicalize()?;
+    *known = Some((above.to_path_buf(), resolved.clone()));
+    Ok(resolved.join(name))
 }
 
 fn lay(input: &TaskInput, target: &Path, blobs: &dyn Blobs) -> Result<(), TaskError> {
