@@ -47,7 +47,7 @@ impl Gauges {
         }
         if is_steady {
             let path = store.join("runs");
-            self.add(format!("{name}: runs"), 20, move || {
+            self.add(format!("{name}: runs"), 100, move || {
                 Some(below(&path, false))
             });
             let path = store.to_path_buf();
