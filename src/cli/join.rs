@@ -111,6 +111,7 @@ pub fn run(
     take_environment(&plan.invitation)?;
     let registry = stages::registry();
     let graph = load::planned(&plan.invitation, &registry)?;
+    check_only(&graph, arguments.only.as_deref())?;
     let name = match &arguments.name {
         Some(name) => name.clone(),
         None => own_name()?,
@@ -147,7 +148,7 @@ pub fn run(
         check_sealed: false,
         collect_inputs: false,
         derived_max: invitation.derived_max,
-        worker: run::worker(store.root(), None, &invitation.remotes, exchange.as_deref())?,
+        worker: executor,
         exchange,
         refused: refused(&graph, invitation),
         accepting: Accepting::default(),
@@ -214,9 +215,20 @@ fn trust(run: &str, owner: u32, trusted: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let owner = owner.to_string();
-    let is_owner = |word: &String| *word == owner || id("-u", word).as_ref() == Some(&owner);
-    if trusted.iter().any(is_owner) {
-        return Ok(());
+    for word in trusted {
+        let number = match word.parse::<u32>() {
+            Ok(number) => Some(number.to_string()),
+            Err(_) => id("-u", word),
+        };
+        match number {
+            None => {
+                let message = format!("`{word}` is not a user of this machine");
+                return Err(Failure::usage("trust-user", message)
+                    .hint("`--trust-user` takes a name that `id` knows, or a number"));
+            }
+            Some(number) if number == owner => return Ok(()),
+            Some(_) => {}
+        }
     }
     let user = id("-nu", &owner).unwrap_or(owner);
     let message = format!("run {run} is a run of the user {user}");
@@ -233,6 +245,19 @@ fn id(option: &str, user: &str) -> Option<String> {
         .ok()?;
     let text = String::from_utf8(printed.stdout).ok()?;
     (printed.status.success() && !text.trim().is_empty()).then(|| text.trim().to_string())
+}
+
+/// A mistyped node would leave the worker without anything to run.
+fn check_only(graph: &Graph, only: Option<&str>) -> Result<(), Failure> {
+    let mut nodes = graph.dag.node_weights();
+    match only {
+        Some(only) if !nodes.any(|node| node.id == only) => {
+            let message = format!("the run has no node `{only}`");
+            Err(Failure::usage("no-such-node", message)
+                .hint("ids have their axes: `tuned[method=ft]`; `ribflow plan FILE` lists them"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_build(plan: &JoinPlan) -> Result<(), Failure> {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::space::{Outcome, TestSpace};
 
-const WORKFLOW: &str = "\
+pub const WORKFLOW: &str = "\
 ribflow: 1
 name: shared
 axes:
@@ -36,7 +36,7 @@ params: { rate: 0.01, method: ft }
 ";
 
 /// Photographs of no model's size: twenty in four classes.
-fn photos(space: &TestSpace) {
+pub fn photos(space: &TestSpace) {
     let set = mini_rib::render(Collection::R, Split::Test, 40, 3);
     for index in 0..20 {
         let small = set.image(index).unwrap();

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use ribflow::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::derived;
 use crate::servers::is_root;
 use crate::space::TestSpace;
 
@@ -655,6 +657,44 @@ fn scratch_folders_may_be_on_another_disk_than_the_store() {
         "nothing is left behind"
     );
     crew.is_complete();
+}
+
+#[test]
+fn derived_work_of_a_worker_is_on_its_own_disk() {
+    let crew = Crew::new(derived::WORKFLOW);
+    derived::photos(&crew.space);
+    let mut run = crew.coordinator(&[]);
+    let disk = tempfile::tempdir().unwrap();
+    let folder = disk.path().to_str().unwrap();
+    let mut worker = crew.worker("w", &["--scratch", folder]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    let own = fs::read_dir(disk.path()).unwrap().next().unwrap().unwrap();
+    let pieces = |root: PathBuf| fs::read_dir(root.join("derived")).map_or(0, Iterator::count);
+    assert!(pieces(own.path()) > 0);
+    assert_eq!(pieces(crew.space.path("store")), 0);
+}
+
+/// A worker with a mistyped option would wait for nothing.
+#[test]
+fn a_node_or_a_user_that_is_not_there_is_refused() {
+    let crew = Crew::new(GRID);
+    let mut run = crew.coordinator(&[]);
+    crew.until("the plan", || !crew.plans().is_empty());
+    let join = ["worker", "--store", "store", "--join"];
+    let refused = |more: &[&str]| crew.space.run(&[&join, more].concat()).expect(2).stderr;
+    let only = refused(&["--only", "first[i=7]"]);
+    assert!(only.contains("the run has no node `first[i=7]`"), "{only}");
+    let mut worker = crew.worker("w", &[]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    if is_root() {
+        let plan = crew.plans().remove(0);
+        let folder = crew.space.path(&format!("store/runs/{plan}"));
+        chown(folder.join("join.json"), Some(64003), None).unwrap();
+        let user = refused(&["--trust-user", "nobody-of-this-name"]);
+        assert!(user.contains("is not a user of this machine"), "{user}");
+    }
 }
 
 #[test]

@@ -285,12 +285,12 @@ def main():
             found[name] = theirs(name, work, options.seeds)
             print(f"{name}: {found[name]['cold'][0]:.1f} s (load {os.getloadavg()[0]:.1f})", file=sys.stderr, flush=True)
         rounds.append(found)
-    told(rounds)
+    report(rounds)
     if options.json:
         Path(options.json).write_text(json.dumps(rounds, indent=1))
 
 
-def told(rounds):
+def report(rounds):
     for kind, clocked in enumerate(("wall", "processor")):
         print(f"seconds of {clocked} time, ratios to ribflow's")
 

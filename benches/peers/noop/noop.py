@@ -5,9 +5,9 @@
     /tmp/peers/bin/python benches/peers/noop/noop.py target/release/ribflow FOLDER [--before OLDER] [--rounds 5] [--only NAME]
 
 FOLDER is made if it is not there and kept, so that a second call measures at once; it takes some 3 GB
-and 200,000 inodes, and is to be removed by hand. Every round starts each program once, in turn; told
-are the least and the median of user and system seconds of the process and its children, and of wall
-time. `--before` measures another build of ribflow beside this one.
+and 200,000 inodes, and is to be removed by hand. Every round starts each program once, in turn. The
+output is the least and the median of user and system seconds of the process and its children, and of
+wall time. `--before` measures another build of ribflow beside this one.
 
 small     100,000 files of 10,000 bytes in 100 class folders: `run` with nothing to do
 cold      the same, hashed (in the page cache), with a dataset made of them: `run` in a new store
@@ -43,13 +43,13 @@ def main():
         programs["before"] = arguments.before.absolute()
     for case in cases:
         runs = prepared(root, case, programs)
-        told = {name: [] for name in runs}
+        figures = {name: [] for name in runs}
         for _ in range(arguments.rounds):
             for name, (before, command, folder) in runs.items():
                 before()
-                told[name].append(measured(command, folder))
-        for name, figures in told.items():
-            print(f"{case:9} {name:7} {shown(figures)}", flush=True)
+                figures[name].append(measured(command, folder))
+        for name, rounds in figures.items():
+            print(f"{case:9} {name:7} {shown(rounds)}", flush=True)
 
 
 def parsed():

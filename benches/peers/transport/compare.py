@@ -4,7 +4,7 @@
     cargo build --release --bench transport
     /tmp/peers/bin/python benches/peers/transport/compare.py target/release/deps/transport-* [--rounds 3] [--otdd DIR]
 
-Every round measures each program once, in turn; told are medians, and the median and the least of
+Every round measures each program once, in turn; the output has medians, and the median and the least of
 the ratios of one round. Two threads everywhere. Data: ten Gaussian classes in 768 dimensions, f32.
 Costs are made before the clock starts where both programs take one.
 

@@ -59,8 +59,9 @@ impl HyperQueue {
             .arg(&server)
             .arg(&spool)
             .current_dir(space.root())
-            // Workers get the environment of the server.
+            // Workers get the environment of the server, whose folder of its own stays behind.
             .env("HOME", space.path("home"))
+            .env("TMPDIR", &spool)
             .stdin(Stdio::null())
             .stdout(File::create(space.path("server.log")).unwrap())
             .stderr(File::create(space.path("server.err")).unwrap())
