@@ -59,7 +59,7 @@ fn a_controller_that_is_away_means_nothing() {
     };
     let place = Workplace::new("serve");
     let programs = Programs {
-        limit: Duration::from_secs(2),
+        limit: Duration::from_secs(5),
         ..slurm.programs()
     };
     let mut coordinator = Coordinator::with(programs, &place, settings());
