@@ -74,7 +74,7 @@ impl Store {
         let tmp = self.session_folder()?;
         let path = self.sample_path(&Digest::of(&bytes));
         fsx::replace(&path, &tmp, fsx::SEALED, &bytes).map_err(StoreError::io(&path))?;
-        fsx::sync_filesystem(&self.root, std::slice::from_ref(&path)).map_err(StoreError::io(&path))
+        self.flush(std::slice::from_ref(&path))
     }
 
     /// The records of version `from` of `kind` that samples recomputed by version `to` represent.

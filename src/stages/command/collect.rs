@@ -144,9 +144,8 @@ impl KeptFile {
 impl Walk<'_> {
     /// Adds the file or folder at `place`, called `path` in the output.
     fn visit(&mut self, place: &Path, path: &str) -> Result<(), TaskError> {
-        let shown = shown(self.name, path);
-        let unreadable = |error: io::Error| unreadable(&shown, &error);
-        let metadata = fs::symlink_metadata(place).map_err(unreadable)?;
+        let metadata = fs::symlink_metadata(place)
+            .map_err(|error| unreadable(&shown(self.name, path), &error))?;
         self.visit_known(place, &metadata, path)
     }
 

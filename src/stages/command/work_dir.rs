@@ -173,6 +173,7 @@ impl WorkDir {
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
+        // Read-only folders would prevent the removal of the scratch folder.
         for folder in [&self.folder, &self.temporary] {
             let _ = fsx::remove_tree(folder);
         }

@@ -32,7 +32,7 @@ impl Store {
         }
         if !plan.outcomes.is_empty() {
             // Otherwise a power failure could lose the blobs and restore the records.
-            fsx::sync_filesystem(&self.root, &[]).map_err(StoreError::io(&self.root))?;
+            self.flush(&[])?;
         }
         for digest in &plan.blobs {
             self.remove_blob(digest, input.young, tmp)?;
