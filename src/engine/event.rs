@@ -15,6 +15,9 @@ pub enum Event {
         nodes: usize,
         threads: usize,
         device: String,
+        /// The machine of a process of a shared run.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
     /// A record was found: in the store, or created meanwhile by another run or an equal node.
     NodeReused {

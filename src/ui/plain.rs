@@ -58,6 +58,7 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
             threads,
             device,
             run,
+            host: _,
         } if normal => {
             let threads = count(*threads, "thread");
             let run = if verbose {
@@ -163,6 +164,7 @@ mod tests {
                 nodes: 12,
                 threads: 2,
                 device: id("cpu"),
+                host: None,
             },
             Event::NodeReused {
                 id: id("images"),

@@ -676,6 +676,38 @@ fn derived_work_of_a_worker_is_on_its_own_disk() {
 }
 
 /// A worker with a mistyped option would wait for nothing.
+/// Five trees of files, each of which four nodes read.
+const READERS: &str = r#"
+ribflow: 1
+name: grid
+axes:
+  d: [1, 2, 3, 4, 5]
+  i: [1, 2, 3, 4]
+stages:
+  data:
+    each: [d]
+    use: command
+    with: { run: "echo ${d} > out/x", outputs: [x] }
+  read:
+    each: [d, i]
+    use: command
+    needs: { x: data }
+    with: { run: "cat x/x >> $HOME/ran; echo ${i} > out/y", outputs: [y] }
+"#;
+
+#[test]
+fn a_worker_stays_with_the_data_that_it_has() {
+    let crew = Crew::new(READERS);
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &[]);
+    assert_eq!((run.end(), worker.end()), (Some(0), Some(0)));
+    let ran = crew.space.read("home/ran");
+    let mut read: Vec<&str> = ran.lines().collect();
+    assert_eq!(read.len(), 20);
+    read.dedup();
+    assert_eq!(read.len(), 5, "{ran}");
+}
+
 #[test]
 fn a_node_or_a_user_that_is_not_there_is_refused() {
     let crew = Crew::new(GRID);

@@ -91,8 +91,10 @@ fn graph(chance: &mut Stream) -> Dependencies {
             .collect();
         all.into_iter().collect()
     });
+    let needs: Vec<Vec<NodeIndex>> = needs.collect();
     Dependencies {
-        needs: needs.collect(),
+        data: needs.clone(),
+        needs,
         order: (0..count).map(NodeIndex::new).collect(),
         ..Dependencies::default()
     }
@@ -276,6 +278,7 @@ impl Cluster {
         if self.claims.contains_key(&index) {
             return self.workers[worker].decide.held(node);
         }
+        self.workers[worker].decide.has_data_of(node);
         if self.records.contains(&index) {
             return self.workers[worker].decide.found(node);
         }

@@ -1,11 +1,13 @@
 //! What a process of a shared run does differently: which nodes it leaves to others, when a worker
 //! leaves, and the plan that it finds or leaves.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure, WORTH_JOINING};
+use crate::contract::port::PortType;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::{Capacity, Dependencies};
@@ -81,7 +83,28 @@ pub(super) fn dependencies(graph: &Graph, store: &Store, role: &Role) -> Depende
         recorded.or(declared).unwrap_or(mean)
     });
     dependencies.seconds = seconds.collect();
+    if let Role::Worker(_) = role {
+        dependencies.data = graph
+            .dag
+            .node_indices()
+            .map(|node| data_of(graph, node))
+            .collect();
+    }
     dependencies
+}
+
+/// The nodes that make the datasets and the trees of files that `node` reads: what a machine reads from
+/// elsewhere, and derives pixels from.
+fn data_of(graph: &Graph, node: NodeIndex) -> Vec<NodeIndex> {
+    let inputs = graph.dag[node].inputs.iter();
+    let members = inputs.flat_map(|input| &input.members);
+    let data = members.filter(|member| {
+        let outputs = graph.dag[member.node].parameters.outputs();
+        let output = outputs.iter().find(|output| output.name == member.port);
+        output.is_some_and(|output| matches!(output.gives, PortType::Dataset | PortType::Files))
+    });
+    let makers: BTreeSet<NodeIndex> = data.map(|member| member.node).collect();
+    makers.into_iter().collect()
 }
 
 impl Coordinator<'_> {

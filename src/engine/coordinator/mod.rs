@@ -10,6 +10,7 @@ mod finish;
 mod invitation;
 mod joined;
 mod lookup;
+mod noted;
 mod peers;
 mod reuse;
 mod start;
@@ -44,6 +45,7 @@ use crate::cluster::{ClusterError, Notice};
 use crate::contract::recipe::Recipe;
 use crate::digest::Digest;
 use crate::fsx::StandingLock;
+use crate::fsx::lease::host_name;
 use crate::remote::Exchange;
 use crate::stages::registry::Registry;
 use crate::store::derived_cache::Budget;
@@ -313,6 +315,7 @@ impl<'a> Coordinator<'a> {
             nodes: self.graph.dag.node_count(),
             threads: self.options.threads,
             device: self.device.clone(),
+            host: self.is_shared().then(host_name),
         })?;
         self.warn_of_lost_journal()?;
         if self.is_shared() {

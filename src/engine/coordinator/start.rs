@@ -110,6 +110,7 @@ impl Coordinator<'_> {
         self.warn_of_memory(node)?;
         self.warn_of_warmup(node)?;
         let why = self.why(node, &recipe);
+        self.decide.has_data_of(node);
         self.journal.starts(self.graph, &id, &recipe)?;
         self.refuse_unwritable(node)?;
         self.emit(Event::NodeStarted {

@@ -75,11 +75,11 @@ impl Decide {
     pub(super) fn startable(&self) -> Option<(NodeIndex, usize)> {
         let may_start =
             |node: &NodeIndex| self.stopped().is_none() || self.retries_within_limit(*node);
-        let tiny = self.ready_tiny.iter().map(|rank| rank.2).find(may_start);
+        let tiny = self.ready_tiny.iter().map(|rank| rank.3).find(may_start);
         if let Some(node) = tiny.filter(|_| self.usage.tiny < self.capacity.cores) {
             return Some((node, 1));
         }
-        let node = self.ready.iter().map(|rank| rank.2).find(may_start)?;
+        let node = self.ready.iter().map(|rank| rank.3).find(may_start)?;
         let demand = &self.nodes[node.index()].demand;
         let free = self.capacity.cores.saturating_sub(self.usage.cores);
         let cores = match demand.cpus {

@@ -17,6 +17,7 @@
 //! Nodes that have not ended when nothing more can happen end as Skipped.
 
 mod capacity;
+mod placement;
 mod set;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::digest::Digest;
 use crate::workflow::graph::Graph;
 use capacity::Usage;
 pub use capacity::{Capacity, Demand};
+use placement::Placement;
 
 /// The state of a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,6 +115,9 @@ pub struct Dependencies {
     pub needs: Vec<Vec<NodeIndex>>,
     /// By node index: the expected duration in seconds. Empty: the same for all.
     pub seconds: Vec<f64>,
+    /// By node index: the nodes that make the data that it reads. Of equally urgent nodes, those come
+    /// first whose data this machine has. Empty: all machines have all data.
+    pub data: Vec<Vec<NodeIndex>>,
 }
 
 impl Dependencies {
@@ -131,6 +136,7 @@ impl Dependencies {
             needs: needs.collect(),
             order: graph.order.clone(),
             seconds: Vec::new(),
+            data: Vec::new(),
         }
     }
 
@@ -174,6 +180,8 @@ pub struct Decide {
     nodes: Vec<Entry>,
     needs: Vec<Vec<NodeIndex>>,
     children: Vec<Vec<NodeIndex>>,
+    data: Vec<Vec<NodeIndex>>,
+    placement: Placement,
     open: BTreeSet<Rank>,
     ready: BTreeSet<Rank>,
     ready_tiny: BTreeSet<Rank>,
@@ -187,8 +195,9 @@ pub struct Decide {
     ended: VecDeque<NodeIndex>,
 }
 
-/// Nodes that begin the longest chains first, then in the order of the file.
-type Rank = (Reverse<u64>, usize, NodeIndex);
+/// Nodes that begin the longest chains first, then those that lack the least data, then in the order of
+/// the file.
+type Rank = (Reverse<u64>, usize, usize, NodeIndex);
 
 struct Entry {
     state: State,
@@ -234,6 +243,7 @@ impl Decide {
             state: State::Blocked,
             rank: (
                 Reverse(below[index]),
+                dependencies.data.get(index).map_or(0, Vec::len),
                 policy
                     .shuffle
                     .map_or(place[index], |seed| shuffled(seed, index)),
@@ -254,6 +264,8 @@ impl Decide {
             nodes: (0..children.len()).map(entry).collect(),
             needs: dependencies.needs.clone(),
             children,
+            data: dependencies.data.clone(),
+            placement: Placement::of(dependencies),
             open: BTreeSet::new(),
             ready: BTreeSet::new(),
             ready_tiny: BTreeSet::new(),
@@ -275,7 +287,7 @@ impl Decide {
     /// The next step. Nodes are keyed before any is started, so that the most urgent of all
     /// startable nodes starts.
     pub fn step(&mut self) -> Step {
-        if let Some(&(_, _, node)) = self.open.first() {
+        if let Some(&(.., node)) = self.open.first() {
             return Step::Key(node);
         }
         if let Some((node, threads)) = self.startable() {

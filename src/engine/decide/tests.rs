@@ -117,13 +117,14 @@ struct Play<'a> {
 impl<'a> Play<'a> {
     fn new(scenario: &'a Scenario) -> Self {
         let count = scenario.nodes.len();
+        let needs = scenario.needs.iter();
+        let needs: Vec<Vec<NodeIndex>> = needs
+            .map(|needs| needs.iter().copied().map(NodeIndex::new).collect())
+            .collect();
         let dependencies = Dependencies {
             order: (0..count).map(NodeIndex::new).collect(),
-            needs: scenario
-                .needs
-                .iter()
-                .map(|needs| needs.iter().copied().map(NodeIndex::new).collect())
-                .collect(),
+            data: needs.clone(),
+            needs,
             ..Dependencies::default()
         };
         let capacity = Capacity {
@@ -162,7 +163,10 @@ impl<'a> Play<'a> {
             match step {
                 Step::Over => return self,
                 Step::Key(node) => self.key(node.index()),
-                Step::Start { node, threads } => self.start(node.index(), threads),
+                Step::Start { node, threads } => {
+                    self.decide.has_data_of(node);
+                    self.start(node.index(), threads);
+                }
                 Step::Wait => self.observe(turn),
             }
         }
@@ -331,7 +335,7 @@ fn chain_and_leaves() -> Decide {
 }
 
 fn key_all(decide: &mut Decide, demand: Demand) {
-    while let Some(&(_, _, node)) = decide.open.first() {
+    while let Some(&(.., node)) = decide.open.first() {
         let key = Digest::of(&[node.index() as u8]);
         decide.keyed(node, key, Keyed::ToRun(demand));
     }
@@ -387,7 +391,7 @@ fn the_chain_that_takes_longest_begins_first() {
     let dependencies = Dependencies {
         order: [0, 1, 2].map(NodeIndex::new).to_vec(),
         needs: vec![vec![], vec![NodeIndex::new(0)], vec![]],
-        seconds: Vec::new(),
+        ..Dependencies::default()
     };
     let first = |dependencies: &Dependencies| {
         let capacity = Capacity {
@@ -407,4 +411,43 @@ fn the_chain_that_takes_longest_begins_first() {
         ..dependencies
     };
     assert_eq!(first(&timed), 2);
+}
+
+#[test]
+fn a_machine_stays_with_the_data_that_it_has() {
+    // 0 and 1 make data, 2 to 7 read one of both in turn.
+    let maker = |reader: usize| NodeIndex::new(reader % 2);
+    let data: Vec<Vec<NodeIndex>> = (0..8)
+        .map(|node| if node < 2 { vec![] } else { vec![maker(node)] })
+        .collect();
+    let dependencies = Dependencies {
+        order: (0..8).map(NodeIndex::new).collect(),
+        needs: data.clone(),
+        data,
+        ..Dependencies::default()
+    };
+    let capacity = Capacity {
+        cores: 1,
+        mem: 0,
+        gpus: 0,
+    };
+    let mut decide = Decide::new(&dependencies, Policy::default(), capacity);
+    let mut started = Vec::new();
+    loop {
+        match decide.step() {
+            Step::Key(node) => {
+                let key = Digest::of(&[node.index() as u8]);
+                decide.keyed(node, key, Keyed::ToRun(Demand::default()));
+            }
+            Step::Start { node, .. } => {
+                started.push(node.index());
+                decide.has_data_of(node);
+                decide.executed(node);
+                decide.published(node);
+            }
+            Step::Wait => panic!("nothing runs"),
+            Step::Over => break,
+        }
+    }
+    assert_eq!(started, [0, 1, 2, 4, 6, 3, 5, 7]);
 }

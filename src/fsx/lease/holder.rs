@@ -301,6 +301,11 @@ pub fn this_host() -> String {
     if boot.is_empty() { host } else { boot }.clone()
 }
 
+/// The name of this host, in at most 64 plain characters.
+pub fn host_name() -> String {
+    Machine::this().host.clone()
+}
+
 /// This host.
 #[derive(Clone, Debug)]
 struct Machine {

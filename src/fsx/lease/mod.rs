@@ -38,7 +38,7 @@ use pauses::Pauses;
 use watch::Watch;
 
 pub use guards::{Lease, Marker, StandingLease};
-pub use holder::{Holder, this_host};
+pub use holder::{Holder, host_name, this_host};
 pub use probe::check;
 
 use super::calls;
