@@ -390,7 +390,18 @@ impl<'a> Coordinator<'a> {
         }
     }
 
-    /// Call this before looking up a record: it holds the lock until [`Coordinator::note`].
+    /// Prepares to reuse a record of `key`: takes the lock that reuse needs. Returns `false` if the store
+    /// has nothing for the key; the lock, which costs more than this look, is then not taken.
+    pub(super) fn prepare_reuse(&mut self, key: &Digest) -> Result<bool, EngineError> {
+        // While the lock is held, the look is needless.
+        if self.taking.is_none() && !self.store.may_have_records(key) {
+            return Ok(false);
+        }
+        self.lock_for_reuse()?;
+        Ok(true)
+    }
+
+    /// Holds the lock until [`Coordinator::note`].
     fn lock_for_reuse(&mut self) -> Result<(), EngineError> {
         if self.taking.is_none() && self.journal.lost().is_none() {
             match self.store.taking() {
@@ -433,12 +444,10 @@ impl<'a> Coordinator<'a> {
             }
         };
         let key = recipe.key();
-        let found = match self.must_run(node) || self.finds_later(node) || self.has_nothing(&key) {
-            true => KeyState::Nothing(recipe),
-            false => {
-                self.lock_for_reuse()?;
-                self.keys.find(node, &key, recipe)?
-            }
+        let may_reuse = !self.must_run(node) && !self.finds_later(node);
+        let found = match may_reuse && self.prepare_reuse(&key)? {
+            true => self.keys.find(node, &key, recipe)?,
+            false => KeyState::Nothing(recipe),
         };
         let found = self.or_accepted(node, found)?;
         match found {
@@ -453,12 +462,6 @@ impl<'a> Coordinator<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Whether the store is seen to have nothing for a key. Then nothing is reused, and the lock, which
-    /// costs more than this look, is not needed. While it is held, the look is needless.
-    pub(super) fn has_nothing(&self, key: &Digest) -> bool {
-        self.taking.is_none() && !self.store.may_have_records(key)
     }
 
     /// Whether a record of the node must not be reused.

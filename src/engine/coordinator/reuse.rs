@@ -19,12 +19,9 @@ impl Coordinator<'_> {
         if self.must_run(node) {
             return Ok(false);
         }
-        let found = match self.has_nothing(key) {
-            true => None,
-            false => {
-                self.lock_for_reuse()?;
-                self.keys.find_again(node, key)?
-            }
+        let found = match self.prepare_reuse(key)? {
+            true => self.keys.find_again(node, key)?,
+            false => None,
         };
         let found = match found {
             Some(record) => Some(record),
