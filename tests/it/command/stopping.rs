@@ -195,6 +195,36 @@ fn nothing_outlives_a_worker_or_a_run_that_is_killed() {
     }
 }
 
+/// Five commands that one worker executes in turn, each of which writes its process group. The third
+/// leaves a process, the fourth kills the leader of its group.
+const CHAIN: &str = r#"
+ribflow: 1
+name: chain
+stages:
+  s0: { use: command, with: { run: "GROUP", outputs: [x] } }
+  s1: { use: command, needs: { before: s0.x }, with: { run: "GROUP", outputs: [x] } }
+  s2: { use: command, needs: { before: s1.x }, with: { run: "GROUP; sleep 1000 & echo $! > $S/left", outputs: [x] } }
+  s3: { use: command, needs: { before: s2.x }, with: { run: "GROUP; kill -9 $(cat out/x)", outputs: [x] } }
+  s4: { use: command, needs: { before: s3.x }, with: { run: "GROUP", outputs: [x] } }
+"#;
+
+#[test]
+fn a_group_serves_the_next_command_only_if_nothing_is_left_in_it() {
+    let space = TestSpace::new();
+    let text = CHAIN
+        .replace("GROUP", "cut -d ' ' -f 5 /proc/$$/stat > out/x")
+        .replace("$S", &space.root().display().to_string());
+    space.write("w.yaml", text);
+    space.run(&["run", "w.yaml", "--threads", "1"]).ok();
+    let [s0, s1, s2, s3, s4] = ["s0", "s1", "s2", "s3", "s4"].map(|stage| {
+        space.run(&["get", "w.yaml", stage, "-o", stage]).ok();
+        space.read(&format!("{stage}/x"))
+    });
+    assert_eq!([&s1, &s2], [&s0, &s0]);
+    assert!(s3 != s2 && s4 != s3, "{s2} {s3} {s4}");
+    wait_for_end(space.read("left").trim());
+}
+
 #[test]
 fn grace_is_in_no_key() {
     let space = TestSpace::new();
