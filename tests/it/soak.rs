@@ -26,8 +26,12 @@ use crate::space::TestSpace;
 use gauge::Gauges;
 
 const TOKEN: &str = "correct-horse-battery-staple";
-/// An edit sets a value below this: results of earlier edits are made, fetched and collected again.
-const VALUES: u64 = 7;
+/// An edit sets one of the values of a window that moves by one each second, round a circle: the results
+/// of a value are made and fetched again while it is in the window, and collected before it is there again.
+/// A collection keeps what was made since the oldest process began that may still write, and a killed
+/// process counts as one for a minute.
+const VALUES: u64 = 120;
+const WINDOW: u64 = 6;
 const LABS: [&str; 2] = ["a", "b"];
 /// A run that has not been active for this long is forgotten.
 const KEPT: Duration = Duration::from_secs(8);
@@ -89,7 +93,7 @@ struct Soak {
     /// A copy: a build may replace the program meanwhile.
     program: PathBuf,
     counts: Counts,
-    end: Instant,
+    begun: Instant,
     /// Ended with the test, also where it fails.
     living: Mutex<Vec<Child>>,
 }
@@ -121,13 +125,13 @@ impl Soak {
             space,
             program,
             counts: Counts::default(),
-            end: Instant::now() + Duration::from_secs(seconds()),
+            begun: Instant::now(),
             living: Mutex::default(),
         }
     }
 
     fn lasts(&self) -> bool {
-        Instant::now() < self.end
+        self.begun.elapsed() < Duration::from_secs(seconds())
     }
 
     /// The program in the folder of a lab, with its home and its store.
@@ -199,9 +203,27 @@ impl Soak {
         }
     }
 
-    fn edit(&self, lab: &str, edit: u64) {
+    /// Results that nothing uses again. They are older than any process that is killed, so collections
+    /// remove them after [`KEPT`], however fast the machine is.
+    fn leave_results(&self) {
+        for lab in LABS {
+            self.edit(lab, 0, VALUES);
+            self.finish(lab, &["run", "soak.yaml"], &[0]);
+        }
+    }
+
+    fn edit_in_window(&self, lab: &str, chance: &mut Stream) {
+        let second = self.begun.elapsed().as_secs();
+        self.edit(
+            lab,
+            chance.below(1000),
+            (second + chance.below(WINDOW)) % VALUES,
+        );
+    }
+
+    fn edit(&self, lab: &str, edit: u64, value: u64) {
         let text = WORKFLOW.replace("EDIT", &edit.to_string());
-        let text = text.replace("VALUE", &(edit % VALUES).to_string());
+        let text = text.replace("VALUE", &value.to_string());
         self.space.write(&format!("{lab}/soak.yaml"), text);
         add(&self.counts.edits, 1);
     }
@@ -210,7 +232,7 @@ impl Soak {
     fn work(&self, lab: &str) {
         let mut chance = Stream::new(1, &format!("soak {lab}"));
         while self.lasts() {
-            self.edit(lab, chance.below(1000));
+            self.edit_in_window(lab, &mut chance);
             let run: &[&str] = match chance.below(3) {
                 0 => &["run", "soak.yaml", "--remote", "hub"],
                 _ => &["run", "soak.yaml"],
@@ -224,7 +246,7 @@ impl Soak {
             self.finish(lab, &push, &[0, 1]);
             add(&self.counts.pushes, 1);
             // What the other lab has made.
-            self.edit(lab, chance.below(1000));
+            self.edit_in_window(lab, &mut chance);
             let pull = ["pull", "soak.yaml", "--remote", "hub"];
             self.killed(lab, &pull, 200, &mut chance);
             self.finish(lab, &pull, &[0, 1]);
@@ -372,10 +394,12 @@ impl Soak {
 
 #[test]
 fn two_labs_work_for_long_and_nothing_grows() {
-    let soak = Soak::new();
+    let mut soak = Soak::new();
     let (server, url) = soak.serve();
     soak.introduce(&url);
+    soak.leave_results();
     let [coordinator, worker] = soak.begin_grid();
+    soak.begun = Instant::now();
     let mut gauges = Gauges::default();
     for (name, process) in [("server", server), coordinator, worker] {
         gauges.process(name, process);
@@ -417,7 +441,7 @@ fn two_labs_work_for_long_and_nothing_grows() {
     );
     for (lab, value) in [("a", 0), ("b", 1)] {
         // Every result is what it should be, wherever it comes from.
-        soak.edit(lab, value);
+        soak.edit(lab, 0, value);
         soak.finish(lab, &["run", "soak.yaml", "--remote", "hub"], &[0]);
         let store = Store::open(&soak.space.path(lab).join("cache")).unwrap();
         let content = format!("whole {value}\n");
