@@ -9,7 +9,7 @@
 //! loading      load own_files locations admission stores workflow_files         workflow to graph; where stores and reports are; store ownership
 //! remotes      sharing transfer write_back refusals                             remotes of a command; accepted and refused records
 //! runs         shared_run no_op_check shells unpinned_checkpoints interrupts    remotes during a run; the fast path; checks before a run; signals
-//! workers      executor join                                                    where nodes run; a worker that joins
+//! workers      executor join machines                                           where nodes run; a worker that joins; where nodes ran
 //! records      record_standing older_versions recompute                         revoked and conflicting records; records of older versions; recomputed samples
 //! permissions  command_permissions allow                                        `command` stages of imported workflows
 //! output       cost missing invocation failure                                  costs; missing data; commands in hints; errors and exit codes
@@ -45,6 +45,7 @@ mod load;
 pub mod locations;
 mod lock;
 mod logs;
+mod machines;
 mod missing;
 mod models;
 mod no_op_check;

@@ -23,6 +23,7 @@ use super::failure::{Exit, Failure};
 use super::interrupts;
 use super::load::{self, Ready};
 use super::locations::{self, Locations};
+use super::machines;
 use super::no_op_check::NoOpCheck;
 use super::older_versions::{self, AcceptArguments};
 use super::record_standing::StandingReport;
@@ -36,6 +37,7 @@ use super::{command_permissions, sharing};
 use crate::digest::Digest;
 use crate::engine::event::{Event, Summary};
 use crate::engine::join::Invites;
+use crate::engine::journal::Machines;
 use crate::engine::price::forecast::Forecaster;
 use crate::engine::price::rates;
 use crate::engine::{self, EngineError, RunOptions, RunResult};
@@ -249,13 +251,28 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         tracing::warn!("the durations of nodes could not be saved: {error}");
     }
     let standing = StandingReport::of(&graph, &store, &records)?;
+    let facts = match summary.ran + summary.failed {
+        0 => None,
+        _ => machines::of_run(&store, run.as_deref()),
+    };
+    let machines = facts
+        .as_ref()
+        .map(|facts| machines::for_report(&graph, facts));
     let view = standing
         .view(&graph, &records, expected.as_ref())
-        .reading(&store);
+        .reading(&store)
+        .ran_on(machines.as_ref());
     let folder = locations.out.join(report::folder_name(&graph));
     let page = match arguments.target.targets.as_slice() {
         [] => report::write(&view, &folder).map_err(Failure::from),
-        _ => write_whole(arguments, common, &registry, &store, &folder),
+        _ => write_whole(
+            arguments,
+            common,
+            &registry,
+            &store,
+            facts.as_ref(),
+            &folder,
+        ),
     };
     let page = match page {
         // With a read-only store, the report usually can't be written either.
@@ -327,6 +344,7 @@ fn write_whole(
     common: &Common,
     registry: &Registry,
     store: &Store,
+    facts: Option<&Machines>,
     folder: &Path,
 ) -> Result<PathBuf, Failure> {
     let (graph, _) = load::checked(&arguments.target.workflow, &[], registry)?;
@@ -334,10 +352,12 @@ fn write_whole(
     let survey = engine::survey(&graph, store, &common.device.to_string())?;
     let records = survey.into_records();
     let standing = StandingReport::of(&graph, store, &records)?;
+    let machines = facts.map(|facts| machines::for_report(&graph, facts));
     Ok(report::write(
         &standing
             .view(&graph, &records, expected.as_ref())
-            .reading(store),
+            .reading(store)
+            .ran_on(machines.as_ref()),
         folder,
     )?)
 }

@@ -14,11 +14,12 @@ use super::failure::{Exit, Failure};
 use super::invocation::with_settings;
 use super::load;
 use super::locations::Locations;
+use super::machines;
 use super::stores;
 use super::target::TargetArguments;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
-use crate::engine::journal::{self, LastRun, WorkflowIdentity};
+use crate::engine::journal::{self, LastRun, Machines, Stay, WorkflowIdentity};
 use crate::engine::{self, SurveyedNode};
 use crate::quantity::{count, duration};
 use crate::stages;
@@ -94,12 +95,22 @@ fn show(
         .into_iter()
         .map(|surveyed| node_status(graph, surveyed, last.as_ref()))
         .collect();
+    let machines = match &last {
+        Some(run) => journal::machines(store, &run.id)?,
+        None => None,
+    };
+    let machines = machines.as_ref();
     if common.json {
-        let nodes: Vec<Value> = standings.iter().map(|one| entry(graph, one)).collect();
-        serde_json::to_writer(&mut *output, &json!({ "nodes": nodes }))?;
+        let nodes = standings.iter().map(|one| entry(graph, one, machines));
+        let mut document = json!({ "nodes": nodes.collect::<Vec<Value>>() });
+        if let Some(machines) = machines {
+            let workers = machines.workers.iter().map(machines::entry);
+            document["workers"] = workers.collect();
+        }
+        serde_json::to_writer(&mut *output, &document)?;
         writeln!(output)?;
     } else {
-        write_status(graph, &standings, output)?;
+        write_status(graph, &standings, machines, output)?;
         for line in runs(last.as_ref(), other.as_ref()) {
             writeln!(output, "{line}")?;
         }
@@ -140,7 +151,7 @@ fn node_status(graph: &Graph, surveyed: SurveyedNode, last: Option<&LastRun>) ->
     }
 }
 
-fn entry(graph: &Graph, standing: &NodeStatus) -> Value {
+fn entry(graph: &Graph, standing: &NodeStatus, machines: Option<&Machines>) -> Value {
     let node = &graph.dag[standing.node];
     let mut entry = json!({
         "id": node.id,
@@ -153,6 +164,11 @@ fn entry(graph: &Graph, standing: &NodeStatus) -> Value {
     });
     if let Some(worker) = &standing.worker {
         entry["worker"] = json!(worker);
+    }
+    if let Some(stay) = machines.and_then(|machines| machines.stay(graph, standing.node)) {
+        entry["host"] = json!(stay.host);
+        entry["waited_seconds"] = json!(machines::rounded(stay.waited_s));
+        entry["seconds"] = json!(stay.seconds.map(machines::rounded));
     }
     entry
 }
@@ -178,6 +194,7 @@ fn label(state: RunState) -> &'static str {
 fn write_status(
     graph: &Graph,
     standings: &[NodeStatus],
+    machines: Option<&Machines>,
     output: &mut dyn Write,
 ) -> Result<(), Failure> {
     writeln!(
@@ -202,10 +219,10 @@ fn write_status(
     for standing in standings {
         let id = &graph.dag[standing.node].id;
         match standing.state {
-            RunState::Running => match &standing.worker {
-                Some(worker) => writeln!(output, "running  {id}  on {}", printable(worker))?,
-                None => writeln!(output, "running  {id}")?,
-            },
+            RunState::Running => {
+                let stay = machines.and_then(|machines| machines.stay(graph, standing.node));
+                writeln!(output, "running  {id}{}", place(standing, stay.as_ref()))?;
+            }
             RunState::Failed => {
                 writeln!(output, "{}   {id}", paint.red("failed"))?;
                 for line in printable(&standing.why).lines() {
@@ -215,7 +232,34 @@ fn write_status(
             RunState::Done | RunState::Waiting | RunState::Skipped => {}
         }
     }
+    if let Some(machines) = machines {
+        let is_listed =
+            |one: &NodeStatus| matches!(one.state, RunState::Running | RunState::Failed);
+        if standings.iter().any(is_listed) {
+            writeln!(output)?;
+        }
+        for line in machines::table(&machines.workers).lines() {
+            writeln!(output, "{line}")?;
+        }
+        writeln!(output)?;
+    }
     Ok(())
+}
+
+/// `  on w2 at node7, waited 3.2 s`: the worker of a running node.
+fn place(standing: &NodeStatus, stay: Option<&Stay>) -> String {
+    let Some(worker) = &standing.worker else {
+        return String::new();
+    };
+    let worker = printable(worker);
+    match stay {
+        Some(stay) => {
+            let host = stay.host.as_deref().map(printable);
+            let host = host.map_or_else(String::new, |host| format!(" at {host}"));
+            format!("  on {worker}{host}, waited {}", duration(stay.waited_s))
+        }
+        None => format!("  on {worker}"),
+    }
 }
 
 /// Lines about the last run, and about a run with other profiles or overrides if that is the only

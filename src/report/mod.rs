@@ -8,6 +8,7 @@ mod atlas;
 mod attachments;
 mod classes;
 mod document;
+pub mod machines;
 mod number;
 mod page;
 mod provenance;

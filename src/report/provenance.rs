@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::attachments;
 use super::document::document;
+use super::machines::Place;
 use super::number::utc;
 use super::standing::Standing;
 use super::view::View;
@@ -21,6 +22,8 @@ const RENDERING: u32 = 5;
 
 /// The name of the list in the document.
 pub const NODES: &str = "nodes";
+/// The name of the list of workers, after that of the nodes.
+const WORKERS: &str = "workers";
 
 /// Identifies the content of a report.
 #[derive(Deserialize, Serialize)]
@@ -50,6 +53,8 @@ struct NodeProvenance<'a> {
     accepted: &'a [Accepted],
     #[serde(flatten)]
     standing: Option<&'a Standing>,
+    #[serde(flatten)]
+    place: Option<&'a Place>,
 }
 
 /// The digest of all data that the report of `view` shows.
@@ -117,6 +122,16 @@ pub fn fingerprint(view: &View) -> Digest {
             text(&member.node.index().to_string());
         }
     }
+    if let Some(machines) = view.machines {
+        text("machines");
+        for worker in &machines.workers {
+            text(&serde_json::to_string(worker).unwrap_or_default());
+        }
+        for (index, place) in &machines.places {
+            text(&graph.dag[*index].id);
+            text(&serde_json::to_string(place).unwrap_or_default());
+        }
+    }
     let mut hasher = blake3::Hasher::new_derive_key("ribflow 2026 report view v1");
     hasher.update(&fed);
     Digest::finish(&hasher)
@@ -143,8 +158,16 @@ pub fn render(view: &View, stamp: &Stamp) -> Result<String, serde_json::Error> {
                 notes: &provenance.notes,
                 accepted: &provenance.accepted,
                 standing: view.standings.and_then(|known| known.get(&index)),
+                place: view
+                    .machines
+                    .and_then(|machines| machines.places.get(&index)),
             })
         })
         .collect();
-    document(stamp, &[(NODES, lines?)])
+    let mut lists = vec![(NODES, lines?)];
+    if let Some(machines) = view.machines {
+        let workers = machines.workers.iter().map(serde_json::to_string);
+        lists.push((WORKERS, workers.collect::<Result<_, _>>()?));
+    }
+    document(stamp, &lists)
 }

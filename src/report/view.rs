@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use petgraph::graph::NodeIndex;
 use serde_json::Value;
 
+use super::machines::Machines;
 use super::standing::Standing;
 use super::verdict::Expected;
 use crate::store::artifact::{Artifact, Metric, Table};
@@ -26,6 +27,8 @@ pub struct View<'a> {
     pub standings: Option<&'a BTreeMap<NodeIndex, Standing>>,
     /// The store with the content of outputs that are not in records.
     pub store: Option<&'a Store>,
+    /// Where the nodes ran, if the run had workers.
+    pub machines: Option<&'a Machines>,
 }
 
 /// The role of an axis, as declared under `with:` of the `rib` nodes, or by the mark of an axis of
@@ -60,6 +63,7 @@ impl<'a> View<'a> {
             warnings: &[],
             standings: None,
             store: None,
+            machines: None,
         }
     }
 
@@ -82,6 +86,11 @@ impl<'a> View<'a> {
             store: Some(store),
             ..self
         }
+    }
+
+    /// Sets where the nodes ran.
+    pub fn ran_on(self, machines: Option<&'a Machines>) -> Self {
+        Self { machines, ..self }
     }
 
     /// Sets the published numbers to compare with.

@@ -45,6 +45,10 @@ fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
                         th scope="col" { "started (UTC)" }
                         th.number scope="col" { "seconds" }
                         th scope="col" { "on" }
+                        @if view.machines.is_some() {
+                            th scope="col" { "worker" }
+                            th.number scope="col" { "waited, seconds" }
+                        }
                     } }
                     tbody {
                         @for index in members.iter().take(ROWS) { (row(view, *index)) }
@@ -61,7 +65,8 @@ fn fold(view: &View, stage: &str, members: &[NodeIndex]) -> Markup {
 fn row(view: &View, index: NodeIndex) -> Markup {
     let id = &view.node(index).id;
     let Some(stored) = view.records.get(&index) else {
-        return html! { tr { td.id { (id) } td.quiet colspan="6" { "no record yet" } } };
+        let others = if view.machines.is_some() { "8" } else { "6" };
+        return html! { tr { td.id { (id) } td.quiet colspan=(others) { "no record yet" } } };
     };
     let provenance = &stored.record.provenance;
     html! {
@@ -77,6 +82,14 @@ fn row(view: &View, index: NodeIndex) -> Markup {
             td.when { (utc(provenance.started).replace('T', " ").trim_end_matches('Z')) }
             td.number { (format!("{:.2}", provenance.wall_seconds)) }
             td.quiet { (provenance.device_class) }
+            @if let Some(machines) = view.machines {
+                @if let Some(place) = machines.places.get(&index) {
+                    td.quiet { (place.shown()) }
+                    td.number { (format!("{:.2}", place.waited_seconds)) }
+                } @else {
+                    td {} td {}
+                }
+            }
         }
     }
 }

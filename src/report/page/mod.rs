@@ -14,6 +14,7 @@ mod frame;
 mod heat;
 mod layers;
 mod lineage;
+mod machines;
 mod matrix;
 mod means;
 mod metrics;
@@ -80,6 +81,7 @@ pub fn render<'f>(view: &View, files: impl Iterator<Item = &'f str>) -> String {
                         p { "A node’s key is a digest of all its inputs; its record holds its results. "
                             "Hover over a number, or move the keyboard focus to it, to see its node, key and record. The tables list all of them. "
                             code { "ribflow why" } " explains a key." }
+                        (machines::table(view))
                         (lineage::section(view))
                     }
                     (foot(files))
