@@ -326,6 +326,41 @@ fn a_killed_coordinator_is_resumed_with_its_workers() {
 }
 
 #[test]
+fn a_resumed_coordinator_shows_what_goes_on_and_nothing_that_ended_before() {
+    let waits = "echo second-${i} >> $HOME/ran; until [ -e $HOME/go ]; do sleep 0.05; done;";
+    let crew = Crew::new(&GRID.replace("echo second-${i} >> $HOME/ran;", waits));
+    let run = crew.coordinator(&[]);
+    let mut gone = crew.worker("gone", &["--only", "first[i=1]"]);
+    assert_eq!(gone.end(), Some(0));
+    let dead = crew.worker("dead", &[]);
+    let runs_second = || crew.space.read("home/ran").contains("second");
+    crew.until("node of the second stage", runs_second);
+    dead.signal(Signal::KILL);
+    drop(dead);
+    let mut worker = crew.worker("w", &[]);
+    let begun = || crew.space.read("home/ran").matches("second").count() == 2;
+    crew.until("second node of the second stage", begun);
+    run.signal(Signal::KILL);
+    drop(run);
+    let mut resumed = crew.waiting("resumed.log", &[]);
+    let shown = || crew.space.read("resumed.log");
+    crew.until("start of the node that runs", || {
+        shown().contains("  on w\n")
+    });
+    crew.space.write("home/go", "");
+    assert_eq!(resumed.end(), Some(0), "{}", shown());
+    assert_eq!(worker.end(), Some(0));
+    let log = shown();
+    let starts = |stage: &str| log.matches(&format!("start    {stage}[")).count();
+    assert_eq!((starts("first"), starts("second")), (0, 6), "{log}");
+    assert!(log.contains("worker w has joined"), "{log}");
+    assert!(
+        !log.contains("worker gone") && !log.contains("worker dead has joined"),
+        "{log}"
+    );
+}
+
+#[test]
 fn without_its_coordinator_a_run_is_finished_by_its_workers() {
     let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.3"));
     let run = crew.coordinator(&[]);

@@ -1,5 +1,7 @@
 //! What the other processes of a run have noted in their journals, taken into account.
 
+use std::collections::HashMap;
+
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure};
@@ -11,10 +13,13 @@ use crate::fsx::lease::host_name;
 use crate::quantity::count;
 
 impl Coordinator<'_> {
+    /// Takes an event of another process into account. What was noted before this process resumed the run
+    /// (`is_earlier`) is shown only if it still holds.
     pub(super) fn peer_noted(
         &mut self,
         worker: Option<String>,
         what: Event,
+        is_earlier: bool,
     ) -> Result<(), EngineError> {
         if let Some(name) = &worker {
             let is_start = matches!(what, Event::NodeStarted { .. });
@@ -39,16 +44,17 @@ impl Coordinator<'_> {
                 if worker.as_ref().is_some_and(|name| self.is_near(name)) {
                     self.decide.has_data_of(node);
                 }
-                if self.is_worker() || worker.is_none() {
+                let Some(name) = worker.clone() else {
                     return Ok(());
-                }
-                self.emit(Event::NodeStarted {
+                };
+                let event = Event::NodeStarted {
                     id,
                     key,
                     threads,
                     why,
                     worker,
-                })
+                };
+                self.relay(name, event, is_earlier)
             }
             Event::NodeReused { id, .. } => {
                 self.note_peer_key(&id);
@@ -70,10 +76,10 @@ impl Coordinator<'_> {
                 self.release(node);
                 Ok(())
             }
-            Event::Machines { message } if !self.is_worker() => match worker {
+            Event::Machines { message } => match worker {
                 Some(worker) => {
                     let message = format!("{worker}: {message}");
-                    self.emit(Event::Machines { message })
+                    self.relay(worker, Event::Machines { message }, is_earlier)
                 }
                 None => Ok(()),
             },
@@ -85,30 +91,62 @@ impl Coordinator<'_> {
                 self.peer_failed(node, Failure { message, log });
                 Ok(())
             }
-            Event::DerivedMade { key, .. } if !self.is_worker() => {
+            Event::DerivedMade { key, .. } if !self.is_worker() && !is_earlier => {
                 self.derived.insert(key);
                 self.emit(what)
             }
-            Event::Warning { message } if !self.is_worker() => {
-                let message = match &worker {
-                    Some(worker) => format!("{worker}: {message}"),
-                    None => message,
-                };
-                self.emit(Event::Warning { message })
-            }
+            Event::Warning { message } => match worker {
+                Some(worker) => {
+                    let message = format!("{worker}: {message}");
+                    self.relay(worker, Event::Warning { message }, is_earlier)
+                }
+                None if self.is_worker() || is_earlier => Ok(()),
+                None => self.emit(Event::Warning { message }),
+            },
             Event::RunStarted {
                 threads, device, ..
-            } if !self.is_worker() => match worker {
+            } => match worker {
                 Some(worker) => {
                     let threads = count(threads, "core");
                     let message = format!("worker {worker} has joined: {threads}, {device}");
-                    self.emit(Event::Machines { message })
+                    self.relay(worker, Event::Machines { message }, is_earlier)
                 }
                 None => Ok(()),
             },
             Event::Summary(_) => self.peer_ended(worker.as_deref(), false),
             _ => Ok(()),
         }
+    }
+
+    /// Shows what a worker has noted, unless this process is a worker itself.
+    fn relay(&mut self, worker: String, event: Event, is_earlier: bool) -> Result<(), EngineError> {
+        match (self.is_worker(), is_earlier) {
+            (true, _) => Ok(()),
+            (false, true) => {
+                self.peers.earlier.push((worker, event));
+                Ok(())
+            }
+            (false, false) => self.emit(event),
+        }
+    }
+
+    /// Shows what living workers noted before this process resumed their run, and what they run.
+    pub(super) fn relay_what_goes_on(&mut self) -> Result<(), EngineError> {
+        let earlier = std::mem::take(&mut self.peers.earlier);
+        let mut here: HashMap<String, bool> = HashMap::new();
+        for (worker, event) in earlier {
+            let is_here = *here
+                .entry(worker)
+                .or_insert_with_key(|worker| self.peers.is_here(worker));
+            let goes_on = match &event {
+                Event::NodeStarted { id, worker, .. } => self.peers.is_at(id, worker.as_ref()),
+                _ => true,
+            };
+            if is_here && goes_on {
+                self.emit(event)?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a worker runs on the machine of this process.

@@ -54,6 +54,8 @@ pub(super) struct Peers {
     pub lacking: HashSet<String>,
     /// When this process last had a node in flight.
     pub worked: Instant,
+    /// What workers noted before this process resumed their run, each with the name of its worker.
+    pub earlier: Vec<(String, Event)>,
     /// What each worker has done, by name.
     pub workers: BTreeMap<String, PeerState>,
     bell: Bell,
@@ -119,6 +121,7 @@ impl Peers {
             failed: HashMap::new(),
             lacking: HashSet::new(),
             worked: Instant::now(),
+            earlier: Vec::new(),
             workers: BTreeMap::new(),
             bell: Bell::of(&store.runs().join(&crew), store.locks()),
             crew,
@@ -147,6 +150,19 @@ impl Peers {
     /// The node `id` of a shared run.
     pub fn node(&self, id: &str) -> Option<NodeIndex> {
         self.ids.get(id).copied()
+    }
+
+    /// Whether a worker has neither left nor died.
+    pub fn is_here(&self, worker: &str) -> bool {
+        let state = self.workers.get(worker);
+        state.is_some_and(|state| state.presence == Presence::Here)
+            && !self.follower.is_dead(Some(worker))
+    }
+
+    /// Whether the node `id` is known to run in `worker`.
+    pub fn is_at(&self, id: &str, worker: Option<&String>) -> bool {
+        let by = self.node(id).and_then(|node| self.busy.get(&node));
+        by.is_some_and(|by| by.as_ref() == worker)
     }
 
     /// Whether a peer has noted the key of the node `id`.
@@ -207,9 +223,16 @@ impl Coordinator<'_> {
             self.peers.ids = ids(self.graph);
         }
         self.peers.news |= !noted.is_empty();
-        for Noted { worker, what } in noted {
-            self.peer_noted(worker, what)?;
+        let resumes = self.peers.crew != self.journal.id();
+        for Noted {
+            worker,
+            what,
+            is_old,
+        } in noted
+        {
+            self.peer_noted(worker, what, is_old && resumes)?;
         }
+        self.relay_what_goes_on()?;
         self.heed_stop()
     }
 
@@ -320,6 +343,11 @@ impl Coordinator<'_> {
             self.peers.busy.remove(&node);
             self.release(node);
         }
+        // It may have stored a result and not noted that.
+        let nodes: Vec<NodeIndex> = nodes
+            .into_iter()
+            .filter(|node| !self.decide.state(*node).ended())
+            .collect();
         let Some(&first) = nodes.first().filter(|_| !self.is_worker()) else {
             return Ok(());
         };

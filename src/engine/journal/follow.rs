@@ -22,6 +22,7 @@ pub struct Follower {
     /// The folder of this process's own journal.
     own: PathBuf,
     followed: BTreeMap<PathBuf, Followed>,
+    has_looked: bool,
     locks: Locks,
 }
 
@@ -41,6 +42,8 @@ pub struct Noted {
     /// The name of the worker; `None`: the process that began the run.
     pub worker: Option<String>,
     pub what: Event,
+    /// It was noted before the first look at the run.
+    pub is_old: bool,
 }
 
 impl Follower {
@@ -50,6 +53,7 @@ impl Follower {
             folder,
             own: own.to_path_buf(),
             followed: BTreeMap::new(),
+            has_looked: false,
             locks: locks.clone(),
         }
     }
@@ -76,32 +80,46 @@ impl Follower {
                 continue;
             }
             let worker = name_of(folder, &self.folder);
-            for what in followed.rest(&folder.join(JOURNAL)).unwrap_or_default() {
+            let is_old = !self.has_looked;
+            // The first look reads everything: only so it is known what has ended.
+            let most = if is_old { u64::MAX } else { MOST_AT_ONCE };
+            let rest = followed.rest(&folder.join(JOURNAL), most);
+            for what in rest.unwrap_or_default() {
                 followed.ended |= matches!(what, Event::Summary(_));
                 noted.push(Noted {
                     worker: worker.clone(),
                     what,
+                    is_old,
                 });
             }
         }
+        self.has_looked = true;
         noted
     }
 
     /// Whether a process has died: it has ended and has not noted so. Then it is not followed any more.
     pub fn has_died(&mut self, worker: Option<&str>) -> bool {
-        let folder = match worker {
+        let dead = self.is_dead(worker);
+        if let Some(followed) = self.followed.get_mut(&self.folder_of(worker)) {
+            followed.ended |= dead;
+        }
+        dead
+    }
+
+    /// Whether a process that is followed has died.
+    pub fn is_dead(&self, worker: Option<&str>) -> bool {
+        let folder = self.folder_of(worker);
+        let followed = self.followed.get(&folder);
+        // What can't be determined counts as alive.
+        followed.is_some_and(|followed| !followed.ended && followed.begun)
+            && matches!(is_alive(&self.locks, &folder), Ok(false))
+    }
+
+    fn folder_of(&self, worker: Option<&str>) -> PathBuf {
+        match worker {
             Some(name) => self.folder.join(WORKERS).join(name),
             None => self.folder.clone(),
-        };
-        let Some(followed) = self.followed.get_mut(&folder) else {
-            return false;
-        };
-        // What can't be determined counts as alive.
-        let dead = !followed.ended
-            && followed.begun
-            && matches!(is_alive(&self.locks, &folder), Ok(false));
-        followed.ended |= dead;
-        dead
+        }
     }
 }
 
@@ -111,12 +129,12 @@ fn name_of(folder: &Path, run: &Path) -> Option<String> {
 }
 
 impl Followed {
-    /// The events of the lines that are complete and have not been read.
-    fn rest(&mut self, path: &Path) -> io::Result<Vec<Event>> {
+    /// The events of the lines that are complete and have not been read, of at most `most` bytes.
+    fn rest(&mut self, path: &Path, most: u64) -> io::Result<Vec<Event>> {
         let mut file = fsx::open_plain(path)?;
         file.seek(SeekFrom::Start(self.read))?;
         let mut bytes = Vec::new();
-        file.take(MOST_AT_ONCE).read_to_end(&mut bytes)?;
+        file.take(most).read_to_end(&mut bytes)?;
         let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
             return Ok(Vec::new());
         };
