@@ -7,7 +7,7 @@
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
@@ -41,6 +41,8 @@ pub fn leads_over_link(error: &io::Error) -> bool {
 pub struct Beneath {
     folder: OwnedFd,
     path: PathBuf,
+    /// The folder in which a folder was made last, by its name: more are made in the same one.
+    made_in: Mutex<Option<(String, Arc<OwnedFd>)>>,
 }
 
 impl Beneath {
@@ -50,6 +52,7 @@ impl Beneath {
         Ok(Self {
             folder: calls::open_at(CWD, root, flags, Mode::empty())?,
             path: root.to_path_buf(),
+            made_in: Mutex::new(None),
         })
     }
 
@@ -109,8 +112,10 @@ impl Beneath {
     }
 
     fn make_missing(&self, name: &str) -> io::Result<OwnedFd> {
-        let (above, last) = home(self, name)?;
-        match calls::create_dir_at(&above, last, Mode::from_raw_mode(0o777)) {
+        let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
+        is_part(last)?;
+        let above = self.made_in(above)?;
+        match calls::create_dir_at(&*above, last, Mode::from_raw_mode(0o777)) {
             Ok(()) => {
                 let made = self.enter(&above, last)?;
                 open_as(&made, &above);
@@ -119,6 +124,19 @@ impl Beneath {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.enter(&above, last),
             Err(error) => Err(error),
         }
+    }
+
+    /// As [`Beneath::make_folders`], for a folder that gets another one: without a call where it is the
+    /// same as the last time.
+    fn made_in(&self, name: &str) -> io::Result<Arc<OwnedFd>> {
+        let lock = || self.made_in.lock().unwrap_or_else(|held| held.into_inner());
+        let known = lock().clone().filter(|(known, _)| known == name);
+        if let Some((_, folder)) = known.filter(|(_, folder)| is_linked(folder)) {
+            return Ok(folder);
+        }
+        let folder = Arc::new(self.make_folders(name)?);
+        *lock() = Some((name.to_string(), Arc::clone(&folder)));
+        Ok(folder)
     }
 
     /// Creates a folder, and its missing parents; `None` if there is something of this name.
@@ -156,7 +174,7 @@ impl Beneath {
 
     /// Whether the folder has not been removed.
     pub fn is_there(&self) -> bool {
-        calls::stat_of(&self.folder).is_ok_and(|stat| stat.st_nlink > 0)
+        is_linked(&self.folder)
     }
 
     /// Makes everything on its file system durable.
@@ -350,6 +368,11 @@ fn home<'a>(root: &Beneath, name: &'a str) -> io::Result<(OwnedFd, &'a str)> {
     let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
     is_part(last)?;
     Ok((root.make_folders(above)?, last))
+}
+
+/// Whether an open folder has not been removed.
+fn is_linked(folder: &OwnedFd) -> bool {
+    calls::stat_of(folder).is_ok_and(|stat| stat.st_nlink > 0)
 }
 
 /// Gives a new folder the permissions of its parent.
