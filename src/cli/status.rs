@@ -19,7 +19,7 @@ use super::stores;
 use super::target::TargetArguments;
 use crate::digest::Digest;
 use crate::engine::event::RunState;
-use crate::engine::journal::{self, LastRun, Machines, Stay, WorkflowIdentity};
+use crate::engine::journal::{self, LastRun, Machines, Presence, Stay, WorkflowIdentity};
 use crate::engine::{self, SurveyedNode};
 use crate::quantity::{count, duration};
 use crate::stages;
@@ -107,12 +107,18 @@ fn show(
             let workers = machines.workers.iter().map(machines::entry);
             document["workers"] = workers.collect();
         }
+        if let Some(news) = last.as_ref().and_then(|run| news(run, machines)) {
+            document["news"] = json!(news);
+        }
         serde_json::to_writer(&mut *output, &document)?;
         writeln!(output)?;
     } else {
         write_status(graph, &standings, machines, output)?;
         for line in runs(last.as_ref(), other.as_ref()) {
             writeln!(output, "{line}")?;
+        }
+        if let Some(news) = last.as_ref().and_then(|run| news(run, machines)) {
+            writeln!(output, "{}", printable(news))?;
         }
     }
     Ok(last.is_some_and(|run| run.running))
@@ -244,6 +250,13 @@ fn write_status(
         writeln!(output)?;
     }
     Ok(())
+}
+
+/// Why an active run may not go on: the last news of its workers, if none is there.
+fn news<'a>(run: &'a LastRun, machines: Option<&Machines>) -> Option<&'a str> {
+    let mut workers = machines.into_iter().flat_map(|machines| &machines.workers);
+    let is_served = workers.any(|worker| worker.presence == Presence::Here);
+    run.news.as_deref().filter(|_| run.running && !is_served)
 }
 
 /// `  on w2 at node7, waited 3.2 s`: the worker of a running node.

@@ -26,6 +26,8 @@ pub struct LaunchSettings {
     pub launch: String,
     /// Seconds after which a launched worker that has not joined counts as lost.
     pub join: f64,
+    /// Seconds after which it is worth a notice that no worker has joined.
+    pub notice: f64,
     /// Bytes for classes that name none.
     pub mem: Option<u64>,
     /// Seconds for which a place is asked for, where the line names them; a class may ask for more.
@@ -43,6 +45,9 @@ pub struct CommandLauncher {
     begun: Instant,
     /// By name.
     workers: BTreeMap<String, Launched>,
+    has_joined: bool,
+    /// It was reported that no worker has joined.
+    has_noticed: bool,
     /// Workers that did not join, one after another.
     never_joined: usize,
     /// Launch lines that failed, one after another.
@@ -83,6 +88,8 @@ impl CommandLauncher {
             programs,
             begun: Instant::now(),
             workers: BTreeMap::new(),
+            has_joined: false,
+            has_noticed: false,
             never_joined: 0,
             refusals: 0,
         })
@@ -98,6 +105,7 @@ impl CommandLauncher {
                 worker.claimed = true;
                 self.supply.claimed(&worker.class);
             }
+            self.has_joined = true;
             if worker.stage == Stage::Launched {
                 self.never_joined = 0;
                 self.refusals = 0;
@@ -162,6 +170,32 @@ impl CommandLauncher {
                 notices.push(Notice::new(NoticeKind::Lost, message).about(name));
             }
         }
+    }
+
+    /// A line that starts nothing may end well. Says so once, long before the worker counts as lost.
+    fn notice(&mut self, now: f64) -> Option<Notice> {
+        if self.has_joined || self.has_noticed {
+            return None;
+        }
+        let is_late = |worker: &Launched| {
+            worker.stage == Stage::Launched && now > worker.at + self.settings.notice
+        };
+        let (name, worker) = self.workers.iter().find(|(_, worker)| is_late(worker))?;
+        let state = match worker.process {
+            Some(_) => "goes on",
+            None => "has ended well",
+        };
+        let printed = match tail(&self.log_of(name)).lines().last() {
+            Some(line) => format!("its last line: {line}"),
+            None => "it printed nothing".to_string(),
+        };
+        let message = format!(
+            "no worker has joined yet: the launch line `{}` {state}; {printed}",
+            self.settings.launch
+        );
+        let notice = Notice::new(NoticeKind::Waiting, message).about(name);
+        self.has_noticed = true;
+        Some(notice)
     }
 
     fn check(&self) -> Result<(), ClusterError> {
@@ -322,6 +356,7 @@ impl Launcher for CommandLauncher {
         let mut notices = Vec::new();
         self.learn(joined, now, &mut notices);
         self.look(now, &mut notices);
+        notices.extend(self.notice(now));
         if self.check().is_err() {
             return Ok(notices);
         }

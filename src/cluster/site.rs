@@ -11,6 +11,8 @@ use super::supply::Limits;
 use crate::diag::{Diagnostic, Diagnostics, SourceText};
 use crate::fsx;
 
+/// Seconds after which a run says that no launched worker has joined.
+const NOTICE: f64 = 120.0;
 /// The size limit of the file.
 const MOST_BYTES: u64 = 1 << 20;
 
@@ -97,6 +99,7 @@ impl Site {
         Some(LaunchSettings {
             launch: launch.to_string(),
             join: self.command.join as f64,
+            notice: NOTICE,
             mem: self.command.mem,
             time: self.command.time,
             limits: self.limits.clone(),

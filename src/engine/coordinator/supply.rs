@@ -18,6 +18,9 @@ const PLACES: &str = "places";
 /// The interval between two calls of the launcher.
 const SUPPLY: Duration = Duration::from_secs(2);
 
+/// A call of the launcher that takes longer is reported: a scheduler does not answer.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// Calls run one after another, each on a thread of its own.
 type SharedLauncher = Arc<Mutex<Box<dyn Launcher>>>;
 
@@ -26,15 +29,18 @@ type SharedLauncher = Arc<Mutex<Box<dyn Launcher>>>;
 pub(super) struct Supply {
     called: Option<Instant>,
     in_flight: bool,
+    /// The call in flight was reported as slow.
+    is_slow: bool,
     /// There once the run has left its plan.
     launcher: Option<SharedLauncher>,
 }
 
 impl Supply {
-    /// When to call the launcher again; `None`: a call is in flight.
+    /// When to call the launcher again, or to report that a call is slow.
     fn due(&self) -> Option<Instant> {
         match (self.in_flight, self.called) {
-            (true, _) => None,
+            (true, _) if self.is_slow => None,
+            (true, called) => called.map(|called| called + SLOW),
             (false, None) => Some(Instant::now()),
             (false, Some(called)) => Some(called + SUPPLY),
         }
@@ -42,21 +48,29 @@ impl Supply {
 }
 
 impl Coordinator<'_> {
-    /// When the launcher is to be called.
+    /// When the launcher is to be called, or its call to be reported.
     pub(super) fn supply_due(&self) -> Option<Instant> {
         self.options.places.as_ref().and(self.supply.due())
     }
 
-    /// Calls the launcher if that is due.
+    /// Calls the launcher if that is due, or reports that it is slow.
     pub(super) fn supply(&mut self) -> Result<(), EngineError> {
         if self.plan_due.is_some() || self.supply_due().is_none_or(|due| due > Instant::now()) {
             return Ok(());
+        }
+        if self.supply.in_flight {
+            self.supply.is_slow = true;
+            let seconds = SLOW.as_secs();
+            let message = format!("the scheduler has not answered for {seconds} s; workers go on");
+            self.emit(Event::Machines { message })?;
+            return self.note();
         }
         let Some(launcher) = self.launcher()? else {
             return Ok(());
         };
         self.supply.called = Some(Instant::now());
         self.supply.in_flight = true;
+        self.supply.is_slow = false;
         let (demands, joined) = (self.demands(), self.joined());
         let outbox = self.outbox.clone();
         self.jobs.spawn_blocking(move || {

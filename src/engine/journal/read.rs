@@ -30,6 +30,8 @@ pub struct LastRun {
     pub running: bool,
     /// By node id; without nodes that it has not reached.
     pub nodes: BTreeMap<String, NodeStatus>,
+    /// The last news of its workers and their places.
+    pub news: Option<String>,
     /// How it ended, if it has.
     pub summary: Option<Summary>,
 }
@@ -80,6 +82,7 @@ fn latest_where(
         header,
         running: is_running(store.locks(), &folder)?,
         nodes: BTreeMap::new(),
+        news: None,
         summary: None,
     };
     for entry in lines.values::<Entry>() {
@@ -128,11 +131,15 @@ fn close(nodes: &mut BTreeMap<String, NodeStatus>) {
 }
 
 impl LastRun {
-    /// The status that an entry gives a node; keeps the summary.
+    /// The status that an entry gives a node; keeps the summary and the news.
     fn status(&mut self, entry: Entry) -> Option<(String, NodeStatus)> {
         match entry.what {
             Event::Summary(summary) => {
                 self.summary = Some(summary);
+                None
+            }
+            Event::Machines { message } => {
+                self.news = Some(message);
                 None
             }
             _ => NodeStatus::of(entry),

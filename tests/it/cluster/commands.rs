@@ -8,6 +8,7 @@ pub fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
     let settings = LaunchSettings {
         launch: launch.to_string(),
         join,
+        notice: 0.2,
         mem: None,
         time: Some(3600),
         limits: pace().limits,
@@ -82,6 +83,22 @@ fn launched_workers_that_never_join_end_the_launching() {
     );
     assert!(error.to_string().contains("worker.sh"), "{error}");
     assert!(coordinator.has_said(NoticeKind::Lost, "has not joined within"));
+}
+
+/// A line that ends well and starts nothing is reported once, long before its worker is lost.
+#[test]
+fn a_launch_line_that_starts_nothing_is_reported_once() {
+    let place = Workplace::new("serve");
+    let line = "sh -c 'echo usage: launch QUEUE; echo see the manual' {worker}";
+    let mut coordinator = Coordinator::new(launcher(&place, line, 60.0), &place);
+    let demands = [demand(class("cpu", 1), 2)];
+    coordinator.until(&demands, |it| !it.said(NoticeKind::Waiting).is_empty());
+    coordinator.go_on(&demands, 1);
+    let notices = coordinator.said(NoticeKind::Waiting);
+    let expected = format!(
+        "no worker has joined yet: the launch line `{line}` has ended well; its last line: see the manual"
+    );
+    assert_eq!(notices, [expected]);
 }
 
 /// Workers die before they claim a node.

@@ -2,12 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::time::Duration;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use ribflow::cluster::{NoticeKind, Programs};
 
 use super::private_slurm::PrivateSlurm;
+use super::runs::GRID;
 use super::stand_in::{Coordinator, Workplace, class, demand, settings};
+use crate::space::TestSpace;
 
 /// The controller dies within seconds of a submission: it has never written it down, and gives the
 /// number to the next job. That is noticed, and the workers are asked for again.
@@ -81,6 +84,54 @@ fn a_controller_that_is_away_means_nothing() {
     coordinator.go_on(&more, 3);
     assert_eq!((place.here(), slurm.jobs("rf-r1-").len()), (3, 3));
     coordinator.launcher.close(true);
+}
+
+/// Programs of Slurm that do not end: the run says so before it ends the call, and so does `status`.
+#[test]
+fn a_call_without_an_answer_is_reported_while_it_lasts() {
+    let space = TestSpace::new();
+    space.write("grid.yaml", GRID);
+    // They end when the folder of the test is removed.
+    let hangs = "#!/bin/sh\nwhile [ -e \"$0\" ]; do sleep 0.2; done\n";
+    for program in ["sbatch", "squeue", "sacct", "scancel", "scontrol"] {
+        let fake = space.write(&format!("bin/{program}"), hangs);
+        fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "slurm",
+    ];
+    let mut run = space.command(&words);
+    run.env(
+        "PATH",
+        format!("{}:/usr/bin:/bin", space.path("bin").display()),
+    );
+    let log = fs::File::create(space.path("run.log")).unwrap();
+    let mut run = run.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let words = "the scheduler has not answered for 10 s; workers go on";
+    let begun = Instant::now();
+    while !space.read("run.log").contains(words) {
+        assert!(
+            begun.elapsed() < Duration::from_secs(90),
+            "{}",
+            space.read("run.log")
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let status = space.run(&["status", "grid.yaml", "--store", "store"]);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let status = status.expect(0);
+    assert!(
+        status.stdout.ends_with(&format!("is active.\n{words}\n")),
+        "{status}"
+    );
+    let log = space.read("run.log");
+    assert!(!log.contains("Slurm does not answer"), "{log}");
 }
 
 /// An `sbatch` that hangs, before it has reached the controller or after.
