@@ -1,5 +1,7 @@
 //! The resources of this machine.
 
+use std::num::NonZeroUsize;
+
 use super::decide::Capacity;
 
 /// The resources available to a run on this machine: `threads` cores, the memory of the machine (or
@@ -10,6 +12,11 @@ pub(super) fn capacity(threads: usize, device: &str) -> Capacity {
         mem: memory(),
         gpus: u32::from(device.starts_with("cuda")),
     }
+}
+
+/// The cores that this process may use.
+pub(super) fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
 /// Bytes.

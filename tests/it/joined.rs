@@ -388,6 +388,31 @@ fn without_its_coordinator_a_run_is_finished_by_its_workers() {
     crew.is_complete();
 }
 
+/// Nobody but its journal knows of the failure: the coordinator was killed before.
+#[test]
+fn a_failure_after_the_end_of_the_coordinator_is_known_later() {
+    let waits = "echo second-${i} >> $HOME/ran; until [ -e $HOME/go ]; do sleep 0.05; done; \
+                 echo looking; test ${i} != 3;";
+    let crew = Crew::new(&GRID.replace("echo second-${i} >> $HOME/ran;", waits));
+    let run = crew.coordinator(&["--keep-going"]);
+    let mut worker = crew.worker("w", &[]);
+    let is_waiting = || crew.space.read("home/ran").contains("second");
+    crew.until("node of the second stage", is_waiting);
+    run.signal(Signal::KILL);
+    drop(run);
+    crew.space.write("home/go", "");
+    assert_eq!(worker.end(), Some(0));
+    let status = ["status", "grid.yaml", "--store", "store"];
+    let shown = crew.space.run(&status).expect(0);
+    assert!(shown.stdout.contains("failed   second[i=3]"), "{shown}");
+    assert!(shown.stdout.contains("looking"), "{shown}");
+    let again = ["run", "grid.yaml", "--store", "store", "--keep-going", "-v"];
+    let mut again = crew.command(&again);
+    let again = crew.space.finish(again.stdout(Stdio::piped())).expect(1);
+    assert!(again.stderr.contains("its last attempt failed"), "{again}");
+    assert!(again.stdout.contains("11 reused, 1 failed"), "{again}");
+}
+
 #[test]
 fn two_coordinators_share_their_workers() {
     let crew = Crew::new(GRID);
@@ -414,6 +439,11 @@ fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
     run.signal(Signal::INT);
     assert_eq!(run.end(), Some(130));
     assert_eq!(worker.end(), Some(0));
+    let log = crew.space.read("run.log");
+    assert!(
+        log.contains("the workers finish the nodes that they run, and leave"),
+        "{log}"
+    );
     let ran = crew.ran();
     assert!(ran.len() < 12, "{ran:?}");
     // The same command goes on, with another worker.
@@ -427,6 +457,41 @@ fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
         crew.ran()
     );
     crew.is_complete();
+}
+
+#[test]
+fn the_helper_of_an_interrupted_run_goes_on() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
+    let words = ["run", "grid.yaml", "--store", "store", "--threads", "1"];
+    let mut run = crew.spawn(&mut crew.command(&words), "run.log");
+    crew.until("plan", || !crew.plans().is_empty());
+    let mut helper = crew.worker("helper", &["--idle", "1s"]);
+    let helps = || crew.space.read("run.log").contains("  on helper");
+    crew.until("node of the helper", helps);
+    run.signal(Signal::INT);
+    assert_eq!(run.end(), Some(130));
+    let log = crew.space.read("run.log");
+    assert!(
+        log.contains("the workers that have joined go on with the run"),
+        "{log}"
+    );
+    assert_eq!(helper.end(), Some(0));
+    crew.is_complete();
+}
+
+#[test]
+fn a_worker_with_more_cores_than_its_machine_has_warns_of_it() {
+    let crew = Crew::new(&GRID.replace(", 2, 3, 4, 5, 6]", "]"));
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &["--cpus", "2000"]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    for (log, name) in [("run.log", "w: "), ("w.log", "")] {
+        let log = crew.space.read(log);
+        let warning =
+            format!("warning: {name}it is to use 2,000 cores, and this machine gives it ");
+        assert!(log.contains(&warning), "{log}");
+    }
 }
 
 /// A file where the folders of runs should be stands for a full disk.

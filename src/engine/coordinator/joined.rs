@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure, WORTH_JOINING};
+use crate::cluster::Presence;
 use crate::contract::port::PortType;
 use crate::digest::Digest;
 use crate::engine::EngineError;
@@ -14,6 +15,7 @@ use crate::engine::decide::{Capacity, Dependencies};
 use crate::engine::event::Event;
 use crate::engine::join::{self, JoinPlan, Role, WorkerRole};
 use crate::engine::journal::{self, SharedFailure, WorkflowIdentity};
+use crate::engine::machine;
 use crate::quantity::{count, duration};
 use crate::store::Store;
 use crate::workflow::graph::Graph;
@@ -221,6 +223,40 @@ impl Coordinator<'_> {
         true
     }
 
+    /// What becomes of the workers when this process is interrupted; `None`: it has none.
+    pub(super) fn workers_fate(&self) -> Option<String> {
+        if self.is_worker() || self.decide.interrupted() {
+            return None;
+        }
+        let mut workers = self.peers.workers.values();
+        let has_workers = workers.any(|worker| worker.presence == Presence::Here);
+        let fate = match (&self.options.role, &self.options.places) {
+            (Role::Coordinator, Some(_)) => {
+                "the jobs and launch lines of this run are cancelled, with the nodes that they run; other \
+                 workers finish the nodes that they run, and leave"
+            }
+            _ if !has_workers => return None,
+            (Role::Coordinator, None) => "the workers finish the nodes that they run, and leave",
+            // They do not need the process that they helped.
+            _ => "the workers that have joined go on with the run",
+        };
+        Some(fate.to_string())
+    }
+
+    /// Warns of a worker that is to use more cores than it has. Its nodes get slower, not wrong, and a
+    /// user may mean that: nodes that wait for a network need no cores of their own.
+    pub(super) fn warn_of_cores(&mut self) -> Result<(), EngineError> {
+        let (asked, there) = (self.options.threads, machine::cores());
+        if !self.is_worker() || asked <= there {
+            return Ok(());
+        }
+        let message = format!(
+            "it is to use {}, and this machine gives it {there}: its nodes share them",
+            count(asked, "core")
+        );
+        self.emit(Event::Warning { message })
+    }
+
     /// A worker leaves when it has nothing to do, when it is asked to, or when its time is up.
     pub(super) fn check_time(&mut self) -> Result<(), EngineError> {
         let Some(role) = self.worker_role() else {
@@ -244,7 +280,7 @@ impl Coordinator<'_> {
             self.withdraw(&format!("nothing to run for {seconds}"))?;
         }
         if left.is_some_and(|left| left <= LAST_STOP) && !self.decide.interrupted() {
-            self.interrupt();
+            self.interrupt()?;
         }
         Ok(())
     }

@@ -318,6 +318,7 @@ impl<'a> Coordinator<'a> {
             host: self.is_shared().then(host_name),
         })?;
         self.warn_of_lost_journal()?;
+        self.warn_of_cores()?;
         if self.is_shared() {
             self.note()?;
             self.look_at_peers()?;
@@ -325,7 +326,7 @@ impl<'a> Coordinator<'a> {
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
-                self.interrupt();
+                self.interrupt()?;
             }
             self.check_time()?;
             if self.advance()? {
@@ -469,7 +470,8 @@ impl<'a> Coordinator<'a> {
         self.forced.contains(&node) || self.decide.must_run(node)
     }
 
-    fn interrupt(&mut self) {
+    fn interrupt(&mut self) -> Result<(), EngineError> {
+        let workers = self.workers_fate();
         if let Role::Coordinator = self.options.role
             && let Err(error) = journal::stop(self.store, &self.peers.crew)
         {
@@ -478,6 +480,10 @@ impl<'a> Coordinator<'a> {
         self.decide.interrupt();
         self.cancelled.store(true, Ordering::Relaxed);
         self.cancel.send_replace(true);
+        match workers {
+            Some(message) => self.emit(Event::Machines { message }),
+            None => Ok(()),
+        }
     }
 
     /// Ends running jobs, of which there are none unless the run itself failed, and the workers.

@@ -246,7 +246,7 @@ impl Coordinator<'_> {
         } else if !self.decide.interrupted() {
             let message = "another process has stopped the run".to_string();
             self.emit(Event::Warning { message })?;
-            self.interrupt();
+            self.interrupt()?;
         }
         Ok(())
     }
