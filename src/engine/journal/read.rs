@@ -30,8 +30,9 @@ pub struct LastRun {
     pub running: bool,
     /// By node id; without nodes that it has not reached.
     pub nodes: BTreeMap<String, NodeStatus>,
-    /// The last news of its workers and their places.
+    /// The last news of its workers and their places, and the last warning of a shared run.
     pub news: Option<String>,
+    is_shared: bool,
     /// How it ended, if it has.
     pub summary: Option<Summary>,
 }
@@ -83,6 +84,7 @@ fn latest_where(
         running: is_running(store.locks(), &folder)?,
         nodes: BTreeMap::new(),
         news: None,
+        is_shared: false,
         summary: None,
     };
     for entry in lines.values::<Entry>() {
@@ -138,7 +140,16 @@ impl LastRun {
                 self.summary = Some(summary);
                 None
             }
+            Event::RunStarted { host, .. } => {
+                self.is_shared = host.is_some();
+                None
+            }
             Event::Machines { message } => {
+                self.news = Some(message);
+                None
+            }
+            // A refusal of the scheduler, a worker that has died.
+            Event::Warning { message } if self.is_shared => {
                 self.news = Some(message);
                 None
             }

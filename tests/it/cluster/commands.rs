@@ -1,8 +1,14 @@
 //! Launch lines: a process of this machine, a detached one, and lines that fail.
 
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
 use ribflow::cluster::{ClusterError, CommandLauncher, LaunchSettings, NoticeKind, Programs};
 
+use super::runs::GRID;
 use super::stand_in::{Coordinator, Workplace, class, demand, pace};
+use crate::space::TestSpace;
 
 pub fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
     let settings = LaunchSettings {
@@ -69,6 +75,42 @@ fn a_launch_line_that_fails_is_a_refusal() {
     let mut missing = Coordinator::new(launcher(&place, "ribflow-none {worker}", 30.0), &place);
     let error = missing.until_error(&[demand(class("cpu", 1), 1)]);
     assert!(matches!(error, ClusterError::Program { .. }), "{error}");
+}
+
+/// A run that waits for a place says why, in another terminal, too.
+#[test]
+fn status_shows_the_refusal_that_a_run_waits_after() {
+    let space = TestSpace::new();
+    space.write("grid.yaml", GRID);
+    let launch = "sh -c 'echo no such queue >&2; exit 3' {worker}";
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "command",
+    ];
+    let mut run = space.command(&[&words[..], &["--launch", launch]].concat());
+    let log = fs::File::create(space.path("run.log")).unwrap();
+    let mut run = run.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+    let begun = Instant::now();
+    let status = loop {
+        let status = space.run(&["status", "grid.yaml", "--store", "store", "--json"]);
+        let status = status.expect(0).json();
+        let news = status["news"].as_str().unwrap_or_default();
+        if news.contains("no such queue") || begun.elapsed() > Duration::from_secs(60) {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let news = status["news"].as_str().unwrap_or_default();
+    assert!(
+        news.starts_with("the launch line failed (exit status: 3): no such queue"),
+        "{status}"
+    );
 }
 
 /// Accepted, and never seen: lost, and after three of them the run ends.
