@@ -2,14 +2,15 @@
 //!
 //! A training step frees and allocates the same large tensors for ever. Decommitted in between,
 //! every page of them would be mapped and cleared again: a fifth of a step's time. So what is free
-//! is only marked as such: the process keeps it until the system runs short of memory.
+//! is only marked as such: the process keeps it until the system runs short of memory. A server, which
+//! runs for weeks and seldom needs much, gives it back.
 //!
 //! Workers use huge pages. Other processes don't: a command that lasts milliseconds would spend most of
 //! them on finding and clearing a few pages of 2 MiB.
 //!
 //! The one place that talks to mimalloc; the binary makes it the global allocator.
 
-use std::ffi::OsString;
+use std::ffi::{OsString, c_long};
 
 use libmimalloc_sys::{mi_option_set_default, mi_option_t, mi_process_init};
 
@@ -22,9 +23,18 @@ const ALLOW_THP_VARIABLE: &str = "MIMALLOC_ALLOW_THP";
 
 /// Keeps freed memory for the next allocation. The user's `MIMALLOC_PURGE_DECOMMITS` comes first.
 pub fn keep_freed() {
+    set_purge_decommits(0);
+}
+
+/// Gives freed memory back to the system, as without [`keep_freed`].
+pub fn give_back_freed() {
+    set_purge_decommits(1);
+}
+
+fn set_purge_decommits(value: c_long) {
     if std::env::var_os("MIMALLOC_PURGE_DECOMMITS").is_none() {
         // SAFETY: called before there is another thread; the option exists in both versions.
-        unsafe { mi_option_set_default(PURGE_DECOMMITS, 0) };
+        unsafe { mi_option_set_default(PURGE_DECOMMITS, value) };
     }
 }
 

@@ -18,6 +18,7 @@ use super::failure::{Exit, Failure};
 use super::locations::{self, Locations};
 use super::stores;
 use crate::diag::secrets;
+use crate::memory;
 use crate::remote::serve::{Access, Limits, Server, TokenError, tokens};
 use crate::store::Store;
 
@@ -91,6 +92,7 @@ pub fn run(
     output: &mut dyn Write,
 ) -> Result<Exit, Failure> {
     let common = call.common;
+    memory::give_back_freed();
     let access = access(arguments)?;
     let store = store(common, &access)?;
     let limits = Limits {

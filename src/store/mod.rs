@@ -9,7 +9,7 @@
 //! blobs           objects incoming                                                 read-only files named by digest; bytes that arrive in pieces
 //! artifacts       artifact tensors tensorfile                                      what a port holds; tensor trees and .safetensors
 //! records         record records publish claims samples forget                     outcomes of keys: read, chosen, published, claimed, recomputed, forgotten
-//! record caches   recordindex receipt packed                                       derived files that make a run with nothing to do fast; their encoding
+//! caches          recordindex receipt packed recent                                derived files that make a run with nothing to do fast; their encoding; what a process remembers
 //! outside data    sources source_error imagefolder ignore walk statcache statindex trees  folders as digests; caches of file stamps
 //! environments    environments                                                     lock files and installed packages as tables
 //! derived work    derived_cache                                                    pixels, features and logits that can be recomputed
@@ -42,6 +42,7 @@ pub mod pins;
 mod prepare;
 mod publish;
 pub mod receipt;
+mod recent;
 pub mod record;
 mod recordindex;
 mod records;
@@ -77,6 +78,7 @@ pub use foreign::{BlobRequest, BlobSource, ForeignRecord, Signature};
 pub use incoming::Incoming;
 pub use layout::STORE_FORMAT;
 pub use locking_form::StoreUser;
+pub use recent::Recent;
 pub use record::{Accepted, Port, Record, StoredRecord};
 pub use recordindex::RecordIndex;
 pub use revocation_check::RevocationCheck;
@@ -84,6 +86,9 @@ pub use scratch::{FromStore, ScratchStore};
 pub use sources::{IdentifiedSource, ResolvedSource, SourceError};
 pub use statcache::StatCache;
 pub use withheld::{MarkingStore, References};
+
+/// Of this number of blobs, a process remembers that it has verified them: about 100 MB.
+const MOST_VERIFIED: usize = 1 << 20;
 
 /// An open store. Cheap to open; many threads and many processes may use it at once.
 #[derive(Debug)]
@@ -97,7 +102,7 @@ pub struct Store {
     /// This process's folder under `tmp/`, created on the first write.
     session: Mutex<Option<session::Session>>,
     /// Blobs that this process has verified, with their stamps at that time.
-    verified: Mutex<HashMap<Digest, Stamp>>,
+    verified: Mutex<Recent<Digest, Stamp>>,
     /// Pieces of the derived cache likewise, by path.
     pieces: Mutex<HashMap<PathBuf, Stamp>>,
     /// Lists of images that must not be shared, as far as they were read.
@@ -140,7 +145,7 @@ impl Store {
             id: description.id,
             below: Mutex::default(),
             session: Mutex::default(),
-            verified: Mutex::default(),
+            verified: Mutex::new(Recent::new(MOST_VERIFIED)),
             pieces: Mutex::default(),
             listed: Mutex::default(),
             local: OnceLock::new(),

@@ -289,8 +289,8 @@ impl Store {
     }
 
     fn known_good(&self, digest: &Digest) -> Option<Stamp> {
-        let verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
-        verified.get(digest).copied()
+        let mut verified = self.verified.lock().unwrap_or_else(|map| map.into_inner());
+        verified.get(digest)
     }
 
     pub(super) fn remember(&self, digest: &Digest, stamp: Stamp) {

@@ -22,6 +22,8 @@ use super::Limits;
 pub struct Listening {
     listener: TcpListener,
     permits: Arc<Semaphore>,
+    /// The number of permits.
+    connections: usize,
     patience: Duration,
     slowest: u64,
     open: Vec<Weak<State>>,
@@ -35,6 +37,7 @@ impl Listening {
         Self {
             listener,
             permits: Arc::new(Semaphore::new(limits.connections)),
+            connections: limits.connections,
             patience: limits.patience,
             slowest: limits.slowest,
             open: Vec::new(),
@@ -60,8 +63,20 @@ impl Listening {
         }
     }
 
-    fn evict(&mut self) {
+    /// Notes a connection. Those that were closed are forgotten once they outnumber the permits.
+    fn note(&mut self, connection: &Connection) {
+        if self.open.len() >= self.connections.saturating_mul(2) {
+            self.forget_closed();
+        }
+        self.open.push(Arc::downgrade(&connection.0));
+    }
+
+    fn forget_closed(&mut self) {
         self.open.retain(|state| state.strong_count() > 0);
+    }
+
+    fn evict(&mut self) {
+        self.forget_closed();
         let open = self.open.iter().filter_map(Weak::upgrade).map(Connection);
         let waiting = open.filter_map(|one| Some((one.deadline(Duration::ZERO)?, one)));
         if let Some((_, oldest)) = waiting.min_by_key(|(since, _)| *since) {
@@ -83,7 +98,7 @@ impl Listener for Listening {
                     let permit = self.permit().await;
                     let pace = Pace::new(self.patience, self.slowest);
                     let guarded = Guarded::new(stream, pace, permit);
-                    self.open.push(Arc::downgrade(&guarded.connection.0));
+                    self.note(&guarded.connection);
                     return (guarded, address);
                 }
                 Err(error) => {
@@ -320,6 +335,23 @@ impl AsyncWrite for Guarded {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn closed_connections_are_forgotten() {
+        let limits = Limits {
+            connections: 4,
+            ..Limits::default()
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut listening = Listening::new(listener, &limits);
+        for count in 0..100 {
+            let client = TcpStream::connect(address).await.unwrap();
+            let (guarded, _) = listening.accept().await;
+            assert!(listening.open.len() <= 8, "{count}");
+            drop((guarded, client));
+        }
+    }
 
     #[test]
     fn a_client_below_the_minimum_rate_is_dropped() {

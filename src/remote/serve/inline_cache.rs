@@ -1,16 +1,22 @@
 //! Records with withheld content inline: a cache for `Store::may_share`, for records that are
 //! requested often.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use super::MOST_REMEMBERED;
 use crate::digest::Digest;
-use crate::store::{Record, Store};
+use crate::store::{Recent, Record, Store};
 
 /// The inline artifacts of the records that were read.
-#[derive(Debug, Default)]
-pub struct InlineCache(Mutex<HashMap<Digest, Arc<[Digest]>>>);
+#[derive(Debug)]
+pub struct InlineCache(Mutex<Recent<Digest, Arc<[Digest]>>>);
+
+impl Default for InlineCache {
+    fn default() -> Self {
+        Self(Mutex::new(Recent::new(MOST_REMEMBERED)))
+    }
+}
 
 impl InlineCache {
     /// Whether the record `digest`, whose bytes `read` returns, may be shared.
@@ -33,7 +39,7 @@ impl InlineCache {
     ) -> io::Result<Arc<[Digest]>> {
         let lock = || self.0.lock().unwrap_or_else(|held| held.into_inner());
         if let Some(known) = lock().get(digest) {
-            return Ok(known.clone());
+            return Ok(known);
         }
         let Some(bytes) = read()? else {
             return Ok(Arc::new([]));

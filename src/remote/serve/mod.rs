@@ -17,7 +17,6 @@ mod target;
 mod trials;
 mod upload;
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -30,7 +29,7 @@ use tokio::sync::oneshot;
 use self::connection::{Connection, Listening};
 use crate::digest::Digest;
 use crate::fsx::{Beneath, Stamp};
-use crate::store::Store;
+use crate::store::{Recent, Store};
 
 pub use access::{Access, TokenError, tokens};
 
@@ -61,6 +60,9 @@ impl Default for Limits {
     }
 }
 
+/// The number of blobs or records of which a server remembers something.
+const MOST_REMEMBERED: usize = 1 << 18;
+
 /// The state that all request handlers share.
 struct Shared {
     store: Arc<Store>,
@@ -69,7 +71,7 @@ struct Shared {
     access: Access,
     limits: Limits,
     /// Compressed blobs that were verified, with their stamps at that time.
-    compressed: Mutex<HashMap<Digest, Stamp>>,
+    compressed: Mutex<Recent<Digest, Stamp>>,
     trials: trials::Trials,
     inline: inline_cache::InlineCache,
 }
@@ -99,7 +101,7 @@ impl Server {
                 below,
                 access,
                 limits,
-                compressed: Mutex::default(),
+                compressed: Mutex::new(Recent::new(MOST_REMEMBERED)),
                 trials: trials::Trials::default(),
                 inline: inline_cache::InlineCache::default(),
             }),

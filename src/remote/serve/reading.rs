@@ -233,24 +233,19 @@ impl Shared {
             return Ok(false);
         };
         let stamp = Stamp::of(&file.metadata()?);
-        let known = |compressed: &std::sync::Mutex<std::collections::HashMap<_, _>>| {
-            let known = compressed.lock().unwrap_or_else(|held| held.into_inner());
-            known.get(digest) == Some(&stamp)
+        let known = || {
+            self.compressed
+                .lock()
+                .unwrap_or_else(|held| held.into_inner())
         };
-        if known(&self.compressed) {
+        if known().get(digest) == Some(stamp) {
             return Ok(true);
         }
         let most = self.limits.blob.saturating_add(1);
         let mut plain = zstd::stream::read::Decoder::new(file)?.take(most);
         let whole = fsx::hash_reader(&mut plain).is_ok_and(|(found, _)| found == *digest);
         match whole {
-            true => {
-                let mut known = self
-                    .compressed
-                    .lock()
-                    .unwrap_or_else(|held| held.into_inner());
-                known.insert(*digest, stamp);
-            }
+            true => known().insert(*digest, stamp),
             false => tracing::warn!("not served because it is damaged: {name}"),
         }
         Ok(whole)

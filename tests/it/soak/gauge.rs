@@ -3,6 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A run stays while a killed process still counts as one that writes, for a minute, and until it has not
+/// been active for a few seconds. Collections are seconds apart.
+const OLD: Duration = Duration::from_secs(90);
 
 /// What is measured, and by how much it may vary without growing.
 struct Gauge {
@@ -36,8 +41,12 @@ impl Gauges {
         });
     }
 
-    /// Temporary files, claims and, where results come and go, runs and bytes of a store. Records do not
+    /// Temporary files, claims and, where results come and go, old runs and bytes of a store. Records do not
     /// count: each execution leaves one.
+    ///
+    /// Of runs, only old ones count. A collection leaves those of the last minute, and how many these are
+    /// depends on the speed of the machine: from 100 to 250 for a lab. Of older ones, the newest of a
+    /// workflow stays, and a few more between two collections.
     pub fn store(&mut self, name: &str, store: &Path, is_steady: bool) {
         for (folder, slack) in [("tmp", 60), ("claims", 40)] {
             let path = store.join(folder);
@@ -47,8 +56,8 @@ impl Gauges {
         }
         if is_steady {
             let path = store.join("runs");
-            self.add(format!("{name}: runs"), 100, move || {
-                Some(below(&path, false))
+            self.add(format!("{name}: old runs"), 10, move || {
+                Some(old_runs(&path))
             });
             let path = store.to_path_buf();
             self.add(format!("{name}: KiB"), 1 << 10, move || {
@@ -141,6 +150,17 @@ fn below(folder: &Path, everything: bool) -> u64 {
         }
     });
     counts.sum()
+}
+
+/// How many folders of runs have a journal that was last written longer ago than [`OLD`].
+fn old_runs(runs: &Path) -> u64 {
+    let entries = fs::read_dir(runs).into_iter().flatten().flatten();
+    let written = entries.filter_map(|run| {
+        let journal = fs::metadata(run.path().join("journal.jsonl"));
+        journal.or_else(|_| run.metadata()).ok()?.modified().ok()
+    });
+    let is_old = |written: &SystemTime| written.elapsed().is_ok_and(|age| age > OLD);
+    written.filter(is_old).count() as u64
 }
 
 fn kibibytes(folder: &Path) -> u64 {
