@@ -18,7 +18,7 @@ use super::call::{self, Call};
 use super::failure::{Exit, Failure};
 use super::invocation;
 use super::load;
-use super::locations::StoreLocation;
+use super::locations::{self, StoreLocation};
 use super::run;
 use super::sharing;
 use super::stores;
@@ -84,6 +84,9 @@ pub struct JoinArguments {
     pub trust_users: Vec<String>,
 }
 
+/// The interval between two looks for a run.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// Stands for the newest run.
 pub const LATEST: &str = "latest";
 
@@ -98,9 +101,16 @@ pub fn run(
         Failure::usage("command-line", "`--join` needs the store of the run")
             .hint("add `--store DIR`, or set RIBFLOW_STORE")
     })?;
-    let store = Arc::new(stores::open_store(&StoreLocation::named(root))?);
+    let place = StoreLocation::named(root);
+    if !place.exists() && !place.is_other() {
+        let message = format!("there is no store at {}", locations::shown(&place.root));
+        return Err(
+            Failure::usage("no-store", message).hint("`--store` names the store of the run")
+        );
+    }
+    let store = Arc::new(stores::open_store(&place)?);
     let run = match arguments.join.as_deref() {
-        None | Some(LATEST) => latest(&store)?,
+        None | Some(LATEST) => latest(&store, arguments.idle, common.quiet)?,
         Some(run) => run.to_string(),
     };
     let run = run.as_str();
@@ -200,13 +210,27 @@ pub fn run(
     })
 }
 
-/// The newest run that has left a plan.
-fn latest(store: &Store) -> Result<String, Failure> {
-    let found = engine::join::latest(store);
-    found.ok_or_else(|| {
-        Failure::failed("no run in this store has left a plan for workers")
-            .hint("a run leaves it after a second, and at once with `run --executor joined`")
-    })
+/// The newest run that has left a plan and goes on. Waits for one, as long as for a node.
+fn latest(store: &Store, idle: Age, is_quiet: bool) -> Result<String, Failure> {
+    let begun = Instant::now();
+    let mut is_said = is_quiet;
+    loop {
+        if let Some(run) = engine::join::latest(store) {
+            return Ok(run);
+        }
+        if begun.elapsed() >= Duration::from_secs(idle.0) {
+            return Err(Failure::failed("no run in this store waits for workers")
+                .hint("a run leaves its plan after a second, and at once with `run --executor joined`"));
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            // Failing to print a note must not stop the worker.
+            let _ = writeln!(
+                streams::stderr(),
+                "no run in this store waits for workers: this one waits for a run"
+            );
+        }
+        std::thread::sleep(LOOK);
+    }
 }
 
 /// Refuses plans of other users: a worker runs their commands with this user's rights.

@@ -628,9 +628,8 @@ stages:
 fn a_worker_refuses_runs_of_others_and_of_other_builds() {
     let crew = Crew::new(GRID);
     let run = crew.coordinator(&[]);
-    let plan = crew
-        .space
-        .path(&format!("store/runs/{}/join.json", crew.plans()[0]));
+    let id = crew.plans().remove(0);
+    let plan = crew.space.path(&format!("store/runs/{id}/join.json"));
     if is_root() {
         chown(&plan, Some(64_003), None).unwrap();
         let words = ["worker", "--store", "store", "--join", "--idle", "1s"];
@@ -660,6 +659,7 @@ fn a_worker_refuses_runs_of_others_and_of_other_builds() {
             "--store",
             "store",
             "--join",
+            &id,
             "--name",
             "w",
             "--trust-user",
@@ -679,6 +679,7 @@ fn a_worker_refuses_runs_of_others_and_of_other_builds() {
             "--store",
             "store",
             "--join",
+            &id,
             "--trust-user",
             "64003",
         ])
@@ -808,6 +809,115 @@ fn a_worker_stays_with_the_data_that_it_has() {
     assert_eq!(read.len(), 5, "{ran}");
 }
 
+/// Forty nodes that take no time, and one that reads them all.
+const SHORT: &str = r#"
+ribflow: 1
+name: grid
+axes: { i: [NUMBERS] }
+stages:
+  part:
+    each: [i]
+    use: command
+    with: { run: "echo ${i} > out/x", outputs: [x] }
+  copy:
+    each: [i]
+    use: command
+    needs: { x: part }
+    with: { run: "cat x/x > out/x", outputs: [x] }
+"#;
+
+#[test]
+fn what_workers_have_run_counts_as_run_and_not_as_reused() {
+    let numbers: Vec<String> = (0..40).map(|number| number.to_string()).collect();
+    let crew = Crew::new(&SHORT.replace("NUMBERS", &numbers.join(", ")));
+    let out = fs::File::create(crew.space.path("events")).unwrap();
+    let mut command = crew.command(&[&WAITING, &["--json"][..]].concat());
+    let mut run = crew.spawn(command.stdout(out), "run.log");
+    crew.until("plan", || !crew.plans().is_empty());
+    let mut workers: Vec<Member> = (1..=3)
+        .map(|index| crew.worker(&format!("w{index}"), &[]))
+        .collect();
+    assert_eq!(run.end(), Some(0));
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    let events = crew.space.read("events");
+    let summary: Value = serde_json::from_str(events.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&summary["ran"], &summary["reused"]),
+        (&Value::from(80), &Value::from(0))
+    );
+}
+
+#[test]
+fn a_worker_joins_no_run_that_has_ended_and_waits_for_one() {
+    let crew = Crew::new(GRID);
+    let mut run = crew.coordinator(&[]);
+    let mut worker = crew.worker("first", &[]);
+    assert_eq!((run.end(), worker.end()), (Some(0), Some(0)));
+    // The run has ended: there is nothing to join.
+    let mut late = crew.worker("late", &["--idle", "1s"]);
+    assert_eq!(late.end(), Some(1));
+    let log = crew.space.read("late.log");
+    assert!(
+        log.contains("no run in this store waits for workers"),
+        "{log}"
+    );
+    // One that is there before its run takes it.
+    let mut early = crew.worker("early", &["--idle", "60s"]);
+    crew.until("notice", || {
+        crew.space.read("early.log").contains("waits for a run")
+    });
+    let again = crew.space.read("grid.yaml").replace("-${i}", "+${i}");
+    crew.space.write("grid.yaml", again);
+    let mut run = crew.waiting("again.log", &[]);
+    assert_eq!((run.end(), early.end()), (Some(0), Some(0)));
+    // A store that is not there is not made.
+    let words = ["worker", "--join", "--store", "stroe"];
+    let refused = crew.space.run(&words).expect(2);
+    assert!(refused.stderr.contains("there is no store at"), "{refused}");
+    assert!(!crew.space.path("stroe").exists());
+}
+
+#[test]
+fn a_run_that_its_workers_have_left_says_how_to_start_one() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 30"));
+    let mut run = crew.coordinator(&[]);
+    let invitations = || {
+        crew.space
+            .read("run.log")
+            .matches("waiting for workers: ")
+            .count()
+    };
+    crew.until("invitation", || invitations() == 1);
+    let mut worker = crew.worker("w", &[]);
+    crew.until("start", || !crew.space.read("home/ran").is_empty());
+    worker.signal(Signal::TERM);
+    worker.end();
+    crew.until("second invitation", || invitations() == 2);
+    run.signal(Signal::INT);
+    assert_eq!(run.end(), Some(130));
+}
+
+#[test]
+fn a_run_that_can_not_start_leaves_no_plan() {
+    let crew = Crew::new(&GRID.replace("run:", "shell: sh, run:"));
+    let words = [
+        "run",
+        "grid.yaml",
+        "--store",
+        "store",
+        "--executor",
+        "slurm",
+    ];
+    let mut command = crew.command(&words);
+    // There is no Slurm here.
+    command.env("PATH", crew.space.path("home"));
+    let mut run = crew.spawn(&mut command, "run.log");
+    assert_eq!(run.end(), Some(1), "{}", crew.space.read("run.log"));
+    assert!(crew.plans().is_empty());
+}
+
 #[test]
 fn a_node_or_a_user_that_is_not_there_is_refused() {
     let crew = Crew::new(GRID);
@@ -824,7 +934,7 @@ fn a_node_or_a_user_that_is_not_there_is_refused() {
         let plan = crew.plans().remove(0);
         let folder = crew.space.path(&format!("store/runs/{plan}"));
         chown(folder.join("join.json"), Some(64003), None).unwrap();
-        let user = refused(&["--trust-user", "nobody-of-this-name"]);
+        let user = refused(&[&plan, "--trust-user", "nobody-of-this-name"]);
         assert!(user.contains("is not a user of this machine"), "{user}");
     }
 }

@@ -219,6 +219,7 @@ impl Coordinator<'_> {
         };
         let SharedFailure { message, log } = failure;
         self.failures.insert(node, Failure { message, log });
+        self.peers.failed_there.insert(node);
         self.decide.failed_elsewhere(node);
         true
     }
@@ -356,6 +357,35 @@ impl Coordinator<'_> {
                 tracing::warn!("no worker can join this run: its plan can't be written: {error}");
                 Ok(())
             }
+        }
+    }
+
+    /// Removes the plan of a run that has ended with an error before any worker joined it.
+    pub(super) fn take_back_plan(&self) {
+        if !self.is_worker()
+            && self.peers.workers.is_empty()
+            && self.peers.crew == self.journal.id()
+            && self.journal.lost().is_none()
+        {
+            join::take_back_plan(self.journal.folder());
+        }
+    }
+
+    /// Says how to start a worker, once the last one is gone.
+    pub(super) fn invite_again(&mut self) -> Result<(), EngineError> {
+        let mut workers = self.peers.workers.values();
+        let is_deserted = !workers.any(|worker| worker.presence == Presence::Here)
+            && self.peers.workers.len() > self.peers.invited;
+        let waits = matches!(self.options.role, Role::Coordinator)
+            && self.options.places.is_none()
+            && !self.decide.has_withdrawn()
+            && self.decide.any_held();
+        match is_deserted && waits {
+            true => {
+                self.peers.invited = self.peers.workers.len();
+                self.invite()
+            }
+            false => Ok(()),
         }
     }
 

@@ -125,6 +125,9 @@ pub async fn run(
     let mut coordinator = Coordinator::new(graph, &store, registry, options, events)?;
     let ended = coordinator.drive(interrupt).await;
     coordinator.end_jobs().await;
+    if ended.is_err() {
+        coordinator.take_back_plan();
+    }
     ended?;
     coordinator.result(started)
 }
@@ -408,7 +411,9 @@ impl<'a> Coordinator<'a> {
             match self.store.taking() {
                 Ok(taking) => self.taking = Some(taking),
                 // A file system without locks: there are no claims and no cleaning on it.
-                Err(StoreError::Io { source, .. }) => self.journal.give_up(&source),
+                Err(StoreError::Io { path, source }) => {
+                    self.journal.give_up_early(&path, source)?
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -454,7 +459,11 @@ impl<'a> Coordinator<'a> {
         match found {
             KeyState::Record(record) => {
                 self.set_record(node, record)?;
-                self.decide.keyed(node, key, Keyed::Found);
+                let keyed = match self.was_made_for_this_run(node, &key) {
+                    true => Keyed::RanElsewhere,
+                    false => Keyed::Found,
+                };
+                self.decide.keyed(node, key, keyed);
             }
             KeyState::Nothing(recipe) => {
                 self.recipes.insert(node, (key, Arc::new(recipe)));
@@ -499,7 +508,7 @@ impl<'a> Coordinator<'a> {
 
     fn result(mut self, started: Instant) -> Result<RunResult, EngineError> {
         self.withhold_rest()?;
-        let counts = self.decide.counts();
+        let counts = self.counts();
         let all_reused = counts.reused == self.graph.dag.node_count();
         let inputs = match self.options.collect_inputs && all_reused {
             true => self.keys.run_inputs(self.store),

@@ -64,6 +64,9 @@ impl Coordinator<'_> {
                 let Some(node) = self.note_peer_key(&id) else {
                     return Ok(());
                 };
+                if !is_earlier {
+                    self.peers.finished.insert(node, (key, wall_s));
+                }
                 self.peers.busy.remove(&node);
                 self.peer_finished(node, key, wall_s)
             }
@@ -88,6 +91,7 @@ impl Coordinator<'_> {
                     return Ok(());
                 };
                 self.peers.busy.remove(&node);
+                self.peers.failed_there.insert(node);
                 self.peer_failed(node, Failure { message, log });
                 Ok(())
             }

@@ -10,6 +10,7 @@ use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure, RunOptions};
 use crate::cluster::Presence;
+use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::State;
 use crate::engine::event::Event;
@@ -48,6 +49,12 @@ pub(super) struct Peers {
     pub left: HashSet<NodeIndex>,
     /// Nodes whose keys a peer has noted.
     pub noted: HashSet<NodeIndex>,
+    /// Nodes that a worker has run for this run while this process took part, with the key and the seconds.
+    pub finished: HashMap<NodeIndex, (Digest, f64)>,
+    /// Nodes that have failed in another process.
+    pub failed_there: HashSet<NodeIndex>,
+    /// The number of workers that had joined when this process last said how to start one.
+    pub invited: usize,
     /// Nodes that failed elsewhere and have no key here yet.
     pub failed: HashMap<NodeIndex, Failure>,
     /// What this worker lacks, as reported.
@@ -118,6 +125,9 @@ impl Peers {
             busy: HashMap::new(),
             left: HashSet::new(),
             noted: HashSet::new(),
+            finished: HashMap::new(),
+            failed_there: HashSet::new(),
+            invited: 0,
             failed: HashMap::new(),
             lacking: HashSet::new(),
             worked: Instant::now(),
@@ -140,6 +150,22 @@ impl Peers {
     /// When to look again.
     pub fn next_look(&self) -> Instant {
         self.looked + self.pause
+    }
+
+    /// Takes only the ends of nodes into account that the others have noted since the last look.
+    pub fn look_for_ends(&mut self) {
+        for Noted { what, .. } in self.follower.look() {
+            if let Event::NodeFinished { id, key, wall_s } = what
+                && let Some(node) = self.node(&id)
+            {
+                self.finished.insert(node, (key, wall_s));
+            }
+        }
+    }
+
+    /// Whether a worker of this run has made, or is making, the record of `key` for `node`.
+    pub fn has_made(&self, node: NodeIndex, key: &Digest) -> bool {
+        self.runs(node) || matches!(self.finished.get(&node), Some((made, _)) if made == key)
     }
 
     /// Whether a peer is known to run the node.
@@ -211,6 +237,7 @@ impl Coordinator<'_> {
             self.check_held()?;
         }
         self.look_for_deaths()?;
+        self.invite_again()?;
         self.peers.adapt_pause(shared, is_busy);
         Ok(())
     }

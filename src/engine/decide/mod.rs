@@ -102,6 +102,8 @@ pub enum Step {
 pub enum Keyed {
     /// It has a record.
     Found,
+    /// Another process of this run has made its record.
+    RanElsewhere,
     /// It must run.
     ToRun(Demand),
 }
@@ -326,6 +328,7 @@ impl Decide {
         let first = *self.by_key.entry(key).or_insert(node);
         let demand = match keyed {
             Keyed::Found => return self.set(node, State::Done { ran: false }),
+            Keyed::RanElsewhere => return self.set(node, State::Done { ran: true }),
             Keyed::ToRun(demand) => demand,
         };
         self.entry(node).demand = demand;
@@ -371,8 +374,11 @@ impl Decide {
         self.set(node, State::Done { ran: false });
     }
 
-    /// Another process of this run has made the record of a node that has not started here.
+    /// Another process of this run has made the record of a node that has not executed here.
     pub fn ran_elsewhere(&mut self, node: NodeIndex) {
+        if std::mem::take(&mut self.entry(node).started) {
+            self.started -= 1;
+        }
         self.set(node, State::Done { ran: true });
     }
 

@@ -12,7 +12,7 @@ pub use class::place_class;
 pub use plan::{
     Invitation, JoinPlan, PLAN_FILE, PlanError, PlannedSource, is_worker_name, latest, read_plan,
 };
-pub(super) use plan::{leave_plan, resumable};
+pub(super) use plan::{leave_plan, resumable, take_back_plan};
 
 use std::fmt;
 use std::path::PathBuf;

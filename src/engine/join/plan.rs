@@ -159,15 +159,22 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<JoinPlan, PlanError> {
     serde_json::from_value(value).map_err(|why| damaged(why.to_string()))
 }
 
-/// The newest run that has left a plan and has not been stopped.
+/// The newest run that has left a plan, has not been stopped, and goes on: a process of it lives, or its
+/// first process did not note its end.
 pub fn latest(store: &Store) -> Option<String> {
     let folders = journal::folders(store);
     let mut newest = folders.iter().rev();
     newest.find_map(|folder| {
         let run = folder.file_name()?.to_str()?;
-        let is_open = folder.join(PLAN_FILE).is_file() && !journal::is_stopped(store, run);
+        let is_open = folder.join(PLAN_FILE).is_file()
+            && !journal::is_stopped(store, run)
+            && goes_on(store, folder).unwrap_or(false);
         is_open.then(|| run.to_string())
     })
+}
+
+fn goes_on(store: &Store, folder: &Path) -> Result<bool, EngineError> {
+    Ok(!journal::has_ended(folder) || journal::is_running(store.locks(), folder)?)
 }
 
 /// Writes the plan of a run into its folder.
@@ -192,6 +199,11 @@ pub fn leave_plan(
     fsx::replace(&folder.join(PLAN_FILE), scratch.path(), fsx::SHARED, &bytes)
 }
 
+/// Removes the plan of the run in `folder`, if there is one and it can be removed.
+pub fn take_back_plan(folder: &Path) {
+    let _ = calls::remove_file(folder.join(PLAN_FILE));
+}
+
 /// The run whose workers serve another run with the same plan: the newest one that has a living
 /// process, or whose first process did not end by itself, so that workers may be about to join it.
 pub fn resumable(
@@ -210,10 +222,7 @@ pub fn resumable(
             }
             Err(_) => false,
         };
-        if is_same
-            && !journal::has_failures(&folder)
-            && (!journal::has_ended(&folder) || journal::is_running(store.locks(), &folder)?)
-        {
+        if is_same && !journal::has_failures(&folder) && goes_on(store, &folder)? {
             journal::go_on(store, run)?;
             return Ok(Some(run.to_string()));
         }

@@ -90,7 +90,8 @@ impl Journal {
             id: id.to_string(),
             workflow: WorkflowIdentity::of(graph, store),
             locks: store.locks().clone(),
-            is_open: false,
+            // Others follow it.
+            is_open: true,
             kept: JournalSink::Nothing(String::new()),
         };
         let files = fsx::make_folders(&workers)
@@ -138,7 +139,7 @@ impl Journal {
     }
 
     /// Stops recording. Removes what was begun, as far as possible.
-    pub fn give_up(&mut self, why: &io::Error) {
+    fn give_up(&mut self, why: &io::Error) {
         self.kept = JournalSink::Nothing(why.to_string());
         let _ = fsx::remove_tree(&self.folder);
     }
@@ -249,19 +250,22 @@ impl Journal {
         self.folder.join(LOGS).join("workers.txt")
     }
 
-    /// Gives up a journal that can't be written any more, as long as nothing has run and nobody has
-    /// joined: a run that reuses everything needs none.
     fn check(&mut self, file: &str, result: io::Result<()>) -> Result<(), EngineError> {
         match result {
-            Err(error) if !self.has_started() && !self.is_open => {
-                self.give_up(&error);
-                Ok(())
-            }
-            result => result.map_err(|source| EngineError::Journal {
-                path: self.folder.join(file),
-                source,
-            }),
+            Err(error) => self.give_up_early(&self.folder.join(file), error),
+            Ok(()) => Ok(()),
         }
+    }
+
+    /// Gives up the journal because `path` in the store can't be used, as long as nothing has run and
+    /// nobody has joined: a run that reuses everything needs none. Later it is an error.
+    pub fn give_up_early(&mut self, path: &Path, source: io::Error) -> Result<(), EngineError> {
+        if self.has_started() || self.is_open {
+            let path = path.to_path_buf();
+            return Err(EngineError::Journal { path, source });
+        }
+        self.give_up(&source);
+        Ok(())
     }
 }
 
