@@ -11,10 +11,19 @@ use super::stand_in::{Coordinator, Workplace, class, demand, pace};
 use crate::space::TestSpace;
 
 pub fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
+    launcher_that_notices(place, launch, join, 600.0)
+}
+
+fn launcher_that_notices(
+    place: &Workplace,
+    launch: &str,
+    join: f64,
+    notice: f64,
+) -> CommandLauncher {
     let settings = LaunchSettings {
         launch: launch.to_string(),
         join,
-        notice: 0.2,
+        notice,
         mem: None,
         time: Some(3600),
         limits: pace().limits,
@@ -132,7 +141,8 @@ fn launched_workers_that_never_join_end_the_launching() {
 fn a_launch_line_that_starts_nothing_is_reported_once() {
     let place = Workplace::new("serve");
     let line = "sh -c 'echo usage: launch QUEUE; echo see the manual' {worker}";
-    let mut coordinator = Coordinator::new(launcher(&place, line, 60.0), &place);
+    let launcher = launcher_that_notices(&place, line, 60.0, 0.2);
+    let mut coordinator = Coordinator::new(launcher, &place);
     let demands = [demand(class("cpu", 1), 2)];
     coordinator.until(&demands, |it| !it.said(NoticeKind::Waiting).is_empty());
     coordinator.go_on(&demands, 1);
