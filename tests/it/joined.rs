@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use ribflow::digest::check;
+use ribflow::fsx::lease::LASTS_VARIABLE;
 use ribflow::store::Store;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -335,6 +336,15 @@ fn a_resumed_coordinator_shows_what_goes_on_and_nothing_that_ended_before() {
     let dead = crew.worker("dead", &[]);
     let runs_second = || crew.space.read("home/ran").contains("second");
     crew.until("node of the second stage", runs_second);
+    // The result of the last one may still be on its way into the store.
+    let done = || {
+        crew.space
+            .read("run.log")
+            .matches("done     first[")
+            .count()
+            == 6
+    };
+    crew.until("end of the first stage", done);
     dead.signal(Signal::KILL);
     drop(dead);
     let mut worker = crew.worker("w", &[]);
@@ -897,6 +907,45 @@ fn a_run_that_its_workers_have_left_says_how_to_start_one() {
     crew.until("second invitation", || invitations() == 2);
     run.signal(Signal::INT);
     assert_eq!(run.end(), Some(130));
+}
+
+#[test]
+fn a_worker_that_was_suspended_for_longer_than_its_locks_is_there_again() {
+    let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
+    let lasts = |mut command: Command| {
+        command
+            .env("RIBFLOW_CLAIMS", "lease")
+            .env(LASTS_VARIABLE, "2");
+        command
+    };
+    let mut run = crew.spawn(&mut lasts(crew.command(&WAITING)), "run.log");
+    crew.until("plan", || !crew.plans().is_empty());
+    let words = [
+        "worker",
+        "--store",
+        "store",
+        "--join",
+        "--threads",
+        "1",
+        "--name",
+        "w",
+    ];
+    let mut worker = crew.spawn(&mut lasts(crew.command(&words)), "w.log");
+    crew.until("start", || !crew.space.read("home/ran").is_empty());
+    worker.signal(Signal::STOP);
+    crew.until("notice", || {
+        crew.space.read("run.log").contains("worker w died")
+    });
+    worker.signal(Signal::CONT);
+    let state = || {
+        let status = ["status", "grid.yaml", "--store", "store", "--json"];
+        let status = crew.space.run(&status).json();
+        status["workers"][0]["state"].clone()
+    };
+    crew.until("return", || state() == "here");
+    assert_eq!((run.end(), worker.end()), (Some(0), Some(0)));
+    assert_eq!(state(), "gone");
+    crew.is_complete();
 }
 
 #[test]

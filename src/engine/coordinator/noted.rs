@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure};
+use crate::cluster::Presence;
 use crate::digest::Digest;
 use crate::engine::EngineError;
 use crate::engine::decide::State;
@@ -25,6 +26,10 @@ impl Coordinator<'_> {
             let is_start = matches!(what, Event::NodeStarted { .. });
             let state = self.peers.workers.entry(name.clone()).or_default();
             state.claimed |= is_start;
+            // What was found dead and notes something was only suspended.
+            if state.presence == Presence::Lost {
+                state.presence = Presence::Here;
+            }
             if let Event::RunStarted { host, .. } = &what {
                 state.is_near = *host == Some(host_name());
             }

@@ -33,8 +33,10 @@ struct Followed {
     read: u64,
     /// Whether its first line, the header, has been read.
     begun: bool,
-    /// Its process has noted its end, or was found dead.
+    /// Its process has noted its end.
     ended: bool,
+    /// Its process was found dead, and has noted nothing since.
+    dead: bool,
 }
 
 /// What another process has noted.
@@ -58,9 +60,10 @@ impl Follower {
         }
     }
 
-    /// The number of processes that are not known to have ended.
+    /// The number of processes that are not known to have ended or died.
     pub fn living(&self) -> usize {
-        self.followed.values().filter(|one| !one.ended).count()
+        let all = self.followed.values();
+        all.filter(|one| !one.ended && !one.dead).count()
     }
 
     /// What the others have noted since the last call, each in its order. A journal that can't be
@@ -86,6 +89,8 @@ impl Follower {
             let rest = followed.rest(&folder.join(JOURNAL), most);
             for what in rest.unwrap_or_default() {
                 followed.ended |= matches!(what, Event::Summary(_));
+                // It was only suspended for longer than its locks last.
+                followed.dead = false;
                 noted.push(Noted {
                     worker: worker.clone(),
                     what,
@@ -97,11 +102,12 @@ impl Follower {
         noted
     }
 
-    /// Whether a process has died: it has ended and has not noted so. Then it is not followed any more.
+    /// Whether a process has died: it has ended and has not noted so. It counts as dead until it notes
+    /// something.
     pub fn has_died(&mut self, worker: Option<&str>) -> bool {
         let dead = self.is_dead(worker);
         if let Some(followed) = self.followed.get_mut(&self.folder_of(worker)) {
-            followed.ended |= dead;
+            followed.dead |= dead;
         }
         dead
     }
@@ -111,7 +117,7 @@ impl Follower {
         let folder = self.folder_of(worker);
         let followed = self.followed.get(&folder);
         // What can't be determined counts as alive.
-        followed.is_some_and(|followed| !followed.ended && followed.begun)
+        followed.is_some_and(|followed| !followed.ended && !followed.dead && followed.begun)
             && matches!(is_alive(&self.locks, &folder), Ok(false))
     }
 

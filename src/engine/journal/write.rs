@@ -48,7 +48,8 @@ enum JournalSink {
 struct Files {
     events: BufWriter<File>,
     recipes: Option<BufWriter<File>>,
-    _lock: HeldLock,
+    /// `None`: it was lost, and is not held again yet.
+    lock: Option<HeldLock>,
 }
 
 /// An [`Entry`](super::Entry) by reference, for writing.
@@ -134,7 +135,7 @@ impl Journal {
         Ok(Files {
             events,
             recipes: None,
-            _lock: lock,
+            lock: Some(lock),
         })
     }
 
@@ -196,6 +197,13 @@ impl Journal {
         let JournalSink::Files(files) = &mut self.kept else {
             return Ok(());
         };
+        if !files.lock.as_ref().is_some_and(HeldLock::is_held) {
+            // Others took a process that was suspended for long for dead. What is left of the old lock goes
+            // first: a process does not take what it holds.
+            files.lock = None;
+            let lock = self.locks.try_acquire(&self.folder.join(LOCK));
+            files.lock = lock.ok().flatten();
+        }
         let mut flushed = files.events.flush();
         if self.locks.reach_other_hosts() {
             // A file server gets what is written only now.
