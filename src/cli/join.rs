@@ -213,7 +213,7 @@ pub fn run(
 /// The newest run that has left a plan and goes on. Waits for one, as long as for a node.
 fn latest(store: &Store, idle: Age, is_quiet: bool) -> Result<String, Failure> {
     let begun = Instant::now();
-    let mut is_said = is_quiet;
+    let mut is_announced = is_quiet;
     loop {
         if let Some(run) = engine::join::latest(store) {
             return Ok(run);
@@ -222,11 +222,11 @@ fn latest(store: &Store, idle: Age, is_quiet: bool) -> Result<String, Failure> {
             return Err(Failure::failed("no run in this store waits for workers")
                 .hint("a run leaves its plan after a second, and at once with `run --executor joined`"));
         }
-        if !std::mem::replace(&mut is_said, true) {
+        if !std::mem::replace(&mut is_announced, true) {
             // Failing to print a note must not stop the worker.
             let _ = writeln!(
                 streams::stderr(),
-                "no run in this store waits for workers: this one waits for a run"
+                "no run in this store waits for workers; this worker waits for a run"
             );
         }
         std::thread::sleep(LOOK);

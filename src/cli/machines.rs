@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::engine::journal::{self, Presence, WorkerFacts};
 use crate::quantity::{duration, grouped};
-use crate::report::machines::{Machines, Place, Worker};
+use crate::report::machines::{Machines, Place, Worker, shown};
 use crate::store::Store;
 use crate::ui::table::Table;
 use crate::ui::text::printable;
@@ -52,13 +52,12 @@ pub fn table(workers: &[WorkerFacts]) -> Table {
         "worker", "machine", "cores", "is", "nodes", "failed", "busy",
     ]);
     for worker in workers {
-        let name = worker.name.as_deref().unwrap_or("the run itself");
         let failed = match worker.failed {
             0 => String::new(),
             failed => grouped(failed),
         };
         table.row([
-            printable(name),
+            printable(shown(worker.name.as_deref())),
             printable(worker.host.as_deref().unwrap_or_default()),
             grouped(worker.cores),
             state(worker.presence).to_string(),

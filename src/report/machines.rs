@@ -51,6 +51,7 @@ impl Place {
     }
 }
 
-fn shown(name: Option<&str>) -> &str {
+/// The name of a worker for people; `None`: the process of the run itself.
+pub fn shown(name: Option<&str>) -> &str {
     name.unwrap_or("the run itself")
 }

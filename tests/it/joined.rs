@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::derived;
 use crate::servers::is_root;
-use crate::space::TestSpace;
+use crate::space::{RUN, TestSpace};
 
 /// Twelve nodes in two stages; each takes about a tenth of a second, and notes that it has run.
 const GRID: &str = r#"
@@ -121,6 +121,11 @@ impl Crew {
     }
 
     fn worker(&self, name: &str, more: &[&str]) -> Member {
+        let mut command = self.worker_command(name, more);
+        self.spawn(&mut command, &format!("{name}.log"))
+    }
+
+    fn worker_command(&self, name: &str, more: &[&str]) -> Command {
         let words = [
             "worker",
             "--store",
@@ -131,8 +136,7 @@ impl Crew {
             "--name",
             name,
         ];
-        let log = format!("{name}.log");
-        self.spawn(&mut self.command(&[&words, more].concat()), &log)
+        self.command(&[&words, more].concat())
     }
 
     /// The runs that have left a plan.
@@ -498,8 +502,7 @@ fn a_worker_with_more_cores_than_its_machine_has_warns_of_it() {
     assert_eq!(worker.end(), Some(0));
     for (log, name) in [("run.log", "w: "), ("w.log", "")] {
         let log = crew.space.read(log);
-        let warning =
-            format!("warning: {name}it is to use 2,000 cores, and this machine gives it ");
+        let warning = format!("warning: {name}2,000 cores were asked for, and this machine has ");
         assert!(log.contains(&warning), "{log}");
     }
 }
@@ -920,17 +923,7 @@ fn a_worker_that_was_suspended_for_longer_than_its_locks_is_there_again() {
     };
     let mut run = crew.spawn(&mut lasts(crew.command(&WAITING)), "run.log");
     crew.until("plan", || !crew.plans().is_empty());
-    let words = [
-        "worker",
-        "--store",
-        "store",
-        "--join",
-        "--threads",
-        "1",
-        "--name",
-        "w",
-    ];
-    let mut worker = crew.spawn(&mut lasts(crew.command(&words)), "w.log");
+    let mut worker = crew.spawn(&mut lasts(crew.worker_command("w", &[])), "w.log");
     crew.until("start", || !crew.space.read("home/ran").is_empty());
     worker.signal(Signal::STOP);
     crew.until("notice", || {
@@ -951,14 +944,7 @@ fn a_worker_that_was_suspended_for_longer_than_its_locks_is_there_again() {
 #[test]
 fn a_run_that_can_not_start_leaves_no_plan() {
     let crew = Crew::new(&GRID.replace("run:", "shell: sh, run:"));
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "slurm",
-    ];
+    let words = [&RUN[..], &["--executor", "slurm"]].concat();
     let mut command = crew.command(&words);
     // There is no Slurm here.
     command.env("PATH", crew.space.path("home"));
@@ -1176,16 +1162,7 @@ fn a_new_store_may_have_leases_from_the_start() {
 #[test]
 fn a_run_with_options_that_workers_would_not_follow_leaves_no_plan() {
     let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.8"));
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--threads",
-        "1",
-        "--limit",
-        "2",
-    ];
+    let words = [&RUN[..], &["--threads", "1", "--limit", "2"]].concat();
     let mut run = crew.spawn(&mut crew.command(&words), "run.log");
     assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
     assert_eq!(crew.ran().len(), 2);

@@ -16,6 +16,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+/// Runs `grid.yaml` of a space with the store `store`.
+pub const RUN: [&str; 4] = ["run", "grid.yaml", "--store", "store"];
+
 /// A folder that is removed at the end of the test.
 pub struct TestSpace {
     folder: tempfile::TempDir,

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use petgraph::graph::NodeIndex;
 
 use super::{Coordinator, Failure, WORTH_JOINING};
-use crate::cluster::Presence;
 use crate::contract::port::PortType;
 use crate::digest::Digest;
 use crate::engine::EngineError;
@@ -225,23 +224,21 @@ impl Coordinator<'_> {
     }
 
     /// What becomes of the workers when this process is interrupted; `None`: it has none.
-    pub(super) fn workers_fate(&self) -> Option<String> {
+    pub(super) fn effect_on_workers(&self) -> Option<String> {
         if self.is_worker() || self.decide.interrupted() {
             return None;
         }
-        let mut workers = self.peers.workers.values();
-        let has_workers = workers.any(|worker| worker.presence == Presence::Here);
-        let fate = match (&self.options.role, &self.options.places) {
+        let effect = match (&self.options.role, &self.options.places) {
             (Role::Coordinator, Some(_)) => {
                 "the jobs and launch lines of this run are cancelled, with the nodes that they run; other \
                  workers finish the nodes that they run, and leave"
             }
-            _ if !has_workers => return None,
+            _ if !self.peers.has_workers() => return None,
             (Role::Coordinator, None) => "the workers finish the nodes that they run, and leave",
             // They do not need the process that they helped.
             _ => "the workers that have joined go on with the run",
         };
-        Some(fate.to_string())
+        Some(effect.to_string())
     }
 
     /// Warns of a worker that is to use more cores than it has. Its nodes get slower, not wrong, and a
@@ -252,7 +249,7 @@ impl Coordinator<'_> {
             return Ok(());
         }
         let message = format!(
-            "it is to use {}, and this machine gives it {there}: its nodes share them",
+            "{} were asked for, and this machine has {there}: nodes share them",
             count(asked, "core")
         );
         self.emit(Event::Warning { message })
@@ -365,7 +362,6 @@ impl Coordinator<'_> {
         if !self.is_worker()
             && self.peers.workers.is_empty()
             && self.peers.crew == self.journal.id()
-            && self.journal.lost().is_none()
         {
             join::take_back_plan(self.journal.folder());
         }
@@ -373,16 +369,15 @@ impl Coordinator<'_> {
 
     /// Says how to start a worker, once the last one is gone.
     pub(super) fn invite_again(&mut self) -> Result<(), EngineError> {
-        let mut workers = self.peers.workers.values();
-        let is_deserted = !workers.any(|worker| worker.presence == Presence::Here)
-            && self.peers.workers.len() > self.peers.invited;
+        let joined = self.peers.workers.len();
+        let is_deserted = !self.peers.has_workers() && joined > self.peers.invited;
         let waits = matches!(self.options.role, Role::Coordinator)
             && self.options.places.is_none()
             && !self.decide.has_withdrawn()
             && self.decide.any_held();
         match is_deserted && waits {
             true => {
-                self.peers.invited = self.peers.workers.len();
+                self.peers.invited = joined;
                 self.invite()
             }
             false => Ok(()),

@@ -480,7 +480,7 @@ impl<'a> Coordinator<'a> {
     }
 
     fn interrupt(&mut self) -> Result<(), EngineError> {
-        let workers = self.workers_fate();
+        let workers = self.effect_on_workers();
         if let Role::Coordinator = self.options.role
             && let Err(error) = journal::stop(self.store, &self.peers.crew)
         {

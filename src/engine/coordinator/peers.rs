@@ -178,6 +178,12 @@ impl Peers {
         self.ids.get(id).copied()
     }
 
+    /// Whether any worker has joined, and is not known to have left or died.
+    pub fn has_workers(&self) -> bool {
+        let mut workers = self.workers.values();
+        workers.any(|worker| worker.presence == Presence::Here)
+    }
+
     /// Whether a worker has neither left nor died.
     pub fn is_here(&self, worker: &str) -> bool {
         let state = self.workers.get(worker);

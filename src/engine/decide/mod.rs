@@ -182,7 +182,6 @@ pub struct Decide {
     nodes: Vec<Entry>,
     needs: Vec<Vec<NodeIndex>>,
     children: Vec<Vec<NodeIndex>>,
-    data: Vec<Vec<NodeIndex>>,
     placement: Placement,
     open: BTreeSet<Rank>,
     ready: BTreeSet<Rank>,
@@ -241,11 +240,12 @@ impl Decide {
             let longest = chains.map(|child| below[child.index()]).max();
             below[node.index()] = longest.unwrap_or(0) + dependencies.weight(node);
         }
+        let placement = Placement::of(dependencies);
         let entry = |index: usize| Entry {
             state: State::Blocked,
             rank: (
                 Reverse(below[index]),
-                dependencies.data.get(index).map_or(0, Vec::len),
+                placement.lacks(index),
                 policy
                     .shuffle
                     .map_or(place[index], |seed| shuffled(seed, index)),
@@ -266,8 +266,7 @@ impl Decide {
             nodes: (0..children.len()).map(entry).collect(),
             needs: dependencies.needs.clone(),
             children,
-            data: dependencies.data.clone(),
-            placement: Placement::of(dependencies),
+            placement,
             open: BTreeSet::new(),
             ready: BTreeSet::new(),
             ready_tiny: BTreeSet::new(),

@@ -24,7 +24,7 @@ impl Decide {
         }
     }
 
-    fn leave(&mut self, node: NodeIndex, from: State) {
+    pub(super) fn leave(&mut self, node: NodeIndex, from: State) {
         let (rank, demand) = (
             self.nodes[node.index()].rank,
             self.nodes[node.index()].demand,
@@ -48,7 +48,7 @@ impl Decide {
         self.in_flight -= usize::from(from.in_flight());
     }
 
-    fn enter(&mut self, node: NodeIndex, to: State) {
+    pub(super) fn enter(&mut self, node: NodeIndex, to: State) {
         let (rank, demand) = (
             self.nodes[node.index()].rank,
             self.nodes[node.index()].demand,

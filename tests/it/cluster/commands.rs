@@ -8,7 +8,7 @@ use ribflow::cluster::{ClusterError, CommandLauncher, LaunchSettings, NoticeKind
 
 use super::runs::GRID;
 use super::stand_in::{Coordinator, Workplace, class, demand, pace};
-use crate::space::TestSpace;
+use crate::space::{RUN, TestSpace};
 
 pub fn launcher(place: &Workplace, launch: &str, join: f64) -> CommandLauncher {
     launcher_that_notices(place, launch, join, 600.0)
@@ -92,15 +92,8 @@ fn status_shows_the_refusal_that_a_run_waits_after() {
     let space = TestSpace::new();
     space.write("grid.yaml", GRID);
     let launch = "sh -c 'echo no such queue >&2; exit 3' {worker}";
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "command",
-    ];
-    let mut run = space.command(&[&words[..], &["--launch", launch]].concat());
+    let words = ["--executor", "command", "--launch", launch];
+    let mut run = space.command(&[&RUN[..], &words].concat());
     let log = fs::File::create(space.path("run.log")).unwrap();
     let mut run = run.stdout(Stdio::null()).stderr(log).spawn().unwrap();
     let begun = Instant::now();

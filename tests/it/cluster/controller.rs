@@ -10,7 +10,7 @@ use ribflow::cluster::{NoticeKind, Programs};
 use super::private_slurm::PrivateSlurm;
 use super::runs::GRID;
 use super::stand_in::{Coordinator, Workplace, class, demand, settings};
-use crate::space::TestSpace;
+use crate::space::{RUN, TestSpace};
 
 /// The controller dies within seconds of a submission: it has never written it down, and gives the
 /// number to the next job. That is noticed, and the workers are asked for again.
@@ -97,14 +97,7 @@ fn a_call_without_an_answer_is_reported_while_it_lasts() {
         let fake = space.write(&format!("bin/{program}"), hangs);
         fs::set_permissions(&fake, fs::Permissions::from_mode(0o755)).unwrap();
     }
-    let words = [
-        "run",
-        "grid.yaml",
-        "--store",
-        "store",
-        "--executor",
-        "slurm",
-    ];
+    let words = [&RUN[..], &["--executor", "slurm"]].concat();
     let mut run = space.command(&words);
     run.env(
         "PATH",
