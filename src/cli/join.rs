@@ -109,6 +109,9 @@ pub fn run(
         );
     }
     let store = Arc::new(stores::open_store(&place)?);
+    if let Some(folder) = &arguments.scratch {
+        store.work_locally(folder)?;
+    }
     let run = match arguments.join.as_deref() {
         None | Some(LATEST) => latest(&store, arguments.idle, common.quiet)?,
         Some(run) => run.to_string(),
@@ -142,7 +145,6 @@ pub fn run(
         exchange.as_deref(),
     )?;
     if let Some(folder) = &arguments.scratch {
-        store.work_locally(folder)?;
         executor.extend(["--local".into(), folder.into()]);
     }
     let (leave, left) = watch::channel(false);

@@ -49,7 +49,7 @@ pub fn for_report(graph: &Graph, machines: &journal::Machines) -> Machines {
 /// A table of the workers.
 pub fn table(workers: &[WorkerFacts]) -> Table {
     let mut table = Table::new([
-        "worker", "machine", "cores", "is", "nodes", "failed", "busy",
+        "worker", "machine", "cores", "state", "ran", "failed", "busy",
     ]);
     for worker in workers {
         let failed = match worker.failed {

@@ -1,7 +1,7 @@
 //! `ribflow worker --join RUN`: takes part in a run. Without `--join` it executes jobs for the process
 //! that started it, which is internal.
 
-use std::io::Write;
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -62,6 +62,13 @@ pub fn run(
 ) -> Result<Exit, Failure> {
     if arguments.join.join.is_some() {
         return join::run(&arguments.join, call, output);
+    }
+    if io::stdin().is_terminal() {
+        return Err(Failure::usage(
+            "command-line",
+            "a worker needs the run that it takes part in",
+        )
+        .hint("`--join RUN`, or `--join` alone for the newest run of the store"));
     }
     let root = call.common.store.as_ref().ok_or_else(|| {
         Failure::usage(

@@ -278,6 +278,90 @@ fn a_killed_worker_loses_the_node_that_it_ran_and_no_other() {
 }
 
 #[test]
+fn a_death_is_reported_although_another_worker_has_the_node_already() {
+    let waits = "until [ -e $HOME/go ]; do sleep 0.05; done";
+    let crew = Crew::new(&GRID.replace("sleep 0.1", waits));
+    let mut run = crew.coordinator(&[]);
+    let doomed = crew.worker("doomed", &[]);
+    let log = || crew.space.read("run.log");
+    crew.until("start that the coordinator shows", || {
+        log().contains("  on doomed") && !crew.ran().is_empty()
+    });
+    run.signal(Signal::STOP);
+    doomed.signal(Signal::KILL);
+    drop(doomed);
+    let mut other = crew.worker("other", &["--cpus", "6"]);
+    let is_repeated = || crew.ran().values().any(|times| *times > 1);
+    crew.until("node that runs again", is_repeated);
+    crew.space.write("home/go", "");
+    run.signal(Signal::CONT);
+    assert_eq!(run.end(), Some(0), "{}", log());
+    assert_eq!(other.end(), Some(0));
+    assert!(
+        log().contains("worker doomed died while it ran first[i="),
+        "{}",
+        log()
+    );
+}
+
+#[test]
+fn the_death_of_a_worker_that_waits_is_reported_and_others_are_invited() {
+    let crew = Crew::new(GRID);
+    let mut run = crew.coordinator(&[]);
+    let doomed = crew.worker("doomed", &["--only", "second[i=3]"]);
+    let log = || crew.space.read("run.log");
+    crew.until("joined worker", || {
+        log().contains("worker doomed has joined")
+    });
+    doomed.signal(Signal::KILL);
+    drop(doomed);
+    let invitations = || log().matches("waiting for workers").count();
+    crew.until("second invitation", || invitations() == 2);
+    assert!(
+        log().contains("worker doomed died while it waited for a node"),
+        "{}",
+        log()
+    );
+    let mut worker = crew.worker("w", &[]);
+    assert_eq!(run.end(), Some(0), "{}", log());
+    assert_eq!(worker.end(), Some(0));
+}
+
+#[test]
+fn a_run_that_has_failed_awaits_the_nodes_that_run_elsewhere() {
+    let fails = "test ${i} = 1 && { until grep -q first-2 $HOME/ran; do sleep 0.02; done; exit 1; }; \
+                 until [ -e $HOME/go ]; do sleep 0.02; done; test ${i} != 3;";
+    let crew = Crew::new(
+        &GRID
+            .replacen("sleep 0.1;", fails, 1)
+            .replace(", 4, 5, 6]", "]"),
+    );
+    let mut run = crew.coordinator(&[]);
+    let mut workers = ["w1", "w2", "w3"].map(|name| crew.worker(name, &[]));
+    let log = || crew.space.read("run.log");
+    crew.until("failure", || {
+        log().contains("nodes that workers run are awaited")
+    });
+    crew.space.write("home/go", "");
+    assert_eq!(run.end(), Some(1), "{}", log());
+    for worker in &mut workers {
+        assert_eq!(worker.end(), Some(0));
+    }
+    assert!(log().contains("done     first[i=2]"), "{}", log());
+    assert!(log().contains("failed   first[i=3]"), "{}", log());
+}
+
+#[test]
+fn a_run_whose_folder_is_removed_ends_with_an_error() {
+    let crew = Crew::new(GRID);
+    let mut run = crew.coordinator(&[]);
+    fs::remove_dir_all(crew.space.path("store/runs")).unwrap();
+    assert_ne!(run.end(), Some(0));
+    let log = crew.space.read("run.log");
+    assert!(log.contains("removed while the run goes on"), "{log}");
+}
+
+#[test]
 fn a_terminated_worker_stops_its_node_which_runs_elsewhere() {
     let crew = Crew::new(
         &GRID
@@ -448,9 +532,12 @@ fn two_coordinators_share_their_workers() {
 fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
     let crew = Crew::new(&GRID.replace("sleep 0.1", "sleep 0.5"));
     let mut run = crew.coordinator(&[]);
+    // The worker is news for a coordinator that slept meanwhile.
+    run.signal(Signal::STOP);
     let mut worker = crew.worker("w", &[]);
     crew.until("node", || !crew.ran().is_empty());
     run.signal(Signal::INT);
+    run.signal(Signal::CONT);
     assert_eq!(run.end(), Some(130));
     assert_eq!(worker.end(), Some(0));
     let log = crew.space.read("run.log");

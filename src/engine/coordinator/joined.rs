@@ -359,10 +359,8 @@ impl Coordinator<'_> {
 
     /// Removes the plan of a run that has ended with an error before any worker joined it.
     pub(super) fn take_back_plan(&self) {
-        if !self.is_worker()
-            && self.peers.workers.is_empty()
-            && self.peers.crew == self.journal.id()
-        {
+        let has_joined = journal::has_workers(self.journal.folder());
+        if !self.is_worker() && !has_joined && self.peers.crew == self.journal.id() {
             join::take_back_plan(self.journal.folder());
         }
     }

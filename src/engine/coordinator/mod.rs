@@ -6,6 +6,7 @@
 
 mod accept;
 mod emit;
+mod ends;
 mod finish;
 mod invitation;
 mod joined;
@@ -329,9 +330,11 @@ impl<'a> Coordinator<'a> {
         let mut interrupted = false;
         loop {
             if *interrupt.borrow() && !std::mem::replace(&mut interrupted, true) {
+                self.look_at_joined()?;
                 self.interrupt()?;
             }
             self.check_time()?;
+            self.await_peers()?;
             if self.advance()? {
                 return Ok(());
             }
@@ -339,8 +342,7 @@ impl<'a> Coordinator<'a> {
             self.refuse_to_wait_in_vain()?;
             self.leave_plan()?;
             self.supply()?;
-            let held = self.decide.any_held();
-            let wakes_up = held || self.is_shared();
+            let wakes_up = self.decide.any_held() || self.is_shared() || self.peers.any_busy();
             let due = [self.plan_due, self.supply_due(), self.bell_due()];
             let due = due.into_iter().flatten().min().map(Into::into);
             tokio::select! {

@@ -45,6 +45,9 @@ impl Coordinator<'_> {
                 let Some(node) = self.note_peer_key(&id) else {
                     return Ok(());
                 };
+                if !is_earlier {
+                    self.look_for_death_before(node, worker.as_deref())?;
+                }
                 self.peers.busy.insert(node, worker.clone());
                 if worker.as_ref().is_some_and(|name| self.is_near(name)) {
                     self.decide.has_data_of(node);

@@ -3,7 +3,7 @@
 //! noted is looked up at once. The store has the last word: a peer that dies, or whose journal is
 //! late, costs time only.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use petgraph::graph::NodeIndex;
@@ -22,17 +22,11 @@ use crate::workflow::graph::Graph;
 /// The shortest interval between two looks at what others do.
 const SHORTEST: Duration = Duration::from_millis(50);
 /// The longest interval between two looks at the bell.
-const LONGEST: Duration = Duration::from_secs(2);
+pub(super) const LONGEST: Duration = Duration::from_secs(2);
 /// The longest interval between two looks at all journals, even if the bell has not rung.
 const ALL: Duration = Duration::from_secs(60);
 /// The interval in a process that has nodes to run.
 const BUSY: Duration = Duration::from_millis(500);
-/// The interval between two checks of which peers are alive.
-const ALIVE: Duration = Duration::from_secs(5);
-/// The number of living peers that one check looks at.
-const CHECKED: usize = 2;
-/// The interval in a process that has waited for a while, and checks one peer.
-const ALIVE_IDLE: Duration = Duration::from_secs(10);
 /// The number of nodes left to others whose record one look searches.
 const LOOKED_UP: usize = 2;
 
@@ -40,7 +34,7 @@ const LOOKED_UP: usize = 2;
 pub(super) struct Peers {
     /// The run whose folder has the journals of all workers.
     pub crew: String,
-    follower: Follower,
+    pub follower: Follower,
     /// Nodes by id.
     pub ids: HashMap<String, NodeIndex>,
     /// Nodes that a peer runs.
@@ -71,13 +65,15 @@ pub(super) struct Peers {
     /// When a local run last looked for a bell.
     looked_for_bell: Option<Instant>,
     looked_at_all: Instant,
-    pause: Duration,
+    pub pause: Duration,
     looked: Instant,
     /// Whether something was new since the last look.
     news: bool,
-    checked: Instant,
+    /// The run has failed, and awaits the nodes that workers run.
+    pub is_awaited: bool,
+    pub checked: Instant,
     /// The peer that was checked last.
-    last_checked: Option<String>,
+    pub last_checked: Option<String>,
     /// Where the search for records of nodes left to others goes on.
     next: usize,
 }
@@ -141,6 +137,7 @@ impl Peers {
             pause: SHORTEST,
             looked: Instant::now(),
             news: false,
+            is_awaited: false,
             checked: Instant::now(),
             last_checked: None,
             next: 0,
@@ -178,10 +175,21 @@ impl Peers {
         self.ids.get(id).copied()
     }
 
+    /// Whether peers are known to run nodes.
+    pub fn any_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// The names of the workers that are not known to have left or died.
+    pub fn here(&self) -> impl Iterator<Item = &str> {
+        let workers = self.workers.iter();
+        let here = workers.filter(|(_, worker)| worker.presence == Presence::Here);
+        here.map(|(name, _)| name.as_str())
+    }
+
     /// Whether any worker has joined, and is not known to have left or died.
     pub fn has_workers(&self) -> bool {
-        let mut workers = self.workers.values();
-        workers.any(|worker| worker.presence == Presence::Here)
+        self.here().next().is_some()
     }
 
     /// Whether a worker has neither left nor died.
@@ -251,6 +259,9 @@ impl Coordinator<'_> {
     /// Takes what the others have noted into account.
     pub(super) fn look_at_peers(&mut self) -> Result<(), EngineError> {
         self.peers.looked_at_all = Instant::now();
+        if self.is_shared() {
+            self.journal.check_presence()?;
+        }
         let noted = self.peers.follower.look();
         if !noted.is_empty() && self.peers.ids.is_empty() {
             self.peers.ids = ids(self.graph);
@@ -280,44 +291,6 @@ impl Coordinator<'_> {
             let message = "another process has stopped the run".to_string();
             self.emit(Event::Warning { message })?;
             self.interrupt()?;
-        }
-        Ok(())
-    }
-
-    /// Takes notice of peers that have died while they ran a node: a few peers at a time, in turn, and
-    /// all that have died one after another.
-    fn look_for_deaths(&mut self) -> Result<(), EngineError> {
-        let (every, most) = match self.peers.pause >= LONGEST {
-            true => (ALIVE_IDLE, 1),
-            false => (ALIVE, CHECKED),
-        };
-        if self.peers.checked.elapsed() < every {
-            return Ok(());
-        }
-        self.peers.checked = Instant::now();
-        let busy: BTreeSet<Option<String>> = self.peers.busy.values().cloned().collect();
-        let after = self.peers.last_checked.clone();
-        let later = busy.iter().filter(|peer| **peer > after);
-        let turn: Vec<Option<String>> = later
-            .chain(busy.iter().filter(|peer| **peer <= after))
-            .cloned()
-            .collect();
-        let (mut alive, mut died) = (0, false);
-        for peer in turn {
-            if alive == most {
-                break;
-            }
-            self.peers.last_checked.clone_from(&peer);
-            match self.peers.follower.has_died(peer.as_deref()) {
-                true => {
-                    died = true;
-                    self.peer_ended(peer.as_deref(), true)?;
-                }
-                false => alive += 1,
-            }
-        }
-        if died {
-            self.check_held()?;
         }
         Ok(())
     }
@@ -356,55 +329,6 @@ impl Coordinator<'_> {
         self.peers.bell.is_there()
     }
 
-    /// A peer has ended: nodes that it has not finished are free.
-    pub(super) fn peer_ended(
-        &mut self,
-        worker: Option<&str>,
-        died: bool,
-    ) -> Result<(), EngineError> {
-        if let Some(name) = worker {
-            let state = self.peers.workers.entry(name.to_string()).or_default();
-            state.presence = match died {
-                true => Presence::Lost,
-                false => Presence::Left,
-            };
-        }
-        let busy = self.peers.busy.iter();
-        let of_peer = busy.filter(|(_, by)| by.as_deref() == worker);
-        let nodes: Vec<NodeIndex> = of_peer.map(|(node, _)| *node).collect();
-        for &node in &nodes {
-            self.peers.busy.remove(&node);
-            self.release(node);
-        }
-        // It may have stored a result and not noted that.
-        let nodes: Vec<NodeIndex> = nodes
-            .into_iter()
-            .filter(|node| !self.decide.state(*node).ended())
-            .collect();
-        let Some(&first) = nodes.first().filter(|_| !self.is_worker()) else {
-            return Ok(());
-        };
-        for &node in &nodes {
-            if let Some((key, _)) = self.recipes.get(&node) {
-                let (id, key) = (self.graph.dag[node].id.clone(), *key);
-                self.emit(Event::NodeWaiting { id, key })?;
-            }
-        }
-        let message = format!(
-            "{} {} while it ran {}{}, which another worker runs again",
-            worker.map_or("the first process of the run".to_string(), |name| {
-                format!("worker {name}")
-            }),
-            if died { "died" } else { "left" },
-            self.graph.dag[first].id,
-            match nodes.len() {
-                1 => String::new(),
-                count => format!(" and {} others", count - 1),
-            }
-        );
-        self.emit(Event::Warning { message })
-    }
-
     /// A node that was held may be started here, unless it is left to others.
     pub(super) fn release(&mut self, node: NodeIndex) {
         if self.decide.state(node) == State::Held && !self.peers.left.contains(&node) {
@@ -413,7 +337,7 @@ impl Coordinator<'_> {
     }
 
     /// Checks whether nodes that another process holds now have a record or can be claimed.
-    fn check_held(&mut self) -> Result<(), EngineError> {
+    pub(super) fn check_held(&mut self) -> Result<(), EngineError> {
         let held: Vec<NodeIndex> = self
             .decide
             .all_held()

@@ -192,6 +192,8 @@ pub struct Decide {
     in_flight: usize,
     held: BTreeSet<NodeIndex>,
     halt: Option<Skip>,
+    /// Other processes of this run run nodes.
+    runs_elsewhere: bool,
     /// Nodes that ended, in order, for the driver to report.
     ended: VecDeque<NodeIndex>,
 }
@@ -275,6 +277,7 @@ impl Decide {
             in_flight: 0,
             held: BTreeSet::new(),
             halt: None,
+            runs_elsewhere: false,
             ended: VecDeque::new(),
         };
         for &node in &dependencies.order {
@@ -305,7 +308,11 @@ impl Decide {
             );
             return Step::Start { node, threads };
         }
-        if self.in_flight > 0 || (self.any_held() && self.stopped().is_none()) {
+        let waits_for_others = match self.stopped() {
+            None => self.any_held(),
+            Some(why) => self.runs_elsewhere && why == Skip::Failure,
+        };
+        if self.in_flight > 0 || waits_for_others {
             return Step::Wait;
         }
         // In a graph without cycles, some step is always possible until the run is stopped.
@@ -499,6 +506,17 @@ impl Decide {
     /// The nodes that another process holds.
     pub fn all_held(&self) -> impl Iterator<Item = NodeIndex> + '_ {
         self.held.iter().copied()
+    }
+
+    /// Whether other processes of this run run nodes. After a failure, their ends are awaited like those
+    /// of nodes that run here.
+    pub fn set_runs_elsewhere(&mut self, runs: bool) {
+        self.runs_elsewhere = runs;
+    }
+
+    /// Whether a failure has stopped the start of nodes.
+    pub fn has_failed(&self) -> bool {
+        self.halt == Some(Skip::Failure)
     }
 
     pub fn any_held(&self) -> bool {

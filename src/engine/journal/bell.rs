@@ -57,11 +57,13 @@ impl Bell {
         self.is_open() || fsx::may_exist(&self.path)
     }
 
-    /// Whether it has rung since the last call. Opening the file asks a file server anew.
+    /// Whether it has rung since the last call, or was removed after this process rang it. Opening the
+    /// file asks a file server anew.
     pub fn has_rung(&mut self) -> bool {
         let found = fsx::open_plain(&self.path).and_then(|file| file.metadata());
         let found = found.and_then(|metadata| Ok((metadata.len(), metadata.modified()?)));
         let found = found.ok();
-        found != std::mem::replace(&mut self.heard, found)
+        let is_removed = found.is_none() && self.is_open();
+        is_removed || found != std::mem::replace(&mut self.heard, found)
     }
 }

@@ -224,6 +224,11 @@ pub(super) fn workers_in(folder: &Path) -> Vec<PathBuf> {
     fsx::folders(&folder.join(WORKERS)).unwrap_or_default()
 }
 
+/// Whether a worker has ever joined the run in `folder`.
+pub fn has_workers(folder: &Path) -> bool {
+    !workers_in(folder).is_empty()
+}
+
 /// Whether the run in `folder`, or a worker that has joined it, is alive.
 pub fn is_running(locks: &Locks, folder: &Path) -> Result<bool, EngineError> {
     if is_alive(locks, folder)? {

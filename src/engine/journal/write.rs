@@ -158,6 +158,22 @@ impl Journal {
         }
     }
 
+    /// # Errors
+    /// The journal can't be found any more: its folder was removed.
+    pub fn check_presence(&self) -> Result<(), EngineError> {
+        let path = self.folder.join(JOURNAL);
+        match self.kept {
+            JournalSink::Files(_) => match calls::metadata(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let source = io::Error::new(error.kind(), "removed while the run goes on");
+                    Err(EngineError::Journal { path, source })
+                }
+                _ => Ok(()),
+            },
+            JournalSink::Nothing(_) => Ok(()),
+        }
+    }
+
     pub fn id(&self) -> &str {
         &self.id
     }
