@@ -3,6 +3,7 @@
 use petgraph::graph::NodeIndex;
 use serde_json::{Value, json};
 
+use crate::engine::EngineError;
 use crate::engine::journal::{self, Presence, WorkerFacts};
 use crate::quantity::{duration, grouped};
 use crate::report::machines::{Machines, Place, Worker, shown};
@@ -12,8 +13,17 @@ use crate::ui::text::printable;
 use crate::workflow::graph::Graph;
 
 /// What the journals of the run `run` tell of its machines; `None` if it had no workers.
-pub fn of_run(store: &Store, run: Option<&str>) -> Option<journal::Machines> {
-    match journal::machines(store, run?) {
+pub fn of_run(store: &Store, run: &str) -> Option<journal::Machines> {
+    reported(journal::machines(store, run))
+}
+
+/// The same for the last run of `graph` that ran a node.
+pub fn of_last_run(store: &Store, graph: &Graph) -> Option<journal::Machines> {
+    reported(journal::last_machines(store, graph))
+}
+
+fn reported(machines: Result<Option<journal::Machines>, EngineError>) -> Option<journal::Machines> {
+    match machines {
         Ok(machines) => machines,
         Err(error) => {
             tracing::warn!("the report does not say where nodes ran: {error}");

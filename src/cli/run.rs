@@ -251,9 +251,9 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         tracing::warn!("the durations of nodes could not be saved: {error}");
     }
     let standing = StandingReport::of(&graph, &store, &records)?;
-    let facts = match summary.ran + summary.failed {
-        0 => None,
-        _ => machines::of_run(&store, run.as_deref()),
+    let facts = match (summary.ran + summary.failed, run.as_deref()) {
+        (1.., Some(run)) => machines::of_run(&store, run),
+        _ => machines::of_last_run(&store, &graph),
     };
     let machines = facts
         .as_ref()

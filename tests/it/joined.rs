@@ -1139,6 +1139,13 @@ fn status_and_the_report_say_where_each_node_ran_and_waited() {
         "no machine on the page"
     );
 
+    // A later run with nothing to do reports the machines of the run that has run the nodes.
+    let again = ["run", "grid.yaml", "--store", "store", "--out", "out-again"];
+    crew.command(&again).status().unwrap();
+    let again: Value =
+        serde_json::from_str(&crew.space.read("out-again/grid/provenance.json")).unwrap();
+    assert_eq!(again["workers"], provenance["workers"]);
+
     // Nothing of it is in results, and nothing of it is in the report of a run without workers.
     let results = crew.space.read("out/grid/results.json");
     crew.is_complete();

@@ -9,8 +9,8 @@ use petgraph::graph::NodeIndex;
 
 use super::crew::crew_of;
 use super::lines::{JournalStart, Lines};
-use super::read::{is_alive, workers_in};
-use super::{Entry, JOURNAL};
+use super::read::{by_change, has_workers, is_alive, journal_of, workers_in};
+use super::{Entry, JOURNAL, WorkflowIdentity};
 use crate::engine::EngineError;
 use crate::engine::event::Event;
 use crate::fsx::Locks;
@@ -100,6 +100,33 @@ pub fn machines(store: &Store, run: &str) -> Result<Option<Machines>, EngineErro
         machines.take(store.locks(), &worker, Some(name))?;
     }
     Ok(Some(machines))
+}
+
+/// The machines of the newest run with the profiles and values of `graph` that has started a node;
+/// `None` if no worker has joined that run.
+pub fn last_machines(store: &Store, graph: &Graph) -> Result<Option<Machines>, EngineError> {
+    let whose = WorkflowIdentity::of(graph, store);
+    let has_run = |folder: &Path| {
+        let (header, lines) = journal_of(folder, &whose)?;
+        let mut entries = lines.values::<Entry>();
+        let started = |entry: Entry| matches!(entry.what, Event::NodeStarted { .. });
+        let is_it = header.is_like(graph)
+            && (!workers_in(&crew_of(folder)).is_empty() || entries.any(started));
+        is_it.then(|| {
+            folder
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned())
+        })?
+    };
+    let folders = by_change(store);
+    // Most stores have no run with workers: their journals need not be read.
+    if !folders.iter().any(|folder| has_workers(folder)) {
+        return Ok(None);
+    }
+    match folders.iter().rev().find_map(|folder| has_run(folder)) {
+        Some(run) => machines(store, &run),
+        None => Ok(None),
+    }
 }
 
 impl Machines {

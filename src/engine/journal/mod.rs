@@ -37,7 +37,7 @@ pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
 pub(super) use crew::{has_ended, has_failures, note_failure};
 pub(super) use durations::stage_seconds;
 pub(super) use follow::{Follower, Noted};
-pub use machines::{Machines, Presence, Stay, WorkerFacts, machines};
+pub use machines::{Machines, Presence, Stay, WorkerFacts, last_machines, machines};
 pub use read::{LastRun, NodeLog, NodeStatus, has_workers, latest, latest_like, log_of};
 pub(super) use read::{PastRun, Unfinished, folders, is_running};
 pub use renew::renew;

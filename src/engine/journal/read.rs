@@ -67,10 +67,7 @@ fn latest_where(
     workflow: &WorkflowIdentity,
     wanted: impl Fn(&Header) -> bool,
 ) -> Result<Option<LastRun>, EngineError> {
-    let mut folders = folders(store);
-    // Asked once for each: other runs write meanwhile.
-    folders.sort_by_cached_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
-    let newest = folders.into_iter().rev().find_map(|folder| {
+    let newest = by_change(store).into_iter().rev().find_map(|folder| {
         let (header, lines) = journal_of(&folder, workflow)?;
         wanted(&header).then_some((folder, header, lines))
     });
@@ -261,6 +258,14 @@ pub fn folders(store: &Store) -> Vec<PathBuf> {
     all_folders(store).unwrap_or_default()
 }
 
+/// The folders of all runs in `store`, the last active one last.
+pub(super) fn by_change(store: &Store) -> Vec<PathBuf> {
+    let mut folders = folders(store);
+    // Asked once for each: other runs write meanwhile.
+    folders.sort_by_cached_key(|folder| last_change(folder).unwrap_or(SystemTime::UNIX_EPOCH));
+    folders
+}
+
 /// The folders of all runs in `store`, newest last.
 pub(super) fn all_folders(store: &Store) -> io::Result<Vec<PathBuf>> {
     let mut folders = fsx::entries(&store.runs())?;
@@ -287,7 +292,7 @@ fn last_change_of(folder: &Path) -> io::Result<SystemTime> {
 }
 
 /// The journal in `folder`, if it belongs to `workflow`.
-fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lines)> {
+pub(super) fn journal_of(folder: &Path, workflow: &WorkflowIdentity) -> Option<(Header, Lines)> {
     match Lines::begin(&folder.join(JOURNAL)).ok()? {
         JournalStart::Journal(header, lines) => workflow.wrote(&header).then_some((*header, lines)),
         JournalStart::Nothing | JournalStart::Newer(_) => None,
