@@ -14,22 +14,24 @@ use super::failure::Exit;
 use crate::process::{self, Family};
 use crate::ui::log::Console;
 
+/// What becomes of the nodes that a process runs itself.
+pub const NODES_END: &str =
+    ", running nodes have their `resources.grace` to end; press Ctrl-C again to end them at once";
+
 /// The time to wait for killed processes. One that hangs in the kernel ends later.
 const DEATH: Duration = Duration::from_secs(5);
 
 /// Waits for signals as long as the run lasts.
-pub async fn listen(stop: watch::Sender<bool>, mut console: Console) {
+///
+/// `meaning` says what becomes of nodes that run.
+pub async fn listen(stop: watch::Sender<bool>, mut console: Console, meaning: &'static str) {
     let Some(mut heard) = EndSignals::new() else {
         tracing::warn!("can't install signal handlers: Ctrl-C ends the run at once");
         return;
     };
     heard.first().await;
     // Stop even if the terminal is gone.
-    let _ = writeln!(
-        console,
-        "stopping: finished nodes are kept, running nodes have their `resources.grace` to end; \
-         press Ctrl-C again to end them at once"
-    );
+    let _ = writeln!(console, "stopping: finished nodes are kept{meaning}");
     stop.send_replace(true);
     if heard.interrupt.recv().await.is_none() {
         return;

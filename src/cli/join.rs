@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::num::NonZeroUsize;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::amounts::{Age, Size};
 use super::call::{self, Call};
 use super::failure::{Exit, Failure};
+use super::interrupts::NODES_END;
 use super::invocation;
 use super::load;
 use super::locations::{self, StoreLocation};
@@ -35,14 +36,14 @@ use crate::workflow::graph::Graph;
 /// Which run a worker joins, and what it may use.
 #[derive(Clone, Debug, Args)]
 pub struct JoinArguments {
-    /// The run to join, by its id [without RUN: the newest run of the store]
+    /// The run to join, by its id [without RUN: the newest one that has not ended]
     ///
     /// The worker computes what is ready and fits, until nothing is left for it. It must be of the
     /// same build as the run, and under `determinism: strict` of the same class of device.
     #[arg(long, value_name = "RUN", num_args = 0..=1, default_missing_value = LATEST)]
     pub join: Option<String>,
 
-    /// The name of the worker in journals and messages [default: host, process number, digits]
+    /// The name of the worker in journals and messages, new in this run [default: host, process number, digits]
     #[arg(long, value_name = "NAME", requires = "join", value_parser = worker_name)]
     pub name: Option<String>,
 
@@ -110,10 +111,10 @@ pub fn run(
     }
     let store = Arc::new(stores::open_store(&place)?);
     if let Some(folder) = &arguments.scratch {
-        store.work_locally(folder)?;
+        work_locally(&store, folder)?;
     }
     let run = match arguments.join.as_deref() {
-        None | Some(LATEST) => latest(&store, arguments.idle, common.quiet)?,
+        None | Some(LATEST) => latest(&store, arguments, common.quiet)?,
         Some(run) => run.to_string(),
     };
     let run = run.as_str();
@@ -192,12 +193,17 @@ pub fn run(
         },
         run::stage_sizes(&graph),
     );
-    let RunResult { summary, .. } =
-        run::drive(Box::new(display), call.console, None, |stopped, events| {
+    let RunResult { summary, .. } = run::drive(
+        Box::new(display),
+        call.console,
+        None,
+        NODES_END,
+        |stopped, events| {
             tokio::spawn(leave_on_signal(leave));
             let store: Arc<Store> = Arc::clone(&store);
             engine::run(&graph, store, &registry, &options, stopped, events)
-        })?;
+        },
+    )?;
     if !common.quiet {
         writeln!(
             output,
@@ -212,15 +218,26 @@ pub fn run(
     })
 }
 
-/// The newest run that has left a plan and goes on. Waits for one, as long as for a node.
-fn latest(store: &Store, idle: Age, is_quiet: bool) -> Result<String, Failure> {
+fn work_locally(store: &Store, folder: &Path) -> Result<(), Failure> {
+    store.work_locally(folder).map_err(|error| {
+        Failure::usage("scratch", error.to_string())
+            .hint("`--scratch` names a folder that exists on this machine; `mkdir -p` makes it")
+    })
+}
+
+/// The newest run that has left a plan and goes on. Waits for one, as long as for a node and not beyond
+/// the worker's time.
+fn latest(store: &Store, arguments: &JoinArguments, is_quiet: bool) -> Result<String, Failure> {
     let begun = Instant::now();
+    let seconds = arguments
+        .time
+        .map_or(arguments.idle.0, |time| time.0.min(arguments.idle.0));
     let mut is_announced = is_quiet;
     loop {
         if let Some(run) = engine::join::latest(store) {
             return Ok(run);
         }
-        if begun.elapsed() >= Duration::from_secs(idle.0) {
+        if begun.elapsed() >= Duration::from_secs(seconds) {
             return Err(Failure::failed("no run in this store waits for workers")
                 .hint("a run leaves its plan after a second, and at once with `run --executor joined`"));
         }

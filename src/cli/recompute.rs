@@ -14,6 +14,7 @@ use super::amounts::Share;
 use super::call::Call;
 use super::common::Common;
 use super::failure::{Exit, Failure};
+use super::interrupts::NODES_END;
 use super::locations::{self, Locations};
 use super::older_versions::{AcceptArguments, OlderVersion};
 use super::stores;
@@ -204,7 +205,7 @@ impl Verification<'_> {
             places: None,
         };
         let display = self.display(&nodes, common);
-        run::drive(display, console, None, |stopped, events| {
+        run::drive(display, console, None, NODES_END, |stopped, events| {
             recomputation.run(registry, &options, &nodes, stopped, events)
         })
     }

@@ -233,15 +233,26 @@ pub fn run(arguments: &RunArguments, call: &Call, output: &mut dyn Write) -> Res
         .elapsed()
         .map_or(0, |since| since.as_secs());
     let display = display(&graph, &registry, &store, call);
+    // Workers run the nodes, and what becomes of those is another sentence.
+    let meaning = match options.role {
+        engine::join::Role::Coordinator => "",
+        _ => interrupts::NODES_END,
+    };
     let RunResult {
         mut summary,
         records,
         run,
         inputs,
-    } = drive(display, call.console, shared.made(), |stopped, events| {
-        let store = Arc::clone(&store);
-        engine::run(&graph, store, &registry, &options, stopped, events)
-    })?;
+    } = drive(
+        display,
+        call.console,
+        shared.made(),
+        meaning,
+        |stopped, events| {
+            let store = Arc::clone(&store);
+            engine::run(&graph, store, &registry, &options, stopped, events)
+        },
+    )?;
     let records = ManuallyDrop::new(records);
     shared.finish(summary.interrupted, common);
     // Only estimates use this.
@@ -441,6 +452,7 @@ pub(super) fn drive<T, F>(
     display: Box<dyn Display + '_>,
     console: &Console,
     made: Option<Sender<Digest>>,
+    meaning: &'static str,
     work: impl FnOnce(watch::Receiver<bool>, UnboundedSender<Event>) -> F,
 ) -> Result<T, Failure>
 where
@@ -457,7 +469,7 @@ where
     std::thread::scope(|scope| {
         let shown = scope.spawn(move || show(display, received, made));
         let result = runtime.block_on(async {
-            tokio::spawn(interrupts::listen(stop, console.clone()));
+            tokio::spawn(interrupts::listen(stop, console.clone(), meaning));
             work(stopped, events).await
         });
         // The run has ended and dropped its end of the channel, so the display ends too.

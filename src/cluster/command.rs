@@ -125,7 +125,7 @@ impl CommandLauncher {
             };
             self.supply.ended(&worker.class, ending, now);
             if one.presence == Presence::Lost {
-                let message = format!("worker {} is lost: its heart has stopped", one.name);
+                let message = format!("worker {} is lost: it gives no sign of life", one.name);
                 notices.push(Notice::new(NoticeKind::Lost, message).about(&one.name));
             }
         }
@@ -154,7 +154,7 @@ impl CommandLauncher {
                 }
                 self.refusals += 1;
                 let pause = self.supply.refused(&worker.class, now);
-                let said = last_line(&tail(&launch_log(&self.line, name)));
+                let said = telling_line(&tail(&launch_log(&self.line, name)));
                 let message = format!(
                     "the launch line failed ({status}): {said}; the next attempt is in {}",
                     quantity::duration(pause)
@@ -221,7 +221,7 @@ impl CommandLauncher {
                     message: format!(
                         "it fails for class {}: {}",
                         worker.class,
-                        last_line(&tail(&launch_log(&self.line, name)))
+                        telling_line(&tail(&launch_log(&self.line, name)))
                     ),
                     hint: "run the launch line by hand".to_string(),
                 })
@@ -325,9 +325,10 @@ impl CommandLauncher {
             .stderr(output.try_clone().map_err(failed)?)
             .stdout(output);
         let started = crate::process::start(|| command.spawn(), |child| Some(child.id()));
-        started.map_err(|source| ClusterError::Program {
-            program: program.clone(),
-            source,
+        started.map_err(|source| ClusterError::Launch {
+            message: format!("`{program}` can't be started: {source}"),
+            hint: "`--launch`, or `launch:` in cluster.yaml, begins with a program of this machine"
+                .to_string(),
         })
     }
 }
@@ -337,11 +338,13 @@ fn launch_log(line: &WorkerLine, name: &str) -> PathBuf {
     line.logs.join(format!("{name}.launch"))
 }
 
-fn last_line(text: &str) -> String {
-    text.lines()
-        .last()
-        .unwrap_or("it printed nothing")
-        .to_string()
+/// The first line that speaks of an error, else the last one, without its full stop.
+fn telling_line(text: &str) -> String {
+    let mut lines = text.lines();
+    let is_error = |line: &&str| line.to_ascii_lowercase().contains("error");
+    let line = lines.clone().find(is_error).or_else(|| lines.next_back());
+    let line = line.unwrap_or("it printed nothing").trim();
+    line.trim_end_matches('.').to_string()
 }
 
 impl Launcher for CommandLauncher {

@@ -212,8 +212,11 @@ impl<'a> Keys<'a> {
     /// Whether a node can run here: its variables are set and its data exists.
     pub fn can_run(&mut self, node: NodeIndex) -> Result<(), Missing> {
         let node = &self.graph.dag[node];
-        if !node.missing_env.is_empty() {
-            return Err(Missing::Environment(node.missing_env.clone()));
+        let passed = node.parameters.passed_variables().iter();
+        let unset = passed.filter(|name| std::env::var_os(name).is_none());
+        let missing: Vec<String> = unset.chain(&node.missing_env).cloned().collect();
+        if !missing.is_empty() {
+            return Err(Missing::Environment(missing));
         }
         for (source, found) in self.sources(node)? {
             self.as_planned(&source, &found.digest)?;

@@ -150,6 +150,10 @@ impl Stage for Command {
             .collect()
     }
 
+    fn passed_variables(&self) -> &[String] {
+        &self.pass
+    }
+
     fn files(&self) -> Vec<WorkflowFile> {
         let file = |(index, file): (usize, &files::Declared)| WorkflowFile {
             field: vec!["files".to_string(), index.to_string()],

@@ -162,6 +162,10 @@ impl<S: Stage> Parameters for TypedParameters<S> {
         self.stage.files()
     }
 
+    fn passed_variables(&self) -> &[String] {
+        self.stage.passed_variables()
+    }
+
     fn withholds(&self) -> Withholds {
         self.stage.withholds()
     }

@@ -61,6 +61,11 @@ pub trait Stage:
     fn files(&self) -> Vec<WorkflowFile> {
         Vec::new()
     }
+
+    /// Variables whose values are not in the key, but without which it fails.
+    fn passed_variables(&self) -> &[String] {
+        &[]
+    }
     /// See [`crate::workflow::kind::Parameters::withholds`].
     fn withholds(&self) -> Withholds;
     /// Values that are out of range, contradict each other or do not fit the inputs.

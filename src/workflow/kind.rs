@@ -287,6 +287,10 @@ pub trait Parameters: Send + Sync {
     fn files(&self) -> Vec<WorkflowFile> {
         Vec::new()
     }
+    /// Variables whose values are not in the key, but without which it fails.
+    fn passed_variables(&self) -> &[String] {
+        &[]
+    }
     /// Which of its outputs may not be redistributed.
     fn withholds(&self) -> Withholds;
     fn check(&self, inputs: &[BoundInput]) -> Vec<ParameterProblem>;

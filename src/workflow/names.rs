@@ -166,6 +166,8 @@ impl<'a> Names<'a> {
                     format!("a parameter is named `params.{name}`")
                 } else if let Some(near) = nearest(name, self.axis_names()) {
                     format!("did you mean `{near}`?")
+                } else if is_like_shell(name) {
+                    format!("a variable of the shell is written `${name}` or `$${{{name}}}`")
                 } else {
                     let axes = listed(self.axis_names());
                     format!("a path begins with an axis ({axes}), `params`, `env` or `axes`")
@@ -452,4 +454,10 @@ fn collect(item: &Tree, known: &mut AxisNames, todo: &mut Vec<String>) {
         Content::Text(text) if text.contains("${") => todo.extend(spliced(text)),
         _ => known.ids.extend(item.scalar().as_ref().and_then(label_of)),
     }
+}
+
+/// Whether a name is written as variables of the shell are.
+fn is_like_shell(name: &str) -> bool {
+    name.bytes().any(|byte| byte.is_ascii_uppercase())
+        && !name.bytes().any(|byte| byte.is_ascii_lowercase())
 }

@@ -340,7 +340,7 @@ fn a_run_that_has_failed_awaits_the_nodes_that_run_elsewhere() {
     let mut workers = ["w1", "w2", "w3"].map(|name| crew.worker(name, &[]));
     let log = || crew.space.read("run.log");
     crew.until("failure", || {
-        log().contains("nodes that workers run are awaited")
+        log().contains("waiting for 2 nodes that workers run")
     });
     crew.space.write("home/go", "");
     assert_eq!(run.end(), Some(1), "{}", log());
@@ -1238,7 +1238,7 @@ fn a_new_store_may_have_leases_from_the_start() {
         .space
         .run(&["cache", "claims", "lease", "--store", "store"])
         .expect(0);
-    assert!(made.stdout.contains("the locks are lease"), "{made}");
+    assert!(made.stdout.contains("of the form `lease`"), "{made}");
     let mut run = crew.coordinator(&[]);
     let mut workers: Vec<Member> = (0..3).map(|n| crew.worker(&format!("w{n}"), &[])).collect();
     assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
@@ -1271,4 +1271,67 @@ fn a_run_with_options_that_workers_would_not_follow_leaves_no_plan() {
             .contains("`--limit` is for runs whose nodes execute here"),
         "{refused}"
     );
+}
+
+/// A worker that comes early waits for the next run instead of joining one that is complete.
+#[test]
+fn a_complete_run_of_a_dead_coordinator_is_not_joined() {
+    let crew = Crew::new(
+        &GRID
+            .replace("sleep 0.1", "sleep 0.4")
+            .replace(", 4, 5, 6]", "]"),
+    );
+    let run = crew.coordinator(&[]);
+    let mut worker = crew.worker("w", &[]);
+    crew.until("node", || !crew.ran().is_empty());
+    run.signal(Signal::KILL);
+    assert_eq!(worker.end(), Some(0));
+    assert_eq!(crew.ran().len(), 6);
+    let mut early = crew.worker("early", &["--idle", "1s"]);
+    assert_eq!(early.end(), Some(1), "{}", crew.space.read("early.log"));
+
+    // Nor is one that a run without workers has completed.
+    crew.space
+        .write("grid.yaml", GRID.replace("sleep 0.1", "sleep 0.2"));
+    let run = crew.coordinator(&[]);
+    run.signal(Signal::KILL);
+    drop(run);
+    let mut early = crew.worker("willing", &["--idle", "1s", "--only", "first[i=1]"]);
+    assert_eq!(early.end(), Some(0), "{}", crew.space.read("willing.log"));
+    let alone = ["run", "grid.yaml", "--store", "store"];
+    let alone = crew.command(&alone).stderr(Stdio::null()).status();
+    assert!(alone.unwrap().success());
+    let begun = Instant::now();
+    let mut early = crew.worker("again", &["--idle", "90s", "--time", "1s"]);
+    assert_eq!(early.end(), Some(1), "{}", crew.space.read("again.log"));
+    assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn a_worker_without_a_passed_variable_leaves_its_nodes_to_others() {
+    let crew = Crew::new(&GRID.replacen(
+        "needs: { x: first }",
+        "needs: { x: first }\n    resources: { mem: 1GiB, time: 30m }",
+        1,
+    ));
+    let mut run = crew.coordinator(&[]);
+    let mut poor = crew.worker_command("poor", &["--idle", "2s"]);
+    let mut poor = crew.spawn(poor.env_remove("MARK"), "poor.log");
+    assert_eq!(poor.end(), Some(0));
+    let log = crew.space.read("poor.log");
+    assert!(
+        log.contains("the environment variable `MARK` is not set"),
+        "{log}"
+    );
+    assert_eq!(log.matches("to other workers").count(), 1, "{log}");
+    assert_eq!(crew.ran(), BTreeMap::new());
+    let mut short = crew.worker("short", &["--time", "20m", "--idle", "2s"]);
+    assert_eq!(short.end(), Some(0));
+    let log = crew.space.read("short.log");
+    let unfit = "6 nodes did not fit: second[i=1] and 5 more (mem 1.0 GiB, time 30 min 00 s)";
+    assert!(log.contains(unfit), "{log}");
+    let mut worker = crew.worker("w", &[]);
+    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
+    assert_eq!(worker.end(), Some(0));
+    crew.is_complete();
 }

@@ -104,7 +104,11 @@ pub fn run(
     if common.json {
         writeln!(output, "{}", json!({ "claims": form.word(), "users": [] }))?;
     } else if !common.quiet {
-        writeln!(output, "{}: the locks are {form} now.", shown(&root))?;
+        writeln!(
+            output,
+            "{}: the locks are now of the form `{form}`.",
+            shown(&root)
+        )?;
     }
     Ok(Exit::Done)
 }

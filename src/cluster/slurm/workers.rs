@@ -96,7 +96,7 @@ pub enum What {
     Ended(Ending, String),
     /// Its node or job failed on its own account after it had claimed nodes.
     Broke(String),
-    /// Slurm says that it runs, but its heart has stopped: its job is to be cancelled.
+    /// Slurm says that it runs, but its heartbeat has stopped: its job is to be cancelled.
     Ghost { job_name: String, task: String },
     /// Its job runs without having joined.
     Mute,
@@ -479,7 +479,7 @@ impl Worker {
                 _ => vec![machine("disappeared")],
             },
             JobKnowledge::Is(State::Completing) => return None,
-            // Its heart has stopped, and Slurm may not know yet.
+            // Its heartbeat has stopped, and Slurm may not know yet.
             _ if polled.is_none_or(|polled| polled < ended + settle) => return None,
             _ => vec![
                 machine("has stopped, although Slurm says that it runs"),

@@ -11,6 +11,7 @@ use super::peers::LONGEST;
 use crate::cluster::Presence;
 use crate::engine::EngineError;
 use crate::engine::event::Event;
+use crate::engine::journal;
 use crate::quantity::count;
 
 /// The interval between two checks of which peers are alive.
@@ -32,8 +33,16 @@ impl Coordinator<'_> {
     /// After a failure, a run ends with the last node that runs, wherever that is. A worker leaves with
     /// its own nodes.
     pub(super) fn await_peers(&mut self) -> Result<(), EngineError> {
-        if self.is_worker() || !self.decide.has_failed() {
+        if !self.decide.has_failed() {
             return Ok(());
+        }
+        if self.is_worker() {
+            return match std::mem::replace(&mut self.peers.is_awaited, true) {
+                true => Ok(()),
+                false => self.emit(Event::Machines {
+                    message: "leaves: a node of the run has failed".to_string(),
+                }),
+            };
         }
         if !std::mem::replace(&mut self.peers.is_awaited, true) {
             self.emit_ended()?;
@@ -41,9 +50,8 @@ impl Coordinator<'_> {
             let others = self.peers.busy.len();
             if others > 0 {
                 let message = format!(
-                    "a node has failed: no node starts any more; {} that workers run {} awaited",
+                    "a node has failed: no node starts any more; waiting for {} that workers run",
                     count(others, "node"),
-                    if others == 1 { "is" } else { "are" },
                 );
                 self.emit(Event::Machines { message })?;
             }
@@ -51,6 +59,20 @@ impl Coordinator<'_> {
         let runs = !self.peers.busy.is_empty();
         self.decide.set_runs_elsewhere(runs);
         Ok(())
+    }
+
+    /// Notes the end of a run whose first process may be dead, so that later workers do not join it.
+    pub(super) fn note_over(&self) {
+        let crew = self.store.runs().join(&self.peers.crew);
+        let is_others = self.is_shared() && crew != self.journal.folder();
+        let is_over = !self.decide.has_withdrawn() && !self.decide.interrupted();
+        // Only later workers join it for nothing.
+        if is_others
+            && is_over
+            && let Err(error) = journal::note_over(&crew)
+        {
+            tracing::debug!("{error}");
+        }
     }
 
     /// Takes notice of peers that have died: a few peers at a time, in turn, and all that have died one

@@ -15,14 +15,17 @@ use crate::engine::event::Event;
 use crate::engine::join::{self, JoinPlan, Role, WorkerRole};
 use crate::engine::journal::{self, SharedFailure, WorkflowIdentity};
 use crate::engine::machine;
-use crate::quantity::{count, duration};
+use crate::quantity::{bytes, count, duration};
 use crate::store::Store;
-use crate::workflow::graph::Graph;
+use crate::workflow::graph::{Graph, Node, Resources};
 
 /// Before the end of its time, a worker starts no node any more.
 const LAST_START: Duration = Duration::from_secs(60);
 /// Before the end of its time, a worker stops its nodes, which have their grace to end.
 const LAST_STOP: Duration = Duration::from_secs(20);
+
+/// The number of stages with nodes that did not fit which a worker names when it leaves.
+const SHOWN_UNFIT: usize = 3;
 
 impl Role {
     /// The plan that the process works by.
@@ -106,6 +109,34 @@ fn data_of(graph: &Graph, node: NodeIndex) -> Vec<NodeIndex> {
     });
     let makers: BTreeSet<NodeIndex> = data.map(|member| member.node).collect();
     makers.into_iter().collect()
+}
+
+/// What a node needs of a worker, as the workflow writes it.
+fn needs(resources: &Resources) -> Vec<String> {
+    let cpus = resources.cpus.map(|cpus| format!("cpus {cpus}"));
+    let mem = resources.mem.map(|mem| format!("mem {}", bytes(mem)));
+    let gpus = resources.gpus.map(|gpus| format!("gpus {gpus}"));
+    let time = resources
+        .time
+        .map(|time| format!("time {}", duration(time as f64)));
+    let dedicated = resources
+        .dedicated
+        .then(|| "dedicated: `--only`".to_string());
+    let all = [cpus, mem, gpus, time, dedicated];
+    all.into_iter().flatten().collect()
+}
+
+/// The first node of a stage that did not fit, the number of those, and what it needs.
+fn unfit_stage((first, nodes): &(&Node, usize)) -> String {
+    let others = match nodes {
+        1 => String::new(),
+        nodes => format!(" and {} more", nodes - 1),
+    };
+    let needs = match needs(&first.resources).as_slice() {
+        [] => String::new(),
+        needs => format!(" ({})", needs.join(", ")),
+    };
+    format!("{}{others}{needs}", first.id)
 }
 
 impl Coordinator<'_> {
@@ -289,16 +320,37 @@ impl Coordinator<'_> {
             return Ok(());
         }
         self.decide.withdraw();
-        let nodes = self.peers.left.iter();
-        let others = nodes
-            .filter(|node| !self.decide.state(**node).ended())
-            .count();
-        let others = match others {
-            0 => String::new(),
-            others => format!("; {} did not fit", count(others, "node")),
-        };
+        let others = self.unfit_nodes();
         let message = format!("leaves: {why}{others}");
         self.emit(Event::Machines { message })
+    }
+
+    /// Which nodes this worker has left to others, with what they need; nothing if it is for one node.
+    fn unfit_nodes(&self) -> String {
+        let left = self.peers.left.iter().copied();
+        let mut left: Vec<NodeIndex> = left
+            .filter(|node| !self.decide.state(*node).ended())
+            .collect();
+        if left.is_empty() || self.worker_role().is_none_or(|role| role.only.is_some()) {
+            return String::new();
+        }
+        left.sort_unstable();
+        let mut stages: Vec<(&Node, usize)> = Vec::new();
+        for at in left.iter().map(|node| &self.graph.dag[*node]) {
+            match stages.iter_mut().find(|(first, _)| first.stage == at.stage) {
+                Some((_, nodes)) => *nodes += 1,
+                None => stages.push((at, 1)),
+            }
+        }
+        let shown = stages.iter().take(SHOWN_UNFIT).map(unfit_stage);
+        let shown: Vec<String> = shown.collect();
+        let rest = if stages.len() > SHOWN_UNFIT {
+            ", …"
+        } else {
+            ""
+        };
+        let number = count(left.len(), "node");
+        format!("; {number} did not fit: {}{rest}", shown.join(", "))
     }
 
     /// Whether the one node that this worker is for has ended.

@@ -530,6 +530,7 @@ impl<'a> Coordinator<'a> {
             interrupted: *self.cancel.borrow() && self.decide.interrupted(),
         };
         self.journal.note(&Event::Summary(summary.clone()))?;
+        self.note_over();
         self.peers.has_news = true;
         self.note()?;
         let run = self.journal.id().to_string();

@@ -160,17 +160,35 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<JoinPlan, PlanError> {
 }
 
 /// The newest run that has left a plan, has not been stopped, and goes on: a process of it lives, or its
-/// first process did not note its end.
+/// first process did not note its end and no later run of the same workflow has ended.
 pub fn latest(store: &Store) -> Option<String> {
     let folders = journal::folders(store);
-    let mut newest = folders.iter().rev();
-    newest.find_map(|folder| {
+    let newest = folders.iter().enumerate().rev();
+    newest.into_iter().find_map(|(at, folder)| {
         let run = folder.file_name()?.to_str()?;
         let is_open = folder.join(PLAN_FILE).is_file()
             && !journal::is_stopped(store, run)
-            && goes_on(store, folder).unwrap_or(false);
+            && goes_on(store, folder).unwrap_or(false)
+            && !is_replaced(store, folder, &folders[at + 1..]);
         is_open.then(|| run.to_string())
     })
+}
+
+/// Whether no process of the run in `folder` lives, and one of the `later` runs is of the same workflow,
+/// profiles and values and has ended. Notes that, so that it need not be found out again.
+fn is_replaced(store: &Store, folder: &Path, later: &[PathBuf]) -> bool {
+    let is_alive = || journal::is_running(store.locks(), folder).unwrap_or(true);
+    let Some(header) = journal::header_of(folder) else {
+        return false;
+    };
+    let is_end = |run: &PathBuf| {
+        journal::header_of(run).is_some_and(|other| other == header) && journal::has_ended(run)
+    };
+    let is_replaced = !is_alive() && later.iter().any(is_end);
+    if is_replaced && let Err(error) = journal::note_over(folder) {
+        tracing::debug!("{error}");
+    }
+    is_replaced
 }
 
 fn goes_on(store: &Store, folder: &Path) -> Result<bool, EngineError> {

@@ -17,6 +17,8 @@ use crate::store::Store;
 
 /// In the folder of a run: its workers start no node any more.
 const STOP: &str = "stop";
+/// In the folder of a run: nothing is left to run, though its first process has not noted that.
+const OVER: &str = "over";
 /// In the folder of a run that resumes another one: the id of the run whose workers serve both.
 pub(super) const CREW: &str = "crew";
 
@@ -93,8 +95,24 @@ pub fn is_stopped(store: &Store, run: &str) -> bool {
     calls::symlink_metadata(store.runs().join(run).join(STOP)).is_ok()
 }
 
-/// Whether the process that began the run in `folder` has noted its end.
+/// Notes that nothing is left to run in the run in `folder`, whose first process may be dead.
+pub fn note_over(folder: &Path) -> Result<(), EngineError> {
+    let path = folder.join(OVER);
+    match fsx::create_shared(&path) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(EngineError::Journal { path, source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the process that began the run in `folder` has noted its end, or another one that nothing is
+/// left to run.
 pub fn has_ended(folder: &Path) -> bool {
+    calls::symlink_metadata(folder.join(OVER)).is_ok() || has_noted_end(folder)
+}
+
+fn has_noted_end(folder: &Path) -> bool {
     let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) else {
         return false;
     };

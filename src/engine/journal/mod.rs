@@ -11,6 +11,7 @@
 //!           workers/<name>/ the same files of each worker that has joined the run
 //!           bell            changes when one of them has noted something
 //!           stop            asks these workers to leave
+//!           over            nothing is left to run; written where the first process may be dead
 //!           failures/<key>  the nodes that have failed, for the other processes
 //!           crew            the id of the run whose workers serve this one, if it resumes that one
 //! ```
@@ -34,12 +35,12 @@ mod write;
 
 pub(super) use bell::Bell;
 pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
-pub(super) use crew::{has_ended, has_failures, note_failure};
+pub(super) use crew::{has_ended, has_failures, note_failure, note_over};
 pub(super) use durations::stage_seconds;
 pub(super) use follow::{Follower, Noted};
 pub use machines::{Machines, Presence, Stay, WorkerFacts, last_machines, machines};
 pub use read::{LastRun, NodeLog, NodeStatus, has_workers, latest, latest_like, log_of};
-pub(super) use read::{PastRun, Unfinished, folders, is_running};
+pub(super) use read::{PastRun, Unfinished, folders, header_of, is_running};
 pub use renew::renew;
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;

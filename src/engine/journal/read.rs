@@ -211,6 +211,14 @@ impl NodeStatus {
     }
 }
 
+/// The first line of the journal in `folder`, if it can be read.
+pub fn header_of(folder: &Path) -> Option<Header> {
+    match Lines::begin(&folder.join(JOURNAL)).ok()? {
+        JournalStart::Journal(header, _) => Some(*header),
+        JournalStart::Nothing | JournalStart::Newer(_) => None,
+    }
+}
+
 /// The folders of the workers that serve the run in `folder`, by name.
 pub(super) fn workers(folder: &Path) -> Vec<PathBuf> {
     workers_in(&crew_of(folder))

@@ -83,7 +83,7 @@ fn a_launch_line_that_fails_is_a_refusal() {
 
     let mut missing = Coordinator::new(launcher(&place, "ribflow-none {worker}", 30.0), &place);
     let error = missing.until_error(&[demand(class("cpu", 1), 1)]);
-    assert!(matches!(error, ClusterError::Program { .. }), "{error}");
+    assert!(matches!(error, ClusterError::Launch { .. }), "{error}");
 }
 
 /// A run that waits for a place says why, in another terminal, too.
