@@ -89,7 +89,7 @@ pub fn lines(event: &Event, options: &DisplayOptions, tally: &Tally) -> Vec<Stri
             vec![format!("{at} start    {id}{worker}{why}")]
         }
         Event::NodeWaiting { id, .. } if normal => {
-            vec![format!("{at} wait     {id}  (another process runs it)")]
+            vec![format!("{at} wait     {id}  (for another process)")]
         }
         Event::DerivedMade {
             id,

@@ -290,6 +290,13 @@ fn a_death_is_reported_although_another_worker_has_the_node_already() {
     run.signal(Signal::STOP);
     doomed.signal(Signal::KILL);
     drop(doomed);
+    let status = ["status", "grid.yaml", "--store", "store", "--json"];
+    let status = crew.space.run(&status).json();
+    let nodes = status["nodes"].as_array().unwrap();
+    assert!(
+        nodes.iter().all(|node| node["state"] != "running"),
+        "{status}"
+    );
     let mut other = crew.worker("other", &["--cpus", "6"]);
     let is_repeated = || crew.ran().values().any(|times| *times > 1);
     crew.until("node that runs again", is_repeated);

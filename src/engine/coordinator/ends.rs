@@ -169,12 +169,6 @@ impl Coordinator<'_> {
         let nodes: Vec<NodeIndex> = nodes
             .filter(|node| !self.decide.state(*node).ended())
             .collect();
-        for node in &nodes {
-            if let Some((key, _)) = self.recipes.get(node) {
-                let (id, key) = (self.graph.dag[*node].id.clone(), *key);
-                self.emit(Event::NodeWaiting { id, key })?;
-            }
-        }
         let name = match worker {
             Some(name) => format!("worker {name}"),
             None => "the first process of the run".to_string(),
@@ -199,6 +193,13 @@ impl Coordinator<'_> {
         };
         let id = &self.graph.dag[*first].id;
         let message = format!("{name} {ended} while it ran {id}{others}: {next}");
-        self.emit(Event::Warning { message })
+        self.emit(Event::Warning { message })?;
+        for node in &nodes {
+            if let Some((key, _)) = self.recipes.get(node) {
+                let (id, key) = (self.graph.dag[*node].id.clone(), *key);
+                self.emit(Event::NodeWaiting { id, key })?;
+            }
+        }
+        Ok(())
     }
 }

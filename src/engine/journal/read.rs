@@ -94,6 +94,9 @@ fn latest_where(
     }
     for worker in workers(&folder) {
         let nodes = statuses_of(store.locks(), &worker)?;
+        if !is_alive(store.locks(), &worker)? {
+            run.close_at(&worker);
+        }
         run.merge(nodes);
     }
     Ok(Some(run))
@@ -154,6 +157,17 @@ impl LastRun {
         }
     }
 
+    /// Nothing is running at a worker that has ended, whatever the run's own journal says.
+    fn close_at(&mut self, worker: &Path) {
+        let name = worker.file_name().unwrap_or_default().to_string_lossy();
+        for status in self.nodes.values_mut() {
+            if status.state == RunState::Running && status.worker.as_deref() == Some(&*name) {
+                status.state = RunState::Waiting;
+                status.why = format!("worker {name} ended before it did");
+            }
+        }
+    }
+
     /// Adds what a worker's journal says: of several statuses of a node the furthest counts.
     fn merge(&mut self, nodes: BTreeMap<String, NodeStatus>) {
         for (id, status) in nodes {
@@ -188,9 +202,11 @@ impl NodeStatus {
                 (id, RunState::Done, format!("ran for {wall_s:.1} s"))
             }
             Event::NodeStarted { id, why, .. } => (id, RunState::Running, why),
-            Event::NodeWaiting { id, .. } => {
-                (id, RunState::Waiting, "another process runs it".to_string())
-            }
+            Event::NodeWaiting { id, .. } => (
+                id,
+                RunState::Waiting,
+                "waits for another process".to_string(),
+            ),
             Event::NodeFailed { id, message, .. } => (id, RunState::Failed, message),
             Event::NodeSkipped { id, why } => (id, RunState::Skipped, why),
             Event::RunStarted { .. }
