@@ -167,7 +167,10 @@ impl<'a> Names<'a> {
                 } else if let Some(near) = nearest(name, self.axis_names()) {
                     format!("did you mean `{near}`?")
                 } else if is_like_shell(name) {
-                    format!("a variable of the shell is written `${name}` or `$${{{name}}}`")
+                    format!(
+                        "`$${{{name}}}` is a variable of the shell, and `${{env.{name}}}` one of the \
+                         environment that enters the key"
+                    )
                 } else {
                     let axes = listed(self.axis_names());
                     format!("a path begins with an axis ({axes}), `params`, `env` or `axes`")
