@@ -159,7 +159,7 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<JoinPlan, PlanError> {
     serde_json::from_value(value).map_err(|why| damaged(why.to_string()))
 }
 
-/// The newest run that has left a plan, has not been stopped, and goes on: a process of it lives, or its
+/// The newest run that has left a plan, has not been stopped, has nodes left, and goes on: a process of it lives, or its
 /// first process did not note its end and no later run of the same workflow has ended.
 pub fn latest(store: &Store) -> Option<String> {
     let folders = journal::folders(store);
@@ -168,6 +168,7 @@ pub fn latest(store: &Store) -> Option<String> {
         let run = folder.file_name()?.to_str()?;
         let is_open = folder.join(PLAN_FILE).is_file()
             && !journal::is_stopped(store, run)
+            && !journal::is_over(folder)
             && goes_on(store, folder).unwrap_or(false)
             && !is_replaced(store, folder, &folders[at + 1..]);
         is_open.then(|| run.to_string())

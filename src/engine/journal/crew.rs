@@ -79,15 +79,18 @@ pub fn stop(store: &Store, run: &str) -> Result<(), EngineError> {
     }
 }
 
-/// Takes back what [`stop`] has asked for.
+/// Takes back what [`stop`] has asked for and [`note_over`] has noted.
 pub fn go_on(store: &Store, run: &str) -> Result<(), EngineError> {
-    let path = store.runs().join(run).join(STOP);
-    match calls::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(EngineError::Journal { path, source })
+    for name in [STOP, OVER] {
+        let path = store.runs().join(run).join(name);
+        match calls::remove_file(&path) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return Err(EngineError::Journal { path, source });
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 /// Whether the workers of `run` are asked to leave.
@@ -109,7 +112,12 @@ pub fn note_over(folder: &Path) -> Result<(), EngineError> {
 /// Whether the process that began the run in `folder` has noted its end, or another one that nothing is
 /// left to run.
 pub fn has_ended(folder: &Path) -> bool {
-    calls::symlink_metadata(folder.join(OVER)).is_ok() || has_noted_end(folder)
+    is_over(folder) || has_noted_end(folder)
+}
+
+/// Whether a process of the run in `folder` has noted that nothing is left to run.
+pub fn is_over(folder: &Path) -> bool {
+    calls::symlink_metadata(folder.join(OVER)).is_ok()
 }
 
 fn has_noted_end(folder: &Path) -> bool {

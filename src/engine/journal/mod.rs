@@ -11,7 +11,7 @@
 //!           workers/<name>/ the same files of each worker that has joined the run
 //!           bell            changes when one of them has noted something
 //!           stop            asks these workers to leave
-//!           over            nothing is left to run; written where the first process may be dead
+//!           over            nothing is left to run; written by workers, since the first process may be dead
 //!           failures/<key>  the nodes that have failed, for the other processes
 //!           crew            the id of the run whose workers serve this one, if it resumes that one
 //! ```
@@ -35,7 +35,7 @@ mod write;
 
 pub(super) use bell::Bell;
 pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
-pub(super) use crew::{has_ended, has_failures, note_failure, note_over};
+pub(super) use crew::{has_ended, has_failures, is_over, note_failure, note_over};
 pub(super) use durations::stage_seconds;
 pub(super) use follow::{Follower, Noted};
 pub use machines::{Machines, Presence, Stay, WorkerFacts, last_machines, machines};
