@@ -64,6 +64,8 @@ subcommands! {
         Plan(super::plan::PlanArguments) => super::plan::run,
         Status(super::status::StatusArguments) => super::status::run,
         Logs(super::logs::LogsArguments) => super::logs::run,
+        Stats(super::stats::StatsArguments) => super::stats::run,
+        Trace(super::trace::TraceArguments) => super::trace::run,
         Shell(super::shell::ShellArguments) => super::shell::run,
         Why(super::why::WhyArguments) => super::why::run,
         Get(super::get::GetArguments) => super::get::run,

@@ -20,15 +20,15 @@ use crate::{engine, stages};
 /// What `--help` ends with.
 const EXAMPLES: &str = "\
 Examples:
-  ribflow run grid.yaml --store /shared/cache --executor joined   on one machine: leaves a plan, waits
+  ribflow run grid.yaml --store /shared/cache --executor joined   on one machine: it waits
   ribflow worker --store /shared/cache --join                     on others: joins the newest run
   ribflow worker --store /shared/cache --join 20261130-101500-123-ab12cd --cpus 8 --time 4h
 
-All machines must see the store, and the data of the nodes that they run, under the same paths. Ctrl-C
-ends a worker: its nodes run again elsewhere. SIGUSR1 lets it finish its nodes and leave.
+All machines must see the store, and the data of the nodes that they run, under the same paths.
+Ctrl-C ends a worker: its nodes run again elsewhere. SIGUSR1 lets it finish its nodes and leave.
 
-Exit codes: 0 it has left, even if a node failed, which the run reports; 1 no run came within `--idle`, or
-the worker failed; 2 the command is not valid; 130 it was stopped.";
+Exit codes: 0 it has left, even if a node failed, which the run reports; 1 no run came within
+`--idle`, or the worker failed; 2 the command is not valid; 130 it was stopped.";
 
 /// Take part in a run as a further worker, on this machine or another one
 #[derive(Clone, Debug, Args)]

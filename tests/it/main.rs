@@ -93,6 +93,7 @@ mod tiny;
 mod tiny_runs;
 mod tools;
 mod torch_files;
+mod traces;
 mod trust;
 mod unchanged;
 mod verify;

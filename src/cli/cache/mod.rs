@@ -108,7 +108,10 @@ pub fn existing(workflow: Option<&Path>, common: &Common) -> Result<Store, Failu
     stores::open_store(&place)
 }
 
-fn existing_read_only(workflow: Option<&Path>, common: &Common) -> Result<ReadOnlyStore, Failure> {
+pub fn existing_read_only(
+    workflow: Option<&Path>,
+    common: &Common,
+) -> Result<ReadOnlyStore, Failure> {
     stores::open_read_only(&locations_of(workflow, common).store, common)
 }
 

@@ -30,6 +30,7 @@ mod machines;
 mod name;
 mod read;
 mod renew;
+mod timeline;
 mod uses;
 mod write;
 
@@ -42,6 +43,7 @@ pub use machines::{Machines, Presence, Stay, WorkerFacts, last_machines, machine
 pub use read::{LastRun, NodeLog, NodeStatus, has_workers, latest, latest_like, log_of};
 pub(super) use read::{PastRun, Unfinished, folders, header_of, is_running};
 pub use renew::renew;
+pub use timeline::{Execution, ExecutionEnd, ProcessTimeline, Timeline, timeline};
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
 

@@ -150,6 +150,30 @@ fn status_and_the_report_say_where_each_node_ran_and_waited() {
         "no machine on the page"
     );
 
+    let trace = ["trace", "--store", "store"];
+    let trace = crew.space.run(&trace).json();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let spans: Vec<&Value> = events.iter().filter(|event| event["ph"] == "X").collect();
+    assert_eq!(spans.len(), 4, "{trace}");
+    let span = |id: &str| {
+        let found = spans.iter().find(|span| span["name"] == id).unwrap();
+        let [from, lasts] = ["ts", "dur"].map(|field| found[field].as_i64().unwrap());
+        (from, lasts)
+    };
+    for chain in [1, 2] {
+        let (from, lasts) = span(&format!("first[i={chain}]"));
+        // Half a second, as the line of the node says, in microseconds.
+        assert!(lasts >= 500_000, "{trace}");
+        assert!(
+            span(&format!("second[i={chain}]")).0 >= from + lasts,
+            "{trace}"
+        );
+    }
+    let text = trace.to_string();
+    for name in ["w0", "w1"] {
+        assert!(text.contains(&format!("\"{name} on {host}\"")), "{text}");
+    }
+
     // A later run with nothing to do reports the machines of the run that has run the nodes.
     let again = ["run", "grid.yaml", "--store", "store", "--out", "out-again"];
     crew.command(&again).status().unwrap();
