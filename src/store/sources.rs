@@ -354,7 +354,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, SourceError> {
     let bytes = fsx::read_regular_within(index, LONGEST_INDEX).map_err(SourceError::io(index))?;
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let named = document["weight_map"].as_object().and_then(|map| {
-        let plain = |name: &&str| !name.is_empty() && !name.contains('/') && *name != "..";
+        let plain = |name: &&str| !matches!(*name, "" | "." | "..") && !name.contains('/');
         let names = map.values().map(|shard| shard.as_str().filter(plain));
         names.map(|name| name.map(str::to_string)).collect()
     });

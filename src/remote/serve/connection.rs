@@ -238,8 +238,15 @@ pub struct Guarded {
     pace: Pace,
     reading: Pin<Box<Sleep>>,
     writing: Pin<Box<Sleep>>,
+    /// How many bytes of [`HTTP_2`] the client has sent; `None`: it has sent something else.
+    preface: Option<usize>,
     _permit: Option<OwnedSemaphorePermit>,
 }
+
+/// What a connection of HTTP/2 begins with, and no request of HTTP/1. Another dependency enables HTTP/2
+/// in `hyper`, so `axum::serve` would take it; but the limits here are for one request at a time on a
+/// connection.
+const HTTP_2: &[u8] = b"PRI ";
 
 impl Guarded {
     fn new(stream: TcpStream, pace: Pace, permit: Option<OwnedSemaphorePermit>) -> Self {
@@ -250,8 +257,20 @@ impl Guarded {
             pace,
             reading: Box::pin(sleep_until(now)),
             writing: Box::pin(sleep_until(now)),
+            preface: Some(0),
             _permit: permit,
         }
+    }
+
+    /// Whether the first bytes, of which `bytes` are the next, are those of HTTP/2.
+    fn is_http_2(&mut self, bytes: &[u8]) -> bool {
+        let Some(seen) = self.preface else {
+            return false;
+        };
+        let wanted = &HTTP_2[seen..];
+        let length = wanted.len().min(bytes.len());
+        self.preface = (bytes[..length] == wanted[..length]).then_some(seen + length);
+        self.preface == Some(HTTP_2.len())
     }
 
     /// Checks the result of a send against the deadline.
@@ -288,8 +307,12 @@ impl AsyncRead for Guarded {
         if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
+        let filled = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(context, buffer) {
-            return Poll::Ready(result);
+            return Poll::Ready(match self.is_http_2(&buffer.filled()[filled..]) {
+                true => Err(io::ErrorKind::InvalidData.into()),
+                false => result,
+            });
         }
         let Some(deadline) = deadline else {
             return Poll::Pending;

@@ -158,7 +158,10 @@ fn weight_map(index: &Path) -> Result<Vec<(String, String)>> {
             let shard = shard.as_str().unwrap_or_default();
             let mut parts = Path::new(shard).components();
             match (parts.next(), parts.next()) {
-                (Some(Component::Normal(_)), None) => Ok((name.clone(), shard.to_string())),
+                // A path forgets a slash or a dot at its end.
+                (Some(Component::Normal(part)), None) if part == shard => {
+                    Ok((name.clone(), shard.to_string()))
+                }
                 _ => Err(damaged(
                     index,
                     &format!("the shard `{shard}` is not a file beside it"),
