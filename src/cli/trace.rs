@@ -221,6 +221,7 @@ mod tests {
             started,
             ended,
             end: ExecutionEnd::Finished,
+            wall_s: ended - started,
             derived: Vec::new(),
         }
     }

@@ -97,6 +97,11 @@ pub struct Summary {
     pub interrupted: bool,
 }
 
+/// The stage in a node's id: `tuned` of `tuned[source=rich]`.
+pub fn stage_of(id: &str) -> &str {
+    id.split('[').next().unwrap_or(id)
+}
+
 /// The state of a node in `plan`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

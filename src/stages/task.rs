@@ -61,8 +61,7 @@ pub trait Stage:
     fn files(&self) -> Vec<WorkflowFile> {
         Vec::new()
     }
-
-    /// Variables whose values are not in the key, but without which it fails.
+    /// See [`crate::workflow::kind::Parameters::passed_variables`].
     fn passed_variables(&self) -> &[String] {
         &[]
     }

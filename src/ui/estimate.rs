@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::running::Running;
+use crate::engine::event::stage_of;
 use crate::engine::price::forecast::{Dominant, Forecast, NodeForecast};
 
 /// What is left of a stage, and what has run.
@@ -157,9 +158,4 @@ impl<'a> Estimates<'a> {
     fn machine(&self) -> Option<f64> {
         self.groups.get(&Dominant::Arithmetic)?.factor()
     }
-}
-
-/// The stage in a node's id: `tuned` of `tuned[source=rich]`.
-pub fn stage_of(id: &str) -> &str {
-    id.split('[').next().unwrap_or(id)
 }

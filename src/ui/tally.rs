@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::estimate::{Estimates, StageTally, stage_of};
+use super::estimate::{Estimates, StageTally};
 use super::running::Running;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, stage_of};
 use crate::engine::price::forecast::Forecast;
 
 /// The counts of a run so far. Times are seconds since the start of the run; work is in core

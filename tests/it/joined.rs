@@ -159,6 +159,15 @@ impl Crew {
         }
     }
 
+    /// Waits until the run and its workers have ended, all of them well.
+    #[track_caller]
+    fn all_end<'a>(&self, run: &mut Member, workers: impl IntoIterator<Item = &'a mut Member>) {
+        assert_eq!(run.end(), Some(0), "{}", self.space.read("run.log"));
+        for worker in workers {
+            assert_eq!(worker.end(), Some(0));
+        }
+    }
+
     /// The nodes that have begun to run, with how often.
     fn ran(&self) -> BTreeMap<String, usize> {
         let mut ran = BTreeMap::new();
@@ -214,10 +223,7 @@ fn workers_share_a_run_and_every_node_runs_once() {
     let crew = Crew::new(GRID);
     let mut run = crew.coordinator(&[]);
     let mut workers: Vec<Member> = (0..4).map(|n| crew.worker(&format!("w{n}"), &[])).collect();
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    for worker in &mut workers {
-        assert_eq!(worker.end(), Some(0));
-    }
+    crew.all_end(&mut run, &mut workers);
     let ran = crew.ran();
     assert_eq!(ran.len(), 12);
     assert!(ran.values().all(|times| *times == 1), "{ran:?}");
@@ -246,8 +252,7 @@ fn a_plain_run_takes_helpers_and_what_they_have_done_counts() {
     let mut run = crew.spawn(&mut crew.command(&words), "run.log");
     crew.until("plan", || !crew.plans().is_empty());
     let mut helper = crew.worker("helper", &["--idle", "1s"]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(helper.end(), Some(0));
+    crew.all_end(&mut run, [&mut helper]);
     assert!(
         crew.ran().values().all(|times| *times == 1),
         "{:?}",
@@ -267,10 +272,7 @@ fn a_new_store_may_have_leases_from_the_start() {
     assert!(made.stdout.contains("of the form `lease`"), "{made}");
     let mut run = crew.coordinator(&[]);
     let mut workers: Vec<Member> = (0..3).map(|n| crew.worker(&format!("w{n}"), &[])).collect();
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    for worker in &mut workers {
-        assert_eq!(worker.end(), Some(0));
-    }
+    crew.all_end(&mut run, &mut workers);
     assert!(
         crew.ran().values().all(|times| *times == 1),
         "{:?}",

@@ -163,8 +163,8 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<JoinPlan, PlanError> {
 /// first process did not note its end and no later run of the same workflow has ended.
 pub fn latest(store: &Store) -> Option<String> {
     let folders = journal::folders(store);
-    let newest = folders.iter().enumerate().rev();
-    newest.into_iter().find_map(|(at, folder)| {
+    let mut newest = folders.iter().enumerate().rev();
+    newest.find_map(|(at, folder)| {
         let run = folder.file_name()?.to_str()?;
         let is_open = folder.join(PLAN_FILE).is_file()
             && !journal::is_stopped(store, run)

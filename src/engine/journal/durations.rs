@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::lines::{JournalStart, Lines};
 use super::read::{folders, workers};
 use super::{Entry, JOURNAL, WorkflowIdentity};
-use crate::engine::event::Event;
+use crate::engine::event::{Event, stage_of};
 use crate::store::Store;
 
 /// The number of newest runs that are read.
@@ -25,8 +25,7 @@ pub fn stage_seconds(store: &Store, workflow: &WorkflowIdentity) -> BTreeMap<Str
         }
         for Entry { what, .. } in lines.values() {
             if let Event::NodeFinished { id, wall_s, .. } = what {
-                let stage = id.split('[').next().unwrap_or_default();
-                let sum = sums.entry(stage.to_string()).or_default();
+                let sum = sums.entry(stage_of(&id).to_string()).or_default();
                 *sum = (sum.0 + wall_s, sum.1 + 1.0);
             }
         }

@@ -7,13 +7,12 @@ use std::path::Path;
 use petgraph::Direction;
 use petgraph::graph::NodeIndex;
 
-use super::crew::crew_of;
-use super::lines::{JournalStart, Lines};
-use super::read::{by_change, has_workers, is_alive, journal_of, workers_in};
-use super::{Entry, JOURNAL, WorkflowIdentity};
+use super::name::name_of;
+use super::read::{by_change, has_workers, journal_of, workers};
+use super::timeline::{Execution, ExecutionEnd, Presence, ProcessTimeline, timeline_of};
+use super::{Entry, WorkflowIdentity};
 use crate::engine::EngineError;
 use crate::engine::event::Event;
-use crate::fsx::Locks;
 use crate::store::Store;
 use crate::workflow::graph::Graph;
 
@@ -23,7 +22,7 @@ pub struct Machines {
     /// Processes of the run itself that have run nodes, then its workers by name.
     pub workers: Vec<WorkerFacts>,
     /// The last execution of each node, by id.
-    executions: BTreeMap<String, Execution>,
+    executions: BTreeMap<String, LastExecution>,
     /// When the run began.
     begun: Option<f64>,
     /// When each node first had a result in this run.
@@ -45,14 +44,6 @@ pub struct WorkerFacts {
     pub busy_s: f64,
 }
 
-/// What has become of a worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Presence {
-    Here,
-    Left,
-    Died,
-}
-
 /// Where a node ran, and when.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stay {
@@ -65,39 +56,23 @@ pub struct Stay {
     pub seconds: Option<f64>,
 }
 
+/// The last execution of a node, and where it was.
 #[derive(Clone, Debug, PartialEq)]
-struct Execution {
+struct LastExecution {
     worker: Option<String>,
     host: Option<String>,
-    /// Seconds since 1970, UTC.
-    started: f64,
-    end: End,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum End {
-    Failed(f64),
-    Running,
-    Finished(f64),
+    execution: Execution,
 }
 
 /// The machines of `run`; `None` if no worker has joined it.
 pub fn machines(store: &Store, run: &str) -> Result<Option<Machines>, EngineError> {
     let folder = store.runs().join(run);
-    let crew = crew_of(&folder);
-    let workers = workers_in(&crew);
-    if workers.is_empty() {
+    if workers(&folder).is_empty() {
         return Ok(None);
     }
     let mut machines = Machines::default();
-    machines.take(store.locks(), &crew, None)?;
-    if crew != folder {
-        machines.take(store.locks(), &folder, None)?;
-    }
-    for worker in workers {
-        let name = worker.file_name().unwrap_or_default();
-        let name = name.to_string_lossy().into_owned();
-        machines.take(store.locks(), &worker, Some(name))?;
+    for process in timeline_of(store.locks(), &folder)?.processes {
+        machines.add(process);
     }
     Ok(Some(machines))
 }
@@ -110,13 +85,8 @@ pub fn last_machines(store: &Store, graph: &Graph) -> Result<Option<Machines>, E
         let (header, lines) = journal_of(folder, &whose)?;
         let mut entries = lines.values::<Entry>();
         let started = |entry: Entry| matches!(entry.what, Event::NodeStarted { .. });
-        let is_it = header.is_like(graph)
-            && (!workers_in(&crew_of(folder)).is_empty() || entries.any(started));
-        is_it.then(|| {
-            folder
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-        })?
+        let is_it = header.is_like(graph) && (!workers(folder).is_empty() || entries.any(started));
+        is_it.then(|| name_of(folder))
     };
     let folders = by_change(store);
     // Most stores have no run with workers: their journals need not be read.
@@ -132,86 +102,46 @@ pub fn last_machines(store: &Store, graph: &Graph) -> Result<Option<Machines>, E
 impl Machines {
     /// Where a node ran last; `None` if it did not run in this run.
     pub fn stay(&self, graph: &Graph, node: NodeIndex) -> Option<Stay> {
-        let execution = self.executions.get(&graph.dag[node].id)?;
+        let last = self.executions.get(&graph.dag[node].id)?;
         let inputs = graph.dag.neighbors_directed(node, Direction::Incoming);
         let done = inputs.filter_map(|input| self.done.get(&graph.dag[input].id));
         let ready = done.copied().chain(self.begun).fold(0.0, f64::max);
         Some(Stay {
-            worker: execution.worker.clone(),
-            host: execution.host.clone(),
-            waited_s: (execution.started - ready).max(0.0),
-            seconds: match execution.end {
-                End::Running => None,
-                End::Failed(seconds) | End::Finished(seconds) => Some(seconds),
-            },
+            worker: last.worker.clone(),
+            host: last.host.clone(),
+            waited_s: (last.execution.started - ready).max(0.0),
+            seconds: (last.execution.end != ExecutionEnd::Running).then_some(last.execution.wall_s),
         })
     }
 
-    /// Reads the journal in `folder`: of the worker `name`, or of a process of the run itself.
-    fn take(
-        &mut self,
-        locks: &Locks,
-        folder: &Path,
-        name: Option<String>,
-    ) -> Result<(), EngineError> {
-        let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) else {
-            return Ok(());
+    /// Adds what a process of the run did.
+    fn add(&mut self, process: ProcessTimeline) {
+        if process.name.is_none() {
+            let begun = self.begun.unwrap_or(f64::INFINITY);
+            self.begun = Some(begun.min(process.began));
+        }
+        let ends = |end| process.executions.iter().filter(move |one| one.end == end);
+        let ended = ends(ExecutionEnd::Finished).chain(ends(ExecutionEnd::Failed));
+        let facts = WorkerFacts {
+            name: process.name.clone(),
+            host: process.host.clone(),
+            cores: process.cores,
+            presence: process.presence,
+            ran: ends(ExecutionEnd::Finished).count(),
+            failed: ends(ExecutionEnd::Failed).count(),
+            busy_s: covered(ended.map(|one| (one.started, one.ended)).collect()),
         };
-        let mut reading = Reading::of(name);
-        for Entry { at, what } in lines.values() {
-            self.take_event(&mut reading, at, what);
+        for reuse in &process.reused {
+            self.is_done(&reuse.node, reuse.at);
         }
-        let Reading {
-            mut facts,
-            running,
-            spans,
-        } = reading;
-        if facts.presence == Presence::Died && is_alive(locks, folder)? {
-            facts.presence = Presence::Here;
-        }
-        if facts.presence == Presence::Here {
-            for (id, started) in running {
-                self.add(id, &facts, started, End::Running);
+        for execution in process.executions {
+            if execution.end == ExecutionEnd::Finished {
+                self.is_done(&execution.node, execution.ended);
             }
+            self.add_execution(execution, &facts);
         }
-        facts.busy_s = covered(spans);
         if facts.name.is_some() || facts.ran + facts.failed > 0 {
             self.workers.push(facts);
-        }
-        Ok(())
-    }
-
-    fn take_event(&mut self, reading: &mut Reading, at: f64, what: Event) {
-        match what {
-            Event::RunStarted { threads, host, .. } => {
-                reading.facts.cores = threads;
-                reading.facts.host = host;
-                if reading.facts.name.is_none() {
-                    self.begun = Some(self.begun.map_or(at, |begun| begun.min(at)));
-                }
-            }
-            Event::NodeStarted { id, worker, .. } => match worker {
-                None => drop(reading.running.insert(id, at)),
-                // Its worker has noted that, too.
-                Some(_) => drop(reading.running.remove(&id)),
-            },
-            Event::NodeReused { id, .. } => self.is_done(&id, at),
-            Event::NodeFinished { id, wall_s, .. } => {
-                self.is_done(&id, at);
-                if let Some(started) = reading.ended(&id, at) {
-                    reading.facts.ran += 1;
-                    self.add(id, &reading.facts, started, End::Finished(wall_s));
-                }
-            }
-            Event::NodeFailed { id, .. } => {
-                if let Some(started) = reading.ended(&id, at) {
-                    reading.facts.failed += 1;
-                    let end = End::Failed((at - started).max(0.0));
-                    self.add(id, &reading.facts, started, end);
-                }
-            }
-            Event::Summary(_) => reading.facts.presence = Presence::Left,
-            _ => {}
         }
     }
 
@@ -222,58 +152,29 @@ impl Machines {
         }
     }
 
-    /// A finished execution counts before one that goes on, and that before a failed one; of two, the later.
-    fn add(&mut self, id: String, by: &WorkerFacts, started: f64, end: End) {
-        let rank = |end: End, started: f64| match end {
-            End::Failed(_) => (0, started),
-            End::Running => (1, started),
-            End::Finished(_) => (2, started),
+    /// A finished execution counts before one that goes on, and that before a failed one; of two, the
+    /// later. One that was lost does not count.
+    fn add_execution(&mut self, execution: Execution, by: &WorkerFacts) {
+        let rank = |execution: &Execution| {
+            let end = match execution.end {
+                ExecutionEnd::Lost => return None,
+                ExecutionEnd::Failed => 0,
+                ExecutionEnd::Running => 1,
+                ExecutionEnd::Finished => 2,
+            };
+            Some((end, execution.started))
         };
-        let known = self.executions.get(&id);
-        if known.is_some_and(|known| rank(known.end, known.started) > rank(end, started)) {
+        let known = self.executions.get(&execution.node);
+        let known = known.and_then(|known| rank(&known.execution));
+        if rank(&execution).is_none_or(|rank| known.is_some_and(|known| known > rank)) {
             return;
         }
-        let execution = Execution {
+        let last = LastExecution {
             worker: by.name.clone(),
             host: by.host.clone(),
-            started,
-            end,
+            execution,
         };
-        self.executions.insert(id, execution);
-    }
-}
-
-/// The journal of a process, as far as it has been read.
-struct Reading {
-    facts: WorkerFacts,
-    /// When each node that it runs was started.
-    running: HashMap<String, f64>,
-    /// From the start to the end of each node that has ended.
-    spans: Vec<(f64, f64)>,
-}
-
-impl Reading {
-    fn of(name: Option<String>) -> Self {
-        Self {
-            facts: WorkerFacts {
-                name,
-                host: None,
-                cores: 0,
-                presence: Presence::Died,
-                ran: 0,
-                failed: 0,
-                busy_s: 0.0,
-            },
-            running: HashMap::new(),
-            spans: Vec::new(),
-        }
-    }
-
-    /// When a node of this process that has ended was started.
-    fn ended(&mut self, id: &str, at: f64) -> Option<f64> {
-        let started = self.running.remove(id)?;
-        self.spans.push((started, at));
-        Some(started)
+        self.executions.insert(last.execution.node.clone(), last);
     }
 }
 

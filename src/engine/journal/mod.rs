@@ -39,11 +39,11 @@ pub use crew::{SharedFailure, failure_of, go_on, is_stopped, stop};
 pub(super) use crew::{has_ended, has_failures, is_over, note_failure, note_over};
 pub(super) use durations::stage_seconds;
 pub(super) use follow::{Follower, Noted};
-pub use machines::{Machines, Presence, Stay, WorkerFacts, last_machines, machines};
+pub use machines::{Machines, Stay, WorkerFacts, last_machines, machines};
 pub use read::{LastRun, NodeLog, NodeStatus, has_workers, latest, latest_like, log_of};
 pub(super) use read::{PastRun, Unfinished, folders, header_of, is_running};
 pub use renew::renew;
-pub use timeline::{Execution, ExecutionEnd, ProcessTimeline, Timeline, timeline};
+pub use timeline::{Execution, ExecutionEnd, Presence, ProcessTimeline, Timeline, timeline};
 pub use uses::{SeenRun, each_event, seen, uses};
 pub(super) use write::Journal;
 

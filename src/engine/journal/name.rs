@@ -1,5 +1,6 @@
 //! Names of runs and of log files.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::digest::Digest;
@@ -33,6 +34,12 @@ pub fn log_name(id: &str) -> String {
         true => format!("{name}.log"),
         false => format!("{name}-{}.log", Digest::of(id.as_bytes()).short()),
     }
+}
+
+/// The id of a run, or the name of a worker: that of its folder.
+pub fn name_of(folder: &Path) -> String {
+    let name = folder.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// `20261123-203541-127-<random>`: the time in UTC to the millisecond, and a suffix that

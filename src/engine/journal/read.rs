@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use super::crew::crew_of;
 use super::lines::{JournalStart, Lines};
-use super::name::log_name;
+use super::name::{log_name, name_of};
 use super::{
     Entry, FAILED, Header, JOURNAL, LOCK, LOGS, RECIPES, StartedNode, WORKERS, WorkflowIdentity,
 };
@@ -74,9 +74,8 @@ fn latest_where(
     let Some((folder, header, lines)) = newest else {
         return Ok(None);
     };
-    let name = folder.file_name().unwrap_or_default();
     let mut run = LastRun {
-        id: name.to_string_lossy().into_owned(),
+        id: name_of(&folder),
         header,
         running: is_running(store.locks(), &folder)?,
         nodes: BTreeMap::new(),
@@ -93,33 +92,30 @@ fn latest_where(
         close(&mut run.nodes);
     }
     for worker in workers(&folder) {
-        let nodes = statuses_of(store.locks(), &worker)?;
+        let name = name_of(&worker);
+        let mut nodes = statuses_of(&worker, &name);
         if !is_alive(store.locks(), &worker)? {
-            run.close_at(&worker);
+            close(&mut nodes);
+            run.close_at(&name);
         }
         run.merge(nodes);
     }
     Ok(Some(run))
 }
 
-/// The statuses that the journal of a worker in `folder` gives.
-fn statuses_of(locks: &Locks, folder: &Path) -> Result<BTreeMap<String, NodeStatus>, EngineError> {
+/// The statuses that the journal of the worker `name` in `folder` gives.
+fn statuses_of(folder: &Path, name: &str) -> BTreeMap<String, NodeStatus> {
     let mut nodes = BTreeMap::new();
     let Ok(JournalStart::Journal(_, lines)) = Lines::begin(&folder.join(JOURNAL)) else {
-        return Ok(nodes);
+        return nodes;
     };
-    let worker = folder.file_name();
-    let worker = worker.map(|name| name.to_string_lossy().into_owned());
     for entry in lines.values::<Entry>() {
         nodes.extend(NodeStatus::of(entry).map(|(id, status)| {
-            let worker = worker.clone();
+            let worker = Some(name.to_string());
             (id, NodeStatus { worker, ..status })
         }));
     }
-    if !is_alive(locks, folder)? {
-        close(&mut nodes);
-    }
-    Ok(nodes)
+    nodes
 }
 
 /// Nothing is running in a journal whose process has ended.
@@ -158,12 +154,11 @@ impl LastRun {
     }
 
     /// Nothing is running at a worker that has ended, whatever the run's own journal says.
-    fn close_at(&mut self, worker: &Path) {
-        let name = worker.file_name().unwrap_or_default().to_string_lossy();
+    fn close_at(&mut self, worker: &str) {
         for status in self.nodes.values_mut() {
-            if status.state == RunState::Running && status.worker.as_deref() == Some(&*name) {
+            if status.state == RunState::Running && status.worker.as_deref() == Some(worker) {
                 status.state = RunState::Waiting;
-                status.why = format!("worker {name} ended before it did");
+                status.why = format!("worker {worker} ended before it did");
             }
         }
     }
@@ -370,7 +365,7 @@ pub fn log_of(store: &Store, workflow: &WorkflowIdentity, id: &str) -> Option<No
     let (run, folder, path) = newest.find(|(run, ..)| journal_of(run, workflow).is_some())?;
     Some(NodeLog {
         path,
-        run: run.file_name()?.to_string_lossy().into_owned(),
+        run: name_of(&run),
         folder,
         node: id.to_string(),
         locks: store.locks().clone(),

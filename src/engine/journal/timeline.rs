@@ -2,15 +2,17 @@
 //! several machines are compared as their clocks give them.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::crew::crew_of;
 use super::lines::{JournalStart, Lines};
-use super::read::{by_change, is_alive, workers_in};
+use super::name::name_of;
+use super::read::{by_change, folders, is_alive, workers_in};
 use super::{Entry, JOURNAL};
 use crate::digest::Digest;
 use crate::engine::EngineError;
-use crate::engine::event::Event;
+use crate::engine::event::{Event, stage_of};
+use crate::fsx::Locks;
 use crate::store::Store;
 
 /// The executions of a run. All times are in seconds since 1970, UTC.
@@ -30,12 +32,22 @@ pub struct ProcessTimeline {
     pub host: Option<String>,
     pub cores: usize,
     pub device: String,
+    pub presence: Presence,
     pub began: f64,
     pub ended: f64,
     /// In the order of their ends.
     pub executions: Vec<Execution>,
     /// The results that it found, in the order of their times.
     pub reused: Vec<Reuse>,
+}
+
+/// What has become of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    Here,
+    Left,
+    #[default]
+    Died,
 }
 
 /// A node whose result was there.
@@ -57,6 +69,8 @@ pub struct Execution {
     pub started: f64,
     pub ended: f64,
     pub end: ExecutionEnd,
+    /// Seconds; of one that has finished without the publication of its result.
+    pub wall_s: f64,
     /// What it cached for other nodes.
     pub derived: Vec<Derivation>,
 }
@@ -91,11 +105,6 @@ impl Reuse {
     }
 }
 
-/// The name of a stage has no brackets.
-fn stage_of(node: &str) -> &str {
-    node.split('[').next().unwrap_or_default()
-}
-
 /// Derived work: decoded pixels, features, logits.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Derivation {
@@ -111,37 +120,34 @@ pub struct Derivation {
 /// # Errors
 /// Whether a process lives can't be found out.
 pub fn timeline(store: &Store, run: Option<&str>) -> Result<Option<Timeline>, EngineError> {
-    let folders = by_change(store);
     let folder = match run {
-        None => folders.last(),
+        None => by_change(store).pop(),
         Some(run) => {
-            let is_it = |folder: &&PathBuf| folder.file_name().is_some_and(|n| n == run);
-            folders.iter().find(is_it)
+            let mut folders = folders(store).into_iter();
+            folders.find(|folder| name_of(folder) == run)
         }
     };
-    let Some(folder) = folder else {
-        return Ok(None);
-    };
+    let folder = folder.map(|folder| timeline_of(store.locks(), &folder));
+    folder.transpose()
+}
+
+/// The timeline of the run in `folder`.
+pub(super) fn timeline_of(locks: &Locks, folder: &Path) -> Result<Timeline, EngineError> {
     let mut timeline = Timeline {
         run: name_of(folder),
         ..Timeline::default()
     };
-    timeline.take(store, folder, None)?;
-    let crew = crew_of(folder);
     // A run that resumes another one shares its workers.
+    let crew = crew_of(folder);
+    timeline.take(locks, &crew, None)?;
     if crew != *folder {
-        timeline.take(store, &crew, None)?;
+        timeline.take(locks, folder, None)?;
     }
     for worker in workers_in(&crew) {
         let name = name_of(&worker);
-        timeline.take(store, &worker, Some(name))?;
+        timeline.take(locks, &worker, Some(name))?;
     }
-    Ok(Some(timeline))
-}
-
-fn name_of(folder: &Path) -> String {
-    let name = folder.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
+    Ok(timeline)
 }
 
 impl Timeline {
@@ -167,7 +173,7 @@ impl Timeline {
     /// Reads the journal in `folder`.
     fn take(
         &mut self,
-        store: &Store,
+        locks: &Locks,
         folder: &Path,
         name: Option<String>,
     ) -> Result<(), EngineError> {
@@ -180,11 +186,10 @@ impl Timeline {
         for entry in lines.values() {
             reading.take(entry);
         }
-        let end = match is_alive(store.locks(), folder)? {
-            true => ExecutionEnd::Running,
-            false => ExecutionEnd::Lost,
-        };
-        self.processes.extend(reading.finish(end));
+        if reading.process.presence == Presence::Died && is_alive(locks, folder)? {
+            reading.process.presence = Presence::Here;
+        }
+        self.processes.extend(reading.finish());
         Ok(())
     }
 }
@@ -237,6 +242,7 @@ impl Reading {
                     started: at,
                     ended: at,
                     end: ExecutionEnd::Running,
+                    wall_s: 0.0,
                     derived: Vec::new(),
                 };
                 self.running.insert(id, execution);
@@ -259,30 +265,39 @@ impl Reading {
                     });
                 }
             }
-            Event::NodeFinished { id, .. } => self.end(&id, at, ExecutionEnd::Finished),
-            Event::NodeFailed { id, .. } => self.end(&id, at, ExecutionEnd::Failed),
+            Event::NodeFinished { id, wall_s, .. } => {
+                self.end(&id, at, ExecutionEnd::Finished, Some(wall_s));
+            }
+            Event::NodeFailed { id, .. } => self.end(&id, at, ExecutionEnd::Failed, None),
+            Event::Summary(_) => self.process.presence = Presence::Left,
             _ => {}
         }
     }
 
-    fn end(&mut self, id: &str, at: f64, end: ExecutionEnd) {
+    fn end(&mut self, id: &str, at: f64, end: ExecutionEnd, wall_s: Option<f64>) {
         if let Some(execution) = self.running.remove(id) {
             self.process.executions.push(Execution {
                 ended: at,
                 end,
+                wall_s: wall_s.unwrap_or((at - execution.started).max(0.0)),
                 ..execution
             });
         }
     }
 
-    /// What has been read; `None` if there was no entry. Nodes that have not ended end as `end` says.
-    fn finish(mut self, end: ExecutionEnd) -> Option<ProcessTimeline> {
+    /// What has been read; `None` if there was no entry. Nodes that have not ended go on or are lost.
+    fn finish(mut self) -> Option<ProcessTimeline> {
         let until = self.process.ended;
+        let end = match self.process.presence {
+            Presence::Here => ExecutionEnd::Running,
+            Presence::Left | Presence::Died => ExecutionEnd::Lost,
+        };
         let mut open: Vec<Execution> = self.running.into_values().collect();
         open.sort_by(|one, other| one.started.total_cmp(&other.started));
         let open = open.into_iter().map(|execution| Execution {
             ended: until.max(execution.started),
             end,
+            wall_s: (until - execution.started).max(0.0),
             ..execution
         });
         self.process.executions.extend(open);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::lines::{JournalStart, LineError, Lines};
+use super::name::name_of;
 use super::read::{all_folders, folders, is_running, last_change, workers};
 use super::{Entry, Header, JOURNAL, RECIPES, StartedNode};
 use crate::contract::recipe::Recipe;
@@ -38,8 +39,7 @@ pub struct SeenRun {
 impl SeenRun {
     /// The id of the run: its folder's name.
     pub fn id(&self) -> String {
-        let name = self.folder.file_name().unwrap_or_default();
-        name.to_string_lossy().into_owned()
+        name_of(&self.folder)
     }
 
     /// The workflow with its profiles and overrides, as on the command line.

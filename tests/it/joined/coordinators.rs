@@ -197,8 +197,7 @@ fn an_interrupted_coordinator_lets_workers_finish_their_nodes_and_leave() {
     // The same command goes on, with another worker.
     let mut run = crew.coordinator(&[]);
     let mut worker = crew.worker("x", &[]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     assert!(
         crew.ran().values().all(|times| *times == 1),
         "{:?}",

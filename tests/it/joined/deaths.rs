@@ -16,8 +16,7 @@ fn a_killed_worker_loses_the_node_that_it_ran_and_no_other() {
     crew.until("node of the first worker", || !crew.ran().is_empty());
     doomed.signal(Signal::KILL);
     let mut other = crew.worker("other", &[]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(other.end(), Some(0));
+    crew.all_end(&mut run, [&mut other]);
     let ran = crew.ran();
     assert_eq!(ran.len(), 12);
     assert!(
@@ -52,8 +51,7 @@ fn a_death_is_reported_although_another_worker_has_the_node_already() {
     crew.until("node that runs again", is_repeated);
     crew.space.write("home/go", "");
     run.signal(Signal::CONT);
-    assert_eq!(run.end(), Some(0), "{}", log());
-    assert_eq!(other.end(), Some(0));
+    crew.all_end(&mut run, [&mut other]);
     assert!(
         log().contains("worker doomed died while it ran first[i="),
         "{}",
@@ -80,8 +78,7 @@ fn the_death_of_a_worker_that_waits_is_reported_and_others_are_invited() {
         log()
     );
     let mut worker = crew.worker("w", &[]);
-    assert_eq!(run.end(), Some(0), "{}", log());
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
 }
 
 #[test]
@@ -107,8 +104,7 @@ fn a_terminated_worker_stops_its_node_which_runs_elsewhere() {
     first.signal(Signal::TERM);
     assert_eq!(first.end(), Some(130));
     let mut other = crew.worker("other", &[]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(other.end(), Some(0));
+    crew.all_end(&mut run, [&mut other]);
     assert!(
         crew.space
             .read("run.log")
@@ -156,7 +152,6 @@ fn of_many_dead_workers_the_nodes_are_free_at_once() {
     doomed.iter_mut().for_each(|worker| drop(worker.0.wait()));
     // It has nothing to run until it knows that the others are dead.
     let mut able = crew.worker("able", &["--cpus", "6", "--idle", "20s"]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(able.end(), Some(0));
+    crew.all_end(&mut run, [&mut able]);
     crew.is_complete();
 }

@@ -17,8 +17,7 @@ fn a_worker_with_more_cores_than_its_machine_has_warns_of_it() {
     let crew = Crew::new(&GRID.replace(", 2, 3, 4, 5, 6]", "]"));
     let mut run = crew.coordinator(&[]);
     let mut worker = crew.worker("w", &["--cpus", "2000"]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     for (log, name) in [("run.log", "w: "), ("w.log", "")] {
         let log = crew.space.read(log);
         let warning = format!("warning: {name}2,000 cores were asked for, and this machine has ");
@@ -55,8 +54,7 @@ stages:
     assert_eq!(only.end(), Some(0));
     assert_eq!(crew.ran().into_keys().collect::<Vec<_>>(), ["alone"]);
     let mut able = crew.worker("able", &["--cpus", "3", "--mem", "2GiB", "--idle", "1s"]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(able.end(), Some(0));
+    crew.all_end(&mut run, [&mut able]);
     assert_eq!(crew.ran().len(), 4);
     crew.is_complete();
 }
@@ -128,8 +126,7 @@ fn scratch_folders_may_be_on_another_disk_than_the_store() {
     };
     let folder = disk.path().to_str().unwrap();
     let mut worker = crew.worker("w", &["--scratch", folder]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     let places = crew.space.read("home/places");
     assert!(
         places.lines().all(|place| place.starts_with(folder)),
@@ -161,8 +158,7 @@ fn derived_work_of_a_worker_is_on_its_own_disk() {
     let disk = tempfile::tempdir().unwrap();
     let folder = disk.path().to_str().unwrap();
     let mut worker = crew.worker("w", &["--scratch", folder]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     let own = fs::read_dir(disk.path()).unwrap().next().unwrap().unwrap();
     let pieces = |root: PathBuf| fs::read_dir(root.join("derived")).map_or(0, Iterator::count);
     assert!(pieces(own.path()) > 0);
@@ -226,7 +222,6 @@ fn a_worker_without_a_passed_variable_leaves_its_nodes_to_others() {
     let unfit = "6 nodes did not fit: second[i=1] and 5 more (mem 1.0 GiB, time 30 min 00 s)";
     assert!(log.contains(unfit), "{log}");
     let mut worker = crew.worker("w", &[]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     crew.is_complete();
 }

@@ -201,8 +201,7 @@ fn a_node_or_a_user_that_is_not_there_is_refused() {
     let only = refused(&["--only", "first[i=7]"]);
     assert!(only.contains("the run has no node `first[i=7]`"), "{only}");
     let mut worker = crew.worker("w", &[]);
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    assert_eq!(worker.end(), Some(0));
+    crew.all_end(&mut run, [&mut worker]);
     if is_root() {
         let plan = crew.plans().remove(0);
         let folder = crew.space.path(&format!("store/runs/{plan}"));

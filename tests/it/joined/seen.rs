@@ -97,10 +97,7 @@ fn status_and_the_report_say_where_each_node_ran_and_waited() {
     );
     let mut run = crew.coordinator(&[]);
     let mut workers = [crew.worker("w0", &[]), crew.worker("w1", &[])];
-    assert_eq!(run.end(), Some(0), "{}", crew.space.read("run.log"));
-    workers
-        .iter_mut()
-        .for_each(|worker| assert_eq!(worker.end(), Some(0)));
+    crew.all_end(&mut run, &mut workers);
     let host = rustix::system::uname()
         .nodename()
         .to_string_lossy()

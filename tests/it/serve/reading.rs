@@ -373,3 +373,26 @@ fn clients_that_ask_for_nothing_do_not_keep_out_others() {
     );
     drop(half_open);
 }
+
+/// Its requests would share a connection, and the limits are for one at a time.
+#[test]
+fn http_2_is_refused_without_an_answer() {
+    let lab = Lab::new(1);
+    let serving = Serving::of(&lab);
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    // In one piece, and cut before the server can tell it from a PUT.
+    for cut in [preface.len(), 1] {
+        let mut stream = serving.connect();
+        stream.set_nodelay(true).unwrap();
+        stream.write_all(&preface[..cut]).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        // The server may have closed the connection already.
+        let _ = stream.write_all(&preface[cut..]);
+        let _ = stream.write_all(&settings);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty(), "{answer:?}");
+    }
+    assert_eq!(serving.get("no-such-name").status, 404);
+}
