@@ -49,10 +49,10 @@ fn files(folder: &str, ends: &[&str]) -> Vec<Vec<u8>> {
     paths.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
-/// The inputs that the mutations of a target start from.
+/// The inputs that the mutations of a target start from, apart from those that are [`kept`].
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| text.as_bytes().to_vec()).collect();
-    let mut seeds: Vec<Vec<u8>> = match target {
+    match target {
         "yaml" => [
             files("tests/bad", &[".yaml"]),
             files("tests/language", &[".yaml"]),
@@ -126,8 +126,11 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
             "HTTP/1.1 302 Found\r\nLocation: /objects/ab/c\r\nContent-Length: 0\r\n\r\n",
         ]),
         other => panic!("no seeds for {other}"),
-    };
-    // Inputs that once were a fault.
+    }
+}
+
+/// Inputs that once were a fault of a target. It may refuse them.
+fn kept(target: &str) -> Vec<Vec<u8>> {
     let found = fs::read_dir(root().join("tests/fuzz/corpus").join(target));
     let mut found: Vec<PathBuf> = found
         .into_iter()
@@ -135,8 +138,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         .map(|one| one.unwrap().path())
         .collect();
     found.sort();
-    seeds.extend(found.iter().map(|path| fs::read(path).unwrap()));
-    seeds
+    found.iter().map(|path| fs::read(path).unwrap()).collect()
 }
 
 /// Settings of a site.
@@ -317,7 +319,7 @@ fn mutated(seeds: &[Vec<u8>], random: &mut Stream) -> Vec<u8> {
 /// Runs a target on its seeds and its share of the mutations.
 fn explore(name: &str) {
     let (_, target) = TARGETS.iter().find(|(known, _)| *known == name).unwrap();
-    let seeds = seeds(name);
+    let seeds = [seeds(name), kept(name)].concat();
     export(name, &seeds);
     let more = std::env::var("RIBFLOW_TEST_FUZZ").map_or(1, |more| more.parse().unwrap());
     let rounds = ROUNDS.div_ceil(TARGETS.len()) * more;
